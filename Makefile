@@ -1,0 +1,55 @@
+# Needs Go 1.26, git and a POSIX make; "make test" gets or names the rest.
+
+BIN       = .build/bin
+FUZZTIME  = 20s
+TESTFLAGS =
+
+.PHONY: help build demo test lint fuzz soak bench cross clean tools consul packages
+.DELETE_ON_ERROR:
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+build: ## build kvexpress into .build/bin
+	@scripts/build $(BIN)/kvexpress
+
+demo: build consul ## show publish and deliver on this machine
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
+
+test: packages tools ## run vet, lint and every test, with the race detector
+	go vet ./...
+	$(BIN)/golangci-lint run ./...
+	CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) ./...
+
+lint: $(BIN)/golangci-lint ## check style and the layers between packages
+	$(BIN)/golangci-lint run ./...
+
+fuzz: ## run every fuzz target for FUZZTIME, 20s if not given
+	@scripts/fuzz $(FUZZTIME)
+
+soak: packages tools ## run the tests at full length: hours
+	KVEXPRESS_SOAK=1 go test -count=1 -p 1 -timeout 8h $(TESTFLAGS) ./...
+
+bench: consul ## measure and print the numbers that the documents quote
+	go run ./bench
+
+cross: ## build for every platform, and check the Linux binaries
+	@scripts/cross
+
+tools: consul $(BIN)/golangci-lint ## build what the tests need: Consul (minutes, once) and the linter
+
+clean: ## remove all that make built
+	rm -rf .build
+
+# A Consul on PATH, or at KVEXPRESS_TEST_CONSUL, saves the build.
+consul:
+	@scripts/have-consul || $(MAKE) --no-print-directory $(BIN)/consul
+
+packages:
+	@scripts/test-packages
+
+$(BIN)/consul: tools/consul/go.mod tools/consul/go.sum
+	@scripts/build-tool tools/consul github.com/hashicorp/consul $@
+
+$(BIN)/golangci-lint: tools/lint/go.mod tools/lint/go.sum
+	@scripts/build-tool tools/lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint $@

@@ -1,0 +1,57 @@
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// osError is an error of the operating system with what to do about it.
+type osError struct {
+	err    error
+	remedy string
+}
+
+func (e *osError) Error() string { return e.err.Error() + "; " + e.remedy }
+func (e *osError) Unwrap() error { return e.err }
+
+// cause drops the operation and path that the os package puts in front, which
+// our own messages name, and adds a remedy where there is one.
+func cause(err error) error {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		err = pe.Err
+	} else if le := (*os.LinkError)(nil); errors.As(err, &le) {
+		err = le.Err
+	}
+	var errno syscall.Errno
+	if known := (*osError)(nil); errors.As(err, &known) || !errors.As(err, &errno) {
+		return err
+	}
+	if text := Remedy(errno); text != "" {
+		return &osError{err: err, remedy: text}
+	}
+	return err
+}
+
+// Remedy says what people can do about an error of the operating system that
+// wraps a syscall.Errno; "" where there is nothing to say.
+func Remedy(err error) string {
+	for _, row := range []struct {
+		errno syscall.Errno
+		text  string
+	}{
+		{syscall.ENOSPC, "free some space or inodes there, see df and df -i"},
+		{syscall.EDQUOT, fmt.Sprintf("raise the quota of uid %d, or free some space there", os.Geteuid())},
+		{syscall.EROFS, "the file system is mounted read-only: remount it, see mount"},
+		{syscall.EACCES, fmt.Sprintf("uid %d may not do this: run it as a user who may", os.Geteuid())},
+		{syscall.EPERM, "it may be immutable or append-only (see lsattr), or need root"},
+		{syscall.EIO, "the disk may be failing, see the kernel's log"},
+	} {
+		if errors.Is(err, row.errno) {
+			return row.text
+		}
+	}
+	return ""
+}

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/kv"
+)
+
+func (a *App) newACL(g *globals) *cobra.Command {
+	var key, node string
+	cmd := &cobra.Command{
+		Use:   "acl publisher|node|operator -k KEY",
+		Short: "Print the Consul policy that a role needs",
+		Long: `Print the Consul policy that a role needs, and no more:
+
+  publisher   publishes the key, stops and resumes it
+  node        installs the key, and reports as itself
+  operator    locks and unlocks files, stops and resumes the key`,
+		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
+  kvexpress acl node -k hosts --node web-17`,
+		Args:        cobra.ArbitraryArgs,
+		ValidArgs:   []string{"publisher", "node", "operator"},
+		Annotations: uses("prefix json"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.do(cmd, g, func(_ context.Context, s *session) (report, error) {
+				if len(args) != 1 {
+					return nil, errors.New("name one role: publisher, node or operator")
+				}
+				return s.acl(args[0], key, node)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&key, "key", "k", "", "`key` that the role is about")
+	cmd.Flags().StringVar(&node, "node", "", "`name` of the node (default: this machine's host name)")
+	return cmd
+}
+
+func (s *session) acl(role, key, node string) (report, error) {
+	k, err := s.key(key)
+	if err != nil {
+		return nil, err
+	}
+	if node = first(node, s.host); strings.ContainsAny(node, "/\"\\\n") {
+		return nil, fmt.Errorf("the node name %s is not one", kv.Quote(node))
+	}
+	l := s.layout
+	var rules []rule
+	switch role {
+	case "publisher":
+		rules = []rule{
+			{"key_prefix", l.Dir(k), "write", "the content, its checksum and manifest, and the stop"},
+			{"key_prefix", l.HistoryDir(k), "write", "past versions"},
+		}
+		for _, up := range k.Ancestors() {
+			rules = append(rules, rule{"key", l.Checksum(up), "read", "to see that the key is not nested in another"})
+		}
+	case "node":
+		rules = []rule{
+			{"key_prefix", l.Dir(k), "read", "the content, its checksum and manifest, and the stop"},
+			{"key_prefix", l.LocksDir(), "read", "the locks of files"},
+			{"key", l.Node(node), "write", "what this node reports, as nobody else"},
+		}
+	case "operator":
+		rules = []rule{
+			{"key_prefix", l.LocksDir(), "write", "the locks of files"},
+			{"key", l.Stop(k), "write", "the stop"},
+			{"key_prefix", l.Dir(k), "read", "what is published"},
+			{"key_prefix", l.HistoryDir(k), "read", "past versions"},
+		}
+	default:
+		return nil, fmt.Errorf("%s is not a role; name publisher, node or operator", kv.Quote(role))
+	}
+	return policy{role: role, key: k, rules: rules}, nil
+}
+
+// rule is one rule of Consul's policy language.
+type rule struct{ kind, path, grant, why string }
+
+type policy struct {
+	role  string
+	key   kv.Key
+	rules []rule
+}
+
+func (p policy) lines() []string {
+	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, p.key)}
+	for _, r := range p.rules {
+		out = append(out, "# "+r.why, fmt.Sprintf("%s %q {\n  policy = %q\n}", r.kind, r.path, r.grant))
+	}
+	return out
+}
+
+func (p policy) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `{"role":%q,"key":%q,"policy":%q}`, p.role, p.key, strings.Join(p.lines(), "\n")), nil
+}

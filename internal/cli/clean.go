@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/deliver"
+)
+
+func (a *App) newClean(g *globals) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "clean -f FILE",
+		Short: "Remove a source file and what 1.x left beside it",
+		Long: `Remove a source file, and the .compare and .last files that 1.x left beside it.
+
+kvexpress needs none of them any more: the store is the truth.`,
+		Example:     `  kvexpress clean -f /etc/consul-template/output/hosts.consul`,
+		Args:        noArgs,
+		Annotations: uses(flagsExec, "json verbose"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.clean(ctx, file) })
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to remove")
+	return cmd
+}
+
+func (s *session) clean(ctx context.Context, file string) (report, error) {
+	s.about = "none"
+	path, err := deliver.ParseFile(file)
+	if err != nil {
+		return nil, err
+	}
+	argv, err := s.g.execArgv()
+	if err != nil {
+		return nil, err
+	}
+	files := []string{path, path + ".compare", path + ".last"}
+	for _, name := range files {
+		if info, err := os.Lstat(name); err == nil && info.IsDir() {
+			return nil, fmt.Errorf("%s is a folder; clean removes files only", name)
+		}
+	}
+	removed := []string{}
+	for _, name := range files {
+		err := os.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("clean up: %w", err)
+		}
+		s.log.Info("removed", "file", name)
+		removed = append(removed, name)
+	}
+	text := "there was nothing to remove"
+	if len(removed) > 0 {
+		text = "removed " + strings.Join(removed, ", ")
+	}
+	_, err = s.exec(ctx, argv)
+	return said{text: text, fields: map[string]any{"removed": removed}}, err
+}

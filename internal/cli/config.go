@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxConfig is the most bytes of a configuration file that are read.
+const maxConfig = 1 << 20
+
+// config is the file of -C, with 1.x's keys. Keys that are not here are left
+// alone, as 1.x did: the file may be shared.
+type config struct {
+	ConsulServer     string `yaml:"consul_server"`
+	Token            string `yaml:"token"`
+	Dogstatsd        bool   `yaml:"dogstatsd"`
+	DogstatsdAddress string `yaml:"dogstatsd_address"`
+	DatadogAPIKey    string `yaml:"datadog_api_key"`
+	DatadogAppKey    string `yaml:"datadog_app_key"`
+	DatadogHost      string `yaml:"datadog_host"`
+}
+
+func loadConfig(path string) (config, error) {
+	var c config
+	if path == "" {
+		return c, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return c, fmt.Errorf("read the configuration: %w", err)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return c, fmt.Errorf("read the configuration %s: %w", path, err)
+	}
+	if len(b) > maxConfig {
+		return c, fmt.Errorf("the configuration %s has more than %d bytes", path, maxConfig)
+	}
+	if err := yaml.Unmarshal(b, &c); err != nil {
+		// The parser's text may quote the file, which holds secrets.
+		return config{}, fmt.Errorf("the configuration %s is not the YAML that is expected%s", path, yamlLine(err))
+	}
+	return c, nil
+}
+
+// yamlLine is where a parse error is, without what stands there.
+func yamlLine(err error) string {
+	var line int
+	var te *yaml.TypeError
+	text := err.Error()
+	if errors.As(err, &te) && len(te.Errors) > 0 {
+		text = "yaml: " + te.Errors[0]
+	}
+	if _, scanErr := fmt.Sscanf(text, "yaml: line %d:", &line); scanErr != nil {
+		return ""
+	}
+	return fmt.Sprintf(": see line %d", line)
+}

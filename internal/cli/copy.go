@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/publish"
+)
+
+func (a *App) newCopy(g *globals) *cobra.Command {
+	var from, to, message string
+	cmd := &cobra.Command{
+		Use:   "copy --keyfrom KEY --keyto KEY",
+		Short: "Publish what one key has under another",
+		Long: `Publish what one key has under another.
+
+The content is verified, and gated as "in" does it.`,
+		Example:     `  kvexpress copy --keyfrom hosts --keyto hosts_alternate`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
+				return s.copy(ctx, from, to, message)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&from, "keyfrom", "", "`key` to read")
+	cmd.Flags().StringVar(&to, "keyto", "", "`key` to publish under")
+	cmd.Flags().StringVarP(&message, "message", "m", "", "`why` this is published")
+	return cmd
+}
+
+func (s *session) copy(ctx context.Context, from, to, message string) (report, error) {
+	if from == "" || to == "" {
+		return nil, errors.New("two keys are needed; name them with --keyfrom and --keyto")
+	}
+	source, err := kv.ParseKey(from)
+	if err != nil {
+		return nil, err
+	}
+	target, err := s.key(to)
+	if err != nil {
+		return nil, err
+	}
+	argv, err := s.g.execArgv()
+	if err != nil {
+		return nil, err
+	}
+	content, err := s.content(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	if message == "" {
+		message = fmt.Sprintf("copy of %s", source)
+	}
+	req := publish.Request{Key: target, Content: content, MinLines: s.g.length, Message: message}
+	if req.Encoding, err = s.g.encodingOf(""); err != nil {
+		return nil, err
+	}
+	return s.publish(ctx, req, argv, false)
+}
+
+// content reads the verified bytes of a key.
+func (s *session) content(ctx context.Context, k kv.Key) ([]byte, error) {
+	data, checksum, manifest := s.layout.Data(k), s.layout.Checksum(k), s.layout.Manifest(k)
+	rows, err := s.store.Read(ctx, kv.Default, data, checksum, manifest)
+	if err != nil {
+		return nil, err
+	}
+	standing, err := gate.Examine(k, rows[data], rows[checksum], rows[manifest])
+	if err != nil {
+		return nil, err
+	}
+	return standing.Plain, gate.Deliverable(k, standing, s.g.length)
+}

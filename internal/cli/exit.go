@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"errors"
+	"strings"
+
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+// The exit codes. They are a contract: scripts depend on them.
+const (
+	exitOK         = 0
+	exitOther      = 1  // usage, or any other failure
+	exitStopped    = 3  // the key is stopped
+	exitLocked     = 4  // the file is locked
+	exitMissing    = 5  // no such key
+	exitRefused    = 6  // the content is refused
+	exitStore      = 7  // the store could not be reached, or refused us
+	exitExec       = 8  // done, but the exec failed
+	exitNotArrived = 9  // waited for arrival, not reached
+	exitConflict   = 10 // --if-version did not hold, or the race was lost
+)
+
+// execError is a failed exec of a command other than out and raw.
+type execError struct{ err error }
+
+func (e *execError) Error() string { return "done, but the exec failed: " + e.err.Error() }
+func (e *execError) Unwrap() error { return e.err }
+
+// exitCode is the one table from an error to an exit code. The first row that
+// fits counts.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code, _ := judgeError(err)
+	return code
+}
+
+// judgeError finds the exit code of an error, and what its message does not say
+// by itself: a remedy.
+func judgeError(err error) (code int, hint string) {
+	for _, row := range []struct {
+		fits func(error) bool
+		code int
+		hint string
+	}{
+		{as[*deliver.ExecError], exitExec, ""},
+		{as[*execError], exitExec, ""},
+		{as[*gate.Stopped], exitStopped, ""},
+		{as[*gate.Locked], exitLocked, ""},
+		{as[*gate.Missing], exitMissing, ""},
+		{as[*gate.Refusal], exitRefused, ""},
+		{is(kv.ErrTooLarge), exitRefused, "compress it with -z, or split the file"},
+		{is(kv.ErrConflict), exitConflict, ""},
+		{is(kv.ErrUnreachable), exitStore, "is Consul running there? -s or CONSUL_HTTP_ADDR names another"},
+		{is(kv.ErrUnknownOutcome), exitStore, ""},
+		{is(kv.ErrDenied), exitStore, "`kvexpress acl` prints the policy that the token needs"},
+		{is(kv.ErrNotStore), exitStore, "check the address, -s or CONSUL_HTTP_ADDR"},
+		{is(kv.ErrRequest), exitStore, ""},
+	} {
+		if row.fits(err) {
+			return row.code, row.hint
+		}
+	}
+	return exitOther, ""
+}
+
+// message is an error for people, in one line, with a remedy where the error
+// itself has none.
+func message(err error) string {
+	text := oneLine(err)
+	if _, hint := judgeError(err); hint != "" && !strings.Contains(text, "`kvexpress acl") {
+		text += "; " + hint
+	}
+	return text
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func as[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/command"
+	"kvexpress/internal/deliver"
+)
+
+// globals are the flags that 1.x took on every command, and a few new ones of
+// that kind. Which of them mean something for a command, its help tells.
+type globals struct {
+	config     string
+	server     string
+	token      string
+	tokenFile  string
+	datacenter string
+	prefix     string
+	retryFor   time.Duration
+
+	exec        string
+	execTimeout time.Duration
+	length      int
+	chmod       modeValue
+	owner       string
+	group       string
+	compress    bool
+
+	dogstatsd     bool
+	dogstatsdAddr string
+	apiKey        string
+	appKey        string
+
+	verbose bool
+	json    bool
+}
+
+const (
+	defaultPrefix      = "kvexpress"
+	defaultLength      = 10
+	defaultExecTimeout = 5 * time.Minute
+	defaultRetryFor    = 15 * time.Second
+)
+
+func (g *globals) register(f *pflag.FlagSet) {
+	f.StringVarP(&g.config, "config", "C", "", "configuration `file` (YAML)")
+	f.StringVarP(&g.server, "server", "s", "", "Consul's `address` (default CONSUL_HTTP_ADDR, or localhost:8500)")
+	f.StringVarP(&g.token, "token", "t", "", "Consul ACL token; others on this machine may see it: better CONSUL_HTTP_TOKEN or --token-file")
+	f.StringVar(&g.tokenFile, "token-file", "", "`file` that holds the Consul ACL token")
+	f.StringVar(&g.datacenter, "datacenter", "", "Consul `datacenter` (default: the agent's own)")
+	f.StringVarP(&g.prefix, "prefix", "p", defaultPrefix, "`prefix` of all keys in the store")
+	f.DurationVar(&g.retryFor, "retry-for", defaultRetryFor, "how long to go on trying while Consul is away")
+
+	f.StringVarP(&g.exec, "exec", "e", "", "`command` to run afterwards, without a shell")
+	f.DurationVar(&g.execTimeout, "exec-timeout", defaultExecTimeout, "time limit of the exec, and of the check")
+	f.IntVarP(&g.length, "length", "l", defaultLength, "fewest `lines` that are accepted")
+	f.VarP(&g.chmod, "chmod", "c", "`mode` of the file, octal (default: kept; 0640 for a new file)")
+	f.StringVarP(&g.owner, "owner", "o", "", "`user` who owns the file, and that user's group (default: kept)")
+	f.StringVar(&g.group, "group", "", "`group` of the file (default: kept, or the owner's)")
+	f.BoolVarP(&g.compress, "compress", "z", false, "compress in the store (brotli)")
+
+	f.BoolVarP(&g.dogstatsd, "dogstatsd", "d", false, "send metrics to dogstatsd")
+	f.StringVarP(&g.dogstatsdAddr, "dogstatsd-address", "D", "", "`address` of dogstatsd (default localhost:8125)")
+	f.StringVarP(&g.apiKey, "datadog-api-key", "a", "", "Datadog API `key`, for events")
+	f.StringVarP(&g.appKey, "datadog-app-key", "A", "", "Datadog app `key`, for events")
+
+	f.BoolVar(&g.verbose, "verbose", false, "print the log to standard output")
+	f.BoolVar(&g.json, "json", false, "print the result as JSON")
+}
+
+// The groups of global flags that a command may use.
+const (
+	flagsStore   = "config server token token-file datacenter prefix retry-for"
+	flagsFile    = "chmod owner group"
+	flagsExec    = "exec exec-timeout"
+	flagsReport  = "json verbose dogstatsd dogstatsd-address datadog-api-key datadog-app-key"
+	globalsLabel = "globals"
+)
+
+// execArgv is the exec as words; nil without one.
+func (g *globals) execArgv() ([]string, error) {
+	return split("-e", g.exec)
+}
+
+func split(flag, line string) ([]string, error) {
+	if line == "" {
+		return nil, nil
+	}
+	argv, err := command.Split(line)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return argv, nil
+}
+
+// fileOf fills in what the flags say of a target's file.
+func (g *globals) fileOf(t *deliver.Target) error {
+	t.Mode, t.MinLines, t.ExecTimeout, t.CheckTimeout = g.chmod.mode, g.length, g.execTimeout, g.execTimeout
+	if g.execTimeout <= 0 {
+		return errors.New("--exec-timeout must be more than 0")
+	}
+	if g.owner != "" {
+		uid, gid, err := deliver.Owner(g.owner)
+		if err != nil {
+			return err
+		}
+		t.UID = &uid
+		if gid >= 0 {
+			t.GID = &gid
+		}
+	}
+	if g.group != "" {
+		gid, err := deliver.Group(g.group)
+		if err != nil {
+			return err
+		}
+		t.GID = &gid
+	}
+	var err error
+	t.Exec, err = g.execArgv()
+	return err
+}
+
+// encodingOf is how content is to be stored.
+func (g *globals) encodingOf(name string) (codec.Encoding, error) {
+	switch {
+	case name != "":
+		return codec.ParseEncoding(name)
+	case g.compress:
+		return codec.Brotli, nil
+	}
+	return codec.Plain, nil
+}

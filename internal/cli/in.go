@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/command"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/observe"
+	"kvexpress/internal/publish"
+)
+
+type inFlags struct {
+	key, file, url string
+	urlTimeout     time.Duration
+	sorted         bool
+	message        string
+	encoding       string
+	ifVersion      string
+	ignoreStop     bool
+	dryRun, diff   bool
+}
+
+func (a *App) newIn(g *globals) *cobra.Command {
+	var f inFlags
+	cmd := &cobra.Command{
+		Use:   "in -k KEY -f FILE",
+		Short: "Publish a file: put it into Consul",
+		Long: `Publish a file: put it into Consul, for every node to install.
+
+Too short or empty content is refused, and so is a stopped key. The same content
+again writes nothing. Several publishers may run the same job at the same time.`,
+		Example: `  kvexpress in -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
+  generate-hosts | kvexpress in -k hosts -f - -m 'nightly run'
+  kvexpress in -k config --prefix tmp -l 5 --url https://example.com/config
+  kvexpress in -k hosts -f hosts --dry-run --diff`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.in(ctx, f) })
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.key, "key", "k", "", "`key` to publish under")
+	fl.StringVarP(&f.file, "file", "f", "", "`file` to read, - for standard input")
+	fl.StringVarP(&f.url, "url", "u", "", "`URL` to read instead of a file; only a 2xx answer is content")
+	fl.DurationVar(&f.urlTimeout, "url-timeout", 30*time.Second, "time limit for reading the URL")
+	fl.BoolVarP(&f.sorted, "sorted", "S", false, "sort the lines; blank lines and the last newline go")
+	fl.StringVarP(&f.message, "message", "m", "", "`why` this is published")
+	fl.StringVar(&f.encoding, "encoding", "", "how to store it: plain, brotli or zstd (1.x cannot read zstd)")
+	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` stands (0: no managed version)")
+	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish although the key is stopped; nodes stay frozen")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
+	fl.BoolVar(&f.diff, "diff", false, "show what changes")
+	return cmd
+}
+
+func (s *session) in(ctx context.Context, f inFlags) (report, error) {
+	k, err := s.key(f.key)
+	if err != nil {
+		return nil, err
+	}
+	req := publish.Request{
+		Key: k, MinLines: s.g.length, Message: f.message, IgnoreStop: f.ignoreStop, DryRun: f.dryRun,
+	}
+	if f.ifVersion != "" {
+		v, err := strconv.ParseUint(f.ifVersion, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("--if-version %s is not a version; give a number such as 12", kv.Quote(f.ifVersion))
+		}
+		req.IfVersion = &v
+	}
+	if req.Encoding, err = s.g.encodingOf(f.encoding); err != nil {
+		return nil, err
+	}
+	argv, err := s.g.execArgv()
+	if err != nil {
+		return nil, err
+	}
+	if req.Content, err = s.source(ctx, f); err != nil {
+		return nil, err
+	}
+	if f.sorted {
+		req.Content = codec.Sort(req.Content)
+	}
+	return s.publish(ctx, req, argv, f.diff)
+}
+
+// source reads what is to be published.
+func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
+	switch {
+	case f.file == "" && f.url == "":
+		return nil, errors.New("there is nothing to publish; give a file with -f, or a URL with -u")
+	case f.file != "" && f.url != "":
+		return nil, errors.New("-f and -u exclude each other; give one of them")
+	case f.url != "":
+		return publish.ReadURL(ctx, f.url, publish.URLOptions{Timeout: f.urlTimeout})
+	case f.file == "-":
+		return publish.ReadAll(s.Stdin)
+	}
+	return publish.ReadFile(f.file)
+}
+
+// publish is shared by in and copy: publish, tell the observers, run the exec.
+func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool) (report, error) {
+	p := publish.Publisher{Store: s.store, Layout: s.layout, By: s.author(), Log: s.log, Step: s.PublishHook}
+	result, err := p.Publish(ctx, req)
+	if err != nil {
+		s.observeFailedPublish(ctx, req, err)
+		return nil, err
+	}
+	for _, note := range result.Notes {
+		s.warn(note)
+	}
+	r := inReport{
+		Key: result.Key, Outcome: result.Outcome, Version: result.Version, Lineage: result.Lineage,
+		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
+	}
+	if diff && result.Outcome != publish.Unchanged {
+		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
+		s.showDiff(from, to, result.Old, req.Content)
+	}
+	switch result.Outcome {
+	case publish.Unchanged:
+		s.place = "consul_checksums_match"
+		return r, nil
+	case publish.WouldPublish:
+		return r, nil
+	}
+	s.log.Info("published", "key", result.Key, "version", result.Version, "sha256", result.SHA256, "size", result.Size, "lines", result.Lines)
+	s.metrics.In(string(req.Key), result.Stored, result.Lines)
+	if req.Message == "" || s.cmd.Name() != "copy" {
+		if s.events.Enabled() {
+			s.event(s.events.Updated(ctx, s.layout.Data(req.Key), observe.Diff(result.Old, req.Content)))
+		}
+	}
+	r.Exec, err = s.exec(ctx, argv, "KVEXPRESS_KEY="+string(req.Key), "KVEXPRESS_SHA256="+result.SHA256,
+		"KVEXPRESS_VERSION="+strconv.FormatUint(result.Version, 10))
+	return r, err
+}
+
+// exec runs the exec of a command that installs nothing.
+func (s *session) exec(ctx context.Context, argv []string, env ...string) (*execReport, error) {
+	if len(argv) == 0 {
+		return nil, nil
+	}
+	s.log.Debug("exec", "command", argv[0])
+	result, err := command.Run(ctx, command.Command{Argv: argv, Timeout: s.g.execTimeout, Env: env})
+	if err != nil {
+		err = &execError{err}
+	}
+	return reportExec(&result), err
+}
+
+func (s *session) observeFailedPublish(ctx context.Context, req publish.Request, err error) {
+	var stopped *gate.Stopped
+	var refusal *gate.Refusal
+	name := string(req.Key)
+	switch {
+	case errors.As(err, &stopped):
+		s.place = "stop_key"
+		if s.events.Enabled() {
+			s.event(s.events.StopPresent(ctx, s.layout.Stop(req.Key), stopped.Reason))
+		}
+	case errors.As(err, &refusal):
+		s.place = placeOf(refusal.Reason)
+		if refusal.Reason == gate.TooShort {
+			s.metrics.NotLongEnough(name)
+		}
+		if s.events.Enabled() {
+			s.event(s.events.Refused(ctx, name, s.place, refusalText(refusal, req.Content)))
+		}
+	default:
+		s.observeStore(err, "set")
+	}
+}
+
+// refusalText is the text of a refusal's event: 1.x sent the whole content, which
+// is cut to what an event may hold.
+func refusalText(r *gate.Refusal, content []byte) string {
+	if bytes.IndexByte(content, 0) >= 0 {
+		return r.Detail
+	}
+	return r.Detail + "\n\n" + string(content)
+}
+
+type inReport struct {
+	Key      kv.Key          `json:"key"`
+	Outcome  publish.Outcome `json:"outcome"`
+	Version  uint64          `json:"version"`
+	Lineage  string          `json:"lineage,omitempty"`
+	SHA256   string          `json:"sha256"`
+	Size     int             `json:"size"`
+	Lines    int             `json:"lines"`
+	Attempts int             `json:"attempts"`
+	Exec     *execReport     `json:"exec,omitempty"`
+}
+
+func (r inReport) lines() []string {
+	what := fmt.Sprintf("%s, %s, sha256 %s", plural(r.Lines, "line"), plural(r.Size, "byte"), short(r.SHA256))
+	switch r.Outcome {
+	case publish.Unchanged:
+		return []string{fmt.Sprintf("%s: unchanged, %s stands (%s)", r.Key, versionOf(r.Version), what)}
+	case publish.WouldPublish:
+		return []string{fmt.Sprintf("%s: would publish version %d (%s)", r.Key, r.Version, what)}
+	case publish.Healed:
+		return []string{fmt.Sprintf("%s: was damaged, published again as version %d (%s)", r.Key, r.Version, what)}
+	}
+	return []string{fmt.Sprintf("%s: published version %d (%s)", r.Key, r.Version, what)}
+}

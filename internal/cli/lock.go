@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/freeze"
+)
+
+func (a *App) newLock(g *globals) *cobra.Command {
+	var file, reason string
+	var last time.Duration
+	cmd := &cobra.Command{
+		Use:   "lock -f FILE",
+		Short: "Freeze one file on this node",
+		Long: `Freeze one file on this node: it stays as it is, whatever is published, until
+"unlock", or until the time of --for is over.
+
+FILE.locked is left beside it, for whoever looks into the folder.`,
+		Example: `  kvexpress lock -f /etc/hosts.consul -r 'looking into a DNS problem' --for 1h
+  kvexpress lock -f /etc/hosts.consul`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, flagsFile, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
+				return s.lock(ctx, file, reason, last, cmd.Flags().Changed("for"))
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to lock")
+	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`why` it is locked")
+	cmd.Flags().DurationVar(&last, "for", 0, "unlock by itself after this `time`, such as 90m; 1.x does not know of it")
+	return cmd
+}
+
+func (s *session) lock(ctx context.Context, name, reason string, last time.Duration, timed bool) (report, error) {
+	file, err := deliver.ParseFile(name)
+	if err != nil {
+		return nil, err
+	}
+	s.about = file
+	var until time.Time
+	if timed {
+		if last < time.Second {
+			return nil, errors.New("--for must be a second or more, such as 90m")
+		}
+		until = s.started.Add(last).Truncate(time.Second)
+	}
+	if reason == "" {
+		reason = fmt.Sprintf("No reason given for '%s' by '%s' at '%s'.", file, s.author(), s.started.UTC().Format(time.RFC3339))
+	}
+	attrs, err := s.markerAttrs()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.freezer().Lock(ctx, file, reason, until); err != nil {
+		s.observeStore(err, "set")
+		return nil, err
+	}
+	s.log.Info("locked", "file", file, "reason", reason)
+	s.metrics.Lock(s.layout.Lock(file, s.host))
+	if err := freeze.WriteMarker(file, reason, until, attrs); err != nil {
+		s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", freeze.Marker(file), oneLine(err)))
+	}
+	fields := map[string]any{"file": file, "outcome": "locked", "reason": reason}
+	text := fmt.Sprintf("%s: locked on this node", file)
+	if timed {
+		text += " until " + until.Format(time.RFC3339)
+		fields["until"] = until.UTC().Format(time.RFC3339)
+	}
+	return said{text: fmt.Sprintf("%s; `kvexpress unlock -f %s` lifts it", text, file), fields: fields}, nil
+}
+
+// markerAttrs is what the flags -c, -o and --group say of FILE.locked.
+func (s *session) markerAttrs() (atomicfile.Attrs, error) {
+	var t deliver.Target
+	if err := s.g.fileOf(&t); err != nil {
+		return atomicfile.Attrs{}, err
+	}
+	a := atomicfile.Attrs{Mode: deliver.NewFileMode, UID: -1, GID: -1}
+	if t.Mode != nil {
+		a.Mode = *t.Mode
+	}
+	if t.UID != nil {
+		a.UID = *t.UID
+	}
+	if t.GID != nil {
+		a.GID = *t.GID
+	}
+	return a, nil
+}

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+type outFlags struct {
+	key, file    string
+	check        string
+	stateDir     string
+	ignoreStop   bool
+	inPlace      bool
+	restore      bool
+	strict       bool
+	missingOK    bool
+	dryRun, diff bool
+}
+
+func (a *App) newOut(g *globals) *cobra.Command {
+	var f outFlags
+	cmd := &cobra.Command{
+		Use:   "out -k KEY -f FILE",
+		Short: "Install a file: write what Consul has, verified",
+		Long: `Install a file: write what Consul has, verified, and run a command.
+
+The file is replaced as a whole or not at all. With nothing to do, it costs one
+request. A stopped key or a locked file is left alone, which is no error; see
+--strict.`,
+		Example: `  kvexpress out -k hosts -f /etc/hosts.consul -l 100 -e 'pkill -HUP dnsmasq'
+  kvexpress out -k nginx -f /etc/nginx/nginx.conf -c 0644 --check 'nginx -t -c {file}' -e 'nginx -s reload'
+  kvexpress out -k hosts -f /etc/hosts.consul --dry-run --diff
+
+As a Consul watch:
+  {"watches": [{"type": "key", "key": "/kvexpress/hosts/checksum",
+    "args": ["kvexpress", "out", "-k", "hosts", "-f", "/etc/hosts.consul", "-l", "100"]}]}`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, "length", flagsFile, flagsExec, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.out(ctx, f) })
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.key, "key", "k", "", "`key` to install")
+	f.register(cmd)
+	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "install although the key is stopped")
+	return cmd
+}
+
+// register adds the flags that out and raw share.
+func (f *outFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVarP(&f.file, "file", "f", "", "`file` to write")
+	fl.StringVar(&f.check, "check", "", "`command` that must accept the new file, {file}, before it is put in place")
+	fl.StringVar(&f.stateDir, "state-dir", "", "`folder` to remember what was installed (default /var/lib/kvexpress for root, else ~/.local/state/kvexpress)")
+	fl.BoolVar(&f.inPlace, "in-place", false, "overwrite the file instead of renaming, for bind mounts; readers may see a torn file")
+	fl.BoolVar(&f.restore, "restore-on-failure", false, "put the old content back when the exec fails")
+	fl.BoolVar(&f.strict, "strict", false, "exit 3 when the key is stopped, 4 when the file is locked")
+	fl.BoolVar(&f.missingOK, "missing-ok", false, "exit 0 when there is no such key")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
+	fl.BoolVar(&f.diff, "diff", false, "show what changes")
+}
+
+func (s *session) out(ctx context.Context, f outFlags) (report, error) {
+	k, err := s.key(f.key)
+	if err != nil {
+		return nil, err
+	}
+	return s.deliver(ctx, deliver.Target{Key: k, IgnoreStop: f.ignoreStop}, f)
+}
+
+// deliver is shared by out and raw: fill in the target, install it, tell people.
+func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (report, error) {
+	var err error
+	if t.File, err = deliver.ParseFile(f.file); err != nil {
+		return nil, err
+	}
+	if err := s.g.fileOf(&t); err != nil {
+		return nil, err
+	}
+	if t.Check, err = split("--check", f.check); err != nil {
+		return nil, err
+	}
+	if t.Check != nil {
+		if err := deliver.ParseCheck(t.Check); err != nil {
+			return nil, err
+		}
+	}
+	t.InPlace, t.RestoreOnFailure, t.DryRun = f.inPlace, f.restore, f.dryRun
+	if w := s.g.chmod.warning; w != "" {
+		s.warn(w)
+	}
+	dir := first(f.stateDir, s.StateDir)
+	if dir == "" {
+		if dir, err = deliver.DefaultStateDir(s.Getenv); err != nil {
+			return nil, err
+		}
+	} else if dir, err = deliver.ParseFile(dir); err != nil {
+		return nil, fmt.Errorf("--state-dir: %w", err)
+	}
+	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: s.DeliverHook}
+	result, err := d.Deliver(ctx, t)
+	for _, note := range result.Notes {
+		s.warn(note)
+	}
+	s.observeDelivery(t, result, err)
+	if f.diff && result.New != nil && result.Outcome != deliver.None {
+		s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, versionOf(result.Version)), result.Old, result.New)
+	}
+	return s.judge(reportOut(t, result), err, f)
+}
+
+// judge turns what is deliberate, and no error, into a line: stopped and locked
+// without --strict, missing with --missing-ok.
+func (s *session) judge(r outReport, err error, f outFlags) (report, error) {
+	var stopped *gate.Stopped
+	var locked *gate.Locked
+	var missing *gate.Missing
+	switch {
+	case errors.As(err, &stopped):
+		r.Outcome, r.Reason = "stopped", stopped.Reason
+		err = unless(!f.strict, err)
+	case errors.As(err, &locked):
+		r.Outcome, r.Reason = "locked", locked.Reason
+		err = unless(!f.strict, err)
+	case errors.As(err, &missing):
+		r.Outcome = "missing"
+		err = unless(f.missingOK, err)
+	case err != nil && r.Outcome == string(deliver.None):
+		r.Outcome = "failed"
+		if refusal := (*gate.Refusal)(nil); errors.As(err, &refusal) {
+			r.Outcome, r.Reason = "refused", string(refusal.Reason)
+		}
+	}
+	r.failed = err != nil
+	return r, err
+}
+
+func unless(fine bool, err error) error {
+	if fine {
+		return nil
+	}
+	return err
+}
+
+type outReport struct {
+	Key     string      `json:"key"`
+	File    string      `json:"file"`
+	Outcome string      `json:"outcome"`
+	Reason  string      `json:"reason,omitempty"`
+	Version uint64      `json:"version,omitempty"`
+	Lineage string      `json:"lineage,omitempty"`
+	SHA256  string      `json:"sha256,omitempty"`
+	Before  string      `json:"before,omitempty"`
+	Size    int         `json:"size,omitempty"`
+	Lines   int         `json:"lines,omitempty"`
+	Exec    *execReport `json:"exec,omitempty"`
+	Notes   []string    `json:"notes,omitempty"`
+	failed  bool
+}
+
+func reportOut(t deliver.Target, r deliver.Result) outReport {
+	return outReport{
+		Key: r.Key, File: t.File, Outcome: string(r.Outcome), Version: r.Version, Lineage: r.Lineage,
+		SHA256: r.SHA256, Before: r.Before, Size: r.Size, Lines: r.Lines, Exec: reportExec(r.Exec), Notes: r.Notes,
+	}
+}
+
+func (r outReport) lines() []string {
+	what := fmt.Sprintf("%s of %s (%s, sha256 %s)", versionOf(r.Version), r.Key, plural(r.Lines, "line"), short(r.SHA256))
+	text := ""
+	switch r.Outcome {
+	case string(deliver.Unchanged):
+		text = "unchanged, has " + what
+	case string(deliver.Installed):
+		text = "installed " + what
+	case string(deliver.Repaired):
+		text = "owner and mode corrected, has " + what
+	case string(deliver.ExecOnly):
+		text = "unchanged, ran the exec for " + what
+	case string(deliver.WouldInstall):
+		text = "would install " + what
+		if r.SHA256 == "" {
+			text = fmt.Sprintf("would install %s, in a new folder", r.Key)
+		}
+	case string(deliver.WouldRepair):
+		text = "would correct owner and mode, has " + what
+	case string(deliver.WouldExec):
+		text = "would run the exec for " + what
+	case "stopped":
+		text = fmt.Sprintf("left as it is, %s is stopped: %s", kv.Quote(r.Key), printable(r.Reason))
+	case "locked":
+		text = fmt.Sprintf("left as it is, it is locked: %s", printable(r.Reason))
+	case "missing":
+		text = fmt.Sprintf("left as it is, there is no key %s", kv.Quote(r.Key))
+	}
+	if text == "" || r.failed { // the error tells it
+		return nil
+	}
+	return []string{r.File + ": " + text}
+}

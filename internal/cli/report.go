@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"kvexpress/internal/command"
+)
+
+// tell prints the result, and the error if there is one.
+func (s *session) tell(r report, err error, code int) {
+	if s.g.json {
+		s.tellJSON(r, err, code)
+	} else if r != nil {
+		for _, line := range r.lines() {
+			fmt.Fprintln(s.Stdout, line)
+		}
+	}
+	if err != nil {
+		s.complain(err)
+	}
+}
+
+// tellJSON prints one object: the fields of the report, and "error" and
+// "exit_code".
+func (s *session) tellJSON(r report, err error, code int) {
+	fields := map[string]any{}
+	if r != nil {
+		// Through JSON, so that the report's tags decide.
+		b, jerr := json.Marshal(r)
+		if jerr == nil {
+			jerr = json.Unmarshal(b, &fields)
+		}
+		if jerr != nil {
+			s.complain(jerr)
+			return
+		}
+	}
+	fields["exit_code"] = code
+	if err != nil {
+		fields["error"] = message(err)
+	}
+	enc := json.NewEncoder(s.Stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(fields); err != nil {
+		s.complain(err)
+	}
+}
+
+// said is a report of plain sentences with a few fields for JSON.
+type said struct {
+	text   string
+	fields map[string]any
+}
+
+func (r said) lines() []string              { return []string{r.text} }
+func (r said) MarshalJSON() ([]byte, error) { return json.Marshal(r.fields) }
+
+// execReport is how an exec went, in JSON.
+type execReport struct {
+	ExitCode int     `json:"exit_code"`
+	Signal   string  `json:"signal,omitempty"`
+	Seconds  float64 `json:"seconds"`
+	Output   string  `json:"output,omitempty"`
+}
+
+func reportExec(r *command.Result) *execReport {
+	if r == nil {
+		return nil
+	}
+	return &execReport{ExitCode: r.ExitCode, Signal: r.Signal, Seconds: r.Duration.Seconds(), Output: r.Output}
+}
+
+// short is the beginning of a checksum, enough for people to compare.
+func short(sha string) string {
+	if len(sha) > 12 {
+		return sha[:12]
+	}
+	return sha
+}
+
+// plural is "1 line", "2 lines".
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// versionOf is how a version is called.
+func versionOf(v uint64) string {
+	if v == 0 {
+		return "an unmanaged version"
+	}
+	return fmt.Sprintf("version %d", v)
+}
+
+// printable keeps a text from the store from moving the cursor.
+func printable(s string) string {
+	quoted := fmt.Sprintf("%q", s)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}

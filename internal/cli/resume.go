@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *App) newResume(g *globals) *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:         "resume -k KEY",
+		Short:       "Lift the stop of a key",
+		Long:        `Lift the stop of a key: publishing and installing go on.`,
+		Example:     `  kvexpress resume -k hosts`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, flagsExec, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.resume(ctx, name) })
+		},
+	}
+	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to resume")
+	return cmd
+}
+
+func (s *session) resume(ctx context.Context, name string) (report, error) {
+	k, err := s.key(name)
+	if err != nil {
+		return nil, err
+	}
+	argv, err := s.g.execArgv()
+	if err != nil {
+		return nil, err
+	}
+	was, err := s.freezer().Resume(ctx, k)
+	if err != nil {
+		s.observeStore(err, "delete")
+		return nil, err
+	}
+	if was == "" {
+		return said{text: fmt.Sprintf("%s: was not stopped", k), fields: map[string]any{"key": k, "outcome": "unchanged"}}, nil
+	}
+	s.log.Info("resumed", "key", k, "was", was)
+	_, err = s.exec(ctx, argv)
+	return said{
+		text:   fmt.Sprintf("%s: resumed; it was stopped: %s", k, printable(was)),
+		fields: map[string]any{"key": k, "outcome": "resumed", "reason": was},
+	}, err
+}

@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/observe"
+	"kvexpress/internal/store/consul"
+	"kvexpress/internal/store/retry"
+)
+
+// session is one command on its way: the store, and where its news go.
+type session struct {
+	*App
+	g       *globals
+	cmd     *cobra.Command
+	host    string
+	layout  kv.Layout
+	store   kv.Store
+	log     *slog.Logger
+	metrics *observe.Metrics
+	events  *observe.Events
+	started time.Time
+	about   string         // the key or file that the metrics speak of
+	place   string         // 1.x's word for where the command ended
+	closers []func() error // run last in, first out
+}
+
+// report is what a command has to say at its end.
+type report interface {
+	// lines is the report for people.
+	lines() []string
+}
+
+// do runs a command with a session around it: it tells the result, or the error,
+// once to everybody who must know, and closes what was opened. It returns a
+// *reportedError, or nil.
+func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *session) (report, error)) error {
+	s, err := a.open(cmd, g)
+	if err != nil {
+		a.complain(err)
+		return &reportedError{error: err, code: exitCode(err)}
+	}
+	result, err := s.guarded(cmd.Context(), run)
+	code := exitCode(err)
+	s.tell(result, err, code)
+	s.close(err, code)
+	if err == nil {
+		return nil
+	}
+	return &reportedError{error: err, code: code}
+}
+
+// guarded keeps a bug from ending as a stack trace in the middle of a night:
+// it is reported as any error is, and counted as 1.x counted its panics.
+func (s *session) guarded(ctx context.Context, run func(context.Context, *session) (report, error)) (r report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.metrics.Panic(s.about, "panic")
+			err = fmt.Errorf("this is a bug in kvexpress: %v", p)
+		}
+	}()
+	return run(ctx, s)
+}
+
+// open sets up a session. Nothing is sent yet.
+func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
+	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), place: observe.LocationComplete}
+	conf, err := loadConfig(g.config)
+	if err != nil {
+		return nil, err
+	}
+	if s.host, err = os.Hostname(); err != nil {
+		return nil, fmt.Errorf("find out this machine's host name: %w", err)
+	}
+	if s.layout, err = kv.NewLayout(g.prefix); err != nil {
+		return nil, err
+	}
+	if err := s.openObservers(conf); err != nil {
+		return nil, err
+	}
+	return s, s.openStore(conf)
+}
+
+func (s *session) openObservers(conf config) (err error) {
+	g, direction := s.g, s.cmd.Name()
+	var closeLog func() error
+	s.log, closeLog = observe.NewLogger(observe.LogOptions{
+		Direction: direction, Debug: s.Getenv("KVEXPRESS_DEBUG") != "",
+		Verbose: g.verbose, Stdout: s.Stdout, Syslog: s.Getenv("KVEXPRESS_SYSLOG"),
+	})
+	s.closers = append(s.closers, closeLog)
+	s.metrics, err = observe.NewMetrics(observe.MetricsOptions{
+		Enabled: g.dogstatsd || conf.Dogstatsd || s.datadogAgent(),
+		Addr:    first(g.dogstatsdAddr, conf.DogstatsdAddress),
+		Host:    s.host, Direction: direction,
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.metrics.Close)
+	s.events, err = observe.NewEvents(observe.EventOptions{
+		APIKey: first(g.apiKey, conf.DatadogAPIKey), AppKey: first(g.appKey, conf.DatadogAppKey),
+		DatadogHost: first(s.Getenv("DATADOG_HOST"), conf.DatadogHost),
+		Host:        s.host, Direction: direction,
+	})
+	return err
+}
+
+// datadogAgent reports whether a Datadog agent is set up here: then metrics are
+// on, as 1.x had it. KVEXPRESS_DATADOG_CONF is where to look instead.
+func (s *session) datadogAgent() bool {
+	path := first(s.Getenv("KVEXPRESS_DATADOG_CONF"), "/etc/dd-agent/datadog.conf")
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// openStore follows the order flag, environment, configuration file, default.
+func (s *session) openStore(conf config) error {
+	g := s.g
+	o := consul.Options{Addr: g.server, Token: g.token, TokenFile: g.tokenFile, Datacenter: g.datacenter}
+	if o.Token == "anonymous" {
+		o.Token = "" // what 1.x called "no token"
+	}
+	if o.Addr == "" && s.Getenv("CONSUL_HTTP_ADDR") == "" {
+		o.Addr = conf.ConsulServer
+	}
+	if o.Token == "" && o.TokenFile == "" && s.Getenv("CONSUL_HTTP_TOKEN") == "" && s.Getenv("CONSUL_HTTP_TOKEN_FILE") == "" {
+		o.Token = conf.Token
+	}
+	store, err := consul.New(o)
+	if err != nil {
+		return err
+	}
+	s.store = retry.New(store, retry.Policy{For: g.retryFor, OnRetry: s.onRetry})
+	return nil
+}
+
+func (s *session) onRetry(attempt int, err error) {
+	s.metrics.ConsulReconnect()
+	s.log.Warn("the store is away, trying again", "attempt", attempt, "error", err)
+	if attempt == 2 { // the first comes back within a moment
+		fmt.Fprintf(s.Stderr, "kvexpress: %s; trying again for %s\n", oneLine(err), s.g.retryFor)
+	}
+}
+
+// warn tells people on stderr, and the log, what they should know.
+func (s *session) warn(text string) {
+	s.log.Warn(text)
+	fmt.Fprintf(s.Stderr, "kvexpress: %s\n", text)
+}
+
+func (s *session) close(err error, code int) {
+	s.metrics.Time(s.about, s.place, time.Since(s.started).Milliseconds())
+	if err != nil {
+		s.log.Error(oneLine(err), "exit", code)
+	}
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		if err := s.closers[i](); err != nil {
+			fmt.Fprintf(s.Stderr, "kvexpress: %s\n", oneLine(err))
+		}
+	}
+}
+
+// event posts an event, and logs that it did not work: it never fails a command.
+func (s *session) event(err error) {
+	if err != nil {
+		s.log.Warn("the Datadog event was not posted", "error", err)
+	}
+}
+
+// author is who publishes, for the manifest: user@host.
+func (s *session) author() string {
+	name := s.Getenv("USER")
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if sudo := s.Getenv("SUDO_USER"); sudo != "" && sudo != name {
+		name = sudo + " as " + name
+	}
+	return name + "@" + s.host
+}
+
+// key parses -k, and makes it what the metrics speak of.
+func (s *session) key(name string) (kv.Key, error) {
+	if name == "" {
+		return "", errors.New("the key is missing; name it with -k")
+	}
+	k, err := kv.ParseKey(name)
+	s.about = string(k)
+	return k, err
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/freeze"
+)
+
+func (s *session) freezer() freeze.Freezer {
+	return freeze.Freezer{Store: s.store, Layout: s.layout, Host: s.host}
+}
+
+func (a *App) newStop(g *globals) *cobra.Command {
+	var name, reason string
+	cmd := &cobra.Command{
+		Use:   "stop -k KEY -r REASON",
+		Short: "Freeze a key in the whole fleet",
+		Long: `Freeze a key in the whole fleet: nobody publishes it, no node installs it or runs
+its exec, until "resume".`,
+		Example:     `  kvexpress stop -k hosts -r 'restarting all Consul servers'`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, flagsExec, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.stop(ctx, name, reason) })
+		},
+	}
+	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to stop")
+	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`why` it is stopped")
+	return cmd
+}
+
+func (s *session) stop(ctx context.Context, name, reason string) (report, error) {
+	k, err := s.key(name)
+	if err != nil {
+		return nil, err
+	}
+	if reason == "" {
+		return nil, errors.New("the reason is missing; give it with -r, others will want to know")
+	}
+	argv, err := s.g.execArgv()
+	if err != nil {
+		return nil, err
+	}
+	exists, err := s.freezer().Stop(ctx, k, reason)
+	if err != nil {
+		s.observeStore(err, "set")
+		return nil, err
+	}
+	if !exists {
+		s.warn(fmt.Sprintf("there is no key %s yet: it is stopped before its first version", k))
+	}
+	s.log.Info("stopped", "key", k, "reason", reason)
+	if s.events.Enabled() {
+		s.event(s.events.StopSet(ctx, s.layout.Stop(k), reason))
+	}
+	_, err = s.exec(ctx, argv)
+	return said{
+		text:   fmt.Sprintf("%s: stopped in the whole fleet; `kvexpress resume -k %[1]s` lifts it", k),
+		fields: map[string]any{"key": k, "outcome": "stopped", "reason": reason},
+	}, err
+}

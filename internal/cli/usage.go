@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// usage prints a command's flags in two parts: its own, and those of the global
+// ones that mean something for it. All global flags are accepted everywhere, as
+// in 1.x.
+func usage(cmd *cobra.Command) error {
+	w := cmd.OutOrStderr()
+	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
+	if cmd.Example != "" {
+		fmt.Fprintf(w, "\nExamples:\n%s\n", cmd.Example)
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(w, "\nCommands:\n")
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() || sub.Name() == "help" {
+				fmt.Fprintf(w, "  %-12s %s\n", sub.Name(), sub.Short)
+			}
+		}
+	}
+	if own := cmd.LocalNonPersistentFlags(); own.HasAvailableFlags() {
+		fmt.Fprintf(w, "\nFlags:\n%s", own.FlagUsages())
+	}
+	if names := cmd.Annotations[globalsLabel]; names != "" {
+		fmt.Fprintf(w, "\nGeneral flags:\n%s", pick(cmd.Root().PersistentFlags(), names).FlagUsages())
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(w, "\nUse \"%s COMMAND --help\" for more about a command.\n", cmd.CommandPath())
+	}
+	return nil
+}
+
+func pick(all *pflag.FlagSet, names string) *pflag.FlagSet {
+	some := pflag.NewFlagSet("", pflag.ContinueOnError)
+	for _, name := range strings.Fields(names) {
+		if f := all.Lookup(name); f != nil {
+			some.AddFlag(f)
+		}
+	}
+	return some
+}
+
+// uses says which global flags mean something for a command.
+func uses(groups ...string) map[string]string {
+	return map[string]string{globalsLabel: strings.Join(groups, " ")}
+}

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// Set by the linker in a release build.
+var buildVersion, buildCommit, buildDate string //nolint:gochecknoglobals // the linker has no other way
+
+type buildInfo struct{ version, commit, date string }
+
+// build tells what this program was built from: what the linker says, else what
+// the Go tool noted.
+func build() buildInfo {
+	b := buildInfo{version: buildVersion, commit: buildCommit, date: buildDate}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			switch setting.Key {
+			case "vcs.revision":
+				b.commit = first(b.commit, setting.Value)
+			case "vcs.time":
+				b.date = first(b.date, setting.Value)
+			}
+		}
+	}
+	b.version = first(b.version, "dev")
+	b.commit = first(b.commit, "unknown")
+	b.date = first(b.date, "unknown")
+	return b
+}
+
+// text has 1.x's form.
+func (b buildInfo) text() string {
+	return fmt.Sprintf("%-8s : %s\n%-8s : %s\n%-8s : %s\n%-8s : %s\n",
+		"Version", b.version, "Revision", b.commit, "Date", b.date, "Go", runtime.Version())
+}
+
+func (a *App) newVersion(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:         "version",
+		Short:       "Print the version",
+		Args:        noArgs,
+		Annotations: uses("json"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(context.Context, *session) (report, error) {
+				return versionReport{build()}, nil
+			})
+		},
+	}
+}
+
+type versionReport struct{ buildInfo }
+
+func (v versionReport) lines() []string {
+	text := v.text()
+	return []string{text[:len(text)-1]}
+}
+
+func (v versionReport) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `{"version":%q,"revision":%q,"date":%q,"go":%q}`, v.version, v.commit, v.date, runtime.Version()), nil
+}

@@ -1,0 +1,35 @@
+package codec
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+)
+
+// Checksum is the SHA-256 of the plain data in 64 lower-case hex digits.
+func Checksum(plain []byte) string {
+	sum := sha256.Sum256(plain)
+	return hex.EncodeToString(sum[:])
+}
+
+// Lines counts lines as 1.x did, because the thresholds in people's command
+// lines (-l) mean that: the number of newlines, or 1 if there is none. So a
+// last line without a newline is not counted, and no data at all is one line.
+func Lines(plain []byte) int {
+	return max(1, bytes.Count(plain, []byte("\n")))
+}
+
+// Sort sorts as 1.x did, byte for byte, so that both publish the same
+// checksum: empty lines are dropped, the others sorted by their bytes, and the
+// last one gets no newline. plain is not changed.
+func Sort(plain []byte) []byte {
+	var lines [][]byte
+	for line := range bytes.SplitSeq(plain, []byte("\n")) {
+		if len(line) > 0 {
+			lines = append(lines, line)
+		}
+	}
+	slices.Reverse(lines)
+	return bytes.Join(lines, []byte("\n"))
+}

@@ -1,0 +1,103 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// What an *Error wraps, beside the cause.
+var (
+	// ErrNotStarted: the program never ran.
+	ErrNotStarted = errors.New("could not be started")
+	// ErrTimeout: it did not finish within Command.Timeout.
+	ErrTimeout = errors.New("did not finish in time")
+)
+
+// Lengths in an error's message, in characters.
+const (
+	maxShownCommand = 80
+	maxShownLine    = 200
+)
+
+// Error says that a command did not do what it was to do. The message is one
+// line, and never shows the environment.
+type Error struct {
+	Argv0    string // the program, as it was given
+	LastLine string // the last line of output that is not blank; escaped, at most 200 characters
+	// Err is why: it wraps ErrNotStarted or ErrTimeout, the context's error, or
+	// an *exec.ExitError.
+	Err error
+
+	shown string // the whole command line, quoted
+	what  string // what happened to it
+}
+
+func (e *Error) Error() string {
+	s := "command " + e.shown + " " + e.what
+	if e.LastLine != "" {
+		s += ": " + e.LastLine
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+func newError(argv []string, what string, cause error, output string) *Error {
+	e := &Error{Err: cause, what: what, LastLine: lastLine(output)}
+	if len(argv) > 0 {
+		e.Argv0 = argv[0]
+	}
+	e.shown = `"` + escape(strings.Join(argv, " "), maxShownCommand) + `"`
+	return e
+}
+
+func notStarted(argv []string, cause error) *Error {
+	what := ErrNotStarted.Error() + ": " + escape(bare(cause).Error(), maxShownLine)
+	return newError(argv, what, fmt.Errorf("%w: %w", ErrNotStarted, cause), "")
+}
+
+// bare takes off what Go wraps around the reason of a failed start, such as
+// the path, which our own message has already.
+func bare(err error) error {
+	if e, ok := errors.AsType[*exec.Error](err); ok {
+		err = e.Err
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	return err
+}
+
+// lastLine is the last line that is not blank, fit for a message. A carriage
+// return ends a line too: progress bars use it.
+func lastLine(output string) string {
+	output = strings.TrimSpace(output)
+	last := output[strings.LastIndexAny(output, "\r\n")+1:]
+	return escape(strings.TrimSpace(last), maxShownLine)
+}
+
+// escape makes s printable on one line, without what could move a cursor or
+// hide text, and cuts it at most characters.
+func escape(s string, most int) string {
+	var b strings.Builder
+	shown := 0
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		piece := s[i : i+size]
+		if r == utf8.RuneError && size == 1 || !strconv.IsPrint(r) {
+			piece = strings.Trim(strconv.QuoteToASCII(piece), `"`)
+		}
+		if shown += utf8.RuneCountInString(piece); shown > most-1 && i+size < len(s) || shown > most {
+			b.WriteRune('…')
+			break
+		}
+		b.WriteString(piece)
+		i += size
+	}
+	return b.String()
+}

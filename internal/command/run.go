@@ -1,0 +1,167 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What holds when a Command does not say.
+const (
+	DefaultTimeout = time.Minute
+	DefaultGrace   = 2 * time.Second
+)
+
+// reapDelay is how long a program may take to die of SIGKILL.
+const reapDelay = 10 * time.Second
+
+// Command is what to run.
+type Command struct {
+	Argv    []string      // the program, looked up in PATH if it has no slash, and its arguments
+	Timeout time.Duration // how long it may run; 0 is DefaultTimeout
+	Grace   time.Duration // from SIGTERM to SIGKILL; 0 is DefaultGrace
+	Env     []string      // more environment, as KEY=VALUE
+	Dir     string        // where it starts; "" is our own folder
+}
+
+// Result is what is known of a command once Run has returned.
+type Result struct {
+	ExitCode  int           // -1 if it did not exit by itself
+	Signal    string        // the signal that ended it, such as "SIGKILL", or ""
+	Output    string        // standard output and error together, as written, at most MaxOutput bytes: the beginning and the end
+	Truncated bool          // Output has a mark where bytes were dropped
+	Duration  time.Duration // how long Run took
+}
+
+// Run starts a command in a process group of its own, with /dev/null as its
+// standard input, and waits for its end. Anything but exit status 0 is an
+// *Error; the Result is as complete as it can be then, too.
+//
+// When the time is up or ctx ends, the group gets SIGTERM, and SIGKILL if any
+// of it is left after Grace. Otherwise children that are left in the background
+// are none of our business: a reload may start a daemon. Output is read until
+// shortly after the program's end; then the pipe is closed, so a daemon should
+// write to a place of its own. Out of reach are children that leave the group,
+// and programs that we may not signal or that hang in the kernel: Run gives up
+// on those and says so.
+func Run(ctx context.Context, c Command) (Result, error) {
+	return run(ctx, c, killer{kill: syscall.Kill, reapDelay: reapDelay})
+}
+
+func run(ctx context.Context, c Command, k killer) (Result, error) {
+	start := time.Now()
+	result := Result{ExitCode: -1}
+	c.setDefaults()
+	cmd, err := c.prepare(ctx)
+	if err != nil {
+		return result, notStarted(c.Argv, err)
+	}
+	var out capture
+	closeOutput, err := startCaptured(cmd, &out)
+	if err != nil {
+		return result, notStarted(c.Argv, err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }() // ends with the program; nothing else reaps it
+
+	timeout := time.NewTimer(c.Timeout)
+	defer timeout.Stop()
+	var cut error // why it was not left to finish
+	e := end{reaped: true}
+	select {
+	case e.err = <-exited:
+	case <-timeout.C:
+		cut = ErrTimeout
+	case <-ctx.Done():
+		cut = context.Cause(ctx)
+	}
+	if cut != nil {
+		e = k.stop(cmd.Process.Pid, c.Grace, exited)
+	}
+	closeOutput()
+
+	result.Output, result.Truncated = out.String(), out.dropped() > 0
+	if e.reaped {
+		result.ExitCode, result.Signal = status(cmd.ProcessState)
+	}
+	result.Duration = time.Since(start)
+	if what, cause := c.verdict(result, cut, e); what != "" {
+		return result, newError(c.Argv, what, cause, result.Output)
+	}
+	return result, nil
+}
+
+func (c *Command) setDefaults() {
+	if c.Timeout <= 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Grace <= 0 {
+		c.Grace = DefaultGrace
+	}
+}
+
+// prepare does what can be found wrong before a process exists.
+func (c *Command) prepare(ctx context.Context) (*exec.Cmd, error) {
+	if len(c.Argv) == 0 || c.Argv[0] == "" {
+		return nil, errors.New("no program is given")
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if c.Dir != "" {
+		// Otherwise a missing folder would be reported as a missing program.
+		if _, err := os.Stat(c.Dir); err != nil {
+			return nil, fmt.Errorf("folder %q: %w", c.Dir, bare(err))
+		}
+	}
+	env, err := environ(os.Environ(), c.Dir, c.Env)
+	if err != nil {
+		return nil, err
+	}
+	// Not CommandContext: it would signal the program, not its group.
+	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
+	cmd.Dir, cmd.Env = c.Dir, env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd, nil
+}
+
+func status(s *os.ProcessState) (code int, signal string) {
+	ws, ok := s.Sys().(syscall.WaitStatus)
+	if !ok || !ws.Signaled() {
+		return s.ExitCode(), ""
+	}
+	if signal = unix.SignalName(ws.Signal()); signal == "" {
+		signal = fmt.Sprintf("signal %d", ws.Signal())
+	}
+	return -1, signal
+}
+
+// verdict says what went wrong, and the cause; "" if nothing did.
+func (c *Command) verdict(r Result, cut error, e end) (what string, cause error) {
+	fate := "and was killed"
+	if !e.reaped {
+		fate = "and is still running, even after SIGKILL"
+		if e.err != nil {
+			fate = "and could not be killed: " + e.err.Error()
+		}
+	}
+	switch {
+	case errors.Is(cut, ErrTimeout):
+		return fmt.Sprintf("did not finish in %v %s", c.Timeout, fate), errors.Join(cut, e.err)
+	case cut != nil:
+		return fmt.Sprintf("was interrupted (%s) %s", escape(cut.Error(), maxShownLine), fate), errors.Join(cut, e.err)
+	case r.Signal != "":
+		return "was killed by " + r.Signal, e.err
+	case r.ExitCode != 0:
+		return fmt.Sprintf("failed: exit status %d", r.ExitCode), e.err
+	case e.err != nil:
+		return "failed: " + escape(e.err.Error(), maxShownLine), e.err
+	}
+	return "", nil
+}

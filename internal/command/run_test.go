@@ -1,0 +1,151 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func sh(script string) []string { return []string{"sh", "-c", script} }
+
+func TestSuccess(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		c    Command
+		want string
+	}{
+		{"silence", Command{Argv: []string{"true"}}, ""},
+		{"both outputs, in order", Command{Argv: sh("echo one; echo two >&2; echo three")}, "one\ntwo\nthree\n"},
+		{"arguments are not interpreted", Command{Argv: []string{"echo", "$HOME", "*", "a  b", ";"}}, "$HOME * a  b ;\n"},
+		{"standard input is empty", Command{Argv: []string{"cat"}}, ""},
+		{"folder", Command{Argv: sh("pwd; echo $PWD"), Dir: dir}, dir + "\n" + dir + "\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := Run(t.Context(), tt.c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Output != tt.want || r.ExitCode != 0 || r.Signal != "" || r.Truncated || r.Duration <= 0 {
+				t.Errorf("got %+v, want the output %q", r, tt.want)
+			}
+		})
+	}
+}
+
+func TestFailure(t *testing.T) {
+	tests := []struct {
+		name, script string
+		code         int
+		signal, want string
+	}{
+		{"exit status", "echo fine; echo 'bad option at line 4' >&2; echo; exit 3", 3, "",
+			`command "sh -c echo fine; echo 'bad option at line 4' >&2; echo; exit 3" failed: exit status 3: bad option at line 4`},
+		{"without output", "exit 1", 1, "", `command "sh -c exit 1" failed: exit status 1`},
+		{"crash", "echo so far; kill -SEGV $$", -1, "SIGSEGV", `command "sh -c echo so far; kill -SEGV $$" was killed by SIGSEGV: so far`},
+		{"a long command", "exit 2 # " + strings.Repeat("x", 80), 2, "",
+			`command "sh -c exit 2 # ` + strings.Repeat("x", 64) + `…" failed: exit status 2`},
+		{"a command of two lines", "true\nexit 4", 4, "", `command "sh -c true\nexit 4" failed: exit status 4`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := Run(t.Context(), Command{Argv: sh(tt.script)})
+			e, ok := errors.AsType[*Error](err)
+			if !ok {
+				t.Fatalf("got %v, want an *Error", err)
+			}
+			if e.Error() != tt.want {
+				t.Errorf("got  %s\nwant %s", e, tt.want)
+			}
+			if r.ExitCode != tt.code || r.Signal != tt.signal || e.Argv0 != "sh" {
+				t.Errorf("got %d %q %q", r.ExitCode, r.Signal, e.Argv0)
+			}
+			if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+				t.Error("the cause is lost")
+			}
+		})
+	}
+}
+
+func TestNotStarted(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(dir, "missing")
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name  string
+		ctx   context.Context
+		c     Command
+		want  string
+		cause error
+	}{
+		{"not in PATH", t.Context(), Command{Argv: []string{"no-such-program-here"}},
+			`command "no-such-program-here" could not be started: executable file not found in $PATH`, exec.ErrNotFound},
+		{"no such file", t.Context(), Command{Argv: []string{missing}}, "no such file or directory", fs.ErrNotExist},
+		{"not executable", t.Context(), Command{Argv: []string{script}}, "could not be started: permission denied", fs.ErrPermission},
+		{"no words", t.Context(), Command{}, `command "" could not be started: no program is given`, nil},
+		{"an empty word", t.Context(), Command{Argv: []string{"", "x"}}, "no program is given", nil},
+		{"no such folder", t.Context(), Command{Argv: []string{"true"}, Dir: missing},
+			`folder "` + missing + `": no such file or directory`, fs.ErrNotExist},
+		{"already cancelled", over, Command{Argv: []string{"true"}},
+			`command "true" could not be started: context canceled`, context.Canceled},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := Run(tt.ctx, tt.c)
+			if _, ok := errors.AsType[*Error](err); !ok || !errors.Is(err, ErrNotStarted) {
+				t.Fatalf("got %v, want an *Error that is ErrNotStarted", err)
+			}
+			if !strings.HasSuffix(err.Error(), tt.want) {
+				t.Errorf("got  %s\nwant …%s", err, tt.want)
+			}
+			if tt.cause != nil && !errors.Is(err, tt.cause) {
+				t.Errorf("the cause %v is lost", tt.cause)
+			}
+			if r.ExitCode != -1 {
+				t.Errorf("the exit code is %d", r.ExitCode)
+			}
+		})
+	}
+}
+
+func TestFloodOfOutput(t *testing.T) {
+	flood := 64 << 20
+	if os.Getenv("KVEXPRESS_SOAK") != "" {
+		flood = 1 << 30
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	r, err := Run(t.Context(), Command{Argv: sh("echo begin; head -c " + strconv.Itoa(flood) + " /dev/zero; echo; echo end")})
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := len("begin\n") + flood + len("\nend\n")
+	mark := "\n[... " + strconv.Itoa(total-keepHead-keepTail) + " bytes dropped ...]\n"
+	if !strings.HasPrefix(r.Output, "begin\n") || !strings.HasSuffix(r.Output, "\nend\n") || !strings.Contains(r.Output, mark) {
+		t.Errorf("%d bytes do not hold the beginning, the end and the mark %q", len(r.Output), mark)
+	}
+	if len(r.Output) > MaxOutput || !r.Truncated {
+		t.Errorf("%d bytes were kept, truncated: %v", len(r.Output), r.Truncated)
+	}
+	// All that was ever allocated, freed or not: more than any peak.
+	if spent := after.TotalAlloc - before.TotalAlloc; spent > 2<<20 {
+		t.Errorf("%d KiB were allocated", spent>>10)
+	}
+}

@@ -1,0 +1,115 @@
+package command
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestSplit(t *testing.T) {
+	tests := []struct {
+		name, line string
+		want       []string
+	}{
+		{"one word", "true", []string{"true"}},
+		{"as 1.x", "  /usr/sbin/service dnsmasq\treload\n", []string{"/usr/sbin/service", "dnsmasq", "reload"}},
+		{"wide blanks as 1.x", "a\u00a0b\u2003c", []string{"a", "b", "c"}},
+		{"no shell", "echo $HOME *.go; a|b >c #d ~ `e` &&", []string{"echo", "$HOME", "*.go;", "a|b", ">c", "#d", "~", "`e`", "&&"}},
+		{"single quotes", `sh -c 'kill -HUP 1; "x" \'`, []string{"sh", "-c", `kill -HUP 1; "x" \`}},
+		{"double quotes", `sh -c "echo 'a b' \"c\" \\ \n \$x"`, []string{"sh", "-c", `echo 'a b' "c" \ \n \$x`}},
+		{"quotes inside a word", `--name="a b"'c d'e f`, []string{"--name=a bc de", "f"}},
+		{"empty arguments", `x "" '' y`, []string{"x", "", "", "y"}},
+		{"an empty piece of a word", `x a""b`, []string{"x", "ab"}},
+		{"a newline in quotes", "x 'a\nb'", []string{"x", "a\nb"}},
+		{"a backslash is literal", `grep \d+ C:\dir a\\b \`, []string{"grep", `\d+`, `C:\dir`, `a\\b`, `\`}},
+		{"an escaped blank", "a\\ b c\\\td", []string{"a b", "c\td"}},
+		{"only an escaped blank", `a \ `, []string{"a", " "}},
+		{"an escaped quote", `a it\'s 5\"`, []string{"a", "it's", `5"`}},
+		{"two backslashes and a blank", `a b\\ c`, []string{"a", `b\ c`}},
+		{"not UTF-8", "a\xff \x85b", []string{"a\xff", "\x85b"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Split(tt.line)
+			if err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("Split(%q) = %q, %v\nwant %q", tt.line, got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSplitRefuses(t *testing.T) {
+	tests := []struct{ name, line, want string }{
+		{"nothing", "", "command line: it is empty"},
+		{"only blanks", " \t\n\u00a0", "command line: it is empty"},
+		{"no program", `"" -x`, "command line: the program's name is empty"},
+		{"a single quote", `echo it's`, "command line, position 8: the quote ' is not closed"},
+		{"a double quote", `echo "a b\"`, `command line, position 6: the quote " is not closed`},
+		{"the last of several quotes", `echo "a" 'b' "c`, `command line, position 14: the quote " is not closed`},
+		{"a backslash does not escape in single quotes", `echo 'a\' b'`, "command line, position 12: the quote ' is not closed"},
+		{"NUL", "echo a\x00b", "command line, position 7: a NUL byte is not allowed"},
+		{"too long", strings.Repeat("x", MaxLine+1), "command line: it has 65537 bytes, at most 65536 are allowed"},
+		{"too many words", strings.Repeat("x ", MaxArgs+1), "command line: it has 1025 words, at most 1024 are allowed"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Split(tt.line)
+			if _, ok := errors.AsType[*SyntaxError](err); !ok || got != nil {
+				t.Fatalf("got %q, %v, want a *SyntaxError", got, err)
+			}
+			if err.Error() != tt.want {
+				t.Errorf("got  %s\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSplitTakesAllUpToItsLimits(t *testing.T) {
+	if _, err := Split(strings.Repeat("x", MaxLine)); err != nil {
+		t.Error(err)
+	}
+	if argv, err := Split(strings.Repeat("x ", MaxArgs)); err != nil || len(argv) != MaxArgs {
+		t.Errorf("%d words, %v", len(argv), err)
+	}
+}
+
+func FuzzSplit(f *testing.F) {
+	for _, seed := range []string{
+		"", " ", "true", "service dnsmasq reload", "  a\tb\n", "a\u00a0b", "a\xffb \x85",
+		`sh -c 'a b'`, `x "a \" \\ b" ''`, `--n="a b"c`, `a\ b\`, `it's`, `"`, "a\x00b", `"" x`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		argv, err := Split(line)
+		if err != nil {
+			if _, ok := errors.AsType[*SyntaxError](err); !ok || argv != nil {
+				t.Fatalf("got %q, %v", argv, err)
+			}
+		} else if len(argv) == 0 || argv[0] == "" || len(argv) > MaxArgs {
+			t.Fatalf("%d words were accepted: %q", len(argv), argv)
+		}
+		plain := !strings.ContainsAny(line, "'\"\\\x00") && len(line) <= MaxLine
+		if fields := strings.Fields(line); plain && len(fields) > 0 && len(fields) <= MaxArgs {
+			if err != nil || !slices.Equal(argv, fields) {
+				t.Fatalf("%q became %q, %v; 1.x made it %q", line, argv, err, fields)
+			}
+		}
+		// Whatever it was, quoting brings it back.
+		if err == nil {
+			again, err := Split(quoteAll(argv))
+			if len(quoteAll(argv)) <= MaxLine && (err != nil || !slices.Equal(again, argv)) {
+				t.Fatalf("%q came back as %q, %v", argv, again, err)
+			}
+		}
+	})
+}
+
+func quoteAll(argv []string) string {
+	var b strings.Builder
+	for _, arg := range argv {
+		b.WriteString(` "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(arg) + `"`)
+	}
+	return b.String()
+}

@@ -1,0 +1,89 @@
+package consultest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+const binaryEnv = "KVEXPRESS_TEST_CONSUL"
+
+// findBinary returns the path of the Consul binary: $KVEXPRESS_TEST_CONSUL,
+// then .build/bin/consul of this module, then one on PATH that is new enough.
+func findBinary(ctx context.Context) (string, error) {
+	if path := os.Getenv(binaryEnv); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("%s names no Consul binary: %w", binaryEnv, err)
+		}
+		return path, nil
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	built := filepath.Join(root, ".build", "bin", "consul")
+	if _, err := os.Stat(built); err == nil {
+		return built, nil
+	}
+	path, err := exec.LookPath("consul")
+	if err == nil {
+		err = checkVersion(ctx, path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("no Consul to test with: %w. Run \"make tools\" to build one into %s, or set %s to the path of one", err, built, binaryEnv)
+	}
+	return path, nil
+}
+
+// moduleRoot goes up from the working folder, which is the package's for a
+// test, to the folder of go.mod.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("no go.mod in the working folder or above it")
+		}
+		dir = parent
+	}
+}
+
+// checkVersion refuses what is older than 1.14: transactions there know no
+// get-or-empty.
+func checkVersion(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "version").Output()
+	if err != nil {
+		return fmt.Errorf("%s version: %w", path, err)
+	}
+	return versionError(path, string(out))
+}
+
+func versionError(path, out string) error {
+	m := regexp.MustCompile(`Consul v(\d+)\.(\d+)`).FindStringSubmatch(out)
+	if m == nil {
+		return fmt.Errorf("%s does not say its version", path)
+	}
+	major, majorErr := strconv.Atoi(m[1])
+	minor, minorErr := strconv.Atoi(m[2])
+	if err := errors.Join(majorErr, minorErr); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if major < 1 || major == 1 && minor < 14 {
+		return fmt.Errorf("%s is Consul %s.%s, the tests need 1.14 or later", path, m[1], m[2])
+	}
+	return nil
+}

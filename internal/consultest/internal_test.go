@@ -1,0 +1,111 @@
+package consultest
+
+import (
+	"errors"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestVersionError(t *testing.T) {
+	for _, c := range []struct {
+		out  string
+		want string // part of the error; "" means none
+	}{
+		{"Consul v1.22.5\nRevision abc\n", ""},
+		{"Consul v1.14.0", ""},
+		{"Consul v2.0.1", ""},
+		{"Consul v1.13.9", "1.13"},
+		{"Consul v0.99.0", "0.99"},
+		{"hello", "does not say its version"},
+		{"", "does not say its version"},
+	} {
+		err := versionError("consul", c.out)
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%q: %v, want none", c.out, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%q: %v, want one with %q", c.out, err, c.want)
+		}
+	}
+}
+
+func TestFindBinaryNeverFallsBackFromAWrongSetting(t *testing.T) {
+	t.Setenv(binaryEnv, t.TempDir()+"/none")
+	if path, err := findBinary(t.Context()); err == nil || !strings.Contains(err.Error(), binaryEnv) {
+		t.Errorf("got %q, %v; want an error that names %s", path, err, binaryEnv)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	base := map[string]any{"a": map[string]any{"x": 1, "y": 2}, "b": 1, "c": map[string]any{"z": 1}}
+	over := map[string]any{"a": map[string]any{"y": 3}, "b": []any{2}, "c": 4}
+	want := map[string]any{"a": map[string]any{"x": 1, "y": 3}, "b": []any{2}, "c": 4}
+	if got := merge(base, over); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if base["a"].(map[string]any)["y"] != 2 {
+		t.Error("merge changed its input")
+	}
+}
+
+func TestBlocksOfPortsAreNotShared(t *testing.T) {
+	one, err := takePorts(t.Context(), "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.release()
+	// Another test program that happens to begin its search with the same block.
+	two, err := takePortsFrom(t.Context(), "127.0.0.1", (one.http-firstPort)/blockSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.release()
+	if one.http == two.http {
+		t.Errorf("both got port %d", one.http)
+	}
+}
+
+func TestTakenPortIsNoticed(t *testing.T) {
+	p, err := takePorts(t.Context(), "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.release()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", hostPort("127.0.0.1", p.server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if p.probe(t.Context(), "127.0.0.1") == nil {
+		t.Error("a block with a taken port counts as free")
+	}
+}
+
+// An agent that finds its port taken must be told from one that is broken:
+// only the first is worth another attempt.
+func TestLaunchTellsATakenPort(t *testing.T) {
+	s := newServer(t, nil)
+	s.Kill()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", hostPort("127.0.0.1", s.ports.server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if err := s.launch(); !errors.Is(err, errPortTaken) {
+		t.Errorf("got %v, want %v", err, errPortTaken)
+	}
+	if err := s.firstLaunch(); err != nil {
+		t.Errorf("the next attempt failed, too: %v", err)
+	}
+}
+
+func TestLastLines(t *testing.T) {
+	if got := lastLines("a\nb\nc\n", 2); got != "b\nc" {
+		t.Errorf("got %q", got)
+	}
+	if got := lastLines("a\n", 40); got != "a" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -1,0 +1,252 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/codec"
+	"kvexpress/internal/command"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+// lockWait is how long we wait for another process that works on the same
+// target, beyond the time that its check and exec may take.
+const lockWait = 30 * time.Second
+
+// Deliverer installs targets. It is safe for concurrent use.
+type Deliverer struct {
+	Store    kv.Store
+	Layout   kv.Layout
+	Host     string // the operating system's host name: locks go by it
+	StateDir string // absolute; see DefaultStateDir
+	Hook     Hook   // nil but in tests
+}
+
+// Deliver makes the target's file what the store says, and runs what goes with it.
+//
+// The error is a *gate.Locked or *gate.Stopped (frozen: deliberate), a *gate.Missing,
+// a *gate.Refusal, an *ExecError, a *StateError, or wraps one of kv's sentinels
+// or of atomicfile's. The result is valid beside an error: its Outcome is None
+// unless the file was touched.
+func (d *Deliverer) Deliver(ctx context.Context, t Target) (Result, error) {
+	path, err := atomicfile.Resolve(t.File)
+	if err != nil {
+		return Result{}, err
+	}
+	r := reader{store: d.Store, layout: d.Layout, target: t, hook: d.Hook, now: time.Now}
+	r.locks = []string{d.Layout.Lock(t.File, d.Host)}
+	if path != t.File {
+		r.locks = append(r.locks, d.Layout.Lock(path, d.Host))
+	}
+	if ready, err := d.folder(ctx, r, filepath.Dir(path)); err != nil || !ready {
+		return Result{Key: t.name(), File: t.File, Path: path, Outcome: dryOutcome(err)}, err
+	}
+	tx := &transaction{Deliverer: d, reader: r, path: path}
+	tx.result = Result{Key: t.name(), File: t.File, Path: path}
+	err = tx.run(ctx)
+	return tx.result, err
+}
+
+func dryOutcome(err error) Outcome {
+	if err != nil {
+		return None
+	}
+	return WouldInstall
+}
+
+// folder makes the target's folder if it is missing and something is to be put
+// there. It is false in a dry run without one.
+func (d *Deliverer) folder(ctx context.Context, r reader, dir string) (bool, error) {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return true, nil // OpenDir tells what is wrong with it
+	}
+	if _, err := r.full(ctx, kv.Default); err != nil {
+		return false, err
+	}
+	if r.target.DryRun {
+		return false, nil
+	}
+	return true, atomicfile.MakeDirs(dir, d.Hook.files())
+}
+
+// transaction is one run over one target, from lock to exec.
+type transaction struct {
+	*Deliverer
+	reader
+	path   string
+	result Result
+
+	dir   *atomicfile.Dir
+	file  *atomicfile.Target
+	disk  onDisk
+	state *stateFile
+	torn  *pending // an overwrite that was cut off
+}
+
+func (tx *transaction) run(ctx context.Context) (err error) {
+	if tx.dir, err = atomicfile.OpenDir(filepath.Dir(tx.path), tx.Hook.files()); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tx.dir.Close()) }()
+	if err := tx.lock(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tx.file.Close()) }()
+	if tx.disk, err = look(tx.file); err != nil {
+		return err
+	}
+	tx.result.Before, tx.result.Old = tx.disk.sha, tx.disk.content
+	if err := tx.recover(); err != nil {
+		return err
+	}
+	claim, err := tx.small(ctx)
+	if tx.torn != nil {
+		err = errors.Join(err, tx.mend(ctx, err))
+	}
+	if err != nil {
+		return err
+	}
+	if claim.sha != "" && claim.sha == tx.disk.sha {
+		return tx.keep(ctx, claim)
+	}
+	return tx.replace(ctx)
+}
+
+func (tx *transaction) lock(ctx context.Context) (err error) {
+	if err := tx.Hook.before(StepLock); err != nil {
+		return err
+	}
+	wait := lockWait + limit(tx.target.CheckTimeout) + 2*limit(tx.target.ExecTimeout)
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	tx.file, err = tx.dir.Lock(ctx, filepath.Base(tx.path))
+	return err
+}
+
+// limit is how long a command with this time limit may run.
+func limit(d time.Duration) time.Duration {
+	if d <= 0 {
+		return command.DefaultTimeout
+	}
+	return d
+}
+
+// keep handles a file whose bytes are right: mode, owner and exec may not be.
+func (tx *transaction) keep(ctx context.Context, c claim) error {
+	tx.describe(c.sha, c.manifest, tx.disk.content)
+	if err := gate.LongEnough(tx.target.Key, len(tx.disk.content), tx.result.Lines, tx.target.MinLines); err != nil {
+		return err
+	}
+	attrs := tx.disk.wanted(tx.target)
+	drifted := tx.disk.drifted(attrs)
+	adopted := !tx.state.found
+	owed := len(tx.target.Exec) > 0 && !adopted && tx.state.owed(c.sha)
+	if tx.target.DryRun {
+		tx.result.Outcome = dryKeep(drifted, owed)
+		return nil
+	}
+	tx.result.Outcome = Unchanged
+	if drifted {
+		if err := tx.file.SetAttrs(attrs); err != nil {
+			tx.result.Outcome = None
+			return err
+		}
+		tx.result.Outcome = Repaired
+	}
+	if adopted {
+		tx.state.Executed = c.sha
+	}
+	now := markOf(tx.target.name(), c.sha, c.manifest)
+	stale := gate.Older(tx.state.Installed.Lineage, tx.state.Installed.Version, c.manifest)
+	if adopted || (tx.state.Installed != now && !stale) {
+		if err := tx.state.finish(now); err != nil {
+			return err
+		}
+	}
+	if !owed {
+		return nil
+	}
+	if tx.result.Outcome == Unchanged {
+		tx.result.Outcome = ExecOnly
+	}
+	tx.result.note("the exec is owed for what is in place, and runs now")
+	return tx.exec(ctx, now, nil)
+}
+
+func dryKeep(drifted, owed bool) Outcome {
+	switch {
+	case drifted:
+		return WouldRepair
+	case owed:
+		return WouldExec
+	}
+	return Unchanged
+}
+
+// replace handles a file whose bytes are not right, or not known to be.
+func (tx *transaction) replace(ctx context.Context) error {
+	standing, err := tx.full(ctx, kv.Default)
+	if err != nil {
+		return err
+	}
+	if tx.goesBack(standing) {
+		if standing, err = tx.confirm(ctx); err != nil {
+			return err
+		}
+	}
+	manifest := currentManifest(standing)
+	tx.describe(standing.SHA256, manifest, standing.Plain)
+	tx.result.New = standing.Plain
+	if standing.SHA256 == tx.disk.sha { // raw, or changed while we looked
+		return tx.keep(ctx, claim{sha: standing.SHA256, manifest: manifest})
+	}
+	if was := tx.state.Installed; manifest != nil && was.Lineage != "" && was.Key == tx.target.name() && was.Lineage != manifest.Lineage {
+		tx.result.note("%s was made anew in the store: %s follows %s of another lineage", tx.target.name(), markOf("", "", manifest).describe(), was.describe())
+	}
+	if tx.target.DryRun {
+		tx.result.Outcome = WouldInstall
+		return nil
+	}
+	return tx.install(ctx, standing.Plain, markOf(tx.target.name(), standing.SHA256, manifest))
+}
+
+// currentManifest is the manifest, if it speaks of the bytes that stand.
+func currentManifest(s gate.Standing) *kv.Manifest {
+	if s.Manifest == nil || s.Manifest.SHA256 != s.SHA256 {
+		return nil
+	}
+	return s.Manifest
+}
+
+func (tx *transaction) goesBack(s gate.Standing) bool {
+	was := tx.state.Installed
+	return was.Key == tx.target.name() && gate.Older(was.Lineage, was.Version, currentManifest(s))
+}
+
+// confirm asks the leader whether the store really went back. What it says is
+// installed; if it cannot say, the file is kept.
+func (tx *transaction) confirm(ctx context.Context) (gate.Standing, error) {
+	was := tx.state.Installed
+	standing, err := tx.full(ctx, kv.Consistent)
+	if err != nil {
+		return standing, fmt.Errorf("%s looks older than %s, which is in place, and that could not be confirmed: %w", tx.target.name(), was.describe(), err)
+	}
+	if tx.goesBack(standing) {
+		tx.result.note("the store went back from %d to %d: %s follows it", was.Version, standing.Manifest.Version, tx.target.File)
+	}
+	return standing, nil
+}
+
+func (tx *transaction) describe(sha string, m *kv.Manifest, content []byte) {
+	tx.result.SHA256, tx.result.Size, tx.result.Lines = sha, len(content), codec.Lines(content)
+	if m != nil {
+		tx.result.Lineage, tx.result.Version = m.Lineage, m.Version
+	}
+}

@@ -1,0 +1,79 @@
+package deliver
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/codec"
+)
+
+// onDisk is the target as it is before anything is done to it.
+type onDisk struct {
+	exists   bool
+	content  []byte // nil if it is larger than anything we deliver
+	sha      string // "" with it
+	mode     fs.FileMode
+	uid, gid int
+	like     *os.File
+}
+
+// look reads a locked target.
+func look(t *atomicfile.Target) (onDisk, error) {
+	if t.File == nil {
+		return onDisk{uid: -1, gid: -1}, nil
+	}
+	info, err := t.File.Stat()
+	if err != nil {
+		return onDisk{}, fmt.Errorf("look at %s: %w", t.File.Name(), err)
+	}
+	uid, gid := atomicfile.Owner(info)
+	d := onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, like: t.File}
+	if info.Size() > codec.MaxPlain {
+		return d, nil // whatever it is, it is not what we would put there
+	}
+	var content bytes.Buffer
+	content.Grow(int(info.Size()) + bytes.MinRead)
+	// From the beginning, however often it is looked at.
+	if _, err := content.ReadFrom(io.NewSectionReader(t.File, 0, codec.MaxPlain+1)); err != nil {
+		return onDisk{}, fmt.Errorf("read %s: %w", t.File.Name(), err)
+	}
+	if content.Len() > codec.MaxPlain {
+		return d, nil
+	}
+	d.content = content.Bytes()
+	d.sha = codec.Checksum(d.content)
+	return d, nil
+}
+
+// wanted is what owner and mode are to be: what is asked for, else what is there,
+// else the defaults of a new file.
+func (d onDisk) wanted(t Target) atomicfile.Attrs {
+	a := atomicfile.Attrs{Mode: NewFileMode, UID: d.uid, GID: d.gid, Like: d.like}
+	if d.exists {
+		a.Mode = d.mode
+	}
+	if t.Mode != nil {
+		a.Mode = *t.Mode
+	}
+	if t.UID != nil {
+		a.UID = *t.UID
+	}
+	if t.GID != nil {
+		a.GID = *t.GID
+	}
+	return a
+}
+
+// attrs is what owner and mode are.
+func (d onDisk) attrs() atomicfile.Attrs {
+	return atomicfile.Attrs{Mode: d.mode, UID: d.uid, GID: d.gid, Like: d.like}
+}
+
+// drifted reports whether owner or mode are not what they are to be.
+func (d onDisk) drifted(a atomicfile.Attrs) bool {
+	return d.mode != a.Mode || (a.UID >= 0 && d.uid != a.UID) || (a.GID >= 0 && d.gid != a.GID)
+}

@@ -1,0 +1,164 @@
+package deliver
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+// tornWaits is how long we wait before data and checksum that disagree are read
+// again: kvexpress 1.x writes them one after the other.
+func tornWaits() []time.Duration {
+	return []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond}
+}
+
+// reader reads the rows of one target.
+type reader struct {
+	store  kv.Store
+	layout kv.Layout
+	target Target
+	locks  []string // paths of the locks of the target, under each of its names
+	hook   Hook
+	now    func() time.Time
+}
+
+// frozen gates what was read by lock and stop.
+func (r reader) frozen(s kv.Snapshot) error {
+	var locks []kv.Entry
+	for _, path := range r.locks {
+		locks = append(locks, s[path])
+	}
+	if err := gate.NotLocked(r.target.File, r.now(), locks...); err != nil {
+		return err
+	}
+	if r.target.Raw != "" || r.target.IgnoreStop {
+		return nil
+	}
+	stop := s[r.layout.Stop(r.target.Key)]
+	if err := gate.Readable(r.target.Key, stop); err != nil {
+		return err
+	}
+	return gate.NotStopped(r.target.Key, stop)
+}
+
+// gates reads lock and stop alone, and gates them.
+func (r reader) gates(ctx context.Context) error {
+	if err := r.hook.before(StepReadAgain); err != nil {
+		return err
+	}
+	paths := r.locks
+	if r.target.Raw == "" {
+		paths = append([]string{r.layout.Stop(r.target.Key)}, r.locks...)
+	}
+	s, err := r.store.Read(ctx, kv.Default, paths...)
+	if err != nil {
+		return err
+	}
+	return r.frozen(s)
+}
+
+// claim is what the small rows promise.
+type claim struct {
+	sha      string // "" if only the data can tell
+	manifest *kv.Manifest
+}
+
+// small reads everything but the data. The answer is often enough: the file is
+// current, or frozen.
+func (r reader) small(ctx context.Context) (claim, error) {
+	if r.target.Raw != "" {
+		return claim{}, nil // there is nothing but the data
+	}
+	if err := r.hook.before(StepRead); err != nil {
+		return claim{}, err
+	}
+	k, l := r.target.Key, r.layout
+	s, err := r.store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)...)
+	if err != nil {
+		return claim{}, err
+	}
+	if err := r.frozen(s); err != nil {
+		return claim{}, err
+	}
+	checksum, manifest := s[l.Checksum(k)], s[l.Manifest(k)]
+	if err := gate.Readable(k, checksum, manifest); err != nil {
+		return claim{}, err
+	}
+	sha, m, err := gate.Claimed(k, checksum, manifest)
+	return claim{sha: sha, manifest: m}, err
+}
+
+// full reads everything, with the data, and gates it. Lock and stop are of the
+// same moment as the data.
+func (r reader) full(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
+	for _, wait := range append(tornWaits(), 0) {
+		if err := r.hook.before(StepReadData); err != nil {
+			return gate.Standing{}, err
+		}
+		standing, err := r.fullOnce(ctx, c)
+		if err != nil {
+			return standing, err
+		}
+		if !standing.Torn || wait == 0 {
+			return standing, gate.Deliverable(kv.Key(r.target.name()), standing, r.target.MinLines)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return gate.Standing{}, err
+		}
+	}
+	return gate.Standing{}, nil // not reached: the last wait is 0
+}
+
+func (r reader) fullOnce(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
+	if r.target.Raw != "" {
+		return r.raw(ctx, c)
+	}
+	k, l := r.target.Key, r.layout
+	paths := append([]string{l.Data(k), l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)
+	s, err := r.store.Read(ctx, c, paths...)
+	if err != nil {
+		return gate.Standing{}, err
+	}
+	if err := r.frozen(s); err != nil {
+		return gate.Standing{}, err
+	}
+	data, checksum, manifest := s[l.Data(k)], s[l.Checksum(k)], s[l.Manifest(k)]
+	if err := gate.Readable(k, data, checksum, manifest); err != nil {
+		return gate.Standing{}, err
+	}
+	return gate.Examine(k, data, checksum, manifest)
+}
+
+// raw reads any value. It is taken as it is: there is nothing to verify it by.
+func (r reader) raw(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
+	s, err := r.store.Read(ctx, c, append([]string{r.target.Raw}, r.locks...)...)
+	if err != nil {
+		return gate.Standing{}, err
+	}
+	if err := r.frozen(s); err != nil {
+		return gate.Standing{}, err
+	}
+	switch e := s[r.target.Raw]; e.State {
+	case kv.Present:
+		return gate.Standing{State: gate.Unmanaged, Plain: e.Value, SHA256: codec.Checksum(e.Value)}, nil
+	case kv.Absent:
+		return gate.Standing{}, &gate.Missing{Name: r.target.Raw}
+	default:
+		return gate.Standing{}, fmt.Errorf("%s may not be read: %w", kv.Quote(r.target.Raw), kv.ErrDenied)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

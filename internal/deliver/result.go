@@ -1,0 +1,79 @@
+package deliver
+
+import (
+	"fmt"
+
+	"kvexpress/internal/command"
+)
+
+// Outcome says in one stable word what a delivery did.
+type Outcome string
+
+// The outcomes. A delivery that was refused, or failed before the target was
+// touched, has None.
+const (
+	None         Outcome = ""
+	Unchanged    Outcome = "unchanged"     // bytes, mode and owner were right, no exec was owed
+	Installed    Outcome = "installed"     // new bytes are in place
+	Repaired     Outcome = "repaired"      // the bytes were right, mode or owner were corrected
+	Restored     Outcome = "restored"      // the exec failed, the old bytes are back
+	ExecOnly     Outcome = "exec_only"     // the bytes were right, an exec was owed and ran
+	WouldInstall Outcome = "would_install" // dry run
+	WouldRepair  Outcome = "would_repair"  // dry run
+	WouldExec    Outcome = "would_exec"    // dry run
+)
+
+// Result is what a delivery did. It is valid beside an error too.
+type Result struct {
+	Outcome Outcome
+	Key     string
+	File    string // as asked for
+	Path    string // what it leads to, where it is a symbolic link
+	Lineage string // of the version that stands in the store; "" for an unmanaged one
+	Version uint64 // 0 for an unmanaged one
+	SHA256  string // of the bytes that stand in the store
+	Size    int    // in bytes
+	Lines   int
+	// Before is the SHA-256 of the file before, "" if there was none or it was
+	// too large to be ours.
+	Before string
+	// Old and New are the bytes before and after, for diffs; New is nil when
+	// nothing was fetched.
+	Old, New []byte
+	Exec     *command.Result // nil if none ran
+	Notes    []string        // what people should know, in the order it was found
+}
+
+func (r *Result) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// ExecError: the new bytes are in place (or, restored, the old ones), but the
+// exec did not succeed. It is owed: the next delivery runs it again.
+type ExecError struct {
+	File     string
+	Restored bool
+	Err      error
+}
+
+func (e *ExecError) Error() string {
+	if e.Restored {
+		return fmt.Sprintf("%s: the exec failed and the old content is back: %v", e.File, e.Err)
+	}
+	return fmt.Sprintf("%s is in place, but the exec failed: %v; it runs again with the next delivery", e.File, e.Err)
+}
+
+func (e *ExecError) Unwrap() error { return e.Err }
+
+// StateError: the state folder cannot be read or written. The target was not
+// touched.
+type StateError struct {
+	Dir string
+	Err error
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("the state folder %s: %v; make it writable, or choose another with --state-dir", e.Dir, e.Err)
+}
+
+func (e *StateError) Unwrap() error { return e.Err }

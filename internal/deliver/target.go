@@ -1,0 +1,115 @@
+package deliver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// FileMark is what stands for the staged file in a check's arguments.
+const FileMark = "{file}"
+
+// NewFileMode is the mode of a new file for which none is given: 1.x's default.
+const NewFileMode fs.FileMode = 0o640
+
+// Target is, on one node, a key and how to install it.
+type Target struct {
+	Key  kv.Key
+	File string // absolute and clean; see ParseFile
+	// Raw, when not empty, is the full path of any value in the store, which is
+	// installed as it is: without checksum or version, and never stopped.
+	Raw string
+
+	Mode     *fs.FileMode // nil: as the existing file has it, or NewFileMode
+	UID, GID *int         // nil: as the existing file has it, or the current user's
+	MinLines int          // fewer lines are refused
+
+	Check        []string // argv, run on the staged file; FileMark stands for its path
+	Exec         []string // argv, run after an install, and until it succeeded
+	CheckTimeout time.Duration
+	ExecTimeout  time.Duration
+
+	IgnoreStop       bool // install even what is stopped
+	InPlace          bool // overwrite instead of rename: see atomicfile.WriteInPlace
+	RestoreOnFailure bool // put the old bytes back when the exec fails
+	DryRun           bool // look and decide, change nothing
+}
+
+// name is the key, or the raw path, for messages.
+func (t Target) name() string {
+	if t.Raw != "" {
+		return t.Raw
+	}
+	return string(t.Key)
+}
+
+// ParseFile makes the path of a target absolute and clean. A path that no file
+// can have is refused.
+func ParseFile(path string) (string, error) {
+	switch {
+	case path == "":
+		return "", errors.New("the file has no name; give one with -f")
+	case strings.ContainsRune(path, 0):
+		return "", fmt.Errorf("the file name %s contains a NUL byte", kv.Quote(path))
+	case strings.HasSuffix(path, "/"):
+		return "", fmt.Errorf("%s names a folder; give a file with -f", kv.Quote(path))
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("make %s absolute: %w", kv.Quote(path), err)
+	}
+	return abs, nil
+}
+
+// ParseCheck makes sure that a check looks at the staged file.
+func ParseCheck(argv []string) error {
+	if !slices.ContainsFunc(argv, func(a string) bool { return strings.Contains(a, FileMark) }) {
+		return fmt.Errorf("the check does not look at the new file; write %s where its path belongs", FileMark)
+	}
+	return nil
+}
+
+// Owner looks up the numeric user, and that user's main group, of a name or a
+// number. An unknown name is an error, and never somebody else.
+func Owner(name string) (uid, gid int, err error) {
+	if n, err := strconv.Atoi(name); err == nil {
+		if n < 0 {
+			return 0, 0, fmt.Errorf("the owner %s is not a user id", kv.Quote(name))
+		}
+		if u, err := user.LookupId(name); err == nil {
+			gid, err := strconv.Atoi(u.Gid)
+			return n, gid, err
+		}
+		return n, -1, nil // a number needs no entry; the group stays
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, 0, fmt.Errorf("the owner %s is not known on this machine; create the user, or give a numeric id", kv.Quote(name))
+	}
+	uid, errU := strconv.Atoi(u.Uid)
+	gid, errG := strconv.Atoi(u.Gid)
+	return uid, gid, errors.Join(errU, errG)
+}
+
+// Group looks up the numeric group of a name or a number.
+func Group(name string) (int, error) {
+	if n, err := strconv.Atoi(name); err == nil {
+		if n < 0 {
+			return 0, fmt.Errorf("the group %s is not a group id", kv.Quote(name))
+		}
+		return n, nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, fmt.Errorf("the group %s is not known on this machine; create the group, or give a numeric id", kv.Quote(name))
+	}
+	return strconv.Atoi(g.Gid)
+}

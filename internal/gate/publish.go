@@ -1,0 +1,133 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/kv"
+)
+
+// ErrMessage is a message that no manifest may carry.
+var ErrMessage = errors.New("the message is not allowed")
+
+// Content gates the plain bytes that are to be published: not empty, at most
+// codec.MaxPlain bytes, at least minLines lines as codec.Lines counts (0: any
+// number). The error is a *Refusal.
+func Content(k kv.Key, plain []byte, minLines int) error {
+	if len(plain) == 0 {
+		return &Refusal{Reason: Empty, Key: k, Detail: "the content is empty", Remedy: "check its source"}
+	}
+	if len(plain) > codec.MaxPlain {
+		return &Refusal{
+			Reason: TooLarge, Key: k,
+			Detail: fmt.Sprintf("it has %d bytes, at most %d are allowed", len(plain), codec.MaxPlain),
+			Remedy: "split the file",
+		}
+	}
+	if lines := codec.Lines(plain); lines < minLines {
+		return &Refusal{
+			Reason: TooShort, Key: k,
+			Detail: fmt.Sprintf("it has %d lines, at least %d are asked for", lines, minLines),
+			Remedy: "check its source, or ask for fewer with -l",
+		}
+	}
+	return nil
+}
+
+// StoredSize gates the size in bytes of the content as it is stored, encoded
+// with e: at most kv.MaxStored. The error is a *Refusal.
+func StoredSize(k kv.Key, size int, e codec.Encoding) error {
+	if size <= kv.MaxStored {
+		return nil
+	}
+	r := &Refusal{
+		Reason: TooLarge, Key: k,
+		Detail: fmt.Sprintf("it has %d bytes, at most %d fit into one transaction", size, kv.MaxStored),
+		Remedy: "compress it with -z",
+	}
+	if e != codec.Plain {
+		r.Detail = fmt.Sprintf("it has %d bytes even as %s, at most %d fit into one transaction", size, e, kv.MaxStored)
+		r.Remedy = "split the file"
+	}
+	return r
+}
+
+// Message gates the message of a version: valid UTF-8, at most kv.MaxMessage
+// bytes, and nothing in it that moves a cursor or turns the direction of
+// writing. The error wraps ErrMessage.
+func Message(m string) error {
+	if len(m) > kv.MaxMessage {
+		return fmt.Errorf("%w: it has %d bytes, at most %d are kept", ErrMessage, len(m), kv.MaxMessage)
+	}
+	if !utf8.ValidString(m) {
+		return fmt.Errorf("%w: it is not valid UTF-8", ErrMessage)
+	}
+	if i := strings.IndexFunc(m, unprintable); i >= 0 {
+		return fmt.Errorf("%w: it has a control character at byte %d; write it in one line", ErrMessage, i)
+	}
+	return nil
+}
+
+// Author makes a text fit for a manifest's "by": what Message refuses is
+// dropped, and what is over kv.MaxBy bytes is cut.
+func Author(by string) string {
+	by = strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(by, ""))
+	if len(by) > kv.MaxBy {
+		by = strings.ToValidUTF8(by[:kv.MaxBy], "")
+	}
+	return by
+}
+
+func unprintable(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+}
+
+// NotStopped gates a key's stop row: one with a value freezes the key. The
+// error is a *Stopped. The row must not be Denied.
+func NotStopped(k kv.Key, stop kv.Entry) error {
+	if stop.State == kv.Present && len(stop.Value) > 0 {
+		return &Stopped{Key: k, Reason: string(stop.Value)}
+	}
+	return nil
+}
+
+// Nested is the refusal of a key because of an existing one above or below it.
+// The error is a *kv.NameError.
+func Nested(k, existing kv.Key) error {
+	reason := fmt.Sprintf("it is nested in the existing key %q; choose a name outside of it", existing)
+	if strings.HasPrefix(string(existing), string(k)+"/") {
+		reason = fmt.Sprintf("the existing key %q is nested in it; choose another name", existing)
+	}
+	return &kv.NameError{What: "key", Name: string(k), Reason: reason}
+}
+
+// KeyBelow finds a key that is nested in k among the paths below k's folder.
+func KeyBelow(l kv.Layout, k kv.Key, paths []string) (kv.Key, bool) {
+	for _, path := range paths {
+		rest, ok := strings.CutPrefix(path, l.Prefix()+"/")
+		cut := strings.LastIndexByte(rest, '/')
+		if !ok || cut < 0 {
+			continue
+		}
+		switch rest[cut+1:] {
+		case "data", "checksum", "manifest":
+		default:
+			continue
+		}
+		// ParseKey leaves out what is not a key: k's own reserved folders.
+		below, err := kv.ParseKey(rest[:cut])
+		if err == nil && strings.HasPrefix(string(below), string(k)+"/") {
+			return below, true
+		}
+	}
+	return "", false
+}

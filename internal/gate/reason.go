@@ -1,0 +1,62 @@
+package gate
+
+import (
+	"fmt"
+	"strconv"
+
+	"kvexpress/internal/kv"
+)
+
+// Reason says in one stable word why content was refused. The words stand in
+// JSON output and in metrics: they never change.
+type Reason string
+
+// Why content is refused, by a publisher or by a node.
+const (
+	Empty       Reason = "empty"        // no bytes at all
+	TooShort    Reason = "too_short"    // fewer lines than asked for
+	TooLarge    Reason = "too_large"    // over a limit in bytes
+	Mismatch    Reason = "mismatch"     // the bytes are not those of the checksum
+	Corrupt     Reason = "corrupt"      // the bytes or the manifest cannot be read
+	CheckFailed Reason = "check_failed" // the node's check command said no
+	NeedsNewer  Reason = "needs_newer"  // a later kvexpress wrote it
+)
+
+// Refusal is content that is not published or not installed.
+type Refusal struct {
+	Reason Reason
+	Key    kv.Key // "" where no key is known yet
+	Detail string // what is wrong, with numbers: "it has 3 lines, at least 10 are asked for"
+	Remedy string // what to do about it; "" if there is nothing
+}
+
+func (r *Refusal) Error() string {
+	s := "refused: " + r.Detail
+	if r.Key != "" {
+		s = fmt.Sprintf("%s is refused: %s", r.Key, r.Detail)
+	}
+	if r.Remedy != "" {
+		s += "; " + r.Remedy
+	}
+	return s
+}
+
+// Stopped is a key that is frozen in the whole fleet.
+type Stopped struct {
+	Key    kv.Key
+	Reason string // as it is stored: not safe to print, see Error
+}
+
+func (s *Stopped) Error() string {
+	return fmt.Sprintf("%s is stopped: %s; `kvexpress resume -k %s` lifts it", s.Key, printable(s.Reason), s.Key)
+}
+
+// printable quotes a text from the store and cuts a very long one, so that no
+// terminal or log is upset by it.
+func printable(s string) string {
+	const most = 512
+	if len(s) > most {
+		return strconv.Quote(s[:most]) + "…"
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,172 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/kv"
+)
+
+// State is how whole a key is in the store.
+type State int
+
+const (
+	// Absent: no data, no checksum, no manifest.
+	Absent State = iota + 1
+	// Managed: data, checksum and manifest agree.
+	Managed
+	// Unmanaged: data and checksum agree, and kvexpress 1.x wrote them: there
+	// is no manifest, or it speaks of other bytes.
+	Unmanaged
+	// Damaged: they do not agree, one is missing, or one cannot be read.
+	Damaged
+)
+
+// Standing is what stands in the store under a key.
+type Standing struct {
+	State    State
+	Plain    []byte       // the plain bytes; nil unless they match the checksum row
+	SHA256   string       // of Plain; "" without
+	Manifest *kv.Manifest // nil unless there is one that can be read
+	Why      string       // what is damaged, for people
+	// Torn is damage that time may heal: the data can be read and the checksum
+	// is of other bytes, as between the two writes of kvexpress 1.x.
+	Torn bool
+
+	rowSum      string // what the checksum row says
+	badManifest bool
+}
+
+// maxLineage is the longest lineage that is carried on, in bytes. Ours have 32.
+const maxLineage = 64
+
+// Examine tells what stands under k from its three rows, all of one moment.
+// The error wraps kv.ErrDenied if a row is Denied, or is a *Refusal (NeedsNewer)
+// if only a later kvexpress can tell: then nothing may be overwritten.
+func Examine(k kv.Key, data, checksum, manifest kv.Entry) (Standing, error) {
+	if data.State == kv.Denied || checksum.State == kv.Denied || manifest.State == kv.Denied {
+		return Standing{}, fmt.Errorf("%s: not all of its rows may be read: %w", k, kv.ErrDenied)
+	}
+	var s Standing
+	if manifest.State == kv.Present {
+		m, err := ReadManifest(k, manifest.Value)
+		switch {
+		case errors.Is(err, kv.ErrManifestUnknown):
+			return Standing{}, needsNewer(k, err.Error())
+		case err != nil:
+			s.badManifest, s.Why = true, err.Error()
+		default:
+			s.Manifest = &m
+		}
+	}
+	encoding, err := codec.FromFlags(data.Flags)
+	if data.State == kv.Present && err != nil {
+		return Standing{}, needsNewer(k, err.Error())
+	}
+	if data.State == kv.Absent && checksum.State == kv.Absent && manifest.State == kv.Absent {
+		s.State = Absent
+		return s, nil
+	}
+	s.rowSum = strings.TrimSpace(string(checksum.Value))
+	s.examineData(data, checksum, encoding)
+	switch {
+	case s.Why != "":
+		s.State = Damaged
+	case s.Manifest == nil || s.Manifest.SHA256 != s.SHA256:
+		s.State = Unmanaged
+	default:
+		s.State = Managed
+	}
+	return s, nil
+}
+
+// examineData sets Plain and SHA256, or else Why.
+func (s *Standing) examineData(data, checksum kv.Entry, e codec.Encoding) {
+	if data.State == kv.Absent {
+		s.Why = "its data is missing"
+		return
+	}
+	plain, err := codec.Decode(e, data.Value)
+	if err != nil {
+		s.Why = fmt.Sprintf("its data cannot be read: %v", err)
+		return
+	}
+	sum := codec.Checksum(plain)
+	if sum != s.rowSum && e == codec.Plain {
+		// kvexpress 1.14 and older left no mark on what they compressed.
+		if old, err := codec.DecodeLegacyGzip(data.Value); err == nil && codec.Checksum(old) == s.rowSum {
+			plain, sum = old, s.rowSum
+		}
+	}
+	switch {
+	case sum == s.rowSum:
+		s.Plain, s.SHA256 = plain, sum
+	case checksum.State == kv.Absent:
+		s.Torn, s.Why = true, "its checksum is missing"
+	default:
+		s.Torn, s.Why = true, "its data is not what its checksum says"
+	}
+}
+
+// ReadManifest is kv.ParseManifest for the manifest of k: one that was written
+// for another key, or whose lineage is beyond reason, is corrupt too.
+func ReadManifest(k kv.Key, b []byte) (kv.Manifest, error) {
+	m, err := kv.ParseManifest(b)
+	switch {
+	case err != nil:
+		return m, err
+	case m.Key != k:
+		return m, fmt.Errorf("%w: it was written for the key %s", kv.ErrManifestCorrupt, kv.Quote(string(m.Key)))
+	case len(m.Lineage) > maxLineage:
+		return m, fmt.Errorf("%w: its lineage has %d bytes", kv.ErrManifestCorrupt, len(m.Lineage))
+	}
+	return m, nil
+}
+
+func needsNewer(k kv.Key, detail string) *Refusal {
+	return &Refusal{
+		Reason: NeedsNewer, Key: k, Detail: detail,
+		Remedy: "use the newer kvexpress that wrote it",
+	}
+}
+
+// Version is the number of the managed version that stands: 0 for an absent or
+// unmanaged key, and false where damage hides it.
+func (s Standing) Version() (uint64, bool) {
+	switch {
+	case s.badManifest:
+		return 0, false
+	case s.Manifest == nil || s.State == Unmanaged:
+		return 0, true
+	}
+	return s.Manifest.Version, true
+}
+
+// Decision is what a publish of certain bytes does to what stands.
+type Decision int
+
+const (
+	// Keep: the same bytes stand, whole. Nothing is written.
+	Keep Decision = iota + 1
+	// Replace: other bytes, or none, stand.
+	Replace
+	// Heal: the same bytes stand, damaged.
+	Heal
+)
+
+// Decide tells what to do to publish bytes with this SHA-256.
+func (s Standing) Decide(sha256 string) Decision {
+	same := s.SHA256 == sha256
+	if s.State != Damaged {
+		if same {
+			return Keep
+		}
+		return Replace
+	}
+	if same || s.rowSum == sha256 || s.Manifest != nil && s.Manifest.SHA256 == sha256 {
+		return Heal
+	}
+	return Replace
+}

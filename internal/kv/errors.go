@@ -1,0 +1,55 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What a Store's errors wrap.
+var (
+	// ErrUnreachable: no answer, or one that says "try again" (5xx, 429, no
+	// leader). Nothing was written.
+	ErrUnreachable = errors.New("the store could not be reached")
+	// ErrUnknownOutcome: a Commit was sent, and it is not known whether it was
+	// applied (time-out, lost connection, lost leadership).
+	ErrUnknownOutcome = errors.New("the outcome of the write is unknown")
+	// ErrDenied: the token may not do this.
+	ErrDenied = errors.New("permission denied")
+	// ErrConflict: a check of the transaction did not hold.
+	ErrConflict = errors.New("the store has changed in between")
+	// ErrNotStore: what answered does not speak the store's protocol, such as
+	// a captive portal or a proxy's error page.
+	ErrNotStore = errors.New("the answer does not come from Consul")
+	// ErrTooLarge: the store refused the size of a request.
+	ErrTooLarge = errors.New("too large for one transaction")
+	// ErrRequest: the store understood the request and refused it for good.
+	ErrRequest = errors.New("the store refused the request")
+)
+
+// StoreError is what a Store returns: which operation on which store failed,
+// the sentinel that classifies it, and the cause. No token is ever in it.
+type StoreError struct {
+	Op    string // for people: "read kvexpress/hosts/checksum"
+	Addr  string // where the store is
+	Kind  error  // one of the sentinels above
+	Cause error  // may be nil
+}
+
+func (e *StoreError) Error() string {
+	s := fmt.Sprintf("%s: %v", e.Op, e.Kind)
+	if e.Addr != "" {
+		s = fmt.Sprintf("%s at %s: %v", e.Op, e.Addr, e.Kind)
+	}
+	if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	return s
+}
+
+// Unwrap makes errors.Is find the sentinel and errors.As the cause.
+func (e *StoreError) Unwrap() []error {
+	if e.Cause == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Cause}
+}

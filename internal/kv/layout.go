@@ -1,0 +1,82 @@
+package kv
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// Layout is the one place that knows the paths of the store. Other programs
+// and kvexpress 1.x depend on them: they never change.
+type Layout struct {
+	prefix string
+}
+
+// NewLayout validates a prefix. Slashes around it are dropped, as 1.x did.
+// The error is a *NameError.
+func NewLayout(prefix string) (Layout, error) {
+	p, err := parsePrefix(prefix)
+	return Layout{prefix: p}, err
+}
+
+// Prefix is the validated prefix, without slashes around it.
+func (l Layout) Prefix() string { return l.prefix }
+
+// Dir is what all entries of a key have in common, with a slash at the end.
+func (l Layout) Dir(k Key) string { return l.prefix + "/" + string(k) + "/" }
+
+// Data is the path of a key's bytes.
+func (l Layout) Data(k Key) string { return l.Dir(k) + "data" }
+
+// Checksum is the path of the SHA-256 of the plain bytes, in hex. Watches of
+// kvexpress 1.x hang on this path.
+func (l Layout) Checksum(k Key) string { return l.Dir(k) + "checksum" }
+
+// Manifest is the path of a key's manifest.
+func (l Layout) Manifest(k Key) string { return l.Dir(k) + "manifest" }
+
+// Stop is the path of the reason for which a key is frozen.
+func (l Layout) Stop(k Key) string { return l.Dir(k) + "stop" }
+
+// Lock is the path of the reason for which one file (an absolute path) is
+// frozen on one node (the operating system's host name). It is 1.x's path.
+func (l Layout) Lock(file, host string) string {
+	sum := sha256.Sum256([]byte(file))
+	return l.LocksDir() + hex.EncodeToString(sum[:]) + "/" + host
+}
+
+// LocksDir is what the locks of all files have in common.
+func (l Layout) LocksDir() string { return l.prefix + "/locks/" }
+
+// HistoryDir is what all past versions of a key have in common.
+func (l Layout) HistoryDir(k Key) string { return l.prefix + "/.history/" + string(k) + "/" }
+
+// HistoryManifest is the path of a past version's manifest.
+func (l Layout) HistoryManifest(k Key, version uint64) string {
+	return l.HistoryDir(k) + strconv.FormatUint(version, 10) + "/manifest"
+}
+
+// HistoryData is the path of a past version's bytes.
+func (l Layout) HistoryData(k Key, version uint64) string {
+	return l.HistoryDir(k) + strconv.FormatUint(version, 10) + "/data"
+}
+
+// HistoryVersion is the inverse of HistoryManifest: the version that a path
+// below HistoryDir speaks of, or false for a path of another shape.
+func (l Layout) HistoryVersion(k Key, path string) (uint64, bool) {
+	rest, ok := strings.CutPrefix(path, l.HistoryDir(k))
+	if !ok {
+		return 0, false
+	}
+	number, ok := strings.CutSuffix(rest, "/manifest")
+	if !ok {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(number, 10, 64)
+	return v, err == nil && v > 0
+}
+
+// Node is the path of a node's receipt. It is outside the prefix on purpose:
+// receipts below it would wake list watches on the prefix.
+func (l Layout) Node(node string) string { return l.prefix + "-nodes/" + node }

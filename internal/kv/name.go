@@ -1,0 +1,130 @@
+package kv
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Limits on names, in bytes. They keep the body of the largest transaction
+// under Consul's limit (see MaxStored), whatever the names in it.
+const (
+	MaxKeyLen    = 256
+	MaxPrefixLen = 128
+)
+
+// Key is the validated name of one distributed file, such as "hosts" or
+// "team/app/flags". Only ParseKey makes one.
+type Key string
+
+// NameError says which part of a name is not allowed, and why.
+type NameError struct {
+	What   string // "key" or "prefix"
+	Name   string // the name as it was given
+	Reason string
+}
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("%s %s: %s", e.What, Quote(e.Name), e.Reason)
+}
+
+// Quote makes a name from outside safe to print: control and non-ASCII
+// characters are escaped, and a very long one is cut.
+func Quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strconv.QuoteToASCII(s[:most]) + fmt.Sprintf("… (%d bytes)", len(s))
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// reservedParts are the names that the layout uses below a key; a key that
+// contained one could not be told from another key's entries.
+func reservedPart(part string) bool {
+	switch part {
+	case "data", "checksum", "manifest", "stop", "candidate", "signature":
+		return true
+	}
+	return false
+}
+
+// ParseKey validates the name of a key. A leading slash is dropped, as 1.x
+// did. The rules are those of the layout: characters [A-Za-z0-9._/-], no empty
+// part, no part that begins with a dot, no reserved part, and "locks" not
+// first. The error is a *NameError and names the bad part.
+func ParseKey(s string) (Key, error) {
+	bad := func(format string, args ...any) (Key, error) {
+		return "", &NameError{What: "key", Name: s, Reason: fmt.Sprintf(format, args...)}
+	}
+	name := strings.TrimPrefix(s, "/")
+	if name == "" {
+		return bad("the name is empty")
+	}
+	if len(name) > MaxKeyLen {
+		return bad("the name has %d bytes, at most %d are allowed", len(name), MaxKeyLen)
+	}
+	parts := strings.Split(name, "/")
+	for _, part := range parts {
+		if reason := badPart(part); reason != "" {
+			return bad("%s", reason)
+		}
+		if reservedPart(part) {
+			return bad("the part %q is reserved", part)
+		}
+	}
+	if parts[0] == "locks" {
+		return bad(`the part "locks" is reserved at the beginning`)
+	}
+	return Key(name), nil
+}
+
+// Ancestors lists the keys that k would be nested in, outermost first:
+// for "a/b/c" they are "a" and "a/b".
+func (k Key) Ancestors() []Key {
+	var up []Key
+	for i, c := range k {
+		if c == '/' {
+			up = append(up, k[:i])
+		}
+	}
+	return up
+}
+
+func parsePrefix(s string) (string, error) {
+	bad := func(format string, args ...any) (string, error) {
+		return "", &NameError{What: "prefix", Name: s, Reason: fmt.Sprintf(format, args...)}
+	}
+	prefix := strings.Trim(s, "/")
+	if prefix == "" {
+		return bad("the prefix is empty")
+	}
+	if len(prefix) > MaxPrefixLen {
+		return bad("the prefix has %d bytes, at most %d are allowed", len(prefix), MaxPrefixLen)
+	}
+	for part := range strings.SplitSeq(prefix, "/") {
+		if reason := badPart(part); reason != "" {
+			return bad("%s", reason)
+		}
+	}
+	return prefix, nil
+}
+
+// badPart holds the rules that keys and prefixes share.
+func badPart(part string) string {
+	switch {
+	case part == "":
+		return "a part between slashes is empty"
+	case part == "." || part == "..":
+		return fmt.Sprintf("the part %q is not allowed", part)
+	case part[0] == '.':
+		return fmt.Sprintf("the part %s begins with a dot", Quote(part))
+	}
+	for _, c := range part {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return fmt.Sprintf("the part %s contains %s; allowed are letters, digits and . _ -", Quote(part), strconv.QuoteRuneToASCII(c))
+		}
+	}
+	return ""
+}

@@ -1,0 +1,104 @@
+package kv
+
+import "context"
+
+// Consistency is how fresh a read must be. Every read names one.
+type Consistency int
+
+const (
+	// Default is answered by the leader, without a check that it still is
+	// the leader.
+	Default Consistency = iota
+	// Stale is answered by any server, and may be old.
+	Stale
+	// Consistent is answered by a leader that has just made sure that it is
+	// the leader. It costs a round trip between the servers.
+	Consistent
+)
+
+// State tells why an entry has, or has not, a value.
+type State int
+
+const (
+	// Denied: the row did not come back. The caller may not read it, or the
+	// answer was not whole. It is never to be taken for an absent one. It is the
+	// zero value on purpose: an entry that nobody asked for is Denied too.
+	Denied State = iota
+	// Absent: the store says that there is no such entry.
+	Absent
+	// Present: the entry exists. Its value may be empty.
+	Present
+)
+
+// Entry is one row of the store.
+type Entry struct {
+	State State
+	Value []byte
+	Flags uint64
+	// Index changes with every change of the entry. It is for check-and-set
+	// alone, never a version. 0 where the entry is absent.
+	Index uint64
+}
+
+// Snapshot is what Read returns: rows by path, all of one moment. A path that
+// is not in it reads as Denied.
+type Snapshot map[string]Entry
+
+// Verb is what an Op does.
+type Verb int
+
+const (
+	// Set writes unconditionally.
+	Set Verb = iota + 1
+	// CheckAndSet writes if the entry's Index is still Op.Index; Index 0 means:
+	// if the entry does not exist.
+	CheckAndSet
+	// CheckIndex writes nothing, and fails the transaction unless the entry's
+	// Index is Op.Index.
+	CheckIndex
+	// CheckAbsent writes nothing, and fails the transaction if the entry
+	// exists.
+	CheckAbsent
+	// Delete removes the entry; one that does not exist is no error.
+	Delete
+)
+
+// Op is one step of a transaction.
+type Op struct {
+	Verb  Verb
+	Path  string
+	Value []byte
+	Flags uint64
+	Index uint64
+}
+
+// Limits of one transaction that every store must hold to. They are Consul's.
+const (
+	// MaxOps is how many operations one Read or Commit may have.
+	MaxOps = 64
+	// MaxTxnBody is the size in bytes of a transaction's JSON body, in which
+	// values stand in base64.
+	MaxTxnBody = 512 << 10
+	// MaxStored is the most bytes of data, as stored, that fit into one
+	// transaction with checksum and manifest.
+	MaxStored = 380 << 10
+)
+
+// Store is a key-value store with transactions. It is all that publishing and
+// delivering need. Implementations are safe for concurrent use, put a limit on
+// every request's time and size, and do not retry: package retry does.
+//
+// Errors wrap one of the sentinels of this package.
+type Store interface {
+	// Read returns the rows of up to MaxOps paths, all of one moment.
+	// An absent or unreadable path is no error: see State.
+	Read(ctx context.Context, c Consistency, paths ...string) (Snapshot, error)
+	// Commit applies all ops or none, in order, and returns the new Index of
+	// each path that was written. ErrConflict: a check did not hold, nothing
+	// was written. ErrUnknownOutcome: it may or may not have been applied.
+	Commit(ctx context.Context, ops []Op) (map[string]uint64, error)
+	// Keys lists the paths that begin with prefix, in order. Paths that the
+	// caller may not read are left out silently: an empty answer proves
+	// nothing.
+	Keys(ctx context.Context, prefix string) ([]string, error)
+}

@@ -1,0 +1,194 @@
+package observe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// DefaultDatadogHost is where events are posted to.
+const DefaultDatadogHost = "https://api.datadoghq.com"
+
+const (
+	eventTimeout  = 5 * time.Second
+	maxEventText  = 4000 // Datadog's limit
+	maxEventTitle = 500  // Datadog's limit
+)
+
+// ErrEventRefused: Datadog, or whatever answered in its place, did not take
+// the event.
+var ErrEventRefused = errors.New("the event was not accepted")
+
+// EventOptions says whether and where events are posted.
+type EventOptions struct {
+	APIKey, AppKey string // both are needed; without, no events
+	// DatadogHost is the base URL; "" is DefaultDatadogHost. A bare host name
+	// means https. Plain http is for this machine only, since it carries the
+	// keys.
+	DatadogHost string
+	Host        string // the operating system's host name
+	Direction   string // the command's name
+}
+
+// Events posts 1.x's events to Datadog's API. Each method makes one request of
+// 5 seconds at most; its error is for the log, as a warning, and never holds a
+// key. A nil or zero Events posts nothing. It is safe for concurrent use.
+type Events struct {
+	client         *http.Client // nil: disabled
+	url            string
+	apiKey, appKey string
+	origin         origin
+}
+
+// NewEvents checks the options. It connects to nothing.
+func NewEvents(o EventOptions) (*Events, error) {
+	apiKey, appKey := strings.TrimSpace(o.APIKey), strings.TrimSpace(o.AppKey)
+	if apiKey == "" || appKey == "" {
+		return &Events{}, nil
+	}
+	base, err := parseDatadogHost(o.DatadogHost)
+	if err != nil {
+		return nil, err
+	}
+	return &Events{
+		client: &http.Client{
+			Timeout: eventTimeout,
+			// Another host must not be handed the keys.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				Proxy:                  http.ProxyFromEnvironment,
+				DisableKeepAlives:      true, // nothing is left behind
+				MaxResponseHeaderBytes: 64 << 10,
+			},
+		},
+		url:    base + "/api/v1/events",
+		apiKey: apiKey, appKey: appKey,
+		origin: origin{host: o.Host, direction: o.Direction},
+	}, nil
+}
+
+// Enabled tells whether events are posted, for callers whose text costs
+// something to make, such as a diff.
+func (e *Events) Enabled() bool { return e != nil && e.client != nil }
+
+// Updated: a publish changed the data at this path of the store.
+func (e *Events) Updated(ctx context.Context, dataPath, diff string) error {
+	return e.post(ctx, "Updated: "+dataPath, diff, "info", dataPath, LocationComplete, "kvexpress:success")
+}
+
+// Copied: the data of one key was published as another.
+func (e *Events) Copied(ctx context.Context, from, to string) error {
+	title := fmt.Sprintf("Copy: %s to %s", from, to)
+	return e.post(ctx, title, title, "info", to, LocationComplete, "kvexpress:success", tag("keyFrom", from))
+}
+
+// StopPresent: a publish was refused because of the stop at this path.
+func (e *Events) StopPresent(ctx context.Context, stopPath, reason string) error {
+	title := fmt.Sprintf("Stop key is present: %s. Stopping.", stopPath)
+	return e.post(ctx, title, reason, "error", stopPath, LocationStopPresent, "kvexpress:stop")
+}
+
+// StopSet: a key was frozen by the stop at this path.
+func (e *Events) StopSet(ctx context.Context, stopPath, reason string) error {
+	return e.post(ctx, "Set Stop Key: "+stopPath, reason, "warning", stopPath, LocationStopSaved, "kvexpress:stop_set")
+}
+
+// Refused: a publish was refused for its content. The reason is one word, such
+// as "too_large", and becomes the location tag; LocationNotLongEnough keeps the
+// title and the tag that 1.x gave it.
+func (e *Events) Refused(ctx context.Context, key, reason, text string) error {
+	if reason == LocationNotLongEnough {
+		return e.post(ctx, fmt.Sprintf("Not long enough: %s. Stopping.", key), text, "error", key, reason, "kvexpress:length")
+	}
+	return e.post(ctx, fmt.Sprintf("Refused (%s): %s. Stopping.", reason, key), text, "error", key, reason, "kvexpress:refused")
+}
+
+func (e *Events) post(ctx context.Context, title, text, alert, key, location string, extra ...string) error {
+	if !e.Enabled() {
+		return nil
+	}
+	if text == "" {
+		text = title // the API refuses an event without a text
+	}
+	body, err := json.Marshal(struct {
+		Title     string   `json:"title"`
+		Text      string   `json:"text"`
+		AlertType string   `json:"alert_type"`
+		Tags      []string `json:"tags"`
+		Host      string   `json:"host,omitempty"`
+		Date      int64    `json:"date_happened"` // seconds since 1970
+	}{
+		cut(title, maxEventTitle), cut(text, maxEventText), alert,
+		append(e.origin.tags(key, location), extra...), e.origin.host, time.Now().Unix(),
+	})
+	if err != nil {
+		return fmt.Errorf("encode the event %s: %w", kv.Quote(title), err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("post the event %s: %w", kv.Quote(title), err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("DD-API-KEY", e.apiKey)
+	req.Header.Set("DD-APPLICATION-KEY", e.appKey)
+	resp, err := e.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("post the event %s: %w", kv.Quote(title), err)
+	}
+	// The answer is not read: its status says all, and its text may be anything.
+	_ = resp.Body.Close()
+	return statusError(title, e.url, resp.StatusCode)
+}
+
+func statusError(title, url string, status int) error {
+	remedy := ""
+	switch {
+	case status >= 200 && status < 300:
+		return nil
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		remedy = "; check datadog_api_key and datadog_app_key"
+	case status >= 300 && status < 500:
+		remedy = "; check datadog_host"
+	}
+	return fmt.Errorf("post the event %s: %w: %s answered %d %s%s", kv.Quote(title), ErrEventRefused, url, status, http.StatusText(status), remedy)
+}
+
+// parseDatadogHost returns the base URL without a slash at its end. Its errors
+// do not repeat the URL, which may hold a password.
+func parseDatadogHost(host string) (string, error) {
+	const remedy = "; write it as " + DefaultDatadogHost
+	if host == "" {
+		return DefaultDatadogHost, nil
+	}
+	if !strings.Contains(host, "://") {
+		host = "https://" + host
+	}
+	u, err := url.Parse(host)
+	switch {
+	case err != nil:
+		return "", errors.New("datadog_host is not a URL" + remedy)
+	case u.Hostname() == "":
+		return "", errors.New("datadog_host names no host" + remedy)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "", errors.New("datadog_host may hold neither a user nor a query" + remedy)
+	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
+		return strings.TrimRight(u.String(), "/"), nil
+	case u.Scheme == "http":
+		return "", fmt.Errorf("datadog_host %s uses plain http, which would show the keys to the network; use https", kv.Quote(u.Host))
+	default:
+		return "", fmt.Errorf("datadog_host has the scheme %s, which is not known%s", kv.Quote(u.Scheme), remedy)
+	}
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}

@@ -1,0 +1,152 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+// SyslogOff, as LogOptions.Syslog, turns syslog off.
+const SyslogOff = "off"
+
+// LogOptions says where log records go.
+type LogOptions struct {
+	// Direction is the name of the command, such as "in". It opens each line.
+	Direction string
+	// Debug sends debug records to syslog too.
+	Debug bool
+	// Verbose prints every record to Stdout too, debug records included.
+	Verbose bool
+	Stdout  io.Writer
+	// Syslog is the path of a unixgram socket, SyslogOff, or "" for the
+	// system's.
+	Syslog string
+}
+
+// NewLogger returns a logger, and the function that closes what it opened.
+//
+// A record becomes one line, "direction: message key='value' …", sent once to
+// syslog with the tag kvexpress and facility user. Nothing in a record can end
+// the line or close a quote early. Syslog is dialled at the first record; one
+// that is absent or hangs is tolerated, and its records are dropped.
+func NewLogger(o LogOptions) (*slog.Logger, func() error) {
+	out := &output{direction: o.Direction, debug: o.Debug}
+	if o.Verbose {
+		out.stdout = o.Stdout
+	}
+	closer := func() error { return nil }
+	if o.Syslog != SyslogOff {
+		out.syslog = newSyslog(o.Syslog)
+		closer = out.syslog.Close
+	}
+	return slog.New(&handler{out: out}), closer
+}
+
+// output is what all handlers of one logger share.
+type output struct {
+	direction string
+	debug     bool
+	syslog    *link // nil: off
+
+	mu     sync.Mutex // keeps lines on stdout whole
+	stdout io.Writer  // nil: not verbose
+	told   bool       // that syslog does not work
+}
+
+func (o *output) toSyslog(level slog.Level) bool {
+	return o.syslog != nil && (o.debug || level >= slog.LevelInfo)
+}
+
+func (o *output) write(level slog.Level, at time.Time, line string) error {
+	line = o.direction + ": " + line
+	err := o.print(at, line)
+	if !o.toSyslog(level) {
+		return err
+	}
+	if _, failed := o.syslog.Write(syslogMessage(level, at, line)); failed != nil && o.tellOnce() {
+		return o.print(at, o.direction+": syslog does not answer, its records are dropped"+pair("error", failed.Error()))
+	}
+	return err
+}
+
+func (o *output) print(at time.Time, line string) error {
+	if o.stdout == nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, err := fmt.Fprintf(o.stdout, "%s: %s\n", at.UTC().Format(time.RFC3339), line); err != nil {
+		return fmt.Errorf("print a log line: %w", err)
+	}
+	return nil
+}
+
+func (o *output) tellOnce() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	first := !o.told
+	o.told = true
+	return first
+}
+
+// handler is the slog.Handler that writes 1.x's lines.
+type handler struct {
+	out    *output
+	groups string // names of the open groups, each with a dot after it
+	attrs  string // of WithAttrs, already formatted
+}
+
+func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
+	return h.out.stdout != nil || h.out.toSyslog(level)
+}
+
+func (h *handler) Handle(_ context.Context, r slog.Record) error {
+	var line strings.Builder
+	line.WriteString(escape(r.Message))
+	line.WriteString(h.attrs)
+	r.Attrs(func(a slog.Attr) bool {
+		appendAttr(&line, h.groups, a)
+		return true
+	})
+	at := r.Time
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return h.out.write(r.Level, at, line.String())
+}
+
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	var more strings.Builder
+	for _, a := range attrs {
+		appendAttr(&more, h.groups, a)
+	}
+	return &handler{out: h.out, groups: h.groups, attrs: h.attrs + more.String()}
+}
+
+func (h *handler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	return &handler{out: h.out, groups: h.groups + name + ".", attrs: h.attrs}
+}
+
+func appendAttr(line *strings.Builder, groups string, a slog.Attr) {
+	v := a.Value.Resolve()
+	switch {
+	case v.Kind() == slog.KindGroup:
+		if a.Key != "" {
+			groups += a.Key + "."
+		}
+		for _, member := range v.Group() {
+			appendAttr(line, groups, member)
+		}
+	case v.Kind() == slog.KindTime:
+		line.WriteString(pair(groups+a.Key, v.Time().UTC().Format(time.RFC3339)))
+	case !a.Equal(slog.Attr{}):
+		line.WriteString(pair(groups+a.Key, v.String()))
+	}
+}

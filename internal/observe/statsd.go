@@ -1,0 +1,74 @@
+package observe
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// statsdLimit bounds the look-up of the host and each write, and with that
+// what an unreachable address can add to a command when it closes.
+const statsdLimit = 500 * time.Millisecond
+
+// marker is the tag that stands between the client's tags and ours on their
+// way to ownTagsOnly. Nothing that tag returns contains it.
+const marker = "\x1f"
+
+func marked(tags ...string) []string { return slices.Insert(tags, 0, marker) }
+
+// ownTagsOnly removes the tags that the client takes from DD_ENV, DD_SERVICE
+// and the like, with no option not to. A command inherits these from whatever
+// started it, such as Consul's agent: they do not describe kvexpress.
+type ownTagsOnly struct{ *link }
+
+func (w ownTagsOnly) Write(payload []byte) (int, error) {
+	clean := make([]byte, 0, len(payload))
+	for line := range bytes.Lines(payload) {
+		head, tags, _ := bytes.Cut(line, []byte("|#"))
+		if i := bytes.LastIndex(tags, []byte(marker+",")); i >= 0 {
+			tags = tags[i+len(marker)+1:]
+		}
+		clean = append(append(append(clean, head...), "|#"...), tags...)
+	}
+	if _, err := w.link.Write(bytes.TrimRight(clean, "\n")); err != nil {
+		return 0, err
+	}
+	return len(payload), nil
+}
+
+func parseStatsdAddr(addr string) (host, port string, err error) {
+	const remedy = `write it as host:port, such as "` + DefaultStatsdAddr + `"`
+	host, port, err = net.SplitHostPort(addr)
+	if err != nil {
+		return "", "", fmt.Errorf("the DogStatsD address %s is not valid: %w; %s", kv.Quote(addr), err, remedy)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", "", fmt.Errorf("the DogStatsD address %s is not valid: its port must be a number from 1 to 65535; %s", kv.Quote(addr), remedy)
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	return host, port, nil
+}
+
+func dialUDP(ctx context.Context, host, port string) (net.Conn, error) {
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("look up %s: %w", kv.Quote(host), err)
+	}
+	return new(net.Dialer).DialContext(ctx, "udp", net.JoinHostPort(preferIPv4(ips).String(), port))
+}
+
+// preferIPv4 picks an address as 1.x did: an Agent listens on 127.0.0.1 alone,
+// and over UDP nobody would notice that ::1 does not answer. There is at least
+// one: a look-up that finds none fails.
+func preferIPv4(ips []netip.Addr) netip.Addr {
+	return slices.MinFunc(ips, func(a, b netip.Addr) int { return a.Unmap().BitLen() - b.Unmap().BitLen() }).Unmap()
+}

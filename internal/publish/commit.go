@@ -1,0 +1,163 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// finding is what is told about a publish that succeeded in the end.
+type finding struct {
+	resolved bool
+	note     string
+}
+
+// carryOut writes the plan. A *lostError says that nothing was published, and
+// that a new attempt may do better.
+func (p *Publisher) carryOut(ctx context.Context, pl plan) (finding, error) {
+	if pl.first != nil {
+		guard, err := p.putHistory(ctx, pl)
+		if err != nil {
+			return finding{}, err
+		}
+		// Without this a competitor for the same version could overwrite our
+		// history entry with his, and we would flip all the same.
+		pl.flip = append(slices.Clip(pl.flip), guard)
+	}
+	_, err := p.commit(ctx, StepFlip, pl.manifest.Key, pl.flip)
+	switch {
+	case errors.Is(err, kv.ErrConflict):
+		return finding{}, &lostError{raced: true, cause: err}
+	case errors.Is(err, kv.ErrUnknownOutcome):
+		return p.resolve(ctx, pl, err)
+	}
+	return finding{}, err
+}
+
+// putHistory writes the history entry ahead of the flip, and returns the check
+// that it is still ours.
+func (p *Publisher) putHistory(ctx context.Context, pl plan) (kv.Op, error) {
+	k := pl.manifest.Key
+	written, err := p.commit(ctx, StepHistoryWrite, k, pl.first)
+	switch {
+	case errors.Is(err, kv.ErrConflict):
+		return kv.Op{}, &lostError{raced: true, cause: err}
+	case errors.Is(err, kv.ErrUnknownOutcome):
+		// Written or not, nobody looks at it yet.
+		return kv.Op{}, &lostError{cause: err}
+	case err != nil:
+		return kv.Op{}, err
+	}
+	path := p.Layout.HistoryManifest(k, pl.manifest.Version)
+	index := written[path]
+	if index == 0 {
+		return kv.Op{}, fmt.Errorf("write %s: %w: it does not tell what it wrote", path, kv.ErrNotStore)
+	}
+	return kv.Op{Verb: kv.CheckIndex, Path: path, Index: index}, nil
+}
+
+// resolve finds out whether a flip of unknown outcome was applied. Where
+// nothing has moved since, it sends the flip again, with the same publish id:
+// its checks let it be applied once at most.
+func (p *Publisher) resolve(ctx context.Context, pl plan, cause error) (finding, error) {
+	limit := p.ResolveFor
+	if limit == 0 {
+		limit = 30 * time.Second
+	}
+	p.log().WarnContext(ctx, "the outcome of a write is unknown, asking the store", "key", pl.manifest.Key,
+		"version", pl.manifest.Version, "publish_id", pl.manifest.PublishID, "error", cause)
+	deadline := p.now().Add(limit)
+	refused := false // the flip that was sent again
+	for n := 1; ; n++ {
+		fate, note, err := p.ask(ctx, pl)
+		switch {
+		case errors.Is(err, kv.ErrUnreachable):
+			cause = err
+		case err != nil:
+			return finding{}, p.unknown(pl, err)
+		case fate == live:
+			return finding{resolved: true, note: note}, nil
+		case fate == beaten, fate == pending && refused:
+			return finding{}, &lostError{raced: true, cause: cause}
+		case fate == obscure:
+			return finding{}, p.unknown(pl, fmt.Errorf("%s: %w", note, cause))
+		case fate == pending:
+			_, err := p.commit(ctx, StepFlipAgain, pl.manifest.Key, pl.flip)
+			switch {
+			case err == nil:
+				return finding{resolved: true}, nil
+			case errors.Is(err, kv.ErrConflict):
+				refused = true // or the first one has been applied just now: ask
+				continue
+			case !errors.Is(err, kv.ErrUnknownOutcome) && !errors.Is(err, kv.ErrUnreachable):
+				return finding{}, p.unknown(pl, err)
+			}
+			cause = err
+		}
+		if !p.now().Before(deadline) {
+			return finding{}, p.unknown(pl, fmt.Errorf("asked for %v: %w", limit, cause))
+		}
+		if err := p.wait(ctx, backoff(n+2)); err != nil {
+			return finding{}, p.unknown(pl, err)
+		}
+	}
+}
+
+// fate is what became of a flip.
+type fate int
+
+const (
+	pending fate = iota + 1 // not applied so far, and it still may be
+	live                    // applied; it may have been superseded since
+	beaten                  // not applied, and it cannot be any more
+	obscure                 // the traces are gone
+)
+
+// ask looks for the publish id of the plan, with a note for people.
+func (p *Publisher) ask(ctx context.Context, pl plan) (fate, string, error) {
+	k, ours := pl.manifest.Key, pl.manifest
+	livePath, pastPath := p.Layout.Manifest(k), p.Layout.HistoryManifest(k, ours.Version)
+	rows, err := p.read(ctx, StepResolve, kv.Consistent, livePath, pastPath)
+	if err != nil {
+		return 0, "", err
+	}
+	for _, path := range []string{livePath, pastPath} {
+		if rows[path].State == kv.Denied {
+			return 0, "", denied("read "+path, k)
+		}
+	}
+	now, nowErr := kv.ParseManifest(rows[livePath].Value)
+	past, pastErr := kv.ParseManifest(rows[pastPath].Value)
+	kept := pastErr == nil && past.PublishID == ours.PublishID
+	newer := nowErr == nil && now.Lineage == ours.Lineage && now.Version > ours.Version
+	switch {
+	case nowErr == nil && now.PublishID == ours.PublishID:
+		return live, "", nil
+	case kept && newer && (pl.first == nil || pl.continues):
+		return live, fmt.Sprintf("version %d was published, and superseded by version %d since", ours.Version, now.Version), nil
+	case kept && pl.first == nil:
+		return live, fmt.Sprintf("version %d was published, and its manifest was replaced or removed since", ours.Version), nil
+	case rows[livePath].Index == pl.base:
+		return pending, "", nil
+	case kept:
+		// Our history entry came before the flip. Without a manifest to go on
+		// from, others may have taken it for a past version and gone on from it.
+		return obscure, "the key was made anew in between", nil
+	case newer && now.Version >= ours.Version+keptVersions:
+		return obscure, fmt.Sprintf("version %d stands by now, and the history of version %d is pruned", now.Version, ours.Version), nil
+	}
+	return beaten, "", nil
+}
+
+// unknown is the error for a flip whose fate was not found out.
+func (p *Publisher) unknown(pl plan, cause error) error {
+	m := pl.manifest
+	return &UnknownError{
+		Version: m.Version, PublishID: m.PublishID, Cause: cause,
+		Paths: []string{p.Layout.Manifest(m.Key), p.Layout.HistoryManifest(m.Key, m.Version)},
+	}
+}

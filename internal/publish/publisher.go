@@ -1,0 +1,174 @@
+// Package publish owns the one straight line by which content gets into the
+// store: gate, read what stands, decide, one transaction, and the truth about
+// its outcome. It also reads the sources of content. Of this module it imports
+// kv, codec and gate.
+package publish
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+// MaxAttempts is how often a publish that loses the race begins again, the
+// first attempt counted.
+const MaxAttempts = 10
+
+// Publisher puts content into a store. It may be used concurrently.
+type Publisher struct {
+	Store  kv.Store
+	Layout kv.Layout
+	By     string           // who publishes: user@host
+	Now    func() time.Time // nil: time.Now
+	NewID  func() string    // nil: kv.NewID
+	Log    *slog.Logger     // nil: nothing is logged
+
+	// Step, if set, is called before each request to the store. Its error ends
+	// the publish at once, as a crash at this place would. For tests.
+	Step func(Step) error
+	// Wait waits between attempts until the time has passed or ctx ends, then
+	// with its error. nil: a timer.
+	Wait func(context.Context, time.Duration) error
+	// ResolveFor is how long an unknown outcome is asked after. 0: 30 s.
+	ResolveFor time.Duration
+}
+
+// Step labels a request to the store.
+type Step string
+
+// The requests of a publish, in order. Those of the second group are made only
+// when there is need.
+const (
+	StepRead Step = "read"
+	StepFlip Step = "flip"
+
+	StepNested       Step = "list nested keys"
+	StepHistoryList  Step = "list history"
+	StepHistoryRead  Step = "read history"
+	StepHistoryWrite Step = "write history"
+	StepResolve      Step = "resolve"
+	StepFlipAgain    Step = "flip again"
+)
+
+// Request is what to publish, and under which conditions.
+type Request struct {
+	Key        kv.Key
+	Content    []byte         // plain; not changed
+	MinLines   int            // fewer are refused; 0: any number
+	Encoding   codec.Encoding // how it is stored; "": plain
+	Message    string         // kept in the manifest, at most kv.MaxMessage bytes
+	IgnoreStop bool           // publish although the key is stopped
+	// IfVersion, if set, is the managed version that must stand; 0: the key
+	// must not exist, or be unmanaged.
+	IfVersion *uint64
+	DryRun    bool // do all but the write
+}
+
+// Outcome is how a publish without an error ended. The words are stable.
+type Outcome string
+
+// What a publish comes to.
+const (
+	Published    Outcome = "published"
+	Unchanged    Outcome = "unchanged"     // the same bytes stood already; nothing was written
+	Healed       Outcome = "healed"        // the same bytes stood damaged, and were written anew
+	WouldPublish Outcome = "would_publish" // a dry run that found something to write
+)
+
+// Result tells what a publish did.
+type Result struct {
+	Outcome  Outcome
+	Key      kv.Key
+	Lineage  string // "" where an unmanaged key is unchanged
+	Version  uint64 // that stands now, or would; 0 where an unmanaged key is unchanged
+	Previous uint64 // the managed version that stood before; 0: none
+	SHA256   string // of the plain bytes
+	Size     int    // of the plain bytes
+	Stored   int    // bytes as stored
+	Lines    int
+	Attempts int    // 1: no race was lost
+	Old      []byte // the plain bytes that stood before; nil: none, or damaged
+	Resolved bool   // the outcome was unknown at first, and was found out
+	Notes    []string
+}
+
+// Publish does what req asks for. Among its errors are *gate.Refusal,
+// *gate.Stopped, *Conflict, *kv.NameError (a nested key), gate.ErrMessage and
+// those of the store. Unless the error wraps kv.ErrUnknownOutcome, a failed
+// publish has changed nothing that nodes look at.
+func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
+	load, err := pack(req)
+	if err != nil {
+		return Result{}, err
+	}
+	var lost *lostError
+	for n := 1; ; n++ {
+		res, err := p.attempt(ctx, req, load, lost)
+		res.Attempts = n
+		if err == nil {
+			return res, nil
+		}
+		if lost = asLost(err); lost == nil {
+			return res, fmt.Errorf("publish %s: %w", req.Key, err)
+		}
+		p.log().InfoContext(ctx, "attempt to publish failed", "key", req.Key, "attempt", n, "error", lost)
+		if n == MaxAttempts {
+			return res, lost.final(req.Key, n)
+		}
+		if err := p.wait(ctx, backoff(n)); err != nil {
+			return res, fmt.Errorf("publish %s: nothing was published: %w", req.Key, err)
+		}
+	}
+}
+
+// attempt goes once from reading to writing. The error is a *lostError if it
+// is worth to begin again; before is that of the attempt before.
+func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, before *lostError) (Result, error) {
+	b, err := p.look(ctx, req)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := ifVersion(req, b.Standing, before); err != nil {
+		return Result{}, err
+	}
+	res := Result{
+		Key: req.Key, SHA256: load.sha256, Size: len(load.plain), Stored: len(load.stored), Lines: load.lines,
+		Old: b.Plain, Notes: b.notes(req),
+	}
+	res.Previous, _ = b.Version()
+	decision := b.Decide(load.sha256)
+	if decision == gate.Keep {
+		res.Outcome, res.Version = Unchanged, res.Previous
+		if b.State == gate.Managed {
+			res.Lineage = b.Manifest.Lineage
+		}
+		return res, nil
+	}
+	place, err := p.succeed(ctx, req.Key, b.Standing)
+	if err != nil {
+		return Result{}, err
+	}
+	pl, err := p.plan(req, load, b, place)
+	if err != nil {
+		return Result{}, err
+	}
+	res.Outcome, res.Lineage, res.Version = Published, place.lineage, place.version
+	switch {
+	case req.DryRun:
+		res.Outcome = WouldPublish
+		return res, nil
+	case decision == gate.Heal:
+		res.Outcome = Healed
+	}
+	found, err := p.carryOut(ctx, pl)
+	res.Resolved = found.resolved
+	if found.note != "" {
+		res.Notes = append(res.Notes, found.note)
+	}
+	return res, err
+}

@@ -1,0 +1,375 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+const crowd = 50
+
+// TestFiftyPublishersAtOnce lets fifty publishers race without any order. One
+// that lost ten times is run again, as its user would.
+func TestFiftyPublishersAtOnce(t *testing.T) {
+	for name, size := range map[string]int{"small": 1, "history apart": kv.MaxStored - 10} {
+		t.Run(name, func(t *testing.T) {
+			s := &everyFlip{Store: newStore()}
+			// The history of a key made anew may hold an entry of a publisher who
+			// lost: so the key is there, with version 1.
+			do(t, publisher(t, s), "first\n")
+			var wg sync.WaitGroup
+			for i := range crowd {
+				wg.Go(func() {
+					p := publisher(t, s)
+					p.Wait = func(ctx context.Context, _ time.Duration) error { runtime.Gosched(); return ctx.Err() }
+					content := append(noise(size, uint64(i)), byte(i))
+					for {
+						res, err := p.Publish(t.Context(), Request{Key: hosts, Content: content})
+						if err == nil && (res.Outcome != Published || res.Version == 0) {
+							t.Errorf("publisher %d: %+v", i, res)
+						}
+						if !errors.Is(err, kv.ErrConflict) {
+							if err != nil {
+								t.Errorf("publisher %d: %v", i, err)
+							}
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			s.check(t, crowd+1)
+		})
+	}
+}
+
+// TestEachLoserPublishesOnTop holds all fifty until each has read the same
+// base: one of them wins at once, all others one after the other.
+func TestEachLoserPublishesOnTop(t *testing.T) {
+	s := &everyFlip{Store: newStore()}
+	var ready, wg sync.WaitGroup
+	ready.Add(crowd)
+	turn := make(chan struct{}, 1)
+	attempts := make(chan int, crowd)
+	for i := range crowd {
+		wg.Go(func() {
+			p := publisher(t, s)
+			waited, first := false, true
+			p.Step = func(st Step) error {
+				if st == StepFlip && first {
+					first = false
+					ready.Done()
+					ready.Wait()
+				}
+				return nil
+			}
+			p.Wait = func(context.Context, time.Duration) error {
+				if !waited {
+					waited = true
+					turn <- struct{}{}
+				}
+				return nil
+			}
+			res, err := p.Publish(t.Context(), Request{Key: hosts, Content: fmt.Appendf(nil, "%d\n", i)})
+			if err != nil {
+				t.Errorf("publisher %d: %v", i, err)
+			}
+			attempts <- res.Attempts
+			if waited {
+				<-turn
+			}
+		})
+	}
+	wg.Wait()
+	close(attempts)
+	winners := 0
+	for n := range attempts {
+		if n == 1 {
+			winners++
+		}
+	}
+	if winners != 1 {
+		t.Errorf("%d publishers won on the same base, want 1", winners)
+	}
+	s.check(t, crowd)
+}
+
+// everyFlip keeps the manifest of every commit that made a version live.
+type everyFlip struct {
+	kv.Store
+	mu   sync.Mutex
+	live []kv.Manifest
+}
+
+func (s *everyFlip) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	written, err := s.Store.Commit(ctx, ops)
+	for _, op := range ops {
+		if err == nil && op.Verb == kv.CheckAndSet && strings.HasSuffix(op.Path, "/manifest") {
+			m, merr := kv.ParseManifest(op.Value)
+			if merr != nil {
+				return nil, merr
+			}
+			s.live = append(s.live, m)
+		}
+	}
+	return written, err
+}
+
+// check wants versions 1 to n in order, of one lineage, each of its own.
+func (s *everyFlip) check(t *testing.T, n int) {
+	t.Helper()
+	l := layout(t, "kvexpress")
+	ids, sums := map[string]bool{}, map[string]bool{}
+	for i, m := range s.live {
+		if m.Version != uint64(i+1) || m.Lineage != s.live[0].Lineage {
+			t.Fatalf("version %d of %s came as number %d", m.Version, m.Lineage, i+1)
+		}
+		ids[m.PublishID], sums[m.SHA256] = true, true
+	}
+	if len(s.live) != n || len(ids) != n || len(sums) != n {
+		t.Fatalf("%d versions, %d publish ids, %d contents, want %d of each", len(s.live), len(ids), len(sums), n)
+	}
+	for v, m := range pastVersions(t, s.Store, l, hosts) {
+		if m.PublishID != s.live[v-1].PublishID {
+			t.Errorf("history %d is not what was live as %d", v, v)
+		}
+	}
+}
+
+func TestLostTenTimes(t *testing.T) {
+	s := newStore()
+	p, rival := publisher(t, s), publisher(t, s)
+	flips := 0
+	p.Step = func(st Step) error {
+		if st == StepFlip {
+			flips++
+			do(t, rival, fmt.Sprintf("%d\n", flips))
+		}
+		return nil
+	}
+	_, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("mine\n")})
+	var c *Conflict
+	if !errors.As(err, &c) || c.Attempts != 10 || flips != 10 {
+		t.Errorf("got %v after %d flips", err, flips)
+	}
+}
+
+func TestLoserGatesAgain(t *testing.T) {
+	l := layout(t, "kvexpress")
+	tests := map[string]struct {
+		between func(t *testing.T, s kv.Store)
+		check   func(t *testing.T, res Result, err error)
+	}{
+		"stop": {func(t *testing.T, s kv.Store) { put(t, s, l.Stop(hosts), "hold", 0) },
+			func(t *testing.T, _ Result, err error) {
+				var stopped *gate.Stopped
+				if !errors.As(err, &stopped) || stopped.Reason != "hold" {
+					t.Errorf("got %v, want stopped", err)
+				}
+			}},
+		"the same bytes": {func(t *testing.T, s kv.Store) { do(t, publisher(t, s), "mine\n") },
+			func(t *testing.T, res Result, err error) {
+				if err != nil || res.Outcome != Unchanged || res.Version != 2 || res.Attempts != 2 {
+					t.Errorf("got %+v, %v", res, err)
+				}
+			}},
+		"1.x": {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "old tool\n") },
+			func(t *testing.T, res Result, err error) {
+				if err != nil || res.Outcome != Published || res.Version != 2 || string(res.Old) != "old tool\n" {
+					t.Errorf("got %+v, %v", res, err)
+				}
+			}},
+		"deleted": {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts)) },
+			func(t *testing.T, res Result, err error) {
+				if err != nil || res.Outcome != Published || res.Version != 2 || res.Old != nil {
+					t.Errorf("got %+v, %v", res, err)
+				}
+			}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newStore()
+			do(t, publisher(t, s), "first\n")
+			p := publisher(t, s)
+			once := sync.OnceFunc(func() { tt.between(t, s) })
+			p.Step = func(st Step) error {
+				if st == StepFlip {
+					once()
+				}
+				return nil
+			}
+			res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("mine\n")})
+			tt.check(t, res, err)
+		})
+	}
+}
+
+// without drops operations: the guard that a negative control takes out.
+func without(drop func(kv.Op) bool) func(int, []kv.Op) ([]kv.Op, error) {
+	return func(_ int, ops []kv.Op) ([]kv.Op, error) {
+		return slices.DeleteFunc(slices.Clone(ops), drop), nil
+	}
+}
+
+func TestControlStopNeedsItsCheck(t *testing.T) {
+	l := layout(t, "kvexpress")
+	s := &probe{Store: newStore(), before: without(func(op kv.Op) bool { return op.Path == l.Stop(hosts) && op.Verb == kv.CheckAbsent })}
+	p := publisher(t, s)
+	p.Step = func(st Step) error {
+		if st == StepFlip {
+			put(t, s.Store, l.Stop(hosts), "hold", 0)
+		}
+		return nil
+	}
+	if res := do(t, p, "a\n"); res.Version != 1 {
+		t.Errorf("got %+v: TestLoserGatesAgain/stop would prove nothing", res)
+	}
+}
+
+// rivalHistory lets a rival overwrite the history entry between ours and our
+// flip, and then die. It returns the history's manifest and the live one.
+func rivalHistory(t *testing.T, before func(int, []kv.Op) ([]kv.Op, error)) (past, live kv.Manifest, res Result) {
+	s := &probe{Store: newStore(), before: before}
+	p, rival := publisher(t, s), publisher(t, s)
+	do(t, p, "first\n")
+	errDied := errors.New("died")
+	rival.Step = func(st Step) error {
+		if st == StepFlip {
+			return errDied
+		}
+		return nil
+	}
+	once := sync.OnceFunc(func() {
+		if _, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)}); !errors.Is(err, errDied) {
+			t.Errorf("rival: %v", err)
+		}
+	})
+	p.Step = func(st Step) error {
+		if st == StepFlip {
+			once()
+		}
+		return nil
+	}
+	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live, err = kv.ParseManifest(get1(t, s, p.Layout.Manifest(hosts)).Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pastVersions(t, s, p.Layout, hosts)[res.Version], live, res
+}
+
+func TestOverwrittenHistoryFailsTheFlip(t *testing.T) {
+	past, live, res := rivalHistory(t, nil)
+	if past.PublishID != live.PublishID || res.Attempts != 2 || res.Version != 2 {
+		t.Errorf("history has %s, live is %s; %+v", past.PublishID, live.PublishID, res)
+	}
+}
+
+func TestControlHistoryNeedsItsCheck(t *testing.T) {
+	past, live, _ := rivalHistory(t, without(func(op kv.Op) bool {
+		return op.Verb == kv.CheckIndex && strings.Contains(op.Path, "/.history/")
+	}))
+	if past.PublishID == live.PublishID {
+		t.Error("history is right without its check: TestOverwrittenHistoryFailsTheFlip proves nothing")
+	}
+}
+
+// A rival who flips between our read and our history entry must not find his
+// history overwritten.
+func TestHistoryOfAWinnerIsNotOverwritten(t *testing.T) {
+	s := newStore()
+	p, rival := publisher(t, s), publisher(t, s)
+	do(t, p, "first\n")
+	once := sync.OnceFunc(func() { do(t, rival, "rival\n") })
+	p.Step = func(st Step) error {
+		if st == StepHistoryWrite {
+			once()
+		}
+		return nil
+	}
+	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1)})
+	if err != nil || res.Version != 3 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if m := pastVersions(t, s, p.Layout, hosts)[2]; m.SHA256 != codec.Checksum([]byte("rival\n")) {
+		t.Errorf("history 2 is %+v, want the rival's", m)
+	}
+}
+
+// TestWriterOf1xBetweenItsTwoWrites finds data without its checksum, and waits.
+func TestWriterOf1xBetweenItsTwoWrites(t *testing.T) {
+	s := newStore()
+	p := publisher(t, s)
+	l := p.Layout
+	do(t, p, "first\n")
+	put(t, s, l.Data(hosts), "old tool\n", 0)
+	var waits []time.Duration
+	p.Wait = func(_ context.Context, d time.Duration) error {
+		if waits = append(waits, d); len(waits) == 2 {
+			put(t, s, l.Checksum(hosts), codec.Checksum([]byte("old tool\n")), 0)
+		}
+		return nil
+	}
+	res := do(t, p, "mine\n")
+	if string(res.Old) != "old tool\n" || res.Version != 2 || res.Attempts != 1 {
+		t.Errorf("got %+v", res)
+	}
+	if want := []time.Duration{50 * time.Millisecond, 150 * time.Millisecond}; !slices.Equal(waits, want) {
+		t.Errorf("waited %v, want %v", waits, want)
+	}
+
+	put(t, s, l.Data(hosts), "torn for good\n", 0)
+	waits = make([]time.Duration, 3) // so that nobody mends it
+	res = do(t, p, "next\n")
+	if res.Old != nil || !hasNote(res, "damaged") || len(waits) != 6 {
+		t.Errorf("got %+v after waits %v", res, waits)
+	}
+	mustStand(t, s, l, hosts, res, []byte("next\n"))
+}
+
+func TestDeathBetweenHistoryAndFlip(t *testing.T) {
+	for name, die := range map[string]func() error{
+		"error": func() error { return errors.New("died") },
+		"panic": func() error { panic("died") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore()
+			p := publisher(t, s)
+			first := do(t, p, "first\n")
+			func() {
+				defer func() { _ = recover() }()
+				p.Step = func(st Step) error {
+					if st == StepFlip {
+						return die()
+					}
+					return nil
+				}
+				_, _ = p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1)})
+			}()
+			mustStand(t, s, p.Layout, hosts, first, []byte("first\n"))
+			if len(pastVersions(t, s, p.Layout, hosts)) != 2 {
+				t.Fatal("it did not die after the history entry")
+			}
+			res := do(t, publisher(t, s), "next\n")
+			if res.Version != 2 || res.Lineage != first.Lineage {
+				t.Errorf("got %+v, want version 2", res)
+			}
+			mustStand(t, s, p.Layout, hosts, res, []byte("next\n"))
+		})
+	}
+}

@@ -1,0 +1,103 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// read is one Read for each kv.MaxOps paths: those of one chunk are of one
+// moment.
+func (p *Publisher) read(ctx context.Context, s Step, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	all := make(kv.Snapshot, len(paths))
+	for chunk := range slices.Chunk(paths, kv.MaxOps) {
+		if err := p.step(s); err != nil {
+			return nil, err
+		}
+		rows, err := p.Store.Read(ctx, c, chunk...)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range chunk {
+			all[path] = rows[path]
+		}
+	}
+	return all, nil
+}
+
+func (p *Publisher) keys(ctx context.Context, s Step, k kv.Key, prefix string) ([]string, error) {
+	if err := p.step(s); err != nil {
+		return nil, err
+	}
+	paths, err := p.Store.Keys(ctx, prefix)
+	if errors.Is(err, kv.ErrDenied) {
+		return nil, denied("list "+prefix, k)
+	}
+	return paths, err
+}
+
+func (p *Publisher) commit(ctx context.Context, s Step, k kv.Key, ops []kv.Op) (map[string]uint64, error) {
+	if err := p.step(s); err != nil {
+		return nil, err
+	}
+	written, err := p.Store.Commit(ctx, ops)
+	if errors.Is(err, kv.ErrDenied) {
+		return nil, denied(err.Error(), k)
+	}
+	return written, err
+}
+
+func (p *Publisher) step(s Step) error {
+	if p.Step == nil {
+		return nil
+	}
+	return p.Step(s)
+}
+
+func (p *Publisher) wait(ctx context.Context, d time.Duration) error {
+	if p.Wait != nil {
+		return p.Wait(ctx, d)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// backoff is how long to wait after the n-th failure: anything up to a ceiling
+// that doubles, so that fifty publishers at once soon stand in each other's
+// way no more.
+func backoff(n int) time.Duration {
+	const first, most = 20 * time.Millisecond, 2 * time.Second
+	return rand.N(min(first<<min(n, 10), most))
+}
+
+func (p *Publisher) now() time.Time {
+	if p.Now == nil {
+		return time.Now()
+	}
+	return p.Now()
+}
+
+func (p *Publisher) newID() string {
+	if p.NewID == nil {
+		return kv.NewID()
+	}
+	return p.NewID()
+}
+
+func (p *Publisher) log() *slog.Logger {
+	if p.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return p.Log
+}

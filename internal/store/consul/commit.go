@@ -1,0 +1,82 @@
+package consul
+
+import (
+	"context"
+	"net/url"
+
+	"kvexpress/internal/kv"
+)
+
+// Commit implements kv.Store.
+func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	if len(ops) == 0 {
+		return map[string]uint64{}, nil
+	}
+	what := describe("write", ops[0].Path, len(ops))
+	if len(ops) > kv.MaxOps {
+		return nil, s.refuse(what, kv.ErrTooLarge, "%d operations, at most %d are allowed", len(ops), kv.MaxOps)
+	}
+	steps := make([]operation, len(ops))
+	for i, op := range ops {
+		verb := verbOf(op.Verb)
+		if verb == "" {
+			return nil, s.refuse(what, kv.ErrRequest, "operation %d of %d has no verb", i+1, len(ops))
+		}
+		if err := checkPath(op.Path); err != nil {
+			return nil, s.refuse(what, kv.ErrRequest, "%w", err)
+		}
+		steps[i].KV = step{Verb: verb, Key: op.Path, Value: op.Value, Flags: op.Flags, Index: op.Index}
+	}
+	// Consul answers a transaction of checks alone as a read: that read must
+	// not be an old one. With a write in it, this has no effect.
+	ok, answer, f := s.txn(ctx, url.Values{"consistent": {""}}, steps)
+	if f != nil {
+		return nil, s.failed(what, true, f)
+	}
+	if !ok {
+		return nil, s.rolledBack("write", steps, answer.Errors, kv.ErrConflict)
+	}
+	return s.written(what, ops, answer)
+}
+
+func verbOf(v kv.Verb) string {
+	switch v {
+	case kv.Set:
+		return "set"
+	case kv.CheckAndSet:
+		return "cas"
+	case kv.CheckIndex:
+		return "check-index"
+	case kv.CheckAbsent:
+		return "check-not-exists"
+	case kv.Delete:
+		return "delete"
+	}
+	return ""
+}
+
+// written collects the new index of each path that was written. Consul echoes
+// every one; an answer that does not may come from anything.
+func (s *Store) written(what string, ops []kv.Op, answer result) (map[string]uint64, error) {
+	echoed := make(map[string]uint64, len(answer.Results))
+	for _, r := range answer.Results {
+		if r.KV != nil {
+			echoed[r.KV.Key] = r.KV.ModifyIndex // of several, the last counts
+		}
+	}
+	indexes := make(map[string]uint64, len(ops))
+	for _, op := range ops {
+		switch op.Verb {
+		case kv.Set, kv.CheckAndSet:
+			index := echoed[op.Path]
+			if index == 0 {
+				return nil, s.refuse(what, kv.ErrUnknownOutcome,
+					"the answer does not name %s as written; check that the address is Consul's", op.Path)
+			}
+			indexes[op.Path] = index
+		case kv.Delete:
+			delete(indexes, op.Path)
+		}
+	}
+	return indexes, nil
+}

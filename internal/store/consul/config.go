@@ -1,0 +1,167 @@
+package consul
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"kvexpress/internal/kv"
+)
+
+const (
+	dialTimeout    = 5 * time.Second
+	idleTimeout    = 30 * time.Second
+	maxIdle        = 4        // connections kept for the next request
+	maxHeaderBytes = 64 << 10 // of an answer
+	maxTokenFile   = 4 << 10  // bytes; a token has 36
+)
+
+// target is a parsed address.
+type target struct {
+	scheme string // http or https
+	host   string // as it stands in a request's URL
+	prefix string // of the path, for a Consul behind a reverse proxy
+	socket string // path of a Unix socket, in place of host
+}
+
+func (t target) String() string {
+	switch {
+	case t.socket != "":
+		return "unix://" + t.socket
+	case t.scheme == "https":
+		return "https://" + t.host + t.prefix
+	}
+	return t.host + t.prefix
+}
+
+// parseAddr reads an address as Consul's own commands do. The scheme that the
+// environment asks for is only ever raised to https, never lowered to http.
+func parseAddr(addr, scheme string) (target, error) {
+	given, rest, ok := strings.Cut(addr, "://")
+	if !ok {
+		given, rest = "", addr
+	}
+	switch given {
+	case "", "http":
+	case "https":
+		scheme = "https"
+	case "unix":
+		if rest == "" {
+			return target{}, fmt.Errorf("Consul address %s: the path of the socket is missing", kv.Quote(addr))
+		}
+		return target{scheme: scheme, host: "localhost", socket: rest}, nil
+	default:
+		return target{}, fmt.Errorf("Consul address: unknown scheme %s; use host:port, http://, https:// or unix://", kv.Quote(given))
+	}
+	if strings.Contains(rest, "@") { // not shown: it may hold a password
+		return target{}, errors.New("Consul address: a user and password do not belong there; set CONSUL_HTTP_AUTH")
+	}
+	u, err := url.Parse(scheme + "://" + rest)
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return target{}, fmt.Errorf("Consul address %s: use host:port, http://host:port, https://host:port or unix:///path", kv.Quote(addr))
+	}
+	return target{scheme: scheme, host: u.Host, prefix: strings.TrimRight(u.Path, "/")}, nil
+}
+
+// chooseToken finds the ACL token; empty means an anonymous one.
+func chooseToken(o Options, env *api.Config) (string, error) {
+	token := env.Token
+	switch {
+	case o.TokenFile != "":
+		t, err := readToken(o.TokenFile)
+		if err != nil {
+			return "", err
+		}
+		if t == "" {
+			return "", fmt.Errorf("token file %s: it is empty", o.TokenFile)
+		}
+		token = t
+	case o.Token != "":
+		token = o.Token
+	case env.TokenFile != "":
+		t, err := readToken(env.TokenFile)
+		if err != nil {
+			return "", err
+		}
+		if t != "" { // as Consul does, unlike a file that was asked for
+			token = t
+		}
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", errors.New("the Consul token holds a character that cannot be sent; check for a line break in it")
+	}
+	return token, nil
+}
+
+func readToken(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("token file: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
+	if err != nil {
+		return "", fmt.Errorf("token file: %w", err)
+	}
+	if len(b) > maxTokenFile {
+		return "", fmt.Errorf("token file %s: it has more than %d bytes; is it the right file?", path, maxTokenFile)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// credentials returns the header of every request, and what of it must never
+// show in an error.
+func credentials(token string, auth *api.HttpBasicAuth) (header http.Header, secrets []string) {
+	header = http.Header{"Content-Type": {"application/json"}}
+	if token != "" {
+		header.Set("X-Consul-Token", token)
+		secrets = append(secrets, token)
+	}
+	if auth != nil {
+		both := base64.StdEncoding.EncodeToString([]byte(auth.Username + ":" + auth.Password))
+		header.Set("Authorization", "Basic "+both)
+		secrets = append(secrets, both)
+		if auth.Password != "" {
+			secrets = append(secrets, auth.Password)
+		}
+	}
+	return header, secrets
+}
+
+// newTransport makes a transport with limits. It uses no proxy, which would
+// see the token, and asks for no compression, which would cost Consul's CPU on
+// every poll. Certificates are read only if TLS is used.
+func newTransport(to target, tls *api.TLSConfig) (*http.Transport, error) {
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	t := &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSHandshakeTimeout:    dialTimeout,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+	}
+	if to.socket != "" {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", to.socket)
+		}
+	}
+	if to.scheme == "https" {
+		config, err := api.SetupTLSConfig(tls)
+		if err != nil {
+			return nil, fmt.Errorf("TLS for %s: %w", to, err)
+		}
+		t.TLSClientConfig = config
+	}
+	return t, nil
+}

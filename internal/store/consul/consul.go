@@ -1,0 +1,118 @@
+// Package consul is the kv.Store that lives in Consul, and the only package
+// that imports Consul's client. It owns what is sent, how an answer is judged,
+// and the translation of failures into the sentinels of package kv. Of this
+// module it imports kv alone.
+//
+// Consul's client reads the environment and the certificates. The two requests
+// that are needed are made here: the client's types for a transaction take
+// more than half a millisecond of each start of the program to prepare, and
+// its answers to failures are texts.
+package consul
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"kvexpress/internal/kv"
+)
+
+// Options say which Consul to talk to, and as whom. An empty field falls back
+// to Consul's environment (CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
+// CONSUL_HTTP_TOKEN_FILE, CONSUL_CACERT …), then to Consul's defaults.
+type Options struct {
+	// Addr is host:port, http://…, https://… or unix:///path; the default is
+	// localhost:8500.
+	Addr string
+	// Token is the ACL token. Given here, it wins over the environment's token
+	// and over the environment's token file.
+	Token string
+	// TokenFile holds the ACL token, and wins over Token, as in Consul's own
+	// commands. It is read once, in New.
+	TokenFile string
+	// Datacenter is the one to ask; the default is the agent's own.
+	Datacenter string
+	// Timeout is the most that one request may take; the default is 10 s.
+	Timeout time.Duration
+}
+
+const defaultTimeout = 10 * time.Second
+
+// Store is a kv.Store in Consul. It needs Consul 1.14 or newer.
+type Store struct {
+	target  target
+	query   url.Values  // goes with every request
+	header  http.Header // goes with every request; holds the token
+	secrets []string    // what must not show in an error
+	timeout time.Duration
+	// A bare transport follows no redirects: the token must not travel.
+	transport *http.Transport
+}
+
+var _ kv.Store = (*Store)(nil)
+
+// New makes a Store. Nothing is sent yet. The error tells of an address, a
+// token file or a certificate that cannot be used.
+func New(o Options) (*Store, error) {
+	env := api.DefaultConfig()
+	addr := o.Addr
+	if addr == "" {
+		addr = env.Address
+	}
+	to, err := parseAddr(addr, env.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	token, err := chooseToken(o, env)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(to, &env.TLSConfig)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{target: to, query: url.Values{}, timeout: o.Timeout, transport: transport}
+	if s.timeout <= 0 {
+		s.timeout = defaultTimeout
+	}
+	for name, value := range map[string]string{"dc": o.Datacenter, "ns": env.Namespace, "partition": env.Partition} {
+		if value != "" {
+			s.query.Set(name, value)
+		}
+	}
+	s.header, s.secrets = credentials(token, env.HttpAuth)
+	return s, nil
+}
+
+// Addr is where the store is, for people: host:port, https://host:port or
+// unix:///path.
+func (s *Store) Addr() string { return s.target.String() }
+
+// refuse is the error of a request that is not sent, or whose answer is known.
+func (s *Store) refuse(what string, kind error, format string, args ...any) error {
+	return &kv.StoreError{Op: what, Addr: s.Addr(), Kind: kind, Cause: fmt.Errorf(format, args...)}
+}
+
+// failed is the error of a request that failed on its way.
+func (s *Store) failed(what string, write bool, f *failure) error {
+	kind := f.kind
+	if write && f.maybeRan {
+		kind = kv.ErrUnknownOutcome
+	}
+	return &kv.StoreError{Op: what, Addr: s.Addr(), Kind: kind, Cause: f.cause}
+}
+
+// describe says what is done to which paths: "read a/checksum and 3 more".
+func describe(verb, first string, count int) string {
+	if strings.ContainsFunc(first, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		first = kv.Quote(first)
+	}
+	if count > 1 {
+		return fmt.Sprintf("%s %s and %d more", verb, first, count-1)
+	}
+	return verb + " " + first
+}

@@ -1,0 +1,83 @@
+package consul
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"kvexpress/internal/kv"
+)
+
+// Read implements kv.Store.
+func (s *Store) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	snap := make(kv.Snapshot, len(paths))
+	if len(paths) == 0 {
+		return snap, nil
+	}
+	what := describe("read", paths[0], len(paths))
+	if len(paths) > kv.MaxOps {
+		return nil, s.refuse(what, kv.ErrTooLarge, "%d paths, at most %d are allowed", len(paths), kv.MaxOps)
+	}
+	ops := make([]operation, len(paths))
+	for i, path := range paths {
+		if err := checkPath(path); err != nil {
+			return nil, s.refuse(what, kv.ErrRequest, "%w", err)
+		}
+		// A plain get would fail the whole transaction if one path is absent.
+		ops[i].KV = step{Verb: "get-or-empty", Key: path}
+	}
+	query := url.Values{}
+	switch c {
+	case kv.Stale:
+		query.Set("stale", "")
+	case kv.Consistent:
+		query.Set("consistent", "")
+	}
+	ok, answer, f := s.txn(ctx, query, ops)
+	if f != nil {
+		return nil, s.failed(what, false, f)
+	}
+	if !ok {
+		return nil, s.rolledBack("read", ops, answer.Errors, kv.ErrRequest)
+	}
+	// Rows are matched by key: Consul leaves out those that the token may not
+	// read, so that positions shift.
+	for _, r := range answer.Results {
+		if r.KV != nil && slices.Contains(paths, r.KV.Key) {
+			snap[r.KV.Key] = entry(r.KV)
+		}
+	}
+	return snap, nil
+}
+
+func entry(r *row) kv.Entry {
+	if r.CreateIndex == 0 {
+		return kv.Entry{State: kv.Absent}
+	}
+	return kv.Entry{State: kv.Present, Value: r.Value, Flags: r.Flags, Index: r.ModifyIndex}
+}
+
+// Keys implements kv.Store.
+func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
+	what := describe("list", prefix, 1)
+	status, got, f := s.ask(ctx, http.MethodGet, "/v1/kv/"+prefix, url.Values{"keys": {""}}, nil)
+	if f != nil {
+		return nil, s.failed(what, false, f)
+	}
+	if status == http.StatusNotFound {
+		return nil, nil
+	}
+	var keys []string
+	if err := json.Unmarshal(got, &keys); err != nil || status != http.StatusOK {
+		return nil, s.failed(what, false, s.garbage("status %d, and no list of keys", status))
+	}
+	stray := func(key string) bool { return !strings.HasPrefix(key, prefix) }
+	if i := slices.IndexFunc(keys, stray); i >= 0 {
+		return nil, s.failed(what, false, s.garbage("it lists %s", s.clean(keys[i])))
+	}
+	slices.Sort(keys)
+	return keys, nil
+}

@@ -1,0 +1,97 @@
+package consul
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// maxAnswer is the most bytes of an answer that are read.
+const maxAnswer = 8 << 20
+
+// failure is why a request brought no answer that can be used.
+type failure struct {
+	kind  error // a sentinel of package kv
+	cause error
+	// maybeRan: Consul may have done what was asked. For a write the outcome
+	// is then unknown, whatever the kind.
+	maybeRan bool
+}
+
+// noAnswerError is the end of a request's time limit.
+type noAnswerError time.Duration
+
+func (e noAnswerError) Error() string { return fmt.Sprintf("no answer within %s", time.Duration(e)) }
+
+// ask sends one request and returns the answer's status and whole body. The
+// answer is JSON, or Consul's 404; everything else is a failure.
+func (s *Store) ask(ctx context.Context, method, path string, query url.Values, body []byte) (int, []byte, *failure) {
+	if len(body) > kv.MaxTxnBody { // Consul would hang up while we send
+		return 0, nil, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf(
+			"the request has %d bytes, at most %d are allowed", len(body), kv.MaxTxnBody)}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, noAnswerError(s.timeout))
+	defer cancel()
+	// From the moment there is a connection, bytes may have reached Consul.
+	// (Whether all were written is known only later, and then too late.)
+	var connected atomic.Bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, s.url(path, query), bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
+	}
+	req.Header = s.header.Clone()
+
+	resp, err := s.transport.RoundTrip(req)
+	if err != nil {
+		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: s.why(ctx, err), maybeRan: connected.Load()}
+	}
+	defer resp.Body.Close()
+	if !usable(resp) {
+		return 0, nil, s.judge(resp)
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.why(ctx, err)), maybeRan: true}
+	}
+	if len(answer) > maxAnswer {
+		return 0, nil, s.garbage("it has more than %d MiB", maxAnswer>>20)
+	}
+	return resp.StatusCode, answer, nil
+}
+
+func (s *Store) url(path string, query url.Values) string {
+	all := maps.Clone(s.query)
+	maps.Copy(all, query)
+	u := url.URL{Scheme: s.target.scheme, Host: s.target.host, Path: s.target.prefix + path, RawQuery: all.Encode()}
+	return u.String()
+}
+
+// why is the reason of a broken request: the end of its context, if it has
+// ended, for then the network's error is only a consequence.
+func (s *Store) why(ctx context.Context, err error) error {
+	ended := ctx.Err()
+	if ended == nil {
+		return s.scrub(err)
+	}
+	cause := context.Cause(ctx)
+	if _, ours := errors.AsType[noAnswerError](cause); ours || errors.Is(cause, ended) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ended, cause)
+}
+
+// garbage is an answer that looked like one of Consul's at first.
+func (s *Store) garbage(format string, args ...any) *failure {
+	return &failure{kind: kv.ErrNotStore, cause: fmt.Errorf(format+"; check the address", args...), maybeRan: true}
+}

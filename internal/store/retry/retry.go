@@ -1,0 +1,110 @@
+// Package retry is a kv.Store around another one, which tries again while the
+// store cannot be reached. Of this module it imports kv alone.
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// A wait lies between minWait and a ceiling that begins at twice minWait and
+// doubles up to maxWait. It is random, so that a fleet that lost its store at
+// one moment does not come back at one moment.
+const (
+	minWait = 100 * time.Millisecond
+	maxWait = 2 * time.Second
+)
+
+// Policy says how long to try, and who is told.
+type Policy struct {
+	// For is how long after the first attempt a new one may begin. 0 means no
+	// retry.
+	For time.Duration
+	// OnRetry, if set, is called before each wait with the number of the
+	// attempt that failed, beginning at 1, and its error.
+	OnRetry func(attempt int, err error)
+}
+
+// New returns a store that repeats each request to s for as long as it fails
+// with kv.ErrUnreachable, that is, as long as surely nothing was written. A
+// kv.ErrUnknownOutcome is never repeated. The error is that of the last
+// attempt; if there were several, it says so.
+func New(s kv.Store, p Policy) kv.Store {
+	if p.For <= 0 {
+		return s
+	}
+	return &store{next: s, policy: p}
+}
+
+type store struct {
+	next   kv.Store
+	policy Policy
+}
+
+func (s *store) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	return repeat(ctx, s.policy, func() (kv.Snapshot, error) { return s.next.Read(ctx, c, paths...) })
+}
+
+func (s *store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	return repeat(ctx, s.policy, func() (map[string]uint64, error) { return s.next.Commit(ctx, ops) })
+}
+
+func (s *store) Keys(ctx context.Context, prefix string) ([]string, error) {
+	return repeat(ctx, s.policy, func() ([]string, error) { return s.next.Keys(ctx, prefix) })
+}
+
+func repeat[T any](ctx context.Context, p Policy, request func() (T, error)) (T, error) {
+	start := time.Now()
+	ceiling := minWait
+	for attempt := 1; ; attempt++ {
+		result, err := request()
+		if err == nil || !retryable(err) {
+			return result, err
+		}
+		passed := time.Since(start)
+		if passed >= p.For || ctx.Err() != nil {
+			return result, gaveUp(ctx, err, attempt, passed)
+		}
+		if p.OnRetry != nil {
+			p.OnRetry(attempt, err)
+		}
+		ceiling = min(2*ceiling, maxWait)
+		wait := minWait + rand.N(ceiling-minWait+1)
+		// The last attempt is made when the time is up, not before.
+		if !sleep(ctx, min(wait, p.For-passed)) {
+			return result, gaveUp(ctx, err, attempt, time.Since(start))
+		}
+	}
+}
+
+func retryable(err error) bool {
+	return errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome)
+}
+
+// gaveUp says how much was tried, and that the caller ended it, if so.
+func gaveUp(ctx context.Context, err error, attempts int, after time.Duration) error {
+	if attempts > 1 {
+		err = fmt.Errorf("%w (gave up after %d attempts in %s)", err, attempts, after.Round(100*time.Millisecond))
+	}
+	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+		err = fmt.Errorf("%w: %w", err, ended)
+	}
+	return err
+}
+
+// sleep waits, and reports whether the context is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
