@@ -30,6 +30,6 @@ func Sort(plain []byte) []byte {
 			lines = append(lines, line)
 		}
 	}
-	slices.Reverse(lines)
+	slices.SortFunc(lines, bytes.Compare)
 	return bytes.Join(lines, []byte("\n"))
 }
