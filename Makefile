@@ -31,7 +31,7 @@ soak: packages tools ## run the tests at full length: hours
 	KVEXPRESS_SOAK=1 go test -count=1 -p 1 -timeout 8h $(TESTFLAGS) ./...
 
 bench: consul ## measure and print the numbers that the documents quote
-	go run ./bench
+	go test -run "^$$" -bench . -benchtime 1x ./bench
 
 cross: ## build for every platform, and check the Linux binaries
 	@scripts/cross
@@ -43,7 +43,7 @@ clean: ## remove all that make built
 
 # A Consul on PATH, or at KVEXPRESS_TEST_CONSUL, saves the build.
 consul:
-	@scripts/have-consul || $(MAKE) --no-print-directory $(BIN)/consul
+	@scripts/have-consul || $(MAKE) -s --no-print-directory $(BIN)/consul
 
 packages:
 	@scripts/test-packages

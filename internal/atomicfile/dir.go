@@ -83,6 +83,19 @@ func (d *Dir) Remove(name string) error {
 	return fmt.Errorf("remove %s: %w", filepath.Join(d.path, name), cause(err))
 }
 
+func (d *Dir) rename(from, to string) error {
+	return again(func() error { return d.root.Rename(from, to) })
+}
+
+// again repeats what a signal interrupted, which package os does not always do.
+func again(do func() error) error {
+	for {
+		if err := do(); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
 // stillThere fails if the path no longer leads to the folder that was opened.
 func (d *Dir) stillThere() error {
 	opened, err := d.root.Stat(".")

@@ -68,7 +68,7 @@ func WriteFile(path string, content []byte, durable bool, hook Hook) (err error)
 	if err := s.fillSmall(content, durable); err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), s.Discard())
 	}
-	if err := dir.root.Rename(s.name, base); err != nil {
+	if err := dir.rename(s.name, base); err != nil {
 		return errors.Join(&RenameError{Path: path, Err: cause(err)}, s.Discard())
 	}
 	s.name = ""

@@ -155,14 +155,14 @@ func (t *Target) Close() error {
 }
 
 func tryLock(f *os.File) error {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err := again(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
+	case errors.Is(err, unix.EWOULDBLOCK):
 		return ErrBusy
 	}
-	return fmt.Errorf("lock it: %w", err)
+	return fmt.Errorf("lock it: %w", cause(err))
 }
 
 func kind(m fs.FileMode) string {

@@ -168,7 +168,7 @@ func (s *Staged) Commit(base string) error {
 	if err := s.dir.hook.before(StepRename); err != nil {
 		return &RenameError{Path: filepath.Join(s.dir.path, base), Err: err}
 	}
-	if err := s.dir.root.Rename(s.name, base); err != nil {
+	if err := s.dir.rename(s.name, base); err != nil {
 		return &RenameError{Path: filepath.Join(s.dir.path, base), Err: cause(err)}
 	}
 	s.name = ""

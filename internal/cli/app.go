@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
 )
 
@@ -29,7 +32,7 @@ type App struct {
 // Run executes one command line, without the program's name, and returns its exit
 // code. What failed is on Stderr, in one line.
 func (a *App) Run(ctx context.Context, args []string) int {
-	root := a.newRoot()
+	root := a.newRoot(args...)
 	root.SetArgs(oldSpellings(root, args))
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
@@ -43,7 +46,10 @@ func (a *App) Run(ctx context.Context, args []string) int {
 		return told.code
 	}
 	// Flags and arguments: nothing was begun.
-	a.complain(err)
+	s := &session{App: a, g: &globals{json: slices.Contains(args, "--json")}}
+	s.openLog("main") // as 1.x had it; nobody may see what a watch prints
+	s.tell(nil, err, exitOther)
+	s.close(err, exitOther)
 	return exitOther
 }
 
@@ -59,21 +65,38 @@ type reportedError struct {
 
 func (e *reportedError) Unwrap() error { return e.error }
 
-// oneLine is the text of an error without line breaks, which joined errors have.
+// oneLine is the text of an error without line breaks, which joined errors have,
+// and without what else is not printable.
 func oneLine(err error) string {
 	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
-	return strings.Join(lines, "; ")
+	return printable(strings.Join(lines, "; "))
 }
 
-func (a *App) newRoot() *cobra.Command {
+// newRoot sets up the commands: all of them, or, to be quick, only those whose
+// names are among args.
+func (a *App) newRoot(args ...string) *cobra.Command {
 	g := &globals{}
 	root := &cobra.Command{
-		Use:   "kvexpress",
+		Use:   "kvexpress COMMAND",
 		Short: "Put a file on every machine of a fleet through Consul, verified",
 		Long: `kvexpress puts a file on every machine of a fleet through Consul's KV store.
 
 One machine publishes it with "in". Every node installs it with "out": verified,
-whole or not at all, and only when something has changed.`,
+whole or not at all, and only when something has changed.
+
+Consul's environment counts, such as CONSUL_HTTP_ADDR and CONSUL_HTTP_TOKEN. The
+log goes to syslog, with KVEXPRESS_DEBUG=1 in more detail.
+
+Exit codes:
+  0   done, or nothing to do; for out also stopped or locked
+  1   the command line is wrong, or any other failure
+  3   the key is stopped (for out only with --strict)
+  4   the file is locked (only with --strict)
+  5   there is no such key
+  6   the content is refused: too short, empty, too large, damaged, check failed
+  7   Consul could not be reached, or refused us
+  8   done, but the command of -e failed
+  10  --if-version did not hold, or others kept changing the key`,
 		Example: `  kvexpress in  -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
   kvexpress out -k hosts -f /etc/hosts.consul -l 100 -e 'pkill -HUP dnsmasq'
   kvexpress stop -k hosts -r 'bad upstream data'`,
@@ -81,21 +104,49 @@ whole or not at all, and only when something has changed.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
+
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.SetGlobalNormalizationFunc(dashes)
 	g.register(root.PersistentFlags())
 	root.SetUsageFunc(usage)
-	root.AddCommand(
-		a.newIn(g), a.newOut(g), a.newRaw(g), a.newCopy(g), a.newClean(g),
-		a.newStop(g), a.newResume(g), a.newLock(g), a.newUnlock(g),
-		a.newACL(g), a.newVersion(g),
-	)
+	help := newHelp()
+	root.SetHelpCommand(help)
+	root.AddCommand(append(a.commands(g, args), help)...)
+	root.SetFlagErrorFunc(flagError)
+	from := build()
+	root.SetVersionTemplate(from.text())
 	for _, cmd := range append(root.Commands(), root) {
-		cmd.Version = build().version
-		cmd.SetVersionTemplate(build().text())
-		cmd.SetFlagErrorFunc(flagError)
+		cmd.Version = from.version // gives it -v and --version, as in 1.x
 	}
 	return root
+}
+
+func (a *App) commands(g *globals, args []string) []*cobra.Command {
+	table := []struct {
+		name string
+		set  func(*globals) *cobra.Command
+	}{
+		{"in", a.newIn}, {"out", a.newOut}, {"raw", a.newRaw}, {"copy", a.newCopy}, {"clean", a.newClean},
+		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
+		{"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
+	}
+	aboutAll := slices.ContainsFunc(args, func(arg string) bool {
+		return arg == "help" || arg == "completion" || strings.HasPrefix(arg, cobra.ShellCompRequestCmd)
+	})
+	var all, named []*cobra.Command
+	for _, row := range table {
+		if !aboutAll && slices.Contains(args, row.name) {
+			named = append(named, row.set(g))
+		}
+	}
+	if len(named) > 0 {
+		return named
+	}
+	for _, row := range table {
+		all = append(all, row.set(g))
+	}
+	return all
 }
 
 // unknownCommand refuses what is no command, with the nearest one.
@@ -119,5 +170,22 @@ func noArgs(cmd *cobra.Command, args []string) error {
 }
 
 func flagError(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		err = fmt.Errorf("--%s: %w", invalid.GetFlag().Name, badValue(invalid))
+	}
 	return fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())
+}
+
+// badValue says what a flag takes, where the parsers of Go only say that they failed.
+func badValue(invalid *pflag.InvalidValueError) error {
+	takes := map[string]string{
+		"int":      "a whole number",
+		"duration": "a time such as 30s or 5m",
+		"bool":     "true or false",
+	}[invalid.GetFlag().Value.Type()]
+	if takes == "" {
+		return invalid.Unwrap()
+	}
+	return fmt.Errorf("%s is not %s", kv.Quote(invalid.GetValue()), takes)
 }

@@ -8,25 +8,32 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// dashes makes the underscores of old flags, such as --ignore_stop, and dashes
-// the same.
-func dashes(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+// dashes makes the underscores of an old flag, such as --ignore_stop, dashes.
+func dashes(word string) string {
+	if !strings.HasPrefix(word, "--") {
+		return word
+	}
+	name, value, given := strings.Cut(word, "=")
+	name = strings.ReplaceAll(name, "_", "-")
+	if given {
+		return name + "=" + value
+	}
+	return name
 }
 
 // oldSpellings rewrites what old callers write and today's flags do not take: a
 // switch with its value behind a blank, such as `-z true` or `--sorted true`,
-// becomes `-z=true`. 1.x took the switch and dropped the word, whatever it was;
+// becomes `-z=true`, and --ignore_stop becomes --ignore-stop. 1.x took the switch and dropped the word, whatever it was;
 // here false means false. All old spellings live in this file.
 func oldSpellings(root *cobra.Command, args []string) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
-		arg := args[i]
+		arg := dashes(args[i])
 		if arg == "--" {
 			return append(out, args[i:]...)
 		}
-		flag := opens(root, arg)
-		if flag == nil || i+1 == len(args) {
+		flag, _, given := readFlag(root, arg)
+		if flag == nil || given || i+1 == len(args) {
 			out = append(out, arg)
 			continue
 		}
@@ -45,30 +52,31 @@ func oldSpellings(root *cobra.Command, args []string) []string {
 	return out
 }
 
-// opens returns the flag that the word leaves open for a value in the next word:
-// a flag without "=value", the last one in a cluster such as -dz.
-func opens(root *cobra.Command, arg string) *pflag.Flag {
-	if name, ok := strings.CutPrefix(arg, "--"); ok {
-		if strings.Contains(name, "=") {
-			return nil
-		}
-		return find(root, func(f *pflag.FlagSet) *pflag.Flag { return f.Lookup(name) })
+// readFlag tells which flag a word sets: of a cluster such as -dz, the last one.
+// given says that the word holds the value too, as in --token=x and -tx; else a
+// value may be in the next word.
+func readFlag(root *cobra.Command, word string) (flag *pflag.Flag, value string, given bool) {
+	if name, ok := strings.CutPrefix(word, "--"); ok {
+		name, value, given = strings.Cut(name, "=")
+		name = strings.ReplaceAll(name, "_", "-")
+		flag = find(root, func(f *pflag.FlagSet) *pflag.Flag { return f.Lookup(name) })
+		return flag, value, given
 	}
-	letters, ok := strings.CutPrefix(arg, "-")
-	if !ok || letters == "" {
-		return nil
-	}
-	for i := range len(letters) {
-		letter := letters[i : i+1]
-		flag := find(root, func(f *pflag.FlagSet) *pflag.Flag { return f.ShorthandLookup(letter) })
-		if flag == nil || i == len(letters)-1 {
-			return flag
+	letters, ok := strings.CutPrefix(word, "-")
+	for ok && letters != "" {
+		letter, rest := letters[:1], letters[1:]
+		flag = find(root, func(f *pflag.FlagSet) *pflag.Flag { return f.ShorthandLookup(letter) })
+		switch {
+		case flag == nil:
+			return nil, "", false
+		case strings.HasPrefix(rest, "="):
+			return flag, rest[1:], true
+		case flag.NoOptDefVal == "":
+			return flag, rest, rest != ""
 		}
-		if flag.NoOptDefVal == "" || letters[i+1] == '=' {
-			return nil // the rest of the word is its value
-		}
+		letters = rest
 	}
-	return nil
+	return flag, "", false
 }
 
 // find looks a flag up in all commands: a flag of the same name is of the same

@@ -9,6 +9,7 @@ import (
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
 )
 
@@ -31,7 +32,7 @@ The content is verified, and gated as "in" does it.`,
 	}
 	cmd.Flags().StringVar(&from, "keyfrom", "", "`key` to read")
 	cmd.Flags().StringVar(&to, "keyto", "", "`key` to publish under")
-	cmd.Flags().StringVarP(&message, "message", "m", "", "`why` this is published")
+	cmd.Flags().StringVarP(&message, "message", "m", "", "`text` that tells others why this is published")
 	return cmd
 }
 
@@ -53,6 +54,7 @@ func (s *session) copy(ctx context.Context, from, to, message string) (report, e
 	}
 	content, err := s.content(ctx, source)
 	if err != nil {
+		s.observeFailure(err, "", "")
 		return nil, err
 	}
 	if message == "" {
@@ -62,17 +64,15 @@ func (s *session) copy(ctx context.Context, from, to, message string) (report, e
 	if req.Encoding, err = s.g.encodingOf(""); err != nil {
 		return nil, err
 	}
-	return s.publish(ctx, req, argv, false)
+	return s.publish(ctx, req, argv, false, news{
+		same:  observe.LocationSameStored,
+		event: func(publish.Result) error { return s.events.Copied(ctx, string(source), string(target)) },
+	})
 }
 
 // content reads the verified bytes of a key.
 func (s *session) content(ctx context.Context, k kv.Key) ([]byte, error) {
-	data, checksum, manifest := s.layout.Data(k), s.layout.Checksum(k), s.layout.Manifest(k)
-	rows, err := s.store.Read(ctx, kv.Default, data, checksum, manifest)
-	if err != nil {
-		return nil, err
-	}
-	standing, err := gate.Examine(k, rows[data], rows[checksum], rows[manifest])
+	standing, err := s.publisher().Standing(ctx, k)
 	if err != nil {
 		return nil, err
 	}

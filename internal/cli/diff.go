@@ -29,9 +29,11 @@ func (s *session) showDiff(from, to string, before, after []byte) {
 	text := udiff.Unified(from, to, string(before), string(after))
 	colour := s.colour()
 	for line := range strings.Lines(text) {
-		line = printable(strings.TrimSuffix(line, "\n"))
-		line = strings.ReplaceAll(line, `\t`, "\t")
-		fmt.Fprintln(s.Stdout, paint(line, colour))
+		cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		for i, cell := range cells {
+			cells[i] = printable(cell)
+		}
+		fmt.Fprintln(s.Stdout, paint(strings.Join(cells, "\t"), colour))
 	}
 }
 
@@ -39,7 +41,7 @@ func paint(line string, colour bool) string {
 	if !colour {
 		return line
 	}
-	code := ""
+	var code string
 	switch {
 	case strings.HasPrefix(line, "+++"), strings.HasPrefix(line, "---"):
 		code = "1"

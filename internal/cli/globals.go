@@ -50,7 +50,7 @@ const (
 func (g *globals) register(f *pflag.FlagSet) {
 	f.StringVarP(&g.config, "config", "C", "", "configuration `file` (YAML)")
 	f.StringVarP(&g.server, "server", "s", "", "Consul's `address` (default CONSUL_HTTP_ADDR, or localhost:8500)")
-	f.StringVarP(&g.token, "token", "t", "", "Consul ACL token; others on this machine may see it: better CONSUL_HTTP_TOKEN or --token-file")
+	f.StringVarP(&g.token, "token", "t", "", "Consul ACL `token`; CONSUL_HTTP_TOKEN and --token-file keep it from others on this machine")
 	f.StringVar(&g.tokenFile, "token-file", "", "`file` that holds the Consul ACL token")
 	f.StringVar(&g.datacenter, "datacenter", "", "Consul `datacenter` (default: the agent's own)")
 	f.StringVarP(&g.prefix, "prefix", "p", defaultPrefix, "`prefix` of all keys in the store")
@@ -84,6 +84,9 @@ const (
 
 // execArgv is the exec as words; nil without one.
 func (g *globals) execArgv() ([]string, error) {
+	if g.execTimeout <= 0 {
+		return nil, errors.New("--exec-timeout must be more than 0")
+	}
 	return split("-e", g.exec)
 }
 
@@ -101,9 +104,6 @@ func split(flag, line string) ([]string, error) {
 // fileOf fills in what the flags say of a target's file.
 func (g *globals) fileOf(t *deliver.Target) error {
 	t.Mode, t.MinLines, t.ExecTimeout, t.CheckTimeout = g.chmod.mode, g.length, g.execTimeout, g.execTimeout
-	if g.execTimeout <= 0 {
-		return errors.New("--exec-timeout must be more than 0")
-	}
 	if g.owner != "" {
 		uid, gid, err := deliver.Owner(g.owner)
 		if err != nil {

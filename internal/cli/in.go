@@ -54,9 +54,9 @@ again writes nothing. Several publishers may run the same job at the same time.`
 	fl.StringVarP(&f.url, "url", "u", "", "`URL` to read instead of a file; only a 2xx answer is content")
 	fl.DurationVar(&f.urlTimeout, "url-timeout", 30*time.Second, "time limit for reading the URL")
 	fl.BoolVarP(&f.sorted, "sorted", "S", false, "sort the lines; blank lines and the last newline go")
-	fl.StringVarP(&f.message, "message", "m", "", "`why` this is published")
-	fl.StringVar(&f.encoding, "encoding", "", "how to store it: plain, brotli or zstd (1.x cannot read zstd)")
-	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` stands (0: no managed version)")
+	fl.StringVarP(&f.message, "message", "m", "", "`text` that tells others why this is published")
+	fl.StringVar(&f.encoding, "encoding", "", "`encoding` in the store: plain, brotli, or zstd, which 1.x cannot read")
+	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` stands (0: none, or one that 1.x wrote)")
 	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish although the key is stopped; nodes stay frozen")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
 	fl.BoolVar(&f.diff, "diff", false, "show what changes")
@@ -86,12 +86,18 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 		return nil, err
 	}
 	if req.Content, err = s.source(ctx, f); err != nil {
+		s.observeFailure(err, "", "")
 		return nil, err
 	}
 	if f.sorted {
 		req.Content = codec.Sort(req.Content)
 	}
-	return s.publish(ctx, req, argv, f.diff)
+	return s.publish(ctx, req, argv, f.diff, news{
+		same: observe.LocationSameFile,
+		event: func(r publish.Result) error {
+			return s.events.Updated(ctx, s.layout.Data(k), observe.Diff(r.Old, req.Content))
+		},
+	})
 }
 
 // source reads what is to be published.
@@ -102,17 +108,26 @@ func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
 	case f.file != "" && f.url != "":
 		return nil, errors.New("-f and -u exclude each other; give one of them")
 	case f.url != "":
-		return publish.ReadURL(ctx, f.url, publish.URLOptions{Timeout: f.urlTimeout})
+		content, err := publish.ReadURL(ctx, f.url, publish.URLOptions{Timeout: f.urlTimeout})
+		if err != nil && !as[*gate.Refusal](err) {
+			s.panicked(s.about, observe.LocationReadURL)
+		}
+		return content, err
 	case f.file == "-":
 		return publish.ReadAll(s.Stdin)
 	}
 	return publish.ReadFile(f.file)
 }
 
+// news is what 1.x told differently of in and of copy.
+type news struct {
+	same  string                     // where a publish ends that has nothing new
+	event func(publish.Result) error // posts the event of one that has
+}
+
 // publish is shared by in and copy: publish, tell the observers, run the exec.
-func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool) (report, error) {
-	p := publish.Publisher{Store: s.store, Layout: s.layout, By: s.author(), Log: s.log, Step: s.PublishHook}
-	result, err := p.Publish(ctx, req)
+func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool, n news) (report, error) {
+	result, err := s.publisher().Publish(ctx, req)
 	if err != nil {
 		s.observeFailedPublish(ctx, req, err)
 		return nil, err
@@ -130,21 +145,23 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	}
 	switch result.Outcome {
 	case publish.Unchanged:
-		s.place = "consul_checksums_match"
+		s.place = n.same
 		return r, nil
 	case publish.WouldPublish:
 		return r, nil
 	}
 	s.log.Info("published", "key", result.Key, "version", result.Version, "sha256", result.SHA256, "size", result.Size, "lines", result.Lines)
 	s.metrics.In(string(req.Key), result.Stored, result.Lines)
-	if req.Message == "" || s.cmd.Name() != "copy" {
-		if s.events.Enabled() {
-			s.event(s.events.Updated(ctx, s.layout.Data(req.Key), observe.Diff(result.Old, req.Content)))
-		}
+	if s.events.Enabled() {
+		s.event(n.event(result))
 	}
 	r.Exec, err = s.exec(ctx, argv, "KVEXPRESS_KEY="+string(req.Key), "KVEXPRESS_SHA256="+result.SHA256,
 		"KVEXPRESS_VERSION="+strconv.FormatUint(result.Version, 10))
 	return r, err
+}
+
+func (s *session) publisher() *publish.Publisher {
+	return &publish.Publisher{Store: s.store, Layout: s.layout, By: s.author(), Log: s.log, Step: s.PublishHook}
 }
 
 // exec runs the exec of a command that installs nothing.
@@ -163,23 +180,17 @@ func (s *session) exec(ctx context.Context, argv []string, env ...string) (*exec
 func (s *session) observeFailedPublish(ctx context.Context, req publish.Request, err error) {
 	var stopped *gate.Stopped
 	var refusal *gate.Refusal
-	name := string(req.Key)
+	s.observeFailure(err, s.layout.Data(req.Key), observe.LocationSet)
 	switch {
 	case errors.As(err, &stopped):
-		s.place = "stop_key"
+		s.place = observe.LocationStopped
 		if s.events.Enabled() {
 			s.event(s.events.StopPresent(ctx, s.layout.Stop(req.Key), stopped.Reason))
 		}
 	case errors.As(err, &refusal):
-		s.place = placeOf(refusal.Reason)
-		if refusal.Reason == gate.TooShort {
-			s.metrics.NotLongEnough(name)
-		}
 		if s.events.Enabled() {
-			s.event(s.events.Refused(ctx, name, s.place, refusalText(refusal, req.Content)))
+			s.event(s.events.Refused(ctx, string(req.Key), s.place, refusalText(refusal, req.Content)))
 		}
-	default:
-		s.observeStore(err, "set")
 	}
 }
 

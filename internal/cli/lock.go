@@ -11,6 +11,7 @@ import (
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/freeze"
+	"kvexpress/internal/observe"
 )
 
 func (a *App) newLock(g *globals) *cobra.Command {
@@ -22,7 +23,8 @@ func (a *App) newLock(g *globals) *cobra.Command {
 		Long: `Freeze one file on this node: it stays as it is, whatever is published, until
 "unlock", or until the time of --for is over.
 
-FILE.locked is left beside it, for whoever looks into the folder.`,
+FILE.locked is left beside it, for whoever looks into the folder; -c, -o and
+--group are about that file.`,
 		Example: `  kvexpress lock -f /etc/hosts.consul -r 'looking into a DNS problem' --for 1h
   kvexpress lock -f /etc/hosts.consul`,
 		Args:        noArgs,
@@ -34,7 +36,7 @@ FILE.locked is left beside it, for whoever looks into the folder.`,
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to lock")
-	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`why` it is locked")
+	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is locked")
 	cmd.Flags().DurationVar(&last, "for", 0, "unlock by itself after this `time`, such as 90m; 1.x does not know of it")
 	return cmd
 }
@@ -60,7 +62,7 @@ func (s *session) lock(ctx context.Context, name, reason string, last time.Durat
 		return nil, err
 	}
 	if err := s.freezer().Lock(ctx, file, reason, until); err != nil {
-		s.observeStore(err, "set")
+		s.observeFailure(err, s.layout.Lock(file, s.host), observe.LocationSet)
 		return nil, err
 	}
 	s.log.Info("locked", "file", file, "reason", reason)

@@ -35,15 +35,17 @@ func (v *modeValue) Set(s string) error {
 
 func parseMode(s string) (mode fs.FileMode, decimal bool, err error) {
 	digits := strings.TrimPrefix(s, "0o")
-	octal, errOctal := strconv.ParseUint(digits, 8, 32)
-	ten, errTen := strconv.ParseUint(s, 10, 32)
-	if errTen == nil && !strings.HasPrefix(s, "0") && ten <= 0o777 && nested(ten) && (errOctal != nil || !nested(octal)) {
+	octal, err := strconv.ParseUint(digits, 8, 32)
+	isOctal := err == nil && octal <= 0o7777
+	ten, err := strconv.ParseUint(s, 10, 32)
+	isTen := err == nil && !strings.HasPrefix(s, "0") && ten <= 0o777 && nested(ten)
+	switch {
+	case isTen && !(isOctal && nested(octal)):
 		return fs.FileMode(ten), true, nil
+	case isOctal:
+		return toMode(octal), false, nil
 	}
-	if errOctal != nil || octal > 0o7777 {
-		return 0, false, fmt.Errorf("%q is not a mode; give an octal number such as 0644", s)
-	}
-	return toMode(octal), false, nil
+	return 0, false, fmt.Errorf("%q is not a mode; give an octal number such as 0644", s)
 }
 
 // nested reports whether others may do nothing that the group may not, and the

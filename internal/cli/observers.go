@@ -3,44 +3,60 @@ package cli
 import (
 	"errors"
 
+	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 )
 
-// placeOf is 1.x's word for a refusal, in the location tag.
+// placeOf is 1.x's word for a refusal, in the location tag. Empty content had one
+// line for 1.x, and so too few.
 func placeOf(r gate.Reason) string {
 	switch r {
-	case gate.TooShort:
+	case gate.TooShort, gate.Empty:
 		return observe.LocationNotLongEnough
 	case gate.Mismatch, gate.Corrupt:
 		return observe.LocationChecksumMismatch
-	case gate.Empty:
-		return "error_no_data"
 	}
 	return string(r)
 }
 
-// observeStore counts what went wrong with the store, as 1.x did.
-func (s *session) observeStore(err error, operation string) {
-	switch {
-	case errors.Is(err, kv.ErrUnreachable):
-		s.place = "no_more_retries"
-		s.metrics.Panic(s.about, s.place)
-	case errors.Is(err, kv.ErrUnknownOutcome), errors.Is(err, kv.ErrDenied), errors.Is(err, kv.ErrNotStore), errors.Is(err, kv.ErrRequest):
+// observeFailure tells the metrics where a command ended that failed, and counts
+// what 1.x counted. path is what it was to write or delete, and operation 1.x's
+// word for that; both are empty for a command that only read.
+func (s *session) observeFailure(err error, path, operation string) {
+	var refusal *gate.Refusal
+	switch code := exitCode(err); {
+	case errors.As(err, &refusal):
+		s.place = placeOf(refusal.Reason)
+	case code == exitMissing:
+		s.place = observe.LocationNoData
+	case code == exitConflict:
 		s.place = operation
-		s.metrics.ConsulError(s.about, operation)
+	case code == exitStore && (operation == "" || errors.Is(err, kv.ErrUnreachable)):
+		s.panicked(s.about, observe.LocationNoMoreRetries)
+	case code == exitStore:
+		s.place = operation
+		s.metrics.ConsulError(path, operation)
 	}
 }
 
+// panicked counts what 1.x called a panic: it gave up, for a reason outside the
+// data.
+func (s *session) panicked(about, place string) {
+	s.place = place
+	s.metrics.Panic(about, place)
+}
+
 // observeDelivery tells log and metrics what became of a delivery.
-func (s *session) observeDelivery(t deliver.Target, r deliver.Result, err error) {
+func (s *session) observeDelivery(t deliver.Target, r deliver.Result, missingOK bool, err error) {
 	name := r.Key
 	switch r.Outcome {
 	case deliver.Installed, deliver.Restored, deliver.Repaired:
 		s.log.Info(string(r.Outcome), "key", name, "file", t.File, "version", r.Version, "sha256", r.SHA256)
 	case deliver.Unchanged:
+		s.place = observe.LocationSameFile
 		s.log.Debug("unchanged", "key", name, "file", t.File)
 	}
 	if r.Outcome == deliver.Installed {
@@ -50,23 +66,27 @@ func (s *session) observeDelivery(t deliver.Target, r deliver.Result, err error)
 			s.metrics.Out(name)
 		}
 	}
-	var refusal *gate.Refusal
-	switch {
-	case err == nil:
-	case as[*gate.Locked](err):
-		s.place, s.about = "lock_key", t.File
+	if err == nil {
+		return
+	}
+	s.observeFailure(err, "", "")
+	switch code := exitCode(err); {
+	case code == exitLocked:
+		s.place, s.about = observe.LocationLocked, t.File
 		s.metrics.Locked(t.File)
-	case as[*gate.Stopped](err):
-		s.place = "stop_key"
-	case errors.As(err, &refusal):
-		s.place = placeOf(refusal.Reason)
-		switch s.place {
-		case observe.LocationNotLongEnough:
-			s.metrics.NotLongEnough(name)
-		case observe.LocationChecksumMismatch:
-			s.metrics.ChecksumMismatch(name)
-		}
-	default:
-		s.observeStore(err, "get")
+	case code == exitStopped:
+		s.place = observe.LocationStopped
+	case code == exitMissing && !missingOK:
+		// For 1.x a missing key had one line, and a checksum that was not its own.
+		s.metrics.NotLongEnough(name)
+		s.metrics.ChecksumMismatch(name)
+	case s.place == observe.LocationNotLongEnough:
+		s.metrics.NotLongEnough(name)
+	case s.place == observe.LocationChecksumMismatch:
+		s.metrics.ChecksumMismatch(name)
+	case as[*atomicfile.RenameError](err):
+		s.panicked(t.File, observe.LocationRenameFile)
+	case code == exitOther:
+		s.panicked(t.File, observe.LocationWriteFile)
 	}
 }

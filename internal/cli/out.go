@@ -9,7 +9,6 @@ import (
 
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/gate"
-	"kvexpress/internal/kv"
 )
 
 type outFlags struct {
@@ -110,7 +109,7 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 	for _, note := range result.Notes {
 		s.warn(note)
 	}
-	s.observeDelivery(t, result, err)
+	s.observeDelivery(t, result, f.missingOK, err)
 	if f.diff && result.New != nil && result.Outcome != deliver.None {
 		s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, versionOf(result.Version)), result.Old, result.New)
 	}
@@ -126,13 +125,13 @@ func (s *session) judge(r outReport, err error, f outFlags) (report, error) {
 	switch {
 	case errors.As(err, &stopped):
 		r.Outcome, r.Reason = "stopped", stopped.Reason
-		err = unless(!f.strict, err)
+		err = s.unless(!f.strict, err)
 	case errors.As(err, &locked):
 		r.Outcome, r.Reason = "locked", locked.Reason
-		err = unless(!f.strict, err)
+		err = s.unless(!f.strict, err)
 	case errors.As(err, &missing):
 		r.Outcome = "missing"
-		err = unless(f.missingOK, err)
+		err = s.unless(f.missingOK, err)
 	case err != nil && r.Outcome == string(deliver.None):
 		r.Outcome = "failed"
 		if refusal := (*gate.Refusal)(nil); errors.As(err, &refusal) {
@@ -143,11 +142,14 @@ func (s *session) judge(r outReport, err error, f outFlags) (report, error) {
 	return r, err
 }
 
-func unless(fine bool, err error) error {
-	if fine {
-		return nil
+// unless drops an error that is fine here. The log still tells why the file was
+// left as it is.
+func (s *session) unless(fine bool, err error) error {
+	if !fine {
+		return err
 	}
-	return err
+	s.log.Info(oneLine(err))
+	return nil
 }
 
 type outReport struct {
@@ -195,14 +197,14 @@ func (r outReport) lines() []string {
 	case string(deliver.WouldExec):
 		text = "would run the exec for " + what
 	case "stopped":
-		text = fmt.Sprintf("left as it is, %s is stopped: %s", kv.Quote(r.Key), printable(r.Reason))
+		text = fmt.Sprintf("left as it is, %s is stopped: %s", r.Key, r.Reason)
 	case "locked":
-		text = fmt.Sprintf("left as it is, it is locked: %s", printable(r.Reason))
+		text = fmt.Sprintf("left as it is, it is locked: %s", r.Reason)
 	case "missing":
-		text = fmt.Sprintf("left as it is, there is no key %s", kv.Quote(r.Key))
+		text = fmt.Sprintf("left as it is, there is no key %s", r.Key)
 	}
 	if text == "" || r.failed { // the error tells it
 		return nil
 	}
-	return []string{r.File + ": " + text}
+	return []string{printable(r.File + ": " + text)}
 }

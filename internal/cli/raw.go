@@ -35,5 +35,7 @@ value by, and no stop; a lock on the file is honoured.`,
 	}
 	cmd.Flags().StringVarP(&f.key, "key", "k", "", "full `path` of the value")
 	f.register(cmd)
+	cmd.Flags().Lookup("strict").Usage = "exit 4 when the file is locked"
+	cmd.Flags().Lookup("missing-ok").Usage = "exit 0 when there is no such value"
 	return cmd
 }

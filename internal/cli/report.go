@@ -3,7 +3,9 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"kvexpress/internal/command"
 )
@@ -55,7 +57,7 @@ type said struct {
 	fields map[string]any
 }
 
-func (r said) lines() []string              { return []string{r.text} }
+func (r said) lines() []string              { return []string{printable(r.text)} }
 func (r said) MarshalJSON() ([]byte, error) { return json.Marshal(r.fields) }
 
 // execReport is how an exec went, in JSON.
@@ -97,8 +99,16 @@ func versionOf(v uint64) string {
 	return fmt.Sprintf("version %d", v)
 }
 
-// printable keeps a text from the store from moving the cursor.
+// printable keeps a text from outside from moving the cursor, or from hiding a
+// part of itself: what does not print is written as in Go.
 func printable(s string) string {
-	quoted := fmt.Sprintf("%q", s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
 }

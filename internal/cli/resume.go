@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"kvexpress/internal/observe"
 )
 
 func (a *App) newResume(g *globals) *cobra.Command {
@@ -35,7 +37,7 @@ func (s *session) resume(ctx context.Context, name string) (report, error) {
 	}
 	was, err := s.freezer().Resume(ctx, k)
 	if err != nil {
-		s.observeStore(err, "delete")
+		s.observeFailure(err, s.layout.Stop(k), observe.LocationDelete)
 		return nil, err
 	}
 	if was == "" {
@@ -44,7 +46,7 @@ func (s *session) resume(ctx context.Context, name string) (report, error) {
 	s.log.Info("resumed", "key", k, "was", was)
 	_, err = s.exec(ctx, argv)
 	return said{
-		text:   fmt.Sprintf("%s: resumed; it was stopped: %s", k, printable(was)),
+		text:   fmt.Sprintf("%s: resumed; it was stopped: %s", k, was),
 		fields: map[string]any{"key": k, "outcome": "resumed", "reason": was},
 	}, err
 }

@@ -45,11 +45,10 @@ type report interface {
 // *reportedError, or nil.
 func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *session) (report, error)) error {
 	s, err := a.open(cmd, g)
-	if err != nil {
-		a.complain(err)
-		return &reportedError{error: err, code: exitCode(err)}
+	var result report
+	if err == nil {
+		result, err = s.guarded(cmd.Context(), run)
 	}
-	result, err := s.guarded(cmd.Context(), run)
 	code := exitCode(err)
 	s.tell(result, err, code)
 	s.close(err, code)
@@ -71,35 +70,48 @@ func (s *session) guarded(ctx context.Context, run func(context.Context, *sessio
 	return run(ctx, s)
 }
 
-// open sets up a session. Nothing is sent yet.
+// open sets up a session. Nothing is sent yet. Beside an error the session is fit
+// to tell it.
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
 	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), place: observe.LocationComplete}
+	s.openLog(cmd.Name())
 	conf, err := loadConfig(g.config)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	if s.host, err = os.Hostname(); err != nil {
-		return nil, fmt.Errorf("find out this machine's host name: %w", err)
+		return s, fmt.Errorf("find out this machine's host name: %w", err)
 	}
 	if s.layout, err = kv.NewLayout(g.prefix); err != nil {
-		return nil, err
+		return s, err
 	}
 	if err := s.openObservers(conf); err != nil {
-		return nil, err
+		return s, err
 	}
 	return s, s.openStore(conf)
 }
 
-func (s *session) openObservers(conf config) (err error) {
-	g, direction := s.g, s.cmd.Name()
+func (s *session) openLog(direction string) {
+	logTo := s.Stdout
+	if s.g.json {
+		logTo = s.Stderr // standard output is one JSON object
+	}
 	var closeLog func() error
 	s.log, closeLog = observe.NewLogger(observe.LogOptions{
 		Direction: direction, Debug: s.Getenv("KVEXPRESS_DEBUG") != "",
-		Verbose: g.verbose, Stdout: s.Stdout, Syslog: s.Getenv("KVEXPRESS_SYSLOG"),
+		Verbose: s.g.verbose, Stdout: logTo, Syslog: s.Getenv("KVEXPRESS_SYSLOG"),
 	})
 	s.closers = append(s.closers, closeLog)
+}
+
+func (s *session) openObservers(conf config) (err error) {
+	g, direction := s.g, s.cmd.Name()
+	enabled := g.dogstatsd
+	if !s.cmd.Flags().Changed("dogstatsd") {
+		enabled = conf.Dogstatsd || s.datadogAgent()
+	}
 	s.metrics, err = observe.NewMetrics(observe.MetricsOptions{
-		Enabled: g.dogstatsd || conf.Dogstatsd || s.datadogAgent(),
+		Enabled: enabled,
 		Addr:    first(g.dogstatsdAddr, conf.DogstatsdAddress),
 		Host:    s.host, Direction: direction,
 	})
@@ -155,11 +167,15 @@ func (s *session) onRetry(attempt int, err error) {
 // warn tells people on stderr, and the log, what they should know.
 func (s *session) warn(text string) {
 	s.log.Warn(text)
-	fmt.Fprintf(s.Stderr, "kvexpress: %s\n", text)
+	fmt.Fprintf(s.Stderr, "kvexpress: %s\n", printable(text))
 }
 
 func (s *session) close(err error, code int) {
-	s.metrics.Time(s.about, s.place, time.Since(s.started).Milliseconds())
+	// As in 1.x, a command that was refused before it began tells no time.
+	begun := code != exitOther || s.place != observe.LocationComplete
+	if s.about != "" && begun {
+		s.metrics.Time(s.about, s.place, time.Since(s.started).Milliseconds())
+	}
 	if err != nil {
 		s.log.Error(oneLine(err), "exit", code)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/freeze"
+	"kvexpress/internal/observe"
 )
 
 func (s *session) freezer() freeze.Freezer {
@@ -29,7 +30,7 @@ its exec, until "resume".`,
 		},
 	}
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to stop")
-	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`why` it is stopped")
+	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is stopped")
 	return cmd
 }
 
@@ -47,7 +48,7 @@ func (s *session) stop(ctx context.Context, name, reason string) (report, error)
 	}
 	exists, err := s.freezer().Stop(ctx, k, reason)
 	if err != nil {
-		s.observeStore(err, "set")
+		s.observeFailure(err, s.layout.Stop(k), observe.LocationSet)
 		return nil, err
 	}
 	if !exists {

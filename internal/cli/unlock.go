@@ -8,6 +8,7 @@ import (
 
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/freeze"
+	"kvexpress/internal/observe"
 )
 
 func (a *App) newUnlock(g *globals) *cobra.Command {
@@ -35,7 +36,7 @@ func (s *session) unlock(ctx context.Context, name string) (report, error) {
 	s.about = file
 	was, err := s.freezer().Unlock(ctx, file)
 	if err != nil {
-		s.observeStore(err, "delete")
+		s.observeFailure(err, s.layout.Lock(file, s.host), observe.LocationDelete)
 		return nil, err
 	}
 	if err := freeze.RemoveMarker(file); err != nil {
@@ -47,7 +48,7 @@ func (s *session) unlock(ctx context.Context, name string) (report, error) {
 	s.log.Info("unlocked", "file", file, "was", was)
 	s.metrics.Unlock(s.layout.Lock(file, s.host))
 	return said{
-		text:   fmt.Sprintf("%s: unlocked; it was locked: %s", file, printable(was)),
+		text:   fmt.Sprintf("%s: unlocked; it was locked: %s", file, was),
 		fields: map[string]any{"file": file, "outcome": "unlocked", "reason": was},
 	}, nil
 }

@@ -18,20 +18,28 @@ type buildInfo struct{ version, commit, date string }
 // the Go tool noted.
 func build() buildInfo {
 	b := buildInfo{version: buildVersion, commit: buildCommit, date: buildDate}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, setting := range info.Settings {
-			switch setting.Key {
-			case "vcs.revision":
-				b.commit = first(b.commit, setting.Value)
-			case "vcs.time":
-				b.date = first(b.date, setting.Value)
-			}
-		}
+	if b.commit == "" { // what the Go tool noted takes a while to read
+		b.readNotes()
 	}
 	b.version = first(b.version, "dev")
 	b.commit = first(b.commit, "unknown")
 	b.date = first(b.date, "unknown")
 	return b
+}
+
+func (b *buildInfo) readNotes() {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return
+	}
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			b.commit = setting.Value
+		case "vcs.time":
+			b.date = first(b.date, setting.Value)
+		}
+	}
 }
 
 // text has 1.x's form.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -161,8 +162,14 @@ func TestTheWholeGroupIsKilled(t *testing.T) {
 func TestTheWholeGroupHasItsGrace(t *testing.T) {
 	w := newWitness(t)
 	child := `(exec 9>"$ALIVE"; trap 'read x <"$GO"; echo cleaned up >&9; exit' TERM; echo up >&9; while :; do sleep 1; done) & `
-	w.release(t) // it waits in the pipe until the child cleans up
-	_, err := w.runAndCancel(t, Command{Argv: sh(child + "wait"), Grace: time.Minute})
+	var released sync.Once
+	k := killer{reapDelay: reapDelay, kill: func(pid int, sig syscall.Signal) error {
+		if sig == 0 { // so the leader has ended, and somebody asks for the others
+			released.Do(func() { w.release(t) })
+		}
+		return syscall.Kill(pid, sig)
+	}}
+	_, err := w.runAndCancelWith(t, Command{Argv: sh(child + "wait"), Grace: time.Minute}, k)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

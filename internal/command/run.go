@@ -24,6 +24,7 @@ const reapDelay = 10 * time.Second
 // Command is what to run.
 type Command struct {
 	Argv    []string      // the program, looked up in PATH if it has no slash, and its arguments
+	Shown   []string      // what errors show in place of Argv; nil is Argv
 	Timeout time.Duration // how long it may run; 0 is DefaultTimeout
 	Grace   time.Duration // from SIGTERM to SIGKILL; 0 is DefaultGrace
 	Env     []string      // more environment, as KEY=VALUE
@@ -60,12 +61,12 @@ func run(ctx context.Context, c Command, k killer) (Result, error) {
 	c.setDefaults()
 	cmd, err := c.prepare(ctx)
 	if err != nil {
-		return result, notStarted(c.Argv, err)
+		return result, notStarted(c.Shown, err)
 	}
 	var out capture
 	closeOutput, err := startCaptured(cmd, &out)
 	if err != nil {
-		return result, notStarted(c.Argv, err)
+		return result, notStarted(c.Shown, err)
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }() // ends with the program; nothing else reaps it
@@ -92,7 +93,7 @@ func run(ctx context.Context, c Command, k killer) (Result, error) {
 	}
 	result.Duration = time.Since(start)
 	if what, cause := c.verdict(result, cut, e); what != "" {
-		return result, newError(c.Argv, what, cause, result.Output)
+		return result, newError(c.Shown, what, cause, result.Output)
 	}
 	return result, nil
 }
@@ -103,6 +104,9 @@ func (c *Command) setDefaults() {
 	}
 	if c.Grace <= 0 {
 		c.Grace = DefaultGrace
+	}
+	if c.Shown == nil {
+		c.Shown = c.Argv
 	}
 }
 
@@ -125,7 +129,7 @@ func (c *Command) prepare(ctx context.Context) (*exec.Cmd, error) {
 		return nil, err
 	}
 	// Not CommandContext: it would signal the program, not its group.
-	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
+	cmd := exec.Command(c.Argv[0], c.Argv[1:]...) //nolint:noctx // see above
 	cmd.Dir, cmd.Env = c.Dir, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, nil

@@ -78,6 +78,18 @@ func TestFailure(t *testing.T) {
 	}
 }
 
+func TestErrorsShowWhatTheyAreToldTo(t *testing.T) {
+	shown := []string{"check", "{file}"}
+	_, err := Run(t.Context(), Command{Argv: sh("exit 1"), Shown: shown})
+	if err == nil || err.Error() != `command "check {file}" failed: exit status 1` {
+		t.Errorf("a failure: %v", err)
+	}
+	_, err = Run(t.Context(), Command{Argv: []string{"no-such-program-here"}, Shown: shown})
+	if err == nil || !strings.HasPrefix(err.Error(), `command "check {file}" could not be started: `) {
+		t.Errorf("a start: %v", err)
+	}
+}
+
 func TestNotStarted(t *testing.T) {
 	dir := t.TempDir()
 	script := filepath.Join(dir, "script")

@@ -23,7 +23,7 @@ func startProcess(bin string, args, env []string, dir, log string) (*process, er
 	defer func() { _ = out.Close() }() // the child has its own
 	// Not CommandContext: the agent outlives the contexts of its test, whose
 	// clean-ups may still need it.
-	cmd := exec.Command(bin, args...) //nolint:noctx // see above
+	cmd := exec.Command(bin, args...)
 	cmd.Env, cmd.Dir = env, dir
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = dieWithParent()

@@ -33,8 +33,8 @@ type Deliverer struct {
 //
 // The error is a *gate.Locked or *gate.Stopped (frozen: deliberate), a *gate.Missing,
 // a *gate.Refusal, an *ExecError, a *StateError, or wraps one of kv's sentinels
-// or of atomicfile's. The result is valid beside an error: its Outcome is None
-// unless the file was touched.
+// or of atomicfile's. The result is valid beside an error: its Outcome tells
+// whether the file was touched.
 func (d *Deliverer) Deliver(ctx context.Context, t Target) (Result, error) {
 	path, err := atomicfile.Resolve(t.File)
 	if err != nil {

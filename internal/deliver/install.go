@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/command"
@@ -19,7 +20,7 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 	if was.SHA256 != tx.disk.sha {
 		was = mark{Key: m.Key, SHA256: tx.disk.sha}
 	}
-	if err := tx.put(ctx, content, m, tx.disk.wanted(tx.target)); err != nil {
+	if err := tx.put(ctx, content, m, tx.disk.wanted(tx.target), Installed); err != nil {
 		return err
 	}
 	if err := tx.Hook.before(StepInstalled); err != nil {
@@ -34,8 +35,9 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 	return tx.exec(ctx, m, &was)
 }
 
-// put stages, checks, gates once more, and replaces the file.
-func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs atomicfile.Attrs) (err error) {
+// put stages, checks, gates once more, and replaces the file. The outcome is as
+// from when it is in place.
+func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs atomicfile.Attrs, as Outcome) (err error) {
 	dir := tx.dir
 	p := pending{mark: m, Before: tx.disk.sha, Temp: atomicfile.TempName()}
 	if tx.target.InPlace && tx.disk.exists {
@@ -73,13 +75,18 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 		if err := dir.Sync(); err != nil {
 			return err
 		}
-		over, err = tx.overwrite(staged, content, inPlace)
+		if over, err = tx.overwrite(staged, content, inPlace); err == nil {
+			tx.result.Outcome = as
+		}
 		return err
 	}
 	err = tx.file.Replace(staged)
 	var unsynced *atomicfile.SyncError
 	if over = err == nil || errors.As(err, &unsynced); over {
-		tx.result.Outcome = Installed
+		tx.result.Outcome = as
+	}
+	if errors.Is(err, syscall.EBUSY) {
+		return fmt.Errorf("%w; it is a mount point, as a bind-mounted file is: overwrite it with --in-place", err)
 	}
 	return err
 }
@@ -98,7 +105,6 @@ func (tx *transaction) openStaged() (*atomicfile.Dir, error) {
 func (tx *transaction) overwrite(staged *atomicfile.Staged, content []byte, attrs atomicfile.Attrs) (over bool, err error) {
 	err = tx.dir.WriteInPlace(tx.file.Base, content, attrs)
 	if err == nil {
-		tx.result.Outcome = Installed
 		return true, nil
 	}
 	if tx.asBefore() {
@@ -111,7 +117,7 @@ func (tx *transaction) overwrite(staged *atomicfile.Staged, content []byte, attr
 		}
 		err = errors.Join(err, back)
 	}
-	return true, errors.Join(fmt.Errorf("%s is torn until the next delivery: %w", tx.path, err), staged.Leave())
+	return true, errors.Join(fmt.Errorf("%s may be torn until the next delivery: %w", tx.path, err), staged.Leave())
 }
 
 // asBefore reports whether the file has the bytes that were there before.
@@ -133,7 +139,7 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 	for i, a := range tx.target.Check {
 		argv[i] = strings.ReplaceAll(a, FileMark, staged.Path())
 	}
-	_, err := command.Run(ctx, command.Command{Argv: argv, Timeout: tx.target.CheckTimeout, Env: tx.env(tx.result.SHA256, tx.result.Version)})
+	_, err := command.Run(ctx, command.Command{Argv: argv, Shown: tx.target.Check, Timeout: tx.target.CheckTimeout, Env: tx.env(tx.result.SHA256, tx.result.Version)})
 	if err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("check %s: %w", tx.target.File, context.Cause(ctx))
@@ -209,10 +215,11 @@ func (tx *transaction) restore(ctx context.Context, was mark, cause error) (err 
 	attrs.Like = tx.disk.like
 	tx.state.Executed = ""
 	tx.target.Check = nil // the old bytes were good enough to be there
-	if err := tx.put(ctx, old.content, was, attrs); err != nil {
+	err = tx.put(ctx, old.content, was, attrs, Restored)
+	failed.Restored = tx.result.Outcome == Restored
+	if err != nil {
 		return errors.Join(failed, fmt.Errorf("put the old content back: %w", err))
 	}
-	tx.result.Outcome, failed.Restored = Restored, true
 	if err := tx.state.finish(was); err != nil {
 		return errors.Join(failed, err)
 	}

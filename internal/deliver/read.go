@@ -146,7 +146,7 @@ func (r reader) raw(ctx context.Context, c kv.Consistency) (gate.Standing, error
 	case kv.Present:
 		return gate.Standing{State: gate.Unmanaged, Plain: e.Value, SHA256: codec.Checksum(e.Value)}, nil
 	case kv.Absent:
-		return gate.Standing{}, &gate.Missing{Name: r.target.Raw}
+		return gate.Standing{}, &gate.Missing{Name: r.target.Raw, Raw: true}
 	default:
 		return gate.Standing{}, fmt.Errorf("%s may not be read: %w", kv.Quote(r.target.Raw), kv.ErrDenied)
 	}

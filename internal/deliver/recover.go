@@ -28,13 +28,13 @@ func (tx *transaction) recover() (err error) {
 		return err
 	}
 	switch {
-	case tx.disk.sha == p.SHA256:
+	case tx.disk.exists && tx.disk.sha == p.SHA256:
 		// In place already, but perhaps not durable.
 		if err := errors.Join(tx.file.Sync(), tx.removeTemp(*p)); err != nil {
 			return err
 		}
 		return tx.state.finish(p.mark)
-	case p.InPlace && tx.disk.sha != p.Before:
+	case tx.disk.exists && p.InPlace && tx.disk.sha != p.Before:
 		tx.torn = p
 		return nil
 	}

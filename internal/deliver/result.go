@@ -65,15 +65,16 @@ func (e *ExecError) Error() string {
 
 func (e *ExecError) Unwrap() error { return e.Err }
 
-// StateError: the state folder cannot be read or written. The target was not
-// touched.
+// StateError: the state folder cannot be read or written. That is found before
+// the target is touched; if it comes later, such as by a disk that fills up, the
+// outcome says so, and the exec stays owed.
 type StateError struct {
 	Dir string
 	Err error
 }
 
 func (e *StateError) Error() string {
-	return fmt.Sprintf("the state folder %s: %v; make it writable, or choose another with --state-dir", e.Dir, e.Err)
+	return fmt.Sprintf("the state folder %s: %v; make it usable, or choose another with --state-dir", e.Dir, e.Err)
 }
 
 func (e *StateError) Unwrap() error { return e.Err }

@@ -36,7 +36,7 @@ func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (exists bool
 	if err != nil {
 		return false, err
 	}
-	_, err = f.commit(ctx, kv.Op{Verb: kv.Set, Path: f.Layout.Stop(k), Value: []byte(reason)})
+	err = f.commit(ctx, kv.Op{Verb: kv.Set, Path: f.Layout.Stop(k), Value: []byte(reason)})
 	return s[f.Layout.Checksum(k)].State != kv.Absent, err
 }
 
@@ -57,8 +57,7 @@ func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time)
 	if !until.IsZero() {
 		op.Flags = uint64(until.Unix())
 	}
-	_, err := f.commit(ctx, op)
-	return err
+	return f.commit(ctx, op)
 }
 
 // Unlock lifts the lock of a file on this node. It returns the reason that stood,
@@ -77,9 +76,9 @@ func (f Freezer) lift(ctx context.Context, path string) (was string, err error) 
 	case kv.Absent:
 		return "", nil
 	case kv.Denied:
-		return "", fmt.Errorf("%s may not be read: %w; `kvexpress acl operator` prints the policy that is needed", path, kv.ErrDenied)
+		return "", fmt.Errorf("%s may not be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", path, kv.ErrDenied)
 	}
-	if _, err := f.commit(ctx, kv.Op{Verb: kv.Delete, Path: path}); err != nil {
+	if err := f.commit(ctx, kv.Op{Verb: kv.Delete, Path: path}); err != nil {
 		return "", err
 	}
 	return string(row.Value), nil
@@ -87,12 +86,12 @@ func (f Freezer) lift(ctx context.Context, path string) (was string, err error) 
 
 // commit repeats a write of unknown outcome once: to set or delete a row twice
 // does no harm.
-func (f Freezer) commit(ctx context.Context, op kv.Op) (map[string]uint64, error) {
-	done, err := f.Store.Commit(ctx, []kv.Op{op})
+func (f Freezer) commit(ctx context.Context, op kv.Op) error {
+	_, err := f.Store.Commit(ctx, []kv.Op{op})
 	if errors.Is(err, kv.ErrUnknownOutcome) && ctx.Err() == nil {
-		done, err = f.Store.Commit(ctx, []kv.Op{op})
+		_, err = f.Store.Commit(ctx, []kv.Op{op})
 	}
-	return done, err
+	return err
 }
 
 func checkReason(reason string) error {

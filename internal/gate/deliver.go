@@ -22,9 +22,13 @@ func (l *Locked) Error() string {
 // Missing is a key that the store does not have.
 type Missing struct {
 	Name string // the key, or the path of a raw value
+	Raw  bool   // it is the path of a raw value
 }
 
 func (m *Missing) Error() string {
+	if m.Raw {
+		return fmt.Sprintf("%s: there is no such value in the store; check -k, which is a whole path", printable(m.Name))
+	}
 	return fmt.Sprintf("%s: there is no such key in the store; publish it with `kvexpress in`, or check -k and -p", m.Name)
 }
 
@@ -36,7 +40,7 @@ func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 	for _, lock := range locks {
 		switch {
 		case lock.State == kv.Denied:
-			return fmt.Errorf("%s: its lock may not be read: %w; `kvexpress acl node` prints the policy a node needs", file, kv.ErrDenied)
+			return fmt.Errorf("%s: its lock may not be read: %w; `kvexpress acl node -k KEY` prints the policy a node needs", file, kv.ErrDenied)
 		case lock.State == kv.Present && len(lock.Value) > 0 && !ended(lock.Flags, now):
 			return &Locked{File: file, Reason: string(lock.Value)}
 		}
@@ -114,7 +118,7 @@ func LongEnough(k kv.Key, size, lines, minLines int) error {
 	case lines < minLines:
 		return &Refusal{
 			Reason: TooShort, Key: k,
-			Detail: fmt.Sprintf("it has %d lines, at least %d are asked for", lines, minLines),
+			Detail: fmt.Sprintf("it has %s, at least %d are asked for", countLines(lines), minLines),
 			Remedy: "publish a longer one, or ask for fewer with -l; the file is left as it is",
 		}
 	}

@@ -31,7 +31,7 @@ func Content(k kv.Key, plain []byte, minLines int) error {
 	if lines := codec.Lines(plain); lines < minLines {
 		return &Refusal{
 			Reason: TooShort, Key: k,
-			Detail: fmt.Sprintf("it has %d lines, at least %d are asked for", lines, minLines),
+			Detail: fmt.Sprintf("it has %s, at least %d are asked for", countLines(lines), minLines),
 			Remedy: "check its source, or ask for fewer with -l",
 		}
 	}

@@ -60,3 +60,10 @@ func printable(s string) string {
 	}
 	return strconv.Quote(s)
 }
+
+func countLines(n int) string {
+	if n == 1 {
+		return "1 line"
+	}
+	return fmt.Sprintf("%d lines", n)
+}

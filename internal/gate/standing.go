@@ -35,6 +35,7 @@ type Standing struct {
 	// is of other bytes, as between the two writes of kvexpress 1.x.
 	Torn bool
 
+	dataSum     string // of the data as decoded, whatever the checksum row says
 	rowSum      string // what the checksum row says
 	badManifest bool
 }
@@ -100,6 +101,7 @@ func (s *Standing) examineData(data, checksum kv.Entry, e codec.Encoding) {
 			plain, sum = old, s.rowSum
 		}
 	}
+	s.dataSum = sum
 	switch {
 	case sum == s.rowSum:
 		s.Plain, s.SHA256 = plain, sum
@@ -158,15 +160,13 @@ const (
 
 // Decide tells what to do to publish bytes with this SHA-256.
 func (s Standing) Decide(sha256 string) Decision {
-	same := s.SHA256 == sha256
-	if s.State != Damaged {
-		if same {
-			return Keep
+	switch {
+	case s.State == Damaged:
+		if s.dataSum == sha256 || s.rowSum == sha256 || s.Manifest != nil && s.Manifest.SHA256 == sha256 {
+			return Heal
 		}
-		return Replace
-	}
-	if same || s.rowSum == sha256 || s.Manifest != nil && s.Manifest.SHA256 == sha256 {
-		return Heal
+	case s.SHA256 == sha256:
+		return Keep
 	}
 	return Replace
 }

@@ -33,7 +33,7 @@ func (e *NameError) Error() string {
 func Quote(s string) string {
 	const most = 80
 	if len(s) > most {
-		return strconv.QuoteToASCII(s[:most]) + fmt.Sprintf("… (%d bytes)", len(s))
+		return strconv.QuoteToASCII(s[:most]) + fmt.Sprintf("... (%d bytes)", len(s))
 	}
 	return strconv.QuoteToASCII(s)
 }

@@ -2,12 +2,9 @@ package observe
 
 import (
 	"context"
-	"fmt"
 	"net"
-
-	"github.com/DataDog/datadog-go/v5/statsd"
-
-	"kvexpress/internal/kv"
+	"strconv"
+	"strings"
 )
 
 // DefaultStatsdAddr is where a Datadog Agent listens.
@@ -24,7 +21,7 @@ type MetricsOptions struct {
 // Metrics sends 1.x's metrics to DogStatsD. They may be lost and never fail.
 // A nil or zero Metrics sends nothing. It is safe for concurrent use.
 type Metrics struct {
-	client *statsd.Client
+	out    *link // nil: disabled
 	origin origin
 }
 
@@ -41,32 +38,17 @@ func NewMetrics(o MetricsOptions) (*Metrics, error) {
 		return nil, err
 	}
 	out := &link{limit: statsdLimit, dial: func(ctx context.Context) (net.Conn, error) { return dialUDP(ctx, host, port) }}
-	client, err := statsd.NewWithWriter(ownTagsOnly{out},
-		statsd.WithoutTelemetry(),
-		statsd.WithoutClientSideAggregation(),
-		statsd.WithoutOriginDetection(),
-		statsd.WithCardinality(statsd.CardinalityNotSet),
-		// The defaults are for servers: they take 3 MB and 32 workers.
-		statsd.WithWorkersCount(1),
-		statsd.WithBufferPoolSize(4),
-		statsd.WithSenderQueueSize(64),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("set up DogStatsD at %s: %w", kv.Quote(o.Addr), err)
-	}
-	return &Metrics{client: client, origin: origin{host: o.Host, direction: o.Direction}}, nil
+	return &Metrics{out: out, origin: origin{host: o.Host, direction: o.Direction}}, nil
 }
 
-// Close sends what is still buffered. It waits for an address that does not
-// answer for a second at most.
+func (m *Metrics) enabled() bool { return m != nil && m.out != nil }
+
+// Close ends the connection. Every metric has been sent by then.
 func (m *Metrics) Close() error {
-	if m == nil || m.client == nil {
+	if !m.enabled() {
 		return nil
 	}
-	if err := m.client.Close(); err != nil {
-		return fmt.Errorf("close the connection to DogStatsD: %w", err)
-	}
-	return nil
+	return m.out.Close()
 }
 
 // In counts a publish, and gauges its size in bytes as stored and its lines.
@@ -118,25 +100,25 @@ func (m *Metrics) Time(key, location string, ms int64) {
 // ConsulReconnect counts a request to the store that is tried again. It has no
 // key and no location.
 func (m *Metrics) ConsulReconnect() {
-	if m == nil || m.client == nil {
-		return
+	if m.enabled() {
+		m.send("kvexpress.consul_reconnect", "1|c", tag("host", m.origin.host), tag("direction", m.origin.direction))
 	}
-	_ = m.client.Incr("kvexpress.consul_reconnect", marked(tag("host", m.origin.host), tag("direction", m.origin.direction)), 1)
 }
 
-// The errors that count and gauge leave aside are of metrics too long for a
-// datagram, which maxTag rules out.
-
 func (m *Metrics) count(name, key, location string) {
-	if m == nil || m.client == nil {
-		return
+	if m.enabled() {
+		m.send(name, "1|c", m.origin.tags(key, location)...)
 	}
-	_ = m.client.Incr(name, marked(m.origin.tags(key, location)...), 1)
 }
 
 func (m *Metrics) gauge(name, key, location string, value int64) {
-	if m == nil || m.client == nil {
-		return
+	if m.enabled() {
+		m.send(name, strconv.FormatInt(value, 10)+"|g", m.origin.tags(key, location)...)
 	}
-	_ = m.client.Gauge(name, float64(value), marked(m.origin.tags(key, location)...), 1)
+}
+
+// send is one datagram for one metric. A metric that cannot be sent is lost: that
+// is what link is for.
+func (m *Metrics) send(name, value string, tags ...string) {
+	_, _ = m.out.Write([]byte(name + ":" + value + "|#" + strings.Join(tags, ",")))
 }

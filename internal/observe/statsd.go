@@ -1,7 +1,6 @@
 package observe
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -14,34 +13,8 @@ import (
 )
 
 // statsdLimit bounds the look-up of the host and each write, and with that
-// what an unreachable address can add to a command when it closes.
+// what an unreachable address can add to a command.
 const statsdLimit = 500 * time.Millisecond
-
-// marker is the tag that stands between the client's tags and ours on their
-// way to ownTagsOnly. Nothing that tag returns contains it.
-const marker = "\x1f"
-
-func marked(tags ...string) []string { return slices.Insert(tags, 0, marker) }
-
-// ownTagsOnly removes the tags that the client takes from DD_ENV, DD_SERVICE
-// and the like, with no option not to. A command inherits these from whatever
-// started it, such as Consul's agent: they do not describe kvexpress.
-type ownTagsOnly struct{ *link }
-
-func (w ownTagsOnly) Write(payload []byte) (int, error) {
-	clean := make([]byte, 0, len(payload))
-	for line := range bytes.Lines(payload) {
-		head, tags, _ := bytes.Cut(line, []byte("|#"))
-		if i := bytes.LastIndex(tags, []byte(marker+",")); i >= 0 {
-			tags = tags[i+len(marker)+1:]
-		}
-		clean = append(append(append(clean, head...), "|#"...), tags...)
-	}
-	if _, err := w.link.Write(bytes.TrimRight(clean, "\n")); err != nil {
-		return 0, err
-	}
-	return len(payload), nil
-}
 
 func parseStatsdAddr(addr string) (host, port string, err error) {
 	const remedy = `write it as host:port, such as "` + DefaultStatsdAddr + `"`

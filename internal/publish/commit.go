@@ -17,10 +17,10 @@ type finding struct {
 }
 
 // carryOut writes the plan. A *lostError says that nothing was published, and
-// that a new attempt may do better.
-func (p *Publisher) carryOut(ctx context.Context, pl plan) (finding, error) {
+// that a new attempt may do better; before is that of the attempt before.
+func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (finding, error) {
 	if pl.first != nil {
-		guard, err := p.putHistory(ctx, pl)
+		guard, err := p.putHistory(ctx, pl, before)
 		if err != nil {
 			return finding{}, err
 		}
@@ -31,7 +31,7 @@ func (p *Publisher) carryOut(ctx context.Context, pl plan) (finding, error) {
 	_, err := p.commit(ctx, StepFlip, pl.manifest.Key, pl.flip)
 	switch {
 	case errors.Is(err, kv.ErrConflict):
-		return finding{}, &lostError{raced: true, cause: err}
+		return finding{}, &lostError{cause: err}
 	case errors.Is(err, kv.ErrUnknownOutcome):
 		return p.resolve(ctx, pl, err)
 	}
@@ -40,19 +40,36 @@ func (p *Publisher) carryOut(ctx context.Context, pl plan) (finding, error) {
 
 // putHistory writes the history entry ahead of the flip, and returns the check
 // that it is still ours.
-func (p *Publisher) putHistory(ctx context.Context, pl plan) (kv.Op, error) {
+//
+// An entry of another publisher for the same version is left to him for one
+// attempt, and replaced if it still stands then. Publishers who replaced it at
+// once would take it from each other in turn, and none would ever flip.
+func (p *Publisher) putHistory(ctx context.Context, pl plan, before *lostError) (kv.Op, error) {
 	k := pl.manifest.Key
-	written, err := p.commit(ctx, StepHistoryWrite, k, pl.first)
+	path := p.Layout.HistoryManifest(k, pl.manifest.Version)
+	rows, err := p.read(ctx, StepHistoryLook, kv.Default, path)
+	if err != nil {
+		return kv.Op{}, err
+	}
+	there := rows[path]
+	if there.State == kv.Denied {
+		return kv.Op{}, denied("read "+path, k)
+	}
+	if there.Index != 0 && (before == nil || before.rival != there.Index) {
+		return kv.Op{}, &lostError{rival: there.Index, cause: fmt.Errorf("%s: another publisher has put it there: %w", path, kv.ErrConflict)}
+	}
+	first := slices.Clone(pl.first)
+	first[0].Verb, first[0].Index = kv.CheckAndSet, there.Index
+	written, err := p.commit(ctx, StepHistoryWrite, k, first)
 	switch {
 	case errors.Is(err, kv.ErrConflict):
-		return kv.Op{}, &lostError{raced: true, cause: err}
+		return kv.Op{}, &lostError{cause: err}
 	case errors.Is(err, kv.ErrUnknownOutcome):
 		// Written or not, nobody looks at it yet.
-		return kv.Op{}, &lostError{cause: err}
+		return kv.Op{}, &lostError{store: true, cause: err}
 	case err != nil:
 		return kv.Op{}, err
 	}
-	path := p.Layout.HistoryManifest(k, pl.manifest.Version)
 	index := written[path]
 	if index == 0 {
 		return kv.Op{}, fmt.Errorf("write %s: %w: it does not tell what it wrote", path, kv.ErrNotStore)
@@ -82,7 +99,7 @@ func (p *Publisher) resolve(ctx context.Context, pl plan, cause error) (finding,
 		case fate == live:
 			return finding{resolved: true, note: note}, nil
 		case fate == beaten, fate == pending && refused:
-			return finding{}, &lostError{raced: true, cause: cause}
+			return finding{}, &lostError{cause: cause}
 		case fate == obscure:
 			return finding{}, p.unknown(pl, fmt.Errorf("%s: %w", note, cause))
 		case fate == pending:

@@ -46,7 +46,7 @@ func ifVersion(req Request, s gate.Standing, before *lostError) error {
 		return nil
 	}
 	current, known := s.Version()
-	raced := before != nil && before.raced
+	raced := before != nil && !before.store && before.rival == 0
 	if known && current == *req.IfVersion && !raced {
 		return nil
 	}
@@ -62,8 +62,11 @@ func ifVersion(req Request, s gate.Standing, before *lostError) error {
 
 // lostError ends one attempt, with nothing published. The next may do better.
 type lostError struct {
-	raced bool // others changed the key; else the store failed
 	cause error
+	store bool // not others were in the way, but the store failed
+	// rival is the Index of a history entry that another publisher put there
+	// for the same version: he may be about to flip, or dead. 0: none.
+	rival uint64
 }
 
 func (e *lostError) Error() string { return e.cause.Error() }
@@ -76,12 +79,12 @@ func asLost(err error) *lostError {
 
 // final is the error when there is no further attempt.
 func (e *lostError) final(k kv.Key, attempts int) error {
-	if e.raced {
+	if !e.store {
 		return &Conflict{Key: k, Attempts: attempts}
 	}
 	// The cause stays as text alone: it may speak of an unknown outcome, which
 	// is that of the history entry, not of the publish.
-	return fmt.Errorf("publish %s: its history could not be written, so nothing was published: %w: %v", k, kv.ErrUnreachable, e.cause)
+	return fmt.Errorf("publish %s: its history could not be written, so nothing was published: %w: %s", k, kv.ErrUnreachable, e.cause.Error())
 }
 
 // UnknownError is a publish that was sent, and it could not be found out whether

@@ -119,7 +119,7 @@ func stands(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key, res Result, 
 	}
 	plain, err := codec.Decode(e, rows[pastData].Value)
 	if err != nil || !bytes.Equal(plain, content) {
-		return fmt.Errorf("the bytes in history are other ones (%v)", err)
+		return errors.Join(errors.New("the bytes in history are other ones"), err)
 	}
 	return nil
 }

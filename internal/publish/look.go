@@ -41,7 +41,26 @@ func tornWaits() []time.Duration {
 // look reads what stands under the key, and gates what only the store can
 // tell: rights, nesting, stop.
 func (p *Publisher) look(ctx context.Context, req Request) (base, error) {
-	b, err := p.lookOnce(ctx, req)
+	return p.settled(ctx, func() (base, error) { return p.lookOnce(ctx, req) })
+}
+
+// Standing reads what stands under a key, to publish it elsewhere. The errors are
+// those of the store and of gate.Examine.
+func (p *Publisher) Standing(ctx context.Context, k kv.Key) (gate.Standing, error) {
+	data, checksum, manifest := p.Layout.Data(k), p.Layout.Checksum(k), p.Layout.Manifest(k)
+	b, err := p.settled(ctx, func() (b base, err error) {
+		rows, err := p.read(ctx, StepRead, kv.Default, data, checksum, manifest)
+		if err == nil {
+			b.Standing, err = gate.Examine(k, rows[data], rows[checksum], rows[manifest])
+		}
+		return b, err
+	})
+	return b.Standing, err
+}
+
+// settled reads again while what stands is torn, as long as that may heal.
+func (p *Publisher) settled(ctx context.Context, read func() (base, error)) (base, error) {
+	b, err := read()
 	for _, d := range tornWaits() {
 		if err != nil || !b.Torn {
 			break
@@ -49,7 +68,7 @@ func (p *Publisher) look(ctx context.Context, req Request) (base, error) {
 		if err := p.wait(ctx, d); err != nil {
 			return base{}, err
 		}
-		b, err = p.lookOnce(ctx, req)
+		b, err = read()
 	}
 	return b, err
 }

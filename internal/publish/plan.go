@@ -48,7 +48,7 @@ func pack(req Request) (parcel, error) {
 		plain: req.Content, stored: stored, encoding: e,
 		sha256: codec.Checksum(req.Content), lines: codec.Lines(req.Content),
 		past: sync.OnceValues(func() ([]byte, uint64) {
-			z, err := codec.Encode(codec.Zstd, req.Content)
+			z, err := codec.Pack(req.Content)
 			if err != nil || len(z) > len(stored) {
 				return stored, e.Flags()
 			}
@@ -63,7 +63,8 @@ type plan struct {
 	base     uint64 // Index of the manifest row that it replaces; 0: none
 	// continues: its place follows that of the manifest that it replaces.
 	continues bool
-	// first puts the history entry there, when it does not fit into flip.
+	// first puts the history entry there, its manifest in the first operation,
+	// when it does not fit into flip.
 	first []kv.Op
 	// flip makes the version live. It fails if anything that was read has
 	// changed since, and so at most one of any number of competitors succeeds.

@@ -59,7 +59,7 @@ func TestContentIsGatedBeforeAnyRequest(t *testing.T) {
 		"empty":          {Request{}, gate.Empty, "empty"},
 		"short":          {Request{Content: []byte("1\n2\n"), MinLines: 3}, gate.TooShort, "it has 2 lines, at least 3"},
 		"plain":          {Request{Content: noise(kv.MaxStored+1, 1)}, gate.TooLarge, "389121 bytes, at most 389120 fit into one transaction; compress it with -z"},
-		"brotli":         {Request{Content: noise(kv.MaxStored+1, 1), Encoding: codec.Brotli}, gate.TooLarge, "split the file"},
+		"compressed":     {Request{Content: noise(kv.MaxStored+1, 1), Encoding: codec.Zstd}, gate.TooLarge, "split the file"},
 		"beyond reading": {Request{Content: make([]byte, codec.MaxPlain+1), Encoding: codec.Zstd}, gate.TooLarge, "16777217"},
 	}
 	for name, tt := range tests {
@@ -207,6 +207,20 @@ func TestIfVersionLosesWithoutRetry(t *testing.T) {
 	var c *Conflict
 	if !errors.As(err, &c) || c.Current == nil || *c.Current != 2 || flips != 1 {
 		t.Errorf("got %v after %d flips", err, flips)
+	}
+}
+
+// 1.x gives no versions: that 0 still holds does not mean that nothing happened.
+func TestIfVersionLosesTo1x(t *testing.T) {
+	s := newStore()
+	p := publisher(t, s)
+	oldWrite(t, s, p.Layout, hosts, "one\n")
+	before(p, StepFlip, func() { oldWrite(t, s, p.Layout, hosts, "two\n") })
+	zero := uint64(0)
+	_, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("mine\n"), IfVersion: &zero})
+	var c *Conflict
+	if !errors.As(err, &c) || !strings.Contains(err.Error(), "came in between") || string(get1(t, s, p.Layout.Data(hosts)).Value) != "two\n" {
+		t.Errorf("got %v", err)
 	}
 }
 

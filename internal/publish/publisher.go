@@ -50,6 +50,7 @@ const (
 	StepNested       Step = "list nested keys"
 	StepHistoryList  Step = "list history"
 	StepHistoryRead  Step = "read history"
+	StepHistoryLook  Step = "look at history"
 	StepHistoryWrite Step = "write history"
 	StepResolve      Step = "resolve"
 	StepFlipAgain    Step = "flip again"
@@ -114,7 +115,7 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
 			return res, nil
 		}
 		if lost = asLost(err); lost == nil {
-			return res, fmt.Errorf("publish %s: %w", req.Key, err)
+			return res, err // it names the key
 		}
 		p.log().InfoContext(ctx, "attempt to publish failed", "key", req.Key, "attempt", n, "error", lost)
 		if n == MaxAttempts {
@@ -165,7 +166,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	case decision == gate.Heal:
 		res.Outcome = Healed
 	}
-	found, err := p.carryOut(ctx, pl)
+	found, err := p.carryOut(ctx, pl, before)
 	res.Resolved = found.resolved
 	if found.note != "" {
 		res.Notes = append(res.Notes, found.note)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +30,7 @@ func TestFiftyPublishersAtOnce(t *testing.T) {
 			for i := range crowd {
 				wg.Go(func() {
 					p := publisher(t, s)
-					p.Wait = func(ctx context.Context, _ time.Duration) error { runtime.Gosched(); return ctx.Err() }
+					p.Wait = nil // the timer: it is what ends the race
 					content := append(noise(size, uint64(i)), byte(i))
 					for {
 						res, err := p.Publish(t.Context(), Request{Key: hosts, Content: content})
@@ -116,7 +115,7 @@ func (s *everyFlip) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64,
 	defer s.mu.Unlock()
 	written, err := s.Store.Commit(ctx, ops)
 	for _, op := range ops {
-		if err == nil && op.Verb == kv.CheckAndSet && strings.HasSuffix(op.Path, "/manifest") {
+		if err == nil && op.Verb == kv.CheckAndSet && op.Path == "kvexpress/hosts/manifest" {
 			m, merr := kv.ParseManifest(op.Value)
 			if merr != nil {
 				return nil, merr
@@ -168,6 +167,11 @@ func TestLostTenTimes(t *testing.T) {
 
 func TestLoserGatesAgain(t *testing.T) {
 	l := layout(t, "kvexpress")
+	onTopOfDamage := func(t *testing.T, res Result, err error) {
+		if err != nil || res.Outcome != Published || res.Version != 2 || res.Attempts != 2 || !hasNote(res, "damaged") {
+			t.Errorf("got %+v, %v", res, err)
+		}
+	}
 	tests := map[string]struct {
 		between func(t *testing.T, s kv.Store)
 		check   func(t *testing.T, res Result, err error)
@@ -191,6 +195,10 @@ func TestLoserGatesAgain(t *testing.T) {
 					t.Errorf("got %+v, %v", res, err)
 				}
 			}},
+		"1.x, its first write": {func(t *testing.T, s kv.Store) { put(t, s, l.Data(hosts), "old tool\n", 0) }, onTopOfDamage},
+		"1.x, its second write": {func(t *testing.T, s kv.Store) {
+			put(t, s, l.Checksum(hosts), codec.Checksum([]byte("old tool\n")), 0)
+		}, onTopOfDamage},
 		"deleted": {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts)) },
 			func(t *testing.T, res Result, err error) {
 				if err != nil || res.Outcome != Published || res.Version != 2 || res.Old != nil {
@@ -275,7 +283,9 @@ func rivalHistory(t *testing.T, before func(int, []kv.Op) ([]kv.Op, error)) (pas
 
 func TestOverwrittenHistoryFailsTheFlip(t *testing.T) {
 	past, live, res := rivalHistory(t, nil)
-	if past.PublishID != live.PublishID || res.Attempts != 2 || res.Version != 2 {
+	// One attempt lost the flip, the next left the rival time, the third replaced
+	// the dead one's entry.
+	if past.PublishID != live.PublishID || res.Attempts != 3 || res.Version != 2 {
 		t.Errorf("history has %s, live is %s; %+v", past.PublishID, live.PublishID, res)
 	}
 }
@@ -286,6 +296,79 @@ func TestControlHistoryNeedsItsCheck(t *testing.T) {
 	}))
 	if past.PublishID == live.PublishID {
 		t.Error("history is right without its check: TestOverwrittenHistoryFailsTheFlip proves nothing")
+	}
+}
+
+// A rival who puts his history entry there between our look and our own finds
+// it left to him for an attempt.
+func TestHistoryEntryIsLeftToARival(t *testing.T) {
+	s := newStore()
+	p, rival := publisher(t, s), publisher(t, s)
+	do(t, p, "first\n")
+	errDied := errors.New("died")
+	rival.Step = func(st Step) error {
+		if st == StepFlip {
+			return errDied
+		}
+		return nil
+	}
+	before(p, StepHistoryWrite, func() {
+		if _, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)}); !errors.Is(err, errDied) {
+			t.Errorf("rival: %v", err)
+		}
+	})
+	// One attempt lost to him, one left to him, one that replaced his entry.
+	one := uint64(1)
+	for _, req := range []Request{
+		{Key: hosts, Content: noise(300<<10, 1), DryRun: true},
+		{Key: hosts, Content: noise(300<<10, 1)},
+	} {
+		res, err := p.Publish(t.Context(), req)
+		if err != nil || res.Version != 2 || !req.DryRun && res.Attempts != 3 {
+			t.Errorf("%+v, %v", res, err)
+		}
+	}
+	// A dead one's entry is no lost race for --if-version either.
+	s = newStore()
+	p.Store, rival.Store, p.Step = s, s, nil
+	do(t, p, "first\n")
+	if _, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)}); !errors.Is(err, errDied) {
+		t.Fatal(err)
+	}
+	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1), IfVersion: &one})
+	if err != nil || res.Version != 2 || res.Attempts != 2 {
+		t.Errorf("--if-version: %+v, %v", res, err)
+	}
+}
+
+// A slow rival flips just when his history entry is to be replaced: his is the
+// version, and the entry stays his.
+func TestHistoryOfASlowWinnerIsNotReplaced(t *testing.T) {
+	s := newStore()
+	p, rival := publisher(t, s), publisher(t, s)
+	do(t, p, "first\n")
+	atFlip, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	before(rival, StepFlip, func() { close(atFlip); <-goOn })
+	go func() {
+		res, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)})
+		if err == nil && (res.Version != 2 || res.Attempts != 1) {
+			err = fmt.Errorf("rival: %+v", res)
+		}
+		done <- err
+	}()
+	<-atFlip
+	before(p, StepHistoryWrite, func() {
+		close(goOn)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1)})
+	if err != nil || res.Version != 3 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if m := pastVersions(t, s, p.Layout, hosts)[2]; m.SHA256 != codec.Checksum(noise(300<<10, 2)) {
+		t.Errorf("history 2 is %+v, want the rival's", m)
 	}
 }
 

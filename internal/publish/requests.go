@@ -77,7 +77,7 @@ func (p *Publisher) wait(ctx context.Context, d time.Duration) error {
 // that doubles, so that fifty publishers at once soon stand in each other's
 // way no more.
 func backoff(n int) time.Duration {
-	const first, most = 20 * time.Millisecond, 2 * time.Second
+	const first, most = 50 * time.Millisecond, 4 * time.Second
 	return rand.N(min(first<<min(n, 10), most))
 }
 

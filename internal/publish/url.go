@@ -42,8 +42,11 @@ func ReadURL(ctx context.Context, rawURL string, o URLOptions) ([]byte, error) {
 	}
 	transport := o.Transport
 	if transport == nil {
-		own := http.DefaultTransport.(*http.Transport).Clone()
-		own.MaxResponseHeaderBytes = 64 << 10
+		own := &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			MaxResponseHeaderBytes: 64 << 10,
+			ForceAttemptHTTP2:      true,
+		}
 		defer own.CloseIdleConnections()
 		transport = own
 	}
@@ -60,22 +63,21 @@ func ReadURL(ctx context.Context, rawURL string, o URLOptions) ([]byte, error) {
 	return content, nil
 }
 
-// get follows redirects itself, because the client's own errors quote them.
-// Each request is made from its URL alone: no credentials travel to another
-// host.
+// get follows redirects itself, because http.Client's errors quote them. Each
+// request is made from its URL alone: no credentials travel to another host.
 func get(ctx context.Context, transport http.RoundTripper, u *url.URL) (*http.Response, error) {
-	client := &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	for hop := 0; ; hop++ {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 		if err != nil {
 			return nil, errors.New("no request can be made of it")
 		}
-		resp, err := client.Do(req)
+		if u.User != nil {
+			password, _ := u.User.Password()
+			req.SetBasicAuth(u.User.Username(), password)
+		}
+		resp, err := transport.RoundTrip(req)
 		if err != nil {
-			return nil, unquoted(err)
+			return nil, err
 		}
 		if isContent(resp) {
 			return resp, nil
@@ -120,15 +122,6 @@ func redirect(resp *http.Response, from *url.URL) (*url.URL, error) {
 		return nil, errors.New("it redirects from https to http, where anybody could change the content")
 	}
 	return to, nil
-}
-
-// unquoted is a client's error without the URL in it.
-func unquoted(err error) error {
-	var quoted *url.Error
-	if errors.As(err, &quoted) {
-		return quoted.Err
-	}
-	return err
 }
 
 func named(ctx context.Context, u *url.URL, limit time.Duration, err error) error {

@@ -5,15 +5,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/consul/api"
 
 	"kvexpress/internal/kv"
 )
@@ -24,6 +20,8 @@ const (
 	maxIdle        = 4        // connections kept for the next request
 	maxHeaderBytes = 64 << 10 // of an answer
 	maxTokenFile   = 4 << 10  // bytes; a token has 36
+	// maxCertificates is the most bytes of one file of certificate authorities.
+	maxCertificates = 4 << 20
 )
 
 // target is a parsed address.
@@ -74,8 +72,8 @@ func parseAddr(addr, scheme string) (target, error) {
 }
 
 // chooseToken finds the ACL token; empty means an anonymous one.
-func chooseToken(o Options, env *api.Config) (string, error) {
-	token := env.Token
+func chooseToken(o Options, env environment) (string, error) {
+	token := env.token
 	switch {
 	case o.TokenFile != "":
 		t, err := readToken(o.TokenFile)
@@ -88,8 +86,8 @@ func chooseToken(o Options, env *api.Config) (string, error) {
 		token = t
 	case o.Token != "":
 		token = o.Token
-	case env.TokenFile != "":
-		t, err := readToken(env.TokenFile)
+	case env.tokenFile != "":
+		t, err := readToken(env.tokenFile)
 		if err != nil {
 			return "", err
 		}
@@ -104,35 +102,27 @@ func chooseToken(o Options, env *api.Config) (string, error) {
 }
 
 func readToken(path string) (string, error) {
-	f, err := os.Open(path)
+	b, err := readCapped(path, maxTokenFile)
 	if err != nil {
 		return "", fmt.Errorf("token file: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
-	if err != nil {
-		return "", fmt.Errorf("token file: %w", err)
-	}
-	if len(b) > maxTokenFile {
-		return "", fmt.Errorf("token file %s: it has more than %d bytes; is it the right file?", path, maxTokenFile)
 	}
 	return strings.TrimSpace(string(b)), nil
 }
 
 // credentials returns the header of every request, and what of it must never
 // show in an error.
-func credentials(token string, auth *api.HttpBasicAuth) (header http.Header, secrets []string) {
+func credentials(token string, auth *login) (header http.Header, secrets []string) {
 	header = http.Header{"Content-Type": {"application/json"}}
 	if token != "" {
 		header.Set("X-Consul-Token", token)
 		secrets = append(secrets, token)
 	}
 	if auth != nil {
-		both := base64.StdEncoding.EncodeToString([]byte(auth.Username + ":" + auth.Password))
+		both := base64.StdEncoding.EncodeToString([]byte(auth.user + ":" + auth.password))
 		header.Set("Authorization", "Basic "+both)
 		secrets = append(secrets, both)
-		if auth.Password != "" {
-			secrets = append(secrets, auth.Password)
+		if auth.password != "" {
+			secrets = append(secrets, auth.password)
 		}
 	}
 	return header, secrets
@@ -141,7 +131,7 @@ func credentials(token string, auth *api.HttpBasicAuth) (header http.Header, sec
 // newTransport makes a transport with limits. It uses no proxy, which would
 // see the token, and asks for no compression, which would cost Consul's CPU on
 // every poll. Certificates are read only if TLS is used.
-func newTransport(to target, tls *api.TLSConfig) (*http.Transport, error) {
+func newTransport(to target, env environment) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	t := &http.Transport{
 		DialContext:            dialer.DialContext,
@@ -157,7 +147,7 @@ func newTransport(to target, tls *api.TLSConfig) (*http.Transport, error) {
 		}
 	}
 	if to.scheme == "https" {
-		config, err := api.SetupTLSConfig(tls)
+		config, err := env.tls()
 		if err != nil {
 			return nil, fmt.Errorf("TLS for %s: %w", to, err)
 		}

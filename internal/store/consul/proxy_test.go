@@ -2,15 +2,13 @@ package consul
 
 import (
 	"testing"
-
-	"github.com/hashicorp/consul/api"
 )
 
 // A proxy from the environment would see the token. (It is never asked about
 // loopback addresses, so that no server of a test could tell.)
 func TestNoProxy(t *testing.T) {
 	for _, to := range []target{{scheme: "http", host: "consul.example"}, {scheme: "https", host: "consul.example"}} {
-		transport, err := newTransport(to, &api.TLSConfig{})
+		transport, err := newTransport(to, environment{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -152,7 +152,7 @@ func TestForZeroMeansNoRetry(t *testing.T) {
 type slow struct{ kv.Store }
 
 func (slow) Keys(context.Context, string) ([]string, error) {
-	time.Sleep(5 * time.Second)
+	<-time.After(5 * time.Second)
 	return nil, fail(kv.ErrUnreachable)
 }
 

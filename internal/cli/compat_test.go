@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func TestOldSpellings(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"in -z true", "in -z=true"},
+		{"in -z false", "in -z=false"},
+		{"in -d true -k hosts", "in -d=true -k hosts"},
+		{"in -dz true", "in -dz=true"},
+		{"in --sorted true", "in --sorted=true"},
+		{"in --sorted=true", "in --sorted=true"},
+		{"in -S True", "in -S=True"},
+		{"out --ignore_stop 0", "out --ignore-stop=0"},
+		{"out --ignore_stop", "out --ignore-stop"},
+		{"in --dogstatsd_address=a_b", "in --dogstatsd-address=a_b"},
+		{"in --datadog_api_key __x_y", "in --datadog-api-key __x_y"},
+		{"-d true in -k x", "-d=true in -k x"},
+		{"-z in -k x", "-z in -k x"},
+		{"in -z", "in -z"},
+		{"in -z -- true", "in -z -- true"},
+		{"in -- -z true", "in -- -z true"},
+		{"in -z maybe", "in -z maybe"},
+
+		// The value of another flag, whatever it looks like.
+		{"in -k true", "in -k true"},
+		{"in -k --ignore_stop", "in -k --ignore_stop"},
+		{"in -- --ignore_stop", "in -- --ignore_stop"},
+		{"in -k -z true", "in -k -z true"},
+		{"in --message true", "in --message true"},
+		{"in -e -d -z true", "in -e -d -z=true"},
+		{"in -kz true", "in -kz true"},
+		{"in -zk true", "in -zk true"},
+		{"in -k=z true", "in -k=z true"},
+		{"in --key= true", "in --key= true"},
+		{"in -l 1", "in -l 1"},
+
+		// What is no flag of ours is left alone.
+		{"in --nosuch true", "in --nosuch true"},
+		{"in -W true", "in -W true"},
+		{"in - true", "in - true"},
+		{"true false", "true false"},
+		{"", ""},
+	} {
+		args := strings.Fields(test.args)
+		if got := oldSpellings((&App{}).newRoot(args...), args); !slices.Equal(got, strings.Fields(test.want)) {
+			t.Errorf("%s becomes %q, want %s", test.args, got, test.want)
+		}
+	}
+}
+
+// oldSpellings looks flags up in all commands at once. So a name must be a switch
+// everywhere or nowhere.
+func TestFlagsOfOneNameAreOfOneKind(t *testing.T) {
+	root := (&App{}).newRoot()
+	kinds := map[string]string{}
+	see := func(f *pflag.Flag) {
+		for _, name := range []string{"--" + f.Name, "-" + f.Shorthand} {
+			kind, seen := kinds[name]
+			if seen && name != "-" && kind != f.Value.Type() {
+				t.Errorf("%s is a %s in one command and a %s in another", name, kind, f.Value.Type())
+			}
+			kinds[name] = f.Value.Type()
+		}
+	}
+	root.PersistentFlags().VisitAll(see)
+	for _, cmd := range root.Commands() {
+		cmd.Flags().VisitAll(see)
+	}
+	if kinds["-z"] != "bool" || kinds["--key"] != "string" {
+		t.Errorf("the flags were not looked at: %v", kinds)
+	}
+}
+
+// Whatever the words are: none is dropped, and all that happens is that underscores
+// in a flag's name become dashes, and that a truth value is joined to the switch
+// before it.
+func FuzzOldSpellings(f *testing.F) {
+	for _, seed := range []string{
+		"in\x00-z\x00true", "in\x00--sorted\x00false\x00-k\x00x", "-dz\x00T", "--\x00-z\x001", "-\x00--\x00---\x00--=\x00-=",
+		"in\x00-k\x00-z\x00true", "out\x00--ignore_stop\x00true", "--_=_", "__", "--__\x00f", "-\xff\x00true", "--\xff=\x00f", "-z=\x00true", "",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, "\x00") // the byte that no argument can have
+		was := slices.Clone(args)
+		root := (&App{}).newRoot(args...)
+		got := oldSpellings(root, args)
+		if !slices.Equal(args, was) {
+			t.Fatalf("%q was changed to %q", was, args)
+		}
+		rest := args
+		for _, word := range got {
+			switch {
+			case len(rest) > 0 && (word == rest[0] || word == modern(rest[0])):
+				rest = rest[1:]
+			case len(rest) > 1 && word == modern(rest[0])+"="+rest[1] && isSwitch(root, rest[0]) && isTruth(rest[1]):
+				rest = rest[2:]
+			default:
+				t.Fatalf("%q becomes %q: %q comes from nowhere, or %q is lost", args, got, word, rest)
+			}
+		}
+		if len(rest) > 0 {
+			t.Fatalf("%q becomes %q: %q is lost", args, got, rest)
+		}
+	})
+}
+
+// modern is a long flag with dashes in its name.
+func modern(word string) string {
+	name, value, given := strings.Cut(word, "=")
+	if !strings.HasPrefix(name, "--") {
+		return word
+	}
+	name = strings.ReplaceAll(name, "_", "-")
+	if given {
+		name += "=" + value
+	}
+	return name
+}
+
+func isTruth(word string) bool {
+	_, err := strconv.ParseBool(word)
+	return err == nil
+}
+
+// isSwitch is told from the word alone, without the code under test.
+func isSwitch(root *cobra.Command, word string) bool {
+	name, long := strings.CutPrefix(modern(word), "--")
+	for _, cmd := range append(root.Commands(), root) {
+		for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+			f := flags.Lookup(name)
+			if !long {
+				f = flags.ShorthandLookup(word[len(word)-1:])
+			}
+			if f != nil && f.Value.Type() == "bool" {
+				return true
+			}
+		}
+	}
+	return false
+}

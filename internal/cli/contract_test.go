@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// documented is every exit code that each command may end with. Callers build on
+// it: a new command or code has to be written down here, and needs a script that
+// is named after it, such as out_exit_6_too_short.txtar.
+func documented() map[string][]int {
+	return map[string][]int{
+		"kvexpress":  {0, 1}, // without a command
+		"in":         {0, 1, 3, 6, 7, 8, 10},
+		"out":        {0, 1, 3, 4, 5, 6, 7, 8},
+		"raw":        {0, 1, 4, 5, 6, 7, 8},
+		"copy":       {0, 1, 3, 5, 6, 7, 8, 10},
+		"clean":      {0, 1, 8},
+		"stop":       {0, 1, 7, 8},
+		"resume":     {0, 1, 7, 8},
+		"lock":       {0, 1, 7},
+		"unlock":     {0, 1, 7},
+		"acl":        {0, 1},
+		"completion": {0, 1},
+		"version":    {0, 1},
+		"help":       {0, 1},
+	}
+}
+
+// ending is one command that ended with one exit code.
+type ending struct {
+	command string
+	code    int
+}
+
+func (e ending) String() string { return fmt.Sprintf("%s exit %d", e.command, e.code) }
+
+// sightings is what happened while the scripts ran: which were opened, and how
+// the commands in them ended. Safe for concurrent use.
+type sightings struct {
+	mu      sync.Mutex
+	scripts map[string]map[ending]bool
+}
+
+func newSightings() *sightings { return &sightings{scripts: map[string]map[ending]bool{}} }
+
+func (s *sightings) opened(script string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scripts[script] = map[ending]bool{}
+}
+
+func (s *sightings) ended(script string, e ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scripts[script][e] = true
+}
+
+// checkContract holds what happened against what is documented: each command and
+// exit code has a script named after it in which it happened, nothing else
+// happened, and no file in the folder is one that nobody ran.
+func checkContract(t *testing.T, seen *sightings) {
+	if f := flag.Lookup("test.run"); f != nil && strings.Contains(f.Value.String(), "/") {
+		t.Skip("only some scripts were run")
+	}
+	files, err := os.ReadDir(scripts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered := map[ending]bool{}
+	for _, file := range files {
+		name, ok := strings.CutSuffix(file.Name(), ".txtar")
+		happened, ran := seen.scripts[name]
+		switch {
+		case !ok:
+			t.Errorf("%s/%s is no script: nothing opens it", scripts, file.Name())
+		case !ran:
+			t.Errorf("%s/%s was not run", scripts, file.Name())
+		case len(happened) == 0:
+			t.Errorf("%s/%s never runs kvexpress with the exits command", scripts, file.Name())
+		}
+		if e, named := endingOf(name); named {
+			covered[e] = true
+			if !happened[e] {
+				t.Errorf("%s/%s: in it, %s does not happen", scripts, file.Name(), e)
+			}
+		}
+		for e := range happened {
+			if !slices.Contains(documented()[e.command], e.code) {
+				t.Errorf("%s/%s: %s happens, and is not documented", scripts, file.Name(), e)
+			}
+		}
+	}
+	for command, codes := range documented() {
+		for _, code := range codes {
+			if e := (ending{command, code}); !covered[e] {
+				t.Errorf("no script is named %s_exit_%d….txtar", command, code)
+			}
+		}
+	}
+}
+
+// endingOf reads what a script's name promises.
+func endingOf(name string) (ending, bool) {
+	m := regexp.MustCompile(`^([a-z]+)_exit_([0-9]+)(_|$)`).FindStringSubmatch(name)
+	if m == nil {
+		return ending{}, false
+	}
+	code, err := strconv.Atoi(m[2])
+	return ending{m[1], code}, err == nil
+}
+
+// Every command has its exit codes documented, and no other has.
+func TestEveryCommandIsDocumented(t *testing.T) {
+	root := (&App{}).newRoot()
+	want := []string{"kvexpress"}
+	for _, cmd := range root.Commands() {
+		want = append(want, cmd.Name())
+	}
+	slices.Sort(want)
+	got := slices.Sorted(maps.Keys(documented()))
+	if !slices.Equal(got, want) {
+		t.Errorf("exit codes are documented for %v\nthe commands are           %v", got, want)
+	}
+}

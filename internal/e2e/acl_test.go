@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"kvexpress/internal/consultest"
+)
+
+// The policies that `kvexpress acl` prints, loaded as they are into a Consul that
+// denies by default.
+
+// guarded is a Consul with ACLs, and what makes machines of a role.
+type guarded struct {
+	*store
+	admin *machine
+}
+
+func startGuarded(t *testing.T) *guarded {
+	t.Helper()
+	s, admin := start(t, consultest.WithACL())
+	return &guarded{store: s, admin: admin.with("CONSUL_HTTP_TOKEN=" + s.token)}
+}
+
+// as is a machine whose token has what `kvexpress acl` prints for a role, a key
+// and a node. It is given in the environment.
+func (g *guarded) as(t *testing.T, role ...string) *machine {
+	t.Helper()
+	return g.holding(t, g.server.NewToken(t, g.admin.ok(append([]string{"acl"}, role...)...)))
+}
+
+func (g *guarded) holding(t *testing.T, token string) *machine {
+	t.Helper()
+	return newMachine(t, g.server.Addr, "CONSUL_HTTP_TOKEN="+token)
+}
+
+func TestPublisherPolicy(t *testing.T) {
+	t.Parallel()
+	g := startGuarded(t)
+	m := g.as(t, "publisher", "-k", "hosts")
+	m.file("source", text("one", 20))
+	m.ok("in", "-k", "hosts", "-f", m.path("source"))
+	m.ok("stop", "-k", "hosts", "-r", "a reason")
+	m.fails(3, []string{"a reason"}, "in", "-k", "hosts", "-f", m.file("source", text("two", 20)))
+	m.ok("in", "--ignore-stop", "-k", "hosts", "-f", m.path("source"))
+	m.ok("resume", "-k", "hosts")
+	for i := range 12 { // past versions are pruned, too
+		m.ok("in", "-k", "hosts", "-f", m.file("source", text("more", 21+i)))
+	}
+	if v := g.version(); v != 14 {
+		t.Errorf("version %d stands, want 14", v)
+	}
+	m.ok("in", "-z", "-k", "hosts", "-f", m.file("source", noise(380_000, 1))) // its history has a transaction of its own
+	// To go back, it can read what was.
+	past := &store{t: t, server: g.server, token: tokenOf(m)}
+	if got := past.keys("kvexpress/.history/hosts/"); len(got) != 20 {
+		t.Errorf("it sees %d rows of history, want 20", len(got))
+	}
+	if past.manifest("kvexpress/.history/hosts/14/manifest").Version != 14 {
+		t.Error("it cannot read a past manifest")
+	}
+
+	for _, args := range [][]string{
+		{"in", "-k", "other", "-f", m.path("source"), "-z"},
+		{"in", "-k", "hosts2", "-f", m.path("source"), "-z"}, // the name begins the same
+		{"stop", "-k", "other", "-r", "no"},
+		{"resume", "-k", "other"},
+		{"lock", "-f", m.path("x")},
+		{"unlock", "-f", m.path("x")},
+	} {
+		m.fails(7, []string{"permission denied", "`kvexpress acl"}, args...)
+	}
+	if got := g.keys("kvexpress/other"); len(got) > 0 {
+		t.Errorf("it wrote %v", got)
+	}
+}
+
+func TestNodePolicy(t *testing.T) {
+	t.Parallel()
+	g := startGuarded(t)
+	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
+	g.admin.ok("in", "-k", "other", "-f", g.admin.path("source"))
+	m := g.as(t, "node", "-k", "hosts", "--node", "web-1")
+	m.ok("out", "-k", "hosts", "-f", m.path("hosts"), "-e", "true")
+	m.holds("hosts", text("one", 20))
+	g.admin.ok("lock", "-f", m.path("hosts"), "-r", "a reason")
+	if got := m.ok("out", "-k", "hosts", "-f", m.path("hosts")); !strings.Contains(got, "locked: a reason") {
+		t.Errorf("a node does not see its lock: %s", got)
+	}
+	g.admin.ok("unlock", "-f", m.path("hosts"))
+
+	m.file("source", text("two", 20))
+	for _, args := range [][]string{
+		{"in", "-k", "hosts", "-f", m.path("source")},
+		{"stop", "-k", "hosts", "-r", "no"},
+		{"lock", "-f", m.path("hosts")},
+		{"out", "-k", "other", "-f", m.path("other")},
+		{"raw", "-k", "kvexpress/other/data", "-f", m.path("other")},
+	} {
+		m.fails(7, []string{"permission denied", "`kvexpress acl"}, args...)
+	}
+	m.holds("other", "")
+	g.oldReads("hosts", false, text("one", 20))
+
+	// It reports as itself alone.
+	for path, want := range map[string]int{"kvexpress-nodes/web-1": 200, "kvexpress-nodes/web-2": 403, "kvexpress-nodes/web-10": 403} {
+		status, _, err := g.server.Request(http.MethodPut, "/v1/kv/"+path, tokenOf(m), []byte("{}"))
+		if err != nil || status != want {
+			t.Errorf("it writes %s: %d %v, want %d", path, status, err, want)
+		}
+	}
+}
+
+func TestOperatorPolicy(t *testing.T) {
+	t.Parallel()
+	g := startGuarded(t)
+	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
+	m := g.as(t, "operator", "-k", "hosts")
+	m.ok("lock", "-f", m.path("hosts"), "-r", "a reason")
+	m.ok("unlock", "-f", m.path("hosts"))
+	m.ok("stop", "-k", "hosts", "-r", "a reason")
+	m.ok("resume", "-k", "hosts")
+	for _, args := range [][]string{
+		{"in", "-k", "hosts", "-f", m.file("source", text("two", 20))},
+		{"stop", "-k", "other", "-r", "no"},
+	} {
+		m.fails(7, []string{"permission denied", "`kvexpress acl"}, args...)
+	}
+}
+
+func TestNestedPublisherPolicy(t *testing.T) {
+	t.Parallel()
+	g := startGuarded(t)
+	m := g.as(t, "publisher", "-k", "team/app/flags")
+	m.ok("in", "-k", "team/app/flags", "-f", m.file("source", text("one", 20)))
+	m.ok("in", "-k", "team/app/flags", "-f", m.file("source", text("two", 20)))
+	m.fails(7, []string{"permission denied", "`kvexpress acl"}, "in", "-k", "team/app/other", "-f", m.path("source"))
+
+	above := g.as(t, "publisher", "-k", "team/app")
+	above.fails(1, []string{"team/app/flags", "nested"}, "in", "-k", "team/app", "-f", above.file("source", text("one", 20)))
+	g.admin.ok("in", "-k", "web", "-f", g.admin.file("source", text("one", 20)))
+	below := g.as(t, "publisher", "-k", "web/flags")
+	below.fails(1, []string{`"web"`, "nested"}, "in", "-k", "web/flags", "-f", below.file("source", text("one", 20)))
+}
+
+// Whatever a token may not do, the file stays, and one line says what is needed.
+func TestWithoutRights(t *testing.T) {
+	t.Parallel()
+	g := startGuarded(t)
+	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
+	policy := func(rules string) *machine { return g.holding(t, g.server.NewToken(t, rules)) }
+	revoked := g.as(t, "node", "-k", "hosts")
+	revoked.ok("out", "-k", "hosts", "-f", revoked.path("hosts"))
+	g.server.RevokeToken(t, tokenOf(revoked))
+
+	const keyOnly = `key_prefix "kvexpress/hosts/" { policy = "read" }`
+	const locksOnly = `key_prefix "kvexpress/locks/" { policy = "read" }`
+	for name, m := range map[string]*machine{
+		"no token":                     newMachine(t, g.server.Addr),
+		"a token without rights":       policy(`key_prefix "elsewhere/" { policy = "write" }`),
+		"a token that never was":       g.holding(t, "11111111-2222-3333-4444-555555555555"),
+		"a revoked token":              revoked,
+		"the key, but not the locks":   policy(keyOnly),
+		"the locks, but not the key":   policy(locksOnly),
+		"all but the stop":             policy(keyOnly + locksOnly + `key "kvexpress/hosts/stop" { policy = "deny" }`),
+		"all but the data":             policy(keyOnly + locksOnly + `key "kvexpress/hosts/data" { policy = "deny" }`),
+		"all but the manifest":         policy(keyOnly + locksOnly + `key "kvexpress/hosts/manifest" { policy = "deny" }`),
+		"all but the checksum":         policy(keyOnly + locksOnly + `key "kvexpress/hosts/checksum" { policy = "deny" }`),
+		"all but the lock of the file": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if m == nil {
+				m = newMachine(t, g.server.Addr)
+				token := g.server.NewToken(t, keyOnly+locksOnly+`key "`+oldLock(t, m.path("hosts"))+`" { policy = "deny" }`)
+				m = m.with("CONSUL_HTTP_TOKEN=" + token)
+			}
+			here := &machine{t: t, dir: m.dir, env: m.env}
+			here.file("hosts", "kept\n")
+			before := stat(t, here.path("hosts"))
+			here.fails(7, []string{"hosts", "permission denied", "`kvexpress acl"}, "out", "-k", "hosts", "-f", here.path("hosts"), "-e", "touch ran")
+			here.holds("hosts", "kept\n")
+			if after := stat(t, here.path("hosts")); !after.ModTime().Equal(before.ModTime()) {
+				t.Error("the file was touched")
+			}
+			if strings.Contains(tree(t, here.dir, ""), "/ran ") {
+				t.Error("the exec ran")
+			}
+			here.fails(7, []string{"hosts", "permission denied", "`kvexpress acl"}, "in", "-k", "hosts", "-f", here.file("source", text("two", 20)))
+		})
+	}
+	g.oldReads("hosts", false, text("one", 20))
+
+	// The control: with both halves, the same node installs.
+	m := policy(keyOnly + locksOnly)
+	m.ok("out", "-k", "hosts", "-f", m.path("hosts"))
+	m.holds("hosts", text("one", 20))
+}
+
+func tokenOf(m *machine) string {
+	token := ""
+	for _, pair := range m.env {
+		if t, ok := strings.CutPrefix(pair, "CONSUL_HTTP_TOKEN="); ok {
+			token = t
+		}
+	}
+	return token
+}

@@ -1,0 +1,9 @@
+// Package e2e holds the tests of the main flows, on real parts: the program as
+// it is released, real Consul agents, processes, files and sockets. It has no
+// code of its own, and its tests may import anything.
+//
+// What only one package can get wrong is tested there. Here is what people rely
+// on between the parts: a watch delivers, an old kvexpress and this one get along,
+// a policy allows what it says, publishers race, a network loses an answer, and
+// dashboards go on working.
+package e2e

@@ -1,0 +1,209 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// What a network, and whatever stands in it, does to a publish and a delivery.
+
+func TestConsulAway(t *testing.T) {
+	t.Parallel()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(t, l.Addr().String())
+	m.file("hosts", "kept\n")
+	m.file("source", text("one", 20))
+	for _, args := range [][]string{
+		{"out", "-k", "hosts", "-f", m.path("hosts")},
+		{"raw", "-k", "kvexpress/hosts/data", "-f", m.path("hosts")},
+		{"in", "-k", "hosts", "-f", m.path("source")},
+		{"copy", "--keyfrom", "hosts", "--keyto", "other"},
+		{"stop", "-k", "hosts", "-r", "a reason"},
+		{"resume", "-k", "hosts"},
+		{"lock", "-f", m.path("hosts")},
+		{"unlock", "-f", m.path("hosts")},
+	} {
+		words := []string{l.Addr().String(), "could not be reached", "CONSUL_HTTP_ADDR"}
+		m.fails(7, words, append(args, "--retry-for", "0s")...)
+		r := m.want(7, append(args, "--retry-for", "300ms")...)
+		if !strings.Contains(r.stderr, "gave up after") {
+			t.Errorf("%v: nothing tells that it was tried again: %s", args, r.stderr)
+		}
+	}
+	m.holds("hosts", "kept\n")
+	if m.read("hosts.locked") != "" {
+		t.Error("a lock that was not set left its marker")
+	}
+}
+
+// A captive portal, a proxy's error page, another server.
+func TestNotConsul(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	for name, answer := range map[string]func(*exchange){
+		"a login page":         func(e *exchange) { e.say(200, "text/html", "<html>Log in, and all is true</html>") },
+		"true":                 func(e *exchange) { e.say(200, "application/json", "true") },
+		"an empty object":      func(e *exchange) { e.say(200, "application/json", "{}") },
+		"a page not found":     func(e *exchange) { e.say(404, "text/html", "<html>404</html>") },
+		"a redirect elsewhere": func(e *exchange) { e.w.Header().Set("Location", "http://localhost:1/"); e.say(302, "text/html", "") },
+		"a conflict of its own": func(e *exchange) {
+			e.say(409, "application/json", `{"Results":null,"Errors":null}`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, newProxy(t, s.on(t), answer))
+			m.file("hosts", "kept\n")
+			m.file("source", text("one", 20))
+			m.fails(7, []string{"address"}, "out", "-k", "hosts", "-f", m.path("hosts"))
+			m.fails(7, []string{"address"}, "in", "-k", "hosts", "-f", m.path("source"))
+			m.fails(7, []string{"address"}, "stop", "-k", "hosts", "-r", "a reason")
+			m.fails(7, []string{"address"}, "lock", "-f", m.path("hosts"))
+			m.holds("hosts", "kept\n")
+		})
+	}
+	if got := s.keys("kvexpress/"); len(got) > 0 {
+		t.Errorf("something was written: %v", got)
+	}
+}
+
+// Storms of "try again" are sat out, and end in exactly one version.
+func TestStorms(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	refuse := func(status int, body string) func(*exchange) {
+		return func(e *exchange) { e.say(status, "text/plain", body) }
+	}
+	for name, refusal := range map[string]func(*exchange){
+		"429":           refuse(429, "Your IP is issuing too many concurrent connections, please rate limit your calls"),
+		"500":           refuse(500, "rpc error making call: EOF"),
+		"500 no leader": refuse(500, "No cluster leader"),
+		"503":           refuse(503, "Service Unavailable"),
+		"hung up":       (*exchange).hangUp,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := s.on(t)
+			key := strings.ReplaceAll(name, " ", "-")
+			version := func() uint64 { return s.manifest("kvexpress/" + key + "/manifest").Version }
+			luck, failed := rand.New(rand.NewPCG(1, 2)), 0
+			storm := newProxy(t, s, func(e *exchange) {
+				if luck.IntN(2) == 0 {
+					failed++
+					refusal(e)
+					return
+				}
+				e.pass()
+			})
+			m := newMachine(t, storm)
+			m.ok("in", "-k", key, "-f", m.file("source", text("one", 20)))
+			if v := version(); v != 1 {
+				t.Errorf("version %d stands, want 1", v)
+			}
+			m.ok("in", "-k", key, "-f", m.file("source", text("two", 20)))
+			if v := version(); v != 2 {
+				t.Errorf("version %d stands, want 2", v)
+			}
+			m.ok("out", "-k", key, "-f", m.path("hosts"))
+			m.holds("hosts", text("two", 20))
+			if failed == 0 {
+				t.Error("no request failed: there was no storm")
+			}
+
+			endless := newMachine(t, newProxy(t, s, refusal))
+			endless.file("hosts", "kept\n")
+			for _, args := range [][]string{
+				{"out", "-k", key, "-f", endless.path("hosts")},
+				{"in", "-k", key, "-f", endless.file("source", text("three", 20))},
+			} {
+				endless.want(7, append(args, "--retry-for", "500ms")...)
+			}
+			endless.holds("hosts", "kept\n")
+		})
+	}
+}
+
+// The answer to the transaction is lost: whether it was applied or not, `in` finds
+// out, and publishes exactly once.
+func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	for name, lose := range map[string]func(*exchange){
+		"applied, no answer":      func(e *exchange) { e.applied(); e.hangUp() },
+		"applied, then an error":  func(e *exchange) { e.applied(); e.say(500, "text/plain", "rpc error making call: EOF") },
+		"applied, then a proxy's": func(e *exchange) { e.applied(); e.say(504, "text/html", "<html>Gateway Time-out</html>") },
+		"applied, half an answer": func(e *exchange) {
+			e.applied()
+			e.w.Header().Set("Content-Length", "1000")
+			e.say(http.StatusOK, "application/json", `{"Results":[`)
+		},
+		"not applied, no answer":     (*exchange).hangUp,
+		"not applied, then an error": func(e *exchange) { e.say(500, "text/plain", "leadership lost while committing log") },
+	} {
+		for size, content := range map[string]string{"small": text("two", 20), "large": noise(380<<10, 2)} {
+			t.Run(name+", "+size, func(t *testing.T) {
+				s := s.on(t)
+				for _, k := range s.keys("kvexpress/") {
+					s.remove(k)
+				}
+				lost := 0
+				addr := newProxy(t, s, func(e *exchange) {
+					if e.writes("kvexpress/hosts/manifest") {
+						if lost++; lost == 2 { // the flip to version 2
+							lose(e)
+							return
+						}
+					}
+					e.pass()
+				})
+				m := newMachine(t, addr)
+				m.ok("in", "-k", "hosts", "-f", m.file("source", text("one", 20)))
+				out := m.ok("in", "-k", "hosts", "-f", m.file("source", content))
+				if !strings.Contains(out, "published version 2") {
+					t.Errorf("in says %q", out)
+				}
+				if lost < 2 {
+					t.Fatal("no write was lost: this test sees nothing")
+				}
+				if now := s.manifest("kvexpress/hosts/manifest"); now.Version != 2 || now.SHA256 != sum(content) {
+					t.Errorf("version %d with %s stands, want 2 with %s", now.Version, now.SHA256, sum(content))
+				}
+				if got := s.keys("kvexpress/.history/hosts/"); len(got) != 4 {
+					t.Errorf("history holds %v, want versions 1 and 2", got)
+				}
+				m.ok("out", "-k", "hosts", "-f", m.path("hosts"))
+				m.holds("hosts", content)
+			})
+		}
+	}
+}
+
+// A stop and a lock whose answer is lost are set all the same.
+func TestUnknownOutcomeOfAFreeze(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	broken := 0
+	addr := newProxy(t, s, func(e *exchange) {
+		if e.writes("kvexpress/hosts/stop") {
+			if broken++; broken == 1 {
+				e.applied()
+				e.hangUp()
+				return
+			}
+		}
+		e.pass()
+	})
+	m := newMachine(t, addr)
+	m.ok("stop", "-k", "hosts", "-r", "a reason")
+	if got := s.value("kvexpress/hosts/stop"); got != "a reason" || broken != 2 {
+		t.Errorf("the stop says %q after %d attempts, want \"a reason\" after 2", got, broken)
+	}
+}
