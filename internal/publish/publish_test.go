@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -326,49 +325,6 @@ func TestNeedsNewer(t *testing.T) {
 				t.Errorf("got %v after %d commits", err, s.commits)
 			}
 		})
-	}
-}
-
-func TestHistoryKeepsTheNewestTen(t *testing.T) {
-	s := newStore()
-	p := publisher(t, s)
-	for i := range 25 {
-		do(t, p, fmt.Sprintf("%d\n", i+1))
-		want := min(i+1, 10)
-		got := slices.Sorted(maps.Keys(pastVersions(t, s, p.Layout, hosts)))
-		if len(got) != want || got[len(got)-1] != uint64(i+1) {
-			t.Fatalf("after version %d: %v", i+1, got)
-		}
-	}
-	paths, err := s.Keys(t.Context(), p.Layout.HistoryDir(hosts))
-	if err != nil || len(paths) != 20 {
-		t.Errorf("%d rows, want 10 manifests and 10 data: %v", len(paths), err)
-	}
-}
-
-func TestDeletedKeyGoesOnFromHistory(t *testing.T) {
-	s := newStore()
-	p := publisher(t, s)
-	var last Result
-	for i := range 3 {
-		last = do(t, p, fmt.Sprintf("%d\n", i))
-	}
-	l := p.Layout
-	remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts))
-	put(t, s, l.HistoryManifest(hosts, 3), "damaged", 0)
-	if res := do(t, p, "new\n"); res.Version != 4 || res.Lineage != last.Lineage || res.Previous != 0 {
-		t.Errorf("got %+v, want version 4 of %s", res, last.Lineage)
-	}
-	remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts))
-	for v := range uint64(5) {
-		remove(t, s, l.HistoryManifest(hosts, v), l.HistoryData(hosts, v))
-	}
-	if res := do(t, p, "new\n"); res.Version != 1 || res.Lineage == last.Lineage {
-		t.Errorf("without history: %+v, want a new lineage", res)
-	}
-	put(t, s, l.Manifest(hosts), `{"format":1,"lineage":"x","version":18446744073709551615,"key":"hosts","sha256":"`+strings.Repeat("0", 64)+`"}`, 0)
-	if res := do(t, p, "newer\n"); res.Version != 1 || res.Lineage == "x" {
-		t.Errorf("after the last number: %+v, want a new lineage", res)
 	}
 }
 

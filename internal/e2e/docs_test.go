@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"kvexpress/internal/consultest"
+)
+
+// Every command in a ```sh block of the documents is run, in order, and must
+// succeed. What they name in /etc is in the test's folder, and what they reload is
+// a program of the test's own.
+func TestDocumentedCommands(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for _, file := range append(files, "../../README.md") {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(b), -1)
+		if len(found) == 0 {
+			continue
+		}
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			r := newReader(t)
+			for _, block := range found {
+				if strings.HasPrefix(block[1], "make ") {
+					continue // TestDemo, and this very run
+				}
+				blocks++
+				r.follow(block[1])
+			}
+		})
+	}
+	if blocks < 10 {
+		t.Errorf("only %d blocks were found and run", blocks)
+	}
+}
+
+// reader is somebody who follows the documents.
+type reader struct {
+	t   *testing.T
+	m   *machine
+	url string
+}
+
+func newReader(t *testing.T) *reader {
+	t.Helper()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, text("config", 600))
+	}))
+	t.Cleanup(web.Close)
+	if program.err != nil {
+		t.Fatal(program.err)
+	}
+	m := &machine{t: t, dir: t.TempDir()}
+	for _, dir := range []string{"bin", "etc/consul-template/output"} {
+		if err := os.MkdirAll(m.path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.script("bin/pkill", "exit 0\n")
+	m.script("bin/kvexpress", fmt.Sprintf(`case "$1" in
+out|raw) exec %s "$@" --state-dir %s ;;
+esac
+exec %[1]s "$@"
+`, program.path, m.path("state")))
+	path := "PATH=" + m.path("bin") + ":" + os.Getenv("PATH")
+	server := consultest.Start(t, consultest.WithACL(), consultest.WithConfig(map[string]any{"disable_remote_exec": false}),
+		consultest.WithEnv(append(quiet(m.dir), path)...))
+	// As the last one on PATH, so that the test's own are found first.
+	path += ":" + filepath.Dir(server.Bin)
+	m.env = append(quiet(m.dir), path, "CONSUL_HTTP_ADDR="+server.Addr, "CONSUL_HTTP_TOKEN="+server.ManagementToken)
+
+	hosts := "127.0.0.1 localhost\n" + text("web", 200)
+	m.file("etc/consul-template/output/hosts.consul", hosts)
+	m.file("hosts.new", hosts+"10.0.0.1 one-more\n")
+	m.ok("in", "-k", "hosts", "-f", m.path("etc/consul-template/output/hosts.consul"))
+	return &reader{t: t, m: m, url: web.URL}
+}
+
+// follow runs one block, as it is written but for the folder and the URL.
+func (r *reader) follow(block string) {
+	r.t.Helper()
+	script := strings.ReplaceAll(block, "/etc/", r.m.path("etc")+"/")
+	script = strings.ReplaceAll(script, "http://127.0.0.1:8000", r.url)
+	// `consul exec` runs commands as the agent, who has no token of its own.
+	script = strings.ReplaceAll(script, `consul exec "`, `consul exec "CONSUL_HTTP_TOKEN=$CONSUL_HTTP_TOKEN CONSUL_HTTP_ADDR=$CONSUL_HTTP_ADDR `)
+	ctx, cancel := context.WithTimeout(r.t.Context(), runTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script)
+	cmd.Dir, cmd.Env = r.m.dir, r.m.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.t.Errorf("the documents say\n%s\nand that ends with: %v\n%s", block, err, out)
+	}
+}
+
+// The README's first command.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	if program.err != nil {
+		t.Fatal(program.err)
+	}
+	server := consultest.Start(t) // for its program
+	ctx, cancel := context.WithTimeout(t.Context(), runTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "../../scripts/demo")
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program.path)+":"+filepath.Dir(server.Bin)+":"+os.Getenv("PATH"), "NO_COLOR=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("the demo ends with %v:\n%s", err, out)
+	}
+	for _, want := range []string{
+		"published version 1 (6", "published version 2 (6", "unchanged, version 2 stands", "(exit 6)", "(exit 3)",
+		"it is locked: testing by hand", "-10.9.9.9 oops.example", "That is all.",
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the demo does not show %q:\n%s", want, out)
+		}
+	}
+}
