@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -54,9 +55,8 @@ func (d *Dir) WriteInPlace(base string, content []byte, a Attrs) (err error) {
 
 // WriteFile replaces a small file of our own, such as a state file, with mode
 // 0600 and the current user as owner. The folder must be private, and the caller
-// the only writer of the file: what a killed one left is removed by the next. Not
-// durable means: after a power loss (never after a crash of the process) the file
-// may be old or damaged.
+// the only writer of the file. Not durable means: after a power loss (never after a
+// crash of the process) the file may be old or damaged.
 func WriteFile(path string, content []byte, durable bool, hook Hook) (err error) {
 	dir, err := OpenDir(filepath.Dir(path), hook)
 	if err != nil {
@@ -64,7 +64,7 @@ func WriteFile(path string, content []byte, durable bool, hook Hook) (err error)
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	base := filepath.Base(path)
-	s := &Staged{dir: dir, name: base + ".new"}
+	s := &Staged{dir: dir, name: base + newSuffix}
 	if err := s.fillSmall(content, durable); err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), s.Discard())
 	}
@@ -78,6 +78,16 @@ func WriteFile(path string, content []byte, durable bool, hook Hook) (err error)
 		}
 	}
 	return s.Discard()
+}
+
+const newSuffix = ".new"
+
+// Sweep removes what a WriteFile that was killed left beside path.
+func Sweep(path string) error {
+	if err := os.Remove(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", path+newSuffix, cause(err))
+	}
+	return nil
 }
 
 func (s *Staged) fillSmall(content []byte, durable bool) error {

@@ -33,7 +33,12 @@ type App struct {
 // code. What failed is on Stderr, in one line.
 func (a *App) Run(ctx context.Context, args []string) int {
 	root := a.newRoot(args...)
-	root.SetArgs(oldSpellings(root, args))
+	args = oldSpellings(root, args)
+	if asksVersion(root, args) {
+		fmt.Fprint(a.Stdout, build().text())
+		return exitOK
+	}
+	root.SetArgs(args)
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
@@ -100,6 +105,7 @@ Exit codes:
 		Example: `  kvexpress in  -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
   kvexpress out -k hosts -f /etc/hosts.consul -l 100 -e 'pkill -HUP dnsmasq'
   kvexpress stop -k hosts -r 'bad upstream data'`,
+		Annotations:   uses("version"),
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
@@ -114,11 +120,6 @@ Exit codes:
 	root.SetHelpCommand(help)
 	root.AddCommand(append(a.commands(g, args), help)...)
 	root.SetFlagErrorFunc(flagError)
-	from := build()
-	root.SetVersionTemplate(from.text())
-	for _, cmd := range append(root.Commands(), root) {
-		cmd.Version = from.version // gives it -v and --version, as in 1.x
-	}
 	return root
 }
 

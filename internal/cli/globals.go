@@ -38,6 +38,7 @@ type globals struct {
 
 	verbose bool
 	json    bool
+	version bool // see asksVersion
 }
 
 const (
@@ -70,6 +71,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.StringVarP(&g.appKey, "datadog-app-key", "A", "", "Datadog app `key`, for events")
 
 	f.BoolVar(&g.verbose, "verbose", false, "print the log to standard output")
+	f.BoolVarP(&g.version, "version", "v", false, "print the version")
 	f.BoolVar(&g.json, "json", false, "print the result as JSON")
 }
 

@@ -14,8 +14,6 @@ import (
 func usage(cmd *cobra.Command) error {
 	cmd.InitDefaultHelpFlag()
 	cmd.Flags().Lookup("help").Usage = "show this help"
-	cmd.InitDefaultVersionFlag()
-	cmd.Flags().Lookup("version").Usage = "print the version"
 	w := cmd.OutOrStderr()
 	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
 	if cmd.Example != "" {

@@ -48,6 +48,23 @@ func (b buildInfo) text() string {
 		"Version", b.version, "Revision", b.commit, "Date", b.date, "Go", runtime.Version())
 }
 
+// asksVersion reports whether -v or --version is among the flags, of whatever
+// command, as in 1.x. cobra's own flag of that name brings text/template, which
+// makes the program a quarter larger and slower to start.
+func asksVersion(root *cobra.Command, args []string) bool {
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		flag, _, given := readFlag(root, args[i])
+		switch {
+		case flag == nil:
+		case flag.Name == "version":
+			return true
+		case flag.NoOptDefVal == "" && !given:
+			i++ // the next word is its value
+		}
+	}
+	return false
+}
+
 func (a *App) newVersion(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:         "version",

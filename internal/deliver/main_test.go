@@ -71,7 +71,7 @@ func childMain() error {
 			return err
 		}
 		if i == 0 {
-			fmt.Println("ready")
+			fmt.Fprintln(os.Stdout, "ready")
 		}
 		d := deliver.Deliverer{Store: store, Layout: layout, Host: "node", StateDir: j.StateDir, Hook: j.hook(&r)}
 		result, err := d.Deliver(context.Background(), j.Target)

@@ -20,8 +20,14 @@ func (tx *transaction) recover() (err error) {
 	if tx.state.damaged {
 		tx.result.note("the state of %s is damaged: its exec counts as owed", tx.path)
 	}
+	if tx.target.DryRun {
+		return nil
+	}
+	// It only tidies: an error here comes again, and counts, when the state is
+	// saved.
+	_ = atomicfile.Sweep(tx.state.path)
 	p := tx.state.Pending
-	if p == nil || tx.target.DryRun {
+	if p == nil {
 		return nil
 	}
 	if err := tx.Hook.before(StepRecover); err != nil {

@@ -101,6 +101,15 @@ func TestMissingState(t *testing.T) {
 	n.settle(contentA())
 }
 
+// A process that was killed while it wrote a state leaves nothing for ever.
+func TestHalfWrittenState(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.settle(contentA())
+	write(t, n.stateFile()+".new", []byte("{"))
+	n.settle(contentA())
+}
+
 // A state folder that cannot be used is found before anything is touched.
 func TestUnusableStateFolder(t *testing.T) {
 	base := scratch(t)

@@ -63,7 +63,8 @@ func TestPublisherPolicy(t *testing.T) {
 
 	for _, args := range [][]string{
 		{"in", "-k", "other", "-f", m.path("source"), "-z"},
-		{"in", "-k", "hosts2", "-f", m.path("source"), "-z"}, // the name begins the same
+		{"in", "-k", "hosts2", "-f", m.path("source"), "-z"}, // whose name begins the same
+		{"stop", "-k", "hosts2", "-r", "no"},
 		{"stop", "-k", "other", "-r", "no"},
 		{"resume", "-k", "other"},
 		{"lock", "-f", m.path("x")},

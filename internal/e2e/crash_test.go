@@ -124,3 +124,32 @@ func TestKilledAfterTheWrite(t *testing.T) {
 		})
 	}
 }
+
+// A publisher whose history goes ahead of it is overtaken: a second one writes
+// history for the same version, and dies. What the first then publishes has a
+// history of its own.
+func TestHistoryIsOfTheWinner(t *testing.T) {
+	t.Parallel()
+	s, m := start(t)
+	second := m.with(dieAtEnv + "=" + string(publish.StepFlip))
+	overtaken := false
+	addr := newProxy(t, s, func(e *exchange) {
+		if e.writes("kvexpress/hosts/manifest") && !overtaken {
+			overtaken = true
+			r := second.exec(os.Args[0], []string{"in", "-k", "hosts", "-f", m.file("second", noise(kv.MaxStored, 2))})
+			if r.code != -1 || s.manifest("kvexpress/.history/hosts/2/manifest").SHA256 != sum(noise(kv.MaxStored, 2)) {
+				t.Errorf("the second publisher was not killed after its history: exit %d %s", r.code, r.stderr)
+			}
+		}
+		e.pass()
+	})
+	m.ok("in", "-k", "hosts", "-f", m.file("first", text("before", 20)))
+	m.with("CONSUL_HTTP_ADDR="+addr).ok("in", "-k", "hosts", "-f", m.file("first", noise(kv.MaxStored, 1)))
+	if !overtaken {
+		t.Fatal("nobody was overtaken: this test sees nothing")
+	}
+	now, past := s.manifest("kvexpress/hosts/manifest"), s.manifest("kvexpress/.history/hosts/2/manifest")
+	if now.Version != 2 || now.SHA256 != sum(noise(kv.MaxStored, 1)) || past != now {
+		t.Errorf("%+v stands, and its history has %+v", now, past)
+	}
+}

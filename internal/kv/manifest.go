@@ -42,7 +42,7 @@ type Manifest struct {
 	Key         Key       `json:"key"`          // the key this was written for
 	SHA256      string    `json:"sha256"`       // of the plain bytes, 64 hex digits
 	Size        int64     `json:"size"`         // of the plain bytes, in bytes
-	Lines       int       `json:"lines"`        // as gate.Lines counts
+	Lines       int       `json:"lines"`        // as codec.Lines counts
 	Encoding    string    `json:"encoding"`     // "plain", "brotli" or "zstd"
 	PublishedAt time.Time `json:"published_at"` // by the publisher's clock: for people, never for decisions
 	By          string    `json:"by"`           // user@host
@@ -77,23 +77,23 @@ func ParseManifest(b []byte) (Manifest, error) {
 	if len(b) > maxManifest {
 		return corrupt("it has %d bytes, at most %d are read", len(b), maxManifest)
 	}
-	// The format comes first: a later one may give the other fields other types.
-	var head struct {
-		Format   int      `json:"format"`
-		Requires []string `json:"requires"`
-	}
-	if err := json.Unmarshal(b, &head); err != nil {
-		return corrupt("%v", err)
-	}
-	if head.Format > ManifestFormat {
-		return Manifest{}, fmt.Errorf("%w: its format is %d, this one knows up to %d", ErrManifestUnknown, head.Format, ManifestFormat)
-	}
-	if len(head.Requires) > 0 {
-		return Manifest{}, fmt.Errorf("%w: it requires %s", ErrManifestUnknown, Quote(head.Requires[0]))
-	}
 	var m Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		return corrupt("%v", err)
+		// A later format may give the other fields other types.
+		var head struct {
+			Format   int      `json:"format"`
+			Requires []string `json:"requires"`
+		}
+		if json.Unmarshal(b, &head) != nil || head.Format <= ManifestFormat {
+			return corrupt("%v", err)
+		}
+		m.Format, m.Requires = head.Format, head.Requires
+	}
+	if m.Format > ManifestFormat {
+		return Manifest{}, fmt.Errorf("%w: its format is %d, this one knows up to %d", ErrManifestUnknown, m.Format, ManifestFormat)
+	}
+	if len(m.Requires) > 0 {
+		return Manifest{}, fmt.Errorf("%w: it requires %s", ErrManifestUnknown, Quote(m.Requires[0]))
 	}
 	switch {
 	case m.Format < 1:
