@@ -23,9 +23,10 @@ import (
 // a page and status 200.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	usageError(ts, neg || len(args) != 0, "serve")
+	served := ts.MkAbs("served") // ts is not for other goroutines
 	mux := http.NewServeMux()
 	mux.HandleFunc("/file", func(w http.ResponseWriter, _ *http.Request) {
-		b, err := os.ReadFile(ts.Getenv("WORK") + "/served")
+		b, err := os.ReadFile(served)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return

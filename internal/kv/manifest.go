@@ -79,15 +79,15 @@ func ParseManifest(b []byte) (Manifest, error) {
 	}
 	var m Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		// A later format may give the other fields other types.
+		// A later kvexpress may give fields other types: these two decide.
 		var head struct {
-			Format   int      `json:"format"`
-			Requires []string `json:"requires"`
+			Format   int             `json:"format"`
+			Requires json.RawMessage `json:"requires"`
 		}
-		if json.Unmarshal(b, &head) != nil || head.Format <= ManifestFormat {
-			return corrupt("%v", err)
+		if json.Unmarshal(b, &head) == nil && (head.Format > ManifestFormat || len(head.Requires) > 0) {
+			return Manifest{}, fmt.Errorf("%w: its format is %d, and it cannot be read", ErrManifestUnknown, head.Format)
 		}
-		m.Format, m.Requires = head.Format, head.Requires
+		return corrupt("%v", err)
 	}
 	if m.Format > ManifestFormat {
 		return Manifest{}, fmt.Errorf("%w: its format is %d, this one knows up to %d", ErrManifestUnknown, m.Format, ManifestFormat)

@@ -1,0 +1,145 @@
+package freeze
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
+)
+
+func newFreezer(t *testing.T, store kv.Store) Freezer {
+	t.Helper()
+	l, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Freezer{Store: store, Layout: l, Host: "web-17"}
+}
+
+func (f Freezer) row(t *testing.T, path string) kv.Entry {
+	t.Helper()
+	s, err := f.Store.Read(t.Context(), kv.Default, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s[path]
+}
+
+func TestStopAndResume(t *testing.T) {
+	f := newFreezer(t, local.New())
+	exists, err := f.Stop(t.Context(), "hosts", "because")
+	if err != nil || exists {
+		t.Errorf("stop: %t, %v", exists, err)
+	}
+	if got := f.row(t, "kvexpress/hosts/stop"); string(got.Value) != "because" {
+		t.Errorf("the row is %+v", got)
+	}
+	for _, want := range []string{"because", ""} { // the second one finds nothing
+		if was, err := f.Resume(t.Context(), "hosts"); err != nil || was != want {
+			t.Errorf("resume: %q, %v, want %q", was, err, want)
+		}
+	}
+	if got := f.row(t, "kvexpress/hosts/stop"); got.State != kv.Absent {
+		t.Errorf("the row is %+v", got)
+	}
+}
+
+func TestLockAndUnlock(t *testing.T) {
+	f := newFreezer(t, local.New())
+	path := f.Layout.Lock("/etc/hosts", "web-17")
+	for _, until := range []time.Time{{}, time.Unix(2_000_000_000, 0)} {
+		if err := f.Lock(t.Context(), "/etc/hosts", "why", until); err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(0)
+		if !until.IsZero() {
+			want = 2_000_000_000
+		}
+		if got := f.row(t, path); string(got.Value) != "why" || got.Flags != want {
+			t.Errorf("the row is %+v", got)
+		}
+	}
+	if was, err := f.Unlock(t.Context(), "/etc/hosts"); err != nil || was != "why" {
+		t.Errorf("unlock: %q, %v", was, err)
+	}
+}
+
+func TestReasons(t *testing.T) {
+	f := newFreezer(t, local.New())
+	for _, reason := range []string{"", strings.Repeat("x", MaxReason+1), "\xff"} {
+		if _, err := f.Stop(t.Context(), "hosts", reason); !errors.Is(err, ErrReason) {
+			t.Errorf("stop with %.10q: %v", reason, err)
+		}
+		if err := f.Lock(t.Context(), "/f", reason, time.Time{}); !errors.Is(err, ErrReason) {
+			t.Errorf("lock with %.10q: %v", reason, err)
+		}
+	}
+}
+
+// A row that may not be read is never "was not stopped".
+func TestDeniedIsNotLifted(t *testing.T) {
+	f := newFreezer(t, local.New(local.Deny(func(_ string, write bool) bool { return !write })))
+	if _, err := f.Resume(t.Context(), "hosts"); !errors.Is(err, kv.ErrDenied) {
+		t.Errorf("resume: %v", err)
+	}
+	if _, err := f.Unlock(t.Context(), "/f"); !errors.Is(err, kv.ErrDenied) {
+		t.Errorf("unlock: %v", err)
+	}
+}
+
+// forgetful applies a commit, and once does not say so.
+type forgetful struct {
+	kv.Store
+	commits *int
+}
+
+func (s forgetful) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	done, err := s.Store.Commit(ctx, ops)
+	if *s.commits++; *s.commits == 1 && err == nil {
+		return nil, &kv.StoreError{Op: "write", Kind: kv.ErrUnknownOutcome}
+	}
+	return done, err
+}
+
+func TestUnknownOutcomeIsRepeated(t *testing.T) {
+	commits := 0
+	f := newFreezer(t, forgetful{local.New(), &commits})
+	if _, err := f.Stop(t.Context(), "hosts", "because"); err != nil || commits != 2 {
+		t.Errorf("after %d commits: %v", commits, err)
+	}
+}
+
+func TestMarker(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "hosts")
+	a := atomicfile.Attrs{Mode: 0o604, UID: -1, GID: -1}
+	if err := WriteMarker(file, "why", time.Unix(2_000_000_000, 0), a); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(Marker(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{file, "why", "2033-05-18T03:33:20Z", "kvexpress unlock -f " + file} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("it does not say %q:\n%s", want, b)
+		}
+	}
+	if info, err := os.Stat(Marker(file)); err != nil || info.Mode() != 0o604 {
+		t.Errorf("its mode is %v, %v", info.Mode(), err)
+	}
+	for range 2 { // the second time it is gone already
+		if err := RemoveMarker(file); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(Marker(file)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+}

@@ -1,0 +1,144 @@
+package gate
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/kv"
+)
+
+func present(value string) kv.Entry {
+	return kv.Entry{State: kv.Present, Value: []byte(value), Index: 7}
+}
+
+func absent() kv.Entry { return kv.Entry{State: kv.Absent} }
+
+func TestNotLocked(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	until := func(seconds uint64) kv.Entry {
+		e := present("why")
+		e.Flags = seconds
+		return e
+	}
+	for name, test := range map[string]struct {
+		rows   []kv.Entry
+		locked bool
+		denied bool
+	}{
+		"no lock":                     {rows: []kv.Entry{absent()}},
+		"an empty lock is none":       {rows: []kv.Entry{present("")}},
+		"locked":                      {rows: []kv.Entry{present("why")}, locked: true},
+		"locked under its other name": {rows: []kv.Entry{absent(), present("why")}, locked: true},
+		"not allowed to see":          {rows: []kv.Entry{{}}, denied: true},
+		"one row is not to be seen":   {rows: []kv.Entry{absent(), {}}, denied: true},
+		"until later":                 {rows: []kv.Entry{until(1_000_001)}, locked: true},
+		"until now":                   {rows: []kv.Entry{until(1_000_000)}},
+		"over":                        {rows: []kv.Entry{until(5)}},
+		"flags beyond all time":       {rows: []kv.Entry{until(1<<64 - 1)}, locked: true},
+	} {
+		err := NotLocked("/f", now, test.rows...)
+		var locked *Locked
+		if errors.As(err, &locked) != test.locked || errors.Is(err, kv.ErrDenied) != test.denied || (err != nil) != (test.locked || test.denied) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if test.locked && (locked.Reason != "why" || locked.File != "/f") {
+			t.Errorf("%s: %+v", name, locked)
+		}
+	}
+}
+
+func TestClaimed(t *testing.T) {
+	sum, other := codec.Checksum([]byte("content\n")), codec.Checksum([]byte("other\n"))
+	m := kv.Manifest{Format: 1, Lineage: "l", Version: 3, PublishID: "p", Key: "hosts", SHA256: sum, Size: 8, Lines: 1}
+	b, err := m.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := present(string(b))
+	for name, test := range map[string]struct {
+		checksum, manifest kv.Entry
+		sha                string
+		version            uint64 // 0: no manifest counts
+		newer              bool
+	}{
+		"managed":                    {checksum: present(sum), manifest: manifest, sha: sum, version: 3},
+		"as 1.x may have written it": {checksum: present(sum + "\n"), manifest: absent(), sha: sum},
+		"1.x wrote last":             {checksum: present(other), manifest: manifest, sha: other},
+		"no checksum":                {checksum: absent(), manifest: manifest},
+		"no checksum that is one":    {checksum: present("x"), manifest: absent()},
+		"nothing":                    {checksum: absent(), manifest: absent()},
+		"a broken manifest":          {checksum: present(sum), manifest: present("{"), sha: sum},
+		"a newer manifest":           {checksum: present(sum), manifest: present(`{"format":2}`), newer: true},
+	} {
+		sha, got, err := Claimed("hosts", test.checksum, test.manifest)
+		var refusal *Refusal
+		if test.newer {
+			if !errors.As(err, &refusal) || refusal.Reason != NeedsNewer {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if err != nil || sha != test.sha || (got != nil) != (test.version > 0) || (got != nil && got.Version != test.version) {
+			t.Errorf("%s: %q, %+v, %v", name, sha, got, err)
+		}
+	}
+}
+
+func TestDeliverable(t *testing.T) {
+	whole := func(content string) Standing {
+		return Standing{State: Managed, Plain: []byte(content), SHA256: codec.Checksum([]byte(content))}
+	}
+	for name, test := range map[string]struct {
+		standing Standing
+		lines    int
+		reason   Reason // "" and not missing: delivered
+		missing  bool
+	}{
+		"whole":                            {standing: whole("a\nb\n"), lines: 2},
+		"the last line without a newline":  {standing: whole("a\nb"), lines: 1},
+		"too short":                        {standing: whole("a\nb\n"), lines: 3, reason: TooShort},
+		"empty":                            {standing: whole(""), reason: Empty},
+		"absent":                           {standing: Standing{State: Absent}, missing: true},
+		"other bytes than the checksum's":  {standing: Standing{State: Damaged, Torn: true, Why: "w"}, reason: Mismatch},
+		"unreadable":                       {standing: Standing{State: Damaged, Why: "w"}, reason: Corrupt},
+		"whole, beside a damaged manifest": {standing: func() Standing { s := whole("a\n"); s.State, s.Why = Damaged, "w"; return s }(), lines: 1},
+	} {
+		err := Deliverable("hosts", test.standing, test.lines)
+		var refusal *Refusal
+		var missing *Missing
+		switch {
+		case test.missing:
+			if !errors.As(err, &missing) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case test.reason != "":
+			if !errors.As(err, &refusal) || refusal.Reason != test.reason || refusal.Remedy == "" {
+				t.Errorf("%s: %v, want %s", name, err, test.reason)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestOlder(t *testing.T) {
+	v := func(lineage string, version uint64) *kv.Manifest {
+		return &kv.Manifest{Lineage: lineage, Version: version}
+	}
+	for name, test := range map[string]struct {
+		stands *kv.Manifest
+		older  bool
+	}{
+		"older": {v("a", 4), true}, "the same": {v("a", 5), false}, "newer": {v("a", 6), false},
+		"another lineage": {v("b", 1), false}, "unmanaged": {nil, false},
+	} {
+		if Older("a", 5, test.stands) != test.older {
+			t.Errorf("%s: not %t", name, test.older)
+		}
+	}
+	if Older("", 5, v("", 4)) {
+		t.Error("without a lineage nothing is older")
+	}
+}
