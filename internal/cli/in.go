@@ -108,6 +108,9 @@ func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
 	case f.file != "" && f.url != "":
 		return nil, errors.New("-f and -u exclude each other; give one of them")
 	case f.url != "":
+		p := s.newProgress(s.about)
+		p.step("reading the URL")
+		defer p.step("")
 		content, err := publish.ReadURL(ctx, f.url, publish.URLOptions{Timeout: f.urlTimeout})
 		if err != nil && !as[*gate.Refusal](err) {
 			s.panicked(s.about, observe.LocationReadURL)
@@ -127,7 +130,11 @@ type news struct {
 
 // publish is shared by in and copy: publish, tell the observers, run the exec.
 func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool, n news) (report, error) {
-	result, err := s.publisher().Publish(ctx, req)
+	p := s.newProgress(string(req.Key))
+	publisher := s.publisher()
+	publisher.Step = p.publishHook(s.PublishHook)
+	result, err := publisher.Publish(ctx, req)
+	p.step("")
 	if err != nil {
 		s.observeFailedPublish(ctx, req, err)
 		return nil, err
@@ -161,7 +168,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 }
 
 func (s *session) publisher() *publish.Publisher {
-	return &publish.Publisher{Store: s.store, Layout: s.layout, By: s.author(), Log: s.log, Step: s.PublishHook}
+	return &publish.Publisher{Store: s.store, Layout: s.layout, By: s.author(), Log: s.log}
 }
 
 // exec runs the exec of a command that installs nothing.
@@ -170,6 +177,9 @@ func (s *session) exec(ctx context.Context, argv []string, env ...string) (*exec
 		return nil, nil
 	}
 	s.log.Debug("exec", "command", argv[0])
+	p := s.newProgress(s.about)
+	p.step("running the exec")
+	defer p.step("")
 	result, err := command.Run(ctx, command.Command{Argv: argv, Timeout: s.g.execTimeout, Env: env})
 	if err != nil {
 		err = &execError{err}

@@ -104,8 +104,10 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 	} else if dir, err = deliver.ParseFile(dir); err != nil {
 		return nil, fmt.Errorf("--state-dir: %w", err)
 	}
-	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: s.DeliverHook}
+	p := s.newProgress(t.File)
+	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: p.deliverHook(s.DeliverHook)}
 	result, err := d.Deliver(ctx, t)
+	p.step("")
 	for _, note := range result.Notes {
 		s.warn(note)
 	}

@@ -85,8 +85,9 @@ func (m *Metrics) Lock(path string) { m.count("kvexpress.lock", path, LocationCo
 func (m *Metrics) Unlock(path string) { m.count("kvexpress.unlock", path, LocationComplete) }
 
 // ConsulError counts a failed write (LocationSet) or deletion (LocationDelete).
-func (m *Metrics) ConsulError(key, location string) {
-	m.count("kvexpress.consul_error", key, location)
+// Its key tag is the path in the store.
+func (m *Metrics) ConsulError(path, location string) {
+	m.count("kvexpress.consul_error", path, location)
 }
 
 // Panic counts a command that failed for a reason outside the data.

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/publish"
+)
+
+// slow is how long a step may take before people are told what is going on.
+const slow = time.Second
+
+// progress tells people at a terminal what takes long, one line for each step.
+type progress struct {
+	say   func(what string)
+	timer *time.Timer
+}
+
+// newProgress says nothing unless stderr is a terminal.
+func (s *session) newProgress(about string) *progress {
+	p := &progress{}
+	if isTerminal(s.Stderr) {
+		p.say = func(what string) { fmt.Fprintf(s.Stderr, "kvexpress: %s: %s …\n", about, what) }
+	}
+	return p
+}
+
+// step begins a step; "" ends the last one.
+func (p *progress) step(what string) {
+	if p.say == nil {
+		return
+	}
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	if what != "" {
+		p.timer = time.AfterFunc(slow, func() { p.say(what) })
+	}
+}
+
+// deliverHook names the steps of a delivery, before the hook of a test is called.
+func (p *progress) deliverHook(next deliver.Hook) deliver.Hook {
+	if p.say == nil {
+		return next
+	}
+	return func(step deliver.Step) error {
+		p.step(map[deliver.Step]string{
+			deliver.StepLock:     "waiting for another kvexpress that works on it",
+			deliver.StepRead:     "asking the store",
+			deliver.StepReadData: "reading the content",
+			deliver.StepCheck:    "running the check",
+			deliver.StepExec:     "running the exec",
+			deliver.StepRestore:  "putting the old content back",
+
+			deliver.Step(atomicfile.StepSync): "writing to disk",
+		}[step])
+		if next == nil {
+			return nil
+		}
+		return next(step)
+	}
+}
+
+// publishHook does the same for a publish.
+func (p *progress) publishHook(next func(publish.Step) error) func(publish.Step) error {
+	if p.say == nil {
+		return next
+	}
+	return func(step publish.Step) error {
+		p.step("asking the store: " + string(step))
+		if next == nil {
+			return nil
+		}
+		return next(step)
+	}
+}
