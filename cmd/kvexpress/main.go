@@ -5,17 +5,12 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"kvexpress/internal/cli"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	cli.HideSecrets(os.Args[1:])
-	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
-	code := app.Run(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
+	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Interruptible: cli.Signals}
+	os.Exit(app.Run(context.Background(), os.Args[1:]))
 }

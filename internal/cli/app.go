@@ -24,6 +24,10 @@ type App struct {
 	Getenv         func(string) string
 	StateDir       string // without --state-dir; "": deliver.DefaultStateDir
 
+	// Interruptible returns a context that ends with a signal. It is called only
+	// for what must not just be cut off. nil: the context of Run is taken.
+	Interruptible func(context.Context) (context.Context, context.CancelFunc)
+
 	// For tests: called before each step of an install and of a publish.
 	DeliverHook deliver.Hook
 	PublishHook func(publish.Step) error

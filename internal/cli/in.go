@@ -130,6 +130,8 @@ type news struct {
 
 // publish is shared by in and copy: publish, tell the observers, run the exec.
 func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool, n news) (report, error) {
+	ctx, done := s.interruptible(ctx)
+	defer done()
 	p := s.newProgress(string(req.Key))
 	publisher := s.publisher()
 	publisher.Step = p.publishHook(s.PublishHook)
@@ -177,6 +179,8 @@ func (s *session) exec(ctx context.Context, argv []string, env ...string) (*exec
 		return nil, nil
 	}
 	s.log.Debug("exec", "command", argv[0])
+	ctx, done := s.interruptible(ctx)
+	defer done()
 	p := s.newProgress(s.about)
 	p.step("running the exec")
 	defer p.step("")

@@ -40,7 +40,7 @@ func parseMode(s string) (mode fs.FileMode, decimal bool, err error) {
 	ten, err := strconv.ParseUint(s, 10, 32)
 	isTen := err == nil && !strings.HasPrefix(s, "0") && ten <= 0o777 && nested(ten)
 	switch {
-	case isTen && !(isOctal && nested(octal)):
+	case isTen && (!isOctal || !nested(octal)):
 		return fs.FileMode(ten), true, nil
 	case isOctal:
 		return toMode(octal), false, nil

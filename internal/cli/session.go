@@ -70,6 +70,15 @@ func (s *session) guarded(ctx context.Context, run func(context.Context, *sessio
 	return run(ctx, s)
 }
 
+// interruptible is for what must not just be cut off by a signal: a publish,
+// whose outcome people want to know, and a command of theirs, which must end too.
+func (s *session) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.Interruptible == nil {
+		return ctx, func() {}
+	}
+	return s.Interruptible(ctx)
+}
+
 // open sets up a session. Nothing is sent yet. Beside an error the session is fit
 // to tell it.
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {

@@ -26,7 +26,19 @@ type Deliverer struct {
 	Layout   kv.Layout
 	Host     string // the operating system's host name: locks go by it
 	StateDir string // absolute; see DefaultStateDir
-	Hook     Hook   // nil but in tests
+	// Interruptible returns a context that ends with a signal. It is called once
+	// there is something to do: until then a signal may end the program where it
+	// is, and setting signals up is a tenth of a run with nothing to do. nil: the
+	// context of Deliver is taken as it is.
+	Interruptible func(context.Context) (context.Context, context.CancelFunc)
+	Hook          Hook // nil but in tests
+}
+
+func (d *Deliverer) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	if d.Interruptible == nil {
+		return ctx, func() {}
+	}
+	return d.Interruptible(ctx)
 }
 
 // Deliver makes the target's file what the store says, and runs what goes with it.
@@ -116,6 +128,8 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 	if claim.sha != "" && claim.sha == tx.disk.sha {
 		return tx.keep(ctx, claim)
 	}
+	ctx, done := tx.interruptible(ctx)
+	defer done()
 	return tx.replace(ctx)
 }
 
@@ -177,6 +191,8 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 		tx.result.Outcome = ExecOnly
 	}
 	tx.result.note("the exec is owed for what is in place, and runs now")
+	ctx, done := tx.interruptible(ctx)
+	defer done()
 	return tx.exec(ctx, now, nil)
 }
 

@@ -1,6 +1,8 @@
 package deliver_test
 
 import (
+	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -105,7 +107,14 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Start(); err != nil {
+		// It goes to the exec too, and ends with the last of them: an exec that
+		// outlives the killed process must not be taken for one of the next.
+		alive, inherited, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.ExtraFiles = []*os.File{inherited}
+		if err := errors.Join(cmd.Start(), inherited.Close()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := out.Read(make([]byte, 1)); err != nil {
@@ -116,6 +125,10 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait()
+		if _, err := io.Copy(io.Discard, alive); err != nil {
+			t.Fatal(err)
+		}
+		_ = alive.Close()
 		for _, b := range n.torn(nil, contentA(), contentB()) {
 			t.Error(b)
 		}

@@ -71,6 +71,39 @@ func TestSameBytesAgainRunExecAgain(t *testing.T) {
 	}
 }
 
+// The exec had run for these bytes, but not since others were there.
+func TestFailedExecForOldBytesIsOwed(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.settle(contentA())
+	repair := n.failing()
+	for _, c := range [][]byte{contentB(), contentA()} {
+		n.publish(c)
+		n.failed(deliver.Installed)
+	}
+	n.failed(deliver.ExecOnly)
+	repair()
+	n.must(deliver.ExecOnly)
+	n.settle(contentA())
+}
+
+// A first install that came to nothing owes nothing for what was there before.
+func TestAbandonedInstallOwesNothing(t *testing.T) {
+	for at := range 8 {
+		n := newNode(t, scratch(t))
+		write(t, n.target.File, contentA())
+		n.publish(contentB())
+		if _, err := n.deliver(failAt(at + 1)); err == nil {
+			t.Fatal("it was installed")
+		}
+		n.publish(contentA())
+		n.must(deliver.Unchanged)
+		if len(n.execs()) != 0 {
+			t.Errorf("failed at step %d, and the exec ran", at+1)
+		}
+	}
+}
+
 // An exec that a target is given later is owed for what is in place.
 func TestExecAddedLater(t *testing.T) {
 	n := newNode(t, scratch(t))

@@ -89,6 +89,7 @@ func TestMissingState(t *testing.T) {
 	n.publish(contentA())
 	write(t, n.target.File, contentA())
 	n.must(deliver.Unchanged)
+	n.must(deliver.Unchanged)
 	if len(n.execs()) != 0 {
 		t.Error("the exec ran for a file that was right from the beginning")
 	}
