@@ -96,7 +96,19 @@ func TestPowerLoss(t *testing.T) {
 				for _, snap := range snaps {
 					t.Run(snap.at, func(t *testing.T) {
 						n.t, d.t = t, t
-						d.after(n, snap, func() { s.finish(n) })
+						d.after(n, snap, func() {
+							if s.name == "in place" {
+								// Whole again, also while there is no store.
+								store := n.store
+								n.store = unreachable{}
+								_, _ = n.deliver(nil)
+								n.store = store
+								for _, b := range n.torn(contentA(), contentB()) {
+									t.Error(b)
+								}
+							}
+							s.finish(n)
+						})
 					})
 				}
 				n.t, d.t = t, t

@@ -181,13 +181,18 @@ func FuzzState(f *testing.F) {
 		for _, path := range canaries {
 			write(t, path, []byte("tweet"))
 		}
-		write(t, n.stateFile(), bytes.ReplaceAll(state, []byte("FILE"), []byte(n.target.File)))
 		n.publish(contentB())
-		if _, err := n.deliver(nil); err != nil {
-			t.Error(err)
-		}
-		for _, b := range n.torn(contentB()) {
-			t.Error(b)
+		for _, exists := range []bool{true, false} {
+			if !exists {
+				_ = os.Remove(n.target.File)
+			}
+			write(t, n.stateFile(), bytes.ReplaceAll(state, []byte("FILE"), []byte(n.target.File)))
+			if _, err := n.deliver(nil); err != nil {
+				t.Error(err)
+			}
+			for _, b := range n.torn(contentB()) {
+				t.Error(b)
+			}
 		}
 		for _, path := range canaries {
 			if string(read(t, path)) != "tweet" {
