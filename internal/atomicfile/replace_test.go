@@ -175,6 +175,40 @@ func TestLockWaitsForAnother(t *testing.T) {
 	}
 }
 
+// A lock on a file that was replaced between open and lock is worth nothing.
+func TestLockOfReplacedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := OpenDir(filepath.Dir(path), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for name, c := range map[string]struct {
+		change func() error
+		want   error
+	}{
+		"the same": {func() error { return nil }, nil},
+		"replaced": {func() error { return replace(path, []byte("new"), nil) }, ErrBusy},
+		"removed":  {func() error { return os.Remove(path) }, ErrBusy},
+	} {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.change(); err != nil {
+			t.Fatal(err)
+		}
+		if err := dir.lockedAndInPlace(f, "file"); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = f.Close()
+		_ = os.WriteFile(path, nil, 0o644)
+	}
+}
+
 // Somebody who prepares a staged file's name, or swaps the staged file, gains
 // nothing.
 func TestStagedFileOfAnother(t *testing.T) {

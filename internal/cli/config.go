@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/goccy/go-yaml"
 )
 
 // maxConfig is the most bytes of a configuration file that are read.
@@ -49,14 +49,9 @@ func loadConfig(path string) (config, error) {
 
 // yamlLine is where a parse error is, without what stands there.
 func yamlLine(err error) string {
-	var line int
-	var te *yaml.TypeError
-	text := err.Error()
-	if errors.As(err, &te) && len(te.Errors) > 0 {
-		text = "yaml: " + te.Errors[0]
-	}
-	if _, scanErr := fmt.Sscanf(text, "yaml: line %d:", &line); scanErr != nil {
+	var at yaml.Error
+	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
 		return ""
 	}
-	return fmt.Sprintf(": see line %d", line)
+	return fmt.Sprintf(": see line %d", at.GetToken().Position.Line)
 }
