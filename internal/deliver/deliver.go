@@ -100,6 +100,8 @@ type transaction struct {
 	disk  onDisk
 	state *stateFile
 	torn  *pending // an overwrite that was cut off
+	// foreseen is an install that is in the state, but has not begun.
+	foreseen *pending
 }
 
 func (tx *transaction) run(ctx context.Context) (err error) {
@@ -111,14 +113,10 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, tx.file.Close()) }()
-	if tx.disk, err = look(tx.file); err != nil {
+	if err := tx.Hook.before(StepRead); err != nil {
 		return err
 	}
-	tx.result.Before, tx.result.Old = tx.disk.sha, tx.disk.content
-	if err := tx.recover(); err != nil {
-		return err
-	}
-	claim, err := tx.small(ctx)
+	claim, err := meanwhile(ctx, tx.small, tx.look)
 	if tx.torn != nil {
 		err = errors.Join(err, tx.mend(ctx, err))
 	}
@@ -130,7 +128,16 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 	}
 	ctx, done := tx.interruptible(ctx)
 	defer done()
-	return tx.replace(ctx)
+	return tx.replace(ctx, claim)
+}
+
+// look finds out what is on disk, and what a run before us left behind.
+func (tx *transaction) look() (err error) {
+	if tx.disk, err = look(tx.file); err != nil {
+		return err
+	}
+	tx.result.Before, tx.result.Old = tx.disk.sha, tx.disk.content
+	return tx.recover()
 }
 
 func (tx *transaction) lock(ctx context.Context) (err error) {
@@ -207,8 +214,17 @@ func dryKeep(drifted, owed bool) Outcome {
 }
 
 // replace handles a file whose bytes are not right, or not known to be.
-func (tx *transaction) replace(ctx context.Context) error {
-	standing, err := tx.full(ctx, kv.Default)
+func (tx *transaction) replace(ctx context.Context, c claim) (err error) {
+	defer func() {
+		if tx.foreseen != nil {
+			err = errors.Join(err, tx.state.abandon())
+		}
+	}()
+	if err := tx.Hook.before(StepReadData); err != nil {
+		return err
+	}
+	ask := func(ctx context.Context) (gate.Standing, error) { return tx.full(ctx, kv.Default) }
+	standing, err := meanwhile(ctx, ask, func() error { return tx.foresee(c) })
 	if err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func TestCheckSeesTheNewFile(t *testing.T) {
 	res := n.publish(contentB())
 	seen := filepath.Join(n.base(), "seen")
 	n.target.Check = []string{"/bin/sh", "-c", `
-		{ sha256sum <"$1"; stat -c %a "$1"; dirname "$1"; env | grep ^KVEXPRESS_ | sort; } >"$2"; cmp -s "$1" "$3" && exit 1; exit 0`,
+		{ sha256sum <"$1"; stat -c %a "$1"; dirname "$1"; env | grep -E "^KVEXPRESS_(FILE|KEY|SHA256|VERSION)=" | sort; } >"$2"; cmp -s "$1" "$3" && exit 1; exit 0`,
 		"sh", deliver.FileMark, seen, n.target.File}
 	n.settle(contentB())
 	want := fmt.Sprintf("%s  -\n604\n%s\nKVEXPRESS_FILE=%s\nKVEXPRESS_KEY=hosts\nKVEXPRESS_SHA256=%[1]s\nKVEXPRESS_VERSION=2\n",

@@ -38,18 +38,16 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 // from when it is in place.
 func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs atomicfile.Attrs, as Outcome) (err error) {
 	dir := tx.dir
-	p := pending{mark: m, Before: tx.disk.sha, Temp: atomicfile.TempName()}
-	if tx.target.InPlace && tx.disk.exists {
-		p.InPlace = true
+	p := tx.pending(m)
+	if p.InPlace {
 		if dir, err = tx.openStaged(); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, dir.Close()) }()
 	}
-	if err := tx.Hook.before(StepPending); err != nil {
-		return err
-	}
-	if err := tx.state.begin(p); err != nil {
+	if f := tx.foreseen; f != nil && f.mark == m {
+		p, tx.foreseen = *f, nil
+	} else if err := tx.begin(p); err != nil {
 		return err
 	}
 	over := false // whatever becomes of it, the state says so already
@@ -88,6 +86,35 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 		return fmt.Errorf("%w; it is a mount point, as a bind-mounted file is: overwrite it with --in-place", err)
 	}
 	return err
+}
+
+// pending is an install that is to begin.
+func (tx *transaction) pending(m mark) pending {
+	return pending{mark: m, Before: tx.disk.sha, Temp: atomicfile.TempName(), InPlace: tx.target.InPlace && tx.disk.exists}
+}
+
+func (tx *transaction) begin(p pending) error {
+	if err := tx.Hook.before(StepPending); err != nil {
+		return err
+	}
+	tx.foreseen = nil // its note is overwritten
+	return tx.state.begin(p)
+}
+
+// foresee notes in the state what the small rows promise, while the data is on its
+// way: each takes its time.
+func (tx *transaction) foresee(c claim) error {
+	was := tx.state.Installed
+	back := was.Key == tx.target.name() && gate.Older(was.Lineage, was.Version, c.manifest)
+	if c.sha == "" || back || tx.target.DryRun {
+		return nil
+	}
+	p := tx.pending(markOf(tx.target.name(), c.sha, c.manifest))
+	if err := tx.begin(p); err != nil {
+		return err
+	}
+	tx.foreseen = &p
+	return nil
 }
 
 func (tx *transaction) openStaged() (*atomicfile.Dir, error) {

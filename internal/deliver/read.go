@@ -67,14 +67,35 @@ type claim struct {
 	manifest *kv.Manifest
 }
 
+// meanwhile asks the store, and does something else until the answer is there. An
+// error of that comes first.
+func meanwhile[T any](ctx context.Context, ask func(context.Context) (T, error), other func() error) (T, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		value, err := ask(ctx)
+		answers <- answer{value, err}
+	}()
+	if err := other(); err != nil {
+		cancel()
+		<-answers
+		var none T
+		return none, err
+	}
+	a := <-answers
+	return a.value, a.err
+}
+
 // small reads everything but the data. The answer is often enough: the file is
 // current, or frozen.
 func (r reader) small(ctx context.Context) (claim, error) {
 	if r.target.Raw != "" {
 		return claim{}, nil // there is nothing but the data
-	}
-	if err := r.hook.before(StepRead); err != nil {
-		return claim{}, err
 	}
 	k, l := r.target.Key, r.layout
 	s, err := r.store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)...)
@@ -96,9 +117,6 @@ func (r reader) small(ctx context.Context) (claim, error) {
 // same moment as the data.
 func (r reader) full(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
 	for _, wait := range append(tornWaits(), 0) {
-		if err := r.hook.before(StepReadData); err != nil {
-			return gate.Standing{}, err
-		}
 		standing, err := r.fullOnce(ctx, c)
 		if err != nil {
 			return standing, err

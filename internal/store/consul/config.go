@@ -18,6 +18,7 @@ const (
 	dialTimeout    = 5 * time.Second
 	idleTimeout    = 30 * time.Second
 	maxIdle        = 4        // connections kept for the next request
+	readBuffer     = 32 << 10 // bytes; most files come in one or two reads
 	maxHeaderBytes = 64 << 10 // of an answer
 	maxTokenFile   = 4 << 10  // bytes; a token has 36
 	// maxCertificates is the most bytes of one file of certificate authorities.
@@ -138,6 +139,7 @@ func newTransport(to target, env environment) (*http.Transport, error) {
 		TLSHandshakeTimeout:    dialTimeout,
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    maxIdle,
+		ReadBufferSize:         readBuffer,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}

@@ -60,7 +60,12 @@ func (s *Store) ask(ctx context.Context, method, path string, query url.Values, 
 	if !usable(resp) {
 		return 0, nil, s.judge(resp)
 	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	var buf bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= maxAnswer {
+		buf.Grow(int(n) + bytes.MinRead)
+	}
+	_, err = buf.ReadFrom(io.LimitReader(resp.Body, maxAnswer+1))
+	answer := buf.Bytes()
 	if err != nil {
 		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.why(ctx, err)), maybeRan: true}
 	}
