@@ -165,6 +165,9 @@ func TestDryRun(t *testing.T) {
 	n.publish(contentA())
 	n.target.DryRun = true
 	n.must(deliver.WouldInstall)
+	if len(list(t, n.stateDir)) > 0 {
+		t.Error("a dry run made a state")
+	}
 	n.target.DryRun = false
 	repair := n.failing()
 	n.failed(deliver.Installed)
