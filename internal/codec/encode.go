@@ -8,8 +8,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow is how far back zstd looks, in bytes, and a tenth of what a reader may
-// be asked to hold.
+// maxWindow is how far back zstd looks, in bytes, and a part of what a reader
+// may be asked to hold.
 const maxWindow = 1 << 20
 
 // Encode returns plain as it is stored. The same input gives the same bytes,

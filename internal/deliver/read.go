@@ -10,12 +10,6 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// tornWaits is how long we wait before data and checksum that disagree are read
-// again: kvexpress 1.x writes them one after the other.
-func tornWaits() []time.Duration {
-	return []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond}
-}
-
 // reader reads the rows of one target.
 type reader struct {
 	store  kv.Store
@@ -116,19 +110,20 @@ func (r reader) small(ctx context.Context) (claim, error) {
 // full reads everything, with the data, and gates it. Lock and stop are of the
 // same moment as the data.
 func (r reader) full(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
-	for _, wait := range append(tornWaits(), 0) {
-		standing, err := r.fullOnce(ctx, c)
-		if err != nil {
-			return standing, err
-		}
-		if !standing.Torn || wait == 0 {
-			return standing, gate.Deliverable(kv.Key(r.target.name()), standing, r.target.MinLines)
+	standing, err := r.fullOnce(ctx, c)
+	for _, wait := range gate.TornWaits() {
+		if err != nil || !standing.Torn {
+			break
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return gate.Standing{}, err
 		}
+		standing, err = r.fullOnce(ctx, c)
 	}
-	return gate.Standing{}, nil // not reached: the last wait is 0
+	if err != nil {
+		return standing, err
+	}
+	return standing, gate.Deliverable(kv.Key(r.target.name()), standing, r.target.MinLines)
 }
 
 func (r reader) fullOnce(ctx context.Context, c kv.Consistency) (gate.Standing, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
@@ -38,6 +39,13 @@ type Standing struct {
 	dataSum     string // of the data as decoded, whatever the checksum row says
 	rowSum      string // what the checksum row says
 	badManifest bool
+}
+
+// TornWaits are the times to give a writer of 1.x, who puts data and checksum one
+// after the other, before a Torn standing is taken for damage: read again after
+// each.
+func TornWaits() []time.Duration {
+	return []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond}
 }
 
 // maxLineage is the longest lineage that is carried on, in bytes. Ours have 32.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
@@ -32,12 +31,6 @@ func (b base) notes(req Request) []string {
 	return notes
 }
 
-// tornWaits are the times given to a writer of 1.x, who puts data and checksum
-// one after the other, before a difference between them is called damage.
-func tornWaits() []time.Duration {
-	return []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond}
-}
-
 // look reads what stands under the key, and gates what only the store can
 // tell: rights, nesting, stop.
 func (p *Publisher) look(ctx context.Context, req Request) (base, error) {
@@ -61,7 +54,7 @@ func (p *Publisher) Standing(ctx context.Context, k kv.Key) (gate.Standing, erro
 // settled reads again while what stands is torn, as long as that may heal.
 func (p *Publisher) settled(ctx context.Context, read func() (base, error)) (base, error) {
 	b, err := read()
-	for _, d := range tornWaits() {
+	for _, d := range gate.TornWaits() {
 		if err != nil || !b.Torn {
 			break
 		}
