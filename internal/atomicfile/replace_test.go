@@ -45,7 +45,7 @@ func replace(path string, content []byte, hook Hook) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	staged, err := dir.Stage(TempName(), content, Attrs{Mode: 0o644, UID: -1, GID: -1, Like: target.File})
+	staged, err := dir.Stage(TempName("target"), content, Attrs{Mode: 0o644, UID: -1, GID: -1, Like: target.File})
 	if err != nil {
 		return err
 	}
@@ -218,14 +218,14 @@ func TestStagedFileOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	name := TempName()
+	name := TempName("target")
 	if err := os.Symlink("elsewhere", filepath.Join(path, name)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := dir.Stage(name, []byte("x"), Attrs{Mode: 0o600, UID: -1, GID: -1}); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a prepared name: %v", err)
 	}
-	staged, err := dir.Stage(TempName(), []byte("x"), Attrs{Mode: 0o600, UID: -1, GID: -1})
+	staged, err := dir.Stage(TempName("target"), []byte("x"), Attrs{Mode: 0o600, UID: -1, GID: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,13 +246,13 @@ func TestStagedFileOfAnother(t *testing.T) {
 func TestTempName(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 1000 {
-		name := TempName()
+		name := TempName("target")
 		if seen[name] || !IsTempName(name) {
 			t.Fatalf("%q", name)
 		}
 		seen[name] = true
 	}
-	good := TempName()
+	good := TempName("target")
 	for _, bad := range []string{"", "hosts", "../" + good, good + "x", good[:len(good)-1], strings.Replace(good, ".kv", ".kw", 1), good[:len(good)-1] + "/"} {
 		if IsTempName(bad) {
 			t.Errorf("%q passes for one of ours", bad)

@@ -3,6 +3,7 @@ package atomicfile
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -29,14 +30,23 @@ type Staged struct {
 	name string
 }
 
-// TempName returns a new name for a staged file. It is unique, so that O_EXCL
-// keeps anybody from preparing it, and short, so that it fits wherever the
-// target's name does.
-func TempName() string {
-	var b [8]byte
+// TempName returns a new name for a staged file of the target base. It is unique,
+// so that O_EXCL keeps anybody from preparing it, and short, so that it fits
+// wherever the target's name does. It begins with a mark of base: see SweepTemps.
+func TempName(base string) string {
+	var b [tempRandom]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
-	return tempPrefix + hex.EncodeToString(b[:])
+	return tempMark(base) + hex.EncodeToString(b[:])
 }
+
+// tempMark is what the names of all staged files of base begin with.
+func tempMark(base string) string {
+	sum := sha256.Sum256([]byte(base))
+	return tempPrefix + hex.EncodeToString(sum[:8-tempRandom])
+}
+
+// tempRandom is how many of a name's 8 bytes are random.
+const tempRandom = 5
 
 const tempPrefix = ".kvexpress-"
 

@@ -26,6 +26,7 @@ type Deliverer struct {
 	Layout   kv.Layout
 	Host     string // the operating system's host name: locks go by it
 	StateDir string // absolute; see DefaultStateDir
+	Boot     string // see BootID
 	// Interruptible returns a context that ends with a signal. It is called once
 	// there is something to do: until then a signal may end the program where it
 	// is, and setting signals up is a tenth of a run with nothing to do. nil: the
@@ -48,6 +49,13 @@ func (d *Deliverer) interruptible(ctx context.Context) (context.Context, context
 // or of atomicfile's. The result is valid beside an error: its Outcome tells
 // whether the file was touched.
 func (d *Deliverer) Deliver(ctx context.Context, t Target) (Result, error) {
+	return d.DeliverSeen(ctx, t, nil)
+}
+
+// DeliverSeen is Deliver for a caller who has the data of the key already, as it is
+// stored, from a watch perhaps. It need not be current: it spares a request if it
+// is.
+func (d *Deliverer) DeliverSeen(ctx context.Context, t Target, data []byte) (Result, error) {
 	path, err := atomicfile.Resolve(t.File)
 	if err != nil {
 		return Result{}, err
@@ -58,11 +66,12 @@ func (d *Deliverer) Deliver(ctx context.Context, t Target) (Result, error) {
 		r.locks = append(r.locks, d.Layout.Lock(path, d.Host))
 	}
 	if ready, err := d.folder(ctx, r, filepath.Dir(path)); err != nil || !ready {
-		return Result{Key: t.name(), File: t.File, Path: path, Outcome: dryOutcome(err)}, err
+		return Result{Key: t.name(), File: t.File, Path: path, Outcome: dryOutcome(err), Held: r.heldBy(err)}, err
 	}
-	tx := &transaction{Deliverer: d, reader: r, path: path}
+	tx := &transaction{Deliverer: d, reader: r, path: path, data: data}
 	tx.result = Result{Key: t.name(), File: t.File, Path: path}
 	err = tx.run(ctx)
+	tx.result.Held = r.heldBy(err)
 	return tx.result, err
 }
 
@@ -93,6 +102,7 @@ type transaction struct {
 	*Deliverer
 	reader
 	path   string
+	data   []byte // of the key, as stored, if the caller had it; of any age
 	result Result
 
 	dir   *atomicfile.Dir
@@ -182,7 +192,7 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 		tx.result.Outcome = Repaired
 	}
 	if adopted {
-		tx.state.Executed = c.sha
+		tx.state.ran(c.sha)
 	}
 	now := markOf(tx.target.name(), c.sha, c.manifest)
 	stale := gate.Older(tx.state.Installed.Lineage, tx.state.Installed.Version, c.manifest)
@@ -191,7 +201,7 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 			return err
 		}
 	}
-	if !owed {
+	if tx.result.Owed = owed; !owed || tx.target.DeferExec {
 		return nil
 	}
 	if tx.result.Outcome == Unchanged {
@@ -220,11 +230,7 @@ func (tx *transaction) replace(ctx context.Context, c claim) (err error) {
 			err = errors.Join(err, tx.state.abandon())
 		}
 	}()
-	if err := tx.Hook.before(StepReadData); err != nil {
-		return err
-	}
-	ask := func(ctx context.Context) (gate.Standing, error) { return tx.full(ctx, kv.Default) }
-	standing, err := meanwhile(ctx, ask, func() error { return tx.foresee(c) })
+	standing, err := tx.content(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -249,6 +255,18 @@ func (tx *transaction) replace(ctx context.Context, c claim) (err error) {
 	return tx.install(ctx, standing.Plain, markOf(tx.target.name(), standing.SHA256, manifest))
 }
 
+// content is what stands in the store, with its bytes.
+func (tx *transaction) content(ctx context.Context, c claim) (gate.Standing, error) {
+	if s, ok := tx.seen(c); ok {
+		return s, gate.Deliverable(tx.target.Key, s, tx.target.MinLines)
+	}
+	if err := tx.Hook.before(StepReadData); err != nil {
+		return gate.Standing{}, err
+	}
+	ask := func(ctx context.Context) (gate.Standing, error) { return tx.full(ctx, kv.Default) }
+	return meanwhile(ctx, ask, func() error { return tx.foresee(c) })
+}
+
 // currentManifest is the manifest, if it speaks of the bytes that stand.
 func currentManifest(s gate.Standing) *kv.Manifest {
 	if s.Manifest == nil || s.Manifest.SHA256 != s.SHA256 {
@@ -270,9 +288,17 @@ func (tx *transaction) confirm(ctx context.Context) (gate.Standing, error) {
 	if err != nil {
 		return standing, fmt.Errorf("%s looks older than %s, which is in place, and that could not be confirmed: %w", tx.target.name(), was.describe(), err)
 	}
-	if tx.goesBack(standing) {
-		tx.result.note("the store went back from %d to %d: %s follows it", was.Version, standing.Manifest.Version, tx.target.File)
+	if !tx.goesBack(standing) {
+		return standing, nil
 	}
+	if tx.target.RefuseOlder {
+		return standing, &gate.Refusal{
+			Reason: gate.WentBack, Key: tx.target.Key,
+			Detail: fmt.Sprintf("the store went back from version %d to %d, and this target refuses older ones", was.Version, standing.Manifest.Version),
+			Remedy: "publish it again with `kvexpress in`, or drop refuse_older; the file is left as it is",
+		}
+	}
+	tx.result.note("the store went back from %d to %d: %s follows it", was.Version, standing.Manifest.Version, tx.target.File)
 	return standing, nil
 }
 

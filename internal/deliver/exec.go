@@ -35,10 +35,11 @@ func (tx *transaction) executed(sha string) error {
 	if err := tx.Hook.before(StepExecDone); err != nil {
 		return err
 	}
-	tx.state.Executed = sha
+	tx.state.ran(sha)
 	if err := tx.state.save(false); err != nil {
 		return err
 	}
+	tx.result.Owed = false
 	return tx.Hook.before(StepStateFinish)
 }
 
@@ -59,7 +60,7 @@ func (tx *transaction) restore(ctx context.Context, was mark, cause error) (err 
 	}
 	attrs := old.attrs()
 	attrs.Like = tx.disk.like
-	tx.state.Executed = ""
+	tx.state.ran("")
 	tx.target.Check = nil // the old bytes were good enough to be there
 	err = tx.put(ctx, old.content, was, attrs, Restored)
 	failed.Restored = tx.result.Outcome == Restored

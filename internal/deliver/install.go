@@ -31,6 +31,9 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 	if len(tx.target.Exec) == 0 {
 		return tx.Hook.before(StepStateFinish)
 	}
+	if tx.result.Owed = true; tx.target.DeferExec {
+		return tx.Hook.before(StepStateFinish)
+	}
 	return tx.exec(ctx, m, &was)
 }
 
@@ -90,7 +93,7 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 
 // pending is an install that is to begin.
 func (tx *transaction) pending(m mark) pending {
-	return pending{mark: m, Before: tx.disk.sha, Temp: atomicfile.TempName(), InPlace: tx.target.InPlace && tx.disk.exists}
+	return pending{mark: m, Before: tx.disk.sha, Temp: atomicfile.TempName(tx.file.Base), InPlace: tx.target.InPlace && tx.disk.exists}
 }
 
 func (tx *transaction) begin(p pending) error {

@@ -26,6 +26,9 @@ func (tx *transaction) recover() (err error) {
 	// It only tidies: an error here comes again, and counts, when the state is
 	// saved.
 	_ = atomicfile.Sweep(tx.state.path)
+	if err := tx.rebooted(); err != nil {
+		return err
+	}
 	p := tx.state.Pending
 	if p == nil {
 		return nil
@@ -48,6 +51,25 @@ func (tx *transaction) recover() (err error) {
 		return err
 	}
 	return tx.state.abandon()
+}
+
+// rebooted looks for staged files that no state knows of any more, if the machine
+// was started since: by a power loss, perhaps.
+func (tx *transaction) rebooted() error {
+	if tx.state.Boot == tx.Boot {
+		return nil
+	}
+	if err := tx.file.SweepTemps(); err != nil {
+		return err
+	}
+	tx.state.Boot = tx.Boot
+	if !tx.state.found {
+		return nil // there may never be anything to remember
+	}
+	if err := tx.Hook.before(StepRecover); err != nil {
+		return err
+	}
+	return tx.state.save(false)
 }
 
 // mend completes an overwrite that was cut off, from the staged copy, whatever

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"fmt"
+	"time"
 
 	"kvexpress/internal/command"
 )
@@ -41,7 +42,17 @@ type Result struct {
 	// nothing was fetched.
 	Old, New []byte
 	Exec     *command.Result // nil if none ran
+	Owed     bool            // an exec is owed for what is in place
+	Held     *Held           // what freezes the target; nil if nothing does
 	Notes    []string        // what people should know, in the order it was found
+}
+
+// Held is the row of the store that freezes a target: when it changes, or the time
+// has come, it is worth another look.
+type Held struct {
+	Path  string
+	Index uint64
+	Until time.Time // when a lock ends by itself; zero: never
 }
 
 func (r *Result) note(format string, args ...any) {

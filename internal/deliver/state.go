@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/kv"
@@ -46,9 +48,17 @@ type state struct {
 	Installed mark   `json:"installed"`
 	// Executed is the SHA-256 of the last bytes for which the exec succeeded.
 	// An exec is owed when the bytes on disk are others.
-	Executed string   `json:"executed"`
-	Pending  *pending `json:"pending,omitempty"`
+	Executed string `json:"executed"`
+	// Lately is what Executed was since the state was last made durable: a power
+	// loss may bring a state back that says so.
+	Lately  []string `json:"lately,omitempty"`
+	Pending *pending `json:"pending,omitempty"`
+	// Boot is the start of the machine in which the state was written.
+	Boot string `json:"boot,omitempty"`
 }
+
+// maxLately is how long Lately may get before the state is made durable.
+const maxLately = 8
 
 // stateFile is the state of one file, where it is kept, and whether it was
 // there.
@@ -58,6 +68,17 @@ type stateFile struct {
 	state
 	found   bool
 	damaged bool
+}
+
+// BootID names this start of the machine: another one means that what was not
+// durable may be gone. It is "" where the system does not tell; then more is made
+// durable.
+func BootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || len(b) > 64 {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // DefaultStateDir is /var/lib/kvexpress for root, else kvexpress in
@@ -102,11 +123,15 @@ func loadState(dir, file string) (*stateFile, error) {
 	return s, nil
 }
 
-// save writes the state. What is written before a target is touched is durable:
-// without it a power loss would leave a temporary file that nobody knows of, or a
-// state from when the exec had run for the same bytes. What is written later may
-// be lost, since an older or damaged state only ever owes more.
+// save writes the state. One that is not durable outlives the process, but a power
+// loss may bring an older one back, or a damaged one, which owes an exec. That is
+// harmless, with two exceptions, for which begin makes it durable; and a staged
+// file that nobody knows of, for which recover looks after a power loss.
 func (s *stateFile) save(durable bool) error {
+	durable = durable || !s.found
+	if durable {
+		s.Lately = nil
+	}
 	b, err := json.Marshal(s.state)
 	if err != nil {
 		return &StateError{Dir: s.dir, Err: err}
@@ -116,7 +141,7 @@ func (s *stateFile) save(durable bool) error {
 			return &StateError{Dir: s.dir, Err: err}
 		}
 	}
-	if err := atomicfile.WriteFile(s.path, b, durable || !s.found, nil); err != nil {
+	if err := atomicfile.WriteFile(s.path, b, durable, nil); err != nil {
 		return &StateError{Dir: s.dir, Err: err}
 	}
 	s.found, s.damaged = true, false
@@ -157,13 +182,25 @@ func (s *stateFile) begin(p pending) error {
 		// owed for them.
 		s.Executed = p.Before
 	}
+	// An older state that says that the exec ran for these very bytes would lose
+	// it, and an overwrite that is cut off can only be completed by its note.
+	durable := p.InPlace || s.Boot == "" || len(s.Lately) >= maxLately ||
+		s.Executed == p.SHA256 || slices.Contains(s.Lately, p.SHA256)
 	if s.Executed == p.SHA256 {
 		// The same bytes come back after others: what reads them may have
 		// seen the others, so the exec runs again.
-		s.Executed = ""
+		s.ran("")
 	}
 	s.Pending = &p
-	return s.save(true)
+	return s.save(durable)
+}
+
+// ran notes for which bytes the exec ran.
+func (s *stateFile) ran(sha string) {
+	if s.Executed != sha {
+		s.Lately = append(s.Lately, s.Executed)
+		s.Executed = sha
+	}
 }
 
 // abandon takes an install back that did not happen.

@@ -38,6 +38,8 @@ type Target struct {
 	ExecTimeout  time.Duration
 
 	IgnoreStop       bool // install even what is stopped
+	RefuseOlder      bool // keep the file although the store went back
+	DeferExec        bool // leave an owed exec to RunOwed
 	InPlace          bool // overwrite instead of rename: see atomicfile.WriteInPlace
 	RestoreOnFailure bool // put the old bytes back when the exec fails
 	DryRun           bool // look and decide, change nothing

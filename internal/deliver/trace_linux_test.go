@@ -106,8 +106,8 @@ func TestFsyncFails(t *testing.T) {
 		t.Fatal(r.Error) // the control: without the fault there is no error
 	}
 	syncs := calls(t, trace, n.base())
-	if len(syncs) != 4 {
-		t.Fatalf("%d fsyncs, want 4: %v", len(syncs), syncs)
+	if len(syncs) != 2 { // of the file and of its folder
+		t.Fatalf("%d fsyncs, want 2: %v", len(syncs), syncs)
 	}
 	for i, c := range syncs {
 		t.Run(c.args, func(t *testing.T) {
@@ -184,7 +184,9 @@ func TestDurableInOrder(t *testing.T) {
 		switch s.name {
 		case "in place":
 			wanted = slices.Concat(noted, overwritten)
-		case "replace", "first":
+		case "replace": // its note may be lost: see stateFile.save
+			wanted = renamed
+		case "first", "back to the same bytes":
 		default:
 			continue
 		}

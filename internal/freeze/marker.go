@@ -29,11 +29,12 @@ func WriteMarker(file, reason string, until time.Time, a atomicfile.Attrs) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	staged, err := dir.Stage(atomicfile.TempName(), []byte(text.String()), a)
+	base := filepath.Base(Marker(file))
+	staged, err := dir.Stage(atomicfile.TempName(base), []byte(text.String()), a)
 	if err != nil {
 		return err
 	}
-	return errors.Join(staged.Commit(filepath.Base(Marker(file))), staged.Discard())
+	return errors.Join(staged.Commit(base), staged.Discard())
 }
 
 // RemoveMarker removes the marker of a file; one that is not there is no error.

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -12,7 +13,10 @@ import (
 // Locked is a file that is frozen on this node.
 type Locked struct {
 	File   string
-	Reason string // as it is stored: not safe to print, see Error
+	Reason string    // as it is stored: not safe to print, see Error
+	Until  time.Time // when it ends by itself; zero: never
+	Row    int       // which of the lock rows it was
+	Index  uint64    // of that row
 }
 
 func (l *Locked) Error() string {
@@ -37,15 +41,23 @@ func (m *Missing) Error() string {
 // a *Locked, or wraps kv.ErrDenied: a lock that may not be read is never taken for
 // an absent one.
 func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
-	for _, lock := range locks {
+	for i, lock := range locks {
 		switch {
 		case lock.State == kv.Denied:
 			return fmt.Errorf("%s: its lock may not be read: %w; `kvexpress acl node -k KEY` prints the policy a node needs", file, kv.ErrDenied)
 		case lock.State == kv.Present && len(lock.Value) > 0 && !ended(lock.Flags, now):
-			return &Locked{File: file, Reason: string(lock.Value)}
+			return &Locked{File: file, Reason: string(lock.Value), Until: endOf(lock.Flags), Row: i, Index: lock.Index}
 		}
 	}
 	return nil
+}
+
+// endOf is the end of a lock. One beyond all calendars is none.
+func endOf(until uint64) time.Time {
+	if until == 0 || until > math.MaxInt32*1000 {
+		return time.Time{}
+	}
+	return time.Unix(int64(until), 0)
 }
 
 func ended(until uint64, now time.Time) bool {

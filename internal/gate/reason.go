@@ -20,6 +20,7 @@ const (
 	Corrupt     Reason = "corrupt"      // the bytes or the manifest cannot be read
 	CheckFailed Reason = "check_failed" // the node's check command said no
 	NeedsNewer  Reason = "needs_newer"  // a later kvexpress wrote it
+	WentBack    Reason = "older"        // the store went back, and the target refuses that
 )
 
 // Refusal is content that is not published or not installed.
@@ -45,6 +46,7 @@ func (r *Refusal) Error() string {
 type Stopped struct {
 	Key    kv.Key
 	Reason string // as it is stored: not safe to print, see Error
+	Index  uint64 // of the row
 }
 
 func (s *Stopped) Error() string {
