@@ -105,7 +105,7 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 		return nil, fmt.Errorf("--state-dir: %w", err)
 	}
 	p := s.newProgress(t.File)
-	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Boot: deliver.BootID(), Hook: p.deliverHook(s.DeliverHook), Interruptible: s.Interruptible}
+	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: p.deliverHook(s.DeliverHook), Interruptible: s.Interruptible}
 	result, err := d.Deliver(ctx, t)
 	p.step("")
 	for _, note := range result.Notes {

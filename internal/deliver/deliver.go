@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"kvexpress/internal/atomicfile"
@@ -26,13 +27,16 @@ type Deliverer struct {
 	Layout   kv.Layout
 	Host     string // the operating system's host name: locks go by it
 	StateDir string // absolute; see DefaultStateDir
-	Boot     string // see BootID
 	// Interruptible returns a context that ends with a signal. It is called once
 	// there is something to do: until then a signal may end the program where it
 	// is, and setting signals up is a tenth of a run with nothing to do. nil: the
 	// context of Deliver is taken as it is.
 	Interruptible func(context.Context) (context.Context, context.CancelFunc)
 	Hook          Hook // nil but in tests
+
+	// swept are the targets whose folder was looked at for staged files of runs
+	// before us: once is enough for a process.
+	swept sync.Map
 }
 
 func (d *Deliverer) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -60,19 +64,25 @@ func (d *Deliverer) DeliverSeen(ctx context.Context, t Target, data []byte) (Res
 	if err != nil {
 		return Result{}, err
 	}
+	tx := d.transaction(t, path)
+	tx.data = data
+	if ready, err := d.folder(ctx, tx.reader, filepath.Dir(path)); err != nil || !ready {
+		tx.result.Outcome, tx.result.Held = dryOutcome(err), tx.heldBy(err)
+		return tx.result, err
+	}
+	err = tx.run(ctx)
+	tx.result.Held = tx.heldBy(err)
+	return tx.result, err
+}
+
+// transaction sets up one for a target whose file is at path.
+func (d *Deliverer) transaction(t Target, path string) *transaction {
 	r := reader{store: d.Store, layout: d.Layout, target: t, hook: d.Hook, now: time.Now}
 	r.locks = []string{d.Layout.Lock(t.File, d.Host)}
 	if path != t.File {
 		r.locks = append(r.locks, d.Layout.Lock(path, d.Host))
 	}
-	if ready, err := d.folder(ctx, r, filepath.Dir(path)); err != nil || !ready {
-		return Result{Key: t.name(), File: t.File, Path: path, Outcome: dryOutcome(err), Held: r.heldBy(err)}, err
-	}
-	tx := &transaction{Deliverer: d, reader: r, path: path, data: data}
-	tx.result = Result{Key: t.name(), File: t.File, Path: path}
-	err = tx.run(ctx)
-	tx.result.Held = r.heldBy(err)
-	return tx.result, err
+	return &transaction{Deliverer: d, reader: r, path: path, result: Result{Key: t.name(), File: t.File, Path: path}}
 }
 
 func dryOutcome(err error) Outcome {
@@ -110,8 +120,6 @@ type transaction struct {
 	disk  onDisk
 	state *stateFile
 	torn  *pending // an overwrite that was cut off
-	// foreseen is an install that is in the state, but has not begun.
-	foreseen *pending
 }
 
 func (tx *transaction) run(ctx context.Context) (err error) {
@@ -122,7 +130,7 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 	if err := tx.lock(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, tx.file.Close()) }()
+	defer func() { err = errors.Join(err, tx.state.tidy(), tx.file.Close()) }()
 	if err := tx.Hook.before(StepRead); err != nil {
 		return err
 	}
@@ -154,11 +162,16 @@ func (tx *transaction) lock(ctx context.Context) (err error) {
 	if err := tx.Hook.before(StepLock); err != nil {
 		return err
 	}
-	wait := lockWait + limit(tx.target.CheckTimeout) + 2*limit(tx.target.ExecTimeout)
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	ctx, cancel := context.WithTimeout(ctx, Longest(tx.target))
 	defer cancel()
 	tx.file, err = tx.dir.Lock(ctx, filepath.Base(tx.path))
 	return err
+}
+
+// Longest is how long all that one delivery of a target runs may take, with a wait
+// for another process that does the same. Requests have limits of their own.
+func Longest(t Target) time.Duration {
+	return lockWait + limit(t.CheckTimeout) + 2*limit(t.ExecTimeout)
 }
 
 // limit is how long a command with this time limit may run.
@@ -197,6 +210,12 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 	now := markOf(tx.target.name(), c.sha, c.manifest)
 	stale := gate.Older(tx.state.Installed.Lineage, tx.state.Installed.Version, c.manifest)
 	if adopted || (tx.state.Installed != now && !stale) {
+		if tx.state.Installed.SHA256 != c.sha {
+			// Put in place by a run that was cut off, before it was durable?
+			if err := tx.file.Sync(); err != nil {
+				return err
+			}
+		}
 		if err := tx.state.finish(now); err != nil {
 			return err
 		}
@@ -224,12 +243,7 @@ func dryKeep(drifted, owed bool) Outcome {
 }
 
 // replace handles a file whose bytes are not right, or not known to be.
-func (tx *transaction) replace(ctx context.Context, c claim) (err error) {
-	defer func() {
-		if tx.foreseen != nil {
-			err = errors.Join(err, tx.state.abandon())
-		}
-	}()
+func (tx *transaction) replace(ctx context.Context, c claim) error {
 	standing, err := tx.content(ctx, c)
 	if err != nil {
 		return err
@@ -263,8 +277,7 @@ func (tx *transaction) content(ctx context.Context, c claim) (gate.Standing, err
 	if err := tx.Hook.before(StepReadData); err != nil {
 		return gate.Standing{}, err
 	}
-	ask := func(ctx context.Context) (gate.Standing, error) { return tx.full(ctx, kv.Default) }
-	return meanwhile(ctx, ask, func() error { return tx.foresee(c) })
+	return tx.full(ctx, kv.Default)
 }
 
 // currentManifest is the manifest, if it speaks of the bytes that stand.

@@ -80,7 +80,6 @@ type node struct {
 	dir      string // of the target
 	log      string // where the exec writes the SHA-256 it was run for
 	target   deliver.Target
-	boot     string // "": the first
 }
 
 // newNode makes a node below base, with a target with check and exec. Nothing is
@@ -171,15 +170,8 @@ func (n *node) job() job {
 	return job{Rows: n.rows(), Target: n.target, StateDir: n.stateDir}
 }
 
-func first(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
 func (n *node) deliverer(hook deliver.Hook) *deliver.Deliverer {
-	return &deliver.Deliverer{Store: n.store, Layout: n.layout, Host: "node", StateDir: n.stateDir, Boot: first(n.boot, "boot 1"), Hook: hook}
+	return &deliver.Deliverer{Store: n.store, Layout: n.layout, Host: "node", StateDir: n.stateDir, Hook: hook}
 }
 
 func (n *node) deliver(hook deliver.Hook) (deliver.Result, error) {

@@ -48,9 +48,7 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 		}
 		defer func() { err = errors.Join(err, dir.Close()) }()
 	}
-	if f := tx.foreseen; f != nil && f.mark == m {
-		p, tx.foreseen = *f, nil
-	} else if err := tx.begin(p); err != nil {
+	if err := tx.begin(p); err != nil {
 		return err
 	}
 	over := false // whatever becomes of it, the state says so already
@@ -100,28 +98,11 @@ func (tx *transaction) begin(p pending) error {
 	if err := tx.Hook.before(StepPending); err != nil {
 		return err
 	}
-	tx.foreseen = nil // its note is overwritten
 	return tx.state.begin(p)
 }
 
-// foresee notes in the state what the small rows promise, while the data is on its
-// way: each takes its time.
-func (tx *transaction) foresee(c claim) error {
-	was := tx.state.Installed
-	back := was.Key == tx.target.name() && gate.Older(was.Lineage, was.Version, c.manifest)
-	if c.sha == "" || back || tx.target.DryRun {
-		return nil
-	}
-	p := tx.pending(markOf(tx.target.name(), c.sha, c.manifest))
-	if err := tx.begin(p); err != nil {
-		return err
-	}
-	tx.foreseen = &p
-	return nil
-}
-
 func (tx *transaction) openStaged() (*atomicfile.Dir, error) {
-	path, err := tx.state.staged()
+	path, err := tx.state.stagedFolder()
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -164,7 +165,7 @@ func TestKillControls(t *testing.T) {
 			func(n *node, _ []byte) { write(t, n.target.File, tornAB()) },
 			func(n *node) []string { return n.torn(s.allowed...) }},
 		{"a temporary file that is not known of", deliver.Step(atomicfile.StepMode),
-			func(n *node, before []byte) { write(t, n.stateFile(), before) }, (*node).left},
+			func(n *node, _ []byte) { n.disown() }, (*node).left},
 		{"an exec that is not known to be owed", deliver.StepExec,
 			func(n *node, _ []byte) { _ = os.RemoveAll(n.stateDir) },
 			func(n *node) []string { return n.unsettled(s.want) }},
@@ -190,4 +191,16 @@ func deliverTo(killed deliver.Step) deliver.Outcome {
 		return deliver.Unchanged
 	}
 	return deliver.Installed
+}
+
+// disown gives staged files names that are not of this target.
+func (n *node) disown() {
+	n.t.Helper()
+	found, err := filepath.Glob(filepath.Join(n.dir, ".kvexpress-*"))
+	if err != nil || len(found) != 1 {
+		n.t.Fatalf("staged: %q, %v", found, err)
+	}
+	if err := os.Rename(found[0], filepath.Join(n.dir, ".kvexpress-0123456789abcdef")); err != nil {
+		n.t.Fatal(err)
+	}
 }

@@ -73,7 +73,7 @@ func childMain() error {
 		if i == 0 {
 			fmt.Fprintln(os.Stdout, "ready")
 		}
-		d := deliver.Deliverer{Store: store, Layout: layout, Host: "node", StateDir: j.StateDir, Boot: "boot 1", Hook: j.hook(&r)}
+		d := deliver.Deliverer{Store: store, Layout: layout, Host: "node", StateDir: j.StateDir, Hook: j.hook(&r)}
 		result, err := d.Deliver(context.Background(), j.Target)
 		r.Outcomes[result.Outcome]++
 		if err != nil && r.Error == "" {

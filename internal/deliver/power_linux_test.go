@@ -62,9 +62,7 @@ func (d *disk) after(n *node, s snapshot, look func()) {
 	d.unmount()
 	d.mount(s.image, powerless)
 	write(d.t, n.log, s.ran)
-	n.boot = "boot 2"
 	look()
-	n.boot = ""
 }
 
 // Fault 13: the power goes at any step. What was not fsynced is gone.

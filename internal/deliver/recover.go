@@ -26,7 +26,7 @@ func (tx *transaction) recover() (err error) {
 	// It only tidies: an error here comes again, and counts, when the state is
 	// saved.
 	_ = atomicfile.Sweep(tx.state.path)
-	if err := tx.rebooted(); err != nil {
+	if err := tx.sweep(); err != nil {
 		return err
 	}
 	p := tx.state.Pending
@@ -53,23 +53,17 @@ func (tx *transaction) recover() (err error) {
 	return tx.state.abandon()
 }
 
-// rebooted looks for staged files that no state knows of any more, if the machine
-// was started since: by a power loss, perhaps.
-func (tx *transaction) rebooted() error {
-	if tx.state.Boot == tx.Boot {
+// sweep removes the staged files of runs before us that were killed. Their names
+// begin with a mark of the target, and nobody else can have one in use.
+func (tx *transaction) sweep() error {
+	if _, done := tx.swept.Load(tx.path); done {
 		return nil
 	}
 	if err := tx.file.SweepTemps(); err != nil {
 		return err
 	}
-	tx.state.Boot = tx.Boot
-	if !tx.state.found {
-		return nil // there may never be anything to remember
-	}
-	if err := tx.Hook.before(StepRecover); err != nil {
-		return err
-	}
-	return tx.state.save(false)
+	tx.swept.Store(tx.path, true)
+	return nil
 }
 
 // mend completes an overwrite that was cut off, from the staged copy, whatever
@@ -107,7 +101,7 @@ func (tx *transaction) removeTemp(p pending) error {
 	if !p.InPlace {
 		return tx.dir.Remove(p.Temp)
 	}
-	staged, err := tx.state.staged()
+	staged, err := tx.state.stagedFolder()
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/kv"
@@ -53,8 +52,6 @@ type state struct {
 	// loss may bring a state back that says so.
 	Lately  []string `json:"lately,omitempty"`
 	Pending *pending `json:"pending,omitempty"`
-	// Boot is the start of the machine in which the state was written.
-	Boot string `json:"boot,omitempty"`
 }
 
 // maxLately is how long Lately may get before the state is made durable.
@@ -68,35 +65,10 @@ type stateFile struct {
 	state
 	found   bool
 	damaged bool
+	staged  *state // what finish will say, already written beside it
 }
 
-// BootID names this start of the machine: another one means that what was not
-// durable may be gone. It is "" where the system does not tell; then more is made
-// durable.
-func BootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil || len(b) > 64 {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
-}
-
-// DefaultStateDir is /var/lib/kvexpress for root, else kvexpress in
-// $XDG_STATE_HOME or ~/.local/state.
-func DefaultStateDir(getenv func(string) string) (string, error) {
-	if os.Geteuid() == 0 {
-		return "/var/lib/kvexpress", nil
-	}
-	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "kvexpress"), nil
-	}
-	if home := getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".local", "state", "kvexpress"), nil
-	}
-	return "", errors.New("there is no place for the state: neither XDG_STATE_HOME nor HOME is set; choose one with --state-dir")
-}
-
-// load reads the state of a file. A missing one is an empty state: the file, if
+// loadState reads the state of a file. A missing one is an empty state: the file, if
 // it is current, is adopted. A damaged one is a state that owes an exec: to run
 // it once more is safe, to forget it is not.
 func loadState(dir, file string) (*stateFile, error) {
@@ -124,50 +96,35 @@ func loadState(dir, file string) (*stateFile, error) {
 }
 
 // save writes the state. One that is not durable outlives the process, but a power
-// loss may bring an older one back, or a damaged one, which owes an exec. That is
-// harmless, with two exceptions, for which begin makes it durable; and a staged
-// file that nobody knows of, for which recover looks after a power loss.
+// loss may bring an older one back, or a damaged one, which owes an exec. That does
+// no harm but in the cases for which begin makes it durable.
 func (s *stateFile) save(durable bool) error {
 	durable = durable || !s.found
 	if durable {
 		s.Lately = nil
 	}
-	b, err := json.Marshal(s.state)
-	if err != nil {
-		return &StateError{Dir: s.dir, Err: err}
+	s.staged = nil // it is overwritten
+	if err := s.write(s.state); err != nil {
+		return err
 	}
-	if !s.found {
-		if err := makePrivate(s.dir, filepath.Dir(s.path)); err != nil {
-			return &StateError{Dir: s.dir, Err: err}
-		}
-	}
-	if err := atomicfile.WriteFile(s.path, b, durable, nil); err != nil {
+	if err := atomicfile.CommitFile(s.path, durable); err != nil {
 		return &StateError{Dir: s.dir, Err: err}
 	}
 	s.found, s.damaged = true, false
 	return nil
 }
 
-// staged is the folder for the staged files of in-place targets.
-func (s *stateFile) staged() (string, error) {
-	dir := stagedDir(s.dir)
-	if err := makePrivate(s.dir, dir); err != nil {
-		return "", &StateError{Dir: s.dir, Err: err}
+// write writes what the state is to be beside it.
+func (s *stateFile) write(next state) error {
+	b, err := json.Marshal(next)
+	if err == nil && !s.found {
+		err = makePrivate(s.dir, filepath.Dir(s.path))
 	}
-	return dir, nil
-}
-
-func stagedDir(stateDir string) string { return filepath.Join(stateDir, "staged") }
-
-// makePrivate makes the state folder and one below it, mode 0700.
-func makePrivate(dir, sub string) error {
-	if err := atomicfile.MakeDirs(filepath.Dir(dir), nil); err != nil {
-		return err
+	if err == nil {
+		err = atomicfile.StageFile(s.path, b)
 	}
-	for _, d := range []string{dir, sub} {
-		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
+	if err != nil {
+		return &StateError{Dir: s.dir, Err: err}
 	}
 	return nil
 }
@@ -175,24 +132,70 @@ func makePrivate(dir, sub string) error {
 // owed reports whether an exec is owed for bytes on disk.
 func (s *stateFile) owed(sha string) bool { return s.Executed != sha }
 
-// begin notes an install before it touches anything.
+// begin prepares an install before it touches anything, and finds out whether the
+// state can be written. What the install will have done is written beside the
+// state: to put that in place is all that is left to do after it.
+//
+// Nothing is durable of that, and nothing needs to be: of an install that is cut
+// off there are at most the new bytes, for which no exec ran, and a staged file,
+// which sweep finds. But it is, where an older state would say that the exec ran
+// for these very bytes, and for an overwrite, which its note alone can complete.
 func (s *stateFile) begin(p pending) error {
 	if !s.found {
 		// The bytes on disk, if any, are from before our time: nothing is
 		// owed for them.
 		s.Executed = p.Before
 	}
-	// An older state that says that the exec ran for these very bytes would lose
-	// it, and an overwrite that is cut off can only be completed by its note.
-	durable := p.InPlace || s.Boot == "" || len(s.Lately) >= maxLately ||
+	durable := !s.found || p.InPlace || len(s.Lately) >= maxLately ||
 		s.Executed == p.SHA256 || slices.Contains(s.Lately, p.SHA256)
 	if s.Executed == p.SHA256 {
 		// The same bytes come back after others: what reads them may have
 		// seen the others, so the exec runs again.
 		s.ran("")
 	}
-	s.Pending = &p
-	return s.save(durable)
+	if p.InPlace {
+		s.Pending = &p
+	}
+	if durable {
+		if err := s.save(true); err != nil {
+			return err
+		}
+	}
+	next := s.state
+	next.Installed, next.Pending = p.mark, nil
+	s.staged = &next
+	return s.write(next)
+}
+
+// abandon takes an install back that did not happen.
+func (s *stateFile) abandon() error {
+	if s.Pending == nil {
+		return s.tidy()
+	}
+	s.Pending = nil
+	return s.save(false)
+}
+
+// tidy removes what was written for a finish that did not come.
+func (s *stateFile) tidy() error {
+	if s == nil || s.staged == nil {
+		return nil
+	}
+	s.staged = nil
+	return atomicfile.Sweep(s.path)
+}
+
+// finish notes what is in place.
+func (s *stateFile) finish(m mark) error {
+	if s.staged == nil || s.staged.Installed != m {
+		s.Installed, s.Pending = m, nil
+		return s.save(false)
+	}
+	s.state, s.staged = *s.staged, nil
+	if err := atomicfile.CommitFile(s.path, false); err != nil {
+		return &StateError{Dir: s.dir, Err: err}
+	}
+	return nil
 }
 
 // ran notes for which bytes the exec ran.
@@ -201,18 +204,6 @@ func (s *stateFile) ran(sha string) {
 		s.Lately = append(s.Lately, s.Executed)
 		s.Executed = sha
 	}
-}
-
-// abandon takes an install back that did not happen.
-func (s *stateFile) abandon() error {
-	s.Pending = nil
-	return s.save(false)
-}
-
-// finish notes what is in place.
-func (s *stateFile) finish(m mark) error {
-	s.Installed, s.Pending = m, nil
-	return s.save(false)
 }
 
 // describe is a note for people.

@@ -31,9 +31,9 @@ func (c *changing) Read(ctx context.Context, how kv.Consistency, paths ...string
 	return c.Store.Read(ctx, how, paths...)
 }
 
-// An install is noted while its data is on the way. What comes may be something
-// else, or nothing: then nothing of the note is left, and no exec is owed for it.
-func TestForeseenInstallComesOtherwise(t *testing.T) {
+// The store changes while the data is on its way. What comes may be something
+// else, or nothing: then nothing is left, and no exec is owed for what was meant.
+func TestInstallComesOtherwise(t *testing.T) {
 	a, c := contentA(), lines("C", 30)
 	for name, w := range map[string]struct {
 		change func(n *node) error
@@ -87,7 +87,7 @@ func TestForeseenInstallComesOtherwise(t *testing.T) {
 }
 
 // What comes instead are bytes for which the exec had run, before others: it is owed.
-func TestForeseenInstallComesAsOldBytes(t *testing.T) {
+func TestInstallComesAsOldBytes(t *testing.T) {
 	n := newNode(t, scratch(t))
 	c := lines("C", 30)
 	n.publish(c)
