@@ -43,8 +43,12 @@ func copyXattrs(from, to *os.File) error {
 }
 
 func listXattrs(f *os.File) ([]string, error) {
-	buf := make([]byte, maxXattr)
+	buf := make([]byte, 512) // nearly always enough
 	n, err := unix.Flistxattr(int(f.Fd()), buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, maxXattr)
+		n, err = unix.Flistxattr(int(f.Fd()), buf)
+	}
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}

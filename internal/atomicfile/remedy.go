@@ -19,7 +19,11 @@ func (e *osError) Unwrap() error { return e.err }
 
 // cause drops the operation and path that the os package puts in front, which
 // our own messages name, and adds a remedy where there is one.
-func cause(err error) error {
+func cause(err error) error { return Explain(err) }
+
+// Explain takes the path out of an error of package os, which the caller names, and
+// adds what people can do about it.
+func Explain(err error) error {
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		err = pe.Err
 	} else if le := (*os.LinkError)(nil); errors.As(err, &le) {

@@ -130,7 +130,7 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 	if err := tx.lock(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, tx.state.tidy(), tx.file.Close()) }()
+	defer func() { err = errors.Join(err, tx.state.close(), tx.file.Close()) }()
 	if err := tx.Hook.before(StepRead); err != nil {
 		return err
 	}
@@ -142,6 +142,8 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 		return err
 	}
 	if claim.sha != "" && claim.sha == tx.disk.sha {
+		_, same := tx.seen(claim)
+		tx.result.Apart = tx.data != nil && !same
 		return tx.keep(ctx, claim)
 	}
 	ctx, done := tx.interruptible(ctx)

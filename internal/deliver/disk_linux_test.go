@@ -68,6 +68,9 @@ func TestFullDisk(t *testing.T) {
 		t.Run(fmt.Sprintf("%s, in place %v", c.where, c.inPlace), func(t *testing.T) {
 			d, n, b := onDisk(t, c.where)
 			n.target.InPlace = c.inPlace
+			if c.where == "state" { // one that exists is written over, and needs no room
+				n.forget()
+			}
 			for free := int64(0); free <= c.free; free += 2 << 10 {
 				empty := d.fill(free)
 				n.refused(syscall.ENOSPC, "free some space or inodes")
@@ -82,6 +85,22 @@ func TestFullDisk(t *testing.T) {
 			}
 			n.settle(b)
 		})
+	}
+}
+
+// A state that is there already needs no room.
+func TestFullDiskForAKnownState(t *testing.T) {
+	d, n, b := onDisk(t, "state")
+	empty := d.fill(0)
+	defer empty()
+	n.settle(b)
+}
+
+// forget removes the state.
+func (n *node) forget() {
+	n.t.Helper()
+	if err := os.Remove(n.stateFile()); err != nil {
+		n.t.Fatal(err)
 	}
 }
 
@@ -131,6 +150,9 @@ func TestNoInodes(t *testing.T) {
 	for _, where := range []string{"target", "state"} {
 		t.Run(where, func(t *testing.T) {
 			d, n, b := onDisk(t, where, "-N", "32")
+			if where == "state" {
+				n.forget()
+			}
 			var files []string
 			for i := 0; ; i++ {
 				path := filepath.Join(d.path, fmt.Sprint("empty", i))

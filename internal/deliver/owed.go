@@ -105,8 +105,9 @@ func (o *owing) look(ctx context.Context) (err error) {
 }
 
 func (o *owing) close() (err error) {
+	err = o.state.close()
 	if o.file != nil {
-		err = o.file.Close()
+		err = errors.Join(err, o.file.Close())
 		o.file = nil
 	}
 	if o.dir != nil {

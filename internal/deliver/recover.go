@@ -23,9 +23,6 @@ func (tx *transaction) recover() (err error) {
 	if tx.target.DryRun {
 		return nil
 	}
-	// It only tidies: an error here comes again, and counts, when the state is
-	// saved.
-	_ = atomicfile.Sweep(tx.state.path)
 	if err := tx.sweep(); err != nil {
 		return err
 	}
@@ -59,6 +56,8 @@ func (tx *transaction) sweep() error {
 	if _, done := tx.swept.Load(tx.path); done {
 		return nil
 	}
+	// Of a state file that cannot be written the next save will tell.
+	_ = atomicfile.Sweep(tx.state.path)
 	if err := tx.file.SweepTemps(); err != nil {
 		return err
 	}

@@ -44,7 +44,11 @@ type Result struct {
 	Exec     *command.Result // nil if none ran
 	Owed     bool            // an exec is owed for what is in place
 	Held     *Held           // what freezes the target; nil if nothing does
-	Notes    []string        // what people should know, in the order it was found
+	// Apart: nothing was done, but the data that the caller had is not that of
+	// the checksum. One of the two is to change, as between the writes of
+	// kvexpress 1.x.
+	Apart bool
+	Notes []string // what people should know, in the order it was found
 }
 
 // Held is the row of the store that freezes a target: when it changes, or the time

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/kv"
@@ -58,14 +60,16 @@ type state struct {
 const maxLately = 8
 
 // stateFile is the state of one file, where it is kept, and whether it was
-// there.
+// there. The lock of the target is the lock of its state.
 type stateFile struct {
 	dir  string
 	path string
 	state
 	found   bool
 	damaged bool
-	staged  *state // what finish will say, already written beside it
+	file    *os.File // nil if it was not found
+	size    int      // of the file, in bytes
+	frozen  error    // why it cannot be written
 }
 
 // loadState reads the state of a file. A missing one is an empty state: the file, if
@@ -76,70 +80,105 @@ func loadState(dir, file string) (*stateFile, error) {
 	s := &stateFile{dir: dir, path: filepath.Join(dir, "targets", hex.EncodeToString(sum[:])+".json")}
 	fresh := state{Format: stateFormat, File: file}
 	s.state = fresh
-	f, err := os.Open(s.path)
+	err := s.open()
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
-	if err != nil {
-		return nil, &StateError{Dir: dir, Err: err}
+	var b []byte
+	if err == nil {
+		b, err = io.ReadAll(io.LimitReader(s.file, maxState+1))
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxState+1))
-	err = errors.Join(err, f.Close())
 	if err != nil {
-		return nil, &StateError{Dir: dir, Err: err}
+		return nil, errors.Join(&StateError{Dir: dir, Err: err}, s.close())
 	}
-	s.found = true
+	s.found, s.size = true, len(b)
 	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != file {
 		s.state, s.damaged = fresh, true
 	}
 	return s, nil
 }
 
-// save writes the state. One that is not durable outlives the process, but a power
+// open opens the file for both; one that cannot be written can still be read.
+func (s *stateFile) open() (err error) {
+	s.file, err = os.OpenFile(s.path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.frozen = atomicfile.Explain(err)
+	s.file, err = os.OpenFile(s.path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	return err
+}
+
+func (s *stateFile) close() error {
+	if s == nil || s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
+}
+
+// blank is what a state file is filled up with, to a whole number of blocks.
+const blank = 1024
+
+// save writes the state.
+//
+// One that is not durable is written over the old one, in one call, which a kill
+// does not cut: it needs no space and hardly any work of the file system. A power
 // loss may bring an older one back, or a damaged one, which owes an exec. That does
 // no harm but in the cases for which begin makes it durable.
 func (s *stateFile) save(durable bool) error {
-	durable = durable || !s.found
+	durable = durable || !s.found || s.damaged
 	if durable {
 		s.Lately = nil
 	}
-	s.staged = nil // it is overwritten
-	if err := s.write(s.state); err != nil {
-		return err
-	}
-	if err := atomicfile.CommitFile(s.path, durable); err != nil {
-		return &StateError{Dir: s.dir, Err: err}
-	}
-	s.found, s.damaged = true, false
-	return nil
-}
-
-// write writes what the state is to be beside it.
-func (s *stateFile) write(next state) error {
-	b, err := json.Marshal(next)
-	if err == nil && !s.found {
-		err = makePrivate(s.dir, filepath.Dir(s.path))
-	}
-	if err == nil {
-		err = atomicfile.StageFile(s.path, b)
-	}
+	b, err := json.Marshal(s.state)
 	if err != nil {
 		return &StateError{Dir: s.dir, Err: err}
 	}
+	if durable {
+		s.size = 0 // a new file
+	}
+	fill := max(s.size, (len(b)/blank+1)*blank) - len(b)
+	b = append(append(b, bytes.Repeat([]byte{' '}, fill-1)...), '\n')
+	if err := s.write(b, durable); err != nil {
+		return &StateError{Dir: s.dir, Err: err}
+	}
+	s.found, s.damaged, s.size = true, false, len(b)
 	return nil
+}
+
+func (s *stateFile) write(b []byte, durable bool) error {
+	if s.frozen != nil {
+		return s.frozen
+	}
+	if !durable {
+		_, err := s.file.WriteAt(b, 0)
+		return atomicfile.Explain(err)
+	}
+	if !s.found {
+		if err := makePrivate(s.dir, filepath.Dir(s.path)); err != nil {
+			return err
+		}
+	}
+	if err := atomicfile.WriteFile(s.path, b); err != nil {
+		return err
+	}
+	if err := s.close(); err != nil {
+		return err
+	}
+	return s.open()
 }
 
 // owed reports whether an exec is owed for bytes on disk.
 func (s *stateFile) owed(sha string) bool { return s.Executed != sha }
 
-// begin prepares an install before it touches anything, and finds out whether the
-// state can be written. What the install will have done is written beside the
-// state: to put that in place is all that is left to do after it.
+// begin prepares an install before it touches anything.
 //
-// Nothing is durable of that, and nothing needs to be: of an install that is cut
-// off there are at most the new bytes, for which no exec ran, and a staged file,
-// which sweep finds. But it is, where an older state would say that the exec ran
-// for these very bytes, and for an overwrite, which its note alone can complete.
+// Mostly there is nothing to write: of an install that is cut off there are at most
+// the new bytes, for which no exec ran, and a staged file, which sweep finds. There
+// is, and durably, where an older state would say that the exec ran for these very
+// bytes, and for an overwrite, which its note alone can complete.
 func (s *stateFile) begin(p pending) error {
 	if !s.found {
 		// The bytes on disk, if any, are from before our time: nothing is
@@ -157,45 +196,27 @@ func (s *stateFile) begin(p pending) error {
 		s.Pending = &p
 	}
 	if durable {
-		if err := s.save(true); err != nil {
-			return err
-		}
+		return s.save(true)
 	}
-	next := s.state
-	next.Installed, next.Pending = p.mark, nil
-	s.staged = &next
-	return s.write(next)
+	if s.frozen != nil { // better now than when the file is in place
+		return &StateError{Dir: s.dir, Err: s.frozen}
+	}
+	return nil
 }
 
 // abandon takes an install back that did not happen.
 func (s *stateFile) abandon() error {
 	if s.Pending == nil {
-		return s.tidy()
+		return nil
 	}
 	s.Pending = nil
 	return s.save(false)
 }
 
-// tidy removes what was written for a finish that did not come.
-func (s *stateFile) tidy() error {
-	if s == nil || s.staged == nil {
-		return nil
-	}
-	s.staged = nil
-	return atomicfile.Sweep(s.path)
-}
-
 // finish notes what is in place.
 func (s *stateFile) finish(m mark) error {
-	if s.staged == nil || s.staged.Installed != m {
-		s.Installed, s.Pending = m, nil
-		return s.save(false)
-	}
-	s.state, s.staged = *s.staged, nil
-	if err := atomicfile.CommitFile(s.path, false); err != nil {
-		return &StateError{Dir: s.dir, Err: err}
-	}
-	return nil
+	s.Installed, s.Pending = m, nil
+	return s.save(false)
 }
 
 // ran notes for which bytes the exec ran.

@@ -42,7 +42,7 @@ func makePrivate(dir, sub string) error {
 	}
 	for _, d := range []string{dir, sub} {
 		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+			return atomicfile.Explain(err)
 		}
 	}
 	return nil
