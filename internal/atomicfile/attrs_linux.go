@@ -33,7 +33,9 @@ func copyXattrs(from, to *os.File) error {
 			return fmt.Errorf("keep the attribute %q: %w", name, err)
 		}
 	}
-	if !hasACL {
+	// To ask costs nothing; to remove what is not there is a transaction of the
+	// file system.
+	if _, err := unix.Fgetxattr(int(to.Fd()), aclXattr, nil); !hasACL && err == nil {
 		err := unix.Fremovexattr(int(to.Fd()), aclXattr)
 		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
 			return fmt.Errorf("drop the inherited ACL: %w", err)

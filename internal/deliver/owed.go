@@ -17,6 +17,7 @@ import (
 type OwedResult struct {
 	// Owed: the exec is still owed for what is in place.
 	Owed bool
+	Ran  bool  // it was part of the run, however that ended
 	Held *Held // what freezes it; nil if nothing does
 	Err  error // why it could not be looked at, or was left out; nil if it was part of the run, or owes nothing
 }
@@ -57,6 +58,9 @@ func (d *Deliverer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 	}
 	t := owed[0].target
 	ran, err := command.Run(ctx, command.Command{Argv: t.Exec, Timeout: t.ExecTimeout, Env: envOf(owed)})
+	for _, o := range owed {
+		o.result.Ran = true
+	}
 	if err != nil {
 		return &ran, results, &ExecError{File: t.File, Err: err}
 	}

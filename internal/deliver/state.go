@@ -84,9 +84,9 @@ func loadState(dir, file string) (*stateFile, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
-	var b []byte
+	b := make([]byte, 2*blank) // nearly always enough
 	if err == nil {
-		b, err = io.ReadAll(io.LimitReader(s.file, maxState+1))
+		b, err = readUpTo(s.file, b)
 	}
 	if err != nil {
 		return nil, errors.Join(&StateError{Dir: dir, Err: err}, s.close())
@@ -96,6 +96,19 @@ func loadState(dir, file string) (*stateFile, error) {
 		s.state, s.damaged = fresh, true
 	}
 	return s, nil
+}
+
+// readUpTo reads a file of at most maxState+1 bytes, into b if it is large enough.
+func readUpTo(f *os.File, b []byte) ([]byte, error) {
+	n, err := f.ReadAt(b, 0)
+	if err == nil {
+		b = make([]byte, maxState+1)
+		n, err = f.ReadAt(b, 0)
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:n], err
 }
 
 // open opens the file for both; one that cannot be written can still be read.
