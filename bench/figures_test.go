@@ -28,18 +28,21 @@ const rounds = 101
 func programs(b *testing.B) (dir string) {
 	b.Helper()
 	dir = b.TempDir()
-	build := func(name string, command ...string) {
-		cmd := exec.CommandContext(b.Context(), command[0], append(command[1:], filepath.Join(dir, name))...)
-		cmd.Dir, cmd.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("build %s: %v\n%s", name, err, out)
-		}
-	}
-	build("kvexpress", "scripts/build") // as it is released
+	build(b, dir, "kvexpress", "scripts/build") // as it is released
 	for _, name := range []string{"bare", "legacy"} {
-		build(name, "go", "build", "-C", "bench/"+name, "-trimpath", "-ldflags", "-s -w", "-o")
+		build(b, dir, name, "go", "build", "-C", "bench/"+name, "-trimpath", "-ldflags", "-s -w", "-o")
 	}
 	return dir
+}
+
+// build runs a command, to which it adds the path of the program to make.
+func build(b *testing.B, dir, name string, command ...string) {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), command[0], append(command[1:], filepath.Join(dir, name))...)
+	cmd.Dir, cmd.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("build %s: %v\n%s", name, err, out)
+	}
 }
 
 // hosts is a hosts file of 600 lines, 22 KB, that differs with n.

@@ -3,10 +3,13 @@ package atomicfile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // newSuffix is what the name of a small file's next content ends with.
@@ -48,3 +51,72 @@ func Sweep(path string) error {
 	}
 	return nil
 }
+
+// Small is an open small file of our own. The caller is the only one who writes it.
+// It is a bare descriptor: package os would try to have each one polled.
+type Small struct {
+	fd   int
+	only error // why it can only be read
+}
+
+// OpenSmall opens a file and reads it: most bytes at most, and one more if there
+// are more. A file that can be read, but not written, is no error yet: see Writable.
+func OpenSmall(path string, most int) (*Small, []byte, error) {
+	s := &Small{}
+	err := s.open(path, unix.O_RDWR)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.only = cause(err)
+		err = s.open(path, unix.O_RDONLY)
+	}
+	if err != nil {
+		return nil, nil, cause(err)
+	}
+	b := make([]byte, 2<<10) // nearly always enough
+	n, err := s.read(b)
+	if err == nil && n == len(b) {
+		b = make([]byte, most+1)
+		n, err = s.read(b)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(cause(err), s.Close())
+	}
+	return s, b[:n], nil
+}
+
+func (s *Small) open(path string, flags int) error {
+	return again(func() (err error) {
+		s.fd, err = unix.Open(path, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		return err
+	})
+}
+
+func (s *Small) read(b []byte) (n int, err error) {
+	for n < len(b) {
+		var m int
+		err := again(func() (err error) { m, err = unix.Pread(s.fd, b[n:], int64(n)); return err })
+		if err != nil || m == 0 {
+			return n, err
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// Writable is nil, or why the file cannot be written.
+func (s *Small) Writable() error { return s.only }
+
+// Overwrite writes b over the beginning of the file, in one call.
+func (s *Small) Overwrite(b []byte) error {
+	if s.only != nil {
+		return s.only
+	}
+	var n int
+	err := again(func() (err error) { n, err = unix.Pwrite(s.fd, b, 0); return err })
+	if err == nil && n != len(b) {
+		err = io.ErrShortWrite
+	}
+	return cause(err)
+}
+
+// Close gives the file back.
+func (s *Small) Close() error { return cause(unix.Close(s.fd)) }

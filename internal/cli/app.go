@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvexpress/internal/agentfile"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
@@ -28,13 +30,18 @@ type App struct {
 	// for what must not just be cut off. nil: the context of Run is taken.
 	Interruptible func(context.Context) (context.Context, context.CancelFunc)
 
+	// Hangups are the signals to read a configuration again, and how to end that.
+	// nil: there are none.
+	Hangups func() (<-chan os.Signal, func())
+
 	// For tests: called before each step of an install and of a publish.
 	DeliverHook deliver.Hook
 	PublishHook func(publish.Step) error
 }
 
 // Run executes one command line, without the program's name, and returns its exit
-// code. What failed is on Stderr, in one line.
+// code. What failed is on Stderr, in one line; of a configuration of the agent, each
+// mistake has a line.
 func (a *App) Run(ctx context.Context, args []string) int {
 	root := a.newRoot(args...)
 	args = oldSpellings(root, args)
@@ -62,8 +69,15 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	return exitOther
 }
 
+// complain tells an error in one line; of a configuration, each mistake in its own.
 func (a *App) complain(err error) {
-	fmt.Fprintf(a.Stderr, "kvexpress: %s\n", message(err))
+	lines := []string{message(err)}
+	if bad := (*agentfile.Error)(nil); errors.As(err, &bad) {
+		lines = strings.Split(err.Error(), "\n")
+	}
+	for _, line := range lines {
+		fmt.Fprintf(a.Stderr, "kvexpress: %s\n", printable(line))
+	}
 }
 
 // reportedError is an error that the user has been told.
@@ -134,7 +148,7 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 	}{
 		{"in", a.newIn}, {"out", a.newOut}, {"raw", a.newRaw}, {"copy", a.newCopy}, {"clean", a.newClean},
 		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
-		{"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
+		{"agent", a.newAgent}, {"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
 	}
 	aboutAll := slices.ContainsFunc(args, func(arg string) bool {
 		return arg == "help" || arg == "completion" || strings.HasPrefix(arg, cobra.ShellCompRequestCmd)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // documented is every exit code that each command may end with. Callers build on
@@ -18,20 +20,22 @@ import (
 // is named after it, such as out_exit_6_too_short.txtar.
 func documented() map[string][]int {
 	return map[string][]int{
-		"kvexpress":  {0, 1}, // without a command
-		"in":         {0, 1, 3, 6, 7, 8, 10},
-		"out":        {0, 1, 3, 4, 5, 6, 7, 8},
-		"raw":        {0, 1, 4, 5, 6, 7, 8},
-		"copy":       {0, 1, 3, 5, 6, 7, 8, 10},
-		"clean":      {0, 1, 8},
-		"stop":       {0, 1, 7, 8},
-		"resume":     {0, 1, 7, 8},
-		"lock":       {0, 1, 7},
-		"unlock":     {0, 1, 7},
-		"acl":        {0, 1},
-		"completion": {0, 1},
-		"version":    {0, 1},
-		"help":       {0, 1},
+		"kvexpress":    {0, 1}, // without a command
+		"in":           {0, 1, 3, 6, 7, 8, 10},
+		"out":          {0, 1, 3, 4, 5, 6, 7, 8},
+		"raw":          {0, 1, 4, 5, 6, 7, 8},
+		"copy":         {0, 1, 3, 5, 6, 7, 8, 10},
+		"clean":        {0, 1, 8},
+		"stop":         {0, 1, 7, 8},
+		"resume":       {0, 1, 7, 8},
+		"lock":         {0, 1, 7},
+		"unlock":       {0, 1, 7},
+		"agent":        {0, 1},
+		"agent status": {0, 1, 5, 6, 7, 8},
+		"acl":          {0, 1},
+		"completion":   {0, 1},
+		"version":      {0, 1},
+		"help":         {0, 1},
 	}
 }
 
@@ -101,7 +105,7 @@ func checkContract(t *testing.T, seen *sightings) {
 	for command, codes := range documented() {
 		for _, code := range codes {
 			if e := (ending{command, code}); !covered[e] {
-				t.Errorf("no script is named %s_exit_%d….txtar", command, code)
+				t.Errorf("no script is named %s_exit_%d….txtar", strings.ReplaceAll(command, " ", "_"), code)
 			}
 		}
 	}
@@ -109,24 +113,34 @@ func checkContract(t *testing.T, seen *sightings) {
 
 // endingOf reads what a script's name promises.
 func endingOf(name string) (ending, bool) {
-	m := regexp.MustCompile(`^([a-z]+)_exit_([0-9]+)(_|$)`).FindStringSubmatch(name)
+	m := regexp.MustCompile(`^([a-z]+(_[a-z]+)?)_exit_([0-9]+)(_|$)`).FindStringSubmatch(name)
 	if m == nil {
 		return ending{}, false
 	}
-	code, err := strconv.Atoi(m[2])
-	return ending{m[1], code}, err == nil
+	code, err := strconv.Atoi(m[3])
+	return ending{strings.ReplaceAll(m[1], "_", " "), code}, err == nil
 }
 
 // Every command has its exit codes documented, and no other has.
 func TestEveryCommandIsDocumented(t *testing.T) {
-	root := (&App{}).newRoot()
-	want := []string{"kvexpress"}
-	for _, cmd := range root.Commands() {
-		want = append(want, cmd.Name())
-	}
+	want := append(commandNames(), "kvexpress")
 	slices.Sort(want)
 	got := slices.Sorted(maps.Keys(documented()))
 	if !slices.Equal(got, want) {
 		t.Errorf("exit codes are documented for %v\nthe commands are           %v", got, want)
 	}
+}
+
+// commandNames are the commands as they are typed, such as "in" and "agent status".
+func commandNames() []string {
+	var names []string
+	var add func(cmd *cobra.Command)
+	add = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			names = append(names, strings.TrimPrefix(sub.CommandPath(), "kvexpress "))
+			add(sub)
+		}
+	}
+	add((&App{}).newRoot())
+	return names
 }

@@ -12,14 +12,11 @@ import (
 // the difference before you commit it.
 func TestHelp(t *testing.T) {
 	const dir = "testdata/help"
-	names := []string{"kvexpress"}
-	for _, cmd := range (&App{}).newRoot().Commands() {
-		names = append(names, cmd.Name())
-	}
 	known := map[string]bool{}
-	for _, name := range names {
-		known[name+".txt"] = true
-		args := []string{name, "--help"}
+	for _, name := range append(commandNames(), "kvexpress") {
+		file := strings.ReplaceAll(name, " ", "_") + ".txt"
+		known[file] = true
+		args := append(strings.Fields(name), "--help")
 		if name == "kvexpress" {
 			args = args[1:]
 		}
@@ -28,7 +25,7 @@ func TestHelp(t *testing.T) {
 		if code := app.Run(t.Context(), args); code != 0 || stderr.Len() > 0 {
 			t.Errorf("%s --help ends with %d: %s", name, code, stderr.String())
 		}
-		golden := filepath.Join(dir, name+".txt")
+		golden := filepath.Join(dir, file)
 		if os.Getenv("KVEXPRESS_UPDATE") != "" {
 			if err := os.WriteFile(golden, stdout.Bytes(), 0o644); err != nil {
 				t.Fatal(err)

@@ -40,6 +40,8 @@ func scriptCommands() map[string]scriptCommand {
 		"newtoken":  cmdNewToken,
 		"serve":     cmdServe,
 		"statsd":    cmdStatsd,
+		"agentfile": cmdAgentFile,
+		"await":     cmdAwait,
 	}
 }
 
@@ -49,16 +51,20 @@ func usageError(ts *testscript.TestScript, wrong bool, usage string) {
 	}
 }
 
-// exits [-notes] CODE kvexpress ARG... runs kvexpress and wants that exit code. It
-// holds what is true of every run: no token shows, every line is printable, on
+// exits [-notes] [-log] CODE kvexpress ARG... runs kvexpress and wants that exit code.
+// It holds what is true of every run: no token shows, every line is printable, on
 // stderr each is ours, and a failure is told there in exactly one line; with
-// -notes, there may be others before it.
+// -notes, there may be others before it; with -log, a log is among them.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	notes := len(args) > 0 && args[0] == "-notes"
 	if notes {
 		args = args[1:]
 	}
-	usageError(ts, neg || len(args) < 2 || args[1] != "kvexpress", "exits [-notes] CODE kvexpress ARG...")
+	logs := len(args) > 0 && args[0] == "-log"
+	if logs {
+		args = args[1:]
+	}
+	usageError(ts, neg || len(args) < 2 || args[1] != "kvexpress", "exits [-notes] [-log] CODE kvexpress ARG...")
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	code := exitCodeOf(ts, ts.Exec("kvexpress", args[2:]...))
@@ -76,6 +82,10 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the output has an unprintable character: %q", (stdout + stderr)[i:min(i+20, len(stdout+stderr))])
 	}
 	lines := slices.Collect(strings.Lines(stderr))
+	if logs {
+		record := regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z: agent: .+\n$`)
+		lines = slices.DeleteFunc(lines, record.MatchString)
+	}
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "kvexpress: ") || !strings.HasSuffix(line, "\n") {
 			ts.Fatalf("this line on stderr is not one of ours: %q", line)
@@ -104,10 +114,7 @@ func commandOf(args []string) string {
 	if err != nil {
 		return root.Name()
 	}
-	for cmd.HasParent() && cmd.Parent() != root {
-		cmd = cmd.Parent()
-	}
-	return cmd.Name()
+	return strings.TrimPrefix(cmd.CommandPath(), root.Name()+" ")
 }
 
 // complains PATTERN... wants the last line on stderr to match each pattern.

@@ -11,6 +11,7 @@
 //	DD_API_KEY         DD_APP_KEY
 //	KVEXPRESS_… with TOKEN anywhere after it
 //
+// and without what systemd told us alone: NOTIFY_SOCKET and WATCHDOG_…,
 // followed by what the caller adds. A command that needs one of these must be
 // given it explicitly.
 package command

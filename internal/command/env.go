@@ -36,6 +36,8 @@ func environ(parent []string, dir string, extra []string) ([]string, error) {
 // has the list for people.
 func secret(name string) bool {
 	switch name {
+	case "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID": // between systemd and us
+		return true
 	case "CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_HTTP_AUTH",
 		"CONSUL_TOKEN", "CONSUL_CLIENT_KEY",
 		"DATADOG_API_KEY", "DATADOG_APP_KEY",

@@ -2,8 +2,14 @@
 
 package consultest
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+	"time"
+)
 
 // dieWithParent does nothing here: after a panic or a time-out of the test
 // program its agents have to be ended by hand.
 func dieWithParent() *syscall.SysProcAttr { return nil }
+
+func cpuTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }

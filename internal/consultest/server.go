@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Server is one Consul agent. Its methods fail the test that started it, so
@@ -186,4 +187,18 @@ func (s *Server) cleanUp() {
 func lastLines(s string, n int) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// CPU is what the agent has used so far, user and system together.
+func (s *Server) CPU() time.Duration {
+	s.t.Helper()
+	p := s.process()
+	if p == nil {
+		return 0
+	}
+	d, err := cpuTime(p.cmd.Process.Pid)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
 }

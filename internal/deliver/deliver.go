@@ -37,6 +37,8 @@ type Deliverer struct {
 	// swept are the targets whose folder was looked at for staged files of runs
 	// before us: once is enough for a process.
 	swept sync.Map
+	// known is what is in place at each path, see glance.
+	known sync.Map
 }
 
 func (d *Deliverer) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -141,6 +143,11 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if claim.sha == tx.disk.sha && tx.disk.unread {
+		if tx.disk, err = look(tx.file); err != nil {
+			return err
+		}
+	}
 	if claim.sha != "" && claim.sha == tx.disk.sha {
 		_, same := tx.seen(claim)
 		tx.result.Apart = tx.data != nil && !same
@@ -153,7 +160,7 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 
 // look finds out what is on disk, and what a run before us left behind.
 func (tx *transaction) look() (err error) {
-	if tx.disk, err = look(tx.file); err != nil {
+	if tx.disk, err = tx.glance(); err != nil {
 		return err
 	}
 	tx.result.Before, tx.result.Old = tx.disk.sha, tx.disk.content
@@ -199,6 +206,7 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 		return nil
 	}
 	tx.result.Outcome = Unchanged
+	tx.remember(c.sha)
 	if drifted {
 		if err := tx.file.SetAttrs(attrs); err != nil {
 			tx.result.Outcome = None
@@ -266,6 +274,10 @@ func (tx *transaction) replace(ctx context.Context, c claim) error {
 	}
 	if tx.target.DryRun {
 		tx.result.Outcome = WouldInstall
+		return nil
+	}
+	if tx.target.Postpone != nil && tx.target.Postpone(standing.SHA256) {
+		tx.result.Outcome = Postponed
 		return nil
 	}
 	return tx.install(ctx, standing.Plain, markOf(tx.target.name(), standing.SHA256, manifest))

@@ -25,6 +25,7 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 	if err := tx.Hook.before(StepInstalled); err != nil {
 		return err
 	}
+	tx.remember(m.SHA256)
 	if err := tx.state.finish(m); err != nil {
 		return err
 	}

@@ -19,6 +19,51 @@ type onDisk struct {
 	mode     fs.FileMode
 	uid, gid int
 	like     *os.File
+	unread   bool // the content was not read: the sha is what we remember of it
+}
+
+// remembered is what this process put, or found, in place.
+type remembered struct {
+	identity any
+	sha      string
+}
+
+// remember notes what is in place.
+func (tx *transaction) remember(sha string) {
+	if tx.data == nil || tx.file.File == nil { // nobody is going to ask
+		return
+	}
+	if info, err := tx.file.File.Stat(); err == nil {
+		if id, ok := atomicfile.Identity(info); ok {
+			tx.known.Store(tx.path, remembered{id, sha})
+		}
+	}
+}
+
+// glance is look for a file that is about to be replaced, most likely: if nobody
+// has touched it since, what it holds is known. Whoever then finds that it is to
+// be kept has to look after all.
+func (tx *transaction) glance() (onDisk, error) {
+	was, ok := tx.known.Load(tx.path)
+	if !ok || tx.data == nil || tx.file.File == nil || tx.target.RestoreOnFailure || tx.target.InPlace {
+		return look(tx.file)
+	}
+	info, err := tx.file.File.Stat()
+	if err != nil {
+		return onDisk{}, fmt.Errorf("look at %s: %w", tx.path, err)
+	}
+	known, _ := was.(remembered) //nolint:errcheck // nothing else is stored
+	if id, ok := atomicfile.Identity(info); !ok || id != known.identity {
+		return look(tx.file)
+	}
+	d := describeFile(tx.file, info)
+	d.sha, d.unread = known.sha, true
+	return d, nil
+}
+
+func describeFile(t *atomicfile.Target, info fs.FileInfo) onDisk {
+	uid, gid := atomicfile.Owner(info)
+	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, like: t.File}
 }
 
 // look reads a locked target.
@@ -30,8 +75,7 @@ func look(t *atomicfile.Target) (onDisk, error) {
 	if err != nil {
 		return onDisk{}, fmt.Errorf("look at %s: %w", t.File.Name(), err)
 	}
-	uid, gid := atomicfile.Owner(info)
-	d := onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, like: t.File}
+	d := describeFile(t, info)
 	if info.Size() > codec.MaxPlain {
 		return d, nil // whatever it is, it is not what we would put there
 	}

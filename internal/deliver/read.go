@@ -61,28 +61,26 @@ type claim struct {
 	manifest *kv.Manifest
 }
 
-// meanwhile asks the store, and does something else until the answer is there. An
-// error of that comes first.
+// meanwhile asks the store, and has something else done until the answer is there.
+// An error of that comes first. (The request is made here, and not in the new
+// goroutine, because its stack would have to grow for it each time.)
 func meanwhile[T any](ctx context.Context, ask func(context.Context) (T, error), other func() error) (T, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type answer struct {
-		value T
-		err   error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		value, err := ask(ctx)
-		answers <- answer{value, err}
+	done := make(chan error, 1)
+	go func() { // ends before we return
+		err := other()
+		if err != nil {
+			cancel()
+		}
+		done <- err
 	}()
-	if err := other(); err != nil {
-		cancel()
-		<-answers
+	value, err := ask(ctx)
+	if failed := <-done; failed != nil {
 		var none T
-		return none, err
+		return none, failed
 	}
-	a := <-answers
-	return a.value, a.err
+	return value, err
 }
 
 // small reads everything but the data. The answer is often enough: the file is

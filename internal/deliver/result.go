@@ -19,6 +19,7 @@ const (
 	Repaired     Outcome = "repaired"      // the bytes were right, mode or owner were corrected
 	Restored     Outcome = "restored"      // the exec failed, the old bytes are back
 	ExecOnly     Outcome = "exec_only"     // the bytes were right, an exec was owed and ran
+	Postponed    Outcome = "postponed"     // there are new bytes, and Target.Postpone said not now
 	WouldInstall Outcome = "would_install" // dry run
 	WouldRepair  Outcome = "would_repair"  // dry run
 	WouldExec    Outcome = "would_exec"    // dry run

@@ -7,12 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/kv"
@@ -67,9 +64,8 @@ type stateFile struct {
 	state
 	found   bool
 	damaged bool
-	file    *os.File // nil if it was not found
-	size    int      // of the file, in bytes
-	frozen  error    // why it cannot be written
+	file    *atomicfile.Small // nil if it was not found
+	size    int               // of the file, in bytes
 }
 
 // loadState reads the state of a file. A missing one is an empty state: the file, if
@@ -80,46 +76,19 @@ func loadState(dir, file string) (*stateFile, error) {
 	s := &stateFile{dir: dir, path: filepath.Join(dir, "targets", hex.EncodeToString(sum[:])+".json")}
 	fresh := state{Format: stateFormat, File: file}
 	s.state = fresh
-	err := s.open()
+	f, b, err := atomicfile.OpenSmall(s.path, maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
-	b := make([]byte, 2*blank) // nearly always enough
-	if err == nil {
-		b, err = readUpTo(s.file, b)
-	}
 	if err != nil {
-		return nil, errors.Join(&StateError{Dir: dir, Err: err}, s.close())
+		return nil, &StateError{Dir: dir, Err: err}
 	}
+	s.file = f
 	s.found, s.size = true, len(b)
 	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != file {
 		s.state, s.damaged = fresh, true
 	}
 	return s, nil
-}
-
-// readUpTo reads a file of at most maxState+1 bytes, into b if it is large enough.
-func readUpTo(f *os.File, b []byte) ([]byte, error) {
-	n, err := f.ReadAt(b, 0)
-	if err == nil {
-		b = make([]byte, maxState+1)
-		n, err = f.ReadAt(b, 0)
-	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return b[:n], err
-}
-
-// open opens the file for both; one that cannot be written can still be read.
-func (s *stateFile) open() (err error) {
-	s.file, err = os.OpenFile(s.path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	s.frozen = atomicfile.Explain(err)
-	s.file, err = os.OpenFile(s.path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
-	return err
 }
 
 func (s *stateFile) close() error {
@@ -162,12 +131,13 @@ func (s *stateFile) save(durable bool) error {
 }
 
 func (s *stateFile) write(b []byte, durable bool) error {
-	if s.frozen != nil {
-		return s.frozen
-	}
 	if !durable {
-		_, err := s.file.WriteAt(b, 0)
-		return atomicfile.Explain(err)
+		return s.file.Overwrite(b)
+	}
+	if s.file != nil {
+		if err := s.file.Writable(); err != nil {
+			return err
+		}
 	}
 	if !s.found {
 		if err := makePrivate(s.dir, filepath.Dir(s.path)); err != nil {
@@ -180,7 +150,9 @@ func (s *stateFile) write(b []byte, durable bool) error {
 	if err := s.close(); err != nil {
 		return err
 	}
-	return s.open()
+	var err error
+	s.file, _, err = atomicfile.OpenSmall(s.path, maxState)
+	return err
 }
 
 // owed reports whether an exec is owed for bytes on disk.
@@ -211,8 +183,8 @@ func (s *stateFile) begin(p pending) error {
 	if durable {
 		return s.save(true)
 	}
-	if s.frozen != nil { // better now than when the file is in place
-		return &StateError{Dir: s.dir, Err: s.frozen}
+	if err := s.file.Writable(); err != nil { // better now than when the file is in place
+		return &StateError{Dir: s.dir, Err: err}
 	}
 	return nil
 }

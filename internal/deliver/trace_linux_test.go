@@ -58,7 +58,7 @@ func calls(t testing.TB, trace, dir string) (all []call) {
 func TestKilledAtEachSystemCall(t *testing.T) {
 	t.Parallel()
 	needStrace(t)
-	kills := 0
+	kills, missed := 0, 0
 	for _, s := range scenarios() {
 		if s.name == "restore" {
 			continue // as many calls again, and nothing new
@@ -78,7 +78,12 @@ func TestKilledAtEachSystemCall(t *testing.T) {
 				}
 				n := s.start(t)
 				wrapper, _ := strace(t, "-e", "trace="+traced, "-e", inject(c.name, "signal=KILL", count[c.name]))
-				n.job().killed(t, wrapper...)
+				// strace counts the calls of each thread for itself: the one
+				// that is meant may be an earlier one of its thread.
+				if _, dead := n.job().perhapsKilled(t, wrapper...); !dead {
+					missed++
+					continue
+				}
 				kills++
 				s.finish(n)
 				if t.Failed() {
@@ -87,7 +92,10 @@ func TestKilledAtEachSystemCall(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d kills", kills)
+	if missed > kills/4 {
+		t.Errorf("%d kills, %d missed", kills, missed)
+	}
+	t.Logf("%d kills, %d missed", kills, missed)
 }
 
 func inject(name, what string, number int) string {

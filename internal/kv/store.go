@@ -1,6 +1,9 @@
 package kv
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Consistency is how fresh a read must be. Every read names one.
 type Consistency int
@@ -83,6 +86,22 @@ const (
 	// transaction with checksum and manifest.
 	MaxStored = 380 << 10
 )
+
+// MaxWait is the longest that one Watch may last. A store that was restored with
+// lower indexes answers an old one only when its time is up.
+const MaxWait = time.Minute
+
+// Watcher is a store that can wait for a change. Implementations are safe for
+// concurrent use, put a limit on every request, and do not retry.
+type Watcher interface {
+	// Watch returns the entry at path as soon as its index is no longer since,
+	// and after wait (at most MaxWait, and a little jitter) in any case; at
+	// once if since is 0. The answer may be of any server, and old: a return is
+	// no proof of a change. Entry.Index is what to pass next, for an absent
+	// entry too. Entry.Flags is not known. An entry that may not be read is an
+	// error: ErrDenied.
+	Watch(ctx context.Context, path string, since uint64, wait time.Duration) (Entry, error)
+}
 
 // Store is a key-value store with transactions. It is all that publishing and
 // delivering need. Implementations are safe for concurrent use, put a limit on

@@ -15,12 +15,15 @@ import (
 )
 
 const (
-	dialTimeout    = 5 * time.Second
-	idleTimeout    = 30 * time.Second
-	maxIdle        = 4        // connections kept for the next request
-	readBuffer     = 32 << 10 // bytes; most files come in one or two reads
-	maxHeaderBytes = 64 << 10 // of an answer
-	maxTokenFile   = 4 << 10  // bytes; a token has 36
+	dialTimeout = 5 * time.Second
+	idleTimeout = 30 * time.Second
+	maxIdle     = 4        // connections kept for the next request
+	readBuffer  = 32 << 10 // bytes; most files come in one or two reads
+
+	lastingIdleTimeout = 90 * time.Second // Consul's is 120 s
+	lastingBuffer      = 2 << 10          // bytes; there is a connection for each target
+	maxHeaderBytes     = 64 << 10         // of an answer
+	maxTokenFile       = 4 << 10          // bytes; a token has 36
 	// maxCertificates is the most bytes of one file of certificate authorities.
 	maxCertificates = 4 << 20
 )
@@ -132,7 +135,7 @@ func credentials(token string, auth *login) (header http.Header, secrets []strin
 // newTransport makes a transport with limits. It uses no proxy, which would
 // see the token, and asks for no compression, which would cost Consul's CPU on
 // every poll. Certificates are read only if TLS is used.
-func newTransport(to target, env environment) (*http.Transport, error) {
+func newTransport(to target, env environment, lasting bool) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	t := &http.Transport{
 		DialContext:            dialer.DialContext,
@@ -142,6 +145,12 @@ func newTransport(to target, env environment) (*http.Transport, error) {
 		ReadBufferSize:         readBuffer,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
+	}
+	if lasting {
+		// A peer that vanished without a word is noticed in half a minute.
+		dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+		t.IdleConnTimeout = lastingIdleTimeout
+		t.ReadBufferSize, t.WriteBufferSize = lastingBuffer, lastingBuffer
 	}
 	if to.socket != "" {
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {

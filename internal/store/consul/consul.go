@@ -32,6 +32,13 @@ type Options struct {
 	TokenFile string
 	// Datacenter is the one to ask; the default is the agent's own.
 	Datacenter string
+	// CAFile, ClientCert, ClientKey and ServerName are for https.
+	CAFile, ClientCert, ClientKey, ServerName string
+	// Namespace and Partition are those of Consul Enterprise.
+	Namespace, Partition string
+	// Lasting is for a program that stays: connections are kept for longer,
+	// take less memory, and are tried when nothing arrives.
+	Lasting bool
 	// Timeout is the most that one request may take; the default is 10 s.
 	Timeout time.Duration
 }
@@ -58,6 +65,7 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	env.override(o)
 	addr := o.Addr
 	if addr == "" {
 		addr = env.addr
@@ -70,7 +78,7 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(to, env)
+	transport, err := newTransport(to, env, o.Lasting)
 	if err != nil {
 		return nil, err
 	}

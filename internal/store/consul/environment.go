@@ -65,6 +65,21 @@ func readEnvironment() (environment, error) {
 	return e, err
 }
 
+// override puts what is asked for in the place of what the environment says.
+func (e *environment) override(o Options) {
+	for _, v := range []struct {
+		field *string
+		value string
+	}{
+		{&e.caFile, o.CAFile}, {&e.clientCert, o.ClientCert}, {&e.clientKey, o.ClientKey},
+		{&e.serverName, o.ServerName}, {&e.namespace, o.Namespace}, {&e.partition, o.Partition},
+	} {
+		if v.value != "" {
+			*v.field = v.value
+		}
+	}
+}
+
 func boolVariable(name string, otherwise bool) (bool, error) {
 	text := os.Getenv(name)
 	if text == "" {
@@ -88,7 +103,7 @@ func (e environment) tls() (*tls.Config, error) {
 		config.ServerName = host
 	}
 	if (e.clientCert == "") != (e.clientKey == "") {
-		return nil, errors.New("CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY belong together; set both or none")
+		return nil, errors.New("a client's certificate and its key (CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY) belong together; set both or none")
 	}
 	if e.clientCert != "" {
 		pair, err := tls.LoadX509KeyPair(e.clientCert, e.clientKey)

@@ -22,8 +22,9 @@ type Store struct {
 	deny func(path string, write bool) bool
 
 	mu    sync.RWMutex
-	index uint64 // of the last transaction
+	index uint64 // of the last change
 	rows  map[string]kv.Entry
+	bells map[string]*bell // by path; only those that somebody waits for
 }
 
 var _ kv.Store = (*Store)(nil)
@@ -43,7 +44,11 @@ func Deny(rule func(path string, write bool) bool) Option {
 func New(options ...Option) *Store {
 	s := &Store{
 		deny: func(string, bool) bool { return false },
-		rows: make(map[string]kv.Entry),
+		// As in Consul, no entry has index 1: it is that of what never was, and
+		// the first write must differ from it.
+		index: 1,
+		rows:  make(map[string]kv.Entry),
+		bells: make(map[string]*bell),
 	}
 	for _, option := range options {
 		option(s)
@@ -130,10 +135,15 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 		}
 	}
 	for _, op := range ops {
+		if s.rows[op.Path].Index != draft[op.Path].Index { // 0 where there is none
+			s.index = index
+			s.ring(op.Path)
+		}
+	}
+	for _, op := range ops {
 		delete(s.rows, op.Path)
 	}
 	maps.Copy(s.rows, draft)
-	s.index = index
 	return written, nil
 }
 

@@ -13,12 +13,10 @@ import (
 
 // Run puts the store that open returns to the whole suite. Each part of it
 // opens the store anew; it may be the same one each time, and need not be
-// empty.
+// empty. A store that can wait for changes must show it by implementing
+// kv.Watcher; without that, the part Watch is reported as skipped.
 func Run(t *testing.T, open func(t *testing.T) kv.Store) {
-	parts := []struct {
-		name string
-		test func(*testing.T, bench)
-	}{
+	parts := []part{
 		{"Read/States", testReadStates},
 		{"Read/Values", testValues},
 		{"Read/Limit", testReadLimit},
@@ -43,13 +41,36 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 			part.test(t, bench{t: t, store: open(t), prefix: "storetest/" + kv.NewID() + "/"})
 		})
 	}
+	t.Run("Watch", func(t *testing.T) {
+		store := open(t)
+		if _, ok := store.(kv.Watcher); !ok {
+			t.Skipf("%T does not implement kv.Watcher", store)
+		}
+		for _, part := range watchParts() {
+			t.Run(part.name, func(t *testing.T) {
+				store := open(t)
+				watcher, ok := store.(kv.Watcher)
+				if !ok {
+					t.Fatalf("%T does not implement kv.Watcher, as the store before did", store)
+				}
+				part.test(t, bench{t: t, store: store, watcher: watcher, prefix: "storetest/" + kv.NewID() + "/"})
+			})
+		}
+	})
+}
+
+// part is one test of the suite.
+type part struct {
+	name string
+	test func(*testing.T, bench)
 }
 
 // bench is one part's store, with a prefix of its own.
 type bench struct {
-	t      *testing.T
-	store  kv.Store
-	prefix string
+	t       *testing.T
+	store   kv.Store
+	watcher kv.Watcher // the same store; nil outside of the Watch part
+	prefix  string
 }
 
 // path is a path that no other part uses.

@@ -1,0 +1,267 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"kvexpress/bench/internal/floor"
+	"kvexpress/internal/kv"
+)
+
+// A kind is a program that keeps a file right, and how nodes of it run.
+type kind string
+
+const (
+	ours           kind = "kvexpress"       // a process for each node
+	floorRaw       kind = "floor-raw"       // a process for each node
+	floorRecursive kind = "floor-recursive" // a process for each node
+	consulTemplate kind = "consul-template" // a process for each node
+
+	oursTogether           kind = "kvexpress, one process"
+	floorRawTogether       kind = "floor-raw, one process"
+	floorRecursiveTogether kind = "floor-recursive, one process"
+)
+
+const (
+	prefix = "kvexpress"
+	key    = kv.Key("hosts")
+
+	dirEnv   = "KVEXPRESS_BENCH_DIR"     // where the nodes have their folders, on a disk
+	kindsEnv = "KVEXPRESS_BENCH_KINDS"   // comma-separated words: only kinds that hold one of them
+	childEnv = "KVEXPRESS_BENCH_CHILD"   // makes this program the one process of a fleet
+	profEnv  = "KVEXPRESS_BENCH_PROFILE" // a folder for CPU profiles of those processes
+)
+
+// site is where the nodes of one fleet live: a folder each.
+type site struct {
+	Addr  string // that the nodes ask
+	Base  string
+	Nodes int
+}
+
+func (s site) node(i int) string   { return filepath.Join(s.Base, fmt.Sprintf("n%04d", i)) }
+func (s site) target(i int) string { return filepath.Join(s.node(i), "out", "hosts") }
+func (s site) state(i int) string  { return filepath.Join(s.node(i), "state") }
+
+// newSite makes the folders. Remove it when it is no longer used.
+func newSite(b *testing.B, addr string, nodes int) (site, []string) {
+	b.Helper()
+	dir := os.Getenv(dirEnv)
+	if dir == "" {
+		dir = b.TempDir()
+	}
+	base, err := os.MkdirTemp(dir, "kvexpress-fleet-")
+	if err == nil {
+		b.Cleanup(func() { os.RemoveAll(base) })
+		err = errors.Join(onDisk(base), spread(base))
+	}
+	s := site{addr, base, nodes}
+	var targets []string
+	for i := range nodes {
+		targets = append(targets, s.target(i))
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(s.target(i)), 0o700), os.Mkdir(s.state(i), 0o700))
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s, targets
+}
+
+// tools are the paths of the programs.
+type tools struct{ kvexpress, floor, consulTemplate string }
+
+// buildTools makes those that the kinds need.
+func buildTools(b *testing.B, kinds ...kind) tools {
+	b.Helper()
+	dir := b.TempDir()
+	t := tools{kvexpress: filepath.Join(dir, "kvexpress"), floor: filepath.Join(dir, "floor")}
+	if slices.Contains(kinds, ours) {
+		build(b, dir, "kvexpress", "scripts/build") // as it is released
+	}
+	if slices.Contains(kinds, floorRaw) || slices.Contains(kinds, floorRecursive) {
+		build(b, dir, "floor", "go", "build", "-C", "bench/floor", "-trimpath", "-ldflags", "-s -w", "-o")
+	}
+	if slices.Contains(kinds, consulTemplate) {
+		t.consulTemplate = findConsulTemplate(b)
+	}
+	return t
+}
+
+// findConsulTemplate prefers the one that make built.
+func findConsulTemplate(b *testing.B) string {
+	b.Helper()
+	built, err := filepath.Abs("../.build/bin/consul-template")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := os.Stat(built); err == nil {
+		return built
+	}
+	path, err := exec.LookPath("consul-template")
+	if err != nil {
+		b.Fatalf("%v: \"make bench\" builds it", err)
+	}
+	return path
+}
+
+// start runs the nodes of a site. It does not wait for their files.
+func (t tools) start(b *testing.B, k kind, s site) *fleet {
+	b.Helper()
+	f := newFleet(b, filepath.Join(s.Base, "log"))
+	if strings.HasSuffix(string(k), ", one process") {
+		spec, err := json.Marshal(child{k, s})
+		if err == nil {
+			err = enoughFiles(uint64(8*s.Nodes + 200))
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		exe, err := os.Executable()
+		if err != nil {
+			b.Fatal(err)
+		}
+		f.spawn([]string{childEnv + "=" + string(spec)}, exe)
+		return f
+	}
+	for i := range s.Nodes {
+		t.spawn(f, k, s, i)
+	}
+	return f
+}
+
+// spawn starts the process of one node.
+func (t tools) spawn(f *fleet, k kind, s site, i int) {
+	f.b.Helper()
+	switch k {
+	case ours:
+		file := filepath.Join(s.node(i), "agent.yml")
+		write(f.b, file, agentYAML(s, i, target{string(key), s.target(i)}))
+		f.spawn(nil, t.kvexpress, "agent", "-C", file)
+	case floorRaw, floorRecursive:
+		shape := strings.TrimPrefix(string(k), "floor-")
+		f.spawn(nil, t.floor, "-shape", shape, s.Addr, prefix, string(key), s.target(i))
+	case consulTemplate:
+		// Without -wait and -dedup it acts as soon as it can.
+		source := filepath.Join(s.node(i), "source")
+		write(f.b, source, []byte(`{{ key "`+prefix+"/"+string(key)+`/data" }}`))
+		f.spawn(nil, t.consulTemplate, "-consul-addr", s.Addr, "-log-level", "err", "-template", source+":"+s.target(i))
+	default:
+		f.b.Fatalf("no process for %s", k)
+	}
+}
+
+// wanted are the kinds that KVEXPRESS_BENCH_KINDS leaves.
+func wanted(b *testing.B, kinds ...kind) []kind {
+	b.Helper()
+	words := os.Getenv(kindsEnv)
+	if words == "" {
+		return kinds
+	}
+	var left []kind
+	for _, k := range kinds {
+		for word := range strings.SplitSeq(words, ",") {
+			if strings.Contains(string(k), word) {
+				left = append(left, k)
+				break
+			}
+		}
+	}
+	if len(left) == 0 {
+		b.Skipf("%s=%s leaves none of %q", kindsEnv, words, kinds)
+	}
+	return left
+}
+
+// child is what this program is told when it is the one process of a fleet: a
+// process of its own, so that its CPU time is that of the nodes alone.
+type child struct {
+	Kind kind
+	Site site
+}
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(childEnv); spec != "" {
+		if err := runChild(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	m.Run() // its result is the exit code when TestMain returns
+}
+
+func runChild(spec string) error {
+	var c child
+	if err := json.Unmarshal([]byte(spec), &c); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	endProfile, err := profile(c.Kind)
+	if err != nil {
+		return err
+	}
+	defer endProfile()
+	var wg sync.WaitGroup
+	for i := range c.Site.Nodes {
+		run, err := c.node(i)
+		if err != nil {
+			cancel(err)
+			break
+		}
+		wg.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("node %d: %w", i, err))
+			}
+		})
+	}
+	<-ctx.Done()
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// profile begins a CPU profile, if one is asked for.
+func profile(k kind) (end func(), err error) {
+	dir := os.Getenv(profEnv)
+	if dir == "" {
+		return func() {}, nil
+	}
+	word, _, _ := strings.Cut(string(k), ",")
+	out, err := os.CreateTemp(dir, word+"-*.prof")
+	if err != nil {
+		return nil, err
+	}
+	return func() { pprof.StopCPUProfile(); out.Close() }, pprof.StartCPUProfile(out)
+}
+
+// node makes one node, which runs until its context ends.
+func (c child) node(i int) (func(context.Context) error, error) {
+	switch c.Kind {
+	case oursTogether:
+		return newAgent(c.Site, i)
+	case floorRawTogether, floorRecursiveTogether:
+		shape := floor.Raw
+		if c.Kind == floorRecursiveTogether {
+			shape = floor.Recursive
+		}
+		return (&floor.Client{Addr: c.Site.Addr, Prefix: prefix, Key: string(key), File: c.Site.target(i), Shape: shape}).Run, nil
+	}
+	return nil, fmt.Errorf("no nodes of kind %q", c.Kind)
+}

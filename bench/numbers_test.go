@@ -1,0 +1,39 @@
+package bench
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// quantile is that of sorted values: 0.5 is the middle, 1 the largest.
+func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}
+
+// middle is the median of values in any order.
+func middle(v []float64) float64 { return quantile(slices.Sorted(slices.Values(v)), 0.5) }
+
+// number is that of an environment variable, or the usual one.
+func number(b *testing.B, env string, usual int) int {
+	b.Helper()
+	text := os.Getenv(env)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		b.Fatalf("%s=%q: give a number above 0", env, text)
+	}
+	return n
+}
+
+// soaking says whether there is time for what takes minutes.
+func soaking() bool { return os.Getenv("KVEXPRESS_SOAK") == "1" }

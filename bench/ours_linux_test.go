@@ -1,0 +1,66 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/store/consul"
+)
+
+// target is one entry of an agent's configuration.
+type target struct{ key, file string }
+
+// agentYAML is the configuration of a node's agent.
+func agentYAML(s site, i int, targets ...target) []byte {
+	var y bytes.Buffer
+	fmt.Fprintf(&y, "stores: %s\nprefix: %s\nnode: n%04d\nstate_dir: %s\nlisten: \"\"\ntargets:\n",
+		s.Addr, prefix, i, strconv.Quote(s.state(i)))
+	for _, t := range targets {
+		fmt.Fprintf(&y, "  - key: %s\n    file: %s\n    min_lines: 1\n", t.key, strconv.Quote(t.file))
+	}
+	return y.Bytes()
+}
+
+// newAgent makes a node's agent in this process, from the same configuration as
+// one of its own process has. It logs as that does, and shares nothing with others.
+func newAgent(s site, i int) (func(context.Context) error, error) {
+	file := filepath.Join(s.node(i), "agent.yml")
+	if err := os.WriteFile(file, agentYAML(s, i, target{string(key), s.target(i)}), 0o600); err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	config, err := agentfile.Load(file, agentfile.Env{Getenv: os.Getenv, Hostname: host})
+	if err != nil {
+		return nil, err
+	}
+	a, err := agent.New(agent.Options{
+		Config: config, Open: open, Host: host, Version: "bench",
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.Run, nil
+}
+
+func open(s agentfile.Store) ([]agent.Store, error) {
+	var all []agent.Store
+	for _, addr := range s.Addrs {
+		store, err := consul.New(consul.Options{Addr: addr, Lasting: true})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, store)
+	}
+	return all, nil
+}

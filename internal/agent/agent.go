@@ -1,0 +1,280 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/deliver"
+)
+
+// maxPasses is how many passes run at once on a node: each holds its file in memory.
+const maxPasses = 4
+
+// Options are what an agent is made of.
+type Options struct {
+	Config  agentfile.Config
+	Open    func(agentfile.Store) ([]Store, error) // makes the stores of a configuration; nothing is sent
+	Host    string                                 // the operating system's host name: locks go by it
+	Version string                                 // of the program
+	Log     *slog.Logger
+	Hook    deliver.Hook // nil but in tests
+
+	pace pace // nil but in tests
+}
+
+// Agent keeps the targets of a node what the store says.
+type Agent struct {
+	options Options
+	started time.Time
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run; nil before
+	config  agentfile.Config
+	loaded  time.Time
+	refused error // why the last reload was
+	link    *link
+	running []*runner
+	groups  map[string]*groupRunner
+	slots   chan struct{}
+	past    uint64 // requests of links that are no more
+}
+
+// runner is a target and its goroutine.
+type runner struct {
+	*target
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+type groupRunner struct {
+	*group
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New makes an agent. Nothing is sent, and nothing is touched, before Run.
+func New(o Options) (*Agent, error) {
+	if o.pace == nil {
+		o.pace = patience
+	}
+	a := &Agent{
+		options: o, started: time.Now(),
+		groups: map[string]*groupRunner{}, slots: make(chan struct{}, maxPasses),
+	}
+	stores, err := o.Open(o.Config.Store)
+	if err != nil {
+		return nil, err
+	}
+	a.link = newLink(stores, o.Log)
+	a.apply(o.Config)
+	return a, nil
+}
+
+// Run keeps the targets right until ctx ends, and returns when all that it began
+// has come to an end: a command that runs is ended, and stays owed.
+func (a *Agent) Run(ctx context.Context) error {
+	a.mu.Lock()
+	dir := a.config.StateDir
+	a.mu.Unlock()
+	lock, err := lockState(dir)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.ctx = ctx
+	a.start(ctx)
+	a.mu.Unlock()
+	<-ctx.Done()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ctx = nil
+	a.stop(func(*runner) bool { return true })
+	return lock.Close()
+}
+
+// Reload puts another configuration in force. All that can fail is done before
+// anything that runs is touched: after an error all is as it was. Targets that did
+// not change are not disturbed.
+func (a *Agent) Reload(c agentfile.Config) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.StateDir != a.config.StateDir || c.Listen != a.config.Listen {
+		a.refused = errors.New("state_dir and listen cannot change while the agent runs; restart it")
+		return a.refused
+	}
+	stores, err := a.options.Open(c.Store)
+	if err != nil {
+		a.refused = err
+		return err
+	}
+	same := storesEqual(c.Store, a.config.Store)
+	all := !same || c.Layout != a.config.Layout || c.Node != a.config.Node || c.Reconcile != a.config.Reconcile
+	a.stop(func(r *runner) bool { return all || !slices.ContainsFunc(c.Targets, sameTarget(r.target, c)) })
+	if same {
+		a.renew(stores)
+	} else {
+		a.past += a.link.requests.Load()
+		a.link = newLink(stores, a.options.Log)
+	}
+	a.apply(c)
+	if a.ctx != nil {
+		a.start(a.ctx)
+	}
+	return nil
+}
+
+// renew takes stores of the same configuration, whose token and certificates have
+// been read again. Who was denied asks again; mu is held.
+func (a *Agent) renew(stores []Store) {
+	a.link.renew(stores)
+	for _, r := range a.running {
+		if r.snapshot().State == Denied {
+			r.wake()
+		}
+	}
+}
+
+// Refuse notes a configuration that could not even be read.
+func (a *Agent) Refuse(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused = err
+}
+
+// apply makes the targets of a configuration that do not exist yet; mu is held, or
+// nobody knows us.
+func (a *Agent) apply(c agentfile.Config) {
+	a.config, a.loaded, a.refused = c, time.Now(), nil
+	shared := sharedExecs(c.Targets)
+	d := &deliver.Deliverer{Store: a.link, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Hook: a.options.Hook}
+	var all []*runner
+	since := a.loaded
+	for _, t := range c.Targets {
+		key := groupKey(t.Target)
+		t.DeferExec = shared[key] > 1
+		if i := slices.IndexFunc(a.running, func(r *runner) bool { return sameTarget(r.target, c)(t) }); i >= 0 {
+			all = append(all, a.running[i])
+			continue
+		}
+		log := a.options.Log.With("key", string(t.Key), "file", t.File)
+		r := &runner{target: &target{
+			Target: t, node: c.Node, every: c.Reconcile, layout: c.Layout, link: a.link, deliver: d, slots: a.slots,
+			pace: a.options.pace, log: log, answers: make(chan answer, 1), kick: make(chan struct{}, 1),
+			status: TargetStatus{Key: string(t.Key), File: t.File, State: Starting, Since: &since},
+		}}
+		if len(t.Exec) > 0 {
+			r.status.Exec = &ExecStatus{}
+		}
+		if t.DeferExec {
+			g := a.groups[key]
+			if g == nil {
+				g = &groupRunner{group: newGroup(d, a.options.pace, a.options.Log.With("exec", t.Exec[0]))}
+				a.groups[key] = g
+			}
+			r.group = g.group
+		}
+		all = append(all, r)
+	}
+	a.running = all
+}
+
+// sharedExecs counts how many targets have the same exec.
+func sharedExecs(targets []agentfile.Target) map[string]int {
+	n := map[string]int{}
+	for _, t := range targets {
+		if key := groupKey(t.Target); key != "" {
+			n[key]++
+		}
+	}
+	return n
+}
+
+// start runs what does not run yet; mu is held.
+func (a *Agent) start(ctx context.Context) {
+	for _, g := range a.groups {
+		if g.done == nil {
+			ctx, cancel := context.WithCancel(ctx)
+			g.cancel, g.done = cancel, make(chan struct{})
+			go func() { defer close(g.done); g.run(ctx) }()
+		}
+	}
+	for _, r := range a.running {
+		if r.done == nil {
+			ctx, cancel := context.WithCancel(ctx)
+			r.cancel, r.done = cancel, make(chan struct{})
+			go func() { defer close(r.done); r.run(ctx) }()
+		}
+	}
+}
+
+// stop ends the targets that which names, and the groups that nobody is left of, and
+// waits for them; mu is held.
+func (a *Agent) stop(which func(*runner) bool) {
+	var left []*runner
+	used := map[*group]bool{}
+	for _, r := range a.running {
+		if !which(r) {
+			left = append(left, r)
+			used[r.group] = true
+		} else if r.cancel != nil {
+			r.cancel()
+			defer func() { <-r.done }()
+		}
+	}
+	for key, g := range a.groups {
+		if !used[g.group] {
+			if g.cancel != nil {
+				g.cancel()
+				defer func() { <-g.done }()
+			}
+			delete(a.groups, key)
+		}
+	}
+	a.running = left
+}
+
+// Status is how the agent and its targets are.
+func (a *Agent) Status() Status {
+	a.mu.Lock()
+	running, link := slices.Clone(a.running), a.link
+	s := Status{
+		Version: a.options.Version, Node: a.config.Node, PID: os.Getpid(), Started: a.started,
+		Config:   ConfigStatus{Files: a.config.Files, Loaded: a.loaded},
+		Requests: a.past + link.requests.Load(),
+		Targets:  []TargetStatus{},
+	}
+	if a.refused != nil {
+		s.Config.Error = oneLine(a.refused.Error())
+	}
+	a.mu.Unlock()
+	s.Store = link.status()
+	for _, r := range running {
+		s.Targets = append(s.Targets, r.snapshot())
+	}
+	return s
+}
+
+// Healthy is nil as long as no target is stuck in a pass that should be over.
+func (a *Agent) Healthy() error {
+	a.mu.Lock()
+	running := slices.Clone(a.running)
+	a.mu.Unlock()
+	now := time.Now()
+	var stuck []error
+	for _, r := range running {
+		if took := r.stuck(now); took > 0 {
+			stuck = append(stuck, fmt.Errorf("%s: a pass has been running for %s", r.File, took.Round(time.Second)))
+		}
+	}
+	return errors.Join(stuck...)
+}
+
+// Ready is nil once every target has been looked at, see Ready.
+func (a *Agent) Ready() error { return Ready(a.Status()) }

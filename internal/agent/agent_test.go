@@ -1,0 +1,317 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/codec"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/freeze"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/publish"
+	"kvexpress/internal/store/consul"
+)
+
+// node is a node with an agent, on a real store.
+type node struct {
+	t      testing.TB
+	dir    string
+	store  *consul.Store // of the test, not of the agent
+	layout kv.Layout
+	config agentfile.Config
+	log    *logged
+	tally  tally // of what the agent asks of the store
+	change func(*agent.Options)
+	agent  *agent.Agent
+	wait   func() error // waits for the agent's end
+	stop   func() error // ends the agent, and waits for it
+}
+
+// logged is what an agent logs.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+const host = "web-17"
+
+func newNode(t testing.TB, addr string, targets ...deliver.Target) *node {
+	t.Helper()
+	store, err := consul.New(consul.Options{Addr: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A prefix of its own: tests may share a server.
+	layout, err := kv.NewLayout("kvexpress-" + kv.NewID()[:8])
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, dir: t.TempDir(), store: store, layout: layout, log: &logged{}}
+	n.config = agentfile.Config{
+		Store: agentfile.Store{Addrs: []string{addr}}, Layout: layout, Node: host,
+		StateDir: filepath.Join(n.dir, "state"), Reconcile: time.Hour,
+	}
+	for _, target := range targets {
+		n.config.Targets = append(n.config.Targets, n.target(target))
+	}
+	t.Cleanup(func() {
+		if n.stop != nil {
+			_ = n.stop()
+		}
+		if t.Failed() {
+			t.Logf("the agent's log:\n%s", n.log)
+		}
+	})
+	return n
+}
+
+// target fills in what a test does not care about. A relative file, and a script
+// that begins with ./, are in the node's folder.
+func (n *node) target(t deliver.Target) agentfile.Target {
+	if t.File == "" {
+		t.File = string(t.Key)
+	}
+	if !filepath.IsAbs(t.File) {
+		t.File = filepath.Join(n.dir, t.File)
+	}
+	if len(t.Exec) > 0 && strings.HasPrefix(t.Exec[0], "./") {
+		// Not by itself: a file that was just written may be "busy".
+		t.Exec = append([]string{"/bin/sh", n.path(t.Exec[0])}, t.Exec[1:]...)
+	}
+	return agentfile.Target{Target: t}
+}
+
+func (n *node) open(s agentfile.Store) ([]agent.Store, error) {
+	var all []agent.Store
+	for _, addr := range s.Addrs {
+		store, err := consul.New(consul.Options{Addr: addr, TokenFile: s.TokenFile, Lasting: true, Timeout: 5 * time.Second})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &counted{store, &n.tally})
+	}
+	return all, nil
+}
+
+// start runs the agent; it ends with the test.
+func (n *node) start() {
+	n.t.Helper()
+	options := agent.Options{
+		Config: n.config, Open: n.open, Host: host, Version: "test",
+		Log: slog.New(slog.NewTextHandler(n.log, nil)),
+	}
+	if n.change != nil {
+		n.change(&options)
+	}
+	a, err := agent.New(options)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.agent = a
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	n.wait = sync.OnceValue(func() error {
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(time.Minute):
+			return errors.New("the agent does not end")
+		}
+	})
+	n.stop = func() error { cancel(); return n.wait() }
+}
+
+// publish publishes content, whatever stands there.
+func (n *node) publish(key kv.Key, content string) {
+	n.t.Helper()
+	p := publish.Publisher{Store: n.store, Layout: n.layout, By: "test"}
+	if _, err := p.Publish(n.t.Context(), publish.Request{Key: key, Content: []byte(content), IgnoreStop: true}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// put writes one row, as anybody could.
+func (n *node) put(path, value string) {
+	n.t.Helper()
+	n.commit(kv.Op{Verb: kv.Set, Path: path, Value: []byte(value)})
+}
+
+func (n *node) commit(ops ...kv.Op) {
+	n.t.Helper()
+	if _, err := n.store.Commit(n.t.Context(), ops); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// rows are the rows of a key as they stand, for commit.
+func (n *node) rows(key kv.Key) []kv.Op {
+	n.t.Helper()
+	paths := []string{n.layout.Data(key), n.layout.Checksum(key), n.layout.Manifest(key)}
+	snap, err := n.store.Read(n.t.Context(), kv.Default, paths...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var ops []kv.Op
+	for _, path := range paths {
+		if row := snap[path]; row.State == kv.Present {
+			ops = append(ops, kv.Op{Verb: kv.Set, Path: path, Value: row.Value, Flags: row.Flags})
+		}
+	}
+	return ops
+}
+
+// remove deletes all rows below a prefix.
+func (n *node) remove(prefix string) {
+	n.t.Helper()
+	paths, err := n.store.Keys(n.t.Context(), prefix)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, path := range paths {
+		n.commit(kv.Op{Verb: kv.Delete, Path: path})
+	}
+}
+
+func (n *node) stopKey(key kv.Key, reason string) {
+	n.t.Helper()
+	if _, err := n.freezer().Stop(n.t.Context(), key, reason); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) resume(key kv.Key) {
+	n.t.Helper()
+	if was, err := n.freezer().Resume(n.t.Context(), key); err != nil || was == "" {
+		n.t.Fatalf("resume: %q, %v", was, err)
+	}
+}
+
+func (n *node) lock(name, reason string, until time.Time) {
+	n.t.Helper()
+	if err := n.freezer().Lock(n.t.Context(), filepath.Join(n.dir, name), reason, until); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) unlock(name string) {
+	n.t.Helper()
+	if was, err := n.freezer().Unlock(n.t.Context(), filepath.Join(n.dir, name)); err != nil || was == "" {
+		n.t.Fatalf("unlock: %q, %v", was, err)
+	}
+}
+
+func (n *node) freezer() freeze.Freezer {
+	return freeze.Freezer{Store: n.store, Layout: n.layout, Host: host}
+}
+
+// path is where a file of the node is.
+func (n *node) path(name string) string { return filepath.Join(n.dir, name) }
+
+// write changes a file of the node by hand.
+func (n *node) write(name, content string) {
+	n.t.Helper()
+	if err := os.WriteFile(n.path(name), []byte(content), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// exec makes a script of the node. It runs in the node's folder.
+func (n *node) exec(name, script string) {
+	n.t.Helper()
+	if err := os.WriteFile(n.path(name), fmt.Appendf(nil, "cd %s || exit 99\n%s\n", n.dir, script), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// file is what a target's file holds; "" if there is none.
+func (n *node) file(name string) string {
+	b, err := os.ReadFile(filepath.Join(n.dir, name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		n.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// until waits for something to come true.
+func until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// state waits for a target to be in a state.
+func (n *node) state(i int, want agent.State) agent.TargetStatus {
+	n.t.Helper()
+	var s agent.TargetStatus
+	until(n.t, fmt.Sprintf("target %d is %s", i, want), func() bool {
+		s = n.agent.Status().Targets[i]
+		return s.State == want
+	})
+	return s
+}
+
+// current waits for a target to be in place with this content, and returns how it
+// stands.
+func (n *node) current(i int, content string) agent.TargetStatus {
+	n.t.Helper()
+	file := n.config.Targets[i].File
+	var s agent.TargetStatus
+	until(n.t, fmt.Sprintf("%s is current with %.20q", file, content), func() bool {
+		s = n.status(i)
+		return s.State == agent.Current && s.SHA256 == codec.Checksum([]byte(content))
+	})
+	if got := n.file(filepath.Base(file)); got != content {
+		n.t.Fatalf("%s is said to be current, and holds %.20q", file, got)
+	}
+	return s
+}
+
+// status is how a target is at the moment.
+func (n *node) status(i int) agent.TargetStatus { return n.agent.Status().Targets[i] }
+
+// well expects an agent that is at work, whatever its targets come to.
+func (n *node) well() {
+	n.t.Helper()
+	if err := n.agent.Ready(); err != nil {
+		n.t.Errorf("it is not ready: %v", err)
+	}
+	if err := n.agent.Healthy(); err != nil {
+		n.t.Errorf("it is not healthy: %v", err)
+	}
+}
+
+// times is full in a soak, and a tenth of it otherwise.
+func times(full int) int {
+	if os.Getenv("KVEXPRESS_SOAK") == "1" {
+		return full
+	}
+	return max(1, full/10)
+}

@@ -1,0 +1,204 @@
+package agent_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+)
+
+// gone waits until the store is away for a target, with content in place.
+func (n *node) gone(i int, content string) {
+	n.t.Helper()
+	s := n.state(i, agent.Away)
+	if s.Detail == "" {
+		n.t.Errorf("%+v", s)
+	}
+	if got := n.file(n.config.Targets[i].File[len(n.dir)+1:]); got != content {
+		n.t.Errorf("the file holds %q, want %q", got, content)
+	}
+	if s := n.agent.Status().Store; s.Up || s.Since == nil || s.Error == "" {
+		n.t.Errorf("%+v", s)
+	}
+	if err := n.agent.Healthy(); err != nil {
+		n.t.Error(err)
+	}
+}
+
+func TestAway(t *testing.T) {
+	t.Parallel()
+	server := consultest.Start(t, consultest.WithData())
+	n := newNode(t, server.Addr, deliver.Target{Key: "hosts"})
+	n.publish("hosts", "one\n")
+	n.start()
+	n.current(0, "one\n")
+	if s := n.agent.Status().Store; !s.Up || s.Since == nil || s.Error != "" || s.Addr != server.Addr {
+		t.Errorf("%+v", s)
+	}
+	server.Kill()
+	n.gone(0, "one\n")
+	n.well() // it was there once
+	server.Restart()
+	// Nothing was published: it is the reconnect that brings it back.
+	if s := n.current(0, "one\n"); s.Version != 1 || s.Counts.Installs != 1 {
+		t.Errorf("%+v", s)
+	}
+	if s := n.agent.Status().Store; !s.Up || s.Since == nil || s.Error != "" {
+		t.Errorf("%+v", s)
+	}
+	n.publish("hosts", "two\n")
+	n.current(0, "two\n")
+	if log := n.log.String(); !strings.Contains(log, "the store is away") || !strings.Contains(log, "the store is back") {
+		t.Error("the log does not tell")
+	}
+}
+
+// A server in memory comes back with nothing, and with lower indexes.
+func TestRebuilt(t *testing.T) {
+	t.Parallel()
+	server := consultest.Start(t)
+	n := newNode(t, server.Addr, deliver.Target{Key: "hosts"})
+	for i := range 20 { // the index is far ahead of what the new one will have
+		n.publish("hosts", fmt.Sprintf("before %d\n", i))
+	}
+	n.start()
+	n.current(0, "before 19\n")
+	server.Kill()
+	n.gone(0, "before 19\n")
+	server.Restart()
+	n.state(0, agent.Missing)
+	if got := n.file("hosts"); got != "before 19\n" {
+		t.Errorf("the file holds %q", got)
+	}
+	n.publish("hosts", "after\n")
+	if s := n.current(0, "after\n"); s.Version != 1 {
+		t.Errorf("%+v", s)
+	}
+	if !strings.Contains(n.log.String(), "made anew") {
+		t.Error("the log does not tell of another lineage")
+	}
+}
+
+func TestCut(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+
+	t.Run("what is published meanwhile", func(t *testing.T) {
+		t.Parallel()
+		line := newLine(t, addr)
+		n := newNode(t, addr)
+		n.config.Store.Addrs = []string{line.addr}
+		for i := range 20 {
+			key := kv.Key(fmt.Sprint("k", i))
+			n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: key}))
+			n.publish(key, "one\n")
+		}
+		n.start()
+		for i := range 20 {
+			n.current(i, "one\n")
+		}
+		line.cut()
+		for i := range 20 {
+			n.gone(i, "one\n")
+			n.publish(n.config.Targets[i].Key, "two\n")
+		}
+		// All of them wait for one that tries. Between two tries are at least
+		// 250 ms, 1 s, and then 5 s.
+		from, since := line.accepted.Load(), time.Now()
+		<-time.After(max(8*time.Second, time.Duration(times(60))*time.Second))
+		for i := range 20 {
+			n.gone(i, "one\n")
+		}
+		most := 3 + int64(time.Since(since)/(5*time.Second)) + 1
+		if got := line.accepted.Load() - from; got > most {
+			t.Errorf("%d connections in %s, at most %d are allowed", got, time.Since(since), most)
+		}
+		line.mend()
+		for i := range 20 {
+			n.current(i, "two\n")
+		}
+		n.well()
+	})
+
+	t.Run("away from the start", func(t *testing.T) {
+		t.Parallel()
+		line := newLine(t, addr)
+		line.cut()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Store.Addrs = []string{line.addr}
+		n.publish("hosts", "one\n")
+		n.start()
+		n.gone(0, "")
+		if err := n.agent.Ready(); err == nil {
+			t.Error("it is ready, and nobody knows what the file should be")
+		}
+		line.mend()
+		n.current(0, "one\n")
+		n.well()
+	})
+
+	// As during an election: any server answers the watch, and none the read.
+	t.Run("for a read alone", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.tally.fail.Store(1)
+		n.publish("hosts", "two\n")
+		n.current(0, "two\n")
+	})
+
+	t.Run("for a read without a change", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Reconcile = 50 * time.Millisecond
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.tally.fail.Store(1)
+		n.gone(0, "one\n")
+		n.current(0, "one\n")
+	})
+
+	t.Run("another one is there", func(t *testing.T) {
+		t.Parallel()
+		line := newLine(t, addr)
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Store.Addrs = []string{line.addr, addr}
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		line.cut()
+		until(t, "the other one is asked", func() bool { s := n.agent.Status().Store; return s.Up && s.Addr == addr })
+		n.publish("hosts", "two\n")
+		n.current(0, "two\n")
+	})
+
+	t.Run("frozen meanwhile", func(t *testing.T) {
+		t.Parallel()
+		line := newLine(t, addr)
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Store.Addrs = []string{line.addr}
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.lock("hosts", "busy", time.Time{})
+		n.publish("hosts", "two\n")
+		n.held(0, agent.Locked, "busy", "one\n")
+		line.cut()
+		n.gone(0, "one\n")
+		line.mend()
+		n.held(0, agent.Locked, "busy", "one\n")
+		line.cut()
+		n.gone(0, "one\n")
+		n.unlock("hosts")
+		line.mend()
+		n.current(0, "two\n")
+	})
+}

@@ -1,0 +1,184 @@
+package agent_test
+
+import (
+	"strings"
+	"testing"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/codec"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+)
+
+// refused expects content that is refused for a reason, with other content in place.
+func (n *node) refused(reason, content string) {
+	n.t.Helper()
+	until(n.t, "it is refused: "+reason, func() bool { s := n.status(0); return s.State == agent.Refused && s.Reason == reason })
+	if s := n.status(0); s.Detail == "" || s.Counts.Refusals[reason] == 0 {
+		n.t.Errorf("%+v", s)
+	}
+	if got := n.file("hosts"); got != content {
+		n.t.Errorf("the file holds %q, want %q", got, content)
+	}
+	n.well()
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+	begin := func(t *testing.T, target deliver.Target) *node {
+		t.Helper()
+		target.Key = "hosts"
+		n := newNode(t, addr, target)
+		n.publish("hosts", "one\none\n")
+		n.start()
+		n.current(0, "one\none\n")
+		return n
+	}
+	sum := func(s string) string { return codec.Checksum([]byte(s)) }
+
+	t.Run("too short", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, deliver.Target{MinLines: 2})
+		n.publish("hosts", "two\n")
+		n.refused("too_short", "one\none\n")
+		n.publish("hosts", "three\nthree\n")
+		if s := n.current(0, "three\nthree\n"); s.Reason != "" || s.Detail != "" {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("empty", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, deliver.Target{})
+		n.commit(
+			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts")},
+			kv.Op{Verb: kv.Set, Path: n.layout.Checksum("hosts"), Value: []byte(sum(""))},
+		)
+		n.refused("empty", "one\none\n")
+		n.publish("hosts", "two\n")
+		n.current(0, "two\n")
+	})
+
+	t.Run("a check that fails", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, deliver.Target{Check: []string{"grep", "-q", "one", "{file}"}})
+		n.publish("hosts", "two\n")
+		n.refused("check_failed", "one\none\n")
+		n.publish("hosts", "one again\n")
+		n.current(0, "one again\n")
+	})
+
+	t.Run("a manifest of a later kvexpress", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, deliver.Target{})
+		n.commit(
+			kv.Op{Verb: kv.Set, Path: n.layout.Manifest("hosts"), Value: []byte(`{"format":99}`)},
+			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("two\n")},
+			kv.Op{Verb: kv.Set, Path: n.layout.Checksum("hosts"), Value: []byte(sum("two\n"))},
+		)
+		n.refused("needs_newer", "one\none\n")
+		n.commit(kv.Op{Verb: kv.Delete, Path: n.layout.Manifest("hosts")})
+		n.current(0, "two\n")
+	})
+
+	t.Run("data that cannot be read", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, deliver.Target{})
+		n.commit(
+			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("this is no brotli"), Flags: codec.Brotli.Flags()},
+			kv.Op{Verb: kv.Set, Path: n.layout.Checksum("hosts"), Value: []byte(sum("two\n"))},
+		)
+		n.refused("corrupt", "one\none\n")
+		n.publish("hosts", "two\n")
+		n.current(0, "two\n")
+	})
+
+	// Whoever heals it may touch the one row or the other.
+	t.Run("a mismatch", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, deliver.Target{})
+		n.put(n.layout.Checksum("hosts"), sum("two\n"))
+		n.put(n.layout.Data("hosts"), "two, by hand\n")
+		n.refused("mismatch", "one\none\n")
+		n.put(n.layout.Checksum("hosts"), sum("two, by hand\n"))
+		n.current(0, "two, by hand\n")
+		n.put(n.layout.Data("hosts"), "three\n")
+		n.put(n.layout.Checksum("hosts"), sum("three, by hand\n"))
+		n.refused("mismatch", "two, by hand\n")
+		n.put(n.layout.Data("hosts"), "three, by hand\n")
+		n.current(0, "three, by hand\n")
+		n.publish("hosts", "four\n")
+		n.current(0, "four\n")
+	})
+
+	t.Run("a checksum that is gone", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, deliver.Target{})
+		n.commit(
+			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("two\n")},
+			kv.Op{Verb: kv.Delete, Path: n.layout.Checksum("hosts")},
+		)
+		n.refused("mismatch", "one\none\n")
+		n.put(n.layout.Checksum("hosts"), sum("two\n"))
+		n.current(0, "two\n")
+	})
+}
+
+func TestOlder(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+
+	t.Run("is followed", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		past := n.rows("hosts")
+		n.publish("hosts", "two\n")
+		n.start()
+		n.current(0, "two\n")
+		n.commit(past...)
+		if s := n.current(0, "one\n"); s.Version != 1 {
+			t.Errorf("%+v", s)
+		}
+		if !strings.Contains(n.log.String(), "went back from 2 to 1") {
+			t.Error("the log does not tell")
+		}
+		n.publish("hosts", "three\n")
+		n.current(0, "three\n")
+	})
+
+	t.Run("is refused", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Targets[0].RefuseOlder = true // as package agentfile sets it
+		n.publish("hosts", "one\n")
+		past := n.rows("hosts")
+		n.publish("hosts", "two\n")
+		n.start()
+		n.current(0, "two\n")
+		n.commit(past...)
+		if s := n.state(0, agent.Older); s.Version != 2 || n.file("hosts") != "two\n" || !strings.Contains(s.Detail, "from version 2 to 1") {
+			t.Errorf("%+v", s)
+		}
+		n.well()
+		n.publish("hosts", "three\n")
+		n.current(0, "three\n")
+	})
+
+	t.Run("another lineage is not older", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts", RefuseOlder: true})
+		n.publish("hosts", "one\n")
+		n.publish("hosts", "two\n")
+		n.start()
+		was := n.current(0, "two\n")
+		n.remove(n.layout.Prefix() + "/")
+		n.state(0, agent.Missing)
+		n.publish("hosts", "anew\n")
+		if s := n.current(0, "anew\n"); s.Version != 1 || s.Lineage == was.Lineage {
+			t.Errorf("%+v", s)
+		}
+	})
+}

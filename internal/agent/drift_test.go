@@ -1,0 +1,135 @@
+package agent_test
+
+import (
+	"io/fs"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+)
+
+// never is longer than any test: no look without a change.
+const never = 1_000_000 * time.Hour
+
+// drifts are ways in which a file is changed by hand.
+func drifts() map[string]func(path string) error {
+	all := map[string]func(path string) error{
+		"bytes":   func(path string) error { return os.WriteFile(path, []byte("by hand\n"), 0o600) },
+		"longer":  func(path string) error { return os.WriteFile(path, []byte("one\nby hand\n"), 0o600) },
+		"empty":   func(path string) error { return os.Truncate(path, 0) },
+		"mode":    func(path string) error { return os.Chmod(path, 0o666) },
+		"deleted": os.Remove,
+	}
+	if os.Geteuid() == 0 {
+		all["owner"] = func(path string) error { return os.Chown(path, 12345, 12345) }
+	}
+	return all
+}
+
+// right reports whether a file is as it is to be.
+func (n *node) right(name, content string) bool {
+	info, err := os.Stat(n.path(name))
+	if err != nil {
+		return false
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return n.file(name) == content && info.Mode().Perm() == 0o644 && int(owner.Uid) == os.Geteuid() && int(owner.Gid) == os.Getegid()
+}
+
+func strict(key string) deliver.Target {
+	mode, uid, gid := fs.FileMode(0o644), os.Geteuid(), os.Getegid()
+	return deliver.Target{Key: "hosts", File: key, Mode: &mode, UID: &uid, GID: &gid}
+}
+
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+
+	t.Run("is put right every now and then", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr)
+		for name := range drifts() {
+			n.config.Targets = append(n.config.Targets, n.target(strict(name)))
+		}
+		n.config.Reconcile = 300 * time.Millisecond
+		n.publish("hosts", "one\n")
+		n.start()
+		for i := range n.config.Targets {
+			n.current(i, "one\n")
+		}
+		for range 3 {
+			for name, drift := range drifts() {
+				if err := drift(n.path(name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for name := range drifts() {
+				until(t, name+" is right again", func() bool { return n.right(name, "one\n") })
+			}
+		}
+		until(t, "all are counted", func() bool {
+			var repairs, installs uint64
+			for _, s := range n.agent.Status().Targets {
+				repairs += s.Counts.Repairs
+				installs += s.Counts.Installs
+			}
+			return installs+repairs == uint64(len(drifts())*4)
+		})
+		n.well()
+	})
+
+	// What is put right at a start, and on reconnect, is not looked at in between.
+	t.Run("at start and on reconnect", func(t *testing.T) {
+		t.Parallel()
+		line := newLine(t, addr)
+		n := newNode(t, addr)
+		n.config.Store.Addrs = []string{line.addr}
+		for name := range drifts() {
+			n.config.Targets = append(n.config.Targets, n.target(strict(name)))
+		}
+		n.config.Reconcile = never
+		n.publish("hosts", "one\n")
+		n.start()
+		for i := range n.config.Targets {
+			n.current(i, "one\n")
+		}
+		spoil := func() {
+			for name, drift := range drifts() {
+				if err := drift(n.path(name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			passes := n.status(0).Counts.Passes
+			<-time.After(time.Second)
+			for name := range drifts() {
+				if n.right(name, "one\n") {
+					t.Errorf("%s: nobody was to look", name)
+				}
+			}
+			if s := n.status(0); s.Counts.Passes != passes || s.State != agent.Current {
+				t.Errorf("%+v", s)
+			}
+		}
+		all := func() {
+			t.Helper()
+			for name := range drifts() {
+				until(t, name+" is right again", func() bool { return n.right(name, "one\n") })
+			}
+		}
+		spoil()
+		line.cut()
+		n.state(0, agent.Away)
+		line.mend()
+		all()
+		spoil()
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+		n.start()
+		all()
+	})
+}

@@ -1,0 +1,201 @@
+package agent_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+)
+
+// lines are the lines of a log that an exec of the node writes.
+func (n *node) lines(name string) []string {
+	return strings.FieldsFunc(n.file(name), func(r rune) bool { return r == '\n' })
+}
+
+// hasty makes an agent that hardly waits before it tries again.
+func hasty(o *agent.Options) { agent.Paced(o, 20*time.Millisecond, 100*time.Millisecond) }
+
+// waiting is a script that goes on once there is a file. It says first that it began.
+func waiting(file string) string {
+	return fmt.Sprintf("echo began >> log; while ! test -e %s; do sleep 0.02; done; cat hosts >> log", file)
+}
+
+func TestExec(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+	target := deliver.Target{Key: "hosts", Exec: []string{"./exec"}}
+
+	t.Run("one that fails is tried again", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, target)
+		n.exec("exec", "cat hosts >> log; test -e good")
+		n.change = hasty
+		n.publish("hosts", "one\n")
+		n.start()
+		until(t, "it has failed a few times", func() bool { return n.status(0).Counts.ExecFail > 3 })
+		answered := n.tally.answered.Load()
+		s := n.state(0, agent.Owed)
+		if s.Exec == nil || !s.Exec.Owed || s.Exec.Failures < 3 || s.Exec.Exit != 1 || s.Exec.Retry == nil || s.Exec.Last == nil ||
+			s.SHA256 == "" || !strings.Contains(s.Detail, "exit status 1") {
+			t.Errorf("%+v, %+v", s, s.Exec)
+		}
+		n.well()
+		until(t, "it has failed a few times more", func() bool { return n.status(0).Counts.ExecFail > 6 })
+		if data := n.tally.data.Load(); data != 0 || n.tally.answered.Load() != answered {
+			t.Errorf("to try again it read the data %d times, and watched it %d times", data, n.tally.answered.Load()-answered)
+		}
+		n.write("good", "")
+		s = n.current(0, "one\n")
+		if s.Exec.Owed || s.Exec.Failures != 0 || s.Exec.Exit != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 || s.Counts.Installs != 1 {
+			t.Errorf("%+v, %+v", s, s.Exec)
+		}
+		if ran := len(n.lines("log")); ran != int(s.Counts.ExecFail+s.Counts.ExecOK) {
+			t.Errorf("it ran %d times; %d failures and %d successes are counted", ran, s.Counts.ExecFail, s.Counts.ExecOK)
+		}
+		passes := s.Counts.Passes
+		n.publish("hosts", "two\n")
+		s = n.current(0, "two\n")
+		if s.Counts.ExecOK != 2 || s.Counts.Passes != passes+1 {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("one that hangs", func(t *testing.T) {
+		t.Parallel()
+		target := target
+		target.ExecTimeout = 200 * time.Millisecond
+		n := newNode(t, addr, target)
+		n.exec("exec", "test -e good || exec sleep 600")
+		n.change = hasty
+		n.publish("hosts", "one\n")
+		n.start()
+		until(t, "it was ended", func() bool { return n.status(0).Counts.ExecFail > 1 })
+		if s := n.state(0, agent.Owed); s.Exec.Exit != -1 {
+			t.Errorf("%+v", s.Exec)
+		}
+		n.well()
+		n.write("good", "")
+		n.current(0, "one\n")
+	})
+
+	t.Run("the agent ends while it runs", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, target)
+		n.exec("exec", waiting("go"))
+		n.publish("hosts", "one\n")
+		n.start()
+		until(t, "it runs", func() bool { return len(n.lines("log")) == 1 })
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.file("hosts"); got != "one\n" {
+			t.Errorf("the file holds %q", got)
+		}
+		n.write("go", "")
+		n.start()
+		if s := n.current(0, "one\n"); s.Counts.ExecOK != 1 || s.Counts.Installs != 0 || s.Counts.ExecFail != 0 {
+			t.Errorf("%+v", s)
+		}
+		if got := n.file("log"); got != "began\nbegan\none\n" {
+			t.Errorf("it ran like this:\n%s", got)
+		}
+	})
+
+	t.Run("a new version while it fails", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, target)
+		n.exec("exec", "grep good hosts")
+		n.change = hasty
+		n.publish("hosts", "bad\n")
+		n.start()
+		until(t, "it fails", func() bool { return n.status(0).Counts.ExecFail > 1 })
+		n.publish("hosts", "bad again\n")
+		until(t, "the new one is in place, and fails", func() bool {
+			s := n.status(0)
+			return s.Version == 2 && s.State == agent.Owed && n.file("hosts") == "bad again\n"
+		})
+		n.publish("hosts", "good\n")
+		if s := n.current(0, "good\n"); s.Exec.Owed || s.Exec.Failures != 0 || s.Counts.ExecOK != 1 {
+			t.Errorf("%+v, %+v", s, s.Exec)
+		}
+	})
+
+	t.Run("new versions while it runs", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, target)
+		n.exec("exec", waiting("go"))
+		n.publish("hosts", "one\n")
+		n.start()
+		until(t, "it runs", func() bool { return len(n.lines("log")) == 1 })
+		for i := range 5 {
+			n.publish("hosts", fmt.Sprintf("later %d\n", i))
+		}
+		if err := n.agent.Healthy(); err != nil {
+			t.Error(err)
+		}
+		n.write("go", "")
+		n.current(0, "later 4\n")
+		if got := n.file("log"); got != "began\none\nbegan\nlater 4\n" {
+			t.Errorf("it ran like this:\n%s", got)
+		}
+	})
+
+	t.Run("the old bytes come back", func(t *testing.T) {
+		t.Parallel()
+		target := target
+		target.RestoreOnFailure = true
+		n := newNode(t, addr, target)
+		n.exec("exec", "cat hosts >> log; grep good hosts")
+		n.change = hasty
+		n.publish("hosts", "good\n")
+		n.start()
+		n.current(0, "good\n")
+		n.publish("hosts", "bad\n")
+		until(t, "it has failed a few times", func() bool { return n.status(0).Counts.ExecFail > 2 })
+		n.publish("hosts", "good too\n")
+		if s := n.current(0, "good too\n"); s.Version != 3 || s.Exec.Owed {
+			t.Errorf("%+v, %+v", s, s.Exec)
+		}
+		for i, line := range n.lines("log") {
+			if want := []string{"good", "bad"}[i%2]; line != want && line != "good too" {
+				t.Errorf("it ran like this:\n%s", n.file("log"))
+				break
+			}
+		}
+		n.change = nil
+		n.publish("hosts", "bad again\n")
+		s := n.state(0, agent.Owed)
+		if n.file("hosts") != "good too\n" || s.Version != 3 || !strings.Contains(s.Detail, "old content is back") {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Execs that take long hold up nobody but their own target.
+func TestSlowExecs(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, consultest.Start(t).Addr)
+	for i := range 6 {
+		n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "hosts", File: fmt.Sprint("slow", i), Exec: []string{"./exec", fmt.Sprint(i)}}))
+	}
+	n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "other"}))
+	n.exec("exec", `echo "$1" >> log; while ! test -e go; do sleep 0.1; done`)
+	n.publish("hosts", "one\n")
+	n.start()
+	until(t, "all execs run", func() bool { return len(n.lines("log")) == 6 })
+	n.publish("other", "one\n")
+	n.current(6, "one\n")
+	n.publish("other", "two\n")
+	n.current(6, "two\n")
+	if err := n.agent.Healthy(); err != nil {
+		t.Error(err)
+	}
+	n.write("go", "")
+	for i := range 6 {
+		n.current(i, "one\n")
+	}
+}

@@ -1,0 +1,166 @@
+package agent_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+)
+
+// held expects a target to be frozen for a reason, with content in place.
+func (n *node) held(i int, state agent.State, reason, content string) {
+	n.t.Helper()
+	if s := n.state(i, state); !strings.Contains(s.Detail, reason) || s.Counts.Refusals[string(state)] == 0 {
+		n.t.Errorf("%+v", s)
+	}
+	if got := n.file(n.config.Targets[i].File[len(n.dir)+1:]); got != content {
+		n.t.Errorf("the file holds %q, want %q", got, content)
+	}
+	n.well()
+}
+
+// passes waits for so many more passes of a target.
+func (n *node) passes(i int, more uint64) {
+	n.t.Helper()
+	from := n.status(i).Counts.Passes
+	until(n.t, "more passes", func() bool { return n.status(i).Counts.Passes >= from+more })
+}
+
+func TestFrozen(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+
+	t.Run("a stop holds what is published, until resume", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.stopKey("hosts", "no more today")
+		n.publish("hosts", "two\n")
+		n.held(0, agent.Stopped, "no more today", "one\n")
+		n.publish("hosts", "three\n")
+		n.resume("hosts")
+		n.current(0, "three\n")
+		n.publish("hosts", "four\n") // it is the data that is watched again
+		n.current(0, "four\n")
+	})
+
+	t.Run("a stop from before the agent's start", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.stopKey("hosts", "not yet")
+		n.publish("hosts", "one\n")
+		n.start()
+		n.held(0, agent.Stopped, "not yet", "")
+		n.stopKey("hosts", "another reason")
+		until(t, "the other reason", func() bool { return strings.Contains(n.status(0).Detail, "another reason") })
+		n.resume("hosts")
+		n.current(0, "one\n")
+	})
+
+	t.Run("a lock holds one node", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"}, deliver.Target{Key: "hosts", File: "other"})
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.lock("hosts", "I debug", time.Time{})
+		n.publish("hosts", "two\n")
+		n.current(1, "two\n")
+		n.held(0, agent.Locked, "I debug", "one\n")
+		n.unlock("hosts")
+		n.current(0, "two\n")
+		n.publish("hosts", "three\n")
+		n.current(0, "three\n")
+	})
+
+	t.Run("a lock ends by itself", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.lock("hosts", "for a moment", time.Now().Add(2*time.Second))
+		n.publish("hosts", "two\n")
+		n.held(0, agent.Locked, "for a moment", "one\n")
+		n.current(0, "two\n")
+		// The row is still there, and means nothing any more.
+		n.publish("hosts", "three\n")
+		n.current(0, "three\n")
+	})
+
+	t.Run("a lock that gets an end", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		n.lock("hosts", "for ever", time.Time{})
+		n.start()
+		n.held(0, agent.Locked, "for ever", "")
+		n.lock("hosts", "not for ever", time.Now().Add(2*time.Second))
+		n.current(0, "one\n")
+	})
+
+	t.Run("both", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.stopKey("hosts", "the fleet")
+		n.lock("hosts", "the node", time.Time{})
+		n.publish("hosts", "two\n")
+		n.held(0, agent.Locked, "the node", "one\n")
+		n.unlock("hosts")
+		n.held(0, agent.Stopped, "the fleet", "one\n")
+		n.lock("hosts", "the node", time.Time{})
+		n.resume("hosts")
+		n.held(0, agent.Locked, "the node", "one\n")
+		n.unlock("hosts")
+		n.current(0, "two\n")
+	})
+
+	t.Run("a repair", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Reconcile = 200 * time.Millisecond
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.lock("hosts", "my own version", time.Time{})
+		n.held(0, agent.Locked, "my own version", "one\n") // a look finds it
+		if err := os.Remove(n.path("hosts")); err != nil {
+			t.Fatal(err)
+		}
+		n.passes(0, 3)
+		n.held(0, agent.Locked, "my own version", "")
+		n.unlock("hosts")
+		n.current(0, "one\n")
+	})
+
+	t.Run("an exec", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+		n.exec("exec", `cat hosts >> log; test -e good`)
+		n.config.Reconcile = 200 * time.Millisecond
+		n.publish("hosts", "one\n")
+		n.start()
+		until(t, "the exec fails", func() bool { return n.status(0).Counts.ExecFail > 0 })
+		n.stopKey("hosts", "stop it")
+		n.state(0, agent.Stopped)
+		ran := n.file("log")
+		n.write("good", "")
+		n.passes(0, 3)
+		if s := n.status(0); n.file("log") != ran || !s.Exec.Owed || s.State != agent.Stopped {
+			t.Errorf("it ran under a stop: %+v", s)
+		}
+		n.resume("hosts")
+		if s := n.current(0, "one\n"); s.Exec.Owed || s.Counts.ExecOK != 1 || n.file("log") != ran+"one\n" {
+			t.Errorf("%+v", s)
+		}
+	})
+}

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kvexpress/internal/command"
+	"kvexpress/internal/deliver"
+)
+
+const (
+	// quiet is how long a group waits for more of its targets, after one owes
+	// the exec; and most for how long in all.
+	quiet     = 200 * time.Millisecond
+	quietMost = 2 * time.Second
+)
+
+// group is targets of a node with the same exec. It runs once for all that owe it.
+type group struct {
+	deliver *deliver.Deliverer
+	pace    pace
+	log     *slog.Logger
+	wake    chan struct{} // holds one: there is something to look at
+
+	mu     sync.Mutex
+	owing  []*target
+	latest time.Time // when the last of them came
+}
+
+func newGroup(d *deliver.Deliverer, p pace, log *slog.Logger) *group {
+	return &group{deliver: d, pace: p, log: log, wake: make(chan struct{}, 1)}
+}
+
+// groupKey is the same for targets that can share one run of their exec. One that
+// puts the old bytes back when the exec fails has it for itself.
+func groupKey(t deliver.Target) string {
+	if len(t.Exec) == 0 || t.RestoreOnFailure {
+		return ""
+	}
+	return strings.Join(t.Exec, "\x00") + "\x00\x00" + t.ExecTimeout.String()
+}
+
+// owe notes that a target owes the exec.
+func (g *group) owe(t *target) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !slices.Contains(g.owing, t) {
+		g.owing = append(g.owing, t)
+	}
+	g.latest = time.Now()
+	select {
+	case g.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// run runs the exec whenever it is owed, until ctx ends. What is still owed then is
+// on disk: the next start finds it.
+func (g *group) run(ctx context.Context) {
+	for failures := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.wake:
+		}
+		all := g.gather(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if g.once(ctx, all) {
+			failures = 0
+			continue
+		}
+		wait := g.pace(Owed, "").after(failures)
+		failures++
+		g.notRun(all, wait)
+		g.rest(ctx, wait)
+		for _, t := range all {
+			g.owe(t)
+		}
+	}
+}
+
+// rest waits before the exec is tried again, or until something is new.
+func (g *group) rest(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-g.wake:
+	case <-timer.C:
+	}
+}
+
+// gather waits until no more targets come, and takes those that came.
+func (g *group) gather(ctx context.Context) []*target {
+	end := time.Now().Add(quietMost)
+	for {
+		g.mu.Lock()
+		rest := min(time.Until(g.latest.Add(quiet)), time.Until(end))
+		g.mu.Unlock()
+		if rest <= 0 || ctx.Err() != nil {
+			break
+		}
+		sleep(ctx, rest)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := g.owing
+	g.owing = nil
+	select {
+	case <-g.wake: // it was for them
+	default:
+	}
+	// A target that is no longer in the configuration, or was made anew.
+	return slices.DeleteFunc(all, func(t *target) bool { return t.ended.Load() })
+}
+
+// once runs the exec for all that owe it, and tells them. It is false if it is to
+// be tried again.
+func (g *group) once(ctx context.Context, all []*target) bool {
+	targets := make([]deliver.Target, len(all))
+	for i, t := range all {
+		targets[i] = t.Target.Target
+	}
+	ran, results, err := g.deliver.RunOwed(ctx, targets)
+	if ctx.Err() != nil {
+		return true // we were told to end
+	}
+	if err != nil {
+		g.log.Warn("the exec failed", "targets", len(all), "error", oneLine(err.Error()))
+	} else if ran != nil {
+		g.log.Info("the exec ran", "targets", len(all), "took", ran.Duration.Round(time.Millisecond))
+	}
+	ok := err == nil
+	for i, t := range all {
+		t.groupRan(ran, results[i], err)
+		if results[i].Err != nil && results[i].Held == nil {
+			ok = false // as a store that is away: a frozen one is looked at when it thaws
+		}
+	}
+	return ok
+}
+
+func (g *group) notRun(all []*target, wait time.Duration) {
+	retry := time.Now().Add(wait)
+	for _, t := range all {
+		t.mu.Lock()
+		if t.status.Exec != nil && t.status.Exec.Owed {
+			t.status.Exec.Retry = &retry
+		}
+		t.mu.Unlock()
+	}
+}
+
+// groupRan notes what a run of the group came to for one target.
+func (t *target) groupRan(ran *command.Result, r deliver.OwedResult, err error) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r.Err != nil {
+		err = r.Err
+	}
+	if r.Held != nil {
+		t.wake() // its pass finds out what to wait for
+	}
+	t.status.Exec.Owed = r.Owed
+	if !r.Ran {
+		ran = nil
+	}
+	t.status.noteExec(ran, err, now)
+	if t.status.State != Owed && t.status.State != Current {
+		return // it is about something else by now
+	}
+	if r.Owed {
+		t.enter(Owed, err, now)
+		return
+	}
+	t.status.Good = &now
+	t.enter(Current, nil, now)
+}

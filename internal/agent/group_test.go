@@ -1,0 +1,205 @@
+package agent_test
+
+import (
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+)
+
+// newGroup is a node with three targets that have one exec. It logs the keys for
+// which it ran, one line a run, and succeeds while there is a file "good".
+func newGroup(t testing.TB, addr string) *node {
+	exec := []string{"./exec"}
+	n := newNode(t, addr, deliver.Target{Key: "a", Exec: exec}, deliver.Target{Key: "b", Exec: exec}, deliver.Target{Key: "c", Exec: exec})
+	n.exec("exec", `
+		test $(echo "$KVEXPRESS_SHA256" | wc -l) = $(echo "$KVEXPRESS_KEY" | wc -l) || echo wrong >> log
+		test $(echo "$KVEXPRESS_VERSION" | wc -l) = $(echo "$KVEXPRESS_KEY" | wc -l) || echo wrong >> log
+		echo "$KVEXPRESS_FILE" | xargs -n 1 basename | tr '\n' ' ' >> log
+		echo >> log
+		test -e good`)
+	n.change = hasty
+	return n
+}
+
+func (n *node) each(content string, keys ...kv.Key) {
+	n.t.Helper()
+	for _, key := range keys {
+		n.publish(key, string(key)+" "+content+"\n")
+	}
+}
+
+func TestGroup(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+
+	t.Run("runs once for all", func(t *testing.T) {
+		t.Parallel()
+		n := newGroup(t, addr)
+		n.write("good", "")
+		n.each("one", "a", "b", "c")
+		n.start()
+		for i, key := range []string{"a", "b", "c"} {
+			if s := n.current(i, key+" one\n"); s.Exec.Owed || s.Counts.ExecOK != 1 {
+				t.Errorf("%+v, %+v", s, s.Exec)
+			}
+		}
+		n.each("two", "a", "b", "c")
+		for i, key := range []string{"a", "b", "c"} {
+			n.current(i, key+" two\n")
+		}
+		// Who did not change has no part in it.
+		n.each("three", "b")
+		n.current(1, "b three\n")
+		if got := n.file("log"); got != "a b c \na b c \nb \n" {
+			t.Errorf("it ran like this:\n%s", got)
+		}
+		for i, want := range []uint64{2, 3, 2} {
+			if s := n.status(i); s.Counts.ExecOK != want || s.Counts.ExecFail != 0 {
+				t.Errorf("%s: %+v", s.Key, s.Counts)
+			}
+		}
+		n.well()
+	})
+
+	t.Run("fails for all", func(t *testing.T) {
+		t.Parallel()
+		n := newGroup(t, addr)
+		n.each("one", "a", "b", "c")
+		n.start()
+		for i := range 3 {
+			until(t, "it has failed a few times", func() bool { return n.status(i).Counts.ExecFail > 2 })
+			s := n.state(i, agent.Owed)
+			if !s.Exec.Owed || s.Exec.Failures < 2 || s.Exec.Exit != 1 || !strings.Contains(s.Detail, "exit status 1") {
+				t.Errorf("%+v, %+v", s, s.Exec)
+			}
+		}
+		answered := n.tally.answered.Load()
+		until(t, "it has failed a few times more", func() bool { return n.status(0).Counts.ExecFail > 6 })
+		if data := n.tally.data.Load(); data != 0 || n.tally.answered.Load() != answered {
+			t.Errorf("to try again it read the data %d times, and watched it %d times", data, n.tally.answered.Load()-answered)
+		}
+		n.write("good", "")
+		for i, key := range []string{"a", "b", "c"} {
+			if s := n.current(i, key+" one\n"); s.Exec.Owed || s.Exec.Failures != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 || s.Counts.Installs != 1 {
+				t.Errorf("%+v, %+v", s, s.Exec)
+			}
+		}
+		for _, line := range n.lines("log") {
+			if line != "a b c " {
+				t.Errorf("it ran like this:\n%s", n.file("log"))
+				break
+			}
+		}
+	})
+
+	t.Run("the agent ends before it ran", func(t *testing.T) {
+		t.Parallel()
+		n := newGroup(t, addr)
+		n.each("one", "a", "b", "c")
+		n.start()
+		n.state(0, agent.Owed)
+		n.state(1, agent.Owed)
+		n.state(2, agent.Owed)
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+		n.write("good", "")
+		n.write("log", "")
+		n.start()
+		for i, key := range []string{"a", "b", "c"} {
+			if s := n.current(i, key+" one\n"); s.Counts.ExecOK != 1 || s.Counts.Installs != 0 {
+				t.Errorf("%+v", s)
+			}
+		}
+		if got := n.file("log"); got != "a b c \n" {
+			t.Errorf("it ran like this:\n%s", got)
+		}
+	})
+
+	t.Run("leaves out what is frozen", func(t *testing.T) {
+		t.Parallel()
+		n := newGroup(t, addr)
+		n.each("one", "a", "b", "c")
+		n.start()
+		until(t, "it fails", func() bool { return n.status(1).Counts.ExecFail > 0 })
+		n.lock("b", "I debug", time.Time{})
+		n.state(1, agent.Locked)
+		n.write("good", "")
+		n.current(0, "a one\n")
+		n.current(2, "c one\n")
+		s := n.state(1, agent.Locked)
+		if !s.Exec.Owed || s.Counts.ExecOK != 0 {
+			t.Errorf("%+v, %+v", s, s.Exec)
+		}
+		if log := n.lines("log"); log[len(log)-1] != "a c " {
+			t.Errorf("it ran like this:\n%s", n.file("log"))
+		}
+		n.unlock("b")
+		if s := n.current(1, "b one\n"); s.Exec.Owed || s.Counts.ExecOK != 1 {
+			t.Errorf("%+v, %+v", s, s.Exec)
+		}
+		if log := n.lines("log"); log[len(log)-1] != "b " {
+			t.Errorf("it ran like this:\n%s", n.file("log"))
+		}
+	})
+
+	t.Run("the store goes away before it ran", func(t *testing.T) {
+		t.Parallel()
+		line := newLine(t, addr)
+		n := newGroup(t, addr)
+		n.config.Store.Addrs = []string{line.addr}
+		n.each("one", "a", "b", "c")
+		n.start()
+		until(t, "it fails", func() bool { return n.status(1).Counts.ExecFail > 0 })
+		line.cut()
+		n.state(0, agent.Away)
+		n.write("good", "")
+		<-time.After(300 * time.Millisecond)
+		ran := n.file("log")
+		<-time.After(300 * time.Millisecond) // locks and stops are not known
+		if got := n.file("log"); got != ran {
+			t.Errorf("it ran like this:\n%s", got)
+		}
+		line.mend()
+		for i, key := range []string{"a", "b", "c"} {
+			n.current(i, key+" one\n")
+		}
+	})
+
+	t.Run("a target is taken out, another is changed", func(t *testing.T) {
+		t.Parallel()
+		n := newGroup(t, addr)
+		exec := n.config.Targets[0].Exec
+		n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "d", Exec: exec}))
+		n.each("one", "a", "b", "c", "d")
+		n.start()
+		for i := range 4 {
+			until(t, "it fails", func() bool { return n.status(i).Counts.ExecFail > 0 })
+		}
+		targets := slices.Clone(n.config.Targets[1:])
+		mode := fs.FileMode(0o604)
+		targets[0].Mode = &mode
+		n.config.Targets = targets
+		if err := n.agent.Reload(n.config); err != nil {
+			t.Fatal(err)
+		}
+		n.write("log", "")
+		until(t, "it runs again", func() bool { return slices.Contains(n.lines("log"), "b c d ") })
+		n.write("good", "")
+		for i, key := range []string{"b", "c", "d"} {
+			n.current(i, key+" one\n")
+		}
+		// "a" is none of our business any more.
+		log := n.lines("log")
+		if strings.Contains(strings.Join(log[1:], ""), "a") {
+			t.Errorf("it ran like this:\n%s", n.file("log"))
+		}
+	})
+}

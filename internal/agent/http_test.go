@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"kvexpress/internal/observe/promtext"
+)
+
+// patience of a test with what must happen.
+const testLimit = 30 * time.Second
+
+// serving answers on a listener until the test ends, and then expects a good end.
+func serving(t *testing.T, l net.Listener, h http.Handler) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, l, h) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve ends with %v", err)
+		}
+	})
+}
+
+func listen(t *testing.T, addr string) net.Listener {
+	t.Helper()
+	l, err := Listen(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// overSocket is a client that reaches a Unix socket, whatever the host.
+func overSocket(t *testing.T, l net.Listener) *http.Client {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, l.Addr().Network(), l.Addr().String())
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: testLimit}
+}
+
+func ask(t *testing.T, client *http.Client, method, path string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://agent.test"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func fine() error { return nil }
+
+func TestHandlerOverASocket(t *testing.T) {
+	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
+	serving(t, l, Handler(sample, fine, func() error { return errors.New("hosts: not yet\n\x1b[31mflags: not yet") }))
+	client := overSocket(t, l)
+	const plain = "text/plain; charset=utf-8"
+	for _, tt := range []struct {
+		method, path string
+		code         int
+		kind, body   string // body: what is in it
+	}{
+		{"GET", "/healthz", 200, plain, "ok\n"},
+		{"GET", "/readyz", 503, plain, "hosts: not yet\n\ufffd[31mflags: not yet\n"},
+		{"GET", "/metrics", 200, promtext.ContentType, "kvexpress_agent_store_up 1\n"},
+		{"GET", "/status", 200, "application/json", `"node":"web-17"`},
+		{"GET", "/", 404, plain, "/healthz\n/readyz\n/metrics\n/status\n"},
+		{"GET", "/metrics/", 404, plain, "/metrics\n"},
+		{"GET", "//status", 404, plain, "/status\n"},
+		{"GET", "/debug/pprof/", 404, plain, "/status\n"},
+		{"GET", "/<script>", 404, plain, "not found"},
+		{"POST", "/status", 405, plain, "only GET and HEAD"},
+		{"PUT", "/readyz", 405, plain, "only GET and HEAD"},
+		{"DELETE", "/nothing", 405, plain, "only GET and HEAD"},
+		{"HEAD", "/healthz", 200, plain, ""},
+		{"HEAD", "/readyz", 503, plain, ""},
+		{"HEAD", "/metrics", 200, promtext.ContentType, ""},
+		{"HEAD", "/status", 200, "application/json", ""},
+	} {
+		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
+			resp, body := ask(t, client, tt.method, tt.path)
+			if resp.StatusCode != tt.code || resp.Header.Get("Content-Type") != tt.kind {
+				t.Errorf("%d, %s; want %d, %s", resp.StatusCode, resp.Header.Get("Content-Type"), tt.code, tt.kind)
+			}
+			if !strings.Contains(body, tt.body) || tt.method == "HEAD" && body != "" {
+				t.Errorf("got %q, want %q in it", body, tt.body)
+			}
+			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Access-Control-Allow-Origin": ""} {
+				if got := resp.Header.Get(name); got != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+			if tt.code == http.StatusMethodNotAllowed && resp.Header.Get("Allow") != "GET, HEAD" {
+				t.Errorf("Allow is %q", resp.Header.Get("Allow"))
+			}
+		})
+	}
+
+	_, body := ask(t, client, "GET", "/metrics")
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	if _, err := parser.TextToMetricFamilies(strings.NewReader(body)); err != nil {
+		t.Errorf("Prometheus cannot read /metrics: %v", err)
+	}
+	_, body = ask(t, client, "GET", "/status")
+	var got Status
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := fmt.Sprintf("%+v", got.Store), fmt.Sprintf("%+v", sample().Store); got.Targets[1].File != sample().Targets[1].File || len(a) != len(b) {
+		t.Errorf("the status came back as %+v", got)
+	}
+}
+
+// A bug is an answer, and the next question is answered too.
+func TestABugIsAnAnswer(t *testing.T) {
+	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
+	serving(t, l, Handler(func() Status { panic("index out of range") }, fine, fine))
+	client := overSocket(t, l)
+	resp, body := ask(t, client, "GET", "/status")
+	if !strings.Contains(body, "this is a bug in kvexpress: index out of range") {
+		t.Errorf("%d: %q", resp.StatusCode, body)
+	}
+	if resp, _ := ask(t, client, "GET", "/healthz"); resp.StatusCode != http.StatusOK {
+		t.Errorf("/healthz says %d afterwards", resp.StatusCode)
+	}
+}
+
+func TestReady(t *testing.T) {
+	loaded := ConfigStatus{Loaded: scrapeTime()}
+	away := StoreStatus{Error: "connection refused"}
+	target := func(state State, c Counts) TargetStatus {
+		return TargetStatus{Key: "hosts", File: "/f", State: state, Counts: c}
+	}
+	counted := func(reasons ...string) Counts {
+		c := Counts{Passes: 3, Refusals: map[string]uint64{}}
+		for _, reason := range reasons {
+			c.Refusals[reason]++
+		}
+		return c
+	}
+	good := target(Away, Counts{})
+	good.Good = ago(time.Hour)
+	for _, tt := range []struct {
+		name string
+		s    Status
+		want string // in the reason; "" for ready
+	}{
+		{"nothing is loaded", Status{}, "the configuration is not loaded"},
+		{"no targets", Status{Config: loaded}, ""},
+		{"starting", Status{Config: loaded, Targets: []TargetStatus{target(Starting, Counts{})}}, "hosts: /f: the first pass has not ended"},
+		{"away from the start", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, Counts{})}}, "away from the start: connection refused"},
+		{"away from the start, tried often", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("away"))}}, "away from the start"},
+		{"away after a good pass", Status{Config: loaded, Store: away, Targets: []TargetStatus{good}}, ""},
+		{"away after a stop", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("stopped"))}}, ""},
+		{"away after a stop, and before", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("away", "stopped"))}}, ""},
+		{"away after a failed exec", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, Counts{ExecFail: 1})}}, ""},
+		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(Current, Counts{}), target(Starting, Counts{})}}, "the first pass has not ended"},
+	} {
+		err := Ready(tt.s)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	for _, state := range States() {
+		if state == Starting || state == Away {
+			continue
+		}
+		if err := Ready(Status{Config: loaded, Targets: []TargetStatus{target(state, Counts{})}}); err != nil {
+			t.Errorf("%s: %v", state, err)
+		}
+	}
+	many := Status{Config: loaded}
+	for range 1000 {
+		many.Targets = append(many.Targets, target(Starting, Counts{}))
+	}
+	if lines := strings.Split(Ready(many).Error(), "\n"); len(lines) != maxReasons+1 || lines[maxReasons] != "and 950 more" {
+		t.Errorf("%d lines, the last one is %q", len(lines), lines[len(lines)-1])
+	}
+}
+
+// request writes a request by hand, and returns the answer's status; 0 if there is
+// none. It may be called from any goroutine of the test.
+func request(t *testing.T, l net.Listener, text string) int {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), l.Addr().Network(), l.Addr().String())
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer conn.Close()
+	err = conn.SetDeadline(time.Now().Add(testLimit))
+	if err == nil {
+		_, err = io.WriteString(conn, text)
+	}
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}

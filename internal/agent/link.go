@@ -1,0 +1,249 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// Store is what an agent needs of a store.
+type Store interface {
+	kv.Store
+	kv.Watcher
+	Addr() string // for people
+}
+
+// settled is how long a store must have been up for its next failure to count as
+// the first one.
+const settled = 10 * time.Second
+
+// link is the way to the store that all targets of a node share. While the store
+// is away, one request at a time is made, and rarely; all others wait for its
+// result. It is a Store itself.
+type link struct {
+	stores   []Store
+	log      *slog.Logger
+	requests atomic.Uint64
+
+	mu       sync.Mutex
+	active   int // which of the stores
+	known    bool
+	up       bool
+	since    time.Time
+	err      error // why it is away
+	failures int   // in a row
+	next     time.Time
+	probing  bool
+	turns    uint64        // how often it went away or came back
+	changed  chan struct{} // closed, and made anew, when any of this changes
+}
+
+// ticket goes with a request from its begin to its report.
+type ticket struct {
+	probe bool   // the one that tries, while all others wait
+	turns uint64 // of the link, when it began
+}
+
+var _ Store = (*link)(nil)
+
+func newLink(stores []Store, log *slog.Logger) *link {
+	return &link{stores: stores, log: log, changed: make(chan struct{})}
+}
+
+// pause is how long to wait after so many failures in a row: shortly twice, since
+// a store that restarts is back in a moment, then for so long that a node makes
+// less than 0.2 requests a second, and a fleet does not come back at one moment.
+func pause(failures int) time.Duration {
+	switch {
+	case failures <= 1:
+		return between(250*time.Millisecond, time.Second)
+	case failures == 2:
+		return between(time.Second, 3*time.Second)
+	}
+	return between(5*time.Second, 10*time.Second)
+}
+
+func between(least, most time.Duration) time.Duration { return least + rand.N(most-least) }
+
+// renew puts other stores in the place of as many. What is under way goes on.
+func (l *link) renew(stores []Store) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stores, l.active = stores, l.active%len(stores)
+}
+
+func (l *link) store() Store {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stores[l.active]
+}
+
+// Addr is where the store is that is asked at the moment.
+func (l *link) Addr() string { return l.store().Addr() }
+
+// away is why the store cannot be reached, nil if it can as far as we know.
+func (l *link) away() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.known || l.up {
+		return nil
+	}
+	return l.err
+}
+
+func (l *link) status() StoreStatus {
+	addr := l.Addr()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := StoreStatus{Addr: addr, Up: l.up}
+	if l.known {
+		since := l.since
+		s.Since = &since
+	}
+	if l.err != nil {
+		s.Error = oneLine(l.err.Error())
+	}
+	return s
+}
+
+// begin is the ticket of a request that is made now or not at all: the error is why
+// the store is away.
+func (l *link) begin() (ticket, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known && !l.up {
+		return ticket{}, l.err
+	}
+	l.requests.Add(1)
+	return ticket{turns: l.turns}, nil
+}
+
+// turn returns when a request may be made: at once, or, while the store is away,
+// when it is time to try and nobody else does.
+func (l *link) turn(ctx context.Context) (ticket, error) {
+	for {
+		l.mu.Lock()
+		rest := time.Until(l.next)
+		away := l.known && !l.up
+		if !away || !l.probing && rest <= 0 {
+			l.probing = away
+			l.requests.Add(1)
+			t := ticket{probe: away, turns: l.turns}
+			l.mu.Unlock()
+			return t, nil
+		}
+		if l.probing {
+			rest = time.Hour // its end is a change
+		}
+		changed := l.changed
+		l.mu.Unlock()
+		timer := time.NewTimer(rest)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return ticket{}, context.Cause(ctx)
+		}
+	}
+}
+
+// report takes what a request came to. Whatever the store answered by itself, a
+// denial too, shows that it is there.
+func (l *link) report(ctx context.Context, t ticket, err error) {
+	away := errors.Is(err, kv.ErrUnreachable) || errors.Is(err, kv.ErrNotStore) || errors.Is(err, kv.ErrUnknownOutcome)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.probe {
+		l.probing = false
+		defer l.broadcast()
+	}
+	if ctx.Err() != nil {
+		return // we hung up: that says nothing
+	}
+	now := time.Now()
+	if !away {
+		if !l.up {
+			if l.known {
+				l.log.Info("the store is back", "store", l.stores[l.active].Addr(), "away", now.Sub(l.since).Round(time.Millisecond))
+			}
+			l.up, l.known, l.since, l.err = true, true, now, nil
+			l.turns++
+			l.broadcast()
+		}
+		return
+	}
+	if t.turns != l.turns {
+		return // from before it went away, or came back: that says nothing of now
+	}
+	if l.up && now.Sub(l.since) > settled {
+		l.failures = 0
+	}
+	if l.up || !l.known {
+		l.log.Warn("the store is away; the files stay as they are", "error", err)
+		l.up, l.known, l.since = false, true, now
+		l.turns++
+	}
+	l.failures++
+	l.err, l.next = err, now.Add(pause(l.failures))
+	l.active = (l.active + 1) % len(l.stores)
+	l.broadcast()
+}
+
+// broadcast wakes all that wait; mu is held.
+func (l *link) broadcast() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Watch waits for its turn first.
+func (l *link) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
+	t, err := l.turn(ctx)
+	if err != nil {
+		return kv.Entry{}, err
+	}
+	entry, err := l.store().Watch(ctx, path, since, wait)
+	l.report(ctx, t, err)
+	return entry, err
+}
+
+// Read fails at once while the store is away.
+func (l *link) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	t, err := l.begin()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := l.store().Read(ctx, c, paths...)
+	l.report(ctx, t, err)
+	return rows, err
+}
+
+// Commit fails at once while the store is away.
+func (l *link) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	t, err := l.begin()
+	if err != nil {
+		return nil, err
+	}
+	indexes, err := l.store().Commit(ctx, ops)
+	l.report(ctx, t, err)
+	return indexes, err
+}
+
+// Keys fails at once while the store is away.
+func (l *link) Keys(ctx context.Context, prefix string) ([]string, error) {
+	t, err := l.begin()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := l.store().Keys(ctx, prefix)
+	l.report(ctx, t, err)
+	return keys, err
+}

@@ -1,0 +1,253 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// faulty is a store that answers as the test says.
+type faulty struct {
+	Store
+	requests atomic.Int64
+	answer   func(ctx context.Context) error
+}
+
+func (f *faulty) Addr() string { return "faulty" }
+
+func (f *faulty) Watch(ctx context.Context, _ string, _ uint64, _ time.Duration) (kv.Entry, error) {
+	f.requests.Add(1)
+	return kv.Entry{State: kv.Absent, Index: 7}, f.answer(ctx)
+}
+
+func (f *faulty) Read(ctx context.Context, _ kv.Consistency, _ ...string) (kv.Snapshot, error) {
+	f.requests.Add(1)
+	return kv.Snapshot{}, f.answer(ctx)
+}
+
+func unreachable() error { return &kv.StoreError{Op: "watch", Kind: kv.ErrUnreachable} }
+
+func newTestLink(f ...Store) *link { return newLink(f, slog.New(slog.DiscardHandler)) }
+
+// pass lets time pass, in a bubble of synctest.
+func pass(d time.Duration) { <-time.After(d) }
+
+// insist watches as so many targets do: again after a failure.
+func (l *link) insist(ctx context.Context, all *sync.WaitGroup, n int) {
+	for range n {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := l.Watch(ctx, "p", 0, time.Minute); err == nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// However many targets there are, a store that is away hears of a node less than
+// once in five seconds, after three tries in short order.
+func TestLinkIsPatient(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &faulty{answer: func(context.Context) error { return unreachable() }}
+		l := newTestLink(f)
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		l.insist(ctx, &all, 1)
+		synctest.Wait()
+		l.insist(ctx, &all, 99)
+		pass(4 * time.Second)
+		if got := f.requests.Load(); got != 3 {
+			t.Errorf("%d requests in the first seconds, want 3", got)
+		}
+		before := f.requests.Load()
+		pass(time.Hour)
+		if got := f.requests.Load() - before; got > 3600/5 || got < 3600/10-1 {
+			t.Errorf("%d requests in an hour", got)
+		}
+		if s := l.status(); s.Up || s.Since == nil || time.Since(*s.Since) < time.Hour {
+			t.Errorf("%+v", s)
+		}
+		// Reads do not even try.
+		if _, err := l.Read(ctx, kv.Default, "p"); !errors.Is(err, kv.ErrUnreachable) {
+			t.Errorf("a read gives %v", err)
+		}
+		cancel()
+		all.Wait()
+	})
+}
+
+// All targets at once at the start of a node whose store is away.
+func TestLinkAtTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &faulty{answer: func(ctx context.Context) error { sleep(ctx, time.Second); return unreachable() }}
+		l := newTestLink(f)
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		l.insist(ctx, &all, 100)
+		pass(1100 * time.Millisecond)
+		if got := f.requests.Load(); got != 100 {
+			t.Errorf("%d requests, want one of each", got)
+		}
+		pass(7 * time.Second) // two short pauses, three requests of a second
+		if got := f.requests.Load() - 100; got > 3 {
+			t.Errorf("%d requests after that", got)
+		}
+		cancel()
+		all.Wait()
+	})
+}
+
+// Who tries while all others wait may give up: then it is another's turn.
+func TestLinkWhenTheOneThatTriesGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var hang atomic.Bool
+		f := &faulty{answer: func(ctx context.Context) error {
+			if hang.Load() {
+				<-ctx.Done()
+			}
+			return unreachable()
+		}}
+		l := newTestLink(f)
+		_, _ = l.Watch(t.Context(), "p", 0, time.Minute) // away
+		hang.Store(true)
+		first, giveUp := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		l.insist(first, &all, 1)
+		pass(10 * time.Second)
+		l.insist(ctx, &all, 5)
+		pass(time.Minute)
+		if got := f.requests.Load(); got != 2 {
+			t.Errorf("%d requests while one was under way", got-1)
+		}
+		giveUp()
+		synctest.Wait()
+		if got := f.requests.Load(); got != 3 {
+			t.Errorf("%d requests after it gave up, want one", got-2)
+		}
+		cancel()
+		all.Wait()
+	})
+}
+
+// What was asked of a store before it went away fails later than the store is back,
+// where a network lost the connection without a word. That says nothing of the store
+// as it is now.
+func TestLinkForgivesOldConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		answers := make(chan error, 1)
+		f := &faulty{answer: func(context.Context) error { return <-answers }}
+		l := newTestLink(f)
+		watch := func(answer error) {
+			answers <- answer
+			_, _ = l.Watch(t.Context(), "p", 0, time.Minute)
+		}
+		watch(nil) // up
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = l.Watch(t.Context(), "p", 0, time.Minute) })
+		synctest.Wait() // it is under way
+		l.report(t.Context(), ticket{turns: l.turns}, unreachable())
+		if l.away() == nil {
+			t.Error("the store counts as there")
+		}
+		pass(time.Second)
+		l.report(t.Context(), ticket{turns: l.turns}, nil) // back
+		answers <- unreachable()
+		all.Wait()
+		if err := l.away(); err != nil {
+			t.Errorf("the store counts as away: %v", err)
+		}
+		watch(unreachable())
+		if l.away() == nil {
+			t.Error("a new failure does not count")
+		}
+	})
+}
+
+func TestLinkTakesTheNextStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &faulty{answer: func(context.Context) error { return unreachable() }}
+		b := &faulty{answer: func(context.Context) error { return nil }}
+		l := newTestLink(a, b)
+		var all sync.WaitGroup
+		l.insist(t.Context(), &all, 10)
+		all.Wait()
+		if a.requests.Load() < 1 || b.requests.Load() != 10 || l.away() != nil {
+			t.Errorf("%d, %d, %v", a.requests.Load(), b.requests.Load(), l.away())
+		}
+		// A denial is an answer.
+		b.answer = func(context.Context) error { return &kv.StoreError{Op: "watch", Kind: kv.ErrDenied} }
+		if _, err := l.Watch(t.Context(), "p", 0, time.Minute); !errors.Is(err, kv.ErrDenied) || l.away() != nil {
+			t.Errorf("%v, %v", err, l.away())
+		}
+	})
+}
+
+// An outage after a time that was good is one of its own; those of a store that
+// comes and goes are not.
+func TestLinkRemembersFailures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		f := &faulty{answer: func(context.Context) error { return err }}
+		l := newTestLink(f)
+		flap := func(good time.Duration) time.Duration {
+			err = nil
+			_, _ = l.Watch(t.Context(), "p", 0, time.Minute)
+			pass(good)
+			err = unreachable()
+			_, _ = l.Watch(t.Context(), "p", 0, time.Minute)
+			return time.Until(l.next)
+		}
+		for range 3 {
+			if rest := flap(time.Hour); rest > time.Second {
+				t.Errorf("after an hour it waits for %s", rest)
+			}
+		}
+		flap(time.Second)
+		for range 3 {
+			if rest := flap(time.Second); rest < 5*time.Second {
+				t.Errorf("one that flaps is asked again in %s", rest)
+			}
+		}
+	})
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		failures    int
+		least, most time.Duration
+	}{
+		{0, 250 * time.Millisecond, time.Second},
+		{1, 250 * time.Millisecond, time.Second},
+		{2, time.Second, 3 * time.Second},
+		{3, 5 * time.Second, 10 * time.Second},
+		{1000000, 5 * time.Second, 10 * time.Second},
+	} {
+		seen := map[time.Duration]bool{}
+		for range 100 {
+			got := pause(test.failures)
+			if got < test.least || got >= test.most {
+				t.Errorf("after %d failures: %s", test.failures, got)
+			}
+			seen[got] = true
+		}
+		if len(seen) < 50 {
+			t.Errorf("after %d failures: no jitter", test.failures)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"kvexpress/internal/gate"
+	"kvexpress/internal/observe/promtext"
+)
+
+// WriteMetrics writes a status, and what this process uses, as metrics in
+// Prometheus' text format. now is the time of the scrape.
+//
+// A time that has not come yet is 0, and a counter that never counted is there:
+// with Prometheus, what is absent cannot be alerted on. The exception is what a
+// target does not have: without an exec, there is nothing about execs.
+func WriteMetrics(w io.Writer, s Status, now time.Time) error {
+	m := metrics{promtext.New(w)}
+	m.process(s)
+	m.agent(s)
+	targets := make([]labelled, len(s.Targets))
+	for i, t := range s.Targets {
+		targets[i] = labelled{t, append(make([]promtext.Label, 0, 3), label("key", t.Key), label("file", t.File))}
+	}
+	m.targets(targets, s.Started, now)
+	m.execs(slices.DeleteFunc(targets, func(t labelled) bool { return t.Exec == nil }))
+	return m.End()
+}
+
+type metrics struct{ *promtext.Writer }
+
+// labelled is a target with its labels, and room for one more.
+type labelled struct {
+	TargetStatus
+	labels []promtext.Label
+}
+
+// and is the target's labels with one more, until the next call.
+func (t labelled) and(name, value string) []promtext.Label {
+	return append(t.labels, label(name, value))
+}
+
+// one writes a family of one sample without labels.
+func (m metrics) one(name string, kind promtext.Kind, help string, value float64) {
+	m.Family(name, kind, help)
+	m.Sample(value)
+}
+
+func (m metrics) agent(s Status) {
+	m.one("kvexpress_agent_config_last_reload_successful", promtext.Gauge,
+		"1 if the configuration in force is what the files say, 0 if the last reload was refused.", truth(s.Config.Error == ""))
+	m.one("kvexpress_agent_config_last_reload_success_timestamp_seconds", promtext.Gauge,
+		"When the configuration in force was read, in Unix seconds.", unixSeconds(&s.Config.Loaded))
+	m.one("kvexpress_agent_store_up", promtext.Gauge, "1 if the store answers.", truth(s.Store.Up))
+	m.one("kvexpress_agent_store_state_changed_timestamp_seconds", promtext.Gauge,
+		"Since when kvexpress_agent_store_up is what it is, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
+	m.one("kvexpress_agent_store_requests_total", promtext.Counter, "Requests to the store.", float64(s.Requests))
+}
+
+// targets writes what every target has.
+func (m metrics) targets(targets []labelled, started, now time.Time) {
+	for _, f := range []struct {
+		name string
+		kind promtext.Kind
+		help string
+		of   func(labelled) float64
+	}{
+		{"version", promtext.Gauge, "Version in place, within its lineage; 0 for one without a number.",
+			func(t labelled) float64 { return float64(t.Version) }},
+		{"content_hash", promtext.Gauge, "The first 48 bits of the SHA-256 of the bytes in place, to see whether nodes agree; 0 before they are known.",
+			func(t labelled) float64 { return fingerprint(t.SHA256) }},
+		{"size_bytes", promtext.Gauge, "Size of the bytes in place.",
+			func(t labelled) float64 { return float64(t.Size) }},
+		{"state_changed_timestamp_seconds", promtext.Gauge, "Since when the target is in its state, in Unix seconds; 0 if it has none yet.",
+			func(t labelled) float64 { return unixSeconds(t.Since) }},
+		{"last_good_timestamp_seconds", promtext.Gauge, "When a pass last found the file right or made it right, in Unix seconds; 0 if none did yet.",
+			func(t labelled) float64 { return unixSeconds(t.Good) }},
+		{"last_good_age_seconds", promtext.Gauge, "How long ago that was, at the time of the scrape; since the start of the agent if no pass did yet.",
+			func(t labelled) float64 { return goodAge(t, started, now) }},
+		{"last_install_timestamp_seconds", promtext.Gauge, "When this process last replaced the file, in Unix seconds; 0 if it did not.",
+			func(t labelled) float64 { return unixSeconds(t.Changed) }},
+		{"passes_total", promtext.Counter, "Passes over the target.",
+			func(t labelled) float64 { return float64(t.Counts.Passes) }},
+		{"installs_total", promtext.Counter, "Times that the file was replaced.",
+			func(t labelled) float64 { return float64(t.Counts.Installs) }},
+		{"repairs_total", promtext.Counter, "Times that mode or owner were corrected.",
+			func(t labelled) float64 { return float64(t.Counts.Repairs) }},
+	} {
+		m.Family("kvexpress_agent_target_"+f.name, f.kind, f.help)
+		for _, t := range targets {
+			m.Sample(f.of(t), t.labels...)
+		}
+	}
+	// The checksum is not among these labels: each publish would leave a series
+	// behind for every node.
+	m.Family("kvexpress_agent_target_info", promtext.Gauge, "The lineage that versions are counted in; always 1.")
+	for _, t := range targets {
+		m.Sample(1, t.and("lineage", t.Lineage)...)
+	}
+	m.Family("kvexpress_agent_target_state", promtext.Gauge, "1 for the state that the target is in, 0 for the others.")
+	for _, t := range targets {
+		for _, state := range States() {
+			m.Sample(truth(t.State == state), t.and("state", string(state))...)
+		}
+	}
+	m.Family("kvexpress_agent_target_refusals_total", promtext.Counter, "Times that the file was left as it is, by reason.")
+	for _, t := range targets {
+		for _, reason := range reasons(t.Counts.Refusals) {
+			m.Sample(float64(t.Counts.Refusals[reason]), t.and("reason", reason)...)
+		}
+	}
+}
+
+// execs writes what those targets have that run one.
+func (m metrics) execs(targets []labelled) {
+	m.Family("kvexpress_agent_target_exec_owed", promtext.Gauge, "1 if the exec has yet to succeed for the bytes in place.")
+	for _, t := range targets {
+		m.Sample(truth(t.Exec.Owed), t.labels...)
+	}
+	m.Family("kvexpress_agent_target_exec_total", promtext.Counter, "Execs that ended, by result: ok or failed.")
+	for _, t := range targets {
+		m.Sample(float64(t.Counts.ExecOK), t.and("result", "ok")...)
+		m.Sample(float64(t.Counts.ExecFail), t.and("result", "failed")...)
+	}
+	m.Family("kvexpress_agent_target_exec_duration_seconds", promtext.Histogram, "How long execs took, whatever their result.")
+	bounds := ExecBuckets()
+	for _, t := range targets {
+		m.Histogram(bounds, t.Counts.ExecSeconds, t.Counts.ExecTotal.Seconds(), t.labels...)
+	}
+}
+
+// reasons are those that everybody knows, whether they have occurred or not, and
+// then others that have.
+func reasons(counted map[string]uint64) []string {
+	known := []string{
+		string(gate.Empty), string(gate.TooShort), string(gate.TooLarge), string(gate.Mismatch),
+		string(gate.Corrupt), string(gate.CheckFailed), string(gate.NeedsNewer),
+		string(Stopped), string(Locked), string(Missing), string(Denied), string(Older), string(Failed), string(Away),
+	}
+	for _, reason := range slices.Sorted(maps.Keys(counted)) {
+		if !slices.Contains(known, reason) {
+			known = append(known, reason)
+		}
+	}
+	return known
+}
+
+func goodAge(t labelled, started, now time.Time) float64 {
+	last := started
+	if t.Good != nil {
+		last = *t.Good
+	}
+	return max(0, now.Sub(last).Seconds())
+}
+
+// fingerprint is the beginning of a checksum as a number that a float64 holds
+// exactly; 0 if there is none.
+func fingerprint(sha256 string) float64 {
+	const digits = 12 // of 4 bits each
+	if len(sha256) < digits {
+		return 0
+	}
+	n, err := strconv.ParseUint(sha256[:digits], 16, 64)
+	if err != nil {
+		return 0
+	}
+	return float64(n)
+}
+
+func label(name, value string) promtext.Label { return promtext.Label{Name: name, Value: value} }
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// unixSeconds is a time in seconds; 0 for none.
+func unixSeconds(t *time.Time) float64 {
+	if t == nil || t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+// pass is one delivery, and what follows from it. It reports whether it went well.
+func (t *target) pass(ctx context.Context, data []byte) bool {
+	leave, ok := t.slot(ctx)
+	if !ok {
+		return false
+	}
+	defer leave()
+	t.begun.Store(time.Now().UnixNano())
+	defer t.begun.Store(0)
+	target := t.Target.Target
+	if t.Spread > 0 {
+		target.Postpone = t.postpone
+	}
+	result, err := t.deliver.DeliverSeen(ctx, target, data)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return false // we were told to end
+	case err == nil && result.Outcome == deliver.Postponed:
+		t.wait()
+		return false
+	}
+	t.record(result, err)
+	if err == nil && result.Owed {
+		t.group.owe(t)
+	}
+	return err == nil
+}
+
+// slotWait is how long a pass waits for one of the slots. When it takes longer, those
+// that have them run commands, or wait for one: nobody else is to wait for that.
+const slotWait = 500 * time.Millisecond
+
+// slot waits for a slot; ok is false if ctx ended.
+func (t *target) slot(ctx context.Context) (leave func(), ok bool) {
+	timer := time.NewTimer(slotWait)
+	defer timer.Stop()
+	select {
+	case t.slots <- struct{}{}:
+		return func() { <-t.slots }, true
+	case <-timer.C:
+		return func() {}, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+// stuckAfter is how much longer than all of its limits together a pass may take.
+const stuckAfter = time.Minute
+
+// stuck is since when a pass runs that should be over, or zero.
+func (t *target) stuck(now time.Time) time.Duration {
+	begun := t.begun.Load()
+	if begun == 0 {
+		return 0
+	}
+	took := now.Sub(time.Unix(0, begun))
+	if took < deliver.Longest(t.Target.Target)+stuckAfter {
+		return 0
+	}
+	return took
+}
+
+// record notes what a pass came to, and when to look again.
+func (t *target) record(r deliver.Result, err error) {
+	state, reason := judge(r, err)
+	t.heldBy, t.denied, t.holdOff = r.Held, 0, time.Time{}
+	switch {
+	case r.Apart, reason == string(gate.Mismatch):
+		t.apart = true
+	case r.Outcome == deliver.Installed:
+		t.apart = false
+	}
+	t.retry = time.Time{}
+	if err == nil {
+		t.failures = 0
+	} else if wait := t.pace(state, reason); wait.most > 0 {
+		t.retry = time.Now().Add(wait.after(t.failures))
+		t.failures++
+	}
+	t.note(r, err, state, reason)
+	t.tell(r, err, state)
+}
+
+// judge is the one table from what a delivery came to, to a state of the target.
+func judge(r deliver.Result, err error) (State, string) {
+	var refusal *gate.Refusal
+	switch {
+	case err == nil && r.Owed:
+		return Owed, ""
+	case err == nil:
+		return Current, ""
+	case errorIs[*gate.Stopped](err):
+		return Stopped, string(Stopped)
+	case errorIs[*gate.Locked](err):
+		return Locked, string(Locked)
+	case errorIs[*gate.Missing](err):
+		return Missing, string(Missing)
+	case errors.As(err, &refusal) && refusal.Reason == gate.WentBack:
+		return Older, string(refusal.Reason)
+	case refusal != nil:
+		return Refused, string(refusal.Reason)
+	case errorIs[*deliver.ExecError](err):
+		return Owed, ""
+	case errors.Is(err, kv.ErrDenied):
+		return Denied, string(Denied)
+	case errors.Is(err, kv.ErrUnreachable), errors.Is(err, kv.ErrNotStore):
+		return Away, string(Away)
+	}
+	return Failed, string(Failed)
+}
+
+func errorIs[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
+}
+
+// backoff is how long to wait before one tries again: from least, doubled each
+// time, up to most, with jitter.
+type backoff struct{ least, most time.Duration }
+
+func (b backoff) after(failures int) time.Duration {
+	wait := b.least << min(failures, 20)
+	if wait > b.most || wait <= 0 {
+		wait = b.most
+	}
+	return between(wait/2, wait)
+}
+
+// pace is patience, but for tests.
+type pace func(State, string) backoff
+
+// patience is when to look again after a pass that did not end well; none where
+// only a change can help, and that is watched.
+func patience(s State, reason string) backoff {
+	switch s {
+	case Owed:
+		return backoff{2 * time.Second, 2 * time.Minute}
+	case Denied:
+		return backoff{5 * time.Second, time.Minute}
+	case Failed:
+		return backoff{2 * time.Second, time.Minute}
+	case Refused:
+		switch gate.Reason(reason) {
+		case gate.Mismatch, gate.Corrupt, gate.NeedsNewer:
+			// What heals it need not touch the row that is watched.
+			return backoff{time.Second, time.Minute}
+		case gate.CheckFailed:
+			return backoff{10 * time.Second, 5 * time.Minute}
+		}
+	}
+	return backoff{}
+}
+
+// note keeps what a pass came to for status and metrics.
+func (t *target) note(r deliver.Result, err error, state State, reason string) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := &t.status
+	s.Counts.Passes++
+	switch r.Outcome {
+	case deliver.Installed, deliver.Restored:
+		s.Counts.Installs++
+		s.Changed = &now
+	case deliver.Repaired:
+		s.Counts.Repairs++
+	}
+	if r.SHA256 != "" && (err == nil || r.Outcome == deliver.Installed) {
+		s.Version, s.Lineage, s.SHA256, s.Size = r.Version, r.Lineage, r.SHA256, r.Size
+	}
+	if err == nil {
+		s.Good = &now
+	}
+	if reason != "" {
+		if s.Counts.Refusals == nil {
+			s.Counts.Refusals = map[string]uint64{}
+		}
+		s.Counts.Refusals[reason]++
+	}
+	s.Reason = ""
+	if state == Refused {
+		s.Reason = reason
+	}
+	t.enter(state, err, now)
+	if s.Exec != nil {
+		if err == nil || state == Owed { // else it did not get that far
+			s.Exec.Owed = state == Owed
+		}
+		s.noteExec(r.Exec, err, now)
+		if s.Exec.Owed && !t.retry.IsZero() {
+			retry := t.retry
+			s.Exec.Retry = &retry
+		}
+	}
+}
+
+// enter is the change of state; mu is held.
+func (t *target) enter(state State, err error, now time.Time) {
+	s := &t.status
+	if s.State != state || s.Since == nil {
+		s.State, s.Since = state, &now
+	}
+	s.Detail = ""
+	if err != nil {
+		s.Detail = oneLine(err.Error())
+	}
+}
+
+// failed notes a watch that failed, and says how long to wait before the next one.
+// The last good file stays.
+func (t *target) failed(err error) time.Duration {
+	state, reason := judge(deliver.Result{}, err)
+	delay := time.Duration(0) // the link makes us wait while the store is away
+	if state != Away {
+		delay = t.pace(state, reason).after(t.denied)
+		t.denied++
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.status.State != state {
+		if t.status.Counts.Refusals == nil {
+			t.status.Counts.Refusals = map[string]uint64{}
+		}
+		t.status.Counts.Refusals[reason]++
+		if state != Away { // which the link tells, once for all
+			t.log.Warn("the watch failed; the file stays as it is", "error", err)
+		}
+	}
+	t.enter(state, err, time.Now())
+	return delay
+}

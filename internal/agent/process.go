@@ -1,0 +1,32 @@
+package agent
+
+import (
+	"runtime"
+
+	"kvexpress/internal/observe/promtext"
+)
+
+// process has the names that Prometheus' own clients use.
+func (m metrics) process(s Status) {
+	m.Family("kvexpress_build_info", promtext.Gauge, "What runs here; always 1.")
+	m.Sample(1, label("version", s.Version), label("goversion", runtime.Version()))
+	m.one("process_start_time_seconds", promtext.Gauge, "When the agent began, in Unix seconds.", unixSeconds(&s.Started))
+	m.one("go_goroutines", promtext.Gauge, "Goroutines that exist now.", float64(runtime.NumGoroutine()))
+	use := usage()
+	if use.resident > 0 {
+		m.one("process_resident_memory_bytes", promtext.Gauge, "Resident memory.", use.resident)
+	}
+	if use.cpu > 0 {
+		m.one("process_cpu_seconds_total", promtext.Counter, "User and system time spent by the agent, without its execs.", use.cpu)
+	}
+	if use.files > 0 {
+		m.one("process_open_fds", promtext.Gauge, "Open file descriptors.", use.files)
+	}
+}
+
+// processUse is what this process uses. What is 0 is not known.
+type processUse struct {
+	resident float64 // bytes
+	cpu      float64 // seconds
+	files    float64 // open descriptors
+}

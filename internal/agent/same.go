@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"golang.org/x/sys/unix"
+
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/atomicfile"
+)
+
+// sameTarget tells whether a target of configuration c is what runs already. Where
+// it stands in the files does not matter.
+func sameTarget(running *target, c agentfile.Config) func(agentfile.Target) bool {
+	shared := sharedExecs(c.Targets)
+	return func(t agentfile.Target) bool {
+		t.At = running.At
+		t.DeferExec = shared[groupKey(t.Target)] > 1
+		return reflect.DeepEqual(t, running.Target)
+	}
+}
+
+func storesEqual(a, b agentfile.Store) bool { return reflect.DeepEqual(a, b) }
+
+// snapshot is the target's status, of which nothing changes any more.
+func (t *target) snapshot() TargetStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.status
+	s.Counts.Refusals = maps.Clone(s.Counts.Refusals)
+	s.Counts.ExecSeconds = append([]uint64(nil), s.Counts.ExecSeconds...)
+	if s.Exec != nil {
+		e := *s.Exec
+		s.Exec = &e
+	}
+	return s
+}
+
+// lockState makes sure that one agent alone works with a state folder. The lock ends
+// with the process, however it ends.
+func lockState(dir string) (io.Closer, error) {
+	if err := atomicfile.MakeDirs(filepath.Dir(dir), nil); err != nil {
+		return nil, fmt.Errorf("the state folder: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("make the state folder: %w; choose another with state_dir", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "agent.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the state folder: %w; make it usable, or choose another with state_dir", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("the state folder %s is in use: another agent runs on it; end that one, or choose another with state_dir", dir), f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,224 @@
+package agent_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+)
+
+// spread makes all targets of a node wait with new versions.
+func (n *node) spread(d time.Duration) {
+	for i := range n.config.Targets {
+		n.config.Targets[i].Spread = d
+	}
+}
+
+// waits expects a target to wait with content in place.
+func (n *node) waits(i int, content string) {
+	n.t.Helper()
+	if s := n.state(i, agent.Waiting); s.Detail == "" {
+		n.t.Errorf("%+v", s)
+	}
+	if got := n.file(n.config.Targets[i].File[len(n.dir)+1:]); got != content {
+		n.t.Errorf("the file holds %.20q, want %.20q", got, content)
+	}
+	n.well()
+}
+
+// names are of two nodes: by them alone, the one hardly waits, and the other for most
+// of the time.
+func names() (early, late string) {
+	for i := 0; early == "" || late == ""; i++ {
+		name := fmt.Sprintf("web-%d", i)
+		switch x := agent.Share(name); {
+		case x < 0.02:
+			early = name
+		case x > 0.7 && x < 0.9:
+			late = name
+		}
+	}
+	return early, late
+}
+
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+
+	t.Run("a new version waits, and those that come meanwhile with it", func(t *testing.T) {
+		t.Parallel()
+		early, late := names()
+		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+		n.exec("exec", "cat hosts >> log")
+		n.config.Node = late
+		n.spread(5 * time.Second)
+		first := newNode(t, addr, deliver.Target{Key: "hosts"})
+		first.layout, first.config.Layout, first.config.Node = n.layout, n.layout, early
+		first.spread(5 * time.Second)
+
+		n.publish("hosts", "one\n")
+		n.start()
+		first.start()
+		n.current(0, "one\n")
+		first.current(0, "one\n")
+		rounds := times(10)
+		for range rounds {
+			n.publish("hosts", "two\n")
+			first.current(0, "two\n")
+			n.waits(0, "one\n")
+			n.publish("hosts", "three\n")
+			n.publish("hosts", "four\n")
+			first.current(0, "four\n")
+			n.waits(0, "one\n")
+			n.current(0, "four\n")
+			n.publish("hosts", "one\n")
+			n.waits(0, "four\n")
+			n.current(0, "one\n")
+		}
+		if got := strings.Join(n.lines("log"), " "); got != "one"+strings.Repeat(" four one", rounds) {
+			t.Errorf("the exec ran for %s", got)
+		}
+	})
+
+	// With an hour of time, whatever arrives has not waited.
+	hour := func(t *testing.T, addr string) *node {
+		t.Helper()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.spread(time.Hour)
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		return n
+	}
+
+	t.Run("nothing new does not wait", func(t *testing.T) {
+		t.Parallel()
+		line := newLine(t, addr)
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Store.Addrs = []string{line.addr}
+		n.spread(time.Hour)
+		n.start()
+		n.state(0, agent.Missing)
+		n.publish("hosts", "one\n")
+		n.current(0, "one\n")
+		n.stopKey("hosts", "a stop")
+		n.publish("hosts", "two\n")
+		n.held(0, agent.Stopped, "a stop", "one\n")
+		n.publish("hosts", "one\n")
+		n.resume("hosts")
+		n.current(0, "one\n")
+		line.cut()
+		n.gone(0, "one\n")
+		line.mend()
+		n.current(0, "one\n")
+		n.publish("hosts", "three\n")
+		n.waits(0, "one\n")
+		line.cut()
+		n.gone(0, "one\n")
+		line.mend()
+		n.waits(0, "one\n")
+		n.publish("hosts", "one\n") // taken back
+		n.current(0, "one\n")
+	})
+
+	t.Run("what a lock held back does not wait", func(t *testing.T) {
+		t.Parallel()
+		n := hour(t, addr)
+		n.lock("hosts", "a lock", time.Time{})
+		n.publish("hosts", "two\n")
+		n.held(0, agent.Locked, "a lock", "one\n")
+		n.unlock("hosts")
+		n.current(0, "two\n")
+		n.publish("hosts", "three\n")
+		n.waits(0, "two\n")
+	})
+
+	t.Run("what a stop held back waits", func(t *testing.T) {
+		t.Parallel()
+		n := hour(t, addr)
+		n.stopKey("hosts", "a stop")
+		n.publish("hosts", "two\n")
+		n.held(0, agent.Stopped, "a stop", "one\n")
+		n.resume("hosts")
+		n.waits(0, "one\n")
+	})
+
+	t.Run("a stop while it waits", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		_, n.config.Node = names()
+		n.spread(3 * time.Second)
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.publish("hosts", "two\n")
+		n.waits(0, "one\n")
+		n.stopKey("hosts", "a stop")
+		n.held(0, agent.Stopped, "a stop", "one\n")
+		n.resume("hosts")
+		n.current(0, "two\n")
+	})
+
+	t.Run("of 1.x", func(t *testing.T) {
+		t.Parallel()
+		n := hour(t, addr)
+		n.asOf1x("hosts", "two\n", 3*time.Millisecond)
+		n.waits(0, "one\n")
+	})
+
+	t.Run("a large one", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.spread(time.Hour)
+		one := strings.Repeat("one\n", 50_000)
+		n.publish("hosts", one)
+		n.start()
+		n.current(0, one)
+		n.publish("hosts", one+"two\n")
+		n.waits(0, one)
+	})
+
+	t.Run("one that is refused", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts", MinLines: 2})
+		n.spread(time.Hour)
+		n.publish("hosts", "one\none\n")
+		n.start()
+		n.current(0, "one\none\n")
+		n.publish("hosts", "two\n")
+		if s := n.state(0, agent.Refused); s.Reason != "too_short" {
+			t.Errorf("%+v", s)
+		}
+		n.publish("hosts", "three\nthree\n")
+		n.waits(0, "one\none\n")
+	})
+}
+
+// Of a storm of versions the last one counts, and not each of them is delivered.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, consultest.Start(t).Addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+	n.exec("exec", "cat hosts >> log")
+	n.publish("hosts", "before\n")
+	n.start()
+	n.current(0, "before\n")
+	versions, since := times(2000), time.Now()
+	for i := range versions {
+		n.publish("hosts", fmt.Sprintf("version %d\n", i))
+	}
+	last := fmt.Sprintf("version %d\n", versions-1)
+	s := n.current(0, last)
+	// A burst of ten, then four a second.
+	most := uint64(time.Since(since)/(250*time.Millisecond)) + 15
+	if s.Counts.Passes > most || int(most) > versions {
+		t.Errorf("%d passes for %d versions, at most %d are to be", s.Counts.Passes, versions, most)
+	}
+	if log := n.lines("log"); uint64(len(log)) != s.Counts.ExecOK || log[len(log)-1]+"\n" != last || len(log) > int(most) {
+		t.Errorf("the exec ran %d times, the last time for %q", len(log), log[len(log)-1])
+	}
+	n.well()
+}

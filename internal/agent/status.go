@@ -1,0 +1,102 @@
+package agent
+
+import "time"
+
+// State says in one stable word how a target stands. The words stand in JSON output
+// and in metrics: they never change.
+type State string
+
+// The states of a target.
+const (
+	Starting State = "starting" // no pass has come to an end yet
+	Current  State = "current"  // the file is what the store says, and no exec is owed
+	Waiting  State = "waiting"  // a new version is held back by spread
+	Stopped  State = "stopped"  // the key is frozen in the whole fleet
+	Locked   State = "locked"   // the file is frozen on this node
+	Missing  State = "missing"  // the store has no such key; the file is left as it is
+	Denied   State = "denied"   // the token may not read it; the file is left as it is
+	Refused  State = "refused"  // the content is refused; the file is left as it is
+	Older    State = "older"    // the store has an older version, and refuse_older is set
+	Owed     State = "owed"     // the file is in place, its exec has yet to succeed
+	Failed   State = "failed"   // anything else, such as a full disk
+	Away     State = "away"     // the store cannot be reached; the last good file stays
+)
+
+// States lists all of them, for metrics.
+func States() []State {
+	return []State{Starting, Current, Waiting, Stopped, Locked, Missing, Denied, Refused, Older, Owed, Failed, Away}
+}
+
+// Status is what an agent says of itself.
+type Status struct {
+	Version  string         `json:"version"` // of the program
+	Node     string         `json:"node"`
+	PID      int            `json:"pid"`
+	Started  time.Time      `json:"started"`
+	Config   ConfigStatus   `json:"config"`
+	Store    StoreStatus    `json:"store"`
+	Requests uint64         `json:"requests"` // to the store, since the start
+	Targets  []TargetStatus `json:"targets"`  // in the order of the configuration
+}
+
+// ConfigStatus is what became of the configuration.
+type ConfigStatus struct {
+	Files  []string  `json:"files"` // as read last, with success
+	Loaded time.Time `json:"loaded"`
+	// Error is why the last reload was refused; "" if it was not. The
+	// configuration from before is in force then.
+	Error string `json:"error,omitempty"`
+}
+
+// StoreStatus is how the store is, as far as this node can tell.
+type StoreStatus struct {
+	Addr  string     `json:"addr"`
+	Up    bool       `json:"up"`
+	Since *time.Time `json:"since,omitempty"` // since when it is as it is; nil before the first answer
+	Error string     `json:"error,omitempty"` // why it is away, in one line
+}
+
+// TargetStatus is how one target is.
+type TargetStatus struct {
+	Key     string      `json:"key"`
+	File    string      `json:"file"`
+	State   State       `json:"state"`
+	Since   *time.Time  `json:"since,omitempty"`   // since when it is in that state
+	Detail  string      `json:"detail,omitempty"`  // why, in one line, printable
+	Reason  string      `json:"reason,omitempty"`  // with Refused: the word of gate.Reason
+	Version uint64      `json:"version,omitempty"` // in place; 0 for an unmanaged one
+	Lineage string      `json:"lineage,omitempty"`
+	SHA256  string      `json:"sha256,omitempty"`  // in place, "" before it is known
+	Size    int         `json:"size,omitempty"`    // in bytes
+	Changed *time.Time  `json:"changed,omitempty"` // when this process last replaced the file
+	Good    *time.Time  `json:"good,omitempty"`    // end of the last pass that found or made it right
+	Exec    *ExecStatus `json:"exec,omitempty"`    // nil without an exec
+	Counts  Counts      `json:"counts"`
+}
+
+// ExecStatus is how a target's exec is.
+type ExecStatus struct {
+	Owed     bool          `json:"owed"`
+	Failures int           `json:"failures,omitempty"` // in a row
+	Last     *time.Time    `json:"last,omitempty"`     // when it last ended
+	Exit     int           `json:"exit"`               // its exit status then; -1 if a signal ended it
+	Took     time.Duration `json:"took_ns,omitempty"`
+	Retry    *time.Time    `json:"retry,omitempty"` // when it runs again, if it is owed
+}
+
+// Counts are of one target since the process began.
+type Counts struct {
+	Passes   uint64            `json:"passes"`
+	Installs uint64            `json:"installs"`
+	Repairs  uint64            `json:"repairs"`            // mode or owner corrected
+	Refusals map[string]uint64 `json:"refusals,omitempty"` // by reason: gate.Reason, or a State such as stopped
+	ExecOK   uint64            `json:"exec_ok"`
+	ExecFail uint64            `json:"exec_fail"`
+	// ExecSeconds is a histogram of how long execs took: see ExecBuckets.
+	// The last entry counts those beyond the last bucket. Not cumulative.
+	ExecSeconds []uint64      `json:"exec_seconds,omitempty"`
+	ExecTotal   time.Duration `json:"exec_total_ns"`
+}
+
+// ExecBuckets are the upper ends of Counts.ExecSeconds, in seconds.
+func ExecBuckets() []float64 { return []float64{0.01, 0.05, 0.25, 1, 5, 30, 120, 600} }

@@ -1,0 +1,230 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+)
+
+// maxWoken is the size in bytes of the largest data that a watch brings along. At
+// rest a watch is answered once a minute, with the data: of larger ones it is the
+// checksum that is watched.
+const maxWoken = 64 << 10
+
+// target is one file of the node, and the goroutine that keeps it right.
+//
+// It watches one row: that of the data, or, while it is frozen, the row that
+// freezes it. Whatever happens ends in a pass, which is one delivery: what there is
+// to do, deliver finds out.
+type target struct {
+	agentfile.Target
+	node    string
+	every   time.Duration // between two looks although nothing changed
+	layout  kv.Layout
+	link    *link
+	deliver *deliver.Deliverer
+	slots   chan struct{} // how many passes may run at once on this node
+	group   *group        // of targets with the same exec; nil for one of its own
+	pace    pace
+	log     *slog.Logger
+
+	answers chan answer   // of the watch that runs
+	kick    chan struct{} // holds one: the group wants a look
+	bucket  bucket
+	watched watched
+
+	reconcile time.Time     // when to look although nothing changed
+	retry     time.Time     // when to look because the last pass did not end well; zero: never
+	failures  int           // passes that did not end well, in a row
+	denied    int           // watches that were refused, in a row
+	heldBy    *deliver.Held // what freezes the target
+	apart     bool          // data and checksum were of different versions
+	holdOff   time.Time     // until when a new version is held back; zero: none is
+	served    string        // SHA-256 of the last version that was held back for long enough
+
+	begun  atomic.Int64 // when the pass that runs began, in Unix nanoseconds; 0: none runs
+	ended  atomic.Bool  // it runs no more
+	told   State        // what the log knows
+	detail string       // and why
+
+	mu     sync.Mutex
+	status TargetStatus // written by run alone, and by the group
+}
+
+// watched is what is being watched.
+type watched struct {
+	path   string
+	since  uint64
+	cancel context.CancelFunc
+	begun  time.Time
+}
+
+// answer is what a watch came to.
+type answer struct {
+	path  string
+	entry kv.Entry
+	err   error
+}
+
+// run keeps the target right until ctx ends.
+func (t *target) run(ctx context.Context) {
+	t.reconcile = time.Now().Add(t.splay())
+	t.watch(ctx, t.row(), 0, 0)
+	for { // a watch is under way; whoever takes its answer begins another
+
+		timer := time.NewTimer(time.Until(t.due()))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			t.watched.cancel()
+			<-t.answers
+			t.ended.Store(true)
+			return
+		case a := <-t.answers:
+			timer.Stop()
+			t.answered(ctx, a)
+		case <-t.kick:
+			timer.Stop()
+			t.look(ctx)
+		case <-timer.C:
+			t.dueNow(ctx)
+		}
+	}
+}
+
+// row is the row to watch while nothing freezes the target. Data and checksum that
+// do not match will, once the checksum changes: kvexpress 1.x writes it last.
+func (t *target) row() string {
+	if t.apart || t.status.Size > maxWoken {
+		return t.layout.Checksum(t.Key)
+	}
+	return t.layout.Data(t.Key)
+}
+
+// watch begins to watch a row, after a delay, in the place of what was watched so
+// far, which has been answered.
+func (t *target) watch(ctx context.Context, path string, since uint64, delay time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
+	t.watched = watched{path: path, since: since, cancel: cancel, begun: time.Now().Add(delay)}
+	go func() { // ends with its answer; run takes it
+		sleep(ctx, delay)
+		entry, err := t.link.Watch(ctx, path, since, kv.MaxWait)
+		t.answers <- answer{path, entry, err}
+	}()
+}
+
+// wake makes the target look, although nothing changed.
+func (t *target) wake() {
+	select {
+	case t.kick <- struct{}{}:
+	default: // it will
+	}
+}
+
+// again watches in the place of a watch that has not been answered.
+func (t *target) again(ctx context.Context, path string, since uint64) {
+	t.watched.cancel()
+	<-t.answers
+	t.watch(ctx, path, since, 0)
+}
+
+// answered looks at what a watch said, passes if it says anything, and watches on.
+func (t *target) answered(ctx context.Context, a answer) {
+	t.watched.cancel()
+	lasted := time.Since(t.watched.begun)
+	since, delay := a.entry.Index, time.Duration(0)
+	switch {
+	case ctx.Err() != nil:
+	case a.err != nil:
+		// Whatever is missed is in the answer to a question without an index.
+		since, delay = 0, t.failed(a.err)
+	case a.entry.Index == t.watched.since && lasted > kv.MaxWait/2:
+		// Nothing happened.
+	default:
+		if a.entry.Index <= t.watched.since {
+			// The indexes began anew, or it was woken without a change, as by
+			// a restore.
+			since = 0
+		}
+		delay = t.bucket.take(time.Now())
+		t.woken(ctx, a)
+		if t.status.State == Away {
+			since = 0 // the same: it went away in between
+		}
+	}
+	path, from := t.next(a.path, since)
+	t.watch(ctx, path, from, delay)
+}
+
+// woken passes because of a change.
+func (t *target) woken(ctx context.Context, a answer) {
+	var data []byte
+	if a.entry.State == kv.Present && a.path == t.layout.Data(t.Key) {
+		data = a.entry.Value
+	}
+	t.pass(ctx, data)
+}
+
+// next is what to watch now, after path was watched up to since.
+func (t *target) next(path string, since uint64) (string, uint64) {
+	if held := t.heldBy; held != nil {
+		if held.Path == path {
+			return path, since
+		}
+		return held.Path, held.Index
+	}
+	if row := t.row(); row != path {
+		return row, 0
+	}
+	return path, since
+}
+
+// due is when there is something to do although nobody wakes us.
+func (t *target) due() time.Time {
+	at := t.reconcile
+	if !t.retry.IsZero() && t.retry.Before(at) {
+		at = t.retry
+	}
+	if held := t.heldBy; held != nil && !held.Until.IsZero() && held.Until.Before(at) {
+		at = held.Until
+	}
+	if !t.holdOff.IsZero() {
+		at = t.holdOff
+	}
+	return at
+}
+
+func (t *target) dueNow(ctx context.Context) {
+	now := time.Now()
+	if !t.reconcile.After(now) {
+		t.reconcile = now.Add(t.every)
+	}
+	t.retry = time.Time{}
+	if err := t.link.away(); err != nil {
+		// Once it is back, the watch is answered, and all is found out anew.
+		t.heldBy, t.holdOff = nil, time.Time{}
+		t.failed(err)
+		t.again(ctx, t.watched.path, 0)
+		return
+	}
+	t.look(ctx)
+}
+
+// look passes although nothing woke us.
+func (t *target) look(ctx context.Context) {
+	denied := t.denied > 0
+	ok := t.pass(ctx, nil)
+	path, since := t.next(t.watched.path, t.watched.since)
+	switch {
+	case path != t.watched.path, ok && denied: // that watch waits before it asks again
+		t.again(ctx, path, since)
+	case t.status.State == Away:
+		t.again(ctx, path, 0) // to be answered once it is back
+	}
+}

@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kvexpress/internal/deliver"
+)
+
+// What is due while the store is away cannot be done, and must not be tried without
+// a rest.
+func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		set  func(*target, time.Time)
+	}{
+		{"a look", func(t *target, at time.Time) { t.reconcile = at }},
+		{"a retry", func(t *target, at time.Time) { t.retry = at }},
+		{"the end of a lock", func(t *target, at time.Time) { t.heldBy = &deliver.Held{Path: "lock", Until: at} }},
+		{"the end of a delay", func(t *target, at time.Time) { t.holdOff = at }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := &faulty{answer: func(context.Context) error { return unreachable() }}
+				r := &target{pace: patience, link: newTestLink(f), log: slog.New(slog.DiscardHandler), answers: make(chan answer, 1), every: time.Minute, reconcile: time.Now().Add(time.Hour)}
+				_, _ = r.link.Watch(t.Context(), "p", 0, time.Minute)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer func() { cancel(); <-r.answers }()
+				r.watch(ctx, "p", 7, time.Hour)
+				test.set(r, time.Now().Add(time.Second))
+				if rest := time.Until(r.due()); rest != time.Second {
+					t.Fatalf("it is due in %s", rest)
+				}
+				pass(time.Second)
+				r.dueNow(ctx)
+				if r.watched.since != 0 {
+					t.Error("its watch would not be answered when the store is back")
+				}
+				if rest := time.Until(r.due()); rest < time.Minute {
+					t.Errorf("it is due again in %s", rest)
+				}
+				if r.status.State != Away {
+					t.Errorf("it is %s", r.status.State)
+				}
+			})
+		})
+	}
+}
+
+func TestBucket(t *testing.T) {
+	t.Parallel()
+	var b bucket
+	now := time.Now()
+	for i := range burst - 1 {
+		if wait := b.take(now); wait != 0 {
+			t.Errorf("return %d waits for %s", i, wait)
+		}
+	}
+	// From then on, no more than four a second, however fast they come.
+	returns, end := 0, now.Add(time.Minute)
+	for now.Before(end) {
+		wait := b.take(now)
+		if wait > 4*refill {
+			t.Fatalf("it waits for %s", wait)
+		}
+		now = now.Add(wait)
+		returns++
+	}
+	if most := int(time.Minute/refill) + 2; returns > most || returns < most/2 {
+		t.Errorf("%d returns in a minute", returns)
+	}
+	now = now.Add(time.Hour)
+	if wait := b.take(now); wait != 0 {
+		t.Errorf("after an hour it waits for %s", wait)
+	}
+}
+
+// Who came while a group waited for more is not waited for once more.
+func TestGather(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(nil, patience, nil)
+		all := []*target{{}, {}, {}, {}}
+		for _, r := range all[:3] {
+			g.owe(r)
+			g.owe(r)
+		}
+		<-g.wake
+		go func() { pass(quiet / 2); g.owe(all[3]) }()
+		all[1].ended.Store(true)
+		began := time.Now()
+		if got := g.gather(t.Context()); !slices.Equal(got, []*target{all[0], all[2], all[3]}) {
+			t.Errorf("it gathers %d", len(got))
+		}
+		if took := time.Since(began); took != quiet/2+quiet {
+			t.Errorf("it takes %s", took)
+		}
+		if len(g.wake) != 0 || len(g.owing) != 0 {
+			t.Error("there is more to do")
+		}
+		// One that never comes to rest does not hold up the others for ever.
+		ctx, cancel := context.WithCancel(t.Context())
+		var endless sync.WaitGroup
+		endless.Go(func() {
+			for ctx.Err() == nil {
+				g.owe(all[0])
+				pass(quiet / 2)
+			}
+		})
+		began = time.Now()
+		g.owe(all[2])
+		g.gather(ctx)
+		if took := time.Since(began); took != quietMost {
+			t.Errorf("it takes %s", took)
+		}
+		cancel()
+		endless.Wait()
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	b := backoff{time.Second, time.Minute}
+	for failures := range 70 {
+		least := min(time.Second<<min(failures, 10), time.Minute) / 2
+		if got := b.after(failures); got < least || got >= 2*least {
+			t.Errorf("after %d failures %s, want from %s to %s", failures, got, least, 2*least)
+		}
+	}
+}
+
+// What is spread over nodes is spread evenly, and stays where it is.
+func TestShare(t *testing.T) {
+	t.Parallel()
+	const nodes, parts = 1000, 10
+	var in [parts]int
+	for i := range nodes {
+		name := fmt.Sprintf("web-%d", i)
+		x := share(name)
+		if x < 0 || x >= 1 || x != share(name) {
+			t.Fatalf("%s: %v", name, x)
+		}
+		in[int(x*parts)]++
+	}
+	for i, n := range in {
+		if n < nodes/parts/2 || n > nodes/parts*2 {
+			t.Errorf("part %d of %d has %d of %d nodes", i, parts, n, nodes)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"kvexpress/internal/command"
+	"kvexpress/internal/deliver"
+)
+
+// tell logs what a pass came to, if it is news.
+func (t *target) tell(r deliver.Result, err error, state State) {
+	for _, note := range r.Notes {
+		t.log.Warn(oneLine(note))
+	}
+	switch r.Outcome {
+	case deliver.Installed, deliver.Restored, deliver.Repaired, deliver.ExecOnly:
+		t.log.Info(string(r.Outcome), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
+	}
+	detail := ""
+	if err != nil {
+		detail = oneLine(err.Error())
+	}
+	news := state != t.told || t.detail != detail
+	t.told, t.detail = state, detail
+	switch {
+	case err == nil || !news && state != Owed:
+	case state == Stopped || state == Locked:
+		t.log.Info("left as it is", "why", detail)
+	case state == Away: // the link has told it, once for all targets
+	case !t.retry.IsZero():
+		t.log.Warn("not done", "error", detail, "again in", time.Until(t.retry).Round(time.Second))
+	default:
+		t.log.Warn("not done", "error", detail)
+	}
+}
+
+// noteExec keeps what an exec came to; the target's mu is held.
+func (s *TargetStatus) noteExec(ran *command.Result, err error, now time.Time) {
+	s.Exec.Retry = nil
+	if ran == nil {
+		return
+	}
+	s.Exec.Last, s.Exec.Exit, s.Exec.Took = &now, ran.ExitCode, ran.Duration
+	if err == nil {
+		s.Exec.Failures = 0
+		s.Counts.ExecOK++
+	} else {
+		s.Exec.Failures++
+		s.Counts.ExecFail++
+	}
+	if s.Counts.ExecSeconds == nil {
+		s.Counts.ExecSeconds = make([]uint64, len(ExecBuckets())+1)
+	}
+	at := 0
+	for at < len(ExecBuckets()) && ran.Duration.Seconds() > ExecBuckets()[at] {
+		at++
+	}
+	s.Counts.ExecSeconds[at]++
+	s.Counts.ExecTotal += ran.Duration
+}
+
+// maxDetail is the most bytes of a text from outside that are kept.
+const maxDetail = 1 << 10
+
+// oneLine makes a text fit for a log or a terminal: on one line, printable, not
+// endless.
+func oneLine(text string) string {
+	var b strings.Builder
+	for _, r := range strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ") {
+		if b.Len() > maxDetail {
+			b.WriteString("…")
+			break
+		}
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}
+
+// sleep waits for a while, or for the end of the context.
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,141 @@
+package agent_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/kv"
+)
+
+// tally is what an agent asked of its store.
+type tally struct {
+	watches  atomic.Int64 // requests
+	answered atomic.Int64 // of them, with a value
+	small    atomic.Int64 // reads without data
+	data     atomic.Int64 // reads with data
+	fail     atomic.Int64 // how many of the next reads fail
+}
+
+// counted is a store that counts.
+type counted struct {
+	agent.Store
+	*tally
+}
+
+func (c *counted) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
+	c.watches.Add(1)
+	entry, err := c.Store.Watch(ctx, path, since, wait)
+	if err == nil && entry.State == kv.Present && strings.HasSuffix(path, "/data") {
+		c.answered.Add(1)
+	}
+	return entry, err
+}
+
+func (c *counted) Read(ctx context.Context, consistency kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	reads := &c.small
+	for _, path := range paths {
+		if strings.HasSuffix(path, "/data") {
+			reads = &c.data
+		}
+	}
+	reads.Add(1)
+	if c.fail.Add(-1) >= 0 {
+		return nil, &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable}
+	}
+	return c.Store.Read(ctx, consistency, paths...)
+}
+
+// line is a TCP line to a server, which can be cut.
+type line struct {
+	addr     string
+	upstream string
+	accepted atomic.Int64 // connections that somebody wanted
+
+	mu    sync.Mutex
+	down  bool
+	conns map[net.Conn]bool
+}
+
+func newLine(t testing.TB, upstream string) *line {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &line{addr: l.Addr().String(), upstream: upstream, conns: map[net.Conn]bool{}}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.accepted.Add(1)
+			all.Go(func() { w.carry(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		w.cut()
+		all.Wait()
+	})
+	return w
+}
+
+// cut ends all connections, and every one that comes.
+func (w *line) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down = true
+	for conn := range w.conns {
+		_ = conn.Close()
+	}
+}
+
+func (w *line) mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down = false
+}
+
+// keep is false if the line is cut.
+func (w *line) keep(conns ...net.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, conn := range conns {
+		if !w.down {
+			w.conns[conn] = true
+		}
+	}
+	return !w.down
+}
+
+func (w *line) carry(conn net.Conn) {
+	defer conn.Close()
+	if !w.keep(conn) {
+		return
+	}
+	up, err := net.Dial("tcp", w.upstream)
+	if err != nil {
+		return
+	}
+	defer up.Close()
+	if !w.keep(up) {
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(func() { _, _ = io.Copy(up, conn); _ = up.(*net.TCPConn).CloseWrite() })
+	both.Go(func() { _, _ = io.Copy(conn, up); _ = conn.(*net.TCPConn).CloseWrite() })
+	both.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.conns, conn)
+	delete(w.conns, up)
+}

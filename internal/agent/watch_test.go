@@ -1,0 +1,192 @@
+package agent_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/codec"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+)
+
+// asOf1x publishes as kvexpress 1.x does: by two writes, one after the other.
+func (n *node) asOf1x(key kv.Key, content string, gap time.Duration) {
+	n.t.Helper()
+	n.put(n.layout.Data(key), content)
+	<-time.After(gap)
+	n.put(n.layout.Checksum(key), codec.Checksum([]byte(content)))
+}
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+
+	t.Run("what is published", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		n.start()
+		s := n.current(0, "one\n")
+		if s.Version != 1 || s.Good == nil || s.Changed == nil || s.Counts.Installs != 1 {
+			t.Errorf("%+v", s)
+		}
+		for i := range 3 {
+			n.publish("hosts", fmt.Sprintf("again %d\n", i))
+			if s := n.current(0, fmt.Sprintf("again %d\n", i)); s.Version != uint64(i+2) {
+				t.Errorf("%+v", s)
+			}
+		}
+		n.well()
+		if err := n.stop(); err != nil {
+			t.Error(err)
+		}
+		// The watch brings the data along.
+		if got := n.tally.data.Load(); got != 0 {
+			t.Errorf("%d reads of data that the watch had brought", got)
+		}
+	})
+
+	for _, gap := range []time.Duration{3 * time.Millisecond, 800 * time.Millisecond} {
+		t.Run(fmt.Sprintf("1.x writes with %s in between", gap), func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, addr, deliver.Target{Key: "hosts"})
+			n.asOf1x("hosts", "one\n", gap)
+			n.start()
+			n.current(0, "one\n")
+			n.asOf1x("hosts", "two\n", gap)
+			if s := n.current(0, "two\n"); s.Version != 0 {
+				t.Errorf("%+v", s)
+			}
+			n.publish("hosts", "three\n") // ours
+			n.current(0, "three\n")
+			n.asOf1x("hosts", "four\n", gap) // over ours: the manifest speaks of other bytes
+			n.current(0, "four\n")
+			n.well()
+		})
+	}
+
+	t.Run("a key that is made later", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.start()
+		s := n.state(0, agent.Missing)
+		if s.Detail == "" || s.Good != nil || n.file("hosts") != "" {
+			t.Errorf("%+v", s)
+		}
+		n.well()
+		n.publish("hosts", "one\n")
+		n.current(0, "one\n")
+	})
+
+	t.Run("a key that is deleted and made again", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		for i := range 2 {
+			n.remove(n.layout.Dir("hosts"))
+			n.state(0, agent.Missing)
+			if i == 0 && n.file("hosts") != "one\n" {
+				t.Fatal("the file is gone with the key")
+			}
+			n.publish("hosts", fmt.Sprintf("again %d\n", i))
+			if s := n.current(0, fmt.Sprintf("again %d\n", i)); s.Version != uint64(i+2) {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+
+	t.Run("all keys are deleted", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "a"}, deliver.Target{Key: "b"})
+		n.publish("a", "a\n")
+		n.publish("b", "b\n")
+		n.start()
+		lineage := n.current(0, "a\n").Lineage
+		n.current(1, "b\n")
+		n.remove(n.layout.Prefix() + "/")
+		n.state(0, agent.Missing)
+		n.state(1, agent.Missing)
+		if n.file("a") != "a\n" || n.file("b") != "b\n" {
+			t.Fatal("the files are gone with the keys")
+		}
+		n.well()
+		n.publish("a", "anew\n")
+		if s := n.current(0, "anew\n"); s.Version != 1 || s.Lineage == lineage {
+			t.Errorf("another lineage was published: %+v", s)
+		}
+		if !strings.Contains(n.log.String(), "made anew") {
+			t.Error("the log does not tell of another lineage")
+		}
+	})
+
+	t.Run("what changes nothing wakes nobody", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		passes := n.status(0).Counts.Passes
+		n.publish("hosts", "one\n")
+		n.asOf1x("hosts", "one\n", time.Millisecond)
+		n.publish("others", "other\n")
+		n.publish("host", "other\n")
+		n.publish("hosts-too", "other\n")
+		n.publish("hosts", "two\n")
+		n.current(0, "two\n")
+		if got := n.status(0).Counts.Passes - passes; got != 1 {
+			t.Errorf("%d passes for one change", got)
+		}
+	})
+}
+
+// A file that is too large for its watch is watched by its checksum.
+func TestLarge(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+	large := func(text string) string { return strings.Repeat(text+"\n", 200<<10/(len(text)+1)) }
+
+	t.Run("small and large", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.publish("hosts", "small\n")
+		n.start()
+		n.current(0, "small\n")
+		for i := range 3 {
+			one, two := large(fmt.Sprint("one ", i)), large(fmt.Sprint("two ", i))
+			n.publish("hosts", one)
+			n.current(0, one)
+			answered := n.tally.answered.Load()
+			n.publish("hosts", two)
+			n.current(0, two)
+			if got := n.tally.answered.Load(); got != answered {
+				t.Errorf("a watch has brought %d large files", got-answered)
+			}
+			small := fmt.Sprintf("small again %d\n", i)
+			n.publish("hosts", small)
+			n.current(0, small)
+		}
+		if s := n.status(0); s.Version != 10 {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("of 1.x", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.asOf1x("hosts", large("one"), 3*time.Millisecond)
+		n.start()
+		n.current(0, large("one"))
+		n.asOf1x("hosts", large("two"), 3*time.Millisecond)
+		n.current(0, large("two"))
+		n.asOf1x("hosts", "small\n", 3*time.Millisecond)
+		n.current(0, "small\n")
+		n.asOf1x("hosts", "smaller\n", 3*time.Millisecond)
+		n.current(0, "smaller\n")
+	})
+}

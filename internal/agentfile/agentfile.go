@@ -1,0 +1,48 @@
+// Package agentfile owns the agent's configuration: agent.yml and its fragments,
+// from text to values that are known to be good. It imports kv, command and
+// deliver of this module.
+package agentfile
+
+import (
+	"time"
+
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+)
+
+// Config is what an agent runs on. Every value is checked, defaults are filled in.
+type Config struct {
+	Store    Store
+	Layout   kv.Layout
+	Node     string // what the agent calls itself
+	StateDir string // absolute
+	Listen   string // a path (Unix socket), host:port, or "" for none
+	// Reconcile is how often every target is looked at though nothing changed.
+	Reconcile time.Duration
+	Targets   []Target // in the order of the files
+	Files     []string // what was read: the file itself, then its fragments by name
+}
+
+// Store says which Consul to ask, and as whom. What is empty comes from Consul's
+// environment, as everywhere.
+type Store struct {
+	Addrs      []string // at least one; the next is asked when one is away
+	TokenFile  string
+	CAFile     string
+	ClientCert string
+	ClientKey  string
+	ServerName string // that the certificate must be for, if not the address's
+	Datacenter string
+	Namespace  string
+	Partition  string
+}
+
+// Target is one file, and the rules of the agent for it.
+type Target struct {
+	deliver.Target
+	// Spread is the longest that a new version is held back on a node; how
+	// long, depends on the node's name alone. A first install is not.
+	Spread time.Duration
+	// At is where it stands, for messages: "agent.yml:12".
+	At string
+}

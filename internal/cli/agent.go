@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/observe"
+	"kvexpress/internal/store/consul"
+)
+
+// defaultAgentFile is where an agent's configuration is when -C does not say.
+const defaultAgentFile = "/etc/kvexpress/agent.yml"
+
+func (a *App) newAgent(g *globals) *cobra.Command {
+	var check bool
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Keep all files of this node right: the daemon",
+		Long: `Keep all files of this node right: one daemon in the place of many watches.
+
+What is to be where stands in a file of YAML (default ` + defaultAgentFile + `),
+and in conf.d/*.yml beside it, one file for each target if you like. SIGHUP reads
+them again: a mistake leaves all as it was, and only what changed is touched.
+
+The agent acts on a publish, a stop, a resume, a lock and an unlock within a second,
+and looks at every file every few minutes. While Consul is away the files stay as
+they are. It logs to stderr.`,
+		Example: `  kvexpress agent -C /etc/kvexpress/agent.yml
+  kvexpress agent -C /etc/kvexpress/agent.yml --check-config
+  kvexpress agent status
+
+agent.yml:
+  stores: 127.0.0.1:8500
+  targets:
+    - key: hosts
+      file: /etc/hosts.consul
+      min_lines: 100
+      exec: pkill -HUP dnsmasq`,
+		Args:        noArgs,
+		Annotations: uses("config json"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.told(g, func() (report, error) {
+				path := first(g.config, defaultAgentFile)
+				if check {
+					return a.checkAgentFile(path)
+				}
+				return nil, a.runAgent(cmd.Context(), path)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&check, "check-config", false, "read the configuration, say what is wrong with it, and end")
+	cmd.AddCommand(a.newAgentStatus(g))
+	return cmd
+}
+
+// told runs a command without a session: it has no store of its own, or looks after
+// its log itself.
+func (a *App) told(g *globals, run func() (report, error)) error {
+	r, err := run()
+	code := exitCode(err)
+	s := &session{App: a, g: g}
+	s.tell(r, err, code)
+	if err == nil {
+		return nil
+	}
+	return &reportedError{error: err, code: code}
+}
+
+func (a *App) loadAgentFile(path string) (agentfile.Config, string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return agentfile.Config{}, "", fmt.Errorf("find out this machine's host name: %w", err)
+	}
+	c, err := agentfile.Load(path, agentfile.Env{Getenv: a.Getenv, Hostname: host})
+	return c, host, err
+}
+
+func (a *App) checkAgentFile(path string) (report, error) {
+	c, _, err := a.loadAgentFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := openStores(c.Store); err != nil {
+		return nil, err
+	}
+	return said{
+		text:   fmt.Sprintf("%s: good, %s in %s", path, plural(len(c.Targets), "target"), plural(len(c.Files), "file")),
+		fields: map[string]any{"files": c.Files, "targets": len(c.Targets)},
+	}, nil
+}
+
+// openStores makes the stores of a configuration. Nothing is sent.
+func openStores(c agentfile.Store) ([]agent.Store, error) {
+	var all []agent.Store
+	for _, addr := range c.Addrs {
+		s, err := consul.New(consul.Options{
+			Addr: addr, TokenFile: c.TokenFile, Datacenter: c.Datacenter,
+			CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey, ServerName: c.ServerName,
+			Namespace: c.Namespace, Partition: c.Partition, Lasting: true,
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// gcPercent keeps a daemon that sleeps for most of its time small: more collections
+// of a small heap cost nothing that anybody could measure.
+const gcPercent = 40
+
+func (a *App) runAgent(ctx context.Context, path string) error {
+	debug.SetGCPercent(gcPercent)
+	config, host, err := a.loadAgentFile(path)
+	if err != nil {
+		return err
+	}
+	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "agent", Verbose: true, Stdout: a.Stderr, Syslog: first(a.Getenv("KVEXPRESS_AGENT_SYSLOG"), observe.SyslogOff)})
+	if a.Interruptible != nil {
+		var done context.CancelFunc
+		ctx, done = a.Interruptible(ctx)
+		defer done()
+	}
+	d, err := agent.New(agent.Options{Config: config, Open: openStores, Host: host, Version: build().version, Log: log, Hook: a.DeliverHook})
+	if err != nil {
+		return err
+	}
+	run := &agentRun{App: a, path: path, agent: d, log: log}
+	return errors.Join(run.all(ctx, config), closeLog())
+}
+
+// agentRun is a daemon with what surrounds it.
+type agentRun struct {
+	*App
+	path  string
+	agent *agent.Agent
+	log   *slog.Logger
+}
+
+// all runs the parts until the context ends or one of them fails, and waits for
+// every one.
+func (r *agentRun) all(ctx context.Context, c agentfile.Config) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var parts sync.WaitGroup
+	failed := make(chan error, 2)
+	part := func(run func() error) {
+		parts.Go(func() {
+			defer cancel()
+			failed <- run()
+		})
+	}
+	if c.Listen != "" {
+		l, err := agent.Listen(c.Listen)
+		if err != nil {
+			return err
+		}
+		r.log.Info("listening", "address", l.Addr().String())
+		part(func() error {
+			return agent.Serve(ctx, l, agent.Handler(r.agent.Status, r.agent.Healthy, r.agent.Ready))
+		})
+	}
+	r.log.Info("started", "version", build().version, "node", c.Node, "targets", len(c.Targets), "config", filepath.Base(r.path))
+	part(func() error { return r.agent.Run(ctx) })
+	parts.Go(func() { r.notify(ctx) })
+	r.reloads(ctx)
+	parts.Wait()
+	close(failed)
+	var errs []error
+	for err := range failed {
+		errs = append(errs, err)
+	}
+	r.log.Info("ended")
+	return errors.Join(errs...)
+}
+
+// reloads reads the configuration again at each hang-up, until ctx ends.
+func (r *agentRun) reloads(ctx context.Context) {
+	var hangups <-chan os.Signal
+	if r.Hangups != nil {
+		var stop func()
+		hangups, stop = r.Hangups()
+		defer stop()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			r.reloading(r.reload)
+		}
+	}
+}
+
+func (r *agentRun) reload() {
+	c, _, err := r.loadAgentFile(r.path)
+	if err != nil {
+		r.agent.Refuse(err)
+	} else {
+		err = r.agent.Reload(c)
+	}
+	if err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			r.log.Error("the configuration is refused, all stays as it was", "error", line)
+		}
+		return
+	}
+	r.log.Info("the configuration was read again", "targets", len(c.Targets))
+}

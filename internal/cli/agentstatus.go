@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+func (a *App) newAgentStatus(g *globals) *cobra.Command {
+	var listen string
+	var strict bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how the agent of this node and its targets are",
+		Long: `Show how the agent of this node and its targets are.
+
+It asks the agent where its configuration says that it listens. This is a report:
+the exit code is 0 whatever it says. With --strict it is that of the first target
+that is not as it should be:
+
+  1  it is starting, or something else failed
+  5  there is no such key
+  6  the content is refused
+  7  the store is away, or refuses the token
+  8  the file is in place, and its exec has yet to succeed
+
+A stopped key, a locked file and a version whose time has not come are deliberate,
+and count as good.`,
+		Example: `  kvexpress agent status
+  kvexpress agent status --strict
+  kvexpress agent status --listen 127.0.0.1:8555 --json`,
+		Args:        noArgs,
+		Annotations: uses("config json"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := a.agentStatus(cmd.Context(), g, listen)
+			code := exitCode(err)
+			if err == nil && strict {
+				code, err = r.verdict()
+			}
+			s := &session{App: a, g: g}
+			if r == nil { // an interface that holds nil is not nil
+				s.tell(nil, err, code)
+			} else {
+				s.tell(r, err, code)
+			}
+			if err == nil {
+				return nil
+			}
+			return &reportedError{error: err, code: code}
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the agent: its socket, or host:port (default: what the configuration says)")
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit by the first target that is not as it should be")
+	return cmd
+}
+
+func (a *App) agentStatus(ctx context.Context, g *globals, listen string) (*agentReport, error) {
+	addr, err := a.agentAddress(g, listen)
+	if err != nil {
+		return nil, err
+	}
+	status, raw, err := askAgent(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &agentReport{Status: status, raw: raw, now: time.Now(), colour: a.colour()}, nil
+}
+
+// agentReport is a status for people, or, for JSON, as the agent sent it: it may
+// be a later one that says more.
+type agentReport struct {
+	agent.Status
+	raw    json.RawMessage
+	now    time.Time // in the zone in which times are shown
+	colour bool
+}
+
+// MarshalJSON is what the agent sent.
+func (r *agentReport) MarshalJSON() ([]byte, error) { return r.raw, nil }
+
+// verdict is the exit code of --strict, and why.
+func (r *agentReport) verdict() (code int, err error) {
+	var bad []agent.TargetStatus
+	for _, t := range r.Targets {
+		if exitCode(failing(t.State)) != exitOK {
+			bad = append(bad, t)
+		}
+	}
+	switch len(bad) {
+	case 0:
+		return exitOK, nil
+	case 1:
+		err = fmt.Errorf("%s is not as it should be: %s, key %s", bad[0].File, bad[0].State, bad[0].Key)
+	default:
+		err = fmt.Errorf("%d of %s are not as they should be; the first is %s: %s, key %s",
+			len(bad), plural(len(r.Targets), "target"), bad[0].File, bad[0].State, bad[0].Key)
+	}
+	return exitCode(failing(bad[0].State)), err
+}
+
+// failing is the error that ends a command when it meets what a state says, so
+// that both have one exit code; nil where nothing is wrong.
+func failing(s agent.State) error {
+	switch s {
+	case agent.Current, agent.Waiting, agent.Stopped, agent.Locked:
+		return nil
+	case agent.Missing:
+		return &gate.Missing{}
+	case agent.Denied:
+		return kv.ErrDenied
+	case agent.Away:
+		return kv.ErrUnreachable
+	case agent.Refused, agent.Older:
+		return &gate.Refusal{}
+	case agent.Owed:
+		return &execError{errors.New(string(s))}
+	}
+	return errors.New(string(s))
+}

@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"kvexpress/internal/agent"
+)
+
+// statusEvery is how often systemd is told how things are.
+const statusEvery = 10 * time.Second
+
+// notify keeps systemd informed until ctx ends: how the targets are, and, if it
+// watches over us, that no target is stuck. Without systemd it does nothing.
+func (r *agentRun) notify(ctx context.Context) {
+	// Ready is not the same as delivered: a boot must not wait for the store.
+	if sent, err := daemon.SdNotify(false, daemon.SdNotifyReady); !sent {
+		if err != nil {
+			r.log.Warn("systemd was not told that we are ready", "error", err)
+		}
+		return
+	}
+	every := statusEvery
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		r.log.Warn("the watchdog of systemd cannot be used", "error", err)
+	}
+	if watchdog > 0 {
+		every = min(every, watchdog/3)
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for told := ""; ; {
+		if now := summary(r.agent.Status()); now != told {
+			r.say("STATUS=" + now)
+			told = now
+		}
+		if stuck := r.agent.Healthy(); stuck != nil {
+			r.log.Error("stuck", "error", oneLine(stuck)) // systemd restarts us
+		} else if watchdog > 0 {
+			r.say(daemon.SdNotifyWatchdog)
+		}
+		select {
+		case <-ctx.Done():
+			r.say(daemon.SdNotifyStopping)
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// say sends one message to systemd. One that does not arrive is no reason to fail.
+func (r *agentRun) say(message string) {
+	if _, err := daemon.SdNotify(false, message); err != nil {
+		r.log.Warn("systemd was not told", "message", message, "error", err)
+	}
+}
+
+// reloading brackets a reload for systemd (Type=notify-reload).
+func (r *agentRun) reloading(reload func()) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil {
+		r.say(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+	}
+	reload()
+	r.say(daemon.SdNotifyReady)
+}
+
+// summary is a status in one line: "3 targets: 2 current, 1 stopped; store up".
+func summary(s agent.Status) string {
+	count := map[agent.State]int{}
+	for _, t := range s.Targets {
+		count[t.State]++
+	}
+	var parts []string
+	for _, state := range agent.States() {
+		if n := count[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, state))
+		}
+	}
+	text := plural(len(s.Targets), "target")
+	if len(parts) > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	switch {
+	case s.Store.Up:
+		text += "; store up"
+	case s.Store.Since != nil:
+		text += "; store away since " + s.Store.Since.UTC().Format(time.RFC3339)
+	}
+	return text
+}

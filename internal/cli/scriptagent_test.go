@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// await PATTERN... waits until what `kvexpress agent status --json` says of the agent
+// of agent.yml has each of these texts.
+func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	usageError(ts, neg || len(args) == 0, "await TEXT...")
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ts.Exec("kvexpress", "agent", "status", "-C", "agent.yml", "--json")
+		status, missing := ts.ReadFile("stdout"), 0
+		for _, text := range args {
+			if !strings.Contains(status, text) {
+				missing++
+			}
+		}
+		if err == nil && missing == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			ts.Fatalf("the status is never %q; it is (%v)\n%s%s", args, err, status, ts.ReadFile("stderr"))
+		}
+	}
+}
+
+// agentfile writes agent.yml, from agent.in: WORK, PREFIX and ADDR stand for the
+// script's own.
+func cmdAgentFile(ts *testscript.TestScript, neg bool, args []string) {
+	usageError(ts, neg || len(args) > 1, "agentfile [FROM]")
+	from := "agent.in"
+	if len(args) > 0 {
+		from = args[0]
+	}
+	text := strings.NewReplacer("WORK", ts.Getenv("WORK"), "PREFIX", ts.Getenv("PREFIX"), "ADDR", ts.Getenv("CONSUL_HTTP_ADDR"),
+		"NOWHERE", ts.Getenv("NOWHERE")).Replace(ts.ReadFile(from))
+	ts.Check(os.WriteFile(ts.MkAbs("agent.yml"), []byte(text), 0o600))
+}

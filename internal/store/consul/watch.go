@@ -1,0 +1,133 @@
+package consul
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"kvexpress/internal/kv"
+)
+
+const (
+	// maxWatched is the most bytes of an entry: one has at most 512 KiB.
+	maxWatched = 1 << 20
+	// minWait keeps a caller from asking in a loop.
+	minWait = 10 * time.Millisecond
+)
+
+var _ kv.Watcher = (*Store)(nil)
+
+// Watch implements kv.Watcher: a blocking query that any server may answer.
+//
+// It asks for the raw value. Consul then sends the bytes as they are, which costs
+// both sides a fourth of what JSON with base64 costs; what is lost are the flags.
+func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
+	what := describe("watch", path, 1)
+	if err := checkPath(path); err != nil {
+		return kv.Entry{}, s.refuse(what, kv.ErrRequest, "%w", err)
+	}
+	wait = min(max(wait, minWait), kv.MaxWait)
+	entry, f := s.watch(ctx, path, since, wait)
+	if f != nil {
+		return kv.Entry{}, s.failed(what, false, f)
+	}
+	return entry, nil
+}
+
+func (s *Store) watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, *failure) {
+	query := url.Values{"raw": {""}, "stale": {""}}
+	limit := s.timeout
+	if since > 0 { // Consul answers index 0 at once
+		query.Set("index", strconv.FormatUint(since, 10))
+		query.Set("wait", wait.String())
+		limit += wait + wait/16 // which is what Consul adds by itself
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(limit, func() { cancel(noAnswerError(limit)) })
+	defer timer.Stop()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/v1/kv/"+path, query), http.NoBody)
+	if err != nil {
+		return kv.Entry{}, &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
+	}
+	req.Header = s.header.Clone()
+	resp, err := s.transport.RoundTrip(req)
+	if err != nil {
+		return kv.Entry{}, &failure{kind: kv.ErrUnreachable, cause: s.broken(ctx, err)}
+	}
+	defer resp.Body.Close()
+	timer.Stop() // the rest is on its way
+	timer = time.AfterFunc(s.timeout, func() { cancel(noAnswerError(s.timeout)) })
+	defer timer.Stop()
+
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+		return kv.Entry{}, s.judge(resp)
+	}
+	index, f := s.index(resp)
+	if f != nil {
+		return kv.Entry{}, f
+	}
+	if f := s.whole(resp); f != nil {
+		return kv.Entry{}, f
+	}
+	var body bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= maxWatched {
+		body.Grow(int(n) + bytes.MinRead)
+	}
+	n, err := body.ReadFrom(io.LimitReader(resp.Body, maxWatched+1))
+	switch {
+	case err != nil:
+		return kv.Entry{}, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.broken(ctx, err))}
+	case n > maxWatched:
+		return kv.Entry{}, s.garbage("it has more than %d KiB", maxWatched>>10)
+	case resp.StatusCode == http.StatusNotFound:
+		return kv.Entry{State: kv.Absent, Index: index}, nil
+	}
+	return kv.Entry{State: kv.Present, Value: body.Bytes(), Index: index}, nil
+}
+
+// index reads what Consul says of an answer beside its bytes. Without an index it
+// is not Consul's, and a watch would turn into a busy loop.
+func (s *Store) index(resp *http.Response) (uint64, *failure) {
+	text := resp.Header.Get("X-Consul-Index")
+	index, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || index == 0 {
+		return 0, s.garbage("status %d with the index %q, where a number was due", resp.StatusCode, s.clean(text))
+	}
+	if resp.Header.Get("X-Consul-KnownLeader") == "false" {
+		return 0, &failure{kind: kv.ErrUnreachable, cause: errors.New("the server that answered knows no leader")}
+	}
+	return index, nil
+}
+
+// whole refuses a body whose bytes cannot be relied on. JSON shows a cut by itself,
+// bytes as they are do not.
+func (s *Store) whole(resp *http.Response) *failure {
+	if form := resp.Header.Get("Content-Encoding"); form != "" { // not asked for
+		return s.garbage("it is packed as %s", s.clean(form))
+	}
+	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 { // it ends with the connection
+		return s.garbage("it says nothing of its length, so that one that broke off would not show")
+	}
+	return nil
+}
+
+// broken is why, fit to show: the network's error may quote all that a server
+// sent in the place of an answer.
+func (s *Store) broken(ctx context.Context, err error) error {
+	why := s.why(ctx, err)
+	text := why.Error()
+	hidden := strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+	if ctx.Err() == nil && (hidden || len(text) > maxExcerpt*3/2) {
+		return errors.New(s.clean(text))
+	}
+	return why
+}
