@@ -127,7 +127,7 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "agent", Verbose: true, Stdout: a.Stderr, Syslog: first(a.Getenv("KVEXPRESS_AGENT_SYSLOG"), observe.SyslogOff)})
+	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "agent", Verbose: true, Stdout: a.Stderr, Syslog: observe.SyslogOff})
 	if a.Interruptible != nil {
 		var done context.CancelFunc
 		ctx, done = a.Interruptible(ctx)

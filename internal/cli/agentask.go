@@ -130,7 +130,7 @@ func agentSilence(addr string, err error) error {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
 	}
-	const remedy = "is the agent running? see `systemctl status kvexpress`; -C or --listen say where it listens"
+	const remedy = "is the agent running? see `systemctl status kvexpress-agent`; -C or --listen say where it listens"
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("you may not ask the agent on %s: only root, its user and the group of the socket may, see `ls -l %[1]s`: %[2]w", addr, bareNet(err))
@@ -139,7 +139,7 @@ func agentSilence(addr string, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("nobody listens on %s: %w; %s", addr, bareNet(err), remedy)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("the agent on %s did not answer within %s: %w; it may be stuck, see `systemctl status kvexpress` and its log", addr, agentLimit, err)
+		return fmt.Errorf("the agent on %s did not answer within %s: %w; it may be stuck, see `systemctl status kvexpress-agent` and its log", addr, agentLimit, err)
 	}
 	return fmt.Errorf("ask the agent on %s: %w", addr, bareNet(err))
 }

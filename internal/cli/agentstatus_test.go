@@ -145,9 +145,9 @@ func TestAgentStatusWithoutAnAgent(t *testing.T) {
 	}
 	t.Cleanup(func() { mute.Close() })
 	for _, tt := range []struct{ name, addr, want string }{
-		{"no socket", filepath.Join(dir, "none"), "`systemctl status kvexpress`"},
-		{"a dead socket", stale, "`systemctl status kvexpress`"},
-		{"nobody on the port", "127.0.0.1:1", "`systemctl status kvexpress`"},
+		{"no socket", filepath.Join(dir, "none"), "`systemctl status kvexpress-agent`"},
+		{"a dead socket", stale, "`systemctl status kvexpress-agent`"},
+		{"nobody on the port", "127.0.0.1:1", "`systemctl status kvexpress-agent`"},
 		{"no address", "agent.sock", "neither an absolute path nor host:port"},
 		{"an odd address", "a b:1", "a b:1"},
 		{"it does not answer", mute.Addr().String(), "did not answer within 5s"},

@@ -185,7 +185,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%q is left over; `kvexpress %s` takes flags only, see `kvexpress %[2]s --help`", args[0], cmd.Name())
+	return fmt.Errorf("%q is left over; `%s` takes flags only, see `%[2]s --help`", args[0], cmd.CommandPath())
 }
 
 func flagError(cmd *cobra.Command, err error) error {

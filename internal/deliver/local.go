@@ -52,7 +52,7 @@ func (tx *transaction) glance() (onDisk, error) {
 	if err != nil {
 		return onDisk{}, fmt.Errorf("look at %s: %w", tx.path, err)
 	}
-	known, _ := was.(remembered) //nolint:errcheck // nothing else is stored
+	known, _ := was.(remembered) // nothing else is stored
 	if id, ok := atomicfile.Identity(info); !ok || id != known.identity {
 		return look(tx.file)
 	}
