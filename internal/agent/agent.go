@@ -152,6 +152,7 @@ func (a *Agent) Refuse(err error) {
 // nobody knows us.
 func (a *Agent) apply(c agentfile.Config) {
 	a.config, a.loaded, a.refused = c, time.Now(), nil
+	a.link.serve(len(c.Targets))
 	shared := sharedExecs(c.Targets)
 	d := &deliver.Deliverer{Store: a.link, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Hook: a.options.Hook}
 	var all []*runner

@@ -156,13 +156,15 @@ func TestCut(t *testing.T) {
 
 	t.Run("for a read without a change", func(t *testing.T) {
 		t.Parallel()
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.config.Reconcile = 50 * time.Millisecond
+		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+		n.exec("exec", "test -e good")
+		n.change = hasty
 		n.publish("hosts", "one\n")
 		n.start()
-		n.current(0, "one\n")
+		until(t, "it is tried again", func() bool { return n.status(0).Counts.ExecFail > 1 })
 		n.tally.fail.Store(1)
-		n.gone(0, "one\n")
+		until(t, "it fails", func() bool { return n.tally.fail.Load() <= 0 })
+		n.write("good", "")
 		n.current(0, "one\n")
 	})
 

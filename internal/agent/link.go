@@ -23,6 +23,14 @@ type Store interface {
 // the first one.
 const settled = 10 * time.Second
 
+// maxWatches is how many watches a node has at once, each with a connection: Consul
+// allows an address 200 connections, if nobody raised that. With more targets than
+// that, they take turns, and turn is how long each of them is.
+const (
+	maxWatches = 150
+	turnTime   = 5 * time.Second
+)
+
 // link is the way to the store that all targets of a node share. While the store
 // is away, one request at a time is made, and rarely; all others wait for its
 // result. It is a Store itself.
@@ -30,6 +38,9 @@ type link struct {
 	stores   []Store
 	log      *slog.Logger
 	requests atomic.Uint64
+	watches  chan struct{} // as many as there are at once
+	crowded  atomic.Bool   // there are more targets than that
+	largest  atomic.Int64  // size in bytes of the largest data to be watched itself
 
 	mu       sync.Mutex
 	active   int // which of the stores
@@ -53,7 +64,23 @@ type ticket struct {
 var _ Store = (*link)(nil)
 
 func newLink(stores []Store, log *slog.Logger) *link {
-	return &link{stores: stores, log: log, changed: make(chan struct{})}
+	l := &link{stores: stores, log: log, watches: make(chan struct{}, maxWatches), changed: make(chan struct{})}
+	l.serve(1)
+	return l
+}
+
+// serve sets what depends on the number of targets.
+func (l *link) serve(targets int) {
+	l.crowded.Store(targets > maxWatches)
+	l.largest.Store(int64(min(maxWoken, maxWokenAll/max(1, targets))))
+}
+
+// wait is how long a watch lasts in which nothing happens.
+func (l *link) wait() time.Duration {
+	if l.crowded.Load() {
+		return turnTime
+	}
+	return kv.MaxWait
 }
 
 // pause is how long to wait after so many failures in a row: shortly twice, since
@@ -206,6 +233,13 @@ func (l *link) broadcast() {
 
 // Watch waits for its turn first.
 func (l *link) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
+	select {
+	case l.watches <- struct{}{}:
+		defer func() { <-l.watches }()
+	case <-ctx.Done():
+		return kv.Entry{}, context.Cause(ctx)
+	}
+	wait = min(wait, l.wait())
 	t, err := l.turn(ctx)
 	if err != nil {
 		return kv.Entry{}, err

@@ -12,10 +12,14 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// maxWoken is the size in bytes of the largest data that a watch brings along. At
-// rest a watch is answered once a minute, with the data: of larger ones it is the
-// checksum that is watched.
-const maxWoken = 64 << 10
+// maxWoken is the size in bytes of the largest data that a watch brings along, and
+// maxWokenAll that of all targets together, shared out evenly. At rest a watch is
+// answered once a minute, with the row: of larger data it is the checksum that is
+// watched.
+const (
+	maxWoken    = 64 << 10
+	maxWokenAll = 256 << 10
+)
 
 // target is one file of the node, and the goroutine that keeps it right.
 //
@@ -101,7 +105,7 @@ func (t *target) run(ctx context.Context) {
 // row is the row to watch while nothing freezes the target. Data and checksum that
 // do not match will, once the checksum changes: kvexpress 1.x writes it last.
 func (t *target) row() string {
-	if t.apart || t.status.Size > maxWoken {
+	if t.apart || int64(t.status.Size) > t.link.largest.Load() {
 		return t.layout.Checksum(t.Key)
 	}
 	return t.layout.Data(t.Key)
@@ -144,7 +148,7 @@ func (t *target) answered(ctx context.Context, a answer) {
 	case a.err != nil:
 		// Whatever is missed is in the answer to a question without an index.
 		since, delay = 0, t.failed(a.err)
-	case a.entry.Index == t.watched.since && lasted > kv.MaxWait/2:
+	case a.entry.Index == t.watched.since && lasted > t.link.wait()/2:
 		// Nothing happened.
 	default:
 		if a.entry.Index <= t.watched.since {

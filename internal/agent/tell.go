@@ -13,11 +13,17 @@ import (
 
 // tell logs what a pass came to, if it is news.
 func (t *target) tell(r deliver.Result, err error, state State) {
-	for _, note := range r.Notes {
-		t.log.Warn(oneLine(note))
+	if r.Outcome == deliver.ExecOnly {
+		if err == nil {
+			t.log.Info("the owed exec ran", "version", r.Version)
+		}
+	} else {
+		for _, note := range r.Notes {
+			t.log.Warn(oneLine(note))
+		}
 	}
 	switch r.Outcome {
-	case deliver.Installed, deliver.Restored, deliver.Repaired, deliver.ExecOnly:
+	case deliver.Installed, deliver.Restored, deliver.Repaired:
 		t.log.Info(string(r.Outcome), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
 	}
 	detail := ""

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/agentfile"
@@ -51,6 +52,9 @@ agent.yml:
 		Annotations: uses("config json"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.told(g, func() (report, error) {
+				if err := meantForOthers(cmd); err != nil {
+					return nil, err
+				}
 				path := first(g.config, defaultAgentFile)
 				if check {
 					return a.checkAgentFile(path)
@@ -62,6 +66,20 @@ agent.yml:
 	cmd.Flags().BoolVar(&check, "check-config", false, "read the configuration, say what is wrong with it, and end")
 	cmd.AddCommand(a.newAgentStatus(g))
 	return cmd
+}
+
+// meantForOthers refuses flags of other commands: what they would say stands in the
+// agent's configuration.
+func meantForOthers(cmd *cobra.Command) error {
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		switch f.Name {
+		case "config", "json", "check-config", "verbose":
+		default:
+			err = fmt.Errorf("--%s means nothing here: write it into the configuration, see `kvexpress agent --help`", f.Name)
+		}
+	})
+	return err
 }
 
 // told runs a command without a session: it has no store of its own, or looks after

@@ -13,7 +13,7 @@ import (
 )
 
 // statusEvery is how often systemd is told how things are.
-const statusEvery = 10 * time.Second
+const statusEvery = 2 * time.Second
 
 // notify keeps systemd informed until ctx ends: how the targets are, and, if it
 // watches over us, that no target is stuck. Without systemd it does nothing.
@@ -86,6 +86,9 @@ func summary(s agent.Status) string {
 	text := plural(len(s.Targets), "target")
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
+	}
+	if s.Config.Error != "" {
+		text += "; the last reload was refused"
 	}
 	switch {
 	case s.Store.Up:
