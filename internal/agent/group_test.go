@@ -148,6 +148,10 @@ func TestGroup(t *testing.T) {
 		if log := n.lines("log"); log[len(log)-1] != "b " {
 			t.Errorf("it ran like this:\n%s", n.file("log"))
 		}
+		s = n.status(1)
+		if ran := uint64(strings.Count(n.file("log"), "b")); ran != s.Counts.ExecOK+s.Counts.ExecFail {
+			t.Errorf("it ran %d times for it; %d failures are counted", ran, s.Counts.ExecFail)
+		}
 	})
 
 	t.Run("the store goes away before it ran", func(t *testing.T) {

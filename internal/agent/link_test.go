@@ -76,12 +76,13 @@ func TestLinkIsPatient(t *testing.T) {
 		if s := l.status(); s.Up || s.Since == nil || time.Since(*s.Since) < time.Hour {
 			t.Errorf("%+v", s)
 		}
-		// Reads do not even try.
-		if _, err := l.Read(ctx, kv.Default, "p"); !errors.Is(err, kv.ErrUnreachable) {
-			t.Errorf("a read gives %v", err)
-		}
 		cancel()
 		all.Wait()
+		// Reads do not even try.
+		before = f.requests.Load()
+		if _, err := l.Read(t.Context(), kv.Default, "p"); !errors.Is(err, kv.ErrUnreachable) || f.requests.Load() != before {
+			t.Errorf("a read gives %v, after %d requests", err, f.requests.Load()-before)
+		}
 	})
 }
 

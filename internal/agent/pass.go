@@ -75,7 +75,7 @@ func (t *target) stuck(now time.Time) time.Duration {
 // record notes what a pass came to, and when to look again.
 func (t *target) record(r deliver.Result, err error) {
 	state, reason := judge(r, err)
-	t.heldBy, t.denied, t.holdOff = r.Held, 0, time.Time{}
+	t.heldBy, t.denied, t.holdOff, t.blind = r.Held, 0, time.Time{}, state == Away
 	switch {
 	case r.Apart, reason == string(gate.Mismatch):
 		t.apart = true

@@ -26,7 +26,7 @@ func (t *target) postpone(sha256 string) bool {
 
 // wait notes that there is a new version that waits.
 func (t *target) wait() {
-	t.heldBy, t.retry, t.denied = nil, time.Time{}, 0
+	t.heldBy, t.retry, t.denied, t.blind = nil, time.Time{}, 0, false
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -163,6 +163,18 @@ func TestSpread(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
+	t.Run("a repair does not wait", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Reconcile = 200 * time.Millisecond
+		n.spread(time.Hour)
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.write("hosts", "by hand\n")
+		until(t, "it is right again", func() bool { return n.file("hosts") == "one\n" })
+	})
+
 	t.Run("of 1.x", func(t *testing.T) {
 		t.Parallel()
 		n := hour(t, addr)

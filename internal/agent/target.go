@@ -49,6 +49,7 @@ type target struct {
 	denied    int           // watches that were refused, in a row
 	heldBy    *deliver.Held // what freezes the target
 	apart     bool          // data and checksum were of different versions
+	blind     bool          // the store went away during the last pass
 	holdOff   time.Time     // until when a new version is held back; zero: none is
 	served    string        // SHA-256 of the last version that was held back for long enough
 
@@ -80,8 +81,7 @@ type answer struct {
 func (t *target) run(ctx context.Context) {
 	t.reconcile = time.Now().Add(t.splay())
 	t.watch(ctx, t.row(), 0, 0)
-	for { // a watch is under way; whoever takes its answer begins another
-
+	for { // a watch is under way: whoever takes its answer begins another
 		timer := time.NewTimer(time.Until(t.due()))
 		select {
 		case <-ctx.Done():
@@ -158,8 +158,8 @@ func (t *target) answered(ctx context.Context, a answer) {
 		}
 		delay = t.bucket.take(time.Now())
 		t.woken(ctx, a)
-		if t.status.State == Away {
-			since = 0 // the same: it went away in between
+		if t.blind {
+			since = 0 // the same
 		}
 	}
 	path, from := t.next(a.path, since)
@@ -228,7 +228,7 @@ func (t *target) look(ctx context.Context) {
 	switch {
 	case path != t.watched.path, ok && denied: // that watch waits before it asks again
 		t.again(ctx, path, since)
-	case t.status.State == Away:
+	case t.blind:
 		t.again(ctx, path, 0) // to be answered once it is back
 	}
 }

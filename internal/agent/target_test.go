@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -55,6 +56,30 @@ func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
 	}
 }
 
+// A pass that takes longer than all that it may wait for is stuck, and the agent is to
+// be started anew.
+func TestStuck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &target{}
+		r.File, r.CheckTimeout, r.ExecTimeout = "/etc/hosts", 10*time.Minute, 20*time.Minute
+		a := &Agent{running: []*runner{{target: &target{}}, {target: r}}}
+		r.begun.Store(time.Now().UnixNano())
+		pass(50 * time.Minute)
+		if err := a.Healthy(); err != nil {
+			t.Errorf("commands may take so long: %v", err)
+		}
+		pass(5 * time.Minute)
+		if err := a.Healthy(); err == nil || !strings.Contains(err.Error(), "/etc/hosts") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("it is healthy: %v", err)
+		}
+		r.begun.Store(0)
+		if err := a.Healthy(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestBucket(t *testing.T) {
 	t.Parallel()
 	var b bucket
@@ -66,7 +91,7 @@ func TestBucket(t *testing.T) {
 	}
 	// From then on, no more than four a second, however fast they come.
 	returns, end := 0, now.Add(time.Minute)
-	for now.Before(end) {
+	for now.Before(end) && returns < 1000 {
 		wait := b.take(now)
 		if wait > 4*refill {
 			t.Fatalf("it waits for %s", wait)
@@ -135,6 +160,36 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("after %d failures %s, want from %s to %s", failures, got, least, 2*least)
 		}
 	}
+}
+
+// A version has waited when its time is over, even if it could not be installed then.
+func TestPostpone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &target{node: "web-1"}
+		r.Spread = time.Hour
+		if r.postpone("a") {
+			t.Error("the first one waits")
+		}
+		r.status.SHA256 = "a"
+		if !r.postpone("b") || !r.postpone("c") {
+			t.Error("a new one does not wait")
+		}
+		if rest := time.Until(r.due()); rest != r.delay() {
+			t.Errorf("it waits for %s, want %s", rest, r.delay())
+		}
+		pass(r.delay())
+		if r.postpone("c") {
+			t.Error("its time is over, and it waits")
+		}
+		r.holdOff = time.Time{} // as the pass leaves it, which failed
+		if r.postpone("c") {
+			t.Error("it waits once more")
+		}
+		if !r.postpone("d") {
+			t.Error("a newer one does not wait")
+		}
+	})
 }
 
 // What is spread over nodes is spread evenly, and stays where it is.

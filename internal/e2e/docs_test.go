@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"kvexpress/internal/consultest"
@@ -68,17 +70,22 @@ func newReader(t *testing.T) *reader {
 		t.Fatal(program.err)
 	}
 	m := &machine{t: t, dir: t.TempDir()}
-	for _, dir := range []string{"bin", "etc/consul-template/output"} {
+	for _, dir := range []string{"bin", "etc/consul-template/output", "etc/systemd/system"} {
 		if err := os.MkdirAll(m.path(dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	m.script("bin/pkill", "exit 0\n")
-	m.script("bin/kvexpress", fmt.Sprintf(`case "$1" in
-out|raw) exec %s "$@" --state-dir %s ;;
+	m.script("bin/kvexpress", fmt.Sprintf(`config=%[3]s/etc/kvexpress/agent.yml
+case "$1" in
+out|raw) exec %[1]s "$@" --state-dir %[2]s ;;
+agent)
+	grep -q ^state_dir $config || sed -i '1i state_dir: %[2]s\nlisten: %[3]s/agent.sock' $config
+	case "$*" in *" -C "*) ;; *) set -- "$@" -C $config ;; esac ;;
 esac
 exec %[1]s "$@"
-`, program.path, m.path("state")))
+`, program.path, m.path("state"), m.dir))
+	fakeSystemd(t, m)
 	path := "PATH=" + m.path("bin") + ":" + os.Getenv("PATH")
 	server := consultest.Start(t, consultest.WithACL(), consultest.WithConfig(map[string]any{"disable_remote_exec": false}),
 		consultest.WithEnv(append(quiet(m.dir), path)...))
@@ -91,6 +98,37 @@ exec %[1]s "$@"
 	m.file("hosts.new", hosts+"10.0.0.1 one-more\n")
 	m.ok("in", "-k", "hosts", "-f", m.path("etc/consul-template/output/hosts.consul"))
 	return &reader{t: t, m: m, url: web.URL}
+}
+
+// fakeSystemd makes a systemctl that does for the agent what its unit says, as far as
+// the documents use it.
+func fakeSystemd(t *testing.T, m *machine) {
+	t.Helper()
+	units, err := filepath.Abs("../../systemd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(units, m.path("systemd")); err != nil {
+		t.Fatal(err)
+	}
+	m.script("bin/systemctl", fmt.Sprintf(`unit=$(ls /etc/systemd/system)
+case "$*" in
+daemon-reload) ;;
+"enable --now ${unit%%.service}")
+	kvexpress agent >%[1]s/agent.log 2>&1 &
+	echo $! >%[1]s/agent.pid
+	for i in $(seq 600); do if kvexpress agent status >/dev/null 2>&1; then exit 0; fi; sleep 0.1; done
+	exit 1 ;;
+"disable --now ${unit%%.service}") kill $(cat %[1]s/agent.pid) && rm %[1]s/agent.pid ;;
+*) echo "this test knows no systemctl $*" >&2; exit 1 ;;
+esac
+`, m.dir))
+	m.file("bin/systemctl", strings.ReplaceAll(m.read("bin/systemctl"), "/etc/", m.path("etc")+"/"))
+	t.Cleanup(func() {
+		if pid, err := strconv.Atoi(strings.TrimSpace(m.read("agent.pid"))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 }
 
 // follow runs one block, as it is written but for the folder and the URL.

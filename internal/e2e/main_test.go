@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"kvexpress/internal/cli"
+	"kvexpress/internal/deliver"
 	"kvexpress/internal/publish"
 )
 
@@ -23,6 +26,10 @@ var program struct {
 func TestMain(m *testing.M) {
 	if step := os.Getenv(dieAtEnv); step != "" {
 		dieAt(publish.Step(step))
+		return
+	}
+	if step := os.Getenv(agentDieAtEnv); step != "" {
+		agentDieAt(deliver.Step(step))
 		return
 	}
 	dir, err := os.MkdirTemp("", "kvexpress-e2e-")
@@ -55,6 +62,27 @@ func dieAt(step publish.Step) {
 	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
 	app.PublishHook = func(s publish.Step) error {
 		if s != step {
+			return nil
+		}
+		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+			return err
+		}
+		select {} // the signal is on its way
+	}
+	app.Run(context.Background(), os.Args[1:])
+}
+
+// agentDieAtEnv makes this test program a kvexpress that gets SIGKILL before the
+// named step of an install, once the file that agentArmedEnv names exists.
+const (
+	agentDieAtEnv = "KVEXPRESS_E2E_AGENT_DIE_AT"
+	agentArmedEnv = "KVEXPRESS_E2E_AGENT_ARMED"
+)
+
+func agentDieAt(step deliver.Step) {
+	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Interruptible: cli.Signals, Hangups: cli.Hangups}
+	app.DeliverHook = func(s deliver.Step) error {
+		if _, err := os.Stat(os.Getenv(agentArmedEnv)); s != step || errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {

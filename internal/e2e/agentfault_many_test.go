@@ -1,0 +1,182 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os/exec"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/consul"
+)
+
+// agentsThatReconnect is fault 43: a store comes back, and many agents with it. They
+// do not come at one moment. The agents are in this process: 200 of their own would
+// need more memory than there is.
+func agentsThatReconnect(t *testing.T, c *cluster) {
+	x := c.site(t, 0)
+	w := newWire(t, x.store.server.Addr)
+	x.publish("hosts", version(1))
+	agents := times(200)
+	end := x.crowd(w.addr, agents)
+	defer end()
+	crowdHas := func(n int) bool {
+		for i := range agents {
+			if x.read(fmt.Sprintf("hosts-%d", i)) != version(n) {
+				return false
+			}
+		}
+		return true
+	}
+	eventually(t, "all have it", func() bool { return crowdHas(1) })
+
+	w.refuse.Store(true)
+	w.hangUp()
+	x.publish("hosts", version(2))
+	pause(12 * time.Second) // all are past their first retries
+	back := time.Now()
+	w.refuse.Store(false)
+	eventually(t, "all have the next one", func() bool { return crowdHas(2) })
+	took := time.Since(back)
+	moments := w.requests.after(back)
+	most := busiest(moments, binWidth)
+	t.Logf("%d agents: all back within %v; %d requests, at most %d within %v; in bins: %v", agents, took.Round(10*time.Millisecond), len(moments), most, binWidth, bins(moments, binWidth))
+	if most > len(moments)/2 {
+		t.Errorf("%d of %d requests came within %v", most, len(moments), binWidth)
+	}
+
+	// The control: those that try again every second all come together.
+	w.refuse.Store(true)
+	var naive sync.WaitGroup
+	var came beats
+	for range agents {
+		naive.Go(func() {
+			for {
+				if conn, err := net.Dial("tcp", w.addr); err == nil {
+					_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+					_, _ = fmt.Fprintf(conn, "GET /v1/status/leader HTTP/1.0\r\n\r\n")
+					n, _ := conn.Read(make([]byte, 1))
+					conn.Close()
+					if n > 0 {
+						came.add()
+						return
+					}
+				}
+				pause(time.Second)
+			}
+		})
+	}
+	pause(2500 * time.Millisecond)
+	back = time.Now()
+	w.refuse.Store(false)
+	naive.Wait()
+	if most := busiest(came.after(back), binWidth); most <= agents/2 {
+		t.Errorf("the control: at most %d of %d naive clients came within %v", most, agents, binWidth)
+	}
+}
+
+const binWidth = 250 * time.Millisecond
+
+// crowd runs many agents in this process, each with one file. The function that it
+// returns ends them.
+func (x *site) crowd(addr string, agents int) (end func()) {
+	x.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	open := func(s agentfile.Store) ([]agent.Store, error) {
+		store, err := consul.New(consul.Options{Addr: s.Addrs[0], Lasting: true})
+		return []agent.Store{store}, err
+	}
+	for i := range agents {
+		name := fmt.Sprintf("hosts-%d", i)
+		a, err := agent.New(agent.Options{
+			Config: agentfile.Config{
+				Store: agentfile.Store{Addrs: []string{addr}}, Layout: x.layout, Node: name,
+				StateDir: x.path(name + ".state"), Reconcile: time.Hour,
+				Targets: []agentfile.Target{{Target: deliver.Target{Key: kv.Key("hosts"), File: x.path(name)}}},
+			},
+			Open: open, Host: name, Version: "test", Log: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		all.Go(func() {
+			if err := a.Run(ctx); err != nil {
+				x.t.Error(err)
+			}
+		})
+	}
+	return sync.OnceFunc(func() { cancel(); all.Wait() })
+}
+
+// agentBesideOthers is fault 44: while a fleet is upgraded, an agent and a Consul watch
+// that runs `out` look after one file, with one state, and 1.x publishes between our
+// own publishes. An agent of a release before this one does not exist yet.
+func agentBesideOthers(t *testing.T, c *cluster) {
+	x := c.site(t, 0)
+	x.publish("hosts", version(1))
+	ran := x.hashes("hash", "hosts")
+	x.config("agent", nil, x.to("hosts", fields{"exec": ran}))
+	watch := exec.CommandContext(t.Context(), x.store.server.Bin, "watch", "-http-addr", x.store.server.Addr,
+		"-type", "key", "-key", x.row("hosts", "checksum"), "-shell=false",
+		program.path, "out", "-p", x.prefix, "-k", "hosts", "-f", x.path("hosts"), "-e", ran, "--state-dir", x.path("agent.state"))
+	watch.Env, watch.Dir = x.env, x.dir
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var one sync.WaitGroup
+	one.Go(func() { _ = watch.Wait() }) // it is killed
+	stop := sync.OnceFunc(func() { _ = watch.Process.Kill(); one.Wait() })
+	defer stop()
+	d := x.agent("agent")
+	d.delivers("hosts", version(1))
+
+	contents := []string{version(1)}
+	for i := range 2 * times(100) {
+		contents = append(contents, version(i+2))
+	}
+	last := contents[len(contents)-1]
+	torn, reads := watched(t, x.path("hosts"), contents, func() {
+		for i, content := range contents[1:] {
+			if i%2 == 0 {
+				// As 1.x does it: the data, and then the checksum.
+				x.store.put(x.row("hosts", "data"), content, 0)
+				pause(time.Duration(i%5) * 20 * time.Millisecond)
+				x.store.put(x.row("hosts", "checksum"), sum(content), 0)
+			} else {
+				x.publish("hosts", content)
+			}
+			if i%3 == 0 {
+				eventually(t, "it arrives", func() bool { return x.read("hosts") == content })
+			}
+			if i%7 == 6 { // the upgrade itself
+				d.kill()
+				d = x.agent("agent")
+			}
+		}
+		d.delivers("hosts", last)
+	})
+	eventually(t, "the exec runs for the last one", func() bool { return x.ranLast("hash", "hosts", last) })
+	stop()
+	runs := x.ran("hash", "hosts")
+	t.Logf("%d versions, the exec ran %d times; torn: %d of %d reads", len(contents), len(runs), torn, reads)
+	if torn > 0 {
+		t.Errorf("%d of %d reads were torn", torn, reads)
+	}
+	if unique := slices.Compact(slices.Clone(runs)); len(unique) < len(runs)-2*times(100)/7-1 {
+		t.Errorf("the exec ran %d times, %d of them for what it had just run for", len(runs), len(runs)-len(unique))
+	}
+	if litter := x.litter(); len(litter) > 0 {
+		t.Errorf("left behind: %q", litter)
+	}
+}
