@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/agentfile"
@@ -60,7 +61,8 @@ func TestDenied(t *testing.T) {
 	t.Run("another token in the same file", func(t *testing.T) {
 		t.Parallel()
 		n, _ := newDeniable(t, server, func(*node) string { return `key_prefix "other/" { policy = "read" }` })
-		n.change = nil // it would take a while until it asks again by itself
+		// It would take hours until it asks again by itself.
+		n.change = func(o *agent.Options) { agent.Paced(o, time.Hour, 3*time.Hour) }
 		n.publish("hosts", "one\n")
 		n.start()
 		n.state(0, agent.Denied)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
 )
 
 // What is due while the store is away cannot be done, and must not be tried without
@@ -51,6 +54,53 @@ func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
 				if r.status.State != Away {
 					t.Errorf("it is %s", r.status.State)
 				}
+			})
+		})
+	}
+}
+
+// What a watch says and what is asked next.
+func TestIndexes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name        string
+		index, want uint64
+		lasted      time.Duration
+		err         error
+		passes      uint64
+	}{
+		{"a change", 9, 9, time.Second, nil, 1},
+		{"nothing happened", 7, 7, time.Minute, nil, 0},
+		{"woken without a change", 7, 0, time.Second, nil, 1},
+		{"the indexes began anew", 3, 0, time.Second, nil, 1},
+		{"the indexes began anew, found out late", 3, 0, time.Minute, nil, 1},
+		{"denied", 0, 0, time.Second, &kv.StoreError{Kind: kv.ErrDenied}, 0},
+		{"away", 0, 0, time.Second, unreachable(), 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				layout, err := kv.NewLayout("kvexpress")
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := &target{
+					layout: layout, link: newTestLink(&day{Store: local.New()}), pace: patience, log: slog.New(slog.DiscardHandler),
+					answers: make(chan answer, 1), slots: make(chan struct{}, 1),
+				}
+				r.Key, r.File = "hosts", filepath.Join(dir, "hosts")
+				r.deliver = &deliver.Deliverer{Store: r.link, Layout: layout, StateDir: filepath.Join(dir, "state")}
+				ctx, cancel := context.WithCancel(t.Context())
+				path := layout.Data("hosts")
+				r.watched = watched{path: path, since: 7, cancel: func() {}, begun: time.Now()}
+				pass(test.lasted)
+				r.answered(ctx, answer{path: path, entry: kv.Entry{State: kv.Absent, Index: test.index}, err: test.err})
+				if r.watched.path != path || r.watched.since != test.want || r.status.Counts.Passes != test.passes {
+					t.Errorf("it asks for %s since %d, after %d passes", r.watched.path, r.watched.since, r.status.Counts.Passes)
+				}
+				cancel()
+				<-r.answers
 			})
 		})
 	}

@@ -21,6 +21,26 @@ type tally struct {
 	small    atomic.Int64 // reads without data
 	data     atomic.Int64 // reads with data
 	fail     atomic.Int64 // how many of the next reads fail
+
+	mu    sync.Mutex
+	paths map[string]int // watches by path
+}
+
+// of is how often a path was watched.
+func (c *tally) of(path string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.paths[path]
+}
+
+func (c *tally) watch(path string) {
+	c.watches.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.paths == nil {
+		c.paths = map[string]int{}
+	}
+	c.paths[path]++
 }
 
 // counted is a store that counts.
@@ -30,7 +50,7 @@ type counted struct {
 }
 
 func (c *counted) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
-	c.watches.Add(1)
+	c.watch(path)
 	entry, err := c.Store.Watch(ctx, path, since, wait)
 	if err == nil && entry.State == kv.Present && strings.HasSuffix(path, "/data") {
 		c.answered.Add(1)

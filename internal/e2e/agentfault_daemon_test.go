@@ -193,18 +193,18 @@ func (d *daemon) delivers(file, content string) {
 func (d *daemon) deliversWithin(limit time.Duration, file, content string) {
 	d.t.Helper()
 	want := sum(content)
-	var now agent.TargetStatus
 	delivered := false
 	defer func() {
 		if !delivered {
-			d.t.Logf("%s: %+v", file, now)
+			status, err := d.ask(agent.StatusPath)
+			d.t.Logf("%s holds %s; status: %s %v", file, brief(d.m.read(file)), status, err)
 		}
 	}()
 	within(d.t, limit, file+" is delivered", func() bool {
 		if d.m.read(file) != content {
 			return false
 		}
-		now = d.target(file)
+		now := d.target(file)
 		return now.State == agent.Current && now.SHA256 == want
 	})
 	delivered = true

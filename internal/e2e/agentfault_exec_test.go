@@ -32,9 +32,12 @@ func agentAndHangingExecs(t *testing.T, c *cluster) {
 	x := c.site(t, 0)
 	// Each ignores SIGTERM, and leaves a child in a session of its own, out of reach,
 	// that holds its output. That child ends by itself.
-	const leave = "trap '' TERM\nsetsid sh -c 'echo $$ >>" + "%s" + "; exec sleep 100' &\n"
-	hang := x.script("hang", fmt.Sprintf(leave, x.path("orphans"))+"while :; do sleep 1; done\n")
-	t.Cleanup(func() { killAll(x.read("orphans")) })
+	hang := x.script("hang", fmt.Sprintf(`trap '' TERM
+echo $$ >>%[1]s
+setsid sh -c 'echo $$ >>%[2]s; exec sleep 100' &
+while :; do sleep 1; done
+`, x.path("pids"), x.path("orphans")))
+	t.Cleanup(func() { killAll(x.read("pids") + x.read("orphans")) })
 	var targets []fields
 	const hanging, hangTime = 6, 15 * time.Second
 	for i := range hanging {

@@ -220,9 +220,10 @@ func naiveClient(t *testing.T, c *cluster) {
 	front := newFront(t, x.store.server.Addr)
 	front.with(fakes()[0].meddle)
 	x.publish("hosts", version(1))
+	client := http.Client{Timeout: 10 * time.Second}
 	from := time.Now()
 	for front.requests.since(from) <= mostRequestsAway {
-		resp, err := http.Get("http://" + front.addr + "/v1/kv/" + x.row("hosts", "data") + "?raw&wait=60s&index=0")
+		resp, err := client.Get("http://" + front.addr + "/v1/kv/" + x.row("hosts", "data") + "?raw&wait=60s&index=0")
 		if err != nil {
 			t.Fatal(err)
 		}
