@@ -46,7 +46,11 @@ func (d *Deliverer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 	}
 	// In one order, whoever runs: else two of us could wait for each other.
 	slices.SortFunc(all, func(a, b *owing) int { return cmp.Compare(a.path, b.path) })
-	for _, o := range all {
+	for i, o := range all {
+		if i > 0 && all[i-1].path == o.path { // by a link; its lock is ours already
+			*o.result = OwedResult{Owed: true, Err: fmt.Errorf("%s and %s are the same file; drop one of the two targets", all[i-1].target.File, o.target.File)}
+			continue
+		}
 		o.open(ctx)
 	}
 	owed := slices.DeleteFunc(slices.Clone(all), func(o *owing) bool { return !o.result.Owed || o.result.Err != nil })

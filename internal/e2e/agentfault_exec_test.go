@@ -27,7 +27,8 @@ func agentAndBadExecs(t *testing.T, c *cluster) {
 
 // agentAndHangingExecs is fault 37, with more of them than an agent makes passes at a
 // time: files with other execs go on being delivered, and the time limit ends those
-// that hang.
+// that hang. Taken out: that a pass waits for a slot for half a second at most (the
+// other file has to wait for those that hang); SIGKILL after SIGTERM (they stay).
 func agentAndHangingExecs(t *testing.T, c *cluster) {
 	x := c.site(t, 0)
 	// Each ignores SIGTERM, and leaves a child in a session of its own, out of reach,
@@ -99,7 +100,8 @@ func killAll(pids string) {
 	}
 }
 
-// agentAndEndlessOutput is fault 38.
+// agentAndEndlessOutput is fault 38. Taken out: the cap on what is kept of it; then the
+// agent dies.
 func agentAndEndlessOutput(t *testing.T, c *cluster) {
 	const bytes = 1_000_000_000
 	x := c.site(t, 1)
@@ -113,7 +115,8 @@ func agentAndEndlessOutput(t *testing.T, c *cluster) {
 }
 
 // agentDiesInExec is fault 39: the exec has begun when the agent gets kill -9. It is
-// owed, and runs again with the next start.
+// owed, and runs again with the next start. Taken out: that its success is noted after
+// it and not before; then it never runs.
 func agentDiesInExec(t *testing.T, c *cluster, shared bool) {
 	x := c.site(t, 2)
 	files := []string{"one"}
@@ -165,7 +168,7 @@ func agentDiesInExec(t *testing.T, c *cluster, shared bool) {
 }
 
 // agentAndBadChecks is fault 40: what the check does not accept, however it says so,
-// is not installed; what it accepts later is.
+// is not installed; what it accepts later is. Taken out: the check.
 func agentAndBadChecks(t *testing.T, c *cluster) {
 	x := c.site(t, 0)
 	checks := map[string]string{

@@ -109,6 +109,10 @@ func (w *reheader) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // agentAndFakes has an agent live with each of them for a while, in which a version is
 // published: the file is never wrong, requests stay rare, and afterwards all is well.
+// Taken out: the check of the index (five of them pass for a store); the limit on how
+// often a watch may return (19,000 requests with always the same index); the link's
+// pauses (27 requests in place of 5); the watch from the beginning after a read that
+// failed (after the storm, the last version does not arrive).
 func agentAndFakes(t *testing.T, c *cluster) {
 	var parts []part
 	for _, f := range fakes() {

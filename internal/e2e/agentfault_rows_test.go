@@ -18,7 +18,8 @@ import (
 // a tombstone, which Consul reaps after a quarter of an hour; how soon, no option of
 // 1.22 can say (TombstoneTTL is in none of its configuration files). What a reap does
 // to an agent is that indexes may fall: that is "another index each time" of the fake
-// answers. Here are real deletions, with many unrelated writes behind them.
+// answers. Here are real deletions, with many unrelated writes behind them. Taken out:
+// the pass over a key that is gone; then it is "current" for ever.
 func agentAndDeletedKeys(t *testing.T, c *cluster) {
 	x := c.site(t, 0)
 	w := newWire(t, x.store.server.Addr)
@@ -67,7 +68,8 @@ func agentAndDeletedKeys(t *testing.T, c *cluster) {
 }
 
 // agentAndDeletedPrefix is fault 22: everything is deleted at once. Files stay, with
-// their execs' peace, until something is published again.
+// their execs' peace, until something is published again. Taken out: that a missing key
+// is told from an empty one; then it is "empty", which nobody wrote.
 func agentAndDeletedPrefix(t *testing.T, c *cluster) {
 	const files = 5
 	x := c.site(t, 1)
@@ -134,7 +136,8 @@ func (s *store) oldInAt(key, content string) {
 // agentAndClocks is fault 41. What may be off are the publisher's clock, which is in
 // its manifests, the clock of whoever locks, and the node's own. A process's own wall
 // clock cannot be shifted here without a program that nobody has installed; that of
-// its timers can be, by a day, where unshare may.
+// its timers can be, by a day, where unshare may. Taken out: that a lock ends by its
+// flags, and that an agent waits for that end; both times it stays locked.
 func agentAndClocks(t *testing.T, c *cluster) {
 	const day = 24 * time.Hour
 	x := c.site(t, 2)
@@ -202,7 +205,8 @@ func shifted(command ...string) []string {
 }
 
 // agentAndStormOfVersions is fault 42: the last version wins, and the exec runs for a
-// few of them at most.
+// few of them at most. Taken out: the limit on how often a watch may return; then it is
+// 89 runs for 100 versions in place of 29.
 func agentAndStormOfVersions(t *testing.T, c *cluster) {
 	x := c.site(t, 0)
 	last := times(1000)

@@ -32,7 +32,9 @@ func agentFaultsOverAMinute(t *testing.T) {
 }
 
 // storeThatGoesBack is fault 18: a snapshot is restored under agents that watch. They
-// follow, and say so; a target that refuses older versions keeps its file.
+// follow, and say so; a target that refuses older versions keeps its file. Taken out:
+// the pass over an answer with the index of before, which is what a restore wakes a
+// watch with; then it takes a minute.
 func storeThatGoesBack(t *testing.T, c *cluster) (rest func()) {
 	x := c.site(t, 0)
 	var daemons []*daemon
@@ -128,7 +130,8 @@ func revokedToken(t *testing.T, c *cluster) (rest func()) {
 }
 
 // rebuiltStore is fault 19: all servers lose their data, and are set up anew at the
-// same addresses. Their indexes, and the versions of the key, begin again.
+// same addresses. Their indexes, and the versions of the key, begin again. Taken out:
+// that a watch begins anew after a failure; then it waits for an index far away.
 func rebuiltStore(t *testing.T, c *cluster) {
 	x := c.site(t, 0)
 	var daemons []*daemon

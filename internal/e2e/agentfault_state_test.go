@@ -67,7 +67,8 @@ func put(t *testing.T, path, content string) {
 
 // agentStateDamaged is fault 14: whatever becomes of the state file, under an agent
 // that runs and under one that starts, the file is whole, and an exec is run once too
-// often rather than once too seldom.
+// often rather than once too seldom. Taken out: that a damaged one is told from a
+// missing one; then execs are forgotten.
 func agentStateDamaged(t *testing.T, c *cluster) {
 	var parts []part
 	for _, d := range damages() {

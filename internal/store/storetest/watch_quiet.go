@@ -3,7 +3,6 @@ package storetest
 import (
 	"context"
 	"errors"
-	"os"
 	"testing"
 	"time"
 
@@ -134,9 +133,6 @@ func testWatchBadRequest(t *testing.T, b bench) {
 
 // testWatchLongestWait: whatever wait is asked for, a watch ends after MaxWait.
 func testWatchLongestWait(t *testing.T, b bench) {
-	if os.Getenv("KVEXPRESS_SOAK") != "1" {
-		t.Skipf("it takes %s; KVEXPRESS_SOAK=1 runs it", kv.MaxWait)
-	}
 	path := b.path("a")
 	index := b.set(path, "x")
 	ctx, cancel := context.WithTimeout(t.Context(), kv.MaxWait+kv.MaxWait/16+patience)

@@ -1,0 +1,145 @@
+package deliver_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/publish"
+)
+
+// counting counts the reads, and those of them that fetch the data.
+type counting struct {
+	kv.Store
+	data        string
+	reads, bulk int
+}
+
+func (c *counting) Read(ctx context.Context, how kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	c.reads++
+	if slices.Contains(paths, c.data) {
+		c.bulk++
+	}
+	return c.Store.Read(ctx, how, paths...)
+}
+
+// seen delivers with data that a watch brought, and counts requests.
+func (n *node) seen(d *deliver.Deliverer, data []byte, want deliver.Outcome) *counting {
+	n.t.Helper()
+	c := &counting{Store: n.store, data: n.layout.Data(hosts)}
+	d.Store = c
+	if r, err := d.DeliverSeen(context.Background(), n.target, data); err != nil || r.Outcome != want {
+		n.t.Fatalf("%q, %v; want %q", r.Outcome, err, want)
+	}
+	return c
+}
+
+// Data that the caller has is not asked for again if it is what the store promises,
+// and never installed if it is not.
+func TestDataThatWasSeen(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.target.Check = nil // after it, stop and lock are read once more
+	d := n.deliverer(nil)
+	a, b := contentA(), contentB()
+	n.publish(a)
+	if c := n.seen(d, a, deliver.Installed); c.reads != 1 || c.bulk != 0 {
+		t.Errorf("the right data: %d reads, %d of them of the data", c.reads, c.bulk)
+	}
+	n.publish(b)
+	if c := n.seen(d, a, deliver.Installed); c.bulk != 1 { // the control
+		t.Errorf("data of an older version: %d reads of the data", c.bulk)
+	}
+	if broken := n.torn(b); len(broken) > 0 {
+		t.Error(broken)
+	}
+	p := publish.Publisher{Store: n.store, Layout: n.layout, By: "test"}
+	if _, err := p.Publish(context.Background(), publish.Request{Key: hosts, Content: a, Encoding: codec.Brotli}); err != nil {
+		t.Fatal(err)
+	}
+	stored := n.rows()[n.layout.Data(hosts)].Value
+	if c := n.seen(d, stored, deliver.Installed); c.bulk != 0 || string(n.content()) != string(a) {
+		t.Errorf("compressed data: %d reads of the data, the file holds %.20q", c.bulk, n.content())
+	}
+}
+
+// What this process remembers of a file is not relied on once somebody touched it,
+// nor when the file is to be kept.
+func TestRememberedFileWasTouched(t *testing.T) {
+	n := newNode(t, scratch(t))
+	d := n.deliverer(nil)
+	a := contentA()
+	n.publish(a)
+	n.seen(d, a, deliver.Installed)
+	n.seen(d, a, deliver.Unchanged)
+	other := []byte(strings.Repeat("x", len(a)))
+	write(t, n.target.File, other) // the same inode, the same size
+	n.seen(d, a, deliver.Installed)
+	if string(n.content()) != string(a) {
+		t.Errorf("the file holds %.20q", n.content())
+	}
+}
+
+// A store that went back is not followed by a target that refuses that.
+func TestRefuseOlder(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.target.RefuseOlder = true
+	n.publish(contentA())
+	older := n.rows()
+	n.settle(contentA())
+	n.publish(contentB())
+	n.settle(contentB())
+	for path, row := range older {
+		n.put(path, string(row.Value), row.Flags)
+	}
+	if _, err := n.deliver(nil); !refusedAs(gate.WentBack)(err) {
+		t.Errorf("%v", err)
+	}
+	n.target.RefuseOlder = false // the control
+	n.must(deliver.Installed)
+}
+
+// One run of an exec is for all targets that owe it, and for nothing else.
+func TestRunOwed(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	d := n.deliverer(nil)
+	var targets []deliver.Target
+	for _, name := range []string{"one", "two", "three"} {
+		target := n.target
+		target.File, target.DeferExec = filepath.Join(n.dir, name), true
+		targets = append(targets, target)
+		if name == "three" {
+			continue // is not there, and owes nothing
+		}
+		if r, err := d.Deliver(context.Background(), target); err != nil || !r.Owed || len(n.execs()) != 0 {
+			t.Fatalf("%s: owed %v, %v, execs %q", name, r.Owed, err, n.execs())
+		}
+	}
+	link := n.target
+	link.File, link.DeferExec = filepath.Join(n.dir, "link"), true
+	if err := os.Symlink(targets[0].File, link.File); err != nil {
+		t.Fatal(err)
+	}
+	ran, results, err := d.RunOwed(context.Background(), append(slices.Clone(targets), link))
+	if err != nil || ran == nil {
+		t.Fatalf("%v, %v", ran, err)
+	}
+	if got := len(n.execs()); got != 2 { // a line for each target, of one run
+		t.Errorf("the exec wrote %d lines: %q", got, n.execs())
+	}
+	for i, owed := range []bool{false, false, false, true} {
+		if results[i].Owed != owed || (results[i].Err != nil) != owed {
+			t.Errorf("result %d: %+v", i, results[i])
+		}
+	}
+	if ran, _, err := d.RunOwed(context.Background(), targets); ran != nil || err != nil {
+		t.Errorf("once more: %v, %v", ran, err)
+	}
+}
