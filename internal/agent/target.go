@@ -157,6 +157,9 @@ func (t *target) answered(ctx context.Context, a answer) {
 			since = 0
 		}
 		delay = t.bucket.take(time.Now())
+		if a.entry.State == kv.Absent && a.path == t.layout.Data(t.Key) && t.status.State == Missing {
+			break // for a row that is not there, any write anywhere may be an answer
+		}
 		t.woken(ctx, a)
 		if t.blind {
 			since = 0 // the same
