@@ -281,3 +281,14 @@ func (l *link) Keys(ctx context.Context, prefix string) ([]string, error) {
 	l.report(ctx, t, err)
 	return keys, err
 }
+
+// List fails at once while the store is away.
+func (l *link) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+	t, err := l.begin()
+	if err != nil {
+		return kv.Listing{}, err
+	}
+	rows, err := l.store().List(ctx, c, prefix, since, wait)
+	l.report(ctx, t, err)
+	return rows, err
+}

@@ -47,6 +47,22 @@ type Entry struct {
 // is not in it reads as Denied.
 type Snapshot map[string]Entry
 
+// Row is an entry with its path.
+type Row struct {
+	Path string
+	Entry
+}
+
+// Listing is all that is below a prefix, as far as the caller may see it.
+type Listing struct {
+	Rows []Row // in the order of their paths
+	// Index is what to wait for the next change with. It is never 0.
+	Index uint64
+	// Filtered: rows were left out, because the caller may not read them. A store
+	// may leave rows out without a word: an empty Listing proves nothing.
+	Filtered bool
+}
+
 // Verb is what an Op does.
 type Verb int
 
@@ -87,6 +103,10 @@ const (
 	MaxStored = 380 << 10
 )
 
+// MaxListing is the most bytes that one List may bring, as they are sent: 20,000
+// rows of a kilobyte and more.
+const MaxListing = 64 << 20
+
 // MaxWait is the longest that one Watch may last. A store that was restored with
 // lower indexes answers an old one only when its time is up.
 const MaxWait = time.Minute
@@ -120,4 +140,10 @@ type Store interface {
 	// caller may not read are left out silently: an empty answer proves
 	// nothing.
 	Keys(ctx context.Context, prefix string) ([]string, error)
+	// List returns all rows whose paths begin with prefix, of one moment. With
+	// since, the Index of the Listing before, it waits for a change first, and for
+	// wait (at most MaxWait, and a little jitter) at most; a return is no proof of a
+	// change. Never wait on a prefix that is empty: any write to the store is an
+	// answer then. ErrTooLarge: the rows have more than MaxListing bytes.
+	List(ctx context.Context, c Consistency, prefix string, since uint64, wait time.Duration) (Listing, error)
 }

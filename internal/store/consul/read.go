@@ -30,12 +30,7 @@ func (s *Store) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv
 		ops[i].KV = step{Verb: "get-or-empty", Key: path}
 	}
 	query := url.Values{}
-	switch c {
-	case kv.Stale:
-		query.Set("stale", "")
-	case kv.Consistent:
-		query.Set("consistent", "")
-	}
+	setConsistency(query, c)
 	ok, answer, f := s.txn(ctx, query, ops)
 	if f != nil {
 		return nil, s.failed(what, false, f)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"kvexpress/internal/kv"
@@ -25,6 +26,9 @@ type Store struct {
 	index uint64 // of the last change
 	rows  map[string]kv.Entry
 	bells map[string]*bell // by path; only those that somebody waits for
+
+	graves  map[string]uint64 // by path, when it was deleted last
+	changed chan struct{}     // closed by the next change of any row
 }
 
 var _ kv.Store = (*Store)(nil)
@@ -49,6 +53,9 @@ func New(options ...Option) *Store {
 		index: 1,
 		rows:  make(map[string]kv.Entry),
 		bells: make(map[string]*bell),
+
+		graves:  make(map[string]uint64),
+		changed: make(chan struct{}),
 	}
 	for _, option := range options {
 		option(s)
@@ -100,6 +107,63 @@ func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
+// List implements kv.Store. As in Consul, the index of a list is the largest of its
+// rows and of what was deleted below the prefix; that of an empty one is the store's.
+func (s *Store) List(ctx context.Context, _ kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+	what := "list " + prefix
+	if err := ended(ctx, what); err != nil {
+		return kv.Listing{}, err
+	}
+	if !valid(prefix) {
+		return kv.Listing{}, refuse("list", kv.ErrRequest, "the path %s is not allowed", kv.Quote(prefix))
+	}
+	timer := time.NewTimer(min(max(wait, minWait), kv.MaxWait))
+	defer timer.Stop()
+	for {
+		all, changed := s.below(prefix)
+		if all.Index > since || since == 0 {
+			return all, nil
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			all, _ = s.below(prefix)
+			return all, nil
+		case <-ctx.Done():
+			return kv.Listing{}, ended(ctx, what)
+		}
+	}
+}
+
+// below is all rows below a prefix, and what is closed by the next change of any row.
+func (s *Store) below(prefix string) (kv.Listing, <-chan struct{}) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := kv.Listing{}
+	for path, row := range s.rows {
+		switch {
+		case !strings.HasPrefix(path, prefix):
+			continue
+		case s.deny(path, false):
+			all.Filtered = true
+			continue
+		}
+		row.Value = bytes.Clone(row.Value)
+		all.Rows = append(all.Rows, kv.Row{Path: path, Entry: row})
+		all.Index = max(all.Index, row.Index)
+	}
+	for path, index := range s.graves {
+		if strings.HasPrefix(path, prefix) {
+			all.Index = max(all.Index, index)
+		}
+	}
+	if all.Index == 0 {
+		all.Index = s.index
+	}
+	slices.SortFunc(all.Rows, func(a, b kv.Row) int { return strings.Compare(a.Path, b.Path) })
+	return all, s.changed
+}
+
 // Commit implements kv.Store.
 func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
 	if err := ended(ctx, "write"); err != nil {
@@ -138,7 +202,14 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 		if s.rows[op.Path].Index != draft[op.Path].Index { // 0 where there is none
 			s.index = index
 			s.ring(op.Path)
+			if draft[op.Path].Index == 0 {
+				s.graves[op.Path] = index
+			}
 		}
+	}
+	if s.index == index {
+		close(s.changed)
+		s.changed = make(chan struct{})
 	}
 	for _, op := range ops {
 		delete(s.rows, op.Path)

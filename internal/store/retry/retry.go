@@ -58,6 +58,10 @@ func (s *store) Keys(ctx context.Context, prefix string) ([]string, error) {
 	return repeat(ctx, s.policy, func() ([]string, error) { return s.next.Keys(ctx, prefix) })
 }
 
+func (s *store) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+	return repeat(ctx, s.policy, func() (kv.Listing, error) { return s.next.List(ctx, c, prefix, since, wait) })
+}
+
 func repeat[T any](ctx context.Context, p Policy, request func() (T, error)) (T, error) {
 	start := time.Now()
 	ceiling := minWait
