@@ -43,7 +43,8 @@ type Agent struct {
 	running []*runner
 	groups  map[string]*groupRunner
 	slots   chan struct{}
-	past    uint64 // requests of links that are no more
+	past    uint64        // requests of links that are no more
+	news    chan struct{} // holds one: a target has something to report
 }
 
 // runner is a target and its goroutine.
@@ -67,6 +68,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		options: o, started: time.Now(),
 		groups: map[string]*groupRunner{}, slots: make(chan struct{}, maxPasses),
+		news: make(chan struct{}, 1),
 	}
 	stores, err := o.Open(o.Config.Store)
 	if err != nil {
@@ -91,7 +93,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.ctx = ctx
 	a.start(ctx)
 	a.mu.Unlock()
-	<-ctx.Done()
+	(&reporter{agent: a}).run(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ctx = nil
@@ -167,7 +169,7 @@ func (a *Agent) apply(c agentfile.Config) {
 		log := a.options.Log.With("key", string(t.Key), "file", t.File)
 		r := &runner{target: &target{
 			Target: t, node: c.Node, every: c.Reconcile, layout: c.Layout, link: a.link, deliver: d, slots: a.slots,
-			pace: a.options.pace, log: log, answers: make(chan answer, 1), kick: make(chan struct{}, 1),
+			pace: a.options.pace, log: log, answers: make(chan answer, 1), kick: make(chan struct{}, 1), news: a.news,
 			status: TargetStatus{Key: string(t.Key), File: t.File, State: Starting, Since: &since},
 		}}
 		if len(t.Exec) > 0 {

@@ -10,6 +10,7 @@ import (
 
 	"kvexpress/internal/command"
 	"kvexpress/internal/deliver"
+	"kvexpress/internal/fleet"
 )
 
 const (
@@ -176,6 +177,9 @@ func (t *target) groupRan(ran *command.Result, r deliver.OwedResult, err error) 
 		ran = nil
 	}
 	t.status.noteExec(ran, err, now)
+	if ran != nil && t.placed != nil {
+		t.placed.steps.Exec = fleet.Millis(ran.Duration)
+	}
 	if t.status.State != Owed && t.status.State != Current {
 		return // it is about something else by now
 	}

@@ -51,6 +51,7 @@ type link struct {
 	failures int   // in a row
 	next     time.Time
 	probing  bool
+	lastAway outage
 	turns    uint64        // how often it went away or came back
 	changed  chan struct{} // closed, and made anew, when any of this changes
 }
@@ -139,6 +140,19 @@ func (l *link) status() StoreStatus {
 	return s
 }
 
+// outage is a time in which the store could not be reached.
+type outage struct {
+	ended  time.Time // zero: there was none
+	lasted time.Duration
+}
+
+// outage is the last one that is over.
+func (l *link) outage() outage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lastAway
+}
+
 // begin is the ticket of a request that is made now or not at all: the error is why
 // the store is away.
 func (l *link) begin() (ticket, error) {
@@ -200,6 +214,7 @@ func (l *link) report(ctx context.Context, t ticket, err error) {
 	if !away {
 		if !l.up {
 			if l.known {
+				l.lastAway = outage{ended: now, lasted: now.Sub(l.since)}
 				l.log.Info("the store is back", "store", l.stores[l.active].Addr(), "away", now.Sub(l.since).Round(time.Millisecond))
 			}
 			l.up, l.known, l.since, l.err = true, true, now, nil

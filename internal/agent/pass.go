@@ -17,7 +17,8 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 		return false
 	}
 	defer leave()
-	t.begun.Store(time.Now().UnixNano())
+	began := time.Now()
+	t.begun.Store(began.UnixNano())
 	defer t.begun.Store(0)
 	target := t.Target.Target
 	if t.Spread > 0 {
@@ -31,7 +32,7 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 		t.wait()
 		return false
 	}
-	t.record(result, err)
+	t.record(result, err, began)
 	if err == nil && result.Owed {
 		t.group.owe(t)
 	}
@@ -73,8 +74,8 @@ func (t *target) stuck(now time.Time) time.Duration {
 }
 
 // record notes what a pass came to, and when to look again.
-func (t *target) record(r deliver.Result, err error) {
-	state, reason := judge(r, err)
+func (t *target) record(r deliver.Result, err error, began time.Time) {
+	state, reason := Judge(r, err)
 	t.heldBy, t.denied, t.holdOff, t.blind = r.Held, 0, time.Time{}, state == Away
 	switch {
 	case r.Apart, reason == string(gate.Mismatch):
@@ -89,12 +90,17 @@ func (t *target) record(r deliver.Result, err error) {
 		t.retry = time.Now().Add(wait.after(t.failures))
 		t.failures++
 	}
-	t.note(r, err, state, reason)
+	if r.Fleet > 0 {
+		t.fleet.Store(int64(r.Fleet))
+	}
+	t.note(r, err, state, reason, began)
+	t.newsAt = time.Time{}
 	t.tell(r, err, state)
 }
 
-// judge is the one table from what a delivery came to, to a state of the target.
-func judge(r deliver.Result, err error) (State, string) {
+// Judge is the one table from what a delivery came to, to a state of the target. The
+// reason is a word of gate.Reason or, for what is refused otherwise, the state itself.
+func Judge(r deliver.Result, err error) (State, string) {
 	var refusal *gate.Refusal
 	switch {
 	case err == nil && r.Owed:
@@ -164,7 +170,7 @@ func patience(s State, reason string) backoff {
 }
 
 // note keeps what a pass came to for status and metrics.
-func (t *target) note(r deliver.Result, err error, state State, reason string) {
+func (t *target) note(r deliver.Result, err error, state State, reason string, began time.Time) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -180,6 +186,7 @@ func (t *target) note(r deliver.Result, err error, state State, reason string) {
 	if r.SHA256 != "" && (err == nil || r.Outcome == deliver.Installed) {
 		s.Version, s.Lineage, s.SHA256, s.Size = r.Version, r.Lineage, r.SHA256, r.Size
 	}
+	t.place(r, began)
 	if err == nil {
 		s.Good = &now
 	}
@@ -216,12 +223,17 @@ func (t *target) enter(state State, err error, now time.Time) {
 	if err != nil {
 		s.Detail = oneLine(err.Error())
 	}
+	t.brief = brief(err)
+	select {
+	case t.news <- struct{}{}:
+	default: // it is known that there is something new
+	}
 }
 
 // failed notes a watch that failed, and says how long to wait before the next one.
 // The last good file stays.
 func (t *target) failed(err error) time.Duration {
-	state, reason := judge(deliver.Result{}, err)
+	state, reason := Judge(deliver.Result{}, err)
 	delay := time.Duration(0) // the link makes us wait while the store is away
 	if state != Away {
 		delay = t.pace(state, reason).after(t.denied)

@@ -53,6 +53,10 @@ type target struct {
 	holdOff   time.Time     // until when a new version is held back; zero: none is
 	served    string        // SHA-256 of the last version that was held back for long enough
 
+	newsAt time.Time    // when there was something new; zero: nothing was
+	fleet  atomic.Int64 // how many nodes there are, as the last manifest said
+	news   chan<- struct{}
+
 	begun  atomic.Int64 // when the pass that runs began, in Unix nanoseconds; 0: none runs
 	ended  atomic.Bool  // it runs no more
 	told   State        // what the log knows
@@ -60,6 +64,8 @@ type target struct {
 
 	mu     sync.Mutex
 	status TargetStatus // written by run alone, and by the group
+	brief  string       // of status.Detail, what others may know
+	placed *placed
 }
 
 // watched is what is being watched.
@@ -68,6 +74,8 @@ type watched struct {
 	since  uint64
 	cancel context.CancelFunc
 	begun  time.Time
+
+	answered time.Time
 }
 
 // answer is what a watch came to.
@@ -141,7 +149,8 @@ func (t *target) again(ctx context.Context, path string, since uint64) {
 // answered looks at what a watch said, passes if it says anything, and watches on.
 func (t *target) answered(ctx context.Context, a answer) {
 	t.watched.cancel()
-	lasted := time.Since(t.watched.begun)
+	t.watched.answered = time.Now()
+	lasted := t.watched.answered.Sub(t.watched.begun)
 	since, delay := a.entry.Index, time.Duration(0)
 	switch {
 	case ctx.Err() != nil:
@@ -174,6 +183,9 @@ func (t *target) woken(ctx context.Context, a answer) {
 	var data []byte
 	if a.entry.State == kv.Present && a.path == t.layout.Data(t.Key) {
 		data = a.entry.Value
+	}
+	if t.newsAt.IsZero() {
+		t.newsAt = t.watched.answered
 	}
 	t.pass(ctx, data)
 }

@@ -19,8 +19,10 @@ type Config struct {
 	Listen   string // a path (Unix socket), host:port, or "" for none
 	// Reconcile is how often every target is looked at though nothing changed.
 	Reconcile time.Duration
-	Targets   []Target // in the order of the files
-	Files     []string // what was read: the file itself, then its fragments by name
+	// Receipts: the agent reports to the store what became of its targets.
+	Receipts bool
+	Targets  []Target // in the order of the files
+	Files    []string // what was read: the file itself, then its fragments by name
 }
 
 // Store says which Consul to ask, and as whom. What is empty comes from Consul's

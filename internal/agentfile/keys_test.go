@@ -114,6 +114,7 @@ func mainTests() []keyTest {
 				"60": `reconcile: "60" has no unit; write 60s if seconds are meant`, "1d": `reconcile: "1d" ` + notTime, `""`: `reconcile: "" ` + notTime,
 				"[5m]": "reconcile is a list; give a time such as 30s or 5m", "99999999999h": `reconcile: "99999999999h" ` + notTime, "0": `reconcile: "0" is out of range; it may be from 10s to 24h`,
 			}},
+		switches("receipts"),
 		{"targets",
 			map[string]string{"[]": "0"},
 			map[string]string{
@@ -121,6 +122,13 @@ func mainTests() []keyTest {
 				"[x]": "a target is a single value; give a map with key and file", "[[]]": "a target is a list; give a map with key and file",
 				"[~]": "a target has no value; give a map with key and file, or remove it",
 			}},
+	}
+}
+
+func switches(key string) keyTest {
+	return keyTest{key,
+		map[string]string{"true": "true", "false": "false", "'true'": "true"},
+		map[string]string{"yes": key + `: "yes" ` + notSwitch, "1": key + `: "1" ` + notSwitch, "[true]": key + " is a list; give true or false", "": key + " has no value; give true or false, or remove it"},
 	}
 }
 
@@ -140,12 +148,6 @@ func targetTests() []keyTest {
 				"99ms": key + `: "99ms" is out of range; it may be from 100ms to 24h`, "30": key + `: "30" has no unit; write 30s if seconds are meant`,
 				"soon": key + `: "soon" ` + notTime, "": key + " has no value; give a time such as 30s or 5m, or remove it",
 			}}
-	}
-	switches := func(key string) keyTest {
-		return keyTest{key,
-			map[string]string{"true": "true", "false": "false", "'true'": "true"},
-			map[string]string{"yes": key + `: "yes" ` + notSwitch, "1": key + `: "1" ` + notSwitch, "[true]": key + " is a list; give true or false", "": key + " has no value; give true or false, or remove it"},
-		}
 	}
 	return []keyTest{
 		{"key",
@@ -246,7 +248,7 @@ func mainValue(c Config, key string) string {
 	}
 	return fmt.Sprint(map[string]any{
 		"token_file": s.TokenFile, "ca_file": s.CAFile, "client_cert": s.ClientCert, "client_key": s.ClientKey, "tls_server_name": s.ServerName, "datacenter": s.Datacenter,
-		"namespace": s.Namespace, "partition": s.Partition, "node": c.Node, "state_dir": c.StateDir, "listen": c.Listen, "reconcile": c.Reconcile,
+		"namespace": s.Namespace, "partition": s.Partition, "node": c.Node, "state_dir": c.StateDir, "listen": c.Listen, "reconcile": c.Reconcile, "receipts": c.Receipts,
 	}[key])
 }
 

@@ -79,7 +79,7 @@ func (l *loader) readMain(b []byte) bool {
 		return false
 	}
 	l.config.Store.Addrs = []string{""}
-	l.config.Reconcile = defaultReconcile
+	l.config.Reconcile, l.config.Receipts = defaultReconcile, true
 	l.config.Layout, _ = kv.NewLayout(defaultPrefix)
 	given, ok := read(root, "a map with stores, targets and others", mainFields(), l, l.misplaced)
 	if !ok {

@@ -53,7 +53,7 @@ func TestExample(t *testing.T) {
 	c.Targets = nil
 	want := Config{
 		Store: Store{Addrs: []string{"127.0.0.1:8500"}}, Node: "web-17", StateDir: "/var/lib/kvexpress",
-		Listen: "/run/kvexpress/agent.sock", Reconcile: 5 * time.Minute, Files: []string{path}, Layout: c.Layout,
+		Listen: "/run/kvexpress/agent.sock", Reconcile: 5 * time.Minute, Receipts: true, Files: []string{path}, Layout: c.Layout,
 	}
 	same(t, "the configuration", c, want)
 	if c.Layout.Prefix() != "kvexpress" {
@@ -85,7 +85,7 @@ func TestDefaults(t *testing.T) {
 	c.Files, c.Targets = nil, nil
 	same(t, "the configuration", c, Config{
 		Store: Store{Addrs: []string{""}}, Layout: c.Layout, Node: "web-17", StateDir: state,
-		Listen: defaultListen(os.Geteuid() == 0, env().Getenv, state), Reconcile: 5 * time.Minute,
+		Listen: defaultListen(os.Geteuid() == 0, env().Getenv, state), Reconcile: 5 * time.Minute, Receipts: true,
 	})
 }
 

@@ -52,6 +52,7 @@ func mainFields() []field[loader] {
 		{"state_dir", config(func(c *Config, v value) { set(&c.StateDir)(v.path(absolute)) })},
 		{"listen", config(readListen)},
 		{"reconcile", config(func(c *Config, v value) { set(&c.Reconcile)(v.duration(minReconcile)) })},
+		{"receipts", config(func(c *Config, v value) { set(&c.Receipts)(v.flag()) })},
 		{"targets", func(l *loader, v value) { l.targets = v }},
 	}
 }

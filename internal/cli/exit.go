@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"kvexpress/internal/deliver"
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
@@ -49,6 +50,7 @@ func judgeError(err error) (code int, hint string) {
 	}{
 		{as[*deliver.ExecError], exitExec, ""},
 		{as[*execError], exitExec, ""},
+		{as[*fleet.NotReached], exitNotArrived, ""},
 		{as[*gate.Stopped], exitStopped, ""},
 		{as[*gate.Locked], exitLocked, ""},
 		{as[*gate.Missing], exitMissing, ""},

@@ -12,6 +12,7 @@ import (
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/command"
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
@@ -27,6 +28,7 @@ type inFlags struct {
 	ifVersion      string
 	ignoreStop     bool
 	dryRun, diff   bool
+	wait           waitFlags
 }
 
 func (a *App) newIn(g *globals) *cobra.Command {
@@ -60,6 +62,7 @@ again writes nothing. Several publishers may run the same job at the same time.`
 	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish although the key is stopped; nodes stay frozen")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
 	fl.BoolVar(&f.diff, "diff", false, "show what changes")
+	f.wait.register(fl, "")
 	return cmd
 }
 
@@ -92,12 +95,19 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 	if f.sorted {
 		req.Content = codec.Sort(req.Content)
 	}
-	return s.publish(ctx, req, argv, f.diff, news{
+	if err := f.wait.check(); err != nil {
+		return nil, err
+	}
+	r, err := s.publish(ctx, req, argv, f.diff, news{
 		same: observe.LocationSameFile,
 		event: func(r publish.Result) error {
 			return s.events.Updated(ctx, s.layout.Data(k), observe.Diff(r.Old, req.Content))
 		},
 	})
+	if done, ok := r.(inReport); ok && err == nil && !f.dryRun && f.wait.asked() {
+		return s.published(ctx, done, f.wait)
+	}
+	return r, err
 }
 
 // source reads what is to be published.
@@ -146,7 +156,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	}
 	r := inReport{
 		Key: result.Key, Outcome: result.Outcome, Version: result.Version, Lineage: result.Lineage,
-		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
+		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts, at: time.Now(),
 	}
 	if diff && result.Outcome != publish.Unchanged {
 		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
@@ -170,7 +180,10 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 }
 
 func (s *session) publisher() *publish.Publisher {
-	return &publish.Publisher{Store: s.store, Layout: s.layout, By: s.author(), Log: s.log}
+	return &publish.Publisher{
+		Store: s.store, Layout: s.layout, By: s.author(), Log: s.log,
+		Nodes: func(ctx context.Context) int { return fleet.Count(ctx, s.plain, s.layout) },
+	}
 }
 
 // exec runs the exec of a command that installs nothing.
@@ -227,17 +240,28 @@ type inReport struct {
 	Lines    int             `json:"lines"`
 	Attempts int             `json:"attempts"`
 	Exec     *execReport     `json:"exec,omitempty"`
+	Waited   *waitReport     `json:"wait,omitempty"`
+
+	at time.Time // when it stood
 }
 
 func (r inReport) lines() []string {
+	lines := []string{r.line()}
+	if r.Waited != nil {
+		lines = append(lines, r.Waited.lines()...)
+	}
+	return lines
+}
+
+func (r inReport) line() string {
 	what := fmt.Sprintf("%s, %s, sha256 %s", plural(r.Lines, "line"), plural(r.Size, "byte"), short(r.SHA256))
 	switch r.Outcome {
 	case publish.Unchanged:
-		return []string{fmt.Sprintf("%s: unchanged, %s stands (%s)", r.Key, versionOf(r.Version), what)}
+		return fmt.Sprintf("%s: unchanged, %s stands (%s)", r.Key, versionOf(r.Version), what)
 	case publish.WouldPublish:
-		return []string{fmt.Sprintf("%s: would publish version %d (%s)", r.Key, r.Version, what)}
+		return fmt.Sprintf("%s: would publish version %d (%s)", r.Key, r.Version, what)
 	case publish.Healed:
-		return []string{fmt.Sprintf("%s: was damaged, published again as version %d (%s)", r.Key, r.Version, what)}
+		return fmt.Sprintf("%s: was damaged, published again as version %d (%s)", r.Key, r.Version, what)
 	}
-	return []string{fmt.Sprintf("%s: published version %d (%s)", r.Key, r.Version, what)}
+	return fmt.Sprintf("%s: published version %d (%s)", r.Key, r.Version, what)
 }

@@ -21,6 +21,7 @@ type outFlags struct {
 	strict       bool
 	missingOK    bool
 	dryRun, diff bool
+	noReceipt    bool
 }
 
 func (a *App) newOut(g *globals) *cobra.Command {
@@ -50,6 +51,7 @@ As a Consul watch:
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to install")
 	f.register(cmd)
 	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "install although the key is stopped")
+	fl.BoolVar(&f.noReceipt, "no-receipt", false, "do not report what became of it, for `kvexpress status`")
 	return cmd
 }
 
@@ -112,6 +114,9 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 		s.warn(note)
 	}
 	s.observeDelivery(t, result, f.missingOK, err)
+	if t.Raw == "" && !t.DryRun && !f.noReceipt {
+		s.receipt(ctx, dir, result, err)
+	}
 	if f.diff && result.New != nil && result.Outcome != deliver.None {
 		s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, versionOf(result.Version)), result.Old, result.New)
 	}

@@ -25,6 +25,7 @@ type session struct {
 	host    string
 	layout  kv.Layout
 	store   kv.Store
+	plain   kv.Store // the same, and asked once only
 	log     *slog.Logger
 	metrics *observe.Metrics
 	events  *observe.Events
@@ -161,6 +162,7 @@ func (s *session) openStore(conf config) error {
 	if err != nil {
 		return err
 	}
+	s.plain = store
 	s.store = retry.New(store, retry.Policy{For: g.retryFor, OnRetry: s.onRetry})
 	return nil
 }

@@ -20,17 +20,22 @@ import (
 // ErrTooBig or ErrUnknown. That nothing is wrong here does not mean that these
 // are the published bytes: only their checksum tells.
 func Decode(e Encoding, stored []byte) ([]byte, error) {
+	return DecodeUpTo(e, stored, MaxPlain)
+}
+
+// DecodeUpTo is Decode with a lower limit on the plain data, in bytes.
+func DecodeUpTo(e Encoding, stored []byte, most int) ([]byte, error) {
 	switch e {
 	case Plain:
-		if len(stored) > MaxPlain {
+		if len(stored) > most {
 			return nil, ErrTooBig
 		}
 		return stored, nil
 	case Brotli:
-		plain, err := readCapped(brotli.NewReader(bytes.NewReader(stored)))
+		plain, err := readCapped(brotli.NewReader(bytes.NewReader(stored)), most)
 		return plain, reason("brotli", err)
 	case Zstd:
-		plain, err := decodeZstd(stored)
+		plain, err := decodeZstd(stored, most)
 		return plain, reason("zstd", err)
 	default:
 		return nil, unknownName(string(e))
@@ -48,18 +53,18 @@ func DecodeLegacyGzip(stored []byte) ([]byte, error) {
 	if err != nil {
 		return nil, reason("gzip", err)
 	}
-	plain, err := readCapped(r)
+	plain, err := readCapped(r, MaxPlain)
 	return plain, reason("gzip", err)
 }
 
-func decodeZstd(stored []byte) ([]byte, error) {
+func decodeZstd(stored []byte, most int) ([]byte, error) {
 	if len(stored) == 0 {
 		return nil, io.ErrUnexpectedEOF // the decoder takes no frame for no data
 	}
 	// The maximum is for the window that a frame's header asks for, too.
 	r, err := zstd.NewReader(nil,
 		zstd.WithDecoderConcurrency(1),
-		zstd.WithDecoderMaxMemory(MaxPlain))
+		zstd.WithDecoderMaxMemory(uint64(most)))
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +80,13 @@ func decodeZstd(stored []byte) ([]byte, error) {
 }
 
 // readCapped reads to the end, so that the reader sees and judges all of the
-// input, but never more than MaxPlain bytes.
-func readCapped(r io.Reader) ([]byte, error) {
-	plain, err := io.ReadAll(io.LimitReader(r, MaxPlain+1))
+// input, but never more than most bytes.
+func readCapped(r io.Reader, most int) ([]byte, error) {
+	plain, err := io.ReadAll(io.LimitReader(r, int64(most)+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(plain) > MaxPlain {
+	if len(plain) > most {
 		return nil, ErrTooBig
 	}
 	return plain, nil

@@ -45,6 +45,11 @@ func (e *Error) Error() string {
 	return s
 }
 
+// Brief is what happened to which program, without its arguments and output.
+func (e *Error) Brief() string {
+	return "command \"" + escape(e.Argv0, maxShownCommand) + "\" " + e.what
+}
+
 func (e *Error) Unwrap() error { return e.Err }
 
 func newError(argv []string, what string, cause error, output string) *Error {

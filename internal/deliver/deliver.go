@@ -84,7 +84,10 @@ func (d *Deliverer) transaction(t Target, path string) *transaction {
 	if path != t.File {
 		r.locks = append(r.locks, d.Layout.Lock(path, d.Host))
 	}
-	return &transaction{Deliverer: d, reader: r, path: path, result: Result{Key: t.name(), File: t.File, Path: path}}
+	return &transaction{
+		Deliverer: d, reader: r, path: path, watch: stopwatch{time.Now()},
+		result: Result{Key: t.name(), File: t.File, Path: path},
+	}
 }
 
 func dryOutcome(err error) Outcome {
@@ -122,6 +125,7 @@ type transaction struct {
 	disk  onDisk
 	state *stateFile
 	torn  *pending // an overwrite that was cut off
+	watch stopwatch
 }
 
 func (tx *transaction) run(ctx context.Context) (err error) {
@@ -136,7 +140,9 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 	if err := tx.Hook.before(StepRead); err != nil {
 		return err
 	}
+	tx.watch.lap(&tx.result.Took.Wait)
 	claim, err := meanwhile(ctx, tx.small, tx.look)
+	tx.watch.lap(&tx.result.Took.Read)
 	if tx.torn != nil {
 		err = errors.Join(err, tx.mend(ctx, err))
 	}
@@ -255,6 +261,7 @@ func dryKeep(drifted, owed bool) Outcome {
 // replace handles a file whose bytes are not right, or not known to be.
 func (tx *transaction) replace(ctx context.Context, c claim) error {
 	standing, err := tx.content(ctx, c)
+	tx.watch.lap(&tx.result.Took.Content)
 	if err != nil {
 		return err
 	}
@@ -332,6 +339,6 @@ func (tx *transaction) confirm(ctx context.Context) (gate.Standing, error) {
 func (tx *transaction) describe(sha string, m *kv.Manifest, content []byte) {
 	tx.result.SHA256, tx.result.Size, tx.result.Lines = sha, len(content), codec.Lines(content)
 	if m != nil {
-		tx.result.Lineage, tx.result.Version = m.Lineage, m.Version
+		tx.result.Lineage, tx.result.Version, tx.result.Fleet = m.Lineage, m.Version, m.Nodes
 	}
 }

@@ -16,7 +16,7 @@ func (tx *transaction) exec(ctx context.Context, m mark, was *mark) error {
 		return err
 	}
 	result, err := tx.runExec(ctx, m)
-	tx.result.Exec = &result
+	tx.result.Exec, tx.result.Took.Exec = &result, result.Duration
 	if err != nil {
 		// Interrupted is not failed: the exec stays owed, nothing is restored.
 		if was != nil && tx.target.RestoreOnFailure && ctx.Err() == nil {

@@ -67,27 +67,35 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 		return err
 	}
 	defer func() { err = errors.Join(err, staged.Discard()) }()
+	tx.watch.lap(&tx.result.Took.Stage)
 	if err := tx.check(ctx, staged, content); err != nil {
 		return err
 	}
+	tx.watch.lap(&tx.result.Took.Check)
 	if p.InPlace {
 		if err := dir.Sync(); err != nil {
 			return err
 		}
 		if over, err = tx.overwrite(staged, content, wanted); err == nil {
-			tx.result.Outcome = as
+			tx.placed(as)
 		}
 		return err
 	}
 	err = tx.file.Replace(staged)
 	var unsynced *atomicfile.SyncError
 	if over = err == nil || errors.As(err, &unsynced); over {
-		tx.result.Outcome = as
+		tx.placed(as)
 	}
 	if errors.Is(err, syscall.EBUSY) {
 		return fmt.Errorf("%w; it is a mount point, as a bind-mounted file is: overwrite it with --in-place", err)
 	}
 	return err
+}
+
+// placed notes that the file has new bytes.
+func (tx *transaction) placed(as Outcome) {
+	tx.result.Outcome = as
+	tx.result.Placed = tx.watch.lap(&tx.result.Took.Place)
 }
 
 // pending is an install that is to begin.

@@ -79,4 +79,7 @@ func (l Layout) HistoryVersion(k Key, path string) (uint64, bool) {
 
 // Node is the path of a node's receipt. It is outside the prefix on purpose:
 // receipts below it would wake list watches on the prefix.
-func (l Layout) Node(node string) string { return l.prefix + "-nodes/" + node }
+func (l Layout) Node(node string) string { return l.NodesDir() + node }
+
+// NodesDir is what the receipts of all nodes have in common.
+func (l Layout) NodesDir() string { return l.prefix + "-nodes/" }

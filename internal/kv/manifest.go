@@ -48,6 +48,9 @@ type Manifest struct {
 	By          string    `json:"by"`           // user@host
 	Message     string    `json:"message,omitempty"`
 	Requires    []string  `json:"requires,omitempty"` // features a reader must know
+	// Nodes is how many nodes had reported anything when this was published, as far
+	// as the publisher could tell; 0: it could not. By it nodes spread their receipts.
+	Nodes int `json:"nodes,omitempty"`
 }
 
 // NewID returns a random id of 128 bits in hex, for lineages and publishes.

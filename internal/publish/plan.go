@@ -71,7 +71,7 @@ type plan struct {
 	flip []kv.Op
 }
 
-func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, error) {
+func (p *Publisher) plan(req Request, load parcel, b base, at place, nodes int) (plan, error) {
 	k, l := req.Key, p.Layout
 	pl := plan{
 		base: b.manifest.Index, continues: b.Manifest != nil,
@@ -79,7 +79,7 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 			Format: kv.ManifestFormat, Lineage: at.lineage, Version: at.version, PublishID: p.newID(),
 			Key: k, SHA256: load.sha256, Size: int64(len(load.plain)), Lines: load.lines,
 			Encoding: string(load.encoding), PublishedAt: p.now().UTC(),
-			By: gate.Author(p.By), Message: req.Message,
+			By: gate.Author(p.By), Message: req.Message, Nodes: nodes,
 		},
 	}
 	manifest, err := pl.manifest.Marshal()

@@ -27,6 +27,10 @@ type Publisher struct {
 	Now    func() time.Time // nil: time.Now
 	NewID  func() string    // nil: kv.NewID
 	Log    *slog.Logger     // nil: nothing is logged
+	// Nodes counts the nodes of the fleet, for the manifest: by that they spread their
+	// receipts. It is asked once, and only if something is to be written. nil, or 0:
+	// not known.
+	Nodes func(context.Context) int
 
 	// Step, if set, is called before each request to the store. Its error ends
 	// the publish at once, as a crash at this place would. For tests.
@@ -154,7 +158,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	if err != nil {
 		return Result{}, err
 	}
-	pl, err := p.plan(req, load, b, place)
+	pl, err := p.plan(req, load, b, place, p.nodes(ctx))
 	if err != nil {
 		return Result{}, err
 	}

@@ -81,6 +81,18 @@ func backoff(n int) time.Duration {
 	return rand.N(min(first<<min(n, 10), most))
 }
 
+// countLimit is how long a publish waits for the number of nodes, which is a hint.
+const countLimit = time.Second
+
+func (p *Publisher) nodes(ctx context.Context) int {
+	if p.Nodes == nil {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, countLimit)
+	defer cancel()
+	return p.Nodes(ctx)
+}
+
 func (p *Publisher) now() time.Time {
 	if p.Now == nil {
 		return time.Now()

@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"kvexpress/internal/command"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+const (
+	// receiptEvery is the least time between two receipts.
+	receiptEvery = time.Second
+	// receiptLimit is how long one may take.
+	receiptLimit = 10 * time.Second
+	// An unknown fleet is taken for one of usualFleet nodes. For each node there is
+	// perNode until the first receipt of a publish, for the deliveries to be over,
+	// and twice that in which they come; mostSpread at most.
+	usualFleet = 200
+	perNode    = time.Millisecond
+	mostSpread = time.Minute
+)
+
+// receiptDelay is how long a node waits with a receipt, after it has something to say.
+// A fleet does not report at one moment, nor while others wait for their delivery.
+func receiptDelay(node string, nodes int) time.Duration {
+	if nodes <= 0 {
+		nodes = usualFleet
+	}
+	delivery := time.Duration(nodes) * perNode
+	return min(delivery+time.Duration(share(node)*float64(2*delivery)), mostSpread)
+}
+
+// reporter tells the store what became of the targets of this node. It never makes a
+// delivery wait: it reads what targets note, and a receipt that got lost is made good
+// by the next one.
+type reporter struct {
+	agent  *Agent
+	writer *fleet.Writer
+	link   *link // of the writer
+
+	sent      []fleet.Target // as written last
+	away      time.Time      // the end of the outage that was told last
+	attempted time.Time
+	heartbeat time.Time // when to write although nothing is new
+	due       time.Time // when to write what is new; zero: nothing is
+	failed    string    // why the last one was not written
+}
+
+// run reports until ctx ends.
+func (r *reporter) run(ctx context.Context) {
+	every := r.agent.promise()
+	r.heartbeat = time.Now().Add(time.Duration(share(r.agent.nodeName()) * float64(every)))
+	for {
+		next := r.heartbeat
+		if !r.due.IsZero() && r.due.Before(next) {
+			next = r.due
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-r.agent.news:
+			if r.due.IsZero() {
+				r.due = r.soon(time.Now())
+			}
+		case <-timer.C:
+			r.report(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+// soon is when something new is to be written: spread, and one receipt a second.
+func (r *reporter) soon(now time.Time) time.Time {
+	due := now.Add(receiptDelay(r.agent.nodeName(), r.agent.fleetSize()))
+	if earliest := r.attempted.Add(receiptEvery); due.Before(earliest) {
+		return earliest
+	}
+	return due
+}
+
+func (r *reporter) report(ctx context.Context) {
+	now := time.Now()
+	beat := !r.heartbeat.After(now)
+	r.due = time.Time{}
+	if beat {
+		r.heartbeat = now.Add(r.agent.promise())
+	}
+	link := r.prepare()
+	if link == nil { // receipts are off
+		return
+	}
+	outage := link.outage()
+	targets := r.agent.receipts(now)
+	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.away)
+	if !news && !beat {
+		return
+	}
+	about := fleet.Agent{Version: r.agent.options.Version, Every: fleet.Seconds(r.agent.promise())}
+	if !outage.ended.IsZero() {
+		about.Away = &fleet.Away{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(now.Sub(outage.ended))}
+	}
+	r.attempted = now
+	limited, cancel := context.WithTimeout(ctx, receiptLimit)
+	err := r.writer.PutAgent(limited, about, targets)
+	cancel()
+	r.told(ctx, err)
+	if err == nil {
+		r.sent, r.away = targets, outage.ended
+		return
+	}
+	r.due = now.Add(between(5*time.Second, 15*time.Second))
+	if errors.Is(err, kv.ErrDenied) {
+		r.due = time.Time{} // with the heartbeat, or when there is news
+	}
+}
+
+// prepare follows the configuration. It returns the way to the store, nil if nothing
+// is to be reported.
+func (r *reporter) prepare() *link {
+	a := r.agent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.config.Receipts {
+		r.writer, r.sent = nil, nil
+		return nil
+	}
+	if r.writer == nil || r.link != a.link || r.writer.Node != a.config.Node || r.writer.Layout != a.config.Layout {
+		r.link, r.sent = a.link, nil
+		r.writer = &fleet.Writer{Store: a.link, Layout: a.config.Layout, Node: a.config.Node}
+	}
+	return r.link
+}
+
+// told logs a receipt that was not written, once for each reason. A store that is
+// away, the link tells.
+func (r *reporter) told(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil {
+		r.failed = ""
+		return
+	}
+	text := oneLine(err.Error())
+	if text != r.failed && !errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome) {
+		r.agent.options.Log.Warn("the receipt was not written; files are installed all the same", "error", text)
+	}
+	r.failed = text
+}
+
+// receipts is what there is to say of each target that had its first pass.
+func (a *Agent) receipts(now time.Time) []fleet.Target {
+	a.mu.Lock()
+	running := slices.Clone(a.running)
+	a.mu.Unlock()
+	var all []fleet.Target
+	for _, r := range running {
+		if t := r.receipt(now); t.State != string(Starting) {
+			all = append(all, t)
+		}
+	}
+	slices.SortFunc(all, func(a, b fleet.Target) int { return strings.Compare(a.File, b.File) })
+	return all
+}
+
+func (t *target) receipt(now time.Time) fleet.Target {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := &t.status
+	said := fleet.Target{
+		By: fleet.ByAgent, Key: s.Key, File: s.File,
+		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
+		State: string(s.State), Reason: s.Reason, Detail: t.brief,
+	}
+	if s.Since != nil {
+		said.Since = fleet.Millis(max(0, now.Sub(*s.Since)))
+	}
+	if e := s.Exec; e != nil {
+		said.Owed = e.Owed
+		if e.Last != nil {
+			said.Exec = &fleet.Exec{Exit: e.Exit, Failures: e.Failures}
+		}
+	}
+	if p := t.placed; p != nil && p.sha256 == s.SHA256 && p.version == s.Version {
+		said.Placed = &fleet.Placed{Age: fleet.Millis(max(0, now.Sub(p.at))), First: p.first, Steps: p.steps}
+	}
+	return said
+}
+
+// placed is how a version came to be in place.
+type placed struct {
+	lineage string
+	version uint64
+	sha256  string
+	at      time.Time
+	first   bool // found at the first look of a node that had nothing
+	steps   fleet.Steps
+}
+
+// place notes an install, but not that of a version that was in place before: that is
+// a repair. mu is held.
+func (t *target) place(r deliver.Result, began time.Time) {
+	old := t.placed
+	if r.Outcome != deliver.Installed || r.Placed.IsZero() ||
+		old != nil && old.lineage == r.Lineage && old.version == r.Version && old.sha256 == r.SHA256 {
+		return
+	}
+	wait := r.Took.Wait
+	if !t.newsAt.IsZero() {
+		wait += max(0, began.Sub(t.newsAt))
+	}
+	t.placed = &placed{
+		lineage: r.Lineage, version: r.Version, sha256: r.SHA256, at: r.Placed,
+		first: r.Before == "" && t.status.State == Starting,
+		steps: steps(r.Took),
+	}
+	t.placed.steps.Wait = fleet.Millis(wait)
+}
+
+func steps(t deliver.Took) fleet.Steps {
+	return fleet.Steps{
+		Wait: fleet.Millis(t.Wait), Read: fleet.Millis(t.Read), Content: fleet.Millis(t.Content), Stage: fleet.Millis(t.Stage),
+		Check: fleet.Millis(t.Check), Place: fleet.Millis(t.Place), Exec: fleet.Millis(t.Exec),
+	}
+}
+
+// Said is what an `out` has to say of its one delivery, in an agent's words.
+func Said(r deliver.Result, err error, now time.Time) fleet.Target {
+	state, reason := Judge(r, err)
+	said := fleet.Target{
+		By: fleet.ByOut, Key: r.Key, File: r.File, State: string(state), Detail: brief(err), Owed: state == Owed,
+		Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256,
+	}
+	if state == Refused {
+		said.Reason = reason
+	}
+	if err != nil && r.Outcome != deliver.Installed && state != Owed || r.Outcome == deliver.Restored {
+		said.Lineage, said.Version, said.SHA256 = "", 0, r.Before // what the store has is not in place
+	}
+	if r.Exec != nil {
+		said.Exec = &fleet.Exec{Exit: r.Exec.ExitCode}
+	}
+	if r.Outcome == deliver.Installed && !r.Placed.IsZero() {
+		// The first version of a key is new to all of its nodes.
+		first := r.Before == "" && r.Version != 1
+		said.Placed = &fleet.Placed{Age: fleet.Millis(now.Sub(r.Placed)), First: first, Steps: steps(r.Took)}
+	}
+	return said
+}
+
+// brief is why a target is not as it should be, for others: what a command printed
+// stays on the node.
+func brief(err error) string {
+	var failed *command.Error
+	var refusal *gate.Refusal
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &failed):
+		return oneLine(failed.Brief())
+	case errors.As(err, &refusal) && refusal.Reason == gate.CheckFailed:
+		return "the check of the new file failed"
+	}
+	return oneLine(err.Error())
+}
+
+// promise is how often this node reports at least.
+func (a *Agent) promise() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.config.Reconcile
+}
+
+func (a *Agent) nodeName() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.config.Node
+}
+
+// fleetSize is how many nodes publishers counted; 0: none did.
+func (a *Agent) fleetSize() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	most := 0
+	for _, r := range a.running {
+		most = max(most, int(r.fleet.Load()))
+	}
+	return most
+}

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/fleet"
+)
+
+func (a *App) newForget(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "forget NODE",
+		Short: "Drop the receipt of a node that is no more",
+		Long: `Drop the receipt of a node that is no more, so that it does not count for "status".
+
+A node that is alive comes back with its next receipt.`,
+		Example:     `  kvexpress forget web-17`,
+		Args:        cobra.ArbitraryArgs,
+		Annotations: uses(flagsStore, "json verbose"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
+				if len(args) != 1 {
+					return nil, errors.New("name one node, as `kvexpress status` shows it")
+				}
+				return s.forget(ctx, args[0])
+			})
+		},
+	}
+}
+
+func (s *session) forget(ctx context.Context, name string) (report, error) {
+	was, err := fleet.Forget(ctx, s.store, s.layout, name)
+	if err != nil {
+		return nil, err
+	}
+	outcome, text := "forgotten", fmt.Sprintf("%s: forgotten", name)
+	if !was {
+		outcome, text = "unknown", fmt.Sprintf("%s: has no receipt", name)
+	}
+	s.log.Info("forget", "node", name, "outcome", outcome)
+	return said{text: text, fields: map[string]any{"node": name, "outcome": outcome}}, nil
+}

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+type statusFlags struct {
+	key  string
+	all  bool
+	wait waitFlags
+}
+
+func (a *App) newStatus(g *globals) *cobra.Command {
+	var f statusFlags
+	cmd := &cobra.Command{
+		Use:   "status [-k KEY]",
+		Short: "Show which nodes have what was published",
+		Long: `Show which nodes have what was published, who is missing and why, and how long it
+took: from the receipts that agents and "out" leave in Consul.
+
+Nodes count that reported the key and are not silent. A node with an agent is silent
+when it did not report for twice the time that it promised, one without when it did
+not report a version ten minutes after its publish. After a day (--gone-after) it is
+left out.
+
+"delivered" is the time from the publish to the file in place, by the clocks of the
+publisher and of the node. Clocks that contradict the order in which Consul took the
+receipts by more than 2 s are named, and not used. With --wait the times are also taken
+by this machine's clock alone. "on the node" is measured there.
+
+With --wait it waits until that share of the nodes has the version that stands now,
+and exits 9 if they do not in time.`,
+		Example: `  kvexpress status
+  kvexpress status -k hosts
+  kvexpress status -k hosts --wait 99% --timeout 30s
+  kvexpress status -k hosts --json`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, "json verbose"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.status(ctx, f) })
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
+	fl.BoolVar(&f.all, "all", false, "name all nodes that are missing, not only some")
+	f.wait.register(fl, "the version that stands")
+	return cmd
+}
+
+func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
+	if err := f.wait.check(); err != nil {
+		return nil, err
+	}
+	if f.key == "" {
+		if f.wait.asked() {
+			return nil, errors.New("--wait needs a key; name it with -k")
+		}
+		return s.statusOfAll(ctx, f)
+	}
+	k, err := s.key(f.key)
+	if err != nil {
+		return nil, err
+	}
+	r := &statusReport{all: f.all, now: time.Now(), colour: s.colour()}
+	if f.wait.asked() {
+		w, err := s.wait(ctx, f.wait, fleet.Goal{Key: k})
+		if err != nil && !as[*fleet.NotReached](err) {
+			return nil, err
+		}
+		r.Report, r.Waited, r.now = w.Report, w, time.Now()
+		return r, joinErrors(err, s.frozen(ctx, r, k))
+	}
+	reader := fleet.Reader{Store: s.store, Layout: s.layout}
+	roster, err := reader.Roster(ctx, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	standings, err := reader.Standings(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	if !standings[0].Exists {
+		return nil, &gate.Missing{Name: string(k)}
+	}
+	r.Report = fleet.Examine(roster, standings[0], fleet.Options{Gone: f.wait.gone})
+	return r, s.frozen(ctx, r, k)
+}
+
+// statusOfAll is a line for each key that is published, or that a node speaks of.
+func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error) {
+	reader := fleet.Reader{Store: s.store, Layout: s.layout}
+	roster, err := reader.Roster(ctx, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := s.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range roster.Nodes {
+		for _, t := range n.Receipt.Targets {
+			if k, err := kv.ParseKey(t.Key); err == nil {
+				keys = append(keys, k)
+			}
+		}
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	standings, err := reader.Standings(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	r := &statusOfAllReport{Keys: []fleet.Report{}, now: time.Now(), colour: s.colour()}
+	for _, standing := range standings {
+		r.Keys = append(r.Keys, fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone}))
+	}
+	return r, s.frozenAll(ctx, r)
+}
+
+// keys are those that are published.
+func (s *session) keys(ctx context.Context) ([]kv.Key, error) {
+	paths, err := s.store.Keys(ctx, s.layout.Prefix()+"/")
+	if err != nil {
+		return nil, err
+	}
+	var keys []kv.Key
+	for _, path := range paths {
+		name, ok := strings.CutSuffix(strings.TrimPrefix(path, s.layout.Prefix()+"/"), "/checksum")
+		if k, err := kv.ParseKey(name); ok && err == nil {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}

@@ -1,0 +1,263 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"kvexpress/internal/fleet"
+)
+
+// maxNamed is how many nodes are named without --all.
+const maxNamed = 20
+
+// statusReport is the fleet's state for one key.
+type statusReport struct {
+	fleet.Report
+	Stopped *stopLine   `json:"stop,omitempty"`
+	Locks   []lockLine  `json:"locks"`
+	Waited  *waitReport `json:"wait,omitempty"`
+
+	all    bool
+	now    time.Time
+	colour bool
+}
+
+// stopLine is a key that is frozen in the whole fleet.
+type stopLine struct {
+	Key    string     `json:"key"`
+	Reason string     `json:"reason"`
+	Since  *time.Time `json:"since,omitempty"` // nil: not known
+}
+
+// lockLine is a file that is frozen on one node.
+type lockLine struct {
+	Node   string     `json:"node"`
+	File   string     `json:"file,omitempty"`
+	Reason string     `json:"reason"`
+	Since  *time.Time `json:"since,omitempty"` // nil: not known
+	Until  *time.Time `json:"until,omitempty"` // nil: for ever
+}
+
+func (r *statusReport) lines() []string {
+	lines := []string{r.headline(), "  " + r.count()}
+	if w := r.Waited; w != nil && w.Seen.Delivered.Count > 0 {
+		lines = append(lines, fmt.Sprintf("  in place     %s  by this machine's clock, at most", percentiles(w.Seen.Delivered)))
+	}
+	lines = append(lines, times(r.Report)...)
+	lines = append(lines, clocks(r.Report)...)
+	if s := r.Stopped; s != nil {
+		lines = append(lines, "  "+paintIf(r.colour, red, "stopped")+" in the whole fleet"+ago(s.Since, r.now)+": "+printable(s.Reason))
+	}
+	for _, l := range r.Locks {
+		text := fmt.Sprintf("  %s on %s: %s%s", paintIf(r.colour, yellow, "locked"), printable(l.Node), printable(l.File), ago(l.Since, r.now))
+		if l.Until != nil {
+			text += ", for another " + span(l.Until.Sub(r.now))
+		}
+		lines = append(lines, text+": "+printable(l.Reason))
+	}
+	return append(lines, stragglers(r.Report, r.all)...)
+}
+
+func ago(since *time.Time, now time.Time) string {
+	if since == nil {
+		return ""
+	}
+	return " for " + span(now.Sub(*since))
+}
+
+func (r *statusReport) headline() string {
+	text := fmt.Sprintf("%s: %s", r.Key, versionOf(r.Version))
+	if r.Published != nil {
+		text += fmt.Sprintf(", published %s ago by %s", span(r.now.Sub(*r.Published)), r.By)
+	}
+	if r.Message != "" {
+		text += ": " + r.Message
+	}
+	return printable(text)
+}
+
+// count is how many nodes have it: "1186 of 1188 nodes have it (99.8 %), 2 silent".
+func (r *statusReport) count() string { return countOf(r.Report, r.colour) }
+
+func countOf(r fleet.Report, colour bool) string {
+	if r.Nodes+r.Silent+r.Gone+len(r.Unread) == 0 {
+		return "no node has reported this key: agents do, and `kvexpress out` when something changed"
+	}
+	how := green
+	if r.Arrived < r.Nodes || r.Nodes == 0 {
+		how = yellow
+	}
+	text := paintIf(colour, how, fmt.Sprintf("%d of %s", r.Arrived, plural(r.Nodes, "node"))) + " have it"
+	if r.Nodes > 0 {
+		text += " (" + percent(r) + ")"
+	}
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{r.Owed, "with an exec that is owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"}, {r.Silent, "silent"}, {r.Gone, "gone"}, {len(r.Unread), "not to be read"}} {
+		if part.n > 0 {
+			text += fmt.Sprintf(", %d %s", part.n, part.what)
+		}
+	}
+	return text
+}
+
+// times is how long it took.
+func times(r fleet.Report) []string {
+	var lines []string
+	for _, row := range []struct {
+		what string
+		of   fleet.Percentiles
+	}{{"delivered", r.Delivered}, {"on the node", r.OnNode}, {"exec", r.Exec}} {
+		if row.of.Count > 0 {
+			lines = append(lines, fmt.Sprintf("  %-12s %s", row.what, percentiles(row.of)))
+		}
+	}
+	if r.Unmeasured > 0 && r.Delivered.Count > 0 {
+		lines = append(lines, fmt.Sprintf("               (without %s of which it is not known)", plural(r.Unmeasured, "node")))
+	}
+	return lines
+}
+
+// clocks are those that are wrong.
+func clocks(r fleet.Report) []string {
+	if r.ClocksUnsure {
+		return []string{"  the clocks contradict each other, and it is not known which are right: times are by each machine's own"}
+	}
+	var lines []string
+	for i, c := range r.Clocks {
+		if i == maxNamed {
+			return append(lines, fmt.Sprintf("  and %d more clocks are wrong, see --json", len(r.Clocks)-i))
+		}
+		who := map[string]string{"node": "the clock of " + c.Node, "publisher": "the publisher's clock", "here": "this machine's clock"}[c.Who]
+		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used", printable(who), ahead(c.Off), span(c.Off.Abs())))
+	}
+	return lines
+}
+
+func ahead(off time.Duration) string {
+	if off < 0 {
+		return "behind"
+	}
+	return "ahead"
+}
+
+// stragglers are tables of who is missing, and of who is silent.
+func stragglers(r fleet.Report, all bool) []string {
+	var lines []string
+	most := maxNamed
+	if all {
+		most = math.MaxInt
+	}
+	if len(r.Stragglers) > 0 {
+		t := newTable("NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY")
+		for _, l := range r.Stragglers[:min(most, len(r.Stragglers))] {
+			t.add(l.Node, versionIn(l), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard))+" ago", why(l))
+		}
+		lines = append(append(lines, ""), t.lines()...)
+		lines = append(lines, more(len(r.Stragglers)-most)...)
+	}
+	if len(r.SilentNodes) > 0 {
+		t := newTable("SILENT", "VERSION", "HEARD", "LAST STATE")
+		for _, l := range r.SilentNodes[:min(most, len(r.SilentNodes))] {
+			t.add(l.Node, versionIn(l), span(time.Duration(l.Heard))+" ago", l.State)
+		}
+		lines = append(append(lines, ""), t.lines()...)
+		lines = append(lines, more(len(r.SilentNodes)-most)...)
+	}
+	if len(r.Unread) > 0 {
+		t := newTable("NOT TO BE READ", "WHY")
+		for _, u := range r.Unread[:min(most, len(r.Unread))] {
+			t.add(u.Node, u.Why)
+		}
+		lines = append(append(lines, ""), t.lines()...)
+		lines = append(lines, more(len(r.Unread)-most)...)
+	}
+	return lines
+}
+
+func more(n int) []string {
+	if n <= 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("and %d more, see --all", n)}
+}
+
+// stateOf is what a node says, or what is thought of it where that says more.
+func stateOf(l fleet.Line) string {
+	if l.Verdict == fleet.Unsound {
+		return string(fleet.Unsound)
+	}
+	return l.State
+}
+
+func why(l fleet.Line) string {
+	switch {
+	case l.Detail != "":
+		return l.Detail
+	case l.Verdict == fleet.Behind && l.State == "current":
+		return "it has not reported the new version yet"
+	}
+	return "-"
+}
+
+func versionIn(l fleet.Line) string {
+	if l.Version == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(l.Version, 10)
+}
+
+// statusOfAllReport is a line for each key.
+type statusOfAllReport struct {
+	Keys  []fleet.Report `json:"keys"`
+	Stops []stopLine     `json:"stops"`
+	Locks []lockLine     `json:"locks"`
+
+	now    time.Time
+	colour bool
+}
+
+func (r *statusOfAllReport) lines() []string {
+	if len(r.Keys) == 0 {
+		return []string{"nothing is published, and no node has reported"}
+	}
+	t := newTable("KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST", "")
+	for _, k := range r.Keys {
+		published, version := "-", strconv.FormatUint(k.Version, 10)
+		switch {
+		case !k.Exists:
+			version = "none"
+		case k.Version == 0:
+			version = "unmanaged"
+		}
+		if k.Published != nil {
+			published = span(r.now.Sub(*k.Published)) + " ago"
+		}
+		p50, last := "-", "-"
+		if k.Delivered.Count > 0 {
+			p50, last = took(time.Duration(k.Delivered.P50)), took(time.Duration(k.Delivered.Last))
+		}
+		share := "-"
+		if k.Nodes > 0 {
+			share = percent(k)
+		}
+		t.add(k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind+k.Unsound), strconv.Itoa(k.Silent), p50, last, r.stopOf(k.Key))
+	}
+	lines := t.lines()
+	for _, l := range r.Locks {
+		lines = append(lines, fmt.Sprintf("locked on %s: %s%s: %s", printable(l.Node), printable(l.File), ago(l.Since, r.now), printable(l.Reason)))
+	}
+	return lines
+}
+
+func (r *statusOfAllReport) stopOf(key string) string {
+	for _, s := range r.Stops {
+		if s.Key == key {
+			return paintIf(r.colour, red, "stopped") + ago(s.Since, r.now) + ": " + printable(s.Reason)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"kvexpress/internal/fleet"
+)
+
+// waitFlags are those of commands that can wait for arrival.
+type waitFlags struct {
+	share   string
+	timeout time.Duration
+	gone    time.Duration
+}
+
+func (f *waitFlags) register(fl *pflag.FlagSet, what string) {
+	fl.StringVar(&f.share, "wait", "", "wait until this `share` of the nodes, such as 99%, has "+first(what, "what was published"))
+	fl.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait at most")
+	fl.DurationVar(&f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
+}
+
+func (f *waitFlags) asked() bool { return f.share != "" }
+
+func (f *waitFlags) check() error {
+	if f.gone <= 0 {
+		return errors.New("--gone-after must be more than 0, such as 24h")
+	}
+	if !f.asked() {
+		return nil
+	}
+	if _, err := f.goal(); err != nil {
+		return err
+	}
+	if f.timeout < time.Second || f.timeout > 24*time.Hour {
+		return errors.New("--timeout must be from 1s to 24h")
+	}
+	return nil
+}
+
+// goal is the share that is waited for, from 0 to 1.
+func (f *waitFlags) goal() (float64, error) {
+	number, percent := strings.CutSuffix(f.share, "%")
+	n, err := strconv.ParseFloat(number, 64)
+	if !percent || err != nil || !(n > 0 && n <= 100) {
+		return 0, fmt.Errorf("--wait %s is not a share; give one such as 99%%, above 0%% and up to 100%%", printable(f.share))
+	}
+	return n / 100, nil
+}
+
+// waitReport is what became of a wait.
+type waitReport struct {
+	Share  float64      `json:"share"` // that was asked for
+	Report fleet.Report `json:"fleet"`
+	Seen   fleet.Seen   `json:"seen"`
+}
+
+// wait waits for arrival, and shows how it goes on.
+func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitReport, error) {
+	var err error
+	if g.Share, err = f.goal(); err != nil {
+		return nil, err
+	}
+	ctx, done := s.interruptible(ctx)
+	defer done()
+	g.Timeout, g.Gone = f.timeout, f.gone
+	b := s.newBar(string(g.Key), g.Share)
+	g.Progress = b.show
+	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
+	r, seen, err := reader.Wait(ctx, g)
+	b.end()
+	return &waitReport{Share: g.Share, Report: r, Seen: seen}, err
+}
+
+// published waits for what was just published.
+func (s *session) published(ctx context.Context, r inReport, f waitFlags) (report, error) {
+	w, err := s.wait(ctx, f, fleet.Goal{
+		Key: r.Key, Want: &fleet.Wanted{Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256}, Began: r.at,
+	})
+	r.Waited = w
+	return r, err
+}
+
+func (w *waitReport) lines() []string {
+	r := w.Report
+	if r.Nodes == 0 {
+		return nil // the error says it
+	}
+	lines := []string{fmt.Sprintf("%s: %d of %d nodes have %s after %s (of those that reported this key and are not silent)",
+		r.Key, r.Arrived, r.Nodes, versionOf(r.Version), took(time.Duration(w.Seen.Took)))}
+	if d := w.Seen.Delivered; d.Count > 0 {
+		lines = append(lines, "  in place  "+percentiles(d)+"  by this machine's clock, at most")
+	}
+	return append(lines, stragglers(r, false)...)
+}
+
+// bar shows people at a terminal how many nodes have arrived, in one line that is
+// drawn anew.
+type bar struct {
+	s     *session
+	about string
+	share float64
+	began time.Time
+	drawn bool
+}
+
+func (s *session) newBar(about string, share float64) *bar {
+	return &bar{s: s, about: about, share: share, began: time.Now()}
+}
+
+const barWidth = 30
+
+func (b *bar) show(r fleet.Report) {
+	if !isTerminal(b.s.Stderr) {
+		return
+	}
+	full := int(r.Share() * barWidth)
+	fmt.Fprintf(b.s.Stderr, "\r\x1b[K%s  %s%s  %s  %d/%d nodes  %s", printable(b.about),
+		strings.Repeat("█", full), strings.Repeat("░", barWidth-full), percent(r), r.Arrived, r.Nodes, took(time.Since(b.began)))
+	b.drawn = true
+}
+
+// end takes the bar away: what is said next says more.
+func (b *bar) end() {
+	if b.drawn {
+		fmt.Fprint(b.s.Stderr, "\r\x1b[K")
+	}
+}
+
+// percent is rounded down: 100 % means all.
+func percent(r fleet.Report) string {
+	return fmt.Sprintf("%.1f %%", float64(int(r.Share()*1000))/10)
+}
+
+// took is a length of time as people say it: 312 µs, 4.2 ms, 212 ms, 1.31 s, 2m12s.
+func took(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%d µs", d.Microseconds())
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	}
+	return span(d)
+}
+
+func percentiles(p fleet.Percentiles) string {
+	return fmt.Sprintf("p50 %s  p90 %s  p99 %s  last %s (%s)", took(time.Duration(p.P50)), took(time.Duration(p.P90)),
+		took(time.Duration(p.P99)), took(time.Duration(p.Last)), printable(p.LastNode))
+}

@@ -1,0 +1,14 @@
+// Package fleet owns the answer to "did it reach everybody?": the receipts that
+// nodes leave in the store, what they come to for a key, and how long it took,
+// whatever the clocks of the machines say.
+//
+//	receipt   what one node says of itself: its form, limits, merging
+//	write     how a node puts its own receipt there, and nobody else's
+//	clock     whose clocks can be relied on, from the order of the store's writes
+//	roster    all receipts of a moment, read from the store
+//	verdict   what one node's receipt means for a version of a key
+//	report    what all of them mean: counts, stragglers, percentiles
+//	wait      the same, until enough nodes have a version
+//
+// Of this module it imports kv, codec, gate and freeze.
+package fleet

@@ -1,0 +1,91 @@
+package fleet
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// news is one writer's part of a node's receipt: everything that an agent is about,
+// or the one target of an `out`.
+type news struct {
+	agent   *Agent
+	targets []Target
+}
+
+// merge puts a writer's part into the receipt of its node, which others may have
+// written to. An agent's part replaces all that an agent said; the targets of `out`s
+// stay, unless they are of the same files.
+func merge(old Receipt, n news, node string, now time.Time) Receipt {
+	old = old.at(now)
+	merged := Receipt{Format: Format, Node: node, Sent: now, Agent: old.Agent, Targets: slices.Clone(n.targets)}
+	if n.agent != nil {
+		merged.Agent = n.agent
+	}
+	at := map[string]int{}
+	for i, t := range merged.Targets {
+		at[t.File] = i
+	}
+	for _, t := range old.Targets {
+		i, replaced := at[t.File]
+		switch {
+		case replaced:
+			carry(&merged.Targets[i], t)
+		case n.agent == nil || t.By != ByAgent:
+			merged.Targets = append(merged.Targets, t)
+		}
+	}
+	slices.SortFunc(merged.Targets, func(a, b Target) int { return cmp.Compare(a.File, b.File) })
+	return merged
+}
+
+// carry keeps which version bytes are of, and how they came to be in place. Who writes
+// may not know: it was restarted since, or was held back before it could find out.
+func carry(now *Target, before Target) {
+	if now.Version == 0 && now.Key == before.Key && now.SHA256 == before.SHA256 {
+		now.Lineage, now.Version = before.Lineage, before.Version
+	}
+	if now.Placed == nil && now.Key == before.Key && now.SHA256 == before.SHA256 &&
+		now.Lineage == before.Lineage && now.Version == before.Version {
+		now.Placed = before.Placed
+	}
+}
+
+// at is the receipt as if it had been sent later, by the same clock. One that was set
+// back meanwhile does not make anything younger.
+func (r Receipt) at(now time.Time) Receipt {
+	passed := Millis(max(0, now.Sub(r.Sent)))
+	r.Sent = now
+	if r.Agent != nil {
+		a := *r.Agent
+		a.Age += passed
+		if a.Away != nil {
+			away := *a.Away
+			away.Ended += passed
+			a.Away = &away
+		}
+		r.Agent = &a
+	}
+	r.Targets = slices.Clone(r.Targets)
+	for i := range r.Targets {
+		t := &r.Targets[i]
+		t.Since += passed
+		if t.Placed != nil {
+			p := *t.Placed
+			p.Age += passed
+			t.Placed = &p
+		}
+	}
+	return r
+}
+
+// Same reports whether two say the same of a target, whenever they say it.
+func Same(a, b Target) bool {
+	if a.Exec == nil != (b.Exec == nil) || a.Exec != nil && *a.Exec != *b.Exec {
+		return false
+	}
+	a.Exec, b.Exec, a.Placed, b.Placed = nil, nil, nil, nil
+	a.Since, b.Since = 0, 0
+	a.Detail, b.Detail = cut(a.Detail, MaxDetail), cut(b.Detail, MaxDetail)
+	return a == b
+}

@@ -1,0 +1,255 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/kv"
+)
+
+// Format is the newest format of receipts that this program knows.
+const Format = 1
+
+// Limits of a receipt. A node writes no larger one, and what is larger in the store
+// is not read.
+const (
+	// MaxStored is the most bytes of a receipt as it is stored.
+	MaxStored = 64 << 10
+	// MaxTargets is how many targets one has.
+	MaxTargets = 4096
+	// MaxDetail is the longest text that explains a target's state, in bytes.
+	MaxDetail = 512
+	// packFrom is the size in bytes from which a receipt is compressed.
+	packFrom = 8 << 10
+	// maxPlain is the most bytes of a receipt once decompressed.
+	maxPlain = 4 << 20
+)
+
+// ErrReceipt is a receipt that cannot be read, or speaks of another node than that
+// under whose name it stands.
+var ErrReceipt = errors.New("the receipt is not sound")
+
+// Receipt is what a node says of itself: one value in the store. There is one reading
+// of the node's clock in it, Sent; all else that is about time is a length, measured
+// by the node's monotonic clock. So a clock that is wrong does harm in one place only.
+type Receipt struct {
+	Format int       `json:"format"`
+	Node   string    `json:"node"`
+	Sent   time.Time `json:"sent"` // by the node's clock, just before it was written
+	Agent  *Agent    `json:"agent,omitempty"`
+	// Targets are the files of the node, sorted by their names.
+	Targets []Target `json:"targets"`
+	// Omitted is how many targets there was no room for.
+	Omitted int `json:"omitted,omitempty"`
+}
+
+// Agent is what a node's agent says of itself, nil on a node without.
+type Agent struct {
+	Version string  `json:"version"` // of the program
+	Every   Seconds `json:"every_s"` // it promises a receipt at least as often
+	Age     Millis  `json:"age_ms"`  // how long before Sent it wrote
+	Away    *Away   `json:"away,omitempty"`
+}
+
+// Away is the last time that a node could not reach the store.
+type Away struct {
+	Lasted Millis `json:"lasted_ms"`
+	Ended  Millis `json:"ended_ms"` // how long before Sent
+}
+
+// Who wrote what is said of a target.
+const (
+	ByAgent = "agent"
+	ByOut   = "out"
+)
+
+// Target is one file of a node.
+type Target struct {
+	By   string `json:"by"` // ByAgent or ByOut
+	Key  string `json:"key"`
+	File string `json:"file"`
+	// What is in place. Version is 0 for what kvexpress 1.x wrote, and all are
+	// empty before anything is known.
+	Lineage string `json:"lineage,omitempty"`
+	Version uint64 `json:"version,omitempty"`
+	SHA256  string `json:"sha256,omitempty"`
+	// State is how it stands, in one of the words of package agent, Since for how
+	// long before Sent, and Detail why, in one line.
+	State  string `json:"state"`
+	Since  Millis `json:"since_ms"`
+	Reason string `json:"reason,omitempty"` // with "refused": a word of gate.Reason
+	Detail string `json:"detail,omitempty"`
+	// Owed: the exec has yet to succeed for what is in place.
+	Owed bool  `json:"owed,omitempty"`
+	Exec *Exec `json:"exec,omitempty"` // the last one; nil if none ran
+	// Placed is how the version came to be in place; nil if it was there already.
+	Placed *Placed `json:"placed,omitempty"`
+}
+
+// Exec is how an exec ended.
+type Exec struct {
+	Exit     int `json:"exit"` // -1: a signal ended it
+	Failures int `json:"failures,omitempty"`
+}
+
+// Placed is how a version was installed.
+type Placed struct {
+	Age   Millis `json:"age_ms"`          // how long before Sent it was in place
+	First bool   `json:"first,omitempty"` // the node was new to the key, and found it published
+	Steps Steps  `json:"steps_ms"`
+}
+
+// Steps is how long each step of an install took on the node.
+type Steps struct {
+	Wait    Millis `json:"wait,omitempty"`    // from the news, with spread, until it was its turn
+	Read    Millis `json:"read,omitempty"`    // checksum, manifest, stop and lock
+	Content Millis `json:"content,omitempty"` // the bytes, if the news had not brought them
+	Stage   Millis `json:"stage,omitempty"`   // write, owner, mode, fsync
+	Check   Millis `json:"check,omitempty"`   // the check, and stop and lock once more
+	Place   Millis `json:"place,omitempty"`   // rename, and fsync of the folder
+	Exec    Millis `json:"exec,omitempty"`
+}
+
+// InPlace is how long it took from the news to the file in place.
+func (s Steps) InPlace() time.Duration {
+	return time.Duration(s.Wait + s.Read + s.Content + s.Stage + s.Check + s.Place)
+}
+
+// Millis is a length of time that is written as milliseconds, with three decimals.
+type Millis time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (m Millis) MarshalJSON() ([]byte, error) {
+	return json.Marshal(float64(time.Duration(m).Round(time.Microsecond)) / float64(time.Millisecond))
+}
+
+// UnmarshalJSON implements json.Unmarshaler. Nothing is negative, or longer than a
+// century: a receipt may come from anybody.
+func (m *Millis) UnmarshalJSON(b []byte) error {
+	d, err := length(b, time.Millisecond)
+	*m = Millis(d)
+	return err
+}
+
+// Seconds is a length of time that is written as seconds.
+type Seconds time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(s).Seconds())
+}
+
+// UnmarshalJSON implements json.Unmarshaler, see Millis.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	d, err := length(b, time.Second)
+	*s = Seconds(d)
+	return err
+}
+
+const century = 100 * 365 * 24 * time.Hour
+
+func length(b []byte, unit time.Duration) (time.Duration, error) {
+	var f float64
+	if err := json.Unmarshal(b, &f); err != nil {
+		return 0, err
+	}
+	if f < 0 || f > float64(century/unit) {
+		return 0, fmt.Errorf("%g is no length of time", f)
+	}
+	return time.Duration(f * float64(unit)), nil
+}
+
+// Marshal is the receipt as it is stored, with its KV flags. What does not fit into
+// MaxStored is left out: first texts and steps, then targets.
+func (r Receipt) Marshal() (value []byte, flags uint64, err error) {
+	r.Format = Format
+	r.Targets = slices.Clone(r.Targets)
+	for i := range r.Targets {
+		r.Targets[i].Detail = cut(r.Targets[i].Detail, MaxDetail)
+	}
+	if extra := len(r.Targets) - MaxTargets; extra > 0 {
+		r.Targets, r.Omitted = r.Targets[:MaxTargets], r.Omitted+extra
+	}
+	for brief := false; ; brief = true {
+		value, flags, err = r.encode()
+		switch {
+		case err != nil, len(value) <= MaxStored:
+			return value, flags, err
+		case !brief:
+			for i, t := range r.Targets {
+				r.Targets[i].Detail = ""
+				if t.Placed != nil {
+					r.Targets[i].Placed = &Placed{Age: t.Placed.Age, First: t.Placed.First}
+				}
+			}
+		default:
+			keep := len(r.Targets) * 3 / 4
+			r.Omitted += len(r.Targets) - keep
+			r.Targets = r.Targets[:keep]
+		}
+	}
+}
+
+func (r Receipt) encode() ([]byte, uint64, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, 0, fmt.Errorf("encode the receipt of %s: %w", r.Node, err)
+	}
+	if len(b) < packFrom {
+		return b, codec.Plain.Flags(), nil
+	}
+	packed, err := codec.Pack(b)
+	return packed, codec.Zstd.Flags(), err
+}
+
+// ParseReceipt reads what is stored under a node's name. Unknown fields are ignored.
+// The error wraps ErrReceipt.
+func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
+	bad := func(format string, args ...any) (Receipt, error) {
+		return Receipt{}, fmt.Errorf("%w: %s", ErrReceipt, fmt.Sprintf(format, args...))
+	}
+	if len(value) > MaxStored {
+		return bad("it has %d bytes, at most %d are read", len(value), MaxStored)
+	}
+	e, err := codec.FromFlags(flags)
+	if err != nil {
+		return bad("%v", err)
+	}
+	plain, err := codec.DecodeUpTo(e, value, maxPlain)
+	if err != nil {
+		return bad("%v", err)
+	}
+	var r Receipt
+	if err := json.Unmarshal(plain, &r); err != nil {
+		return bad("%v", err)
+	}
+	switch {
+	case r.Format < 1:
+		return bad("it has no format")
+	case r.Format > Format:
+		return bad("its format is %d, this program knows up to %d: use the newer one", r.Format, Format)
+	case r.Node != node:
+		return bad("it speaks of %s", kv.Quote(r.Node))
+	case r.Sent.IsZero():
+		return bad("it does not say when it was sent")
+	case len(r.Targets) > MaxTargets:
+		return bad("it has %d targets, at most %d are read", len(r.Targets), MaxTargets)
+	}
+	return r, nil
+}
+
+// cut keeps the beginning of a text, and whole characters.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
+}

@@ -1,0 +1,151 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+// Node is a node's receipt, as it was read.
+type Node struct {
+	Name    string
+	Receipt Receipt
+	Err     error  // why it cannot be used; nil if it can
+	Index   uint64 // its place in the order of the store's writes
+}
+
+// Roster is all receipts of one moment.
+type Roster struct {
+	Nodes []Node    // sorted by name
+	Read  time.Time // when the answer came, by our own clock
+	Index uint64    // what to wait for the next change with
+}
+
+// Reader reads receipts, again and again perhaps: of what did not change, nothing is
+// done anew. It is not safe for concurrent use.
+type Reader struct {
+	Store  kv.Store
+	Layout kv.Layout
+
+	known map[string]Node // by path
+}
+
+// Roster reads all receipts. With since, it waits for a change first, and for wait at
+// most. The error wraps kv.ErrDenied if some of them may not be read: what may be
+// missing is never counted as absent.
+func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (Roster, error) {
+	dir := r.Layout.NodesDir()
+	all, err := r.Store.List(ctx, kv.Default, dir, since, wait)
+	if err != nil {
+		return Roster{}, err
+	}
+	if all.Filtered {
+		return Roster{}, r.denied()
+	}
+	if len(all.Rows) == 0 { // or we may not see any
+		probe := dir + "kvexpress.probe"
+		rows, err := r.Store.Read(ctx, kv.Default, probe)
+		if err != nil {
+			return Roster{}, err
+		}
+		if rows[probe].State == kv.Denied {
+			return Roster{}, r.denied()
+		}
+	}
+	roster := Roster{Read: time.Now(), Index: all.Index, Nodes: make([]Node, 0, len(all.Rows))}
+	known := make(map[string]Node, len(all.Rows))
+	for _, row := range all.Rows {
+		node, ok := r.known[row.Path]
+		if !ok || node.Index != row.Index {
+			node = Node{Name: strings.TrimPrefix(row.Path, dir), Index: row.Index}
+			node.Receipt, node.Err = ParseReceipt(node.Name, row.Value, row.Flags)
+		}
+		known[row.Path] = node
+		roster.Nodes = append(roster.Nodes, node)
+	}
+	r.known = known
+	return roster, nil
+}
+
+// Count is how many nodes have a receipt, as far as we may see; 0 if that cannot be
+// found out.
+func Count(ctx context.Context, s kv.Store, l kv.Layout) int {
+	paths, err := s.Keys(ctx, l.NodesDir())
+	if err != nil {
+		return 0
+	}
+	return len(paths)
+}
+
+func (r *Reader) denied() error {
+	return fmt.Errorf("the receipts below %s: not all of them may be read: %w; `kvexpress acl operator` prints the policy that is needed", r.Layout.NodesDir(), kv.ErrDenied)
+}
+
+// Standing is what a key holds in the store, without its bytes.
+type Standing struct {
+	Key      kv.Key
+	Exists   bool
+	SHA256   string       // what the checksum says; "" if nothing that could be relied on
+	Manifest *kv.Manifest // nil unless it speaks of these bytes
+	Index    uint64       // of the manifest, in the order of the store's writes
+	Stop     kv.Entry     // the row that freezes it
+}
+
+// Version is 0 for one that kvexpress 1.x wrote.
+func (s Standing) Version() uint64 {
+	if s.Manifest == nil {
+		return 0
+	}
+	return s.Manifest.Version
+}
+
+func (s Standing) lineage() string {
+	if s.Manifest == nil {
+		return ""
+	}
+	return s.Manifest.Lineage
+}
+
+// Stopped reports whether the key is frozen in the whole fleet.
+func (s Standing) Stopped() bool { return gate.NotStopped(s.Key, s.Stop) != nil }
+
+// Standings reads what several keys hold. Read receipts before: what nodes say they
+// have can only be older then than what the store is asked for afterwards.
+func (r *Reader) Standings(ctx context.Context, keys ...kv.Key) ([]Standing, error) {
+	const rows = 3
+	all := make([]Standing, 0, len(keys))
+	for len(keys) > 0 {
+		some := keys[:min(len(keys), kv.MaxOps/rows)]
+		keys = keys[len(some):]
+		var paths []string
+		for _, k := range some {
+			paths = append(paths, r.Layout.Checksum(k), r.Layout.Manifest(k), r.Layout.Stop(k))
+		}
+		found, err := r.Store.Read(ctx, kv.Default, paths...)
+		if err != nil {
+			return nil, err
+		}
+		for i, k := range some {
+			s, err := standing(k, found[paths[rows*i]], found[paths[rows*i+1]], found[paths[rows*i+2]])
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+func standing(k kv.Key, checksum, manifest, stop kv.Entry) (Standing, error) {
+	if err := gate.Readable(k, checksum, manifest, stop); err != nil {
+		return Standing{}, err
+	}
+	s := Standing{Key: k, Exists: checksum.State == kv.Present, Stop: stop, Index: manifest.Index}
+	var err error
+	s.SHA256, s.Manifest, err = gate.Claimed(k, checksum, manifest)
+	return s, err
+}

@@ -1,0 +1,140 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// maxTries is how often a receipt is written anew because somebody else on the same
+// node wrote in between.
+const maxTries = 5
+
+// Writer puts a node's own receipt into the store, and none of another's. It is not
+// safe for concurrent use.
+//
+// A receipt is written with check-and-set, because the agent and any number of `out`s
+// of one node write to the same one. Who wrote last knows what stands, so that an
+// agent makes one request for a receipt.
+type Writer struct {
+	Store  kv.Store
+	Layout kv.Layout
+	Node   string
+	Now    func() time.Time // nil: time.Now
+
+	known bool // index and last are what stands, as far as we know
+	index uint64
+	last  Receipt
+}
+
+// PutAgent writes what an agent says: all of its targets. The errors are those of the
+// store; after any of them the next call begins with a look at what stands.
+func (w *Writer) PutAgent(ctx context.Context, a Agent, targets []Target) error {
+	_, err := w.put(ctx, news{agent: &a, targets: targets}, func(Receipt) bool { return false })
+	return err
+}
+
+// PutOut writes what an `out` says of its one target, unless the same stands already.
+// It reports whether it wrote.
+func (w *Writer) PutOut(ctx context.Context, t Target) (bool, error) {
+	return w.put(ctx, news{targets: []Target{t}}, func(r Receipt) bool {
+		return slices.ContainsFunc(r.Targets, func(o Target) bool { return Same(o, t) })
+	})
+}
+
+func (w *Writer) put(ctx context.Context, n news, enough func(Receipt) bool) (bool, error) {
+	var err error
+	for range maxTries {
+		if !w.known {
+			if err := w.look(ctx); err != nil {
+				return false, err
+			}
+		}
+		if enough(w.last) {
+			return false, nil
+		}
+		err = w.commit(ctx, merge(w.last, n, w.Node, w.now()))
+		if !errors.Is(err, kv.ErrConflict) {
+			return err == nil, err
+		}
+	}
+	return false, fmt.Errorf("the receipt of %s: others on this node kept writing it: %w", w.Node, err)
+}
+
+// look finds out what stands. What cannot be read is replaced.
+func (w *Writer) look(ctx context.Context) error {
+	path := w.Layout.Node(w.Node)
+	rows, err := w.Store.Read(ctx, kv.Default, path)
+	if err != nil {
+		return err
+	}
+	row := rows[path]
+	if row.State == kv.Denied {
+		return w.denied("read")
+	}
+	w.known, w.index, w.last = true, row.Index, Receipt{}
+	if row.State == kv.Present {
+		if r, err := ParseReceipt(w.Node, row.Value, row.Flags); err == nil {
+			w.last = r
+		}
+	}
+	return nil
+}
+
+func (w *Writer) commit(ctx context.Context, r Receipt) error {
+	value, flags, err := r.Marshal()
+	if err != nil {
+		return err
+	}
+	path := w.Layout.Node(w.Node)
+	index := w.index
+	w.known = false // until we are told
+	written, err := w.Store.Commit(ctx, []kv.Op{{Verb: kv.CheckAndSet, Path: path, Value: value, Flags: flags, Index: index}})
+	switch {
+	case errors.Is(err, kv.ErrDenied):
+		return w.denied("write")
+	case err != nil:
+		return err
+	}
+	w.known, w.index, w.last = true, written[path], r
+	return nil
+}
+
+func (w *Writer) denied(verb string) error {
+	return fmt.Errorf("%s the receipt %s: %w; `kvexpress acl node --node %s` prints the policy that a node needs", verb, w.Layout.Node(w.Node), kv.ErrDenied, w.Node)
+}
+
+func (w *Writer) now() time.Time {
+	if w.Now == nil {
+		return time.Now()
+	}
+	return w.Now()
+}
+
+// Forget removes the receipt of a node. It reports whether there was one.
+func Forget(ctx context.Context, s kv.Store, l kv.Layout, node string) (bool, error) {
+	path := l.Node(node)
+	rows, err := s.Read(ctx, kv.Default, path)
+	if err != nil {
+		return false, err
+	}
+	switch rows[path].State {
+	case kv.Denied:
+		return false, fmt.Errorf("read %s: %w; `kvexpress acl operator` prints the policy that is needed", path, kv.ErrDenied)
+	case kv.Absent:
+		return false, nil
+	}
+	remove := []kv.Op{{Verb: kv.Delete, Path: path}}
+	_, err = s.Commit(ctx, remove)
+	if errors.Is(err, kv.ErrUnknownOutcome) && ctx.Err() == nil {
+		_, err = s.Commit(ctx, remove) // to delete it twice does no harm
+	}
+	if errors.Is(err, kv.ErrDenied) {
+		err = fmt.Errorf("%w; `kvexpress acl operator` prints the policy that is needed", err)
+	}
+	return err == nil, err
+}
