@@ -18,9 +18,10 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		Short: "Print the Consul policy that a role needs",
 		Long: `Print the Consul policy that a role needs, and no more:
 
-  publisher   publishes the key, stops and resumes it
+  publisher   publishes the key, stops and resumes it, and sees where it arrived
   node        installs the key, and reports as itself
-  operator    locks and unlocks files, stops and resumes the key`,
+  operator    locks and unlocks files, stops and resumes the key, sees what nodes
+              report, and forgets them`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
   kvexpress acl node -k hosts --node web-17`,
 		Args:        cobra.ArbitraryArgs,
@@ -55,6 +56,7 @@ func (s *session) acl(role, key, node string) (report, error) {
 		rules = []rule{
 			{"key_prefix", l.Dir(k), "write", "the content, its checksum and manifest, and the stop"},
 			{"key_prefix", l.HistoryDir(k), "write", "past versions"},
+			{"key_prefix", l.NodesDir(), "read", "how many nodes there are, and whether it arrived"},
 		}
 		for _, up := range k.Ancestors() {
 			rules = append(rules, rule{"key", l.Checksum(up), "read", "to see that the key is not nested in another"})
@@ -71,6 +73,7 @@ func (s *session) acl(role, key, node string) (report, error) {
 			{"key", l.Stop(k), "write", "the stop"},
 			{"key_prefix", l.Dir(k), "read", "what is published"},
 			{"key_prefix", l.HistoryDir(k), "read", "past versions"},
+			{"key_prefix", l.NodesDir(), "write", "what nodes report, to see it and to forget a node"},
 		}
 	default:
 		return nil, fmt.Errorf("%s is not a role; name publisher, node or operator", kv.Quote(role))

@@ -119,6 +119,7 @@ Exit codes:
   6   the content is refused: too short, empty, too large, damaged, check failed
   7   Consul could not be reached, or refused us
   8   done, but the command of -e failed
+  9   --wait: too few nodes have it in time
   10  --if-version did not hold, or others kept changing the key`,
 		Example: `  kvexpress in  -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
   kvexpress out -k hosts -f /etc/hosts.consul -l 100 -e 'pkill -HUP dnsmasq'

@@ -21,11 +21,13 @@ import (
 func documented() map[string][]int {
 	return map[string][]int{
 		"kvexpress":    {0, 1}, // without a command
-		"in":           {0, 1, 3, 6, 7, 8, 10},
+		"in":           {0, 1, 3, 6, 7, 8, 9, 10},
 		"out":          {0, 1, 3, 4, 5, 6, 7, 8},
 		"raw":          {0, 1, 4, 5, 6, 7, 8},
 		"copy":         {0, 1, 3, 5, 6, 7, 8, 10},
 		"clean":        {0, 1, 8},
+		"status":       {0, 1, 5, 7, 9},
+		"forget":       {0, 1, 7},
 		"stop":         {0, 1, 7, 8},
 		"resume":       {0, 1, 7, 8},
 		"lock":         {0, 1, 7},

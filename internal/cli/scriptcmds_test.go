@@ -144,9 +144,7 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	found := true
 	for part := range strings.SplitSeq(args[0], ".") {
-		object, ok := value.(map[string]any)
-		if value, found = object[part]; !ok || !found {
-			found = false
+		if value, found = member(value, part); !found {
 			break
 		}
 	}
@@ -167,6 +165,20 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if !re.MatchString(text) {
 		ts.Fatalf("%s is %q, which does not match %q", args[0], text, args[1])
 	}
+}
+
+// member is a field of an object, or an element of a list, by its number.
+func member(value any, name string) (any, bool) {
+	switch v := value.(type) {
+	case map[string]any:
+		value, found := v[name]
+		return value, found
+	case []any:
+		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(v) {
+			return v[i], true
+		}
+	}
+	return nil, false
 }
 
 // mode OCTAL FILE wants a file to have that mode.

@@ -89,6 +89,9 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := standings[0].Err; err != nil {
+		return nil, err
+	}
 	if !standings[0].Exists {
 		return nil, &gate.Missing{Name: string(k)}
 	}
@@ -120,8 +123,12 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 	if err != nil {
 		return nil, err
 	}
-	r := &statusOfAllReport{Keys: []fleet.Report{}, now: time.Now(), colour: s.colour()}
+	r := &statusOfAllReport{Keys: []fleet.Report{}, Unknown: []unknownKey{}, now: time.Now(), colour: s.colour()}
 	for _, standing := range standings {
+		if standing.Err != nil {
+			r.Unknown = append(r.Unknown, unknownKey{Key: string(standing.Key), Why: message(standing.Err)})
+			continue
+		}
 		r.Keys = append(r.Keys, fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone}))
 	}
 	return r, s.frozenAll(ctx, r)

@@ -215,13 +215,21 @@ type statusOfAllReport struct {
 	Keys  []fleet.Report `json:"keys"`
 	Stops []stopLine     `json:"stops"`
 	Locks []lockLine     `json:"locks"`
+	// Unknown are keys of which nothing is known, such as those that the token may not
+	// read and nodes speak of.
+	Unknown []unknownKey `json:"unknown"`
 
 	now    time.Time
 	colour bool
 }
 
+type unknownKey struct {
+	Key string `json:"key"`
+	Why string `json:"why"`
+}
+
 func (r *statusOfAllReport) lines() []string {
-	if len(r.Keys) == 0 {
+	if len(r.Keys)+len(r.Unknown) == 0 {
 		return []string{"nothing is published, and no node has reported"}
 	}
 	t := newTable("KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST", "")
@@ -247,6 +255,9 @@ func (r *statusOfAllReport) lines() []string {
 		t.add(k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind+k.Unsound), strconv.Itoa(k.Silent), p50, last, r.stopOf(k.Key))
 	}
 	lines := t.lines()
+	for _, u := range r.Unknown {
+		lines = append(lines, printable(u.Key)+": unknown: "+printable(u.Why))
+	}
 	for _, l := range r.Locks {
 		lines = append(lines, fmt.Sprintf("locked on %s: %s%s: %s", printable(l.Node), printable(l.File), ago(l.Since, r.now), printable(l.Reason)))
 	}

@@ -92,8 +92,8 @@ func (w *waitReport) lines() []string {
 	if r.Nodes == 0 {
 		return nil // the error says it
 	}
-	lines := []string{fmt.Sprintf("%s: %d of %d nodes have %s after %s (of those that reported this key and are not silent)",
-		r.Key, r.Arrived, r.Nodes, versionOf(r.Version), took(time.Duration(w.Seen.Took)))}
+	lines := []string{fmt.Sprintf("%s: %d of %s have %s after %s (of those that reported this key and are not silent)",
+		r.Key, r.Arrived, plural(r.Nodes, "node"), versionOf(r.Version), took(time.Duration(w.Seen.Took)))}
 	if d := w.Seen.Delivered; d.Count > 0 {
 		lines = append(lines, "  in place  "+percentiles(d)+"  by this machine's clock, at most")
 	}

@@ -82,7 +82,7 @@ func Count(ctx context.Context, s kv.Store, l kv.Layout) int {
 }
 
 func (r *Reader) denied() error {
-	return fmt.Errorf("the receipts below %s: not all of them may be read: %w; `kvexpress acl operator` prints the policy that is needed", r.Layout.NodesDir(), kv.ErrDenied)
+	return fmt.Errorf("the receipts below %s: not all of them may be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", r.Layout.NodesDir(), kv.ErrDenied)
 }
 
 // Standing is what a key holds in the store, without its bytes.
@@ -93,6 +93,9 @@ type Standing struct {
 	Manifest *kv.Manifest // nil unless it speaks of these bytes
 	Index    uint64       // of the manifest, in the order of the store's writes
 	Stop     kv.Entry     // the row that freezes it
+	// Err is why nothing is known of this key, though the store answered: it may not
+	// be read, or a later kvexpress wrote it.
+	Err error
 }
 
 // Version is 0 for one that kvexpress 1.x wrote.
@@ -114,7 +117,8 @@ func (s Standing) lineage() string {
 func (s Standing) Stopped() bool { return gate.NotStopped(s.Key, s.Stop) != nil }
 
 // Standings reads what several keys hold. Read receipts before: what nodes say they
-// have can only be older then than what the store is asked for afterwards.
+// have can only be older then than what the store is asked for afterwards. The error is
+// the store's; see Standing.Err for that of one key.
 func (r *Reader) Standings(ctx context.Context, keys ...kv.Key) ([]Standing, error) {
 	const rows = 3
 	all := make([]Standing, 0, len(keys))
@@ -130,22 +134,16 @@ func (r *Reader) Standings(ctx context.Context, keys ...kv.Key) ([]Standing, err
 			return nil, err
 		}
 		for i, k := range some {
-			s, err := standing(k, found[paths[rows*i]], found[paths[rows*i+1]], found[paths[rows*i+2]])
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, s)
+			all = append(all, standing(k, found[paths[rows*i]], found[paths[rows*i+1]], found[paths[rows*i+2]]))
 		}
 	}
 	return all, nil
 }
 
-func standing(k kv.Key, checksum, manifest, stop kv.Entry) (Standing, error) {
-	if err := gate.Readable(k, checksum, manifest, stop); err != nil {
-		return Standing{}, err
-	}
+func standing(k kv.Key, checksum, manifest, stop kv.Entry) Standing {
 	s := Standing{Key: k, Exists: checksum.State == kv.Present, Stop: stop, Index: manifest.Index}
-	var err error
-	s.SHA256, s.Manifest, err = gate.Claimed(k, checksum, manifest)
-	return s, err
+	if s.Err = gate.Readable(k, checksum, manifest, stop); s.Err == nil {
+		s.SHA256, s.Manifest, s.Err = gate.Claimed(k, checksum, manifest)
+	}
+	return s
 }

@@ -61,8 +61,8 @@ func (e *NotReached) Error() string {
 	if r.Nodes == 0 {
 		return fmt.Sprintf("%s: waited for %s, and no node that has reported this key is there to count; run agents, or `out` without --no-receipt", r.Key, e.Timeout)
 	}
-	return fmt.Sprintf("%s: waited for %s, and %d of %d nodes have arrived, %s are asked for; `kvexpress status -k %s` names the others",
-		r.Key, e.Timeout, r.Arrived, r.Nodes, Percent(e.Share), r.Key)
+	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %s, where %s are asked for; `kvexpress status -k %s` names the others",
+		r.Key, e.Timeout, r.Arrived, nodes(r.Nodes), Percent(e.Share), r.Key)
 }
 
 // Unknown is a wait at whose end the store could not be asked. It wraps the cause.
@@ -82,6 +82,13 @@ func (e *Unknown) Error() string {
 }
 
 func (e *Unknown) Unwrap() error { return e.Cause }
+
+func nodes(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
+}
 
 // Percent is a share for people: 99 %, 99.5 %.
 func Percent(share float64) string { return fmt.Sprintf("%g %%", float64(int(share*10000+0.5))/100) }
@@ -156,6 +163,9 @@ func (w *waiting) look(ctx context.Context) error {
 	if w.standing == nil || w.outdated() {
 		all, err := w.Standings(ctx, w.goal.Key)
 		if err != nil {
+			return err
+		}
+		if err := all[0].Err; err != nil {
 			return err
 		}
 		if !all[0].Exists {

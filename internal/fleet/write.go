@@ -105,7 +105,7 @@ func (w *Writer) commit(ctx context.Context, r Receipt) error {
 }
 
 func (w *Writer) denied(verb string) error {
-	return fmt.Errorf("%s the receipt %s: %w; `kvexpress acl node --node %s` prints the policy that a node needs", verb, w.Layout.Node(w.Node), kv.ErrDenied, w.Node)
+	return fmt.Errorf("%s the receipt %s: %w; `kvexpress acl node -k KEY` prints the policy that a node needs", verb, w.Layout.Node(w.Node), kv.ErrDenied)
 }
 
 func (w *Writer) now() time.Time {
@@ -124,7 +124,7 @@ func Forget(ctx context.Context, s kv.Store, l kv.Layout, node string) (bool, er
 	}
 	switch rows[path].State {
 	case kv.Denied:
-		return false, fmt.Errorf("read %s: %w; `kvexpress acl operator` prints the policy that is needed", path, kv.ErrDenied)
+		return false, fmt.Errorf("read %s: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", path, kv.ErrDenied)
 	case kv.Absent:
 		return false, nil
 	}
@@ -134,7 +134,7 @@ func Forget(ctx context.Context, s kv.Store, l kv.Layout, node string) (bool, er
 		_, err = s.Commit(ctx, remove) // to delete it twice does no harm
 	}
 	if errors.Is(err, kv.ErrDenied) {
-		err = fmt.Errorf("%w; `kvexpress acl operator` prints the policy that is needed", err)
+		err = fmt.Errorf("%w; `kvexpress acl operator -k KEY` prints the policy that is needed", err)
 	}
 	return err == nil, err
 }
