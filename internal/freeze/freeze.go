@@ -19,14 +19,29 @@ const MaxReason = 4 << 10
 // ErrReason is a reason that is not stored.
 var ErrReason = errors.New("the reason is not allowed")
 
+// ErrUntil is an end that a lock cannot have.
+var ErrUntil = errors.New("the end of the lock is not allowed")
+
 // Freezer sets and lifts stops and locks.
 type Freezer struct {
 	Store  kv.Store
 	Layout kv.Layout
-	Host   string // the operating system's host name: locks go by it
+	Host   string // the operating system's host name of the node: locks go by it
+
+	// Now is the clock that a stop and a lock note their beginning by. nil: time.Now.
+	Now func() time.Time
 }
 
-// Stop freezes a key in the whole fleet. It reports whether there is such a key:
+// now is since when what is set now stands.
+func (f Freezer) now() time.Time {
+	if f.Now != nil {
+		return f.Now()
+	}
+	return time.Now()
+}
+
+// Stop freezes a key in the whole fleet, and notes since when in the flags of the
+// row (kv.FreezeFlags); set again, it begins anew. It reports whether there is such a key:
 // one that is not published yet can be stopped too.
 func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (exists bool, err error) {
 	if err := checkReason(reason); err != nil {
@@ -36,7 +51,8 @@ func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (exists bool
 	if err != nil {
 		return false, err
 	}
-	err = f.commit(ctx, kv.Op{Verb: kv.Set, Path: f.Layout.Stop(k), Value: []byte(reason)})
+	flags, _ := kv.FreezeFlags(f.now(), time.Time{})
+	err = f.commit(ctx, kv.Op{Verb: kv.Set, Path: f.Layout.Stop(k), Value: []byte(reason), Flags: flags})
 	return s[f.Layout.Checksum(k)].State != kv.Absent, err
 }
 
@@ -46,21 +62,23 @@ func (f Freezer) Resume(ctx context.Context, k kv.Key) (was string, err error) {
 	return f.lift(ctx, f.Layout.Stop(k))
 }
 
-// Lock freezes a file, an absolute path, on this node, until a time or, if that
-// is zero, for ever. The time is kept in the flags of the row, in Unix seconds,
-// which 1.x ignores: for it the file is locked until somebody unlocks it.
+// Lock freezes a file, an absolute path, on the node f.Host, until a time (at most
+// kv.MaxFreeze) or, if that is zero, for ever. Since when, and until when, is in the
+// flags of the row (kv.FreezeFlags), which 1.x ignores: for it the file is locked
+// until somebody unlocks it. Set again, a lock begins anew.
 func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time) error {
 	if err := checkReason(reason); err != nil {
 		return err
 	}
-	op := kv.Op{Verb: kv.Set, Path: f.Layout.Lock(file, f.Host), Value: []byte(reason)}
-	if !until.IsZero() {
-		op.Flags = uint64(until.Unix())
+	flags, ok := kv.FreezeFlags(f.now(), until)
+	if !ok {
+		return fmt.Errorf("%w: %s is not between 1970 and %s; without an end it holds until `kvexpress unlock`",
+			ErrUntil, until.UTC().Format(time.RFC3339), kv.MaxFreeze().UTC().Format(time.RFC3339))
 	}
-	return f.commit(ctx, op)
+	return f.commit(ctx, kv.Op{Verb: kv.Set, Path: f.Layout.Lock(file, f.Host), Value: []byte(reason), Flags: flags})
 }
 
-// Unlock lifts the lock of a file on this node. It returns the reason that stood,
+// Unlock lifts the lock of a file on the node f.Host. It returns the reason that stood,
 // "" if the file was not locked.
 func (f Freezer) Unlock(ctx context.Context, file string) (was string, err error) {
 	return f.lift(ctx, f.Layout.Lock(file, f.Host))

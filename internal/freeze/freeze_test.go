@@ -20,8 +20,11 @@ func newFreezer(t *testing.T, store kv.Store) Freezer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Freezer{Store: store, Layout: l, Host: "web-17"}
+	return Freezer{Store: store, Layout: l, Host: "web-17", Now: func() time.Time { return set }}
 }
+
+// set is when all stops and locks of these tests are set.
+var set = time.Unix(1_700_000_000, 0)
 
 func (f Freezer) row(t *testing.T, path string) kv.Entry {
 	t.Helper()
@@ -38,7 +41,7 @@ func TestStopAndResume(t *testing.T) {
 	if err != nil || exists {
 		t.Errorf("stop: %t, %v", exists, err)
 	}
-	if got := f.row(t, "kvexpress/hosts/stop"); string(got.Value) != "because" {
+	if got := f.row(t, "kvexpress/hosts/stop"); string(got.Value) != "because" || got.Flags != 1_700_000_000<<32 {
 		t.Errorf("the row is %+v", got)
 	}
 	for _, want := range []string{"because", ""} { // the second one finds nothing
@@ -58,9 +61,9 @@ func TestLockAndUnlock(t *testing.T) {
 		if err := f.Lock(t.Context(), "/etc/hosts", "why", until); err != nil {
 			t.Fatal(err)
 		}
-		want := uint64(0)
+		want := uint64(1_700_000_000 << 32)
 		if !until.IsZero() {
-			want = 2_000_000_000
+			want |= 2_000_000_000
 		}
 		if got := f.row(t, path); string(got.Value) != "why" || got.Flags != want {
 			t.Errorf("the row is %+v", got)
@@ -68,6 +71,38 @@ func TestLockAndUnlock(t *testing.T) {
 	}
 	if was, err := f.Unlock(t.Context(), "/etc/hosts"); err != nil || was != "why" {
 		t.Errorf("unlock: %q, %v", was, err)
+	}
+}
+
+// Whoever sets it once more knows of it since then.
+func TestSetAgain(t *testing.T) {
+	f := newFreezer(t, local.New())
+	later := f
+	later.Now = func() time.Time { return set.Add(time.Hour) }
+	for i, f := range []Freezer{f, later} {
+		if _, err := f.Stop(t.Context(), "hosts", "because"); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Lock(t.Context(), "/f", "why", time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(1_700_000_000+3600*i) << 32
+		if stop, lock := f.row(t, "kvexpress/hosts/stop"), f.row(t, f.Layout.Lock("/f", "web-17")); stop.Flags != want || lock.Flags != want {
+			t.Errorf("the flags are %#x and %#x, want %#x", stop.Flags, lock.Flags, want)
+		}
+	}
+}
+
+// An end that the flags cannot hold would be none, or long over.
+func TestEndsThatDoNotFit(t *testing.T) {
+	f := newFreezer(t, local.New())
+	for _, until := range []time.Time{kv.MaxFreeze().Add(time.Second), time.Unix(0, 0), time.Unix(-5, 0)} {
+		if err := f.Lock(t.Context(), "/f", "why", until); !errors.Is(err, ErrUntil) {
+			t.Errorf("%v: %v", until, err)
+		}
+	}
+	if got := f.row(t, f.Layout.Lock("/f", "web-17")); got.State != kv.Absent {
+		t.Errorf("the row is %+v", got)
 	}
 }
 

@@ -2,7 +2,6 @@ package gate
 
 import (
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -14,13 +13,18 @@ import (
 type Locked struct {
 	File   string
 	Reason string    // as it is stored: not safe to print, see Error
+	Since  time.Time // when it was set, by the clock of whoever did; zero: not known
 	Until  time.Time // when it ends by itself; zero: never
 	Row    int       // which of the lock rows it was
 	Index  uint64    // of that row
 }
 
 func (l *Locked) Error() string {
-	return fmt.Sprintf("%s is locked: %s; `kvexpress unlock -f %s` lifts it", l.File, printable(l.Reason), l.File)
+	until := ""
+	if !l.Until.IsZero() {
+		until = " until " + l.Until.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%s is locked%s: %s; `kvexpress unlock -f %s` lifts it", l.File, until, printable(l.Reason), l.File)
 }
 
 // Missing is a key that the store does not have.
@@ -36,32 +40,21 @@ func (m *Missing) Error() string {
 	return fmt.Sprintf("%s: there is no such key in the store; publish it with `kvexpress in`, or check -k and -p", m.Name)
 }
 
-// NotLocked gates one file by its lock rows. The flags of a lock are the time at
-// which it ends, in Unix seconds; 0 means never, as 1.x writes them. The error is
-// a *Locked, or wraps kv.ErrDenied: a lock that may not be read is never taken for
-// an absent one.
+// NotLocked gates one file by its lock rows. The flags of a lock say when it ends
+// (kv.FreezeTimes). The error is a *Locked, or wraps kv.ErrDenied: a lock that may
+// not be read is never taken for an absent one.
 func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 	for i, lock := range locks {
+		since, until := kv.FreezeTimes(lock.Flags)
+		over := !until.IsZero() && !now.Before(until)
 		switch {
 		case lock.State == kv.Denied:
 			return fmt.Errorf("%s: its lock may not be read: %w; `kvexpress acl node -k KEY` prints the policy a node needs", file, kv.ErrDenied)
-		case lock.State == kv.Present && len(lock.Value) > 0 && !ended(lock.Flags, now):
-			return &Locked{File: file, Reason: string(lock.Value), Until: endOf(lock.Flags), Row: i, Index: lock.Index}
+		case lock.State == kv.Present && len(lock.Value) > 0 && !over:
+			return &Locked{File: file, Reason: string(lock.Value), Since: since, Until: until, Row: i, Index: lock.Index}
 		}
 	}
 	return nil
-}
-
-// endOf is the end of a lock. One beyond all calendars is none.
-func endOf(until uint64) time.Time {
-	if until == 0 || until > math.MaxInt32*1000 {
-		return time.Time{}
-	}
-	return time.Unix(int64(until), 0)
-}
-
-func ended(until uint64, now time.Time) bool {
-	return until != 0 && now.Unix() >= 0 && uint64(now.Unix()) >= until
 }
 
 // Readable gates the rows of a key that a node must see, before anything else is

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,10 @@ func TestNotLocked(t *testing.T) {
 		"until now":                   {rows: []kv.Entry{until(1_000_000)}},
 		"over":                        {rows: []kv.Entry{until(5)}},
 		"flags beyond all time":       {rows: []kv.Entry{until(1<<64 - 1)}, locked: true},
+		"set then, until later":       {rows: []kv.Entry{until(999_999<<32 | 1_000_001)}, locked: true},
+		"set then, until now":         {rows: []kv.Entry{until(999_999<<32 | 1_000_000)}},
+		"set then, for ever":          {rows: []kv.Entry{until(5 << 32)}, locked: true},
+		"set by a clock ahead of us":  {rows: []kv.Entry{until(2_000_000<<32 | 2_000_001)}, locked: true},
 	} {
 		err := NotLocked("/f", now, test.rows...)
 		var locked *Locked
@@ -46,6 +51,28 @@ func TestNotLocked(t *testing.T) {
 		if test.locked && (locked.Reason != "why" || locked.File != "/f") {
 			t.Errorf("%s: %+v", name, locked)
 		}
+	}
+}
+
+// What freezes says since when, and until when.
+func TestTimesOfStopsAndLocks(t *testing.T) {
+	row := present("why")
+	row.Flags = 999_999<<32 | 1_000_001
+	var locked *Locked
+	if err := NotLocked("/f", time.Unix(1_000_000, 0), row); !errors.As(err, &locked) || locked.Since.Unix() != 999_999 || locked.Until.Unix() != 1_000_001 {
+		t.Errorf("%+v", err)
+	} else if !strings.Contains(err.Error(), `/f is locked until 1970-01-12T13:46:41Z: "why"`) {
+		t.Error(err)
+	}
+	row.Flags = 0
+	if err := NotLocked("/f", time.Now(), row); !errors.As(err, &locked) || !locked.Since.IsZero() || !locked.Until.IsZero() || strings.Contains(err.Error(), "until") {
+		t.Errorf("%+v", err)
+	}
+	// A stop never ends by itself, whatever its flags say.
+	row.Flags = 999_999<<32 | 5
+	var stopped *Stopped
+	if err := NotStopped("hosts", row); !errors.As(err, &stopped) || stopped.Since.Unix() != 999_999 {
+		t.Errorf("%+v", err)
 	}
 }
 

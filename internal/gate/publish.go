@@ -95,7 +95,8 @@ func unprintable(r rune) bool {
 // error is a *Stopped. The row must not be Denied.
 func NotStopped(k kv.Key, stop kv.Entry) error {
 	if stop.State == kv.Present && len(stop.Value) > 0 {
-		return &Stopped{Key: k, Reason: string(stop.Value), Index: stop.Index}
+		since, _ := kv.FreezeTimes(stop.Flags) // a stop never ends by itself
+		return &Stopped{Key: k, Reason: string(stop.Value), Since: since, Index: stop.Index}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package gate
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"kvexpress/internal/kv"
 )
@@ -45,8 +46,9 @@ func (r *Refusal) Error() string {
 // Stopped is a key that is frozen in the whole fleet.
 type Stopped struct {
 	Key    kv.Key
-	Reason string // as it is stored: not safe to print, see Error
-	Index  uint64 // of the row
+	Reason string    // as it is stored: not safe to print, see Error
+	Since  time.Time // when it was set, by the clock of whoever did; zero: not known
+	Index  uint64    // of the row
 }
 
 func (s *Stopped) Error() string {

@@ -42,12 +42,45 @@ func (l Layout) Stop(k Key) string { return l.Dir(k) + "stop" }
 // Lock is the path of the reason for which one file (an absolute path) is
 // frozen on one node (the operating system's host name). It is 1.x's path.
 func (l Layout) Lock(file, host string) string {
+	return l.LocksDir() + FileHash(file) + "/" + host
+}
+
+// FileHash is what a file (an absolute path) is called in the path of its locks:
+// the SHA-256 of its path, in hex.
+func FileHash(file string) string {
 	sum := sha256.Sum256([]byte(file))
-	return l.LocksDir() + hex.EncodeToString(sum[:]) + "/" + host
+	return hex.EncodeToString(sum[:])
+}
+
+// LockOf is the inverse of Lock: which file, by its FileHash, a path below LocksDir
+// locks on which host, or false for a path of another shape. The host is any text
+// without a slash: it is not safe to print.
+func (l Layout) LockOf(path string) (hash, host string, ok bool) {
+	rest, below := strings.CutPrefix(path, l.LocksDir())
+	hash, host, ok = strings.Cut(rest, "/")
+	if !below || !ok || !IsSHA256(hash) || host == "" || strings.Contains(host, "/") {
+		return "", "", false
+	}
+	return hash, host, true
 }
 
 // LocksDir is what the locks of all files have in common.
 func (l Layout) LocksDir() string { return l.prefix + "/locks/" }
+
+// KeyOf is the key that a path is a row of, and which: "data", "checksum", "stop" and
+// so on; false for a path of another shape.
+func (l Layout) KeyOf(path string) (k Key, row string, ok bool) {
+	rest, below := strings.CutPrefix(path, l.prefix+"/")
+	at := strings.LastIndexByte(rest, '/')
+	if !below || at < 0 || !reservedPart(rest[at+1:]) {
+		return "", "", false
+	}
+	k, err := ParseKey(rest[:at])
+	if err != nil || string(k) != rest[:at] {
+		return "", "", false
+	}
+	return k, rest[at+1:], true
+}
 
 // HistoryDir is what all past versions of a key have in common.
 func (l Layout) HistoryDir(k Key) string { return l.prefix + "/.history/" + string(k) + "/" }

@@ -11,6 +11,7 @@ import (
 const (
 	MaxKeyLen    = 256
 	MaxPrefixLen = 128
+	MaxNodeLen   = 253 // as long as a host name of DNS can be
 )
 
 // Key is the validated name of one distributed file, such as "hosts" or
@@ -19,7 +20,7 @@ type Key string
 
 // NameError says which part of a name is not allowed, and why.
 type NameError struct {
-	What   string // "key" or "prefix"
+	What   string // "key", "prefix" or "node"
 	Name   string // the name as it was given
 	Reason string
 }
@@ -109,7 +110,24 @@ func parsePrefix(s string) (string, error) {
 	return prefix, nil
 }
 
-// badPart holds the rules that keys and prefixes share.
+// ParseNode validates the name of a node, which for locks is its operating system's
+// host name: one part, with the characters of keys, at most MaxNodeLen bytes. The
+// error is a *NameError.
+func ParseNode(s string) (string, error) {
+	reason := badPart(s)
+	switch {
+	case s == "":
+		reason = "the name is empty"
+	case len(s) > MaxNodeLen:
+		reason = fmt.Sprintf("the name has %d bytes, at most %d are allowed", len(s), MaxNodeLen)
+	}
+	if reason != "" {
+		return "", &NameError{What: "node", Name: s, Reason: reason}
+	}
+	return s, nil
+}
+
+// badPart holds the rules that keys, prefixes and nodes share.
 func badPart(part string) string {
 	switch {
 	case part == "":

@@ -78,6 +78,58 @@ func TestPrefix(t *testing.T) {
 	}
 }
 
+func TestParseNode(t *testing.T) {
+	for given, names := range map[string]string{ // names "": accepted
+		"web-17": "", "web-17.example.com": "", "A_9": "", strings.Repeat("n", MaxNodeLen): "",
+		"": "empty", ".": `"."`, "..": `".."`, ".x": "dot", "a/b": "'/'", "/": "'/'", "a b": "' '", "a\n": `\n`,
+		"a\x1b[2J": `\x1b`, "h\u043ests": `\u043e`, "\xff": `\xff`, strings.Repeat("n", MaxNodeLen+1): "254",
+	} {
+		got, err := ParseNode(given)
+		var bad *NameError
+		switch {
+		case names == "":
+			if err != nil || got != given {
+				t.Errorf("%.40q: %q, %v", given, got, err)
+			}
+		case !errors.As(err, &bad) || bad.What != "node" || got != "" || !strings.Contains(err.Error(), names):
+			t.Errorf("%.40q: %q, %v, want it refused with %q", given, got, err, names)
+		}
+	}
+}
+
+// The inverse of Stop, Data and so on, and of Lock, takes no path that they do not make.
+func TestPathsBack(t *testing.T) {
+	l, err := NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := FileHash("/etc/hosts")
+	for given, want := range map[string]string{
+		l.Stop("a/b"): "a/b stop", l.Data("hosts"): "hosts data", l.Checksum("hosts"): "hosts checksum", l.Manifest("hosts"): "hosts manifest",
+		"kvexpress/stop": "", "kvexpress//stop": "", "kvexpress//hosts/stop": "", "kvexpress/hosts//stop": "", "kvexpress/hosts/stop/": "",
+		"kvexpress/hosts/other": "", "kvexpress/a b/stop": "", "kvexpress/../hosts/stop": "", "other/hosts/stop": "", "kvexpress-nodes/hosts/stop": "",
+		l.HistoryData("hosts", 3): "", l.Lock("/etc/hosts", "stop"): "", "": "",
+	} {
+		got := ""
+		if k, row, ok := l.KeyOf(given); ok {
+			got = string(k) + " " + row
+		}
+		if got != want {
+			t.Errorf("%s is a row of %q, want %q", given, got, want)
+		}
+	}
+	for given, want := range map[string]string{
+		l.Lock("/etc/hosts", "web-17"): "web-17", l.Lock("/etc/hosts", "a b"): "a b", // what an old host is called, it is
+		l.Lock("/etc/hosts", ""): "", l.LocksDir() + hash: "", l.LocksDir() + hash + "/a/b": "", l.LocksDir() + strings.ToUpper(hash) + "/x": "",
+		l.LocksDir() + "x/y": "", "kvexpress/lock/" + hash + "/x": "",
+	} {
+		got, host, ok := l.LockOf(given)
+		if ok != (want != "") || host != want || ok && got != hash {
+			t.Errorf("%s is a lock of %q on %q, %t", given, got, host, ok)
+		}
+	}
+}
+
 // The paths are a contract: other programs and kvexpress 1.x depend on them.
 func TestLayout(t *testing.T) {
 	l, err := NewLayout("kvexpress")

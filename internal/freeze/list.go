@@ -1,0 +1,151 @@
+package freeze
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// Lock is a file that is locked on a node. One that is over is a Lock too, until
+// somebody lifts it or sets it anew: see Until.
+type Lock struct {
+	Hash   string // kv.FileHash of the file: its path itself is not in the store
+	Node   string // as it is stored: not safe to print
+	Reason string // the same
+	// Since is when it was set, and Until when it ends by itself, by the clock of
+	// whoever set it; zero: not known, and never.
+	Since, Until time.Time
+	Index        uint64 // of the row
+}
+
+// Stop is a key that is stopped.
+type Stop struct {
+	Key    kv.Key
+	Reason string    // as it is stored: not safe to print
+	Since  time.Time // when it was set, by the clock of whoever did; zero: not known
+	Index  uint64    // of the row
+}
+
+// PartialError says that a list has only what the token may read: there may be
+// more. It wraps kv.ErrDenied.
+type PartialError struct {
+	Below string // what may not be read as a whole, with a slash at the end
+}
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("not all below %s may be read: %v; `kvexpress acl operator -k KEY` prints the policy that is needed", e.Below, kv.ErrDenied)
+}
+
+// Unwrap makes errors.Is find kv.ErrDenied.
+func (e *PartialError) Unwrap() error { return kv.ErrDenied }
+
+// Locks lists the locks of all files on all nodes, in the order of their paths. The
+// error wraps kv.ErrDenied if not all of them may be read: no lock is ever left out.
+func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
+	dir := f.Layout.LocksDir()
+	all, err := f.Store.List(ctx, kv.Default, dir, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	if all.Filtered {
+		return nil, &PartialError{Below: dir}
+	}
+	// A list without rights may be empty without a word: a transaction tells.
+	probe := dir + probed
+	s, err := f.Store.Read(ctx, kv.Default, probe)
+	if err != nil {
+		return nil, err
+	}
+	if s[probe].State == kv.Denied {
+		return nil, &PartialError{Below: dir}
+	}
+	var locks []Lock
+	for _, row := range all.Rows {
+		hash, node, ok := f.Layout.LockOf(row.Path)
+		if !ok || len(row.Value) == 0 {
+			continue // another program's, or no lock
+		}
+		since, until := kv.FreezeTimes(row.Flags)
+		locks = append(locks, Lock{Hash: hash, Node: node, Reason: string(row.Value), Since: since, Until: until, Index: row.Index})
+	}
+	return locks, nil
+}
+
+// probed is a name that neither a key, a file nor a node has.
+const probed = ".probe"
+
+// Stops lists the stopped keys, in the order of their names. With a *PartialError
+// it returns those that may be read: a token may be for some keys alone. Any other
+// error comes without a list; it wraps kv.ErrDenied if no key shows and some may be
+// hidden, or if a stop that is there may not be read. The rows are read kv.MaxOps at a time, and so are
+// not all of one moment.
+func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
+	below := f.Layout.Prefix() + "/"
+	paths, err := f.Store.Keys(ctx, below)
+	if err != nil {
+		return nil, err
+	}
+	// Every key that shows by any of its rows is asked for its stop: one that may not
+	// be read would not show by itself.
+	var keys []kv.Key
+	listed := map[kv.Key]bool{} // its stop is in the list
+	for _, path := range paths {
+		k, row, ok := f.Layout.KeyOf(path)
+		if !ok {
+			continue
+		}
+		if _, known := listed[k]; !known {
+			keys = append(keys, k)
+		}
+		listed[k] = listed[k] || row == "stop"
+	}
+	slices.Sort(keys)
+	rows, partial, err := f.readStops(ctx, below+probed, keys)
+	if err != nil {
+		return nil, err
+	}
+	if partial && len(keys) == 0 {
+		return nil, fmt.Errorf("no key below %s may be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", below, kv.ErrDenied)
+	}
+	var stops []Stop
+	for _, k := range keys {
+		row := rows[f.Layout.Stop(k)]
+		switch {
+		case row.State == kv.Denied && listed[k]:
+			return nil, fmt.Errorf("the stop of %s may not be read: %w; `kvexpress acl operator -k %[1]s` prints the policy that is needed", k, kv.ErrDenied)
+		case row.State == kv.Denied:
+			partial = true
+		case len(row.Value) > 0:
+			since, _ := kv.FreezeTimes(row.Flags)
+			stops = append(stops, Stop{Key: k, Reason: string(row.Value), Since: since, Index: row.Index})
+		}
+	}
+	if partial {
+		return stops, &PartialError{Below: below}
+	}
+	return stops, nil
+}
+
+// readStops reads the stops of keys, and, to see whether other keys could be hidden
+// from us, a path that is nobody's.
+func (f Freezer) readStops(ctx context.Context, probe string, keys []kv.Key) (rows kv.Snapshot, partial bool, err error) {
+	paths := []string{probe}
+	for _, k := range keys {
+		paths = append(paths, f.Layout.Stop(k))
+	}
+	rows = make(kv.Snapshot, len(paths))
+	for at := 0; at < len(paths); at += kv.MaxOps {
+		some := paths[at:min(at+kv.MaxOps, len(paths))]
+		s, err := f.Store.Read(ctx, kv.Default, some...)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, path := range some {
+			rows[path] = s[path]
+		}
+	}
+	return rows, rows[probe].State == kv.Denied, nil
+}
