@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
 )
 
 func (a *App) newForget(g *globals) *cobra.Command {
@@ -32,6 +33,10 @@ A node that is alive comes back with its next receipt.`,
 }
 
 func (s *session) forget(ctx context.Context, name string) (report, error) {
+	name, err := kv.ParseNode(name)
+	if err != nil {
+		return nil, err
+	}
 	was, err := fleet.Forget(ctx, s.store, s.layout, name)
 	if err != nil {
 		return nil, err

@@ -71,14 +71,13 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &statusReport{all: f.all, now: time.Now(), colour: s.colour()}
+	r := &statusReport{all: f.all, colour: s.colour()}
+	var waited error
 	if f.wait.asked() {
-		w, err := s.wait(ctx, f.wait, fleet.Goal{Key: k})
-		if err != nil && !as[*fleet.NotReached](err) {
-			return nil, err
+		r.Waited, waited = s.wait(ctx, f.wait, fleet.Goal{Key: k})
+		if waited != nil && !as[*fleet.NotReached](waited) {
+			return nil, waited
 		}
-		r.Report, r.Waited, r.now = w.Report, w, time.Now()
-		return r, joinErrors(err, s.frozen(ctx, r, k))
 	}
 	reader := fleet.Reader{Store: s.store, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
@@ -96,7 +95,12 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 		return nil, &gate.Missing{Name: string(k)}
 	}
 	r.Report = fleet.Examine(roster, standings[0], fleet.Options{Gone: f.wait.gone})
-	return r, s.frozen(ctx, r, k)
+	if r.Waited != nil {
+		r.Report = r.Waited.Report
+	}
+	r.frozen, err = s.frozenFor(ctx, roster, standings[0])
+	r.now = time.Now()
+	return r, errors.Join(waited, err)
 }
 
 // statusOfAll is a line for each key that is published, or that a node speaks of.
@@ -131,7 +135,8 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 		}
 		r.Keys = append(r.Keys, fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone}))
 	}
-	return r, s.frozenAll(ctx, r)
+	r.frozen, err = s.frozenAll(ctx, roster)
+	return r, err
 }
 
 // keys are those that are published.

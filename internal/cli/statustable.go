@@ -15,29 +15,12 @@ const maxNamed = 20
 // statusReport is the fleet's state for one key.
 type statusReport struct {
 	fleet.Report
-	Stopped *stopLine   `json:"stop,omitempty"`
-	Locks   []lockLine  `json:"locks"`
-	Waited  *waitReport `json:"wait,omitempty"`
+	frozen
+	Waited *waitReport `json:"wait,omitempty"`
 
 	all    bool
 	now    time.Time
 	colour bool
-}
-
-// stopLine is a key that is frozen in the whole fleet.
-type stopLine struct {
-	Key    string     `json:"key"`
-	Reason string     `json:"reason"`
-	Since  *time.Time `json:"since,omitempty"` // nil: not known
-}
-
-// lockLine is a file that is frozen on one node.
-type lockLine struct {
-	Node   string     `json:"node"`
-	File   string     `json:"file,omitempty"`
-	Reason string     `json:"reason"`
-	Since  *time.Time `json:"since,omitempty"` // nil: not known
-	Until  *time.Time `json:"until,omitempty"` // nil: for ever
 }
 
 func (r *statusReport) lines() []string {
@@ -47,16 +30,7 @@ func (r *statusReport) lines() []string {
 	}
 	lines = append(lines, times(r.Report)...)
 	lines = append(lines, clocks(r.Report)...)
-	if s := r.Stopped; s != nil {
-		lines = append(lines, "  "+paintIf(r.colour, red, "stopped")+" in the whole fleet"+ago(s.Since, r.now)+": "+printable(s.Reason))
-	}
-	for _, l := range r.Locks {
-		text := fmt.Sprintf("  %s on %s: %s%s", paintIf(r.colour, yellow, "locked"), printable(l.Node), printable(l.File), ago(l.Since, r.now))
-		if l.Until != nil {
-			text += ", for another " + span(l.Until.Sub(r.now))
-		}
-		lines = append(lines, text+": "+printable(l.Reason))
-	}
+	lines = append(lines, r.frozen.lines(r.now, r.colour)...)
 	return append(lines, stragglers(r.Report, r.all)...)
 }
 
@@ -65,6 +39,24 @@ func ago(since *time.Time, now time.Time) string {
 		return ""
 	}
 	return " for " + span(now.Sub(*since))
+}
+
+func (f frozen) lines(now time.Time, colour bool) []string {
+	var lines []string
+	for _, s := range f.Stops {
+		lines = append(lines, "  "+printable(s.Key)+" is "+paintIf(colour, red, "stopped")+" in the whole fleet"+ago(s.Since, now)+": "+printable(s.Reason))
+	}
+	for _, l := range f.Locks {
+		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.File), paintIf(colour, yellow, "locked"), printable(l.Node), ago(l.Since, now))
+		if l.Until != nil {
+			text += ", for another " + span(l.Until.Sub(now))
+		}
+		lines = append(lines, text+": "+printable(l.Reason))
+	}
+	if f.Hidden != "" {
+		lines = append(lines, "  there may be more stops and locks: "+printable(f.Hidden))
+	}
+	return lines
 }
 
 func (r *statusReport) headline() string {
@@ -212,9 +204,8 @@ func versionIn(l fleet.Line) string {
 
 // statusOfAllReport is a line for each key.
 type statusOfAllReport struct {
-	Keys  []fleet.Report `json:"keys"`
-	Stops []stopLine     `json:"stops"`
-	Locks []lockLine     `json:"locks"`
+	Keys []fleet.Report `json:"keys"`
+	frozen
 	// Unknown are keys of which nothing is known, such as those that the token may not
 	// read and nodes speak of.
 	Unknown []unknownKey `json:"unknown"`
@@ -232,7 +223,7 @@ func (r *statusOfAllReport) lines() []string {
 	if len(r.Keys)+len(r.Unknown) == 0 {
 		return []string{"nothing is published, and no node has reported"}
 	}
-	t := newTable("KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST", "")
+	t := newTable("KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST")
 	for _, k := range r.Keys {
 		published, version := "-", strconv.FormatUint(k.Version, 10)
 		switch {
@@ -252,23 +243,11 @@ func (r *statusOfAllReport) lines() []string {
 		if k.Nodes > 0 {
 			share = percent(k)
 		}
-		t.add(k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind+k.Unsound), strconv.Itoa(k.Silent), p50, last, r.stopOf(k.Key))
+		t.add(k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind+k.Unsound), strconv.Itoa(k.Silent), p50, last)
 	}
 	lines := t.lines()
 	for _, u := range r.Unknown {
 		lines = append(lines, printable(u.Key)+": unknown: "+printable(u.Why))
 	}
-	for _, l := range r.Locks {
-		lines = append(lines, fmt.Sprintf("locked on %s: %s%s: %s", printable(l.Node), printable(l.File), ago(l.Since, r.now), printable(l.Reason)))
-	}
-	return lines
-}
-
-func (r *statusOfAllReport) stopOf(key string) string {
-	for _, s := range r.Stops {
-		if s.Key == key {
-			return paintIf(r.colour, red, "stopped") + ago(s.Since, r.now) + ": " + printable(s.Reason)
-		}
-	}
-	return ""
+	return append(lines, r.frozen.lines(r.now, r.colour)...)
 }
