@@ -148,6 +148,7 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 	}{
 		{"in", a.newIn}, {"out", a.newOut}, {"raw", a.newRaw}, {"copy", a.newCopy}, {"clean", a.newClean},
 		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
+		{"stops", a.newStops}, {"locks", a.newLocks},
 		{"agent", a.newAgent}, {"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
 	}
 	aboutAll := slices.ContainsFunc(args, func(arg string) bool {

@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// table lines up rows, of which the first is the head. What does not print is
+// written so that it does.
+func table(rows [][]string) []string {
+	const gap = 2
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i := range row {
+			row[i] = printable(row[i])
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	var lines []string
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			b.WriteString(cell)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+gap))
+			}
+		}
+		lines = append(lines, b.String())
+	}
+	return lines
+}
+
+// excerpt is the beginning of a text that would make a table too wide.
+func excerpt(s string) string {
+	const most = 100 // characters
+	n := 0
+	for i := range s {
+		if n++; n > most {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
+
+// ageOf is for how long something stands that was begun at a time, zero: not known.
+func ageOf(since, now time.Time) string {
+	if since.IsZero() {
+		return "unknown"
+	}
+	return span(now.Sub(since))
+}
