@@ -148,7 +148,9 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 		set  func(*globals) *cobra.Command
 	}{
 		{"in", a.newIn}, {"out", a.newOut}, {"raw", a.newRaw}, {"copy", a.newCopy}, {"clean", a.newClean},
-		{"status", a.newStatus}, {"forget", a.newForget}, {"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
+		{"status", a.newStatus}, {"forget", a.newForget},
+		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
+		{"stops", a.newStops}, {"locks", a.newLocks},
 		{"agent", a.newAgent}, {"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
 	}
 	aboutAll := slices.ContainsFunc(args, func(arg string) bool {

@@ -32,6 +32,8 @@ func documented() map[string][]int {
 		"resume":       {0, 1, 7, 8},
 		"lock":         {0, 1, 7},
 		"unlock":       {0, 1, 7},
+		"locks":        {0, 1, 7},
+		"stops":        {0, 1, 7},
 		"agent":        {0, 1},
 		"agent status": {0, 1, 5, 6, 7, 8},
 		"acl":          {0, 1},

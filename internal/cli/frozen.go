@@ -110,6 +110,19 @@ func filesOf(roster fleet.Roster, key string) map[string]string {
 	return files
 }
 
+// reportedPath resolves the hashes of files that nodes reported, as far as we may see
+// them.
+func (s *session) reportedPath(ctx context.Context) pathOf {
+	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
+	roster, err := reader.Roster(ctx, 0, 0)
+	if err != nil {
+		s.debug("what nodes reported could not be read; files go by their hashes", err)
+		return nil
+	}
+	files := filesOf(roster, "")
+	return func(hash, _ string) string { return files[hash] }
+}
+
 // known is nil for a time that is not.
 func known(t time.Time) *time.Time {
 	if t.IsZero() {

@@ -34,6 +34,11 @@ func TestHostileNames(t *testing.T) {
 		"stop":      {"stop", "-r", "why", "-k", "NAME"},
 		"resume":    {"resume", "-k", "NAME"},
 		"lock -p":   {"lock", "-f", target, "-p", "NAME"},
+		"lock on":   {"lock", "-f", target, "--node", "NAME"},
+		"unlock on": {"unlock", "-f", target, "--node", "NAME"},
+		"locks on":  {"locks", "--node", "NAME"},
+		"locks -p":  {"locks", "-p", "NAME"},
+		"stops -p":  {"stops", "-p", "NAME"},
 		"acl":       {"acl", "node", "-k", "NAME"},
 	}
 	names := map[string]string{

@@ -144,27 +144,27 @@ func stragglers(r fleet.Report, all bool) []string {
 		most = math.MaxInt
 	}
 	if len(r.Stragglers) > 0 {
-		t := newTable("NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY")
+		rows := [][]string{{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}}
 		for _, l := range r.Stragglers[:min(most, len(r.Stragglers))] {
-			t.add(l.Node, versionIn(l), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard))+" ago", why(l))
+			rows = append(rows, []string{l.Node, versionIn(l), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) + " ago", excerpt(why(l))})
 		}
-		lines = append(append(lines, ""), t.lines()...)
+		lines = append(append(lines, ""), table(rows)...)
 		lines = append(lines, more(len(r.Stragglers)-most)...)
 	}
 	if len(r.SilentNodes) > 0 {
-		t := newTable("SILENT", "VERSION", "HEARD", "LAST STATE")
+		rows := [][]string{{"SILENT", "VERSION", "HEARD", "LAST STATE"}}
 		for _, l := range r.SilentNodes[:min(most, len(r.SilentNodes))] {
-			t.add(l.Node, versionIn(l), span(time.Duration(l.Heard))+" ago", l.State)
+			rows = append(rows, []string{l.Node, versionIn(l), span(time.Duration(l.Heard)) + " ago", l.State})
 		}
-		lines = append(append(lines, ""), t.lines()...)
+		lines = append(append(lines, ""), table(rows)...)
 		lines = append(lines, more(len(r.SilentNodes)-most)...)
 	}
 	if len(r.Unread) > 0 {
-		t := newTable("NOT TO BE READ", "WHY")
+		rows := [][]string{{"NOT TO BE READ", "WHY"}}
 		for _, u := range r.Unread[:min(most, len(r.Unread))] {
-			t.add(u.Node, u.Why)
+			rows = append(rows, []string{u.Node, excerpt(u.Why)})
 		}
-		lines = append(append(lines, ""), t.lines()...)
+		lines = append(append(lines, ""), table(rows)...)
 		lines = append(lines, more(len(r.Unread)-most)...)
 	}
 	return lines
@@ -223,7 +223,7 @@ func (r *statusOfAllReport) lines() []string {
 	if len(r.Keys)+len(r.Unknown) == 0 {
 		return []string{"nothing is published, and no node has reported"}
 	}
-	t := newTable("KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST")
+	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST"}}
 	for _, k := range r.Keys {
 		published, version := "-", strconv.FormatUint(k.Version, 10)
 		switch {
@@ -243,9 +243,9 @@ func (r *statusOfAllReport) lines() []string {
 		if k.Nodes > 0 {
 			share = percent(k)
 		}
-		t.add(k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind+k.Unsound), strconv.Itoa(k.Silent), p50, last)
+		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind + k.Unsound), strconv.Itoa(k.Silent), p50, last})
 	}
-	lines := t.lines()
+	lines := table(rows)
 	for _, u := range r.Unknown {
 		lines = append(lines, printable(u.Key)+": unknown: "+printable(u.Why))
 	}

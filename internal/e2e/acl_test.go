@@ -119,8 +119,29 @@ func TestOperatorPolicy(t *testing.T) {
 	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
 	m := g.as(t, "operator", "-k", "hosts")
 	m.ok("lock", "-f", m.path("hosts"), "-r", "a reason")
+	m.ok("lock", "-f", m.path("hosts"), "--node", "web-17", "-r", "a reason", "--for", "1h")
+	g.admin.ok("lock", "-f", "/etc/motd", "--node", "web-18", "-r", "a reason")
+	if got := m.want(0, "locks"); strings.Count(got.stdout, "\n") != 4 || !strings.Contains(got.stdout, "web-17") || !strings.Contains(got.stdout, "web-18") || got.stderr != "" {
+		t.Errorf("an operator does not see all locks: %+v", got)
+	}
+	m.ok("unlock", "-f", m.path("hosts"), "--node", "web-17")
 	m.ok("unlock", "-f", m.path("hosts"))
+	m.ok("unlock", "-f", "/etc/motd", "--node", "web-18")
+	if got := m.want(0, "locks"); got.stdout != "no file is locked\n" || got.stderr != "" {
+		t.Errorf("without a lock: %+v", got)
+	}
+	const partial = "kvexpress: this token may not read all keys below kvexpress/; others may be stopped, too\n"
+	if got := m.want(0, "stops"); got.stdout != "no key that this token may read is stopped\n" || got.stderr != partial {
+		t.Errorf("without a stop: %+v", got)
+	}
 	m.ok("stop", "-k", "hosts", "-r", "a reason")
+	g.admin.ok("stop", "-k", "other", "-r", "another reason")
+	if got := m.want(0, "stops"); !strings.Contains(got.stdout, "hosts  a reason") || strings.Contains(got.stdout, "other") || got.stderr != partial {
+		t.Errorf("an operator of one key sees: %+v", got)
+	}
+	if got := g.admin.want(0, "stops"); strings.Count(got.stdout, "\n") != 3 || !strings.Contains(got.stdout, "another reason") || got.stderr != "" {
+		t.Errorf("who may read all sees: %+v", got)
+	}
 	m.ok("resume", "-k", "hosts")
 	for _, args := range [][]string{
 		{"in", "-k", "hosts", "-f", m.file("source", text("two", 20))},
@@ -191,6 +212,39 @@ func TestWithoutRights(t *testing.T) {
 		})
 	}
 	g.oldReads("hosts", false, text("one", 20))
+
+	// And no list looks as if there were nothing.
+	g.admin.ok("lock", "-f", "/etc/motd", "--node", "web-17", "-r", "a reason")
+	g.admin.ok("stop", "-k", "hosts", "-r", "a reason")
+	for name, m := range map[string]*machine{
+		"no token":               newMachine(t, g.server.Addr),
+		"a token without rights": policy(`key_prefix "elsewhere/" { policy = "write" }`),
+		"a revoked token":        revoked,
+		"all but this":           policy(`key_prefix "kvexpress/" { policy = "read" } key_prefix "kvexpress/locks/" { policy = "deny" }`),
+		"some locks":             policy(`key_prefix "kvexpress/locks/0" { policy = "read" }`),
+		"all but one":            policy(locksOnly + `key "kvexpress/locks/` + sum("/etc/motd") + `/web-17" { policy = "deny" }`),
+	} {
+		t.Run("locks, "+name, func(t *testing.T) {
+			here := &machine{t: t, dir: m.dir, env: m.env}
+			here.fails(7, []string{"permission denied", "`kvexpress acl"}, "locks")
+		})
+	}
+	for name, m := range map[string]*machine{
+		"no token":               newMachine(t, g.server.Addr),
+		"a token without rights": policy(`key_prefix "elsewhere/" { policy = "write" }`),
+		"a revoked token":        revoked,
+		"the locks alone":        policy(locksOnly),
+	} {
+		t.Run("stops, "+name, func(t *testing.T) {
+			here := &machine{t: t, dir: m.dir, env: m.env}
+			here.fails(7, []string{"permission denied", "`kvexpress acl"}, "stops")
+		})
+	}
+	hidden := policy(`key_prefix "kvexpress/" { policy = "read" } key "kvexpress/hosts/stop" { policy = "deny" }`)
+	if got := hidden.want(0, "stops"); !strings.Contains(got.stdout, "no key that this token may read") || !strings.Contains(got.stderr, "others may be stopped") {
+		t.Errorf("with a stop that may not be read: %+v", got)
+	}
+	g.admin.ok("resume", "-k", "hosts")
 
 	// The control: with both halves, the same node installs.
 	m := policy(keyOnly + locksOnly)
