@@ -72,9 +72,9 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 		Key: k, MinLines: s.g.length, Message: f.message, IgnoreStop: f.ignoreStop, DryRun: f.dryRun,
 	}
 	if f.ifVersion != "" {
-		v, err := strconv.ParseUint(f.ifVersion, 10, 64)
+		v, err := parseVersion("--if-version", f.ifVersion)
 		if err != nil {
-			return nil, fmt.Errorf("--if-version %s is not a version; give a number such as 12", kv.Quote(f.ifVersion))
+			return nil, err
 		}
 		req.IfVersion = &v
 	}
@@ -128,7 +128,7 @@ type news struct {
 	event func(publish.Result) error // posts the event of one that has
 }
 
-// publish is shared by in and copy: publish, tell the observers, run the exec.
+// publish is shared by in, copy and rollback: publish, tell the observers, run the exec.
 func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool, n news) (report, error) {
 	ctx, done := s.interruptible(ctx)
 	defer done()
@@ -147,6 +147,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	r := inReport{
 		Key: result.Key, Outcome: result.Outcome, Version: result.Version, Lineage: result.Lineage,
 		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
+		previous: result.Previous, stood: result.Old != nil,
 	}
 	if diff && result.Outcome != publish.Unchanged {
 		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
@@ -227,10 +228,13 @@ type inReport struct {
 	Lines    int             `json:"lines"`
 	Attempts int             `json:"attempts"`
 	Exec     *execReport     `json:"exec,omitempty"`
+
+	previous uint64 // the managed version that stood before; 0: none
+	stood    bool   // there were whole bytes before
 }
 
 func (r inReport) lines() []string {
-	what := fmt.Sprintf("%s, %s, sha256 %s", plural(r.Lines, "line"), plural(r.Size, "byte"), short(r.SHA256))
+	what := r.what()
 	switch r.Outcome {
 	case publish.Unchanged:
 		return []string{fmt.Sprintf("%s: unchanged, %s stands (%s)", r.Key, versionOf(r.Version), what)}
@@ -240,4 +244,9 @@ func (r inReport) lines() []string {
 		return []string{fmt.Sprintf("%s: was damaged, published again as version %d (%s)", r.Key, r.Version, what)}
 	}
 	return []string{fmt.Sprintf("%s: published version %d (%s)", r.Key, r.Version, what)}
+}
+
+// what is the content in a few words.
+func (r inReport) what() string {
+	return fmt.Sprintf("%s, %s, sha256 %s", plural(r.Lines, "line"), plural(r.Size, "byte"), short(r.SHA256))
 }
