@@ -25,16 +25,21 @@ func TestHostileNames(t *testing.T) {
 	}
 	target := filepath.Join(dir, "target")
 	commands := map[string][]string{
-		"in -k":     {"in", "-f", source, "-l", "1", "-k", "NAME"},
-		"in -p":     {"in", "-f", source, "-l", "1", "-k", "hosts", "-p", "NAME"},
-		"out -k":    {"out", "-f", target, "--state-dir", dir, "-k", "NAME"},
-		"out -p":    {"out", "-f", target, "--state-dir", dir, "-k", "hosts", "-p", "NAME"},
-		"copy from": {"copy", "--keyto", "hosts", "--keyfrom", "NAME"},
-		"copy to":   {"copy", "--keyfrom", "hosts", "--keyto", "NAME"},
-		"stop":      {"stop", "-r", "why", "-k", "NAME"},
-		"resume":    {"resume", "-k", "NAME"},
-		"lock -p":   {"lock", "-f", target, "-p", "NAME"},
-		"acl":       {"acl", "node", "-k", "NAME"},
+		"in -k":      {"in", "-f", source, "-l", "1", "-k", "NAME"},
+		"in -p":      {"in", "-f", source, "-l", "1", "-k", "hosts", "-p", "NAME"},
+		"out -k":     {"out", "-f", target, "--state-dir", dir, "-k", "NAME"},
+		"out -p":     {"out", "-f", target, "--state-dir", dir, "-k", "hosts", "-p", "NAME"},
+		"copy from":  {"copy", "--keyto", "hosts", "--keyfrom", "NAME"},
+		"copy to":    {"copy", "--keyfrom", "hosts", "--keyto", "NAME"},
+		"history":    {"history", "-k", "NAME"},
+		"show":       {"show", "-k", "NAME"},
+		"diff":       {"diff", "-k", "NAME"},
+		"rollback":   {"rollback", "-k", "NAME"},
+		"rollback p": {"rollback", "-k", "hosts", "-p", "NAME"},
+		"stop":       {"stop", "-r", "why", "-k", "NAME"},
+		"resume":     {"resume", "-k", "NAME"},
+		"lock -p":    {"lock", "-f", target, "-p", "NAME"},
+		"acl":        {"acl", "node", "-k", "NAME"},
 	}
 	names := map[string]string{
 		"up":            "../x",

@@ -164,7 +164,7 @@ type overtakenError struct {
 }
 
 func (e *overtakenError) Error() string {
-	return fmt.Sprintf("%s: somebody published after the rollback had looked at %s, so nothing was done; see `kvexpress history -k %s`, then run it again, or name a version with --to",
+	return fmt.Sprintf("%s: somebody changed it after the rollback had looked at %s, so nothing was done; see `kvexpress history -k %s`, then run it again, or name a version with --to",
 		e.key, versionOf(e.looked), e.key)
 }
 

@@ -42,7 +42,7 @@ func (l List) refuse(v Version) error {
 		r.Reason, r.Detail = gate.NeedsNewer, fmt.Sprintf("version %d in its history: %s", v.Number, v.Why)
 	}
 	if kept := l.Kept(); len(kept) > 0 {
-		r.Remedy = "versions that are whole: " + spans(kept)
+		r.Remedy = "name one that is whole: " + spans(kept)
 	} else {
 		r.Remedy = "publish it again with `kvexpress in`"
 	}

@@ -116,11 +116,11 @@ func (l List) Kept() []uint64 {
 func (l List) Before(other bool) (Version, error) {
 	switch {
 	case l.State == gate.Absent:
-		return Version{}, l.notKept("it was deleted, so that no version stands")
+		return Version{}, l.notKept("it was deleted, and none came before: name a version")
 	case l.Last == 0 && len(l.Kept()) > 0:
 		return Version{}, &gate.Refusal{
 			Reason: gate.Corrupt, Key: l.Key, Detail: "its manifest is damaged or gone, and so it is not known which version came before",
-			Remedy: "name a version; kept are " + spans(l.Kept()),
+			Remedy: "name one that is whole: " + spans(l.Kept()),
 		}
 	}
 	for _, v := range l.Versions {
