@@ -86,6 +86,37 @@ func TestOthersBesideARollback(t *testing.T) {
 	}
 }
 
+// --if-version holds for what the version was chosen by, too.
+func TestRollbackIfVersionIsOfTheChoice(t *testing.T) {
+	l, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := others{t: t, store: local.New(), l: l}
+	o.many(3)
+	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.publish("rival\n") }}
+	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{key: "hosts", ifVersion: "4"})
+	if code := exitCode(err); code != exitConflict || !strings.Contains(message(err), "--if-version 4 does not hold: version 3 stands") {
+		t.Errorf("exit %d: %v", code, err)
+	}
+	if v := o.version(); v != 3 {
+		t.Errorf("version %d stands", v)
+	}
+}
+
+// What show prints is content alone: its log goes elsewhere.
+func TestShowDoesNotLogToStandardOutput(t *testing.T) {
+	for _, command := range []string{"history", commandShow} {
+		var stdout, stderr bytes.Buffer
+		s := &session{App: &App{Stdout: &stdout, Stderr: &stderr, Getenv: quietEnv}, g: &globals{verbose: true}}
+		s.openLog(command)
+		s.log.Warn("something")
+		if logged := stdout.Len() > 0; logged == (command == commandShow) {
+			t.Errorf("%s logs %q to standard output, %q to standard error", command, stdout.String(), stderr.String())
+		}
+	}
+}
+
 // What kvexpress 1.x wrote has no number: its bytes are pinned.
 func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	l, err := kv.NewLayout("kvexpress")
