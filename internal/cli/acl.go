@@ -18,9 +18,9 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		Short: "Print the Consul policy that a role needs",
 		Long: `Print the Consul policy that a role needs, and no more:
 
-  publisher   publishes the key, stops and resumes it
+  publisher   publishes the key, rolls it back, stops and resumes it
   node        installs the key, and reports as itself
-  operator    locks and unlocks files, stops and resumes the key`,
+  operator    locks and unlocks files, stops and resumes the key, reads its history`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
   kvexpress acl node -k hosts --node web-17`,
 		Args:        cobra.ArbitraryArgs,

@@ -65,7 +65,7 @@ func rollBackInACrowd(t *testing.T, l *ledger, m *machine, size int) {
 	}
 	want := times(30)
 	work.Go(func() { // to the version that was live a moment ago
-		for tries := 0; tries < 400; tries++ {
+		for range 400 {
 			to := max(l.last(), 2) - 1
 			if code := rollBack(t, l, m, "--to", fmt.Sprint(to)); count("--to", code) >= want {
 				return
@@ -73,7 +73,8 @@ func rollBackInACrowd(t *testing.T, l *ledger, m *machine, size int) {
 		}
 	})
 	work.Go(func() { // to the one before, unless somebody is quicker
-		for tries := 0; tries < times(400); tries++ {
+		tries := times(400)
+		for range tries {
 			count("default", rollBack(t, l, m))
 		}
 	})
