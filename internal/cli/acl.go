@@ -18,10 +18,11 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		Short: "Print the Consul policy that a role needs",
 		Long: `Print the Consul policy that a role needs, and no more:
 
-  publisher   publishes the key, stops and resumes it, and sees where it arrived
+  publisher   publishes the key, rolls it back, stops and resumes it, sees where it
+              arrived
   node        installs the key, and reports as itself
-  operator    locks and unlocks files, stops and resumes the key, sees what nodes
-              report, and forgets them`,
+  operator    locks and unlocks files, stops and resumes the key, reads its history,
+              sees what nodes report, and forgets them`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
   kvexpress acl node -k hosts --node web-17`,
 		Args:        cobra.ArbitraryArgs,

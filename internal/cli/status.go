@@ -58,6 +58,9 @@ and exits 9 if they do not in time.`,
 }
 
 func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
+	if err := f.wait.checkGone(); err != nil {
+		return nil, err
+	}
 	if err := f.wait.check(); err != nil {
 		return nil, err
 	}

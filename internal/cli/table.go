@@ -9,6 +9,12 @@ import (
 // table lines up rows, of which the first is the head. What does not print is
 // written so that it does.
 func table(rows [][]string) []string {
+	return align(rows, func(_, _ int, cell string) string { return cell })
+}
+
+// align is table for a caller who colours cells: paint gets each when it is printable
+// and its place is known, row 0 being the head.
+func align(rows [][]string, paint func(row, column int, cell string) string) []string {
 	const gap = 2
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
@@ -18,12 +24,13 @@ func table(rows [][]string) []string {
 		}
 	}
 	var lines []string
-	for _, row := range rows {
+	for n, row := range rows {
 		var b strings.Builder
 		for i, cell := range row {
-			b.WriteString(cell)
+			pad := widths[i] - utf8.RuneCountInString(cell) + gap
+			b.WriteString(paint(n, i, cell))
 			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+gap))
+				b.WriteString(strings.Repeat(" ", pad))
 			}
 		}
 		lines = append(lines, b.String())
@@ -31,11 +38,20 @@ func table(rows [][]string) []string {
 	return lines
 }
 
+// dye colours a text for a terminal.
+func dye(colour, text string) string {
+	if colour == "" {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// paintIf is dye, if there is to be colour at all.
 func paintIf(colour bool, code, text string) string {
 	if !colour {
 		return text
 	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
+	return dye(code, text)
 }
 
 // excerpt is the beginning of a text that would make a table too wide.

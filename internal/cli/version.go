@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -51,11 +52,15 @@ func (b buildInfo) text() string {
 // asksVersion reports whether -v or --version is among the flags, of whatever
 // command, as in 1.x. cobra's own flag of that name brings text/template, which
 // makes the program a quarter larger and slower to start.
+//
+// "show --version 12" asks for a version of the key.
 func asksVersion(root *cobra.Command, args []string) bool {
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		flag, _, given := readFlag(root, args[i])
+		valued := given || i+1 < len(args) && !strings.HasPrefix(args[i+1], "-")
 		switch {
 		case flag == nil:
+		case valued && strings.HasPrefix(args[i], "--version") && commandIs(root, args, commandShow):
 		case flag.Name == "version":
 			return true
 		case flag.NoOptDefVal == "" && !given:

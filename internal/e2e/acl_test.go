@@ -52,7 +52,12 @@ func TestPublisherPolicy(t *testing.T) {
 		t.Errorf("version %d stands, want 14", v)
 	}
 	m.ok("in", "-z", "-k", "hosts", "-f", m.file("source", noise(380_000, 1))) // its history has a transaction of its own
-	// To go back, it can read what was.
+	// It can go back, and read what was.
+	m.ok("rollback", "-k", "hosts", "--to", "14")
+	m.ok("rollback", "-k", "hosts")
+	for _, args := range [][]string{{"history"}, {"show", "--version", "14"}, {"diff"}} {
+		m.ok(append(args, "-k", "hosts")...)
+	}
 	past := &store{t: t, server: g.server, token: tokenOf(m)}
 	if got := past.keys("kvexpress/.history/hosts/"); len(got) != 20 {
 		t.Errorf("it sees %d rows of history, want 20", len(got))
@@ -98,6 +103,12 @@ func TestNodePolicy(t *testing.T) {
 		{"lock", "-f", m.path("hosts")},
 		{"out", "-k", "other", "-f", m.path("other")},
 		{"raw", "-k", "kvexpress/other/data", "-f", m.path("other")},
+		{"history", "-k", "hosts"},
+		{"history", "-k", "other"},
+		{"show", "-k", "other"},
+		{"show", "-k", "hosts", "--version", "1"},
+		{"diff", "-k", "hosts", "1"},
+		{"rollback", "-k", "hosts", "--to", "1"},
 	} {
 		m.fails(7, []string{"permission denied", "`kvexpress acl"}, args...)
 	}
@@ -146,8 +157,20 @@ func TestOperatorPolicy(t *testing.T) {
 	for _, args := range [][]string{
 		{"in", "-k", "hosts", "-f", m.file("source", text("two", 20))},
 		{"stop", "-k", "other", "-r", "no"},
+		{"history", "-k", "other"},
+		{"show", "-k", "other"},
 	} {
 		m.fails(7, []string{"permission denied", "`kvexpress acl"}, args...)
+	}
+
+	// It looks at the past; to go back is to publish.
+	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("two", 20)))
+	for _, args := range [][]string{{"history"}, {"show", "--version", "1"}, {"diff"}, {"rollback", "--dry-run"}} {
+		m.ok(append(args, "-k", "hosts")...)
+	}
+	m.fails(7, []string{"permission denied", "`kvexpress acl publisher -k hosts`"}, "rollback", "-k", "hosts")
+	if v := g.version(); v != 2 {
+		t.Errorf("version %d stands, want 2", v)
 	}
 }
 
