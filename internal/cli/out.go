@@ -208,11 +208,10 @@ func (r outReport) lines() []string {
 	case "stopped":
 		text = fmt.Sprintf("left as it is, %s is stopped: %s", r.Key, r.Reason)
 	case "locked":
-		text = "left as it is, it is locked"
+		text = fmt.Sprintf("left as it is, it is locked: %s", r.Reason)
 		if r.Until != "" {
-			text += " until " + r.Until
+			text += fmt.Sprintf(" (until %s)", r.Until)
 		}
-		text += ": " + r.Reason
 	case "missing":
 		text = fmt.Sprintf("left as it is, there is no key %s", r.Key)
 	}

@@ -27,9 +27,9 @@ func named(t *testing.T) (before []string, name string) {
 
 // An operator who is elsewhere locks a file of a node for a time. Its agent leaves it
 // alone, and delivers by itself when the time is over, without any other event; or at
-// once, when the lock is lifted. Taken out: that a lock ends by its flags, that an
-// agent waits for that end (both times nothing is delivered before the look of every
-// 5 minutes), and that a lock holds at all.
+// once, when the lock is lifted. Taken out: that a lock ends by its flags, and that an
+// agent waits for that end, and nothing is delivered in time; that a lock holds at all,
+// and the file changes under it.
 func TestLockFromElsewhere(t *testing.T) {
 	t.Parallel()
 	s, m := start(t)
@@ -56,7 +56,7 @@ func TestLockFromElsewhere(t *testing.T) {
 		t.Errorf("it is locked since %v, %v", set, err)
 	}
 	content := m.publish(text("two", 20))
-	if now := d.becomes("hosts", agent.Locked); !strings.Contains(now.Detail, "is locked until "+lock.Until) || !strings.Contains(now.Detail, "its disk") {
+	if now := d.becomes("hosts", agent.Locked); !strings.Contains(now.Detail, `is locked: "its disk" (until `+lock.Until+")") {
 		t.Errorf("the agent says %q", now.Detail)
 	}
 	passes := d.target("hosts").Counts.Passes
