@@ -47,8 +47,8 @@ func (s *session) acl(role, key, node string) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if node = first(node, s.host); strings.ContainsAny(node, "/\"\\\n") {
-		return nil, fmt.Errorf("the node name %s is not one", kv.Quote(node))
+	if node, err = kv.ParseNode(first(node, s.host)); err != nil {
+		return nil, err
 	}
 	l := s.layout
 	var rules []rule
