@@ -15,11 +15,13 @@ const (
 	// maxEntries is how many entries are looked at. A publisher keeps ten; more
 	// are those of a lineage before, or somebody else's.
 	maxEntries = 64
+	// kept is how many versions a publisher keeps.
+	kept = 10
 	// ahead is how many numbers above the newest that was listed are asked for:
 	// publishers may have come in between.
 	ahead = 5
-	// maxLists is how often the list is made anew where they were quicker still.
-	maxLists = 3
+	// MaxLists is how often the list is made anew where they were quicker still.
+	MaxLists = 5
 )
 
 // List tells which versions there are of a key. The bytes of each are read and
@@ -27,35 +29,48 @@ const (
 // *gate.Refusal where only a later kvexpress can tell, wraps kv.ErrDenied, or is the
 // store's.
 func (r Reader) List(ctx context.Context, k kv.Key) (List, error) {
-	for n := 1; ; n++ {
+	for n, live := 1, uint64(0); ; n++ {
 		numbers, skipped, err := r.numbers(ctx, k)
 		if err != nil {
 			return List{}, err
 		}
-		newest := uint64(0)
-		if len(numbers) > 0 {
-			newest = numbers[0]
-		}
-		asked := numbers
-		for i := range uint64(ahead) {
-			if newest < math.MaxUint64-ahead {
-				asked = slices.Insert(asked, 0, newest+1+i)
-			}
-		}
+		asked := around(numbers, live)
 		m, err := r.look(ctx, k, asked)
-		switch {
-		case err != nil:
+		if err != nil {
 			return List{}, err
-		case len(numbers) > 0 && m.last() > asked[0] && n < maxLists:
+		}
+		live = m.last()
+		behind := live > asked[0]
+		if behind && n < MaxLists {
 			continue
 		}
 		l := m.list(asked)
-		l.Skipped = skipped
+		l.Skipped, l.Behind = skipped, behind
 		if len(l.Versions) == 0 {
 			return List{}, &gate.Missing{Name: string(k)}
 		}
 		return l, nil
 	}
+}
+
+// around is what is asked for, newest first: what was listed, a few numbers above it,
+// and, where it is known which version was live a moment ago, those before it.
+func around(listed []uint64, live uint64) []uint64 {
+	asked := slices.Clone(listed)
+	for n := live; n > 0 && live-n < kept; n-- {
+		asked = append(asked, n)
+	}
+	newest := live
+	if len(listed) > 0 {
+		newest = max(live, listed[0])
+	}
+	for n := newest; n < math.MaxUint64 && n < newest+ahead; n++ {
+		asked = append(asked, n+1)
+	}
+	slices.Sort(asked)
+	asked = slices.Compact(asked)
+	slices.Reverse(asked)
+	return asked
 }
 
 // numbers lists the versions of which anything is in history, newest first, and
