@@ -15,8 +15,6 @@ const (
 	// maxEntries is how many entries are looked at. A publisher keeps ten; more
 	// are those of a lineage before, or somebody else's.
 	maxEntries = 64
-	// kept is how many versions a publisher keeps.
-	kept = 10
 	// ahead is how many numbers above the newest that was listed are asked for:
 	// publishers may have come in between.
 	ahead = 5
@@ -53,14 +51,14 @@ func (r Reader) List(ctx context.Context, k kv.Key) (List, error) {
 	}
 }
 
-// around is what is asked for, newest first: what was listed, a few numbers above it,
-// and, where it is known which version was live a moment ago, those before it.
+// around is what is asked for, newest first: what was listed, the version that was
+// live a moment ago, if that is known, and a few numbers above both.
 func around(listed []uint64, live uint64) []uint64 {
 	asked := slices.Clone(listed)
-	for n := live; n > 0 && live-n < kept; n-- {
-		asked = append(asked, n)
-	}
 	newest := live
+	if live > 0 {
+		asked = append(asked, live)
+	}
 	if len(listed) > 0 {
 		newest = max(live, listed[0])
 	}
