@@ -115,6 +115,9 @@ func (s *session) choose(ctx context.Context, req *publish.Request, to uint64) (
 		if err != nil {
 			return 0, err
 		}
+		if l.Behind {
+			return 0, &publish.Conflict{Key: req.Key, Attempts: history.MaxLists}
+		}
 		before, err := l.Before(true)
 		if err != nil {
 			return 0, err

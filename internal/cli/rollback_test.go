@@ -104,6 +104,35 @@ func TestRollbackIfVersionIsOfTheChoice(t *testing.T) {
 	}
 }
 
+// crowded is a store in which twenty publishes come after each list.
+type crowded struct {
+	kv.Store
+	others others
+}
+
+func (s crowded) Keys(ctx context.Context, prefix string) ([]string, error) {
+	keys, err := s.Store.Keys(ctx, prefix)
+	s.others.many(20)
+	return keys, err
+}
+
+// A list that lacks the versions right before the live one is nothing to choose from.
+func TestRollbackInACrowd(t *testing.T) {
+	l, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := others{t: t, store: local.New(), l: l}
+	o.many(12)
+	_, err = rollbackSession(crowded{o.store, o}, l).rollback(t.Context(), rollbackFlags{key: "hosts"})
+	if code := exitCode(err); code != exitConflict || !strings.Contains(message(err), "others keep changing it") {
+		t.Errorf("exit %d: %v", code, err)
+	}
+	if _, past := bytes.CutPrefix(o.row(l.Data("hosts")).Value, []byte("after version ")); !past || o.version()%20 != 12 {
+		t.Errorf("version %d stands: the rollback published", o.version())
+	}
+}
+
 // What show prints is content alone: its log goes elsewhere.
 func TestShowDoesNotLogToStandardOutput(t *testing.T) {
 	for _, command := range []string{"history", commandShow} {

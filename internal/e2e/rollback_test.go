@@ -73,7 +73,7 @@ func rollBackInACrowd(t *testing.T, l *ledger, m *machine, size int) {
 		}
 	})
 	work.Go(func() { // to the one before, unless somebody is quicker
-		tries := times(400)
+		tries := times(200)
 		for range tries {
 			count("default", rollBack(t, l, m))
 		}

@@ -9,6 +9,7 @@ package history
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"kvexpress/internal/codec"
@@ -84,6 +85,9 @@ type List struct {
 	// them: it was never live.
 	Versions []Version
 	Skipped  int // entries that were not looked at, for there are far too many
+	// Behind: publishers were quicker than the list, time and again. Versions right
+	// before the live one are not in it.
+	Behind bool
 }
 
 // Live is the version that stands, if one does.
@@ -111,10 +115,12 @@ func (l List) Kept() []uint64 {
 // whose bytes are not the live ones. It does not leave out a damaged one, for that
 // would be another version than people expect: reading it is refused.
 //
-// The error is a *NotKept, or a *gate.Refusal where damage hides which version
-// stands.
+// The error is a *NotKept, a *gate.Refusal where damage hides which version stands,
+// or is for a list that is Behind.
 func (l List) Before(other bool) (Version, error) {
 	switch {
+	case l.Behind:
+		return Version{}, fmt.Errorf("%s: others publish it quicker than its versions can be listed; name one, or run it again", l.Key)
 	case l.State == gate.Absent:
 		return Version{}, l.notKept("it was deleted, and none came before: name a version")
 	case l.Last == 0 && len(l.Kept()) > 0:

@@ -18,8 +18,8 @@ const (
 	// ahead is how many numbers above the newest that was listed are asked for:
 	// publishers may have come in between.
 	ahead = 5
-	// maxLists is how often the list is made anew where they were quicker still.
-	maxLists = 3
+	// MaxLists is how often the list is made anew where they were quicker still.
+	MaxLists = 5
 )
 
 // List tells which versions there are of a key. The bytes of each are read and
@@ -27,35 +27,48 @@ const (
 // *gate.Refusal where only a later kvexpress can tell, wraps kv.ErrDenied, or is the
 // store's.
 func (r Reader) List(ctx context.Context, k kv.Key) (List, error) {
-	for n := 1; ; n++ {
+	for n, live := 1, uint64(0); ; n++ {
 		numbers, skipped, err := r.numbers(ctx, k)
 		if err != nil {
 			return List{}, err
 		}
-		newest := uint64(0)
-		if len(numbers) > 0 {
-			newest = numbers[0]
-		}
-		asked := numbers
-		for i := range uint64(ahead) {
-			if newest < math.MaxUint64-ahead {
-				asked = slices.Insert(asked, 0, newest+1+i)
-			}
-		}
+		asked := around(numbers, live)
 		m, err := r.look(ctx, k, asked)
-		switch {
-		case err != nil:
+		if err != nil {
 			return List{}, err
-		case len(numbers) > 0 && m.last() > asked[0] && n < maxLists:
+		}
+		live = m.last()
+		behind := live > asked[0]
+		if behind && n < MaxLists {
 			continue
 		}
 		l := m.list(asked)
-		l.Skipped = skipped
+		l.Skipped, l.Behind = skipped, behind
 		if len(l.Versions) == 0 {
 			return List{}, &gate.Missing{Name: string(k)}
 		}
 		return l, nil
 	}
+}
+
+// around is what is asked for, newest first: what was listed, the version that was
+// live a moment ago, if that is known, and a few numbers above both.
+func around(listed []uint64, live uint64) []uint64 {
+	asked := slices.Clone(listed)
+	newest := live
+	if live > 0 {
+		asked = append(asked, live)
+	}
+	if len(listed) > 0 {
+		newest = max(live, listed[0])
+	}
+	for n := newest; n < math.MaxUint64 && n < newest+ahead; n++ {
+		asked = append(asked, n+1)
+	}
+	slices.Sort(asked)
+	asked = slices.Compact(asked)
+	slices.Reverse(asked)
+	return asked
 }
 
 // numbers lists the versions of which anything is in history, newest first, and

@@ -190,10 +190,29 @@ func TestPublishersBesideAList(t *testing.T) {
 			want = append(want, fmt.Sprint(12+uint64(n)-i))
 		}
 		want[0] += " live"
-		if got := told(l); !slices.Equal(got, want) {
+		if got := told(l); !slices.Equal(got, want) || l.Behind {
 			t.Errorf("after %d publishes in between, listed are %q, want %q", n, got, want)
 		}
 	}
+}
+
+// History that somebody pruned by hand is no list that is behind.
+func TestPrunedByHand(t *testing.T) {
+	b := newBench(t)
+	b.many(40)
+	for n := uint64(33); n <= 40; n++ {
+		b.remove(b.l.HistoryManifest(hosts, n), b.l.HistoryData(hosts, n))
+	}
+	l := b.tells("40 live", "32", "31")
+	if v, err := l.Before(true); err != nil || v.Number != 32 || l.Behind {
+		t.Errorf("before it is %d, %v; behind: %t", v.Number, err, l.Behind)
+	}
+	b.remove(b.l.HistoryManifest(hosts, 32), b.l.HistoryData(hosts, 32), b.l.HistoryManifest(hosts, 31), b.l.HistoryData(hosts, 31))
+	l = b.tells("40 live")
+	if _, err := l.Before(true); !as[*NotKept](err) {
+		t.Errorf("before it: %v", err)
+	}
+	b.reads(40, content(40))
 }
 
 // Publishers that are always quicker do not keep the list from ending, and what it
@@ -211,8 +230,11 @@ func TestPublishersAlwaysBesideAList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := l.Before(true); !l.Behind || err == nil {
+		t.Errorf("behind: %t; the version before is found: %v", l.Behind, err)
+	}
 	for _, v := range l.Versions {
-		if v.State != Whole {
+		if v.State != Whole || v.Why != "" {
 			t.Errorf("version %d is %s: %s", v.Number, v.State, v.Why)
 		}
 	}

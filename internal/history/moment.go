@@ -140,11 +140,13 @@ func (m *moment) version(n uint64, lineage string) (Content, bool) {
 	if !stands || live.Number != n {
 		return past, kept
 	}
+	_, asked := m.rows[m.layout.HistoryManifest(m.key, n)]
 	usable := kept && past.State == Whole && past.SHA256 == live.Manifest.SHA256
 	switch {
 	case live.State == Damaged && usable:
 		past.Live, past.Why = true, fmt.Sprintf("what stands is damaged: %s; its history is whole", live.Why)
 		return past, true
+	case live.State == Whole && !asked: // it came after the list: nothing is known of its history
 	case live.State == Whole && !kept:
 		live.Why = "its history is gone; what stands is whole"
 	case live.State == Whole && !usable:
