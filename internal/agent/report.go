@@ -140,9 +140,16 @@ func (r *reporter) prepare() *link {
 	return r.link
 }
 
-// told logs a receipt that was not written, once for each reason. A store that is
-// away, the link tells.
+// told notes what became of a receipt, and logs one that was not written, once for each
+// reason. A store that is away, the link tells.
 func (r *reporter) told(ctx context.Context, err error) {
+	r.agent.mu.Lock()
+	if now := time.Now(); err == nil {
+		r.agent.receipt = ReceiptStatus{Last: &now}
+	} else {
+		r.agent.receipt.Error = oneLine(err.Error())
+	}
+	r.agent.mu.Unlock()
 	if err == nil || ctx.Err() != nil {
 		r.failed = ""
 		return

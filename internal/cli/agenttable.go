@@ -20,6 +20,9 @@ func (r *agentReport) lines() []string {
 	if c := r.Config; c.Error != "" {
 		lines = append(lines, r.paint(red, fmt.Sprintf("the last reload was refused, the configuration of %s is in force: ", r.moment(c.Loaded)))+printable(c.Error))
 	}
+	if err := r.Receipt.Error; err != "" {
+		lines = append(lines, r.paint(yellow, "the last receipt was not written: ")+printable(err))
+	}
 	if len(r.Targets) == 0 {
 		return append(lines, "it has no targets")
 	}

@@ -35,8 +35,8 @@ left out.
 
 "delivered" is the time from the publish to the file in place, by the clocks of the
 publisher and of the node. Clocks that contradict the order in which Consul took the
-receipts by more than 2 s are named, and not used. With --wait the times are also taken
-by this machine's clock alone. "on the node" is measured there.
+receipts by more than 2 s are named, and not used; "in --wait" needs one clock alone.
+"on the node" is measured there.
 
 With --wait it waits until that share of the nodes has the version that stands now,
 and exits 9 if they do not in time.`,

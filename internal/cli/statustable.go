@@ -25,8 +25,8 @@ type statusReport struct {
 
 func (r *statusReport) lines() []string {
 	lines := []string{r.headline(), "  " + r.count()}
-	if w := r.Waited; w != nil && w.Seen.Delivered.Count > 0 {
-		lines = append(lines, fmt.Sprintf("  in place     %s  by this machine's clock, at most", percentiles(w.Seen.Delivered)))
+	if w := r.Waited; w != nil {
+		lines = append(lines, "  waited       "+took(time.Duration(w.Seen.Took)))
 	}
 	lines = append(lines, times(r.Report)...)
 	lines = append(lines, clocks(r.Report)...)

@@ -49,8 +49,9 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	if all.Filtered {
 		return Roster{}, r.denied()
 	}
-	if len(all.Rows) == 0 { // or we may not see any
-		probe := dir + "kvexpress.probe"
+	// A store may leave rows out without a word: a transaction tells.
+	if r.known == nil || len(all.Rows) == 0 {
+		probe := dir + ".probe" // which no node is called
 		rows, err := r.Store.Read(ctx, kv.Default, probe)
 		if err != nil {
 			return Roster{}, err
