@@ -97,7 +97,7 @@ func Examine(roster Roster, standing Standing, o Options) Report {
 		Stragglers: []Line{}, SilentNodes: []Line{}, Unread: []Unread{}, Clocks: []ClockOff{},
 		ClocksUnsure: !s.clock.certain,
 	}
-	if m := standing.Manifest; m != nil && m.Version == s.wanted.Version {
+	if m := standing.Manifest; m != nil && m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage {
 		r.Published, r.By, r.Message = &m.PublishedAt, m.By, m.Message
 	}
 	var delivered, onNode, exec []timed

@@ -118,8 +118,11 @@ func (s scene) line(n Node, t Target) Line {
 		}
 		at, give, _, ok := s.clock.when(n.moment())
 		if ok && give <= maxGive && s.dated && !t.Placed.First {
-			took := max(0, at.Add(-time.Duration(t.Placed.Age)).Sub(s.published))
-			l.published = &took
+			took := at.Add(-time.Duration(t.Placed.Age)).Sub(s.published)
+			if took >= -tolerance { // else a clock was set between two receipts
+				took = max(0, took)
+				l.published = &took
+			}
 		}
 	}
 	return l
@@ -180,13 +183,15 @@ func (s scene) since(m moment) time.Duration {
 	return possible(s.soonest.Sub(s.clock.kindest(m)))
 }
 
-// sincePublish is how long what stands has been there, at least.
+// sincePublish is how long what stands has been there, at least: as long as others
+// have reported since, whatever the publisher's clock says.
 func (s scene) sincePublish() time.Duration {
-	if m := s.standing.Manifest; m != nil {
-		return s.since(moment{index: s.standing.Index, at: m.PublishedAt})
-	}
-	if _, to := s.clock.around(s.standing.Index); !to.IsZero() {
+	_, to := s.clock.around(s.standing.Index)
+	switch m := s.standing.Manifest; {
+	case !to.IsZero() && to.Before(s.now):
 		return possible(s.soonest.Sub(to))
+	case m != nil:
+		return s.since(moment{index: s.standing.Index, at: m.PublishedAt})
 	}
 	return 0
 }
