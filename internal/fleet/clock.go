@@ -28,6 +28,11 @@ type clock struct {
 	// certain: they are more than half of all, by weight. Otherwise nothing can be
 	// said, as after a store was filled from a backup, in another order.
 	certain bool
+	// likely are, where clocks contradict each other, the moments to which more than
+	// half of all would agree; all of them if nothing is certain. They need not agree
+	// with each other. nil: there is no contradiction.
+	likely []moment
+	latest []time.Time // of each of them, and those before it
 }
 
 // newClock compares the clocks of all moments.
@@ -48,7 +53,60 @@ func newClock(all []moment) clock {
 		}
 	}
 	c.certain = 2*agreed > weight
+	if agreed < weight {
+		c.doubt(all, weight)
+	}
 	return c
+}
+
+// doubt fills in likely and latest, from moments in the order of the store and the
+// weight of all.
+func (c *clock) doubt(all []moment, weight int) {
+	before, after := heaviest(all), heaviest(mirrored(all))
+	slices.Reverse(after)
+	var latest time.Time
+	for i, m := range all {
+		if c.certain && 2*(before[i]+after[i]-m.heft()) <= weight {
+			continue
+		}
+		if m.at.After(latest) {
+			latest = m.at
+		}
+		c.likely, c.latest = append(c.likely, m), append(c.latest, latest)
+	}
+}
+
+// mirrored is the same with what came last first.
+func mirrored(all []moment) []moment {
+	back := make([]moment, 0, len(all))
+	for _, m := range slices.Backward(all) {
+		m.at = time.UnixMilli(-m.at.UnixMilli())
+		back = append(back, m)
+	}
+	return back
+}
+
+// heaviest is, for each moment, the most weight of a series of moments up to it of
+// which none is earlier than the one before by more than half of the tolerance.
+func heaviest(all []moment) []int {
+	times := make([]int64, len(all))
+	for i, m := range all {
+		times[i] = m.at.UnixMilli()
+	}
+	ranks := slices.Clone(times)
+	slices.Sort(ranks)
+	ranks = slices.Compact(ranks)
+	best, weight := newHighest(len(ranks)), make([]int, len(all))
+	for i, m := range all {
+		below, _ := slices.BinarySearch(ranks, times[i]+tolerance.Milliseconds()/2+1)
+		weight[i] = m.heft()
+		if before := best.upTo(below-1, weight); before >= 0 {
+			weight[i] += weight[before]
+		}
+		rank, _ := slices.BinarySearch(ranks, times[i])
+		best.put(rank, i, weight)
+	}
+	return weight
 }
 
 func (m moment) heft() int { return max(1, m.weight) }
@@ -155,4 +213,40 @@ func (c clock) when(m moment) (at time.Time, give, off time.Duration, ok bool) {
 	give = to.Sub(from) / 2
 	at = from.Add(give)
 	return at, give, m.at.Sub(at), true
+}
+
+// kindest is the latest time at which a moment can have been: who is late by that is
+// late, whosever clock is wrong.
+func (c clock) kindest(m moment) time.Time {
+	at, give, _, _ := c.when(m)
+	at = at.Add(give)
+	// How many of the likely ones are not after it.
+	n, _ := slices.BinarySearchFunc(c.likely, m.index, func(o moment, index uint64) int {
+		if o.index <= index {
+			return -1
+		}
+		return 1
+	})
+	if n > 0 && c.latest[n-1].After(at) {
+		return c.latest[n-1]
+	}
+	return at
+}
+
+// could reports whether a moment is a likely one.
+func (c clock) could(m moment) bool {
+	return slices.ContainsFunc(c.likely, func(o moment) bool { return o.index == m.index && o.at.Equal(m.at) })
+}
+
+// soonest is when it is at least, where clocks contradict each other: by the sound
+// ones, by ours if it may be right, and by those of the nodes if these agree. The
+// publisher's and ours may be one, and ahead.
+func (c clock) soonest(now time.Time, ours moment, nodes []moment) time.Time {
+	if c.could(ours) && ours.at.Before(now) {
+		now = ours.at
+	}
+	if n := newClock(nodes); n.certain && n.sound[len(n.sound)-1].at.Before(now) {
+		now = n.sound[len(n.sound)-1].at
+	}
+	return now
 }

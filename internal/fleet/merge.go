@@ -21,6 +21,8 @@ func merge(old Receipt, n news, node string, now time.Time) Receipt {
 	merged := Receipt{Format: Format, Node: node, Sent: now, Agent: old.Agent, Targets: slices.Clone(n.targets)}
 	if n.agent != nil {
 		merged.Agent = n.agent
+	} else {
+		merged.Omitted = old.Omitted // which only the agent knows
 	}
 	at := map[string]int{}
 	for i, t := range merged.Targets {
@@ -54,7 +56,7 @@ func carry(now *Target, before Target) {
 // at is the receipt as if it had been sent later, by the same clock. One that was set
 // back meanwhile does not make anything younger.
 func (r Receipt) at(now time.Time) Receipt {
-	passed := Millis(max(0, now.Sub(r.Sent)))
+	passed := Millis(possible(now.Sub(r.Sent)))
 	r.Sent = now
 	if r.Agent != nil {
 		a := *r.Agent

@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -25,6 +27,8 @@ const (
 	MaxTargets = 4096
 	// MaxDetail is the longest text that explains a target's state, in bytes.
 	MaxDetail = 512
+	// maxVersion is the longest version of a program, in bytes.
+	maxVersion = 128
 	// packFrom is the size in bytes from which a receipt is compressed.
 	packFrom = 8 << 10
 	// maxPlain is the most bytes of a receipt once decompressed.
@@ -126,7 +130,7 @@ type Millis time.Duration
 
 // MarshalJSON implements json.Marshaler.
 func (m Millis) MarshalJSON() ([]byte, error) {
-	return json.Marshal(float64(time.Duration(m).Round(time.Microsecond)) / float64(time.Millisecond))
+	return json.Marshal(float64(possible(time.Duration(m)).Round(time.Microsecond)) / float64(time.Millisecond))
 }
 
 // UnmarshalJSON implements json.Unmarshaler. Nothing is negative, or longer than a
@@ -142,7 +146,7 @@ type Seconds time.Duration
 
 // MarshalJSON implements json.Marshaler.
 func (s Seconds) MarshalJSON() ([]byte, error) {
-	return json.Marshal(time.Duration(s).Seconds())
+	return json.Marshal(possible(time.Duration(s)).Seconds())
 }
 
 // UnmarshalJSON implements json.Unmarshaler, see Millis.
@@ -153,6 +157,9 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 }
 
 const century = 100 * 365 * 24 * time.Hour
+
+// possible is a length that can be read again: a clock that was set may give others.
+func possible(d time.Duration) time.Duration { return min(max(d, 0), century) }
 
 // length reads a JSON value that has been found to be one. There are many of them in a
 // receipt, and a parser for each of them took a tenth of a status.
@@ -167,13 +174,18 @@ func length(b []byte, unit time.Duration) (time.Duration, error) {
 	if f < 0 || f > float64(century/unit) {
 		return 0, fmt.Errorf("%g is no length of time", f)
 	}
-	return time.Duration(f * float64(unit)), nil
+	return time.Duration(math.Round(f * float64(unit))), nil
 }
 
 // Marshal is the receipt as it is stored, with its KV flags. What does not fit into
 // MaxStored is left out: first texts and steps, then targets.
 func (r Receipt) Marshal() (value []byte, flags uint64, err error) {
 	r.Format = Format
+	if r.Agent != nil {
+		a := *r.Agent
+		a.Version = cut(a.Version, maxVersion)
+		r.Agent = &a
+	}
 	r.Targets = slices.Clone(r.Targets)
 	for i := range r.Targets {
 		r.Targets[i].Detail = cut(r.Targets[i].Detail, MaxDetail)
@@ -193,6 +205,8 @@ func (r Receipt) Marshal() (value []byte, flags uint64, err error) {
 					r.Targets[i].Placed = &Placed{Age: t.Placed.Age, First: t.Placed.First}
 				}
 			}
+		case len(r.Targets) == 0:
+			return nil, 0, fmt.Errorf("the receipt of %s has %d bytes without any target, at most %d are allowed", kv.Quote(r.Node), len(value), MaxStored)
 		default:
 			keep := len(r.Targets) * 3 / 4
 			r.Omitted += len(r.Targets) - keep
@@ -230,10 +244,15 @@ func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 	if err != nil {
 		return bad("%v", err)
 	}
-	var r Receipt
-	if err := json.Unmarshal(plain, &r); err != nil {
+	var read struct {
+		Receipt
+		Targets targetList `json:"targets"` // in the place of the other
+	}
+	if err := json.Unmarshal(plain, &read); err != nil {
 		return bad("%v", err)
 	}
+	r := read.Receipt
+	r.Targets = read.Targets
 	switch {
 	case r.Format < 1:
 		return bad("it has no format")
@@ -243,10 +262,39 @@ func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 		return bad("it speaks of %s", kv.Quote(r.Node))
 	case r.Sent.IsZero():
 		return bad("it does not say when it was sent")
-	case len(r.Targets) > MaxTargets:
-		return bad("it has %d targets, at most %d are read", len(r.Targets), MaxTargets)
+	case r.Omitted < 0:
+		return bad("it has %d omitted targets", r.Omitted)
 	}
 	return r, nil
+}
+
+// targetList is read one by one: a short value can hold a million of them.
+type targetList []Target
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *targetList) UnmarshalJSON(b []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	switch begin, err := dec.Token(); {
+	case err != nil:
+		return err
+	case begin == nil:
+		return nil
+	case begin != json.Delim('['):
+		return errors.New("the targets are no list")
+	}
+	all := []Target{}
+	for dec.More() {
+		if len(all) == MaxTargets {
+			return fmt.Errorf("it has more than %d targets", MaxTargets)
+		}
+		var t Target
+		if err := dec.Decode(&t); err != nil {
+			return err
+		}
+		all = append(all, t)
+	}
+	*l = all
+	return nil
 }
 
 // cut keeps the beginning of a text, and whole characters.

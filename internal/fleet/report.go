@@ -97,7 +97,7 @@ func Examine(roster Roster, standing Standing, o Options) Report {
 		Stragglers: []Line{}, SilentNodes: []Line{}, Unread: []Unread{}, Clocks: []ClockOff{},
 		ClocksUnsure: !s.clock.certain,
 	}
-	if m := standing.Manifest; m != nil && m.Version == s.wanted.Version {
+	if m := standing.Manifest; m != nil && m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage {
 		r.Published, r.By, r.Message = &m.PublishedAt, m.By, m.Message
 	}
 	var delivered, onNode, exec []timed
@@ -161,13 +161,19 @@ func newScene(roster Roster, standing Standing, o Options) scene {
 	if m := standing.Manifest; m != nil {
 		all = append(all, moment{index: standing.Index, at: m.PublishedAt, weight: 2})
 	}
+	var nodes []moment
 	for _, n := range roster.Nodes {
 		if n.Err == nil {
-			all = append(all, n.moment())
+			nodes = append(nodes, n.moment())
 		}
 	}
+	all = append(all, nodes...)
 	s := scene{standing: standing, wanted: standing.Current(), clock: newClock(all), gone: cmp.Or(o.Gone, DefaultGone)}
 	s.now, _, _, _ = s.clock.when(all[0])
+	s.soonest = s.now
+	if s.clock.likely != nil {
+		s.soonest = s.clock.soonest(s.now, all[0], nodes)
+	}
 	if o.Wanted != nil {
 		s.wanted = *o.Wanted
 	}

@@ -121,7 +121,7 @@ type Standing struct {
 	Exists   bool
 	SHA256   string       // what the checksum says; "" if nothing that could be relied on
 	Manifest *kv.Manifest // nil unless it speaks of these bytes
-	Index    uint64       // of the manifest, in the order of the store's writes
+	Index    uint64       // of the manifest, or else the checksum, in the order of the store's writes
 	Stop     kv.Entry     // the row that freezes it
 	// Err is why nothing is known of this key, though the store answered: it may not
 	// be read, or a later kvexpress wrote it.
@@ -174,6 +174,9 @@ func standing(k kv.Key, checksum, manifest, stop kv.Entry) Standing {
 	s := Standing{Key: k, Exists: checksum.State == kv.Present, Stop: stop, Index: manifest.Index}
 	if s.Err = gate.Readable(k, checksum, manifest, stop); s.Err == nil {
 		s.SHA256, s.Manifest, s.Err = gate.Claimed(k, checksum, manifest)
+		if s.Manifest == nil {
+			s.Index = checksum.Index
+		}
 	}
 	return s
 }

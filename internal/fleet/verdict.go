@@ -69,6 +69,7 @@ type scene struct {
 	wanted    Wanted
 	clock     clock
 	now       time.Time
+	soonest   time.Time // when it is at least, whosever clock is wrong
 	published time.Time // by the sound clocks
 	dated     bool      // published is known
 	gone      time.Duration
@@ -120,8 +121,11 @@ func (s scene) line(n Node, t Target) Line {
 		}
 		at, give, _, ok := s.clock.when(n.moment())
 		if ok && give <= maxGive && s.dated && !t.Placed.First {
-			took := max(0, at.Add(-time.Duration(t.Placed.Age)).Sub(s.published))
-			l.published = &took
+			took := at.Add(-time.Duration(t.Placed.Age)).Sub(s.published)
+			if took >= -tolerance { // else a clock was set between two receipts
+				took = max(0, took)
+				l.published = &took
+			}
 		}
 	}
 	return l
@@ -152,17 +156,19 @@ func (s scene) has(t Target) (has bool, lie string) {
 // heard adds when the node reported last, and what follows if that is long ago. A
 // node that is alive and says something that cannot be stays that.
 func (s scene) heard(n Node, l Line) Line {
-	at, give, off, _ := s.clock.when(n.moment())
+	at, _, off, _ := s.clock.when(n.moment())
 	l.ClockOff = off
-	age := max(0, s.now.Sub(at))
-	kindest := max(0, age-give) // silent is who must be, whatever the clocks say
+	// Silent is who must be, whosever clock is wrong. Nobody is left out because of
+	// one, so that a fleet is never taken for arrived for want of those who are behind.
+	kindest := s.since(n.moment())
+	age := possible(s.now.Sub(at))
+	if s.clock.likely != nil {
+		age = min(age, kindest)
+	}
 	a := n.Receipt.Agent
 	if a == nil {
 		l.Heard = Millis(age)
-		late := kindest
-		if s.dated {
-			late = min(late, s.now.Sub(s.published))
-		}
+		late := min(kindest, s.sincePublish())
 		if l.Verdict == Behind && late > outGrace {
 			l.Verdict = s.away(late)
 		}
@@ -173,6 +179,24 @@ func (s scene) heard(n Node, l Line) Line {
 		l.Verdict = s.away(late)
 	}
 	return l
+}
+
+// since is how long ago a moment was, at least.
+func (s scene) since(m moment) time.Duration {
+	return possible(s.soonest.Sub(s.clock.kindest(m)))
+}
+
+// sincePublish is how long what stands has been there, at least: as long as others
+// have reported since, whatever the publisher's clock says.
+func (s scene) sincePublish() time.Duration {
+	_, to := s.clock.around(s.standing.Index)
+	switch m := s.standing.Manifest; {
+	case !to.IsZero() && to.Before(s.now):
+		return possible(s.soonest.Sub(to))
+	case m != nil:
+		return s.since(moment{index: s.standing.Index, at: m.PublishedAt})
+	}
+	return 0
 }
 
 func (s scene) away(late time.Duration) Verdict {

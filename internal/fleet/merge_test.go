@@ -1,0 +1,160 @@
+package fleet
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func files(r Receipt) []string {
+	var all []string
+	for _, t := range r.Targets {
+		all = append(all, t.By+" "+t.File)
+	}
+	return all
+}
+
+func of(by, file string) Target { return Target{By: by, Key: "hosts", File: file, State: "current"} }
+
+// The agent speaks for its targets, and each `out` for one; nobody drops the other's.
+func TestMergeOfAgentAndOuts(t *testing.T) {
+	agent := &Agent{Version: "2.0.0", Every: Seconds(time.Minute)}
+	r := merge(Receipt{}, news{agent: agent, targets: []Target{of(ByAgent, "/b"), of(ByAgent, "/a")}}, "web-1", start())
+	r = merge(r, news{targets: []Target{of(ByOut, "/z")}}, "web-1", start())
+	r = merge(r, news{targets: []Target{of(ByOut, "/c")}}, "web-1", start())
+	if want := []string{"agent /a", "agent /b", "out /c", "out /z"}; !slices.Equal(files(r), want) || r.Agent == nil {
+		t.Fatalf("%v, %+v", files(r), r.Agent)
+	}
+	// An agent that has other targets now; one of them was an out's.
+	r = merge(r, news{agent: agent, targets: []Target{of(ByAgent, "/b"), of(ByAgent, "/c")}}, "web-1", start())
+	if want := []string{"agent /b", "agent /c", "out /z"}; !slices.Equal(files(r), want) {
+		t.Fatalf("%v", files(r))
+	}
+	// What there was no room for, an out does not know better.
+	r.Omitted = 7
+	if out := merge(r, news{targets: []Target{of(ByOut, "/z")}}, "web-1", start()); out.Omitted != 7 {
+		t.Errorf("an out makes %d omitted targets of 7", out.Omitted)
+	}
+	if again := merge(r, news{agent: agent}, "web-1", start()); again.Omitted != 0 {
+		t.Errorf("an agent that has room omits %d", again.Omitted)
+	}
+}
+
+func TestCarry(t *testing.T) {
+	placed := &Placed{Age: Millis(time.Minute), Steps: Steps{Stage: Millis(time.Second)}}
+	before := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", State: "current", Since: Millis(time.Hour), Placed: placed}
+	change := func(f func(*Target)) Target {
+		now := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", State: "current"}
+		f(&now)
+		return now
+	}
+	for name, tt := range map[string]struct {
+		now           Target
+		version       uint64
+		placed, first bool
+	}{
+		"after a restart":        {change(func(*Target) {}), 3, true, false},
+		"by an out":              {change(func(t *Target) { t.By = ByOut }), 3, true, false},
+		"held back at the start": {change(func(t *Target) { t.State, t.Version, t.Lineage = "stopped", 0, "" }), 3, true, false},
+		"nothing is known":       {change(func(t *Target) { t.Version, t.Lineage, t.SHA256 = 0, "", "" }), 0, false, false},
+		"a new version":          {change(func(t *Target) { t.Version, t.SHA256 = 4, "y" }), 4, false, false},
+		"the same bytes, newer":  {change(func(t *Target) { t.Version = 4 }), 4, false, false},
+		"another lineage":        {change(func(t *Target) { t.Lineage = "m" }), 3, false, false},
+		"another key":            {change(func(t *Target) { t.Key, t.Version = "other", 0 }), 0, false, false},
+		"changed by hand":        {change(func(t *Target) { t.SHA256, t.Version = "y", 0 }), 0, false, false},
+		"it knows better":        {change(func(t *Target) { t.Placed = &Placed{First: true} }), 3, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old := Receipt{Node: "web-1", Sent: start(), Targets: []Target{before}}
+			n := news{targets: []Target{tt.now}, agent: &Agent{}}
+			r := merge(old, n, "web-1", start().Add(time.Second))
+			got := r.Targets[0]
+			if len(r.Targets) != 1 || got.Version != tt.version || (got.Placed != nil) != tt.placed {
+				t.Fatalf("%+v", got)
+			}
+			if got.Placed != nil && (got.Placed.First != tt.first || !tt.first && got.Placed.Age != Millis(61*time.Second)) {
+				t.Errorf("%+v", got.Placed)
+			}
+			if before.Placed.Age != Millis(time.Minute) {
+				t.Error("the old receipt was changed")
+			}
+		})
+	}
+}
+
+// Whatever a clock does between two receipts: nothing grows younger, and what is
+// written can be read.
+func TestTimePasses(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		old := Receipt{Node: "web-1", Sent: start(), Targets: rapid.SliceOfN(drawnTargets(), 0, 5).Draw(t, "old"),
+			Agent: &Agent{Every: Seconds(time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Ended: lengths().Draw(t, "ended"), Lasted: 7}}}
+		before, _ := json.Marshal(old)
+		passed := time.Duration(rapid.Int64().Draw(t, "passed"))
+		was := old.at(start())
+		r := merge(old, news{targets: []Target{{By: ByOut, File: "/new"}}}, "web-1", start().Add(passed))
+		if r.Agent.Away.Lasted != 7 {
+			t.Fatal("how long it was away has changed")
+		}
+		if after, _ := json.Marshal(old); string(after) != string(before) {
+			t.Fatal("the old receipt was changed")
+		}
+		value, flags, err := r.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseReceipt("web-1", value, flags)
+		if err != nil {
+			t.Fatalf("after %s: %v", passed, err)
+		}
+		least := time.Duration(0)
+		if passed > 0 && passed < century {
+			least = passed
+		}
+		within := func(what string, now, before Millis) {
+			if want := min(before+Millis(least), Millis(century)); now+Millis(time.Microsecond) < want {
+				t.Fatalf("%s was %s, and is %s after %s", what, time.Duration(before), time.Duration(now), passed)
+			}
+		}
+		within("the agent's age", got.Agent.Age, was.Agent.Age)
+		within("the end of the outage", got.Agent.Away.Ended, was.Agent.Away.Ended)
+		for _, now := range got.Targets {
+			i := slices.IndexFunc(was.Targets, func(t Target) bool {
+				return t.File == now.File && t.SHA256 == now.SHA256 && t.Since <= now.Since+Millis(time.Microsecond)
+			})
+			if now.File != "/new" && i < 0 {
+				t.Fatalf("%+v grew younger, after %s", now, passed)
+			}
+		}
+	})
+}
+
+// An out says nothing twice, and everything that has changed.
+func TestSame(t *testing.T) {
+	a := Target{By: ByOut, Key: "k", File: "/f", Lineage: "l", Version: 1, SHA256: "x", State: "refused", Reason: "empty", Detail: "d", Owed: true, Exec: &Exec{Exit: 1, Failures: 2}}
+	b := a
+	b.Exec = &Exec{Exit: 1, Failures: 2}
+	b.Since, b.Placed = Millis(time.Hour), &Placed{}
+	if !Same(a, b) || !Same(Target{}, Target{}) {
+		t.Error("the same is not the same later")
+	}
+	v := reflect.TypeFor[Target]()
+	for i := range v.NumField() {
+		name := v.Field(i).Name
+		if name == "Since" || name == "Placed" {
+			continue
+		}
+		c := a
+		reflect.ValueOf(&c).Elem().Field(i).SetZero()
+		if Same(a, c) || Same(c, a) {
+			t.Errorf("another %s is the same", name)
+		}
+	}
+	b.Exec.Failures++
+	if Same(a, b) {
+		t.Error("another failure of the exec is the same")
+	}
+}

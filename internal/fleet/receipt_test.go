@@ -1,0 +1,320 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"kvexpress/internal/codec"
+)
+
+func start() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
+
+// sha is like a SHA-256: it does not compress.
+func sha(n int) string { return codec.Checksum(fmt.Appendf(nil, "%d", n)) }
+
+// sized is a receipt of so many targets.
+func sized(targets int, detail string) Receipt {
+	r := Receipt{Format: Format, Node: "web-1", Sent: start(), Agent: &Agent{Version: "2.0.0", Every: Seconds(time.Minute)}}
+	for i := range targets {
+		r.Targets = append(r.Targets, Target{
+			By: ByAgent, Key: fmt.Sprintf("team/key-%d", i), File: fmt.Sprintf("/etc/app/file-%05d", i),
+			Lineage: sha(1)[:32], Version: 7, SHA256: sha(i), State: "current", Since: Millis(time.Hour), Detail: detail,
+			Placed: &Placed{Age: Millis(time.Hour), First: true, Steps: Steps{Read: Millis(time.Millisecond), Stage: Millis(time.Second)}},
+		})
+	}
+	return r
+}
+
+func marshal(t testing.TB, r Receipt) (value []byte, flags uint64) {
+	t.Helper()
+	value, flags, err := r.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(value) > MaxStored {
+		t.Fatalf("it has %d bytes, at most %d are allowed", len(value), MaxStored)
+	}
+	return value, flags
+}
+
+func parse(t testing.TB, r Receipt) Receipt {
+	t.Helper()
+	value, flags := marshal(t, r)
+	got, err := ParseReceipt(r.Node, value, flags)
+	if err != nil {
+		t.Fatalf("what was written cannot be read: %v", err)
+	}
+	return got
+}
+
+func lengths() *rapid.Generator[Millis] {
+	return rapid.Custom(func(t *rapid.T) Millis { // as they are written: to the microsecond
+		return Millis(time.Duration(rapid.Int64Range(0, int64(century/time.Microsecond)).Draw(t, "µs")) * time.Microsecond)
+	})
+}
+
+func drawnTargets() *rapid.Generator[Target] {
+	return rapid.Custom(func(t *rapid.T) Target {
+		target := Target{
+			By: rapid.SampledFrom([]string{ByAgent, ByOut}).Draw(t, "by"), Key: rapid.StringMatching(`[a-z]{1,3}`).Draw(t, "key"),
+			File: "/etc/" + rapid.StringMatching(`[a-d]`).Draw(t, "file"), State: rapid.SampledFrom([]string{"current", "owed", "stopped"}).Draw(t, "state"),
+			Version: rapid.Uint64().Draw(t, "version"), SHA256: sha(rapid.IntRange(0, 3).Draw(t, "sha")), Since: lengths().Draw(t, "since"),
+			Detail: rapid.StringN(0, 40, MaxDetail).Draw(t, "detail"), Owed: rapid.Bool().Draw(t, "owed"),
+		}
+		if rapid.Bool().Draw(t, "ran") {
+			target.Exec = &Exec{Exit: rapid.IntRange(-1, 255).Draw(t, "exit"), Failures: rapid.IntRange(0, 9).Draw(t, "failures")}
+		}
+		if rapid.Bool().Draw(t, "placed") {
+			target.Placed = &Placed{Age: lengths().Draw(t, "age"), First: rapid.Bool().Draw(t, "first"), Steps: Steps{Wait: lengths().Draw(t, "wait"), Exec: lengths().Draw(t, "exec")}}
+		}
+		return target
+	})
+}
+
+func TestReceiptComesBackAsItWas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := Receipt{
+			Format: Format, Node: rapid.StringMatching(`[a-z0-9.-]{1,20}`).Draw(t, "node"), Omitted: rapid.IntRange(0, 9).Draw(t, "omitted"),
+			Sent: start().Add(time.Duration(rapid.Int64().Draw(t, "ns")) / 100), Targets: rapid.SliceOfN(drawnTargets(), 0, 60).Draw(t, "targets"),
+		}
+		if rapid.Bool().Draw(t, "agent") {
+			r.Agent = &Agent{Version: "2.0.0", Every: Seconds(5 * time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Lasted: lengths().Draw(t, "lasted")}}
+		}
+		value, flags, err := r.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if packed := flags == codec.Zstd.Flags(); packed != (bytes.HasPrefix(value, []byte("\x28\xb5\x2f\xfd"))) {
+			t.Fatalf("flags %d for %.8q", flags, value)
+		}
+		got, err := ParseReceipt(r.Node, value, flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A text that is no UTF-8 is written as one that is.
+		for i := range r.Targets {
+			r.Targets[i].Detail = strings.ToValidUTF8(r.Targets[i].Detail, "\ufffd")
+		}
+		want, _ := json.Marshal(r)
+		have, _ := json.Marshal(got)
+		if !bytes.Equal(want, have) {
+			t.Fatalf("came back as\n%s\nwas\n%s", have, want)
+		}
+	})
+}
+
+// However much there is to say, it fits; texts and steps go first, then targets from
+// the end, and how many is said.
+func TestReceiptFits(t *testing.T) {
+	noise := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(sha(i))
+		}
+		return b.String()
+	}
+	t.Run("all of it", func(t *testing.T) {
+		if got, want := parse(t, sized(300, "short")), sized(300, "short"); !reflect.DeepEqual(got, want) {
+			t.Errorf("%d of %d targets, omitted %d", len(got.Targets), len(want.Targets), got.Omitted)
+		}
+	})
+	t.Run("long texts are cut", func(t *testing.T) {
+		if got := parse(t, sized(1, strings.Repeat("ä", MaxDetail))).Targets[0].Detail; len(got) > MaxDetail+len("…") || !strings.HasSuffix(got, "ä…") {
+			t.Errorf("%d bytes, ends with %q", len(got), got[len(got)-8:])
+		}
+	})
+	t.Run("texts and steps first", func(t *testing.T) {
+		r := sized(1000, "")
+		for i := range r.Targets {
+			r.Targets[i].Detail = noise(8)[i%64:]
+			r.Targets[i].Placed.Steps.Wait = Millis(rand.N(time.Hour))
+			r.Targets[i].Placed.Steps.Exec = Millis(rand.N(time.Hour))
+			r.Targets[i].Placed.Steps.Check = Millis(rand.N(time.Hour))
+			r.Targets[i].Placed.Steps.Place = Millis(rand.N(time.Hour))
+			r.Targets[i].Detail = sha(i) + sha(i+5000)
+		}
+		got := parse(t, r)
+		if len(got.Targets) != 1000 || got.Omitted != 0 {
+			t.Fatalf("%d targets are left, %d omitted", len(got.Targets), got.Omitted)
+		}
+		for i, target := range got.Targets {
+			if target.Detail != "" || target.Placed.Steps != (Steps{}) || target.Placed.Age != r.Targets[i].Placed.Age || !target.Placed.First || target.SHA256 != sha(i) {
+				t.Fatalf("%+v", target)
+			}
+		}
+		if r.Targets[0].Detail == "" || r.Targets[0].Placed.Steps == (Steps{}) {
+			t.Error("the receipt itself was changed")
+		}
+	})
+	t.Run("then targets", func(t *testing.T) {
+		for _, n := range []int{MaxTargets - 1, MaxTargets, MaxTargets + 1, 10_000} {
+			got := parse(t, sized(n, ""))
+			if len(got.Targets) == 0 || len(got.Targets)+got.Omitted != n || got.Targets[0].File != "/etc/app/file-00000" {
+				t.Errorf("of %d targets %d are left, and %d omitted", n, len(got.Targets), got.Omitted)
+			}
+		}
+	})
+	t.Run("more of them than may be", func(t *testing.T) {
+		r := Receipt{Node: "web-1", Sent: start(), Targets: make([]Target, MaxTargets+1)}
+		if got := parse(t, r); len(got.Targets) != MaxTargets || got.Omitted != 1 {
+			t.Errorf("%d targets, %d omitted", len(got.Targets), got.Omitted)
+		}
+	})
+	// Others may have written what a node carries on.
+	t.Run("what no target is to blame for", func(t *testing.T) {
+		r := sized(2, "")
+		r.Agent.Version = noise(4000)
+		got := parse(t, r)
+		if len(got.Targets) != 2 || !strings.HasPrefix(r.Agent.Version, strings.TrimSuffix(got.Agent.Version, "…")) {
+			t.Errorf("%d targets; the version has %d bytes", len(got.Targets), len(got.Agent.Version))
+		}
+		r = Receipt{Node: noise(4000), Sent: start()}
+		if _, _, err := r.Marshal(); err == nil {
+			t.Error("a receipt that cannot fit is taken")
+		}
+	})
+}
+
+// What this program writes, it can read: there are no lengths that are none.
+func TestReceiptWithLengthsThatAreNone(t *testing.T) {
+	for _, d := range []time.Duration{-1, -time.Hour, math.MinInt64, math.MaxInt64, century + time.Hour} {
+		r := sized(1, "")
+		r.Targets[0].Since, r.Targets[0].Placed.Age = Millis(d), Millis(d)
+		r.Agent.Age, r.Agent.Every, r.Agent.Away = Millis(d), Seconds(d), &Away{Ended: Millis(d), Lasted: Millis(d)}
+		if got := parse(t, r); got.Agent.Away.Ended < 0 || got.Agent.Away.Ended > Millis(century) {
+			t.Errorf("%v is %v", d, time.Duration(got.Agent.Away.Ended))
+		}
+	}
+}
+
+func TestParseReceiptRefuses(t *testing.T) {
+	good := `"format":1,"node":"web-1","sent":"2026-03-01T12:00:00Z"`
+	pack := func(s string) string {
+		b, err := codec.Pack([]byte(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	spaces := strings.Repeat(" ", maxPlain)
+	for name, tt := range map[string]struct {
+		value string
+		flags uint64
+		want  string // in the error
+	}{
+		"nothing":             {"", 0, "JSON"},
+		"not JSON":            {"<html>", 0, "invalid character"},
+		"a list":              {`[]`, 0, "cannot unmarshal"},
+		"null":                {`null`, 0, "no format"},
+		"half":                {`{` + good, 0, "JSON"},
+		"more than one":       {`{` + good + `}{}`, 0, "invalid character"},
+		"no format":           {`{"node":"web-1","sent":"2026-03-01T12:00:00Z"}`, 0, "no format"},
+		"a negative format":   {strings.Replace(`{`+good+`}`, "1", "-1", 1), 0, "no format"},
+		"a newer format":      {strings.Replace(`{`+good+`}`, "1", "2", 1), 0, "use the newer one"},
+		"another node":        {strings.Replace(`{`+good+`}`, "web-1", "web-2", 1), 0, `"web-2"`},
+		"a node like it":      {strings.Replace(`{`+good+`}`, "web-1", "WEB-1", 1), 0, `"WEB-1"`},
+		"a node in colour":    {strings.Replace(`{`+good+`}`, "web-1", `\u001b[31m`, 1), 0, `\x1b`},
+		"no node":             {`{"format":1,"sent":"2026-03-01T12:00:00Z"}`, 0, "it speaks of"},
+		"no time":             {`{"format":1,"node":"web-1"}`, 0, "when it was sent"},
+		"a time that is not":  {`{"format":1,"node":"web-1","sent":"yesterday"}`, 0, "yesterday"},
+		"too large":           {`{` + good + `}` + strings.Repeat(" ", MaxStored), 0, "bytes"},
+		"a value of Consul":   {strings.Repeat("x", 512<<10), 0, "bytes"},
+		"unknown flags":       {`{` + good + `}`, 77, "flags 77"},
+		"not compressed":      {`{` + good + `}`, 2, "damaged"},
+		"damaged":             {pack(`{` + good + `}`)[:20], 2, "damaged"},
+		"a bomb":              {pack(`{` + good + `}` + spaces), 2, "larger"},
+		"deep":                {pack(`{` + good + `,"x":` + strings.Repeat("[", 2<<20) + `}`), 2, "depth"},
+		"deep in a target":    {pack(`{` + good + `,"targets":[{"x":` + strings.Repeat("[", 1<<20) + `]}`), 2, "depth"},
+		"too many targets":    {pack(`{` + good + `,"targets":[` + strings.Repeat(`{},`, MaxTargets) + `{}]}`), 2, "targets"},
+		"targets in capitals": {pack(`{` + good + `,"TARGETS":[` + strings.Repeat(`{},`, MaxTargets) + `{}]}`), 2, "targets"},
+		"no list of targets":  {`{` + good + `,"targets":{}}`, 0, "targets"},
+		"a negative length":   {`{` + good + `,"targets":[{"since_ms":-0.001}]}`, 0, "no length"},
+		"a length of ages":    {`{` + good + `,"agent":{"age_ms":1e13}}`, 0, "no length"},
+		"an endless length":   {`{` + good + `,"agent":{"every_s":1e999}}`, 0, "1e999"},
+		"a text for a length": {`{` + good + `,"agent":{"every_s":"5"}}`, 0, "string"},
+		"a negative version":  {`{` + good + `,"targets":[{"version":-1}]}`, 0, "version"},
+		"a negative count":    {`{` + good + `,"omitted":-1}`, 0, "omitted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := ParseReceipt("web-1", []byte(tt.value), tt.flags)
+			if !errors.Is(err, ErrReceipt) || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 300 {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if !reflect.DeepEqual(r, Receipt{}) {
+				t.Errorf("beside the error is %+v", r)
+			}
+		})
+	}
+	// The control: without what is wrong, each of them is fine.
+	for _, value := range []string{`{` + good + `}`, `{` + good + `,"new":[[]],"targets":null}`, `{` + good + `,"targets":[{}]}`} {
+		if _, err := ParseReceipt("web-1", []byte(value), 0); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A few hundred bytes from a bad node do not fill the memory of who asks for the
+// status: 1.4 million targets are refused before they are made.
+func TestParseReceiptIsCheapToRefuse(t *testing.T) {
+	plain := `{"format":1,"node":"web-1","sent":"2026-03-01T12:00:00Z","targets":[` + strings.Repeat("{},", (maxPlain-200)/3) + `{}]}`
+	value, err := codec.Pack([]byte(plain))
+	if err != nil || len(value) > MaxStored {
+		t.Fatalf("%d bytes, %v", len(value), err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := ParseReceipt("web-1", value, codec.Zstd.Flags()); !errors.Is(err, ErrReceipt) {
+		t.Error(err)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
+		t.Errorf("it took %d MiB", used>>20)
+	}
+}
+
+// Whatever stands in the store: an error that fits on a line, or a receipt within all
+// limits, which is the same once it was written again.
+func FuzzParseReceipt(f *testing.F) {
+	for _, r := range []Receipt{{Node: "web-1", Sent: start()}, sized(3, "why"), sized(100, "")} {
+		value, flags := marshal(f, r)
+		f.Add("web-1", value, flags)
+	}
+	f.Add("web-1", []byte(`{"format":1,"node":"web-1","sent":"0001-01-01T00:00:01Z","agent":{"every_s":3e9,"age_ms":3e12}}`), uint64(0))
+	f.Fuzz(func(t *testing.T, node string, value []byte, flags uint64) {
+		r, err := ParseReceipt(node, value, flags)
+		if err != nil {
+			if !errors.Is(err, ErrReceipt) || !reflect.DeepEqual(r, Receipt{}) {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			return
+		}
+		if r.Node != node || r.Format != Format || r.Sent.IsZero() || len(r.Targets) > MaxTargets || len(value) > MaxStored {
+			t.Fatalf("taken: %+v", r)
+		}
+		again, flags, err := r.Marshal()
+		if err != nil {
+			t.Fatalf("it cannot be written again: %v", err)
+		}
+		back, err := ParseReceipt(node, again, flags)
+		if err != nil {
+			t.Fatalf("it cannot be read again: %v", err)
+		}
+		if len(back.Targets)+back.Omitted != len(r.Targets)+r.Omitted || !back.Sent.Equal(r.Sent) {
+			t.Fatalf("%+v comes back as %+v", r, back)
+		}
+		// Whatever it says, it is judged.
+		Examine(Roster{Nodes: []Node{{Name: node, Receipt: r, Index: 5}}, Read: start()}, Standing{Key: "hosts", Exists: true}, Options{})
+		merge(r, news{targets: []Target{{File: "/x"}}}, node, start())
+	})
+}

@@ -1,0 +1,387 @@
+package fleet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/kv"
+)
+
+// scenario is a key of which version 5 was published a minute ago, and nodes.
+type scenario struct {
+	standing Standing
+	nodes    []Node
+	now      time.Time
+}
+
+const publishedAt = 1 << 40 // in the order of the store
+
+func newScenario() *scenario {
+	m := &kv.Manifest{Lineage: "l", Version: 5, SHA256: sha(5), PublishedAt: start(), By: "me@here", Message: "why"}
+	return &scenario{
+		standing: Standing{Key: "hosts", Exists: true, SHA256: sha(5), Manifest: m, Index: publishedAt},
+		now:      start().Add(time.Minute),
+	}
+}
+
+// has is a target that has a version of the key in place.
+func has(version uint64) Target {
+	return Target{By: ByAgent, Key: "hosts", File: "/etc/hosts", Lineage: "l", Version: version, SHA256: sha(int(version)), State: "current"}
+}
+
+// but changes a target.
+func (t Target) but(change func(*Target)) Target { change(&t); return t }
+
+// node adds one that reported so long ago, and its place in the order.
+func (s *scenario) node(ago time.Duration, agent bool, targets ...Target) *Node {
+	n := Node{Name: fmt.Sprintf("web-%d", len(s.nodes)), Index: uint64(publishedAt + 100_000 - ago/time.Second)}
+	if sent := s.now.Add(-ago); sent.Before(start()) {
+		n.Index = uint64(publishedAt - start().Sub(sent)/time.Second)
+	}
+	n.Receipt = Receipt{Format: Format, Node: n.Name, Sent: s.now.Add(-ago), Targets: targets}
+	if agent {
+		n.Receipt.Agent = &Agent{Version: "2", Every: Seconds(5 * time.Minute)}
+	}
+	s.nodes = append(s.nodes, n)
+	return &s.nodes[len(s.nodes)-1]
+}
+
+func (s *scenario) examine() Report {
+	return Examine(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{})
+}
+
+// counts is nodes, arrived, owed, behind, unsound, silent, gone, unread.
+func counts(r Report) string {
+	return fmt.Sprintf("%d: %d %d %d %d, %d %d %d", r.Nodes, r.Arrived, r.Owed, r.Behind, r.Unsound, r.Silent, r.Gone, len(r.Unread))
+}
+
+func TestVerdicts(t *testing.T) {
+	older := func(t *Target) { t.Lineage = "another" }
+	for name, tt := range map[string]struct {
+		target Target
+		want   Verdict
+		detail string
+	}{
+		"has it":                                {has(5), Arrived, ""},
+		"owes the exec":                         {has(5).but(func(t *Target) { t.Owed = true }), Owed, ""},
+		"has the one before":                    {has(4), Behind, ""},
+		"has the one before, and owes":          {has(4).but(func(t *Target) { t.Owed = true }), Behind, ""},
+		"has nothing":                           {Target{By: ByAgent, Key: "hosts", State: "refused", Detail: "too short"}, Behind, "too short"},
+		"has a version of another key's life":   {has(5).but(older), Behind, ""},
+		"has a later one of another life":       {has(9).but(older), Behind, ""},
+		"has its bytes, from 1.x":               {has(5).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), Arrived, ""},
+		"has other bytes, from 1.x":             {has(4).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), Behind, ""},
+		"says that it has it, with others":      {has(5).but(func(t *Target) { t.SHA256 = sha(1) }), Unsound, "other bytes"},
+		"says that it has it, with none":        {has(5).but(func(t *Target) { t.SHA256 = "" }), Unsound, "other bytes"},
+		"has one that was never published":      {has(6), Unsound, "the newest is 5"},
+		"has the last of all":                   {has(1<<64 - 1), Unsound, "the newest is 5"},
+		"lies, and owes":                        {has(6).but(func(t *Target) { t.Owed = true }), Unsound, "the newest is 5"},
+		"current, by its own word, with an old": {has(3).but(func(t *Target) { t.State = "current" }), Behind, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario()
+			s.node(time.Second, true, tt.target)
+			r := s.examine()
+			all := r.Stragglers
+			if tt.want == Arrived {
+				if r.Arrived != 1 || r.Nodes != 1 || len(all) != 0 {
+					t.Fatalf("%+v", r)
+				}
+				return
+			}
+			if r.Arrived != 0 || r.Nodes != 1 || len(all) != 1 || all[0].Verdict != tt.want || !strings.Contains(all[0].Detail, tt.detail) {
+				t.Fatalf("%+v", r)
+			}
+		})
+	}
+	t.Run("nothing of this key", func(t *testing.T) {
+		s := newScenario()
+		s.node(time.Second, true, has(5).but(func(t *Target) { t.Key = "hosts2" }))
+		s.node(time.Second, true)
+		if r := s.examine(); counts(r) != "0: 0 0 0 0, 0 0 0" || r.Share() != 0 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// A version of 1.x has no number: its bytes count.
+func TestVerdictsOfAnUnmanagedVersion(t *testing.T) {
+	s := newScenario()
+	s.standing.Manifest = nil
+	s.node(time.Second, true, has(5)) // the same bytes, as a version of ours
+	s.node(time.Second, true, has(5).but(func(t *Target) { t.Lineage, t.Version = "", 0 }))
+	s.node(time.Second, true, has(4))
+	s.node(time.Second, true, has(0).but(func(t *Target) { t.SHA256 = "" }))
+	if r := s.examine(); counts(r) != "4: 2 0 2 0, 0 0 0" || r.Published != nil {
+		t.Errorf("%s: %+v", counts(r), r)
+	}
+	s.standing.SHA256 = "" // nothing that could be relied on
+	if r := s.examine(); counts(r) != "4: 0 0 4 0, 0 0 0" {
+		t.Errorf("of a version without a checksum: %s", counts(r))
+	}
+}
+
+// Who waits for a version is not told that a later one is none, nor that it may have
+// any bytes.
+func TestVerdictsOfASupersededVersion(t *testing.T) {
+	s := newScenario()
+	for _, target := range []Target{has(5), has(4), has(3), has(6), has(4).but(func(t *Target) { t.SHA256 = sha(1) }), has(5).but(func(t *Target) { t.SHA256 = sha(1) })} {
+		s.node(time.Second, true, target)
+	}
+	r := Examine(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{Wanted: &Wanted{Lineage: "l", Version: 4, SHA256: sha(4)}})
+	if counts(r) != "6: 2 0 1 3, 0 0 0" || r.Version != 4 || r.Published != nil || r.Delivered.Count != 0 {
+		t.Errorf("%s: %+v", counts(r), r)
+	}
+}
+
+// Of several files of a key the one that is worst off counts.
+func TestSeveralFilesOfOneKey(t *testing.T) {
+	file := func(name string, t Target) Target { t.File = name; return t }
+	owes := has(5).but(func(t *Target) { t.Owed = true })
+	for _, tt := range []struct {
+		targets []Target
+		verdict Verdict
+		file    string
+	}{
+		{[]Target{file("/a", has(5)), file("/b", owes)}, Owed, "/b"},
+		{[]Target{file("/a", owes), file("/b", has(4)), file("/c", has(5))}, Behind, "/b"},
+		{[]Target{file("/a", has(6)), file("/b", has(4))}, Unsound, "/a"},
+		{[]Target{file("/a", has(4)), file("/b", has(3))}, Behind, "/a"},
+	} {
+		s := newScenario()
+		s.node(time.Second, true, tt.targets...)
+		if r := s.examine(); r.Nodes != 1 || len(r.Stragglers) != 1 || r.Stragglers[0].Verdict != tt.verdict || r.Stragglers[0].File != tt.file {
+			t.Errorf("want %s because of %s: %+v", tt.verdict, tt.file, r.Stragglers)
+		}
+	}
+}
+
+// Silent nodes do not count, whatever they have; a node without an agent only once
+// there is something that it should have reported.
+func TestSilent(t *testing.T) {
+	const late = 2*5*time.Minute + 30*time.Second
+	for name, tt := range map[string]struct {
+		ago, age time.Duration // since the receipt; and of what the agent says in it
+		agent    bool
+		target   Target
+		since    time.Duration // the publish, if not a minute
+		want     string
+	}{
+		"just in time":                   {late - time.Second, 0, true, has(4), 0, "1: 0 0 1 0, 0 0 0"},
+		"late":                           {late + time.Second, 0, true, has(4), 0, "0: 0 0 0 0, 1 0 0"},
+		"late, and has it":               {late + time.Second, 0, true, has(5), 0, "0: 0 0 0 0, 1 0 0"},
+		"late, and lies":                 {late + time.Second, 0, true, has(6), 0, "0: 0 0 0 0, 1 0 0"},
+		"an out keeps the receipt young": {time.Second, late, true, has(4), 0, "0: 0 0 0 0, 1 0 0"},
+		"a day late":                     {25 * time.Hour, 0, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
+		"out, and there":                 {30 * day, 0, false, has(5), 0, "1: 1 0 0 0, 0 0 0"},
+		"out, a minute after":            {30 * day, 0, false, has(4), 0, "1: 0 0 1 0, 0 0 0"},
+		"out, a quarter after":           {30 * day, 0, false, has(4), 15 * time.Minute, "0: 0 0 0 0, 1 0 0"},
+		"out, it reported meanwhile":     {time.Minute, 0, false, has(4), 15 * time.Minute, "1: 0 0 1 0, 0 0 0"},
+		"out, two days after":            {30 * day, 0, false, has(4), 2 * day, "0: 0 0 0 0, 0 1 0"},
+		"out, owes":                      {30 * day, 0, false, has(5).but(func(t *Target) { t.Owed = true }), 2 * day, "1: 0 1 0 0, 0 0 0"},
+		"an age that cannot be":          {time.Second, century, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
+		"sent before our time":           {250 * 365 * day, century, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario()
+			if tt.since != 0 {
+				s.standing.Manifest.PublishedAt = s.now.Add(-tt.since)
+			}
+			n := s.node(tt.ago, tt.agent, tt.target)
+			if n.Index = publishedAt + 1; n.Receipt.Sent.Before(s.standing.Manifest.PublishedAt) {
+				n.Index = publishedAt - 1
+			}
+			if tt.agent {
+				n.Receipt.Agent.Age = Millis(tt.age)
+			}
+			r := s.examine()
+			if counts(r) != tt.want {
+				t.Errorf("%s, want %s: %+v", counts(r), tt.want, r)
+			}
+			for _, l := range append(r.Stragglers, r.SilentNodes...) {
+				if l.Heard < 0 || tt.agent && (time.Duration(l.Heard)-tt.ago-tt.age).Abs() > time.Second {
+					t.Errorf("heard %s ago", time.Duration(l.Heard))
+				}
+			}
+		})
+	}
+}
+
+// alive is a fleet of ten that reported a while ago and are behind, and one that has
+// reported the new version just now.
+func alive(agent bool) *scenario {
+	s := newScenario()
+	for i := range 9 {
+		s.node(2*time.Minute+time.Duration(i)*time.Second, agent, has(4))
+	}
+	s.node(30*time.Second, agent, has(5))
+	return s
+}
+
+// It is never a wrong 100 %: nine of ten are behind, whosever clock is a day off.
+func TestArrivedIsNeverAMatterOfClocks(t *testing.T) {
+	for name, tt := range map[string]struct {
+		agent bool
+		wrong func(*scenario)
+	}{
+		"none":                           {true, func(*scenario) {}},
+		"ours":                           {true, func(s *scenario) { s.now = s.now.Add(-day) }},
+		"ours, which is the publisher's": {true, func(s *scenario) { s.now = s.now.Add(day); s.publisher(day) }},
+		"ours behind, and the publisher": {true, func(s *scenario) { s.now = s.now.Add(-day); s.publisher(-day) }},
+		"the publisher's, ahead":         {true, func(s *scenario) { s.publisher(day) }},
+		"the publisher's, behind":        {true, func(s *scenario) { s.publisher(-day) }},
+		"one node's, ahead":              {true, func(s *scenario) { s.set(9, day) }},
+		"one node's, behind":             {true, func(s *scenario) { s.set(9, -day) }},
+		"the last four, ahead":           {true, func(s *scenario) { s.set(0, day); s.set(1, day); s.set(2, day); s.set(9, day) }},
+		"outs: the publisher's, ahead":   {false, func(s *scenario) { s.publisher(day) }},
+		"outs: the publisher's, behind":  {false, func(s *scenario) { s.publisher(-day) }},
+		"outs: a version of 1.x":         {false, func(s *scenario) { s.standing.Manifest = nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := alive(tt.agent)
+			if !tt.agent { // they say nothing without news
+				for i := range 9 {
+					s.set(i, -30*day)
+					s.nodes[i].Index = uint64(i + 1)
+				}
+			}
+			tt.wrong(s)
+			if r := s.examine(); counts(r) != "10: 1 0 9 0, 0 0 0" {
+				t.Errorf("%s; clocks %+v, unsure %t", counts(r), r.Clocks, r.ClocksUnsure)
+			}
+		})
+	}
+	// This one cannot be told from a fleet that is silent: then nobody counts, and
+	// nothing has arrived.
+	s := alive(true)
+	s.now = s.now.Add(day)
+	if r := s.examine(); counts(r) != "0: 0 0 0 0, 10 0 0" && counts(r) != "0: 0 0 0 0, 0 10 0" {
+		t.Errorf("ours, ahead: %s", counts(r))
+	}
+}
+
+func (s *scenario) publisher(off time.Duration) {
+	s.standing.Manifest.PublishedAt = s.standing.Manifest.PublishedAt.Add(off)
+}
+
+func (s *scenario) set(node int, off time.Duration) {
+	s.nodes[node].Receipt.Sent = s.nodes[node].Receipt.Sent.Add(off)
+}
+
+// A silent node is found although clocks are wrong: its own, or that of another.
+func TestSilentAlthoughClocksAreWrong(t *testing.T) {
+	for name, off := range map[string]func(*scenario){
+		"none":                   func(*scenario) {},
+		"its own, ahead":         func(s *scenario) { s.set(10, day) },
+		"its own, behind":        func(s *scenario) { s.set(10, -day) },
+		"another one's, ahead":   func(s *scenario) { s.set(3, day) },
+		"another one's, behind":  func(s *scenario) { s.set(3, -day) },
+		"ours, behind":           func(s *scenario) { s.now = s.now.Add(-day) },
+		"the publisher's, ahead": func(s *scenario) { s.publisher(day) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := alive(true)
+			s.node(40*time.Minute, true, has(4)) // silent
+			s.node(41*time.Minute, true, has(4)) // and so is this
+			off(s)
+			want := []string{"10: 1 0 9 0, 2 0 0", "10: 1 0 9 0, 1 1 0"}
+			if name == "its own, ahead" { // it reported some time between two others
+				want = []string{"11: 1 0 10 0, 1 0 0"}
+			}
+			if r := s.examine(); !slices.Contains(want, counts(r)) {
+				t.Errorf("%s; clocks %+v, unsure %t", counts(r), r.Clocks, r.ClocksUnsure)
+			}
+		})
+	}
+}
+
+// Clocks that are wrong are named, and by how much.
+func TestClocksAreNamed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		wrong func(*scenario)
+		who   string
+		off   time.Duration
+	}{
+		"none":            {func(*scenario) {}, "", 0},
+		"one node":        {func(s *scenario) { s.set(4, day) }, "node web-4", day},
+		"one node behind": {func(s *scenario) { s.set(4, -day) }, "node web-4", -day},
+		"the publisher":   {func(s *scenario) { s.publisher(day) }, "publisher ", day},
+		"ours, behind":    {func(s *scenario) { s.now = s.now.Add(-day) }, "here ", -day},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := alive(true)
+			tt.wrong(s)
+			r := s.examine()
+			var who string
+			var off time.Duration
+			for _, c := range r.Clocks {
+				who, off = who+c.Who+" "+c.Node, c.Off
+			}
+			if who != tt.who || (off-tt.off).Abs() > 2*time.Minute || r.ClocksUnsure {
+				t.Errorf("%+v, unsure %t", r.Clocks, r.ClocksUnsure)
+			}
+		})
+	}
+}
+
+func TestReportCounts(t *testing.T) {
+	s := newScenario()
+	took := func(d time.Duration) Target {
+		return has(5).but(func(t *Target) {
+			t.Placed = &Placed{Age: Millis(time.Minute - d - time.Second), Steps: Steps{Wait: Millis(d), Exec: Millis(2 * d)}}
+		})
+	}
+	for i := range 100 {
+		s.node(time.Second, true, took(time.Duration(i+1)*10*time.Millisecond))
+	}
+	s.node(time.Second, true, has(5)) // it was there before it reported
+	s.node(time.Second, true, took(time.Second).but(func(t *Target) { t.Placed.First = true }))
+	s.node(time.Second, true, took(-time.Hour)) // by clocks that were set
+	s.node(time.Second, true, has(4).but(func(t *Target) { t.Placed = &Placed{Steps: Steps{Wait: Millis(day)}} }))
+	s.node(time.Second, true, has(6).but(func(t *Target) { t.Placed = &Placed{Steps: Steps{Wait: Millis(day)}} }))
+	s.node(time.Hour, true, has(4))
+	s.node(2*day, true, has(4))
+	s.nodes = append(s.nodes, Node{Name: "web-x", Err: ErrReceipt, Index: 5})
+	r := s.examine()
+	if counts(r) != "105: 103 0 1 1, 1 1 1" {
+		t.Errorf("%s", counts(r))
+	}
+	if r.Published == nil || r.By != "me@here" || r.Message != "why" || !r.Exists || r.Version != 5 || r.SHA256 != sha(5) {
+		t.Errorf("%+v", r)
+	}
+	if len(r.Stragglers) != 2 || len(r.SilentNodes) != 1 || r.Unread[0].Node != "web-x" || r.Unread[0].Why == "" {
+		t.Errorf("%+v %+v %+v", r.Stragglers, r.SilentNodes, r.Unread)
+	}
+	ms := func(n int) Millis { return Millis(time.Duration(n) * time.Millisecond) }
+	if want := (Percentiles{Count: 100, P50: ms(500), P90: ms(900), P99: ms(990), Last: ms(1000), LastNode: "web-99"}); r.Delivered != want {
+		t.Errorf("delivered %+v, want %+v", r.Delivered, want)
+	}
+	if r.OnNode.Count != 102 || r.Exec.Count != 101 || r.Unmeasured != 3 {
+		t.Errorf("%+v %+v, %d unmeasured", r.OnNode, r.Exec, r.Unmeasured)
+	}
+	if share := r.Share(); share != 103.0/105 {
+		t.Errorf("%g", share)
+	}
+}
+
+func TestPercentiles(t *testing.T) {
+	if got := percentiles(nil); got != (Percentiles{}) {
+		t.Errorf("%+v", got)
+	}
+	for n := range 1200 {
+		n++
+		all := make([]timed, n)
+		for i, v := range rand.Perm(n) {
+			all[i] = timed{fmt.Sprint(v + 1), time.Duration(v + 1)}
+		}
+		up := func(p int) Millis { return Millis((n*p + 99) / 100) } // the nearest rank
+		if got, want := percentiles(all), (Percentiles{n, up(50), up(90), up(99), Millis(n), fmt.Sprint(n)}); !reflect.DeepEqual(got, want) {
+			t.Fatalf("of %d: %+v, want %+v", n, got, want)
+		}
+	}
+}
