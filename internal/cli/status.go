@@ -120,10 +120,8 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 	if err != nil {
 		return nil, err
 	}
-	r := &statusOfAllReport{Keys: []fleet.Report{}, now: time.Now(), colour: s.colour()}
-	for _, standing := range standings {
-		r.Keys = append(r.Keys, fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone}))
-	}
+	r := &statusOfAllReport{now: time.Now(), colour: s.colour()}
+	r.Keys = fleet.ExamineAll(roster, standings, fleet.Options{Gone: f.wait.gone})
 	return r, s.frozenAll(ctx, r)
 }
 
