@@ -130,14 +130,14 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 	if err != nil {
 		return nil, err
 	}
-	r := &statusOfAllReport{Keys: []fleet.Report{}, Unknown: []unknownKey{}, now: time.Now(), colour: s.colour()}
+	r := &statusOfAllReport{Unknown: []unknownKey{}, now: time.Now(), colour: s.colour()}
 	for _, standing := range standings {
 		if standing.Err != nil {
 			r.Unknown = append(r.Unknown, unknownKey{Key: string(standing.Key), Why: message(standing.Err)})
-			continue
 		}
-		r.Keys = append(r.Keys, fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone}))
 	}
+	standings = slices.DeleteFunc(standings, func(s fleet.Standing) bool { return s.Err != nil })
+	r.Keys = fleet.ExamineAll(roster, standings, fleet.Options{Gone: f.wait.gone})
 	r.frozen, err = s.frozenAll(ctx, roster)
 	return r, err
 }

@@ -38,7 +38,12 @@ type clock struct {
 // newClock compares the clocks of all moments.
 func newClock(all []moment) clock {
 	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(a, b moment) int { return cmp.Compare(a.index, b.index) })
+	slices.SortFunc(all, func(a, b moment) int {
+		if a.index != b.index {
+			return cmp.Compare(a.index, b.index)
+		}
+		return a.at.Compare(b.at)
+	})
 	c := clock{}
 	for _, i := range longestRise(all) {
 		c.sound = append(c.sound, all[i])

@@ -242,7 +242,7 @@ func TestParseReceiptRefuses(t *testing.T) {
 		"a negative length":   {`{` + good + `,"targets":[{"since_ms":-0.001}]}`, 0, "no length"},
 		"a length of ages":    {`{` + good + `,"agent":{"age_ms":1e13}}`, 0, "no length"},
 		"an endless length":   {`{` + good + `,"agent":{"every_s":1e999}}`, 0, "1e999"},
-		"a text for a length": {`{` + good + `,"agent":{"every_s":"5"}}`, 0, "string"},
+		"a text for a length": {`{` + good + `,"agent":{"every_s":"5"}}`, 0, "no length of time"},
 		"a negative version":  {`{` + good + `,"targets":[{"version":-1}]}`, 0, "version"},
 		"a negative count":    {`{` + good + `,"omitted":-1}`, 0, "omitted"},
 	} {

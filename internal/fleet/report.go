@@ -127,6 +127,13 @@ func Examine(roster Roster, standing Standing, o Options) Report {
 	return r
 }
 
+// ExamineAll does so for several keys.
+func ExamineAll(roster Roster, standings []Standing, o Options) []Report {
+	all := make([]Report, len(standings))
+	sharedOut(len(all), 1, func(i int) { all[i] = Examine(roster, standings[i], o) })
+	return all
+}
+
 func (r *Report) count(l Line) {
 	switch l.Verdict {
 	case Arrived:

@@ -70,7 +70,7 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 		}
 		roster.Nodes = append(roster.Nodes, node)
 	}
-	sharedOut(len(fresh), func(n int) {
+	sharedOut(len(fresh), 64, func(n int) {
 		node, row := &roster.Nodes[fresh[n]], all.Rows[fresh[n]]
 		node.Receipt, node.Err = ParseReceipt(node.Name, row.Value, row.Flags)
 	})
@@ -81,14 +81,17 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	return roster, nil
 }
 
-// sharedOut does n pieces of work on all processors: to read receipts is most of what a
-// look at a large fleet takes.
-func sharedOut(n int, do func(int)) {
-	const atOnce = 64 // pieces, so that few of them need no other goroutine
+// sharedOut does n pieces of work on all processors, each of which takes so many at once:
+// to read receipts and to examine them is most of what a look at a large fleet takes.
+func sharedOut(n, atOnce int, do func(int)) {
 	var next atomic.Int64
 	work := func() {
-		for from := int(next.Add(atOnce)) - atOnce; from < n; from = int(next.Add(atOnce)) - atOnce {
-			for i := from; i < min(n, from+atOnce); i++ {
+		for {
+			end := int(next.Add(int64(atOnce)))
+			if end-atOnce >= n {
+				return
+			}
+			for i := end - atOnce; i < min(n, end); i++ {
 				do(i)
 			}
 		}

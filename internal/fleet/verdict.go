@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -81,13 +82,12 @@ func (n Node) moment() moment { return moment{index: n.Index, at: n.Receipt.Sent
 // judge is what the receipt of a node means; ok is false if it says nothing about the
 // key. Of several files, the one that is worst off counts.
 func (s scene) judge(n Node) (worst Line, ok bool) {
-	rank := map[Verdict]int{Arrived: 0, Owed: 1, Behind: 2, Unsound: 3}
 	for _, t := range n.Receipt.Targets {
 		if t.Key != string(s.standing.Key) {
 			continue
 		}
 		line := s.line(n, t)
-		if !ok || rank[line.Verdict] > rank[worst.Verdict] {
+		if !ok || line.Verdict.badness() > worst.Verdict.badness() {
 			worst, ok = line, true
 		}
 	}
@@ -95,6 +95,11 @@ func (s scene) judge(n Node) (worst Line, ok bool) {
 		return worst, false
 	}
 	return s.heard(n, worst), true
+}
+
+// badness ranks what a target of a node that reports can be.
+func (v Verdict) badness() int {
+	return slices.Index([]Verdict{Arrived, Owed, Behind, Unsound}, v)
 }
 
 func (s scene) line(n Node, t Target) Line {

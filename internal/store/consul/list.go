@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -83,29 +82,4 @@ func (s *Store) list(ctx context.Context, prefix string, query url.Values) (kv.L
 		return kv.Listing{}, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.broken(ctx, err))}
 	}
 	return kv.Listing{}, s.garbage("status %d, and no list of rows: %s", resp.StatusCode, s.clean(err.Error()))
-}
-
-// decodeRows reads a list of rows one by one, so that an answer is in memory once.
-func decodeRows(body io.Reader, prefix string) ([]kv.Row, error) {
-	dec := json.NewDecoder(body)
-	if begin, err := dec.Token(); err != nil {
-		return nil, err
-	} else if begin != json.Delim('[') {
-		return nil, errors.New("it is not a list")
-	}
-	var rows []kv.Row
-	for dec.More() {
-		var r row
-		switch err := dec.Decode(&r); {
-		case err != nil:
-			return nil, err
-		case !strings.HasPrefix(r.Key, prefix):
-			return nil, fmt.Errorf("it lists %s", kv.Quote(r.Key))
-		case r.CreateIndex == 0 || r.ModifyIndex == 0:
-			return nil, fmt.Errorf("%s has no index", kv.Quote(r.Key))
-		}
-		rows = append(rows, kv.Row{Path: r.Key, Entry: entry(&r)})
-	}
-	_, err := dec.Token()
-	return rows, err
 }
