@@ -149,7 +149,7 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 	}{
 		{"in", a.newIn}, {"out", a.newOut}, {"raw", a.newRaw}, {"copy", a.newCopy}, {"clean", a.newClean},
 		{"status", a.newStatus}, {"forget", a.newForget}, {"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
-		{"agent", a.newAgent}, {"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
+		{"agent", a.newAgent}, {"exporter", a.newExporter}, {"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
 	}
 	aboutAll := slices.ContainsFunc(args, func(arg string) bool {
 		return arg == "help" || arg == "completion" || strings.HasPrefix(arg, cobra.ShellCompRequestCmd)
