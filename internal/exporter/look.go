@@ -36,8 +36,8 @@ type Key struct {
 	Stopped bool
 	// StoppedSince is when it was stopped, by the clock of whoever did; zero: not known.
 	StoppedSince time.Time
-	// Oldest is for how long that node has been missing that is missing longest; 0 if
-	// none is.
+	// Oldest is for how long that node has been missing that is missing longest, without
+	// those that are held back on purpose; 0 if there is none.
 	Oldest time.Duration
 }
 

@@ -108,7 +108,7 @@ func (m metrics) keys(keys []Key) {
 		{"nodes_silent", "Nodes that did not report for longer than they promised; they do not count.", func(k Key) float64 { return float64(k.Silent) }},
 		{"nodes_gone", "Nodes that have been silent for so long that they are left out.", func(k Key) float64 { return float64(k.Gone) }},
 		{"nodes_measured", "Nodes of which it is known how long the version took to them.", func(k Key) float64 { return float64(k.Delivered.Count) }},
-		{"oldest_straggler_seconds", "For how long that node has been missing that is missing longest; 0 if all have arrived.",
+		{"oldest_straggler_seconds", "For how long that node has been missing that is missing longest, without those that are stopped, locked or waiting; 0 if there is none.",
 			func(k Key) float64 { return k.Oldest.Seconds() }},
 		{"stopped", "1 if the key is stopped in the whole fleet.", func(k Key) float64 { return truth(k.Stopped) }},
 		{"stopped_since_timestamp_seconds", "Since when, in Unix seconds; 0 if it is not stopped, or that is not known.",
