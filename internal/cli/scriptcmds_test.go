@@ -42,6 +42,7 @@ func scriptCommands() map[string]scriptCommand {
 		"statsd":    cmdStatsd,
 		"agentfile": cmdAgentFile,
 		"await":     cmdAwait,
+		"waitfor":   cmdWaitFor,
 	}
 }
 

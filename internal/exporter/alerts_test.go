@@ -174,8 +174,8 @@ func (s story) firing(t *testing.T, bin string, all []rule) []string {
 			}
 		}
 		for passed := time.Duration(0); passed <= s.lasts; passed += every {
-			if early := began.Add(passed).Sub(time.Now()); early > 0 {
-				time.Sleep(early)
+			if early := time.Until(began.Add(passed)); early > 0 {
+				pass(early)
 			}
 			s.step(w, passed)
 			_ = w.e.Once(t.Context())

@@ -128,8 +128,10 @@ func (e *Exporter) note(look *Look, err error) {
 	switch {
 	case err != nil && (before == nil || before.Error() != err.Error()):
 		e.o.Log.Warn("the fleet cannot be looked at", "error", err)
-	case err == nil && (before != nil || first):
-		e.o.Log.Info("looked at the fleet", "keys", len(look.Keys), "receipts", look.Receipts)
+	case err == nil && before != nil:
+		e.o.Log.Info("the fleet is seen again", "keys", len(look.Keys), "receipts", look.Receipts)
+	case err == nil && first:
+		e.o.Log.Info("the fleet is seen", "keys", len(look.Keys), "receipts", look.Receipts)
 	}
 }
 

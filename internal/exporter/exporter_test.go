@@ -38,14 +38,14 @@ func TestStoreAway(t *testing.T) {
 		w.run(func() {
 			w.wants(w.scrape(), 1, "nodes_arrived", "key=hosts")
 			w.store.away.Store(true)
-			time.Sleep(30 * time.Second)
+			pass(30 * time.Second)
 			f := w.scrape()
 			w.wants(f, 0, "up")
 			w.wants(f, 1, "nodes_arrived", "key=hosts")
 			if age, _ := f.find("last_look_age_seconds"); age < 15 || age > 31 {
 				t.Errorf("the last look was %v s ago", age)
 			}
-			time.Sleep(5 * time.Minute)
+			pass(5 * time.Minute)
 			f = w.scrape()
 			w.wants(f, 0, "up")
 			w.lacks(f, "nodes_arrived")
@@ -61,7 +61,7 @@ func TestStoreAway(t *testing.T) {
 			}
 			w.store.away.Store(false)
 			w.report("web-1", w.has("hosts"))
-			time.Sleep(31 * time.Second)
+			pass(31 * time.Second)
 			f = w.scrape()
 			w.wants(f, 1, "up")
 			w.wants(f, 1, "nodes_arrived", "key=hosts")
@@ -74,7 +74,7 @@ func TestRetriesAreNotABusyLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.store.away.Store(true)
-		w.run(func() { time.Sleep(10 * time.Minute) })
+		w.run(func() { pass(10 * time.Minute) })
 		all := w.store.asked()
 		if n := len(all); n < 20 || n > 60 {
 			t.Errorf("%d tries in ten minutes", n)
@@ -103,14 +103,14 @@ func TestPace(t *testing.T) {
 		have := w.publish("hosts")
 		w.report("web-1", have)
 		w.run(func() {
-			time.Sleep(5 * time.Minute)
+			pass(5 * time.Minute)
 			rest := len(w.store.asked())
 			if rest < 19 || rest > 25 {
 				t.Errorf("%d looks in five minutes without a change", rest)
 			}
 			for range 600 {
 				w.report("web-1", have)
-				time.Sleep(100 * time.Millisecond)
+				pass(100 * time.Millisecond)
 			}
 			if busy := len(w.store.asked()) - rest; busy < 8 || busy > 14 {
 				t.Errorf("%d looks in a minute full of changes", busy)
@@ -126,7 +126,7 @@ func TestChangesShowSoon(t *testing.T) {
 		w := newWorld(t, func(o *exporter.Options) { o.Every = 2 * time.Minute })
 		w.report("web-1", w.publish("hosts"))
 		w.run(func() {
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			w.report("web-1", in(w.has("hosts"), "owed", 0))
 			synctest.Wait()
 			w.wants(w.scrape(), 1, "nodes_owed", "key=hosts")
@@ -156,7 +156,7 @@ func TestOldestStraggler(t *testing.T) {
 		"a node that gets none of many versions": func(w *world) {
 			stuck := w.publish("hosts")
 			for range 60 {
-				time.Sleep(30 * time.Second)
+				pass(30 * time.Second)
 				w.report("ok", w.publish("hosts"))
 				w.report("stuck", in(stuck, "current", time.Second))
 				w.look()
@@ -165,9 +165,9 @@ func TestOldestStraggler(t *testing.T) {
 			w.report("stuck", w.has("hosts"))
 			w.look()
 			w.wants(w.scrape(), 0, oldest, hosts)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			w.publish("hosts")
-			time.Sleep(time.Second)
+			pass(time.Second)
 			w.look()
 			if got, _ := w.scrape().find(oldest, hosts); got > 15 {
 				w.t.Errorf("after it was well, it has been missing for %v s", got)
@@ -175,7 +175,7 @@ func TestOldestStraggler(t *testing.T) {
 		},
 		"a new node is not as late as the version is old": func(w *world) {
 			w.report("ok", w.publish("hosts"))
-			time.Sleep(72 * time.Hour)
+			pass(72 * time.Hour)
 			w.report("ok", w.has("hosts"))
 			w.report("new", in(fullOf(w), "starting", 2*time.Second))
 			w.look()
@@ -183,9 +183,9 @@ func TestOldestStraggler(t *testing.T) {
 		},
 		"who has not heard of it, since the publish": func(w *world) {
 			old := w.publish("hosts")
-			time.Sleep(72 * time.Hour)
+			pass(72 * time.Hour)
 			w.publish("hosts")
-			time.Sleep(20 * time.Second)
+			pass(20 * time.Second)
 			w.report("late", in(old, "current", 72*time.Hour))
 			w.look()
 			w.wants(w.scrape(), 20, oldest, hosts)
@@ -203,7 +203,7 @@ func TestOldestStraggler(t *testing.T) {
 			for _, state := range []string{"stopped", "locked", "waiting"} {
 				w.report("is-"+state, in(old, state, time.Hour))
 			}
-			time.Sleep(20 * time.Second)
+			pass(20 * time.Second)
 			w.look()
 			f := w.scrape()
 			w.wants(f, 0, oldest, hosts)
@@ -255,11 +255,11 @@ func TestPages(t *testing.T) {
 func TestHealthy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if err := w.e.Healthy(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if err := w.e.Healthy(); err == nil {
 			t.Error("nothing has happened for two minutes, and it is healthy")
 		}

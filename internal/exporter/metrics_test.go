@@ -21,11 +21,11 @@ func full(t *testing.T) *world {
 	w := newWorld(t, perNode)
 	old := w.publish("hosts")
 	w.reportAt("gone-1", time.Now(), old)
-	time.Sleep(25 * time.Hour)
+	pass(25 * time.Hour)
 	w.reportAt("silent-1", time.Now(), old)
-	time.Sleep(time.Hour)
+	pass(time.Hour)
 	w.publish("hosts")
-	time.Sleep(10 * time.Second)
+	pass(10 * time.Second)
 	now := w.has("hosts")
 	w.report("ok-1", now)
 	w.report("ok-2", now)
@@ -52,7 +52,7 @@ func full(t *testing.T) *world {
 	}
 	w.put(w.layout.Manifest("newer"), `{"format":9}`, 0)
 	w.put(w.layout.Checksum("newer"), strings.Repeat("0", 64), 0)
-	time.Sleep(5 * time.Second)
+	pass(5 * time.Second)
 	w.reportAt("clock-1", time.Now().Add(-time.Hour), now)
 	w.report("ok-3", w.has("hosts"))
 	w.look()
@@ -91,7 +91,7 @@ func TestMetricsAreWhatPrometheusWants(t *testing.T) {
 func TestMetricsSayHowTheFleetIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := full(t)
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		f := w.scrape()
 		w.wants(f, 1, "up")
 		w.wants(f, 3, "last_look_age_seconds")
@@ -146,7 +146,7 @@ func TestMetricsSayHowTheFleetIs(t *testing.T) {
 func TestMetricsBeforeTheFirstLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		time.Sleep(7 * time.Second)
+		pass(7 * time.Second)
 		f := w.scrape()
 		w.wants(f, 0, "up")
 		w.wants(f, 7, "last_look_age_seconds")

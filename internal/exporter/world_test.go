@@ -215,3 +215,6 @@ func (w *world) lacks(f families, name string, labels ...string) {
 		w.t.Errorf("%s%v is %v, and should not be there", name, labels, got)
 	}
 }
+
+// pass lets time pass, in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
