@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"text/template"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -282,6 +283,9 @@ func TestAlertsAreExplained(t *testing.T) {
 		if d, err := model.ParseDuration(r.For); err != nil || time.Duration(d) < 5*time.Minute {
 			t.Errorf("%s: for %q: %v", r.Alert, r.For, err)
 		}
+		for _, text := range r.Annotations {
+			fill(t, r.Alert, text)
+		}
 		text := r.Annotations["description"]
 		commands := regexp.MustCompile("`kvexpress ([a-z]+)").FindAllStringSubmatch(text, -1)
 		if len(commands) == 0 || len(text) < 80 {
@@ -292,6 +296,20 @@ func TestAlertsAreExplained(t *testing.T) {
 				t.Errorf("%s: there is no kvexpress %s", r.Alert, c[1])
 			}
 		}
+	}
+}
+
+// fill fills a text in as Prometheus does, which must be printable.
+func fill(t *testing.T, alert, text string) {
+	t.Helper()
+	funcs := template.FuncMap{"humanizeDuration": func(v float64) string { return time.Duration(v * 1e9).String() }}
+	tmpl, err := template.New(alert).Funcs(funcs).Option("missingkey=error").Parse("{{$labels := .Labels}}{{$value := .Value}}" + text)
+	var out strings.Builder
+	if err == nil {
+		err = tmpl.Execute(&out, map[string]any{"Labels": map[string]string{"key": "hosts", "instance": "web-1:9357", "file": "/etc/hosts"}, "Value": 900.0})
+	}
+	if err != nil || strings.ContainsAny(out.String(), "\n{}") {
+		t.Errorf("%s: %q, %v", alert, out.String(), err)
 	}
 }
 
