@@ -64,10 +64,19 @@ func write(b *testing.B, path string, content []byte) {
 // sample is what one run of a program cost.
 type sample struct {
 	wall, cpu time.Duration
-	rss       int64 // KiB
+	rss       int64         // KiB
+	end       time.Time     // of the process
+	store     time.Duration // of Consul's CPU, where it is measured
+	bytes     int64         // received, where they are counted
 }
 
 func run(b *testing.B, name string, args ...string) sample {
+	b.Helper()
+	return launch(b, name, args...)()
+}
+
+// launch starts a program, and returns what waits for its end.
+func launch(b *testing.B, name string, args ...string) (wait func() sample) {
 	b.Helper()
 	cmd := exec.CommandContext(b.Context(), name, args...)
 	cmd.Env = append(os.Environ(), "KVEXPRESS_SYSLOG=off")
@@ -76,20 +85,26 @@ func run(b *testing.B, name string, args ...string) sample {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer out.Close()
+	defer out.Close() // the program has its own
 	cmd.Stdout, cmd.Stderr = out, out
 	start := time.Now()
-	err = cmd.Run()
-	wall := time.Since(start)
-	if err != nil {
-		said, _ := os.ReadFile(out.Name())
-		b.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, said)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
 	}
-	s := sample{wall: wall, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.rss = u.Maxrss
+	return func() sample {
+		b.Helper()
+		err := cmd.Wait()
+		end := time.Now()
+		if err != nil {
+			said, _ := os.ReadFile(out.Name())
+			b.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, said)
+		}
+		s := sample{wall: end.Sub(start), end: end, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+		if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+			s.rss = u.Maxrss
+		}
+		return s
 	}
-	return s
 }
 
 // compare runs two programs in turn, ours and the floor, and prints the medians

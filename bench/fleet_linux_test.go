@@ -103,13 +103,19 @@ type running struct {
 func (t tools) begin(b *testing.B, k kind, addr string, nodes int, pub *publisher) *running {
 	b.Helper()
 	s, targets := newSite(b, addr, nodes)
+	return t.beginAt(b, k, s, targets, pub)
+}
+
+// beginAt does so in a site that is there.
+func (t tools) beginAt(b *testing.B, k kind, s site, targets []string, pub *publisher) *running {
+	b.Helper()
 	seen, err := observe(targets)
 	if err != nil {
 		b.Fatal(err)
 	}
 	// After a change, nodes write their state and ask again. consul-template
 	// holds back what changes within 100 to 120 ms of its last answer.
-	pause := 300*time.Millisecond + time.Duration(nodes)*time.Millisecond/2
+	pause := 300*time.Millisecond + time.Duration(s.Nodes)*time.Millisecond/2
 	r := &running{b: b, seen: seen, site: s, pub: pub, pause: pause}
 	content := pub.content()
 	pub.publish(b, content)

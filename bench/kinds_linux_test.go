@@ -46,9 +46,10 @@ const (
 
 // site is where the nodes of one fleet live: a folder each.
 type site struct {
-	Addr  string // that the nodes ask
-	Base  string
-	Nodes int
+	Addr     string // that the nodes ask
+	Base     string
+	Nodes    int
+	Receipts bool // our nodes report; the others cannot, so that comparisons do without
 }
 
 func (s site) node(i int) string   { return filepath.Join(s.Base, fmt.Sprintf("n%04d", i)) }
@@ -67,7 +68,7 @@ func newSite(b *testing.B, addr string, nodes int) (site, []string) {
 		b.Cleanup(func() { os.RemoveAll(base) })
 		err = errors.Join(onDisk(base), spread(base))
 	}
-	s := site{addr, base, nodes}
+	s := site{Addr: addr, Base: base, Nodes: nodes}
 	var targets []string
 	for i := range nodes {
 		targets = append(targets, s.target(i))
@@ -121,7 +122,7 @@ func (t tools) start(b *testing.B, k kind, s site) *fleet {
 	b.Helper()
 	f := newFleet(b, filepath.Join(s.Base, "log"))
 	if strings.HasSuffix(string(k), ", one process") {
-		spec, err := json.Marshal(child{k, s})
+		spec, err := json.Marshal(child{Kind: k, Site: s})
 		if err == nil {
 			err = enoughFiles(uint64(8*s.Nodes + 200))
 		}
@@ -189,6 +190,9 @@ func wanted(b *testing.B, kinds ...kind) []kind {
 type child struct {
 	Kind kind
 	Site site
+
+	ours  []*node
+	noted *receiptLog // nil: without receipts
 }
 
 func TestMain(m *testing.M) {
@@ -216,6 +220,11 @@ func runChild(spec string) error {
 		return err
 	}
 	defer endProfile()
+	if c.Site.Receipts {
+		if c.noted, err = newReceiptLog(c.Site); err != nil {
+			return err
+		}
+	}
 	var wg sync.WaitGroup
 	for i := range c.Site.Nodes {
 		run, err := c.node(i)
@@ -229,6 +238,11 @@ func runChild(spec string) error {
 			}
 		})
 	}
+	wg.Go(func() {
+		if err := c.obey(ctx); err != nil {
+			cancel(err)
+		}
+	})
 	<-ctx.Done()
 	wg.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -252,10 +266,15 @@ func profile(k kind) (end func(), err error) {
 }
 
 // node makes one node, which runs until its context ends.
-func (c child) node(i int) (func(context.Context) error, error) {
+func (c *child) node(i int) (func(context.Context) error, error) {
 	switch c.Kind {
 	case oursTogether:
-		return newAgent(c.Site, i)
+		n, err := newAgent(c.Site, i, c.noted)
+		if err != nil {
+			return nil, err
+		}
+		c.ours = append(c.ours, n)
+		return n.Run, nil
 	case floorRawTogether, floorRecursiveTogether:
 		shape := floor.Raw
 		if c.Kind == floorRecursiveTogether {

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -20,17 +19,23 @@ type target struct{ key, file string }
 // agentYAML is the configuration of a node's agent.
 func agentYAML(s site, i int, targets ...target) []byte {
 	var y bytes.Buffer
-	fmt.Fprintf(&y, "stores: %s\nprefix: %s\nnode: n%04d\nstate_dir: %s\nlisten: \"\"\ntargets:\n",
-		s.Addr, prefix, i, strconv.Quote(s.state(i)))
+	fmt.Fprintf(&y, "stores: %s\nprefix: %s\nnode: n%04d\nstate_dir: %s\nlisten: \"\"\nreceipts: %t\ntargets:\n",
+		s.Addr, prefix, i, strconv.Quote(s.state(i)), s.Receipts)
 	for _, t := range targets {
 		fmt.Fprintf(&y, "  - key: %s\n    file: %s\n    min_lines: 1\n", t.key, strconv.Quote(t.file))
 	}
 	return y.Bytes()
 }
 
+// node is an agent of this process, and its configuration.
+type node struct {
+	*agent.Agent
+	config agentfile.Config
+}
+
 // newAgent makes a node's agent in this process, from the same configuration as
 // one of its own process has. It logs as that does, and shares nothing with others.
-func newAgent(s site, i int) (func(context.Context) error, error) {
+func newAgent(s site, i int, noted *receiptLog) (*node, error) {
 	file := filepath.Join(s.node(i), "agent.yml")
 	if err := os.WriteFile(file, agentYAML(s, i, target{string(key), s.target(i)}), 0o600); err != nil {
 		return nil, err
@@ -43,24 +48,24 @@ func newAgent(s site, i int) (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := agent.New(agent.Options{
-		Config: config, Open: open, Host: host, Version: "bench",
-		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return a.Run, nil
-}
-
-func open(s agentfile.Store) ([]agent.Store, error) {
-	var all []agent.Store
-	for _, addr := range s.Addrs {
+	var stores []agent.Store // made once: a reload goes on with the same connections
+	for _, addr := range config.Store.Addrs {
 		store, err := consul.New(consul.Options{Addr: addr, Lasting: true})
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, store)
+		stores = append(stores, noted.of(store))
 	}
-	return all, nil
+	a, err := agent.New(agent.Options{
+		Config: config, Host: host, Version: "bench",
+		Open: func(agentfile.Store) ([]agent.Store, error) { return stores, nil },
+		Log:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	return &node{a, config}, err
+}
+
+// report turns receipts on or off.
+func (n *node) report(on bool) error {
+	n.config.Receipts = on
+	return n.Reload(n.config)
 }

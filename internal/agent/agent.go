@@ -43,7 +43,8 @@ type Agent struct {
 	running []*runner
 	groups  map[string]*groupRunner
 	slots   chan struct{}
-	past    uint64        // requests of links that are no more
+	past    uint64 // requests of links that are no more
+	receipt ReceiptStatus
 	news    chan struct{} // holds one: a target has something to report
 }
 
@@ -250,9 +251,11 @@ func (a *Agent) Status() Status {
 	s := Status{
 		Version: a.options.Version, Node: a.config.Node, PID: os.Getpid(), Started: a.started,
 		Config:   ConfigStatus{Files: a.config.Files, Loaded: a.loaded},
+		Receipt:  a.receipt,
 		Requests: a.past + link.requests.Load(),
 		Targets:  []TargetStatus{},
 	}
+	s.Receipt.Off = !a.config.Receipts
 	if a.refused != nil {
 		s.Config.Error = oneLine(a.refused.Error())
 	}

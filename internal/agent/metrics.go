@@ -57,6 +57,9 @@ func (m metrics) agent(s Status) {
 	m.one("kvexpress_agent_store_up", promtext.Gauge, "1 if the store answers.", truth(s.Store.Up))
 	m.one("kvexpress_agent_store_state_changed_timestamp_seconds", promtext.Gauge,
 		"Since when kvexpress_agent_store_up is what it is, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
+	m.one("kvexpress_agent_receipt_last_success_timestamp_seconds", promtext.Gauge,
+		"When what became of the targets was last reported to the store, in Unix seconds; 0 if it was not yet.", unixSeconds(s.Receipt.Last))
+	m.one("kvexpress_agent_receipt_failed", promtext.Gauge, "1 if the last receipt could not be written.", truth(s.Receipt.Error != ""))
 	m.one("kvexpress_agent_store_requests_total", promtext.Counter, "Requests to the store.", float64(s.Requests))
 }
 

@@ -21,7 +21,7 @@ const (
 	receiptLimit = 10 * time.Second
 	// An unknown fleet is taken for one of usualFleet nodes. For each node there is
 	// perNode until the first receipt of a publish, for the deliveries to be over,
-	// and twice that in which they come; mostSpread at most.
+	// and twice that in which they come; mostSpread in all at most.
 	usualFleet = 200
 	perNode    = time.Millisecond
 	mostSpread = time.Minute
@@ -33,8 +33,8 @@ func receiptDelay(node string, nodes int) time.Duration {
 	if nodes <= 0 {
 		nodes = usualFleet
 	}
-	delivery := time.Duration(nodes) * perNode
-	return min(delivery+time.Duration(share(node)*float64(2*delivery)), mostSpread)
+	delivery := min(time.Duration(nodes)*perNode, mostSpread/3)
+	return delivery + time.Duration(share(node)*float64(2*delivery))
 }
 
 // reporter tells the store what became of the targets of this node. It never makes a
@@ -140,9 +140,16 @@ func (r *reporter) prepare() *link {
 	return r.link
 }
 
-// told logs a receipt that was not written, once for each reason. A store that is
-// away, the link tells.
+// told notes what became of a receipt, and logs one that was not written, once for each
+// reason. A store that is away, the link tells.
 func (r *reporter) told(ctx context.Context, err error) {
+	r.agent.mu.Lock()
+	if now := time.Now(); err == nil {
+		r.agent.receipt = ReceiptStatus{Last: &now}
+	} else {
+		r.agent.receipt.Error = oneLine(err.Error())
+	}
+	r.agent.mu.Unlock()
 	if err == nil || ctx.Err() != nil {
 		r.failed = ""
 		return

@@ -35,6 +35,7 @@ type Status struct {
 	Started  time.Time      `json:"started"`
 	Config   ConfigStatus   `json:"config"`
 	Store    StoreStatus    `json:"store"`
+	Receipt  ReceiptStatus  `json:"receipt"`
 	Requests uint64         `json:"requests"` // to the store, since the start
 	Targets  []TargetStatus `json:"targets"`  // in the order of the configuration
 }
@@ -54,6 +55,13 @@ type StoreStatus struct {
 	Up    bool       `json:"up"`
 	Since *time.Time `json:"since,omitempty"` // since when it is as it is; nil before the first answer
 	Error string     `json:"error,omitempty"` // why it is away, in one line
+}
+
+// ReceiptStatus is how it stands with what the node reports to the store.
+type ReceiptStatus struct {
+	Off   bool       `json:"off,omitempty"`   // the configuration says so
+	Last  *time.Time `json:"last,omitempty"`  // when the last one was written; nil: none was yet
+	Error string     `json:"error,omitempty"` // why the one that is due was not written
 }
 
 // TargetStatus is how one target is.

@@ -18,10 +18,11 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		Short: "Print the Consul policy that a role needs",
 		Long: `Print the Consul policy that a role needs, and no more:
 
-  publisher   publishes the key, stops and resumes it, and sees where it arrived
+  publisher   publishes the key, rolls it back, stops and resumes it, sees where it
+              arrived
   node        installs the key, and reports as itself
-  operator    locks and unlocks files, stops and resumes the key, sees what nodes
-              report, and forgets them
+  operator    locks and unlocks files, stops and resumes the key, reads its history,
+              sees what nodes report, and forgets them
   exporter    sees all keys, stops and locks, and what nodes report; it takes no key`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
   kvexpress acl node -k hosts --node web-17`,
@@ -50,8 +51,8 @@ func (s *session) acl(role, key, node string) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if node = first(node, s.host); strings.ContainsAny(node, "/\"\\\n") {
-		return nil, fmt.Errorf("the node name %s is not one", kv.Quote(node))
+	if node, err = kv.ParseNode(first(node, s.host)); err != nil {
+		return nil, err
 	}
 	l := s.layout
 	var rules []rule

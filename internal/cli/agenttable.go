@@ -3,9 +3,7 @@ package cli
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"kvexpress/internal/agent"
 )
@@ -21,6 +19,9 @@ func (r *agentReport) lines() []string {
 	lines := []string{r.headline()}
 	if c := r.Config; c.Error != "" {
 		lines = append(lines, r.paint(red, fmt.Sprintf("the last reload was refused, the configuration of %s is in force: ", r.moment(c.Loaded)))+printable(c.Error))
+	}
+	if err := r.Receipt.Error; err != "" {
+		lines = append(lines, r.paint(yellow, "the last receipt was not written: ")+printable(err))
 	}
 	if len(r.Targets) == 0 {
 		return append(lines, "it has no targets")
@@ -45,20 +46,20 @@ func (r *agentReport) headline() string {
 
 // table has a line for each target, and below it why it is not current.
 func (r *agentReport) table() []string {
+	const state = 2 // the column that is painted
 	rows := [][]string{{"KEY", "FILE", "STATE", "VERSION", "SHA256", "SINCE", "EXEC"}}
 	for _, t := range r.Targets {
 		rows = append(rows, []string{t.Key, t.File, string(t.State), version(t), dash(short(t.SHA256)), r.since(t.Since), r.exec(t)})
 	}
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i := range row {
-			row[i] = printable(row[i])
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+	aligned := align(rows, func(row, column int, cell string) string {
+		if row == 0 || column != state {
+			return cell
 		}
-	}
-	lines := []string{r.row(rows[0], widths, "")}
+		return r.paint(colourOf(r.Targets[row-1].State), cell)
+	})
+	lines := aligned[:1:1]
 	for i, t := range r.Targets {
-		lines = append(lines, r.row(rows[i+1], widths, colourOf(t.State)))
+		lines = append(lines, aligned[i+1])
 		if r.tells(t) {
 			lines = append(lines, "    "+printable(t.Detail))
 		}
@@ -70,23 +71,6 @@ func (r *agentReport) table() []string {
 func (r *agentReport) tells(t agent.TargetStatus) bool {
 	inHeadline := t.State == agent.Away && !r.Store.Up
 	return t.State != agent.Current && t.Detail != "" && !inHeadline
-}
-
-// row aligns cells, and paints that of the state.
-func (r *agentReport) row(cells []string, widths []int, colour string) string {
-	const state, gap = 2, 2
-	var b strings.Builder
-	for i, cell := range cells {
-		pad := widths[i] - utf8.RuneCountInString(cell) + gap
-		if i == state {
-			cell = r.paint(colour, cell)
-		}
-		b.WriteString(cell)
-		if i < len(cells)-1 {
-			b.WriteString(strings.Repeat(" ", pad))
-		}
-	}
-	return b.String()
 }
 
 func version(t agent.TargetStatus) string {
@@ -196,8 +180,8 @@ func colourOf(s agent.State) string {
 }
 
 func (r *agentReport) paint(colour, text string) string {
-	if !r.colour || colour == "" {
+	if !r.colour {
 		return text
 	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+	return dye(colour, text)
 }

@@ -115,7 +115,7 @@ Exit codes:
   1   the command line is wrong, or any other failure
   3   the key is stopped (for out only with --strict)
   4   the file is locked (only with --strict)
-  5   there is no such key
+  5   there is no such key, or no such version
   6   the content is refused: too short, empty, too large, damaged, check failed
   7   Consul could not be reached, or refused us
   8   done, but the command of -e failed
@@ -123,7 +123,8 @@ Exit codes:
   10  --if-version did not hold, or others kept changing the key`,
 		Example: `  kvexpress in  -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
   kvexpress out -k hosts -f /etc/hosts.consul -l 100 -e 'pkill -HUP dnsmasq'
-  kvexpress stop -k hosts -r 'bad upstream data'`,
+  kvexpress stop -k hosts -r 'bad upstream data'
+  kvexpress rollback -k hosts`,
 		Annotations:   uses("version"),
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -148,7 +149,10 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 		set  func(*globals) *cobra.Command
 	}{
 		{"in", a.newIn}, {"out", a.newOut}, {"raw", a.newRaw}, {"copy", a.newCopy}, {"clean", a.newClean},
-		{"status", a.newStatus}, {"forget", a.newForget}, {"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
+		{"status", a.newStatus}, {"forget", a.newForget},
+		{"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff}, {"rollback", a.newRollback},
+		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
+		{"stops", a.newStops}, {"locks", a.newLocks},
 		{"agent", a.newAgent}, {"exporter", a.newExporter}, {"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
 	}
 	aboutAll := slices.ContainsFunc(args, func(arg string) bool {

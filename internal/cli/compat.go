@@ -25,6 +25,8 @@ func dashes(word string) string {
 // switch with its value behind a blank, such as `-z true` or `--sorted true`,
 // becomes `-z=true`, and --ignore_stop becomes --ignore-stop. 1.x took the switch and dropped the word, whatever it was;
 // here false means false. All old spellings live in this file.
+//
+// 0 and 1 behind a switch of "diff", which 1.x did not have, are versions.
 func oldSpellings(root *cobra.Command, args []string) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
@@ -43,7 +45,8 @@ func oldSpellings(root *cobra.Command, args []string) []string {
 			i++
 			continue
 		}
-		if _, err := strconv.ParseBool(next); err == nil && flag.Value.Type() == "bool" {
+		number := (next == "0" || next == "1") && commandIs(root, args, commandDiff)
+		if _, err := strconv.ParseBool(next); err == nil && flag.Value.Type() == "bool" && !number {
 			arg += "=" + next
 			i++
 		}
@@ -91,4 +94,10 @@ func find(root *cobra.Command, lookup func(*pflag.FlagSet) *pflag.Flag) *pflag.F
 		}
 	}
 	return nil
+}
+
+// commandIs reports whether a command line means this command.
+func commandIs(root *cobra.Command, args []string, name string) bool {
+	cmd, _, err := root.Find(args)
+	return err == nil && cmd.Name() == name
 }

@@ -2,71 +2,177 @@ package cli
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
-	"os"
-	"strings"
 
-	"github.com/aymanbagabas/go-udiff"
-	"golang.org/x/sys/unix"
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/history"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/publish"
 )
 
-// maxDiff is the most bytes of either side that are compared line by line.
-const maxDiff = 2 << 20
+// commandDiff takes numbers as arguments, see oldSpellings.
+const commandDiff = "diff"
 
-// showDiff prints a unified diff, in colour on a terminal.
-func (s *session) showDiff(from, to string, before, after []byte) {
-	if s.g.json || bytes.Equal(before, after) {
-		return
+func (a *App) newDiff(g *globals) *cobra.Command {
+	var name, with string
+	cmd := &cobra.Command{
+		Use:   commandDiff + " -k KEY [FROM [TO]]",
+		Short: "Show what differs between two versions",
+		Long: `Show what differs between two versions: without numbers, what the last publish
+changed; with one, what has changed since that version; with two, from one to the
+other. With --with, what differs between a version, or what stands, and a file.`,
+		Example: `  kvexpress diff -k hosts
+  kvexpress diff -k hosts 10
+  kvexpress diff -k hosts 10 12
+  kvexpress diff -k hosts --with /etc/hosts.consul`,
+		Args:        cobra.ArbitraryArgs,
+		Annotations: uses(flagsStore, flagsReport),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
+				return s.diff(ctx, name, with, args)
+			})
+		},
 	}
-	switch {
-	case bytes.IndexByte(before, 0) >= 0 || bytes.IndexByte(after, 0) >= 0:
-		fmt.Fprintf(s.Stdout, "binary content differs: %s before, %s after\n", plural(len(before), "byte"), plural(len(after), "byte"))
-		return
-	case len(before) > maxDiff || len(after) > maxDiff:
-		fmt.Fprintf(s.Stdout, "the content differs, and is too large for a diff: %s before, %s after\n", plural(len(before), "byte"), plural(len(after), "byte"))
-		return
+	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` whose versions are compared")
+	cmd.Flags().StringVar(&with, "with", "", "`file` to compare with, - for standard input")
+	return cmd
+}
+
+func (s *session) diff(ctx context.Context, name, with string, args []string) (report, error) {
+	k, err := s.key(name)
+	if err != nil {
+		return nil, err
 	}
-	text := udiff.Unified(from, to, string(before), string(after))
-	colour := s.colour()
-	for line := range strings.Lines(text) {
-		cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		for i, cell := range cells {
-			cells[i] = printable(cell)
+	if most := 2; len(args) > most {
+		return nil, fmt.Errorf("%s is left over; name two versions at most", kv.Quote(args[most]))
+	}
+	if with != "" && len(args) > 1 {
+		return nil, errors.New("--with compares one version with a file; name one version at most")
+	}
+	var versions []uint64
+	for _, arg := range args {
+		v, err := parseKept("the argument", arg)
+		if err != nil {
+			return nil, err
 		}
-		fmt.Fprintln(s.Stdout, paint(strings.Join(cells, "\t"), colour))
+		versions = append(versions, v)
 	}
+	from, to, err := s.sides(ctx, k, with, versions)
+	if err != nil {
+		s.observeFailure(err, "", "")
+		return nil, err
+	}
+	return s.compare(k, from, to), nil
 }
 
-func paint(line string, colour bool) string {
-	if !colour {
-		return line
+// sides reads what is compared. Two versions are read at once.
+func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []uint64) (from, to side, err error) {
+	r := s.past("")
+	if with != "" {
+		all, err := r.Read(ctx, k, append(versions, 0)[0])
+		if err != nil {
+			return from, to, err
+		}
+		to, err := s.file(with)
+		return sideOf(all[0]), to, err
 	}
-	var code string
-	switch {
-	case strings.HasPrefix(line, "+++"), strings.HasPrefix(line, "---"):
-		code = "1"
-	case strings.HasPrefix(line, "@@"):
-		code = "36"
-	case strings.HasPrefix(line, "+"):
-		code = "32"
-	case strings.HasPrefix(line, "-"):
-		code = "31"
-	default:
-		return line
+	switch len(versions) {
+	case 0:
+		l, err := r.List(ctx, k)
+		if err != nil {
+			return from, to, err
+		}
+		before, err := l.Before(false)
+		if err != nil {
+			return from, to, err
+		}
+		live, _ := l.Live()
+		versions = []uint64{before.Number, live.Number}
+	case 1:
+		versions = append(versions, 0)
 	}
-	return "\x1b[" + code + "m" + line + "\x1b[0m"
+	all, err := r.Read(ctx, k, versions...)
+	if err != nil {
+		return from, to, err
+	}
+	return sideOf(all[0]), sideOf(all[1]), nil
 }
 
-// colour is for terminals, and never with NO_COLOR.
-func (a *App) colour() bool {
-	return a.Getenv("NO_COLOR") == "" && a.Getenv("TERM") != "dumb" && isTerminal(a.Stdout)
+// side is one of two things that are compared.
+type side struct {
+	Version   uint64 `json:"version,omitempty"`
+	Unmanaged bool   `json:"unmanaged,omitempty"`
+	File      string `json:"file,omitempty"`
+	SHA256    string `json:"sha256"`
+	Size      int    `json:"size"`
+	Lines     int    `json:"lines"`
+
+	plain []byte
 }
 
-func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
+func sideOf(c history.Content) side {
+	return side{Version: c.Number, Unmanaged: c.Unmanaged, SHA256: c.SHA256, Size: len(c.Plain), Lines: c.Lines, plain: c.Plain}
+}
+
+func (s *session) file(name string) (side, error) {
+	var plain []byte
+	var err error
+	if name == "-" {
+		plain, err = publish.ReadAll(s.Stdin)
+	} else {
+		plain, err = publish.ReadFile(name)
 	}
-	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	return err == nil
+	if err != nil {
+		return side{}, err
+	}
+	return side{File: name, SHA256: codec.Checksum(plain), Size: len(plain), Lines: codec.Lines(plain), plain: plain}, nil
+}
+
+// name is how a side is called.
+func (x side) name() string {
+	switch x.File {
+	case "":
+		return versionOf(x.Version)
+	case "-":
+		return "standard input"
+	}
+	return x.File
+}
+
+// title is its line above a diff.
+func (x side) title(k kv.Key) string {
+	if x.File != "" {
+		return x.name()
+	}
+	return fmt.Sprintf("%s (%s)", k, x.name())
+}
+
+func (s *session) compare(k kv.Key, from, to side) report {
+	r := diffReport{Key: k, From: from, To: to, Same: bytes.Equal(from.plain, to.plain)}
+	if s.g.json && !r.Same {
+		r.Diff, r.Why = unified(from.title(k), to.title(k), from.plain, to.plain)
+	}
+	s.showDiff(from.title(k), to.title(k), from.plain, to.plain)
+	return r
+}
+
+type diffReport struct {
+	Key  kv.Key `json:"key"`
+	From side   `json:"from"`
+	To   side   `json:"to"`
+	Same bool   `json:"same"`
+	Diff string `json:"diff,omitempty"`
+	Why  string `json:"why,omitempty"` // there is no diff
+}
+
+// lines is what is left to say beside the diff.
+func (r diffReport) lines() []string {
+	if !r.Same {
+		return nil
+	}
+	return []string{printable(fmt.Sprintf("%s: %s and %s are the same (sha256 %s)", r.Key, r.From.name(), r.To.name(), short(r.To.SHA256)))}
 }

@@ -7,6 +7,7 @@ import (
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
 )
 
@@ -16,7 +17,7 @@ const (
 	exitOther      = 1  // usage, or any other failure
 	exitStopped    = 3  // the key is stopped
 	exitLocked     = 4  // the file is locked
-	exitMissing    = 5  // no such key
+	exitMissing    = 5  // no such key, or version
 	exitRefused    = 6  // the content is refused
 	exitStore      = 7  // the store could not be reached, or refused us
 	exitExec       = 8  // done, but the exec failed
@@ -54,6 +55,7 @@ func judgeError(err error) (code int, hint string) {
 		{as[*gate.Stopped], exitStopped, ""},
 		{as[*gate.Locked], exitLocked, ""},
 		{as[*gate.Missing], exitMissing, ""},
+		{as[*history.NotKept], exitMissing, ""},
 		{as[*gate.Refusal], exitRefused, ""},
 		{is(kv.ErrTooLarge), exitRefused, "compress it with -z, or split the file"},
 		{is(kv.ErrConflict), exitConflict, ""},

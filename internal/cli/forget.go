@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
 )
 
 func (a *App) newForget(g *globals) *cobra.Command {
@@ -32,13 +34,19 @@ A node that is alive comes back with its next receipt.`,
 }
 
 func (s *session) forget(ctx context.Context, name string) (report, error) {
+	// Whatever has a receipt can be forgotten, under whatever name it stands.
+	if name == "" || strings.Contains(name, "/") {
+		if _, err := kv.ParseNode(name); err != nil {
+			return nil, err
+		}
+	}
 	was, err := fleet.Forget(ctx, s.store, s.layout, name)
 	if err != nil {
 		return nil, err
 	}
-	outcome, text := "forgotten", fmt.Sprintf("%s: forgotten", name)
+	outcome, text := "forgotten", fmt.Sprintf("%s: forgotten", printable(name))
 	if !was {
-		outcome, text = "unknown", fmt.Sprintf("%s: has no receipt", name)
+		outcome, text = "unknown", fmt.Sprintf("%s: has no receipt", printable(name))
 	}
 	s.log.Info("forget", "node", name, "outcome", outcome)
 	return said{text: text, fields: map[string]any{"node": name, "outcome": outcome}}, nil

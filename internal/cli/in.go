@@ -75,9 +75,9 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 		Key: k, MinLines: s.g.length, Message: f.message, IgnoreStop: f.ignoreStop, DryRun: f.dryRun,
 	}
 	if f.ifVersion != "" {
-		v, err := strconv.ParseUint(f.ifVersion, 10, 64)
+		v, err := parseVersion("--if-version", f.ifVersion)
 		if err != nil {
-			return nil, fmt.Errorf("--if-version %s is not a version; give a number such as 12", kv.Quote(f.ifVersion))
+			return nil, err
 		}
 		req.IfVersion = &v
 	}
@@ -104,10 +104,11 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 			return s.events.Updated(ctx, s.layout.Data(k), observe.Diff(r.Old, req.Content))
 		},
 	})
-	if done, ok := r.(inReport); ok && err == nil && !f.dryRun && f.wait.asked() {
-		return s.published(ctx, done, f.wait)
+	done, ok := r.(inReport)
+	if !ok || err != nil {
+		return r, err
 	}
-	return r, err
+	return s.published(ctx, done, f.wait)
 }
 
 // source reads what is to be published.
@@ -138,7 +139,7 @@ type news struct {
 	event func(publish.Result) error // posts the event of one that has
 }
 
-// publish is shared by in and copy: publish, tell the observers, run the exec.
+// publish is shared by in, copy and rollback: publish, tell the observers, run the exec.
 func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool, n news) (report, error) {
 	ctx, done := s.interruptible(ctx)
 	defer done()
@@ -156,7 +157,8 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	}
 	r := inReport{
 		Key: result.Key, Outcome: result.Outcome, Version: result.Version, Lineage: result.Lineage,
-		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts, at: time.Now(),
+		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
+		previous: result.Previous, stood: result.Old != nil, at: time.Now(),
 	}
 	if diff && result.Outcome != publish.Unchanged {
 		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
@@ -242,7 +244,9 @@ type inReport struct {
 	Exec     *execReport     `json:"exec,omitempty"`
 	Waited   *waitReport     `json:"wait,omitempty"`
 
-	at time.Time // when it stood
+	previous uint64    // the managed version that stood before; 0: none
+	stood    bool      // there were whole bytes before
+	at       time.Time // when it stood
 }
 
 func (r inReport) lines() []string {
@@ -254,7 +258,7 @@ func (r inReport) lines() []string {
 }
 
 func (r inReport) line() string {
-	what := fmt.Sprintf("%s, %s, sha256 %s", plural(r.Lines, "line"), plural(r.Size, "byte"), short(r.SHA256))
+	what := r.what()
 	switch r.Outcome {
 	case publish.Unchanged:
 		return fmt.Sprintf("%s: unchanged, %s stands (%s)", r.Key, versionOf(r.Version), what)
@@ -264,4 +268,9 @@ func (r inReport) line() string {
 		return fmt.Sprintf("%s: was damaged, published again as version %d (%s)", r.Key, r.Version, what)
 	}
 	return fmt.Sprintf("%s: published version %d (%s)", r.Key, r.Version, what)
+}
+
+// what is the content in a few words.
+func (r inReport) what() string {
+	return fmt.Sprintf("%s, %s, sha256 %s", plural(r.Lines, "line"), plural(r.Size, "byte"), short(r.SHA256))
 }

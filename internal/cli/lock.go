@@ -16,36 +16,43 @@ import (
 
 func (a *App) newLock(g *globals) *cobra.Command {
 	var file, reason string
+	var node nodeValue
 	var last time.Duration
 	cmd := &cobra.Command{
 		Use:   "lock -f FILE",
-		Short: "Freeze one file on this node",
+		Short: "Freeze one file on this node, or on another",
 		Long: `Freeze one file on this node: it stays as it is, whatever is published, until
 "unlock", or until the time of --for is over.
 
 FILE.locked is left beside it, for whoever looks into the folder; -c, -o and
---group are about that file.`,
+--group are about that file.
+
+With --node, the file is locked on another node: by the host name of that machine,
+and by the whole path of the file there. No FILE.locked is left then.`,
 		Example: `  kvexpress lock -f /etc/hosts.consul -r 'looking into a DNS problem' --for 1h
-  kvexpress lock -f /etc/hosts.consul`,
+  kvexpress lock -f /etc/hosts.consul
+  kvexpress lock -f /etc/hosts.consul --node web-17 -r 'its disk is being replaced'`,
 		Args:        noArgs,
 		Annotations: uses(flagsStore, flagsFile, flagsReport),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				return s.lock(ctx, file, reason, last, cmd.Flags().Changed("for"))
+				return s.lock(ctx, file, node.name, reason, last, cmd.Flags().Changed("for"))
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to lock")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is locked")
 	cmd.Flags().DurationVar(&last, "for", 0, "unlock by itself after this `time`, such as 90m; 1.x does not know of it")
+	cmd.Flags().Var(&node, "node", "host `name` of the node to lock it on (default: this machine)")
 	return cmd
 }
 
-func (s *session) lock(ctx context.Context, name, reason string, last time.Duration, timed bool) (report, error) {
-	file, err := deliver.ParseFile(name)
+func (s *session) lock(ctx context.Context, name, node, reason string, last time.Duration, timed bool) (report, error) {
+	at, err := s.spotOf(name, node)
 	if err != nil {
 		return nil, err
 	}
+	file, row := at.file, s.layout.Lock(at.file, at.node)
 	s.about = file
 	var until time.Time
 	if timed {
@@ -57,26 +64,30 @@ func (s *session) lock(ctx context.Context, name, reason string, last time.Durat
 	if reason == "" {
 		reason = fmt.Sprintf("No reason given for '%s' by '%s' at '%s'.", file, s.author(), s.started.UTC().Format(time.RFC3339))
 	}
-	attrs, err := s.markerAttrs()
-	if err != nil {
+	var attrs atomicfile.Attrs
+	if at.here {
+		if attrs, err = s.markerAttrs(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.freezerOf(at.node).Lock(ctx, file, reason, until); err != nil {
+		s.observeFailure(err, row, observe.LocationSet)
 		return nil, err
 	}
-	if err := s.freezer().Lock(ctx, file, reason, until); err != nil {
-		s.observeFailure(err, s.layout.Lock(file, s.host), observe.LocationSet)
-		return nil, err
+	s.log.Info("locked", at.logged("reason", reason)...)
+	s.metrics.Lock(row)
+	if at.here {
+		if err := freeze.WriteMarker(file, reason, until, attrs); err != nil {
+			s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", freeze.Marker(file), oneLine(err)))
+		}
 	}
-	s.log.Info("locked", "file", file, "reason", reason)
-	s.metrics.Lock(s.layout.Lock(file, s.host))
-	if err := freeze.WriteMarker(file, reason, until, attrs); err != nil {
-		s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", freeze.Marker(file), oneLine(err)))
-	}
-	fields := map[string]any{"file": file, "outcome": "locked", "reason": reason}
-	text := fmt.Sprintf("%s: locked on this node", file)
+	fields := map[string]any{"file": file, "node": at.node, "outcome": "locked", "reason": reason, "since": rfc3339(s.started)}
+	text := fmt.Sprintf("%s: locked %s", file, at.on())
 	if timed {
 		text += " until " + until.Format(time.RFC3339)
-		fields["until"] = until.UTC().Format(time.RFC3339)
+		fields["until"] = rfc3339(until)
 	}
-	return said{text: fmt.Sprintf("%s; `kvexpress unlock -f %s` lifts it", text, file), fields: fields}, nil
+	return said{text: fmt.Sprintf("%s; `%s` lifts it", text, at.unlock()), fields: fields}, nil
 }
 
 // markerAttrs is what the flags -c, -o and --group say of FILE.locked.

@@ -104,8 +104,8 @@ func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
 
 func (s *session) openLog(direction string) {
 	logTo := s.Stdout
-	if s.g.json {
-		logTo = s.Stderr // standard output is one JSON object
+	if s.g.json || direction == commandShow {
+		logTo = s.Stderr // standard output is one JSON object, or content
 	}
 	var closeLog func() error
 	s.log, closeLog = observe.NewLogger(observe.LogOptions{

@@ -35,8 +35,8 @@ left out.
 
 "delivered" is the time from the publish to the file in place, by the clocks of the
 publisher and of the node. Clocks that contradict the order in which Consul took the
-receipts by more than 2 s are named, and not used. With --wait the times are also taken
-by this machine's clock alone. "on the node" is measured there.
+receipts by more than 2 s are named, and not used; "in --wait" needs one clock alone.
+"on the node" is measured there.
 
 With --wait it waits until that share of the nodes has the version that stands now,
 and exits 9 if they do not in time.`,
@@ -58,6 +58,9 @@ and exits 9 if they do not in time.`,
 }
 
 func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
+	if err := f.wait.checkGone(); err != nil {
+		return nil, err
+	}
 	if err := f.wait.check(); err != nil {
 		return nil, err
 	}
@@ -71,14 +74,13 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &statusReport{all: f.all, now: time.Now(), colour: s.colour()}
+	r := &statusReport{all: f.all, colour: s.colour()}
+	var waited error
 	if f.wait.asked() {
-		w, err := s.wait(ctx, f.wait, fleet.Goal{Key: k})
-		if err != nil && !as[*fleet.NotReached](err) {
-			return nil, err
+		r.Waited, waited = s.wait(ctx, f.wait, fleet.Goal{Key: k})
+		if waited != nil && !as[*fleet.NotReached](waited) {
+			return nil, waited
 		}
-		r.Report, r.Waited, r.now = w.Report, w, time.Now()
-		return r, joinErrors(err, s.frozen(ctx, r, k))
 	}
 	reader := fleet.Reader{Store: s.store, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
@@ -96,7 +98,12 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 		return nil, &gate.Missing{Name: string(k)}
 	}
 	r.Report = fleet.Examine(roster, standings[0], fleet.Options{Gone: f.wait.gone})
-	return r, s.frozen(ctx, r, k)
+	if r.Waited != nil {
+		r.Report = r.Waited.Report
+	}
+	r.frozen, err = s.frozenFor(ctx, roster, standings[0])
+	r.now = time.Now()
+	return r, errors.Join(waited, err)
 }
 
 // statusOfAll is a line for each key that is published, or that a node speaks of.
@@ -131,7 +138,8 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 		}
 		r.Keys = append(r.Keys, fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone}))
 	}
-	return r, s.frozenAll(ctx, r)
+	r.frozen, err = s.frozenAll(ctx, roster)
+	return r, err
 }
 
 // keys are those that are published.

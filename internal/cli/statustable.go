@@ -15,48 +15,22 @@ const maxNamed = 20
 // statusReport is the fleet's state for one key.
 type statusReport struct {
 	fleet.Report
-	Stopped *stopLine   `json:"stop,omitempty"`
-	Locks   []lockLine  `json:"locks"`
-	Waited  *waitReport `json:"wait,omitempty"`
+	frozen
+	Waited *waitReport `json:"wait,omitempty"`
 
 	all    bool
 	now    time.Time
 	colour bool
 }
 
-// stopLine is a key that is frozen in the whole fleet.
-type stopLine struct {
-	Key    string     `json:"key"`
-	Reason string     `json:"reason"`
-	Since  *time.Time `json:"since,omitempty"` // nil: not known
-}
-
-// lockLine is a file that is frozen on one node.
-type lockLine struct {
-	Node   string     `json:"node"`
-	File   string     `json:"file,omitempty"`
-	Reason string     `json:"reason"`
-	Since  *time.Time `json:"since,omitempty"` // nil: not known
-	Until  *time.Time `json:"until,omitempty"` // nil: for ever
-}
-
 func (r *statusReport) lines() []string {
 	lines := []string{r.headline(), "  " + r.count()}
-	if w := r.Waited; w != nil && w.Seen.Delivered.Count > 0 {
-		lines = append(lines, fmt.Sprintf("  in place     %s  by this machine's clock, at most", percentiles(w.Seen.Delivered)))
+	if w := r.Waited; w != nil {
+		lines = append(lines, "  waited       "+took(time.Duration(w.Seen.Took)))
 	}
 	lines = append(lines, times(r.Report)...)
 	lines = append(lines, clocks(r.Report)...)
-	if s := r.Stopped; s != nil {
-		lines = append(lines, "  "+paintIf(r.colour, red, "stopped")+" in the whole fleet"+ago(s.Since, r.now)+": "+printable(s.Reason))
-	}
-	for _, l := range r.Locks {
-		text := fmt.Sprintf("  %s on %s: %s%s", paintIf(r.colour, yellow, "locked"), printable(l.Node), printable(l.File), ago(l.Since, r.now))
-		if l.Until != nil {
-			text += ", for another " + span(l.Until.Sub(r.now))
-		}
-		lines = append(lines, text+": "+printable(l.Reason))
-	}
+	lines = append(lines, r.frozen.lines(r.now, r.colour)...)
 	return append(lines, stragglers(r.Report, r.all)...)
 }
 
@@ -65,6 +39,24 @@ func ago(since *time.Time, now time.Time) string {
 		return ""
 	}
 	return " for " + span(now.Sub(*since))
+}
+
+func (f frozen) lines(now time.Time, colour bool) []string {
+	var lines []string
+	for _, s := range f.Stops {
+		lines = append(lines, "  "+printable(s.Key)+" is "+paintIf(colour, red, "stopped")+" in the whole fleet"+ago(s.Since, now)+": "+printable(s.Reason))
+	}
+	for _, l := range f.Locks {
+		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.File), paintIf(colour, yellow, "locked"), printable(l.Node), ago(l.Since, now))
+		if l.Until != nil {
+			text += ", for another " + span(l.Until.Sub(now))
+		}
+		lines = append(lines, text+": "+printable(l.Reason))
+	}
+	if f.Hidden != "" {
+		lines = append(lines, "  there may be more stops and locks: "+printable(f.Hidden))
+	}
+	return lines
 }
 
 func (r *statusReport) headline() string {
@@ -152,27 +144,27 @@ func stragglers(r fleet.Report, all bool) []string {
 		most = math.MaxInt
 	}
 	if len(r.Stragglers) > 0 {
-		t := newTable("NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY")
+		rows := [][]string{{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}}
 		for _, l := range r.Stragglers[:min(most, len(r.Stragglers))] {
-			t.add(l.Node, versionIn(l), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard))+" ago", why(l))
+			rows = append(rows, []string{l.Node, versionIn(l), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) + " ago", excerpt(why(l))})
 		}
-		lines = append(append(lines, ""), t.lines()...)
+		lines = append(append(lines, ""), table(rows)...)
 		lines = append(lines, more(len(r.Stragglers)-most)...)
 	}
 	if len(r.SilentNodes) > 0 {
-		t := newTable("SILENT", "VERSION", "HEARD", "LAST STATE")
+		rows := [][]string{{"SILENT", "VERSION", "HEARD", "LAST STATE"}}
 		for _, l := range r.SilentNodes[:min(most, len(r.SilentNodes))] {
-			t.add(l.Node, versionIn(l), span(time.Duration(l.Heard))+" ago", l.State)
+			rows = append(rows, []string{l.Node, versionIn(l), span(time.Duration(l.Heard)) + " ago", l.State})
 		}
-		lines = append(append(lines, ""), t.lines()...)
+		lines = append(append(lines, ""), table(rows)...)
 		lines = append(lines, more(len(r.SilentNodes)-most)...)
 	}
 	if len(r.Unread) > 0 {
-		t := newTable("NOT TO BE READ", "WHY")
+		rows := [][]string{{"NOT TO BE READ", "WHY"}}
 		for _, u := range r.Unread[:min(most, len(r.Unread))] {
-			t.add(u.Node, u.Why)
+			rows = append(rows, []string{u.Node, excerpt(u.Why)})
 		}
-		lines = append(append(lines, ""), t.lines()...)
+		lines = append(append(lines, ""), table(rows)...)
 		lines = append(lines, more(len(r.Unread)-most)...)
 	}
 	return lines
@@ -212,9 +204,8 @@ func versionIn(l fleet.Line) string {
 
 // statusOfAllReport is a line for each key.
 type statusOfAllReport struct {
-	Keys  []fleet.Report `json:"keys"`
-	Stops []stopLine     `json:"stops"`
-	Locks []lockLine     `json:"locks"`
+	Keys []fleet.Report `json:"keys"`
+	frozen
 	// Unknown are keys of which nothing is known, such as those that the token may not
 	// read and nodes speak of.
 	Unknown []unknownKey `json:"unknown"`
@@ -232,7 +223,7 @@ func (r *statusOfAllReport) lines() []string {
 	if len(r.Keys)+len(r.Unknown) == 0 {
 		return []string{"nothing is published, and no node has reported"}
 	}
-	t := newTable("KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST", "")
+	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST"}}
 	for _, k := range r.Keys {
 		published, version := "-", strconv.FormatUint(k.Version, 10)
 		switch {
@@ -252,23 +243,11 @@ func (r *statusOfAllReport) lines() []string {
 		if k.Nodes > 0 {
 			share = percent(k)
 		}
-		t.add(k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind+k.Unsound), strconv.Itoa(k.Silent), p50, last, r.stopOf(k.Key))
+		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind + k.Unsound), strconv.Itoa(k.Silent), p50, last})
 	}
-	lines := t.lines()
+	lines := table(rows)
 	for _, u := range r.Unknown {
 		lines = append(lines, printable(u.Key)+": unknown: "+printable(u.Why))
 	}
-	for _, l := range r.Locks {
-		lines = append(lines, fmt.Sprintf("locked on %s: %s%s: %s", printable(l.Node), printable(l.File), ago(l.Since, r.now), printable(l.Reason)))
-	}
-	return lines
-}
-
-func (r *statusOfAllReport) stopOf(key string) string {
-	for _, s := range r.Stops {
-		if s.Key == key {
-			return paintIf(r.colour, red, "stopped") + ago(s.Since, r.now) + ": " + printable(s.Reason)
-		}
-	}
-	return ""
+	return append(lines, r.frozen.lines(r.now, r.colour)...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +13,14 @@ import (
 )
 
 func (s *session) freezer() freeze.Freezer {
-	return freeze.Freezer{Store: s.store, Layout: s.layout, Host: s.host}
+	return freeze.Freezer{Store: s.store, Layout: s.layout, Host: s.host, Now: func() time.Time { return s.started }}
+}
+
+// freezerOf is a freezer of the files of another node.
+func (s *session) freezerOf(node string) freeze.Freezer {
+	f := s.freezer()
+	f.Host = node
+	return f
 }
 
 func (a *App) newStop(g *globals) *cobra.Command {
@@ -61,6 +69,6 @@ func (s *session) stop(ctx context.Context, name, reason string) (report, error)
 	_, err = s.exec(ctx, argv)
 	return said{
 		text:   fmt.Sprintf("%s: stopped in the whole fleet; `kvexpress resume -k %[1]s` lifts it", k),
-		fields: map[string]any{"key": k, "outcome": "stopped", "reason": reason},
+		fields: map[string]any{"key": k, "outcome": "stopped", "reason": reason, "since": rfc3339(s.started)},
 	}, err
 }

@@ -6,49 +6,62 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/freeze"
 	"kvexpress/internal/observe"
 )
 
 func (a *App) newUnlock(g *globals) *cobra.Command {
 	var file string
+	var node nodeValue
 	cmd := &cobra.Command{
-		Use:         "unlock -f FILE",
-		Short:       "Lift the lock of a file on this node",
-		Long:        `Lift the lock of a file on this node, and remove FILE.locked.`,
-		Example:     `  kvexpress unlock -f /etc/hosts.consul`,
+		Use:   "unlock -f FILE",
+		Short: "Lift the lock of a file on this node, or on another",
+		Long: `Lift the lock of a file on this node, and remove FILE.locked; or, with --node, on
+another node, where FILE.locked stays if it is there.`,
+		Example: `  kvexpress unlock -f /etc/hosts.consul
+  kvexpress unlock -f /etc/hosts.consul --node web-17`,
 		Args:        noArgs,
 		Annotations: uses(flagsStore, flagsReport),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.unlock(ctx, file) })
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.unlock(ctx, file, node.name) })
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to unlock")
+	cmd.Flags().Var(&node, "node", "host `name` of the node to unlock it on (default: this machine)")
 	return cmd
 }
 
-func (s *session) unlock(ctx context.Context, name string) (report, error) {
-	file, err := deliver.ParseFile(name)
+func (s *session) unlock(ctx context.Context, name, node string) (report, error) {
+	at, err := s.spotOf(name, node)
 	if err != nil {
 		return nil, err
 	}
+	file, row := at.file, s.layout.Lock(at.file, at.node)
 	s.about = file
-	was, err := s.freezer().Unlock(ctx, file)
+	was, err := s.freezerOf(at.node).Unlock(ctx, file)
 	if err != nil {
-		s.observeFailure(err, s.layout.Lock(file, s.host), observe.LocationDelete)
+		s.observeFailure(err, row, observe.LocationDelete)
 		return nil, err
 	}
-	if err := freeze.RemoveMarker(file); err != nil {
-		s.warn(fmt.Sprintf("%s could not be removed: %s", freeze.Marker(file), oneLine(err)))
+	if at.here {
+		if err := freeze.RemoveMarker(file); err != nil {
+			s.warn(fmt.Sprintf("%s could not be removed: %s", freeze.Marker(file), oneLine(err)))
+		}
 	}
 	if was == "" {
-		return said{text: fmt.Sprintf("%s: was not locked on this node", file), fields: map[string]any{"file": file, "outcome": "unchanged"}}, nil
+		return said{
+			text:   fmt.Sprintf("%s: was not locked %s", file, at.on()),
+			fields: map[string]any{"file": file, "node": at.node, "outcome": "unchanged"},
+		}, nil
 	}
-	s.log.Info("unlocked", "file", file, "was", was)
-	s.metrics.Unlock(s.layout.Lock(file, s.host))
+	s.log.Info("unlocked", at.logged("was", was)...)
+	s.metrics.Unlock(row)
+	text := "unlocked"
+	if !at.here {
+		text += " " + at.on()
+	}
 	return said{
-		text:   fmt.Sprintf("%s: unlocked; it was locked: %s", file, was),
-		fields: map[string]any{"file": file, "outcome": "unlocked", "reason": was},
+		text:   fmt.Sprintf("%s: %s; it was locked: %s", file, text, was),
+		fields: map[string]any{"file": file, "node": at.node, "outcome": "unlocked", "reason": was},
 	}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -51,11 +53,16 @@ func (b buildInfo) text() string {
 // asksVersion reports whether -v or --version is among the flags, of whatever
 // command, as in 1.x. cobra's own flag of that name brings text/template, which
 // makes the program a quarter larger and slower to start.
+//
+// "show --version 12", in this order, asks for a version of the key.
 func asksVersion(root *cobra.Command, args []string) bool {
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		flag, _, given := readFlag(root, args[i])
+		valued := given || i+1 < len(args) && !strings.HasPrefix(args[i+1], "-")
+		ofShow := valued && slices.Contains(args[:i], commandShow) && commandIs(root, args, commandShow)
 		switch {
 		case flag == nil:
+		case ofShow && strings.HasPrefix(args[i], "--version"):
 		case flag.Name == "version":
 			return true
 		case flag.NoOptDefVal == "" && !given:

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/publish"
 )
 
 // waitFlags are those of commands that can wait for arrival.
@@ -29,17 +30,24 @@ func (f *waitFlags) register(fl *pflag.FlagSet, what string) {
 func (f *waitFlags) asked() bool { return f.share != "" }
 
 func (f *waitFlags) check() error {
-	if f.gone <= 0 {
-		return errors.New("--gone-after must be more than 0, such as 24h")
-	}
 	if !f.asked() {
 		return nil
 	}
 	if _, err := f.goal(); err != nil {
 		return err
 	}
+	if err := f.checkGone(); err != nil {
+		return err
+	}
 	if f.timeout < time.Second || f.timeout > 24*time.Hour {
 		return errors.New("--timeout must be from 1s to 24h")
+	}
+	return nil
+}
+
+func (f *waitFlags) checkGone() error {
+	if f.gone <= 0 {
+		return errors.New("--gone-after must be more than 0, such as 24h")
 	}
 	return nil
 }
@@ -79,7 +87,10 @@ func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitRep
 }
 
 // published waits for what was just published.
-func (s *session) published(ctx context.Context, r inReport, f waitFlags) (report, error) {
+func (s *session) published(ctx context.Context, r inReport, f waitFlags) (inReport, error) {
+	if !f.asked() || r.Outcome == publish.WouldPublish {
+		return r, nil
+	}
 	w, err := s.wait(ctx, f, fleet.Goal{
 		Key: r.Key, Want: &fleet.Wanted{Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256}, Began: r.at,
 	})

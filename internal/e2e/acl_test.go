@@ -52,7 +52,12 @@ func TestPublisherPolicy(t *testing.T) {
 		t.Errorf("version %d stands, want 14", v)
 	}
 	m.ok("in", "-z", "-k", "hosts", "-f", m.file("source", noise(380_000, 1))) // its history has a transaction of its own
-	// To go back, it can read what was.
+	// It can go back, and read what was.
+	m.ok("rollback", "-k", "hosts", "--to", "14")
+	m.ok("rollback", "-k", "hosts")
+	for _, args := range [][]string{{"history"}, {"show", "--version", "14"}, {"diff"}} {
+		m.ok(append(args, "-k", "hosts")...)
+	}
 	past := &store{t: t, server: g.server, token: tokenOf(m)}
 	if got := past.keys("kvexpress/.history/hosts/"); len(got) != 20 {
 		t.Errorf("it sees %d rows of history, want 20", len(got))
@@ -98,6 +103,12 @@ func TestNodePolicy(t *testing.T) {
 		{"lock", "-f", m.path("hosts")},
 		{"out", "-k", "other", "-f", m.path("other")},
 		{"raw", "-k", "kvexpress/other/data", "-f", m.path("other")},
+		{"history", "-k", "hosts"},
+		{"history", "-k", "other"},
+		{"show", "-k", "other"},
+		{"show", "-k", "hosts", "--version", "1"},
+		{"diff", "-k", "hosts", "1"},
+		{"rollback", "-k", "hosts", "--to", "1"},
 	} {
 		m.fails(7, []string{"permission denied", "`kvexpress acl"}, args...)
 	}
@@ -119,14 +130,47 @@ func TestOperatorPolicy(t *testing.T) {
 	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
 	m := g.as(t, "operator", "-k", "hosts")
 	m.ok("lock", "-f", m.path("hosts"), "-r", "a reason")
+	m.ok("lock", "-f", m.path("hosts"), "--node", "web-17", "-r", "a reason", "--for", "1h")
+	g.admin.ok("lock", "-f", "/etc/motd", "--node", "web-18", "-r", "a reason")
+	if got := m.want(0, "locks"); strings.Count(got.stdout, "\n") != 4 || !strings.Contains(got.stdout, "web-17") || !strings.Contains(got.stdout, "web-18") || got.stderr != "" {
+		t.Errorf("an operator does not see all locks: %+v", got)
+	}
+	m.ok("unlock", "-f", m.path("hosts"), "--node", "web-17")
 	m.ok("unlock", "-f", m.path("hosts"))
+	m.ok("unlock", "-f", "/etc/motd", "--node", "web-18")
+	if got := m.want(0, "locks"); got.stdout != "no file is locked\n" || got.stderr != "" {
+		t.Errorf("without a lock: %+v", got)
+	}
+	const partial = "kvexpress: this token may not read all keys below kvexpress/; others may be stopped, too\n"
+	if got := m.want(0, "stops"); got.stdout != "no key that this token may read is stopped\n" || got.stderr != partial {
+		t.Errorf("without a stop: %+v", got)
+	}
 	m.ok("stop", "-k", "hosts", "-r", "a reason")
+	g.admin.ok("stop", "-k", "other", "-r", "another reason")
+	if got := m.want(0, "stops"); !strings.Contains(got.stdout, "hosts  a reason") || strings.Contains(got.stdout, "other") || got.stderr != partial {
+		t.Errorf("an operator of one key sees: %+v", got)
+	}
+	if got := g.admin.want(0, "stops"); strings.Count(got.stdout, "\n") != 3 || !strings.Contains(got.stdout, "another reason") || got.stderr != "" {
+		t.Errorf("who may read all sees: %+v", got)
+	}
 	m.ok("resume", "-k", "hosts")
 	for _, args := range [][]string{
 		{"in", "-k", "hosts", "-f", m.file("source", text("two", 20))},
 		{"stop", "-k", "other", "-r", "no"},
+		{"history", "-k", "other"},
+		{"show", "-k", "other"},
 	} {
 		m.fails(7, []string{"permission denied", "`kvexpress acl"}, args...)
+	}
+
+	// It looks at the past; to go back is to publish.
+	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("two", 20)))
+	for _, args := range [][]string{{"history"}, {"show", "--version", "1"}, {"diff"}, {"rollback", "--dry-run"}} {
+		m.ok(append(args, "-k", "hosts")...)
+	}
+	m.fails(7, []string{"permission denied", "`kvexpress acl publisher -k hosts`"}, "rollback", "-k", "hosts")
+	if v := g.version(); v != 2 {
+		t.Errorf("version %d stands, want 2", v)
 	}
 }
 
@@ -191,6 +235,39 @@ func TestWithoutRights(t *testing.T) {
 		})
 	}
 	g.oldReads("hosts", false, text("one", 20))
+
+	// And no list looks as if there were nothing.
+	g.admin.ok("lock", "-f", "/etc/motd", "--node", "web-17", "-r", "a reason")
+	g.admin.ok("stop", "-k", "hosts", "-r", "a reason")
+	for name, m := range map[string]*machine{
+		"no token":               newMachine(t, g.server.Addr),
+		"a token without rights": policy(`key_prefix "elsewhere/" { policy = "write" }`),
+		"a revoked token":        revoked,
+		"all but this":           policy(`key_prefix "kvexpress/" { policy = "read" } key_prefix "kvexpress/locks/" { policy = "deny" }`),
+		"some locks":             policy(`key_prefix "kvexpress/locks/0" { policy = "read" }`),
+		"all but one":            policy(locksOnly + `key "kvexpress/locks/` + sum("/etc/motd") + `/web-17" { policy = "deny" }`),
+	} {
+		t.Run("locks, "+name, func(t *testing.T) {
+			here := &machine{t: t, dir: m.dir, env: m.env}
+			here.fails(7, []string{"permission denied", "`kvexpress acl"}, "locks")
+		})
+	}
+	for name, m := range map[string]*machine{
+		"no token":               newMachine(t, g.server.Addr),
+		"a token without rights": policy(`key_prefix "elsewhere/" { policy = "write" }`),
+		"a revoked token":        revoked,
+		"the locks alone":        policy(locksOnly),
+	} {
+		t.Run("stops, "+name, func(t *testing.T) {
+			here := &machine{t: t, dir: m.dir, env: m.env}
+			here.fails(7, []string{"permission denied", "`kvexpress acl"}, "stops")
+		})
+	}
+	hidden := policy(`key_prefix "kvexpress/" { policy = "read" } key "kvexpress/hosts/stop" { policy = "deny" }`)
+	if got := hidden.want(0, "stops"); !strings.Contains(got.stdout, "no key that this token may read") || !strings.Contains(got.stderr, "others may be stopped") {
+		t.Errorf("with a stop that may not be read: %+v", got)
+	}
+	g.admin.ok("resume", "-k", "hosts")
 
 	// The control: with both halves, the same node installs.
 	m := policy(keyOnly + locksOnly)

@@ -3,7 +3,10 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"kvexpress/internal/gate"
@@ -46,8 +49,9 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	if all.Filtered {
 		return Roster{}, r.denied()
 	}
-	if len(all.Rows) == 0 { // or we may not see any
-		probe := dir + "kvexpress.probe"
+	// A store may leave rows out without a word: a transaction tells.
+	if r.known == nil || len(all.Rows) == 0 {
+		probe := dir + ".probe" // which no node is called
 		rows, err := r.Store.Read(ctx, kv.Default, probe)
 		if err != nil {
 			return Roster{}, err
@@ -57,18 +61,44 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 		}
 	}
 	roster := Roster{Read: time.Now(), Index: all.Index, Nodes: make([]Node, 0, len(all.Rows))}
-	known := make(map[string]Node, len(all.Rows))
-	for _, row := range all.Rows {
+	var fresh []int
+	for i, row := range all.Rows {
 		node, ok := r.known[row.Path]
 		if !ok || node.Index != row.Index {
 			node = Node{Name: strings.TrimPrefix(row.Path, dir), Index: row.Index}
-			node.Receipt, node.Err = ParseReceipt(node.Name, row.Value, row.Flags)
+			fresh = append(fresh, i)
 		}
-		known[row.Path] = node
 		roster.Nodes = append(roster.Nodes, node)
 	}
-	r.known = known
+	sharedOut(len(fresh), func(n int) {
+		node, row := &roster.Nodes[fresh[n]], all.Rows[fresh[n]]
+		node.Receipt, node.Err = ParseReceipt(node.Name, row.Value, row.Flags)
+	})
+	r.known = make(map[string]Node, len(all.Rows))
+	for i, row := range all.Rows {
+		r.known[row.Path] = roster.Nodes[i]
+	}
 	return roster, nil
+}
+
+// sharedOut does n pieces of work on all processors: to read receipts is most of what a
+// look at a large fleet takes.
+func sharedOut(n int, do func(int)) {
+	const atOnce = 64 // pieces, so that few of them need no other goroutine
+	var next atomic.Int64
+	work := func() {
+		for from := int(next.Add(atOnce)) - atOnce; from < n; from = int(next.Add(atOnce)) - atOnce {
+			for i := from; i < min(n, from+atOnce); i++ {
+				do(i)
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), (n+atOnce-1)/atOnce) - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
 }
 
 // Count is how many nodes have a receipt, as far as we may see; 0 if that cannot be

@@ -104,6 +104,9 @@ func (s scene) line(n Node, t Target) Line {
 		l.Verdict, l.Detail = Unsound, lie
 	case !has:
 		l.Verdict = Behind
+		if l.Detail == "" && s.standing.Stopped() {
+			l.Detail = "the key is stopped"
+		}
 	case t.Owed:
 		l.Verdict = Owed
 	default:

@@ -33,8 +33,8 @@ type Goal struct {
 	Share   float64
 	Timeout time.Duration
 	Gone    time.Duration // see Options
-	// Began is when the version was published, with a monotonic reading; zero: when
-	// the wait begins.
+	// Began is when the version was published, with a monotonic reading; zero: it is
+	// not known, and Seen tells no times of deliveries.
 	Began time.Time
 	// Progress, if set, is called with every look that succeeded.
 	Progress func(Report)
@@ -45,7 +45,8 @@ type Seen struct {
 	// Delivered are the times from Began until a file was in place, at most: until
 	// its receipt was seen, less the time that the node held it back.
 	Delivered Percentiles `json:"delivered"`
-	// Took is how long it was until enough nodes had it.
+	// Took is how long it was from Began, or else from when the wait began, until
+	// enough nodes had it.
 	Took Millis `json:"took_ms"`
 }
 
@@ -98,10 +99,7 @@ func Percent(share float64) string { return fmt.Sprintf("%g %%", float64(int(sha
 // *Unknown, a *gate.Missing, or one that no waiting helps against, such as
 // kv.ErrDenied. The report is that of the last look.
 func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
-	w := waiting{Reader: r, goal: g, first: map[string]time.Duration{}}
-	if w.goal.Began.IsZero() {
-		w.goal.Began = time.Now()
-	}
+	w := waiting{Reader: r, goal: g, began: time.Now(), first: map[string]time.Duration{}}
 	limited, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
 	for {
@@ -137,6 +135,7 @@ func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 type waiting struct {
 	*Reader
 	goal     Goal
+	began    time.Time
 	standing *Standing
 	roster   Roster
 	report   *Report
@@ -202,6 +201,9 @@ func (w *waiting) outdated() bool {
 
 // note keeps when nodes were first seen to have the version.
 func (w *waiting) note() {
+	if w.goal.Began.IsZero() {
+		return
+	}
 	for _, n := range w.roster.Nodes {
 		if _, known := w.first[n.Name]; known || n.Err != nil {
 			continue
@@ -226,7 +228,11 @@ func (w *waiting) seen() Seen {
 			all = append(all, timed{node, took})
 		}
 	}
-	return Seen{Delivered: percentiles(all), Took: Millis(time.Since(w.goal.Began))}
+	began := w.goal.Began
+	if began.IsZero() {
+		began = w.began
+	}
+	return Seen{Delivered: percentiles(all), Took: Millis(time.Since(began))}
 }
 
 func (w *waiting) last() Report {

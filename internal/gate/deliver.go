@@ -22,9 +22,9 @@ type Locked struct {
 func (l *Locked) Error() string {
 	until := ""
 	if !l.Until.IsZero() {
-		until = " until " + l.Until.UTC().Format(time.RFC3339)
+		until = fmt.Sprintf(" (until %s)", l.Until.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("%s is locked%s: %s; `kvexpress unlock -f %s` lifts it", l.File, until, printable(l.Reason), l.File)
+	return fmt.Sprintf("%s is locked: %s%s; `kvexpress unlock -f %s` lifts it", l.File, printable(l.Reason), until, l.File)
 }
 
 // Missing is a key that the store does not have.

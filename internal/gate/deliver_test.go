@@ -61,7 +61,7 @@ func TestTimesOfStopsAndLocks(t *testing.T) {
 	var locked *Locked
 	if err := NotLocked("/f", time.Unix(1_000_000, 0), row); !errors.As(err, &locked) || locked.Since.Unix() != 999_999 || locked.Until.Unix() != 1_000_001 {
 		t.Errorf("%+v", err)
-	} else if !strings.Contains(err.Error(), `/f is locked until 1970-01-12T13:46:41Z: "why"`) {
+	} else if !strings.Contains(err.Error(), `/f is locked: "why" (until 1970-01-12T13:46:41Z);`) {
 		t.Error(err)
 	}
 	row.Flags = 0

@@ -47,7 +47,8 @@ func ifVersion(req Request, s gate.Standing, before *lostError) error {
 	}
 	current, known := s.Version()
 	raced := before != nil && !before.store && before.rival == 0
-	if known && current == *req.IfVersion && !raced {
+	same := req.IfSHA256 == "" || req.IfSHA256 == s.SHA256
+	if known && current == *req.IfVersion && same && !raced {
 		return nil
 	}
 	c := &Conflict{Key: req.Key, IfVersion: req.IfVersion}

@@ -223,6 +223,33 @@ func TestIfVersionLosesTo1x(t *testing.T) {
 	}
 }
 
+// What has no number, or the same, is told apart by its bytes.
+func TestIfSHA256(t *testing.T) {
+	s := newStore()
+	p := publisher(t, s)
+	try := func(version uint64, stands, text string) error {
+		_, err := p.Publish(t.Context(), Request{
+			Key: hosts, Content: []byte(text), IfVersion: &version, IfSHA256: codec.Checksum([]byte(stands)),
+		})
+		return err
+	}
+	oldWrite(t, s, p.Layout, hosts, "one\n")
+	var c *Conflict
+	if err := try(0, "other\n", "mine\n"); !errors.As(err, &c) || string(get1(t, s, p.Layout.Data(hosts)).Value) != "one\n" {
+		t.Errorf("other bytes of 1.x stand: %v", err)
+	}
+	if err := try(0, "one\n", "mine\n"); err != nil {
+		t.Errorf("the bytes stand: %v", err)
+	}
+	if err := try(1, "one\n", "mine 2\n"); !errors.As(err, &c) {
+		t.Errorf("version 1 has other bytes: %v", err)
+	}
+	put(t, s, p.Layout.Data(hosts), "junk", 0)
+	if err := try(1, "mine\n", "mine 2\n"); !errors.As(err, &c) {
+		t.Errorf("what stands is damaged: %v", err)
+	}
+}
+
 func TestDryRunWritesNothing(t *testing.T) {
 	s := &probe{Store: newStore()}
 	p := publisher(t, s)

@@ -71,7 +71,10 @@ type Request struct {
 	// IfVersion, if set, is the managed version that must stand; 0: the key
 	// must not exist, or be unmanaged.
 	IfVersion *uint64
-	DryRun    bool // do all but the write
+	// IfSHA256, beside IfVersion, is that of the plain bytes that must stand; "":
+	// any. It tells apart what has the same number, or none: what 1.x wrote.
+	IfSHA256 string
+	DryRun   bool // do all but the write
 }
 
 // Outcome is how a publish without an error ended. The words are stable.

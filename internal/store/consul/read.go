@@ -58,7 +58,7 @@ func entry(r *row) kv.Entry {
 // Keys implements kv.Store.
 func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
 	what := describe("list", prefix, 1)
-	status, got, f := s.ask(ctx, http.MethodGet, "/v1/kv/"+prefix, url.Values{"keys": {""}}, nil)
+	status, got, f := s.ask(ctx, http.MethodGet, "/v1/kv/"+prefix, url.Values{"keys": {""}}, nil, maxAnswer)
 	if f != nil {
 		return nil, s.failed(what, false, f)
 	}

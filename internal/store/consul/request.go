@@ -16,8 +16,12 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// maxAnswer is the most bytes of an answer that are read.
-const maxAnswer = 8 << 20
+// maxAnswer is the most bytes of an answer that are read, and maxRow what one entry
+// takes of it at most: it has 512 KiB, in base64.
+const (
+	maxAnswer = 8 << 20
+	maxRow    = 768 << 10
+)
 
 // failure is why a request brought no answer that can be used.
 type failure struct {
@@ -34,8 +38,8 @@ type noAnswerError time.Duration
 func (e noAnswerError) Error() string { return fmt.Sprintf("no answer within %s", time.Duration(e)) }
 
 // ask sends one request and returns the answer's status and whole body. The
-// answer is JSON, or Consul's 404; everything else is a failure.
-func (s *Store) ask(ctx context.Context, method, path string, query url.Values, body []byte) (int, []byte, *failure) {
+// answer is JSON of at most so many bytes, or Consul's 404; everything else is a failure.
+func (s *Store) ask(ctx context.Context, method, path string, query url.Values, body []byte, most int64) (int, []byte, *failure) {
 	if len(body) > kv.MaxTxnBody { // Consul would hang up while we send
 		return 0, nil, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf(
 			"the request has %d bytes, at most %d are allowed", len(body), kv.MaxTxnBody)}
@@ -61,16 +65,16 @@ func (s *Store) ask(ctx context.Context, method, path string, query url.Values, 
 		return 0, nil, s.judge(resp)
 	}
 	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= maxAnswer {
+	if n := resp.ContentLength; n > 0 && n <= most {
 		buf.Grow(int(n) + bytes.MinRead)
 	}
-	_, err = buf.ReadFrom(io.LimitReader(resp.Body, maxAnswer+1))
+	_, err = buf.ReadFrom(io.LimitReader(resp.Body, most+1))
 	answer := buf.Bytes()
 	if err != nil {
 		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.why(ctx, err)), maybeRan: true}
 	}
-	if len(answer) > maxAnswer {
-		return 0, nil, s.garbage("it has more than %d MiB", maxAnswer>>20)
+	if int64(len(answer)) > most {
+		return 0, nil, s.garbage("it has more than %d KiB", most>>10)
 	}
 	return resp.StatusCode, answer, nil
 }

@@ -54,7 +54,7 @@ func (s *Store) txn(ctx context.Context, query url.Values, ops []operation) (boo
 	if err != nil {
 		return false, answer, &failure{kind: kv.ErrRequest, cause: err}
 	}
-	status, got, f := s.ask(ctx, http.MethodPut, "/v1/txn", query, body)
+	status, got, f := s.ask(ctx, http.MethodPut, "/v1/txn", query, body, min(maxAnswer, int64(len(ops)+1)*maxRow))
 	switch {
 	case f != nil:
 		return false, answer, f

@@ -1,0 +1,231 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/gate"
+	"kvexpress/internal/history"
+	"kvexpress/internal/kv"
+)
+
+func (a *App) newHistory(g *globals) *cobra.Command {
+	var name string
+	var most int
+	cmd := &cobra.Command{
+		Use:   "history -k KEY",
+		Short: "Show the versions of a key that are kept",
+		Long: `Show the versions of a key that are kept, the newest first: when they were
+published, by whom and why. The bytes of each are read and verified.
+
+What kvexpress 1.x wrote has no number, and is "unmanaged". A version that is damaged
+says so. This is a report: it exits 0 whatever stands there.`,
+		Example: `  kvexpress history -k hosts
+  kvexpress history -k hosts -n 3 --json`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
+				if cmd.Flags().Changed("number") && most < 1 {
+					return nil, errors.New("-n must be 1 or more")
+				}
+				return s.history(ctx, name, most)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` whose versions are shown")
+	cmd.Flags().IntVarP(&most, "number", "n", 0, "show the newest `n` (default: all)")
+	return cmd
+}
+
+// past reads past versions, on behalf of a role.
+func (s *session) past(role string) history.Reader {
+	return history.Reader{Store: s.store, Layout: s.layout, Role: role}
+}
+
+func (s *session) history(ctx context.Context, name string, most int) (report, error) {
+	k, err := s.key(name)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.past("").List(ctx, k)
+	if err != nil {
+		s.observeFailure(err, "", "")
+		return nil, err
+	}
+	r := historyReport{Key: k, Lineage: l.Lineage, Deleted: l.State == gate.Absent, Skipped: l.Skipped, now: time.Now(), colour: s.colour()}
+	if live, ok := l.Live(); ok {
+		r.Version = live.Number
+	}
+	if l.Stopped != nil {
+		r.Stopped, r.stop = l.Stopped.Reason, l.Stopped.Error()
+	}
+	for i, v := range l.Versions {
+		if most == 0 || i < most {
+			r.Versions = append(r.Versions, infoOf(v))
+		}
+	}
+	return r, nil
+}
+
+// parseVersion reads the number of a version. 0 is none, see parseKept.
+func parseVersion(what, text string) (uint64, error) {
+	v, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s %s is not a version; give a number such as 12", what, kv.Quote(text))
+	}
+	return v, nil
+}
+
+// parseKept reads the number of a version that may be kept: they begin with 1.
+func parseKept(what, text string) (uint64, error) {
+	v, err := parseVersion(what, text)
+	if err == nil && v == 0 {
+		err = fmt.Errorf("%s 0 is not a version: they begin with 1", what)
+	}
+	return v, err
+}
+
+// versionInfo is a version in JSON.
+type versionInfo struct {
+	Version     uint64        `json:"version,omitempty"`
+	Live        bool          `json:"live"`
+	Unmanaged   bool          `json:"unmanaged,omitempty"`
+	State       history.State `json:"state"`
+	Detail      string        `json:"detail,omitempty"`
+	PublishedAt *time.Time    `json:"published_at,omitempty"`
+	By          string        `json:"by,omitempty"`
+	Message     string        `json:"message,omitempty"`
+	Lines       int           `json:"lines"`
+	Size        int64         `json:"size"`
+	SHA256      string        `json:"sha256,omitempty"`
+	Encoding    string        `json:"encoding,omitempty"`
+	Lineage     string        `json:"lineage,omitempty"`
+	PublishID   string        `json:"publish_id,omitempty"`
+}
+
+func infoOf(v history.Version) versionInfo {
+	i := versionInfo{
+		Version: v.Number, Live: v.Live, Unmanaged: v.Unmanaged, State: v.State, Detail: v.Why,
+		Lines: v.Lines, Size: v.Size, SHA256: v.SHA256,
+	}
+	if m := v.Manifest; m != nil && !v.Unmanaged {
+		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = cut(m.By, kv.MaxBy), cut(m.Message, kv.MaxMessage), cut(m.Encoding, kv.MaxBy), m.Lineage, cut(m.PublishID, kv.MaxBy)
+		if !m.PublishedAt.IsZero() {
+			i.PublishedAt = &m.PublishedAt
+		}
+	}
+	return i
+}
+
+// cut keeps a text of a manifest as short as we write it.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return s[:most]
+}
+
+// name is how a version is called in a table.
+func (i versionInfo) name() string {
+	name := strconv.FormatUint(i.Version, 10)
+	switch {
+	case i.Unmanaged:
+		name = "unmanaged"
+	case i.Version == 0:
+		name = "unknown"
+	}
+	if i.Live {
+		name += " (live)"
+	}
+	return name
+}
+
+// published is when that was: local time and age.
+func (i versionInfo) published(now time.Time) string {
+	if i.PublishedAt == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%s (%s ago)", i.PublishedAt.In(now.Location()).Format(time.DateTime), span(now.Sub(*i.PublishedAt)))
+}
+
+type historyReport struct {
+	Key      kv.Key        `json:"key"`
+	Lineage  string        `json:"lineage,omitempty"`
+	Version  uint64        `json:"version,omitempty"` // the live one
+	Deleted  bool          `json:"deleted,omitempty"`
+	Stopped  string        `json:"stopped,omitempty"`
+	Skipped  int           `json:"skipped,omitempty"`
+	Versions []versionInfo `json:"versions"`
+
+	stop   string
+	now    time.Time // in the zone in which times are shown
+	colour bool
+}
+
+func (r historyReport) lines() []string {
+	var lines []string
+	if r.stop != "" {
+		lines = append(lines, r.paint(yellow, printable(r.stop)))
+	}
+	if r.Deleted {
+		lines = append(lines, r.paint(yellow, fmt.Sprintf("%s was deleted, its history is still there; `kvexpress rollback -k %[1]s --to VERSION` publishes one of these", r.Key)))
+	}
+	if r.Skipped > 0 {
+		lines = append(lines, fmt.Sprintf("there are %d more entries, far more than kvexpress keeps", r.Skipped))
+	}
+	if len(lines) > 0 {
+		lines = append(lines, "")
+	}
+	return append(lines, r.table()...)
+}
+
+func (r historyReport) table() []string {
+	rows := [][]string{{"VERSION", "PUBLISHED", "BY", "LINES", "SIZE", "SHA256", "MESSAGE"}}
+	for _, v := range r.Versions {
+		row := []string{v.name(), v.published(r.now), dash(v.By), "-", "-", dash(short(v.SHA256)), dash(v.Message)}
+		if v.SHA256 != "" {
+			row[3], row[4] = strconv.Itoa(v.Lines), strconv.FormatInt(v.Size, 10)
+		}
+		rows = append(rows, row)
+	}
+	aligned := align(rows, func(row, column int, cell string) string {
+		switch {
+		case row == 0 || column != 0:
+			return cell
+		case r.Versions[row-1].State != history.Whole:
+			return r.paint(red, cell)
+		case r.Versions[row-1].Live:
+			return r.paint(green, cell)
+		}
+		return cell
+	})
+	lines := aligned[:1:1]
+	for i, v := range r.Versions {
+		lines = append(lines, aligned[i+1])
+		if v.Detail != "" {
+			lines = append(lines, "    "+printable(v.judgement()))
+		}
+	}
+	return lines
+}
+
+// judgement is the detail, with what it means.
+func (i versionInfo) judgement() string {
+	if i.State == history.Damaged {
+		return "damaged: " + i.Detail
+	}
+	return i.Detail
+}
+
+func (r historyReport) paint(colour, text string) string {
+	if !r.colour {
+		return text
+	}
+	return dye(colour, text)
+}

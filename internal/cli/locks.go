@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/freeze"
+	"kvexpress/internal/kv"
+)
+
+// pathOf resolves what the store calls a file, kv.FileHash of its path, on a node to
+// that path, as far as somebody knows it; else it returns "". It need not be trusted:
+// a path of another hash is not shown.
+type pathOf func(hash, node string) string
+
+func (a *App) newLocks(g *globals) *cobra.Command {
+	var files listValue
+	var node nodeValue
+	cmd := &cobra.Command{
+		Use:   "locks",
+		Short: "List the files that are locked, on all nodes",
+		Long: `List the files that are locked, on all nodes, also by kvexpress 1.x.
+
+The store has only the SHA-256 of a file's path: the path itself is shown for files
+that a node has reported, and for those that are named with -f, and then only those
+are shown; of others, how the SHA-256 begins. A lock whose time is over holds nothing any more, and is listed
+until "unlock". Times are by the clock of the machine that set the lock; of locks
+of 1.x they are not known.`,
+		Example: `  kvexpress locks
+  kvexpress locks --node web-17
+  kvexpress locks -f /etc/hosts.consul -f /etc/motd --json`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, "json verbose"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
+				return s.locks(ctx, files, node.name, s.reportedPath(ctx))
+			})
+		},
+	}
+	cmd.Flags().VarP(&files, "file", "f", "`file` whose locks are shown; may be given more than once")
+	cmd.Flags().Var(&node, "node", "show the locks of the node with this host `name` alone")
+	return cmd
+}
+
+// locks lists locks: of files, if any are named, and on a node, if one is. known may
+// be nil.
+func (s *session) locks(ctx context.Context, files []string, node string, known pathOf) (report, error) {
+	named := map[string]string{} // by hash
+	for _, name := range files {
+		p, err := s.spotOf(name, node)
+		if err != nil {
+			return nil, err
+		}
+		named[kv.FileHash(p.file)] = p.file
+	}
+	all, err := s.freezer().Locks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := lockReport{now: s.started, node: node, named: len(named) > 0}
+	for _, l := range all {
+		file, asked := named[l.Hash]
+		if node != "" && l.Node != node || r.named && !asked {
+			continue
+		}
+		if file == "" && known != nil {
+			if file = known(l.Hash, l.Node); kv.FileHash(file) != l.Hash {
+				file = ""
+			}
+		}
+		r.locks = append(r.locks, lockRow{Lock: l, file: file})
+	}
+	slices.SortFunc(r.locks, func(a, b lockRow) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.name(), b.name()), cmp.Compare(a.Hash, b.Hash))
+	})
+	return r, nil
+}
+
+type lockReport struct {
+	locks []lockRow
+	now   time.Time
+	node  string // the only one that was asked for; "": all were
+	named bool   // only some files were asked for
+}
+
+type lockRow struct {
+	freeze.Lock
+	file string // "" where it is not known
+}
+
+// name is what a file is called, for people.
+func (l lockRow) name() string {
+	if l.file == "" {
+		return short(l.Hash) + "…"
+	}
+	return l.file
+}
+
+func (l lockRow) expired(now time.Time) bool { return !l.Until.IsZero() && !now.Before(l.Until) }
+
+// rest is how much longer a lock holds.
+func (l lockRow) rest(now time.Time) string {
+	switch {
+	case l.Until.IsZero():
+		return "-"
+	case l.expired(now):
+		return "expired"
+	}
+	return span(l.Until.Sub(now))
+}
+
+func (r lockReport) lines() []string {
+	if len(r.locks) == 0 {
+		text := "no file is locked"
+		if r.named {
+			text = "no file of those that are named is locked"
+		}
+		if r.node != "" {
+			text += " on " + r.node
+		}
+		return []string{printable(text)}
+	}
+	rows := [][]string{{"NODE", "FILE", "REASON", "SINCE", "UNTIL"}}
+	for _, l := range r.locks {
+		rows = append(rows, []string{l.Node, l.name(), excerpt(l.Reason), ageOf(l.Since, r.now), l.rest(r.now)})
+	}
+	return table(rows)
+}
+
+// MarshalJSON has all there is.
+func (r lockReport) MarshalJSON() ([]byte, error) {
+	type row struct {
+		Node    string `json:"node"`
+		File    string `json:"file,omitempty"`
+		Hash    string `json:"hash"`
+		Reason  string `json:"reason"`
+		Since   string `json:"since,omitempty"`
+		Until   string `json:"until,omitempty"`
+		Expired bool   `json:"expired"`
+		Index   uint64 `json:"index"`
+	}
+	rows := []row{}
+	for _, l := range r.locks {
+		rows = append(rows, row{l.Node, l.file, l.Hash, l.Reason, rfc3339(l.Since), rfc3339(l.Until), l.expired(r.now), l.Index})
+	}
+	return json.Marshal(map[string]any{"locks": rows})
+}

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/freeze"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
+)
+
+// A path that somebody knows is shown; what is not the path of that lock is not.
+func TestPathsOfLocks(t *testing.T) {
+	layout, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{App: &App{}, g: &globals{}, host: "here", layout: layout, store: local.New(), started: time.Now()}
+	for _, file := range []string{"/etc/hosts", "/etc/motd", "/etc/unknown"} {
+		if err := s.freezerOf("web-17").Lock(t.Context(), file, "why", time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := func(hash, node string) string {
+		switch {
+		case node != "web-17":
+			t.Errorf("asked for %s", node)
+		case hash == kv.FileHash("/etc/hosts"):
+			return "/etc/hosts"
+		case hash == kv.FileHash("/etc/motd"):
+			return "/etc/shadow" // what it says need not be so
+		}
+		return ""
+	}
+	r, err := s.locks(t.Context(), nil, "", known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, line := range r.lines()[1:] {
+		files = append(files, strings.Fields(line)[1])
+	}
+	want := []string{"/etc/hosts", short(kv.FileHash("/etc/motd")) + "…", short(kv.FileHash("/etc/unknown")) + "…"}
+	slices.Sort(want)
+	if !slices.Equal(files, want) {
+		t.Errorf("the files are %v, want %v", files, want)
+	}
+	if b, err := json.Marshal(r); err != nil || strings.Contains(string(b), "shadow") || !strings.Contains(string(b), `"file":"/etc/hosts"`) {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// The columns line up, and times are for people.
+func TestTablesOfStopsAndLocks(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	locks := lockReport{now: now, locks: []lockRow{
+		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-1", Reason: "why\x1b[2J", Since: now.Add(-90 * time.Minute), Until: now}, file: "/a"},
+		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-17.example.com", Reason: strings.Repeat("é", 101), Since: now.Add(time.Hour), Until: now.Add(26 * time.Hour)}},
+		{Lock: freeze.Lock{Hash: kv.FileHash("/b"), Node: "web-2"}, file: "/etc/hosts.consul"},
+	}}
+	long := strings.Repeat("é", 100) + "…"
+	fill := strings.Repeat(" ", 101-len(`why\x1b[2J`))
+	want := []string{
+		"NODE                FILE               REASON" + strings.Repeat(" ", 97) + "SINCE    UNTIL",
+		`web-1               /a                 why\x1b[2J` + fill + "  1h30m    expired",
+		"web-17.example.com  " + short(kv.FileHash("/a")) + "…      " + long + "  0s       1d2h",
+		"web-2               /etc/hosts.consul  " + strings.Repeat(" ", 101) + "  unknown  -",
+	}
+	if got := locks.lines(); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	stops := stopReport{now: now, stops: []freeze.Stop{{Key: "hosts", Reason: "bad data", Since: now.Add(-50 * time.Hour)}, {Key: "team/app/flags", Reason: "1.x"}}}
+	want = []string{
+		"KEY             REASON    SINCE",
+		"hosts           bad data  2d2h",
+		"team/app/flags  1.x       unknown",
+	}
+	if got := stops.lines(); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

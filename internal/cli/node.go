@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+)
+
+// nodeValue is the flag --node: the host name of a node. One that is given and
+// empty, as by a variable that is not set, is refused: it must not mean this one.
+type nodeValue struct{ name string }
+
+func (v *nodeValue) String() string { return v.name }
+func (v *nodeValue) Type() string   { return "string" }
+
+func (v *nodeValue) Set(s string) (err error) {
+	v.name, err = kv.ParseNode(s)
+	return err
+}
+
+// listValue is a flag that may be given more than once. Its kind is that of the same
+// flag of other commands, which take one.
+type listValue []string
+
+func (v *listValue) String() string     { return strings.Join(*v, ", ") }
+func (v *listValue) Type() string       { return "string" }
+func (v *listValue) Set(s string) error { *v = append(*v, s); return nil }
+
+// spot is a file on a node.
+type spot struct {
+	file string // an absolute path
+	node string // the operating system's host name
+	here bool   // the node is this machine
+}
+
+// spotOf is the file of -f on the node of --node, which is this machine without.
+// A relative path is made absolute here, and so must be of a file that is here.
+func (s *session) spotOf(name, node string) (spot, error) {
+	p := spot{node: first(node, s.host)}
+	p.here = p.node == s.host
+	if name != "" && !p.here && !filepath.IsAbs(name) {
+		return p, fmt.Errorf("%s is not an absolute path; on %s nobody knows where it begins: give the whole path with -f", kv.Quote(name), p.node)
+	}
+	var err error
+	p.file, err = deliver.ParseFile(name)
+	return p, err
+}
+
+// on says where, for people: "on this node", "on web-17".
+func (p spot) on() string {
+	if p.here {
+		return "on this node"
+	}
+	return "on " + p.node
+}
+
+// logged is what the log says of it.
+func (p spot) logged(more ...any) []any {
+	fields := []any{"file", p.file}
+	if !p.here {
+		fields = append(fields, "node", p.node)
+	}
+	return append(fields, more...)
+}
+
+// unlock is the command line that lifts the lock of the file.
+func (p spot) unlock() string {
+	if p.here {
+		return "kvexpress unlock -f " + p.file
+	}
+	return fmt.Sprintf("kvexpress unlock -f %s --node %s", p.file, p.node)
+}
+
+// rfc3339 is a time for programs; "" for none.
+func rfc3339(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}

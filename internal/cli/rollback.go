@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/history"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/observe"
+	"kvexpress/internal/publish"
+)
+
+type rollbackFlags struct {
+	key, to      string
+	message      string
+	ifVersion    string
+	ignoreStop   bool
+	dryRun, diff bool
+	wait         waitFlags
+}
+
+func (a *App) newRollback(g *globals) *cobra.Command {
+	var f rollbackFlags
+	cmd := &cobra.Command{
+		Use:   "rollback -k KEY",
+		Short: "Publish a past version again",
+		Long: `Publish the content of a past version again, as a new version, for every node to
+install. The gates are those of "in".
+
+Without --to it is the newest kept version before the live one that has other
+content; if somebody publishes meanwhile, nothing is done, and the exit code is 10.
+With --to it is published on top of whatever stands.`,
+		Example: `  kvexpress rollback -k hosts --dry-run --diff
+  kvexpress rollback -k hosts -m 'bad upstream data'
+  kvexpress rollback -k hosts --to 12 --ignore-stop`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, "length", flagsExec, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.rollback(ctx, f) })
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.key, "key", "k", "", "`key` to roll back")
+	fl.StringVar(&f.to, "to", "", "`version` to publish again (default: the one before the live one)")
+	fl.StringVarP(&f.message, "message", "m", "", "`text` that tells others why")
+	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` stands (0: none, or one that 1.x wrote)")
+	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish although the key is stopped; nodes stay frozen")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
+	fl.BoolVar(&f.diff, "diff", false, "show what changes")
+	f.wait.register(fl, "")
+	return cmd
+}
+
+func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error) {
+	k, err := s.key(f.key)
+	if err != nil {
+		return nil, err
+	}
+	req := publish.Request{Key: k, MinLines: s.g.length, IgnoreStop: f.ignoreStop, DryRun: f.dryRun}
+	if f.ifVersion != "" {
+		v, err := parseVersion("--if-version", f.ifVersion)
+		if err != nil {
+			return nil, err
+		}
+		req.IfVersion = &v
+	}
+	to := uint64(0)
+	if f.to != "" {
+		if to, err = parseKept("--to", f.to); err != nil {
+			return nil, err
+		}
+	}
+	argv, err := s.g.execArgv()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.wait.check(); err != nil {
+		return nil, err
+	}
+	if to, err = s.choose(ctx, &req, to); err != nil {
+		s.observeFailure(err, s.layout.Data(k), observe.LocationSet)
+		return nil, err
+	}
+	req.Message = rollbackMessage(f.message, to)
+	r, err := s.publish(ctx, req, argv, f.diff, news{
+		same: observe.LocationSameFile,
+		event: func(r publish.Result) error {
+			return s.events.Updated(ctx, s.layout.Data(k), observe.Diff(r.Old, req.Content))
+		},
+	})
+	if f.to == "" && f.ifVersion == "" && as[*publish.Conflict](err) {
+		err = &overtakenError{key: k, looked: *req.IfVersion, err: err}
+	}
+	done, ok := r.(inReport)
+	if !ok { // nothing was done
+		return nil, err
+	}
+	if err == nil {
+		done, err = s.published(ctx, done, f.wait)
+	}
+	return rollbackReport{inReport: done, To: to, From: done.previous}, err
+}
+
+// choose fills in the content of the version to go back to, and returns its number.
+// Without one it is the one before the live one, and what stands is pinned: nobody's
+// publish is to be undone unseen.
+func (s *session) choose(ctx context.Context, req *publish.Request, to uint64) (uint64, error) {
+	r := s.past("publisher")
+	if to == 0 {
+		l, err := r.List(ctx, req.Key)
+		if err != nil {
+			return 0, err
+		}
+		if l.Behind {
+			return 0, &publish.Conflict{Key: req.Key, Attempts: history.MaxLists}
+		}
+		before, err := l.Before(true)
+		if err != nil {
+			return 0, err
+		}
+		live, _ := l.Live()
+		if req.IfVersion == nil {
+			req.IfVersion = &live.Number
+		} else if *req.IfVersion != live.Number {
+			return 0, &publish.Conflict{Key: req.Key, IfVersion: req.IfVersion, Current: &live.Number}
+		}
+		if l.State != gate.Damaged {
+			req.IfSHA256 = l.SHA256
+		}
+		to = before.Number
+	}
+	all, err := r.Read(ctx, req.Key, to)
+	if err != nil {
+		return 0, err
+	}
+	req.Content = all[0].Plain
+	req.Encoding, err = encodingThen(req.Key, all[0])
+	return to, err
+}
+
+// encodingThen is how a version was stored.
+func encodingThen(k kv.Key, c history.Content) (codec.Encoding, error) {
+	e, err := codec.ParseEncoding(string(c.Encoding))
+	if err != nil {
+		return "", &gate.Refusal{
+			Reason: gate.NeedsNewer, Key: k, Detail: fmt.Sprintf("version %d: %v", c.Number, err),
+			Remedy: "`kvexpress show` prints its content, and `kvexpress in` publishes it",
+		}
+	}
+	return e, nil
+}
+
+// rollbackMessage tells others which version it is, beside the user's own words if
+// there is room.
+func rollbackMessage(text string, to uint64) string {
+	what := fmt.Sprintf("rollback to version %d", to)
+	if text == "" {
+		return what
+	}
+	if both := fmt.Sprintf("%s (%s)", text, what); len(both) <= kv.MaxMessage {
+		return both
+	}
+	return text
+}
+
+// overtakenError is a rollback that a publish was quicker than.
+type overtakenError struct {
+	key    kv.Key
+	looked uint64 // the version that stood, 0: an unmanaged one
+	err    error
+}
+
+func (e *overtakenError) Error() string {
+	return fmt.Sprintf("%s: somebody changed it after the rollback had looked at %s, so nothing was done; see `kvexpress history -k %s`, then run it again, or name a version with --to",
+		e.key, versionOf(e.looked), e.key)
+}
+
+func (e *overtakenError) Unwrap() error { return e.err }
+
+type rollbackReport struct {
+	inReport
+	From uint64 `json:"from,omitempty"` // the version that stood; 0: an unmanaged one, or none
+	To   uint64 `json:"to"`             // the version whose content it is
+}
+
+func (r rollbackReport) lines() []string {
+	from := ""
+	if r.previous > 0 || r.stood {
+		from = " from " + versionOf(r.previous)
+	}
+	text := fmt.Sprintf("rolled back%s to version %d, published again as version %d", from, r.To, r.Version)
+	switch r.Outcome {
+	case publish.Unchanged:
+		text = fmt.Sprintf("unchanged, %s stands and has the content of version %d", versionOf(r.Version), r.To)
+		if r.Version == r.To {
+			text = fmt.Sprintf("unchanged, version %d stands", r.To)
+		}
+	case publish.WouldPublish:
+		text = fmt.Sprintf("would roll back%s to version %d, published again as version %d", from, r.To, r.Version)
+	case publish.Healed:
+		text = fmt.Sprintf("was damaged, version %d is published again as version %d", r.To, r.Version)
+	}
+	lines := []string{fmt.Sprintf("%s: %s (%s)", r.Key, text, r.what())}
+	if r.Waited != nil {
+		lines = append(lines, r.Waited.lines()...)
+	}
+	return lines
+}

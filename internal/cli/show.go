@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/history"
+	"kvexpress/internal/kv"
+)
+
+// commandShow prints content to standard output, and so nothing else may go there.
+const commandShow = "show"
+
+type showFlags struct {
+	key, version string
+	info         bool
+}
+
+func (a *App) newShow(g *globals) *cobra.Command {
+	var f showFlags
+	cmd := &cobra.Command{
+		Use:   commandShow + " -k KEY",
+		Short: "Print the content of a version",
+		Long: `Print the content of a version, verified, to standard output, and nothing else:
+that of what stands, or with --version of one that is kept.
+
+On a terminal, what is not printable is escaped. With --json, the content is there if it
+is valid UTF-8.`,
+		Example: `  kvexpress show -k hosts
+  kvexpress show -k hosts --version 12 >hosts.12
+  kvexpress show -k hosts --version 12 --info`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, flagsReport),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.show(ctx, f) })
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.key, "key", "k", "", "`key` to show")
+	fl.StringVar(&f.version, "version", "", "`version` to show (default: the one that stands)")
+	fl.BoolVar(&f.info, "info", false, "print what is known of the version instead of its content")
+	return cmd
+}
+
+func (s *session) show(ctx context.Context, f showFlags) (report, error) {
+	k, err := s.key(f.key)
+	if err != nil {
+		return nil, err
+	}
+	version := uint64(0)
+	if f.version != "" {
+		if version, err = parseKept("--version", f.version); err != nil {
+			return nil, err
+		}
+	}
+	all, err := s.past("").Read(ctx, k, version)
+	if err != nil {
+		s.observeFailure(err, "", "")
+		return nil, err
+	}
+	r := showReport{Key: k, versionInfo: infoOf(all[0].Version), now: time.Now()}
+	switch plain := all[0].Plain; {
+	case s.g.json && !f.info && utf8.Valid(plain):
+		text := string(plain)
+		r.Content = &text
+	case !s.g.json && !f.info:
+		return nil, s.print(plain)
+	}
+	return r, nil
+}
+
+// print writes content: as it is, or for the eyes of people.
+func (s *session) print(plain []byte) error {
+	if isTerminal(s.Stdout) {
+		var b bytes.Buffer
+		for line := range strings.Lines(string(plain)) {
+			b.WriteString(printableLine(line) + "\n")
+		}
+		plain = b.Bytes()
+	}
+	if _, err := s.Stdout.Write(plain); err != nil {
+		return fmt.Errorf("write the content to standard output: %w", err)
+	}
+	return nil
+}
+
+type showReport struct {
+	Key kv.Key `json:"key"`
+	versionInfo
+	Content *string `json:"content,omitempty"`
+
+	now time.Time // in the zone in which times are shown
+}
+
+// lines is --info.
+func (r showReport) lines() []string {
+	rows := [][]string{
+		{"key", string(r.Key)},
+		{"version", r.name()},
+		{"published", r.published(r.now)},
+		{"by", dash(r.By)},
+		{"message", dash(r.Message)},
+		{"lines", fmt.Sprint(r.Lines)},
+		{"size", plural(int(r.Size), "byte")},
+		{"sha256", r.SHA256},
+		{"stored as", dash(r.Encoding)},
+		{"lineage", dash(r.Lineage)},
+		{"publish id", dash(r.PublishID)},
+	}
+	if r.State != history.Whole || r.Detail != "" {
+		rows = append(rows, []string{"note", r.Detail})
+	}
+	return align(rows, func(_, _ int, cell string) string { return cell })
+}

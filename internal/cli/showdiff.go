@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/aymanbagabas/go-udiff"
+	"golang.org/x/sys/unix"
+)
+
+// maxDiff is the most bytes of either side that are compared line by line.
+const maxDiff = 2 << 20
+
+// showDiff prints a unified diff, in colour on a terminal.
+func (s *session) showDiff(from, to string, before, after []byte) {
+	if s.g.json || bytes.Equal(before, after) {
+		return
+	}
+	text, why := unified(from, to, before, after)
+	if why != "" {
+		fmt.Fprintf(s.Stdout, "%s: %s before, %s after\n", why, plural(len(before), "byte"), plural(len(after), "byte"))
+		return
+	}
+	colour := s.colour()
+	for line := range strings.Lines(text) {
+		fmt.Fprintln(s.Stdout, paint(printableLine(line), colour))
+	}
+}
+
+// unified is the difference of two texts, or why it cannot be shown.
+func unified(from, to string, before, after []byte) (text, why string) {
+	switch {
+	case bytes.IndexByte(before, 0) >= 0 || bytes.IndexByte(after, 0) >= 0:
+		return "", "binary content differs"
+	case len(before) > maxDiff || len(after) > maxDiff:
+		return "", "the content differs, and is too large for a diff"
+	}
+	return udiff.Unified(from, to, string(before), string(after)), ""
+}
+
+// printableLine is a line without its end, whose tabs stay.
+func printableLine(line string) string {
+	cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+	for i, cell := range cells {
+		cells[i] = printable(cell)
+	}
+	return strings.Join(cells, "\t")
+}
+
+func paint(line string, colour bool) string {
+	if !colour {
+		return line
+	}
+	var code string
+	switch {
+	case strings.HasPrefix(line, "+++"), strings.HasPrefix(line, "---"):
+		code = "1"
+	case strings.HasPrefix(line, "@@"):
+		code = "36"
+	case strings.HasPrefix(line, "+"):
+		code = "32"
+	case strings.HasPrefix(line, "-"):
+		code = "31"
+	default:
+		return line
+	}
+	return dye(code, line)
+}
+
+// colour is for terminals, and never with NO_COLOR.
+func (a *App) colour() bool {
+	return a.Getenv("NO_COLOR") == "" && a.Getenv("TERM") != "dumb" && isTerminal(a.Stdout)
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	return err == nil
+}

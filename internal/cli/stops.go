@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/freeze"
+)
+
+func (a *App) newStops(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "stops",
+		Short: "List the keys that are stopped",
+		Long: `List the keys that are stopped, also by kvexpress 1.x.
+
+With a token that may read only some keys, it lists those, and says that there may
+be more. Times are by the clock of the machine that set the stop; of stops of 1.x
+they are not known.`,
+		Example: `  kvexpress stops
+  kvexpress stops --json`,
+		Args:        noArgs,
+		Annotations: uses(flagsStore, "json verbose"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.stops(ctx) })
+		},
+	}
+}
+
+func (s *session) stops(ctx context.Context) (report, error) {
+	stops, err := s.freezer().Stops(ctx)
+	var part *freeze.PartialError
+	if errors.As(err, &part) {
+		s.warn(fmt.Sprintf("this token may not read all keys below %s; others may be stopped, too", part.Below))
+	} else if err != nil {
+		return nil, err
+	}
+	return stopReport{stops: stops, partial: part != nil, now: s.started}, nil
+}
+
+type stopReport struct {
+	stops   []freeze.Stop
+	partial bool // there may be more
+	now     time.Time
+}
+
+func (r stopReport) lines() []string {
+	switch {
+	case len(r.stops) == 0 && r.partial:
+		return []string{"no key that this token may read is stopped"}
+	case len(r.stops) == 0:
+		return []string{"no key is stopped"}
+	}
+	rows := [][]string{{"KEY", "REASON", "SINCE"}}
+	for _, stop := range r.stops {
+		rows = append(rows, []string{string(stop.Key), excerpt(stop.Reason), ageOf(stop.Since, r.now)})
+	}
+	return table(rows)
+}
+
+// MarshalJSON has all there is.
+func (r stopReport) MarshalJSON() ([]byte, error) {
+	type row struct {
+		Key    string `json:"key"`
+		Reason string `json:"reason"`
+		Since  string `json:"since,omitempty"`
+		Index  uint64 `json:"index"`
+	}
+	rows := []row{}
+	for _, stop := range r.stops {
+		rows = append(rows, row{string(stop.Key), stop.Reason, rfc3339(stop.Since), stop.Index})
+	}
+	return json.Marshal(map[string]any{"stops": rows, "partial": r.partial})
+}

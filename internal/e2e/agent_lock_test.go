@@ -1,0 +1,102 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+)
+
+// named are the words before a command that make it run under another host name, for
+// itself alone, and that name. Where that may not be, it is this machine's own.
+func named(t *testing.T) (before []string, name string) {
+	t.Helper()
+	name = "web-17"
+	before = []string{"unshare", "--uts", "sh", "-c", "echo " + name + ` >/proc/sys/kernel/hostname && exec "$@"`, "sh"}
+	if err := exec.Command(before[0], append(before[1:], "true")...).Run(); err != nil {
+		t.Logf("the agent has this machine's own name, unshare: %v", err)
+		return nil, hostname(t)
+	}
+	return before, name
+}
+
+// An operator who is elsewhere locks a file of a node for a time. Its agent leaves it
+// alone, and delivers by itself when the time is over, without any other event; or at
+// once, when the lock is lifted. Taken out: that a lock ends by its flags, and that an
+// agent waits for that end, and nothing is delivered in time; that a lock holds at all,
+// and the file changes under it.
+func TestLockFromElsewhere(t *testing.T) {
+	t.Parallel()
+	s, m := start(t)
+	before, node := named(t)
+	m.publish(text("one", 20))
+	m.configure("agent", fields{"state_dir": m.path("state")}, fields{"key": "hosts", "file": m.path("hosts")})
+	d := m.agent("agent", before...)
+	d.delivers("hosts", text("one", 20))
+	operator := newMachine(t, s.server.Addr)
+	hosts := m.path("hosts")
+
+	const last = 5 * time.Second
+	from := time.Now()
+	said := operator.ok("lock", "-f", hosts, "--node", node, "-r", "its disk", "--for", last.String(), "--json")
+	var lock struct{ Node, Since, Until string }
+	if err := json.Unmarshal([]byte(said), &lock); err != nil || lock.Node != node {
+		t.Fatalf("%+v, %v", lock, err)
+	}
+	until, err := time.Parse(time.RFC3339, lock.Until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set, err := time.Parse(time.RFC3339, lock.Since); err != nil || set.Before(from.Truncate(time.Second)) || set.After(time.Now()) {
+		t.Errorf("it is locked since %v, %v", set, err)
+	}
+	content := m.publish(text("two", 20))
+	if now := d.becomes("hosts", agent.Locked); !strings.Contains(now.Detail, `is locked: "its disk" (until `+lock.Until+")") {
+		t.Errorf("the agent says %q", now.Detail)
+	}
+	passes := d.target("hosts").Counts.Passes
+	for time.Until(until) > 100*time.Millisecond {
+		m.holds("hosts", text("one", 20))
+		pause(50 * time.Millisecond)
+	}
+	if got := operator.ok("locks", "-f", hosts); !strings.Contains(got, node) || !strings.Contains(got, "its disk") {
+		t.Errorf("locks says %s", got)
+	}
+	d.deliversWithin(5*time.Second, "hosts", content)
+	late := time.Since(until)
+	if late < 0 || late > 2*time.Second {
+		t.Errorf("it is delivered %v after the end of the lock", late)
+	}
+	// Nothing but that end woke it.
+	if now := d.target("hosts").Counts.Passes; now > passes+2 {
+		t.Errorf("%d passes while it waited", now-passes)
+	}
+	t.Logf("the lock is over: delivered after %v", late.Round(time.Millisecond))
+	if got := operator.ok("locks", "-f", hosts); !strings.Contains(got, "expired") {
+		t.Errorf("locks says %s", got)
+	}
+
+	// Without an end, until somebody lifts it.
+	operator.ok("lock", "-f", hosts, "--node", node, "-r", "its disk")
+	content = m.publish(text("three", 20))
+	d.becomes("hosts", agent.Locked)
+	m.holds("hosts", text("two", 20))
+	operator.ok("unlock", "-f", hosts, "--node", node)
+	lifted := time.Now()
+	d.deliversWithin(5*time.Second, "hosts", content)
+	if late := time.Since(lifted); late > 2*time.Second {
+		t.Errorf("it is delivered %v after the unlock", late)
+	}
+	if got := operator.ok("locks"); got != "no file is locked\n" {
+		t.Errorf("locks says %s", got)
+	}
+
+	// The control: the lock of another node of the fleet holds nothing here.
+	operator.ok("lock", "-f", hosts, "--node", node+"-b", "-r", "its disk")
+	d.delivers("hosts", m.publish(text("four", 20)))
+}
