@@ -127,7 +127,7 @@ func (s *slot) Close() error {
 func onlyFor(names []string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !knownHost(r.Host, names) {
-			text(w, http.StatusForbidden, fmt.Sprintf("this agent does not go by the name %q; ask for its address, for one of %s, or give it that name in `listen`",
+			text(w, http.StatusForbidden, fmt.Sprintf("this process does not go by the name %q; ask for its address, for one of %s, or let it listen on that name",
 				r.Host, strings.Join(names, ", ")))
 			return
 		}

@@ -14,7 +14,7 @@ import (
 func (a *App) newACL(g *globals) *cobra.Command {
 	var key, node string
 	cmd := &cobra.Command{
-		Use:   "acl publisher|node|operator -k KEY",
+		Use:   "acl publisher|node|operator|exporter [-k KEY]",
 		Short: "Print the Consul policy that a role needs",
 		Long: `Print the Consul policy that a role needs, and no more:
 
@@ -22,16 +22,20 @@ func (a *App) newACL(g *globals) *cobra.Command {
               arrived
   node        installs the key, and reports as itself
   operator    locks and unlocks files, stops and resumes the key, reads its history,
-              sees what nodes report, and forgets them`,
+              sees what nodes report, and forgets them
+  exporter    sees all keys, stops and locks, and what nodes report; it takes no key`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
   kvexpress acl node -k hosts --node web-17`,
 		Args:        cobra.ArbitraryArgs,
-		ValidArgs:   []string{"publisher", "node", "operator"},
+		ValidArgs:   []string{"publisher", "node", "operator", "exporter"},
 		Annotations: uses("prefix json"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.do(cmd, g, func(_ context.Context, s *session) (report, error) {
 				if len(args) != 1 {
-					return nil, errors.New("name one role: publisher, node or operator")
+					return nil, errors.New("name one role: publisher, node, operator or exporter")
+				}
+				if args[0] == "exporter" {
+					return s.aclOfExporter(key)
 				}
 				return s.acl(args[0], key, node)
 			})
@@ -77,9 +81,20 @@ func (s *session) acl(role, key, node string) (report, error) {
 			{"key_prefix", l.NodesDir(), "write", "what nodes report, to see it and to forget a node"},
 		}
 	default:
-		return nil, fmt.Errorf("%s is not a role; name publisher, node or operator", kv.Quote(role))
+		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or exporter", kv.Quote(role))
 	}
 	return policy{role: role, key: k, rules: rules}, nil
+}
+
+// aclOfExporter is about all keys.
+func (s *session) aclOfExporter(key string) (report, error) {
+	if key != "" {
+		return nil, errors.New("the exporter is about all keys; leave out -k")
+	}
+	return policy{role: "exporter", rules: []rule{
+		{"key_prefix", s.layout.Prefix() + "/", "read", "what is published, stops and locks"},
+		{"key_prefix", s.layout.NodesDir(), "read", "what nodes report"},
+	}}, nil
 }
 
 // rule is one rule of Consul's policy language.
@@ -92,7 +107,7 @@ type policy struct {
 }
 
 func (p policy) lines() []string {
-	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, p.key)}
+	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, first(string(p.key), "all keys"))}
 	for _, r := range p.rules {
 		out = append(out, "# "+r.why, fmt.Sprintf("%s %q {\n  policy = %q\n}", r.kind, r.path, r.grant))
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -16,19 +17,25 @@ import (
 const statusEvery = 2 * time.Second
 
 // notify keeps systemd informed until ctx ends: how the targets are, and, if it
-// watches over us, that no target is stuck. Without systemd it does nothing.
+// watches over us, that no target is stuck.
 func (r *agentRun) notify(ctx context.Context) {
+	notify(ctx, r.log, func() string { return summary(r.agent.Status()) }, r.agent.Healthy)
+}
+
+// notify keeps systemd informed until ctx ends: how things are, in one line, and, if it
+// watches over us, that nothing is stuck. Without systemd it does nothing.
+func notify(ctx context.Context, log *slog.Logger, status func() string, healthy func() error) {
 	// Ready is not the same as delivered: a boot must not wait for the store.
 	if sent, err := daemon.SdNotify(false, daemon.SdNotifyReady); !sent {
 		if err != nil {
-			r.log.Warn("systemd was not told that we are ready", "error", err)
+			log.Warn("systemd was not told that we are ready", "error", err)
 		}
 		return
 	}
 	every := statusEvery
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		r.log.Warn("the watchdog of systemd cannot be used", "error", err)
+		log.Warn("the watchdog of systemd cannot be used", "error", err)
 	}
 	if watchdog > 0 {
 		every = min(every, watchdog/3)
@@ -36,18 +43,18 @@ func (r *agentRun) notify(ctx context.Context) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for told := ""; ; {
-		if now := summary(r.agent.Status()); now != told {
-			r.say("STATUS=" + now)
+		if now := status(); now != told {
+			say(log, "STATUS="+now)
 			told = now
 		}
-		if stuck := r.agent.Healthy(); stuck != nil {
-			r.log.Error("stuck", "error", oneLine(stuck)) // systemd restarts us
+		if stuck := healthy(); stuck != nil {
+			log.Error("stuck", "error", oneLine(stuck)) // systemd restarts us
 		} else if watchdog > 0 {
-			r.say(daemon.SdNotifyWatchdog)
+			say(log, daemon.SdNotifyWatchdog)
 		}
 		select {
 		case <-ctx.Done():
-			r.say(daemon.SdNotifyStopping)
+			say(log, daemon.SdNotifyStopping)
 			return
 		case <-ticker.C:
 		}
@@ -55,9 +62,9 @@ func (r *agentRun) notify(ctx context.Context) {
 }
 
 // say sends one message to systemd. One that does not arrive is no reason to fail.
-func (r *agentRun) say(message string) {
+func say(log *slog.Logger, message string) {
 	if _, err := daemon.SdNotify(false, message); err != nil {
-		r.log.Warn("systemd was not told", "message", message, "error", err)
+		log.Warn("systemd was not told", "message", message, "error", err)
 	}
 }
 
@@ -65,10 +72,10 @@ func (r *agentRun) say(message string) {
 func (r *agentRun) reloading(reload func()) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil {
-		r.say(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+		say(r.log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 	}
 	reload()
-	r.say(daemon.SdNotifyReady)
+	say(r.log, daemon.SdNotifyReady)
 }
 
 // summary is a status in one line: "3 targets: 2 current, 1 stopped; store up".

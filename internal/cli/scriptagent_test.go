@@ -35,6 +35,25 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// waitfor FILE waits until a file is there.
+func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
+	usageError(ts, neg || len(args) != 1, "waitfor FILE")
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			ts.Fatalf("%s never comes", args[0])
+		}
+	}
+}
+
 // agentfile writes agent.yml, from agent.in: WORK, PREFIX and ADDR stand for the
 // script's own.
 func cmdAgentFile(ts *testscript.TestScript, neg bool, args []string) {

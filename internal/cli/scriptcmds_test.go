@@ -42,6 +42,7 @@ func scriptCommands() map[string]scriptCommand {
 		"statsd":    cmdStatsd,
 		"agentfile": cmdAgentFile,
 		"await":     cmdAwait,
+		"waitfor":   cmdWaitFor,
 	}
 }
 
@@ -83,7 +84,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	lines := slices.Collect(strings.Lines(stderr))
 	if logs {
-		record := regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z: agent: .+\n$`)
+		record := regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z: (agent|exporter): .+\n$`)
 		lines = slices.DeleteFunc(lines, record.MatchString)
 	}
 	for _, line := range lines {

@@ -30,6 +30,7 @@ type session struct {
 	metrics *observe.Metrics
 	events  *observe.Events
 	started time.Time
+	lasting bool           // it is a daemon's
 	about   string         // the key or file that the metrics speak of
 	place   string         // 1.x's word for where the command ended
 	closers []func() error // run last in, first out
@@ -83,7 +84,7 @@ func (s *session) interruptible(ctx context.Context) (context.Context, context.C
 // open sets up a session. Nothing is sent yet. Beside an error the session is fit
 // to tell it.
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
-	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), place: observe.LocationComplete}
+	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter", place: observe.LocationComplete}
 	s.openLog(cmd.Name())
 	conf, err := loadConfig(g.config)
 	if err != nil {
@@ -148,7 +149,7 @@ func (s *session) datadogAgent() bool {
 // openStore follows the order flag, environment, configuration file, default.
 func (s *session) openStore(conf config) error {
 	g := s.g
-	o := consul.Options{Addr: g.server, Token: g.token, TokenFile: g.tokenFile, Datacenter: g.datacenter}
+	o := consul.Options{Addr: g.server, Token: g.token, TokenFile: g.tokenFile, Datacenter: g.datacenter, Lasting: s.lasting}
 	if o.Token == "anonymous" {
 		o.Token = "" // what 1.x called "no token"
 	}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/exporter"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/observe"
+)
+
+// defaultExporterListen is where an exporter listens when --listen does not say.
+const defaultExporterListen = "127.0.0.1:9357"
+
+type exporterFlags struct {
+	listen  string
+	every   time.Duration
+	gone    time.Duration
+	perNode bool
+	once    bool
+}
+
+func (a *App) newExporter(g *globals) *cobra.Command {
+	var f exporterFlags
+	cmd := &cobra.Command{
+		Use:   "exporter",
+		Short: "Tell Prometheus how the whole fleet is: a daemon",
+		Long: `Tell Prometheus how the whole fleet is: one daemon, anywhere, reads what "status"
+shows, for all keys, and serves it as /metrics, beside /healthz and /readyz.
+
+It looks when receipts change, and every --every in any case. While Consul is away
+kvexpress_fleet_up is 0; what was last seen is told for 5 minutes, and then left out.
+
+Without --per-node there is no label of a node. With it, nodes that are missing or
+silent are named, 1000 at most.
+
+With --once it looks once, prints the metrics and ends, for people and for the
+textfile collector of node_exporter.`,
+		Example: `  kvexpress exporter
+  kvexpress exporter --listen 0.0.0.0:9357 --every 30s
+  kvexpress exporter --once`,
+		Args:        noArgs,
+		Annotations: uses("config server token token-file datacenter prefix", "json verbose"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.exporter(ctx, f) })
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.listen, "listen", defaultExporterListen, "`address` to serve on: host:port, or the absolute path of a socket")
+	fl.DurationVar(&f.every, "every", 15*time.Second, "how often to look at least, 5s to 2m")
+	fl.DurationVar(&f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
+	fl.BoolVar(&f.perNode, "per-node", false, "name the nodes that are missing or silent")
+	fl.BoolVar(&f.once, "once", false, "print the metrics, and end")
+	return cmd
+}
+
+func (f exporterFlags) check() error {
+	switch {
+	case f.gone <= 0:
+		return errors.New("--gone-after must be more than 0, such as 24h")
+	case f.every < exporter.MinEvery || f.every > exporter.MaxEvery:
+		return fmt.Errorf("--every must be from %s to %s", exporter.MinEvery, exporter.MaxEvery)
+	}
+	return nil
+}
+
+func (s *session) exporter(ctx context.Context, f exporterFlags) (report, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	ctx, done := s.interruptible(ctx)
+	defer done()
+	o := exporter.Options{
+		Store: s.plain, Layout: s.layout, Every: f.every, Gone: f.gone, PerNode: f.perNode,
+		Version: build().version, Log: slog.New(slog.DiscardHandler),
+	}
+	for _, state := range agent.States() {
+		o.States = append(o.States, string(state))
+	}
+	if f.once {
+		return lookOnce(ctx, exporter.New(o))
+	}
+	debug.SetGCPercent(gcPercent)
+	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "exporter", Verbose: true, Stdout: s.Stderr, Syslog: observe.SyslogOff})
+	o.Log = log
+	return nil, errors.Join(serveExporter(ctx, f.listen, exporter.New(o), log), closeLog())
+}
+
+// scraped is what a scrape would bring.
+type scraped struct {
+	Metrics string `json:"metrics"`
+}
+
+func (r scraped) lines() []string { return strings.Split(strings.TrimSuffix(r.Metrics, "\n"), "\n") }
+
+// lookOnce tells of the fleet as it is now. When it cannot be looked at the metrics say
+// so too: who collects them from a file must not take an older one for today's.
+func lookOnce(ctx context.Context, e *exporter.Exporter) (report, error) {
+	err := e.Once(ctx)
+	var text bytes.Buffer
+	if werr := e.WriteMetrics(&text, time.Now()); werr != nil {
+		return nil, errors.Join(err, werr)
+	}
+	return scraped{text.String()}, err
+}
+
+// serveExporter runs the parts until the context ends or the listener breaks, and waits
+// for every one.
+func serveExporter(ctx context.Context, addr string, e *exporter.Exporter, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l, err := agent.Listen(addr)
+	if err != nil {
+		return err
+	}
+	log.Info("listening", "address", l.Addr().String(), "version", build().version)
+	var parts sync.WaitGroup
+	parts.Go(func() { e.Run(ctx) })
+	parts.Go(func() { notify(ctx, log, func() string { return exporterStatus(e) }, e.Healthy) })
+	err = agent.Serve(ctx, l, e.Handler())
+	cancel()
+	parts.Wait()
+	log.Info("ended")
+	return err
+}
+
+// exporterStatus is how it goes, in one line, for systemd.
+func exporterStatus(e *exporter.Exporter) string {
+	if err := e.Trouble(); err != nil {
+		return "the fleet cannot be looked at: " + oneLine(err)
+	}
+	return "looks at the fleet"
+}

@@ -1,0 +1,217 @@
+package exporter_test
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"kvexpress/internal/fleet"
+)
+
+// story is what happens to a fleet: a function that is called before each scrape, with
+// the time that has passed.
+type story struct {
+	name  string
+	lasts time.Duration
+	every time.Duration // between two scrapes; 0: 30 s
+	step  func(w *world, passed time.Duration)
+	// without leaves out targets: no exporter, or no agent, is scraped.
+	without []string
+	agentIs func(passed time.Duration) bool // whether the agent is well; nil: it is
+	fires   []string                        // the alerts that fire at the end, and no other
+}
+
+// Each alert fires in the story that it is for, and not in one that is nearly it.
+func TestAlerts(t *testing.T) {
+	healthy := func(w *world, passed time.Duration) {
+		if passed%(5*time.Minute) == 0 {
+			w.publish("hosts")
+		}
+		report(w, w.has("hosts"))
+	}
+	// at does something once, in a fleet that is well otherwise.
+	at := func(when time.Duration, do func(w *world)) func(*world, time.Duration) {
+		return func(w *world, passed time.Duration) {
+			healthy(w, passed)
+			if passed == when {
+				do(w)
+			}
+		}
+	}
+	// late is a node that stays in a state from the fifth minute on.
+	late := func(state string, last time.Duration) func(*world, time.Duration) {
+		var old fleet.Target
+		return func(w *world, passed time.Duration) {
+			healthy(w, passed)
+			switch {
+			case passed < 5*time.Minute:
+				old = w.has("hosts")
+			case passed < 5*time.Minute+last && state == "owed":
+				w.report("web-1", in(w.has("hosts"), state, passed-5*time.Minute))
+			case passed < 5*time.Minute+last:
+				w.report("web-1", in(old, state, passed-5*time.Minute))
+			}
+		}
+	}
+	lie := func(last time.Duration) func(*world, time.Duration) {
+		return func(w *world, passed time.Duration) {
+			healthy(w, passed)
+			if passed < last {
+				t := w.has("hosts")
+				t.SHA256 = strings.Repeat("a", 64)
+				w.report("web-1", t)
+			}
+		}
+	}
+	stop := func(w *world) { _, _ = w.freezer.Stop(w.t.Context(), "hosts", "why") }
+	away := func(from, to time.Duration) func(*world, time.Duration) {
+		return func(w *world, passed time.Duration) {
+			w.store.away.Store(false)
+			healthy(w, passed)
+			w.store.away.Store(passed >= from && passed < to)
+		}
+	}
+	ever := 1000 * time.Hour
+	behind := late("current", ever)
+	stories := []story{
+		{name: "all is well", lasts: 2 * time.Hour, every: 2 * time.Minute, step: healthy},
+		{name: "no exporter", lasts: 11 * time.Minute, step: healthy, without: []string{"exporter"}, fires: []string{"KvexpressExporterDown"}},
+		{name: "the exporter is restarted", lasts: 4 * time.Minute, step: healthy, without: []string{"exporter"}},
+		{name: "the store is away", lasts: 21 * time.Minute, step: away(10*time.Minute, ever), fires: []string{"KvexpressStoreAway"}},
+		{name: "the store was away for a moment", lasts: 20 * time.Minute, step: away(10*time.Minute, 14*time.Minute)},
+		{name: "a node hears of nothing", lasts: 31 * time.Minute, step: late("current", ever), fires: []string{"KvexpressStuck"}},
+		{name: "a node refuses it", lasts: 31 * time.Minute, step: late("refused", ever), fires: []string{"KvexpressStuck"}},
+		{name: "a node was late", lasts: 31 * time.Minute, step: late("failed", 10*time.Minute)},
+		{name: "a node is locked", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late("locked", ever)},
+		{name: "a node is locked for days", lasts: 25 * time.Hour, every: 2 * time.Minute, step: late("locked", ever), fires: []string{"KvexpressLockedTooLong"}},
+		{name: "a node waits for its time", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late("waiting", ever)},
+		{name: "an exec fails", lasts: 16 * time.Minute, step: late("owed", ever), fires: []string{"KvexpressExecFailing"}},
+		{name: "an exec failed for a while", lasts: 31 * time.Minute, step: late("owed", 8*time.Minute)},
+		{name: "nodes are silent", lasts: 40 * time.Minute, step: func(w *world, passed time.Duration) {
+			healthy(w, passed)
+			if passed == 0 {
+				w.report("web-9", w.has("hosts"))
+			}
+		}, fires: []string{"KvexpressSilent"}},
+		{name: "a node is rebooted", lasts: 40 * time.Minute, step: func(w *world, passed time.Duration) {
+			healthy(w, passed)
+			if passed < 10*time.Minute || passed > 20*time.Minute {
+				w.report("web-9", w.has("hosts"))
+			}
+		}},
+		{name: "a stop is forgotten", lasts: 5 * time.Hour, every: 2 * time.Minute, step: at(10*time.Minute, stop), fires: []string{"KvexpressStoppedTooLong"}},
+		{name: "a stop by kvexpress 1.x is forgotten", lasts: 80 * time.Minute, step: at(10*time.Minute, func(w *world) { w.put(w.layout.Stop("hosts"), "why", 0) }),
+			fires: []string{"KvexpressStoppedTooLong"}},
+		{name: "a stop for an hour", lasts: 2 * time.Hour, every: 2 * time.Minute, step: at(10*time.Minute, stop)},
+		{name: "a stop, and nodes behind", lasts: time.Hour, step: func(w *world, passed time.Duration) {
+			behind(w, passed)
+			if passed == 0 {
+				stop(w)
+			}
+		}},
+		{name: "a node lies", lasts: 16 * time.Minute, step: lie(9 * time.Minute)},
+		{name: "a node goes on lying", lasts: 11 * time.Minute, step: lie(ever), fires: []string{"KvexpressUnsoundReceipts"}},
+		{name: "a receipt is damaged", lasts: 21 * time.Minute, step: at(5*time.Minute, func(w *world) { w.put(w.layout.Node("web-8"), "{", 0) }),
+			fires: []string{"KvexpressUnreadReceipts"}},
+		{name: "a newer kvexpress published", lasts: 21 * time.Minute, step: at(5*time.Minute, func(w *world) {
+			w.put(w.layout.Checksum("other"), strings.Repeat("0", 64), 0)
+			w.put(w.layout.Manifest("other"), `{"format":9}`, 0)
+		}), fires: []string{"KvexpressKeysUnread"}},
+		{name: "a clock is wrong", lasts: 80 * time.Minute, step: func(w *world, passed time.Duration) {
+			healthy(w, passed)
+			w.reportAt("web-2", time.Now().Add(-time.Minute), w.has("hosts"))
+			w.report("web-3", w.has("hosts"))
+		}, fires: []string{"KvexpressClocksOff"}},
+		{name: "an agent is in trouble", lasts: 30 * time.Minute, step: healthy, agentIs: func(time.Duration) bool { return false },
+			fires: []string{"KvexpressAgentConfig", "KvexpressAgentNotRight"}},
+		{name: "an agent was in trouble", lasts: 30 * time.Minute, step: healthy, agentIs: func(passed time.Duration) bool { return passed > 4*time.Minute }},
+	}
+	all, bin := readRules(t), engine(t)
+	fired := map[string]bool{}
+	for _, s := range stories {
+		got := s.firing(t, bin, all)
+		slices.Sort(s.fires)
+		if !slices.Equal(got, s.fires) {
+			t.Errorf("%s: %v fire, want %v", s.name, got, s.fires)
+		}
+		for _, name := range got {
+			fired[name] = true
+		}
+	}
+	for _, r := range all {
+		if !fired[r.Alert] {
+			t.Errorf("%s fires in no story", r.Alert)
+		}
+	}
+}
+
+// report is that of a fleet of five, all alike.
+func report(w *world, t fleet.Target) {
+	for _, node := range []string{"web-1", "web-2", "web-3", "web-4", "web-5"} {
+		w.report(node, t)
+	}
+}
+
+// firing plays a story, and returns which alerts fire at its end.
+func (s story) firing(t *testing.T, bin string, all []rule) []string {
+	t.Helper()
+	every := cmp.Or(s.every, 30*time.Second)
+	req := request{Step: every}
+	for _, r := range all {
+		req.Exprs = append(req.Exprs, r.Expr)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		began := time.Now()
+		take := func(job, text string) {
+			if !slices.Contains(s.without, job) {
+				req.Scrapes = append(req.Scrapes, sample{At: time.Now(), Target: map[string]string{"job": job, "instance": job + "-1:9357"}, Text: text})
+			}
+		}
+		for passed := time.Duration(0); passed <= s.lasts; passed += every {
+			if early := time.Until(began.Add(passed)); early > 0 {
+				pass(early)
+			}
+			s.step(w, passed)
+			_ = w.e.Once(t.Context())
+			take("exporter", w.text())
+			take("agent", agentText(t, time.Now(), s.agentIs == nil || s.agentIs(passed)))
+		}
+	})
+	var firing []string
+	end := req.Scrapes[len(req.Scrapes)-1].At
+	for i, answer := range ask(t, bin, req) {
+		if answer.Error != "" {
+			t.Errorf("%s: %s", all[i].Alert, answer.Error)
+		}
+		d, err := model.ParseDuration(all[i].For)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, series := range answer.Series {
+			if holds(series.At, end.Add(-time.Duration(d)), end, every) {
+				firing = append(firing, all[i].Alert)
+				break
+			}
+		}
+	}
+	slices.Sort(firing)
+	return firing
+}
+
+// holds reports whether an expression has had a value all the time.
+func holds(at []time.Time, from, to time.Time, every time.Duration) bool {
+	need := int(to.Sub(from)/every) + 1
+	have := 0
+	for _, a := range at {
+		if !a.Before(from.Truncate(time.Millisecond)) && !a.After(to) {
+			have++
+		}
+	}
+	return have >= need-1 && len(at) > 0 && to.Sub(at[len(at)-1]) < every
+}

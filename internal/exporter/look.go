@@ -1,0 +1,177 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/freeze"
+	"kvexpress/internal/kv"
+)
+
+// MaxKeys is how many keys are told of. Receipts name keys, and a node may say what it
+// likes: published and stopped ones come first.
+const MaxKeys = 1000
+
+// Look is what one look at the fleet found.
+type Look struct {
+	Taken time.Time     // when the receipts came, by our own clock
+	Took  time.Duration // from then until all was read and counted
+	Keys  []Key         // sorted by name
+
+	Receipts    int // of nodes
+	Unread      int // of those, how many cannot be used
+	Locks       int // files that are locked, on all nodes
+	ClocksOff   int // clocks that contradict the order of the store's writes
+	KeysUnread  int // keys of which nothing is known, though the store answered
+	KeysLeftOut int // beyond MaxKeys
+}
+
+// Key is how the fleet is for one key.
+type Key struct {
+	fleet.Report
+	Stopped bool
+	// StoppedSince is when it was stopped, by the clock of whoever did; zero: not known.
+	StoppedSince time.Time
+	// Oldest is for how long that node has been missing that is missing longest, without
+	// those that are held back on purpose; 0 if there is none.
+	Oldest time.Duration
+}
+
+// looker looks again and again. It is not safe for concurrent use.
+type looker struct {
+	reader  fleet.Reader
+	gone    time.Duration
+	index   uint64 // of the receipts of the last look, to wait for a change with
+	missing missing
+}
+
+func newLooker(s kv.Store, l kv.Layout, gone time.Duration) *looker {
+	return &looker{reader: fleet.Reader{Store: s, Layout: l}, gone: gone, missing: missing{}}
+}
+
+// look reads everything. Unless it is the first one, or the last one failed, it waits for
+// a change of the receipts first, and for wait at most. The error is the store's.
+func (l *looker) look(ctx context.Context, wait time.Duration) (*Look, error) {
+	since := l.index
+	l.index = 0 // until it is known
+	roster, err := l.reader.Roster(ctx, since, wait)
+	if err != nil {
+		return nil, l.denied("receipts", l.reader.Layout.NodesDir(), err)
+	}
+	now := time.Now()
+	keys, left, err := l.keys(ctx, roster)
+	if err != nil {
+		return nil, err
+	}
+	standings, err := l.reader.Standings(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	locks, err := freeze.Freezer{Store: l.reader.Store, Layout: l.reader.Layout}.Locks(ctx)
+	if err != nil {
+		return nil, l.denied("locks", l.reader.Layout.LocksDir(), err)
+	}
+	look := &Look{Taken: now, Receipts: len(roster.Nodes), KeysLeftOut: left}
+	for _, n := range roster.Nodes {
+		if n.Err != nil {
+			look.Unread++
+		}
+	}
+	for _, lock := range locks {
+		if lock.Until.IsZero() || lock.Until.After(now) {
+			look.Locks++
+		}
+	}
+	l.examine(look, roster, standings)
+	if len(roster.Nodes) > 0 && roster.Index >= since { // lower ones began anew
+		l.index = roster.Index
+	}
+	look.Took = time.Since(now)
+	return look, nil
+}
+
+func (l *looker) examine(look *Look, roster fleet.Roster, standings []fleet.Standing) {
+	off := map[string]bool{}
+	known := map[string]bool{}
+	for _, standing := range standings {
+		known[string(standing.Key)] = true
+		if standing.Err != nil {
+			look.KeysUnread++
+			continue
+		}
+		r := fleet.Examine(roster, standing, fleet.Options{Gone: l.gone})
+		k := Key{Report: r, Stopped: standing.Stopped(), Oldest: l.missing.note(r, look.Taken)}
+		if k.Stopped {
+			k.StoppedSince, _ = kv.FreezeTimes(standing.Stop.Flags)
+		}
+		for _, c := range r.Clocks {
+			who := c.Who + " " + c.Node
+			if c.Who == "publisher" {
+				who += r.Key // each key may have another
+			}
+			off[who] = true
+		}
+		look.Keys = append(look.Keys, k)
+	}
+	look.ClocksOff = len(off)
+	l.missing.keep(known)
+}
+
+// keys are all that are published or stopped, or that a node has reported, sorted; and
+// how many were left out.
+func (l *looker) keys(ctx context.Context, roster fleet.Roster) ([]kv.Key, int, error) {
+	below := l.reader.Layout.Prefix() + "/"
+	paths, err := l.reader.Store.Keys(ctx, below)
+	if err != nil {
+		return nil, 0, err
+	}
+	// What may not be read is left out of the paths without a word: a transaction tells.
+	probe := below + ".probe"
+	rows, err := l.reader.Store.Read(ctx, kv.Default, probe)
+	if err != nil {
+		return nil, 0, err
+	}
+	if rows[probe].State == kv.Denied {
+		return nil, 0, l.denied("keys", below, kv.ErrDenied)
+	}
+	var keys []kv.Key
+	have := map[kv.Key]bool{}
+	left := 0
+	add := func(k kv.Key) {
+		switch {
+		case have[k]:
+		case len(keys) < MaxKeys:
+			keys = append(keys, k)
+			have[k] = true
+		default:
+			left++
+			have[k] = true
+		}
+	}
+	for _, path := range paths {
+		if k, row, ok := l.reader.Layout.KeyOf(path); ok && (row == "checksum" || row == "stop") {
+			add(k)
+		}
+	}
+	for _, n := range roster.Nodes {
+		for _, t := range n.Receipt.Targets {
+			if k, err := kv.ParseKey(t.Key); err == nil && string(k) == t.Key {
+				add(k)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys, left, nil
+}
+
+// denied names the policy that we need, where that is what is wrong.
+func (l *looker) denied(what, below string, err error) error {
+	if !errors.Is(err, kv.ErrDenied) {
+		return err
+	}
+	return fmt.Errorf("the %s below %s: not all of them may be read: %w; `kvexpress acl exporter` prints the policy that is needed", what, below, kv.ErrDenied)
+}

@@ -1,0 +1,224 @@
+package exporter
+
+import (
+	"cmp"
+	"io"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/observe/promtext"
+)
+
+const (
+	// MaxAge is for how long what was seen is told after nothing more can be seen. What
+	// is said to be well and is not known to be is worse than nothing.
+	MaxAge = 5 * time.Minute
+	// MaxPerNode is how many nodes are named, with Options.PerNode.
+	MaxPerNode = 1000
+)
+
+// View is all that the metrics are made of.
+type View struct {
+	Version   string
+	Started   time.Time
+	Every     time.Duration
+	States    []string
+	PerNode   bool
+	Last      *Look // that succeeded; nil: none did yet
+	Failed    error // why the last one did not; nil: it did
+	Good, Bad uint64
+}
+
+// up reports whether the last look succeeded, and is not older than it should be.
+func (v View) up(now time.Time) bool {
+	return v.Last != nil && v.Failed == nil && now.Sub(v.Last.Taken) <= v.Every+lookLimit
+}
+
+// WriteMetrics writes a view as metrics in Prometheus' text format. now is the time of
+// the scrape.
+//
+// A time that is not known is 0. The times of nodes are left out where none is known,
+// and so is all of the fleet when the last look is older than MaxAge.
+func WriteMetrics(w io.Writer, v View, now time.Time) error {
+	m := metrics{promtext.New(w)}
+	m.Family("kvexpress_build_info", promtext.Gauge, "What runs here; always 1.")
+	m.Sample(1, label("version", v.Version), label("goversion", runtime.Version()))
+	m.one("up", "1 if the last look at the fleet succeeded.", truth(v.up(now)))
+	seen, age := time.Time{}, now.Sub(v.Started)
+	if v.Last != nil {
+		seen, age = v.Last.Taken, now.Sub(v.Last.Taken)
+	}
+	m.one("last_look_timestamp_seconds", "When the fleet was last seen, in Unix seconds; 0 if it was not yet.", unixSeconds(seen))
+	m.one("last_look_age_seconds", "How long ago that was, at the time of the scrape; since the start if it was not yet.", max(0, age.Seconds()))
+	m.Family(prefix+"looks_total", promtext.Counter, "Looks at the fleet, by result: ok or failed.")
+	m.Sample(float64(v.Good), label("result", "ok"))
+	m.Sample(float64(v.Bad), label("result", "failed"))
+	if v.Last != nil && age <= MaxAge {
+		m.fleet(*v.Last)
+		m.keys(v.Last.Keys)
+		m.times(v.Last.Keys)
+		m.stragglers(v.Last.Keys, v.States)
+		if v.PerNode {
+			m.nodes(v.Last.Keys)
+		}
+	}
+	return m.End()
+}
+
+const prefix = "kvexpress_fleet_"
+
+type metrics struct{ *promtext.Writer }
+
+// one writes a family of one sample without labels.
+func (m metrics) one(name, help string, value float64) {
+	m.Family(prefix+name, promtext.Gauge, help)
+	m.Sample(value)
+}
+
+func (m metrics) fleet(l Look) {
+	m.one("look_duration_seconds", "How long the last look took, from when the receipts had come.", l.Took.Seconds())
+	m.one("receipts", "Nodes that have a receipt.", float64(l.Receipts))
+	m.one("receipts_unread", "Of those, receipts that cannot be used.", float64(l.Unread))
+	m.one("locks", "Files that are locked, on all nodes.", float64(l.Locks))
+	m.one("clocks_off", "Clocks that contradict the order of the store's writes by more than 2 s.", float64(l.ClocksOff))
+	m.one("keys", "Keys that are told of: published, stopped, or reported by a node.", float64(len(l.Keys)))
+	m.one("keys_unread", "Keys that could not be read, and are not told of.", float64(l.KeysUnread))
+	m.one("keys_left_out", "Keys that are not told of because there are too many.", float64(l.KeysLeftOut))
+}
+
+// keys writes what every key has.
+func (m metrics) keys(keys []Key) {
+	for _, f := range []struct {
+		name string
+		help string
+		of   func(Key) float64
+	}{
+		{"published", "1 if the key is published, 0 if it is only stopped or reported.", func(k Key) float64 { return truth(k.Exists) }},
+		{"version", "Version that nodes are to have, within its lineage; 0 for one without a number.", func(k Key) float64 { return float64(k.Version) }},
+		{"published_timestamp_seconds", "When that was published, in Unix seconds by the publisher's clock; 0 if it is not known.",
+			func(k Key) float64 { return unixSeconds(timeOf(k.Published)) }},
+		{"nodes", "Nodes that count: they reported the key, and are not silent.", func(k Key) float64 { return float64(k.Nodes) }},
+		{"nodes_arrived", "Of those, nodes that have the version and owe nothing.", func(k Key) float64 { return float64(k.Arrived) }},
+		{"nodes_owed", "Nodes that have the version, and whose exec has yet to succeed.", func(k Key) float64 { return float64(k.Owed) }},
+		{"nodes_behind", "Nodes that have another version, or none.", func(k Key) float64 { return float64(k.Behind) }},
+		{"nodes_unsound", "Nodes that say of themselves what cannot be.", func(k Key) float64 { return float64(k.Unsound) }},
+		{"nodes_silent", "Nodes that did not report for longer than they promised; they do not count.", func(k Key) float64 { return float64(k.Silent) }},
+		{"nodes_gone", "Nodes that have been silent for so long that they are left out.", func(k Key) float64 { return float64(k.Gone) }},
+		{"nodes_measured", "Nodes of which it is known how long the version took to them.", func(k Key) float64 { return float64(k.Delivered.Count) }},
+		{"oldest_straggler_seconds", "For how long that node has been missing that is missing longest, without those that are stopped, locked or waiting; 0 if there is none.",
+			func(k Key) float64 { return k.Oldest.Seconds() }},
+		{"stopped", "1 if the key is stopped in the whole fleet.", func(k Key) float64 { return truth(k.Stopped) }},
+		{"stopped_since_timestamp_seconds", "Since when, in Unix seconds; 0 if it is not stopped, or that is not known.",
+			func(k Key) float64 { return unixSeconds(k.StoppedSince) }},
+	} {
+		m.Family(prefix+f.name, promtext.Gauge, f.help)
+		for _, k := range keys {
+			m.Sample(f.of(k), label("key", k.Key))
+		}
+	}
+}
+
+// times writes how long it took. The label is not "quantile", which is for summaries:
+// these are of one version, and not of a period.
+func (m metrics) times(keys []Key) {
+	for _, f := range []struct {
+		name string
+		help string
+		of   func(Key) fleet.Percentiles
+	}{
+		{"delivered_seconds", "From the publish of the version until it was in place, of the nodes of which that is known.",
+			func(k Key) fleet.Percentiles { return k.Delivered }},
+		{"on_node_seconds", "The part of it on the node, from when it had the news.",
+			func(k Key) fleet.Percentiles { return k.OnNode }},
+	} {
+		m.Family(prefix+f.name, promtext.Gauge, f.help)
+		for _, k := range keys {
+			p := f.of(k)
+			if p.Count == 0 {
+				continue
+			}
+			for _, row := range []struct {
+				percentile string
+				took       fleet.Millis
+			}{{"50", p.P50}, {"90", p.P90}, {"99", p.P99}, {"100", p.Last}} {
+				m.Sample(time.Duration(row.took).Seconds(), label("key", k.Key), label("percentile", row.percentile))
+			}
+		}
+	}
+}
+
+// other is a state that is none of the known words.
+const other = "other"
+
+// stragglers writes why nodes are missing. A receipt may come from anybody: what is no
+// word of ours does not become a label.
+func (m metrics) stragglers(keys []Key, states []string) {
+	states = append(slices.Clone(states), string(fleet.Unsound), other)
+	m.Family(prefix+"stragglers", promtext.Gauge, "Nodes that count and have not arrived, by the state that they report.")
+	for _, k := range keys {
+		count := map[string]int{}
+		for _, l := range k.Stragglers {
+			state := l.State
+			switch {
+			case l.Verdict == fleet.Unsound:
+				state = string(fleet.Unsound)
+			case !slices.Contains(states, state):
+				state = other
+			}
+			count[state]++
+		}
+		for _, state := range states {
+			m.Sample(float64(count[state]), label("key", k.Key), label("state", state))
+		}
+	}
+}
+
+// nodes names those that are missing or silent.
+func (m metrics) nodes(keys []Key) {
+	m.Family(prefix+"node_verdict", promtext.Gauge, "1 for each node that has not arrived or is silent.")
+	room, left := MaxPerNode, 0
+	for _, k := range keys {
+		lines := slices.Concat(k.Stragglers, k.SilentNodes)
+		slices.SortFunc(lines, func(a, b fleet.Line) int { return cmp.Compare(a.Node, b.Node) })
+		some := lines[:min(room, len(lines))]
+		room, left = room-len(some), left+len(lines)-len(some)
+		for _, l := range some {
+			m.Sample(1, label("key", k.Key), label("node", nodeName(l.Node)), label("verdict", string(l.Verdict)))
+		}
+	}
+	m.one("node_verdicts_left_out", "Nodes that are not named because there are too many.", float64(left))
+}
+
+// nodeName is a name that is safe to print, and that no other node has. It is a path of
+// the store, in which anything may stand.
+func nodeName(name string) string {
+	quoted := strconv.Quote(name)
+	return quoted[1 : len(quoted)-1]
+}
+
+func label(name, value string) promtext.Label { return promtext.Label{Name: name, Value: value} }
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func timeOf(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+// unixSeconds is a time in seconds; 0 for none.
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

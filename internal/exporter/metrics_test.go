@@ -1,0 +1,210 @@
+package exporter_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"kvexpress/internal/exporter"
+	"kvexpress/internal/fleet"
+)
+
+// full is a fleet with all that there can be: the exporter has looked.
+type target = fleet.Target
+
+func full(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, perNode)
+	old := w.publish("hosts")
+	w.reportAt("gone-1", time.Now(), old)
+	pass(25 * time.Hour)
+	w.reportAt("silent-1", time.Now(), old)
+	pass(time.Hour)
+	w.publish("hosts")
+	pass(10 * time.Second)
+	now := w.has("hosts")
+	w.report("ok-1", now)
+	w.report("ok-2", now)
+	w.report("owed-1", in(now, "owed", 5*time.Second))
+	for _, state := range states() {
+		if state != "owed" {
+			w.report("is-"+state, in(old, state, 4*time.Second))
+		}
+	}
+	lie := now
+	lie.Version = 57
+	w.report("lie-1", lie)
+	w.report("odd-1", in(old, "made\nup", time.Second))
+	w.put(w.layout.Node("damaged"), "{", 0)
+	w.publish("motd")
+	if _, err := w.freezer.Stop(t.Context(), "motd", "why"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.freezer.Lock(t.Context(), "/etc/hosts", "why", time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.freezer.Lock(t.Context(), "/etc/over", "why", time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	w.put(w.layout.Manifest("newer"), `{"format":9}`, 0)
+	w.put(w.layout.Checksum("newer"), strings.Repeat("0", 64), 0)
+	pass(5 * time.Second)
+	w.reportAt("clock-1", time.Now().Add(-time.Hour), now)
+	w.report("ok-3", w.has("hosts"))
+	w.look()
+	return w
+}
+
+// Prometheus reads it, each series is there once, and its linter has nothing to say
+// about the names.
+func TestMetricsAreWhatPrometheusWants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, w := range map[string]*world{"full": full(t), "new": newWorld(t)} {
+			problems, err := promlint.New(strings.NewReader(w.text())).Lint()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range problems {
+				t.Errorf("%s: %s: %s", name, p.Metric, p.Text)
+			}
+			for _, family := range w.scrape() {
+				seen := map[string]bool{}
+				for _, m := range family.GetMetric() {
+					series := fmt.Sprint(m.GetLabel())
+					if seen[series] {
+						t.Errorf("%s: %s has %s twice", name, family.GetName(), series)
+					}
+					seen[series] = true
+				}
+			}
+			if again := w.text(); again != w.text() {
+				t.Errorf("%s: two scrapes differ", name)
+			}
+		}
+	})
+}
+
+func TestMetricsSayHowTheFleetIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := full(t)
+		pass(3 * time.Second)
+		f := w.scrape()
+		w.wants(f, 1, "up")
+		w.wants(f, 3, "last_look_age_seconds")
+		w.wants(f, 1, "looks_total", "result=ok")
+		w.wants(f, 0, "looks_total", "result=failed")
+		w.wants(f, 21, "receipts")
+		w.wants(f, 1, "receipts_unread")
+		w.wants(f, 1, "locks") // the other is over
+		w.wants(f, 1, "clocks_off")
+		w.wants(f, 2, "keys")
+		w.wants(f, 1, "keys_unread")
+		w.wants(f, 0, "keys_left_out")
+		const hosts, motd = "key=hosts", "key=motd"
+		w.wants(f, 1, "published", hosts)
+		w.wants(f, 2, "version", hosts)
+		w.wants(f, float64(w.manifest["hosts"].PublishedAt.Unix()), "published_timestamp_seconds", hosts)
+		w.wants(f, 4+1+11+1+1, "nodes", hosts)
+		w.wants(f, 4, "nodes_arrived", hosts)
+		w.wants(f, 1, "nodes_owed", hosts)
+		w.wants(f, 12, "nodes_behind", hosts)
+		w.wants(f, 1, "nodes_unsound", hosts)
+		w.wants(f, 1, "nodes_silent", hosts)
+		w.wants(f, 1, "nodes_gone", hosts)
+		w.wants(f, 4, "nodes_measured", hosts)
+		for _, p := range []string{"50", "90", "99", "100"} {
+			w.wants(f, 0.2, "delivered_seconds", hosts, "percentile="+p)
+			w.wants(f, 0.05, "on_node_seconds", hosts, "percentile="+p)
+			w.lacks(f, "delivered_seconds", motd, "percentile="+p)
+		}
+		for _, state := range append(states(), "unsound", "other") {
+			w.wants(f, 1, "stragglers", hosts, "state="+state)
+			w.wants(f, 0, "stragglers", motd, "state="+state)
+		}
+		w.wants(f, 0, "stopped", hosts)
+		w.wants(f, 0, "stopped_since_timestamp_seconds", hosts)
+		w.wants(f, 1, "stopped", motd)
+		w.wants(f, float64(w.manifest["motd"].PublishedAt.Unix()), "stopped_since_timestamp_seconds", motd)
+		w.wants(f, 15, "oldest_straggler_seconds", hosts) // lie-1
+		w.wants(f, 0, "oldest_straggler_seconds", motd)
+		w.wants(f, 0, "nodes", motd)
+		for node, verdict := range map[string]string{"owed-1": "owed", "is-denied": "behind", "lie-1": "unsound", "silent-1": "silent"} {
+			w.wants(f, 1, "node_verdict", hosts, "node="+node, "verdict="+verdict)
+		}
+		for _, node := range []string{"ok-1", "gone-1"} {
+			w.lacks(f, "node_verdict", "node="+node)
+		}
+		w.wants(f, 0, "node_verdicts_left_out")
+	})
+}
+
+// Before the first look nothing is known, and that is said.
+func TestMetricsBeforeTheFirstLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		pass(7 * time.Second)
+		f := w.scrape()
+		w.wants(f, 0, "up")
+		w.wants(f, 7, "last_look_age_seconds")
+		w.wants(f, 0, "last_look_timestamp_seconds")
+		w.lacks(f, "receipts")
+		if w.e.Ready() == nil {
+			t.Error("it is ready")
+		}
+	})
+}
+
+// Without --per-node no series is about a node.
+func TestNoLabelOfANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("hosts")
+		w.report("web-1", in(w.has("hosts"), "owed", 0))
+		w.look()
+		if text := w.text(); strings.Contains(text, "web-1") {
+			t.Error(text)
+		}
+	})
+}
+
+// What comes from outside is bounded, and safe to print.
+func TestMetricsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, perNode)
+		old := w.publish("hosts")
+		w.publish("hosts")
+		for i := range exporter.MaxPerNode + 5 {
+			w.report(fmt.Sprintf("web-%04d", i), old)
+		}
+		var many []fleet.Target
+		for i := range exporter.MaxKeys + 10 {
+			many = append(many, fleet.Target{By: fleet.ByAgent, Key: fmt.Sprintf("a/%d", i), State: "current"})
+		}
+		for _, key := range []string{"", "../x", "a b", "/a/1", "x\x1b"} {
+			many = append(many, fleet.Target{By: fleet.ByAgent, Key: key, State: "current"})
+		}
+		w.report("aaa\x1b[2J", append(many, old)...)
+		w.look()
+		f := w.scrape()
+		w.wants(f, exporter.MaxKeys, "keys")
+		w.wants(f, 11, "keys_left_out")
+		w.wants(f, 2, "version", "key=hosts") // what is published comes first
+		named := 0
+		for _, m := range f["kvexpress_fleet_node_verdict"].GetMetric() {
+			named++
+			for _, l := range m.GetLabel() {
+				if strings.Contains(l.GetValue(), "\x1b") {
+					t.Errorf("%q", l.GetValue())
+				}
+			}
+		}
+		left, _ := f.find("node_verdicts_left_out")
+		if named != exporter.MaxPerNode || left != 5+1+exporter.MaxKeys-1 {
+			t.Errorf("%d nodes are named, and %v left out", named, left)
+		}
+	})
+}

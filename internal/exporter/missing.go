@@ -1,0 +1,71 @@
+package exporter
+
+import (
+	"slices"
+	"time"
+
+	"kvexpress/internal/fleet"
+)
+
+// missing is since when nodes have been missing, by key and node. A version that stands
+// for a minute only, and is followed by the next, would hide a node that gets none of
+// them: so each node has a time of its own, from look to look.
+type missing map[string]map[string]time.Time
+
+// note takes in what a look found for a key, and returns for how long that node has been
+// missing that is missing longest; 0 if all have arrived. Who is held back on purpose does
+// not count.
+func (m missing) note(r fleet.Report, now time.Time) (oldest time.Duration) {
+	before, after := m[r.Key], map[string]time.Time{}
+	for _, l := range r.Stragglers {
+		if l.Verdict != fleet.Unsound && slices.Contains([]string{"stopped", "locked", "waiting"}, l.State) {
+			continue
+		}
+		since := now.Add(-missed(r, l, now))
+		if seen, ok := before[l.Node]; ok && seen.Before(since) {
+			since = seen
+		}
+		after[l.Node] = since
+		oldest = max(oldest, now.Sub(since))
+	}
+	m[r.Key] = after
+	return oldest
+}
+
+// keep forgets all other keys.
+func (m missing) keep(keys map[string]bool) {
+	for key := range m {
+		if !keys[key] {
+			delete(m, key)
+		}
+	}
+}
+
+// missed is how long a node has been missing for all that a single look can tell. In
+// trouble it is for as long as it has been in that state. Otherwise, as with one that has
+// not heard of the version, it is not for longer than the version stands.
+func missed(r fleet.Report, l fleet.Line, now time.Time) time.Duration {
+	inState := time.Duration(l.Since) + time.Duration(l.Heard)
+	if slices.Contains([]string{"refused", "failed", "owed", "missing", "denied", "older", "away"}, l.State) {
+		return inState
+	}
+	return min(inState, standing(r, now))
+}
+
+// standing is for how long the version has been there, 0 if that is not known. Clocks
+// that are known to be wrong are put right.
+func standing(r fleet.Report, now time.Time) time.Duration {
+	if r.Published == nil {
+		return 0
+	}
+	age := now.Sub(*r.Published)
+	for _, c := range r.Clocks {
+		switch c.Who {
+		case "publisher":
+			age += c.Off
+		case "here":
+			age -= c.Off
+		}
+	}
+	return max(0, age)
+}

@@ -1,0 +1,220 @@
+package exporter_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/exporter"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/freeze"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
+)
+
+// world is a store with a fleet around it, and an exporter that looks at it.
+type world struct {
+	t        *testing.T
+	store    *shaky
+	layout   kv.Layout
+	freezer  freeze.Freezer
+	manifest map[kv.Key]kv.Manifest
+	e        *exporter.Exporter
+}
+
+func newWorld(t *testing.T, change ...func(*exporter.Options)) *world {
+	t.Helper()
+	l, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, store: &shaky{Store: local.New()}, layout: l, manifest: map[kv.Key]kv.Manifest{}}
+	w.freezer = freeze.Freezer{Store: w.store, Layout: l, Host: "web-0"}
+	o := exporter.Options{
+		Store: w.store, Layout: l, Every: 15 * time.Second, Gone: 24 * time.Hour, Version: "2.0.0",
+		States: states(), Log: slog.New(slog.DiscardHandler),
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	w.e = exporter.New(o)
+	return w
+}
+
+func perNode(o *exporter.Options) { o.PerNode = true }
+
+func states() []string {
+	var all []string
+	for _, s := range agent.States() {
+		all = append(all, string(s))
+	}
+	return all
+}
+
+// shaky is a store that can be away, and counts when it was asked for the receipts.
+type shaky struct {
+	kv.Store
+	away  atomic.Bool
+	mu    sync.Mutex
+	lists []time.Time
+}
+
+func (s *shaky) asked() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lists)
+}
+
+func (s *shaky) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+	if strings.HasSuffix(prefix, "-nodes/") {
+		s.mu.Lock()
+		s.lists = append(s.lists, time.Now())
+		s.mu.Unlock()
+	}
+	if s.away.Load() {
+		return kv.Listing{}, &kv.StoreError{Op: "list " + prefix, Kind: kv.ErrUnreachable}
+	}
+	return s.Store.List(ctx, c, prefix, since, wait)
+}
+
+func (w *world) put(path, value string, flags uint64) {
+	w.t.Helper()
+	if _, err := w.store.Commit(w.t.Context(), []kv.Op{{Verb: kv.Set, Path: path, Value: []byte(value), Flags: flags}}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// publish publishes the next version of a key, and returns a target that has it.
+func (w *world) publish(key kv.Key) fleet.Target {
+	w.t.Helper()
+	m := w.manifest[key]
+	m.Format, m.Lineage, m.Key, m.PublishID, m.By = kv.ManifestFormat, "4f2c", key, kv.NewID(), "root@ci"
+	m.Version++
+	sum := sha256.Sum256([]byte(string(key) + m.PublishID))
+	m.SHA256, m.PublishedAt = hex.EncodeToString(sum[:]), time.Now()
+	w.manifest[key] = m
+	b, err := m.Marshal()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.put(w.layout.Checksum(key), m.SHA256, 0)
+	w.put(w.layout.Manifest(key), string(b), 0)
+	return w.has(key)
+}
+
+// has is a target that has what stands, since 200 ms after its publish.
+func (w *world) has(key kv.Key) fleet.Target {
+	m := w.manifest[key]
+	return fleet.Target{
+		By: fleet.ByAgent, Key: string(key), File: "/etc/" + string(key), Lineage: m.Lineage, Version: m.Version, SHA256: m.SHA256, State: "current",
+		Since: fleet.Millis(time.Since(m.PublishedAt)),
+		Placed: &fleet.Placed{
+			Age:   fleet.Millis(max(0, time.Since(m.PublishedAt.Add(200*time.Millisecond)))),
+			Steps: fleet.Steps{Read: fleet.Millis(50 * time.Millisecond)},
+		},
+	}
+}
+
+// in is a target in a state, for so long.
+func in(t fleet.Target, state string, since time.Duration) fleet.Target {
+	t.State, t.Since, t.Owed = state, fleet.Millis(since), state == "owed"
+	return t
+}
+
+// report is what a node's agent writes.
+func (w *world) report(node string, targets ...fleet.Target) {
+	w.t.Helper()
+	w.reportAt(node, time.Now(), targets...)
+}
+
+func (w *world) reportAt(node string, sent time.Time, targets ...fleet.Target) {
+	w.t.Helper()
+	r := fleet.Receipt{Node: node, Sent: sent, Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Seconds(time.Minute)}, Targets: targets}
+	value, flags, err := r.Marshal()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.put(w.layout.Node(node), string(value), flags)
+}
+
+func (w *world) look() {
+	w.t.Helper()
+	if err := w.e.Once(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) text() string {
+	w.t.Helper()
+	var out bytes.Buffer
+	if err := w.e.WriteMetrics(&out, time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+	return out.String()
+}
+
+type families map[string]*dto.MetricFamily
+
+func (w *world) scrape() families {
+	w.t.Helper()
+	return parse(w.t, w.text())
+}
+
+func parse(t *testing.T, text string) families {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	all, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("Prometheus cannot read it: %v\n%s", err, text)
+	}
+	return all
+}
+
+// find is the value of the one sample with these labels, written "name=value".
+func (f families) find(name string, labels ...string) (float64, bool) {
+	for _, m := range f["kvexpress_fleet_"+name].GetMetric() {
+		var has []string
+		for _, l := range m.GetLabel() {
+			has = append(has, l.GetName()+"="+l.GetValue())
+		}
+		if !slices.ContainsFunc(labels, func(l string) bool { return !slices.Contains(has, l) }) {
+			return m.GetGauge().GetValue() + m.GetCounter().GetValue(), true // one of them is 0
+		}
+	}
+	return 0, false
+}
+
+// wants holds a metric against a value.
+func (w *world) wants(f families, want float64, name string, labels ...string) {
+	w.t.Helper()
+	switch got, ok := f.find(name, labels...); {
+	case !ok:
+		w.t.Errorf("there is no %s%v", name, labels)
+	case got < want-0.001 || got > want+0.001:
+		w.t.Errorf("%s%v is %v, want %v", name, labels, got, want)
+	}
+}
+
+// lacks wants a metric not to be there.
+func (w *world) lacks(f families, name string, labels ...string) {
+	w.t.Helper()
+	if got, ok := f.find(name, labels...); ok {
+		w.t.Errorf("%s%v is %v, and should not be there", name, labels, got)
+	}
+}
+
+// pass lets time pass, in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
