@@ -158,7 +158,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	r := inReport{
 		Key: result.Key, Outcome: result.Outcome, Version: result.Version, Lineage: result.Lineage,
 		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
-		previous: result.Previous, stood: result.Old != nil, at: time.Now(),
+		previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
 	}
 	if diff && result.Outcome != publish.Unchanged {
 		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
@@ -246,7 +246,7 @@ type inReport struct {
 
 	previous uint64    // the managed version that stood before; 0: none
 	stood    bool      // there were whole bytes before
-	at       time.Time // when it stood
+	at       time.Time // when it was published; zero: nothing was
 }
 
 func (r inReport) lines() []string {

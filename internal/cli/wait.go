@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -78,7 +79,7 @@ func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitRep
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	g.Timeout, g.Gone = f.timeout, f.gone
-	b := s.newBar(string(g.Key), g.Share)
+	b := s.newBar(string(g.Key))
 	g.Progress = b.show
 	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
 	r, seen, err := reader.Wait(ctx, g)
@@ -114,34 +115,66 @@ func (w *waitReport) lines() []string {
 // bar shows people at a terminal how many nodes have arrived, in one line that is
 // drawn anew.
 type bar struct {
-	s     *session
-	about string
-	share float64
-	began time.Time
-	drawn bool
+	to      io.Writer // nil: nobody looks
+	about   string
+	began   time.Time
+	reports chan fleet.Report
+	over    chan struct{} // closed when the bar is gone
 }
 
-func (s *session) newBar(about string, share float64) *bar {
-	return &bar{s: s, about: about, share: share, began: time.Now()}
-}
+const (
+	barWidth = 30
+	barEvery = 200 * time.Millisecond
+)
 
-const barWidth = 30
+func (s *session) newBar(about string) *bar {
+	b := &bar{about: printable(about), began: time.Now()}
+	if isTerminal(s.Stderr) {
+		b.to, b.reports, b.over = s.Stderr, make(chan fleet.Report), make(chan struct{})
+		go b.run() // until end
+	}
+	return b
+}
 
 func (b *bar) show(r fleet.Report) {
-	if !isTerminal(b.s.Stderr) {
-		return
+	if b.to != nil {
+		b.reports <- r
 	}
-	full := int(r.Share() * barWidth)
-	fmt.Fprintf(b.s.Stderr, "\r\x1b[K%s  %s%s  %s  %d/%d nodes  %s", printable(b.about),
-		strings.Repeat("█", full), strings.Repeat("░", barWidth-full), percent(r), r.Arrived, r.Nodes, took(time.Since(b.began)))
-	b.drawn = true
 }
 
 // end takes the bar away: what is said next says more.
 func (b *bar) end() {
-	if b.drawn {
-		fmt.Fprint(b.s.Stderr, "\r\x1b[K")
+	if b.to != nil {
+		close(b.reports)
+		<-b.over
 	}
+}
+
+func (b *bar) run() {
+	defer close(b.over)
+	tick := time.NewTicker(barEvery)
+	defer tick.Stop()
+	var r fleet.Report
+	for {
+		b.draw(r)
+		var ok bool
+		select {
+		case next, more := <-b.reports:
+			r, ok = next, more
+		case <-tick.C:
+			ok = true
+		}
+		if !ok {
+			fmt.Fprint(b.to, "\r\x1b[K")
+			return
+		}
+	}
+}
+
+func (b *bar) draw(r fleet.Report) {
+	full := int(r.Share() * barWidth)
+	fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s  %s  %d/%d nodes  %s", b.about,
+		strings.Repeat("█", full), strings.Repeat("░", barWidth-full), percent(r), r.Arrived, r.Nodes, took(time.Since(b.began)))
 }
 
 // percent is rounded down: 100 % means all.

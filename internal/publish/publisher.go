@@ -94,7 +94,10 @@ type Result struct {
 	Key      kv.Key
 	Lineage  string // "" where an unmanaged key is unchanged
 	Version  uint64 // that stands now, or would; 0 where an unmanaged key is unchanged
-	Previous uint64 // the managed version that stood before; 0: none
+	// PublishedAt is that of the manifest, with a monotonic reading; zero where nothing
+	// was to be written.
+	PublishedAt time.Time
+	Previous    uint64 // the managed version that stood before; 0: none
 	SHA256   string // of the plain bytes
 	Size     int    // of the plain bytes
 	Stored   int    // bytes as stored
@@ -166,6 +169,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 		return Result{}, err
 	}
 	res.Outcome, res.Lineage, res.Version = Published, place.lineage, place.version
+	res.PublishedAt = pl.manifest.PublishedAt
 	switch {
 	case req.DryRun:
 		res.Outcome = WouldPublish
