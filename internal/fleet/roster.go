@@ -23,6 +23,8 @@ type Roster struct {
 	Nodes []Node    // sorted by name
 	Read  time.Time // when the answer came, by our own clock
 	Index uint64    // what to wait for the next change with
+
+	before []moment // our own clock, at the first look
 }
 
 // Reader reads receipts, again and again perhaps: of what did not change, nothing is
@@ -32,6 +34,7 @@ type Reader struct {
 	Layout kv.Layout
 
 	known map[string]Node // by path
+	first *moment         // the first look
 }
 
 // Roster reads all receipts. With since, it waits for a change first, and for wait at
@@ -46,7 +49,7 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	if all.Filtered {
 		return Roster{}, r.denied()
 	}
-	if len(all.Rows) == 0 { // or we may not see any
+	if len(all.Rows) == 0 || r.first == nil { // or we may not see any, or not all
 		probe := dir + "kvexpress.probe"
 		rows, err := r.Store.Read(ctx, kv.Default, probe)
 		if err != nil {
@@ -68,6 +71,10 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 		roster.Nodes = append(roster.Nodes, node)
 	}
 	r.known = known
+	if r.first == nil {
+		r.first = &moment{index: all.Index, at: roster.Read}
+	}
+	roster.before = []moment{*r.first}
 	return roster, nil
 }
 
