@@ -99,7 +99,7 @@ func (r *reporter) report(ctx context.Context) {
 		return
 	}
 	outage := link.outage()
-	targets := r.agent.receipts(now)
+	targets, starting := r.agent.receipts(now)
 	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.away)
 	if !news && !beat {
 		return
@@ -110,7 +110,7 @@ func (r *reporter) report(ctx context.Context) {
 	}
 	r.attempted = now
 	limited, cancel := context.WithTimeout(ctx, receiptLimit)
-	err := r.writer.PutAgent(limited, about, targets)
+	err := r.writer.PutAgent(limited, about, targets, starting...)
 	cancel()
 	r.told(ctx, err)
 	if err == nil {
@@ -161,19 +161,21 @@ func (r *reporter) told(ctx context.Context, err error) {
 	r.failed = text
 }
 
-// receipts is what there is to say of each target that had its first pass.
-func (a *Agent) receipts(now time.Time) []fleet.Target {
+// receipts is what there is to say of each target that had its first pass, and the
+// files of those that are still at it.
+func (a *Agent) receipts(now time.Time) (all []fleet.Target, starting []string) {
 	a.mu.Lock()
 	running := slices.Clone(a.running)
 	a.mu.Unlock()
-	var all []fleet.Target
 	for _, r := range running {
-		if t := r.receipt(now); t.State != string(Starting) {
+		if t := r.receipt(now); t.State == string(Starting) {
+			starting = append(starting, t.File)
+		} else {
 			all = append(all, t)
 		}
 	}
 	slices.SortFunc(all, func(a, b fleet.Target) int { return strings.Compare(a.File, b.File) })
-	return all
+	return all, starting
 }
 
 func (t *target) receipt(now time.Time) fleet.Target {

@@ -11,6 +11,7 @@ import (
 type news struct {
 	agent   *Agent
 	targets []Target
+	unknown []string // files of which the agent has nothing to say yet
 }
 
 // merge puts a writer's part into the receipt of its node, which others may have
@@ -33,7 +34,7 @@ func merge(old Receipt, n news, node string, now time.Time) Receipt {
 		switch {
 		case replaced:
 			carry(&merged.Targets[i], t)
-		case n.agent == nil || t.By != ByAgent:
+		case n.agent == nil || t.By != ByAgent || slices.Contains(n.unknown, t.File):
 			merged.Targets = append(merged.Targets, t)
 		}
 	}

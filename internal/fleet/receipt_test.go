@@ -158,7 +158,7 @@ func TestReceiptFits(t *testing.T) {
 		}
 	})
 	t.Run("then targets", func(t *testing.T) {
-		for _, n := range []int{MaxTargets - 1, MaxTargets, MaxTargets + 1, 10_000} {
+		for _, n := range []int{MaxTargets, MaxTargets + 1} {
 			got := parse(t, sized(n, ""))
 			if len(got.Targets) == 0 || len(got.Targets)+got.Omitted != n || got.Targets[0].File != "/etc/app/file-00000" {
 				t.Errorf("of %d targets %d are left, and %d omitted", n, len(got.Targets), got.Omitted)

@@ -174,7 +174,8 @@ func newScene(roster Roster, standing Standing, o Options) scene {
 			nodes = append(nodes, n.moment())
 		}
 	}
-	all = append(all, nodes...)
+	// What was written since our first look shows whether our clock is ahead.
+	all = append(append(all, nodes...), roster.before...)
 	s := scene{standing: standing, wanted: standing.Current(), clock: newClock(all), gone: cmp.Or(o.Gone, DefaultGone)}
 	s.now, _, _, _ = s.clock.when(all[0])
 	s.soonest = s.now
@@ -194,8 +195,11 @@ func newScene(roster Roster, standing Standing, o Options) scene {
 // others are the clocks that are not of a node.
 func (s scene) others(roster Roster, standing Standing) []ClockOff {
 	var off []ClockOff
-	if _, _, by, _ := s.clock.when(moment{index: here, at: roster.Read}); by != 0 {
-		off = append(off, ClockOff{Who: "here", Off: by})
+	for _, ours := range append([]moment{{index: here, at: roster.Read}}, roster.before...) {
+		if _, _, by, _ := s.clock.when(ours); by != 0 {
+			off = append(off, ClockOff{Who: "here", Off: by})
+			break
+		}
 	}
 	if m := standing.Manifest; m != nil {
 		if _, _, by, _ := s.clock.when(moment{index: standing.Index, at: m.PublishedAt}); by != 0 {

@@ -26,6 +26,8 @@ type Roster struct {
 	Nodes []Node    // sorted by name
 	Read  time.Time // when the answer came, by our own clock
 	Index uint64    // what to wait for the next change with
+
+	before []moment // our own clock, at the first look
 }
 
 // Reader reads receipts, again and again perhaps: of what did not change, nothing is
@@ -35,6 +37,7 @@ type Reader struct {
 	Layout kv.Layout
 
 	known map[string]Node // by path
+	first *moment         // the first look
 }
 
 // Roster reads all receipts. With since, it waits for a change first, and for wait at
@@ -50,7 +53,7 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 		return Roster{}, r.denied()
 	}
 	// A store may leave rows out without a word: a transaction tells.
-	if r.known == nil || len(all.Rows) == 0 {
+	if r.first == nil || len(all.Rows) == 0 {
 		probe := dir + ".probe" // which no node is called
 		rows, err := r.Store.Read(ctx, kv.Default, probe)
 		if err != nil {
@@ -78,6 +81,10 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	for i, row := range all.Rows {
 		r.known[row.Path] = roster.Nodes[i]
 	}
+	if r.first == nil {
+		r.first = &moment{index: all.Index, at: roster.Read}
+	}
+	roster.before = []moment{*r.first}
 	return roster, nil
 }
 

@@ -19,8 +19,9 @@ const (
 	// idleLook is how long one look waits for a change. What is silent by now shows
 	// without one.
 	idleLook = 5 * time.Second
-	// hung is how much longer than that a look may take before it says nothing.
-	hung = 2 * time.Second
+	// hung is how long the last look may take, at the end of a wait, before it says
+	// nothing.
+	hung = 3 * time.Second
 	// retryEvery is how long to wait after a look that failed.
 	retryEvery = 500 * time.Millisecond
 )
@@ -108,27 +109,52 @@ func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 		if err == nil && w.reached() {
 			return *w.report, w.seen(), nil
 		}
-		if err != nil && limited.Err() == nil && !errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrNotStore) {
+		if err != nil && limited.Err() == nil && !away(err) {
 			return w.last(), w.seen(), err
 		}
-		if err != nil && limited.Err() == nil {
-			w.failed = err
-		}
-		next := asked.Add(min(mostLook, leastLook+time.Duration(len(w.roster.Nodes))*perReceipt))
-		if err != nil {
-			next = asked.Add(retryEvery)
-		}
-		if sleep(limited, time.Until(next)) {
+		if sleep(limited, time.Until(asked.Add(w.pace(err)))) {
 			continue
 		}
 		if ctx.Err() != nil {
 			return w.last(), w.seen(), fmt.Errorf("%s: the wait was ended: %w", g.Key, context.Cause(ctx))
 		}
-		if w.failed != nil || w.report == nil || time.Since(w.looked) > idleLook+hung {
-			return w.last(), w.seen(), w.unknown(err)
-		}
-		return *w.report, w.seen(), &NotReached{Report: *w.report, Share: g.Share, Timeout: g.Timeout}
+		return w.end(ctx)
 	}
+}
+
+// pace is how long after a look the next one begins.
+func (w *waiting) pace(err error) time.Duration {
+	switch n := len(w.roster.Nodes); {
+	case err != nil:
+		return retryEvery
+	case n == 0: // there is nothing to wait for a change of
+		return mostLook
+	default:
+		return min(mostLook, leastLook+time.Duration(n)*perReceipt)
+	}
+}
+
+// end looks once more when the time is up: it tells how many nodes have arrived, and
+// whether the key is still there, or that this is unknown.
+func (w *waiting) end(ctx context.Context) (Report, Seen, error) {
+	limited, cancel := context.WithTimeout(ctx, hung)
+	defer cancel()
+	w.roster.Index, w.standing = 0, nil
+	err := w.look(limited)
+	switch {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("%s: the wait was ended: %w", w.goal.Key, context.Cause(ctx))
+	case err != nil && away(err):
+		err = w.unknown(err)
+	case err == nil && !w.reached():
+		err = &NotReached{Report: *w.report, Share: w.goal.Share, Timeout: w.goal.Timeout}
+	}
+	return w.last(), w.seen(), err
+}
+
+// away reports whether an error is that of a store that cannot be asked.
+func away(err error) bool {
+	return errors.Is(err, kv.ErrUnreachable) || errors.Is(err, kv.ErrNotStore)
 }
 
 // waiting is a wait on its way.
@@ -140,7 +166,6 @@ type waiting struct {
 	roster   Roster
 	report   *Report
 	looked   time.Time
-	failed   error // of the last look; nil if it succeeded
 	// first is when each node was first seen to have the version, less how long
 	// before that it had it.
 	first map[string]time.Duration
@@ -177,7 +202,7 @@ func (w *waiting) look(ctx context.Context) error {
 		}
 	}
 	report := Examine(w.roster, *w.standing, Options{Gone: w.goal.Gone, Wanted: w.goal.Want})
-	w.report, w.looked, w.failed = &report, time.Now(), nil
+	w.report, w.looked = &report, time.Now()
 	w.note()
 	if w.goal.Progress != nil {
 		w.goal.Progress(report)
@@ -243,14 +268,7 @@ func (w *waiting) last() Report {
 }
 
 func (w *waiting) unknown(err error) error {
-	cause := w.failed
-	switch {
-	case cause == nil && err != nil:
-		cause = err
-	case cause == nil:
-		cause = fmt.Errorf("%w: it does not answer", kv.ErrUnreachable)
-	}
-	u := &Unknown{Key: w.goal.Key, Report: w.report, Cause: cause}
+	u := &Unknown{Key: w.goal.Key, Report: w.report, Cause: err}
 	if w.report != nil {
 		u.Ago = time.Since(w.looked)
 	}

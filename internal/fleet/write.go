@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"kvexpress/internal/kv"
@@ -31,16 +32,18 @@ type Writer struct {
 	last  Receipt
 }
 
-// PutAgent writes what an agent says: all of its targets. The errors are those of the
-// store; after any of them the next call begins with a look at what stands.
-func (w *Writer) PutAgent(ctx context.Context, a Agent, targets []Target) error {
-	_, err := w.put(ctx, news{agent: &a, targets: targets}, func(Receipt) bool { return false })
+// PutAgent writes what an agent says: all of its targets. Of the files that it does
+// not know about yet, as it has just started, what stands is kept. The errors are those
+// of the store; after any of them the next call begins with a look at what stands.
+func (w *Writer) PutAgent(ctx context.Context, a Agent, targets []Target, unknown ...string) error {
+	_, err := w.put(ctx, news{agent: &a, targets: targets, unknown: unknown}, func(Receipt) bool { return false })
 	return err
 }
 
 // PutOut writes what an `out` says of its one target, unless the same stands already.
 // It reports whether it wrote.
 func (w *Writer) PutOut(ctx context.Context, t Target) (bool, error) {
+	t.File = strings.ToValidUTF8(t.File, "\ufffd") // as it is read again
 	return w.put(ctx, news{targets: []Target{t}}, func(r Receipt) bool {
 		return slices.ContainsFunc(r.Targets, func(o Target) bool { return Same(o, t) })
 	})

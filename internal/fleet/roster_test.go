@@ -1,0 +1,171 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
+)
+
+// What may not be read is never taken for absent.
+func TestRosterRights(t *testing.T) {
+	under := func(prefix string) func(string, bool) bool {
+		return func(path string, write bool) bool { return !write && strings.HasPrefix(path, prefix) }
+	}
+	for name, tt := range map[string]struct {
+		deny   func(string, bool) bool
+		nodes  int
+		denied bool
+	}{
+		"all":                      {under("nothing"), 3, false},
+		"all, and there are none":  {under("nothing"), 0, false},
+		"none":                     {under("kvexpress-nodes/"), 3, true},
+		"none, and there are none": {under("kvexpress-nodes/"), 0, true},
+		"all but one":              {under("kvexpress-nodes/web-1"), 3, true},
+		"one alone, as a node has it": {func(path string, write bool) bool {
+			return under("kvexpress-nodes/")(path, write) && path != "kvexpress-nodes/web-1"
+		}, 3, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, silently := range []bool{false, true} { // Consul does not tell an anonymous token
+				b := newBench(t, local.Deny(tt.deny))
+				b.publish("one\n")
+				for i := range tt.nodes {
+					b.put("kvexpress-nodes/web-"+string(rune('0'+i)), "{}")
+				}
+				if silently && name == "all but one" {
+					continue // nothing shows it
+				}
+				reader := b.reader()
+				if silently {
+					reader.Store = &silent{b.store}
+				}
+				r, err := reader.Roster(t.Context(), 0, 0)
+				if errors.Is(err, kv.ErrDenied) != tt.denied || err == nil && len(r.Nodes) != tt.nodes {
+					t.Errorf("silently %t: %v, %d nodes", silently, err, len(r.Nodes))
+				}
+				if tt.denied && (!strings.Contains(err.Error(), "kvexpress-nodes/") || !strings.Contains(err.Error(), "`kvexpress acl operator")) {
+					t.Errorf("%v", err)
+				}
+			}
+		})
+	}
+}
+
+// silent leaves rows out without a word.
+type silent struct{ kv.Store }
+
+func (s *silent) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+	all, err := s.Store.List(ctx, c, prefix, since, wait)
+	all.Filtered = false
+	return all, err
+}
+
+// Of what did not change, nothing is read anew; what did, is.
+func TestRosterAgainAndAgain(t *testing.T) {
+	b := newBench(t)
+	b.publish("one\n")
+	b.fleet(3, b.want)
+	b.put("kvexpress-nodes/web-x", "{}")
+	reader := b.reader()
+	look := func(since uint64) (fleet.Roster, int64) {
+		t.Helper()
+		b.store.requests()
+		r, err := reader.Roster(t.Context(), since, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, b.store.requests()
+	}
+	first, requests := look(0)
+	if len(first.Nodes) != 4 || first.Nodes[3].Err == nil || first.Nodes[0].Name != "web-0" || first.Nodes[0].Err != nil || requests != 2 {
+		t.Fatalf("%+v, %d requests", first, requests)
+	}
+	b.says("web-1", fleet.Wanted{Version: 7})
+	b.says("web-x", b.want)
+	second, requests := look(first.Index)
+	if requests != 1 {
+		t.Errorf("%d requests", requests)
+	}
+	for i, n := range second.Nodes {
+		if changed := i%2 == 1; changed != (n.Index != first.Nodes[i].Index) || n.Err != nil {
+			t.Errorf("%+v", n)
+		}
+		// The same memory: it was not parsed again.
+		if same := first.Nodes[i].Err == nil && &n.Receipt.Targets[0] == &first.Nodes[i].Receipt.Targets[0]; same != (i%2 == 0) {
+			t.Errorf("%s: parsed anew is %t", n.Name, !same)
+		}
+	}
+	if second.Nodes[1].Receipt.Targets[0].Version != 7 {
+		t.Errorf("%+v", second.Nodes[1])
+	}
+	if _, err := fleet.Forget(t.Context(), b.store, newLayout(t), "web-1"); err != nil {
+		t.Fatal(err)
+	}
+	if third, _ := look(second.Index); len(third.Nodes) != 3 {
+		t.Errorf("%+v", third)
+	}
+}
+
+func TestCount(t *testing.T) {
+	b := newBench(t)
+	if n := fleet.Count(t.Context(), b.store, newLayout(t)); n != 0 {
+		t.Errorf("%d nodes of none", n)
+	}
+	b.publish("one\n")
+	b.fleet(3, b.want)
+	if n := fleet.Count(t.Context(), b.store, newLayout(t)); n != 3 {
+		t.Errorf("%d nodes of 3", n)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n := fleet.Count(ended, b.store, newLayout(t)); n != 0 {
+		t.Errorf("%d nodes of a store that does not answer", n)
+	}
+}
+
+// More keys than one request can ask for; each is told what became of it.
+func TestStandings(t *testing.T) {
+	b := newBench(t, local.Deny(func(path string, write bool) bool { return !write && strings.HasPrefix(path, "kvexpress/k30/") }))
+	b.publish("one\n")
+	b.put("kvexpress/k40/checksum", strings.Repeat("a", 64)) // as 1.x writes it
+	b.put("kvexpress/k50/manifest", `{"format":99}`)
+	b.put("kvexpress/k50/checksum", strings.Repeat("a", 64))
+	keys := []kv.Key{"hosts"}
+	for i := range 60 {
+		keys = append(keys, kv.Key("k"+string(rune('0'+i/10))+string(rune('0'+i%10))))
+	}
+	all, err := b.reader().Standings(t.Context(), keys...)
+	if err != nil || len(all) != len(keys) {
+		t.Fatalf("%v, %d of %d", err, len(all), len(keys))
+	}
+	for _, s := range all {
+		switch s.Key {
+		case "hosts":
+			if !s.Exists || s.Version() != 1 || s.Index == 0 || s.Err != nil || s.SHA256 != b.want.SHA256 {
+				t.Errorf("%+v", s)
+			}
+		case "k30":
+			if !errors.Is(s.Err, kv.ErrDenied) {
+				t.Errorf("%+v", s)
+			}
+		case "k40":
+			if !s.Exists || s.Version() != 0 || s.Index == 0 || s.Err != nil {
+				t.Errorf("%+v", s)
+			}
+		case "k50":
+			if s.Err == nil {
+				t.Errorf("%+v", s)
+			}
+		default:
+			if s.Exists || s.Err != nil {
+				t.Errorf("%+v", s)
+			}
+		}
+	}
+}

@@ -1,0 +1,369 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/publish"
+	"kvexpress/internal/store/local"
+)
+
+// bench is a store with a key, and nodes that report.
+type bench struct {
+	t     *testing.T
+	store *faulty
+	want  fleet.Wanted     // what was published last
+	now   func() time.Time // of the publisher; nil: time.Now
+}
+
+func newBench(t *testing.T, options ...local.Option) *bench {
+	t.Helper()
+	return &bench{t: t, store: &faulty{Store: local.New(options...)}}
+}
+
+func (b *bench) publish(content string) {
+	b.t.Helper()
+	p := publish.Publisher{Store: b.store, Layout: newLayout(b.t), By: "test", Now: b.now}
+	r, err := p.Publish(b.t.Context(), publish.Request{Key: "hosts", Content: []byte(content)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.want = fleet.Wanted{Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256}
+}
+
+// says is what a node reports that has a version.
+func (b *bench) says(node string, v fleet.Wanted) {
+	b.t.Helper()
+	b.reports(node, time.Now(), fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/h", Lineage: v.Lineage, Version: v.Version, SHA256: v.SHA256, State: "current", Placed: &fleet.Placed{}})
+}
+
+// reports writes a receipt by a clock.
+func (b *bench) reports(node string, now time.Time, targets ...fleet.Target) {
+	b.t.Helper()
+	w := fleet.Writer{Store: b.store.Store, Layout: newLayout(b.t), Node: node, Now: func() time.Time { return now }}
+	if err := w.PutAgent(context.Background(), about(), targets); err != nil {
+		b.t.Error(err)
+	}
+}
+
+func (b *bench) put(path, value string) {
+	b.t.Helper()
+	if _, err := b.store.Store.Commit(context.Background(), []kv.Op{{Verb: kv.Set, Path: path, Value: []byte(value)}}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) reader() *fleet.Reader {
+	return &fleet.Reader{Store: b.store, Layout: newLayout(b.t)}
+}
+
+// wait waits for all nodes; with each look that succeeded, step is called with its
+// number.
+func (b *bench) wait(ctx context.Context, limit time.Duration, step func(n int, r fleet.Report)) (fleet.Report, fleet.Seen, error) {
+	n := 0
+	return b.reader().Wait(ctx, fleet.Goal{Key: "hosts", Share: 1, Timeout: limit, Began: time.Now(), Progress: func(r fleet.Report) {
+		n++
+		if step != nil {
+			step(n, r)
+		}
+	}})
+}
+
+func (b *bench) fleet(n int, v fleet.Wanted) {
+	for i := range n {
+		b.says(fmt.Sprint("web-", i), v)
+	}
+}
+
+func TestWaitReaches(t *testing.T) {
+	b := newBench(t)
+	b.publish("one\n")
+	b.fleet(3, b.want)
+	b.publish("two\n")
+	var seen []int
+	r, times, err := b.wait(t.Context(), time.Minute, func(n int, r fleet.Report) {
+		seen = append(seen, r.Arrived)
+		if n <= 3 {
+			b.says(fmt.Sprint("web-", n-1), b.want)
+		}
+	})
+	if err != nil || r.Arrived != 3 || r.Nodes != 3 || r.Share() != 1 || len(seen) != 4 {
+		t.Errorf("%v, %+v, seen %v", err, r, seen)
+	}
+	if times.Delivered.Count != 3 || times.Took <= 0 || times.Delivered.Last > times.Took {
+		t.Errorf("%+v", times)
+	}
+	// What is there already is reached at once, and took nobody any time.
+	if r, times, err := b.wait(t.Context(), time.Minute, nil); err != nil || r.Arrived != 3 || time.Duration(times.Took) > 10*time.Second {
+		t.Errorf("%v, %+v, %+v", err, r, times)
+	}
+	b.says("web-0", fleet.Wanted{})
+	goal := fleet.Goal{Key: "hosts", Share: 2.0 / 3, Timeout: time.Minute}
+	if r, _, err := b.reader().Wait(t.Context(), goal); err != nil || r.Arrived != 2 {
+		t.Errorf("two of three: %v, %+v", err, r)
+	}
+}
+
+func TestWaitDoesNotReach(t *testing.T) {
+	t.Run("all but one", func(t *testing.T) {
+		b := newBench(t)
+		b.publish("one\n")
+		b.says("web-9", b.want)
+		b.publish("two\n")
+		b.fleet(3, b.want)
+		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
+		var e *fleet.NotReached
+		if !errors.As(err, &e) || e.Report.Arrived != 3 || r.Arrived != 3 || r.Nodes != 4 || !strings.Contains(err.Error(), "3 of 4") {
+			t.Errorf("%v, %+v", err, r)
+		}
+	})
+	t.Run("no nodes", func(t *testing.T) {
+		b := newBench(t)
+		b.publish("one\n")
+		b.store.requests()
+		r, _, err := b.wait(t.Context(), time.Second, nil)
+		var e *fleet.NotReached
+		if !errors.As(err, &e) || r.Nodes != 0 || !strings.Contains(err.Error(), "no node that has reported") {
+			t.Errorf("%v, %+v", err, r)
+		}
+		if n := b.store.requests(); n > 20 {
+			t.Errorf("%d requests in a second, for nobody", n)
+		}
+	})
+	t.Run("nodes that do not count", func(t *testing.T) {
+		b := newBench(t)
+		b.reports("web-1", time.Now().Add(-time.Hour), fleet.Target{Key: "hosts"})
+		b.publish("one\n")
+		b.put("kvexpress-nodes/web-0", "<html>")
+		b.reports("web-2", time.Now(), fleet.Target{Key: "other"})
+		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
+		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Nodes != 0 || len(r.Unread) != 1 || r.Silent != 1 {
+			t.Errorf("%v, %+v", err, r)
+		}
+	})
+	t.Run("a liar", func(t *testing.T) {
+		b := newBench(t)
+		b.publish("one\n")
+		b.fleet(2, b.want)
+		b.says("web-8", fleet.Wanted{Lineage: b.want.Lineage, Version: 99, SHA256: b.want.SHA256})
+		b.says("web-9", fleet.Wanted{Lineage: b.want.Lineage, Version: 1, SHA256: codec.Checksum([]byte("other"))})
+		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
+		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 2 || r.Unsound != 2 || r.Nodes != 4 {
+			t.Errorf("%v, %+v", err, r)
+		}
+	})
+}
+
+// What was waited for is no longer the newest: who has the newer one has arrived, too.
+func TestWaitIsOvertaken(t *testing.T) {
+	b := newBench(t)
+	b.publish("one\n")
+	b.fleet(3, b.want)
+	b.publish("two\n")
+	two := b.want
+	r, times, err := b.wait(t.Context(), time.Minute, func(n int, _ fleet.Report) {
+		switch n {
+		case 1:
+			b.says("web-0", two)
+			b.publish("three\n")
+		case 2:
+			b.says("web-1", b.want)
+		case 3:
+			b.says("web-2", b.want)
+		}
+	})
+	if err != nil || r.Arrived != 3 || r.Version != two.Version || time.Duration(times.Took) > 30*time.Second {
+		t.Errorf("%v after %s, %+v", err, time.Duration(times.Took), r)
+	}
+}
+
+// The key is gone before all have it.
+func TestWaitForADeletedKey(t *testing.T) {
+	b := newBench(t)
+	if _, _, err := b.wait(t.Context(), time.Minute, nil); !missing(err) {
+		t.Errorf("of a key that never was: %v", err)
+	}
+	b.publish("one\n")
+	b.fleet(3, b.want)
+	b.publish("two\n")
+	r, _, err := b.wait(t.Context(), 500*time.Millisecond, func(n int, _ fleet.Report) {
+		if n > 1 {
+			return
+		}
+		b.says("web-0", b.want)
+		for _, name := range []string{"data", "checksum", "manifest"} {
+			if _, err := b.store.Store.Commit(t.Context(), []kv.Op{{Verb: kv.Delete, Path: "kvexpress/hosts/" + name}}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if !missing(err) || r.Arrived == 3 {
+		t.Errorf("%v, %+v", err, r)
+	}
+}
+
+func missing(err error) bool {
+	var e *gate.Missing
+	return errors.As(err, &e)
+}
+
+func TestWaitWithoutTheStore(t *testing.T) {
+	behind := func(t *testing.T) *bench {
+		t.Helper()
+		b := newBench(t)
+		b.publish("one\n")
+		b.fleet(3, b.want)
+		b.publish("two\n")
+		b.says("web-0", b.want)
+		return b
+	}
+	var unknown *fleet.Unknown
+
+	t.Run("away and back", func(t *testing.T) {
+		b := behind(t)
+		var gone atomic.Int64
+		b.store.list = func(context.Context) error {
+			if gone.Add(-1) >= 0 {
+				return failed(kv.ErrUnreachable)
+			}
+			return nil
+		}
+		r, _, err := b.wait(t.Context(), time.Minute, func(n int, _ fleet.Report) {
+			if n == 1 {
+				b.fleet(3, b.want)
+				gone.Store(2)
+			}
+		})
+		if err != nil || r.Arrived != 3 {
+			t.Errorf("%v, %+v", err, r)
+		}
+	})
+	t.Run("away from the start", func(t *testing.T) {
+		b := behind(t)
+		b.store.list = func(context.Context) error { return failed(kv.ErrUnreachable) }
+		_, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
+		if !errors.As(err, &unknown) || unknown.Report != nil || !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(err.Error(), "unknown") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("away at the end", func(t *testing.T) {
+		b := behind(t)
+		b.store.list = func(context.Context) error {
+			if b.store.lists.Load() > 1 {
+				return failed(kv.ErrUnreachable)
+			}
+			return nil
+		}
+		_, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
+		if !errors.As(err, &unknown) || !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(err.Error(), "1 of 3 had") {
+			t.Errorf("%v", err)
+		}
+	})
+	// Whoever arrived meanwhile: the count of before is not told as that of now.
+	t.Run("hung", func(t *testing.T) {
+		b := behind(t)
+		b.store.list = func(ctx context.Context) error {
+			if b.store.lists.Load() > 1 {
+				<-ctx.Done()
+				return failed(kv.ErrUnreachable)
+			}
+			return nil
+		}
+		began := time.Now()
+		_, _, err := b.wait(t.Context(), time.Second, func(int, fleet.Report) { b.fleet(3, b.want) })
+		if !errors.As(err, &unknown) || time.Since(began) > 10*time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+	t.Run("arrived in the last moment", func(t *testing.T) {
+		b := behind(t)
+		b.store.list = func(ctx context.Context) error {
+			if b.store.lists.Load() == 2 { // it does not tell
+				<-ctx.Done()
+				b.fleet(3, b.want)
+				return failed(kv.ErrUnreachable)
+			}
+			return nil
+		}
+		if r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil); err != nil || r.Arrived != 3 {
+			t.Errorf("%v, %+v", err, r)
+		}
+	})
+	t.Run("denied on the way", func(t *testing.T) {
+		b := behind(t)
+		b.store.list = func(context.Context) error {
+			if b.store.lists.Load() > 1 {
+				return failed(kv.ErrDenied)
+			}
+			return nil
+		}
+		began := time.Now()
+		if _, _, err := b.wait(t.Context(), time.Minute, nil); !errors.Is(err, kv.ErrDenied) || time.Since(began) > 10*time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+	t.Run("the caller has enough", func(t *testing.T) {
+		b := behind(t)
+		enough := errors.New("interrupted")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		r, _, err := b.wait(ctx, time.Minute, func(int, fleet.Report) { cancel(enough) })
+		if !errors.Is(err, enough) || r.Arrived != 1 {
+			t.Errorf("%v, %+v", err, r)
+		}
+	})
+	t.Run("made anew", func(t *testing.T) {
+		b := behind(t)
+		r, _, err := b.wait(t.Context(), 2*time.Second, func(n int, _ fleet.Report) {
+			if n > 1 {
+				return
+			}
+			b.store.Store = local.New() // with lower indexes
+			b.publish("one\n")
+			b.publish("two\n")
+			b.fleet(3, b.want)
+		})
+		// It is another lineage: what was waited for has not arrived.
+		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 0 || r.Nodes != 3 {
+			t.Errorf("%v, %+v", err, r)
+		}
+	})
+}
+
+// A wait by a clock that is a day off, ahead too: whoever reports shows it.
+func TestWaitByAWrongClock(t *testing.T) {
+	for _, tt := range []struct {
+		off  time.Duration
+		same bool // the publisher is on this machine
+	}{{24 * time.Hour, false}, {24 * time.Hour, true}, {-24 * time.Hour, false}, {-24 * time.Hour, true}} {
+		b := newBench(t)
+		theirs := time.Now().Add(-tt.off)
+		if !tt.same {
+			b.now = func() time.Time { return theirs }
+		}
+		b.publish("one\n")
+		say := func(node string) {
+			b.reports(node, theirs, fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/h", Lineage: b.want.Lineage, Version: b.want.Version, SHA256: b.want.SHA256})
+		}
+		for i := range 10 {
+			say(fmt.Sprint("web-", i))
+		}
+		b.publish("two\n")
+		r, _, err := b.wait(t.Context(), 500*time.Millisecond, func(n int, _ fleet.Report) {
+			if n == 1 {
+				say("web-3")
+			}
+		})
+		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 1 || r.Nodes != 10 {
+			t.Errorf("%+v: %v, %d of %d, clocks %+v", tt, err, r.Arrived, r.Nodes, r.Clocks)
+		}
+	}
+}

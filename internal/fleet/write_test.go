@@ -1,0 +1,326 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
+)
+
+const web = "web-1"
+
+// faulty is a store whose requests a test counts, and fails.
+type faulty struct {
+	kv.Store
+	reads, commits, lists atomic.Int64
+
+	read   func(paths []string) error
+	commit func(ops []kv.Op) error // before it is done
+	done   func(ops []kv.Op) error // after
+	list   func(ctx context.Context) error
+}
+
+func (f *faulty) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	f.reads.Add(1)
+	if f.read != nil {
+		if err := f.read(paths); err != nil {
+			return nil, err
+		}
+	}
+	return f.Store.Read(ctx, c, paths...)
+}
+
+func (f *faulty) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	f.commits.Add(1)
+	if f.commit != nil {
+		if err := f.commit(ops); err != nil {
+			return nil, err
+		}
+	}
+	written, err := f.Store.Commit(ctx, ops)
+	if err == nil && f.done != nil {
+		if err := f.done(ops); err != nil {
+			return nil, err
+		}
+	}
+	return written, err
+}
+
+func (f *faulty) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+	f.lists.Add(1)
+	if f.list != nil {
+		if err := f.list(ctx); err != nil {
+			return kv.Listing{}, err
+		}
+	}
+	return f.Store.List(ctx, c, prefix, since, wait)
+}
+
+// requests is how many there were since it was asked last.
+func (f *faulty) requests() int64 {
+	return f.reads.Swap(0) + f.commits.Swap(0) + f.lists.Swap(0)
+}
+
+func failed(kind error) error { return &kv.StoreError{Op: "test", Kind: kind} }
+
+func newLayout(t testing.TB) kv.Layout {
+	t.Helper()
+	l, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func writer(t testing.TB, s kv.Store) *fleet.Writer {
+	t.Helper()
+	return &fleet.Writer{Store: s, Layout: newLayout(t), Node: web}
+}
+
+// stands is the receipt in the store.
+func stands(t testing.TB, s kv.Store) fleet.Receipt {
+	t.Helper()
+	path := newLayout(t).Node(web)
+	rows, err := s.Read(t.Context(), kv.Default, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := fleet.ParseReceipt(web, rows[path].Value, rows[path].Flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func about() fleet.Agent {
+	return fleet.Agent{Version: "2.0.0", Every: fleet.Seconds(5 * time.Minute)}
+}
+
+func target(by, file string, version uint64) fleet.Target {
+	return fleet.Target{By: by, Key: "hosts", File: file, Lineage: "l", Version: version, SHA256: strings.Repeat("a", 64), State: "current"}
+}
+
+// Who wrote last makes one request; who finds the same, one.
+func TestWriterMakesOneRequest(t *testing.T) {
+	s := &faulty{Store: local.New()}
+	w := writer(t, s)
+	for i := range 10 {
+		if err := w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", uint64(i+1))}); err != nil {
+			t.Fatal(err)
+		}
+		want := int64(1)
+		if i == 0 {
+			want = 2 // it looks first
+		}
+		if got := s.requests(); got != want {
+			t.Errorf("receipt %d took %d requests, want %d", i, got, want)
+		}
+	}
+	wrote, err := writer(t, s).PutOut(t.Context(), target(fleet.ByOut, "/b", 1))
+	if got := s.requests(); err != nil || !wrote || got != 2 {
+		t.Errorf("%t, %v, %d requests", wrote, err, got)
+	}
+	wrote, err = writer(t, s).PutOut(t.Context(), target(fleet.ByOut, "/b", 1))
+	if got := s.requests(); err != nil || wrote || got != 1 {
+		t.Errorf("the same again: %t, %v, %d requests", wrote, err, got)
+	}
+	if err := w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 11)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.requests(); got != 3 { // tried, looked, written
+		t.Errorf("after somebody else it took %d requests", got)
+	}
+	if r := stands(t, s); len(r.Targets) != 2 || r.Targets[0].Version != 11 || r.Agent == nil {
+		t.Errorf("%+v", r)
+	}
+}
+
+// An agent and outs of one node write all at once: what each said last is there.
+func TestWritersAtOnce(t *testing.T) {
+	s := local.New()
+	const outs, rounds = 4, 50
+	var all sync.WaitGroup
+	patiently := func(put func() error) {
+		for {
+			err := put()
+			if err == nil {
+				return
+			}
+			if !errors.Is(err, kv.ErrConflict) { // others were faster, five times
+				t.Error(err)
+				return
+			}
+		}
+	}
+	for i := range outs {
+		all.Go(func() {
+			for n := range rounds {
+				patiently(func() error {
+					_, err := writer(t, s).PutOut(t.Context(), target(fleet.ByOut, fmt.Sprintf("/out-%d", i), uint64(n+1)))
+					return err
+				})
+			}
+		})
+	}
+	all.Go(func() {
+		w := writer(t, s)
+		for n := range rounds {
+			patiently(func() error {
+				return w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", uint64(n+1)), target(fleet.ByAgent, "/b", uint64(n+1))})
+			})
+		}
+	})
+	all.Wait()
+	r := stands(t, s)
+	if r.Agent == nil || len(r.Targets) != outs+2 {
+		t.Fatalf("%+v", r)
+	}
+	for _, got := range r.Targets {
+		if got.Version != rounds {
+			t.Errorf("%s: %d was lost, %d is there", got.File, rounds, got.Version)
+		}
+	}
+}
+
+// However a write fails: the next one looks first, and nothing is lost.
+func TestWriterAfterFailures(t *testing.T) {
+	put := func(w *fleet.Writer, version uint64) error {
+		return w.PutAgent(context.Background(), about(), []fleet.Target{target(fleet.ByAgent, "/a", version)})
+	}
+	t.Run("the outcome is unknown, and it was written", func(t *testing.T) {
+		s := &faulty{Store: local.New()}
+		w := writer(t, s)
+		s.done = func([]kv.Op) error { return failed(kv.ErrUnknownOutcome) }
+		if err := put(w, 1); !errors.Is(err, kv.ErrUnknownOutcome) || s.commits.Load() != 1 {
+			t.Errorf("%v, %d writes", err, s.commits.Load())
+		}
+		s.done = nil
+		s.requests()
+		if err := put(w, 2); err != nil || s.reads.Load() != 1 || s.commits.Load() != 1 {
+			t.Errorf("%v, %d reads, %d writes", err, s.reads.Load(), s.commits.Load())
+		}
+		if r := stands(t, s); r.Targets[0].Version != 2 {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("it was not written", func(t *testing.T) {
+		for _, kind := range []error{kv.ErrUnknownOutcome, kv.ErrUnreachable, kv.ErrDenied, kv.ErrTooLarge} {
+			s := &faulty{Store: local.New()}
+			w := writer(t, s)
+			s.commit = func([]kv.Op) error { return failed(kind) }
+			if err := put(w, 1); !errors.Is(err, kind) || s.commits.Load() != 1 {
+				t.Errorf("%v: %v, %d writes", kind, err, s.commits.Load())
+			}
+			s.commit = nil
+			if err := put(w, 2); err != nil || stands(t, s).Targets[0].Version != 2 {
+				t.Errorf("after %v: %v", kind, err)
+			}
+		}
+	})
+	t.Run("denied", func(t *testing.T) {
+		for verb, write := range map[string]bool{"read": false, "write": true} {
+			s := local.New(local.Deny(func(_ string, w bool) bool { return w || w == write }))
+			err := put(writer(t, s), 1)
+			if !errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), verb+" the receipt kvexpress-nodes/web-1") || !strings.Contains(err.Error(), "`kvexpress acl node") {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+	t.Run("others write without a pause", func(t *testing.T) {
+		s := &faulty{Store: local.New()}
+		path := newLayout(t).Node(web)
+		n := 0
+		s.commit = func([]kv.Op) error {
+			n++
+			_, err := s.Store.Commit(context.Background(), []kv.Op{{Verb: kv.Set, Path: path, Value: fmt.Append(nil, n)}})
+			return err
+		}
+		err := put(writer(t, s), 1)
+		if !errors.Is(err, kv.ErrConflict) || s.commits.Load() != 5 || !strings.Contains(err.Error(), "web-1") {
+			t.Errorf("%v, %d writes", err, s.commits.Load())
+		}
+	})
+	t.Run("it was forgotten, and the store made anew", func(t *testing.T) {
+		s := &faulty{Store: local.New()}
+		w := writer(t, s)
+		for range 3 {
+			if err := put(w, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if was, err := fleet.Forget(t.Context(), s, newLayout(t), web); !was || err != nil {
+			t.Fatalf("%t, %v", was, err)
+		}
+		if was, err := fleet.Forget(t.Context(), s, newLayout(t), web); was || err != nil {
+			t.Fatalf("twice: %t, %v", was, err)
+		}
+		if err := put(w, 2); err != nil || stands(t, s).Targets[0].Version != 2 {
+			t.Errorf("after it was forgotten: %v", err)
+		}
+		s.Store = local.New()
+		if err := put(w, 3); err != nil || stands(t, s).Targets[0].Version != 3 {
+			t.Errorf("in a new store: %v", err)
+		}
+	})
+	t.Run("what stands there is none", func(t *testing.T) {
+		for _, value := range []string{"", "<html>", `{"format":9}`, `{"format":1,"node":"web-2","sent":"2026-03-01T12:00:00Z","targets":[{"file":"/x"}]}`} {
+			s := local.New()
+			if _, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: newLayout(t).Node(web), Value: []byte(value), Flags: 2}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := put(writer(t, s), 1); err != nil || len(stands(t, s).Targets) != 1 {
+				t.Errorf("%q: %v", value, err)
+			}
+		}
+	})
+}
+
+// A file name that is no text does not make the receipt grow.
+func TestOutOfAFileThatIsNoText(t *testing.T) {
+	s := local.New()
+	for i := range 5 {
+		if _, err := writer(t, s).PutOut(t.Context(), target(fleet.ByOut, "/etc/\xff\xfe", uint64(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := stands(t, s); len(r.Targets) != 1 || r.Targets[0].Version != 4 {
+		t.Errorf("%+v", r.Targets)
+	}
+	if wrote, err := writer(t, s).PutOut(t.Context(), target(fleet.ByOut, "/etc/\xff\xfe", 4)); wrote || err != nil {
+		t.Errorf("the same again: %t, %v", wrote, err)
+	}
+}
+
+// What an agent does not know yet after its start, stays as it was.
+func TestAgentThatIsStarting(t *testing.T) {
+	s := local.New()
+	placed := &fleet.Placed{Age: fleet.Millis(time.Minute)}
+	a, b, c := target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1), target(fleet.ByAgent, "/c", 1)
+	a.Placed, b.Placed = placed, placed
+	if err := writer(t, s).PutAgent(t.Context(), about(), []fleet.Target{a, b, c}); err != nil {
+		t.Fatal(err)
+	}
+	w := writer(t, s) // another process
+	if err := w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1)}, "/b", "/new"); err != nil {
+		t.Fatal(err)
+	}
+	r := stands(t, s)
+	if len(r.Targets) != 2 || r.Targets[1].File != "/b" || r.Targets[1].Placed == nil || r.Targets[1].Placed.Age < placed.Age {
+		t.Fatalf("%+v", r.Targets)
+	}
+	if err := w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	if r := stands(t, s); !slices.ContainsFunc(r.Targets, func(t fleet.Target) bool { return t.File == "/b" && t.Placed != nil }) {
+		t.Errorf("how it came to be in place is lost: %+v", r.Targets)
+	}
+}
