@@ -19,8 +19,8 @@ const (
 	// idleLook is how long one look waits for a change. What is silent by now shows
 	// without one.
 	idleLook = 5 * time.Second
-	// hung is how much longer than that a look may take before it says nothing.
-	hung = 2 * time.Second
+	// lastLook is how long the one look may take that is made when the time is up.
+	lastLook = 2 * time.Second
 	// retryEvery is how long to wait after a look that failed.
 	retryEvery = 500 * time.Millisecond
 )
@@ -108,7 +108,7 @@ func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 		if err == nil && w.reached() {
 			return *w.report, w.seen(), nil
 		}
-		if err != nil && limited.Err() == nil && !errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrNotStore) {
+		if err != nil && limited.Err() == nil && !passes(err) {
 			return w.last(), w.seen(), err
 		}
 		if err != nil && limited.Err() == nil {
@@ -121,13 +121,7 @@ func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 		if sleep(limited, time.Until(next)) {
 			continue
 		}
-		if ctx.Err() != nil {
-			return w.last(), w.seen(), fmt.Errorf("%s: the wait was ended: %w", g.Key, context.Cause(ctx))
-		}
-		if w.failed != nil || w.report == nil || time.Since(w.looked) > idleLook+hung {
-			return w.last(), w.seen(), w.unknown(err)
-		}
-		return *w.report, w.seen(), &NotReached{Report: *w.report, Share: g.Share, Timeout: g.Timeout}
+		return w.end(ctx)
 	}
 }
 
@@ -183,6 +177,32 @@ func (w *waiting) look(ctx context.Context) error {
 		w.goal.Progress(report)
 	}
 	return nil
+}
+
+// end is what there is to say when the time is up: how it is now, or that nobody knows.
+// What the last look said may not be so any more: one that waits for a change, a server
+// which lost all others answers as if nothing had happened.
+func (w *waiting) end(ctx context.Context) (Report, Seen, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, lastLook, fmt.Errorf("no answer within %v", lastLook))
+	defer cancel()
+	w.roster.Index = 0 // no change is waited for
+	err := w.look(limited)
+	switch {
+	case ctx.Err() != nil:
+		return w.last(), w.seen(), fmt.Errorf("%s: the wait was ended: %w", w.goal.Key, context.Cause(ctx))
+	case err != nil && limited.Err() == nil && !passes(err):
+		return w.last(), w.seen(), err
+	case err != nil:
+		return w.last(), w.seen(), w.unknown(err)
+	case w.reached():
+		return *w.report, w.seen(), nil
+	}
+	return *w.report, w.seen(), &NotReached{Report: *w.report, Share: w.goal.Share, Timeout: w.goal.Timeout}
+}
+
+// passes reports whether an error may be over in a moment.
+func passes(err error) bool {
+	return errors.Is(err, kv.ErrUnreachable) || errors.Is(err, kv.ErrNotStore)
 }
 
 // outdated reports whether a node speaks of a version that was published after we
@@ -245,7 +265,7 @@ func (w *waiting) last() Report {
 func (w *waiting) unknown(err error) error {
 	cause := w.failed
 	switch {
-	case cause == nil && err != nil:
+	case cause == nil && passes(err):
 		cause = err
 	case cause == nil:
 		cause = fmt.Errorf("%w: it does not answer", kv.ErrUnreachable)
