@@ -307,3 +307,24 @@ func (l *link) List(ctx context.Context, c kv.Consistency, prefix string, since 
 	l.report(ctx, t, err)
 	return rows, err
 }
+
+// aside is the link for what no delivery depends on. While the store is away it fails
+// at once, as all do, but what becomes of its requests says nothing of the store: one
+// that limits writes, and refuses a receipt, still answers the reads of deliveries.
+type aside struct{ *link }
+
+// Read fails at once while the store is away.
+func (a aside) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	if _, err := a.begin(); err != nil {
+		return nil, err
+	}
+	return a.store().Read(ctx, c, paths...)
+}
+
+// Commit fails at once while the store is away.
+func (a aside) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	if _, err := a.begin(); err != nil {
+		return nil, err
+	}
+	return a.store().Commit(ctx, ops)
+}

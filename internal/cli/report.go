@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"kvexpress/internal/command"
 )
@@ -29,10 +32,13 @@ func (s *session) tell(r report, err error, code int) {
 func (s *session) tellJSON(r report, err error, code int) {
 	fields := map[string]any{}
 	if r != nil {
-		// Through JSON, so that the report's tags decide.
+		// Through JSON, so that the report's tags decide. Numbers stay as they are: a
+		// float64 has not room for all digits of a version.
 		b, jerr := json.Marshal(r)
 		if jerr == nil {
-			jerr = json.Unmarshal(b, &fields)
+			dec := json.NewDecoder(bytes.NewReader(b))
+			dec.UseNumber()
+			jerr = dec.Decode(&fields)
 		}
 		if jerr != nil {
 			s.complain(jerr)
@@ -43,12 +49,35 @@ func (s *session) tellJSON(r report, err error, code int) {
 	if err != nil {
 		fields["error"] = message(err)
 	}
-	enc := json.NewEncoder(s.Stdout)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(fields); err != nil {
+	err = enc.Encode(fields)
+	if err == nil {
+		_, err = s.Stdout.Write(printableJSON(text.Bytes()))
+	}
+	if err != nil {
 		s.complain(err)
 	}
+}
+
+// printableJSON escapes what does not print, and JSON allows in strings: a terminal may
+// obey U+009B as it does ESC [. All else in JSON is ASCII.
+func printableJSON(text []byte) []byte {
+	var b []byte
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			b = utf8.AppendRune(b, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return b
 }
 
 // said is a report of plain sentences with a few fields for JSON.

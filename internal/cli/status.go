@@ -75,35 +75,68 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 		return nil, err
 	}
 	r := &statusReport{all: f.all, colour: s.colour()}
-	var waited error
 	if f.wait.asked() {
-		r.Waited, waited = s.wait(ctx, f.wait, fleet.Goal{Key: k})
-		if waited != nil && !as[*fleet.NotReached](waited) {
-			return nil, waited
-		}
+		return s.statusAfter(ctx, f, k, r)
 	}
 	reader := fleet.Reader{Store: s.store, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
 	if err != nil {
 		return nil, err
 	}
-	standings, err := reader.Standings(ctx, k)
+	standing, err := stands(ctx, &reader, k)
 	if err != nil {
 		return nil, err
 	}
-	if err := standings[0].Err; err != nil {
-		return nil, err
-	}
-	if !standings[0].Exists {
-		return nil, &gate.Missing{Name: string(k)}
-	}
-	r.Report = fleet.Examine(roster, standings[0], fleet.Options{Gone: f.wait.gone})
-	if r.Waited != nil {
-		r.Report = r.Waited.Report
-	}
-	r.frozen, err = s.frozenFor(ctx, roster, standings[0])
+	r.Report = fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone})
+	r.frozen, err = s.frozenFor(ctx, roster, standing)
 	r.now = time.Now()
-	return r, errors.Join(waited, err)
+	return r, err
+}
+
+// aroundLimit is how long it may take, after a wait, to find out what else there is to
+// say.
+const aroundLimit = 3 * time.Second
+
+// statusAfter waits first. What the wait saw is what is told: that stops and locks cannot
+// be read any more changes nothing about it.
+func (s *session) statusAfter(ctx context.Context, f statusFlags, k kv.Key, r *statusReport) (report, error) {
+	var waited error
+	r.Waited, waited = s.wait(ctx, f.wait, fleet.Goal{Key: k})
+	if waited != nil && !as[*fleet.NotReached](waited) {
+		return nil, waited
+	}
+	r.Report = r.Waited.Report
+	s.store = s.plain // the time is up: nothing is tried again
+	ctx, cancel := context.WithTimeout(ctx, aroundLimit)
+	defer cancel()
+	reader := fleet.Reader{Store: s.store, Layout: s.layout}
+	roster, err := reader.Roster(ctx, 0, 0)
+	var standing fleet.Standing
+	if err == nil {
+		standing, err = stands(ctx, &reader, k)
+	}
+	if err == nil {
+		r.frozen, err = s.frozenFor(ctx, roster, standing)
+	}
+	if err != nil {
+		r.frozen = frozen{Stops: []stopLine{}, Locks: []lockLine{}, Hidden: message(err)}
+	}
+	r.now = time.Now()
+	return r, waited
+}
+
+// stands is what a key holds, which must exist.
+func stands(ctx context.Context, reader *fleet.Reader, k kv.Key) (fleet.Standing, error) {
+	standings, err := reader.Standings(ctx, k)
+	switch {
+	case err != nil:
+		return fleet.Standing{}, err
+	case standings[0].Err != nil:
+		return fleet.Standing{}, standings[0].Err
+	case !standings[0].Exists:
+		return fleet.Standing{}, &gate.Missing{Name: string(k)}
+	}
+	return standings[0], nil
 }
 
 // statusOfAll is a line for each key that is published, or that a node speaks of.

@@ -1,0 +1,134 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"regexp"
+	"testing"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+)
+
+const day = 24 * time.Hour
+
+// sane fails the test if a clock has gone into any figure.
+func sane(t *testing.T, s seen, least int) {
+	t.Helper()
+	for name, p := range map[string]fleet.Percentiles{"delivered": s.Delivered, "on the node": s.OnNode, "exec": s.Exec} {
+		if time.Duration(p.Last) > 10*time.Second || p.P50 > p.Last || p.P50 < 0 {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if s.Delivered.Count < least || s.Silent+s.Gone > 0 || s.ClocksUnsure {
+		t.Errorf("delivered %+v, silent %d, gone %d, unsure %v", s.Delivered, s.Silent, s.Gone, s.ClocksUnsure)
+	}
+	for _, l := range s.Stragglers {
+		if time.Duration(l.Heard) > time.Minute {
+			t.Errorf("heard of %s %v ago", l.Node, time.Duration(l.Heard))
+		}
+	}
+}
+
+// off fails the test unless just these clocks are named, each by about so much.
+func off(t *testing.T, s seen, want map[string]time.Duration) {
+	t.Helper()
+	named := map[string]time.Duration{}
+	for _, c := range s.Clocks {
+		who := c.Who
+		if who == "node" {
+			who = c.Node
+		}
+		named[who] = c.Off
+	}
+	if len(named) != len(want) {
+		t.Errorf("named are the clocks %v, want %v", named, want)
+	}
+	for who, by := range want {
+		if d := named[who] - by; d.Abs() > time.Minute || named[who] == 0 {
+			t.Errorf("the clock of %s is off by %v, want %v", who, named[who], by)
+		}
+	}
+}
+
+// receiptsOfClocksADayOff: nodes whose clocks are a day off, among honest ones, are
+// named, and change nothing else: they count, and all figures stay those of seconds.
+// Taken out: that a clock which does not fit is not used; then the last delivery took
+// a day.
+func receiptsOfClocksADayOff(t *testing.T, c *cluster) {
+	x := c.site(t, 0)
+	x.publish("hosts", version(1))
+	put := func(node string, by time.Duration) {
+		t.Helper()
+		x.report(node, x.honest(node, "hosts", sent(by), func(r *fleet.Receipt) {
+			if by != 0 && node != "first" {
+				r.Targets[0].Version, r.Targets[0].SHA256 = 1, sum(version(1))
+			}
+		}))
+	}
+	x.publish("hosts", version(2))
+	put("first", -day)
+	for i := range 4 {
+		put(fmt.Sprintf("before-%d", i), 0)
+	}
+	put("ahead", day)
+	put("behind", -day)
+	for i := range 4 {
+		put(fmt.Sprintf("after-%d", i), 0)
+	}
+	put("last", day)
+	s := x.status("hosts")
+	if counts(s.Report) != "9 of 12, 3 behind" {
+		t.Errorf("it is %s: %+v", counts(s.Report), s)
+	}
+	sane(t, s, 8)
+	off(t, s, map[string]time.Duration{"first": -day, "ahead": day, "behind": -day, "last": day})
+	for node, by := range map[string]time.Duration{"ahead": day, "behind": -day, "last": day} {
+		if l := s.line(node); l == nil || l.Verdict != fleet.Behind || (l.ClockOff-by).Abs() > time.Minute {
+			t.Errorf("%s: %+v", node, l)
+		}
+	}
+	got := x.must(0, "status", "-k", "hosts")
+	if !regexp.MustCompile(`(?m)^  the clock of ahead is ahead by about 2[34]h.*; it is not used\n  the clock of behind is behind by about 2[34]h`).MatchString(got.stdout) {
+		t.Errorf("status says:\n%s", got.stdout)
+	}
+	// They arrive as all others do.
+	for node, by := range map[string]time.Duration{"ahead": day, "behind": -day, "last": day} {
+		x.report(node, x.honest(node, "hosts", sent(by)))
+	}
+	s = x.told(x.must(0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "5s", "--json"))
+	if counts(s.Report) != "12 of 12" {
+		t.Errorf("it is %s", counts(s.Report))
+	}
+	sane(t, s, 8)
+}
+
+// receiptsOfAPublisherADayOff: when it was published is known by the receipts before
+// and after it. A publisher that is behind contradicts nobody if no receipt from before
+// it is left, so some nodes are behind here.
+func receiptsOfAPublisherADayOff(t *testing.T, c *cluster) {
+	x := c.site(t, 0)
+	for _, by := range []time.Duration{day, -day, 10_000 * day, -10_000 * day} {
+		x.publish("hosts", version(1))
+		for i := range 4 {
+			x.report(fmt.Sprintf("before-%d", i), x.honest(fmt.Sprintf("before-%d", i), "hosts"))
+		}
+		x.publish("hosts", version(2))
+		x.rewrite("hosts", func(m *kv.Manifest) { m.PublishedAt = m.PublishedAt.Add(by) })
+		x.fleet("hosts", 4)
+		s := x.status("hosts")
+		if counts(s.Report) != "4 of 8, 4 behind" {
+			t.Errorf("%v: it is %s", by, counts(s.Report))
+		}
+		sane(t, s, 0)
+		off(t, s, map[string]time.Duration{"publisher": by})
+	}
+	// The control: with a clock that is right, nobody is named.
+	x.publish("hosts", version(3))
+	x.fleet("hosts", 4)
+	s := x.status("hosts")
+	sane(t, s, 4)
+	off(t, s, nil)
+}

@@ -1,0 +1,271 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/fleet"
+)
+
+// escapes are what a terminal would obey: an escape, its eight-bit form, a bell, a
+// new line that begins a row of its own, and a mark that turns the text around.
+const escapes = "\x1b[2J\x1b]0;owned\x07\u009b31m\r\nhonest-0  9  current\u202e"
+
+// raw reports whether any of that is in a text as it is.
+func raw(text string) bool { return strings.ContainsAny(text, "\x1b\x07\u009b\r\u202e") }
+
+// receiptsThatLie: a bad node tells lies about itself, and about nobody else. All is
+// put past our own code, by a transaction: of a URL, Consul would not take some of the
+// names. Taken out: the look at the node's name, at the newest version, at its bytes,
+// the cap on what is stored and on what is unpacked, and printable().
+func receiptsThatLie(t *testing.T, c *cluster) {
+	x := c.site(t, 0)
+	x.publish("hosts", version(1))
+	x.publish("hosts", version(2))
+	x.fleet("hosts", 3)
+	var unsound, unread []string
+	lies := func(node string, change func(*fleet.Receipt)) {
+		t.Helper()
+		unsound = append(unsound, node)
+		value, flags, err := x.honest(node, "hosts", change).Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.putAny(node, string(value), flags)
+	}
+	garbage := func(node, value string, e codec.Encoding) {
+		t.Helper()
+		unread = append(unread, node)
+		x.putAny(node, value, e.Flags())
+	}
+	plain := func(r fleet.Receipt) string {
+		t.Helper()
+		b, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+
+	lies("bytes", func(r *fleet.Receipt) { r.Targets[0].SHA256 = sum("others") })
+	lies("future", func(r *fleet.Receipt) { r.Targets[0].Version = 99 })
+	lies("largest", func(r *fleet.Receipt) { r.Targets[0].Version = 1<<64 - 1 })
+	lies("evil-detail", func(r *fleet.Receipt) {
+		r.Targets[0].Version, r.Targets[0].Detail, r.Targets[0].File, r.Targets[0].State = 99, escapes, escapes, escapes
+	})
+	lies("evil"+escapes, func(r *fleet.Receipt) { r.Targets[0].Version = 99 })
+	garbage("another", plain(x.honest("honest-0", "hosts", func(r *fleet.Receipt) { r.Format = 1; r.Targets[0].Version = 99 })), codec.Plain)
+	garbage("evil-name", plain(x.honest(escapes, "hosts", func(r *fleet.Receipt) { r.Format = 1 })), codec.Plain)
+	garbage("evil-value"+escapes, escapes, codec.Plain)
+	garbage("below/another", plain(x.honest("another", "hosts", func(r *fleet.Receipt) { r.Format = 1 })), codec.Plain)
+	garbage("", "{}", codec.Plain) // the folder itself
+	garbage("empty", "", codec.Plain)
+	garbage("no-json", "it is well\n", codec.Plain)
+	garbage("deep", strings.Repeat(`{"targets":[`, 5000), codec.Plain)
+	x.rawReceipt("large", strings.Repeat("x", 512<<10), codec.Plain) // more than a transaction takes
+	unread = append(unread, "large")
+	garbage("bomb", bomb(t, 256<<20), codec.Zstd)
+	garbage("bomb-of-json", packed(t, `{"format":1,"node":"bomb-of-json","targets":[`+strings.Repeat(`{},`, 20<<20/3)+`{}]}`), codec.Zstd)
+	garbage("targets", packed(t, `{"format":1,"node":"targets","sent":"2026-01-01T00:00:00Z","targets":[`+strings.Repeat(`{},`, 5000)+`{}]}`), codec.Zstd)
+	garbage("unpacked", "{}", codec.Zstd)
+	garbage("newer", `{"format":2,"node":"newer"}`, codec.Plain)
+	x.putAny("flags", "{}", 12345)
+	unread = append(unread, "flags")
+
+	// Behind, and no more than that.
+	x.report("honest-behind", x.honest("honest-behind", "hosts", func(r *fleet.Receipt) {
+		r.Targets[0].Version, r.Targets[0].SHA256, r.Targets[0].State, r.Targets[0].Detail = 1, sum(version(1)), "failed"+escapes, escapes
+	}))
+	const behind = 1
+
+	want := fmt.Sprintf("3 of %d, %d behind, %d unsound, %d unread", 3+behind+len(unsound), behind, len(unsound), len(unread))
+	s := x.status("hosts")
+	if counts(s.Report) != want {
+		t.Errorf("it is %s, want %s", counts(s.Report), want)
+	}
+	for _, node := range unsound {
+		if l := s.line(node); l == nil || l.Verdict != fleet.Unsound {
+			t.Errorf("%q: %+v", node, l)
+		}
+	}
+	told := map[string]string{}
+	for _, u := range s.Unread {
+		told[u.Node] = u.Why
+	}
+	for _, node := range unread {
+		if told[node] == "" {
+			t.Errorf("%q is not named as not to be read", node)
+		}
+	}
+	for _, node := range []string{"honest-0", "honest-1", "honest-2"} {
+		if s.line(node) != nil {
+			t.Errorf("%+v", s.line(node))
+		}
+	}
+	if s.Delivered.Count != 3 || s.Delivered.Last > fleet.Millis(10*time.Second) {
+		t.Errorf("%+v", s.Delivered)
+	}
+
+	all := []string{"status", "-k", "hosts", "--all"}
+	for _, args := range [][]string{all, {"status"}, append(all, "--json"), {"status", "-k", "hosts", "--wait", "60%", "--timeout", "1s"}, {"locks"}} {
+		r := x.as(args...)
+		if raw(r.stdout + r.stderr) {
+			t.Errorf("%v: what a terminal obeys: %q%q", args, r.stdout, r.stderr)
+		}
+	}
+	got := x.must(0, all...)
+	for _, node := range append(unsound, unread...) {
+		if name, _, evil := strings.Cut(node, "\x1b"); !tells(got.stdout, name) || evil && strings.Contains(got.stdout, "\nhonest-0  9") {
+			t.Errorf("%q is not named:\n%s", node, got.stdout)
+		}
+	}
+	// They can be taken away, whatever they are called.
+	for _, node := range []string{"evil" + strings.ReplaceAll(escapes, "\r\n", "") + "x", "bomb"} {
+		x.putAny(node, "{}", 0)
+		x.must(0, "forget", node)
+		if x.stands("bomb") != nil && node == "bomb" {
+			t.Error("it is still there")
+		}
+	}
+
+	x.putAny("bomb", bomb(t, 256<<20), codec.Zstd.Flags())
+	most := x.memoryOf(append(all, "--json")...)
+	t.Logf("status: at most %.1f MiB were resident", float64(most)/1024)
+	if most > maxMemory {
+		t.Errorf("%d KiB were resident, at most %d are allowed", most, maxMemory)
+	}
+}
+
+// putAny puts a receipt under any name, by a transaction.
+func (x *site) putAny(node, value string, flags uint64) {
+	x.t.Helper()
+	type set struct {
+		Verb, Key string
+		Value     []byte
+		Flags     uint64
+	}
+	body, err := json.Marshal([]map[string]set{{"KV": {"set", x.layout.NodesDir() + node, []byte(value), flags}}})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	if status, answer := x.store.request(http.MethodPut, "/v1/txn", body); status != http.StatusOK {
+		x.t.Fatalf("put %q: %d %s", node, status, brief(string(answer)))
+	}
+}
+
+func packed(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, z, text)
+	return b.String()
+}
+
+// bomb is a receipt of so many bytes in less than 64 KiB.
+func bomb(t *testing.T, size int) string {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	zeros := make([]byte, 1<<20)
+	for range size / len(zeros) {
+		if _, err := z.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if b.Len() > fleet.MaxStored {
+		t.Fatalf("a bomb of %d bytes is too large to be unpacked", b.Len())
+	}
+	return b.String()
+}
+
+// memoryOf runs a command with a long output, and tells how many KiB it ever had
+// resident. It is asked while it waits for somebody to take its output: what the
+// kernel tells of a process that has ended is its parent's, too.
+func (x *site) memoryOf(args ...string) int {
+	t := x.t
+	t.Helper()
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	if _, err := unix.FcntlInt(to.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program.path, append(args, "-p", x.prefix)...)
+	cmd.Env, cmd.Dir, cmd.Stdout = x.env, x.dir, to
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	to.Close()
+	if _, err := from.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	most := (&daemon{t: t, cmd: cmd}).memory("VmHWM")
+	rest := make([]byte, 4096)
+	length := 0
+	for n := 0; err == nil; length += n {
+		n, err = from.Read(rest)
+	}
+	if err := cmd.Wait(); err != nil || length <= 4096 {
+		t.Fatalf("%v, after %d bytes", err, length)
+	}
+	return most
+}
+
+// receiptsOfManyTargets: a node may say much, and counts once.
+func receiptsOfManyTargets(t *testing.T, c *cluster) {
+	x := c.site(t, 0)
+	x.publish("hosts", version(1))
+	x.fleet("hosts", 3)
+	many := func(each func(i int, target *fleet.Target)) func(*fleet.Receipt) {
+		return func(r *fleet.Receipt) {
+			first := r.Targets[0]
+			r.Targets = nil
+			for i := range 300 {
+				target := first
+				target.File = fmt.Sprintf("/etc/hosts-%03d", i)
+				each(i, &target)
+				r.Targets = append(r.Targets, target)
+			}
+		}
+	}
+	x.report("same", x.honest("same", "hosts", many(func(int, *fleet.Target) {})))
+	x.report("others", x.honest("others", "hosts", many(func(i int, target *fleet.Target) { target.Key = fmt.Sprintf("none-%d", i) })))
+	x.report("one-of-them", x.honest("one-of-them", "hosts", many(func(i int, target *fleet.Target) {
+		target.Detail = strings.Repeat("why ", 120)
+		if i == 250 {
+			target.Version, target.SHA256 = 0, ""
+		}
+	})))
+	s := x.status("hosts")
+	if counts(s.Report) != "4 of 5, 1 behind" || s.line("one-of-them").File != "/etc/hosts-250" {
+		t.Errorf("%s: %+v", counts(s.Report), s.line("one-of-them"))
+	}
+	// All keys that a node speaks of have a line, though nobody published them.
+	if got := x.must(0, "status"); strings.Count(got.stdout, "\nnone-") != 300 || !hasRow(got.stdout, "hosts", "1") {
+		t.Errorf("status has %d lines of keys", strings.Count(got.stdout, "\nnone-"))
+	}
+}
