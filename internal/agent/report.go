@@ -25,6 +25,10 @@ const (
 	usualFleet = 200
 	perNode    = time.Millisecond
 	mostSpread = time.Minute
+	// Those that are due within slotPerNode for each node, mostSlot at most, are written
+	// at one moment: Consul takes what comes together in one step, for half of its CPU.
+	slotPerNode = 200 * time.Microsecond
+	mostSlot    = 250 * time.Millisecond
 )
 
 // receiptDelay is how long a node waits with a receipt, after it has something to say.
@@ -35,6 +39,16 @@ func receiptDelay(node string, nodes int) time.Duration {
 	}
 	delivery := min(time.Duration(nodes)*perNode, mostSpread/3)
 	return delivery + time.Duration(share(node)*float64(2*delivery))
+}
+
+// together is the next moment, by the clock, at which the receipts of a fleet are
+// written. Clocks that differ only make it less of one.
+func together(due time.Time, nodes int) time.Time {
+	if nodes <= 0 {
+		nodes = usualFleet
+	}
+	slot := min(time.Duration(nodes)*slotPerNode, mostSlot)
+	return due.Add(slot - due.Sub(due.Truncate(slot))) // keeps the monotonic reading
 }
 
 // reporter tells the store what became of the targets of this node. It never makes a
@@ -78,13 +92,15 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-// soon is when something new is to be written: spread, and one receipt a second.
+// soon is when something new is to be written: spread, one receipt a second at most, and
+// together with others.
 func (r *reporter) soon(now time.Time) time.Time {
-	due := now.Add(receiptDelay(r.agent.nodeName(), r.agent.fleetSize()))
+	nodes := r.agent.fleetSize()
+	due := now.Add(receiptDelay(r.agent.nodeName(), nodes))
 	if earliest := r.attempted.Add(receiptEvery); due.Before(earliest) {
-		return earliest
+		due = earliest
 	}
-	return due
+	return together(due, nodes)
 }
 
 func (r *reporter) report(ctx context.Context) {
