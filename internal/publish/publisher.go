@@ -90,22 +90,22 @@ const (
 
 // Result tells what a publish did.
 type Result struct {
-	Outcome  Outcome
-	Key      kv.Key
-	Lineage  string // "" where an unmanaged key is unchanged
-	Version  uint64 // that stands now, or would; 0 where an unmanaged key is unchanged
+	Outcome Outcome
+	Key     kv.Key
+	Lineage string // "" where an unmanaged key is unchanged
+	Version uint64 // that stands now, or would; 0 where an unmanaged key is unchanged
 	// PublishedAt is that of the manifest, with a monotonic reading; zero where nothing
 	// was to be written.
 	PublishedAt time.Time
 	Previous    uint64 // the managed version that stood before; 0: none
-	SHA256   string // of the plain bytes
-	Size     int    // of the plain bytes
-	Stored   int    // bytes as stored
-	Lines    int
-	Attempts int    // 1: no race was lost
-	Old      []byte // the plain bytes that stood before; nil: none, or damaged
-	Resolved bool   // the outcome was unknown at first, and was found out
-	Notes    []string
+	SHA256      string // of the plain bytes
+	Size        int    // of the plain bytes
+	Stored      int    // bytes as stored
+	Lines       int
+	Attempts    int    // 1: no race was lost
+	Old         []byte // the plain bytes that stood before; nil: none, or damaged
+	Resolved    bool   // the outcome was unknown at first, and was found out
+	Notes       []string
 }
 
 // Publish does what req asks for. Among its errors are *gate.Refusal,
