@@ -14,3 +14,6 @@ func Paced(o *Options, least, most time.Duration) {
 
 // Share is the part of its spread for which a node waits, from 0 to 1.
 func Share(node string) float64 { return share(node) }
+
+// ReceiptDelay is how long a node waits with a receipt, in a fleet of so many.
+func ReceiptDelay(node string, nodes int) time.Duration { return receiptDelay(node, nodes) }

@@ -33,6 +33,7 @@ func receiptDelay(node string, nodes int) time.Duration {
 	if nodes <= 0 {
 		nodes = usualFleet
 	}
+	nodes = min(nodes, int(mostSpread/perNode)) // a manifest may say anything
 	delivery := time.Duration(nodes) * perNode
 	return min(delivery+time.Duration(share(node)*float64(2*delivery)), mostSpread)
 }
@@ -58,6 +59,9 @@ func (r *reporter) run(ctx context.Context) {
 	every := r.agent.promise()
 	r.heartbeat = time.Now().Add(time.Duration(share(r.agent.nodeName()) * float64(every)))
 	for {
+		if latest := time.Now().Add(r.agent.promise()); r.heartbeat.After(latest) {
+			r.heartbeat = latest // less was promised before a reload
+		}
 		next := r.heartbeat
 		if !r.due.IsZero() && r.due.Before(next) {
 			next = r.due
