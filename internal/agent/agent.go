@@ -130,6 +130,10 @@ func (a *Agent) Reload(c agentfile.Config) error {
 	if a.ctx != nil {
 		a.start(a.ctx)
 	}
+	select {
+	case a.news <- struct{}{}: // targets may be gone, or receipts be on
+	default:
+	}
 	return nil
 }
 

@@ -183,8 +183,11 @@ func (t *target) note(r deliver.Result, err error, state State, reason string, b
 	case deliver.Repaired:
 		s.Counts.Repairs++
 	}
-	if r.SHA256 != "" && (err == nil || r.Outcome == deliver.Installed) {
+	switch inPlace := r.Outcome == deliver.Installed || r.Outcome != deliver.Restored && r.Before == r.SHA256; {
+	case r.SHA256 != "" && (err == nil || inPlace):
 		s.Version, s.Lineage, s.SHA256, s.Size = r.Version, r.Lineage, r.SHA256, r.Size
+	case err != nil && r.Looked && r.Before != s.SHA256:
+		s.Version, s.Lineage, s.SHA256 = 0, "", r.Before // somebody else's, or not known of which version
 	}
 	t.place(r, began)
 	if err == nil {
@@ -202,8 +205,8 @@ func (t *target) note(r deliver.Result, err error, state State, reason string, b
 	}
 	t.enter(state, err, now)
 	if s.Exec != nil {
-		if err == nil || state == Owed { // else it did not get that far
-			s.Exec.Owed = state == Owed
+		if err == nil || state == Owed || r.Outcome == deliver.Installed { // else it did not get that far
+			s.Exec.Owed = state == Owed || r.Owed
 		}
 		s.noteExec(r.Exec, err, now)
 		if s.Exec.Owed && !t.retry.IsZero() {

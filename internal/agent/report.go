@@ -37,7 +37,7 @@ func receiptDelay(node string, nodes int) time.Duration {
 	if nodes <= 0 {
 		nodes = usualFleet
 	}
-	delivery := min(time.Duration(nodes)*perNode, mostSpread/3)
+	delivery := time.Duration(min(nodes, int(mostSpread/perNode/3))) * perNode
 	return delivery + time.Duration(share(node)*float64(2*delivery))
 }
 
@@ -47,7 +47,7 @@ func together(due time.Time, nodes int) time.Time {
 	if nodes <= 0 {
 		nodes = usualFleet
 	}
-	slot := min(time.Duration(nodes)*slotPerNode, mostSlot)
+	slot := time.Duration(min(nodes, int(mostSlot/slotPerNode))) * slotPerNode
 	return due.Add(slot - due.Sub(due.Truncate(slot))) // keeps the monotonic reading
 }
 
@@ -72,6 +72,9 @@ func (r *reporter) run(ctx context.Context) {
 	every := r.agent.promise()
 	r.heartbeat = time.Now().Add(time.Duration(share(r.agent.nodeName()) * float64(every)))
 	for {
+		if latest := time.Now().Add(r.agent.promise()); r.heartbeat.After(latest) {
+			r.heartbeat = latest // less was promised before a reload
+		}
 		next := r.heartbeat
 		if !r.due.IsZero() && r.due.Before(next) {
 			next = r.due
@@ -146,7 +149,7 @@ func (r *reporter) prepare() *link {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.config.Receipts {
-		r.writer, r.sent = nil, nil
+		r.writer, r.sent, a.receipt = nil, nil, ReceiptStatus{}
 		return nil
 	}
 	if r.writer == nil || r.link != a.link || r.writer.Node != a.config.Node || r.writer.Layout != a.config.Layout {
@@ -242,7 +245,7 @@ func (t *target) place(r deliver.Result, began time.Time) {
 	}
 	t.placed = &placed{
 		lineage: r.Lineage, version: r.Version, sha256: r.SHA256, at: r.Placed,
-		first: r.Before == "" && t.status.State == Starting,
+		first: r.Before == "" && t.status.Good == nil && t.status.State != Missing,
 		steps: steps(r.Took),
 	}
 	t.placed.steps.Wait = fleet.Millis(wait)
@@ -259,7 +262,7 @@ func steps(t deliver.Took) fleet.Steps {
 func Said(r deliver.Result, err error, now time.Time) fleet.Target {
 	state, reason := Judge(r, err)
 	said := fleet.Target{
-		By: fleet.ByOut, Key: r.Key, File: r.File, State: string(state), Detail: brief(err), Owed: state == Owed,
+		By: fleet.ByOut, Key: r.Key, File: r.File, State: string(state), Detail: brief(err), Owed: r.Owed || state == Owed,
 		Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256,
 	}
 	if state == Refused {

@@ -166,7 +166,7 @@ func (t *target) answered(ctx context.Context, a answer) {
 			since = 0
 		}
 		delay = t.bucket.take(time.Now())
-		if a.entry.State == kv.Absent && a.path == t.layout.Data(t.Key) && t.status.State == Missing {
+		if a.entry.State == kv.Absent && a.path == t.layout.Data(t.Key) && t.state() == Missing {
 			break // for a row that is not there, any write anywhere may be an answer
 		}
 		t.woken(ctx, a)
@@ -176,6 +176,12 @@ func (t *target) answered(ctx context.Context, a answer) {
 	}
 	path, from := t.next(a.path, since)
 	t.watch(ctx, path, from, delay)
+}
+
+func (t *target) state() State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.status.State
 }
 
 // woken passes because of a change.

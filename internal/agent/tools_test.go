@@ -21,6 +21,9 @@ type tally struct {
 	small    atomic.Int64 // reads without data
 	data     atomic.Int64 // reads with data
 	fail     atomic.Int64 // how many of the next reads fail
+	receipts atomic.Int64 // writes of receipts that were tried
+
+	refuse atomic.Pointer[error] // what a write of a receipt comes to; nil: it is done
 
 	mu    sync.Mutex
 	paths map[string]int // watches by path
@@ -70,6 +73,14 @@ func (c *counted) Read(ctx context.Context, consistency kv.Consistency, paths ..
 		return nil, &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable}
 	}
 	return c.Store.Read(ctx, consistency, paths...)
+}
+
+func (c *counted) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	c.receipts.Add(1)
+	if err := c.refuse.Load(); err != nil {
+		return nil, *err
+	}
+	return c.Store.Commit(ctx, ops)
 }
 
 // line is a TCP line to a server, which can be cut.

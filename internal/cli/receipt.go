@@ -45,7 +45,9 @@ func (s *session) receipt(ctx context.Context, stateDir string, r deliver.Result
 		s.log.Warn("the receipt was not written; `--no-receipt` does without", "error", oneLine(lost))
 	}
 	// What went wrong is over when nothing has changed, and that is to be said then.
-	if lost != nil || said.State != string(agent.Current) {
+	// A token that may not report will not the next time either.
+	denied := errors.Is(lost, kv.ErrDenied)
+	if (lost != nil || said.State != string(agent.Current)) && !denied {
 		if err := os.MkdirAll(filepath.Dir(owed), 0o700); err == nil {
 			err = atomicfile.WriteFile(owed, nil)
 			s.debug("the receipt that is owed was not noted", err)

@@ -169,7 +169,7 @@ func (tx *transaction) look() (err error) {
 	if tx.disk, err = tx.glance(); err != nil {
 		return err
 	}
-	tx.result.Before, tx.result.Old = tx.disk.sha, tx.disk.content
+	tx.result.Before, tx.result.Old, tx.result.Looked = tx.disk.sha, tx.disk.content, true
 	return tx.recover()
 }
 

@@ -32,7 +32,7 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 	if len(tx.target.Exec) == 0 {
 		return tx.Hook.before(StepStateFinish)
 	}
-	if tx.result.Owed = true; tx.target.DeferExec {
+	if tx.target.DeferExec {
 		return tx.Hook.before(StepStateFinish)
 	}
 	return tx.exec(ctx, m, &was)
@@ -96,6 +96,7 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 func (tx *transaction) placed(as Outcome) {
 	tx.result.Outcome = as
 	tx.result.Placed = tx.watch.lap(&tx.result.Took.Place)
+	tx.result.Owed = len(tx.target.Exec) > 0
 }
 
 // pending is an install that is to begin.

@@ -39,6 +39,8 @@ type Result struct {
 	// Before is the SHA-256 of the file before, "" if there was none or it was
 	// too large to be ours.
 	Before string
+	// Looked: the disk was looked at, so that Before is known.
+	Looked bool
 	// Old and New are the bytes before and after, for diffs; New is nil when
 	// nothing was fetched.
 	Old, New []byte

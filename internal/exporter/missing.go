@@ -45,7 +45,7 @@ func (m missing) keep(keys map[string]bool) {
 // trouble it is for as long as it has been in that state. Otherwise, as with one that has
 // not heard of the version, it is not for longer than the version stands.
 func missed(r fleet.Report, l fleet.Line, now time.Time) time.Duration {
-	inState := time.Duration(l.Since) + time.Duration(l.Heard)
+	inState := time.Duration(l.Since)
 	if slices.Contains([]string{"refused", "failed", "owed", "missing", "denied", "older", "away"}, l.State) {
 		return inState
 	}

@@ -52,6 +52,11 @@ func carry(now *Target, before Target) {
 		now.Lineage == before.Lineage && now.Version == before.Version {
 		now.Placed = before.Placed
 	}
+	// Whoever was held back did not get as far as the exec, and knows nothing of it.
+	ran := now.State == stateCurrent || now.State == stateOwed
+	if !ran && now.Key == before.Key && now.SHA256 == before.SHA256 && now.Exec == nil {
+		now.Owed, now.Exec = now.Owed || before.Owed, before.Exec
+	}
 }
 
 // at is the receipt as if it had been sent later, by the same clock. One that was set

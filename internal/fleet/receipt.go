@@ -73,6 +73,13 @@ const (
 	ByOut   = "out"
 )
 
+// The states of package agent that mean something here.
+const (
+	stateCurrent = "current"
+	stateOwed    = "owed"
+	stateOlder   = "older" // the store went back, and the target refuses that
+)
+
 // Target is one file of a node.
 type Target struct {
 	By   string `json:"by"` // ByAgent or ByOut

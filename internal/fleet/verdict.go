@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -80,26 +81,35 @@ type scene struct {
 func (n Node) moment() moment { return moment{index: n.Index, at: n.Receipt.Sent} }
 
 // judge is what the receipt of a node means; ok is false if it says nothing about the
-// key. Of several files, the one that is worst off counts.
+// key. Of several files, the one that is worst off counts, of those that are not silent.
 func (s scene) judge(n Node) (worst Line, ok bool) {
+	files := 0
 	for _, t := range n.Receipt.Targets {
 		if t.Key != string(s.standing.Key) {
 			continue
 		}
-		line := s.line(n, t)
-		if !ok || line.Verdict.badness() > worst.Verdict.badness() {
+		line := s.heard(n, t, s.line(n, t))
+		files++
+		if !ok || line.worseThan(worst) {
 			worst, ok = line, true
 		}
 	}
-	if !ok {
-		return worst, false
+	if files > 1 && worst.Verdict != Arrived {
+		worst.Detail = strings.TrimSuffix(worst.File+": "+worst.Detail, ": ")
 	}
-	return s.heard(n, worst), true
+	return worst, ok
 }
 
-// badness ranks what a target of a node that reports can be.
+// worseThan says whose word counts for the node: of those that are equally well, that of
+// the one that took longer.
+func (l Line) worseThan(o Line) bool {
+	a, b := l.Verdict.badness(), o.Verdict.badness()
+	return a > b || a == b && l.published != nil && (o.published == nil || *l.published > *o.published)
+}
+
+// badness ranks what a target can be. What is silent counts for a node only if all is.
 func (v Verdict) badness() int {
-	return slices.Index([]Verdict{Arrived, Owed, Behind, Unsound}, v)
+	return slices.Index([]Verdict{Gone, Silent, Arrived, Owed, Behind, Unsound}, v)
 }
 
 func (s scene) line(n Node, t Target) Line {
@@ -152,15 +162,17 @@ func (s scene) has(t Target) (has bool, lie string) {
 			return false, fmt.Sprintf("it says that it has version %d, with other bytes than were published", t.Version)
 		}
 	}
+	if top.Lineage == t.Lineage && t.Version > top.Version && t.State == stateOlder {
+		return false, ""
+	}
 	if top.Lineage == t.Lineage && t.Version > top.Version {
 		return false, fmt.Sprintf("it says that it has version %d, and the newest is %d", t.Version, top.Version)
 	}
 	return t.Version >= w.Version, ""
 }
 
-// heard adds when the node reported last, and what follows if that is long ago. A
-// node that is alive and says something that cannot be stays that.
-func (s scene) heard(n Node, l Line) Line {
+// heard adds when the target was reported last, and what follows if that is long ago.
+func (s scene) heard(n Node, t Target, l Line) Line {
 	at, _, off, _ := s.clock.when(n.moment())
 	l.ClockOff = off
 	// Silent is who must be, whosever clock is wrong. Nobody is left out because of
@@ -170,18 +182,19 @@ func (s scene) heard(n Node, l Line) Line {
 	if s.clock.likely != nil {
 		age = min(age, kindest)
 	}
-	a := n.Receipt.Agent
-	if a == nil {
-		l.Heard = Millis(age)
-		late := min(kindest, s.sincePublish())
-		if l.Verdict == Behind && late > outGrace {
+	l.Since += Millis(age)
+	if a := n.Receipt.Agent; a != nil && t.By != ByOut {
+		l.Heard = Millis(age) + a.Age
+		if late := kindest + time.Duration(a.Age); late > silentAfter*time.Duration(a.Every)+grace {
 			l.Verdict = s.away(late)
 		}
 		return l
 	}
-	l.Heard = Millis(age) + a.Age
-	if late := kindest + time.Duration(a.Age); late > silentAfter*time.Duration(a.Every)+grace {
-		l.Verdict = s.away(late)
+	// An `out` reports when it has something to say, and promises nothing.
+	l.Heard = l.Since
+	told, publish := kindest+time.Duration(t.Since), s.sincePublish()
+	if l.Verdict == Behind && publish > outGrace && (told > publish || t.State == stateCurrent) {
+		l.Verdict = s.away(min(told, publish))
 	}
 	return l
 }

@@ -233,12 +233,26 @@ func (w *waiting) note() {
 		if _, known := w.first[n.Name]; known || n.Err != nil {
 			continue
 		}
-		for _, t := range n.Receipt.Targets {
-			if t.Key == string(w.goal.Key) && t.SHA256 == w.goal.Want.SHA256 && t.Version == w.goal.Want.Version && t.Placed != nil {
-				w.first[n.Name] = w.roster.Read.Sub(w.goal.Began) - time.Duration(t.Placed.Age)
-			}
+		if age, ok := w.placed(n); ok {
+			w.first[n.Name] = w.roster.Read.Sub(w.goal.Began) - age
 		}
 	}
+}
+
+// placed is how long before its receipt the last file of a node was in place; ok is false
+// unless all of them are.
+func (w *waiting) placed(n Node) (age time.Duration, ok bool) {
+	for _, t := range n.Receipt.Targets {
+		switch {
+		case t.Key != string(w.goal.Key):
+			continue
+		case t.SHA256 != w.goal.Want.SHA256 || t.Version != w.goal.Want.Version || t.Placed == nil:
+			return 0, false
+		case !ok || time.Duration(t.Placed.Age) < age:
+			age, ok = time.Duration(t.Placed.Age), true
+		}
+	}
+	return age, ok
 }
 
 func (w *waiting) reached() bool {

@@ -23,6 +23,8 @@ type parcel struct {
 	// past is how history holds it, with the KV flags. It costs a compression,
 	// made once and only when something is to be written.
 	past func() (value []byte, flags uint64)
+	// nodes counts the fleet, once and only when something is to be written.
+	nodes func() int
 }
 
 // pack gates the content, before any request, and encodes it.
@@ -71,8 +73,12 @@ type plan struct {
 	flip []kv.Op
 }
 
-func (p *Publisher) plan(req Request, load parcel, b base, at place, nodes int) (plan, error) {
+func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, error) {
 	k, l := req.Key, p.Layout
+	nodes := 0
+	if !req.DryRun {
+		nodes = load.nodes()
+	}
 	pl := plan{
 		base: b.manifest.Index, continues: b.Manifest != nil,
 		manifest: kv.Manifest{

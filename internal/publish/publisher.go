@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"kvexpress/internal/codec"
@@ -117,6 +118,7 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	load.nodes = sync.OnceValue(func() int { return p.nodes(ctx) })
 	var lost *lostError
 	for n := 1; ; n++ {
 		res, err := p.attempt(ctx, req, load, lost)
@@ -164,7 +166,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	if err != nil {
 		return Result{}, err
 	}
-	pl, err := p.plan(req, load, b, place, p.nodes(ctx))
+	pl, err := p.plan(req, load, b, place)
 	if err != nil {
 		return Result{}, err
 	}

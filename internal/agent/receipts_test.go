@@ -1,0 +1,380 @@
+package agent_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+)
+
+// reporting makes a node report.
+func (n *node) reporting(every time.Duration) *node {
+	n.config.Receipts, n.config.Reconcile = true, every
+	return n
+}
+
+// receipt is that of a node in the store; ok is false if there is none.
+func (n *node) stored(name string) (r fleet.Receipt, index uint64, ok bool) {
+	n.t.Helper()
+	path := n.layout.Node(name)
+	rows, err := n.store.Read(n.t.Context(), kv.Default, path)
+	if err != nil {
+		return r, 0, false // it is away
+	}
+	row := rows[path]
+	if row.State != kv.Present {
+		return r, 0, false
+	}
+	if r, err = fleet.ParseReceipt(name, row.Value, row.Flags); err != nil {
+		n.t.Fatal(err)
+	}
+	return r, row.Index, true
+}
+
+// told waits until the receipt says something of a target.
+func (n *node) told(what string, file string, is func(fleet.Receipt, fleet.Target) bool) fleet.Receipt {
+	n.t.Helper()
+	var r fleet.Receipt
+	until(n.t, "the receipt tells: "+what, func() bool {
+		var ok bool
+		if r, _, ok = n.stored(n.config.Node); !ok {
+			return false
+		}
+		for _, t := range r.Targets {
+			if t.File == n.path(file) && is(r, t) {
+				return true
+			}
+		}
+		return false
+	})
+	return r
+}
+
+func version(v uint64) func(fleet.Receipt, fleet.Target) bool {
+	return func(_ fleet.Receipt, t fleet.Target) bool { return t.Version == v && t.State == string(agent.Current) }
+}
+
+func TestReceipts(t *testing.T) {
+	t.Parallel()
+	addr := consultest.Start(t).Addr
+	begin := func(t *testing.T, every time.Duration) *node {
+		t.Helper()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(every)
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		n.told("version 1", "hosts", version(1))
+		return n
+	}
+
+	t.Run("are off in other tests", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n.config.Reconcile = 10 * time.Millisecond // and so the heartbeat
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		<-time.After(300 * time.Millisecond)
+		if _, _, ok := n.stored(host); ok || n.tally.receipts.Load() != 0 {
+			t.Error("there is a receipt")
+		}
+	})
+
+	t.Run("tell what is in place, and how it came there", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, time.Hour)
+		r := n.told("the first look", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.First })
+		s := n.status(0)
+		if got := r.Targets[0]; got.Lineage != s.Lineage || got.SHA256 != s.SHA256 || got.By != fleet.ByAgent || got.Key != "hosts" || r.Agent == nil || r.Agent.Version != "test" || time.Duration(r.Agent.Every) != time.Hour {
+			t.Errorf("%+v, %+v", got, r.Agent)
+		}
+		n.publish("hosts", "two\n")
+		n.told("not the first look", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+			return t.Version == 2 && t.Placed != nil && !t.Placed.First && t.Placed.Steps.InPlace() > 0 && t.Placed.Steps.InPlace() < time.Minute
+		})
+		n.stopKey("hosts", "a reason")
+		n.publish("hosts", "three\n") // which shows it
+		n.told("stopped", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Stopped) && t.Version == 2 })
+	})
+
+	t.Run("waiting for a key is not the first look", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
+		n.start()
+		n.state(0, agent.Missing)
+		n.told("missing", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Missing) && t.Version == 0 })
+		n.publish("hosts", "one\n")
+		n.told("it waited for it", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+			return t.Version == 1 && t.Placed != nil && !t.Placed.First
+		})
+	})
+
+	t.Run("come once a second in a storm", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, time.Hour)
+		before, began := n.tally.receipts.Load(), time.Now()
+		last := ""
+		for i := 0; time.Since(began) < 4*time.Second; i++ {
+			last = fmt.Sprintf("version %d\n", i)
+			n.publish("hosts", last)
+		}
+		n.current(0, last)
+		want := n.status(0).Version
+		n.told("the last version", "hosts", version(want))
+		took := time.Since(began)
+		if got := n.tally.receipts.Load() - before; float64(got) > took.Seconds()+1 || got < 2 || want < 20 {
+			t.Errorf("%d receipts in %s, of %d versions", got, took, want)
+		}
+	})
+
+	t.Run("come although nothing is new", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, time.Second)
+		before, began := n.tally.receipts.Load(), time.Now()
+		<-time.After(3500 * time.Millisecond)
+		if got := n.tally.receipts.Load() - before; got < 3 || float64(got) > time.Since(began).Seconds()+1 {
+			t.Errorf("%d heartbeats in %s", got, time.Since(began))
+		}
+		r, _, _ := n.stored(host)
+		if age := time.Since(r.Sent); age > 2*time.Second || time.Duration(r.Targets[0].Since) < 3*time.Second {
+			t.Errorf("sent %s ago, current for %s", age, time.Duration(r.Targets[0].Since))
+		}
+	})
+
+	// Whatever becomes of receipts, files come at once, and the store is not taken to
+	// be away; and once it works again, what is in place is told.
+	for name, kind := range map[string]error{
+		"denied": kv.ErrDenied, "away for writes": kv.ErrUnreachable, "outcomes that are unknown": kv.ErrUnknownOutcome,
+		"conflicts": kv.ErrConflict, "refused": kv.ErrRequest, "answers that are not Consul's": kv.ErrNotStore,
+	} {
+		t.Run("that fail: "+name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(5 * time.Second)
+			var err error = &kv.StoreError{Op: "write", Kind: kind}
+			n.tally.refuse.Store(&err)
+			n.publish("hosts", "one\n")
+			n.start()
+			n.current(0, "one\n")
+			until(t, "a receipt fails", func() bool { return n.tally.receipts.Load() > 0 })
+			for i := range 5 {
+				content := fmt.Sprintf("version %d\n", i)
+				n.publish("hosts", content)
+				began := time.Now()
+				n.current(0, content)
+				if took := time.Since(began); took > 3*time.Second {
+					t.Errorf("a delivery took %s", took)
+				}
+				<-time.After(300 * time.Millisecond)
+			}
+			if log := n.log.String(); strings.Contains(log, "store is away") || strings.Count(log, "the receipt was not written") > 1 {
+				t.Error("the log tells of more than one receipt")
+			}
+			n.well()
+			if !n.agent.Status().Store.Up {
+				t.Error("the store is taken to be away")
+			}
+			n.tally.refuse.Store(nil)
+			n.told("the last version", "hosts", version(6))
+		})
+	}
+
+	t.Run("beside an out", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, time.Hour)
+		w := fleet.Writer{Store: n.store, Layout: n.layout, Node: host}
+		out := fleet.Target{By: fleet.ByOut, Key: "other", File: "/etc/other", State: "current", Version: 7}
+		if _, err := w.PutOut(t.Context(), out); err != nil {
+			t.Fatal(err)
+		}
+		n.publish("hosts", "two\n")
+		r := n.told("version 2", "hosts", version(2))
+		if len(r.Targets) != 2 || r.Targets[0].By != fleet.ByOut || r.Targets[0].Version != 7 {
+			t.Errorf("the out's part is lost: %+v", r.Targets)
+		}
+	})
+
+	t.Run("outlive a restart", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"}, deliver.Target{Key: "slow", Exec: []string{"./exec"}}).reporting(time.Hour)
+		n.exec("exec", waiting("go"))
+		n.write("go", "")
+		n.each("one", "hosts", "slow")
+		n.start()
+		n.told("version 1", "hosts", version(1))
+		n.told("version 1", "slow", version(1))
+		n.each("two", "hosts", "slow")
+		n.told("version 2", "hosts", version(2))
+		r := n.told("version 2", "slow", version(2))
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+		was := map[string]fleet.Target{}
+		for _, t := range r.Targets {
+			was[t.Key] = t
+		}
+		n.publish("slow", "slow three\n") // its first pass takes as long as we like
+		if err := os.Remove(n.path("go")); err != nil {
+			t.Fatal(err)
+		}
+		began := len(n.lines("log"))
+		n.start()
+		until(t, "its exec runs", func() bool { return len(n.lines("log")) > began })
+		after := n.told("sent by the new process", "hosts", func(now fleet.Receipt, _ fleet.Target) bool { return now.Sent.After(r.Sent) })
+		if len(after.Targets) != 2 {
+			t.Errorf("a target that is starting is gone: %+v", after.Targets)
+		}
+		for _, now := range after.Targets {
+			if before := was[now.Key]; now.Version != 2 || now.Placed == nil || now.Placed.First || now.Placed.Age < before.Placed.Age || now.Placed.Steps != before.Placed.Steps {
+				t.Errorf("%s was %+v, and is %+v", now.Key, before.Placed, now.Placed)
+			}
+		}
+		n.write("go", "")
+		n.told("version 3", "slow", version(3))
+	})
+
+	t.Run("follow the configuration", func(t *testing.T) {
+		t.Parallel()
+		n := begin(t, time.Hour)
+		n.mustReload(func(c *agentfile.Config) { c.Receipts = false })
+		n.publish("hosts", "two\n")
+		n.current(0, "two\n")
+		<-time.After(1500 * time.Millisecond)
+		if r, _, _ := n.stored(host); r.Targets[0].Version != 1 {
+			t.Error("it reports although it should not")
+		}
+		n.mustReload(func(c *agentfile.Config) { c.Receipts = true }) // and nothing is new
+		n.told("version 2", "hosts", version(2))
+		n.mustReload(func(c *agentfile.Config) { c.Node = "web-18" })
+		if r := n.told("version 2", "hosts", version(2)); r.Node != "web-18" {
+			t.Errorf("%+v", r)
+		}
+		n.mustReload(func(c *agentfile.Config) { // one target more, and one less
+			c.Targets = append(c.Targets, n.target(deliver.Target{Key: "more"}))
+		})
+		n.told("missing", "more", func(fleet.Receipt, fleet.Target) bool { return true })
+		n.mustReload(func(c *agentfile.Config) { c.Targets = c.Targets[:1] })
+		n.told("no more", "hosts", func(r fleet.Receipt, _ fleet.Target) bool { return len(r.Targets) == 1 })
+		// It promises more than before, and holds to it.
+		n.mustReload(func(c *agentfile.Config) { c.Reconcile = time.Second })
+		n.told("it promises", "hosts", func(r fleet.Receipt, _ fleet.Target) bool { return time.Duration(r.Agent.Every) == time.Second })
+		_, index, _ := n.stored("web-18")
+		for range 2 {
+			began := time.Now()
+			until(t, "a heartbeat", func() bool { _, now, _ := n.stored("web-18"); return now != index })
+			_, index, _ = n.stored("web-18")
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("a heartbeat after %s", took)
+			}
+		}
+	})
+
+	t.Run("tell of an outage that is over", func(t *testing.T) {
+		t.Parallel()
+		line := newLine(t, addr)
+		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
+		n.config.Store.Addrs = []string{line.addr}
+		n.publish("hosts", "one\n")
+		n.start()
+		if r := n.told("version 1", "hosts", version(1)); r.Agent.Away != nil {
+			t.Errorf("%+v", r.Agent.Away)
+		}
+		line.cut()
+		n.gone(0, "one\n")
+		<-time.After(time.Second)
+		line.mend()
+		began := time.Now()
+		r := n.told("it was away", "hosts", func(r fleet.Receipt, t fleet.Target) bool {
+			return r.Agent.Away != nil && t.State == string(agent.Current)
+		})
+		if a := r.Agent.Away; time.Duration(a.Lasted) < time.Second || time.Duration(a.Lasted) > time.Minute || time.Duration(a.Ended) > time.Since(began) {
+			t.Errorf("%+v", a)
+		}
+	})
+
+	t.Run("tell of an exec, and nothing that it says", func(t *testing.T) {
+		t.Parallel()
+		const secret = "hunter2"
+		file := deliver.Target{Key: "hosts", Exec: []string{"./exec", secret}, Check: []string{"/bin/sh", "-c", "echo " + secret + " $1; test ! -e $0", "", ""}}
+		n := newNode(t, addr)
+		file.Check[3] = n.path("bad")
+		file.Check[4] = deliver.FileMark
+		n.config.Targets = append(n.config.Targets, n.target(file))
+		n.reporting(time.Hour).change = hasty
+		n.exec("exec", "echo "+secret+"; echo "+secret+" >&2; test -e good")
+		clean := func() {
+			t.Helper()
+			r, _, _ := n.stored(host)
+			b, err := json.Marshal(r)
+			if err != nil || strings.Contains(string(b), secret) {
+				t.Errorf("%v: %s", err, b)
+			}
+		}
+		n.publish("hosts", "one\n")
+		n.start()
+		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+			return t.Owed && t.State == string(agent.Owed) && t.Exec != nil && t.Exec.Exit == 1 && t.Exec.Failures > 0 && t.Version == 1 && t.Detail != ""
+		})
+		clean()
+		n.write("good", "")
+		n.told("not owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+			return !t.Owed && t.State == string(agent.Current) && t.Exec != nil && t.Exec.Exit == 0 && t.Exec.Failures == 0 && t.Detail == ""
+		})
+		clean()
+		n.write("bad", "")
+		n.publish("hosts", "two\n")
+		n.told("refused", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+			return t.State == string(agent.Refused) && t.Reason == "check_failed" && t.Version == 1 && t.Detail != ""
+		})
+		clean()
+		if !strings.Contains(n.status(0).Detail+n.log.String(), secret) {
+			t.Error("the control: the node itself does not know it")
+		}
+	})
+
+	t.Run("tell of a group's exec", func(t *testing.T) {
+		t.Parallel()
+		n := newGroup(t, addr).reporting(time.Hour)
+		n.each("one", "a", "b", "c")
+		n.start()
+		owed := func(want bool) func(fleet.Receipt, fleet.Target) bool {
+			return func(_ fleet.Receipt, t fleet.Target) bool { return t.Owed == want && t.Exec != nil && t.Version == 1 }
+		}
+		for _, file := range []string{"a", "b", "c"} {
+			n.told("owed", file, owed(true))
+		}
+		n.write("good", "")
+		for _, file := range []string{"a", "b", "c"} {
+			n.told("not owed", file, owed(false))
+			n.told("how long it took", file, func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.Steps.Exec > 0 })
+		}
+	})
+}
+
+// An out says the same of its delivery as an agent would, and nothing that a command
+// printed.
+func TestSaid(t *testing.T) {
+	now := time.Now()
+	installed := deliver.Result{Key: "hosts", File: "/h", Outcome: deliver.Installed, Lineage: "l", Version: 3, SHA256: "new", Before: "old", Placed: now.Add(-time.Second)}
+	if got := agent.Said(installed, nil, now); got.State != "current" || got.By != fleet.ByOut || got.Version != 3 || got.SHA256 != "new" || got.Placed == nil || got.Placed.First || time.Duration(got.Placed.Age) != time.Second {
+		t.Errorf("%+v", got)
+	}
+	first := installed
+	first.Before = ""
+	if got := agent.Said(first, nil, now); !got.Placed.First {
+		t.Errorf("%+v", got.Placed)
+	}
+	failed := deliver.Result{Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "new", Before: "old"}
+	if got := agent.Said(failed, errors.New("disk full"), now); got.State != "failed" || got.Version != 0 || got.SHA256 != "old" || got.Placed != nil || got.Detail != "disk full" {
+		t.Errorf("%+v", got)
+	}
+}
