@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
@@ -79,7 +78,7 @@ func (s *session) addLocks(ctx context.Context, f *frozen, name func(hash string
 	}
 	for _, lock := range locks {
 		file, ok := name(lock.Hash)
-		if !ok || !lock.Until.IsZero() && !lock.Until.After(s.started) {
+		if !ok || !lock.Until.IsZero() && !lock.Until.After(time.Now()) {
 			continue
 		}
 		f.Locks = append(f.Locks, lockLine{Node: lock.Node, File: file, Reason: lock.Reason, Since: known(lock.Since), Until: known(lock.Until)})
@@ -89,7 +88,7 @@ func (s *session) addLocks(ctx context.Context, f *frozen, name func(hash string
 
 // hide takes an error that only says that there may be more.
 func (f *frozen) hide(err error) error {
-	if errors.Is(err, kv.ErrDenied) || as[*freeze.PartialError](err) {
+	if errors.Is(err, kv.ErrDenied) {
 		f.Hidden = message(err)
 		return nil
 	}

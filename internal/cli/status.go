@@ -3,9 +3,9 @@ package cli
 import (
 	"context"
 	"errors"
+	"maps"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -158,20 +158,20 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range roster.Nodes {
-		for _, t := range n.Receipt.Targets {
-			if k, err := kv.ParseKey(t.Key); err == nil {
-				keys = append(keys, k)
-			}
-		}
-	}
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
+	keys, more := withReported(keys, roster)
 	standings, err := reader.Standings(ctx, keys...)
 	if err != nil {
 		return nil, err
 	}
-	r := &statusOfAllReport{Unknown: []unknownKey{}, now: time.Now(), colour: s.colour()}
+	r := &statusOfAllReport{Unknown: []unknownKey{}, Unread: []fleet.Unread{}, MoreKeys: more, now: time.Now(), colour: s.colour()}
+	for _, n := range roster.Nodes {
+		switch {
+		case n.Err != nil:
+			r.Unread = append(r.Unread, fleet.Unread{Node: n.Name, Why: n.Err.Error()})
+		case n.Receipt.Omitted > 0:
+			r.Omitted++
+		}
+	}
 	for _, standing := range standings {
 		if standing.Err != nil {
 			r.Unknown = append(r.Unknown, unknownKey{Key: string(standing.Key), Why: message(standing.Err)})
@@ -189,12 +189,35 @@ func (s *session) keys(ctx context.Context) ([]kv.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	var keys []kv.Key
+	found := map[kv.Key]bool{}
 	for _, path := range paths {
-		name, ok := strings.CutSuffix(strings.TrimPrefix(path, s.layout.Prefix()+"/"), "/checksum")
-		if k, err := kv.ParseKey(name); ok && err == nil {
-			keys = append(keys, k)
+		if k, row, ok := s.layout.KeyOf(path); ok && row == "checksum" {
+			found[k] = true
 		}
 	}
-	return keys, nil
+	return slices.Sorted(maps.Keys(found)), nil
+}
+
+// maxReported is how many keys that are not published are shown because nodes speak of
+// them: a receipt may name any.
+const maxReported = 100
+
+// withReported adds the keys that nodes speak of, and says how many there was no room for.
+func withReported(published []kv.Key, roster fleet.Roster) (keys []kv.Key, more int) {
+	reported := map[kv.Key]bool{}
+	for _, n := range roster.Nodes {
+		for _, t := range n.Receipt.Targets {
+			if k, err := kv.ParseKey(t.Key); err == nil {
+				reported[k] = true
+			}
+		}
+	}
+	for _, k := range published {
+		delete(reported, k)
+	}
+	others := slices.Sorted(maps.Keys(reported))
+	more = max(0, len(others)-maxReported)
+	keys = append(slices.Clone(published), others[:len(others)-more]...)
+	slices.Sort(keys)
+	return keys, more
 }

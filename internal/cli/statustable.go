@@ -159,6 +159,9 @@ func stragglers(r fleet.Report, all bool) []string {
 		lines = append(append(lines, ""), table(rows)...)
 		lines = append(lines, more(len(r.SilentNodes)-most)...)
 	}
+	if r.Omitted > 0 {
+		lines = append(lines, "  "+omitted(r.Omitted))
+	}
 	if len(r.Unread) > 0 {
 		rows := [][]string{{"NOT TO BE READ", "WHY"}}
 		for _, u := range r.Unread[:min(most, len(r.Unread))] {
@@ -209,6 +212,12 @@ type statusOfAllReport struct {
 	// Unknown are keys of which nothing is known, such as those that the token may not
 	// read and nodes speak of.
 	Unknown []unknownKey `json:"unknown"`
+	// Unread are receipts that cannot be used, and Omitted nodes with more targets than
+	// fit into a receipt: what they have of the keys above is not counted.
+	Unread  []fleet.Unread `json:"unread"`
+	Omitted int            `json:"omitted,omitempty"`
+	// MoreKeys are keys that nodes speak of, which are not published, and not shown.
+	MoreKeys int `json:"more_keys,omitempty"`
 
 	now    time.Time
 	colour bool
@@ -221,7 +230,11 @@ type unknownKey struct {
 
 func (r *statusOfAllReport) lines() []string {
 	if len(r.Keys)+len(r.Unknown) == 0 {
-		return []string{"nothing is published, and no node has reported"}
+		text := "nothing is published, and no node has reported"
+		if r.Hidden != "" {
+			text = "nothing shows that this token may read"
+		}
+		return append(append([]string{text}, r.notes()...), r.frozen.lines(r.now, r.colour)...)
 	}
 	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST"}}
 	for _, k := range r.Keys {
@@ -245,9 +258,29 @@ func (r *statusOfAllReport) lines() []string {
 		}
 		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind + k.Unsound), strconv.Itoa(k.Silent), p50, last})
 	}
-	lines := table(rows)
+	lines := append(table(rows), r.notes()...)
+	return append(lines, r.frozen.lines(r.now, r.colour)...)
+}
+
+// notes are what the table does not count.
+func (r *statusOfAllReport) notes() []string {
+	var lines []string
 	for _, u := range r.Unknown {
 		lines = append(lines, printable(u.Key)+": unknown: "+printable(u.Why))
 	}
-	return append(lines, r.frozen.lines(r.now, r.colour)...)
+	if len(r.Unread) > 0 {
+		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is of %s: %s", plural(len(r.Unread), "receipt"), printable(r.Unread[0].Node), printable(r.Unread[0].Why)))
+	}
+	if r.Omitted > 0 {
+		lines = append(lines, omitted(r.Omitted))
+	}
+	if r.MoreKeys > 0 {
+		lines = append(lines, fmt.Sprintf("nodes speak of %d more keys, which are not published", r.MoreKeys))
+	}
+	return lines
+}
+
+// omitted says what is not counted.
+func omitted(nodes int) string {
+	return plural(nodes, "node") + " with more files than a receipt holds: those that did not fit are not counted"
 }

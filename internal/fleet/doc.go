@@ -10,5 +10,5 @@
 //	report    what all of them mean: counts, stragglers, percentiles
 //	wait      the same, until enough nodes have a version
 //
-// Of this module it imports kv, codec, gate and freeze.
+// Of this module it imports kv, codec and gate.
 package fleet

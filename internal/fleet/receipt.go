@@ -30,7 +30,7 @@ const (
 	// maxVersion is the longest version of a program, in bytes.
 	maxVersion = 128
 	// packFrom is the size in bytes from which a receipt is compressed.
-	packFrom = 8 << 10
+	packFrom = 4 << 10
 	// maxPlain is the most bytes of a receipt once decompressed.
 	maxPlain = 4 << 20
 )

@@ -32,6 +32,9 @@ type Report struct {
 	SilentNodes []Line `json:"silent_nodes"`
 	// Unread are receipts that cannot be used: nobody knows what they are about.
 	Unread []Unread `json:"unread"`
+	// Omitted are nodes with more targets than fit into a receipt. Whether one of those
+	// that were left out is of this key, nobody knows.
+	Omitted int `json:"omitted,omitempty"`
 
 	// Delivered is the time from the publish until the file was in place, OnNode its
 	// part on the node from when it had the news, and Exec what came after.
@@ -105,6 +108,9 @@ func Examine(roster Roster, standing Standing, o Options) Report {
 		if n.Err != nil {
 			r.Unread = append(r.Unread, Unread{n.Name, n.Err.Error()})
 			continue
+		}
+		if n.Receipt.Omitted > 0 {
+			r.Omitted++
 		}
 		l, ok := s.judge(n)
 		if !ok {
@@ -189,6 +195,7 @@ func newScene(roster Roster, standing Standing, o Options) scene {
 		at, give, _, ok := s.clock.when(moment{index: standing.Index, at: m.PublishedAt})
 		s.published, s.dated = at, ok && give <= maxGive
 	}
+	s.stood = s.stoodFor(roster.Nodes)
 	return s
 }
 

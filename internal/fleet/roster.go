@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -46,7 +47,11 @@ type Reader struct {
 func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (Roster, error) {
 	dir := r.Layout.NodesDir()
 	all, err := r.Store.List(ctx, kv.Default, dir, since, wait)
-	if err != nil {
+	switch {
+	case errors.Is(err, kv.ErrTooLarge):
+		return Roster{}, fmt.Errorf("%w: the receipts below %s have more than %d MiB in all; `kvexpress forget` drops those of machines that are no more, and another --prefix makes another fleet",
+			kv.ErrRequest, dir, kv.MaxListing>>20)
+	case err != nil:
 		return Roster{}, err
 	}
 	if all.Filtered {

@@ -71,9 +71,10 @@ type scene struct {
 	wanted    Wanted
 	clock     clock
 	now       time.Time
-	soonest   time.Time // when it is at least, whosever clock is wrong
-	published time.Time // by the sound clocks
-	dated     bool      // published is known
+	soonest   time.Time     // when it is at least, whosever clock is wrong
+	published time.Time     // by the sound clocks
+	dated     bool          // published is known
+	stood     time.Duration // for how long what stands has been in place, see stoodFor
 	gone      time.Duration
 }
 
@@ -204,13 +205,32 @@ func (s scene) since(m moment) time.Duration {
 	return possible(s.soonest.Sub(s.clock.kindest(m)))
 }
 
+// stoodFor is for how long nodes have had what stands, by each one's own word, which takes
+// no clock: half of them say at least so long.
+func (s scene) stoodFor(nodes []Node) time.Duration {
+	var all []time.Duration
+	top := s.standing.Current()
+	for _, n := range nodes {
+		for _, t := range n.Receipt.Targets {
+			if t.Key == string(s.standing.Key) && t.SHA256 == top.SHA256 && t.Version == top.Version && t.Placed != nil {
+				all = append(all, s.since(n.moment())+time.Duration(t.Placed.Age))
+			}
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[(len(all)-1)/2]
+}
+
 // sincePublish is how long what stands has been there, at least: as long as others
-// have reported since, whatever the publisher's clock says.
+// have had it, or have reported since, whatever the publisher's clock says.
 func (s scene) sincePublish() time.Duration {
 	_, to := s.clock.around(s.standing.Index)
 	switch m := s.standing.Manifest; {
 	case !to.IsZero() && to.Before(s.now):
-		return possible(s.soonest.Sub(to))
+		return max(s.stood, possible(s.soonest.Sub(to)))
 	case m != nil:
 		return s.since(moment{index: s.standing.Index, at: m.PublishedAt})
 	}

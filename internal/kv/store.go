@@ -104,8 +104,8 @@ const (
 )
 
 // MaxListing is the most bytes that one List may bring, as they are sent: 20,000
-// rows of a kilobyte and more.
-const MaxListing = 64 << 20
+// rows of four kilobytes and more.
+const MaxListing = 128 << 20
 
 // MaxWait is the longest that one Watch may last. A store that was restored with
 // lower indexes answers an old one only when its time is up.

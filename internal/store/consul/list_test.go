@@ -50,7 +50,7 @@ func TestListAnswers(t *testing.T) {
 		"429":                 {answer(429, "text/plain", "too many"), kv.ErrUnreachable, "too many"},
 		"500":                 {answer(500, "text/plain", "internal "+token), kv.ErrUnreachable, "internal (secret)"},
 		"connection closed":   {hangUp, kv.ErrUnreachable, "EOF"},
-		"more than is read":   {tooMany, kv.ErrTooLarge, "more than 64 MiB"},
+		"more than is read":   {tooMany, kv.ErrTooLarge, "more than 128 MiB"},
 		"a server without head": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Consul-KnownLeader", "false")
 			listed("7", "[]")(w, r)
