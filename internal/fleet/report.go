@@ -86,6 +86,9 @@ type Options struct {
 	Gone time.Duration // how long a node is silent before it is left out; 0: DefaultGone
 	// Wanted is the version that nodes are to have; nil: the one that stands.
 	Wanted *Wanted
+	// withoutUs: our own clock has no say. It may be ahead, and then all that have not
+	// reported since the publish look silent.
+	withoutUs bool
 }
 
 // Examine tells what the receipts of a roster come to for what stands under a key.
@@ -154,20 +157,26 @@ func (r *Report) count(l Line) {
 // Here is the place of what happens now in the order of the store's writes: after all.
 const here = math.MaxUint64
 
-// newScene compares all clocks: those of the nodes, the publisher's and ours. The
-// latter two count a little more, so that of two machines alone ours is right.
+// newScene compares all clocks: those of the nodes, the publisher's and ours. The latter
+// counts a little more, so that of two machines alone ours is right. The publisher's does
+// not: one that is behind would outvote the last straggler.
 func newScene(roster Roster, standing Standing, o Options) scene {
-	all := []moment{{index: here, at: roster.Read, weight: 3}}
-	if m := standing.Manifest; m != nil {
-		all = append(all, moment{index: standing.Index, at: m.PublishedAt, weight: 2})
-	}
+	us := moment{index: here, at: roster.Read, weight: 3}
+	var others []moment
 	for _, n := range roster.Nodes {
 		if n.Err == nil {
-			all = append(all, n.moment())
+			others = append(others, n.moment())
 		}
 	}
-	s := scene{standing: standing, wanted: standing.Current(), clock: newClock(all), gone: cmp.Or(o.Gone, DefaultGone)}
-	s.now, _, _, _ = s.clock.when(all[0])
+	if m := standing.Manifest; m != nil {
+		others = append(others, moment{index: standing.Index, at: m.PublishedAt})
+	}
+	s := scene{standing: standing, wanted: standing.Current(), clock: newClock(append(slices.Clone(others), us)), gone: cmp.Or(o.Gone, DefaultGone)}
+	s.now, _, _, _ = s.clock.when(us)
+	if o.withoutUs {
+		s.clock = newClock(others)
+		s.now = earlier(s.now, s.clock.latest(roster))
+	}
 	if o.Wanted != nil {
 		s.wanted = *o.Wanted
 	}
@@ -176,6 +185,29 @@ func newScene(roster Roster, standing Standing, o Options) scene {
 		s.published, s.dated = at, ok && give <= maxGive
 	}
 	return s
+}
+
+// latest is the latest that it can be, if the node that reported last keeps its promise.
+// It is zero if no node has reported.
+func (c clock) latest(roster Roster) time.Time {
+	if len(c.sound) == 0 {
+		return time.Time{}
+	}
+	last := c.sound[len(c.sound)-1]
+	for _, n := range roster.Nodes {
+		if a := n.Receipt.Agent; n.Index == last.index && a != nil {
+			return last.at.Add(time.Duration(a.Every))
+		}
+	}
+	return last.at
+}
+
+// earlier is the earlier of two times, of which the second may be unknown.
+func earlier(a, b time.Time) time.Time {
+	if !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // others are the clocks that are not of a node.

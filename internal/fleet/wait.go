@@ -170,13 +170,31 @@ func (w *waiting) look(ctx context.Context) error {
 			w.goal.Want = &want
 		}
 	}
-	report := Examine(w.roster, *w.standing, Options{Gone: w.goal.Gone, Wanted: w.goal.Want})
+	report := w.examine()
 	w.report, w.looked, w.failed = &report, time.Now(), nil
 	w.note()
 	if w.goal.Progress != nil {
 		w.goal.Progress(report)
 	}
 	return nil
+}
+
+// examine tells what the receipts come to. A wait is never over because our own clock,
+// which may be ahead, has all be silent that have not reported since the publish: without
+// it, it has to be over, too. Who has just published needs no more than that.
+func (w *waiting) examine() Report {
+	o := Options{Gone: w.goal.Gone, Wanted: w.goal.Want}
+	with := Examine(w.roster, *w.standing, o)
+	justPublished := !w.goal.Began.IsZero()
+	if !justPublished && !w.enough(with) {
+		return with
+	}
+	o.withoutUs = true
+	without := Examine(w.roster, *w.standing, o)
+	if justPublished || !w.enough(without) {
+		return without
+	}
+	return with
 }
 
 // end is what there is to say when the time is up: how it is now, or that nobody knows.
@@ -236,8 +254,10 @@ func (w *waiting) note() {
 	}
 }
 
-func (w *waiting) reached() bool {
-	return w.report.Nodes > 0 && float64(w.report.Arrived) >= w.goal.Share*float64(w.report.Nodes)-1e-9
+func (w *waiting) reached() bool { return w.enough(*w.report) }
+
+func (w *waiting) enough(r Report) bool {
+	return r.Nodes > 0 && float64(r.Arrived) >= w.goal.Share*float64(r.Nodes)-1e-9
 }
 
 // seen leaves out what was in place before the wait began.
