@@ -43,7 +43,7 @@ type Agent struct {
 	running []*runner
 	groups  map[string]*groupRunner
 	slots   chan struct{}
-	past    uint64        // requests of links that are no more
+	past    uint64 // requests of links that are no more
 	receipt ReceiptStatus
 	news    chan struct{} // holds one: a target has something to report
 }
