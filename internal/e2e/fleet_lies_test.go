@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -224,10 +225,9 @@ func (x *site) memoryOf(args ...string) int {
 		t.Fatal(err)
 	}
 	most := (&daemon{t: t, cmd: cmd}).memory("VmHWM")
-	rest := make([]byte, 4096)
-	length := 0
-	for n := 0; err == nil; length += n {
-		n, err = from.Read(rest)
+	length, err := io.Copy(io.Discard, from)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil || length <= 4096 {
 		t.Fatalf("%v, after %d bytes", err, length)
