@@ -13,7 +13,8 @@ import (
 )
 
 // receiptsNeverDelay: whatever becomes of the receipts, files arrive as before. Taken
-// out: the goroutine of the reporter; then they arrive after 5 s.
+// out: that what becomes of a receipt says nothing of the store; then a limit on writes
+// has it be away, and deliveries wait for its return.
 func receiptsNeverDelay(t *testing.T, c *cluster) {
 	after := func(d time.Duration) meddler {
 		return func(w http.ResponseWriter, r *http.Request, next http.Handler) {

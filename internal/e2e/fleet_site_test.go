@@ -163,6 +163,8 @@ func TestReceipts(t *testing.T) {
 		"late ones":     receiptsThatComeLate,
 		"clocks":        receiptsOfClocksADayOff,
 		"a lone clock":  receiptsOfAPublisherADayOff,
+		"a straggler":   lastOfAPublisherADayBehind,
+		"a day ahead":   waitOfWhoIsADayAhead,
 		"delays":        receiptsNeverDelay,
 	} {
 		parts = append(parts, part{name, func(t *testing.T) { run(t, c) }})
