@@ -31,7 +31,7 @@ func raw(text string) bool { return strings.ContainsAny(text, "\x1b\x07\u009b\r\
 // receiptsThatLie: a bad node tells lies about itself, and about nobody else. All is
 // put past our own code, by a transaction: of a URL, Consul would not take some of the
 // names. Taken out: the look at the node's name, at the newest version, at its bytes,
-// the cap on what is stored and on what is unpacked, and printable().
+// the cap on what is stored, and printable().
 func receiptsThatLie(t *testing.T, c *cluster) {
 	x := c.site(t, 0)
 	x.publish("hosts", version(1))
