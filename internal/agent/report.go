@@ -65,6 +65,7 @@ type reporter struct {
 	heartbeat time.Time // when to write although nothing is new
 	due       time.Time // when to write what is new; zero: nothing is
 	failed    string    // why the last one was not written
+	failures  int       // in a row
 }
 
 // run reports until ctx ends.
@@ -85,8 +86,8 @@ func (r *reporter) run(ctx context.Context) {
 			timer.Stop()
 			return
 		case <-r.agent.news:
-			if r.due.IsZero() {
-				r.due = r.soon(time.Now())
+			if soon := r.soon(time.Now()); r.due.IsZero() || soon.Before(r.due) {
+				r.due = soon
 			}
 		case <-timer.C:
 			r.report(ctx)
@@ -133,10 +134,13 @@ func (r *reporter) report(ctx context.Context) {
 	cancel()
 	r.told(ctx, err)
 	if err == nil {
-		r.sent, r.away = targets, outage.ended
+		r.sent, r.away, r.failures = targets, outage.ended, 0
 		return
 	}
 	r.due = now.Add(between(5*time.Second, 15*time.Second))
+	if r.failures++; r.failures == 1 { // an election is over soon
+		r.due = now.Add(between(time.Second, 3*time.Second))
+	}
 	if errors.Is(err, kv.ErrDenied) {
 		r.due = time.Time{} // with the heartbeat, or when there is news
 	}

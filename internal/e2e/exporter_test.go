@@ -105,9 +105,6 @@ func TestExporter(t *testing.T) {
 	t.Parallel()
 	s := consultest.Start(t, consultest.WithData())
 	m := newMachine(t, s.Addr)
-	x := m.exporter("--every", "5s", "--per-node")
-	x.says("up 1", "keys 0", "receipts 0")
-
 	// A node that reported an hour ago, and is not heard of any more. It comes first: a
 	// receipt with an old time after newer ones would be a clock that is wrong.
 	st := &store{t: t, server: s}
@@ -122,7 +119,8 @@ func TestExporter(t *testing.T) {
 	if status, answer := st.request(http.MethodPut, fmt.Sprintf("/v1/kv/kvexpress-nodes/web-c?flags=%d", flags), value); status != http.StatusOK {
 		t.Fatalf("%d %s", status, answer)
 	}
-	x.says("receipts 1", `published{key="hosts"} 0`)
+	x := m.exporter("--every", "5s", "--per-node")
+	x.says("up 1", "receipts 1", `published{key="hosts"} 0`)
 
 	content := m.publish(text("one", 20))
 	m.configure("a", fields{"node": "web-a"}, fields{"key": "hosts", "file": m.path("a-hosts"), "exec": "true"})

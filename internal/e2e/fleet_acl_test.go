@@ -92,7 +92,7 @@ func TestReceiptPolicies(t *testing.T) {
 		t.Error("out wrote a receipt")
 	}
 	with := x.with("CONSUL_HTTP_TOKEN=" + token("node", "-k", "hosts", "--node", hostname(t)))
-	with.want(0, "out", "-p", x.prefix, "-k", "hosts", "-f", x.path("by-out")) // the one that got lost is made good
+	with.want(0, "out", "-p", x.prefix, "-k", "hosts", "-f", x.path("by-another"))
 	x.comesTo("hosts", "2 of 2")
 
 	// Who may not see all of them is told so, and no numbers.

@@ -109,7 +109,7 @@ func heaviest(all []moment) []int {
 			weight[i] += weight[before]
 		}
 		rank, _ := slices.BinarySearch(ranks, times[i])
-		best.put(rank, i, weight)
+		best.put(rank, i, weight, times)
 	}
 	return weight
 }
@@ -137,7 +137,7 @@ func longestRise(all []moment) []int {
 		if before[i] >= 0 {
 			weight[i] += weight[before[i]]
 		}
-		best.put(rank, i, weight)
+		best.put(rank, i, weight, times)
 		if last < 0 || weight[i] >= weight[last] {
 			last = i
 		}
@@ -171,9 +171,13 @@ func (h highest) upTo(rank int, weight []int) int {
 	return best
 }
 
-func (h highest) put(rank, item int, weight []int) {
+// put adds an item. Of two that are as heavy, the later one by its time stays: what
+// follows is nearer to it, and of two machines that contradict each other, it is the one
+// that is far from all others which is wrong.
+func (h highest) put(rank, item int, weight []int, times []int64) {
 	for i := rank + 1; i < len(h); i += i & -i {
-		if h[i] < 0 || weight[item] >= weight[h[i]] {
+		old := h[i]
+		if old < 0 || weight[item] > weight[old] || weight[item] == weight[old] && times[item] >= times[old] {
 			h[i] = item
 		}
 	}

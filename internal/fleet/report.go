@@ -167,12 +167,13 @@ func (r *Report) count(l Line) {
 // Here is the place of what happens now in the order of the store's writes: after all.
 const here = math.MaxUint64
 
-// newScene compares all clocks: those of the nodes, the publisher's and ours. The
-// latter two count a little more, so that of two machines alone ours is right.
+// newScene compares all clocks: those of the nodes, the publisher's and ours. The latter
+// counts a little more, so that of two machines alone ours is right. The publisher's does
+// not: one that is behind would outvote the last straggler.
 func newScene(roster Roster, standing Standing, o Options) scene {
 	all := []moment{{index: here, at: roster.Read, weight: 3}}
 	if m := standing.Manifest; m != nil {
-		all = append(all, moment{index: standing.Index, at: m.PublishedAt, weight: 2})
+		all = append(all, moment{index: standing.Index, at: m.PublishedAt})
 	}
 	var nodes []moment
 	for _, n := range roster.Nodes {

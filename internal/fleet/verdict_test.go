@@ -290,7 +290,7 @@ func TestSilentAlthoughClocksAreWrong(t *testing.T) {
 			s.node(41*time.Minute, true, has(4)) // and so is this
 			off(s)
 			want := []string{"10: 1 0 9 0, 2 0 0", "10: 1 0 9 0, 1 1 0"}
-			if name == "its own, ahead" { // it reported some time between two others
+			if strings.HasPrefix(name, "its own") { // it reported some time between two others
 				want = []string{"11: 1 0 10 0, 1 0 0"}
 			}
 			if r := s.examine(); !slices.Contains(want, counts(r)) {
