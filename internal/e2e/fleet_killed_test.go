@@ -49,7 +49,7 @@ func TestKilledAgentBecomesSilent(t *testing.T) {
 	_, m := start(t)
 	m.ok("in", "-k", "hosts", "-f", m.file("source", text("one", 20)))
 	all := m.reporters(3)
-	m.ok("status", "-k", "hosts", "--wait", "100%")
+	eventually(t, "all have reported", func() bool { return m.fleet().counts() == "3: 3 0 0 0, 0 0" })
 	all[0].kill()
 	m.ok("in", "-k", "hosts", "-f", m.file("source", text("two", 20)))
 	m.want(9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "3s")
