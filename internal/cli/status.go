@@ -34,9 +34,9 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 took: from the receipts that agents and "out" leave in Consul.
 
 Nodes count that reported the key and are not silent. A node with an agent is silent
-when it did not report for twice the time that it promised, one without when it did
-not report a version ten minutes after its publish. After a day (--gone-after) it is
-left out.
+when it did not report for twice the time that it promised, one without when it has
+said nothing about a version that others have had for ten minutes. After a day
+(--gone-after) it is left out.
 
 "delivered" is the time from the publish to the file in place, by the clocks of the
 publisher and of the node. Clocks that contradict the order in which Consul took the

@@ -125,7 +125,7 @@ type watchers struct {
 // fleetOf draws one. Only so many are wrong that they are less than half by weight.
 func fleetOf(t *rapid.T) watchers {
 	n := rapid.IntRange(1, 14).Draw(t, "nodes")
-	weight := n + 5
+	weight := n + 4 // the publisher, and three for whoever asks
 	offs := []time.Duration{0, 0, day, -day, 10 * time.Second, -10 * time.Second, time.Hour}
 	w := watchers{wrong: map[string]time.Duration{}, standing: Standing{Key: "hosts", Exists: true, SHA256: sha(2), Index: 1000}}
 	wrong := 0
@@ -142,7 +142,7 @@ func fleetOf(t *rapid.T) watchers {
 		return time.Duration(rapid.IntRange(0, 900).Draw(t, "jitter")) * time.Millisecond
 	}
 	published := start().Add(5 * time.Minute)
-	m := kv.Manifest{Lineage: "l", Version: 2, SHA256: sha(2), PublishedAt: published.Add(off("publisher", 2))}
+	m := kv.Manifest{Lineage: "l", Version: 2, SHA256: sha(2), PublishedAt: published.Add(off("publisher", 1))}
 	w.standing.Manifest = &m
 	w.roster.Read = published.Add(10*time.Second + off("here", 3) + jitter())
 	for i := range n {

@@ -251,16 +251,12 @@ func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 	if err != nil {
 		return bad("%v", err)
 	}
-	var read struct {
-		Receipt
-		Targets targetList `json:"targets"` // in the place of the other
-	}
-	if err := json.Unmarshal(plain, &read); err != nil {
-		return bad("%v", err)
-	}
-	r := read.Receipt
-	r.Targets = read.Targets
+	r, err := decode(plain)
 	switch {
+	case err != nil:
+		return bad("%v", err)
+	case len(r.Targets) > MaxTargets:
+		return bad("it has %d targets, at most %d are read", len(r.Targets), MaxTargets)
 	case r.Format < 1:
 		return bad("it has no format")
 	case r.Format > Format:
@@ -273,6 +269,25 @@ func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 		return bad("it has %d omitted targets", r.Omitted)
 	}
 	return r, nil
+}
+
+// smallPlain is the size in bytes up to which a receipt is read at once. Of a larger
+// one the targets are counted while they are read, at twice the cost.
+const smallPlain = 16 << 10
+
+func decode(plain []byte) (r Receipt, err error) {
+	if len(plain) <= smallPlain {
+		err = json.Unmarshal(plain, &r)
+		return r, err
+	}
+	var read struct {
+		Receipt
+		Targets targetList `json:"targets"` // in the place of the other
+	}
+	err = json.Unmarshal(plain, &read)
+	r = read.Receipt
+	r.Targets = read.Targets
+	return r, err
 }
 
 // targetList is read one by one: a short value can hold a million of them.
