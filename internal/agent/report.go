@@ -21,9 +21,9 @@ const (
 	receiptLimit = 10 * time.Second
 	// An unknown fleet is taken for one of usualFleet nodes. For each node there is
 	// perNode until the first receipt of a publish, for the deliveries to be over,
-	// and twice that in which they come; mostSpread in all at most.
+	// and as much in which they come; mostSpread in all at most.
 	usualFleet = 200
-	perNode    = time.Millisecond
+	perNode    = 1500 * time.Microsecond
 	mostSpread = time.Minute
 	// Those that are due within slotPerNode for each node, mostSlot at most, are written
 	// at one moment: Consul takes what comes together in one step, for half of its CPU.
@@ -37,8 +37,8 @@ func receiptDelay(node string, nodes int) time.Duration {
 	if nodes <= 0 {
 		nodes = usualFleet
 	}
-	delivery := time.Duration(min(nodes, int(mostSpread/perNode/3))) * perNode
-	return delivery + time.Duration(share(node)*float64(2*delivery))
+	delivery := time.Duration(min(nodes, int(mostSpread/perNode/2))) * perNode
+	return delivery + time.Duration(share(node)*float64(delivery))
 }
 
 // together is the next moment, by the clock, at which the receipts of a fleet are

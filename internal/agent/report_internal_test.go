@@ -14,13 +14,13 @@ func TestReceiptDelay(t *testing.T) {
 		nodes       int
 		least, most time.Duration
 	}{
-		{1, time.Millisecond, 3 * time.Millisecond},
-		{10, 10 * time.Millisecond, 30 * time.Millisecond},
-		{0, usualFleet * perNode, 3 * usualFleet * perNode},
-		{1200, 1200 * time.Millisecond, 3600 * time.Millisecond},
-		{10_000, 10 * time.Second, 30 * time.Second},
-		{1_000_000, mostSpread / 3, mostSpread},
-		{-5, usualFleet * perNode, 3 * usualFleet * perNode},
+		{1, perNode, 2 * perNode},
+		{10, 15 * time.Millisecond, 30 * time.Millisecond},
+		{0, usualFleet * perNode, 2 * usualFleet * perNode},
+		{1200, 1800 * time.Millisecond, 3600 * time.Millisecond},
+		{10_000, 15 * time.Second, 30 * time.Second},
+		{1_000_000, mostSpread / 2, mostSpread},
+		{-5, usualFleet * perNode, 2 * usualFleet * perNode},
 	} {
 		var all []time.Duration
 		for i := range 1000 {
