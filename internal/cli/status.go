@@ -15,9 +15,9 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// gcPercentOfLook is for a process that ends with one look: nearly all that it reads it
-// needs until then, and to look for the rest took a fifth of its CPU.
-const gcPercentOfLook = 400
+// lookMemory is from how much memory on, in bytes, a process collects garbage that ends
+// with one look: nearly all that it reads it needs until then.
+const lookMemory = 256 << 20
 
 type statusFlags struct {
 	key  string
@@ -70,7 +70,8 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 		return nil, err
 	}
 	if !f.wait.asked() {
-		debug.SetGCPercent(gcPercentOfLook)
+		debug.SetGCPercent(-1)
+		debug.SetMemoryLimit(lookMemory)
 	}
 	if f.key == "" {
 		if f.wait.asked() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -196,7 +197,7 @@ func newScene(roster Roster, standing Standing, o Options) scene {
 		at, give, _, ok := s.clock.when(moment{index: standing.Index, at: m.PublishedAt})
 		s.published, s.dated = at, ok && give <= maxGive
 	}
-	s.stood = s.stoodFor(roster.Nodes)
+	s.stood = sync.OnceValue(func() time.Duration { return s.stoodFor(roster.Nodes) })
 	return s
 }
 

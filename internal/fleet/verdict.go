@@ -74,7 +74,7 @@ type scene struct {
 	soonest   time.Time     // when it is at least, whosever clock is wrong
 	published time.Time     // by the sound clocks
 	dated     bool          // published is known
-	stood     time.Duration // for how long what stands has been in place, see stoodFor
+	stood     func() time.Duration // for how long what stands has been in place, see stoodFor
 	gone      time.Duration
 }
 
@@ -230,7 +230,7 @@ func (s scene) sincePublish() time.Duration {
 	_, to := s.clock.around(s.standing.Index)
 	switch m := s.standing.Manifest; {
 	case !to.IsZero() && to.Before(s.now):
-		return max(s.stood, possible(s.soonest.Sub(to)))
+		return max(s.stood(), possible(s.soonest.Sub(to)))
 	case m != nil:
 		return s.since(moment{index: s.standing.Index, at: m.PublishedAt})
 	}
