@@ -71,9 +71,9 @@ type scene struct {
 	wanted    Wanted
 	clock     clock
 	now       time.Time
-	soonest   time.Time     // when it is at least, whosever clock is wrong
-	published time.Time     // by the sound clocks
-	dated     bool          // published is known
+	soonest   time.Time            // when it is at least, whosever clock is wrong
+	published time.Time            // by the sound clocks
+	dated     bool                 // published is known
 	stood     func() time.Duration // for how long what stands has been in place, see stoodFor
 	gone      time.Duration
 }
