@@ -106,26 +106,28 @@ func (x *site) heldBack(daemons []*daemon) {
 	if s.Version != 4 || len(s.Stops) != 1 || s.Stops[0].Reason != "an outage" || len(s.Locks) != 1 || s.Locks[0].File != x.path("hosts-3") {
 		t.Errorf("%+v", s)
 	}
-	got := x.must(0, "status", "-k", "hosts")
-	if !tells(got.stdout, "hosts is stopped in the whole fleet", ": an outage", "hosts-3 is locked on ", ": its disk") || !hasRow(got.stdout, "web-1", "3", "stopped") {
-		t.Errorf("status says:\n%s", got.stdout)
-	}
+	var got result
+	eventually(t, "all that is held back is told", func() bool {
+		got = x.must(0, "status", "-k", "hosts")
+		return tells(got.stdout, "hosts is stopped in the whole fleet", ": an outage", "hosts-3 is locked on ", ": its disk") && hasRow(got.stdout, "web-1", "3", "stopped")
+	})
 	for i := range daemons {
 		x.holds(fmt.Sprintf("hosts-%d", i), version(3))
 	}
 	x.must(0, "resume", "-k", "hosts")
 	x.comesTo("hosts", "4 of 5, 1 behind")
-	got = x.must(0, "status", "-k", "hosts")
-	if !hasRow(got.stdout, "web-3", "3", "locked") || !tells(got.stdout, `is locked: "its disk"`) || strings.Contains(got.stdout, "is stopped") {
-		t.Errorf("status says:\n%s", got.stdout)
-	}
+	eventually(t, "web-3 is told to be locked", func() bool {
+		got = x.must(0, "status", "-k", "hosts")
+		return hasRow(got.stdout, "web-3", "3", "locked") && tells(got.stdout, `is locked: "its disk"`) && !strings.Contains(got.stdout, "is stopped")
+	})
 
 	// 12 lines are enough for all but web-4.
 	x.publish("hosts", text("short", 12))
 	x.comesTo("hosts", "3 of 5, 2 behind")
-	if l := x.status("hosts").line("web-4"); l == nil || l.State != string(agent.Refused) || l.Version != 4 || !tells(l.Detail, "12 lines", "15") {
-		t.Errorf("web-4: %+v", l)
-	}
+	eventually(t, "web-4 is told to refuse it", func() bool {
+		l := x.status("hosts").line("web-4")
+		return l != nil && l.State == string(agent.Refused) && l.Version == 4 && tells(l.Detail, "12 lines", "15")
+	})
 	x.must(0, "unlock", "-f", x.path("hosts-3"))
 	x.must(9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "2s")
 	s = x.told(x.must(0, "rollback", "-k", "hosts", "--wait", "100%", "--json"))

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -94,10 +95,19 @@ func TestStorms(t *testing.T) {
 			s := s.on(t)
 			key := strings.ReplaceAll(name, " ", "-")
 			version := func() uint64 { return s.manifest("kvexpress/" + key + "/manifest").Version }
+			var mu sync.Mutex // a request that is given up may still be here when the next one comes
 			luck, failed := rand.New(rand.NewPCG(1, 2)), 0
+			unlucky := func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				if luck.IntN(2) > 0 {
+					return false
+				}
+				failed++
+				return true
+			}
 			storm := newProxy(t, s, func(e *exchange) {
-				if luck.IntN(2) == 0 {
-					failed++
+				if unlucky() {
 					refusal(e)
 					return
 				}
@@ -114,6 +124,8 @@ func TestStorms(t *testing.T) {
 			}
 			m.ok("out", "-k", key, "-f", m.path("hosts"))
 			m.holds("hosts", text("two", 20))
+			mu.Lock()
+			defer mu.Unlock()
 			if failed == 0 {
 				t.Error("no request failed: there was no storm")
 			}
