@@ -72,8 +72,9 @@ func TestLockFromElsewhere(t *testing.T) {
 	if late < 0 || late > 2*time.Second {
 		t.Errorf("it is delivered %v after the end of the lock", late)
 	}
-	// Nothing but that end woke it.
-	if now := d.target("hosts").Counts.Passes; now > passes+2 {
+	// It waited for that end, and did not ask again and again. (A pass or two may come of the
+	// publish and of the lock, after it was seen to be locked; a loop makes thousands.)
+	if now := d.target("hosts").Counts.Passes; now > passes+5 {
 		t.Errorf("%d passes while it waited", now-passes)
 	}
 	t.Logf("the lock is over: delivered after %v", late.Round(time.Millisecond))
