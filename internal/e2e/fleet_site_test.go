@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -168,6 +169,9 @@ func TestReceipts(t *testing.T) {
 		"delays":        receiptsNeverDelay,
 	} {
 		parts = append(parts, part{name, func(t *testing.T) { run(t, c) }})
+	}
+	if os.Getenv("KVEXPRESS_SOAK") == "1" {
+		parts = append(parts, part{"a program a day off", func(t *testing.T) { receiptsOfAProgramADayOff(t, c) }})
 	}
 	together(t, parts...)
 }

@@ -18,12 +18,9 @@ import (
 // is built with another time.Now, as neither faketime (it is a static program) nor a
 // time namespace (it shifts timers alone) gives it another clock. Taken out: that a
 // clock which does not fit is not used; then deliveries take a day, or nodes are silent.
-func TestReceiptsOfAProgramADayOff(t *testing.T) {
-	if os.Getenv("KVEXPRESS_SOAK") != "1" {
-		t.Skip("it compiles the standard library anew; KVEXPRESS_SOAK=1 runs it")
-	}
-	t.Parallel()
-	c := lone(t)
+//
+// It compiles the standard library anew, and is for the soak.
+func receiptsOfAProgramADayOff(t *testing.T, c *cluster) {
 	for _, by := range []time.Duration{day, -day} {
 		binary := shiftedProgram(t, by)
 		if year, err := exec.CommandContext(t.Context(), binary, "version").CombinedOutput(); err != nil {
