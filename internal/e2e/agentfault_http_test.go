@@ -129,9 +129,8 @@ const (
 	// mostRequests is how many an agent with one target may make in fakeTime:
 	// those of the first retries, and one in 5 s; or, where it goes on taking what
 	// answers for a store, ten returns of a watch at once and then four a second,
-	// each with a request or two of the pass that follows. A receipt that was due
-	// when it began takes two.
-	mostRequestsAway = 3 + int(fakeTime/(5*time.Second)) + 2 + 2
+	// each with a request or two of the pass that follows.
+	mostRequestsAway = 3 + int(fakeTime/(5*time.Second)) + 2
 	mostRequestsUp   = (10 + int(fakeTime/(250*time.Millisecond))) * 3
 )
 
@@ -139,7 +138,7 @@ func agentAndFake(t *testing.T, c *cluster, f fake) {
 	x := c.site(t, rand.N(3))
 	front := newFront(t, x.store.server.Addr)
 	x.publish("hosts", version(1))
-	x.configWith("agent", fields{"reconcile": "10s"}, []string{front.addr}, x.to("hosts"))
+	x.configWith("agent", fields{"reconcile": "10s", "receipts": false}, []string{front.addr}, x.to("hosts"))
 	d := x.agent("agent")
 	d.delivers("hosts", version(1))
 

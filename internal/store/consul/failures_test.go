@@ -104,7 +104,7 @@ func TestAnswersThatAreNotConsuls(t *testing.T) {
 		{"JSON that quotes the token", answer(200, json, `{"Results":"`+token+`"}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
 		{"JSON with a number of 64 KiB", answer(200, json, `{"Results":[{"KV":{"Flags":`+strings.Repeat("9", 64<<10)+`}}]}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
 		{"deep JSON", answer(200, json, `{"Results":`+strings.Repeat("[", 1<<20)), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
-		{"endless answer", endless(t), kv.ErrNotStore, kv.ErrUnknownOutcome, " KiB"},
+		{"endless answer", endless(t), kv.ErrNotStore, kv.ErrUnknownOutcome, "1536 KiB"},
 		{"answer that breaks off", breakOff, kv.ErrUnreachable, kv.ErrUnknownOutcome, "broke off"},
 		{"connection closed", hangUp, kv.ErrUnreachable, kv.ErrUnknownOutcome, "EOF"},
 		{"reset by a server that quotes the token", malformed, kv.ErrUnreachable, kv.ErrUnknownOutcome, "(secret)"},
@@ -118,8 +118,12 @@ func TestAnswersThatAreNotConsuls(t *testing.T) {
 					want = test.commit
 				}
 				checkError(t, name, err, want)
-				if err != nil && !strings.Contains(err.Error(), test.says) {
-					t.Errorf("%s says %q, want %q in it", name, err, test.says)
+				says := test.says
+				if name == "Keys" && says == "1536 KiB" {
+					says = "8192 KiB" // of names, there may be many
+				}
+				if err != nil && !strings.Contains(err.Error(), says) {
+					t.Errorf("%s says %q, want %q in it", name, err, says)
 				}
 			}
 		})
