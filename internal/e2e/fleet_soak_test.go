@@ -108,11 +108,11 @@ func shiftedProgram(t *testing.T, by time.Duration) string {
 	source := filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
 	b, err := os.ReadFile(source)
 	if err != nil {
-		t.Skipf("the standard library is not here: %v", err)
+		t.Fatalf("the standard library is not here: %v", err)
 	}
 	const begin = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
 	if !strings.Contains(string(b), begin) {
-		t.Skip("time.Now is not as it was in Go 1.26")
+		t.Fatal("time.Now is not as it was in Go 1.26")
 	}
 	text := strings.Replace(string(b), begin, begin+fmt.Sprintf("\tsec += %d\n", int64(by.Seconds())), 1)
 	other := filepath.Join(dir, "time.go")
