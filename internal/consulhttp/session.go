@@ -84,7 +84,8 @@ func (h *Handler) sessionCreate(w http.ResponseWriter, r *request) error {
 		return status(http.StatusRequestEntityTooLarge, fmt.Sprintf("Request body(%d bytes) too large, max size: %d bytes.", r.ContentLength, maxSession))
 	case r.ContentLength > 0:
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-			return status(http.StatusBadRequest, "Request decode failed: "+err.Error())
+			text := strings.ReplaceAll(err.Error(), "consulhttp.", "structs.")
+			return status(http.StatusBadRequest, "Request decode failed: "+text)
 		}
 	}
 	body.settleChecks()

@@ -17,8 +17,10 @@ const maxOps = 128
 // readOps reads the operations of a transaction, and whether any of them writes.
 func readOps(w http.ResponseWriter, r *http.Request) (ops []local.Op, writes bool, err error) {
 	// The names are Consul's, since they are part of what is said of a mistake.
+	type KVOp string
 	type KVTxnOp struct {
-		Verb, Key            string
+		Verb                 KVOp
+		Key                  string
 		Value                []byte
 		Flags, Index         uint64
 		Session              string
