@@ -13,13 +13,13 @@ type area struct {
 
 func areas() []area {
 	return []area{
-		{"ACL endpoints", []string{"/v1/acl/"}},
-		{"agent endpoints but /v1/agent/self", []string{"/v1/agent/"}},
-		{"catalog", []string{"/v1/catalog/", "/v1/health/", "/v1/coordinate/", "/v1/exported-services", "/v1/imported-services"}},
+		{"ACLs", []string{"/v1/acl/"}},
+		{"agents, of which /v1/agent/self alone is here", []string{"/v1/agent/"}},
+		{"catalog and health checks", []string{"/v1/catalog/", "/v1/health/", "/v1/coordinate/", "/v1/exported-services", "/v1/imported-services"}},
 		{"configuration entries", []string{"/v1/config", "/v1/config/", "/v1/discovery-chain/"}},
 		{"service mesh", []string{"/v1/connect/", "/v1/peering/", "/v1/peerings"}},
 		{"events", []string{"/v1/event/"}},
-		{"operator endpoints", []string{"/v1/operator/", "/v1/internal/", "/v1/snapshot"}},
+		{"operator's tools", []string{"/v1/operator/", "/v1/internal/", "/v1/snapshot"}},
 		{"prepared queries", []string{"/v1/query", "/v1/query/"}},
 		{"resource API", []string{"/api/"}},
 	}
@@ -31,6 +31,6 @@ const purpose = "kvexpress serve is the embedded store of one machine: it has Co
 func (h *Handler) absent(a area) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		h.setCommon(w)
-		fail(w, status(http.StatusNotImplemented, fmt.Sprintf("%s is not here: there are no %s. %s", r.URL.Path, a.name, purpose)))
+		fail(w, status(http.StatusNotImplemented, fmt.Sprintf("%s is not here: it belongs to Consul's %s. %s", r.URL.Path, a.name, purpose)))
 	}
 }
