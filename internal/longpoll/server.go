@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -59,13 +60,24 @@ func New(maxConns int, refusal string) *Server {
 }
 
 // Serve answers what comes over ln, until ctx ends. Then requests under way have a moment to end, those that
-// wait are cut off, and all connections are closed. It closes ln.
+// wait are cut off, and all connections are closed. It closes ln, and leaves no goroutine.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 	s.http.Handler = handler
 	s.http.ReadHeaderTimeout, s.http.ReadTimeout, s.http.IdleTimeout = headerTimeout, bodyTimeout, idleTimeout
 	s.http.WriteTimeout, s.http.MaxHeaderBytes = answerTimeout, maxHeader
 	s.http.Protocols = new(http.Protocols)
 	s.http.Protocols.SetHTTP1(true) // a connection of HTTP/2 is never one request's alone
+
+	s.http.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // anybody could fill the log
+	var served sync.WaitGroup
+	s.http.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			served.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			served.Done()
+		}
+	}
 
 	in := &listener{Listener: ln, server: s, fresh: make(chan accepted)}
 	var accepting sync.WaitGroup
@@ -85,6 +97,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, handler http.Handle
 	_ = in.Close() // its error tells that it is closed
 	accepting.Wait()
 	s.waiting.Wait()
+	served.Wait()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP at %s: %w", ln.Addr(), err)
 	}
