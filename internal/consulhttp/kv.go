@@ -95,7 +95,7 @@ func separator(r *request) string {
 	if r.has("separator") {
 		return r.params.Get("separator")
 	}
-	return r.params.Get("seperator")
+	return r.params.Get("seperator") //nolint:misspell // Consul's own spelling
 }
 
 func (h *Handler) askRow(g grant, key string, f form) func(local.View) answer {
