@@ -65,18 +65,22 @@ func (h *Handler) read(w http.ResponseWriter, r *request, key string, o options)
 	if err != nil {
 		return err
 	}
-	q := query{minIndex: o.index, wait: o.wait}
+	if keys || recurse {
+		if err := g.keyList(key); err != nil {
+			return err
+		}
+	}
+	return h.serveQuery(w, r, h.question(r, g, key, o))
+}
+
+// question is what a GET asks.
+func (h *Handler) question(r *request, g grant, key string, o options) query {
+	q := query{topic: local.PrefixTopic(key), minIndex: o.index, wait: o.wait}
 	switch {
-	case keys:
-		if err := g.keyList(key); err != nil {
-			return err
-		}
-		q.topic, q.ask = local.PrefixTopic(key), h.askKeys(g, key, separator(r), r.has("pretty"))
-	case recurse:
-		if err := g.keyList(key); err != nil {
-			return err
-		}
-		q.topic, q.ask = local.PrefixTopic(key), h.askList(g, key, r.has("pretty"))
+	case r.has("keys"):
+		q.ask = h.askKeys(g, key, separator(r), r.has("pretty"))
+	case r.has("recurse"):
+		q.ask = h.askList(g, key, r.has("pretty"))
 	default:
 		f := asJSON
 		if r.has("pretty") {
@@ -87,7 +91,7 @@ func (h *Handler) read(w http.ResponseWriter, r *request, key string, o options)
 		}
 		q.topic, q.ask = local.KeyTopic(key), h.askRow(g, key, f)
 	}
-	return h.serveQuery(w, r, q)
+	return q
 }
 
 // separator is where keys are cut; Consul knows a spelling of its own.
@@ -95,7 +99,7 @@ func separator(r *request) string {
 	if r.has("separator") {
 		return r.params.Get("separator")
 	}
-	return r.params.Get("seperator")
+	return r.params.Get("seperator") //nolint:misspell // Consul's own spelling
 }
 
 func (h *Handler) askRow(g grant, key string, f form) func(local.View) answer {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"testing"
 	"time"
@@ -60,18 +61,15 @@ func (p *parked) settle() {
 
 // This is what differs from Consul, where each of the writes would end the query.
 func TestUnrelatedWritesDoNotWake(t *testing.T) {
-	for name, test := range map[string]struct {
-		topic local.Topic
-		ask   func(*Handler) func(local.View) answer
-	}{
-		"list of an empty prefix": {local.PrefixTopic("app/"), func(h *Handler) func(local.View) answer { return h.askList(grant{}, "app/", false) }},
-		"keys of an empty prefix": {local.PrefixTopic("app/"), func(h *Handler) func(local.View) answer { return h.askKeys(grant{}, "app/", "/", false) }},
-		"missing key":             {local.KeyTopic("app/x"), func(h *Handler) func(local.View) answer { return h.askRow(grant{}, "app/x", asRaw) }},
+	for name, test := range map[string]struct{ key, params string }{
+		"list of an empty prefix": {"app/", "recurse"},
+		"keys of an empty prefix": {"app/", "keys"},
+		"missing key":             {"app/x", "raw"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHandler(t)
 			index := set(t, h, "other")
-			p := park(t.Context(), h, query{topic: test.topic, minIndex: index, ask: test.ask(h)})
+			p := park(t.Context(), h, h.question(&request{params: url.Values{test.params: {""}}}, grant{}, test.key, options{index: index}))
 			p.settle()
 			for range 50 {
 				set(t, h, "other")
