@@ -57,7 +57,7 @@ func (p *pages) read() error {
 	if err != nil {
 		return err
 	}
-	if err := p.heads(info.Size()); err != nil {
+	if err := p.heads(); err != nil {
 		return err
 	}
 	h := p.head
@@ -74,7 +74,7 @@ func (p *pages) read() error {
 
 // heads reads both heads. A head is within one sector, which disks write whole or not at
 // all, so that no crash damages one.
-func (p *pages) heads(size int64) error {
+func (p *pages) heads() error {
 	first := make([]byte, pageHeader+headSize)
 	if _, err := p.f.ReadAt(first, 0); err != nil {
 		return short("head 0", err)
@@ -93,9 +93,6 @@ func (p *pages) heads(size int64) error {
 	}
 	if zero.pageSize != one.pageSize {
 		return wrong("head 1", "its page size is another than that of head 0")
-	}
-	if size%int64(zero.pageSize) != 0 {
-		return wrong("head", "the file's %d bytes are no whole number of pages", size)
 	}
 	if p.head = zero; one.txid > zero.txid {
 		p.head = one
