@@ -168,7 +168,7 @@ func (j job) command(t testing.TB, wrapper ...string) *exec.Cmd {
 	}
 	argv := append(wrapper, self)
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), childEnv+"="+string(b))
+	cmd.Env = append(os.Environ(), childEnv+"="+string(b), "GORACE=atexit_sleep_ms=0") // it would sleep for a second
 	cmd.Stderr = os.Stderr
 	return cmd
 }
