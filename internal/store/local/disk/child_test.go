@@ -49,7 +49,7 @@ type job struct {
 func (j job) run() {
 	runtime.LockOSThread() // strace counts the calls of each thread for itself
 	if err := j.write(); err != nil {
-		fmt.Println("failed", err)
+		fmt.Fprintln(os.Stdout, "failed", err)
 	}
 }
 
@@ -69,7 +69,7 @@ func (j job) write() error {
 	if err := db.Load(&s); err != nil {
 		return err
 	}
-	fmt.Println("open", s.Index/10)
+	fmt.Fprintln(os.Stdout, "open", s.Index/10)
 	if j.Hold {
 		_, err := bufio.NewReader(os.Stdin).ReadByte()
 		return errors.Join(err, db.Close())
@@ -87,9 +87,9 @@ func (j job) write() error {
 		err := db.Append(batch(n))
 		switch {
 		case err == nil:
-			fmt.Println("ack", n)
+			fmt.Fprintln(os.Stdout, "ack", n)
 		case errors.Is(err, local.ErrNotWritten):
-			fmt.Println("refused", n, err)
+			fmt.Fprintln(os.Stdout, "refused", n, err)
 			n-- // and again
 			if j.Limit > 0 {
 				j.Limit = 0
@@ -100,7 +100,7 @@ func (j job) write() error {
 				j.Batches--
 			}
 		default:
-			fmt.Println("unknown", n, err)
+			fmt.Fprintln(os.Stdout, "unknown", n, err)
 		}
 	}
 	return db.Close()

@@ -139,7 +139,9 @@ func TestFlippedBits(t *testing.T) {
 	t.Logf("of %d flips %d were noticed, the others did no harm", flips, found)
 }
 
-// Pages that are zero, garbage, another page, or the same page of an earlier time.
+// Pages that are zero, garbage, another page, or the same page of an earlier time. That of
+// one write earlier is not among them: a disk that puts the last head back, which it had synced,
+// gives a sound store of one write ago.
 func TestWrongPages(t *testing.T) {
 	dir, m := stored(t)
 	older := read(t, path(dir))

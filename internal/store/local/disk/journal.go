@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/store/local"
@@ -136,7 +137,7 @@ func openBolt(path string) (db *bolt.DB, file *os.File, err error) {
 	if err != nil && file != nil {
 		_ = file.Close() // bbolt has, unless it panicked
 	}
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		err = fmt.Errorf("%w by another process, which has opened the file with other means; end that one first", ErrInUse)
 	}
 	return db, file, err

@@ -66,7 +66,7 @@ func TestAgainstModel(t *testing.T) {
 			r.Fatal(err)
 		}
 		m, index := newModel(), uint64(0)
-		j, s := open(t, dir)
+		j, _ := open(t, dir)
 		defer func() { _ = j.Close() }()
 		name := rapid.OneOf(rapid.SampledFrom([]string{"", "a", "a/b", strings.Repeat("x", 600), strings.Repeat("x", 601)}), rapid.StringN(0, 4, -1))
 		value := rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 9), rapid.Map(rapid.IntRange(0, 30000), func(n int) []byte { return make([]byte, n) }))
@@ -95,8 +95,10 @@ func TestAgainstModel(t *testing.T) {
 			}
 			if rapid.IntRange(0, 2).Draw(r, "reopen") == 0 {
 				shut(t, j)
-				if j, s = open(t, dir); m.differs(s) != "" {
-					r.Fatal(m.differs(s))
+				var s local.Saved
+				j, s = open(t, dir)
+				if diff := m.differs(s); diff != "" {
+					r.Fatal(diff)
 				}
 			}
 		}

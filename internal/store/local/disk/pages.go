@@ -94,6 +94,9 @@ func (p *pages) heads() error {
 	if zero.pageSize != one.pageSize {
 		return wrong("head 1", "its page size is another than that of head 0")
 	}
+	if one.txid+1 != zero.txid && zero.txid+1 != one.txid { // each write takes the other
+		return wrong("head", "its writes are %d and %d, and not one after the other: one is that of an earlier time", zero.txid, one.txid)
+	}
 	if p.head = zero; one.txid > zero.txid {
 		p.head = one
 	}
@@ -157,8 +160,8 @@ func (p *pages) page(id uint64) (b []byte, kind uint16, err error) {
 		p.seen[i] = true
 	}
 	if more > 0 {
-		b = append(b, make([]byte, int64(more)*size)...)
-		if _, err := p.f.ReadAt(b[size:], int64(id+1)*size); err != nil {
+		b = make([]byte, int64(more+1)*size)
+		if _, err := p.f.ReadAt(b, int64(id)*size); err != nil {
 			return nil, 0, short(place, err)
 		}
 	}
