@@ -232,6 +232,47 @@ func TestNewerHeadDamaged(t *testing.T) {
 	m.check(t, reopened(t, dir))
 }
 
+// A head that is sound, and that of an earlier time: the disk lost the writes since.
+func TestOlderHead(t *testing.T) {
+	dir, m := stored(t)
+	older := read(t, path(dir))
+	j, _ := open(t, dir)
+	for range 3 {
+		c := set(m.index+1, "rows/0001", []byte("new"))
+		m.add(c)
+		add(t, j, c)
+	}
+	shut(t, j)
+	whole := read(t, path(dir))
+	size := os.Getpagesize()
+	for head := range 2 {
+		broken := bytes.Clone(whole)
+		copy(broken[head*size:(head+1)*size], older[head*size:])
+		write(t, path(dir), broken)
+		refused(t, dir, disk.ErrDamaged, "earlier time")
+	}
+	write(t, path(dir), whole)
+	m.check(t, reopened(t, dir))
+}
+
+// A page that is in use and is listed as free: the next write would go over it.
+func TestFreeAndInUse(t *testing.T) {
+	dir, _ := stored(t)
+	b := read(t, path(dir))
+	size, order := os.Getpagesize(), binary.NativeEndian
+	head := b[16:]
+	if order.Uint64(b[size+16+48:]) > order.Uint64(head[48:]) {
+		head = b[size+16:]
+	}
+	root, list := order.Uint64(head[16:]), b[int(order.Uint64(head[32:]))*size:]
+	if order.Uint16(list[10:]) == 0 {
+		t.Fatal("no page is free: the test proves nothing")
+	}
+	order.PutUint64(list[16:], root)
+	write(t, path(dir), b)
+	refused(t, dir, disk.ErrDamaged, fmt.Sprintf("page %d is used twice", root))
+}
+
 // change makes a change in the file past the journal.
 func change(t *testing.T, dir string, f func(tx *bolt.Tx) error) {
 	t.Helper()
