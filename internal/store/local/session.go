@@ -37,7 +37,7 @@ func (e *Engine) CreateSession(ctx context.Context, session Session) (string, er
 		d.sessions.Insert([]byte(id), made)
 		d.made = append(d.made, made)
 		return nil
-	}, func() { e.expireLater(made) })
+	}, func() { e.expireLater(made) }) //nolint:contextcheck // it lives longer than the request
 	if err != nil {
 		return "", err
 	}

@@ -16,7 +16,7 @@ func (e *Engine) Apply(ctx context.Context, op Op) (bool, error) {
 		return false, fmt.Errorf("unknown KV operation: %s", op.Verb)
 	}
 	if op.Path == "" && op.Verb != DeleteTree {
-		return false, errors.New("Must provide key") //nolint:revive,staticcheck // Consul's words
+		return false, errors.New("Must provide key") // Consul's words
 	}
 	if op.Verb == Lock && e.LockDelayed(op.Path) {
 		return false, nil
@@ -75,7 +75,9 @@ func (d *draft) txn(ops []Op) ([]Row, []OpError) {
 
 // step does one operation of a transaction.
 func (d *draft) step(op Op) ([]Row, error) {
-	row, ok, err := (*Row)(nil), true, error(nil)
+	var row *Row
+	var err error
+	ok := true
 	if op.Verb.Writes() {
 		row, ok, err = d.apply(op)
 	} else {
