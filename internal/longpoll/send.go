@@ -31,6 +31,8 @@ type writer struct {
 	sent   bool   // the head is out
 	chunks bool
 	err    error
+
+	query *Query // what the handler waits for, instead of an answer
 }
 
 func (w *writer) Header() http.Header { return w.header }
