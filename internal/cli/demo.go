@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"kvexpress/internal/demo"
 	"kvexpress/internal/fleet"
@@ -19,7 +20,10 @@ const (
 	demoKey   = "hosts"
 	demoLines = 600
 	minNodes  = 2
-	maxNodes  = 1000
+	maxNodes  = 500
+	// filesPerNode is how many files and connections a node has open at most, with the
+	// store's ends of them.
+	filesPerNode = 12
 	// demoSlow is by how much one node is slowed.
 	demoSlow = 1500 * time.Millisecond
 )
@@ -51,8 +55,8 @@ All of it is in a temporary folder, which is removed at the end.`,
 		Annotations: uses("json"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.told(g, func() (report, error) {
-				if f.nodes < minNodes || f.nodes > maxNodes {
-					return nil, fmt.Errorf("--nodes must be from %d to %d", minNodes, maxNodes)
+				if err := f.check(); err != nil {
+					return nil, err
 				}
 				return a.demo(cmd.Context(), g, f)
 			})
@@ -61,6 +65,21 @@ All of it is in a temporary folder, which is removed at the end.`,
 	cmd.Flags().IntVar(&f.nodes, "nodes", 50, fmt.Sprintf("how many `nodes` there are, %d to %d", minNodes, maxNodes))
 	cmd.Flags().BoolVar(&f.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
 	return cmd
+}
+
+func (f demoFlags) check() error {
+	if f.nodes < minNodes || f.nodes > maxNodes {
+		return fmt.Errorf("--nodes must be from %d to %d", minNodes, maxNodes)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("find out how many files may be open: %w", err)
+	}
+	if most := float64(limit.Cur); most < float64(f.nodes*filesPerNode+filesPerNode) { // its type differs between systems
+		return fmt.Errorf("--nodes %d: %d files may be open at a time, too few by far; raise `ulimit -n`, or ask for %d nodes at most",
+			f.nodes, limit.Cur, max(0, int(most)/filesPerNode-1))
+	}
+	return nil
 }
 
 // demoReport is what a demo comes to, for programs: people have seen it.
@@ -93,7 +112,7 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 			err = errors.Join(err, fmt.Errorf("the folder of the demo is left: %w", gone))
 		}
 	}()
-	store, err := demo.StartStore(ctx, dir)
+	store, err := demo.StartStore(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -18,9 +18,9 @@ type inside struct {
 
 // page is what a demo is written on.
 type page struct {
-	to           io.Writer
+	to              io.Writer
 	colours, blocks bool
-	err          error // of the first line that could not be written
+	err             error // of the first line that could not be written
 }
 
 const (

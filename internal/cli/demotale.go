@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -123,13 +124,11 @@ func (t *tale) change(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	times := fleet.Deliveries(roster, standing, fleet.Options{})
 	t.report.Delivered, t.report.Slowed = fleet.Examine(roster, standing, fleet.Options{}).Delivered, slow.Name
-	if len(times) != t.flags.nodes {
-		return fmt.Errorf("%d of %d nodes say how long the delivery took", len(times), t.flags.nodes)
-	}
-	if last := times[len(times)-1]; last.Node != slow.Name || last.Took < demoSlow {
-		return fmt.Errorf("the last node was %s, after %s, where %s was slowed by %s", last.Node, took(last.Took), slow.Name, took(demoSlow))
+	times := fleet.Deliveries(roster, standing, fleet.Options{})
+	at := slices.IndexFunc(times, func(d fleet.Delivery) bool { return d.Node == slow.Name })
+	if at < 0 || times[at].Took < demoSlow {
+		return fmt.Errorf("%s was slowed by %s, and that is not what it reports: %+v", slow.Name, took(demoSlow), times)
 	}
 	t.note("From the publish to the file in place, by node:")
 	t.histogram(times, func(node string) string {
@@ -138,7 +137,7 @@ func (t *tale) change(ctx context.Context) error {
 		}
 		return t.paint(yellow, node+", slowed on purpose")
 	})
-	t.note("Nobody waited for it: all others were served meanwhile.")
+	t.note("Nobody waited for it: the others were served meanwhile.")
 	return nil
 }
 

@@ -63,11 +63,7 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	for i := 1; i <= o.Nodes; i++ {
 		name := fmt.Sprintf("node-%0*d", max(2, len(strconv.Itoa(o.Nodes))), i)
-		dir := filepath.Join(o.Dir, name)
-		n := Node{
-			Name: name, dir: dir, File: filepath.Join(dir, "hosts"), Reloaded: filepath.Join(dir, "reloaded"),
-			overloaded: filepath.Join(dir, "overloaded"),
-		}
+		n := newNode(name, filepath.Join(o.Dir, name))
 		f.Nodes = append(f.Nodes, n)
 		a, err := n.agent(o, i == o.Slowed)
 		if err != nil {
@@ -81,6 +77,13 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 		})
 	}
 	return f, nil
+}
+
+func newNode(name, dir string) Node {
+	return Node{
+		Name: name, dir: dir, File: filepath.Join(dir, "hosts"), Reloaded: filepath.Join(dir, "reloaded"),
+		overloaded: filepath.Join(dir, "overloaded"),
+	}
 }
 
 // Context ends when the fleet does; if that is because an agent failed, that is its

@@ -2,16 +2,47 @@ package demo
 
 import (
 	"context"
-	"os"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/store/local"
 )
 
-// Store is TEMPORARY: a Consul that was started by hand.
-type Store struct{ Addr string }
+// Store is an embedded store that listens.
+type Store struct {
+	Addr string // host:port
 
-// StartStore finds it.
-func StartStore(_ context.Context, _ string) (*Store, error) {
-	return &Store{Addr: os.Getenv("KVEXPRESS_DEV_CONSUL")}, nil
+	engine *local.Engine
+	end    context.CancelFunc
+	served sync.WaitGroup
+	err    error // of serving, once served
 }
 
-// Close does nothing.
-func (s *Store) Close() error { return nil }
+// StartStore opens a store in memory, and serves it on a free port of 127.0.0.1 until
+// Close.
+func StartStore(ctx context.Context) (*Store, error) {
+	engine, err := local.Open(local.Options{})
+	if err != nil {
+		return nil, err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen on a free port: %w", err), engine.Close())
+	}
+	s := &Store{Addr: l.Addr().String(), engine: engine}
+	// Not the caller's end, but Close: agents that end may have something to say yet.
+	ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	h := consulhttp.New(consulhttp.Options{Engine: engine, Address: s.Addr, Done: ctx.Done()})
+	s.served.Go(func() { s.err = consulhttp.Serve(ctx, l, h) })
+	return s, nil
+}
+
+// Close ends it, and waits for all that it does.
+func (s *Store) Close() error {
+	s.end()
+	s.served.Wait()
+	return errors.Join(s.err, s.engine.Close())
+}
