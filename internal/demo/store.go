@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 
+	"kvexpress/internal/agent"
 	"kvexpress/internal/consulhttp"
 	"kvexpress/internal/store/local"
 )
@@ -36,7 +37,7 @@ func StartStore(ctx context.Context) (*Store, error) {
 	// Not the caller's end, but Close: agents that end may have something to say yet.
 	ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	h := consulhttp.New(consulhttp.Options{Engine: engine, Address: s.Addr, Done: ctx.Done()})
-	s.served.Go(func() { s.err = consulhttp.Serve(ctx, l, h) })
+	s.served.Go(func() { s.err = consulhttp.Serve(ctx, l, agent.ForOwnNames(l, h)) })
 	return s, nil
 }
 
