@@ -112,7 +112,7 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 			err = errors.Join(err, fmt.Errorf("the folder of the demo is left: %w", gone))
 		}
 	}()
-	store, err := demo.StartStore(ctx)
+	store, err := demo.StartStore()
 	if err != nil {
 		return nil, err
 	}

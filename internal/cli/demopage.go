@@ -126,8 +126,8 @@ func binned(all []fleet.Delivery) []bin {
 	var bins []bin
 	from := time.Duration(0)
 	for at, unit := 0, time.Millisecond; at < len(all); unit *= 10 {
-		for _, tenths := range []time.Duration{10, 15, 20, 30, 50, 70} {
-			b := bin{from: from, to: tenths * unit / 10}
+		for _, tenths := range []int{10, 15, 20, 30, 50, 70} {
+			b := bin{from: from, to: time.Duration(tenths) * (unit / 10)}
 			for at < len(all) && all[at].Took <= b.to {
 				b.nodes = append(b.nodes, all[at].Node)
 				at++

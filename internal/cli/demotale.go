@@ -174,12 +174,8 @@ func (t *tale) undo(ctx context.Context) error {
 	if err := t.run(ctx, exitOK, "lock", "-f", kept.File, "--node", kept.Name, "-r", "testing by hand", "--for", "1h"); err != nil {
 		return err
 	}
-	edited, err := os.ReadFile(kept.File)
+	edited, err := kept.Edit("10.9.9.9 by-hand.example\n")
 	if err != nil {
-		return err
-	}
-	edited = append(edited, "10.9.9.9 by-hand.example\n"...)
-	if err := os.WriteFile(kept.File, edited, 0o600); err != nil {
 		return err
 	}
 	t.note("Half of the machines are missing in this one, and it is long enough to pass:")

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -127,6 +128,20 @@ func (n Node) Slow(by time.Duration) error {
 
 // Quick ends what Slow began.
 func (n Node) Quick() error { return os.Remove(n.overloaded) }
+
+// Edit adds a text to the file of a node, as somebody with an editor would, and returns
+// what is in it then.
+func (n Node) Edit(more string) ([]byte, error) {
+	f, err := os.OpenFile(n.File, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.WriteString(more)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(n.File)
+}
 
 // check is the one of a node that may be slowed.
 func (n Node) check() []string {

@@ -24,18 +24,18 @@ type Store struct {
 
 // StartStore opens a store in memory, and serves it on a free port of 127.0.0.1 until
 // Close.
-func StartStore(ctx context.Context) (*Store, error) {
+func StartStore() (*Store, error) {
 	engine, err := local.Open(local.Options{})
 	if err != nil {
 		return nil, err
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen on a free port: %w", err), engine.Close())
 	}
 	s := &Store{Addr: l.Addr().String(), engine: engine}
-	// Not the caller's end, but Close: agents that end may have something to say yet.
-	ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	ctx, end := context.WithCancel(context.Background())
+	s.end = end
 	h := consulhttp.New(consulhttp.Options{Engine: engine, Address: s.Addr, Done: ctx.Done()})
 	s.served.Go(func() { s.err = consulhttp.Serve(ctx, l, agent.ForOwnNames(l, h)) })
 	return s, nil
