@@ -36,7 +36,7 @@ bench: consul $(BIN)/consul-template ## measure and print the numbers that the d
 cross: ## build for every platform, and check the Linux binaries
 	@scripts/cross
 
-tools: consul $(BIN)/golangci-lint ## build what the tests need: Consul (minutes, once) and the linter
+tools: consul $(BIN)/consul-template $(BIN)/golangci-lint ## build what the tests need: Consul (minutes, once), consul-template and the linter
 
 clean: ## remove all that make built
 	rm -rf .build
@@ -51,7 +51,7 @@ packages:
 $(BIN)/consul: tools/consul/go.mod tools/consul/go.sum
 	@scripts/build-tool tools/consul github.com/hashicorp/consul $@
 
-# What the agent is measured against.
+# What the agent is measured against, and a client of serve in the tests.
 $(BIN)/consul-template: tools/consul-template/go.mod tools/consul-template/go.sum
 	@scripts/build-tool tools/consul-template github.com/hashicorp/consul-template $@
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -112,7 +113,7 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 			err = errors.Join(err, fmt.Errorf("the folder of the demo is left: %w", gone))
 		}
 	}()
-	store, err := demo.StartStore()
+	store, err := demo.StartStore(filepath.Join(dir, "store"))
 	if err != nil {
 		return nil, err
 	}

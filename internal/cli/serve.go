@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/longpoll"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/store/local"
 )
@@ -21,6 +23,7 @@ const defaultServeListen = "127.0.0.1:8500"
 
 type serveFlags struct {
 	listen string
+	node   nodeValue
 	dev    bool
 }
 
@@ -49,6 +52,7 @@ When it is ready it prints its address in one line.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultServeListen, "`address` to serve on: host:port, or the absolute path of a socket")
+	fl.Var(&f.node, "node", "`name` of the node that sessions are on (default: this machine's host name)")
 	fl.BoolVar(&f.dev, "dev", false, "keep all in memory, and lose it at the end")
 	return cmd
 }
@@ -72,15 +76,16 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 		return errors.Join(err, l.Close())
 	}
 	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "serve", Verbose: true, Stdout: s.Stderr, Syslog: observe.SyslogOff})
-	return errors.Join(s.serveStore(ctx, l, engine, log), engine.Close(), closeLog())
+	return errors.Join(s.serveStore(ctx, l, engine, f, log), engine.Close(), closeLog())
 }
 
 // serveStore answers until the context ends or the listener breaks.
-func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, log *slog.Logger) error {
+func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	server := longpoll.New(maxServeConns(), tooManyConns)
 	h := consulhttp.New(consulhttp.Options{
-		Engine: engine, NodeName: s.host, Datacenter: s.g.datacenter, Address: l.Addr().String(), Done: ctx.Done(),
+		Engine: engine, NodeName: first(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
 	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
@@ -88,9 +93,22 @@ func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.
 	parts.Go(func() {
 		notify(ctx, log, func() string { return "serves a store in memory" }, func() error { return nil })
 	})
-	err := consulhttp.Serve(ctx, l, agent.ForOwnNames(l, h))
+	err := server.Serve(ctx, l, agent.ForOwnNames(l, h))
 	cancel()
 	parts.Wait()
 	log.Info("ended")
 	return err
+}
+
+// tooManyConns is what a client is told that is one too many.
+const tooManyConns = "kvexpress serve has as many connections as it may: close some, or raise its limit of open files (ulimit -n)\n"
+
+// maxServeConns leaves files for the store, and for clients that are told that there are too many.
+func maxServeConns() int {
+	const others = 128
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*others {
+		return others
+	}
+	return int(min(files.Cur, 1<<20)) - others
 }

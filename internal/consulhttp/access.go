@@ -17,7 +17,7 @@ type ACL interface {
 }
 
 // ErrUnknownToken is Consul's answer to a token that does not exist.
-var ErrUnknownToken = errors.New("ACL not found") //nolint:revive,staticcheck // Consul's words
+var ErrUnknownToken = errors.New("ACL not found")
 
 // Authorizer is what one token may do. It is safe for concurrent use, and asked for each row.
 type Authorizer interface {

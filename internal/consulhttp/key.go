@@ -19,8 +19,11 @@ func soundKey(key string) error {
 		return traversal
 	}
 	decoded, err := url.PathUnescape(key)
+	if err != nil { // it stands for nothing but itself
+		decoded = key
+	}
 	switch {
-	case err != nil || decoded == key:
+	case decoded == key:
 		return nil
 	case strings.Contains(decoded, ".."):
 		return traversal

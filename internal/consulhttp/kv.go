@@ -65,18 +65,22 @@ func (h *Handler) read(w http.ResponseWriter, r *request, key string, o options)
 	if err != nil {
 		return err
 	}
-	q := query{minIndex: o.index, wait: o.wait}
+	if keys || recurse {
+		if err := g.keyList(key); err != nil {
+			return err
+		}
+	}
+	return h.serveQuery(w, r, h.question(r, g, key, o))
+}
+
+// question is what a GET asks.
+func (h *Handler) question(r *request, g grant, key string, o options) query {
+	q := query{topic: local.PrefixTopic(key), minIndex: o.index, wait: o.wait}
 	switch {
-	case keys:
-		if err := g.keyList(key); err != nil {
-			return err
-		}
-		q.topic, q.ask = local.PrefixTopic(key), h.askKeys(g, key, separator(r), r.has("pretty"))
-	case recurse:
-		if err := g.keyList(key); err != nil {
-			return err
-		}
-		q.topic, q.ask = local.PrefixTopic(key), h.askList(g, key, r.has("pretty"))
+	case r.has("keys"):
+		q.ask = h.askKeys(g, key, separator(r), r.has("pretty"))
+	case r.has("recurse"):
+		q.ask = h.askList(g, key, r.has("pretty"))
 	default:
 		f := asJSON
 		if r.has("pretty") {
@@ -87,7 +91,7 @@ func (h *Handler) read(w http.ResponseWriter, r *request, key string, o options)
 		}
 		q.topic, q.ask = local.KeyTopic(key), h.askRow(g, key, f)
 	}
-	return h.serveQuery(w, r, q)
+	return q
 }
 
 // separator is where keys are cut; Consul knows a spelling of its own.
@@ -95,7 +99,7 @@ func separator(r *request) string {
 	if r.has("separator") {
 		return r.params.Get("separator")
 	}
-	return r.params.Get("seperator")
+	return r.params.Get("seperator") //nolint:misspell // Consul's own spelling
 }
 
 func (h *Handler) askRow(g grant, key string, f form) func(local.View) answer {
@@ -107,9 +111,9 @@ func (h *Handler) askRow(g grant, key string, f form) func(local.View) answer {
 		if row == nil {
 			return nothing(v.Index(), false)
 		}
-		return answer{index: row.ModifyIndex, found: true, write: func(w http.ResponseWriter, r *http.Request) {
+		return answer{index: row.ModifyIndex, found: true, write: func(w http.ResponseWriter, zip bool) {
 			setMeta(w, row.ModifyIndex, true, false)
-			h.sendRow(w, r, row, f)
+			h.sendRow(w, zip, row, f)
 		}}
 	}
 }
@@ -117,7 +121,7 @@ func (h *Handler) askRow(g grant, key string, f form) func(local.View) answer {
 // nothing is the answer that there is nothing.
 func nothing(index uint64, filtered bool) answer {
 	index = max(index, 1)
-	return answer{index: index, write: func(w http.ResponseWriter, _ *http.Request) {
+	return answer{index: index, write: func(w http.ResponseWriter, _ bool) {
 		setMeta(w, index, true, filtered)
 		w.WriteHeader(http.StatusNotFound)
 	}}
@@ -141,14 +145,14 @@ func seen(v local.View, g grant, prefix string) (some, filtered bool) {
 func (h *Handler) askList(g grant, prefix string, pretty bool) func(local.View) answer {
 	return func(v local.View) answer {
 		index := max(v.ListIndex(prefix), 1)
-		return answer{index: index, found: true, write: func(w http.ResponseWriter, r *http.Request) {
+		return answer{index: index, found: true, write: func(w http.ResponseWriter, zip bool) {
 			some, filtered := seen(v, g, prefix)
 			if !some {
-				nothing(index, filtered).write(w, r)
+				nothing(index, filtered).write(w, zip)
 				return
 			}
 			setMeta(w, index, true, filtered)
-			l := list{stream: h.stream(w, r, http.StatusOK, jsonText), pretty: pretty}
+			l := list{stream: h.stream(w, zip, http.StatusOK, jsonText), pretty: pretty}
 			var b []byte
 			for row := range v.List(prefix) {
 				if l.err != nil {
@@ -167,14 +171,14 @@ func (h *Handler) askList(g grant, prefix string, pretty bool) func(local.View) 
 func (h *Handler) askKeys(g grant, prefix, separator string, pretty bool) func(local.View) answer {
 	return func(v local.View) answer {
 		index := max(v.ListIndex(prefix), 1)
-		return answer{index: index, found: true, write: func(w http.ResponseWriter, r *http.Request) {
+		return answer{index: index, found: true, write: func(w http.ResponseWriter, zip bool) {
 			some, filtered := seen(v, g, prefix)
 			if !some && prefix != "" {
-				nothing(index, filtered).write(w, r)
+				nothing(index, filtered).write(w, zip)
 				return
 			}
 			setMeta(w, index, true, filtered)
-			l := list{stream: h.stream(w, r, http.StatusOK, jsonText), pretty: pretty}
+			l := list{stream: h.stream(w, zip, http.StatusOK, jsonText), pretty: pretty}
 			last, b := "", []byte(nil)
 			for row := range v.List(prefix) {
 				if l.err != nil {

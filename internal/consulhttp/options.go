@@ -85,7 +85,7 @@ func (h *Handler) here(r *request) error {
 		dc = r.params.Get("dc")
 	}
 	if dc != "" && dc != h.o.Datacenter {
-		return errors.New("No path to datacenter") //nolint:revive,staticcheck // Consul's words
+		return errors.New("No path to datacenter")
 	}
 	return nil
 }

@@ -47,6 +47,9 @@ func (s step) with(name, value string) step {
 	return s
 }
 
+// misspelt is Consul's own spelling.
+const misspelt = "seperator" //nolint:misspell // see above
+
 // The store of both has had a write before the first step.
 func first() []step { return []step{put("/v1/kv/first", "x"), del("/v1/kv/first")} }
 
@@ -69,8 +72,8 @@ func TestSameAsConsulKV(t *testing.T) {
 		put("/v1/kv/dir/e", big), put("/v1/kv/dir/<&>%22%5c%C3%A9%E2%82%AC%F0%9F%98%80", "x"), put("/v1/kv/dir/%2e", "x"), put("/v1/kv/%ff", "x"), get("/v1/kv/%ff"),
 		// Lists.
 		get("/v1/kv/?recurse"), get("/v1/kv/dir/?recurse&pretty"), get("/v1/kv/dir/b?recurse"), get("/v1/kv/dir/b?recurse&raw"), get("/v1/kv/nodir/?recurse"), get("/v1/kv/nodir/?recurse&pretty"),
-		get("/v1/kv/?keys"), get("/v1/kv/?keys&separator=/"), get("/v1/kv/?keys&seperator=/"), get("/v1/kv/dir?keys&separator=/"), get("/v1/kv/dir/?keys&separator=/"), get("/v1/kv/dir/?keys&separator=b"),
-		get("/v1/kv/dir/?keys&separator="), get("/v1/kv/dir/?keys&pretty"), get("/v1/kv/nodir/?keys"), get("/v1/kv/?keys&recurse&raw"), get("/v1/kv/?keys&separator=dir&seperator=/"), get("/v1/kv/?raw"), get("/v1/kv/"),
+		get("/v1/kv/?keys"), get("/v1/kv/?keys&separator=/"), get("/v1/kv/?keys&"+misspelt+"=/"), get("/v1/kv/dir?keys&separator=/"), get("/v1/kv/dir/?keys&separator=/"), get("/v1/kv/dir/?keys&separator=b"),
+		get("/v1/kv/dir/?keys&separator="), get("/v1/kv/dir/?keys&pretty"), get("/v1/kv/nodir/?keys"), get("/v1/kv/?keys&recurse&raw"), get("/v1/kv/?keys&separator=dir&"+misspelt+"=/"), get("/v1/kv/?raw"), get("/v1/kv/"),
 		get("/v1/kv/dir/?recurse=false"), get("/v1/kv/dir/e"), get("/v1/kv/dir/e?raw"), get("/v1/kv/dir/e?pretty"),
 		get("/v1/kv/dir/e").with("Accept-Encoding", "gzip"), get("/v1/kv/dir/e?raw").with("Accept-Encoding", "gzip"), get("/v1/kv/dir/e?raw").with("Accept-Encoding", "gzip;q=0"), get("/v1/kv/dir/?recurse&pretty").with("Accept-Encoding", "br, gzip;q=0.5"),
 		get("/v1/kv/a").with("Accept-Encoding", "gzip"), get("/v1/kv/a?raw").with("Accept-Encoding", "gzip"), get("/v1/kv/none").with("Accept-Encoding", "gzip"), get("/v1/kv/a?index=x").with("Accept-Encoding", "gzip"), put("/v1/kv/a", "x").with("Accept-Encoding", "gzip"),

@@ -40,7 +40,7 @@ func fail(w http.ResponseWriter, err error) {
 // write sends a short text. That a client is gone is no error of ours.
 func write(w http.ResponseWriter, code int, text string) {
 	w.WriteHeader(code)
-	_, _ = io.WriteString(w, text) // the client is told by the connection
+	_, _ = io.WriteString(w, text) //nolint:gosec // plain text; that a client is gone, it knows itself
 }
 
 // setMeta sets the headers that tell of a read.

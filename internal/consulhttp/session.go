@@ -56,7 +56,7 @@ func (s *sessionBody) UnmarshalJSON(data []byte) error {
 		delay = time.Duration(given)
 	}
 	if delay < 1000 {
-		delay *= time.Second
+		delay *= 1e9
 	}
 	s.LockDelay = delay
 	return nil
@@ -93,7 +93,7 @@ func (h *Handler) sessionCreate(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	if body.Node == "" {
-		return fmt.Errorf("Must provide Node") //nolint:revive,staticcheck // Consul's words
+		return fmt.Errorf("Must provide Node")
 	}
 	g, err := h.admit(r)
 	if err != nil {
@@ -133,15 +133,15 @@ func (h *Handler) soundSession(s *sessionBody) error {
 	switch s.Behavior {
 	case "", local.Release, local.DeleteRows:
 	default:
-		return fmt.Errorf("Invalid Behavior setting '%s'", s.Behavior) //nolint:revive,staticcheck // Consul's words
+		return fmt.Errorf("Invalid Behavior setting '%s'", s.Behavior)
 	}
 	if s.TTL != "" {
 		ttl, err := time.ParseDuration(s.TTL)
 		if err != nil {
-			return fmt.Errorf("Session TTL '%s' invalid: %w", s.TTL, err) //nolint:revive,staticcheck // Consul's words
+			return fmt.Errorf("Session TTL '%s' invalid: %w", s.TTL, err)
 		}
 		if ttl != 0 && (ttl < minTTL || ttl > maxTTL) {
-			return fmt.Errorf("Invalid Session TTL '%d', must be between [%v=%v]", ttl, minTTL, maxTTL) //nolint:revive,staticcheck // Consul's words
+			return fmt.Errorf("Invalid Session TTL '%d', must be between [%v=%v]", ttl, minTTL, maxTTL)
 		}
 	}
 	if !strings.EqualFold(s.Node, h.o.NodeName) {

@@ -9,10 +9,21 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"testing"
 	"time"
 )
 
 const binaryEnv = "KVEXPRESS_TEST_CONSUL"
+
+// Binary is the path of the Consul that Start runs, for its commands.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := findBinary(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // findBinary returns the path of the Consul binary: $KVEXPRESS_TEST_CONSUL,
 // then .build/bin/consul of this module, then one on PATH that is new enough.

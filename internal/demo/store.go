@@ -9,8 +9,13 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/longpoll"
 	"kvexpress/internal/store/local"
+	"kvexpress/internal/store/local/disk"
 )
+
+// maxConns is the most connections of a store: what 500 nodes and a few people need.
+const maxConns = 8192
 
 // Store is an embedded store that listens.
 type Store struct {
@@ -22,12 +27,16 @@ type Store struct {
 	err    error // of serving, once served
 }
 
-// StartStore opens a store in memory, and serves it on a free port of 127.0.0.1 until
+// StartStore opens a store in a folder, and serves it on a free port of 127.0.0.1 until
 // Close.
-func StartStore() (*Store, error) {
-	engine, err := local.Open(local.Options{})
+func StartStore(dir string) (*Store, error) {
+	journal, err := disk.Open(dir)
 	if err != nil {
 		return nil, err
+	}
+	engine, err := local.Open(local.Options{Journal: journal})
+	if err != nil {
+		return nil, errors.Join(err, journal.Close())
 	}
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,8 +45,9 @@ func StartStore() (*Store, error) {
 	s := &Store{Addr: l.Addr().String(), engine: engine}
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
-	h := consulhttp.New(consulhttp.Options{Engine: engine, Address: s.Addr, Done: ctx.Done()})
-	s.served.Go(func() { s.err = consulhttp.Serve(ctx, l, agent.ForOwnNames(l, h)) })
+	server := longpoll.New(maxConns, "the store of this demo has as many connections as it may\n")
+	h := consulhttp.New(consulhttp.Options{Engine: engine, Address: s.Addr, Server: server})
+	s.served.Go(func() { s.err = server.Serve(ctx, l, agent.ForOwnNames(l, h)) })
 	return s, nil
 }
 

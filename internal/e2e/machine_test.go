@@ -51,6 +51,16 @@ func (m *machine) with(env ...string) *machine {
 	return &more
 }
 
+// consulAddr is the store that the machine talks to.
+func (m *machine) consulAddr() string {
+	for _, pair := range slices.Backward(m.env) {
+		if addr, ok := strings.CutPrefix(pair, "CONSUL_HTTP_ADDR="); ok {
+			return addr
+		}
+	}
+	return ""
+}
+
 // path is that of a file of this machine.
 func (m *machine) path(name string) string { return filepath.Join(m.dir, name) }
 

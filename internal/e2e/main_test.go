@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		agentDieAt(deliver.Step(step))
 		return
 	}
+	if socket := os.Getenv(asConsulEnv); socket != "" {
+		asConsul(socket, os.Args[1:])
+		return
+	}
 	dir, err := os.MkdirTemp("", "kvexpress-e2e-")
 	if err == nil {
 		program.path = filepath.Join(dir, "kvexpress")

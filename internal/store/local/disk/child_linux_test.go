@@ -1,0 +1,204 @@
+package disk_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kvexpress/internal/store/local"
+	"kvexpress/internal/store/local/disk"
+)
+
+// childEnv makes a re-executed test binary do the job that is in it.
+const childEnv = "KVEXPRESS_DISK_TEST"
+
+// TestMain makes this binary a second process where a test needs one.
+func TestMain(m *testing.M) {
+	if b := os.Getenv(childEnv); b != "" {
+		var j job
+		if err := json.Unmarshal([]byte(b), &j); err == nil {
+			j.run()
+		}
+		return
+	}
+	m.Run()
+}
+
+// job is what a child process does: it opens a folder, writes the batches that come
+// next, and says of each "ack N", or "refused N" or "unknown N" with the error.
+type job struct {
+	Dir     string
+	Batches int    // 0: without end
+	Limit   uint64 // the largest file that it may write, until a write is refused; 0: none
+	Hold    bool   // keep the folder until standard input ends
+	Open    bool   // only open it
+}
+
+func (j job) run() {
+	runtime.LockOSThread() // strace counts the calls of each thread for itself
+	if err := j.write(); err != nil {
+		fmt.Fprintln(os.Stdout, "failed", err)
+	}
+}
+
+func (j job) write() error {
+	if j.Open {
+		db, err := disk.Open(j.Dir)
+		if err != nil {
+			return err
+		}
+		return db.Close()
+	}
+	db, err := disk.Open(j.Dir)
+	if err != nil {
+		return err
+	}
+	var s local.Saved
+	if err := db.Load(&s); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stdout, "open", s.Index/10)
+	if j.Hold {
+		_, err := bufio.NewReader(os.Stdin).ReadByte()
+		return errors.Join(err, db.Close())
+	}
+	var was unix.Rlimit
+	if j.Limit > 0 {
+		if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+			return err
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: j.Limit, Max: was.Max}); err != nil {
+			return err
+		}
+	}
+	for n := s.Index/10 + 1; j.Batches == 0 || n <= s.Index/10+uint64(j.Batches); n++ {
+		err := db.Append(batch(n))
+		switch {
+		case err == nil:
+			fmt.Fprintln(os.Stdout, "ack", n)
+		case errors.Is(err, local.ErrNotWritten):
+			fmt.Fprintln(os.Stdout, "refused", n, err)
+			n-- // and again
+			if j.Limit > 0 {
+				j.Limit = 0
+				if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+					return err
+				}
+			} else {
+				j.Batches--
+			}
+		default:
+			fmt.Fprintln(os.Stdout, "unknown", n, err)
+		}
+	}
+	return db.Close()
+}
+
+// batch is the nth batch of changes, always the same.
+func batch(n uint64) []local.Change {
+	r := rand.New(rand.NewPCG(n, 1))
+	changes := make([]local.Change, 1+r.IntN(3))
+	for i := range changes {
+		c := local.Change{Index: n*10 + uint64(i)}
+		for range 1 + r.IntN(6) {
+			size := r.IntN(200)
+			if r.IntN(20) == 0 {
+				size = r.IntN(20000)
+			}
+			c.Rows = append(c.Rows, &local.Row{Path: fmt.Sprintf("row/%03d", r.IntN(400)), Value: bytes.Repeat([]byte{byte(n)}, size), ModifyIndex: c.Index})
+		}
+		for range r.IntN(3) {
+			path := fmt.Sprintf("row/%03d", 400+r.IntN(40))
+			c.Deleted = append(c.Deleted, path)
+			c.Graves = append(c.Graves, local.Grave{Path: path, Index: c.Index, At: time.Unix(int64(n), 0)})
+		}
+		if r.IntN(4) == 0 {
+			c.Sessions = append(c.Sessions, &local.Session{ID: fmt.Sprint("session", r.IntN(9)), CreateIndex: c.Index})
+			c.Ended = append(c.Ended, fmt.Sprint("session", 9+r.IntN(9)))
+		}
+		changes[i] = c
+	}
+	return changes
+}
+
+// after is what is there after n batches.
+func after(n uint64) *model {
+	m := newModel()
+	for i := range n {
+		m.add(batch(i + 1)...)
+	}
+	return m
+}
+
+// holds checks that a folder holds all acknowledged batches, and the one that
+// was under way whole or not at all. It returns how many there are.
+func holds(t testing.TB, dir string, acked uint64) uint64 {
+	t.Helper()
+	s := reopened(t, dir)
+	n := s.Index / 10
+	if n < acked || n > acked+1 {
+		t.Fatalf("%d batches are there, and %d were acknowledged", n, acked)
+	}
+	after(n).check(t, s)
+	return n
+}
+
+// command is the child process for a job.
+func (j job) command(t testing.TB, wrapper ...string) *exec.Cmd {
+	t.Helper()
+	b, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	argv := append(wrapper, self)
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), childEnv+"="+string(b), "GORACE=atexit_sleep_ms=0") // it would sleep for a second
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// says runs a child to its end, which may be a kill, and returns its lines.
+func (j job) says(t testing.TB, wrapper ...string) (lines []string, killed bool) {
+	t.Helper()
+	out, err := j.command(t, wrapper...).Output()
+	var exit *exec.ExitError
+	if err != nil {
+		status, ok := syscall.WaitStatus(0), false
+		if errors.As(err, &exit) {
+			status, ok = exit.Sys().(syscall.WaitStatus)
+		}
+		if killed = ok && status.Signal() == syscall.SIGKILL; !killed {
+			t.Fatalf("child ended by %v, and said %s", err, out)
+		}
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n"), killed
+}
+
+// acked is the last batch that was acknowledged, or was there before.
+func acked(t testing.TB, lines []string) (n uint64) {
+	t.Helper()
+	for _, line := range lines {
+		var what string
+		var v uint64
+		if k, _ := fmt.Sscan(line, &what, &v); k == 2 && (what == "ack" || what == "open") {
+			n = v
+		}
+	}
+	return n
+}
