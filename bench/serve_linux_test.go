@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -128,6 +129,7 @@ type crowd struct {
 	writer *httpConn
 	seen   chan time.Time // when a watcher had its file in place
 	failed chan error
+	disk   chan struct{} // as many write at a time as there are processors: 1,200 threads would wait for each other
 	conns  []*httpConn
 	group  sync.WaitGroup
 }
@@ -150,7 +152,7 @@ func wantings() []wanting {
 // gather starts n watchers.
 func gather(b *testing.B, s side, n int, how wanting, dir string) *crowd {
 	b.Helper()
-	c := &crowd{side: s, seen: make(chan time.Time, n), failed: make(chan error, n)}
+	c := &crowd{side: s, seen: make(chan time.Time, n), failed: make(chan error, n), disk: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	var err error
 	if c.writer, err = dialHTTP(s.addr); err != nil {
 		b.Fatal(err)
@@ -163,7 +165,11 @@ func gather(b *testing.B, s side, n int, how wanting, dir string) *crowd {
 		}
 		conn.accept = how.accept
 		c.conns = append(c.conns, conn)
-		c.group.Go(func() { c.watch(conn, how.raw, filepath.Join(dir, fmt.Sprintf("%s-%d", s.name, i))) })
+		own := filepath.Join(dir, fmt.Sprintf("%s-%d", s.name, i)) // as each would have its own disk
+		if err := os.Mkdir(own, 0o700); err != nil {
+			b.Fatal(err)
+		}
+		c.group.Go(func() { c.watch(conn, how.raw, filepath.Join(own, "hosts")) })
 	}
 	c.all(b)
 	return c
@@ -188,10 +194,9 @@ func (c *crowd) watch(conn *httpConn, raw bool, file string) {
 			continue // its time was over
 		}
 		if err == nil {
-			err = os.WriteFile(file+".new", body, 0o600)
-		}
-		if err == nil {
-			err = os.Rename(file+".new", file)
+			c.disk <- struct{}{}
+			err = install(file, body)
+			<-c.disk
 		}
 		if err != nil {
 			c.failed <- err // there is room for one of each
@@ -200,6 +205,13 @@ func (c *crowd) watch(conn *httpConn, raw bool, file string) {
 		index = at
 		c.seen <- time.Now()
 	}
+}
+
+func install(file string, content []byte) error {
+	if err := os.WriteFile(file+".new", content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 func (c *crowd) put(b *testing.B, content []byte) {
@@ -263,6 +275,9 @@ func BenchmarkServeWake(b *testing.B) {
 	consul, serve := storeSides(b)
 	for _, how := range wantings() {
 		dir := b.TempDir()
+		if err := spread(dir); err != nil {
+			b.Fatal(err)
+		}
 		theirs := gather(b, consul, nodes, how, dir)
 		ours := gather(b, serve, nodes, how, dir)
 		var x, y []woken

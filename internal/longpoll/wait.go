@@ -109,7 +109,7 @@ func (s *Server) giveBack(conn net.Conn, early []byte) {
 func plain(conn net.Conn, raw []byte) *http.Request {
 	unusual := func(c byte) bool { return (c < ' ' || c > '~') && c != '\r' && c != '\n' }
 	if !bytes.HasPrefix(raw, []byte("GET ")) || bytes.Index(raw, []byte("\r\n\r\n")) != len(raw)-4 ||
-		slices.ContainsFunc(raw, unusual) || bytes.Count(bytes.ToLower(raw), []byte("\nhost:")) != 1 {
+		slices.ContainsFunc(raw, unusual) || hosts(raw) != 1 {
 		return nil
 	}
 	r, err := http.ReadRequest(bufio.NewReaderSize(bytes.NewReader(raw), len(raw)))
@@ -118,6 +118,17 @@ func plain(conn net.Conn, raw []byte) *http.Request {
 	}
 	r.RemoteAddr = conn.RemoteAddr().String()
 	return r
+}
+
+// hosts is how many headers name a host; more than one is refused, by net/http.
+func hosts(raw []byte) int {
+	n, name := 0, []byte("host:")
+	for line := range bytes.Lines(raw) {
+		if len(line) >= len(name) && bytes.EqualFold(line[:len(name)], name) {
+			n++
+		}
+	}
+	return n
 }
 
 // answer lets the handler answer, or returns the query that the request waits for.
