@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const indexHeader = "X-Consul-Index"
@@ -31,7 +33,7 @@ func notCompared(name string) string {
 // compare tells the first difference between two answers of the same request.
 func (r *relation) compare(ref, sub answer) error {
 	if ref.err != nil || sub.err != nil {
-		if ref.err != nil && sub.err != nil {
+		if closed(ref.err) && closed(sub.err) {
 			return nil // neither answers such a request
 		}
 		return fmt.Errorf("the reference: %w; the subject: %w", orAnswered(ref.err), orAnswered(sub.err))
@@ -43,6 +45,11 @@ func (r *relation) compare(ref, sub answer) error {
 		return err
 	}
 	return r.bodies(ref, sub)
+}
+
+// closed reports whether a server ended the connection in place of an answer.
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func orAnswered(err error) error {
@@ -153,15 +160,19 @@ type parts struct {
 	rest  []string
 }
 
+var (
+	idPattern  = regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
+	ownPattern = regexp.MustCompile(`"(?:Create|Modify)Index": ?[0-9]+|` + idPattern.String())
+)
+
 func dissect(a answer) parts {
-	const uuid = `\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`
-	pattern := uuid
+	own := idPattern
 	if strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
-		pattern = `"(?:Create|Modify)Index": ?[0-9]+|` + uuid
+		own = ownPattern
 	}
 	var p parts
 	last := 0
-	for _, at := range regexp.MustCompile(pattern).FindAllIndex(a.body, -1) {
+	for _, at := range own.FindAllIndex(a.body, -1) {
 		start, end := at[0], at[1]
 		isIndex := a.body[start] == '"'
 		if isIndex {

@@ -28,12 +28,13 @@ func (r *run) expand(ctx context.Context, at int, s Step) (ref, sub Step, err er
 	return ref, sub, err
 }
 
+var placeholder = regexp.MustCompile(`\{(s|b64:)([0-9]+)\}|\{(mod|idx)(-1)?:([^{}]*)\}`)
+
 func (r *run) fill(ctx context.Context, at int, text string) (ref, sub string, err error) {
 	if !strings.Contains(text, "{") {
 		return text, text, nil
 	}
 	text = strings.ReplaceAll(text, "{p}", r.prefix)
-	placeholder := regexp.MustCompile(`\{(s|b64:)([0-9]+)\}|\{(mod|idx)(-1)?:([^{}]*)\}`)
 	var a, b strings.Builder
 	last := 0
 	for _, m := range placeholder.FindAllStringSubmatchIndex(text, -1) {

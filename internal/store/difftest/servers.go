@@ -6,21 +6,28 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Servers are the two that are compared. They are used by one goroutine.
 type Servers struct {
+	// Strict holds the subject to waking a blocked list when a tree is deleted
+	// above it, which Consul does not always do.
+	Strict bool
+	// Patience is for one answer, also of a blocked query that must be woken.
+	Patience time.Duration
+
 	ref, sub *endpoint
 	known    *relation
 	runs     int
 	synced   bool
-	count  int
+	count    int
 }
 
 // New compares the server at the address sub (host:port) with the one at ref,
 // which is Consul. Nobody else may write to either.
 func New(ref, sub string) *Servers {
-	return &Servers{ref: &endpoint{addr: ref}, sub: &endpoint{addr: sub}, known: newRelation()}
+	return &Servers{Patience: 30 * time.Second, ref: &endpoint{addr: ref}, sub: &endpoint{addr: sub}, known: newRelation()}
 }
 
 // Close closes the connections.
@@ -69,8 +76,8 @@ func (s *Servers) Run(ctx context.Context, seq Sequence) error {
 // both sends a step, as each server needs it, to both at once.
 func (s *Servers) both(ctx context.Context, ref, sub Step) (answer, answer) {
 	got := make(chan answer, 1)
-	go func() { got <- s.sub.send(ctx, sub) }()
-	a := s.ref.send(ctx, ref)
+	go func() { got <- s.sub.send(ctx, sub, s.Patience) }()
+	a := s.ref.send(ctx, ref, s.Patience)
 	return a, <-got
 }
 
@@ -100,13 +107,13 @@ func (r *run) synchronize(ctx context.Context) error {
 func (s *Servers) empty(ctx context.Context) error {
 	var errs []error
 	for _, e := range []*endpoint{s.ref, s.sub} {
-		sessions := e.send(ctx, Step{Method: http.MethodGet, Target: "/v1/session/list"})
+		sessions := e.send(ctx, Step{Method: http.MethodGet, Target: "/v1/session/list"}, s.Patience)
 		for id := range strings.SplitSeq(string(sessions.body), `"ID":"`) {
 			if id, _, ok := strings.Cut(id, `"`); ok && len(id) == len(nobody) {
-				errs = append(errs, e.send(ctx, Step{Method: http.MethodPut, Target: "/v1/session/destroy/" + id}).err)
+				errs = append(errs, e.send(ctx, Step{Method: http.MethodPut, Target: "/v1/session/destroy/" + id}, s.Patience).err)
 			}
 		}
-		errs = append(errs, sessions.err, e.send(ctx, Step{Method: http.MethodDelete, Target: "/v1/kv/?recurse"}).err)
+		errs = append(errs, sessions.err, e.send(ctx, Step{Method: http.MethodDelete, Target: "/v1/kv/?recurse"}, s.Patience).err)
 	}
 	return errors.Join(errs...)
 }

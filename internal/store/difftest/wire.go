@@ -13,12 +13,8 @@ import (
 	"time"
 )
 
-const (
-	// patience is for one answer, on a machine that has more to do.
-	patience = 30 * time.Second
-	// maxAnswer is the most bytes read of a body.
-	maxAnswer = 64 << 20
-)
+// maxAnswer is the most bytes read of a body.
+const maxAnswer = 64 << 20
 
 // answer is what a client sees of one request. With err there was none.
 type answer struct {
@@ -45,7 +41,7 @@ type conn struct {
 
 // send is one request and its answer. A connection that was kept may have
 // been closed meanwhile: then a new one is taken, once.
-func (e *endpoint) send(ctx context.Context, s Step) answer {
+func (e *endpoint) send(ctx context.Context, s Step, patience time.Duration) answer {
 	e.mu.Lock()
 	var c *conn
 	if n := len(e.idle); n > 0 {
@@ -53,8 +49,8 @@ func (e *endpoint) send(ctx context.Context, s Step) answer {
 	}
 	e.mu.Unlock()
 	if c != nil {
-		a, fresh := e.exchange(ctx, c, s)
-		if !fresh || a.err == nil {
+		a, early := e.exchange(ctx, c, s, patience)
+		if !early || !closed(a.err) {
 			return a
 		}
 	}
@@ -62,12 +58,12 @@ func (e *endpoint) send(ctx context.Context, s Step) answer {
 	if err != nil {
 		return answer{err: err}
 	}
-	a, _ := e.exchange(ctx, &conn{Conn: raw, r: bufio.NewReader(raw)}, s)
+	a, _ := e.exchange(ctx, &conn{Conn: raw, r: bufio.NewReader(raw)}, s, patience)
 	return a
 }
 
 // exchange also tells whether it failed before a byte of an answer came.
-func (e *endpoint) exchange(ctx context.Context, c *conn, s Step) (a answer, early bool) {
+func (e *endpoint) exchange(ctx context.Context, c *conn, s Step, patience time.Duration) (a answer, early bool) {
 	keep := false
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // ends a read that waits
 	defer func() {
