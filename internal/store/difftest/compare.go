@@ -68,7 +68,7 @@ func (r *relation) headers(ref, sub answer) error {
 		}
 		a, b := ref.header[name], sub.header[name]
 		if name == "Location" && len(a) == 1 && len(b) == 1 { // it has the query that was sent, with that server's indexes and ids
-			a, b = []string{strings.TrimSuffix(a[0], ref.query)}, []string{strings.TrimSuffix(b[0], sub.query)}
+			a, b = []string{strings.TrimSuffix(a[0], ref.query())}, []string{strings.TrimSuffix(b[0], sub.query())}
 		}
 		if name == indexHeader && len(a) == 1 && len(b) == 1 {
 			if err := r.number(a[0], b[0]); err != nil {
@@ -106,11 +106,18 @@ func (r *relation) bodies(ref, sub answer) error {
 		return fmt.Errorf("the body differs: %s", firstDifference(strings.Join(a.rest, "<own>"), strings.Join(b.rest, "<own>")))
 	}
 	for i := range a.own {
-		relate := r.id
-		if a.index[i] {
-			relate = r.number
+		var err error
+		switch a.kinds[i] {
+		case anID:
+			err = r.id(a.own[i], b.own[i])
+		case anIndex:
+			err = r.number(a.own[i], b.own[i])
+		case anEcho:
+			if !strings.Contains(ref.sent, a.own[i]) || !strings.Contains(sub.sent, b.own[i]) {
+				err = fmt.Errorf("an index that was not sent: %s, %s", a.own[i], b.own[i])
+			}
 		}
-		if err := relate(a.own[i], b.own[i]); err != nil {
+		if err != nil {
 			return fmt.Errorf("in the body: %w", err)
 		}
 	}
@@ -152,36 +159,46 @@ func byAge(body []byte) ([]byte, error) {
 	return append(out, around...), nil
 }
 
-// parts are a body, taken apart into what is the server's own (indexes and
-// ids) and the rest around it.
+// parts are a body, taken apart into what is the server's own and the rest
+// around it.
 type parts struct {
 	own   []string
-	index []bool
+	kinds []kind
 	rest  []string
 }
 
+type kind int
+
+const (
+	anID kind = iota
+	anIndex
+	anEcho // an index that the client had sent
+)
+
 var (
-	idPattern  = regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
-	ownPattern = regexp.MustCompile(`"(?:Create|Modify)Index": ?[0-9]+|` + idPattern.String())
+	idPattern  = regexp.MustCompile(`\b([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b`)
+	ownPattern = regexp.MustCompile(idPattern.String() + `|"(?:Create|Modify)Index": ?([0-9]+)|current modify index ([0-9]+) != ([0-9]+)`)
 )
 
 func dissect(a answer) parts {
-	own := idPattern
+	pattern := idPattern
 	if strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
-		own = ownPattern
+		pattern = ownPattern
 	}
+	kinds := []kind{anID, anIndex, anIndex, anEcho} // of the pattern's groups
 	var p parts
 	last := 0
-	for _, at := range own.FindAllIndex(a.body, -1) {
-		start, end := at[0], at[1]
-		isIndex := a.body[start] == '"'
-		if isIndex {
-			start += bytes.LastIndexAny(a.body[start:end], ": ") + 1
+	for _, at := range pattern.FindAllSubmatchIndex(a.body, -1) {
+		for group := 1; 2*group < len(at); group++ {
+			start, end := at[2*group], at[2*group+1]
+			if start < 0 {
+				continue
+			}
+			p.rest = append(p.rest, string(a.body[last:start]))
+			p.own = append(p.own, string(a.body[start:end]))
+			p.kinds = append(p.kinds, kinds[group-1])
+			last = end
 		}
-		p.rest = append(p.rest, string(a.body[last:start]))
-		p.own = append(p.own, string(a.body[start:end]))
-		p.index = append(p.index, isIndex)
-		last = end
 	}
 	p.rest = append(p.rest, string(a.body[last:]))
 	return p

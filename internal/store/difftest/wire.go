@@ -18,11 +18,17 @@ const maxAnswer = 64 << 20
 
 // answer is what a client sees of one request. With err there was none.
 type answer struct {
-	query  string // as it was sent
+	sent   string // target, a space and body
 	status int
 	header http.Header
 	body   []byte
 	err    error
+}
+
+func (a answer) query() string {
+	target, _, _ := strings.Cut(a.sent, " ")
+	_, query, _ := strings.Cut(target, "?")
+	return query
 }
 
 // endpoint is a server's address and the connections to it that are idle.
@@ -101,8 +107,7 @@ func (e *endpoint) exchange(ctx context.Context, c *conn, s Step, patience time.
 	}
 	werr := <-wrote
 	keep = !resp.Close && err == nil && werr == nil
-	_, query, _ := strings.Cut(s.Target, "?")
-	return answer{query: query, status: resp.StatusCode, header: resp.Header, body: body, err: err}, false
+	return answer{sent: s.Target + " " + s.Body, status: resp.StatusCode, header: resp.Header, body: body, err: err}, false
 }
 
 // request is the step on the wire.
