@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -62,13 +63,12 @@ func TestWatchLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New()
 		a, b := set(t, s, "a", "x"), set(t, s, "b", "x")
-		waiting := func(path string) int {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if bell := s.bells[path]; bell != nil {
-				return bell.waiting
-			}
-			return 0
+		hub := &s.engine.hub
+		waiting := func(path string) int { return hub.count(KeyTopic(path)) }
+		topics := func() int {
+			hub.mu.Lock()
+			defer hub.mu.Unlock()
+			return len(hub.waiting)
 		}
 		var group sync.WaitGroup
 		watch := func(ctx context.Context, path string, since uint64, wait time.Duration) {
@@ -88,8 +88,8 @@ func TestWatchLeavesNothing(t *testing.T) {
 		}
 		<-time.After(2 * time.Second)
 		synctest.Wait()
-		if got := waiting("a"); got != 2 || len(s.bells) != 2 {
-			t.Errorf("after one gave up, %d wait for a and %d bells are left, want 2 and 2", got, len(s.bells))
+		if got := waiting("a"); got != 2 || topics() != 2 {
+			t.Errorf("after one gave up, %d wait for a and %d topics are left, want 2 and 2", got, topics())
 		}
 		set(t, s, "a", "y")
 		synctest.Wait()
@@ -98,25 +98,61 @@ func TestWatchLeavesNothing(t *testing.T) {
 		}
 		cancel()
 		group.Wait()
-		if len(s.bells) != 0 {
-			t.Errorf("%d bells are left, want none", len(s.bells))
+		if topics() != 0 {
+			t.Errorf("%d topics are left, want none", topics())
 		}
 	})
 }
 
-// One that was woken may come back before another one leaves the bell that was
-// rung: it must not take the new bell with it.
-func TestWatchNewBell(t *testing.T) {
+// One that was woken may come back before another one leaves: it must not take the new wait with it.
+func TestNotifyCancelLate(t *testing.T) {
 	s := New()
-	index := set(t, s, "a", "x")
-	_, old := s.look("a", index)
-	index = set(t, s, "a", "y")
-	_, bell := s.look("a", index)
-	s.leave("a", old)
+	rung := 0
+	late := s.engine.Notify(KeyTopic("a"), func() { rung++ })
+	set(t, s, "a", "x")
+	s.engine.Notify(KeyTopic("a"), func() { rung += 10 })
+	late()
+	late()
+	set(t, s, "a", "y")
 	set(t, s, "a", "z")
-	select {
-	case <-bell.rung:
-	default:
-		t.Error("a change did not ring the bell of one who waits")
+	if rung != 11 {
+		t.Errorf("the waits were rung %d times, want each once (11)", rung)
+	}
+}
+
+// A change wakes those who wait for the row or for a prefix of it, and nobody else.
+func TestNotifyTopics(t *testing.T) {
+	s := New()
+	set(t, s, "a/b/c", "x")
+	var rung []string
+	wait := func(name string, topic Topic) { s.engine.Notify(topic, func() { rung = append(rung, name) }) }
+	all := func() {
+		rung = nil
+		wait("key", KeyTopic("a/b/c"))
+		wait("other", KeyTopic("a/b"))
+		wait("prefix", PrefixTopic("a/b"))
+		wait("long", PrefixTopic("a/b/c/d"))
+		wait("empty", PrefixTopic("x"))
+		wait("all", PrefixTopic(""))
+		wait("sessions", SessionsTopic())
+	}
+	all()
+	set(t, s, "a/b/c", "x")
+	if len(rung) != 0 {
+		t.Errorf("a write that changed nothing woke %q", rung)
+	}
+	set(t, s, "a/b/c", "y")
+	slices.Sort(rung)
+	if want := []string{"all", "key", "prefix"}; !slices.Equal(rung, want) {
+		t.Errorf("the change woke %q, want %q", rung, want)
+	}
+	if got := len(s.engine.hub.lengths); got != 2 {
+		t.Errorf("%d lengths of prefixes are left, want 2", got)
+	}
+	if _, err := s.engine.CreateSession(t.Context(), Session{}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(rung, "sessions") || len(rung) != 4 {
+		t.Errorf("a new session woke %q, want sessions in addition", rung)
 	}
 }

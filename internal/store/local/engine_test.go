@@ -1,0 +1,360 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// journal is one in memory that can be held up and made to fail.
+type journal struct {
+	mu      sync.Mutex
+	saved   Saved
+	batches [][]Change
+	fail    error
+	begun   chan struct{} // not nil: told when Append begins
+	hold    chan struct{} // not nil: Append waits for it
+	closed  bool
+}
+
+func (j *journal) Load(saved *Saved) error { *saved = j.saved; return nil }
+
+func (j *journal) Append(changes []Change) error {
+	if j.hold != nil {
+		j.begun <- struct{}{}
+		<-j.hold
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fail != nil {
+		return j.fail
+	}
+	j.batches = append(j.batches, slices.Clone(changes))
+	return nil
+}
+
+func (j *journal) Close() error { j.closed = true; return nil }
+
+func open(t *testing.T, j *journal) *Engine {
+	t.Helper()
+	e, err := Open(Options{Journal: j})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func put(t *testing.T, e *Engine, path, value string) {
+	t.Helper()
+	if ok, err := e.Apply(t.Context(), Op{Verb: Set, Path: path, Value: []byte(value)}); err != nil || !ok {
+		t.Fatalf("set %s: %v, %v", path, ok, err)
+	}
+}
+
+// Nobody sees a write before it is durable: neither who reads, nor who waits.
+func TestNotSeenBeforeDurable(t *testing.T) {
+	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
+	e := open(t, j)
+	rung := make(chan struct{})
+	e.Notify(KeyTopic("a"), func() { close(rung) })
+	done := make(chan error, 1)
+	go func() {
+		_, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a"})
+		done <- err
+	}()
+	<-j.begun
+	if row := e.View().Get("a"); row != nil {
+		t.Errorf("before it is durable, a view shows %+v", row)
+	}
+	select {
+	case <-rung:
+		t.Error("before it is durable, it wakes")
+	case err := <-done:
+		t.Errorf("before it is durable, it is acknowledged with %v", err)
+	default:
+	}
+	j.hold <- struct{}{}
+	<-rung
+	if err := <-done; err != nil || e.View().Get("a") == nil {
+		t.Errorf("written with %v, and a view shows %v", err, e.View().Get("a"))
+	}
+}
+
+// What comes while a write is on its way to disk goes there together, in one batch, each with an
+// index of its own.
+func TestGroupCommit(t *testing.T) {
+	const writers = 40
+	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
+	e := open(t, j)
+	var group sync.WaitGroup
+	begin := func(n int) {
+		group.Go(func() {
+			if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: fmt.Sprint(n)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	begin(0)
+	<-j.begun
+	for n := range writers {
+		begin(n + 1)
+	}
+	for queued := 0; queued < writers; {
+		e.mu.Lock()
+		queued = len(e.queue)
+		e.mu.Unlock()
+	}
+	j.hold <- struct{}{}
+	<-j.begun
+	j.hold <- struct{}{}
+	group.Wait()
+	if len(j.batches) != 2 || len(j.batches[0]) != 1 || len(j.batches[1]) != writers {
+		t.Fatalf("%d batches, want one of 1 and one of %d", len(j.batches), writers)
+	}
+	last := uint64(0)
+	for _, change := range slices.Concat(j.batches...) {
+		if change.Index <= last || len(change.Rows) != 1 || change.Rows[0].ModifyIndex != change.Index {
+			t.Errorf("after index %d comes %+v", last, change)
+		}
+		last = change.Index
+	}
+}
+
+// A batch that was not written leaves no trace, and the next one is taken. After an unknown outcome
+// nothing more is written, and what was acknowledged before is still there.
+func TestFailedWrites(t *testing.T) {
+	j := &journal{}
+	e := open(t, j)
+	put(t, e, "a", "1")
+	before := e.View().Get("a")
+
+	j.fail = fmt.Errorf("%w: the disk is full", ErrNotWritten)
+	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a", Value: []byte("2")}); !errors.Is(err, ErrNotWritten) {
+		t.Errorf("on a full disk, a write gives %v", err)
+	}
+	if got := e.View().Get("a"); got != before {
+		t.Errorf("after a write that was not made, a view shows %+v", got)
+	}
+	j.fail = nil
+	put(t, e, "a", "3")
+
+	j.fail = errors.New("fsync: input/output error")
+	if _, _, err := e.Txn(t.Context(), []Op{{Verb: Set, Path: "a", Value: []byte("4")}}); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotWritten) {
+		t.Errorf("after a failed fsync, a write gives %v, want ErrUnknown", err)
+	}
+	j.fail = nil
+	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "b"}); !errors.Is(err, ErrClosed) {
+		t.Errorf("after an unknown outcome, a write gives %v, want ErrClosed", err)
+	}
+	if got := e.View().Get("a"); string(got.Value) != "3" || len(j.batches) != 2 {
+		t.Errorf("a view shows %s, and %d batches were written", got.Value, len(j.batches))
+	}
+}
+
+// A transaction that fails changes nothing, and tells all that failed.
+func TestFailedTransaction(t *testing.T) {
+	j := &journal{}
+	e := open(t, j)
+	put(t, e, "a", "1")
+	_, failed, err := e.Txn(t.Context(), []Op{
+		{Verb: Set, Path: "b"}, {Verb: CAS, Path: "a", Index: 99}, {Verb: Get, Path: "b"}, {Verb: CheckNotExists, Path: "a"},
+	})
+	want := []OpError{{1, `failed to set key "a", index is stale`}, {3, `key "a" exists`}}
+	if err != nil || !slices.Equal(failed, want) {
+		t.Errorf("failed with %+v and %v, want %+v", failed, err, want)
+	}
+	if e.View().Get("b") != nil || len(j.batches) != 1 {
+		t.Error("a failed transaction wrote something")
+	}
+}
+
+// What a closed engine was told is refused, and the journal is closed once all is written.
+func TestClose(t *testing.T) {
+	j := &journal{}
+	e := open(t, j)
+	put(t, e, "a", "1")
+	if err := e.Close(); err != nil || !j.closed {
+		t.Errorf("close gives %v, journal closed: %v", err, j.closed)
+	}
+	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a"}); !errors.Is(err, ErrClosed) {
+		t.Errorf("a write after close gives %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Errorf("the second close gives %v", err)
+	}
+}
+
+// replay applies batches to what is saved, as a journal would.
+func (j *journal) replay() *journal {
+	rows, graves, sessions := map[string]*Row{}, map[string]Grave{}, map[string]*Session{}
+	var saved Saved
+	for _, change := range slices.Concat(j.batches...) {
+		saved.Index = change.Index
+		if change.Tables() {
+			saved.Tables = change.Index
+		}
+		if change.OfSessions() {
+			saved.SessionIndex = change.Index
+		}
+		for _, row := range change.Rows {
+			rows[row.Path] = row
+		}
+		for _, path := range change.Deleted {
+			delete(rows, path)
+		}
+		for _, grave := range change.Graves {
+			graves[grave.Path] = grave
+		}
+		for _, path := range change.Reaped {
+			delete(graves, path)
+		}
+		for _, session := range change.Sessions {
+			sessions[session.ID] = session
+		}
+		for _, id := range change.Ended {
+			delete(sessions, id)
+		}
+	}
+	for _, row := range rows {
+		saved.Rows = append(saved.Rows, row)
+	}
+	for _, grave := range graves {
+		saved.Graves = append(saved.Graves, grave)
+	}
+	for _, session := range sessions {
+		saved.Sessions = append(saved.Sessions, session)
+	}
+	return &journal{saved: saved}
+}
+
+// A store that is opened again is what it was: rows, indexes of lists, sessions.
+func TestReopened(t *testing.T) {
+	j := &journal{}
+	e := open(t, j)
+	put(t, e, "a/1", "x")
+	put(t, e, "a/2", "y")
+	put(t, e, "b/1", "z")
+	id, err := e.CreateSession(t.Context(), Session{TTL: "1h"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := e.Apply(t.Context(), Op{Verb: Lock, Path: "b/1", Session: id}); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	for _, op := range []Op{{Verb: Delete, Path: "a/2"}, {Verb: Set, Path: "c", Value: []byte("x")}, {Verb: DeleteTree, Path: "c"}} {
+		if _, err := e.Apply(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := open(t, j.replay())
+	defer func() { _ = again.Close() }()
+	for _, prefix := range []string{"", "a/", "a/2", "b/", "c", "none"} {
+		if got, want := again.View().ListIndex(prefix), e.View().ListIndex(prefix); got != want {
+			t.Errorf("below %q the index is %d, was %d", prefix, got, want)
+		}
+		got, want := slices.Collect(again.View().List(prefix)), slices.Collect(e.View().List(prefix))
+		if !slices.Equal(got, want) {
+			t.Errorf("below %q there is %v, was %v", prefix, got, want)
+		}
+	}
+	if again.View().Session(id) == nil || again.View().SessionIndex() != e.View().SessionIndex() {
+		t.Error("the session is gone, or its table's index")
+	}
+	before := again.View().s.index
+	put(t, again, "d", "")
+	if got := again.View().Get("d").ModifyIndex; got != before+1 || before != e.View().s.index {
+		t.Errorf("the first write has index %d, want the one after %d", got, e.View().s.index)
+	}
+}
+
+// Graves are kept for 15 minutes, and not for ever.
+func TestReap(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	j := &journal{}
+	e, err := Open(Options{Journal: j, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, e, "a/1", "x")
+	put(t, e, "b", "x")
+	if _, err := e.Apply(t.Context(), Op{Verb: Delete, Path: "a/1"}); err != nil {
+		t.Fatal(err)
+	}
+	dug := e.View().ListIndex("a/")
+	put(t, e, "b", "y")
+	now = now.Add(graveLife)
+	put(t, e, "b", "z")
+	if got := e.View().ListIndex("a/"); got != dug {
+		t.Errorf("after 15 minutes the index is %d, want still %d", got, dug)
+	}
+	now = now.Add(reapEvery)
+	put(t, e, "b", "0")
+	if got := e.View().ListIndex("a/"); got != e.View().Index() {
+		t.Errorf("after more the index is %d, want that of the tables, %d", got, e.View().Index())
+	}
+	if last := j.batches[len(j.batches)-1]; !slices.Equal(last[0].Reaped, []string{"a/1"}) {
+		t.Errorf("the journal was told %+v", last[0])
+	}
+}
+
+// A session dies after twice its time to live unless it is renewed; what it held is free, or gone, and can be
+// locked by another after the delay.
+func TestSessionDies(t *testing.T) {
+	for _, behavior := range []string{Release, DeleteRows} {
+		synctest.Test(t, func(t *testing.T) {
+			e := open(t, &journal{})
+			defer func() { _ = e.Close() }()
+			ctx := context.Background()
+			id, err := e.CreateSession(ctx, Session{TTL: "10s", LockDelay: 15 * time.Second, Behavior: behavior})
+			if err != nil {
+				t.Fatal(err)
+			}
+			other, err := e.CreateSession(ctx, Session{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			lock := func(session string) bool {
+				ok, err := e.Apply(ctx, Op{Verb: Lock, Path: "a", Session: session, Value: []byte("x")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return ok
+			}
+			if !lock(id) || lock(other) {
+				t.Fatal("a lock is held by both, or by neither")
+			}
+			<-time.After(19 * time.Second)
+			if e.RenewSession(id) == nil {
+				t.Fatal("it died before its time")
+			}
+			<-time.After(19 * time.Second)
+			if got := e.View().Get("a"); got == nil || got.Session != id {
+				t.Fatalf("after it was renewed, the row is %+v", got)
+			}
+			<-time.After(2 * time.Second)
+			synctest.Wait()
+			got := e.View().Get("a")
+			if e.View().Session(id) != nil || behavior == Release && got.Session != "" || behavior == DeleteRows && got != nil {
+				t.Fatalf("after its time, the row is %+v", got)
+			}
+			if lock(other) {
+				t.Error("it was locked during the delay")
+			}
+			<-time.After(15 * time.Second)
+			if !lock(other) {
+				t.Error("it could not be locked after the delay")
+			}
+			if e.RenewSession(id) != nil {
+				t.Error("a dead session was renewed")
+			}
+			if _, err := e.Apply(ctx, Op{Verb: Lock, Path: "a", Session: id}); err == nil {
+				t.Error("a dead session took a lock")
+			}
+		})
+	}
+}
