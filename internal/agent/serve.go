@@ -33,9 +33,7 @@ const (
 // Over TCP, only requests for an address or for a name of this machine are
 // answered: see knownHost.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	if l.Addr().Network() != "unix" {
-		h = onlyFor(ownNames(l), h)
-	}
+	h = ForOwnNames(l, h)
 	var conns sync.WaitGroup
 	server := &http.Server{
 		Handler:           h,
@@ -77,6 +75,15 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		return fmt.Errorf("close %s: %w", l.Addr(), err)
 	}
 	return nil
+}
+
+// ForOwnNames lets h answer, over TCP, only requests for an address or for a name of this
+// machine: see knownHost.
+func ForOwnNames(l net.Listener, h http.Handler) http.Handler {
+	if l.Addr().Network() == "unix" {
+		return h
+	}
+	return onlyFor(ownNames(l), h)
 }
 
 // limited is a listener with at most so many connections at a time. Others wait

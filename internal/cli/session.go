@@ -84,7 +84,7 @@ func (s *session) interruptible(ctx context.Context) (context.Context, context.C
 // open sets up a session. Nothing is sent yet. Beside an error the session is fit
 // to tell it.
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
-	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter", place: observe.LocationComplete}
+	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter" || cmd.Name() == "serve", place: observe.LocationComplete}
 	s.openLog(cmd.Name())
 	conf, err := loadConfig(g.config)
 	if err != nil {

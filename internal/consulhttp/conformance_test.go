@@ -1,0 +1,17 @@
+package consulhttp_test
+
+import (
+	"testing"
+
+	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/consul"
+	"kvexpress/internal/store/storetest"
+)
+
+// The client that talks to Consul must not notice a difference.
+func TestConformance(t *testing.T) {
+	server, _ := serve(t, consulhttp.Options{})
+	s := open(t, consul.Options{Addr: server.Listener.Addr().String()})
+	storetest.Run(t, func(*testing.T) kv.Store { return s })
+}

@@ -1,0 +1,74 @@
+package consulhttp_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/store/local"
+)
+
+// FuzzRequest puts any request to the handler: it must answer, with JSON where it says so, and with no
+// more than the store holds.
+func FuzzRequest(f *testing.F) {
+	for _, seed := range []string{
+		"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /v1/kv/?recurse&pretty HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n",
+		"GET /v1/kv/?keys&separator=/&index=1&wait=1s HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /v1/kv/a?raw&index=99999 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /v1/kv/%2e%2e/%00?x=1;y HTTP/1.1\r\nHost: x\r\n\r\n",
+		"PUT /v1/kv/b?cas=0&flags=7 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+		"PUT /v1/kv/b?acquire=x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+		"DELETE /v1/kv/?recurse HTTP/1.1\r\nHost: x\r\n\r\n",
+		"PUT /v1/txn HTTP/1.1\r\nHost: x\r\nContent-Length: 66\r\n\r\n" + `[{"KV":{"Verb":"set","Key":"a","Value":"MQ=="}},{"KV":null},null] `,
+		"PUT /v1/txn?pretty HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n\r\n" + `[{"KV":{"Verb":"get-tree","Key":"a"}},{}] `,
+		"PUT /v1/session/create HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n" + `{"TTL":"15s","LockDelay":1e300}`,
+		"GET /v1/session/list?index=1 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"PUT /v1/session/renew/x HTTP/1.1\r\nHost: x\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+		"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET http://h/v1/kv/a?token=%ff HTTP/1.0\r\nAuthorization: Bearer \r\nCache-Control: max-age=\r\n\r\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	engine, err := local.Open(local.Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	done := make(chan struct{})
+	close(done) // so that nothing waits
+	h := consulhttp.New(consulhttp.Options{Engine: engine, Done: done})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+		if err != nil {
+			return // the server answers those itself
+		}
+		if _, err := engine.Apply(t.Context(), local.Op{Verb: local.DeleteTree}); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"a", "a/b", "<&>\xff"} {
+			if _, err := engine.Apply(t.Context(), local.Op{Verb: local.Set, Path: path, Value: bytes.Repeat([]byte(path), 1000)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.Body = io.NopCloser(io.LimitReader(r.Body, 1<<20))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code < 200 || w.Code > 599 {
+			t.Errorf("status %d", w.Code)
+		}
+		isJSON := strings.HasPrefix(w.Header().Get("Content-Type"), "application/json")
+		if isJSON && w.Body.Len() > 0 && w.Header().Get("Content-Encoding") == "" && !json.Valid(w.Body.Bytes()) {
+			t.Errorf("no JSON: %q", w.Body)
+		}
+		if limit := 2<<20 + 128*64<<10; w.Body.Len() > limit { // 128 times all rows
+			t.Errorf("an answer of %d bytes", w.Body.Len())
+		}
+	})
+}

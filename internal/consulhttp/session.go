@@ -1,0 +1,219 @@
+package consulhttp
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"kvexpress/internal/store/local"
+)
+
+const (
+	minTTL       = 10 * time.Second
+	maxTTL       = 24 * time.Hour
+	maxSession   = 64 << 10     // bytes of a description
+	nodeCheck    = "serfHealth" // the one check that a node has
+	defaultDelay = 15 * time.Second
+)
+
+// sessionBody is a session in JSON, as Consul writes and reads it.
+type sessionBody struct {
+	ID            string
+	Name          string
+	Node          string
+	LockDelay     time.Duration
+	Behavior      string
+	TTL           string
+	NodeChecks    []string
+	ServiceChecks []local.ServiceCheck
+	Checks        []string `json:",omitempty"` // the old name of NodeChecks
+	CreateIndex   uint64
+	ModifyIndex   uint64
+}
+
+// UnmarshalJSON takes a lock delay as text, in nanoseconds, or, below 1000, in seconds.
+func (s *sessionBody) UnmarshalJSON(data []byte) error {
+	type Alias sessionBody // its name is part of what Consul says of a mistake
+	body := &struct {
+		LockDelay any
+		*Alias
+	}{Alias: (*Alias)(s)}
+	if err := json.Unmarshal(data, &body); err != nil {
+		return err
+	}
+	var delay time.Duration
+	switch given := body.LockDelay.(type) {
+	case nil:
+		return nil
+	case string:
+		var err error
+		if delay, err = time.ParseDuration(given); err != nil {
+			return err
+		}
+	case float64:
+		delay = time.Duration(given)
+	}
+	if delay < 1000 {
+		delay *= time.Second
+	}
+	s.LockDelay = delay
+	return nil
+}
+
+// toBody is how a session is shown.
+func toBody(s *local.Session) sessionBody {
+	return sessionBody{
+		ID: s.ID, Name: s.Name, Node: s.Node, LockDelay: s.LockDelay, Behavior: s.Behavior, TTL: s.TTL,
+		NodeChecks: s.NodeChecks, ServiceChecks: s.ServiceChecks, CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
+	}
+}
+
+// sessionCreate answers PUT /v1/session/create.
+func (h *Handler) sessionCreate(w http.ResponseWriter, r *request) error {
+	if err := free(r); err != nil {
+		return err
+	}
+	body := sessionBody{
+		Node: h.o.NodeName, NodeChecks: []string{nodeCheck}, Checks: []string{nodeCheck},
+		LockDelay: defaultDelay, Behavior: local.Release,
+	}
+	switch {
+	case r.ContentLength > maxSession:
+		return status(http.StatusRequestEntityTooLarge, fmt.Sprintf("Request body(%d bytes) too large, max size: %d bytes.", r.ContentLength, maxSession))
+	case r.ContentLength > 0:
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			text := strings.ReplaceAll(err.Error(), "consulhttp.", "structs.")
+			return status(http.StatusBadRequest, "Request decode failed: "+text)
+		}
+	}
+	body.settleChecks()
+	if err := h.here(r); err != nil {
+		return err
+	}
+	if body.Node == "" {
+		return fmt.Errorf("Must provide Node") //nolint:revive,staticcheck // Consul's words
+	}
+	g, err := h.admit(r)
+	if err != nil {
+		return err
+	}
+	if err := g.sessionWrite(body.Node); err != nil {
+		return err
+	}
+	if err := h.soundSession(&body); err != nil {
+		return err
+	}
+	id, err := h.engine.CreateSession(r.Context(), local.Session{
+		Name: body.Name, Node: body.Node, LockDelay: body.LockDelay, Behavior: body.Behavior, TTL: body.TTL,
+		NodeChecks: body.NodeChecks, ServiceChecks: body.ServiceChecks,
+	})
+	if err != nil {
+		return applyFailed("apply failed: ", err)
+	}
+	return h.sendJSON(w, r, struct{ ID string }{id})
+}
+
+// settleChecks makes one of the two lists of checks that a description may have.
+func (s *sessionBody) settleChecks() {
+	switch {
+	case len(s.Checks) == 0:
+		s.NodeChecks = []string{}
+	case len(s.Checks) == 1 && s.Checks[0] == nodeCheck: // as it was before the description
+	case len(s.NodeChecks) == 0:
+	default:
+		s.NodeChecks = append(s.NodeChecks, s.Checks...)
+	}
+	s.Checks = nil
+}
+
+// soundSession refuses what Consul would, with the one node and the one check that there are.
+func (h *Handler) soundSession(s *sessionBody) error {
+	switch s.Behavior {
+	case "", local.Release, local.DeleteRows:
+	default:
+		return fmt.Errorf("Invalid Behavior setting '%s'", s.Behavior) //nolint:revive,staticcheck // Consul's words
+	}
+	if s.TTL != "" {
+		ttl, err := time.ParseDuration(s.TTL)
+		if err != nil {
+			return fmt.Errorf("Session TTL '%s' invalid: %w", s.TTL, err) //nolint:revive,staticcheck // Consul's words
+		}
+		if ttl != 0 && (ttl < minTTL || ttl > maxTTL) {
+			return fmt.Errorf("Invalid Session TTL '%d', must be between [%v=%v]", ttl, minTTL, maxTTL) //nolint:revive,staticcheck // Consul's words
+		}
+	}
+	if !strings.EqualFold(s.Node, h.o.NodeName) {
+		return fmt.Errorf("apply failed: Missing node registration")
+	}
+	for _, check := range s.NodeChecks {
+		if check != nodeCheck {
+			return fmt.Errorf("apply failed: Missing check '%s' registration", check)
+		}
+	}
+	for _, check := range s.ServiceChecks {
+		return fmt.Errorf("apply failed: Missing check '%s' registration", check.ID)
+	}
+	return nil
+}
+
+// sessionID is the last part of the path.
+func sessionID(r *request, prefix string) (string, error) {
+	id := strings.TrimPrefix(r.URL.Path, prefix)
+	if id == "" {
+		return "", status(http.StatusBadRequest, "Missing session")
+	}
+	return id, nil
+}
+
+// sessionDestroy answers PUT /v1/session/destroy/. One that is not there is destroyed.
+func (h *Handler) sessionDestroy(w http.ResponseWriter, r *request) error {
+	if err := free(r); err != nil {
+		return err
+	}
+	id, err := sessionID(r, "/v1/session/destroy/")
+	if err != nil {
+		return err
+	}
+	g, err := h.enter(r)
+	if err != nil {
+		return err
+	}
+	if session := h.engine.View().Session(id); session != nil {
+		if err := g.sessionWrite(session.Node); err != nil {
+			return err
+		}
+		if err := h.engine.DestroySession(r.Context(), id); err != nil {
+			return applyFailed("apply failed: ", err)
+		}
+	}
+	return h.sendJSON(w, r, true)
+}
+
+// sessionRenew answers PUT /v1/session/renew/.
+func (h *Handler) sessionRenew(w http.ResponseWriter, r *request) error {
+	if _, ok := parseOptions(w, r); !ok {
+		return nil
+	}
+	if err := free(r); err != nil {
+		return err
+	}
+	id, err := sessionID(r, "/v1/session/renew/")
+	if err != nil {
+		return err
+	}
+	g, err := h.enter(r)
+	if err != nil {
+		return err
+	}
+	if session := h.engine.View().Session(id); session != nil {
+		if err := g.sessionWrite(session.Node); err != nil {
+			return err
+		}
+		if session = h.engine.RenewSession(id); session != nil {
+			return h.sendJSON(w, r, []sessionBody{toBody(session)})
+		}
+	}
+	return status(http.StatusNotFound, fmt.Sprintf("Session id '%s' not found", id))
+}
