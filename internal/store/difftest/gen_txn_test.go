@@ -10,7 +10,8 @@ import (
 func drawTxn(t *rapid.T) Step {
 	s := Step{Method: http.MethodPut, Target: "/v1/txn" + query(drawModeRarely(t))}
 	if rarely(t, 10) {
-		s.Body = pick(t, "broken", "", "[]", "null", "{}", "1", `"x"`, "[", "[null]", "[{}]", `[{"KV":null}]`, `[{"KV":{}}]`, `[{"KV":1}]`, `[{"KV":"x"}]`, `[{"KV":[]}]`, `[[]]`, `[1]`, "[] x", "[]]", "\xff", `{"KV":{"Verb":"get","Key":"a"}}`,
+		// Not [null]: Consul breaks off the connection then, and serve refuses it.
+		s.Body = pick(t, "broken", "", "[]", "null", "{}", "1", `"x"`, "[", "[{}]", `[{"KV":null}]`, `[{"KV":{}}]`, `[{"KV":1}]`, `[{"KV":"x"}]`, `[{"KV":[]}]`, `[[]]`, `[1]`, "[] x", "[]]", "\xff", `{"KV":{"Verb":"get","Key":"a"}}`,
 			`[{"Unknown":{"Verb":"get"}}]`, `[{"Kv":{"verb":"get-or-empty","key":"{p}/a"}}]`, `[{"KV":{"Verb":"get-or-empty","Key":"{p}/a","Unknown":1}}]`, `[{"KV":{"Verb":"get","Key":"{p}/a"},"KV":{"Verb":"set","Key":"{p}/a"}}]`,
 			strings.Repeat("[", 20_000), `[{"KV":{"Verb":"set","Key":"{p}/a","Value":"{b64:393000}"}}]`, `[{"KV":{"Verb":"set","Key":"{p}/a","Value":"{b64:390000}"}}]`)
 		s.Chunked = s.Body != "" && rarely(t, 4)

@@ -17,18 +17,21 @@ import (
 // TestMain keeps rapid from writing files of what failed: a case in testdata
 // says more, and how long it looks for a smaller one.
 func TestMain(m *testing.M) {
-	if err := errors.Join(flag.Set("rapid.nofailfile", "true"), flag.Set("rapid.shrinktime", "20s")); err != nil {
+	if err := errors.Join(flag.Set("rapid.nofailfile", "true"), flag.Set("rapid.shrinktime", "6s")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
+// node is the name of both servers' node.
+const node = "difftest"
+
 // consul is a real server that answers as one in production does: not in
 // Consul's development mode, which lays out JSON in another way.
 func consul(t *testing.T) string {
 	t.Helper()
-	return consultest.Start(t, consultest.WithData(), consultest.WithConfig(map[string]any{"node_name": "difftest"})).Addr
+	return consultest.Start(t, consultest.WithData(), consultest.WithConfig(map[string]any{"node_name": node})).Addr
 }
 
 func servers(t *testing.T, ref, sub string) *Servers {

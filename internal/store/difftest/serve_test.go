@@ -1,0 +1,73 @@
+package difftest
+
+import (
+	"errors"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/store/local"
+)
+
+// serve is the embedded store behind its HTTP front, as "kvexpress serve" runs it.
+func serve(t *testing.T) string {
+	t.Helper()
+	engine, err := local.Open(local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = consulhttp.NewServer(consulhttp.New(consulhttp.Options{Engine: engine, NodeName: node, Done: done}))
+	server.Start()
+	t.Cleanup(func() {
+		close(done)
+		server.Close()
+		if err := engine.Close(); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
+	})
+	return server.Listener.Addr().String()
+}
+
+// FAULTS 36: what a client sees of serve is what it sees of Consul.
+func TestServeAgainstConsul(t *testing.T) {
+	ref := consul(t)
+	s := servers(t, ref, serve(t))
+	s.Strict = true
+	if !t.Run("kept", func(t *testing.T) { kept(t, s) }) {
+		return
+	}
+	t.Run("random", func(t *testing.T) { random(t, s, full(100_000)) })
+}
+
+// The kept cases say of Consul what is true.
+func TestKeptCasesOfConsul(t *testing.T) {
+	kept(t, servers(t, consul(t), consul(t)))
+}
+
+// kept runs every sequence that has shown a difference once.
+func kept(t *testing.T, s *Servers) {
+	files, err := filepath.Glob("testdata/cases/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seq, err := Parse(string(text))
+			if err != nil || len(seq) == 0 {
+				t.Fatalf("%d steps: %v", len(seq), err)
+			}
+			if err := s.Run(t.Context(), seq); err != nil {
+				var d *Difference
+				t.Errorf("%v (of the servers: %t)", err, errors.As(err, &d))
+			}
+		})
+	}
+}
