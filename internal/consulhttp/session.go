@@ -2,6 +2,7 @@ package consulhttp
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -49,6 +50,9 @@ func consulsTypes(text string) string {
 
 // UnmarshalJSON takes a lock delay as text, in nanoseconds, or, below 1000, in seconds.
 func (s *sessionBody) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil // nothing is described
+	}
 	type Alias sessionBody // its name is part of what Consul says of a mistake
 	body := &struct {
 		LockDelay any
@@ -136,9 +140,11 @@ func (s *sessionBody) settleChecks() {
 	case len(s.Checks) == 1 && s.Checks[0] == nodeCheck: // as it was before the description
 	case len(s.NodeChecks) == 0:
 	default:
+		var checks []string
 		for _, check := range s.Checks {
-			s.NodeChecks = append(s.NodeChecks, string(check))
+			checks = append(checks, string(check))
 		}
+		s.NodeChecks = append(checks, s.NodeChecks...)
 	}
 	s.Checks = nil
 }
@@ -163,12 +169,25 @@ func (h *Handler) soundSession(s *sessionBody) error {
 		return fmt.Errorf("apply failed: Missing node registration")
 	}
 	for _, check := range s.NodeChecks {
-		if check != nodeCheck {
-			return fmt.Errorf("apply failed: Missing check '%s' registration", check)
+		if err := soundCheck(check); err != nil {
+			return err
 		}
 	}
 	for _, check := range s.ServiceChecks {
-		return fmt.Errorf("apply failed: Missing check '%s' registration", check.ID)
+		if err := soundCheck(check.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// soundCheck refuses a check that the node does not have.
+func soundCheck(id string) error {
+	switch {
+	case id == "":
+		return errors.New("apply failed: failed check lookup: index error: object is missing a value for this index")
+	case !strings.EqualFold(id, nodeCheck):
+		return fmt.Errorf("apply failed: Missing check '%s' registration", id)
 	}
 	return nil
 }
