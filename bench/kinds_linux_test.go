@@ -207,6 +207,9 @@ func TestMain(m *testing.M) {
 }
 
 func runChild(spec string) error {
+	if spec == "idle" {
+		return runIdle(os.Getenv("IDLE"))
+	}
 	var c child
 	if err := json.Unmarshal([]byte(spec), &c); err != nil {
 		return err

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/longpoll"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/store/local"
 )
@@ -79,8 +81,9 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	server := longpoll.New(maxServeConns(), tooManyConns)
 	h := consulhttp.New(consulhttp.Options{
-		Engine: engine, NodeName: s.host, Datacenter: s.g.datacenter, Address: l.Addr().String(), Done: ctx.Done(),
+		Engine: engine, NodeName: s.host, Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
 	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
@@ -88,9 +91,22 @@ func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.
 	parts.Go(func() {
 		notify(ctx, log, func() string { return "serves a store in memory" }, func() error { return nil })
 	})
-	err := consulhttp.Serve(ctx, l, agent.ForOwnNames(l, h))
+	err := server.Serve(ctx, l, agent.ForOwnNames(l, h))
 	cancel()
 	parts.Wait()
 	log.Info("ended")
 	return err
+}
+
+// tooManyConns is what a client is told that is one too many.
+const tooManyConns = "kvexpress serve has as many connections as it may: close some, or raise its limit of open files (ulimit -n)\n"
+
+// maxServeConns leaves files for the store, and for clients that are told that there are too many.
+func maxServeConns() int {
+	const others = 128
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*others {
+		return others
+	}
+	return int(min(files.Cur, 1<<20)) - others
 }

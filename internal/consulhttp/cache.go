@@ -103,7 +103,7 @@ func (r *rendered) zipped(f form) []byte {
 }
 
 // sendRow answers with one row.
-func (h *Handler) sendRow(w http.ResponseWriter, r *http.Request, row *local.Row, f form) {
+func (h *Handler) sendRow(w http.ResponseWriter, zip bool, row *local.Row, f form) {
 	kept := h.cache.of(row)
 	header := w.Header()
 	if f == asRaw { // a value may be anything: no browser is to run it
@@ -115,7 +115,7 @@ func (h *Handler) sendRow(w http.ResponseWriter, r *http.Request, row *local.Row
 	}
 	b := kept.bytes(f)
 	switch {
-	case len(b) >= gzipFrom && acceptsGzip(r):
+	case zip && len(b) >= gzipFrom:
 		header.Set("Content-Encoding", "gzip")
 		b = kept.zipped(f)
 	case f == asRaw:

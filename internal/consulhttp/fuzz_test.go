@@ -3,6 +3,7 @@ package consulhttp_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -41,9 +42,9 @@ func FuzzRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	done := make(chan struct{})
-	close(done) // so that nothing waits
-	h := consulhttp.New(consulhttp.Options{Engine: engine, Done: done})
+	h := consulhttp.New(consulhttp.Options{Engine: engine})
+	gone, cancel := context.WithCancel(f.Context())
+	cancel() // so that nothing waits
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
 		if err != nil {
@@ -59,7 +60,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		r.Body = io.NopCloser(io.LimitReader(r.Body, 1<<20))
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		h.ServeHTTP(w, r.WithContext(gone))
 		if w.Code < 200 || w.Code > 599 {
 			t.Errorf("status %d", w.Code)
 		}

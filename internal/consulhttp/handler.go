@@ -7,18 +7,19 @@ import (
 	"strings"
 	"unicode"
 
+	"kvexpress/internal/longpoll"
 	"kvexpress/internal/store/local"
 )
 
 // Options are what New needs. Only Engine must be there.
 type Options struct {
 	Engine     *local.Engine
-	ACL        ACL             // nil: everybody may do everything
-	NodeName   string          // of this machine, as sessions have it; "localhost" if empty
-	Datacenter string          // the only one that requests may name; "dc1" if empty
-	Version    string          // what the agent says it is; DefaultVersion if empty
-	Address    string          // host:port, which is told as that of the leader
-	Done       <-chan struct{} // when it is closed, queries that wait are answered; nil: they are not
+	ACL        ACL              // nil: everybody may do everything
+	NodeName   string           // of this machine, as sessions have it; "localhost" if empty
+	Datacenter string           // the only one that requests may name; "dc1" if empty
+	Version    string           // what the agent says it is; DefaultVersion if empty
+	Address    string           // host:port, which is told as that of the leader
+	Server     *longpoll.Server // what the handler is served by; nil: any other, at a higher price for queries that wait
 }
 
 // DefaultVersion is the Consul whose API this is, and whose it is not.

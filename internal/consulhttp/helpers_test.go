@@ -1,12 +1,15 @@
 package consulhttp_test
 
 import (
+	"context"
+	"net"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 
 	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/longpoll"
 	"kvexpress/internal/store/consul"
 	"kvexpress/internal/store/local"
 )
@@ -26,16 +29,21 @@ func serve(t testing.TB, o consulhttp.Options) (*httptest.Server, *local.Engine)
 		})
 		o.Engine = engine
 	}
-	done := make(chan struct{})
-	o.Done = done
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = consulhttp.NewServer(consulhttp.New(o))
-	server.Start()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Server = longpoll.New(0, "")
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- o.Server.Serve(ctx, ln, consulhttp.New(o)) }()
 	t.Cleanup(func() {
-		close(done)
-		server.Close()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
-	return server, o.Engine
+	return &httptest.Server{URL: "http://" + ln.Addr().String(), Listener: ln}, o.Engine
 }
 
 // open makes a store that the environment of the tests has no part in.

@@ -107,9 +107,9 @@ func (h *Handler) askRow(g grant, key string, f form) func(local.View) answer {
 		if row == nil {
 			return nothing(v.Index(), false)
 		}
-		return answer{index: row.ModifyIndex, found: true, write: func(w http.ResponseWriter, r *http.Request) {
+		return answer{index: row.ModifyIndex, found: true, write: func(w http.ResponseWriter, zip bool) {
 			setMeta(w, row.ModifyIndex, true, false)
-			h.sendRow(w, r, row, f)
+			h.sendRow(w, zip, row, f)
 		}}
 	}
 }
@@ -117,7 +117,7 @@ func (h *Handler) askRow(g grant, key string, f form) func(local.View) answer {
 // nothing is the answer that there is nothing.
 func nothing(index uint64, filtered bool) answer {
 	index = max(index, 1)
-	return answer{index: index, write: func(w http.ResponseWriter, _ *http.Request) {
+	return answer{index: index, write: func(w http.ResponseWriter, _ bool) {
 		setMeta(w, index, true, filtered)
 		w.WriteHeader(http.StatusNotFound)
 	}}
@@ -141,14 +141,14 @@ func seen(v local.View, g grant, prefix string) (some, filtered bool) {
 func (h *Handler) askList(g grant, prefix string, pretty bool) func(local.View) answer {
 	return func(v local.View) answer {
 		index := max(v.ListIndex(prefix), 1)
-		return answer{index: index, found: true, write: func(w http.ResponseWriter, r *http.Request) {
+		return answer{index: index, found: true, write: func(w http.ResponseWriter, zip bool) {
 			some, filtered := seen(v, g, prefix)
 			if !some {
-				nothing(index, filtered).write(w, r)
+				nothing(index, filtered).write(w, zip)
 				return
 			}
 			setMeta(w, index, true, filtered)
-			l := list{stream: h.stream(w, r, http.StatusOK, jsonText), pretty: pretty}
+			l := list{stream: h.stream(w, zip, http.StatusOK, jsonText), pretty: pretty}
 			var b []byte
 			for row := range v.List(prefix) {
 				if l.err != nil {
@@ -167,14 +167,14 @@ func (h *Handler) askList(g grant, prefix string, pretty bool) func(local.View) 
 func (h *Handler) askKeys(g grant, prefix, separator string, pretty bool) func(local.View) answer {
 	return func(v local.View) answer {
 		index := max(v.ListIndex(prefix), 1)
-		return answer{index: index, found: true, write: func(w http.ResponseWriter, r *http.Request) {
+		return answer{index: index, found: true, write: func(w http.ResponseWriter, zip bool) {
 			some, filtered := seen(v, g, prefix)
 			if !some && prefix != "" {
-				nothing(index, filtered).write(w, r)
+				nothing(index, filtered).write(w, zip)
 				return
 			}
 			setMeta(w, index, true, filtered)
-			l := list{stream: h.stream(w, r, http.StatusOK, jsonText), pretty: pretty}
+			l := list{stream: h.stream(w, zip, http.StatusOK, jsonText), pretty: pretty}
 			last, b := "", []byte(nil)
 			for row := range v.List(prefix) {
 				if l.err != nil {

@@ -53,13 +53,14 @@ func (h *Handler) sessions(w http.ResponseWriter, r *request, choose func() (cho
 		setMeta(w, 0, false, false) // Consul tells so much even then
 		return err
 	}
+	pretty := r.has("pretty")
 	return h.serveQuery(w, r, query{
 		topic: local.SessionsTopic(), minIndex: o.index, wait: o.wait,
-		ask: func(v local.View) answer { return h.answerSessions(r, g, c, v) },
+		ask: func(v local.View) answer { return h.answerSessions(pretty, g, c, v) },
 	})
 }
 
-func (h *Handler) answerSessions(r *request, g grant, c choice, v local.View) answer {
+func (h *Handler) answerSessions(pretty bool, g grant, c choice, v local.View) answer {
 	bodies, filtered := []sessionBody{}, false
 	add := func(s *local.Session) {
 		switch {
@@ -83,13 +84,13 @@ func (h *Handler) answerSessions(r *request, g grant, c choice, v local.View) an
 		}
 	}
 	index := max(v.SessionIndex(), 1)
-	return answer{index: index, found: found, write: func(w http.ResponseWriter, _ *http.Request) {
+	return answer{index: index, found: found, write: func(w http.ResponseWriter, zip bool) {
 		setMeta(w, index, true, filtered)
 		b, err := json.Marshal(bodies)
 		if err != nil {
 			fail(w, err)
 			return
 		}
-		h.sendBytes(w, r, http.StatusOK, jsonText, b)
+		h.sendBytes(w, zip, pretty, http.StatusOK, jsonText, b)
 	}}
 }

@@ -72,9 +72,9 @@ type stream struct {
 	err     error // the client is gone: what is written is dropped
 }
 
-func (h *Handler) stream(w http.ResponseWriter, r *http.Request, status int, contentType string) *stream {
+func (h *Handler) stream(w http.ResponseWriter, zip bool, status int, contentType string) *stream {
 	w.Header().Set("Content-Type", contentType)
-	return &stream{w: w, status: status, gzips: h.gzips, zip: acceptsGzip(r)}
+	return &stream{w: w, status: status, gzips: h.gzips, zip: zip}
 }
 
 func (s *stream) text(t string) { s.buf = append(s.buf, t...) }
@@ -167,16 +167,16 @@ func (h *Handler) sendJSON(w http.ResponseWriter, r *request, value any) error {
 	if err != nil {
 		return err
 	}
-	h.sendBytes(w, r, http.StatusOK, jsonText, b)
+	h.sendBytes(w, acceptsGzip(r.Request), r.has("pretty"), http.StatusOK, jsonText, b)
 	return nil
 }
 
 // sendBytes answers with JSON that is there already, indented if that was asked.
-func (h *Handler) sendBytes(w http.ResponseWriter, r *request, status int, contentType string, compact []byte) {
-	if r.has("pretty") {
+func (h *Handler) sendBytes(w http.ResponseWriter, zip, pretty bool, status int, contentType string, compact []byte) {
+	if pretty {
 		compact = append(indent(nil, compact, ""), '\n')
 	}
-	s := h.stream(w, r.Request, status, contentType)
+	s := h.stream(w, zip, status, contentType)
 	s.add(compact)
 	s.close()
 }

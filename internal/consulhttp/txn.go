@@ -111,10 +111,10 @@ func (h *Handler) sendOutcome(w http.ResponseWriter, r *request, out outcome) {
 	if r.has("pretty") {
 		var b []byte
 		out.render(func(part []byte) { b = append(b, part...) })
-		h.sendBytes(w, r, code, contentType, b)
+		h.sendBytes(w, acceptsGzip(r.Request), true, code, contentType, b)
 		return
 	}
-	s := h.stream(w, r.Request, code, contentType)
+	s := h.stream(w, acceptsGzip(r.Request), code, contentType)
 	out.render(s.add)
 	s.close()
 }

@@ -1,11 +1,11 @@
 package consulhttp
 
 import (
-	"context"
 	"math/rand/v2"
 	"net/http"
 	"time"
 
+	"kvexpress/internal/longpoll"
 	"kvexpress/internal/store/local"
 )
 
@@ -26,10 +26,10 @@ type query struct {
 
 // answer is what a View says to a query. To make it costs little, to write it may cost much.
 type answer struct {
-	err   error  // for fail; the rest is empty then
-	index uint64 // X-Consul-Index
-	found bool   // false: that nothing is there, which a higher index does not make news
-	write func(http.ResponseWriter, *http.Request)
+	err   error                                 // for fail; the rest is empty then
+	index uint64                                // X-Consul-Index
+	found bool                                  // false: that nothing is there, which a higher index does not make news
+	write func(w http.ResponseWriter, zip bool) // zip: the client takes gzip
 }
 
 // waitFor is how long a client waits that asks for this.
@@ -64,45 +64,29 @@ func (p *pending) look(v local.View) (answer, bool) {
 	return a, a.index > p.minIndex
 }
 
-// resolve returns the answer to a query when there is one that the client has not seen, when its
-// wait is over or the server ends. When the client is gone first, it returns false.
-func (h *Handler) resolve(ctx context.Context, q query) (answer, bool) {
-	p := &pending{query: q}
-	if a, ready := p.look(h.engine.View()); ready {
-		return a, true
-	}
-	over := time.NewTimer(waitFor(q.wait))
-	defer over.Stop()
-	for {
-		changed := make(chan struct{})
-		cancel := h.engine.Notify(q.topic, func() { close(changed) })
-		if a, ready := p.look(h.engine.View()); ready { // a change since the last look would not be told
-			cancel()
-			return a, true
-		}
-		select {
-		case <-changed:
-			continue
-		case <-over.C:
-		case <-h.o.Done:
-		case <-ctx.Done():
-			cancel()
-			return answer{}, false
-		}
-		cancel()
-		return q.ask(h.engine.View()), true
-	}
+// serveQuery answers a request that is a query: at once, or when there is something that the client has not seen, or
+// when its wait is over.
+func (h *Handler) serveQuery(w http.ResponseWriter, r *request, q query) error {
+	h.o.Server.Wait(w, r.Request, h.waiting(q, acceptsGzip(r.Request)))
+	return nil
 }
 
-// serveQuery answers a request that is a query.
-func (h *Handler) serveQuery(w http.ResponseWriter, r *request, q query) error {
-	a, ok := h.resolve(r.Context(), q)
-	if !ok {
-		return nil // nobody is there
+// waiting is a query as the server waits for it. It holds nothing of the request.
+func (h *Handler) waiting(q query, zip bool) longpoll.Query {
+	p := &pending{query: q}
+	return longpoll.Query{
+		Until:     time.Now().Add(waitFor(q.wait)),
+		Subscribe: func(wake func()) func() { return h.engine.Notify(q.topic, wake) },
+		Answer: func(last bool) longpoll.Answer {
+			a, ready := p.look(h.engine.View())
+			switch {
+			case !ready && !last:
+				return nil
+			case a.err != nil:
+				return func(w http.ResponseWriter) { h.setCommon(w); fail(w, a.err) }
+			default:
+				return func(w http.ResponseWriter) { h.setCommon(w); a.write(w, zip) }
+			}
+		},
 	}
-	if a.err != nil {
-		return a.err
-	}
-	a.write(w, r.Request)
-	return nil
 }

@@ -1,0 +1,158 @@
+// Package longpoll is an HTTP server for clients that wait: it answers a request when there is
+// something to tell, or when its time is over, and makes thousands of waiting requests cheap.
+//
+// A request that waits gives its connection away. What net/http holds for it (two buffers, two goroutines,
+// the request) is freed; what is left is one small goroutine that reads from the connection. That read ends
+// for each of the reasons to end the wait: the client has gone, the time is over (the read's deadline), or
+// there is news (the deadline is moved into the past). After the answer, the client's next request goes
+// back to net/http, as if the connection were new.
+//
+// It owns connections and their limits, knows nothing of what is asked, and imports nothing of this module.
+package longpoll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Limits of what clients may take. Zero is no limit for MaxConns alone.
+const (
+	headerTimeout = 10 * time.Second // for the head of a request, as in Consul
+	bodyTimeout   = 60 * time.Second // for all of a request
+	answerTimeout = 15 * time.Minute // from a request to the end of its answer, as in Consul
+	idleTimeout   = 2 * time.Minute  // between requests, as in Consul
+	sendTimeout   = 30 * time.Second // for a client to take an answer that it has waited for
+	maxHeader     = 32 << 10         // bytes; net/http allows 4 KiB more
+	maxEarly      = 64 << 10         // bytes that a client may send while it waits
+	graceful      = 5 * time.Second  // for requests under way, when the server ends
+)
+
+// Server serves HTTP/1.1. Its zero value cannot be used: see New.
+type Server struct {
+	http     http.Server
+	maxConns int
+	refusal  string // what a client beyond maxConns is told
+
+	mu      sync.Mutex
+	open    int                   // connections
+	parked  map[net.Conn]struct{} // whose requests wait, or that are idle after one has
+	closing bool
+	waiting sync.WaitGroup // one for each in parked
+	back    chan net.Conn  // to net/http again
+	done    chan struct{}  // closed when the server ends
+}
+
+// New makes a server for at most maxConns connections at a time; one more is told so with status 429, and
+// refusal. The handler calls Wait where it wants to.
+func New(maxConns int, refusal string) *Server {
+	return &Server{
+		maxConns: maxConns, refusal: refusal,
+		parked: make(map[net.Conn]struct{}), back: make(chan net.Conn), done: make(chan struct{}),
+	}
+}
+
+// Serve answers what comes over ln, until ctx ends. Then requests under way have a moment to end, those that
+// wait are cut off, and all connections are closed. It closes ln, and leaves no goroutine.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
+	s.http.Handler = handler
+	s.http.ReadHeaderTimeout, s.http.ReadTimeout, s.http.IdleTimeout = headerTimeout, bodyTimeout, idleTimeout
+	s.http.WriteTimeout, s.http.MaxHeaderBytes = answerTimeout, maxHeader
+	s.http.Protocols = new(http.Protocols)
+	s.http.Protocols.SetHTTP1(true) // a connection of HTTP/2 is never one request's alone
+
+	s.http.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // anybody could fill the log
+	var served sync.WaitGroup
+	s.http.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			served.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			served.Done()
+		}
+	}
+
+	in := &listener{Listener: ln, server: s, fresh: make(chan accepted)}
+	var accepting sync.WaitGroup
+	accepting.Go(in.pump)
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(in) }()
+	var err error
+	select {
+	case err = <-failed:
+		s.end() //nolint:contextcheck // it is over, or the end has its own time
+	case <-ctx.Done():
+		s.end() //nolint:contextcheck // it is over, or the end has its own time
+		if err = <-failed; errors.Is(err, net.ErrClosed) {
+			err = nil // we closed it
+		}
+	}
+	_ = in.Close() // its error tells that it is closed
+	accepting.Wait()
+	s.waiting.Wait()
+	served.Wait()
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP at %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// end closes what waits and lets the rest finish.
+func (s *Server) end() {
+	s.mu.Lock()
+	s.closing = true
+	close(s.done)
+	parked := slices.Collect(maps.Keys(s.parked))
+	s.mu.Unlock()
+	for _, conn := range parked {
+		_ = conn.Close() // its reader sees that
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), graceful)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close() // what is left did not end in time
+	}
+}
+
+// enter counts a new connection; false if it is one too many.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.maxConns > 0 && s.open >= s.maxConns {
+		return false
+	}
+	s.open++
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+}
+
+// park notes that a connection is ours until unpark; false if the server is ending.
+func (s *Server) park(conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.parked[conn] = struct{}{}
+	s.waiting.Add(1)
+	return true
+}
+
+func (s *Server) unpark(conn net.Conn) {
+	s.mu.Lock()
+	delete(s.parked, conn)
+	s.mu.Unlock()
+	s.waiting.Done()
+}
