@@ -1,13 +1,15 @@
 package difftest
 
 import (
+	"context"
 	"errors"
-	"net/http/httptest"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/longpoll"
 	"kvexpress/internal/store/local"
 )
 
@@ -18,18 +20,22 @@ func serve(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = consulhttp.NewServer(consulhttp.New(consulhttp.Options{Engine: engine, NodeName: node, Done: done}))
-	server.Start()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := longpoll.New(0, "")
+	h := consulhttp.New(consulhttp.Options{Engine: engine, NodeName: node, Server: server})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, ln, h) }()
 	t.Cleanup(func() {
-		close(done)
-		server.Close()
-		if err := engine.Close(); err != nil {
-			t.Errorf("close the store: %v", err)
+		cancel()
+		if err := errors.Join(<-ended, engine.Close()); err != nil {
+			t.Error(err)
 		}
 	})
-	return server.Listener.Addr().String()
+	return ln.Addr().String()
 }
 
 // FAULTS 36: what a client sees of serve is what it sees of Consul.
@@ -65,8 +71,7 @@ func kept(t *testing.T, s *Servers) {
 				t.Fatalf("%d steps: %v", len(seq), err)
 			}
 			if err := s.Run(t.Context(), seq); err != nil {
-				var d *Difference
-				t.Errorf("%v (of the servers: %t)", err, errors.As(err, &d))
+				t.Error(err)
 			}
 		})
 	}
