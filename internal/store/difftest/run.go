@@ -58,7 +58,7 @@ func (r *run) step(ctx context.Context, at int, s Step) error {
 	if s.Method == http.MethodGet {
 		return nil
 	}
-	return r.wakes(ctx, at, s)
+	return r.wakes(ctx, at)
 }
 
 // one sends a step to both servers and compares.

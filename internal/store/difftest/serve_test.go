@@ -42,7 +42,6 @@ func serve(t *testing.T) string {
 func TestServeAgainstConsul(t *testing.T) {
 	ref := consul(t)
 	s := servers(t, ref, serve(t))
-	s.Strict = true
 	if !t.Run("kept", func(t *testing.T) { kept(t, s) }) {
 		return
 	}

@@ -11,9 +11,6 @@ import (
 
 // Servers are the two that are compared. They are used by one goroutine.
 type Servers struct {
-	// Strict holds the subject to waking a blocked list when a tree is deleted
-	// above it, which Consul does not always do.
-	Strict bool
 	// Patience is for one answer, also of a blocked query that must be woken.
 	Patience time.Duration
 

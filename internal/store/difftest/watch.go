@@ -56,7 +56,7 @@ func (r *run) watch(ctx context.Context, at int, s Step) error {
 
 // wakes compares the answers of those blocked queries that must come after the
 // step that just ran.
-func (r *run) wakes(ctx context.Context, at int, after Step) error {
+func (r *run) wakes(ctx context.Context, at int) error {
 	var still []*watch
 	for _, w := range r.watches {
 		now := [2]answer{}
@@ -68,13 +68,9 @@ func (r *run) wakes(ctx context.Context, at int, after Step) error {
 			still = append(still, w)
 			continue
 		}
-		forgets := w.isList() && deletesTree(after)
-		if forgets && !r.Strict {
-			continue
-		}
 		sub := awaited(w.sub, r.Patience)
 		ref := now[0]
-		if forgets || w.mayWakeEarly() {
+		if w.mayWakeEarly() {
 			if sub.status == w.start[1].status && bytes.Equal(sub.body, w.start[1].body) {
 				continue // woken before, which Consul may do as well
 			}
@@ -102,15 +98,17 @@ func awaited(got <-chan answer, patience time.Duration) answer {
 }
 
 // mustWake reports whether Consul answers the query, given what it says now
-// without waiting: what it tells has changed, or its index has grown. Where
-// nothing was and nothing is, the index is that of the whole table, and proves
-// nothing.
+// without waiting: its index must have grown. The index of a list falls when a
+// tree is deleted from above it, which leaves no grave within: then Consul
+// lets it sleep, though what it asks for has changed. Where nothing was and
+// nothing is, the index is that of the whole table, and proves nothing.
 func (w *watch) mustWake(now answer) bool {
 	was := w.start[0]
-	if now.status != was.status || !bytes.Equal(now.body, was.body) {
-		return true
+	if now.index() <= was.index() {
+		return false
 	}
-	return !was.empty() && !w.mayWakeEarly() && now.index() > was.index()
+	changed := now.status != was.status || !bytes.Equal(now.body, was.body)
+	return changed || !was.empty() && !w.mayWakeEarly()
 }
 
 // mayWakeEarly reports whether Consul may answer though nothing has changed:
@@ -123,17 +121,6 @@ func (w *watch) mayWakeEarly() bool {
 // empty reports whether there was nothing to tell.
 func (a answer) empty() bool {
 	return a.status == http.StatusNotFound || string(bytes.TrimSpace(a.body)) == "[]"
-}
-
-func (w *watch) isList() bool {
-	_, query, _ := strings.Cut(w.step.Target, "?")
-	return strings.HasPrefix(query, "recurse") || strings.HasPrefix(query, "keys")
-}
-
-// deletesTree reports whether a step may delete a whole prefix at once. Consul
-// then leaves some lists of a longer prefix asleep.
-func deletesTree(s Step) bool {
-	return s.Method == http.MethodDelete && strings.Contains(s.Target, "recurse") || strings.Contains(s.Body, "delete-tree")
 }
 
 func (a answer) index() uint64 {
