@@ -64,7 +64,12 @@ func drawIndex(t *rapid.T, key string) string {
 func drawRead(t *rapid.T) Step {
 	key := drawKey(t)
 	shape := pick(t, "shape", "", "raw", "recurse", "keys", "keys&separator=/", "keys&separator=", "keys&seperator=/", "keys&separator=b", "keys&seperator=/&separator=b", "recurse&raw", "recurse&keys", "raw=false", "recurse=false", "keys&separator=%2F", "keys&separator=ab", "keys&raw", "RAW", "recurse=&keys=&separator=/")
-	return Step{Method: http.MethodGet, Target: "/v1/kv/" + key + query(shape, drawMode(t), drawWait(t, "/v1/kv/"+key+query(shape)))}
+	s := Step{Method: http.MethodGet, Target: "/v1/kv/" + key + query(shape, drawMode(t), drawWait(t, "/v1/kv/"+key+query(shape)))}
+	if (shape == "" || shape == "raw") && rarely(t, 5) {
+		// Not of lists: an index with more digits could bring one over the least size for gzip.
+		s.Header = pick(t, "accept", "Accept-Encoding: gzip", "Accept-Encoding: gzip;q=0", "Accept-Encoding: br, gzip;q=0.5", "Accept-Encoding: identity", "Accept-Encoding: *", "Accept-Encoding: ")
+	}
+	return s
 }
 
 // drawMode is what any read may say besides.
@@ -97,7 +102,7 @@ func drawBody(t *rapid.T, s *Step) {
 	case 37:
 		s.Chunked = true
 	case 36:
-		s.Header = pick(t, "header", "Content-Type: text/html", "Content-Type: application/json", "X-Consul-Token: ", "Cache-Control: max-age=x", "Cache-Control: no-cache, max-age=0", "X-Consul-Namespace: default", "Accept: text/html")
+		s.Header = pick(t, "header", "Content-Type: text/html", "Content-Type: application/json", "X-Consul-Token: ", "Cache-Control: max-age=x", "Cache-Control: no-cache, max-age=0", "X-Consul-Namespace: default", "Accept: text/html", "Accept-Encoding: gzip", "Accept-Encoding: gzip")
 		s.Body = "h"
 	default:
 		s.Body = pick(t, "value", "1", "2", "<b>\u00e9\u2028</b>", "\x00\xff", "{\"a\": 1}")

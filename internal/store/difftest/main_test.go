@@ -17,7 +17,7 @@ import (
 // TestMain keeps rapid from writing files of what failed: a case in testdata
 // says more, and how long it looks for a smaller one.
 func TestMain(m *testing.M) {
-	if err := errors.Join(flag.Set("rapid.nofailfile", "true"), flag.Set("rapid.shrinktime", "6s")); err != nil {
+	if err := errors.Join(flag.Set("rapid.nofailfile", "true"), flag.Set("rapid.shrinktime", "4s")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -2,6 +2,7 @@ package difftest
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,19 @@ type answer struct {
 	header http.Header
 	body   []byte
 	err    error
+}
+
+// read is the body, unpacked.
+func read(resp *http.Response) ([]byte, error) {
+	var from io.Reader = resp.Body
+	if resp.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(resp.Body)
+		if err != nil {
+			return nil, err
+		}
+		from = z
+	}
+	return io.ReadAll(io.LimitReader(from, maxAnswer))
 }
 
 func (a answer) query() string {
@@ -100,7 +114,7 @@ func (e *endpoint) exchange(ctx context.Context, c *conn, s Step, patience time.
 		<-wrote // the answer's error is the one that counts
 		return answer{err: err}, false
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := read(resp)
 	err = errors.Join(err, resp.Body.Close())
 	if resp.Close || err != nil {
 		_ = c.Close()
