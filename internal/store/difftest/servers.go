@@ -90,6 +90,8 @@ func (r *run) synchronize(ctx context.Context) error {
 		{Method: http.MethodDelete, Target: "/v1/kv/?recurse"},
 		{Method: http.MethodPut, Target: "/v1/session/create", Body: `{"LockDelay": 0}`},
 		{Method: http.MethodPut, Target: "/v1/session/destroy/{s0}"},
+		{Method: http.MethodGet, Target: "/v1/kv/?recurse"},
+		{Method: http.MethodGet, Target: "/v1/session/list"},
 	} {
 		if err := r.one(ctx, 0, s); err != nil {
 			return fmt.Errorf("before the first step: %w", err)
