@@ -134,8 +134,11 @@ func byAge(body []byte) ([]byte, error) {
 		raw         json.RawMessage
 	}
 	var all []json.RawMessage
-	if !bytes.Contains(body, []byte(`"LockDelay":`)) || json.Unmarshal(body, &all) != nil || len(all) < 2 {
+	if !bytes.HasPrefix(body, []byte("[")) || !bytes.Contains(body, []byte(`"LockDelay":`)) {
 		return body, nil
+	}
+	if err := json.Unmarshal(body, &all); err != nil {
+		return nil, err
 	}
 	var sessions []session
 	for _, raw := range all {

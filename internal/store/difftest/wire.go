@@ -111,7 +111,7 @@ func (e *endpoint) exchange(ctx context.Context, c *conn, s Step, patience time.
 	resp, err := http.ReadResponse(c.r, &http.Request{Method: s.Method})
 	if err != nil {
 		_ = c.Close()
-		<-wrote // the answer's error is the one that counts
+		err = errors.Join(err, <-wrote)
 		return answer{err: err}, false
 	}
 	body, err := read(resp)
