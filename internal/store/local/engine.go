@@ -177,8 +177,10 @@ func (e *Engine) commit(batch []*write, broken error) {
 		if w.err = w.run(d); w.err == nil {
 			if next, change, touched := d.end(e.now()); next != nil {
 				s, changes, topics = next, append(changes, change), append(topics, touched...)
+				continue
 			}
 		}
+		s = s.past(d.index)
 	}
 	if len(changes) > 0 {
 		s = e.reap(s, &changes[len(changes)-1])
