@@ -298,7 +298,7 @@ func applyFailed(prefix string, err error) error {
 	case errors.Is(err, local.ErrUnknown):
 		return err
 	case errors.Is(err, local.ErrNotWritten), errors.Is(err, local.ErrClosed):
-		return fmt.Errorf("%w: No cluster leader", err)
+		return fmt.Errorf("%w. In Consul's words: No cluster leader", err)
 	default:
 		return fmt.Errorf("%s%w", prefix, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,13 +60,25 @@ func serve(t testing.TB, args ...string) *served {
 	return s
 }
 
+// serveArgs is a command line: in memory, and on a free port, unless args say otherwise.
+func serveArgs(args []string) []string {
+	line := []string{"serve"}
+	if !slices.Contains(args, "--data-dir") {
+		line = append(line, "--dev")
+	}
+	if !slices.Contains(args, "--listen") {
+		line = append(line, "--listen", "127.0.0.1:0")
+	}
+	return append(line, args...)
+}
+
 // startServe runs one on a free port, until kill, and waits until it listens.
 func startServe(dir string, args ...string) (*served, error) {
 	if program.err != nil {
 		return nil, program.err
 	}
 	s := &served{done: make(chan struct{})}
-	s.cmd = exec.Command(program.path, append([]string{"serve", "--dev", "--listen", "127.0.0.1:0"}, args...)...) // not CommandContext: clean-ups end it
+	s.cmd = exec.Command(program.path, serveArgs(args)...) // not CommandContext: clean-ups end it
 	s.cmd.Env, s.cmd.Dir = append(quiet(dir), "PATH="+os.Getenv("PATH")), dir
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // without clean-ups, as after a panic
 	out, err := s.cmd.StderrPipe()
