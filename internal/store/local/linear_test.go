@@ -24,7 +24,7 @@ type (
 		value string
 		index uint64 // of the row that was read; 0: there is none
 	}
-	// row is the state of one path. Indexes are checked as far as clients can tell: what was read with one index has one value.
+	// row is the state of one path.
 	row struct {
 		value string
 		index uint64 // 0: there is none, or nobody has read it since it was written
@@ -77,13 +77,12 @@ func step(now row, asked input, told output) (bool, row) {
 		return told.ok, row{value: asked.value}
 	case Delete:
 		return told.ok, row{gone: true}
-	default: // CAS
-		matches := now.gone && asked.index == 0 || !now.gone && asked.index != 0 && (now.index == 0 || now.index == asked.index)
-		if !told.ok {
-			// It may have failed for an index that nobody has read yet.
-			return !matches || now.index == 0 && !now.gone, now
+	default: // CAS: an index that nobody has read, nobody can name
+		matches := now.gone && asked.index == 0 || !now.gone && asked.index != 0 && now.index == asked.index
+		if told.ok != matches || !matches {
+			return told.ok == matches, now
 		}
-		return matches, row{value: asked.value}
+		return true, row{value: asked.value}
 	}
 }
 
