@@ -242,7 +242,7 @@ func (c *counter) judge(err error, row int) error {
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrong) && wrong.Field != "":
-		return &Error{Row: row, Reason: fmt.Sprintf("its %s cannot be a %s", wrong.Field, kv.Quote(wrong.Value))}
+		return &Error{Row: row, Reason: fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))}
 	case errors.As(err, &wrong):
 		return &Error{Row: row, Reason: "it is a " + wrong.Value + ", and no object with key, flags and value"}
 	}
