@@ -60,8 +60,10 @@ type entry struct {
 // Decode reads a whole export and returns its rows in the order of their paths. An
 // export that is not valid to its end is refused with an *Error; any other error is
 // that of r.
-func Decode(r io.Reader, to Place) ([]kv.Row, error) {
-	in := &counter{r: r}
+func Decode(r io.Reader, to Place) ([]kv.Row, error) { return decode(r, to, MaxInput) }
+
+func decode(r io.Reader, to Place, most int64) ([]kv.Row, error) {
+	in := &counter{r: r, most: most}
 	dec := json.NewDecoder(in)
 	if begin, err := dec.Token(); err != nil {
 		return nil, in.judge(err, 0)
@@ -200,23 +202,38 @@ func same(named, used string) bool {
 
 // counter reads, and notes whether it was too much or went wrong.
 type counter struct {
-	r    io.Reader
-	n    int64
-	full bool
-	err  error
+	r      io.Reader
+	most   int64
+	n      int64
+	blanks int // how many there are at the end of what was read
+	full   bool
+	err    error
 }
 
+// maxBlanks is how many blanks may stand in a row: the decoder looks at all of them
+// again with each read.
+const maxBlanks = 1 << 20
+
+var errTooLarge = errors.New("too large")
+
 func (c *counter) Read(p []byte) (int, error) {
-	if c.n >= MaxInput {
-		// To tell "full" from "more".
-		n, err := c.r.Read(p[:min(len(p), 1)])
-		if c.full = n > 0; c.full {
-			return 0, errors.New("too large")
-		}
-		return 0, c.note(err)
+	rest := c.most - c.n
+	if rest > 0 {
+		p = p[:min(int64(len(p)), rest)]
+	} else {
+		p = p[:min(len(p), 1)] // tells "full" from "more"
 	}
-	n, err := c.r.Read(p[:min(int64(len(p)), MaxInput-c.n)])
+	n, err := c.r.Read(p)
 	c.n += int64(n)
+	const blank = " \t\r\n"
+	if text := bytes.TrimRight(p[:n], blank); len(text) == 0 {
+		c.blanks += n
+	} else {
+		c.blanks = n - len(text)
+	}
+	if c.full = c.full || c.n > c.most || c.blanks > maxBlanks; c.full {
+		return 0, errTooLarge
+	}
 	return n, c.note(err)
 }
 
@@ -230,8 +247,10 @@ func (c *counter) note(err error) error {
 // judge is what to say of an error of the decoder.
 func (c *counter) judge(err error, row int) error {
 	switch {
+	case c.full && c.n <= c.most:
+		return &Error{Reason: "it has a million blanks in a row"}
 	case c.full:
-		return &Error{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", MaxInput>>20)}
+		return &Error{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", c.most>>20)}
 	case c.err != nil:
 		return c.err
 	case errors.Is(err, io.EOF) && c.n == 0:
