@@ -16,6 +16,8 @@ func (a *App) newKV(g *globals) *cobra.Command {
   kvexpress kv import all.json -s consul.example:8500`,
 		Args: unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(a.newKVExport(g), a.newKVImport(g))
 	return cmd

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,7 +43,7 @@ func served(t *testing.T, m *machine) string {
 	return addr
 }
 
-// onto is Consul's own command, against the store at addr.
+// consul is Consul's own command, against the store at addr.
 func (m *machine) consul(bin, addr string, args ...string) []byte {
 	m.t.Helper()
 	cmd := exec.CommandContext(m.t.Context(), bin, append(args[:2:2], append([]string{"-http-addr=" + addr}, args[2:]...)...)...)
@@ -96,7 +95,7 @@ func TestMove(t *testing.T) {
 	put("others/binary", []byte{0, 0xff, '\n', '"'}, math.MaxUint64)
 	put("others/empty", nil, 1)
 	put("others/folder/", nil, 0)
-	put("others/%C3%BC%20%3Cb%3E%E2%80%A8%F0%9F%98%80", []byte("x"), 0)
+	put("others/%C3%BC%20%3Cb%3E%26%F0%9F%98%80", []byte("x"), 0)
 	put("others/most", []byte(noise(512<<10, 8)), 0)
 
 	// Many rows, by an import.
@@ -113,6 +112,7 @@ func TestMove(t *testing.T) {
 		t.Fatalf("we print %d bytes, Consul %d others", len(all), len(theirs))
 	}
 	m.file("all.json", all)
+	source.ok("resume", "-k", "team/app/flags") // as it will be at the others, when they are compared
 	wipe := func() {
 		t.Helper()
 		if status, _, err := consul.Request(http.MethodDelete, "/v1/kv/?recurse", "", nil); err != nil || status != http.StatusOK {
@@ -126,13 +126,7 @@ func TestMove(t *testing.T) {
 		}
 		at.fails(3, []string{"look first"}, "out", "-k", "team/app/flags", "-f", at.path("stopped"), "-l", "1", "--strict", "--state-dir", at.path("state-"+who))
 		at.ok("resume", "-k", "team/app/flags")
-		for _, key := range slices.Sorted(func(yield func(string) bool) {
-			for key := range contents {
-				if !yield(key) {
-					return
-				}
-			}
-		}) {
+		for key := range contents {
 			file := filepath.Join(t.TempDir(), "f")
 			at.ok("out", "-k", key, "-f", file, "-l", "1", "--no-receipt", "--state-dir", at.path("state-"+who))
 			if b, err := os.ReadFile(file); err != nil || string(b) != contents[key] {
