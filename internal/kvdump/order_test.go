@@ -72,6 +72,20 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// A key whose rows would be cut by the end of a transaction begins the next one, with
+// its history.
+func TestPlanCutsBetweenKeys(t *testing.T) {
+	var rows []kv.Row
+	for i := range kv.MaxOps - 2 {
+		rows = append(rows, sized(fmt.Sprintf("a/%02d", i), 1))
+	}
+	rows = append(rows, sized("p/.history/k/1/data", 1), sized("p/.history/k/1/manifest", 1), sized("p/k/checksum", 1), sized("p/k/data", 1))
+	writes := Plan(rows)
+	if len(writes) != 2 || len(writes[0].Rows) != kv.MaxOps-2 || len(writes[1].Rows) != 4 {
+		t.Errorf("the rows are written as\n%s", shape(writes))
+	}
+}
+
 // Every row is written once, all writes fit, and at no time is a key's data of one
 // version beside the checksum of another, unless no transaction could hold both.
 func TestPlanHolds(t *testing.T) {
