@@ -103,7 +103,7 @@ func (s *session) readExport(file string, to kvdump.Place) ([]kv.Row, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open the export: %w", err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // it was only read
 		in = io.Reader(f)
 	}
 	p := s.newProgress("import")
