@@ -155,7 +155,7 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 		{"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff}, {"rollback", a.newRollback},
 		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
 		{"stops", a.newStops}, {"locks", a.newLocks},
-		{"agent", a.newAgent}, {"exporter", a.newExporter}, {"serve", a.newServe}, {"demo", a.newDemo},
+		{"agent", a.newAgent}, {"exporter", a.newExporter}, {"serve", a.newServe}, {"kv", a.newKV}, {"demo", a.newDemo},
 		{"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
 	}
 	aboutAll := slices.ContainsFunc(args, func(arg string) bool {

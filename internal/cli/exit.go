@@ -9,6 +9,7 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/kvdump"
 )
 
 // The exit codes. They are a contract: scripts depend on them.
@@ -56,7 +57,10 @@ func judgeError(err error) (code int, hint string) {
 		{as[*gate.Locked], exitLocked, ""},
 		{as[*gate.Missing], exitMissing, ""},
 		{as[*history.NotKept], exitMissing, ""},
+		{as[*nothingError], exitMissing, ""},
 		{as[*gate.Refusal], exitRefused, ""},
+		{as[*kvdump.Error], exitRefused, ""},
+		{as[*hiddenError], exitStore, ""},
 		{is(kv.ErrTooLarge), exitRefused, "compress it with -z, or split the file"},
 		{is(kv.ErrConflict), exitConflict, ""},
 		{is(kv.ErrUnreachable), exitStore, "is Consul running there? -s or CONSUL_HTTP_ADDR names another"},

@@ -68,7 +68,7 @@ func printableJSON(text []byte) []byte {
 	var b []byte
 	for _, r := range string(text) {
 		switch {
-		case r == '\n' || unicode.IsPrint(r):
+		case r == '\n' || r == '\t' || unicode.IsPrint(r): // a tab is never in a string of JSON
 			b = utf8.AppendRune(b, r)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)

@@ -28,6 +28,7 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 func scriptCommands() map[string]scriptCommand {
 	return map[string]scriptCommand{
 		"exits":     cmdExits,
+		"ended":     cmdEnded,
 		"complains": cmdComplains,
 		"json":      cmdJSON,
 		"mode":      cmdMode,
@@ -84,7 +85,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	lines := slices.Collect(strings.Lines(stderr))
 	if logs {
-		record := regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z: (agent|exporter): .+\n$`)
+		record := regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z: (agent|exporter|serve): .+\n$`)
 		lines = slices.DeleteFunc(lines, record.MatchString)
 	}
 	for _, line := range lines {
@@ -97,6 +98,14 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	seen, _ := ts.Value(seenKey{}).(*sightings)
 	seen.ended(ts.Name(), ending{commandOf(args[2:]), code})
+}
+
+// ended COMMAND notes that a command that was run in the background, and that wait has just waited for, has ended
+// with 0: with anything else, wait would have failed.
+func cmdEnded(ts *testscript.TestScript, neg bool, args []string) {
+	usageError(ts, neg || len(args) != 1, "ended COMMAND")
+	seen, _ := ts.Value(seenKey{}).(*sightings)
+	seen.ended(ts.Name(), ending{args[0], 0})
 }
 
 func exitCodeOf(ts *testscript.TestScript, err error) int {

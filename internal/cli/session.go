@@ -104,7 +104,7 @@ func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
 
 func (s *session) openLog(direction string) {
 	logTo := s.Stdout
-	if s.g.json || direction == commandShow {
+	if s.g.json || direction == commandShow || direction == commandExport {
 		logTo = s.Stderr // standard output is one JSON object, or content
 	}
 	var closeLog func() error

@@ -101,6 +101,9 @@ const (
 	// MaxStored is the most bytes of data, as stored, that fit into one
 	// transaction with checksum and manifest.
 	MaxStored = 380 << 10
+	// MaxValue is the largest value that a row can have, in bytes. Above about
+	// three quarters of it, only a Putter can write it.
+	MaxValue = 512 << 10
 )
 
 // MaxListing is the most bytes that one List may bring, as they are sent: 20,000
@@ -123,6 +126,15 @@ type Watcher interface {
 	Watch(ctx context.Context, path string, since uint64, wait time.Duration) (Entry, error)
 }
 
+// Putter is a store that can write a row which is too large for a transaction.
+// Publishing never needs it: see MaxStored. The decorators of Stores have it if what
+// they are around has it.
+type Putter interface {
+	// Put writes one row unconditionally, with a value of up to MaxValue bytes.
+	// The errors are those of Commit.
+	Put(ctx context.Context, path string, value []byte, flags uint64) error
+}
+
 // Store is a key-value store with transactions. It is all that publishing and
 // delivering need. Implementations are safe for concurrent use, put a limit on
 // every request's time and size, and do not retry: package retry does.
@@ -140,7 +152,8 @@ type Store interface {
 	// caller may not read are left out silently: an empty answer proves
 	// nothing.
 	Keys(ctx context.Context, prefix string) ([]string, error)
-	// List returns all rows whose paths begin with prefix, of one moment. With
+	// List returns all rows whose paths begin with prefix, of one moment; with "" all
+	// there are. With
 	// since, the Index of the Listing before, it waits for a change first, and for
 	// wait (at most MaxWait, and a little jitter) at most; a return is no proof of a
 	// change. Never wait on a prefix that is empty: any write to the store is an

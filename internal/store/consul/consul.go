@@ -62,7 +62,10 @@ type Store struct {
 	transport *http.Transport
 }
 
-var _ kv.Store = (*Store)(nil)
+var (
+	_ kv.Store  = (*Store)(nil)
+	_ kv.Putter = (*Store)(nil)
+)
 
 // New makes a Store. Nothing is sent yet. The error tells of an address, a
 // token file or a certificate that cannot be used.

@@ -18,7 +18,9 @@ import (
 // List implements kv.Store: a recursive query, which blocks with since.
 func (s *Store) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
 	what := describe("list", prefix, 1)
-	if err := checkPath(prefix); err != nil {
+	if prefix == "" {
+		what = "list all keys"
+	} else if err := checkPath(prefix); err != nil {
 		return kv.Listing{}, s.refuse(what, kv.ErrRequest, "%w", err)
 	}
 	query := url.Values{"recurse": {""}}

@@ -21,6 +21,7 @@ type Store struct {
 var (
 	_ kv.Store   = (*Store)(nil)
 	_ kv.Watcher = (*Store)(nil)
+	_ kv.Putter  = (*Store)(nil)
 )
 
 // Option changes a Store that New makes.
@@ -101,7 +102,7 @@ func (s *Store) List(ctx context.Context, _ kv.Consistency, prefix string, since
 	if err := ended(ctx, what); err != nil {
 		return kv.Listing{}, err
 	}
-	if !valid(prefix) {
+	if prefix != "" && !valid(prefix) {
 		return kv.Listing{}, refuse("list", kv.ErrRequest, "the path %s is not allowed", kv.Quote(prefix))
 	}
 	var all kv.Listing
@@ -199,10 +200,8 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 	}
 	rows, failed, err := s.engine.Txn(ctx, translate(ops))
 	switch {
-	case errors.Is(err, ErrUnknown):
-		return nil, &kv.StoreError{Op: "write", Kind: kv.ErrUnknownOutcome, Cause: err}
 	case err != nil:
-		return nil, &kv.StoreError{Op: "write", Kind: kv.ErrUnreachable, Cause: err}
+		return nil, notWritten("write", err)
 	case len(failed) > 0:
 		return nil, refuse("write "+ops[failed[0].OpIndex].Path, kv.ErrConflict, "%s", failed[0].What)
 	}
@@ -222,6 +221,33 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 		}
 	}
 	return written, nil
+}
+
+// Put implements kv.Putter.
+func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
+	what := "write " + path
+	switch {
+	case ctx.Err() != nil:
+		return ended(ctx, what)
+	case !valid(path):
+		return refuse("write", kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
+	case len(value) > kv.MaxValue:
+		return refuse(what, kv.ErrTooLarge, "the value has %d bytes, at most %d are allowed", len(value), kv.MaxValue)
+	case s.deny(path, true):
+		return refuse(what, kv.ErrDenied, "a rule of this store forbids it")
+	}
+	if _, err := s.engine.Apply(ctx, Op{Verb: Set, Path: path, Value: bytes.Clone(value), Flags: flags}); err != nil {
+		return notWritten(what, err)
+	}
+	return nil
+}
+
+// notWritten is why the engine did not write, as kv has it.
+func notWritten(what string, err error) error {
+	if errors.Is(err, ErrUnknown) {
+		return &kv.StoreError{Op: what, Kind: kv.ErrUnknownOutcome, Cause: err}
+	}
+	return &kv.StoreError{Op: what, Kind: kv.ErrUnreachable, Cause: err}
 }
 
 func translate(ops []kv.Op) []Op {

@@ -62,6 +62,17 @@ func (s *store) List(ctx context.Context, c kv.Consistency, prefix string, since
 	return repeat(ctx, s.policy, func() (kv.Listing, error) { return s.next.List(ctx, c, prefix, since, wait) })
 }
 
+// Put implements kv.Putter, if the store that this one is around does: else the
+// error is kv.ErrTooLarge.
+func (s *store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
+	next, ok := s.next.(kv.Putter)
+	if !ok {
+		return &kv.StoreError{Op: "write " + kv.Quote(path), Kind: kv.ErrTooLarge, Cause: errors.New("this store writes by transactions alone")}
+	}
+	_, err := repeat(ctx, s.policy, func() (struct{}, error) { return struct{}{}, next.Put(ctx, path, value, flags) })
+	return err
+}
+
 func repeat[T any](ctx context.Context, p Policy, request func() (T, error)) (T, error) {
 	start := time.Now()
 	ceiling := minWait

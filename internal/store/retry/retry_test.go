@@ -44,6 +44,8 @@ func (f *flaky) Commit(context.Context, []kv.Op) (map[string]uint64, error) {
 	return map[string]uint64{"a": 1}, f.next()
 }
 
+func (f *flaky) Put(context.Context, string, []byte, uint64) error { return f.next() }
+
 func (f *flaky) Keys(context.Context, string) ([]string, error) { return []string{"a"}, f.next() }
 
 func fail(kind error) error {
@@ -56,7 +58,14 @@ func requests(t *testing.T, p retry.Policy, errs []error, check func(t *testing.
 	for name, request := range map[string]func(context.Context, kv.Store) error{
 		"Read":   func(ctx context.Context, s kv.Store) error { _, err := s.Read(ctx, kv.Default, "a"); return err },
 		"Commit": func(ctx context.Context, s kv.Store) error { _, err := s.Commit(ctx, nil); return err },
-		"Keys":   func(ctx context.Context, s kv.Store) error { _, err := s.Keys(ctx, ""); return err },
+		"Put": func(ctx context.Context, s kv.Store) error {
+			p, ok := s.(kv.Putter)
+			if !ok {
+				return errors.New("it has no Put")
+			}
+			return p.Put(ctx, "a", nil, 0)
+		},
+		"Keys": func(ctx context.Context, s kv.Store) error { _, err := s.Keys(ctx, ""); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,6 +73,17 @@ func requests(t *testing.T, p retry.Policy, errs []error, check func(t *testing.
 				check(t, f, request(t.Context(), retry.New(f, p)))
 			})
 		})
+	}
+}
+
+// A store without Put has none behind a retry either.
+func TestNoPut(t *testing.T) {
+	p, ok := retry.New(struct{ kv.Store }{local.New()}, retry.Policy{For: time.Second}).(kv.Putter)
+	if !ok {
+		t.Fatal("a retry has no Put")
+	}
+	if err := p.Put(t.Context(), "a", nil, 0); !errors.Is(err, kv.ErrTooLarge) {
+		t.Errorf("Put without one gives %v, want ErrTooLarge", err)
 	}
 }
 

@@ -69,6 +69,28 @@ func testList(t *testing.T, b bench) {
 	}
 }
 
+// testListAll: with no prefix, the rows of all are listed.
+func testListAll(t *testing.T, b bench) {
+	b.set(b.path("a"), "1")
+	other := "storetest-" + kv.NewID()
+	b.set(other, "2")
+	all, err := b.store.List(t.Context(), kv.Default, "", 0, 0)
+	if err != nil {
+		t.Fatalf("list all: %v", err)
+	}
+	values := map[string]string{}
+	for i, row := range all.Rows {
+		values[row.Path] = string(row.Value)
+		if i > 0 && row.Path <= all.Rows[i-1].Path {
+			t.Errorf("%s comes after %s", row.Path, all.Rows[i-1].Path)
+		}
+	}
+	if values[b.path("a")] != "1" || values[other] != "2" || all.Index == 0 {
+		t.Errorf("the list of all has %d rows and index %d, and not these two", len(values), all.Index)
+	}
+	b.commit(kv.Op{Verb: kv.Delete, Path: other})
+}
+
 // testListWaits: it is woken by a change below the prefix, by a deletion too, and
 // by nothing else; and it runs out.
 func testListWaits(t *testing.T, b bench) {

@@ -14,7 +14,8 @@ import (
 // Run puts the store that open returns to the whole suite. Each part of it
 // opens the store anew; it may be the same one each time, and need not be
 // empty. A store that can wait for changes must show it by implementing
-// kv.Watcher; without that, the part Watch is reported as skipped.
+// kv.Watcher; without that, the part Watch is reported as skipped. Put is asked of
+// those that implement kv.Putter.
 func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 	parts := []part{
 		{"Read/States", testReadStates},
@@ -23,6 +24,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		{"Read/ConsistencyModes", testConsistency},
 		{"Keys", testKeys},
 		{"List", testList},
+		{"List/All", testListAll},
 		{"List/Waits", testListWaits},
 		{"List/Empty", testListEmpty},
 		{"Index", testIndex},
@@ -43,6 +45,9 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		t.Run(part.name, func(t *testing.T) {
 			part.test(t, bench{t: t, store: open(t), prefix: "storetest/" + kv.NewID() + "/"})
 		})
+	}
+	if _, ok := open(t).(kv.Putter); ok {
+		t.Run("Put", func(t *testing.T) { testPut(t, bench{t: t, store: open(t), prefix: "storetest/" + kv.NewID() + "/"}) })
 	}
 	if _, ok := open(t).(kv.Watcher); !ok {
 		t.Log("it cannot wait for changes, and so is not asked to") // as a decorator

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/kvdump"
+)
+
+// commandExport prints an export to standard output, and so nothing else may go there.
+const commandExport = "export"
+
+func (a *App) newKVExport(g *globals) *cobra.Command {
+	var partial bool
+	cmd := &cobra.Command{
+		Use:   commandExport + " [PREFIX]",
+		Short: "Print all keys, or those that begin with a prefix, as JSON",
+		Long: `Print all keys, or those that begin with PREFIX, as JSON, of one moment, to standard
+output: to the byte what "consul kv export" prints of the same store.
+
+All of the store counts, whatever wrote it: data, history, stops, locks and receipts.
+What keys hold is in it in the clear. If the token may not read all of it, nothing is
+printed; with --partial, what it may read. Without a single key the exit code is 5.`,
+		Example: `  kvexpress kv export >all.json
+  kvexpress kv export kvexpress/ >files.json
+  kvexpress kv export | consul kv import -http-addr=consul.example:8500 -`,
+		Args:        cobra.ArbitraryArgs,
+		Annotations: uses(flagsWhole, "json verbose"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
+				prefix, err := exportPrefix(cmd, args)
+				if err != nil {
+					return nil, err
+				}
+				return nil, s.kvExport(ctx, prefix, partial)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&partial, "partial", false, "leave out keys that the token may not read")
+	return cmd
+}
+
+// exportPrefix is what the keys begin with that are asked for; "": all.
+func exportPrefix(cmd *cobra.Command, args []string) (string, error) {
+	if cmd.Flags().Changed("prefix") {
+		return "", errors.New("--prefix means nothing here; name what the keys begin with, as in `kvexpress kv export kvexpress/`")
+	}
+	if len(args) > 1 {
+		return "", fmt.Errorf("%q is left over; name one prefix, or none", args[1])
+	}
+	prefix := strings.TrimPrefix(strings.Join(args, ""), "/") // as Consul's command takes it
+	if prefix == "" {
+		return "", nil
+	}
+	clean := path.Clean(prefix)
+	if strings.HasSuffix(prefix, "/") {
+		clean += "/"
+	}
+	if clean != prefix {
+		return "", fmt.Errorf(`%s is no prefix of keys: a part between slashes is empty, "." or ".."`, kv.Quote(prefix))
+	}
+	return prefix, nil
+}
+
+func (s *session) kvExport(ctx context.Context, prefix string, partial bool) error {
+	p := s.newProgress(commandExport)
+	p.step("reading all keys")
+	rows, hidden, err := s.everything(ctx, prefix)
+	p.step("")
+	switch {
+	case err != nil:
+		return err
+	case hidden && (!partial || len(rows) == 0):
+		return &hiddenError{prefix: prefix, some: len(rows) > 0}
+	case len(rows) == 0:
+		return &nothingError{prefix: prefix}
+	case hidden:
+		s.warn(fmt.Sprintf("this token may not read %s; others may be missing in the export", allKeys(prefix)))
+	}
+	s.g.json = false // what follows is the result
+	if isTerminal(s.Stdout) {
+		var text bytes.Buffer
+		if err = kvdump.Encode(&text, rows); err == nil {
+			_, err = s.Stdout.Write(printableJSON(text.Bytes()))
+		}
+	} else {
+		err = kvdump.Encode(s.Stdout, rows)
+	}
+	if err != nil {
+		return fmt.Errorf("write the export to standard output: %w", err)
+	}
+	return nil
+}
+
+// everything lists rows, and whether others may be hidden from us.
+func (s *session) everything(ctx context.Context, prefix string) ([]kv.Row, bool, error) {
+	all, err := s.store.List(ctx, kv.Consistent, prefix, 0, 0)
+	if err != nil || all.Filtered {
+		return all.Rows, all.Filtered, err
+	}
+	// A list leaves rows out without a word, if there is no token: a transaction tells.
+	probe := prefix + ".probe"
+	snap, err := s.store.Read(ctx, kv.Default, probe)
+	return all.Rows, snap[probe].State == kv.Denied, err
+}
+
+// hiddenError says that keys may not be read.
+type hiddenError struct {
+	prefix string
+	some   bool // others may
+}
+
+func (e *hiddenError) Error() string {
+	text := fmt.Sprintf("the token may not read %s: %v; the policy for it is `key_prefix %q { policy = \"read\" }`",
+		allKeys(e.prefix), kv.ErrDenied, e.prefix)
+	if e.some {
+		text += "; --partial exports those that it may read"
+	}
+	return text
+}
+
+// Unwrap makes errors.Is find kv.ErrDenied.
+func (e *hiddenError) Unwrap() error { return kv.ErrDenied }
+
+// nothingError says that there is nothing to export.
+type nothingError struct{ prefix string }
+
+func (e *nothingError) Error() string {
+	if e.prefix == "" {
+		return "there is no key in the store; check the address, -s or CONSUL_HTTP_ADDR"
+	}
+	return fmt.Sprintf("there is no key that begins with %s; without a prefix, all keys are exported", kv.Quote(e.prefix))
+}
+
+func allKeys(prefix string) string {
+	if prefix == "" {
+		return "all keys"
+	}
+	return "all keys that begin with " + kv.Quote(prefix)
+}

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/kvdump"
+)
+
+func (a *App) newKVImport(g *globals) *cobra.Command {
+	var prefix string
+	cmd := &cobra.Command{
+		Use:   "import [FILE]",
+		Short: "Write the keys of an export into the store",
+		Long: `Write the keys of an export, of "kvexpress kv export" or "consul kv export", into the
+store. Without FILE, or with -, it is read from standard input.
+
+It is read and checked to its end before anything is written: if a part of it is not
+valid, all of it is refused. Keys that exist are overwritten, others stay. All rows of
+a key of kvexpress are written at once, with its history, so that no node sees parts
+of two versions; locks are written first.
+
+An import that was cut off can be repeated.`,
+		Example: `  kvexpress kv import all.json
+  consul kv export kvexpress/ | kvexpress kv import -s unix:///run/kvexpress/store.sock
+  kvexpress kv import all.json --prefix copies/of-monday`,
+		Args:        cobra.ArbitraryArgs,
+		Annotations: uses(flagsWhole, "json verbose"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
+				if len(args) > 1 {
+					return nil, fmt.Errorf("%q is left over; name one file, or none", args[1])
+				}
+				return s.kvImport(ctx, strings.Join(args, ""), prefix)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&prefix, "prefix", "p", "", "`text` to put before each key, and a slash (default: nothing)")
+	return cmd
+}
+
+func (s *session) kvImport(ctx context.Context, file, prefix string) (report, error) {
+	to := kvdump.Place{Namespace: s.Getenv("CONSUL_NAMESPACE"), Partition: s.Getenv("CONSUL_PARTITION")}
+	if prefix != "" {
+		layout, err := kv.NewLayout(prefix)
+		if err != nil {
+			return nil, err
+		}
+		to.Prefix = layout.Prefix()
+	}
+	rows, err := s.readExport(file, to)
+	if err != nil {
+		return nil, err
+	}
+	putter, ok := s.store.(kv.Putter)
+	if !ok {
+		return nil, fmt.Errorf("%T cannot write large values", s.store)
+	}
+	ctx, done := s.interruptible(ctx)
+	defer done()
+	r := importReport{Of: len(rows)}
+	told := time.Now()
+	for _, w := range kvdump.Plan(rows) {
+		if w.Put {
+			row := w.Rows[0]
+			err = putter.Put(ctx, row.Path, row.Value, row.Flags)
+		} else {
+			_, err = s.store.Commit(ctx, w.Ops())
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				err = errors.New("interrupted")
+			}
+			return r, &importError{r, err}
+		}
+		for _, row := range w.Rows {
+			r.Keys++
+			r.Bytes += int64(len(row.Value))
+		}
+		if time.Since(told) >= slow && isTerminal(s.Stderr) {
+			told = time.Now()
+			fmt.Fprintf(s.Stderr, "kvexpress: import: %d of %s written …\n", r.Keys, plural(r.Of, "key"))
+		}
+	}
+	return r, nil
+}
+
+// readExport reads an export from a file; "" and "-" are standard input, and Consul's
+// own spelling @FILE is taken, too.
+func (s *session) readExport(file string, to kvdump.Place) ([]kv.Row, error) {
+	name, in := "standard input", s.Stdin
+	if file != "" && file != "-" {
+		name = strings.TrimPrefix(file, "@")
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("open the export: %w", err)
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		in = io.Reader(f)
+	}
+	p := s.newProgress("import")
+	p.step("reading " + printable(name))
+	defer p.step("")
+	rows, err := kvdump.Decode(in, to)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return rows, nil
+}
+
+// importReport is what was written.
+type importReport struct {
+	Keys  int   `json:"keys"`
+	Of    int   `json:"of"` // how many there are in the export
+	Bytes int64 `json:"bytes"`
+}
+
+func (r importReport) lines() []string {
+	if r.Keys < r.Of {
+		return nil // the error says it
+	}
+	return []string{fmt.Sprintf("imported %s (%s)", plural(r.Keys, "key"), plural(int(r.Bytes), "byte"))}
+}
+
+// importError is an import that was cut off.
+type importError struct {
+	r   importReport
+	err error
+}
+
+func (e *importError) Error() string {
+	unsure := ""
+	if errors.Is(e.err, kv.ErrUnknownOutcome) {
+		unsure = "at least "
+	}
+	return fmt.Sprintf("import: %v; %s%d of %s have been written, and the import can be repeated", e.err, unsure, e.r.Keys, plural(e.r.Of, "key"))
+}
+
+func (e *importError) Unwrap() error { return e.err }
