@@ -1,3 +1,5 @@
+//go:build linux
+
 package e2e
 
 import (
@@ -10,41 +12,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"kvexpress/internal/consultest"
 )
 
-// served starts `kvexpress serve` and returns its address.
-func served(t *testing.T, m *machine) string {
-	t.Helper()
-	out, err := os.Create(m.path("serve.out"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	cmd := exec.CommandContext(t.Context(), program.path, "serve", "--dev", "--listen", "127.0.0.1:0")
-	cmd.Env, cmd.Stdout = m.env, out
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-	})
-	addr := ""
-	eventually(t, "serve tells its address", func() bool {
-		rest, ok := strings.CutPrefix(m.read("serve.out"), "listening on ")
-		addr = strings.TrimSpace(rest)
-		return ok && strings.HasSuffix(rest, "\n")
-	})
-	return addr
-}
-
-// consul is Consul's own command, against the store at addr.
-func (m *machine) consul(bin, addr string, args ...string) []byte {
+// consulAt is Consul's own command, against the store at addr.
+func (m *machine) consulAt(bin, addr string, args ...string) []byte {
 	m.t.Helper()
 	cmd := exec.CommandContext(m.t.Context(), bin, append(args[:2:2], append([]string{"-http-addr=" + addr}, args[2:]...)...)...)
 	cmd.Dir, cmd.Env = m.dir, m.env
@@ -63,7 +37,7 @@ func TestMove(t *testing.T) {
 	t.Parallel()
 	consul := consultest.Start(t)
 	m := newMachine(t, consul.Addr)
-	first := served(t, m)
+	first := serve(t).addr
 	source := m.with("CONSUL_HTTP_ADDR=" + first)
 
 	contents := map[string]string{
@@ -108,7 +82,7 @@ func TestMove(t *testing.T) {
 	source.ok("kv", "import", m.path("many.json"))
 
 	all := source.ok("kv", "export")
-	if theirs := string(m.consul(consul.Bin, first, "kv", "export")); theirs != all {
+	if theirs := string(m.consulAt(consul.Bin, first, "kv", "export")); theirs != all {
 		t.Fatalf("we print %d bytes, Consul %d others", len(all), len(theirs))
 	}
 	m.file("all.json", all)
@@ -138,7 +112,7 @@ func TestMove(t *testing.T) {
 		}
 	}
 
-	m.consul(consul.Bin, consul.Addr, "kv", "import", "@all.json")
+	m.consulAt(consul.Bin, consul.Addr, "kv", "import", "@all.json")
 	check("consul kv import", m)
 	wipe()
 	m.ok("kv", "import", m.path("all.json"))
@@ -147,9 +121,9 @@ func TestMove(t *testing.T) {
 	// And back: Consul's export into another serve.
 	wipe()
 	m.ok("kv", "import", m.path("all.json"))
-	m.file("back.json", string(m.consul(consul.Bin, consul.Addr, "kv", "export")))
+	m.file("back.json", string(m.consulAt(consul.Bin, consul.Addr, "kv", "export")))
 	again := newMachine(t, consul.Addr)
-	again = again.with("CONSUL_HTTP_ADDR=" + served(t, again))
+	again = again.with("CONSUL_HTTP_ADDR=" + serve(t).addr)
 	again.ok("kv", "import", m.path("back.json"))
 	check("back", again)
 }
