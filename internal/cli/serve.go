@@ -25,6 +25,7 @@ type serveFlags struct {
 	listen string
 	node   nodeValue
 	dev    bool
+	guard  guardFlags
 }
 
 func (a *App) newServe(g *globals) *cobra.Command {
@@ -37,13 +38,16 @@ sessions behind Consul's HTTP API, so that kvexpress, consul-template and "consu
 work with it as with Consul.
 
 It keeps all in memory and loses it at its end. It is not a cluster, and it has no
-catalog, no health checks and no ACLs. Past one machine, use Consul. It only listens
-on this machine's own loopback addresses, or on a socket.
+catalog and no health checks. Past one machine, use Consul. Beyond the loopback
+interface and a socket it only listens with TLS and with tokens: a file says what each
+token may do, in Consul's policy language. SIGHUP reads tokens and certificates again.
 
 When it is ready it prints its address in one line.`,
 		Example: `  kvexpress serve --dev
   kvexpress serve --dev --listen 127.0.0.1:0
-  kvexpress serve --dev --listen /run/kvexpress/store.sock`,
+  kvexpress serve --dev --listen /run/kvexpress/store.sock
+  kvexpress serve --dev --tokens /etc/kvexpress/tokens.hcl --listen 10.0.0.1:8501 \
+    --tls-cert /etc/kvexpress/tls.crt --tls-key /etc/kvexpress/tls.key`,
 		Args:        noArgs,
 		Annotations: uses("datacenter", "json verbose"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,6 +58,7 @@ When it is ready it prints its address in one line.`,
 	fl.StringVar(&f.listen, "listen", defaultServeListen, "`address` to serve on: host:port, or the absolute path of a socket")
 	fl.Var(&f.node, "node", "`name` of the node that sessions are on (default: this machine's host name)")
 	fl.BoolVar(&f.dev, "dev", false, "keep all in memory, and lose it at the end")
+	f.guard.add(fl)
 	return cmd
 }
 
@@ -61,39 +66,49 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 	if !f.dev {
 		return errors.New("serve keeps all in memory, and loses it at its end; if that will do, say --dev")
 	}
+	if err := f.guard.check(f.listen); err != nil {
+		return err
+	}
+	guard, err := newGuard(f.guard)
+	if err != nil {
+		return err
+	}
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	l, err := agent.Listen(f.listen)
 	if err != nil {
 		return err
 	}
-	if addr, ok := l.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
-		return errors.Join(fmt.Errorf("listen on %s: it is not an address of the loopback interface, and whoever reaches it could write every key; "+
-			"name one such as %s, or use Consul for more than one machine", f.listen, defaultServeListen), l.Close())
+	if err := f.guard.admits(f.listen, l.Addr()); err != nil {
+		return errors.Join(err, l.Close())
 	}
 	engine, err := local.Open(local.Options{})
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "serve", Verbose: true, Stdout: s.Stderr, Syslog: observe.SyslogOff})
-	return errors.Join(s.serveStore(ctx, l, engine, f, log), engine.Close(), closeLog())
+	return errors.Join(s.serveStore(ctx, l, engine, f, guard, log), engine.Close(), closeLog())
 }
 
 // serveStore answers until the context ends or the listener breaks.
-func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, log *slog.Logger) error {
+func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, guard *guard, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := longpoll.New(maxServeConns(), tooManyConns)
 	h := consulhttp.New(consulhttp.Options{
-		Engine: engine, NodeName: first(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
+		Engine: engine, ACL: guard.access(), NodeName: first(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
+	if guard.acl != nil {
+		guard.tell(log, guard.acl.Tokens())
+	}
 	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
 	var parts sync.WaitGroup
 	parts.Go(func() {
 		notify(ctx, log, func() string { return "serves a store in memory" }, func() error { return nil })
 	})
-	err := server.Serve(ctx, l, agent.ForOwnNames(l, h))
+	parts.Go(func() { guard.reloads(ctx, s.App, log) })
+	err := server.Serve(ctx, guard.listener(l), guard.handler(l, h))
 	cancel()
 	parts.Wait()
 	log.Info("ended")

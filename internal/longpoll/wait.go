@@ -60,10 +60,10 @@ func (s *Server) Wait(w http.ResponseWriter, r *http.Request, q Query) {
 func (s *Server) serve(conn net.Conn, early []byte, q Query) {
 	answer, early, err := await(conn, early, q)
 	if err == nil {
-		err = send(conn, answer)
+		err = send(conn, s.times.Send, answer)
 	}
 	if err == nil && len(early) == 0 {
-		early, err = next(conn)
+		early, err = next(conn, s.times.Idle)
 	}
 	if err != nil {
 		_ = conn.Close() // the client has gone, or does not take its answer: nobody to tell
@@ -127,9 +127,9 @@ func (a *alarm) off() {
 }
 
 // next waits for the next request, as long as a connection may be idle.
-func next(conn net.Conn) ([]byte, error) {
-	first := make([]byte, 512)                            // a whole request, mostly
-	_ = conn.SetReadDeadline(time.Now().Add(idleTimeout)) // if it fails, so does the read
+func next(conn net.Conn, idle time.Duration) ([]byte, error) {
+	first := make([]byte, 512)                     // a whole request, mostly
+	_ = conn.SetReadDeadline(time.Now().Add(idle)) // if it fails, so does the read
 	n, err := conn.Read(first)
 	_ = conn.SetReadDeadline(time.Time{}) // net/http sets its own
 	return first[:n], err

@@ -138,6 +138,9 @@ func New(t *Tokens) *ACL {
 // Swap replaces the tokens at once, also for requests that wait.
 func (a *ACL) Swap(t *Tokens) { a.now.Store(t) }
 
+// Tokens are those of the moment.
+func (a *ACL) Tokens() *Tokens { return a.now.Load() }
+
 // DefaultPolicy implements consulhttp.ACL.
 func (*ACL) DefaultPolicy() string { return "deny" }
 
