@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 
@@ -99,6 +100,12 @@ func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.
 		Engine: engine, ACL: guard.access(), NodeName: first(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
+	var hangups <-chan os.Signal
+	if s.Hangups != nil { // before anybody knows that we are there
+		var stop func()
+		hangups, stop = s.Hangups()
+		defer stop()
+	}
 	if guard.acl != nil {
 		guard.tell(log, guard.acl.Tokens())
 	}
@@ -107,7 +114,7 @@ func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.
 	parts.Go(func() {
 		notify(ctx, log, func() string { return "serves a store in memory" }, func() error { return nil })
 	})
-	parts.Go(func() { guard.reloads(ctx, s.App, log) })
+	parts.Go(func() { guard.reloads(ctx, hangups, log) })
 	err := server.Serve(ctx, guard.listener(l), guard.handler(l, h))
 	cancel()
 	parts.Wait()

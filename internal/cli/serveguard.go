@@ -164,13 +164,7 @@ func (g *guard) tell(log *slog.Logger, t *policy.Tokens) {
 }
 
 // reloads reads the files again at each hang-up, until ctx ends.
-func (g *guard) reloads(ctx context.Context, a *App, log *slog.Logger) {
-	var hangups <-chan os.Signal
-	if a.Hangups != nil {
-		var stop func()
-		hangups, stop = a.Hangups()
-		defer stop()
-	}
+func (g *guard) reloads(ctx context.Context, hangups <-chan os.Signal, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
