@@ -13,8 +13,8 @@ help: ## list these targets
 build: ## build kvexpress into .build/bin
 	@scripts/build $(BIN)/kvexpress
 
-demo: build consul ## show publish and deliver on this machine
-	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
+demo: ## show it at work: a store and 50 nodes on this machine
+	@go run ./cmd/kvexpress demo
 
 test: packages tools ## run vet, lint and every test, with the race detector
 	go vet ./...

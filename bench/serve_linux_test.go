@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,8 +67,10 @@ func storeSides(b *testing.B) (consul, serve side) {
 
 // httpConn is one connection that asks one request at a time, with as little as possible between it and the store.
 type httpConn struct {
-	conn net.Conn
-	r    *bufio.Reader
+	conn   net.Conn
+	r      *bufio.Reader
+	accept string // a header of requests, with its end of line
+	zip    *gzip.Reader
 }
 
 func dialHTTP(addr string) (*httpConn, error) {
@@ -74,7 +78,7 @@ func dialHTTP(addr string) (*httpConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &httpConn{conn, bufio.NewReaderSize(conn, 32<<10)}, nil
+	return &httpConn{conn: conn, r: bufio.NewReaderSize(conn, 32<<10)}, nil
 }
 
 // do sends a request and returns the body and the index of its answer.
@@ -84,7 +88,7 @@ func (c *httpConn) do(method, path string, body []byte) ([]byte, uint64, error) 
 	req.Write(body)
 	if method == http.MethodGet {
 		req.Reset()
-		fmt.Fprintf(&req, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
+		fmt.Fprintf(&req, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", path, c.accept)
 	}
 	if _, err := c.conn.Write(req.Bytes()); err != nil {
 		return nil, 0, err
@@ -94,12 +98,29 @@ func (c *httpConn) do(method, path string, body []byte) ([]byte, uint64, error) 
 		return nil, 0, err
 	}
 	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
+	got, err := c.read(resp)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s %s: %s %s", method, path, resp.Status, got)
 	}
 	index, _ := strconv.ParseUint(resp.Header.Get("X-Consul-Index"), 10, 64)
 	return got, index, err
+}
+
+// read is the body of an answer, unpacked if it has to be.
+func (c *httpConn) read(resp *http.Response) ([]byte, error) {
+	if resp.Header.Get("Content-Encoding") != "gzip" {
+		return io.ReadAll(resp.Body)
+	}
+	var err error
+	if c.zip == nil {
+		c.zip, err = gzip.NewReader(resp.Body)
+	} else {
+		err = c.zip.Reset(resp.Body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(c.zip)
 }
 
 // crowd is watchers of one key at one store, each with a connection and a file of its own.
@@ -108,16 +129,30 @@ type crowd struct {
 	writer *httpConn
 	seen   chan time.Time // when a watcher had its file in place
 	failed chan error
+	disk   chan struct{} // as many write at a time as there are processors: 1,200 threads would wait for each other
 	conns  []*httpConn
 	group  sync.WaitGroup
 }
 
 const wakeKey = "/v1/kv/kvexpress/hosts/data"
 
-// gather starts n watchers. With raw they ask for the bytes, as kvexpress does, and else for JSON, as other tools do.
-func gather(b *testing.B, s side, n int, raw bool, dir string) *crowd {
+// wanting is how watchers ask for a key.
+type wanting struct {
+	name   string
+	raw    bool
+	accept string
+}
+
+// wantings are those of Go's clients of Consul (consul watch, consul-template, whoever uses its library), which have answers
+// compressed; of tools that do not; and of kvexpress.
+func wantings() []wanting {
+	return []wanting{{name: "gzip", accept: "Accept-Encoding: gzip\r\n"}, {name: "JSON"}, {name: "raw", raw: true}}
+}
+
+// gather starts n watchers.
+func gather(b *testing.B, s side, n int, how wanting, dir string) *crowd {
 	b.Helper()
-	c := &crowd{side: s, seen: make(chan time.Time, n), failed: make(chan error, n)}
+	c := &crowd{side: s, seen: make(chan time.Time, n), failed: make(chan error, n), disk: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	var err error
 	if c.writer, err = dialHTTP(s.addr); err != nil {
 		b.Fatal(err)
@@ -128,8 +163,13 @@ func gather(b *testing.B, s side, n int, raw bool, dir string) *crowd {
 		if err != nil {
 			b.Fatal(err)
 		}
+		conn.accept = how.accept
 		c.conns = append(c.conns, conn)
-		c.group.Go(func() { c.watch(conn, raw, filepath.Join(dir, fmt.Sprintf("%s-%d", s.name, i))) })
+		own := filepath.Join(dir, fmt.Sprintf("%s-%d", s.name, i)) // as each would have its own disk
+		if err := os.Mkdir(own, 0o700); err != nil {
+			b.Fatal(err)
+		}
+		c.group.Go(func() { c.watch(conn, how.raw, filepath.Join(own, "hosts")) })
 	}
 	c.all(b)
 	return c
@@ -154,10 +194,9 @@ func (c *crowd) watch(conn *httpConn, raw bool, file string) {
 			continue // its time was over
 		}
 		if err == nil {
-			err = os.WriteFile(file+".new", body, 0o600)
-		}
-		if err == nil {
-			err = os.Rename(file+".new", file)
+			c.disk <- struct{}{}
+			err = install(file, body)
+			<-c.disk
 		}
 		if err != nil {
 			c.failed <- err // there is room for one of each
@@ -166,6 +205,13 @@ func (c *crowd) watch(conn *httpConn, raw bool, file string) {
 		index = at
 		c.seen <- time.Now()
 	}
+}
+
+func install(file string, content []byte) error {
+	if err := os.WriteFile(file+".new", content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 func (c *crowd) put(b *testing.B, content []byte) {
@@ -227,10 +273,13 @@ func BenchmarkServeWake(b *testing.B) {
 		b.Fatal(err)
 	}
 	consul, serve := storeSides(b)
-	for _, shape := range []string{"raw", "JSON"} {
+	for _, how := range wantings() {
 		dir := b.TempDir()
-		theirs := gather(b, consul, nodes, shape == "raw", dir)
-		ours := gather(b, serve, nodes, shape == "raw", dir)
+		if err := spread(dir); err != nil {
+			b.Fatal(err)
+		}
+		theirs := gather(b, consul, nodes, how, dir)
+		ours := gather(b, serve, nodes, how, dir)
 		var x, y []woken
 		for i := range rounds + 2 {
 			content := hosts(i + 1)
@@ -242,7 +291,7 @@ func BenchmarkServeWake(b *testing.B) {
 		theirs.leave()
 		ours.leave()
 		table := newTable()
-		fmt.Fprintf(table, "%d watchers, %s, %d rounds\tserve\tConsul\tratio of neighbours\tquartiles\t\n", nodes, shape, rounds)
+		fmt.Fprintf(table, "%d watchers, %s, %d rounds\tserve\tConsul\tratio of neighbours\tquartiles\t\n", nodes, how.name, rounds)
 		for _, col := range []struct {
 			name string
 			of   func(woken) float64
@@ -257,7 +306,7 @@ func BenchmarkServeWake(b *testing.B) {
 			}
 			sorted := slices.Sorted(slices.Values(ratio))
 			fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.2f ×\t%.2f to %.2f\t\n", col.name, middle(ours), middle(theirs), middle(ratio), quantile(sorted, 0.25), quantile(sorted, 0.75))
-			b.ReportMetric(middle(ratio), strings.ToLower(shape)+"-"+col.name+"-x-consul")
+			b.ReportMetric(middle(ratio), strings.ToLower(how.name)+"-"+col.name+"-x-consul")
 		}
 		table.print(b)
 	}

@@ -34,6 +34,8 @@ type App struct {
 	// nil: there are none.
 	Hangups func() (<-chan os.Signal, func())
 
+	inside *inside // nil, unless it is a command of the demo
+
 	// For tests: called before each step of an install and of a publish.
 	DeliverHook deliver.Hook
 	PublishHook func(publish.Step) error
@@ -153,7 +155,8 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 		{"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff}, {"rollback", a.newRollback},
 		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
 		{"stops", a.newStops}, {"locks", a.newLocks},
-		{"agent", a.newAgent}, {"exporter", a.newExporter}, {"serve", a.newServe}, {"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
+		{"agent", a.newAgent}, {"exporter", a.newExporter}, {"serve", a.newServe}, {"demo", a.newDemo},
+		{"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
 	}
 	aboutAll := slices.ContainsFunc(args, func(arg string) bool {
 		return arg == "help" || arg == "completion" || strings.HasPrefix(arg, cobra.ShellCompRequestCmd)

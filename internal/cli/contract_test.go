@@ -42,6 +42,7 @@ func documented() map[string][]int {
 		"agent status": {0, 1, 5, 6, 7, 8},
 		"exporter":     {0, 1, 7},
 		"serve":        {0, 1},
+		"demo":         {0, 1},
 		"acl":          {0, 1},
 		"completion":   {0, 1},
 		"version":      {0, 1},

@@ -17,6 +17,7 @@ import (
 	"kvexpress/internal/longpoll"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/store/local"
+	"kvexpress/internal/store/local/disk"
 )
 
 // defaultServeListen is where Consul's clients look without being told.
@@ -24,6 +25,7 @@ const defaultServeListen = "127.0.0.1:8500"
 
 type serveFlags struct {
 	listen string
+	data   string
 	node   nodeValue
 	dev    bool
 	guard  guardFlags
@@ -32,19 +34,23 @@ type serveFlags struct {
 func (a *App) newServe(g *globals) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
-		Use:   "serve --dev",
+		Use:   "serve --data-dir DIR | --dev",
 		Short: "Be the store of one machine, with Consul's HTTP API: a daemon",
-		Long: `Be the store of one machine, for tests and demos: Consul's KV store, transactions and
-sessions behind Consul's HTTP API, so that kvexpress, consul-template and "consul kv"
-work with it as with Consul.
+		Long: `Be the store of one machine: Consul's KV store, transactions and sessions behind
+Consul's HTTP API, so that kvexpress, consul-template and "consul kv" work with it
+as with Consul.
 
-It keeps all in memory and loses it at its end. It is not a cluster, and it has no
-catalog and no health checks. Past one machine, use Consul. Beyond the loopback
-interface and a socket it only listens with TLS and with tokens: a file says what each
-token may do, in Consul's policy language. SIGHUP reads tokens and certificates again.
+With --data-dir, what was acknowledged is on disk, and a folder has one server at a
+time. With --dev all is in memory and lost at the end. It is not a cluster, and it
+has no catalog and no health checks. Past one machine, use Consul: it is a change of
+address, and an import of what "consul kv export" gives.
+
+Beyond the loopback interface and a socket it only listens with TLS and with tokens: a
+file says what each token may do, in Consul's policy language. SIGHUP reads tokens and
+certificates again.
 
 When it is ready it prints its address in one line.`,
-		Example: `  kvexpress serve --dev
+		Example: `  kvexpress serve --data-dir /var/lib/kvexpress/store
   kvexpress serve --dev --listen 127.0.0.1:0
   kvexpress serve --dev --listen /run/kvexpress/store.sock
   kvexpress serve --dev --tokens /etc/kvexpress/tokens.hcl --listen 10.0.0.1:8501 \
@@ -58,14 +64,18 @@ When it is ready it prints its address in one line.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultServeListen, "`address` to serve on: host:port, or the absolute path of a socket")
 	fl.Var(&f.node, "node", "`name` of the node that sessions are on (default: this machine's host name)")
+	fl.StringVar(&f.data, "data-dir", "", "`folder` to keep all in; it is made if it is not there")
 	fl.BoolVar(&f.dev, "dev", false, "keep all in memory, and lose it at the end")
 	f.guard.add(fl)
 	return cmd
 }
 
 func (s *session) serve(ctx context.Context, f serveFlags) error {
-	if !f.dev {
-		return errors.New("serve keeps all in memory, and loses it at its end; if that will do, say --dev")
+	switch {
+	case f.dev && f.data != "":
+		return errors.New("serve keeps all in memory with --dev, and in a folder with --data-dir: give one of them")
+	case !f.dev && f.data == "":
+		return errors.New("serve needs --data-dir, a folder to keep all in; or, if all may be lost at the end, --dev")
 	}
 	if err := f.guard.check(f.listen); err != nil {
 		return err
@@ -83,12 +93,24 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 	if err := f.guard.admits(f.listen, l.Addr()); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	engine, err := local.Open(local.Options{})
+	engine, err := f.open()
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "serve", Verbose: true, Stdout: s.Stderr, Syslog: observe.SyslogOff})
 	return errors.Join(s.serveStore(ctx, l, engine, f, guard, log), engine.Close(), closeLog())
+}
+
+// open opens the store.
+func (f *serveFlags) open() (*local.Engine, error) {
+	if f.dev {
+		return local.Open(local.Options{})
+	}
+	journal, err := disk.Open(f.data)
+	if err != nil {
+		return nil, fmt.Errorf("open the store in %s: %w", f.data, err)
+	}
+	return local.Open(local.Options{Journal: journal})
 }
 
 // serveStore answers until the context ends or the listener breaks.
@@ -112,7 +134,7 @@ func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.
 	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
 	var parts sync.WaitGroup
 	parts.Go(func() {
-		notify(ctx, log, func() string { return "serves a store in memory" }, func() error { return nil })
+		notify(ctx, log, func() string { return "serves the store of this machine" }, func() error { return nil })
 	})
 	parts.Go(func() { guard.reloads(ctx, hangups, log) })
 	err := server.Serve(ctx, guard.listener(l), guard.handler(l, h))

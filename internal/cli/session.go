@@ -159,6 +159,9 @@ func (s *session) openStore(conf config) error {
 	if o.Token == "" && o.TokenFile == "" && s.Getenv("CONSUL_HTTP_TOKEN") == "" && s.Getenv("CONSUL_HTTP_TOKEN_FILE") == "" {
 		o.Token = conf.Token
 	}
+	if s.inside != nil {
+		o = consul.Options{Addr: s.inside.addr, Bare: true}
+	}
 	store, err := consul.New(o)
 	if err != nil {
 		return err

@@ -71,6 +71,9 @@ func paint(line string, colour bool) string {
 
 // colour is for terminals, and never with NO_COLOR.
 func (a *App) colour() bool {
+	if a.inside != nil {
+		return a.inside.colour
+	}
 	return a.Getenv("NO_COLOR") == "" && a.Getenv("TERM") != "dumb" && isTerminal(a.Stdout)
 }
 

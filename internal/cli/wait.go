@@ -117,6 +117,7 @@ func (w *waitReport) lines() []string {
 type bar struct {
 	to      io.Writer // nil: nobody looks
 	about   string
+	blocks  [2]string // what is full, and what is not
 	began   time.Time
 	reports chan fleet.Report
 	over    chan struct{} // closed when the bar is gone
@@ -128,12 +129,32 @@ const (
 )
 
 func (s *session) newBar(about string) *bar {
-	b := &bar{about: printable(about), began: time.Now()}
-	if isTerminal(s.Stderr) {
-		b.to, b.reports, b.over = s.Stderr, make(chan fleet.Report), make(chan struct{})
+	b := &bar{about: printable(about), blocks: [2]string{"#", "."}, began: time.Now()}
+	if s.utf8() {
+		b.blocks = [2]string{"█", "░"}
+	}
+	if to := s.screen(); to != nil {
+		b.to, b.reports, b.over = to, make(chan fleet.Report), make(chan struct{})
 		go b.run() // until end
 	}
 	return b
+}
+
+// screen is the terminal of who waits; nil without one.
+func (s *session) screen() io.Writer {
+	switch {
+	case s.inside != nil:
+		return s.inside.screen
+	case isTerminal(s.Stderr):
+		return s.Stderr
+	}
+	return nil
+}
+
+// utf8 reports whether terminals here show more than ASCII, as the environment has it.
+func (a *App) utf8() bool {
+	locale := strings.ToUpper(first(a.Getenv("LC_ALL"), a.Getenv("LC_CTYPE"), a.Getenv("LANG")))
+	return strings.Contains(locale, "UTF-8") || strings.Contains(locale, "UTF8")
 }
 
 func (b *bar) show(r fleet.Report) {
@@ -174,7 +195,7 @@ func (b *bar) run() {
 func (b *bar) draw(r fleet.Report) {
 	full := int(r.Share() * barWidth)
 	fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s  %s  %d/%d nodes  %s", b.about,
-		strings.Repeat("█", full), strings.Repeat("░", barWidth-full), percent(r), r.Arrived, r.Nodes, took(time.Since(b.began)))
+		strings.Repeat(b.blocks[0], full), strings.Repeat(b.blocks[1], barWidth-full), percent(r), r.Arrived, r.Nodes, took(time.Since(b.began)))
 }
 
 // percent is rounded down: 100 % means all.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 
+	"kvexpress/internal/longpoll"
 	"kvexpress/internal/store/local"
 )
 
@@ -122,5 +123,5 @@ func (h *Handler) sendRow(w http.ResponseWriter, zip bool, row *local.Row, f for
 		header.Set("Content-Length", strconv.Itoa(len(b)))
 	}
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(b) // the client is told by the connection
+	longpoll.WriteShared(w, b)
 }

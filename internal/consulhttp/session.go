@@ -2,6 +2,7 @@ package consulhttp
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -24,17 +25,34 @@ type sessionBody struct {
 	Name          string
 	Node          string
 	LockDelay     time.Duration
-	Behavior      string
+	Behavior      sessionBehavior
 	TTL           string
 	NodeChecks    []string
 	ServiceChecks []local.ServiceCheck
-	Checks        []string `json:",omitempty"` // the old name of NodeChecks
-	CreateIndex   uint64
-	ModifyIndex   uint64
+	Checks        []checkID `json:",omitempty"` // the old name of NodeChecks
+	raftIndex
+}
+
+// These have types of their own since what Consul says of a mistake names its types: see consulsTypes.
+type (
+	sessionBehavior string
+	checkID         string
+	raftIndex       struct{ CreateIndex, ModifyIndex uint64 }
+)
+
+// consulsTypes puts Consul's names of types in the place of ours.
+func consulsTypes(text string) string {
+	return strings.NewReplacer(
+		"consulhttp.sessionBehavior", "structs.SessionBehavior", "consulhttp.checkID", "types.CheckID", ".raftIndex.", ".RaftIndex.",
+		"consulhttp.sessionBody", "structs.Session", "consulhttp.", "structs.", "local.ServiceCheck", "structs.ServiceCheck",
+	).Replace(text)
 }
 
 // UnmarshalJSON takes a lock delay as text, in nanoseconds, or, below 1000, in seconds.
 func (s *sessionBody) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil // nothing is described
+	}
 	type Alias sessionBody // its name is part of what Consul says of a mistake
 	body := &struct {
 		LockDelay any
@@ -65,8 +83,8 @@ func (s *sessionBody) UnmarshalJSON(data []byte) error {
 // toBody is how a session is shown.
 func toBody(s *local.Session) sessionBody {
 	return sessionBody{
-		ID: s.ID, Name: s.Name, Node: s.Node, LockDelay: s.LockDelay, Behavior: s.Behavior, TTL: s.TTL,
-		NodeChecks: s.NodeChecks, ServiceChecks: s.ServiceChecks, CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
+		ID: s.ID, Name: s.Name, Node: s.Node, LockDelay: s.LockDelay, Behavior: sessionBehavior(s.Behavior), TTL: s.TTL,
+		NodeChecks: s.NodeChecks, ServiceChecks: s.ServiceChecks, raftIndex: raftIndex{s.CreateIndex, s.ModifyIndex},
 	}
 }
 
@@ -76,7 +94,7 @@ func (h *Handler) sessionCreate(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	body := sessionBody{
-		Node: h.o.NodeName, NodeChecks: []string{nodeCheck}, Checks: []string{nodeCheck},
+		Node: h.o.NodeName, NodeChecks: []string{nodeCheck}, Checks: []checkID{nodeCheck},
 		LockDelay: defaultDelay, Behavior: local.Release,
 	}
 	switch {
@@ -84,8 +102,7 @@ func (h *Handler) sessionCreate(w http.ResponseWriter, r *request) error {
 		return status(http.StatusRequestEntityTooLarge, fmt.Sprintf("Request body(%d bytes) too large, max size: %d bytes.", r.ContentLength, maxSession))
 	case r.ContentLength > 0:
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-			text := strings.ReplaceAll(err.Error(), "consulhttp.", "structs.")
-			return status(http.StatusBadRequest, "Request decode failed: "+text)
+			return status(http.StatusBadRequest, "Request decode failed: "+consulsTypes(err.Error()))
 		}
 	}
 	body.settleChecks()
@@ -106,7 +123,7 @@ func (h *Handler) sessionCreate(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	id, err := h.engine.CreateSession(r.Context(), local.Session{
-		Name: body.Name, Node: body.Node, LockDelay: body.LockDelay, Behavior: body.Behavior, TTL: body.TTL,
+		Name: body.Name, Node: body.Node, LockDelay: body.LockDelay, Behavior: string(body.Behavior), TTL: body.TTL,
 		NodeChecks: body.NodeChecks, ServiceChecks: body.ServiceChecks,
 	})
 	if err != nil {
@@ -123,7 +140,11 @@ func (s *sessionBody) settleChecks() {
 	case len(s.Checks) == 1 && s.Checks[0] == nodeCheck: // as it was before the description
 	case len(s.NodeChecks) == 0:
 	default:
-		s.NodeChecks = append(s.NodeChecks, s.Checks...)
+		var checks []string
+		for _, check := range s.Checks {
+			checks = append(checks, string(check))
+		}
+		s.NodeChecks = append(checks, s.NodeChecks...)
 	}
 	s.Checks = nil
 }
@@ -148,12 +169,25 @@ func (h *Handler) soundSession(s *sessionBody) error {
 		return fmt.Errorf("apply failed: Missing node registration")
 	}
 	for _, check := range s.NodeChecks {
-		if check != nodeCheck {
-			return fmt.Errorf("apply failed: Missing check '%s' registration", check)
+		if err := soundCheck(check); err != nil {
+			return err
 		}
 	}
 	for _, check := range s.ServiceChecks {
-		return fmt.Errorf("apply failed: Missing check '%s' registration", check.ID)
+		if err := soundCheck(check.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// soundCheck refuses a check that the node does not have.
+func soundCheck(id string) error {
+	switch {
+	case id == "":
+		return errors.New("apply failed: failed check lookup: index error: object is missing a value for this index")
+	case !strings.EqualFold(id, nodeCheck):
+		return fmt.Errorf("apply failed: Missing check '%s' registration", id)
 	}
 	return nil
 }

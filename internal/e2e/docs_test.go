@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -147,27 +149,96 @@ func (r *reader) follow(block string) {
 	}
 }
 
-// The README's first command.
+// The README's first command, as a program of its own: with no Consul to be found, and
+// ended by a reader that goes away and by signals, after which nothing is left.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	if program.err != nil {
 		t.Fatal(program.err)
 	}
-	server := consultest.Start(t) // for its program
-	ctx, cancel := context.WithTimeout(t.Context(), runTime)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "../../scripts/demo")
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program.path)+":"+filepath.Dir(server.Bin)+":"+os.Getenv("PATH"), "NO_COLOR=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("the demo ends with %v:\n%s", err, out)
+	demo := func(t *testing.T, args ...string) (cmd *exec.Cmd, tmp string) {
+		tmp = t.TempDir()
+		ctx, cancel := context.WithTimeout(t.Context(), runTime)
+		t.Cleanup(cancel)
+		cmd = exec.CommandContext(ctx, program.path, append([]string{"demo"}, args...)...)
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=" + tmp, "CONSUL_HTTP_ADDR=127.0.0.1:1"}
+		return cmd, tmp
 	}
-	for _, want := range []string{
-		"published version 1 (6", "published version 2 (6", "unchanged, version 2 stands", "(exit 6)", "(exit 3)",
-		"it is locked: testing by hand", "-10.9.9.9 oops.example", "That is all.",
-	} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the demo does not show %q:\n%s", want, out)
+	nothing := func(t *testing.T, tmp string) {
+		t.Helper()
+		if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+			t.Errorf("left are %v, %v", left, err)
 		}
 	}
+	t.Run("to its end", func(t *testing.T) {
+		t.Parallel()
+		cmd, tmp := demo(t)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("the demo ends with %v:\n%s", err, out)
+		}
+		for _, want := range []string{
+			"50 of 50 nodes have version 1", "50 of 50 nodes have version 2", "node-07, slowed on purpose", "unchanged, version 2 stands",
+			"(exit 6)", "(exit 3)", "49 of 50 nodes have version 3", "rolled back from version 3 to version 2", "50 of 50 nodes have it",
+			"50 of 50 files have the bytes of version 2", "50 of 50 reloads saw them",
+		} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("the demo does not show %q:\n%s", want, out)
+			}
+		}
+		if bytes.ContainsAny(out, "\x1b\r") {
+			t.Errorf("it moves the cursor of what is no terminal:\n%q", out)
+		}
+		nothing(t, tmp)
+	})
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			cmd, tmp := demo(t, "--nodes", "5")
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			sent := false
+			for lines := bufio.NewScanner(stdout); lines.Scan(); {
+				if strings.Contains(lines.Text(), "$ kvexpress in") && !sent {
+					sent = true
+					if err := cmd.Process.Signal(s); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			_ = cmd.Wait() // it is judged by its exit code
+			if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stderr.String(), "was interrupted") {
+				t.Errorf("it ends with %d: %s", code, stderr.String())
+			}
+			nothing(t, tmp)
+		})
+	}
+	t.Run("nobody reads", func(t *testing.T) {
+		t.Parallel()
+		cmd, tmp := demo(t, "--nodes", "2")
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = w, &stderr
+		err = cmd.Start()
+		w.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // it is judged by its exit code
+		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stderr.String(), "could not be shown") {
+			t.Errorf("it ends with %d: %s", code, stderr.String())
+		}
+		nothing(t, tmp)
+	})
 }

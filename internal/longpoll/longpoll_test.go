@@ -54,6 +54,17 @@ func (b *board) connections() (open, parked int) {
 }
 
 func (b *board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/panic":
+		panic("for a test")
+	case "/how": // whether it is net/http that asks
+		stack := make([]byte, 1<<16)
+		stack = stack[:runtime.Stack(stack, false)]
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("X-Test", "yes")
+		_, _ = fmt.Fprintf(w, "%s %t %s", r.Method, bytes.Contains(stack, []byte("http.(*conn).serve")), body)
+		return
+	}
 	var seen int
 	_, _ = fmt.Sscan(r.URL.Query().Get("seen"), &seen)
 	b.server.Wait(w, r, Query{
@@ -200,6 +211,67 @@ func TestLongAnswer(t *testing.T) {
 		b.set(n + 1)
 		c.wants(t, fmt.Sprint(n+1))
 	}
+}
+
+// After a wait, requests that only ask are answered without net/http, and all others by it.
+func TestGoOn(t *testing.T) {
+	b, addr, _ := start(t, 0, nil)
+	c := dial(t, addr)
+	say := func(request string) {
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait := func() {
+		c.ask(t, b.value)
+		eventually(t, "the wait", func() bool { return b.waiting() == 1 })
+		b.set(b.value + 1)
+		c.wants(t, fmt.Sprint(b.value))
+	}
+	const get = "GET /how HTTP/1.1\r\nHost: x\r\n\r\n"
+	say(get)
+	c.wants(t, "GET true")
+	for request, want := range map[string]string{
+		get: "GET false",
+		"GET /how HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("b", 2000) + "\r\n\r\n":            "GET true",
+		"GET /how HTTP/1.1\r\nHost: x\r\nA: \xff\r\n\r\n":                                         "GET true",
+		"PUT /how HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc":                            "PUT true abc",
+		"GET /how HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc":                            "GET true abc",
+		"PUT /how HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n": "PUT true abc",
+	} {
+		wait()
+		say(request)
+		c.wants(t, want)
+	}
+	wait()
+	say("GET /how HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil || resp.StatusCode != http.StatusBadRequest {
+		t.Fatalf("two hosts are answered with %v, %v", resp, err)
+	}
+	_ = resp.Body.Close()
+}
+
+// A handler that panics costs its connection, and nothing else.
+func TestPanic(t *testing.T) {
+	b, addr, _ := start(t, 0, nil)
+	for waits := range 2 {
+		c := dial(t, addr)
+		for range waits {
+			c.ask(t, b.value)
+			eventually(t, "the wait", func() bool { return b.waiting() == 1 })
+			b.set(b.value + 1)
+			c.wants(t, fmt.Sprint(b.value))
+		}
+		if _, err := io.WriteString(c, "GET /panic HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := http.ReadResponse(c.r, nil); err == nil {
+			t.Errorf("a panic was answered with %s", resp.Status)
+			_ = resp.Body.Close()
+		}
+	}
+	eventually(t, "no connection", func() bool { open, _ := b.connections(); return open == 0 })
 }
 
 func TestTimeOver(t *testing.T) {

@@ -22,6 +22,17 @@ func send(conn net.Conn, limit time.Duration, answer Answer) error {
 	return w.err
 }
 
+// WriteShared writes the only piece of an answer's body. Its bytes may be those of many answers, and never change,
+// so that they need not be copied.
+func WriteShared(w http.ResponseWriter, p []byte) {
+	if own, ok := w.(*writer); ok && !own.sent && own.held == nil {
+		own.WriteHeader(http.StatusOK)
+		own.held = p
+		return
+	}
+	_, _ = w.Write(p) // the client is told by the connection
+}
+
 // writer is an http.ResponseWriter for one answer. An answer of unknown length that is longer than maxHeld goes out
 // in chunks, and each chunk has its own time.
 type writer struct {
@@ -33,6 +44,8 @@ type writer struct {
 	sent   bool   // the head is out
 	chunks bool
 	err    error
+
+	query *Query // what the handler waits for, instead of an answer
 }
 
 func (w *writer) Header() http.Header { return w.header }

@@ -4,8 +4,8 @@
 // A request that waits gives its connection away. What net/http holds for it (two buffers, two goroutines,
 // the request) is freed; what is left is one small goroutine that reads from the connection. That read ends
 // for each of the reasons to end the wait: the client has gone, the time is over (the read's deadline), or
-// there is news (the deadline is moved into the past). After the answer, the client's next request goes
-// back to net/http, as if the connection were new.
+// there is news (the deadline is moved into the past). After the answer, a next request that only asks is answered
+// by the same means; with any other, the connection goes back to net/http as if it were new.
 //
 // It owns connections and their limits, knows nothing of what is asked, and imports nothing of this module.
 package longpoll
@@ -62,7 +62,7 @@ type Server struct {
 	open    int                   // connections
 	parked  map[net.Conn]struct{} // whose requests wait, or that are idle after one has
 	closing bool
-	waiting sync.WaitGroup // one for each in parked
+	waiting sync.WaitGroup // for the goroutines that have them
 	back    chan net.Conn  // to net/http again
 	done    chan struct{}  // closed when the server ends
 }
@@ -161,7 +161,8 @@ func (s *Server) leave() {
 	s.open--
 }
 
-// park notes that a connection is ours until unpark; false if the server is ending.
+// park notes that a connection is ours until forget; false if the server is ending. The goroutine that has it calls
+// waiting.Done at its end.
 func (s *Server) park(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,9 +174,8 @@ func (s *Server) park(conn net.Conn) bool {
 	return true
 }
 
-func (s *Server) unpark(conn net.Conn) {
+func (s *Server) forget(conn net.Conn) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.parked, conn)
-	s.mu.Unlock()
-	s.waiting.Done()
 }

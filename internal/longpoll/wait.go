@@ -1,11 +1,13 @@
 package longpoll
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -28,17 +30,21 @@ type Query struct {
 // Wait answers a request as soon as its query has an answer. The handler has to return after it without touching
 // w or r. A nil Server waits too, at the price of net/http.
 func (s *Server) Wait(w http.ResponseWriter, r *http.Request, q Query) {
+	if own, ok := w.(*writer); ok { // the connection is ours already
+		own.query = &q
+		return
+	}
 	if a := q.Answer(false); a != nil {
 		a(w)
 		return
 	}
 	if s == nil || !r.ProtoAtLeast(1, 1) || r.Close || r.ContentLength != 0 {
-		hold(w, r, q)
+		s.hold(w, r, q)
 		return
 	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		hold(w, r, q) // what w is, cannot give its connection away
+		s.hold(w, r, q) // what w is, cannot give its connection away
 		return
 	}
 	unread, _ := rw.Peek(rw.Reader.Buffered()) // as many as there are: no error
@@ -50,31 +56,98 @@ func (s *Server) Wait(w http.ResponseWriter, r *http.Request, q Query) {
 		_ = conn.Close() // the server ends
 		return
 	}
-	go func() {
-		defer s.unpark(conn)
-		s.serve(conn, early, q)
-	}()
+	go s.serve(conn, early, q)
 }
 
-// serve waits, answers, waits for the client's next request and gives the connection back.
+// serve waits, answers, and goes on with what the client asks next. It ends the goroutine that it runs in: who waits
+// again does so in a new one, with a small stack.
 func (s *Server) serve(conn net.Conn, early []byte, q Query) {
 	answer, early, err := await(conn, early, q)
 	if err == nil {
 		err = send(conn, s.times.Send, answer)
 	}
-	if err == nil && len(early) == 0 {
-		early, err = next(conn, s.times.Idle)
+	s.goOn(conn, early, err)
+}
+
+// goOn takes the client's next request: one that only asks is answered here, and with any other the connection goes
+// back to net/http.
+func (s *Server) goOn(conn net.Conn, early []byte, err error) {
+	for err == nil {
+		if len(early) == 0 {
+			early, err = next(conn, s.times.Idle)
+			continue
+		}
+		r := plain(conn, early)
+		if r == nil {
+			s.giveBack(conn, early)
+			return
+		}
+		early = nil
+		var q *Query
+		if q, err = s.answer(conn, r); q != nil {
+			go s.serve(conn, nil, *q)
+			return
+		}
 	}
-	if err != nil {
-		_ = conn.Close() // the client has gone, or does not take its answer: nobody to tell
-		return
-	}
+	defer s.waiting.Done()
+	s.forget(conn)
+	_ = conn.Close() // the client has gone, or does not take its answer: nobody to tell
+}
+
+// giveBack gives a connection to net/http.
+func (s *Server) giveBack(conn net.Conn, early []byte) {
+	defer s.waiting.Done()
+	s.forget(conn) // before net/http may park it again
 	select {
 	case s.back <- &resumed{Conn: conn, early: early}:
 	case <-s.done:
 		_ = conn.Close() // the server ends
 	}
 }
+
+// plain reads a request that is there as a whole, has no body, and does not end the connection; nil if it is any other.
+func plain(conn net.Conn, raw []byte) *http.Request {
+	unusual := func(c byte) bool { return (c < ' ' || c > '~') && c != '\r' && c != '\n' }
+	if !bytes.HasPrefix(raw, []byte("GET ")) || bytes.Index(raw, []byte("\r\n\r\n")) != len(raw)-4 ||
+		slices.ContainsFunc(raw, unusual) || hosts(raw) != 1 {
+		return nil
+	}
+	r, err := http.ReadRequest(bufio.NewReaderSize(bytes.NewReader(raw), len(raw)))
+	if err != nil || !r.ProtoAtLeast(1, 1) || r.Close || r.ContentLength != 0 || len(r.TransferEncoding) > 0 || r.Host == "" || r.Header.Get("Expect") != "" {
+		return nil // what is wrong, net/http tells the client
+	}
+	r.RemoteAddr = conn.RemoteAddr().String()
+	return r
+}
+
+// hosts is how many headers name a host; more than one is refused, by net/http.
+func hosts(raw []byte) int {
+	n, name := 0, []byte("host:")
+	for line := range bytes.Lines(raw) {
+		if len(line) >= len(name) && bytes.EqualFold(line[:len(name)], name) {
+			n++
+		}
+	}
+	return n
+}
+
+// answer lets the handler answer, or returns the query that the request waits for.
+func (s *Server) answer(conn net.Conn, r *http.Request) (q *Query, err error) {
+	defer func() {
+		if p := recover(); p != nil { // as in net/http, it costs the connection
+			q, err = nil, errPanicked
+		}
+	}()
+	w := &writer{conn: conn, header: make(http.Header)}
+	s.http.Handler.ServeHTTP(w, r)
+	if w.query != nil {
+		return w.query, nil
+	}
+	w.finish()
+	return nil, w.err
+}
+
+var errPanicked = errors.New("the handler has panicked")
 
 var errTooEarly = errors.New("the client sends more requests before it has the answer to this one")
 
@@ -136,7 +209,11 @@ func next(conn net.Conn, idle time.Duration) ([]byte, error) {
 }
 
 // hold waits where a connection cannot be given away.
-func hold(w http.ResponseWriter, r *http.Request, q Query) {
+func (s *Server) hold(w http.ResponseWriter, r *http.Request, q Query) {
+	var done chan struct{} // a nil one is never closed
+	if s != nil {
+		done = s.done
+	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // that of the request would end the wait
 	timer := time.NewTimer(time.Until(q.Until))
 	defer timer.Stop()
@@ -151,6 +228,10 @@ func hold(w http.ResponseWriter, r *http.Request, q Query) {
 		select {
 		case <-changed:
 		case <-timer.C:
+			cancel()
+			q.Answer(true)(w)
+			return
+		case <-done:
 			cancel()
 			q.Answer(true)(w)
 			return

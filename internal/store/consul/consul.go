@@ -39,11 +39,17 @@ type Options struct {
 	// Lasting is for a program that stays: connections are kept for longer,
 	// take less memory, and are tried when nothing arrives.
 	Lasting bool
+	// Bare takes nothing from the environment: the store is our own, and not the one
+	// that it speaks of.
+	Bare bool
 	// Timeout is the most that one request may take; the default is 10 s.
 	Timeout time.Duration
 }
 
-const defaultTimeout = 10 * time.Second
+const (
+	defaultAddr    = "localhost:8500"
+	defaultTimeout = 10 * time.Second
+)
 
 // Store is a kv.Store in Consul. It needs Consul 1.14 or newer.
 type Store struct {
@@ -61,9 +67,12 @@ var _ kv.Store = (*Store)(nil)
 // New makes a Store. Nothing is sent yet. The error tells of an address, a
 // token file or a certificate that cannot be used.
 func New(o Options) (*Store, error) {
-	env, err := readEnvironment()
-	if err != nil {
-		return nil, err
+	env := environment{addr: defaultAddr, scheme: "http"}
+	if !o.Bare {
+		var err error
+		if env, err = readEnvironment(); err != nil {
+			return nil, err
+		}
 	}
 	env.override(o)
 	addr := o.Addr

@@ -47,7 +47,7 @@ func readEnvironment() (environment, error) {
 		clientKey:  os.Getenv("CONSUL_CLIENT_KEY"),
 	}
 	if e.addr == "" {
-		e.addr = "localhost:8500"
+		e.addr = defaultAddr
 	}
 	if auth := os.Getenv("CONSUL_HTTP_AUTH"); auth != "" {
 		user, password, _ := strings.Cut(auth, ":")

@@ -128,6 +128,14 @@ func (d *draft) end(now time.Time) (*state, Change, []Topic) {
 	return &next, change, topics
 }
 
+// past is the state when a write has come to nothing. Its index is used up all
+// the same, as in Consul: a transaction that fails may have told it.
+func (s *state) past(index uint64) *state {
+	next := *s
+	next.index = index
+	return &next
+}
+
 func (s *state) has(path string) bool {
 	_, ok := s.rows.Get([]byte(path))
 	return ok

@@ -32,7 +32,8 @@ var (
 
 // Options are what Open needs.
 type Options struct {
-	// Journal keeps what is written; nil keeps it in memory alone. Close closes it.
+	// Journal keeps what is written; nil keeps it in memory alone. Close closes it, as often as it is
+	// called itself, and so does Open when it fails.
 	Journal Journal
 	// Now is the clock of lock-delays and of graves; time.Now if nil.
 	Now func() time.Time
@@ -65,7 +66,7 @@ func Open(o Options) (*Engine, error) {
 	var saved Saved
 	if o.Journal != nil {
 		if err := o.Journal.Load(&saved); err != nil {
-			return nil, fmt.Errorf("read what the store holds: %w", err)
+			return nil, errors.Join(fmt.Errorf("read what the store holds: %w", err), o.Journal.Close())
 		}
 	}
 	e.state.Store(restore(&saved))
@@ -80,10 +81,8 @@ func Open(o Options) (*Engine, error) {
 // Writes after it give ErrClosed; views stay what they are.
 func (e *Engine) Close() error {
 	e.timers.close()
-	err := e.do(context.Background(), func(*draft) error { return nil }, func() { e.fail(ErrClosed) })
-	if err != nil {
-		return nil //nolint:nilerr // it was closed before, or is broken: there is nothing to wait for
-	}
+	// Where this is refused, writes have ended before, and there is nothing to wait for.
+	_ = e.do(context.Background(), func(*draft) error { return nil }, func() { e.fail(ErrClosed) })
 	if e.journal == nil {
 		return nil
 	}
@@ -178,8 +177,10 @@ func (e *Engine) commit(batch []*write, broken error) {
 		if w.err = w.run(d); w.err == nil {
 			if next, change, touched := d.end(e.now()); next != nil {
 				s, changes, topics = next, append(changes, change), append(topics, touched...)
+				continue
 			}
 		}
+		s = s.past(d.index)
 	}
 	if len(changes) > 0 {
 		s = e.reap(s, &changes[len(changes)-1])

@@ -154,6 +154,9 @@ func TestFailedWrites(t *testing.T) {
 	if got := e.View().Get("a"); string(got.Value) != "3" || len(j.batches) != 2 {
 		t.Errorf("a view shows %s, and %d batches were written", got.Value, len(j.batches))
 	}
+	if err := e.Close(); err != nil || !j.closed {
+		t.Errorf("close gives %v, journal closed: %v", err, j.closed)
+	}
 }
 
 // A transaction that fails changes nothing, and tells all that failed.

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"kvexpress/internal/demo"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+)
+
+const (
+	demoKey   = "hosts"
+	demoLines = 600
+	minNodes  = 2
+	maxNodes  = 500
+	// filesPerNode is how many files and connections a node has open at most, with the
+	// store's ends of them.
+	filesPerNode = 12
+	// demoSlow is by how much one node is slowed.
+	demoSlow = 1500 * time.Millisecond
+)
+
+type demoFlags struct {
+	nodes int
+	keep  bool
+}
+
+func (a *App) newDemo(g *globals) *cobra.Command {
+	var f demoFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show it at work: a store and 50 nodes, here and now",
+		Long: `Show it at work: an embedded store and 50 agents in this one process, without a
+Consul, a network, root or anything to install. It takes some ten seconds.
+
+A hosts file of 600 lines is published, changed and delivered, with one node slowed on
+purpose; a file that is too short is refused; the key is stopped; a bad version is
+taken back, and a locked node never sees it. What is run is shown, and is run as it is
+shown. Then the files themselves are looked at: the exit code is 0 only if all of
+that held.
+
+All of it is in a temporary folder, which is removed at the end.`,
+		Example: `  kvexpress demo
+  kvexpress demo --nodes 200
+  kvexpress demo --keep`,
+		Args:        noArgs,
+		Annotations: uses("json"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.told(g, func() (report, error) {
+				if err := f.check(); err != nil {
+					return nil, err
+				}
+				return a.demo(cmd.Context(), g, f)
+			})
+		},
+	}
+	cmd.Flags().IntVar(&f.nodes, "nodes", 50, fmt.Sprintf("how many `nodes` there are, %d to %d", minNodes, maxNodes))
+	cmd.Flags().BoolVar(&f.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
+	return cmd
+}
+
+func (f demoFlags) check() error {
+	if f.nodes < minNodes || f.nodes > maxNodes {
+		return fmt.Errorf("--nodes must be from %d to %d", minNodes, maxNodes)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("find out how many files may be open: %w", err)
+	}
+	if most := float64(limit.Cur); most < float64(f.nodes*filesPerNode+filesPerNode) { // its type differs between systems
+		return fmt.Errorf("--nodes %d: %d files may be open at a time, too few by far; raise `ulimit -n`, or ask for %d nodes at most",
+			f.nodes, limit.Cur, max(0, int(most)/filesPerNode-1))
+	}
+	return nil
+}
+
+// demoReport is what a demo comes to, for programs: people have seen it.
+type demoReport struct {
+	Nodes   int     `json:"nodes"`
+	Seconds float64 `json:"seconds"`
+	SHA256  string  `json:"sha256"` // of all files, at the end
+	// Delivered is how long the change took to all nodes, of which Slowed was.
+	Delivered fleet.Percentiles `json:"delivered"`
+	Slowed    string            `json:"slowed"`
+}
+
+func (r *demoReport) lines() []string { return nil }
+
+// demo sets the stage, tells the story, and leaves nothing behind, however it ends.
+func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err error) {
+	began := time.Now()
+	ctx, stop := a.untilEnded(ctx)
+	defer stop()
+	out := &page{to: a.Stdout, colours: a.colour(), blocks: a.utf8() && isTerminal(a.Stdout)}
+	if g.json {
+		out = &page{to: io.Discard}
+	}
+	dir, err := os.MkdirTemp("", "kvexpress-demo-")
+	if err != nil {
+		return nil, fmt.Errorf("make a temporary folder: %w", err)
+	}
+	defer func() {
+		if gone := os.RemoveAll(dir); gone != nil {
+			err = errors.Join(err, fmt.Errorf("the folder of the demo is left: %w", gone))
+		}
+	}()
+	store, err := demo.StartStore(filepath.Join(dir, "store"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	layout, err := kv.NewLayout(defaultPrefix)
+	if err != nil {
+		return nil, err
+	}
+	t := tale{App: a, page: out, flags: f, dir: dir, addr: store.Addr, layout: layout, began: began}
+	t.cast()
+	t.fleet, err = demo.Start(ctx, demo.Options{
+		Dir: dir, Nodes: f.nodes, Addr: store.Addr, Key: demoKey, Layout: layout,
+		Lines: demoLeast, Slowed: t.slowed + 1, Version: build().version,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer t.fleet.Close()
+	done, err := t.tell(t.fleet.Context())
+	switch cause := context.Cause(t.fleet.Context()); {
+	case ctx.Err() != nil && !t.over:
+		return nil, errors.New("the demo was interrupted; all that it began has ended, and its folder is removed")
+	case cause != nil && ctx.Err() == nil:
+		return nil, cause
+	case err != nil:
+		return nil, err
+	case out.err != nil:
+		return nil, fmt.Errorf("the demo could not be shown: %w", out.err)
+	}
+	return done, nil
+}

@@ -1,0 +1,162 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/consul"
+)
+
+const (
+	// reconcile is how often a node looks and reports although nothing changed.
+	reconcile = 5 * time.Minute
+	// commandTimeout is how long a check or a reload may take.
+	commandTimeout = time.Minute
+)
+
+// Options are what a fleet is made of.
+type Options struct {
+	Dir     string // absolute; each node gets a folder in it
+	Nodes   int
+	Addr    string // of the store
+	Key     kv.Key
+	Layout  kv.Layout
+	Lines   int    // fewer are refused by the nodes
+	Slowed  int    // the number of the node that Slow works on; 0: none
+	Version string // of the program
+}
+
+// Node is a machine of the fleet, as far as there is one.
+type Node struct {
+	Name string
+	// File is the target, and Reloaded what its exec made of it: a copy, which stands
+	// for a program that has read the file.
+	File, Reloaded string
+
+	dir, overloaded string
+}
+
+// Fleet is agents that run.
+type Fleet struct {
+	Nodes []Node
+
+	ctx    context.Context // ends with the first agent that fails, which is its cause
+	cancel context.CancelCauseFunc
+	agents sync.WaitGroup
+}
+
+// Start makes the folders of the nodes and runs an agent for each, until ctx ends or
+// Close is called. The names of the nodes are in the order of their numbers.
+func Start(ctx context.Context, o Options) (*Fleet, error) {
+	f := &Fleet{}
+	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	for i := 1; i <= o.Nodes; i++ {
+		name := fmt.Sprintf("node-%0*d", max(2, len(strconv.Itoa(o.Nodes))), i)
+		n := newNode(name, filepath.Join(o.Dir, name))
+		f.Nodes = append(f.Nodes, n)
+		a, err := n.agent(o, i == o.Slowed)
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		f.agents.Go(func() {
+			if err := a.Run(f.ctx); err != nil {
+				f.cancel(fmt.Errorf("the agent of %s failed: %w", name, err))
+			}
+		})
+	}
+	return f, nil
+}
+
+func newNode(name, dir string) Node {
+	return Node{
+		Name: name, dir: dir, File: filepath.Join(dir, "hosts"), Reloaded: filepath.Join(dir, "reloaded"),
+		overloaded: filepath.Join(dir, "overloaded"),
+	}
+}
+
+// Context ends when the fleet does; if that is because an agent failed, that is its
+// cause.
+func (f *Fleet) Context() context.Context { return f.ctx }
+
+// Close ends all agents, with what they run, and waits for them.
+func (f *Fleet) Close() {
+	f.cancel(nil)
+	f.agents.Wait()
+}
+
+// agent is that of a node, which does not run yet.
+func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
+	if err := os.Mkdir(n.dir, 0o700); err != nil {
+		return nil, err
+	}
+	mode := fs.FileMode(0o644)
+	target := deliver.Target{
+		Key: o.Key, File: n.File, Mode: &mode, MinLines: o.Lines, CheckTimeout: commandTimeout,
+		Exec: []string{"cp", n.File, n.Reloaded}, ExecTimeout: commandTimeout,
+	}
+	if slowed {
+		target.Check = n.check()
+	}
+	return agent.New(agent.Options{
+		Config: agentfile.Config{
+			Store: agentfile.Store{Addrs: []string{o.Addr}}, Layout: o.Layout, Node: n.Name,
+			StateDir: filepath.Join(n.dir, "state"), Reconcile: reconcile, Receipts: true,
+			Targets: []agentfile.Target{{Target: target}},
+		},
+		Open: openStores, Host: n.Name, Version: o.Version, Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+// Slow makes the checks of a node take longer, as if it were overloaded, until it is
+// slowed no more.
+func (n Node) Slow(by time.Duration) error {
+	return os.WriteFile(n.overloaded, []byte(strconv.FormatFloat(by.Seconds(), 'f', -1, 64)+"\n"), 0o600)
+}
+
+// Quick ends what Slow began.
+func (n Node) Quick() error { return os.Remove(n.overloaded) }
+
+// Edit adds a text to the file of a node, as somebody with an editor would, and returns
+// what is in it then.
+func (n Node) Edit(more string) ([]byte, error) {
+	f, err := os.OpenFile(n.File, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.WriteString(more)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(n.File)
+}
+
+// check is the one of a node that may be slowed.
+func (n Node) check() []string {
+	const script = `if [ -e "$2" ]; then sleep "$(cat "$2")"; fi`
+	return []string{"sh", "-c", script, "check", deliver.FileMark, n.overloaded}
+}
+
+func openStores(s agentfile.Store) ([]agent.Store, error) {
+	var all []agent.Store
+	for _, addr := range s.Addrs {
+		store, err := consul.New(consul.Options{Addr: addr, Bare: true, Lasting: true})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, store)
+	}
+	return all, nil
+}

@@ -1,0 +1,24 @@
+package demo
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Hosts is a hosts file of so many machines, a line each. Those in moved have another
+// address.
+func Hosts(lines int, moved ...int) []byte {
+	elsewhere := map[int]bool{}
+	for _, i := range moved {
+		elsewhere[i] = true
+	}
+	var b bytes.Buffer
+	for i := 1; i <= lines; i++ {
+		network := "10.1"
+		if elsewhere[i] {
+			network = "10.77"
+		}
+		fmt.Fprintf(&b, "%s.%d.%d web-%04d.example web-%04[4]d\n", network, i/250, i%250+1, i)
+	}
+	return b.Bytes()
+}

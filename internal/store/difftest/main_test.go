@@ -1,0 +1,90 @@
+package difftest
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"kvexpress/internal/consultest"
+)
+
+// TestMain keeps rapid from writing files of what failed, since a case in testdata
+// says more, and from making it small by chance and for a time: Smaller does that,
+// so that it ends the same on every machine.
+func TestMain(m *testing.M) {
+	if err := errors.Join(flag.Set("rapid.nofailfile", "true"), flag.Set("rapid.shrinktime", "0s")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// node is the name of both servers' node.
+const node = "difftest"
+
+// consul is a real server that answers as one in production does: not in
+// Consul's development mode, which lays out JSON in another way.
+func consul(t *testing.T) string {
+	t.Helper()
+	return consultest.Start(t, consultest.WithData(), consultest.WithConfig(map[string]any{"node_name": node})).Addr
+}
+
+func servers(t *testing.T, ref, sub string) *Servers {
+	t.Helper()
+	s := New(ref, sub)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// random runs random sequences until that many steps were compared.
+func random(t rapid.TB, s *Servers, steps int) {
+	t.Helper()
+	from, began := s.Steps(), time.Now()
+	found := map[string]string{} // what was told of a sequence: rapid runs what failed again, to print it
+	for s.Steps()-from < steps && !t.Failed() {
+		rapid.Check(t, func(rt *rapid.T) {
+			if s.Steps()-from >= steps && len(found) == 0 {
+				return
+			}
+			seq := sequences(25).Draw(rt, "sequence")
+			if found[seq.String()] == "" {
+				err := s.Run(rt.Context(), seq)
+				if err == nil {
+					return
+				}
+				found[seq.String()] = tell(rt, s, seq, err)
+			}
+			rt.Log(found[seq.String()])
+			rt.Fatal("the servers differ")
+		})
+	}
+	n := s.Steps() - from
+	t.Logf("%d steps, %.0f a second", n, float64(n)/time.Since(began).Seconds())
+}
+
+// tell makes the sequence small, and says how the servers differ.
+func tell(t *rapid.T, s *Servers, seq Sequence, err error) string {
+	small, smallErr := s.Smaller(t.Context(), seq)
+	if small == nil {
+		return fmt.Sprintf("%v\nbut not when it comes first:\n%s", err, indent(seq.String()))
+	}
+	return fmt.Sprintf("%v\nthe sequence, to be kept in testdata/cases:\n%s", smallErr, indent(small.String()))
+}
+
+func indent(s string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    ")
+}
+
+// full is a number of steps, or of anything: in the soak all of it, else a tenth.
+func full(n int) int {
+	if os.Getenv("KVEXPRESS_SOAK") == "1" {
+		return n
+	}
+	return max(1, n/10)
+}

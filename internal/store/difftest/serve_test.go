@@ -1,0 +1,82 @@
+package difftest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/longpoll"
+	"kvexpress/internal/store/local"
+)
+
+// serve is the embedded store behind its HTTP front, as "kvexpress serve" runs it.
+func serve(t *testing.T) string {
+	t.Helper()
+	engine, err := local.Open(local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := longpoll.New(0, "")
+	h := consulhttp.New(consulhttp.Options{Engine: engine, NodeName: node, Server: server})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, ln, h) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, engine.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+// FAULTS 36: what a client sees of serve is what it sees of Consul. In the soak
+// it is ten pairs of servers, so that none gets as old as its graves, which each
+// reaps after 15 minutes at a moment of its own.
+func TestServeAgainstConsul(t *testing.T) {
+	const each = 10_000
+	for round := range full(100_000) / each {
+		t.Run(strconv.Itoa(round), func(t *testing.T) {
+			s := servers(t, consul(t), serve(t))
+			kept(t, s)
+			random(t, s, each)
+		})
+	}
+}
+
+// The kept cases say of Consul what is true.
+func TestKeptCasesOfConsul(t *testing.T) {
+	kept(t, servers(t, consul(t), consul(t)))
+}
+
+// kept runs every sequence that has shown a difference once.
+func kept(t *testing.T, s *Servers) {
+	files, err := filepath.Glob("testdata/cases/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seq, err := Parse(string(text))
+			if err != nil || len(seq) == 0 {
+				t.Fatalf("%d steps: %v", len(seq), err)
+			}
+			if err := s.Run(t.Context(), seq); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
