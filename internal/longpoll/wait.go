@@ -138,7 +138,7 @@ func (s *Server) answer(conn net.Conn, r *http.Request) (q *Query, err error) {
 			q, err = nil, errPanicked
 		}
 	}()
-	w := &writer{conn: conn, header: make(http.Header)}
+	w := &writer{conn: conn, limit: s.times.Send, header: make(http.Header)}
 	s.http.Handler.ServeHTTP(w, r)
 	if w.query != nil {
 		return w.query, nil
