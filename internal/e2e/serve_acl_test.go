@@ -271,7 +271,7 @@ func TestRevokedWhileWaiting(t *testing.T) {
 			return
 		}
 		req.Header.Set("X-Consul-Token", secret)
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 		if err != nil {
 			answered <- err.Error()
 			return
