@@ -44,7 +44,7 @@ func TestAnswerTooLarge(t *testing.T) {
 		"the largest values":       {times(ops, Op{Verb: Get, Path: "large/0"}), ops},
 		"large trees, too often":   {times(ops, Op{Verb: GetTree, Path: "large/"}), 0},
 		"too often, then a write":  {times(ops-1, Op{Verb: GetTree, Path: "many/"}, Op{Verb: Set, Path: "new"}), 0},
-		"too often, after a write": {append([]Op{{Verb: Set, Path: "new"}}, times(ops-1, Op{Verb: GetTree, Path: "large/"})...), 0},
+		"too often, after a write": {append([]Op{{Verb: Set, Path: "new"}}, times(ops-1, Op{Verb: GetTree, Path: "many/"})...), 0},
 	} {
 		for way, txn := range map[string]func() ([]Row, []OpError, error){
 			"read": func() ([]Row, []OpError, error) { return e.View().Txn(c.ops) },
