@@ -83,7 +83,7 @@ func (s *session) acl(role, key, node string) (report, error) {
 	default:
 		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or exporter", kv.Quote(role))
 	}
-	return policy{role: role, key: k, rules: rules}, nil
+	return rolePolicy{role: role, key: k, rules: rules}, nil
 }
 
 // aclOfExporter is about all keys.
@@ -91,7 +91,7 @@ func (s *session) aclOfExporter(key string) (report, error) {
 	if key != "" {
 		return nil, errors.New("the exporter is about all keys; leave out -k")
 	}
-	return policy{role: "exporter", rules: []rule{
+	return rolePolicy{role: "exporter", rules: []rule{
 		{"key_prefix", s.layout.Prefix() + "/", "read", "what is published, stops and locks"},
 		{"key_prefix", s.layout.NodesDir(), "read", "what nodes report"},
 	}}, nil
@@ -100,13 +100,13 @@ func (s *session) aclOfExporter(key string) (report, error) {
 // rule is one rule of Consul's policy language.
 type rule struct{ kind, path, grant, why string }
 
-type policy struct {
+type rolePolicy struct {
 	role  string
 	key   kv.Key
 	rules []rule
 }
 
-func (p policy) lines() []string {
+func (p rolePolicy) lines() []string {
 	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, first(string(p.key), "all keys"))}
 	for _, r := range p.rules {
 		out = append(out, "# "+r.why, fmt.Sprintf("%s %q {\n  policy = %q\n}", r.kind, r.path, r.grant))
@@ -114,6 +114,6 @@ func (p policy) lines() []string {
 	return out
 }
 
-func (p policy) MarshalJSON() ([]byte, error) {
+func (p rolePolicy) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, `{"role":%q,"key":%q,"policy":%q}`, p.role, p.key, strings.Join(p.lines(), "\n")), nil
 }

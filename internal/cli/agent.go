@@ -217,7 +217,7 @@ func (r *agentRun) reloads(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			r.reloading(r.reload)
+			reloading(r.log, r.reload)
 		}
 	}
 }

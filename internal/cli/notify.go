@@ -69,13 +69,13 @@ func say(log *slog.Logger, message string) {
 }
 
 // reloading brackets a reload for systemd (Type=notify-reload).
-func (r *agentRun) reloading(reload func()) {
+func reloading(log *slog.Logger, reload func()) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil {
-		say(r.log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+		say(log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 	}
 	reload()
-	say(r.log, daemon.SdNotifyReady)
+	say(log, daemon.SdNotifyReady)
 }
 
 // summary is a status in one line: "3 targets: 2 current, 1 stopped; store up".

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 
@@ -27,6 +28,7 @@ type serveFlags struct {
 	data   string
 	node   nodeValue
 	dev    bool
+	guard  guardFlags
 }
 
 func (a *App) newServe(g *globals) *cobra.Command {
@@ -41,13 +43,18 @@ as with Consul.
 With --data-dir, what was acknowledged is on disk, and a folder has one server at a
 time. With --dev all is in memory and lost at the end. It is not a cluster, and it
 has no catalog and no health checks. Past one machine, use Consul: it is a change of
-address, and an import of what "consul kv export" gives. It only listens on this
-machine's own loopback addresses, or on a socket.
+address, and an import of what "consul kv export" gives.
+
+Beyond the loopback interface and a socket it only listens with TLS and with tokens: a
+file says what each token may do, in Consul's policy language. SIGHUP reads tokens and
+certificates again.
 
 When it is ready it prints its address in one line.`,
 		Example: `  kvexpress serve --data-dir /var/lib/kvexpress/store
   kvexpress serve --dev --listen 127.0.0.1:0
-  kvexpress serve --dev --listen /run/kvexpress/store.sock`,
+  kvexpress serve --dev --listen /run/kvexpress/store.sock
+  kvexpress serve --dev --tokens /etc/kvexpress/tokens.hcl --listen 10.0.0.1:8501 \
+    --tls-cert /etc/kvexpress/tls.crt --tls-key /etc/kvexpress/tls.key`,
 		Args:        noArgs,
 		Annotations: uses("datacenter", "json verbose"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,6 +66,7 @@ When it is ready it prints its address in one line.`,
 	fl.Var(&f.node, "node", "`name` of the node that sessions are on (default: this machine's host name)")
 	fl.StringVar(&f.data, "data-dir", "", "`folder` to keep all in; it is made if it is not there")
 	fl.BoolVar(&f.dev, "dev", false, "keep all in memory, and lose it at the end")
+	f.guard.add(fl)
 	return cmd
 }
 
@@ -69,22 +77,28 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 	case !f.dev && f.data == "":
 		return errors.New("serve needs --data-dir, a folder to keep all in; or, if all may be lost at the end, --dev")
 	}
+	if err := f.guard.check(f.listen); err != nil {
+		return err
+	}
+	guard, err := newGuard(f.guard)
+	if err != nil {
+		return err
+	}
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	l, err := agent.Listen(f.listen)
 	if err != nil {
 		return err
 	}
-	if addr, ok := l.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
-		return errors.Join(fmt.Errorf("listen on %s: it is not an address of the loopback interface, and whoever reaches it could write every key; "+
-			"name one such as %s, or use Consul for more than one machine", f.listen, defaultServeListen), l.Close())
+	if err := f.guard.admits(f.listen, l.Addr()); err != nil {
+		return errors.Join(err, l.Close())
 	}
 	engine, err := f.open()
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "serve", Verbose: true, Stdout: s.Stderr, Syslog: observe.SyslogOff})
-	return errors.Join(s.serveStore(ctx, l, engine, f, log), engine.Close(), closeLog())
+	return errors.Join(s.serveStore(ctx, l, engine, f, guard, log), engine.Close(), closeLog())
 }
 
 // open opens the store.
@@ -100,20 +114,30 @@ func (f *serveFlags) open() (*local.Engine, error) {
 }
 
 // serveStore answers until the context ends or the listener breaks.
-func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, log *slog.Logger) error {
+func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, guard *guard, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := longpoll.New(maxServeConns(), tooManyConns)
 	h := consulhttp.New(consulhttp.Options{
-		Engine: engine, NodeName: first(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
+		Engine: engine, ACL: guard.access(), NodeName: first(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
+	var hangups <-chan os.Signal
+	if s.Hangups != nil { // before anybody knows that we are there
+		var stop func()
+		hangups, stop = s.Hangups()
+		defer stop()
+	}
+	if guard.acl != nil {
+		guard.tell(log, guard.acl.Tokens())
+	}
 	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
 	var parts sync.WaitGroup
 	parts.Go(func() {
 		notify(ctx, log, func() string { return "serves the store of this machine" }, func() error { return nil })
 	})
-	err := server.Serve(ctx, l, agent.ForOwnNames(l, h))
+	parts.Go(func() { guard.reloads(ctx, hangups, log) })
+	err := server.Serve(ctx, guard.listener(l), guard.handler(l, h))
 	cancel()
 	parts.Wait()
 	log.Info("ended")

@@ -33,7 +33,9 @@ func serve(t testing.TB, o consulhttp.Options) (*httptest.Server, *local.Engine)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Server = longpoll.New(0, "")
+	if o.Server == nil {
+		o.Server = longpoll.New(0, "")
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- o.Server.Serve(ctx, ln, consulhttp.New(o)) }()

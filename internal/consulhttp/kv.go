@@ -231,7 +231,7 @@ func (h *Handler) put(w http.ResponseWriter, r *request, key string) error {
 	case r.has("release"):
 		op.Verb, op.Session = local.Unlock, r.params.Get("release")
 	}
-	if op.Value, err = readValue(r.Request); err != nil {
+	if op.Value, err = readValue(w, r.Request); err != nil {
 		return err
 	}
 	return h.apply(w, r, op)
@@ -304,8 +304,8 @@ func applyFailed(prefix string, err error) error {
 	}
 }
 
-// readValue reads the body of a PUT.
-func readValue(r *http.Request) ([]byte, error) {
+// readValue reads the body of a PUT. One that is too large is not read to its end.
+func readValue(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	limit := int64(maxValue)
 	switch {
 	case r.ContentLength > limit:
@@ -314,7 +314,7 @@ func readValue(r *http.Request) ([]byte, error) {
 	case r.ContentLength <= 0:
 		limit++ // Consul's limit of a body whose length is not told
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, status(http.StatusRequestEntityTooLarge, fmt.Sprintf("Request body too large. Max allowed is %d bytes.", maxValue))

@@ -1,6 +1,7 @@
 package consulhttp
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -39,7 +40,9 @@ func (h *Handler) txnWrite(w http.ResponseWriter, r *request, ops []local.Op) er
 	}
 	var out outcome
 	if out.failed = h.preCheck(g, ops); len(out.failed) == 0 {
-		if out.rows, out.failed, err = h.engine.Txn(r.Context(), ops); err != nil {
+		if out.rows, out.failed, err = h.engine.Txn(r.Context(), ops); errors.Is(err, local.ErrAnswerTooLarge) {
+			return status(http.StatusRequestEntityTooLarge, err.Error())
+		} else if err != nil {
 			return applyFailed("raft apply failed: ", err)
 		}
 	}
@@ -56,7 +59,9 @@ func (h *Handler) txnRead(w http.ResponseWriter, r *request, ops []local.Op) err
 	out := outcome{read: true}
 	if out.failed = h.preCheck(g, ops); len(out.failed) == 0 {
 		out.asked = true
-		out.rows, out.failed = h.engine.View().Txn(ops)
+		if out.rows, out.failed, err = h.engine.View().Txn(ops); err != nil { // there are limits, and nothing else that can fail
+			return status(http.StatusRequestEntityTooLarge, err.Error())
+		}
 	}
 	out.filter(g)
 	setContact(w, out.asked)

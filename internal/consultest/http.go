@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -136,4 +137,10 @@ func (s *Server) Reload() {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("consul reload at %s: %v: %s", s.Addr, err, strings.TrimSpace(string(out)))
 	}
+}
+
+// At is a server that somebody else runs at host:port and that speaks Consul's API, with a token that may do
+// everything there. It is for Request alone.
+func At(t testing.TB, addr, managementToken string) *Server {
+	return &Server{Addr: addr, ManagementToken: managementToken, t: t}
 }

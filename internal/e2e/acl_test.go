@@ -14,20 +14,22 @@ import (
 // guarded is a Consul with ACLs, and what makes machines of a role.
 type guarded struct {
 	*store
-	admin *machine
+	admin    *machine
+	newToken func(t testing.TB, rules string) (secret string)
+	revoke   func(t testing.TB, secret string)
 }
 
 func startGuarded(t *testing.T) *guarded {
 	t.Helper()
 	s, admin := start(t, consultest.WithACL())
-	return &guarded{store: s, admin: admin.with("CONSUL_HTTP_TOKEN=" + s.token)}
+	return &guarded{store: s, admin: admin.with("CONSUL_HTTP_TOKEN=" + s.token), newToken: s.server.NewToken, revoke: s.server.RevokeToken}
 }
 
 // as is a machine whose token has what `kvexpress acl` prints for a role, a key
 // and a node. It is given in the environment.
 func (g *guarded) as(t *testing.T, role ...string) *machine {
 	t.Helper()
-	return g.holding(t, g.server.NewToken(t, g.admin.ok(append([]string{"acl"}, role...)...)))
+	return g.holding(t, g.newToken(t, g.admin.ok(append([]string{"acl"}, role...)...)))
 }
 
 func (g *guarded) holding(t *testing.T, token string) *machine {
@@ -37,7 +39,11 @@ func (g *guarded) holding(t *testing.T, token string) *machine {
 
 func TestPublisherPolicy(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t)
+	publisherPolicy(t, startGuarded(t))
+}
+
+func publisherPolicy(t *testing.T, g *guarded) {
+	t.Helper()
 	m := g.as(t, "publisher", "-k", "hosts")
 	m.file("source", text("one", 20))
 	m.ok("in", "-k", "hosts", "-f", m.path("source"))
@@ -84,7 +90,11 @@ func TestPublisherPolicy(t *testing.T) {
 
 func TestNodePolicy(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t)
+	nodePolicy(t, startGuarded(t))
+}
+
+func nodePolicy(t *testing.T, g *guarded) {
+	t.Helper()
 	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
 	g.admin.ok("in", "-k", "other", "-f", g.admin.path("source"))
 	m := g.as(t, "node", "-k", "hosts", "--node", "web-1")
@@ -126,7 +136,11 @@ func TestNodePolicy(t *testing.T) {
 
 func TestOperatorPolicy(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t)
+	operatorPolicy(t, startGuarded(t))
+}
+
+func operatorPolicy(t *testing.T, g *guarded) {
+	t.Helper()
 	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
 	m := g.as(t, "operator", "-k", "hosts")
 	m.ok("lock", "-f", m.path("hosts"), "-r", "a reason")
@@ -176,7 +190,11 @@ func TestOperatorPolicy(t *testing.T) {
 
 func TestNestedPublisherPolicy(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t)
+	nestedPublisherPolicy(t, startGuarded(t))
+}
+
+func nestedPublisherPolicy(t *testing.T, g *guarded) {
+	t.Helper()
 	m := g.as(t, "publisher", "-k", "team/app/flags")
 	m.ok("in", "-k", "team/app/flags", "-f", m.file("source", text("one", 20)))
 	m.ok("in", "-k", "team/app/flags", "-f", m.file("source", text("two", 20)))
@@ -192,12 +210,16 @@ func TestNestedPublisherPolicy(t *testing.T) {
 // Whatever a token may not do, the file stays, and one line says what is needed.
 func TestWithoutRights(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t)
+	withoutRights(t, startGuarded(t))
+}
+
+func withoutRights(t *testing.T, g *guarded) {
+	t.Helper()
 	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
-	policy := func(rules string) *machine { return g.holding(t, g.server.NewToken(t, rules)) }
+	policy := func(rules string) *machine { return g.holding(t, g.newToken(t, rules)) }
 	revoked := g.as(t, "node", "-k", "hosts")
 	revoked.ok("out", "-k", "hosts", "-f", revoked.path("hosts"))
-	g.server.RevokeToken(t, tokenOf(revoked))
+	g.revoke(t, tokenOf(revoked))
 
 	const keyOnly = `key_prefix "kvexpress/hosts/" { policy = "read" }`
 	const locksOnly = `key_prefix "kvexpress/locks/" { policy = "read" }`
@@ -217,7 +239,7 @@ func TestWithoutRights(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if m == nil {
 				m = newMachine(t, g.server.Addr)
-				token := g.server.NewToken(t, keyOnly+locksOnly+`key "`+oldLock(t, m.path("hosts"))+`" { policy = "deny" }`)
+				token := g.newToken(t, keyOnly+locksOnly+`key "`+oldLock(t, m.path("hosts"))+`" { policy = "deny" }`)
 				m = m.with("CONSUL_HTTP_TOKEN=" + token)
 			}
 			here := &machine{t: t, dir: m.dir, env: m.env}

@@ -16,11 +16,15 @@ import (
 // web-2 has a line for each.
 func TestReceiptPolicies(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t)
+	receiptPolicies(t, startGuarded(t))
+}
+
+func receiptPolicies(t *testing.T, g *guarded) {
+	t.Helper()
 	c := &cluster{t: t, servers: []*consultest.Server{g.server}}
 	x := c.site(t, 0)
 	token := func(role ...string) string {
-		return g.server.NewToken(t, x.must(0, append([]string{"acl"}, role...)...).stdout)
+		return g.newToken(t, x.must(0, append([]string{"acl"}, role...)...).stdout)
 	}
 	node := func(name, of string) *daemon {
 		x.file(name+".token", token("node", "-k", "hosts", "--node", of))
@@ -99,9 +103,9 @@ func TestReceiptPolicies(t *testing.T) {
 	for name, m := range map[string]*machine{
 		"no token":        x.with("CONSUL_HTTP_TOKEN="),
 		"a node":          without,
-		"one receipt":     x.with("CONSUL_HTTP_TOKEN=" + g.server.NewToken(t, `key_prefix "`+x.prefix+`/" { policy = "read" } key "`+x.layout.Node("web-1")+`" { policy = "read" }`)),
-		"all but one":     x.with("CONSUL_HTTP_TOKEN=" + g.server.NewToken(t, `key_prefix "`+x.prefix+`" { policy = "read" } key "`+x.layout.Node("web-1")+`" { policy = "deny" }`)),
-		"receipts, alone": x.with("CONSUL_HTTP_TOKEN=" + g.server.NewToken(t, `key_prefix "`+x.layout.NodesDir()+`" { policy = "read" }`)),
+		"one receipt":     x.with("CONSUL_HTTP_TOKEN=" + g.newToken(t, `key_prefix "`+x.prefix+`/" { policy = "read" } key "`+x.layout.Node("web-1")+`" { policy = "read" }`)),
+		"all but one":     x.with("CONSUL_HTTP_TOKEN=" + g.newToken(t, `key_prefix "`+x.prefix+`" { policy = "read" } key "`+x.layout.Node("web-1")+`" { policy = "deny" }`)),
+		"receipts, alone": x.with("CONSUL_HTTP_TOKEN=" + g.newToken(t, `key_prefix "`+x.layout.NodesDir()+`" { policy = "read" }`)),
 	} {
 		for _, more := range [][]string{{}, {"--wait", "50%", "--timeout", "5s"}} {
 			if r := m.run(append([]string{"status", "-p", x.prefix, "-k", "hosts"}, more...)...); r.code != 7 || !tells(r.stderr, "permission denied", "`kvexpress acl") || r.stdout != "" {

@@ -110,7 +110,7 @@ func startServe(dir string, args ...string) (*served, error) {
 
 // listen reads what serve says, and tells addr where it listens.
 func (s *served) listen(out io.Reader, addr chan<- string) {
-	listening := regexp.MustCompile(`^listening on (127[.0-9]+:[0-9]+)$`)
+	listening := regexp.MustCompile(`^listening on (127[.0-9]+:[0-9]+|\[::\]:[0-9]+)$`)
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if found := listening.FindStringSubmatch(lines.Text()); found != nil {

@@ -14,8 +14,9 @@ import (
 const maxHeld = 64 << 10
 
 // send writes an answer to a connection that net/http does not serve.
-func send(conn net.Conn, answer Answer) error {
-	w := &writer{conn: conn, header: make(http.Header)}
+// Each part of it has limit to be taken.
+func send(conn net.Conn, limit time.Duration, answer Answer) error {
+	w := &writer{conn: conn, limit: limit, header: make(http.Header)}
 	answer(w)
 	w.finish()
 	return w.err
@@ -36,6 +37,7 @@ func WriteShared(w http.ResponseWriter, p []byte) {
 // in chunks, and each chunk has its own time.
 type writer struct {
 	conn   net.Conn
+	limit  time.Duration
 	header http.Header
 	status int    // 0 before WriteHeader
 	held   []byte // of the body, while its length is not known
@@ -118,7 +120,7 @@ func (w *writer) body(p []byte) {
 // raw writes both with one system call, where there is one for it.
 func (w *writer) raw(head, body []byte) {
 	if w.err == nil {
-		w.err = w.conn.SetWriteDeadline(time.Now().Add(sendTimeout))
+		w.err = w.conn.SetWriteDeadline(time.Now().Add(w.limit))
 	}
 	if w.err != nil {
 		return

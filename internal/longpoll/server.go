@@ -23,23 +23,40 @@ import (
 	"time"
 )
 
-// Limits of what clients may take. Zero is no limit for MaxConns alone.
+// Limits of what clients may take.
 const (
-	headerTimeout = 10 * time.Second // for the head of a request, as in Consul
-	bodyTimeout   = 60 * time.Second // for all of a request
-	answerTimeout = 15 * time.Minute // from a request to the end of its answer, as in Consul
-	idleTimeout   = 2 * time.Minute  // between requests, as in Consul
-	sendTimeout   = 30 * time.Second // for a client to take an answer that it has waited for
-	maxHeader     = 32 << 10         // bytes; net/http allows 4 KiB more
-	maxEarly      = 64 << 10         // bytes that a client may send while it waits
-	graceful      = 5 * time.Second  // for requests under way, when the server ends
+	maxHeader = 32 << 10        // bytes; net/http allows 4 KiB more
+	maxEarly  = 64 << 10        // bytes that a client may send while it waits
+	graceful  = 5 * time.Second // for requests under way, when the server ends
 )
+
+// Times are how long clients may take.
+type Times struct {
+	Header time.Duration // for the head of a request
+	Body   time.Duration // for all of a request
+	Answer time.Duration // from a request to the end of its answer
+	Idle   time.Duration // between requests
+	Send   time.Duration // to take an answer that was waited for
+}
+
+// usual are those of Consul, where it has them.
+func usual() Times {
+	return Times{Header: 10 * time.Second, Body: time.Minute, Answer: 15 * time.Minute, Idle: 2 * time.Minute, Send: 30 * time.Second}
+}
+
+// Option changes how a server is made.
+type Option func(*Server)
+
+// WithTimes sets limits of time other than the usual ones.
+func WithTimes(t Times) Option { return func(s *Server) { s.times = t } }
 
 // Server serves HTTP/1.1. Its zero value cannot be used: see New.
 type Server struct {
 	http     http.Server
 	maxConns int
 	refusal  string // what a client beyond maxConns is told
+	times    Times
+	refusing chan struct{} // has an element for each that is being told
 
 	mu      sync.Mutex
 	open    int                   // connections
@@ -52,19 +69,25 @@ type Server struct {
 
 // New makes a server for at most maxConns connections at a time; one more is told so with status 429, and
 // refusal. The handler calls Wait where it wants to.
-func New(maxConns int, refusal string) *Server {
-	return &Server{
-		maxConns: maxConns, refusal: refusal,
+//
+// Zero connections are as many as there may be.
+func New(maxConns int, refusal string, options ...Option) *Server {
+	s := &Server{
+		maxConns: maxConns, refusal: refusal, times: usual(), refusing: make(chan struct{}, maxRefusing),
 		parked: make(map[net.Conn]struct{}), back: make(chan net.Conn), done: make(chan struct{}),
 	}
+	for _, option := range options {
+		option(s)
+	}
+	return s
 }
 
 // Serve answers what comes over ln, until ctx ends. Then requests under way have a moment to end, those that
 // wait are cut off, and all connections are closed. It closes ln, and leaves no goroutine.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 	s.http.Handler = handler
-	s.http.ReadHeaderTimeout, s.http.ReadTimeout, s.http.IdleTimeout = headerTimeout, bodyTimeout, idleTimeout
-	s.http.WriteTimeout, s.http.MaxHeaderBytes = answerTimeout, maxHeader
+	s.http.ReadHeaderTimeout, s.http.ReadTimeout, s.http.IdleTimeout = s.times.Header, s.times.Body, s.times.Idle
+	s.http.WriteTimeout, s.http.MaxHeaderBytes = s.times.Answer, maxHeader
 	s.http.Protocols = new(http.Protocols)
 	s.http.Protocols.SetHTTP1(true) // a connection of HTTP/2 is never one request's alone
 

@@ -64,7 +64,7 @@ func (s *Server) Wait(w http.ResponseWriter, r *http.Request, q Query) {
 func (s *Server) serve(conn net.Conn, early []byte, q Query) {
 	answer, early, err := await(conn, early, q)
 	if err == nil {
-		err = send(conn, answer)
+		err = send(conn, s.times.Send, answer)
 	}
 	s.goOn(conn, early, err)
 }
@@ -74,7 +74,7 @@ func (s *Server) serve(conn net.Conn, early []byte, q Query) {
 func (s *Server) goOn(conn net.Conn, early []byte, err error) {
 	for err == nil {
 		if len(early) == 0 {
-			early, err = next(conn)
+			early, err = next(conn, s.times.Idle)
 			continue
 		}
 		r := plain(conn, early)
@@ -138,7 +138,7 @@ func (s *Server) answer(conn net.Conn, r *http.Request) (q *Query, err error) {
 			q, err = nil, errPanicked
 		}
 	}()
-	w := &writer{conn: conn, header: make(http.Header)}
+	w := &writer{conn: conn, limit: s.times.Send, header: make(http.Header)}
 	s.http.Handler.ServeHTTP(w, r)
 	if w.query != nil {
 		return w.query, nil
@@ -200,9 +200,9 @@ func (a *alarm) off() {
 }
 
 // next waits for the next request, as long as a connection may be idle.
-func next(conn net.Conn) ([]byte, error) {
-	first := make([]byte, 512)                            // a whole request, mostly
-	_ = conn.SetReadDeadline(time.Now().Add(idleTimeout)) // if it fails, so does the read
+func next(conn net.Conn, idle time.Duration) ([]byte, error) {
+	first := make([]byte, 512)                     // a whole request, mostly
+	_ = conn.SetReadDeadline(time.Now().Add(idle)) // if it fails, so does the read
 	n, err := conn.Read(first)
 	_ = conn.SetReadDeadline(time.Time{}) // net/http sets its own
 	return first[:n], err

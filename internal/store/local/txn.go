@@ -37,12 +37,12 @@ func (e *Engine) Apply(ctx context.Context, op Op) (bool, error) {
 func (e *Engine) Txn(ctx context.Context, ops []Op) ([]Row, []OpError, error) {
 	var rows []Row
 	var failed []OpError
-	err := e.do(ctx, func(d *draft) error {
-		rows, failed = d.txn(ops)
-		if len(failed) > 0 {
+	err := e.do(ctx, func(d *draft) (err error) {
+		rows, failed, err = d.txn(ops)
+		if err == nil && len(failed) > 0 {
 			return errFailed
 		}
-		return nil
+		return err
 	}, nil)
 	if errors.Is(err, errFailed) {
 		return nil, failed, nil
@@ -56,25 +56,58 @@ func (e *Engine) Txn(ctx context.Context, ops []Op) ([]Row, []OpError, error) {
 // errFailed undoes the draft of a transaction whose operations have failed.
 var errFailed = errors.New("the transaction has failed")
 
-func (d *draft) txn(ops []Op) ([]Row, []OpError) {
-	var rows []Row
+// Limits of what a transaction answers with. As each of its operations may read the whole store, without them a
+// small request could take more memory than there is. All operations together may still read or leave 128 values of
+// the largest size.
+const (
+	MaxAnswerRows  = 256 << 10
+	MaxAnswerBytes = 128 << 20 // of paths and values
+)
+
+// ErrAnswerTooLarge: a transaction would answer with more than the limits.
+var ErrAnswerTooLarge = errors.New("the answer of the transaction is too large")
+
+// rowsOf are the rows that a transaction answers with.
+type rowsOf struct {
+	rows  []Row
+	bytes int
+}
+
+func (r *rowsOf) add(row *Row, value bool) error {
+	size := len(row.Path)
+	if value {
+		size += len(row.Value)
+	}
+	if r.bytes += size; len(r.rows) >= MaxAnswerRows || r.bytes > MaxAnswerBytes {
+		return fmt.Errorf("%w: at most %d rows and %d bytes of keys and values; ask for fewer with each transaction", ErrAnswerTooLarge, MaxAnswerRows, MaxAnswerBytes)
+	}
+	r.rows = append(r.rows, *row)
+	if !value {
+		r.rows[len(r.rows)-1].Value = nil
+	}
+	return nil
+}
+
+func (d *draft) txn(ops []Op) ([]Row, []OpError, error) {
+	var answer rowsOf
 	var failed []OpError
 	for i, op := range ops {
-		got, err := d.step(op)
-		if err != nil {
-			failed = append(failed, OpError{OpIndex: i, What: err.Error()})
-			continue // Consul tells all that failed
+		err := d.step(op, &answer)
+		switch {
+		case errors.Is(err, ErrAnswerTooLarge):
+			return nil, nil, err
+		case err != nil:
+			failed = append(failed, OpError{OpIndex: i, What: err.Error()}) // Consul tells all that failed
 		}
-		rows = append(rows, got...)
 	}
 	if len(failed) > 0 {
-		return nil, failed
+		return nil, failed, nil
 	}
-	return rows, nil
+	return answer.rows, nil, nil
 }
 
 // step does one operation of a transaction.
-func (d *draft) step(op Op) ([]Row, error) {
+func (d *draft) step(op Op, answer *rowsOf) error {
 	var row *Row
 	var err error
 	ok := true
@@ -85,25 +118,22 @@ func (d *draft) step(op Op) ([]Row, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case !ok:
-		return nil, refusal(op)
+		return refusal(op)
 	case op.Verb == GetTree:
-		var rows []Row
 		walk := d.rows.Root().Iterator()
 		walk.SeekPrefix([]byte(op.Path))
 		for _, row, more := walk.Next(); more; _, row, more = walk.Next() {
-			rows = append(rows, *row)
+			if err := answer.add(row, true); err != nil {
+				return err
+			}
 		}
-		return rows, nil
+		return nil
 	case row == nil:
-		return nil, nil
+		return nil
 	}
-	answer := *row
-	if op.Verb != Get && op.Verb != GetOrEmpty {
-		answer.Value = nil
-	}
-	return []Row{answer}, nil
+	return answer.add(row, op.Verb == Get || op.Verb == GetOrEmpty)
 }
 
 // apply does one write. The row is what then stands, if the verb leaves one.

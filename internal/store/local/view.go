@@ -87,7 +87,7 @@ func (v View) Sessions() iter.Seq[*Session] { return values(v.s.sessions, "") }
 func (v View) SessionIndex() uint64 { return v.s.sessionIndex }
 
 // Txn answers a transaction that only reads and checks. See Engine.Txn.
-func (v View) Txn(ops []Op) ([]Row, []OpError) {
+func (v View) Txn(ops []Op) ([]Row, []OpError, error) {
 	return begin(v.s).txn(ops)
 }
 

@@ -1,0 +1,63 @@
+// Package policy reads what tokens may do from a file, in Consul's policy language, and answers for
+// consulhttp what each of them may do.
+//
+// No error has a secret in it: of the text they tell the lines alone.
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+)
+
+// maxFile is the largest file of tokens, in bytes.
+const maxFile = 1 << 20
+
+// Load reads a file of tokens. It must belong to us or to root, and be readable by nobody but its owner
+// and its group.
+func Load(path string) (*Tokens, error) {
+	b, err := ReadSecret(path, maxFile)
+	if err != nil {
+		return nil, err
+	}
+	t, err := Parse(b)
+	if err == nil && t.Len() == 0 && !t.Anonymous() {
+		err = errEmpty
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
+}
+
+// ReadSecret reads a regular file of at most limit bytes that others can neither read nor write. Links are
+// followed. Errors name the file and a remedy.
+func ReadSecret(path string, limit int64) (b []byte, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not hold us up
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	if perm := info.Mode().Perm(); perm&^0o640 != 0 {
+		return nil, fmt.Errorf("%s has mode %04o, and there are secrets in it; make it 0600 or 0640: chmod 0600 %s", path, perm, path)
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 && int(owner.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("%s belongs to uid %d, who could change who may do what; give it to root or to us: chown %d %s", path, owner.Uid, os.Geteuid(), path)
+	}
+	if b, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return b, nil
+}

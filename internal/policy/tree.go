@@ -1,0 +1,258 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/hcl/hcl/ast"
+	"github.com/hashicorp/hcl/hcl/parser"
+	"github.com/hashicorp/hcl/hcl/scanner"
+	hclstrconv "github.com/hashicorp/hcl/hcl/strconv"
+	"github.com/hashicorp/hcl/hcl/token"
+)
+
+// maxDepth is how deep blocks may be nested. A file of tokens needs three.
+const maxDepth = 16
+
+// value is one of HCL's or JSON's values: a text, or the entries of an object. A list of objects is
+// the same as all of their entries, as in Consul.
+type value struct {
+	line    int
+	text    *string
+	entries []entry
+}
+
+// entry is a name with its value. A block with labels is an object in an object, as in HCL.
+type entry struct {
+	name string
+	line int
+	value
+}
+
+// mistake is what is wrong in a line. It never has anything of the line itself: that may be a secret.
+func mistake(line int, format string, args ...any) error {
+	return fmt.Errorf("line %d: %w", line, fmt.Errorf(format, args...))
+}
+
+var (
+	errDepth = errors.New("blocks are nested too deeply")
+	errText  = errors.New("neither a text in quotes nor a block")
+)
+
+// parse reads HCL, or JSON if that is what it begins with.
+func parse(src []byte) (value, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(src), []byte("{")) {
+		return parseJSON(src)
+	}
+	return parseHCL(src)
+}
+
+func parseHCL(src []byte) (value, error) {
+	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
+	if err := scan(src); err != nil {
+		return value{}, err
+	}
+	file, err := parser.Parse(src)
+	if err != nil {
+		return value{}, notHCL(err)
+	}
+	list, ok := file.Node.(*ast.ObjectList)
+	if !ok {
+		return value{}, errors.New("there are no blocks in it")
+	}
+	return object(1, list)
+}
+
+// notHCL leaves out what the parser says, which quotes the text.
+func notHCL(err error) error {
+	var at *parser.PosError
+	if !errors.As(err, &at) {
+		return errors.New(`it ends within a block; one looks like key_prefix "a/" { policy = "read" }`)
+	}
+	return mistake(at.Pos.Line, `it cannot be read from column %d on; a block looks like key_prefix "a/" { policy = "read" }`, at.Pos.Column)
+}
+
+// scan refuses what the parser, which calls itself for each block, should not see.
+func scan(src []byte) error {
+	s := scanner.New(src)
+	var wrong error
+	s.Error = func(at token.Pos, msg string) { wrong = notHCL(&parser.PosError{Pos: at, Err: errors.New(msg)}) }
+	depth := 0
+	for {
+		tok := s.Scan()
+		switch {
+		case wrong != nil:
+			return wrong
+		case tok.Type == token.EOF:
+			return nil
+		case tok.Type == token.LBRACE || tok.Type == token.LBRACK:
+			depth++
+		case tok.Type == token.RBRACE || tok.Type == token.RBRACK:
+			depth--
+		}
+		if depth > maxDepth {
+			return mistake(tok.Pos.Line, "%w", errDepth)
+		}
+	}
+}
+
+func object(line int, list *ast.ObjectList) (value, error) {
+	v := value{line: line, entries: make([]entry, 0, len(list.Items))}
+	for _, item := range list.Items {
+		e, err := nested(item.Keys, item.Val)
+		if err != nil {
+			return value{}, err
+		}
+		v.entries = append(v.entries, e)
+	}
+	return v, nil
+}
+
+// nested is a block with all of its labels.
+func nested(keys []*ast.ObjectKey, val ast.Node) (entry, error) {
+	if len(keys) == 0 || len(keys) > maxDepth {
+		return entry{}, mistake(val.Pos().Line, "%w", errDepth)
+	}
+	line := keys[0].Pos().Line
+	name, err := unquote(keys[0].Token)
+	if err != nil {
+		return entry{}, err
+	}
+	if len(keys) == 1 {
+		v, err := hclValue(line, val)
+		return entry{name: name, line: line, value: v}, err
+	}
+	inner, err := nested(keys[1:], val)
+	return entry{name: name, line: line, value: value{line: line, entries: []entry{inner}}}, err
+}
+
+func hclValue(line int, node ast.Node) (value, error) {
+	switch n := node.(type) {
+	case *ast.LiteralType:
+		if n.Token.Type != token.STRING {
+			return value{}, mistake(n.Token.Pos.Line, "%w", errText)
+		}
+		text, err := unquote(n.Token)
+		return value{line: line, text: &text}, err
+	case *ast.ObjectType:
+		return object(line, n.List)
+	case *ast.ListType:
+		v := value{line: line, entries: []entry{}}
+		for _, element := range n.List {
+			o, ok := element.(*ast.ObjectType)
+			if !ok {
+				return value{}, mistake(element.Pos().Line, "%w", errText)
+			}
+			more, err := object(line, o.List)
+			if err != nil {
+				return value{}, err
+			}
+			v.entries = append(v.entries, more.entries...)
+		}
+		return v, nil
+	default:
+		return value{}, mistake(line, "%w", errText)
+	}
+}
+
+func unquote(t token.Token) (string, error) {
+	if t.Type == token.IDENT {
+		return t.Text, nil
+	}
+	text, err := hclstrconv.Unquote(t.Text)
+	if err != nil {
+		return "", mistake(t.Pos.Line, "a text in quotes cannot be read; write \\\" for a quote in it, and \\\\ for a backslash")
+	}
+	return text, nil
+}
+
+// jsonReader reads JSON into values, with the lines where they begin.
+type jsonReader struct {
+	src     []byte
+	decoder *json.Decoder
+}
+
+func parseJSON(src []byte) (value, error) {
+	r := &jsonReader{src: src, decoder: json.NewDecoder(bytes.NewReader(src))}
+	v, err := r.next(0)
+	if err != nil {
+		return value{}, err
+	}
+	if _, err := r.decoder.Token(); !errors.Is(err, io.EOF) {
+		return value{}, mistake(r.line(), "something follows on the end of the JSON")
+	}
+	return v, nil
+}
+
+func (r *jsonReader) line() int {
+	return 1 + bytes.Count(r.src[:min(int(r.decoder.InputOffset()), len(r.src))], []byte("\n"))
+}
+
+// token leaves out what the decoder says, which quotes the text.
+func (r *jsonReader) token() (json.Token, error) {
+	tok, err := r.decoder.Token()
+	if err != nil {
+		return nil, mistake(r.line(), "it is not JSON from here on")
+	}
+	return tok, nil
+}
+
+func (r *jsonReader) next(depth int) (value, error) {
+	tok, err := r.token()
+	line := r.line()
+	if err != nil {
+		return value{}, err
+	}
+	if depth > maxDepth {
+		return value{}, mistake(line, "%w", errDepth)
+	}
+	switch tok {
+	case json.Delim('{'):
+		return r.object(line, depth)
+	case json.Delim('['):
+		return r.list(line, depth)
+	}
+	text, ok := tok.(string)
+	if !ok {
+		return value{}, mistake(line, "%w", errText)
+	}
+	return value{line: line, text: &text}, nil
+}
+
+func (r *jsonReader) object(line, depth int) (value, error) {
+	v := value{line: line, entries: []entry{}}
+	for r.decoder.More() {
+		tok, err := r.token()
+		if err != nil {
+			return value{}, err
+		}
+		name, _ := tok.(string) // in an object there is nothing else
+		at := r.line()
+		inner, err := r.next(depth + 1)
+		if err != nil {
+			return value{}, err
+		}
+		v.entries = append(v.entries, entry{name: name, line: at, value: inner})
+	}
+	_, err := r.token()
+	return v, err
+}
+
+func (r *jsonReader) list(line, depth int) (value, error) {
+	v := value{line: line, entries: []entry{}}
+	for r.decoder.More() {
+		inner, err := r.next(depth + 1)
+		if err != nil {
+			return value{}, err
+		}
+		if inner.text != nil {
+			return value{}, mistake(inner.line, "%w", errText)
+		}
+		v.entries = append(v.entries, inner.entries...)
+	}
+	_, err := r.token()
+	return v, err
+}
