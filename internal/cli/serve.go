@@ -42,8 +42,8 @@ as with Consul.
 
 With --data-dir, what was acknowledged is on disk, and a folder has one server at a
 time. With --dev all is in memory and lost at the end. It is not a cluster, and it
-has no catalog and no health checks. Past one machine, use Consul: it is a change of
-address, and an import of what "consul kv export" gives.
+has no catalog and no health checks. Past a few machines, use Consul: that is another
+address, and an import of what "kvexpress kv export" gives.
 
 Beyond the loopback interface and a socket it only listens with TLS and with tokens: a
 file says what each token may do, in Consul's policy language. SIGHUP reads tokens and

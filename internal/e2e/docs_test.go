@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -138,6 +139,8 @@ func (r *reader) follow(block string) {
 	r.t.Helper()
 	script := strings.ReplaceAll(block, "/etc/", r.m.path("etc")+"/")
 	script = strings.ReplaceAll(script, "http://127.0.0.1:8000", r.url)
+	script = strings.ReplaceAll(script, "/var/lib/kvexpress/store", r.m.path("store"))
+	script = strings.ReplaceAll(script, "127.0.0.1:18500", freeAddr(r.t))
 	// `consul exec` runs commands as the agent, who has no token of its own.
 	script = strings.ReplaceAll(script, `consul exec "`, `consul exec "CONSUL_HTTP_TOKEN=$CONSUL_HTTP_TOKEN CONSUL_HTTP_ADDR=$CONSUL_HTTP_ADDR `)
 	ctx, cancel := context.WithTimeout(r.t.Context(), runTime)
@@ -147,6 +150,17 @@ func (r *reader) follow(block string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		r.t.Errorf("the documents say\n%s\nand that ends with: %v\n%s", block, err, out)
 	}
+}
+
+// freeAddr is an address that nobody listens on, or was when it was asked for.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // The README's first command, as a program of its own: with no Consul to be found, and
