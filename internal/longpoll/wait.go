@@ -107,28 +107,43 @@ func (s *Server) giveBack(conn net.Conn, early []byte) {
 
 // plain reads a request that is there as a whole, has no body, and does not end the connection; nil if it is any other.
 func plain(conn net.Conn, raw []byte) *http.Request {
-	unusual := func(c byte) bool { return (c < ' ' || c > '~') && c != '\r' && c != '\n' }
-	if !bytes.HasPrefix(raw, []byte("GET ")) || bytes.Index(raw, []byte("\r\n\r\n")) != len(raw)-4 ||
-		slices.ContainsFunc(raw, unusual) || hosts(raw) != 1 {
+	if !bytes.HasPrefix(raw, []byte("GET /")) || bytes.Index(raw, []byte("\r\n\r\n")) != len(raw)-4 || !sound(raw) {
 		return nil
 	}
 	r, err := http.ReadRequest(bufio.NewReaderSize(bytes.NewReader(raw), len(raw)))
-	if err != nil || !r.ProtoAtLeast(1, 1) || r.Close || r.ContentLength != 0 || len(r.TransferEncoding) > 0 || r.Host == "" || r.Header.Get("Expect") != "" {
+	if err != nil || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Close || r.ContentLength != 0 || len(r.TransferEncoding) > 0 || r.Header.Get("Expect") != "" {
 		return nil // what is wrong, net/http tells the client
 	}
 	r.RemoteAddr = conn.RemoteAddr().String()
 	return r
 }
 
-// hosts is how many headers name a host; more than one is refused, by net/http.
-func hosts(raw []byte) int {
-	n, name := 0, []byte("host:")
-	for line := range bytes.Lines(raw) {
-		if len(line) >= len(name) && bytes.EqualFold(line[:len(name)], name) {
-			n++
+// sound reports whether net/http would take the head of a request too. What is unusual counts as not sound: a line that
+// does not end with CR and LF, bytes that are not printed, other names of headers than letters and dashes make, other than
+// one host, and one with unusual signs.
+func sound(head []byte) bool {
+	hosts := 0
+	for i, line := range bytes.Split(head[:len(head)-4], []byte("\r\n")) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch {
+		case slices.ContainsFunc(line, func(c byte) bool { return c < ' ' || c > '~' }):
+			return false
+		case i == 0: // "GET", which was seen
+		case len(name) == 0 || slices.ContainsFunc(name, func(c byte) bool { return !alphanumeric(c) && c != '-' }):
+			return false
+		case bytes.EqualFold(name, []byte("Host")):
+			hosts++
+			value = bytes.TrimSpace(value)
+			if len(value) == 0 || slices.ContainsFunc(value, func(c byte) bool { return !alphanumeric(c) && bytes.IndexByte([]byte("-._:[]"), c) < 0 }) {
+				return false
+			}
 		}
 	}
-	return n
+	return hosts == 1
+}
+
+func alphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
 // answer lets the handler answer, or returns the query that the request waits for.
