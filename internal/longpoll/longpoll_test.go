@@ -86,6 +86,9 @@ func (b *board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return nil
 			}
 			value := b.value
+			if r.URL.Path == "/panic-later" {
+				return func(http.ResponseWriter) { panic("for a test") }
+			}
 			return func(w http.ResponseWriter) {
 				w.Header().Set("X-Test", "yes")
 				_, _ = fmt.Fprint(w, value, strings.Repeat(" ", b.pad))
@@ -270,6 +273,22 @@ func TestPanic(t *testing.T) {
 			t.Errorf("a panic was answered with %s", resp.Status)
 			_ = resp.Body.Close()
 		}
+	}
+	eventually(t, "no connection", func() bool { open, _ := b.connections(); return open == 0 })
+}
+
+// So does a query that panics when it is answered after a wait.
+func TestPanicAfterWait(t *testing.T) {
+	b, addr, _ := start(t, 0, nil)
+	c := dial(t, addr)
+	if _, err := io.WriteString(c, "GET /panic-later?seen=0 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the wait", func() bool { return b.waiting() == 1 })
+	b.set(1)
+	if resp, err := http.ReadResponse(c.r, nil); err == nil {
+		t.Errorf("a panic was answered with %s", resp.Status)
+		_ = resp.Body.Close()
 	}
 	eventually(t, "no connection", func() bool { open, _ := b.connections(); return open == 0 })
 }

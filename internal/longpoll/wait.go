@@ -62,11 +62,18 @@ func (s *Server) Wait(w http.ResponseWriter, r *http.Request, q Query) {
 // serve waits, answers, and goes on with what the client asks next. It ends the goroutine that it runs in: who waits
 // again does so in a new one, with a small stack.
 func (s *Server) serve(conn net.Conn, early []byte, q Query) {
+	early, err := tell(conn, early, q)
+	s.goOn(conn, early, err)
+}
+
+// tell sends the answer once there is one, and returns what the client has sent meanwhile.
+func tell(conn net.Conn, early []byte, q Query) (_ []byte, err error) {
+	defer caught(&err)
 	answer, early, err := await(conn, early, q)
 	if err == nil {
 		err = send(conn, answer)
 	}
-	s.goOn(conn, early, err)
+	return early, err
 }
 
 // goOn takes the client's next request: one that only asks is answered here, and with any other the connection goes
@@ -148,11 +155,7 @@ func alphanumeric(c byte) bool {
 
 // answer lets the handler answer, or returns the query that the request waits for.
 func (s *Server) answer(conn net.Conn, r *http.Request) (q *Query, err error) {
-	defer func() {
-		if p := recover(); p != nil { // as in net/http, it costs the connection
-			q, err = nil, errPanicked
-		}
-	}()
+	defer caught(&err)
 	w := &writer{conn: conn, header: make(http.Header)}
 	s.http.Handler.ServeHTTP(w, r)
 	if w.query != nil {
@@ -160,6 +163,13 @@ func (s *Server) answer(conn net.Conn, r *http.Request) (q *Query, err error) {
 	}
 	w.finish()
 	return nil, w.err
+}
+
+// caught makes a panic an error: as in net/http, it costs the connection.
+func caught(err *error) {
+	if recover() != nil {
+		*err = errPanicked
+	}
 }
 
 var errPanicked = errors.New("the handler has panicked")
