@@ -54,3 +54,27 @@ func TestOddRequests(t *testing.T) {
 		_ = resp.Body.Close()
 	}
 }
+
+// The type of a body is told as net/http tells it, for short answers and those in chunks.
+func TestType(t *testing.T) {
+	for _, pad := range []int{0, 3 * maxHeld} {
+		b, addr, _ := start(t, 0, nil)
+		b.pad = pad
+		var types []string
+		for _, c := range []*client{dial(t, addr), waited(t, b, addr)} {
+			c.ask(t, 0)
+			if b.value == 0 {
+				b.set(1)
+			}
+			resp, err := http.ReadResponse(c.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			types = append(types, resp.Header.Get("Content-Type"))
+		}
+		if types[0] == "" || types[0] != types[1] {
+			t.Errorf("with %d blanks, net/http tells the types %q", pad, types)
+		}
+	}
+}
