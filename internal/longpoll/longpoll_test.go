@@ -57,6 +57,10 @@ func (b *board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/panic":
 		panic("for a test")
+	case "/long":
+		w.Header().Set("X-Test", "yes")
+		_, _ = io.WriteString(w, "long"+strings.Repeat(" ", b.pad))
+		return
 	case "/how": // whether it is net/http that asks
 		stack := make([]byte, 1<<16)
 		stack = stack[:runtime.Stack(stack, false)]
@@ -426,6 +430,40 @@ func TestEnd(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !strings.Contains(fmt.Sprint(err), "reset") {
 			t.Errorf("after the end a client sees %v", err)
 		}
+	}
+}
+
+// An answer that is on its way when the server ends arrives, after a wait or between waits; its connection is closed.
+func TestEndWhileAnswering(t *testing.T) {
+	for request, want := range map[string]string{
+		"GET /?seen=0 HTTP/1.1\r\nHost: x\r\n\r\n": "1",
+		"GET /long HTTP/1.1\r\nHost: x\r\n\r\n":    "long",
+	} {
+		b, addr, stop := start(t, 0, nil)
+		b.pad = 64 << 20 // more than sockets hold
+		first := dial(t, addr)
+		first.ask(t, 0)
+		eventually(t, "the wait", func() bool { return b.waiting() == 1 })
+		b.set(1)
+		first.wants(t, "1")
+		if _, err := io.WriteString(first, request); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := first.r.Peek(1); err != nil {
+			t.Fatal(err)
+		}
+		var ended sync.WaitGroup
+		ended.Go(stop)
+		eventually(t, "the end", func() bool {
+			b.server.mu.Lock()
+			defer b.server.mu.Unlock()
+			return b.server.closing
+		})
+		first.wants(t, want)
+		if _, err := first.r.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("after its answer a client sees %v", err)
+		}
+		ended.Wait()
 	}
 }
 

@@ -62,16 +62,22 @@ func (s *Server) Wait(w http.ResponseWriter, r *http.Request, q Query) {
 // serve waits, answers, and goes on with what the client asks next. It ends the goroutine that it runs in: who waits
 // again does so in a new one, with a small stack.
 func (s *Server) serve(conn net.Conn, early []byte, q Query) {
-	early, err := tell(conn, early, q)
+	early, err := s.tell(conn, early, q)
 	s.goOn(conn, early, err)
 }
 
 // tell sends the answer once there is one, and returns what the client has sent meanwhile.
-func tell(conn net.Conn, early []byte, q Query) (_ []byte, err error) {
+func (s *Server) tell(conn net.Conn, early []byte, q Query) (_ []byte, err error) {
 	defer caught(&err)
 	answer, early, err := await(conn, early, q)
 	if err == nil {
+		err = s.answering(conn, true)
+	}
+	if err == nil {
 		err = send(conn, answer)
+	}
+	if err == nil {
+		err = s.answering(conn, false)
 	}
 	return early, err
 }
@@ -91,7 +97,7 @@ func (s *Server) goOn(conn net.Conn, early []byte, err error) {
 		}
 		early = nil
 		var q *Query
-		if q, err = s.answer(conn, r); q != nil {
+		if q, err = s.answer(conn, r); err == nil && q != nil {
 			go s.serve(conn, nil, *q)
 			return
 		}
@@ -156,13 +162,18 @@ func alphanumeric(c byte) bool {
 // answer lets the handler answer, or returns the query that the request waits for.
 func (s *Server) answer(conn net.Conn, r *http.Request) (q *Query, err error) {
 	defer caught(&err)
+	if err := s.answering(conn, true); err != nil {
+		return nil, err
+	}
 	w := &writer{conn: conn, header: make(http.Header)}
 	s.http.Handler.ServeHTTP(w, r)
-	if w.query != nil {
-		return w.query, nil
+	if w.query == nil {
+		w.finish()
 	}
-	w.finish()
-	return nil, w.err
+	if w.err != nil {
+		return nil, w.err
+	}
+	return w.query, s.answering(conn, false)
 }
 
 // caught makes a panic an error: as in net/http, it costs the connection.
