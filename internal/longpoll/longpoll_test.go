@@ -57,6 +57,10 @@ func (b *board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/panic":
 		panic("for a test")
+	case "/long":
+		w.Header().Set("X-Test", "yes")
+		_, _ = io.WriteString(w, "long"+strings.Repeat(" ", b.pad))
+		return
 	case "/how": // whether it is net/http that asks
 		stack := make([]byte, 1<<16)
 		stack = stack[:runtime.Stack(stack, false)]
@@ -86,6 +90,9 @@ func (b *board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return nil
 			}
 			value := b.value
+			if r.URL.Path == "/panic-later" {
+				return func(http.ResponseWriter) { panic("for a test") }
+			}
 			return func(w http.ResponseWriter) {
 				w.Header().Set("X-Test", "yes")
 				_, _ = fmt.Fprint(w, value, strings.Repeat(" ", b.pad))
@@ -164,7 +171,8 @@ func (c *client) wants(t *testing.T, body string) {
 	}
 	defer resp.Body.Close()
 	got, err := io.ReadAll(resp.Body)
-	if err != nil || strings.TrimRight(string(got), " ") != body || resp.StatusCode != http.StatusOK || resp.Header.Get("X-Test") != "yes" || resp.Header.Get("Date") == "" {
+	got = bytes.TrimRight(got, " ")
+	if err != nil || string(got) != body || resp.StatusCode != http.StatusOK || resp.Header.Get("X-Test") != "yes" || resp.Header.Get("Date") == "" {
 		t.Errorf("the answer is %d %q (%v, %v), want %q", resp.StatusCode, got, resp.Header, err, body)
 	}
 }
@@ -270,6 +278,22 @@ func TestPanic(t *testing.T) {
 			t.Errorf("a panic was answered with %s", resp.Status)
 			_ = resp.Body.Close()
 		}
+	}
+	eventually(t, "no connection", func() bool { open, _ := b.connections(); return open == 0 })
+}
+
+// So does a query that panics when it is answered after a wait.
+func TestPanicAfterWait(t *testing.T) {
+	b, addr, _ := start(t, 0, nil)
+	c := dial(t, addr)
+	if _, err := io.WriteString(c, "GET /panic-later?seen=0 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the wait", func() bool { return b.waiting() == 1 })
+	b.set(1)
+	if resp, err := http.ReadResponse(c.r, nil); err == nil {
+		t.Errorf("a panic was answered with %s", resp.Status)
+		_ = resp.Body.Close()
 	}
 	eventually(t, "no connection", func() bool { open, _ := b.connections(); return open == 0 })
 }
@@ -407,6 +431,40 @@ func TestEnd(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !strings.Contains(fmt.Sprint(err), "reset") {
 			t.Errorf("after the end a client sees %v", err)
 		}
+	}
+}
+
+// An answer that is on its way when the server ends arrives, after a wait or between waits; its connection is closed.
+func TestEndWhileAnswering(t *testing.T) {
+	for request, want := range map[string]string{
+		"GET /?seen=0 HTTP/1.1\r\nHost: x\r\n\r\n": "1",
+		"GET /long HTTP/1.1\r\nHost: x\r\n\r\n":    "long",
+	} {
+		b, addr, stop := start(t, 0, nil)
+		b.pad = 24 << 20 // more than sockets hold
+		first := dial(t, addr)
+		first.ask(t, 0)
+		eventually(t, "the wait", func() bool { return b.waiting() == 1 })
+		b.set(1)
+		first.wants(t, "1")
+		if _, err := io.WriteString(first, request); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := first.r.Peek(1); err != nil {
+			t.Fatal(err)
+		}
+		var ended sync.WaitGroup
+		ended.Go(stop)
+		eventually(t, "the end", func() bool {
+			b.server.mu.Lock()
+			defer b.server.mu.Unlock()
+			return b.server.closing
+		})
+		first.wants(t, want)
+		if _, err := first.r.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("after its answer a client sees %v", err)
+		}
+		ended.Wait()
 	}
 }
 

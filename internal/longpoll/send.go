@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -66,6 +67,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	case len(w.held)+len(p) <= maxHeld:
 		w.held = append(w.held, p...)
 	default:
+		w.describe(slices.Concat(w.held[:min(len(w.held), sniffed)], p[:min(len(p), sniffed)]))
 		w.chunks = true
 		w.header.Set("Transfer-Encoding", "chunked")
 		w.head(nil)
@@ -93,9 +95,21 @@ func (w *writer) finish() {
 	}
 }
 
+// sniffed is how many bytes of a body tell its type.
+const sniffed = 512
+
+// describe names the type of a body for which the handler has named none, as net/http does.
+func (w *writer) describe(body []byte) {
+	_, named := w.header["Content-Type"]
+	if !named && len(body) > 0 && w.header.Get("Content-Encoding") == "" && !w.chunks {
+		w.header.Set("Content-Type", http.DetectContentType(body))
+	}
+}
+
 // head writes the head and the first bytes of the body.
 func (w *writer) head(first []byte) {
 	w.sent = true
+	w.describe(first)
 	var head bytes.Buffer
 	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", w.status, http.StatusText(w.status))
 	_ = w.header.Write(&head) // a buffer takes all

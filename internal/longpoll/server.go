@@ -15,10 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 )
@@ -59,8 +57,8 @@ type Server struct {
 	refusing chan struct{} // has an element for each that is being told
 
 	mu      sync.Mutex
-	open    int                   // connections
-	parked  map[net.Conn]struct{} // whose requests wait, or that are idle after one has
+	open    int               // connections
+	parked  map[net.Conn]bool // whose requests wait, or that are idle after one has; true: an answer is on its way
 	closing bool
 	waiting sync.WaitGroup // for the goroutines that have them
 	back    chan net.Conn  // to net/http again
@@ -74,7 +72,7 @@ type Server struct {
 func New(maxConns int, refusal string, options ...Option) *Server {
 	s := &Server{
 		maxConns: maxConns, refusal: refusal, times: usual(), refusing: make(chan struct{}, maxRefusing),
-		parked: make(map[net.Conn]struct{}), back: make(chan net.Conn), done: make(chan struct{}),
+		parked: make(map[net.Conn]bool), back: make(chan net.Conn), done: make(chan struct{}),
 	}
 	for _, option := range options {
 		option(s)
@@ -132,16 +130,50 @@ func (s *Server) end() {
 	s.mu.Lock()
 	s.closing = true
 	close(s.done)
-	parked := slices.Collect(maps.Keys(s.parked))
 	s.mu.Unlock()
-	for _, conn := range parked {
-		_ = conn.Close() // its reader sees that
-	}
+	s.cut(func(answering bool) bool { return !answering })
 	ctx, cancel := context.WithTimeout(context.Background(), graceful)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close() // what is left did not end in time
 	}
+	answered := make(chan struct{})
+	go func() { s.waiting.Wait(); close(answered) }()
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		s.cut(func(bool) bool { return true })
+		<-answered
+	}
+}
+
+// cut closes those of the connections that are ours.
+func (s *Server) cut(which func(answering bool) bool) {
+	var conns []net.Conn
+	s.mu.Lock()
+	for conn, answering := range s.parked {
+		if which(answering) {
+			conns = append(conns, conn)
+		}
+	}
+	s.mu.Unlock() // Close counts
+	for _, conn := range conns {
+		_ = conn.Close() // its goroutine sees that
+	}
+}
+
+var errEnds = errors.New("the server ends")
+
+// answering notes that an answer to a connection that is ours begins or is over. Its error: the server ends, and there
+// is nothing more to do.
+func (s *Server) answering(conn net.Conn, begins bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return errEnds
+	}
+	s.parked[conn] = begins
+	return nil
 }
 
 // enter counts a new connection; false if it is one too many.
@@ -169,7 +201,7 @@ func (s *Server) park(conn net.Conn) bool {
 	if s.closing {
 		return false
 	}
-	s.parked[conn] = struct{}{}
+	s.parked[conn] = false
 	s.waiting.Add(1)
 	return true
 }

@@ -62,11 +62,24 @@ func (s *Server) Wait(w http.ResponseWriter, r *http.Request, q Query) {
 // serve waits, answers, and goes on with what the client asks next. It ends the goroutine that it runs in: who waits
 // again does so in a new one, with a small stack.
 func (s *Server) serve(conn net.Conn, early []byte, q Query) {
+	early, err := s.tell(conn, early, q)
+	s.goOn(conn, early, err)
+}
+
+// tell sends the answer once there is one, and returns what the client has sent meanwhile.
+func (s *Server) tell(conn net.Conn, early []byte, q Query) (_ []byte, err error) {
+	defer caught(&err)
 	answer, early, err := await(conn, early, q)
+	if err == nil {
+		err = s.answering(conn, true)
+	}
 	if err == nil {
 		err = send(conn, s.times.Send, answer)
 	}
-	s.goOn(conn, early, err)
+	if err == nil {
+		err = s.answering(conn, false)
+	}
+	return early, err
 }
 
 // goOn takes the client's next request: one that only asks is answered here, and with any other the connection goes
@@ -84,7 +97,7 @@ func (s *Server) goOn(conn net.Conn, early []byte, err error) {
 		}
 		early = nil
 		var q *Query
-		if q, err = s.answer(conn, r); q != nil {
+		if q, err = s.answer(conn, r); err == nil && q != nil {
 			go s.serve(conn, nil, *q)
 			return
 		}
@@ -107,44 +120,67 @@ func (s *Server) giveBack(conn net.Conn, early []byte) {
 
 // plain reads a request that is there as a whole, has no body, and does not end the connection; nil if it is any other.
 func plain(conn net.Conn, raw []byte) *http.Request {
-	unusual := func(c byte) bool { return (c < ' ' || c > '~') && c != '\r' && c != '\n' }
-	if !bytes.HasPrefix(raw, []byte("GET ")) || bytes.Index(raw, []byte("\r\n\r\n")) != len(raw)-4 ||
-		slices.ContainsFunc(raw, unusual) || hosts(raw) != 1 {
+	if !bytes.HasPrefix(raw, []byte("GET /")) || bytes.Index(raw, []byte("\r\n\r\n")) != len(raw)-4 || !sound(raw) {
 		return nil
 	}
 	r, err := http.ReadRequest(bufio.NewReaderSize(bytes.NewReader(raw), len(raw)))
-	if err != nil || !r.ProtoAtLeast(1, 1) || r.Close || r.ContentLength != 0 || len(r.TransferEncoding) > 0 || r.Host == "" || r.Header.Get("Expect") != "" {
+	if err != nil || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Close || r.ContentLength != 0 || len(r.TransferEncoding) > 0 || r.Header.Get("Expect") != "" {
 		return nil // what is wrong, net/http tells the client
 	}
 	r.RemoteAddr = conn.RemoteAddr().String()
 	return r
 }
 
-// hosts is how many headers name a host; more than one is refused, by net/http.
-func hosts(raw []byte) int {
-	n, name := 0, []byte("host:")
-	for line := range bytes.Lines(raw) {
-		if len(line) >= len(name) && bytes.EqualFold(line[:len(name)], name) {
-			n++
+// sound reports whether net/http would take the head of a request too. What is unusual counts as not sound: a line that
+// does not end with CR and LF, bytes that are not printed, other names of headers than letters and dashes make, other than
+// one host, and one with unusual signs.
+func sound(head []byte) bool {
+	hosts := 0
+	for i, line := range bytes.Split(head[:len(head)-4], []byte("\r\n")) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch {
+		case slices.ContainsFunc(line, func(c byte) bool { return c < ' ' || c > '~' }):
+			return false
+		case i == 0: // "GET", which was seen
+		case len(name) == 0 || slices.ContainsFunc(name, func(c byte) bool { return !alphanumeric(c) && c != '-' }):
+			return false
+		case bytes.EqualFold(name, []byte("Host")):
+			hosts++
+			value = bytes.TrimSpace(value)
+			if len(value) == 0 || slices.ContainsFunc(value, func(c byte) bool { return !alphanumeric(c) && bytes.IndexByte([]byte("-._:[]"), c) < 0 }) {
+				return false
+			}
 		}
 	}
-	return n
+	return hosts == 1
+}
+
+func alphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
 // answer lets the handler answer, or returns the query that the request waits for.
 func (s *Server) answer(conn net.Conn, r *http.Request) (q *Query, err error) {
-	defer func() {
-		if p := recover(); p != nil { // as in net/http, it costs the connection
-			q, err = nil, errPanicked
-		}
-	}()
+	defer caught(&err)
+	if err := s.answering(conn, true); err != nil {
+		return nil, err
+	}
 	w := &writer{conn: conn, limit: s.times.Send, header: make(http.Header)}
 	s.http.Handler.ServeHTTP(w, r)
-	if w.query != nil {
-		return w.query, nil
+	if w.query == nil {
+		w.finish()
 	}
-	w.finish()
-	return nil, w.err
+	if w.err != nil {
+		return nil, w.err
+	}
+	return w.query, s.answering(conn, false)
+}
+
+// caught makes a panic an error: as in net/http, it costs the connection.
+func caught(err *error) {
+	if recover() != nil {
+		*err = errPanicked
+	}
 }
 
 var errPanicked = errors.New("the handler has panicked")

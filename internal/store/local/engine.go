@@ -81,8 +81,10 @@ func Open(o Options) (*Engine, error) {
 // Writes after it give ErrClosed; views stay what they are.
 func (e *Engine) Close() error {
 	e.timers.close()
-	// Where this is refused, writes have ended before, and there is nothing to wait for.
+	// Where this is refused, writes have ended before, and there is nothing to wait for. Where its
+	// batch found no room, there may be one more under way, for which the journal waits.
 	_ = e.do(context.Background(), func(*draft) error { return nil }, func() { e.fail(ErrClosed) })
+	e.fail(ErrClosed)
 	if e.journal == nil {
 		return nil
 	}

@@ -9,6 +9,7 @@ type Journal interface {
 	// Append makes changes durable, all of them or none, before it returns. An error that
 	// wraps ErrNotWritten says that surely none of them is; after any other it is not known.
 	Append([]Change) error
+	// Close waits for an Append that is under way; one that comes later wraps ErrNotWritten.
 	Close() error
 }
 

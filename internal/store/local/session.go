@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -111,12 +112,20 @@ func (e *Engine) expireLater(session *Session) {
 		return
 	}
 	id := session.ID
-	e.timers.start(id, ttl*ttlFactor, func() {
-		// It can only fail when nothing is written any more; then it is tried again after a restart.
-		_ = e.DestroySession(context.Background(), id)
-	})
+	e.timers.start(id, ttl*ttlFactor, func() { e.expire(id) })
 	if e.View().Session(id) == nil { // it has ended meanwhile
 		e.timers.stop(id)
+	}
+}
+
+// expireAgain is when a session is ended that could not be, since there was no room on the disk.
+const expireAgain = time.Second
+
+// expire ends a session whose time is over. Where nothing is written any more, it is tried
+// again after a restart.
+func (e *Engine) expire(id string) {
+	if err := e.DestroySession(context.Background(), id); errors.Is(err, ErrNotWritten) {
+		e.timers.again(id, expireAgain, func() { e.expire(id) })
 	}
 }
 
@@ -132,6 +141,20 @@ type timers struct {
 func (t *timers) start(id string, after time.Duration, run func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.set(id, after, run)
+}
+
+// again is start where id has no timer meanwhile.
+func (t *timers) again(id string, after time.Duration, run func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byID[id] == nil {
+		t.set(id, after, run)
+	}
+}
+
+// set is start, with mu held.
+func (t *timers) set(id string, after time.Duration, run func()) {
 	if t.closed {
 		return
 	}
