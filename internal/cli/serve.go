@@ -93,16 +93,16 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 	if err := f.guard.admits(f.listen, l.Addr()); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	engine, err := f.open()
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
 	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "serve", Verbose: true, Stdout: s.Stderr, Syslog: observe.SyslogOff})
+	engine, err := f.open(log)
+	if err != nil {
+		return errors.Join(err, l.Close(), closeLog())
+	}
 	return errors.Join(s.serveStore(ctx, l, engine, f, guard, log), engine.Close(), closeLog())
 }
 
 // open opens the store.
-func (f *serveFlags) open() (*local.Engine, error) {
+func (f *serveFlags) open(log *slog.Logger) (*local.Engine, error) {
 	if f.dev {
 		return local.Open(local.Options{})
 	}
@@ -110,7 +110,7 @@ func (f *serveFlags) open() (*local.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", f.data, err)
 	}
-	return local.Open(local.Options{Journal: journal})
+	return local.Open(local.Options{Journal: journal, Broken: func(err error) { log.Error("broken", "error", oneLine(err)) }})
 }
 
 // serveStore answers until the context ends or the listener breaks.
@@ -134,7 +134,7 @@ func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.
 	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
 	var parts sync.WaitGroup
 	parts.Go(func() {
-		notify(ctx, log, func() string { return "serves the store of this machine" }, func() error { return nil })
+		notify(ctx, log, func() string { return "serves the store of this machine" }, engine.Healthy)
 	})
 	parts.Go(func() { guard.reloads(ctx, hangups, log) })
 	err := server.Serve(ctx, guard.listener(l), guard.handler(l, h))

@@ -35,6 +35,9 @@ type Options struct {
 	// Journal keeps what is written; nil keeps it in memory alone. Close closes it, as often as it is
 	// called itself, and so does Open when it fails.
 	Journal Journal
+	// Broken is told once, before the write that found out is answered, that no more writes are taken and why: what
+	// is on disk is not known. It returns at once. May be nil.
+	Broken func(error)
 	// Now is the clock of lock-delays and of graves; time.Now if nil.
 	Now func() time.Time
 }
@@ -42,6 +45,7 @@ type Options struct {
 // Engine is the store. It is safe for concurrent use.
 type Engine struct {
 	journal Journal
+	tell    func(error) // Options.Broken, or nothing
 	now     func() time.Time
 	state   atomic.Pointer[state] // what is durable
 	hub     hub
@@ -59,7 +63,7 @@ type Engine struct {
 // Open reads what the journal holds and returns the store. Sessions begin their time
 // to live anew, as they do when a Consul cluster has a new leader.
 func Open(o Options) (*Engine, error) {
-	e := &Engine{journal: o.Journal, now: o.Now}
+	e := &Engine{journal: o.Journal, now: o.Now, tell: o.Broken}
 	if e.now == nil {
 		e.now = time.Now
 	}
@@ -89,6 +93,13 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	return e.journal.Close()
+}
+
+// Healthy is nil as long as writes are taken, or else why they are not.
+func (e *Engine) Healthy() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.broken
 }
 
 // fail makes the engine refuse all writes from now on.
@@ -216,7 +227,10 @@ func (e *Engine) append(changes []Change) error {
 	case errors.Is(err, ErrNotWritten):
 		return err
 	default:
-		e.fail(fmt.Errorf("%w since a write to disk failed: %w; start it anew, which reads what is on disk", ErrClosed, err))
+		broken := fmt.Errorf("%w since a write to disk failed: %w; start it anew, which reads what is on disk", ErrClosed, err)
+		if e.fail(broken); e.tell != nil {
+			e.tell(broken)
+		}
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 }

@@ -129,7 +129,11 @@ func TestGroupCommit(t *testing.T) {
 // nothing more is written, and what was acknowledged before is still there.
 func TestFailedWrites(t *testing.T) {
 	j := &journal{}
-	e := open(t, j)
+	told := 0
+	e, err := Open(Options{Journal: j, Broken: func(error) { told++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
 	put(t, e, "a", "1")
 	before := e.View().Get("a")
 
@@ -142,6 +146,9 @@ func TestFailedWrites(t *testing.T) {
 	}
 	j.fail = nil
 	put(t, e, "a", "3")
+	if err := e.Healthy(); err != nil || told != 0 {
+		t.Errorf("after a full disk it is %v, and told %d times", err, told)
+	}
 
 	j.fail = errors.New("fsync: input/output error")
 	if _, _, err := e.Txn(t.Context(), []Op{{Verb: Set, Path: "a", Value: []byte("4")}}); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotWritten) {
@@ -150,6 +157,9 @@ func TestFailedWrites(t *testing.T) {
 	j.fail = nil
 	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "b"}); !errors.Is(err, ErrClosed) {
 		t.Errorf("after an unknown outcome, a write gives %v, want ErrClosed", err)
+	}
+	if err := e.Healthy(); !errors.Is(err, ErrClosed) || told != 1 {
+		t.Errorf("after an unknown outcome it is %v, and told %d times", err, told)
 	}
 	if got := e.View().Get("a"); string(got.Value) != "3" || len(j.batches) != 2 {
 		t.Errorf("a view shows %s, and %d batches were written", got.Value, len(j.batches))
