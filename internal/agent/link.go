@@ -54,7 +54,18 @@ type link struct {
 	lastAway outage
 	turns    uint64        // how often it went away or came back
 	changed  chan struct{} // closed, and made anew, when any of this changes
+	pending  map[*pending]struct{}
 }
+
+// pending is a watch that is under way.
+type pending struct {
+	turns uint64 // of the link, when it began
+	end   context.CancelCauseFunc
+}
+
+// errMissed ends a watch from before an outage: the store, or what carries our requests, may have begun it anew by
+// itself, and then the target would not learn that there was one, and not look.
+var errMissed = errors.New("the store was away meanwhile")
 
 // ticket goes with a request from its begin to its report.
 type ticket struct {
@@ -65,7 +76,7 @@ type ticket struct {
 var _ Store = (*link)(nil)
 
 func newLink(stores []Store, log *slog.Logger) *link {
-	l := &link{stores: stores, log: log, watches: make(chan struct{}, maxWatches), changed: make(chan struct{})}
+	l := &link{stores: stores, log: log, watches: make(chan struct{}, maxWatches), changed: make(chan struct{}), pending: make(map[*pending]struct{})}
 	l.serve(1)
 	return l
 }
@@ -220,6 +231,11 @@ func (l *link) report(ctx context.Context, t ticket, err error) {
 			l.up, l.known, l.since, l.err = true, true, now, nil
 			l.turns++
 			l.broadcast()
+			for p := range l.pending {
+				if p.turns+1 < l.turns { // since then it went away, and came back
+					p.end(errMissed)
+				}
+			}
 		}
 		return
 	}
@@ -259,9 +275,29 @@ func (l *link) Watch(ctx context.Context, path string, since uint64, wait time.D
 	if err != nil {
 		return kv.Entry{}, err
 	}
-	entry, err := l.store().Watch(ctx, path, since, wait)
+	ending, end := l.pend(ctx, t)
+	defer end()
+	entry, err := l.store().Watch(ending, path, since, wait)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(ending), errMissed) {
+		return kv.Entry{}, &kv.StoreError{Op: "watch " + path, Addr: l.Addr(), Kind: kv.ErrUnreachable, Cause: errMissed}
+	}
 	l.report(ctx, t, err)
 	return entry, err
+}
+
+// pend notes a watch until its end, so that an outage ends it.
+func (l *link) pend(ctx context.Context, t ticket) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	p := &pending{turns: t.turns, end: cancel}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending[p] = struct{}{}
+	return ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.pending, p)
+		cancel(nil)
+	}
 }
 
 // Read fails at once while the store is away.

@@ -177,6 +177,64 @@ func TestLinkForgivesOldConnections(t *testing.T) {
 	})
 }
 
+// A watch that has outlived an outage, as when the client's library has begun it anew by itself, is ended: its target
+// has to look. One that began after it is left alone.
+func TestLinkEndsOldWatches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var away atomic.Bool
+		f := &faulty{answer: func(ctx context.Context) error {
+			if away.Load() {
+				return unreachable()
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		l := newTestLink(f)
+		old, young := make(chan error, 1), make(chan error, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		watch := func(told chan error) {
+			_, err := l.Watch(ctx, "p", 7, time.Minute)
+			told <- err
+		}
+		go watch(old)
+		synctest.Wait()
+		away.Store(true)
+		if _, err := l.Read(ctx, kv.Default, "p"); !errors.Is(err, kv.ErrUnreachable) {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-old:
+			t.Fatalf("while the store is away, the watch ends with %v", err)
+		default:
+		}
+		pass(time.Minute)
+		away.Store(false)
+		f.answer = func(context.Context) error { return nil }
+		if _, err := l.Watch(ctx, "p", 0, time.Minute); err != nil { // it finds out that the store is back
+			t.Fatal(err)
+		}
+		if err := <-old; !errors.Is(err, kv.ErrUnreachable) || !errors.Is(err, errMissed) {
+			t.Errorf("after the outage, the old watch ends with %v", err)
+		}
+		if l.away() != nil {
+			t.Error("that says nothing of the store, which is there")
+		}
+		f.answer = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		go watch(young)
+		synctest.Wait()
+		pass(time.Hour)
+		if len(young) != 0 {
+			t.Error("a watch that began after the outage was ended")
+		}
+		cancel()
+		<-young
+		if len(l.pending) != 0 {
+			t.Errorf("%d watches are left", len(l.pending))
+		}
+	})
+}
+
 func TestLinkTakesTheNextStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
