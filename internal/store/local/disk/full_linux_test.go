@@ -179,7 +179,7 @@ func TestFolderOfAnother(t *testing.T) {
 	if err := os.Chown(path(dir), 12345, -1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := disk.Open(dir); !errors.Is(err, disk.ErrFolder) || !strings.Contains(err.Error(), logOf(dir)) {
+	if _, err := disk.Open(dir); !errors.Is(err, disk.ErrFolder) || !strings.Contains(err.Error(), path(dir)) {
 		t.Errorf("error %v", err)
 	}
 }

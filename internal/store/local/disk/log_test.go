@@ -19,16 +19,8 @@ import (
 // last, the model of it, and that of one write before.
 func crashed(t testing.TB) (dir string, m, before *model) {
 	t.Helper()
-	j, _ := open(t, t.TempDir())
 	dir = t.TempDir()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(j.Close())
-	j, _ = open(t, dir)
+	j, _ := open(t, dir)
 	m, before = newModel(), newModel()
 	for i := range 60 {
 		c := set(uint64(i+1), fmt.Sprint("row/", i%17), bytes.Repeat([]byte{byte(i)}, 300+i*7))
@@ -156,7 +148,6 @@ func TestFlippedBitsOfTheLog(t *testing.T) {
 // those of the store.
 func TestWrongLogs(t *testing.T) {
 	other, _, _ := crashed(t)
-	older, olderM := "", newModel()
 	for what, c := range map[string]struct {
 		words []string
 		do    func(log []byte, at []int) []byte
@@ -200,24 +191,22 @@ func TestWrongLogs(t *testing.T) {
 	}
 
 	// A store.db of before the last rounds, as a backup of that file alone would be.
-	j, _ := open(t, filepath.Join(t.TempDir(), "store"))
-	shut(t, j)
-	dir := t.TempDir()
-	j, _ = open(t, dir)
+	dir, m, older := t.TempDir(), newModel(), []byte(nil)
+	j, _ := open(t, dir)
 	for i := range 60 {
 		c := set(uint64(i+1), fmt.Sprint("row/", i), make([]byte, 1000))
-		olderM.add(c)
+		m.add(c)
 		add(t, j, c)
 		if i == 20 {
-			older = string(read(t, path(dir)))
+			older = read(t, path(dir))
 		}
 	}
 	shut(t, j)
 	now := read(t, path(dir))
-	write(t, path(dir), []byte(older))
+	write(t, path(dir), older)
 	bad(t, dir, "byte 512", "behind it")
 	write(t, path(dir), now)
-	olderM.check(t, reopened(t, dir))
+	m.check(t, reopened(t, dir))
 }
 
 // A store.db that is missing beside a log with writes is not replaced by an empty one; beside
@@ -268,8 +257,8 @@ func TestForgedRecords(t *testing.T) {
 func FuzzLog(f *testing.F) {
 	label := disk.PutLabel(4 << 10)
 	log := make([]byte, 4<<10)
-	at := copy(log, label)
-	at = disk.Start
+	copy(log, label)
+	at := disk.Start
 	var ends []int
 	for i := range 9 {
 		at += copy(log[at:], disk.PutBatch(label, uint64(i+1), []local.Change{set(uint64(10*(i+1)), fmt.Sprint("row/", i), make([]byte, i*20))}))
@@ -288,9 +277,7 @@ func FuzzLog(f *testing.F) {
 		copy(b[min(int(at), len(b)):], patch)
 		have := uint64(min(applied, 9))
 		s, last, end, err := disk.Scan(b, label, have)
-		if _, bad := disk.GetBatch(patch); bad == nil && len(patch) == 0 {
-			t.Error("nothing is a batch")
-		}
+		_, _ = disk.GetBatch(patch) // does not panic
 		if err != nil {
 			return
 		}

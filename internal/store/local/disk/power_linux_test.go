@@ -117,12 +117,12 @@ func put(image []byte, e event, share float64) []byte {
 		}
 		return image
 	}
-	for off, size := 0, 0; off < len(e.data); off += size {
-		size = min(sector-(int(e.at)+off)%sector, len(e.data)-off) // to the end of a sector
+	for off, next := 0, 0; off < len(e.data); off = next {
+		next = min(off+sector-(int(e.at)+off)%sector, len(e.data))
 		if rand.Float64() >= share {
 			continue
 		}
-		piece := e.data[off : off+size]
+		piece := e.data[off:next]
 		if end := int(e.at) + off + len(piece); end > len(image) {
 			image = append(image, make([]byte, end-len(image))...)
 		}

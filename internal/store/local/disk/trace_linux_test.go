@@ -178,7 +178,7 @@ func TestFileSizeLimit(t *testing.T) {
 		{disk.Direct, 130 << 10, "store.db"},
 		{smallLog, 40 << 10, "store.db"},
 		{smallLog, 130 << 10, "store.db"},
-		{smallLog, 9000, "log"},
+		{disk.LogSize, 9000, "log"},
 		{disk.LogSize, 40 << 10, "log"},
 		{disk.LogSize, 130_001, "log"},
 	} {
