@@ -47,6 +47,7 @@ type job struct {
 	Open    bool   // only open it
 	Log     int64  // the size of the log that is made; 0: that of a small one
 	Crash   bool   // end without Close
+	Stop    bool   // end when a write was refused
 }
 
 func (j job) run() {
@@ -93,6 +94,9 @@ func (j job) write() error {
 			fmt.Fprintln(os.Stdout, "ack", n)
 		case errors.Is(err, local.ErrNotWritten):
 			fmt.Fprintln(os.Stdout, "refused", n, err)
+			if j.Stop {
+				return nil
+			}
 			n-- // and again
 			if j.Limit > 0 {
 				j.Limit = 0

@@ -151,21 +151,13 @@ func (w *wal) fits(record []byte) bool { return w.end+room(len(record)) <= w.siz
 
 // append writes a record that fits, and syncs. With a clean error nothing of it counts.
 func (w *wal) append(record []byte) (clean bool, err error) {
-	n, err := w.f.WriteAt(record, w.end)
-	if err != nil {
+	if _, err := w.f.WriteAt(record, w.end); err != nil {
+		// There may be no room though the blocks are there: on a file system that copies on write.
 		if !noRoomToWrite(err) {
 			return false, err
 		}
-		// On a file system that copies on write there may be no room though the blocks are
-		// there. What got in must not look like a record one day.
-		if n > 0 {
-			_, undo := w.f.WriteAt(make([]byte, min(n, logHead)), w.end)
-			if undo == nil {
-				undo = syncData(w.f)
-			}
-			if undo != nil {
-				return false, errors.Join(err, undo)
-			}
+		if undo := w.undo(record); undo != nil {
+			return false, errors.Join(err, undo)
 		}
 		return true, err
 	}
@@ -174,4 +166,20 @@ func (w *wal) append(record []byte) (clean bool, err error) {
 	}
 	w.end += room(len(record))
 	return true, nil
+}
+
+// undo takes the head of a record away that got in in part. The rest may be there from an
+// earlier time, a few zeros, and so the whole.
+func (w *wal) undo(record []byte) error {
+	head := make([]byte, logHead)
+	if _, err := w.f.ReadAt(head, w.end); err != nil {
+		return err
+	}
+	if !bytes.Equal(head, record[:logHead]) { // os.File tells of no bytes where some were written
+		return nil
+	}
+	if _, err := w.f.WriteAt(make([]byte, logHead), w.end); err != nil {
+		return err
+	}
+	return syncData(w.f)
 }

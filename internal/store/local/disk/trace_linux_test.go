@@ -1,6 +1,7 @@
 package disk_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -199,6 +200,31 @@ func TestFileSizeLimit(t *testing.T) {
 		holds(t, dir, acked(t, lines))
 		if info, err := os.Stat(filepath.Join(dir, c.file)); err != nil || uint64(info.Size()) <= c.limit {
 			t.Errorf("the file never grew over the limit: %v", err)
+		}
+	}
+}
+
+// A record of which all but the last byte got in, and that one was there before: it is whole, and
+// was refused, so that it must not be there.
+func TestRefusedRecordIsGone(t *testing.T) {
+	t.Parallel()
+	work := job{Dir: t.TempDir(), Batches: 8, Crash: true, Stop: true, Log: disk.LogSize}
+	work.says(t)
+	log := read(t, logOf(work.Dir))
+	last := records(t, log)[7]
+	size := binary.LittleEndian.Uint64(log[last+8:])
+	end := uint64(last) + 24 + size
+	if log[end-1] != 0 {
+		t.Fatal("its last byte is not 0, as those of a new log: the test proves nothing")
+	}
+	for _, limit := range []uint64{uint64(last), uint64(last) + 10, uint64(last) + 30, end - 1} {
+		work.Dir, work.Limit = t.TempDir(), limit
+		lines, _ := work.says(t)
+		if acked(t, lines) != 7 || !strings.HasPrefix(lines[len(lines)-1], "refused 8") {
+			t.Fatalf("with a limit of %d: %q", limit, lines)
+		}
+		if n := holds(t, work.Dir, 7); n != 7 {
+			t.Errorf("with a limit of %d, what was refused is there", limit)
 		}
 	}
 }
