@@ -117,7 +117,8 @@ func put(image []byte, e event, share float64) []byte {
 		}
 		return image
 	}
-	for off, next := 0, 0; off < len(e.data); off = next {
+	var next int
+	for off := 0; off < len(e.data); off = next {
 		next = min(off+sector-(int(e.at)+off)%sector, len(e.data))
 		if rand.Float64() >= share {
 			continue
