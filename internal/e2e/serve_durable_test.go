@@ -209,7 +209,7 @@ func TestServeRestartsUnderAnAgent(t *testing.T) {
 func TestServeFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=5m,mode=0700", "tmpfs", dir).CombinedOutput(); err != nil {
 		t.Fatalf("mount, which needs root: %v %s", err, out)
 	}
 	t.Cleanup(func() {
@@ -218,7 +218,7 @@ func TestServeFullDisk(t *testing.T) {
 		}
 	})
 	filler := filepath.Join(dir, "filler")
-	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); err != nil {
+	if err := os.WriteFile(filler, make([]byte, 2<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "data")

@@ -18,9 +18,10 @@ import (
 // errPanicked is bbolt's way to say that what it has mapped is damaged.
 var errPanicked = errors.New("the file is damaged, or can no longer be read")
 
-// Append makes changes durable, all or none, in one transaction: the pages are written and
-// synced, then the head, and synced again. A full disk, a quota and a limit on file
-// sizes give local.ErrNotWritten; after any other error nothing more is written.
+// Append makes changes durable, all or none, by one record of the log and one sync. When
+// the log is full, all that is in it goes into bbolt first, in one transaction. A full disk, a
+// quota and a limit on file sizes give local.ErrNotWritten; after any other error nothing
+// more is written.
 func (j *Journal) Append(changes []local.Change) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -32,86 +33,59 @@ func (j *Journal) Append(changes []local.Change) error {
 	case len(changes) == 0:
 		return nil
 	}
+	number := j.pending.number + 1
+	record := putBatch(j.log.label, number, changes)
+	if !j.log.fits(record) {
+		if err := j.checkpoint(); err != nil {
+			return err
+		}
+	}
+	if !j.log.fits(record) { // larger than the whole log
+		j.pending.add(number, changes)
+		err := j.checkpoint()
+		if err != nil {
+			j.pending = newFold(j.tally.marks)
+		}
+		return err
+	}
+	if clean, err := j.log.append(record); err != nil {
+		return j.failed(j.log.path, clean, err)
+	}
+	j.pending.add(number, changes)
+	return nil
+}
+
+// checkpoint brings all that is in the log into bbolt, which writes and syncs the pages, and
+// then the head. Only after that the log begins anew.
+func (j *Journal) checkpoint() error {
+	if j.pending.number == j.tally.number {
+		return nil
+	}
 	next, before, writing := j.tally, -1, false
 	err := safely(func() error {
 		return j.db.Update(func(tx *bolt.Tx) error {
 			before = tx.ID() - 1
-			err := next.apply(tx, changes)
+			err := j.pending.write(tx, &next)
 			writing = err == nil
 			return err
 		})
 	})
-	if err == nil {
-		j.tally = next
-		return nil
+	if err != nil {
+		return j.failed(j.path, !errors.Is(err, errPanicked) && (!writing || noRoom(err) && j.stands(before)), err)
 	}
-	clean := !errors.Is(err, errPanicked) && (!writing || noRoom(err) && j.stands(before))
-	err = fmt.Errorf("write %s: %w", j.path, atomicfile.Explain(err))
+	j.tally, j.pending, j.log.end = next, newFold(next.marks), logStart
+	return nil
+}
+
+// failed is the error of a write. Unless it is clean, so that surely nothing was written,
+// it is the last.
+func (j *Journal) failed(path string, clean bool, err error) error {
+	err = fmt.Errorf("write %s: %w", path, atomicfile.Explain(err))
 	if clean {
 		return fmt.Errorf("%w: %w", local.ErrNotWritten, err)
 	}
 	j.broken = err
 	return err
-}
-
-// apply makes the changes in a transaction, and counts.
-func (t *tally) apply(tx *bolt.Tx, changes []local.Change) error {
-	var e edit
-	for i := range t.buckets {
-		e.buckets[i], e.totals[i] = tx.Bucket([]byte(dataBuckets()[i])), &t.buckets[i]
-	}
-	for i := range changes {
-		c := &changes[i]
-		for _, path := range c.Deleted {
-			e.remove(0, path)
-		}
-		for _, r := range c.Rows {
-			e.put(0, r.Path, putRow(r))
-		}
-		for _, g := range c.Graves {
-			e.put(1, g.Path, putGrave(g))
-		}
-		for _, path := range c.Reaped {
-			e.remove(1, path)
-		}
-		for _, s := range c.Sessions {
-			e.put(2, s.ID, putSession(s))
-		}
-		for _, id := range c.Ended {
-			e.remove(2, id)
-		}
-		t.note(c)
-	}
-	if e.err != nil {
-		return e.err
-	}
-	return tx.Bucket([]byte(aboutBucket)).Put([]byte(tallyKey), t.put())
-}
-
-// edit changes the buckets and what they come to, up to the first error.
-type edit struct {
-	buckets [3]*bolt.Bucket
-	totals  [3]*total
-	err     error
-}
-
-func (e *edit) put(i int, name string, record []byte) {
-	if e.err != nil {
-		return
-	}
-	key := keyOf(name)
-	e.totals[i].remove(e.buckets[i].Get(key))
-	e.totals[i].add(record)
-	e.err = e.buckets[i].Put(key, record)
-}
-
-func (e *edit) remove(i int, name string) {
-	if e.err != nil {
-		return
-	}
-	key := keyOf(name)
-	e.totals[i].remove(e.buckets[i].Get(key))
-	e.err = e.buckets[i].Delete(key)
 }
 
 // noRoom reports whether bbolt failed at a write, and not at a sync, for want of room.
@@ -124,6 +98,11 @@ func noRoom(err error) bool {
 	if strings.HasPrefix(err.Error(), "file resize error: ") {
 		return true
 	}
+	return noRoomToWrite(err)
+}
+
+// noRoomToWrite reports whether a write failed for want of room.
+func noRoomToWrite(err error) bool {
 	write := (*fs.PathError)(nil)
 	return errors.As(err, &write) && write.Op == "write" &&
 		slices.ContainsFunc([]syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}, func(e syscall.Errno) bool { return errors.Is(err, e) })

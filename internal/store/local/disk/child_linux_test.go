@@ -3,6 +3,7 @@ package disk_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ type job struct {
 	Limit   uint64 // the largest file that it may write, until a write is refused; 0: none
 	Hold    bool   // keep the folder until standard input ends
 	Open    bool   // only open it
+	Log     int64  // the size of the log that is made; 0: that of a small one
+	Crash   bool   // end without Close
+	Stop    bool   // end when a write was refused
 }
 
 func (j job) run() {
@@ -61,7 +65,7 @@ func (j job) write() error {
 		}
 		return db.Close()
 	}
-	db, err := disk.Open(j.Dir)
+	db, err := disk.OpenSized(j.Dir, cmp.Or(j.Log, smallLog))
 	if err != nil {
 		return err
 	}
@@ -90,6 +94,9 @@ func (j job) write() error {
 			fmt.Fprintln(os.Stdout, "ack", n)
 		case errors.Is(err, local.ErrNotWritten):
 			fmt.Fprintln(os.Stdout, "refused", n, err)
+			if j.Stop {
+				return nil
+			}
 			n-- // and again
 			if j.Limit > 0 {
 				j.Limit = 0
@@ -102,6 +109,9 @@ func (j job) write() error {
 		default:
 			fmt.Fprintln(os.Stdout, "unknown", n, err)
 		}
+	}
+	if j.Crash {
+		return nil
 	}
 	return db.Close()
 }

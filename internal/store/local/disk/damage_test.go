@@ -21,7 +21,7 @@ import (
 func stored(t testing.TB) (dir string, m *model) {
 	t.Helper()
 	dir, m = t.TempDir(), newModel()
-	j, _ := open(t, dir)
+	j, _ := openSized(t, dir, disk.Direct) // each write goes into store.db
 	defer shut(t, j)
 	batch := []local.Change{sample(1)}
 	for i := range 300 {
@@ -318,8 +318,10 @@ func TestWrongRecords(t *testing.T) {
 		"no tally":  {disk.ErrDamaged, []string{"tally"}, func(tx *bolt.Tx) error { return tx.Bucket([]byte("about")).Delete([]byte("tally")) }},
 		"no format": {disk.ErrDamaged, []string{"format"}, func(tx *bolt.Tx) error { return tx.Bucket([]byte("about")).Delete([]byte("format")) }},
 		"format 0":  {disk.ErrDamaged, []string{"format"}, func(tx *bolt.Tx) error { return tx.Bucket([]byte("about")).Put([]byte("format"), disk.PutFormat(0)) }},
-		"format 2": {disk.ErrNewer, []string{"newer format: 2", "later"}, func(tx *bolt.Tx) error {
-			return errors.Join(tx.Bucket([]byte("about")).Put([]byte("format"), disk.PutFormat(2)), tx.Bucket([]byte("rows")).Put([]byte("k"), []byte("other")))
+		"format 1":  {disk.ErrDamaged, []string{"format 1"}, func(tx *bolt.Tx) error { return tx.Bucket([]byte("about")).Put([]byte("format"), disk.PutFormat(1)) }},
+		"no log":    {disk.ErrDamaged, []string{"key log"}, func(tx *bolt.Tx) error { return tx.Bucket([]byte("about")).Delete([]byte("log")) }},
+		"format 3": {disk.ErrNewer, []string{"newer format: 3", "later"}, func(tx *bolt.Tx) error {
+			return errors.Join(tx.Bucket([]byte("about")).Put([]byte("format"), disk.PutFormat(3)), tx.Bucket([]byte("rows")).Put([]byte("k"), []byte("other")))
 		}},
 	} {
 		t.Run(what, func(t *testing.T) {

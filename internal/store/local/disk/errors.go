@@ -23,8 +23,8 @@ func damaged(file, place, problem string) error {
 	if place != "" {
 		place += ": "
 	}
-	return fmt.Errorf("%s: %w: %s%s; it was left as it is: put a copy of it back from a backup, or move it out of %s to begin with an empty store and publish anew",
-		file, ErrDamaged, place, problem, filepath.Dir(file))
+	return fmt.Errorf("%[1]s: %[2]w: %[3]s%[4]s; it was left as it is: put a copy of %[5]s and %[6]s back from a backup, or move both out of %[7]s to begin with an empty store and publish anew",
+		file, ErrDamaged, place, problem, fileName, logName, filepath.Dir(file))
 }
 
 // problem is what is wrong in a place of the file, whose name is not known there.

@@ -77,11 +77,12 @@ func filler(t testing.TB, dir string, free int64) (empty func()) {
 // Fault 2: a disk that is full, with more and more room left. Writes are refused, all of them or
 // none is on disk, and they go on when there is room.
 func TestFullDisk(t *testing.T) {
-	for _, kind := range []string{"ext4", "tmpfs"} {
-		t.Run(kind, func(t *testing.T) {
+	for i, kind := range []string{"ext4", "tmpfs", "ext4", "tmpfs"} {
+		size := []int64{disk.Direct, 64 << 10}[i/2]
+		t.Run(fmt.Sprint(kind, size), func(t *testing.T) {
 			fs := mounted(t, kind)
 			dir, m, index := filepath.Join(fs, "store"), newModel(), uint64(0)
-			j, _ := open(t, dir)
+			j, _ := openSized(t, dir, size)
 			refused, written := 0, 0
 			try := func(size int) error {
 				index++
@@ -139,12 +140,12 @@ func TestMadeOnAFullDisk(t *testing.T) {
 	}
 	empty := filler(t, fs, 0)
 	_, err := disk.Open(dir)
-	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), path(dir)) {
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), logOf(dir)) {
 		t.Errorf("error %v", err)
 	}
 	empty()
 	newModel().check(t, reopened(t, dir))
-	if names, _ := os.ReadDir(dir); len(names) != 2 {
+	if names, _ := os.ReadDir(dir); len(names) != 3 {
 		t.Errorf("in the folder are %v", names)
 	}
 }

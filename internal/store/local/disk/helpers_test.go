@@ -24,10 +24,19 @@ func times(n int) int {
 	return max(1, n/10)
 }
 
-// open opens and loads a folder. It is closed with the test.
+// smallLog is the size of the tests' logs: it is full after a few writes, and some do not fit.
+const smallLog = 16 << 10
+
+// open opens and loads a folder, with a small log if it is new. It is closed with the test.
 func open(t testing.TB, dir string) (*disk.Journal, local.Saved) {
 	t.Helper()
-	j, err := disk.Open(dir)
+	return openSized(t, dir, smallLog)
+}
+
+// openSized does with a log of another size.
+func openSized(t testing.TB, dir string, size int64) (*disk.Journal, local.Saved) {
+	t.Helper()
+	j, err := disk.OpenSized(dir, size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +68,18 @@ func reopened(t testing.TB, dir string) local.Saved {
 	j, s := open(t, dir)
 	shut(t, j)
 	return s
+}
+
+// copied is a copy of a folder that is open, as a crash would leave it.
+func copied(t testing.TB, dir string) string {
+	t.Helper()
+	to, err := os.MkdirTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path(to), read(t, path(dir)))
+	write(t, logOf(to), read(t, logOf(dir)))
+	return to
 }
 
 // set is a change that writes one row.
@@ -170,6 +191,9 @@ func sample(index uint64) local.Change {
 }
 
 func path(dir string) string { return filepath.Join(dir, "store.db") }
+
+// logOf is the path of the log.
+func logOf(dir string) string { return filepath.Join(dir, "log") }
 
 func read(t testing.TB, file string) []byte {
 	t.Helper()

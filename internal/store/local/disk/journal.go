@@ -14,10 +14,7 @@ import (
 	"kvexpress/internal/store/local"
 )
 
-const (
-	fileName = "store.db"
-	newName  = "store.db.new" // one that is being made
-)
+const fileName = "store.db"
 
 var _ local.Journal = (*Journal)(nil)
 
@@ -26,21 +23,26 @@ var _ local.Journal = (*Journal)(nil)
 type Journal struct {
 	dir, path string
 
-	mu     sync.Mutex
-	lock   *os.File
-	db     *bolt.DB
-	file   *os.File    // that of db
-	saved  local.Saved // until it was loaded
-	loaded bool
-	tally  tally // what is on disk
-	broken error // why nothing more is written
+	mu      sync.Mutex
+	lock    *os.File
+	db      *bolt.DB
+	file    *os.File // that of db
+	log     *wal
+	saved   local.Saved // until it was loaded
+	loaded  bool
+	tally   tally // what is in db
+	pending fold  // what is in the log besides
+	broken  error // why nothing more is written
 }
 
 // Open takes the folder for this process, makes it and its files where they are missing,
 // and reads and verifies what they hold. Load hands that over.
 //
 // The errors are ErrInUse, ErrDamaged, ErrNewer, ErrFolder, or the operating system's.
-func Open(dir string) (*Journal, error) {
+func Open(dir string) (*Journal, error) { return open(dir, logSize) }
+
+// open is Open with the size of a log that is made.
+func open(dir string, size int64) (*Journal, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("find the folder %s: %w", dir, err)
@@ -53,51 +55,76 @@ func Open(dir string) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{dir: dir, path: filepath.Join(dir, fileName), lock: held}
-	if err := j.open(); err != nil {
+	if err := j.open(size); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
 	return j, nil
 }
 
-func (j *Journal) open() error {
+func (j *Journal) open(size int64) error {
 	there, err := present(j.path)
 	if err == nil && !there {
-		err = j.create()
+		err = j.create(size)
 	}
 	if err != nil {
 		return err
 	}
 	// bbolt makes an empty file into an empty store, and trusts any other: it
 	// sees none that was not read before.
-	if j.saved, j.tally, err = readFile(j.path); err != nil {
+	var label []byte
+	if j.saved, j.tally, label, err = readFile(j.path); err != nil {
 		return err
 	}
+	j.pending = newFold(j.tally.marks)
+	if j.log, err = openLog(filepath.Join(j.dir, logName), label, &j.pending); err != nil {
+		return err
+	}
+	j.pending.over(&j.saved)
 	j.db, j.file, err = openBolt(j.path)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", j.path, atomicfile.Explain(err))
 	}
+	if err := j.log.again(); err != nil {
+		return j.failed(j.log.path, false, err)
+	}
 	return nil
 }
 
-// create makes an empty store. It gets its name when it is whole and durable.
-func (j *Journal) create() error {
-	path := filepath.Join(j.dir, newName)
-	err := os.RemoveAll(path) // what was cut off
-	if err == nil {
-		err = fill(path)
+// create makes an empty store, its log first.
+func (j *Journal) create(size int64) error {
+	log := filepath.Join(j.dir, logName)
+	if err := unused(log); err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.Rename(path, j.path)
+	label := putLabel(size)
+	if err := whole(log, func(path string) error { return fillLog(path, label, size) }); err != nil {
+		return err
 	}
-	if err != nil {
-		_ = os.RemoveAll(path)
-		return fmt.Errorf("make %s: %w", j.path, atomicfile.Explain(err))
+	if err := whole(j.path, func(path string) error { return fill(path, label) }); err != nil {
+		return err
 	}
 	return syncFolder(j.dir)
 }
 
-// fill makes the file of an empty store.
-func fill(path string) error {
+// whole makes a file, which gets its name when it is whole and durable.
+func whole(path string, fill func(path string) error) error {
+	made := path + ".new"
+	err := os.RemoveAll(made) // what was cut off
+	if err == nil {
+		err = fill(made)
+	}
+	if err == nil {
+		err = os.Rename(made, path)
+	}
+	if err != nil {
+		_ = os.RemoveAll(made)
+		return fmt.Errorf("make %s: %w", path, atomicfile.Explain(err))
+	}
+	return nil
+}
+
+// fill makes the file of an empty store, with the label of its log.
+func fill(path string, label []byte) error {
 	db, _, err := openBolt(path)
 	if err != nil {
 		return err
@@ -114,7 +141,7 @@ func fill(path string) error {
 				return err
 			}
 			empty := tally{}
-			return errors.Join(about.Put([]byte(formatKey), putFormat(format)), about.Put([]byte(tallyKey), empty.put()))
+			return errors.Join(about.Put([]byte(formatKey), putFormat(format)), about.Put([]byte(tallyKey), empty.put()), about.Put([]byte(logKey), label))
 		})
 	})
 	return errors.Join(err, db.Close())
@@ -154,12 +181,17 @@ func (j *Journal) Load(into *local.Saved) error {
 	return nil
 }
 
-// Close lets the folder go. Nothing is written by it: all that was acknowledged is on
-// disk. A second Close does nothing.
+// Close brings what is in the log into bbolt, if there is room, and lets the folder go. All
+// that was acknowledged is on disk before and after. A second Close does nothing.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var errs []error
+	if j.db != nil && j.broken == nil {
+		if err := j.checkpoint(); !errors.Is(err, local.ErrNotWritten) { // else the log keeps it
+			errs = append(errs, err)
+		}
+	}
 	switch {
 	case j.db == nil:
 	case j.panicked():
@@ -168,10 +200,13 @@ func (j *Journal) Close() error {
 	default:
 		errs = append(errs, j.db.Close())
 	}
+	if j.log != nil {
+		errs = append(errs, j.log.f.Close())
+	}
 	if j.lock != nil {
 		errs = append(errs, j.lock.Close())
 	}
-	j.db, j.file, j.lock = nil, nil, nil
+	j.db, j.file, j.log, j.lock = nil, nil, nil, nil
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close %s: %w", j.dir, atomicfile.Explain(err))
 	}

@@ -35,12 +35,12 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("written after Close: %v", err)
 	}
 	m.check(t, reopened(t, dir))
-	for name, mode := range map[string]os.FileMode{"": os.ModeDir | 0o700, "store.db": 0o600, "lock": 0o600} {
+	for name, mode := range map[string]os.FileMode{"": os.ModeDir | 0o700, "store.db": 0o600, "log": 0o600, "lock": 0o600} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode() != mode {
 			t.Errorf("%q: %v, %v, want %v", name, info.Mode(), err, mode)
 		}
 	}
-	if names, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(names) != 2 {
+	if names, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(names) != 3 {
 		t.Errorf("in the folder are %v, %v", names, err)
 	}
 }
@@ -66,7 +66,7 @@ func TestAgainstModel(t *testing.T) {
 			r.Fatal(err)
 		}
 		m, index := newModel(), uint64(0)
-		j, _ := open(t, dir)
+		j, _ := openSized(t, dir, rapid.SampledFrom([]int64{disk.Direct, 4 << 10, smallLog, 100 << 10}).Draw(r, "log"))
 		defer func() { _ = j.Close() }()
 		name := rapid.OneOf(rapid.SampledFrom([]string{"", "a", "a/b", strings.Repeat("x", 600), strings.Repeat("x", 601)}), rapid.StringN(0, 4, -1))
 		value := rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 9), rapid.Map(rapid.IntRange(0, 30000), func(n int) []byte { return make([]byte, n) }))
@@ -94,6 +94,9 @@ func TestAgainstModel(t *testing.T) {
 				r.Fatal(err)
 			}
 			if rapid.IntRange(0, 2).Draw(r, "reopen") == 0 {
+				if rapid.Bool().Draw(r, "crash") {
+					dir = copied(t, dir)
+				}
 				shut(t, j)
 				var s local.Saved
 				j, s = open(t, dir)

@@ -20,27 +20,29 @@ const (
 
 	formatKey = "format"
 	tallyKey  = "tally"
+	logKey    = "log"
 )
 
 // dataBuckets are those with records, in the order of tally.buckets.
 func dataBuckets() [3]string { return [3]string{rowsBucket, gravesBucket, sessionsBucket} }
 
 // format is the version of what is in the buckets.
-const format = 1
+const format = 2
 
 // content is what a file holds.
 type content struct {
 	saved     local.Saved
 	hasFormat bool
 	tally     []byte // as it was stored; nil if it was not there
+	label     []byte // of the log; the same
 	found     tally  // what the records come to
 }
 
-// readFile reads and verifies the whole of a file.
-func readFile(path string) (local.Saved, tally, error) {
+// readFile reads and verifies the whole of a file, and gives the label of its log too.
+func readFile(path string) (local.Saved, tally, []byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return local.Saved{}, tally{}, err
+		return local.Saved{}, tally{}, nil, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	var c content
@@ -50,12 +52,12 @@ func readFile(path string) (local.Saved, tally, error) {
 		t, err = c.check()
 	}
 	if bad := (*problem)(nil); errors.As(err, &bad) {
-		return local.Saved{}, tally{}, damaged(path, bad.place, bad.what)
+		return local.Saved{}, tally{}, nil, damaged(path, bad.place, bad.what)
 	} else if err != nil {
-		return local.Saved{}, tally{}, fmt.Errorf("%s: %w", path, atomicfile.Explain(err))
+		return local.Saved{}, tally{}, nil, fmt.Errorf("%s: %w", path, atomicfile.Explain(err))
 	}
 	c.saved.Index, c.saved.Tables, c.saved.SessionIndex = t.index, t.tables, t.sessions
-	return c.saved, t, nil
+	return c.saved, t, c.label, nil
 }
 
 // take verifies and keeps one record.
@@ -70,6 +72,8 @@ func (c *content) take(bucket string, key, value []byte) error {
 			return checkFormat(value)
 		case tallyKey:
 			c.tally = bytes.Clone(value)
+		case logKey:
+			c.label = bytes.Clone(value)
 		}
 		return nil
 	case rowsBucket:
@@ -115,6 +119,9 @@ func checkFormat(record []byte) error {
 	if err := f.end(); err != nil || v == 0 {
 		return wrong("bucket about, key format", "it is no version")
 	}
+	if v < format {
+		return wrong("bucket about, key format", "no version of kvexpress that was released has written format %d", v)
+	}
 	if v > format {
 		return fmt.Errorf("%w: %d, and this program knows up to %d; use the version of kvexpress that wrote it, or a later one", ErrNewer, v, format)
 	}
@@ -136,6 +143,9 @@ func (c *content) check() (tally, error) {
 		if want, got := t.buckets[i], c.found.buckets[i]; want != got {
 			return t, wrong("bucket "+name, "it has %d records with a sum of %d, and should have %d with %d", got.count, got.sums, want.count, want.sums)
 		}
+	}
+	if _, err := getLabel(c.label); err != nil {
+		return t, wrong("bucket about, key log", "%v", err)
 	}
 	return t, nil
 }

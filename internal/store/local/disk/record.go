@@ -25,6 +25,7 @@ const (
 	kindSession kind = 's'
 	kindTally   kind = 't'
 	kindFormat  kind = 'f'
+	kindLabel   kind = 'l'
 )
 
 var errRecord = errors.New("the record does not verify")

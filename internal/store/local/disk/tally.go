@@ -9,8 +9,14 @@ import (
 // tally is what all records come to. It is written with each batch, so that records
 // that are lost, or are those of an older time, are noticed though each verifies.
 type tally struct {
-	index, tables, sessions uint64
-	buckets                 [3]total // in the order of bucketNames
+	marks
+	buckets [3]total // in the order of dataBuckets
+}
+
+// marks say up to where something goes.
+type marks struct {
+	number                  uint64 // of the last batch, from 1 on
+	index, tables, sessions uint64 // of the last change, and of those to the tables and to the sessions
 }
 
 // total is what the records of a bucket come to.
@@ -31,7 +37,7 @@ func (t *total) remove(record []byte) {
 
 func (t *tally) put() []byte {
 	b := begin(kindTally, 64)
-	for _, v := range []uint64{t.index, t.tables, t.sessions} {
+	for _, v := range []uint64{t.number, t.index, t.tables, t.sessions} {
 		b = binary.AppendUvarint(b, v)
 	}
 	for _, of := range t.buckets {
@@ -45,7 +51,7 @@ func getTally(b []byte) (tally, error) {
 	if err != nil {
 		return tally{}, err
 	}
-	t := tally{index: f.number(), tables: f.number(), sessions: f.number()}
+	t := tally{marks: marks{number: f.number(), index: f.number(), tables: f.number(), sessions: f.number()}}
 	for i := range t.buckets {
 		t.buckets[i] = total{count: f.number(), sums: f.number()}
 	}
@@ -53,12 +59,12 @@ func getTally(b []byte) (tally, error) {
 }
 
 // note takes the indexes over from a change.
-func (t *tally) note(c *local.Change) {
-	t.index = c.Index
+func (m *marks) note(c *local.Change) {
+	m.index = c.Index
 	if c.Tables() {
-		t.tables = c.Index
+		m.tables = c.Index
 	}
 	if c.OfSessions() {
-		t.sessions = c.Index
+		m.sessions = c.Index
 	}
 }
