@@ -205,8 +205,11 @@ func TestConsulSemaphore(t *testing.T) {
 	})
 }
 
-// A holder whose session is taken from it ends its child.
+// What becomes of a lock whose holder has lost it, or, in the soak, was killed: that takes a minute.
 func TestConsulLockLost(t *testing.T) {
+	if os.Getenv("KVEXPRESS_SOAK") == "1" {
+		t.Run("killed", func(t *testing.T) { onLocks(t, lockOfTheDead) })
+	}
 	onLocks(t, func(l *locks) {
 		first := l.hold("first", "-verbose")
 		l.happens("first begins")
@@ -221,29 +224,23 @@ func TestConsulLockLost(t *testing.T) {
 
 // The lock of a holder that is killed is free when its session has expired, after 15 to
 // 30 seconds, and the delay of the lock is over, after 15 more.
-func TestConsulLockOfTheDead(t *testing.T) {
-	if os.Getenv("KVEXPRESS_SOAK") != "1" {
-		t.Log("only in the soak: it takes a minute")
-		return
+func lockOfTheDead(l *locks) {
+	first := l.hold("first", "")
+	l.happens("first begins")
+	session := l.session("first")
+	first.kill()
+	died := time.Now()
+	second := l.hold("second", "")
+	within(l.t, 2*time.Minute, "the second holds the lock", func() bool { return slices.Contains(l.history(), "second begins") })
+	took := time.Since(died)
+	// It was renewed at most half a TTL ago, and Consul gives it two of them.
+	if took < 35*time.Second {
+		l.t.Errorf("it was free after %v: the session's TTL and the lock's delay were not both waited for", took)
 	}
-	onLocks(t, func(l *locks) {
-		first := l.hold("first", "")
-		l.happens("first begins")
-		session := l.session("first")
-		first.kill()
-		died := time.Now()
-		second := l.hold("second", "")
-		within(l.t, 2*time.Minute, "the second holds the lock", func() bool { return slices.Contains(l.history(), "second begins") })
-		took := time.Since(died)
-		// It was renewed at most half a TTL ago, and Consul gives it two of them.
-		if took < 35*time.Second {
-			l.t.Errorf("it was free after %v: the session's TTL and the lock's delay were not both waited for", took)
-		}
-		l.t.Logf("the second had it %v after the first was killed", took.Round(time.Second))
-		if now := l.session("first"); now == session {
-			l.t.Errorf("the session %s of the dead lives on", now)
-		}
-		l.letGo("second")
-		second.ends(0)
-	})
+	l.t.Logf("the second had it %v after the first was killed", took.Round(time.Second))
+	if now := l.session("first"); now == session {
+		l.t.Errorf("the session %s of the dead lives on", now)
+	}
+	l.letGo("second")
+	second.ends(0)
 }

@@ -74,17 +74,15 @@ func TestConsulClientSuite(t *testing.T) {
 	if n := fronts.served(); n < len(suite.names) {
 		t.Errorf("%d tests started %d servers: some have run on something else", len(suite.names), n)
 	}
+	if os.Getenv("KVEXPRESS_SOAK") == "1" {
+		t.Run("control", suite.onConsul)
+	}
 }
 
-// The control: a real Consul passes every one of them.
-func TestSoakConsulClientSuiteOnConsul(t *testing.T) {
-	if os.Getenv("KVEXPRESS_SOAK") != "1" {
-		t.Log("only in the soak")
-		return
-	}
-	suite := buildSuite(t)
-	outcomes := suite.run(t, 4, filepath.Dir(consultest.Binary(t)))
-	for _, name := range suite.names {
+// onConsul is the control: a real Consul passes every one of them.
+func (s clientSuite) onConsul(t *testing.T) {
+	outcomes := s.run(t, 4, filepath.Dir(consultest.Binary(t)))
+	for _, name := range s.names {
 		if got := outcomes[name]; got.result != "PASS" {
 			t.Errorf("%s: %s on Consul:\n%s", name, got, got.said)
 		}
