@@ -116,6 +116,9 @@ func (h *Handler) sendRow(w http.ResponseWriter, zip bool, row *local.Row, f for
 	}
 	b := kept.bytes(f)
 	switch {
+	case zip && f == asRaw && len(b) == 0: // Consul's compressor writes nothing, and what is around it takes the answer for JSON
+		header.Set("Content-Type", jsonText+"; charset=utf-8")
+		header.Set("Content-Length", "0")
 	case zip && len(b) >= gzipFrom:
 		header.Set("Content-Encoding", "gzip")
 		b = kept.zipped(f)
