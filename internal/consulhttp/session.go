@@ -201,23 +201,32 @@ func sessionID(r *request, prefix string) (string, error) {
 	return id, nil
 }
 
-// sessionDestroy answers PUT /v1/session/destroy/. One that is not there is destroyed.
-func (h *Handler) sessionDestroy(w http.ResponseWriter, r *request) error {
+// ownSession is the session that a request changes, and whether it is there; its error, that the request may not.
+func (h *Handler) ownSession(r *request, prefix string) (id string, found bool, err error) {
 	if err := free(r); err != nil {
-		return err
+		return "", false, err
 	}
-	id, err := sessionID(r, "/v1/session/destroy/")
-	if err != nil {
-		return err
+	if id, err = sessionID(r, prefix); err != nil {
+		return "", false, err
 	}
 	g, err := h.enter(r)
 	if err != nil {
+		return "", false, err
+	}
+	session := h.engine.View().Session(id)
+	if session == nil {
+		return id, false, nil
+	}
+	return id, true, g.sessionWrite(session.Node)
+}
+
+// sessionDestroy answers PUT /v1/session/destroy/. One that is not there is destroyed.
+func (h *Handler) sessionDestroy(w http.ResponseWriter, r *request) error {
+	id, found, err := h.ownSession(r, "/v1/session/destroy/")
+	if err != nil {
 		return err
 	}
-	if session := h.engine.View().Session(id); session != nil {
-		if err := g.sessionWrite(session.Node); err != nil {
-			return err
-		}
+	if found {
 		if err := h.engine.DestroySession(r.Context(), id); err != nil {
 			return applyFailed("apply failed: ", err)
 		}
@@ -230,22 +239,12 @@ func (h *Handler) sessionRenew(w http.ResponseWriter, r *request) error {
 	if _, ok := parseOptions(w, r); !ok {
 		return nil
 	}
-	if err := free(r); err != nil {
-		return err
-	}
-	id, err := sessionID(r, "/v1/session/renew/")
+	id, found, err := h.ownSession(r, "/v1/session/renew/")
 	if err != nil {
 		return err
 	}
-	g, err := h.enter(r)
-	if err != nil {
-		return err
-	}
-	if session := h.engine.View().Session(id); session != nil {
-		if err := g.sessionWrite(session.Node); err != nil {
-			return err
-		}
-		if session = h.engine.RenewSession(id); session != nil {
+	if found {
+		if session := h.engine.RenewSession(id); session != nil {
 			return h.sendJSON(w, r, []sessionBody{toBody(session)})
 		}
 	}

@@ -3,12 +3,9 @@ package longpoll
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -17,165 +14,6 @@ import (
 	"testing"
 	"time"
 )
-
-// board is a value that requests wait for: /?seen=N answers as soon as there is a value after N.
-type board struct {
-	server *Server
-	wait   time.Duration
-	pad    int // how many blanks follow the value in an answer
-
-	mu    sync.Mutex
-	value int
-	bells map[*func()]struct{}
-}
-
-func (b *board) set(value int) {
-	b.mu.Lock()
-	b.value = value
-	bells := b.bells
-	b.bells = map[*func()]struct{}{}
-	b.mu.Unlock()
-	for bell := range bells {
-		(*bell)()
-	}
-}
-
-func (b *board) waiting() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.bells)
-}
-
-// connections is how many there are, and how many of them net/http does not hold.
-func (b *board) connections() (open, parked int) {
-	b.server.mu.Lock()
-	defer b.server.mu.Unlock()
-	return b.server.open, len(b.server.parked)
-}
-
-func (b *board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/panic":
-		panic("for a test")
-	case "/long":
-		w.Header().Set("X-Test", "yes")
-		_, _ = io.WriteString(w, "long"+strings.Repeat(" ", b.pad))
-		return
-	case "/how": // whether it is net/http that asks
-		stack := make([]byte, 1<<16)
-		stack = stack[:runtime.Stack(stack, false)]
-		body, _ := io.ReadAll(r.Body)
-		w.Header().Set("X-Test", "yes")
-		_, _ = fmt.Fprintf(w, "%s %t %s", r.Method, bytes.Contains(stack, []byte("http.(*conn).serve")), body)
-		return
-	}
-	var seen int
-	_, _ = fmt.Sscan(r.URL.Query().Get("seen"), &seen)
-	b.server.Wait(w, r, Query{
-		Until: time.Now().Add(b.wait),
-		Subscribe: func(wake func()) func() {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.bells[&wake] = struct{}{}
-			return func() {
-				b.mu.Lock()
-				defer b.mu.Unlock()
-				delete(b.bells, &wake)
-			}
-		},
-		Answer: func(last bool) Answer {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if b.value <= seen && !last {
-				return nil
-			}
-			value := b.value
-			if r.URL.Path == "/panic-later" {
-				return func(http.ResponseWriter) { panic("for a test") }
-			}
-			return func(w http.ResponseWriter) {
-				w.Header().Set("X-Test", "yes")
-				_, _ = fmt.Fprint(w, value, strings.Repeat(" ", b.pad))
-			}
-		},
-	})
-}
-
-// start serves a board on a port of its own until the test ends, or stop is called.
-func start(t *testing.T, maxConns int, secure *tls.Config) (b *board, addr string, stop func()) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = ln.Addr().String()
-	b = &board{server: New(maxConns, "too many\n"), wait: time.Minute, bells: map[*func()]struct{}{}}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	if secure != nil {
-		ln = tls.NewListener(ln, secure)
-	}
-	go func() { ended <- b.server.Serve(ctx, ln, b) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the server ended with %v", err)
-		}
-		if open, _ := b.connections(); open != 0 || b.waiting() != 0 {
-			t.Errorf("%d connections and %d waits are left", open, b.waiting())
-		}
-	})
-	t.Cleanup(stop)
-	return b, addr, stop
-}
-
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); <-time.After(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not seen: %s", what)
-		}
-	}
-}
-
-type client struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func dial(t *testing.T, addr string) *client {
-	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	return &client{conn, bufio.NewReader(conn)}
-}
-
-func (c *client) ask(t *testing.T, seen int) {
-	t.Helper()
-	if _, err := fmt.Fprintf(c, "GET /?seen=%d HTTP/1.1\r\nHost: x\r\n\r\n", seen); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (c *client) wants(t *testing.T, body string) {
-	t.Helper()
-	resp, err := http.ReadResponse(c.r, nil)
-	if err != nil {
-		t.Fatalf("no answer %s: %v", body, err)
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	got = bytes.TrimRight(got, " ")
-	if err != nil || string(got) != body || resp.StatusCode != http.StatusOK || resp.Header.Get("X-Test") != "yes" || resp.Header.Get("Date") == "" {
-		t.Errorf("the answer is %d %q (%v, %v), want %q", resp.StatusCode, got, resp.Header, err, body)
-	}
-}
 
 // Requests that wait are answered by a change, over and over on one connection, between others that do not wait.
 func TestWait(t *testing.T) {
@@ -260,44 +98,6 @@ func TestGoOn(t *testing.T) {
 	_ = resp.Body.Close()
 }
 
-// A handler that panics costs its connection, and nothing else.
-func TestPanic(t *testing.T) {
-	b, addr, _ := start(t, 0, nil)
-	for waits := range 2 {
-		c := dial(t, addr)
-		for range waits {
-			c.ask(t, b.value)
-			eventually(t, "the wait", func() bool { return b.waiting() == 1 })
-			b.set(b.value + 1)
-			c.wants(t, fmt.Sprint(b.value))
-		}
-		if _, err := io.WriteString(c, "GET /panic HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		if resp, err := http.ReadResponse(c.r, nil); err == nil {
-			t.Errorf("a panic was answered with %s", resp.Status)
-			_ = resp.Body.Close()
-		}
-	}
-	eventually(t, "no connection", func() bool { open, _ := b.connections(); return open == 0 })
-}
-
-// So does a query that panics when it is answered after a wait.
-func TestPanicAfterWait(t *testing.T) {
-	b, addr, _ := start(t, 0, nil)
-	c := dial(t, addr)
-	if _, err := io.WriteString(c, "GET /panic-later?seen=0 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the wait", func() bool { return b.waiting() == 1 })
-	b.set(1)
-	if resp, err := http.ReadResponse(c.r, nil); err == nil {
-		t.Errorf("a panic was answered with %s", resp.Status)
-		_ = resp.Body.Close()
-	}
-	eventually(t, "no connection", func() bool { open, _ := b.connections(); return open == 0 })
-}
-
 func TestTimeOver(t *testing.T) {
 	b, addr, _ := start(t, 0, nil)
 	b.wait = time.Millisecond
@@ -306,19 +106,6 @@ func TestTimeOver(t *testing.T) {
 		c.ask(t, 5)
 		c.wants(t, "0")
 	}
-}
-
-// Who goes away leaves nothing behind.
-func TestClientGone(t *testing.T) {
-	b, addr, _ := start(t, 0, nil)
-	c := dial(t, addr)
-	c.ask(t, 0)
-	eventually(t, "the wait", func() bool { return b.waiting() == 1 })
-	_ = c.Close()
-	eventually(t, "the end of the wait", func() bool {
-		open, parked := b.connections()
-		return b.waiting() == 0 && open == 0 && parked == 0
-	})
 }
 
 // Requests that are sent ahead are answered in their order.
@@ -335,24 +122,6 @@ func TestPipelined(t *testing.T) {
 		b.set(n + 1)
 		c.wants(t, fmt.Sprint(n+1))
 	}
-}
-
-// Who sends without end while it waits is cut off.
-func TestTooEarly(t *testing.T) {
-	b, addr, _ := start(t, 0, nil)
-	c := dial(t, addr)
-	c.ask(t, 0)
-	eventually(t, "the wait", func() bool { return b.waiting() == 1 })
-	junk := make([]byte, 4096)
-	for range 10_000 {
-		if _, err := c.Write(junk); err != nil {
-			break
-		}
-	}
-	if n, err := c.Read(junk); err == nil {
-		t.Errorf("it was answered with %q", junk[:n])
-	}
-	eventually(t, "the end of the wait", func() bool { return b.waiting() == 0 })
 }
 
 // What cannot give its connection away waits all the same.
@@ -380,92 +149,6 @@ func TestHold(t *testing.T) {
 	eventually(t, "the wait without a server", func() bool { return plain.waiting() == 1 })
 	plain.set(1)
 	c.wants(t, "1")
-}
-
-// One connection too many is told so; when another one has gone, there is room.
-func TestTooMany(t *testing.T) {
-	b, addr, _ := start(t, 2, nil)
-	first, second := dial(t, addr), dial(t, addr)
-	first.ask(t, 0)
-	second.ask(t, 0)
-	eventually(t, "two waits", func() bool { return b.waiting() == 2 })
-	third := dial(t, addr)
-	resp, err := http.ReadResponse(third.r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusTooManyRequests || string(text) != "too many\n" {
-		t.Errorf("the third is told %d %q, %v", resp.StatusCode, text, err)
-	}
-	_ = resp.Body.Close()
-	_ = second.Close()
-	eventually(t, "one wait", func() bool { return b.waiting() == 1 })
-	eventually(t, "room", func() bool {
-		c := dial(t, addr)
-		_, err := fmt.Fprint(c, "GET /?seen=-1 HTTP/1.1\r\nHost: x\r\n\r\n")
-		if err != nil {
-			return false
-		}
-		resp, err := http.ReadResponse(c.r, nil)
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-}
-
-// The end of the server ends those that wait, and those that are idle after a wait.
-func TestEnd(t *testing.T) {
-	b, addr, stop := start(t, 0, nil)
-	waits, idle := dial(t, addr), dial(t, addr)
-	idle.ask(t, 0)
-	eventually(t, "one wait", func() bool { return b.waiting() == 1 })
-	b.set(1)
-	idle.wants(t, "1")
-	waits.ask(t, 1)
-	eventually(t, "another wait", func() bool { return b.waiting() == 1 })
-	stop()
-	for _, c := range []*client{waits, idle} {
-		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !strings.Contains(fmt.Sprint(err), "reset") {
-			t.Errorf("after the end a client sees %v", err)
-		}
-	}
-}
-
-// An answer that is on its way when the server ends arrives, after a wait or between waits; its connection is closed.
-func TestEndWhileAnswering(t *testing.T) {
-	for request, want := range map[string]string{
-		"GET /?seen=0 HTTP/1.1\r\nHost: x\r\n\r\n": "1",
-		"GET /long HTTP/1.1\r\nHost: x\r\n\r\n":    "long",
-	} {
-		b, addr, stop := start(t, 0, nil)
-		b.pad = 24 << 20 // more than sockets hold
-		first := dial(t, addr)
-		first.ask(t, 0)
-		eventually(t, "the wait", func() bool { return b.waiting() == 1 })
-		b.set(1)
-		first.wants(t, "1")
-		if _, err := io.WriteString(first, request); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := first.r.Peek(1); err != nil {
-			t.Fatal(err)
-		}
-		var ended sync.WaitGroup
-		ended.Go(stop)
-		eventually(t, "the end", func() bool {
-			b.server.mu.Lock()
-			defer b.server.mu.Unlock()
-			return b.server.closing
-		})
-		first.wants(t, want)
-		if _, err := first.r.ReadByte(); !errors.Is(err, io.EOF) {
-			t.Errorf("after its answer a client sees %v", err)
-		}
-		ended.Wait()
-	}
 }
 
 // Over TLS it is the same.
