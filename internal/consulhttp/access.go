@@ -21,9 +21,8 @@ var ErrUnknownToken = errors.New("ACL not found")
 
 // Authorizer is what one token may do. It is safe for concurrent use, and asked for each row.
 type Authorizer interface {
-	AccessorID() string // names the token in errors; empty for that of requests without one
-	KeyRead(key string) bool
-	KeyList(prefix string) bool // asked before a list, besides KeyRead for its rows
+	AccessorID() string      // names the token in errors; empty for that of requests without one
+	KeyRead(key string) bool // a list leaves out what it denies, as in a Consul without enable_key_list_policy
 	KeyWrite(key string) bool
 	KeyWritePrefix(prefix string) bool
 	SessionRead(node string) bool
@@ -53,9 +52,6 @@ func (g grant) reads(key string) bool         { return g.auth == nil || g.auth.K
 func (g grant) readsSession(node string) bool { return g.auth == nil || g.auth.SessionRead(node) }
 
 func (g grant) keyRead(key string) error { return g.check(g.reads(key), "key:read", key) }
-func (g grant) keyList(p string) error {
-	return g.check(g.auth == nil || g.auth.KeyList(p), "key:list", p)
-}
 func (g grant) keyWrite(key string) error {
 	return g.check(g.auth == nil || g.auth.KeyWrite(key), "key:write", key)
 }

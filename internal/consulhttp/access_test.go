@@ -45,7 +45,6 @@ func (p *policy) at(key string) string {
 
 func (p *policy) AccessorID() string       { return p.accessor }
 func (p *policy) KeyRead(key string) bool  { return p.at(key) != "deny" }
-func (p *policy) KeyList(string) bool      { return true }
 func (p *policy) KeyWrite(key string) bool { return p.at(key) == "write" }
 func (p *policy) SessionRead(string) bool  { return p.sessions != "" }
 func (p *policy) SessionWrite(string) bool { return p.sessions == "write" }

@@ -65,11 +65,6 @@ func (h *Handler) read(w http.ResponseWriter, r *request, key string, o options)
 	if err != nil {
 		return err
 	}
-	if keys || recurse {
-		if err := g.keyList(key); err != nil {
-			return err
-		}
-	}
 	return h.serveQuery(w, r, h.question(r, g, key, o))
 }
 

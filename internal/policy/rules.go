@@ -105,10 +105,6 @@ type Rules struct {
 // KeyRead reports whether the row may be read.
 func (r *Rules) KeyRead(key string) bool { return r.keys.find(key).reads() }
 
-// KeyList is always true: rows that may not be read are left out of a list, and as in a Consul without
-// enable_key_list_policy nothing more is asked for.
-func (*Rules) KeyList(string) bool { return true }
-
 // KeyWrite reports whether the row may be written.
 func (r *Rules) KeyWrite(key string) bool { return r.keys.find(key) == write }
 

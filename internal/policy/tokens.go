@@ -186,9 +186,6 @@ func (b *bearer) AccessorID() string { return b.name }
 func (b *bearer) KeyRead(key string) bool {
 	return b.may(func(r *Rules) bool { return r.KeyRead(key) })
 }
-func (b *bearer) KeyList(prefix string) bool {
-	return (&Rules{}).KeyList(prefix)
-}
 func (b *bearer) KeyWrite(key string) bool {
 	return b.may(func(r *Rules) bool { return r.KeyWrite(key) })
 }
