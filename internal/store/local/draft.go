@@ -3,7 +3,6 @@ package local
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"time"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
@@ -110,7 +109,7 @@ func (d *draft) end(now time.Time) (*state, Change, []Topic) {
 	}
 	for _, path := range d.dug {
 		grave := Grave{Path: path, Index: d.index, At: now}
-		if _, twice := d.graves.Insert([]byte(path), grave); !twice || !slices.Contains(change.Graves, grave) {
+		if old, _ := d.graves.Insert([]byte(path), grave); old.Index != d.index { // else it was dug by this very write
 			change.Graves = append(change.Graves, grave)
 		}
 	}
