@@ -142,9 +142,7 @@ func TestOlder(t *testing.T) {
 		if s := n.current(0, "one\n"); s.Version != 1 {
 			t.Errorf("%+v", s)
 		}
-		if !strings.Contains(n.log.String(), "went back from 2 to 1") {
-			t.Error("the log does not tell")
-		}
+		until(t, "the log tells", func() bool { return strings.Contains(n.log.String(), "went back from 2 to 1") }) // after the state
 		n.publish("hosts", "three\n")
 		n.current(0, "three\n")
 	})
