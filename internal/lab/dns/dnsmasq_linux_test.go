@@ -164,6 +164,9 @@ func TestAnswersOfDnsmasq(t *testing.T) {
 		if _, err := c.Ask(t.Context(), "web.lab.test"); !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), d.server.String()) {
 			t.Fatalf("nobody listens, and the error is %v", err)
 		}
+		if c.conn != nil {
+			t.Error("the socket that was refused is kept")
+		}
 	}
 	d.start()
 	until(t, c, "web.lab.test", is("10.0.0.1"))
