@@ -1,0 +1,51 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const (
+	// patience is for whatever a part of the lab has to do, on a machine that has more
+	// to do: only a broken lab takes so long.
+	patience = 2 * time.Minute
+	// between is the time between two looks.
+	between = 20 * time.Millisecond
+)
+
+// poll calls try until it returns nil, patience or ctx ends. What is waited for is in
+// the error, with the last that try said.
+func poll(ctx context.Context, what string, try func() error) error {
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	tick := time.NewTicker(between)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w (%w)", what, context.Cause(ctx), err)
+		case <-limit.C:
+			return fmt.Errorf("waited in vain for %s: %w", what, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// pause waits.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
