@@ -3,8 +3,9 @@
 BIN       = .build/bin
 FUZZTIME  = 20s
 TESTFLAGS =
+LABFLAGS  =
 
-.PHONY: help build demo test lint fuzz soak bench cross clean tools consul packages
+.PHONY: help build demo lab test lint fuzz soak bench cross clean tools consul packages
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -15,6 +16,9 @@ build: ## build kvexpress into .build/bin
 
 demo: ## show it at work: a store and 50 nodes on this machine
 	@go run ./cmd/kvexpress demo
+
+lab: packages consul $(BIN)/consul-template ## run the hosts-file fleet on this machine: Consul, consul-template, dnsmasq
+	@go run ./cmd/lab $(LABFLAGS)
 
 test: packages tools ## run vet, lint and every test, with the race detector
 	go vet ./...

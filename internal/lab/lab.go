@@ -22,7 +22,7 @@ const runTime = 2 * time.Minute
 // Options are what a lab is made of.
 type Options struct {
 	Tools    Tools
-	Dir      string // absolute; must be empty, and is left to the caller
+	Dir      string // absolute; is made, and left to the caller
 	Servers  int    // 1 to MaxServers
 	Nodes    int    // 1 to MaxNodes
 	Services int    // minLines to 250
@@ -97,10 +97,13 @@ func (l *Lab) prepare(ctx context.Context, o Options) error {
 		l.Services = append(l.Services, &Service{Name: fmt.Sprintf("web-%02d", i+1), Node: l.Nodes[i%o.Nodes], lab: l, number: i + 1})
 	}
 	l.secrets = newSecrets(names(l.Servers, func(s *Server) string { return s.Name }), names(l.Nodes, func(n *Node) string { return n.Name }))
-	for _, dir := range []string{"log", "tokens"} {
-		if err := os.Mkdir(filepath.Join(l.Dir, dir), 0o700); err != nil {
+	for _, dir := range []string{l.Logs(), filepath.Join(l.Dir, "tokens")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
+	}
+	if err := l.writeEnvironment(); err != nil {
+		return err
 	}
 	for _, s := range l.Servers {
 		if err := os.MkdirAll(filepath.Dir(s.Rendered), 0o700); err != nil {
@@ -128,7 +131,7 @@ func names[T any](of []T, name func(T) string) []string {
 
 // unit is a program that ends with the lab.
 func (l *Lab) unit(name string, argv ...string) *Unit {
-	u := &Unit{Name: name, Argv: argv, Dir: l.Dir, Log: filepath.Join(l.Dir, "log", name+".log"), spawner: l.spawner}
+	u := &Unit{Name: name, Argv: argv, Dir: l.Dir, Log: filepath.Join(l.Logs(), name+".log"), spawner: l.spawner}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.units = append(l.units, u)
@@ -255,4 +258,7 @@ func (l *Lab) Kvexpress(ctx context.Context, role Role, args ...string) (string,
 }
 
 // Left are the processes of the lab that still run: after Close, none.
-func (l *Lab) Left() []int { return marked(filepath.Join(l.Dir, "log")) }
+func (l *Lab) Left() []int { return marked(l.Logs()) }
+
+// Logs is the folder with a file for each program.
+func (l *Lab) Logs() string { return filepath.Join(l.Dir, "log") }

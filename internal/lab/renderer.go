@@ -62,11 +62,7 @@ template {
 // prepareRenderer is consul-template on a server, which runs while it has the lock.
 func (l *Lab) prepareRenderer(s *Server) error {
 	dir := filepath.Join(l.Dir, s.Name)
-	publisher, err := l.tokenFile(string(Publisher), l.secrets.roles[Publisher])
-	if err != nil {
-		return err
-	}
-	in := []string{l.tools.Kvexpress, "in", "-s", s.Addr, "--token-file", publisher, "-k", Key, "-f", s.Rendered, "--sorted", "-l", strconv.Itoa(minLines)}
+	in := []string{l.tools.Kvexpress, "in", "-s", s.Addr, "--token-file", filepath.Join(l.Dir, "tokens", string(Publisher)), "-k", Key, "-f", s.Rendered, "--sorted", "-l", strconv.Itoa(minLines)}
 	template, err := l.templateUnit("renderer-"+s.Name, dir, s.Addr, s.Rendered, in)
 	if err != nil {
 		return err

@@ -1,0 +1,105 @@
+//go:build linux
+
+// Package play is the program of the lab: its commands, what they do in which order,
+// and what they say. It owns the flags and the folder of a run, and imports the lab and
+// its parts.
+package play
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvexpress/internal/lab"
+)
+
+// Run does what the arguments say, until it is done or a signal ends it, and returns the
+// exit code: 0, or 1 for any failure. Nothing is left of what it began.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	ctx, done := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer done()
+	// A pipe that nobody reads any more is then an error of a write, and not the end.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
+
+	root := newRoot(stdout)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "lab: interrupted; all that it began has ended, and its folder is removed")
+	default:
+		fmt.Fprintln(stderr, "lab:", err)
+	}
+	return 1
+}
+
+func newRoot(stdout io.Writer) *cobra.Command {
+	root := newFleet(stdout)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions.DisableDefaultCmd = true
+	return root
+}
+
+// page is what people read: lines with the time since the beginning. With the first
+// write that fails it ends what is going on.
+type page struct {
+	to     io.Writer
+	began  time.Time
+	cancel context.CancelCauseFunc
+
+	mu sync.Mutex
+}
+
+// say prints a line. It may be called from anywhere.
+func (p *page) say(format string, args ...any) {
+	p.print(fmt.Sprintf("%6.1fs  ", time.Since(p.began).Seconds()) + fmt.Sprintf(format, args...))
+}
+
+// print prints a line without a time.
+func (p *page) print(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := io.WriteString(p.to, line+"\n"); err != nil {
+		p.cancel(fmt.Errorf("what happens cannot be told: %w", err))
+	}
+}
+
+// inFolder gives a function a folder and a kvexpress that was built in it, and removes
+// the folder, however the function ends.
+func inFolder(ctx context.Context, do func(dir string, tools lab.Tools) error) (err error) {
+	root, err := lab.SourceRoot()
+	if err != nil {
+		return err
+	}
+	tools, err := lab.FindTools(root)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "kvexpress-lab-")
+	if err != nil {
+		return fmt.Errorf("make a temporary folder: %w", err)
+	}
+	defer func() {
+		if gone := os.RemoveAll(dir); gone != nil {
+			err = errors.Join(err, fmt.Errorf("the folder of the lab is left: %w", gone))
+		}
+	}()
+	if tools.Kvexpress, err = lab.Build(ctx, root, dir); err != nil {
+		return err
+	}
+	return do(dir, tools)
+}
