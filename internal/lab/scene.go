@@ -117,6 +117,15 @@ func (c Change) Last() time.Duration {
 	return last
 }
 
+// LastFile is when the last node had its file in place.
+func (c Change) LastFile() time.Duration {
+	var last time.Duration
+	for _, n := range c.Nodes {
+		last = max(last, n.File)
+	}
+	return last
+}
+
 // Share is what kvexpress takes of it: from the rendered file to the last answer.
 func (c Change) Share() time.Duration { return c.Last() - c.Rendered }
 
