@@ -28,14 +28,43 @@ func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (f
 		// history entry with his, and we would flip all the same.
 		pl.flip = append(slices.Clip(pl.flip), guard)
 	}
-	_, err := p.commit(ctx, StepFlip, pl.manifest.Key, pl.flip)
+	written, err := p.commit(ctx, StepFlip, pl.manifest.Key, pl.flip)
 	switch {
 	case errors.Is(err, kv.ErrConflict):
 		return finding{}, &lostError{cause: err}
 	case errors.Is(err, kv.ErrUnknownOutcome):
 		return p.resolve(ctx, pl, err)
+	case err != nil:
+		return finding{}, err
 	}
-	return finding{}, err
+	return finding{}, p.hurry(ctx, pl, written[p.Layout.Checksum(pl.manifest.Key)])
+}
+
+// hurryLimit is how long a publish waits for the write that follows it.
+const hurryLimit = time.Second
+
+// hurry writes the checksum once more, if it is still ours, which changes nothing and
+// wakes nobody.
+//
+// A follower of the leader hears of the flip at once, but that it is committed it is told
+// only with the next message: of the next write, or after 50 to 100 ms (CommitTimeout in
+// hashicorp/raft). For that long the watches that followers answer would sleep on. What
+// becomes of this write is of no matter: the version is published.
+func (p *Publisher) hurry(ctx context.Context, pl plan, index uint64) error {
+	if index == 0 {
+		return nil // the store does not tell what it wrote
+	}
+	if err := p.step(StepHurry); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, hurryLimit)
+	defer cancel()
+	k, m := pl.manifest.Key, pl.manifest
+	same := kv.Op{Verb: kv.CheckAndSet, Path: p.Layout.Checksum(k), Value: []byte(m.SHA256), Index: index}
+	if _, err := p.Store.Commit(ctx, []kv.Op{same}); err != nil {
+		p.log().InfoContext(ctx, "some nodes may hear of it a moment later", "key", k, "version", m.Version, "error", err)
+	}
+	return nil
 }
 
 // putHistory writes the history entry ahead of the flip, and returns the check

@@ -362,7 +362,7 @@ func TestRequestsOfTheCommonCase(t *testing.T) {
 	p.Step = func(s Step) error { steps = append(steps, s); return nil }
 	do(t, p, "b\n")
 	do(t, p, "b\n")
-	if want := []Step{StepRead, StepFlip, StepRead}; !slices.Equal(steps, want) {
+	if want := []Step{StepRead, StepFlip, StepHurry, StepRead}; !slices.Equal(steps, want) {
 		t.Errorf("a change and no change took %v, want %v", steps, want)
 	}
 }

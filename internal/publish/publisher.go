@@ -49,8 +49,9 @@ type Step string
 // The requests of a publish, in order. Those of the second group are made only
 // when there is need.
 const (
-	StepRead Step = "read"
-	StepFlip Step = "flip"
+	StepRead  Step = "read"
+	StepFlip  Step = "flip"
+	StepHurry Step = "hurry" // the version is published
 
 	StepNested       Step = "list nested keys"
 	StepHistoryList  Step = "list history"
