@@ -282,7 +282,7 @@ func TestFailedWrite(t *testing.T) {
 	full := errors.New("no space left")
 	for _, room := range []int{0, 1000, 100_000} {
 		c := small()
-		for range 10 {
+		for range 6 {
 			c.Dots = append(c.Dots, c.Dots...)
 		}
 		if err := c.Write(&narrow{room, full}); !errors.Is(err, full) {
