@@ -67,7 +67,7 @@ func (n *Node) prepare() error {
 	if err := n.prepareAgent(); err != nil {
 		return err
 	}
-	n.Template, err = l.templateUnit("template-"+n.Name, n.dir, n.Addr, n.Hosts, n.reload())
+	n.Template, err = l.templateUnit("template-"+n.Name, n.dir, n.Addr, askAny, n.Hosts, n.reload())
 	return err
 }
 
