@@ -136,7 +136,19 @@ func (l *Lab) makeToken(ctx context.Context, name, secret, rules string) error {
 	return l.manage(ctx, http.MethodPut, "/v1/acl/token", token)
 }
 
-// manage asks the first server, as whoever set Consul up.
+// manage asks a server that runs, as whoever set Consul up.
 func (l *Lab) manage(ctx context.Context, method, path string, in any) error {
-	return l.api.do(ctx, method, "http://"+l.Servers[0].Addr+path, l.secrets.management, in, nil)
+	return l.api.do(ctx, method, "http://"+l.up().Addr+path, l.secrets.management, in, nil)
+}
+
+// Allow gives a role other rules than it had, and returns those. Consul's servers know
+// that at once, but a query that waits goes on with the old ones until its end.
+func (l *Lab) Allow(ctx context.Context, role Role, rules string) (before string, err error) {
+	var policy struct{ ID, Name, Rules string }
+	url := "http://" + l.up().Addr + "/v1/acl/policy/name/lab-" + string(role)
+	if err := l.api.do(ctx, http.MethodGet, url, l.secrets.management, nil, &policy); err != nil {
+		return "", err
+	}
+	before, policy.Rules = policy.Rules, rules
+	return before, l.manage(ctx, http.MethodPut, "/v1/acl/policy/"+policy.ID, policy)
 }
