@@ -126,6 +126,12 @@ func holderLost(t *testing.T, s *lab.Scene, was *lab.Server) {
 	if err := was.Renderer.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the end of all that it started", func() error {
+		if pids := was.Renderer.PIDs(); len(pids) > 0 {
+			return fmt.Errorf("%v are left", pids)
+		}
+		return nil
+	})
 	changed := s.Services[10:13]
 	for i, service := range changed {
 		set(t, service, i != 1)
