@@ -144,6 +144,32 @@ func (l *Lab) Leader(ctx context.Context) (*Server, error) {
 	return leader, err
 }
 
+// Voters waits until each server has a vote. One that was away gets its own only when it
+// has been stable for 10 s: until then Consul does not survive the loss of another one.
+func (l *Lab) Voters(ctx context.Context) error {
+	return poll(ctx, "all servers to have a vote", func() error {
+		var raft struct {
+			Servers []struct {
+				Node  string
+				Voter bool
+			}
+		}
+		if err := l.api.do(ctx, http.MethodGet, "http://"+l.up().Addr+"/v1/operator/raft/configuration", l.secrets.management, nil, &raft); err != nil {
+			return err
+		}
+		voters := 0
+		for _, s := range raft.Servers {
+			if s.Voter {
+				voters++
+			}
+		}
+		if voters != len(l.Servers) {
+			return fmt.Errorf("%+v", raft.Servers)
+		}
+		return nil
+	})
+}
+
 func writeJSON(path string, value any) error {
 	b, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {

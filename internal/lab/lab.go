@@ -29,6 +29,10 @@ type Options struct {
 	// Mode tells how the node of a number, from 0, gets its file. nil: every other one by a
 	// watch, and the rest by an agent.
 	Mode func(node int) Mode
+	// KeepRendered leaves the file that consul-template rendered where it is when it is
+	// started again. Then what kvexpress in has refused is not tried again, since
+	// consul-template runs its command only when the file changes.
+	KeepRendered bool
 	// Say gets a line about what happens now. nil: nobody wants to know.
 	Say func(line string)
 }
@@ -111,6 +115,9 @@ func (l *Lab) prepare(ctx context.Context, o Options) error {
 		}
 		if err := l.prepareRenderer(s); err != nil {
 			return err
+		}
+		if !o.KeepRendered {
+			s.Renderer.Remove = s.Rendered
 		}
 	}
 	for _, n := range l.Nodes {
@@ -240,14 +247,7 @@ func (l *Lab) Kvexpress(ctx context.Context, role Role, args ...string) (string,
 	defer cancel()
 	cmd := exec.CommandContext(ctx, l.tools.Kvexpress, args...)
 	cmd.Dir = l.Dir
-	addr := l.Servers[0].Addr
-	for _, s := range l.Servers {
-		if s.Consul.PID() != 0 {
-			addr = s.Addr
-			break
-		}
-	}
-	cmd.Env = append(environ(), "CONSUL_HTTP_ADDR="+addr, "CONSUL_HTTP_TOKEN="+l.secrets.roles[role])
+	cmd.Env = append(environ(), "CONSUL_HTTP_ADDR="+l.up().Addr, "CONSUL_HTTP_TOKEN="+l.secrets.roles[role])
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -255,6 +255,16 @@ func (l *Lab) Kvexpress(ctx context.Context, role Role, args ...string) (string,
 		return stdout.String(), &CommandError{args, exit.ExitCode(), stderr.String()}
 	}
 	return stdout.String(), err
+}
+
+// up is the first server that runs; the first of all, if none does.
+func (l *Lab) up() *Server {
+	for _, s := range l.Servers {
+		if s.Consul.PID() != 0 {
+			return s
+		}
+	}
+	return l.Servers[0]
 }
 
 // Left are the processes of the lab that still run: after Close, none.

@@ -94,7 +94,7 @@ func judge(t *testing.T, s *lab.Scene) {
 	}
 	if t.Failed() {
 		for _, v := range s.Recorder.Versions() {
-			t.Logf("version %d at %s: %d names", v.Number, v.Published.Format("15:04:05.000"), len(v.Hosts))
+			t.Logf("version %d at %s by %s: %d names", v.Number, v.Published.Format("15:04:05.000"), v.By, len(v.Hosts))
 		}
 	}
 }

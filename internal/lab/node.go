@@ -3,11 +3,13 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 
@@ -120,8 +122,10 @@ func (n *Node) writeWatch(on bool) error {
 			"type": "key", "key": "/kvexpress/" + Key + "/checksum", "token": n.lab.secrets.nodes[n.Name], "args": n.Out(),
 		}}
 	}
-	return writeJSON(filepath.Join(n.dir, "watches.d", "hosts.json"), config)
+	return writeJSON(n.watchFile(), config)
 }
+
+func (n *Node) watchFile() string { return filepath.Join(n.dir, "watches.d", "hosts.json") }
 
 // start runs Consul and dnsmasq on the node, and what its mode needs.
 func (n *Node) start(ctx context.Context) error {
@@ -203,6 +207,27 @@ func (n *Node) rewatch(on bool) error {
 	}
 	n.Consul.signal(syscall.SIGHUP)
 	return nil
+}
+
+// RunOut runs kvexpress out on the node, as a person would, with more flags if there are
+// any.
+func (n *Node) RunOut(ctx context.Context, flags ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, runTime)
+	defer cancel()
+	argv := n.lab.hostNamed(n.Name, append(n.Out(), flags...)...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = n.lab.Dir, environ()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("kvexpress out on %s: %w: %s", n.Name, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// Delivers tells what installs the file on the node, besides people: a watch that is
+// configured, and an agent that runs.
+func (n *Node) Delivers() (watch, agent bool, err error) {
+	content, err := os.ReadFile(n.watchFile())
+	return bytes.Contains(content, []byte(`"watches"`)), n.Agent.PID() != 0, err
 }
 
 // Pause freezes all that runs on the node; Continue ends that.

@@ -93,7 +93,7 @@ func (l *Lab) makeTokens(ctx context.Context) error {
 			"SecretID": secret, "Description": "consul agent " + name,
 			"NodeIdentities": []any{map[string]any{"NodeName": name, "Datacenter": "dc1"}},
 		}
-		if err := l.manage(ctx, http.MethodPut, "/v1/acl/token", token); err != nil {
+		if err := l.manage(ctx, "/v1/acl/token", token); err != nil {
 			return err
 		}
 	}
@@ -129,14 +129,26 @@ func (l *Lab) policy(ctx context.Context, args ...string) (string, error) {
 
 func (l *Lab) makeToken(ctx context.Context, name, secret, rules string) error {
 	policy := map[string]any{"Name": "lab-" + name, "Rules": rules}
-	if err := l.manage(ctx, http.MethodPut, "/v1/acl/policy", policy); err != nil {
+	if err := l.manage(ctx, "/v1/acl/policy", policy); err != nil {
 		return err
 	}
 	token := map[string]any{"SecretID": secret, "Description": name, "Policies": []any{map[string]any{"Name": "lab-" + name}}}
-	return l.manage(ctx, http.MethodPut, "/v1/acl/token", token)
+	return l.manage(ctx, "/v1/acl/token", token)
 }
 
-// manage asks the first server, as whoever set Consul up.
-func (l *Lab) manage(ctx context.Context, method, path string, in any) error {
-	return l.api.do(ctx, method, "http://"+l.Servers[0].Addr+path, l.secrets.management, in, nil)
+// manage puts something into a server that runs, as whoever set Consul up.
+func (l *Lab) manage(ctx context.Context, path string, in any) error {
+	return l.api.do(ctx, http.MethodPut, "http://"+l.up().Addr+path, l.secrets.management, in, nil)
+}
+
+// Allow gives a role other rules than it had, and returns those. Consul's servers know
+// that at once, but a query that waits goes on with the old ones until its end.
+func (l *Lab) Allow(ctx context.Context, role Role, rules string) (before string, err error) {
+	var policy struct{ ID, Name, Rules string }
+	url := "http://" + l.up().Addr + "/v1/acl/policy/name/lab-" + string(role)
+	if err := l.api.do(ctx, http.MethodGet, url, l.secrets.management, nil, &policy); err != nil {
+		return "", err
+	}
+	before, policy.Rules = policy.Rules, rules
+	return before, l.manage(ctx, "/v1/acl/policy/"+policy.ID, policy)
 }

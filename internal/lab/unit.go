@@ -39,6 +39,9 @@ type Unit struct {
 	// KeepOrphans leaves alive what the main process started when that is killed, as
 	// it is without systemd.
 	KeepOrphans bool
+	// Remove is a file that is taken away before each start, as ExecStartPre=rm does. "":
+	// none.
+	Remove string
 
 	spawner *spawner
 	mu      sync.Mutex
@@ -81,6 +84,11 @@ func (u *Unit) Start() error {
 
 // launch starts the main process.
 func (u *Unit) launch(r *run) (*exec.Cmd, error) {
+	if u.Remove != "" {
+		if err := os.Remove(u.Remove); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
 	log, err := os.OpenFile(u.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
