@@ -10,7 +10,7 @@ import (
 )
 
 // change is one at three nodes, whose times are those of a pattern, scaled.
-func change(scale float64, modes ...lab.Mode) lab.Change {
+func measured(scale float64, modes ...lab.Mode) lab.Change {
 	ms := func(n float64) time.Duration { return time.Duration(n * scale * float64(time.Millisecond)) }
 	c := lab.Change{Catalog: ms(4), Nodes: []lab.Arrival{
 		{Node: "node-01", Mode: modes[0], File: ms(60), Answer: ms(70)},
@@ -26,13 +26,13 @@ func change(scale float64, modes ...lab.Mode) lab.Change {
 func TestTable(t *testing.T) {
 	t.Parallel()
 	mixed := []lab.Mode{lab.Agent, lab.Watch, lab.Agent}
-	jumpy := change(1.04, mixed...)
+	jumpy := measured(1.04, mixed...)
 	jumpy.Nodes[0].Answer = 200 * time.Millisecond
 	for _, c := range []struct {
 		of   []lab.Change
 		want string
 	}{
-		{[]lab.Change{change(1, mixed...), jumpy, change(20, mixed...)}, `
+		{[]lab.Change{measured(1, mixed...), jumpy, measured(20, mixed...)}, `
 3 changes, 3 nodes, ms    p50     p90     p99     max
 catalog                   4.2    80.0    80.0    80.0
 rendered                 36.4   700.0   700.0   700.0
@@ -46,7 +46,7 @@ node-01  agent      62.4  1200.0       200.0  1400.0  1400.0         1
 node-02  watch      78.0  1500.0       104.0  2000.0  2000.0         2  ← slowest
 node-03  agent      83.2  1600.0        93.6  1800.0  1800.0         0
 `},
-		{[]lab.Change{change(0.9, lab.Template, lab.Template, lab.Template)}, `
+		{[]lab.Change{measured(0.9, lab.Template, lab.Template, lab.Template)}, `
 1 change, 3 nodes, ms   p50   p90   p99   max
 catalog                 3.6   3.6   3.6   3.6
 last file              72.0  72.0  72.0  72.0
