@@ -69,6 +69,7 @@ machine has a host name of its own.`,
 	flags.StringVar(&f.svg, "svg", "", "draw it into this `file`: a dot for each node and change")
 	flags.BoolVar(&f.json, "json", false, "print what was measured as JSON, and nothing else")
 	flags.BoolVar(&f.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
+	cmd.MarkFlagsMutuallyExclusive("json", "keep")
 	return cmd
 }
 
