@@ -135,9 +135,9 @@ func (s *hostsSite) isStopped() {
 	s.t.Helper()
 	s.sh(s.own, "kvexpress stop -k hosts -r 'to try the page' --token-file operator.token")
 	s.sh(s.watch, "consul services register -name late -id late -address 192.0.2.98")
-	eventually(s.t, "a renderer is refused", func() bool {
-		return strings.Contains(s.servers[0].said("hosts-renderer")+s.servers[1].said("hosts-renderer"), "is stopped")
-	})
+	for _, server := range s.servers {
+		eventually(s.t, server.name+" is refused", func() bool { return strings.Contains(server.said("hosts-renderer"), "is stopped") })
+	}
 	s.knows("late", false)
 	s.sh(s.own, "kvexpress resume -k hosts --token-file operator.token")
 	s.knows("late", true)
