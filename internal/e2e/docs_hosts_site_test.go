@@ -230,7 +230,9 @@ exec %[1]s "$@"
 	}, ":")
 	m.env = append(quiet(m.dir), path)
 	if name != "" {
-		h.consul = consultest.Start(t, append(opts, consultest.WithConfig(map[string]any{"node_name": name}), consultest.WithEnv(m.env...))...)
+		h.consul = consultest.Start(t, append(opts, consultest.WithConfig(map[string]any{
+			"node_name": name, "acl": map[string]any{"policy_ttl": "1s", "token_ttl": "1s"}, // rights change here
+		}), consultest.WithEnv(m.env...))...)
 		m.env = append(m.env, "CONSUL_HTTP_ADDR="+h.consul.Addr)
 		// A watch's handler has Consul's environment, and finds it at the usual place.
 		text := m.read("bin/kvexpress")

@@ -18,12 +18,12 @@ const toolEnv = "KVEXPRESS_E2E_TOOL"
 func asTool(socket string, args []string) {
 	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(context.Background(), "unix", socket)
 	if err != nil {
-		fmt.Printf("1\n%v\n", err)
+		fmt.Fprintf(os.Stdout, "1\n%v\n", err)
 		return
 	}
 	defer conn.Close()
 	if err := json.NewEncoder(conn).Encode(args); err != nil {
-		fmt.Printf("1\n%v\n", err)
+		fmt.Fprintf(os.Stdout, "1\n%v\n", err)
 		return
 	}
 	_, _ = io.Copy(os.Stdout, conn) // what is cut off is a failure of the script
