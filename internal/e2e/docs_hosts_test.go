@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"kvexpress/internal/consultest"
 )
@@ -120,8 +121,11 @@ func (s *hostsSite) oneRenders() {
 	holder, other := s.holder()
 	before := s.version()
 	said := len(other.said("hosts-renderer"))
+	begin := time.Now()
 	s.sh(holder, "systemctl stop hosts-renderer")
+	s.t.Logf("it is stopped after %s", time.Since(begin).Round(time.Millisecond))
 	eventually(s.t, "the other server has rendered", func() bool { return strings.Contains(other.said("hosts-renderer")[said:], "unchanged") })
+	s.t.Logf("the other server has rendered after %s", time.Since(begin).Round(time.Millisecond))
 	if now := s.version(); now != before {
 		s.t.Errorf("a takeover publishes what is there already: version %d, now %d", before, now)
 	}
