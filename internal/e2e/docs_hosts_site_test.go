@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -240,12 +239,8 @@ exec %[1]s "$@"
 		text := m.read("bin/kvexpress")
 		m.script("bin/kvexpress", strings.TrimPrefix(strings.Replace(text, "case", "export CONSUL_HTTP_ADDR="+h.consul.Addr+"\ncase", 1), "#!/bin/sh\n"))
 	}
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.file("etc/systemd/system/dnsmasq.service", "[Service]\nExecStart=dnsmasq --keep-in-foreground --pid-file= --user="+me.Username+
-		" --conf-file="+m.path("etc/dnsmasq.d/hosts.conf")+"\n")
+	// --no-daemon: it stays the user it is, and so ends with this program however that ends.
+	m.file("etc/systemd/system/dnsmasq.service", "[Service]\nExecStart=dnsmasq --no-daemon --pid-file= --conf-file="+m.path("etc/dnsmasq.d/hosts.conf")+"\n")
 	h.supervisor = supervise(t, h)
 	return h
 }
