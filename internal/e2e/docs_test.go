@@ -37,7 +37,7 @@ func TestDocumentedCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		found := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(b), -1)
-		if len(found) == 0 {
+		if len(found) == 0 || filepath.Base(file) == "hosts-file.md" { // TestHostsFilePage
 			continue
 		}
 		t.Run(filepath.Base(file), func(t *testing.T) {

@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		asConsul(socket, os.Args[1:])
 		return
 	}
+	if socket := os.Getenv(toolEnv); socket != "" {
+		asTool(socket, os.Args[1:])
+		return
+	}
 	dir, err := os.MkdirTemp("", "kvexpress-e2e-")
 	if err == nil {
 		program.path = filepath.Join(dir, "kvexpress")
