@@ -1,0 +1,176 @@
+//go:build linux
+
+package scale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// endLimit is how long processes have to end by themselves before they are killed.
+const endLimit = 20 * time.Second
+
+// processes are children that end with us, however that happens: end waits for them, and
+// the kernel kills them when the thread that started them is gone. So all are started by
+// one goroutine that keeps its thread for as long as they run.
+type processes struct {
+	log  *os.File // what they print
+	jobs chan job
+	kill context.CancelFunc
+	wg   sync.WaitGroup // of the goroutine that starts them
+	died chan error     // holds the first that ended by itself
+
+	mu     sync.Mutex
+	ending bool
+	all    []*process
+}
+
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it was waited for
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+type job struct {
+	name string
+	argv []string
+	env  []string
+	dir  string
+	done chan<- error
+}
+
+// hire makes ready to start processes, which print to the file log. Call end.
+func hire(ctx context.Context, log string) (*processes, error) {
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	// They outlive ctx for as long as end needs.
+	lasting, kill := context.WithCancel(context.WithoutCancel(ctx))
+	p := &processes{log: out, jobs: make(chan job), kill: kill, died: make(chan error, 1)}
+	p.wg.Go(func() { p.work(lasting) })
+	return p, nil
+}
+
+// work starts processes, and ends when all of them have.
+func (p *processes) work(ctx context.Context) {
+	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	var running sync.WaitGroup
+	for j := range p.jobs {
+		cmd := exec.CommandContext(ctx, j.argv[0], j.argv[1:]...)
+		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = j.env, j.dir, p.log, p.log
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		err := cmd.Start()
+		if err == nil {
+			one := &process{name: j.name, cmd: cmd, done: make(chan struct{})}
+			p.mu.Lock()
+			p.all = append(p.all, one)
+			p.mu.Unlock()
+			running.Go(func() { p.watch(one) })
+		}
+		j.done <- err
+	}
+	running.Wait()
+}
+
+// watch waits for the end of a process, and tells of one that was not asked to.
+func (p *processes) watch(one *process) {
+	_ = one.cmd.Wait() // how it ended is in its state
+	close(one.done)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ending {
+		return
+	}
+	select {
+	case p.died <- fmt.Errorf("%s ended by itself: %s\n%s", one.name, one.cmd.ProcessState, p.lastWords()):
+	default:
+	}
+}
+
+// run starts one.
+func (p *processes) run(name, dir string, env []string, argv ...string) error {
+	done := make(chan error, 1)
+	p.jobs <- job{name: name, argv: argv, env: env, dir: dir, done: done}
+	if err := <-done; err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	return nil
+}
+
+// list is those that were started, in order.
+func (p *processes) list() []*process {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all[:len(p.all):len(p.all)]
+}
+
+// end ends all with SIGTERM, kills what has not ended in time, and waits for all. The
+// error names how many had to be killed, or one that had ended before.
+func (p *processes) end() error {
+	p.mu.Lock()
+	p.ending = true
+	all := p.all
+	p.mu.Unlock()
+	close(p.jobs)
+	for _, one := range all {
+		_ = one.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	}
+	timer := time.NewTimer(endLimit)
+	defer timer.Stop()
+	late := 0
+	for _, one := range all {
+		select {
+		case <-one.done:
+		case <-timer.C: // once: what is waited for after is killed, too
+			late = running(all)
+			p.kill()
+			<-one.done
+		}
+	}
+	p.kill()
+	p.wg.Wait()
+	var err error
+	if late > 0 {
+		err = fmt.Errorf("%d of %d processes did not end within %v and were killed\n%s", late, len(all), endLimit, p.lastWords())
+	}
+	select {
+	case died := <-p.died:
+		err = errors.Join(died, err)
+	default:
+	}
+	return errors.Join(err, p.log.Close())
+}
+
+// running is how many have not ended.
+func running(all []*process) int {
+	n := 0
+	for _, one := range all {
+		select {
+		case <-one.done:
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+func (p *processes) lastWords() string {
+	text, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return filepath.Base(p.log.Name()) + ":\n" + strings.Join(lines[max(0, len(lines)-10):], "\n")
+}
