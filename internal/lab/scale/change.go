@@ -77,8 +77,8 @@ func (s *site) ask(ctx context.Context, k kv.Key, c *Change) error {
 
 // look reads every receipt, file and trace, and holds them against each other.
 func (s *site) look(ctx context.Context, k kv.Key, content []byte, in ran, c *Change) error {
-	told, err := s.told(ctx, k)
-	if err != nil {
+	var err error
+	if c.Told, err = s.told(ctx, k); err != nil {
 		return err
 	}
 	if c.Status.Published == nil {
@@ -89,7 +89,6 @@ func (s *site) look(ctx context.Context, k kv.Key, content []byte, in ran, c *Ch
 	if published.Before(in.began) || published.After(in.ended) {
 		c.problem("status says that it was published at %v, and the publisher ran from %v to %v", published, in.began, in.ended)
 	}
-	var seen []Seen
 	for _, n := range s.nodes {
 		got, err := n.look(k, content, c.Status.Version, c.Status.SHA256, s.published[k])
 		c.Right += got.right
@@ -98,12 +97,12 @@ func (s *site) look(ctx context.Context, k kv.Key, content []byte, in ran, c *Ch
 			c.problem("%s: %v", n.name, err)
 			continue
 		}
-		seen = append(seen, Seen{Node: n.name, InPlace: got.inPlace.Sub(published), Done: got.done.Sub(published)})
+		c.Seen = append(c.Seen, Seen{Node: n.name, InPlace: got.inPlace.Sub(published), Done: got.done.Sub(published)})
 	}
 	if r := c.Status; r.Nodes != s.Nodes || r.Arrived != s.Nodes || len(r.Clocks) > 0 || r.ClocksUnsure || len(r.Unread) > 0 {
 		c.problem("status says that %d of %d nodes have it, and there are %d; clocks %v, unread %v", r.Arrived, r.Nodes, s.Nodes, r.Clocks, r.Unread)
 	}
-	c.Compared = Compare(c.Status, told, seen, s.Tolerance)
+	c.Compared = Compare(c.Status, c.Told, c.Seen, s.Tolerance)
 	return nil
 }
 

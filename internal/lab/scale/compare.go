@@ -23,17 +23,17 @@ const rounding = 2 * time.Microsecond
 
 // Told is what a node has said, from the publish.
 type Told struct {
-	Node    string
-	InPlace time.Duration // until the file was in place, and durable
-	Place   time.Duration // how much of that were the rename and the fsync of the folder
-	Exec    time.Duration // how long the exec took, after that
+	Node    string        `json:"node"`
+	InPlace time.Duration `json:"in_place_ns"` // until the file was in place, and durable
+	Place   time.Duration `json:"place_ns"`    // how much of that were the rename and the fsync of the folder
+	Exec    time.Duration `json:"exec_ns"`     // how long the exec took, after that
 }
 
 // Seen is what was seen of a node, from the publish.
 type Seen struct {
-	Node    string
-	InPlace time.Duration // until the rename
-	Done    time.Duration // until the exec had added its line
+	Node    string        `json:"node"`
+	InPlace time.Duration `json:"in_place_ns"` // until the rename
+	Done    time.Duration `json:"done_ns"`     // until the exec had added its line
 }
 
 // Comparison is what the two sides come to.
@@ -64,17 +64,17 @@ func Compare(status fleet.Report, told []Told, seen []Seen, tolerance time.Durat
 	c := Comparison{Tolerance: fleet.Millis(tolerance), Problems: []string{}}
 	pairs := c.pair(told, seen)
 	for _, p := range pairs {
-		c.node(p.Told, p.Seen, tolerance)
+		c.node(p.told, p.seen, tolerance)
 	}
 	of := func(time func(pair) time.Duration) fleet.Percentiles { return percentiles(pairs, time) }
-	told100 := of(func(p pair) time.Duration { return p.Told.InPlace })
-	earliest := of(func(p pair) time.Duration { return p.Told.InPlace - p.Place })
-	c.Place = of(func(p pair) time.Duration { return p.Place })
-	c.ToldDone = of(func(p pair) time.Duration { return p.Told.InPlace + p.Exec })
-	c.InPlace = of(func(p pair) time.Duration { return p.Seen.InPlace })
-	c.Done = of(func(p pair) time.Duration { return p.Seen.Done })
-	exec := of(func(p pair) time.Duration { return p.Exec })
-	c.same("delivered", status.Delivered, told100)
+	receipts := of(func(p pair) time.Duration { return p.told.InPlace })
+	earliest := of(func(p pair) time.Duration { return p.told.InPlace - p.told.Place })
+	c.Place = of(func(p pair) time.Duration { return p.told.Place })
+	c.ToldDone = of(func(p pair) time.Duration { return p.told.InPlace + p.told.Exec })
+	c.InPlace = of(func(p pair) time.Duration { return p.seen.InPlace })
+	c.Done = of(func(p pair) time.Duration { return p.seen.Done })
+	exec := of(func(p pair) time.Duration { return p.told.Exec })
+	c.same("delivered", status.Delivered, receipts)
 	c.same("exec", status.Exec, exec)
 	for _, rank := range ranks(status.Delivered, earliest, c.InPlace) {
 		if rank.seen < rank.earliest-tolerance || rank.seen > rank.told+tolerance {
@@ -86,8 +86,8 @@ func Compare(status fleet.Report, told []Told, seen []Seen, tolerance time.Durat
 
 // pair is a node of which both sides speak.
 type pair struct {
-	Told
-	Seen
+	told Told
+	seen Seen
 }
 
 func (c *Comparison) problem(format string, args ...any) {
@@ -174,6 +174,6 @@ func percentiles(all []pair, of func(pair) time.Duration) fleet.Percentiles {
 	}
 	return fleet.Percentiles{
 		Count: len(sorted), P50: rank(0.5), P90: rank(0.9), P99: rank(0.99),
-		Last: rank(1), LastNode: sorted[len(sorted)-1].Told.Node,
+		Last: rank(1), LastNode: sorted[len(sorted)-1].told.Node,
 	}
 }

@@ -31,7 +31,7 @@ func (r *Result) Print(w io.Writer) error {
 		printTimes(t, []Change{*r.AdHoc})
 	}
 	if len(r.Hosts) > 0 {
-		fmt.Fprint(t, "\nCPU of a node's update, ms\tagent\texec\tConsul\tin --wait\tlab\tmachine\t\n")
+		fmt.Fprint(t, "\nCPU of a node's update, ms\tagent\tConsul\tin --wait\tlab\tmachine\t\n")
 		printCPU(t, "hosts", r.Hosts)
 	}
 	if r.AdHoc != nil {
@@ -87,7 +87,7 @@ func medians(all []Change, of func(Change) fleet.Percentiles) fleet.Percentiles 
 func printCPU(w io.Writer, name string, all []Change) {
 	fmt.Fprint(w, name)
 	for _, of := range []func(CPU) time.Duration{
-		func(c CPU) time.Duration { return c.Agents }, func(c CPU) time.Duration { return c.Execs }, func(c CPU) time.Duration { return c.Consul },
+		func(c CPU) time.Duration { return c.Agents }, func(c CPU) time.Duration { return c.Consul },
 		func(c CPU) time.Duration { return c.Publisher }, func(c CPU) time.Duration { return c.Lab }, func(c CPU) time.Duration { return c.Machine },
 	} {
 		var each []time.Duration

@@ -42,11 +42,12 @@ type Memory struct {
 	Consul            int64 `json:"consul"` // of all servers
 }
 
-// CPU is user and system time, of a window of time.
+// CPU is user and system time, of a window of time. What execs use is in that of the
+// machine alone: the kernel tells it of an agent's children in hundredths of a second, of
+// which each takes a fraction.
 type CPU struct {
 	Window    time.Duration `json:"window_ns"`
 	Agents    time.Duration `json:"agents_ns"`    // without their execs
-	Execs     time.Duration `json:"execs_ns"`     // in hundredths of a second for each agent
 	Consul    time.Duration `json:"consul_ns"`    // all servers
 	Publisher time.Duration `json:"publisher_ns"` // `in`, with its wait
 	Lab       time.Duration `json:"lab_ns"`       // this process
@@ -65,6 +66,9 @@ type Change struct {
 	Took     fleet.Millis `json:"took_ms"`
 	Status   fleet.Report `json:"status"` // as `status --json` has it
 	Compared Comparison   `json:"compared"`
+	// Told and Seen are of which that was made, node by node.
+	Told []Told `json:"told"`
+	Seen []Seen `json:"seen"`
 	// Busy is from the publish until the fleet was at rest again, and Rest as long after.
 	Busy  CPU      `json:"busy"`
 	Rest  CPU      `json:"rest"`
@@ -80,7 +84,7 @@ func (c Change) Update() CPU {
 	n := time.Duration(max(1, c.Nodes))
 	net := func(busy, rest time.Duration) time.Duration { return (busy - rest) / n }
 	return CPU{
-		Window: c.Busy.Window, Agents: net(c.Busy.Agents, c.Rest.Agents), Execs: net(c.Busy.Execs, c.Rest.Execs),
+		Window: c.Busy.Window, Agents: net(c.Busy.Agents, c.Rest.Agents),
 		Consul: net(c.Busy.Consul, c.Rest.Consul), Publisher: net(c.Busy.Publisher, c.Rest.Publisher),
 		Lab: net(c.Busy.Lab, c.Rest.Lab), Machine: net(c.Busy.Machine, c.Rest.Machine),
 	}

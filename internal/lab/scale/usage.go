@@ -28,12 +28,7 @@ func (s *site) usage() (usage, error) {
 		if err != nil {
 			return u, fmt.Errorf("%s: %w", p.name, err)
 		}
-		_, execs, err := statCPU(p.pid())
-		if err != nil {
-			return u, fmt.Errorf("%s: %w", p.name, err)
-		}
 		u.Agents += own
-		u.Execs += execs
 	}
 	for _, server := range s.Servers {
 		own, err := processCPU(server.PID)
@@ -53,7 +48,7 @@ func (s *site) usage() (usage, error) {
 // since is what was used between two moments.
 func (u usage) since(v usage) CPU {
 	return CPU{
-		Window: u.at.Sub(v.at), Agents: u.Agents - v.Agents, Execs: u.Execs - v.Execs, Consul: u.Consul - v.Consul,
+		Window: u.at.Sub(v.at), Agents: u.Agents - v.Agents, Consul: u.Consul - v.Consul,
 		Publisher: u.Publisher - v.Publisher, Lab: u.Lab - v.Lab, Machine: u.Machine - v.Machine,
 	}
 }
@@ -67,27 +62,6 @@ func processCPU(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
 	}
 	return time.Duration(t.Nano()), nil
-}
-
-// statCPU is what a process has used, and what those of its children that it waited for
-// have, in ticks.
-func statCPU(pid int) (own, children time.Duration, err error) {
-	path := fmt.Sprintf("/proc/%d/stat", pid)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, 0, err
-	}
-	// The second field, the name, may hold spaces; it ends with the last ")".
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	var sums [2]int64
-	for i := range 4 { // utime, stime, cutime, cstime
-		n, err := strconv.ParseInt(string(fields[11+i]), 10, 64)
-		if err != nil {
-			return 0, 0, fmt.Errorf("%s: %w", path, err)
-		}
-		sums[i/2] += n
-	}
-	return time.Duration(sums[0]) * tick, time.Duration(sums[1]) * tick, nil
 }
 
 // machineCPU is what all processors of the machine have used so far, in ticks.
@@ -143,26 +117,23 @@ type memory struct {
 
 func processMemory(pid int) (memory, error) {
 	var m memory
-	for _, from := range []struct {
-		file string
-		want map[string]*int64
-	}{{"smaps_rollup", map[string]*int64{"Pss": &m.share, "Anonymous": &m.anonymous}}} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, from.file))
+	path := fmt.Sprintf("/proc/%d/smaps_rollup", pid)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return m, err
+	}
+	want := map[string]*int64{"Pss": &m.share, "Anonymous": &m.anonymous}
+	for line := range bytes.Lines(text) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		to := want[string(name)]
+		if to == nil {
+			continue
+		}
+		kib, err := strconv.ParseInt(string(bytes.Fields(value)[0]), 10, 64)
 		if err != nil {
-			return m, err
+			return m, fmt.Errorf("%s: %w", path, err)
 		}
-		for line := range bytes.Lines(text) {
-			name, value, _ := bytes.Cut(line, []byte(":"))
-			to := from.want[string(name)]
-			if to == nil {
-				continue
-			}
-			kib, err := strconv.ParseInt(string(bytes.Fields(value)[0]), 10, 64)
-			if err != nil {
-				return m, fmt.Errorf("/proc/%d/%s: %w", pid, from.file, err)
-			}
-			*to = kib << 10
-		}
+		*to = kib << 10
 	}
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	m.threads = len(tasks)
