@@ -99,8 +99,8 @@ func (s *site) look(ctx context.Context, k kv.Key, content []byte, in ran, c *Ch
 		}
 		c.Seen = append(c.Seen, Seen{Node: n.name, InPlace: got.inPlace.Sub(published), Done: got.done.Sub(published)})
 	}
-	if r := c.Status; r.Nodes != s.Nodes || r.Arrived != s.Nodes || len(r.Clocks) > 0 || r.ClocksUnsure || len(r.Unread) > 0 {
-		c.problem("status says that %d of %d nodes have it, and there are %d; clocks %v, unread %v", r.Arrived, r.Nodes, s.Nodes, r.Clocks, r.Unread)
+	if r := c.Status; r.Nodes != s.Nodes || r.Arrived != s.Nodes || r.ClocksUnsure || len(r.Unread) > 0 {
+		c.problem("status says that %d of %d nodes have it, and there are %d; clocks unsure: %t, unread: %v", r.Arrived, r.Nodes, s.Nodes, r.ClocksUnsure, r.Unread)
 	}
 	c.Compared = Compare(c.Status, c.Told, c.Seen, s.Tolerance)
 	return nil
@@ -119,15 +119,21 @@ func (s *site) told(ctx context.Context, k kv.Key) ([]Told, error) {
 	if standings[0].Err != nil {
 		return nil, standings[0].Err
 	}
-	steps := map[string]fleet.Steps{}
+	m := standings[0].Manifest
+	if m == nil {
+		return nil, fmt.Errorf("%s has no manifest", k)
+	}
+	byName := map[string]Told{}
 	for _, n := range roster.Nodes {
 		if p := targetOf(n.Receipt, k).Placed; p != nil {
-			steps[n.Name] = p.Steps
+			byName[n.Name] = Told{Place: time.Duration(p.Steps.Place), Exec: time.Duration(p.Steps.Exec), Sent: n.Receipt.Sent.Sub(m.PublishedAt)}
 		}
 	}
 	var all []Told
 	for _, d := range fleet.Deliveries(roster, standings[0], fleet.Options{}) {
-		all = append(all, Told{Node: d.Node, InPlace: d.Took, Place: time.Duration(steps[d.Node].Place), Exec: time.Duration(steps[d.Node].Exec)})
+		t := byName[d.Node]
+		t.Node, t.InPlace = d.Node, d.Took
+		all = append(all, t)
 	}
 	return all, nil
 }

@@ -19,7 +19,7 @@ func invented(nodes int) (fleet.Report, []Told, []Seen) {
 	for i := range nodes {
 		name := fmt.Sprintf("node-%04d", i+1)
 		took := 100*time.Millisecond + time.Duration(i*i)*time.Microsecond
-		t := Told{Node: name, InPlace: took, Place: 3 * time.Millisecond, Exec: 5 * time.Millisecond}
+		t := Told{Node: name, InPlace: took, Place: 3 * time.Millisecond, Exec: 5 * time.Millisecond, Sent: took + time.Second}
 		told = append(told, t)
 		seen = append(seen, Seen{Node: name, InPlace: took - time.Millisecond, Done: took + 4*time.Millisecond})
 	}
@@ -44,6 +44,19 @@ func TestCompare(t *testing.T) {
 		t.Errorf("two sides that agree: %+v", c)
 	}
 	distorted(t, r, told, seen, DefaultTolerance)
+
+	// A node that status accuses is left out, and too many are not.
+	told[7].InPlace += time.Minute
+	r = statusOf(told)
+	for i, n := range []int{1, 7} {
+		r.Clocks = nil
+		for _, s := range told[7 : 7+n] {
+			r.Clocks = append(r.Clocks, fleet.ClockOff{Node: s.Node, Who: "node", Off: -time.Minute})
+		}
+		if c := Compare(r, told, seen, DefaultTolerance); len(c.Problems) != i || c.Accused != n {
+			t.Errorf("%d accused: %+v", n, c)
+		}
+	}
 }
 
 // distorted wants to see found what may be wrong with either side, of a fleet in which
@@ -59,6 +72,7 @@ func distorted(t *testing.T, r fleet.Report, told []Told, seen []Seen, tolerance
 		return all
 	}
 	slowest := slices.IndexFunc(seen, func(s Seen) bool { return s.Node == r.Delivered.LastNode })
+	latest := told[slices.IndexFunc(told, func(s Told) bool { return s.Node == r.Delivered.LastNode })].Sent
 	one := func(change func(*Seen)) []Seen {
 		all := slices.Clone(seen)
 		change(&all[slowest])
@@ -80,8 +94,8 @@ func distorted(t *testing.T, r fleet.Report, told []Told, seen []Seen, tolerance
 		"it is not told":          {statusOf(fewer), fewer, seen, "tells no time"},
 		"status leaves it out":    {statusOf(fewer), told, seen, "status counts"},
 		"one node later":          {r, told, one(func(s *Seen) { s.InPlace += much; s.Done += much }), r.Delivered.LastNode + " tells"},
-		"one exec later":          {r, told, one(func(s *Seen) { s.Done += much }), "its line was written"},
-		"one exec before":         {r, told, one(func(s *Seen) { s.Done -= much }), "its line was written"},
+		"one exec later":          {r, told, one(func(s *Seen) { s.Done += much + latest }), "its line was written"},
+		"one exec before":         {r, told, one(func(s *Seen) { s.Done -= much + latest }), "its line was written"},
 		"another unit":            {milli, told, seen, "p50: status tells"},
 		"nobody":                  {fleet.Report{Delivered: r.Delivered, Exec: r.Exec}, nil, nil, "status counts"},
 	} {

@@ -60,15 +60,20 @@ func printTimes(w io.Writer, all []Change) {
 		p := medians(all, row.of)
 		fmt.Fprintf(w, "%s\t%v\t%v\t%v\t%v\t%d\t\n", row.name, round(p.P50), round(p.P90), round(p.P99), round(p.Last), p.Count)
 	}
-	var early, late, after, took fleet.Millis
+	var early, late, gap, took fleet.Millis
+	accused := 0
 	var waits []fleet.Millis
 	for _, c := range all {
-		early, late, after = max(early, c.Compared.Early), max(late, c.Compared.Late), max(after, c.Compared.After)
+		early, late, gap = max(early, c.Compared.Early), max(late, c.Compared.Late), max(gap, c.Compared.Gap)
 		waits = append(waits, c.Took)
+		accused += c.Compared.Accused
 	}
 	took = median(waits)
-	fmt.Fprintf(w, "node by node: seen %v before a receipt allows, at most, and %v after; exec %v after; tolerance %v\n",
-		round(early), round(late), round(after), round(all[0].Compared.Tolerance))
+	fmt.Fprintf(w, "node by node: seen %v before a receipt allows, at most, and %v after, tolerance %v; exec begun %v later, at most\n",
+		round(early), round(late), round(all[0].Compared.Tolerance), round(gap))
+	if accused > 0 {
+		fmt.Fprintf(w, "clocks that status takes for wrong, since receipts were slow: %d, of %d receipts\n", accused, all[0].Nodes*len(all))
+	}
 	fmt.Fprintf(w, "in --wait 100%%: %v\n", round(took))
 }
 

@@ -14,10 +14,17 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // endLimit is how long processes have to end by themselves before they are killed.
 const endLimit = 20 * time.Second
+
+// lowest is the priority of the processes. Nodes have processors of their own: where all
+// share one machine, a thousand agents that wake up at once must not keep the servers
+// from theirs, which then lose their leader.
+const lowest = 19
 
 // processes are children that end with us, however that happens: end waits for them, and
 // the kernel kills them when the thread that started them is gone. So all are started by
@@ -66,6 +73,10 @@ func hire(ctx context.Context, log string) (*processes, error) {
 // work starts processes, and ends when all of them have.
 func (p *processes) work(ctx context.Context) {
 	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	// Children inherit this thread's priority, which is its own.
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, lowest); err != nil {
+		p.fail(fmt.Errorf("give agents the lowest priority: %w", err))
+	}
 	var running sync.WaitGroup
 	for j := range p.jobs {
 		cmd := exec.CommandContext(ctx, j.argv[0], j.argv[1:]...)
@@ -93,9 +104,13 @@ func (p *processes) watch(one *process) {
 	if p.ending {
 		return
 	}
+	p.fail(fmt.Errorf("%s ended by itself: %s\n%s", one.name, one.cmd.ProcessState, p.lastWords()))
+}
+
+func (p *processes) fail(err error) {
 	select {
-	case p.died <- fmt.Errorf("%s ended by itself: %s\n%s", one.name, one.cmd.ProcessState, p.lastWords()):
-	default:
+	case p.died <- err:
+	default: // there is one
 	}
 }
 
