@@ -17,8 +17,12 @@ import (
 // did not exist: the agents have a target for it.
 func (s *site) adHoc(ctx context.Context) (Change, error) {
 	for _, n := range s.nodes {
-		if _, err := os.Stat(n.file(keyAdHoc)); !errors.Is(err, fs.ErrNotExist) {
-			return Change{}, fmt.Errorf("%s is there before its key was published (%v)", n.file(keyAdHoc), err)
+		_, err := os.Stat(n.file(keyAdHoc))
+		if err == nil {
+			err = fmt.Errorf("%s is there before its key was published", n.file(keyAdHoc))
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return Change{}, err
 		}
 	}
 	content := hosts(249)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,27 +88,26 @@ func TestProcessesEnd(t *testing.T) {
 const parentEnv = "KVEXPRESS_SCALE_PARENT"
 
 func TestMain(m *testing.M) {
-	if log := os.Getenv(parentEnv); log != "" {
-		parent(log)
+	if os.Getenv(parentEnv) != "" {
+		if err := parent(os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 		return
 	}
 	m.Run() // its result is the exit code when TestMain returns
 }
 
-func parent(log string) {
-	p, err := hire(context.Background(), log)
+func parent(stdout io.Writer) error {
+	p, err := hire(context.Background(), os.DevNull)
 	for i := 0; err == nil && i < 5; i++ {
 		err = p.run("sleeper", "", nil, "/bin/sleep", "1000")
 	}
 	if err != nil {
-		fmt.Println(err)
-		return
+		return err
 	}
-	var ids []string
 	for _, one := range p.list() {
-		ids = append(ids, fmt.Sprint(one.pid()))
+		fmt.Fprintln(stdout, one.pid())
 	}
-	fmt.Println(strings.Join(ids, " "))
 	select {}
 }
 
@@ -119,7 +119,7 @@ func TestProcessesDieWithTheirParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), parentEnv+"="+filepath.Join(t.TempDir(), "log"))
+	cmd.Env = append(os.Environ(), parentEnv+"=1")
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()

@@ -64,7 +64,7 @@ func TestScale(t *testing.T) {
 	o := Options{
 		Servers: servers, Token: token, Program: build(t), Dir: t.TempDir(), Nodes: size(fullSize), Changes: size(changes),
 		Tolerance: time.Second, Settle: 500 * time.Millisecond, // for slow machines that have little time; the controls are coarser
-		Note:      func(text string) { t.Log(text) },
+		Note: func(text string) { t.Log(text) },
 	}
 	if os.Getenv("KVEXPRESS_SOAK") == "1" {
 		o.Tolerance, o.Settle = 0, 0
