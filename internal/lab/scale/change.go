@@ -42,7 +42,7 @@ func (s *site) deliver(ctx context.Context, k kv.Key, content []byte, from ...st
 	args := []string{"in", "-k", string(k), "-l", fmt.Sprint(fewest), "--wait", "100%", "--timeout", s.Limit.String(), "--json"}
 	in, err := s.kvexpress(ctx, append(args, from...)...)
 	if err != nil {
-		return Change{}, err
+		return Change{}, fmt.Errorf("%w\n%s", err, s.missing(in.out, k, content))
 	}
 	if err := s.pause(ctx, s.Settle); err != nil {
 		return Change{}, err
@@ -64,6 +64,31 @@ func (s *site) deliver(ctx context.Context, k kv.Key, content []byte, from ...st
 		return c, err
 	}
 	return c, s.look(ctx, k, content, in, &c)
+}
+
+// maxMissing is how many nodes that are missing are told of.
+const maxMissing = 5
+
+// missing is what there is to say of the nodes that a wait named.
+func (s *site) missing(said []byte, k kv.Key, content []byte) string {
+	var told struct {
+		Wait struct{ Fleet fleet.Report }
+	}
+	if err := json.Unmarshal(said, &told); err != nil {
+		return string(said)
+	}
+	var b bytes.Buffer
+	r := told.Wait.Fleet
+	for _, l := range append(r.Stragglers, r.SilentNodes...)[:min(maxMissing, len(r.Stragglers)+len(r.SilentNodes))] {
+		fmt.Fprintf(&b, "%s: %s, version %d of %d, %s for %v, heard %v ago: %s\n", l.Node, l.Verdict, l.Version, r.Version, l.State, round(l.Since), round(l.Heard), l.Detail)
+		for _, n := range s.nodes {
+			if n.name == l.Node {
+				got, err := os.ReadFile(n.file(k))
+				fmt.Fprintf(&b, "its file is right: %t (%v); its log:\n%s\n", bytes.Equal(got, content), err, lastWords(n.log()))
+			}
+		}
+	}
+	return b.String()
 }
 
 // ask is what `status` tells.

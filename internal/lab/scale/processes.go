@@ -18,8 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endLimit is how long processes have to end by themselves before they are killed.
-const endLimit = 20 * time.Second
+// Processes have endLimit, and endEach for each of them, to end by themselves before they
+// are killed.
+const (
+	endLimit = 20 * time.Second
+	endEach  = 50 * time.Millisecond
+)
 
 // lowest is the priority of the processes. Nodes have processors of their own: where all
 // share one machine, a thousand agents that wake up at once must not keep the servers
@@ -30,7 +34,6 @@ const lowest = 19
 // the kernel kills them when the thread that started them is gone. So all are started by
 // one goroutine that keeps its thread for as long as they run.
 type processes struct {
-	log  *os.File // what they print
 	jobs chan job
 	kill context.CancelFunc
 	wg   sync.WaitGroup // of the goroutine that starts them
@@ -43,6 +46,7 @@ type processes struct {
 
 type process struct {
 	name string
+	log  string // the file with what it prints
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it was waited for
 }
@@ -51,23 +55,19 @@ func (p *process) pid() int { return p.cmd.Process.Pid }
 
 type job struct {
 	name string
+	log  string
 	argv []string
 	env  []string
-	dir  string
 	done chan<- error
 }
 
-// hire makes ready to start processes, which print to the file log. Call end.
-func hire(ctx context.Context, log string) (*processes, error) {
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
+// hire makes ready to start processes. Call end.
+func hire(ctx context.Context) *processes {
 	// They outlive ctx for as long as end needs.
 	lasting, kill := context.WithCancel(context.WithoutCancel(ctx))
-	p := &processes{log: out, jobs: make(chan job), kill: kill, died: make(chan error, 1)}
+	p := &processes{jobs: make(chan job), kill: kill, died: make(chan error, 1)}
 	p.wg.Go(func() { p.work(lasting) })
-	return p, nil
+	return p
 }
 
 // work starts processes, and ends when all of them have.
@@ -79,12 +79,8 @@ func (p *processes) work(ctx context.Context) {
 	}
 	var running sync.WaitGroup
 	for j := range p.jobs {
-		cmd := exec.CommandContext(ctx, j.argv[0], j.argv[1:]...)
-		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = j.env, j.dir, p.log, p.log
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		err := cmd.Start()
+		one, err := begin(ctx, j)
 		if err == nil {
-			one := &process{name: j.name, cmd: cmd, done: make(chan struct{})}
 			p.mu.Lock()
 			p.all = append(p.all, one)
 			p.mu.Unlock()
@@ -93,6 +89,21 @@ func (p *processes) work(ctx context.Context) {
 		j.done <- err
 	}
 	running.Wait()
+}
+
+// begin starts a process, in the folder of its log.
+func begin(ctx context.Context, j job) (*process, error) {
+	out, err := os.OpenFile(j.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, j.argv[0], j.argv[1:]...)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = j.env, filepath.Dir(j.log), out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := errors.Join(cmd.Start(), out.Close()); err != nil { // the child has its own
+		return nil, err
+	}
+	return &process{name: j.name, log: j.log, cmd: cmd, done: make(chan struct{})}, nil
 }
 
 // watch waits for the end of a process, and tells of one that was not asked to.
@@ -104,7 +115,7 @@ func (p *processes) watch(one *process) {
 	if p.ending {
 		return
 	}
-	p.fail(fmt.Errorf("%s ended by itself: %s\n%s", one.name, one.cmd.ProcessState, p.lastWords()))
+	p.fail(fmt.Errorf("%s ended by itself: %s\n%s", one.name, one.cmd.ProcessState, lastWords(one.log)))
 }
 
 func (p *processes) fail(err error) {
@@ -114,10 +125,10 @@ func (p *processes) fail(err error) {
 	}
 }
 
-// run starts one.
-func (p *processes) run(name, dir string, env []string, argv ...string) error {
+// run starts one, which prints to the file log, in the folder of that.
+func (p *processes) run(name, log string, env []string, argv ...string) error {
 	done := make(chan error, 1)
-	p.jobs <- job{name: name, argv: argv, env: env, dir: dir, done: done}
+	p.jobs <- job{name: name, log: log, argv: argv, env: env, done: done}
 	if err := <-done; err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
@@ -142,7 +153,8 @@ func (p *processes) end() error {
 	for _, one := range all {
 		_ = one.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	}
-	timer := time.NewTimer(endLimit)
+	limit := endLimit + time.Duration(len(all))*endEach
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	late := 0
 	for _, one := range all {
@@ -158,14 +170,14 @@ func (p *processes) end() error {
 	p.wg.Wait()
 	var err error
 	if late > 0 {
-		err = fmt.Errorf("%d of %d processes did not end within %v and were killed\n%s", late, len(all), endLimit, p.lastWords())
+		err = fmt.Errorf("%d of %d processes did not end within %v and were killed", late, len(all), limit)
 	}
 	select {
 	case died := <-p.died:
 		err = errors.Join(died, err)
 	default:
 	}
-	return errors.Join(err, p.log.Close())
+	return err
 }
 
 // running is how many have not ended.
@@ -181,11 +193,12 @@ func running(all []*process) int {
 	return n
 }
 
-func (p *processes) lastWords() string {
-	text, err := os.ReadFile(p.log.Name())
+// lastWords are the last lines of a file.
+func lastWords(log string) string {
+	text, err := os.ReadFile(log)
 	if err != nil {
 		return err.Error()
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return filepath.Base(p.log.Name()) + ":\n" + strings.Join(lines[max(0, len(lines)-10):], "\n")
+	return strings.Join(lines[max(0, len(lines)-10):], "\n")
 }

@@ -50,17 +50,14 @@ func alive(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH
 // Processes end with SIGTERM, and those that do not mind it are killed; none is left, and
 // their death is told if nobody asked for it.
 func TestProcessesEnd(t *testing.T) {
-	p, err := hire(t.Context(), filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	p, log := hire(t.Context()), filepath.Join(t.TempDir(), "log")
 	for i := range 20 {
-		if err := p.run(fmt.Sprint("sleeper ", i), "", nil, "/bin/sleep", "1000"); err != nil {
+		if err := p.run(fmt.Sprint("sleeper ", i), log, nil, "/bin/sleep", "1000"); err != nil {
 			t.Error(err)
 		}
 		runtime.Gosched() // other threads would be taken, if it were not for the lock
 	}
-	if err := p.run("nothing", "", nil, "/nothing/such"); err == nil {
+	if err := p.run("nothing", log, nil, "/nothing/such"); err == nil {
 		t.Error("a program that is not there was started")
 	}
 	all := p.list()
@@ -98,12 +95,11 @@ func TestMain(m *testing.M) {
 }
 
 func parent(stdout io.Writer) error {
-	p, err := hire(context.Background(), os.DevNull)
-	for i := 0; err == nil && i < 5; i++ {
-		err = p.run("sleeper", "", nil, "/bin/sleep", "1000")
-	}
-	if err != nil {
-		return err
+	p := hire(context.Background())
+	for range 5 {
+		if err := p.run("sleeper", os.DevNull, nil, "/bin/sleep", "1000"); err != nil {
+			return err
+		}
 	}
 	for _, one := range p.list() {
 		fmt.Fprintln(stdout, one.pid())

@@ -64,9 +64,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return result, err
 	}
-	if s.processes, err = hire(ctx, filepath.Join(o.Dir, "agents.log")); err != nil {
-		return result, err
-	}
+	s.processes = hire(ctx)
 	defer func() { err = errors.Join(err, s.processes.end()) }()
 	if err := s.start(ctx); err != nil {
 		return result, err

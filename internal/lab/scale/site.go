@@ -45,6 +45,7 @@ type node struct {
 }
 
 func (n *node) file(k kv.Key) string  { return filepath.Join(n.dir, string(k)) }
+func (n *node) log() string           { return filepath.Join(n.dir, "agent.log") }
 func (n *node) trace(k kv.Key) string { return filepath.Join(n.dir, string(k)+".ran") }
 
 func (s *site) note(format string, args ...any) {

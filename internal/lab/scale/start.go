@@ -38,7 +38,7 @@ func (s *site) start(ctx context.Context) error {
 	}
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}
 	for _, n := range s.nodes {
-		if err := s.processes.run(n.name, n.dir, env, s.Program, "agent", "-C", filepath.Join(n.dir, "agent.yml")); err != nil {
+		if err := s.processes.run(n.name, n.log(), env, s.Program, "agent", "-C", filepath.Join(n.dir, "agent.yml")); err != nil {
 			return err
 		}
 		waiting = append(waiting, n)
