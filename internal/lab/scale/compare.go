@@ -18,6 +18,10 @@ import (
 // after what it tells of, and may lose its processor in between.
 const DefaultTolerance = 40 * time.Millisecond
 
+// oneNode is how much a single node may differ at least: it may lose its processor between
+// two looks at its clock, among a thousand others. Percentiles must not.
+const oneNode = 500 * time.Millisecond
+
 // rounding is of the milliseconds with three decimals in which times are told.
 const rounding = 2 * time.Microsecond
 
@@ -63,8 +67,9 @@ type Comparison struct {
 }
 
 // Compare holds what a fleet tells of a version, by `status` and by its receipts, against
-// what was seen from outside, node by node and by percentiles. Problems has all that
-// differs by more than the tolerance.
+// what was seen from outside, node by node and by percentiles. Problems has all percentiles
+// that differ by more than the tolerance, and all nodes that do by more than that and by
+// more than half a second.
 func Compare(status fleet.Report, told []Told, seen []Seen, tolerance time.Duration) Comparison {
 	c := Comparison{Tolerance: fleet.Millis(tolerance), Problems: []string{}}
 	pairs := c.pair(told, seen)
@@ -79,7 +84,7 @@ func Compare(status fleet.Report, told []Told, seen []Seen, tolerance time.Durat
 
 	fair := c.fair(status, pairs)
 	for _, p := range fair {
-		c.node(p.told, p.seen, tolerance)
+		c.node(p.told, p.seen, max(tolerance, oneNode))
 	}
 	latest, seenThen := status.Delivered, c.InPlace
 	if len(fair) < len(pairs) {
