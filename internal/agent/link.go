@@ -277,12 +277,24 @@ func (l *link) Watch(ctx context.Context, path string, since uint64, wait time.D
 	}
 	ending, end := l.pend(ctx, t)
 	defer end()
+	missed := t.probe && since != 0
+	if missed {
+		since = 0 // all others wait for the one that tries: it must be answered at once
+	}
 	entry, err := l.store().Watch(ending, path, since, wait)
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(ending), errMissed) {
-		return kv.Entry{}, &kv.StoreError{Op: "watch " + path, Addr: l.Addr(), Kind: kv.ErrUnreachable, Cause: errMissed}
+		return kv.Entry{}, l.missed(path)
 	}
 	l.report(ctx, t, err)
+	if err == nil && missed {
+		return kv.Entry{}, l.missed(path) // so that the target looks, too
+	}
 	return entry, err
+}
+
+// missed is what a watch comes to that may not have seen an outage.
+func (l *link) missed(path string) error {
+	return &kv.StoreError{Op: "watch " + path, Addr: l.Addr(), Kind: kv.ErrUnreachable, Cause: errMissed}
 }
 
 // pend notes a watch until its end, so that an outage ends it.

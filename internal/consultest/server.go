@@ -202,3 +202,13 @@ func (s *Server) CPU() time.Duration {
 	}
 	return d
 }
+
+// PID is the number of the agent's process, 0 before its first start. It changes with
+// Launch and Restart.
+func (s *Server) PID() int {
+	p := s.process()
+	if p == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}

@@ -14,6 +14,14 @@ type news struct {
 	unknown []string // files of which the agent has nothing to say yet
 }
 
+// later is what is new as it is to be told at another time: the look at what stands
+// takes as long as a request, which is no part of a delivery.
+func (n news) later(said, now time.Time) news {
+	r := Receipt{Sent: said, Agent: n.agent, Targets: n.targets}.at(now)
+	n.agent, n.targets = r.Agent, r.Targets
+	return n
+}
+
 // merge puts a writer's part into the receipt of its node, which others may have
 // written to. An agent's part replaces all that an agent said; the targets of `out`s
 // stay, unless they are of the same files.

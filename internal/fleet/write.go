@@ -51,6 +51,7 @@ func (w *Writer) PutOut(ctx context.Context, t Target) (bool, error) {
 
 func (w *Writer) put(ctx context.Context, n news, enough func(Receipt) bool) (bool, error) {
 	var err error
+	began := w.now() // when what is new was said
 	for range maxTries {
 		if !w.known {
 			if err := w.look(ctx); err != nil {
@@ -60,7 +61,8 @@ func (w *Writer) put(ctx context.Context, n news, enough func(Receipt) bool) (bo
 		if enough(w.last) {
 			return false, nil
 		}
-		err = w.commit(ctx, merge(w.last, n, w.Node, w.now()))
+		now := w.now()
+		err = w.commit(ctx, merge(w.last, n.later(began, now), w.Node, now))
 		if !errors.Is(err, kv.ErrConflict) {
 			return err == nil, err
 		}
