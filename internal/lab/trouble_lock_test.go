@@ -35,7 +35,7 @@ func holder(t *testing.T, s *lab.Scene, but ...*lab.Server) *lab.Server {
 func TestTheHolderOfTheLockIsKilled(t *testing.T) {
 	t.Parallel()
 	s := fleet(t, lab.Options{Servers: 3, Nodes: 4, Services: 40})
-	change(t, s, s.Services[0], true)
+	changeOne(t, s, s.Services[0], true)
 	first := holder(t, s)
 	second := orphaned(t, s, first)
 	holderLost(t, s, second)
@@ -54,7 +54,7 @@ func orphaned(t *testing.T, s *lab.Scene, first *lab.Server) *lab.Server {
 		t.Fatal(err)
 	}
 	// The orphan publishes, with or without a new holder.
-	if v := change(t, s, s.Services[1], false); !strings.Contains(v.By, first.Name) {
+	if v := changeOne(t, s, s.Services[1], false); !strings.Contains(v.By, first.Name) {
 		t.Errorf("version %d was published by %s", v.Number, v.By)
 	}
 	second := holder(t, s, first)
@@ -71,7 +71,7 @@ func orphaned(t *testing.T, s *lab.Scene, first *lab.Server) *lab.Server {
 	}
 	for i := range changes {
 		service := s.Services[i%len(s.Services)]
-		change(t, s, service, !service.Addr().IsValid() || i%3 != 0)
+		changeOne(t, s, service, !service.Addr().IsValid() || i%3 != 0)
 		eventually(t, "both to render", func() error { return rendered(s, service, both...) })
 	}
 	for _, server := range both {
