@@ -29,7 +29,7 @@ func TestNodesThatAreTornOrGoBackAreFound(t *testing.T) {
 	for _, service := range s.Services[:3] {
 		was := service.Addr()
 		s.Sampler.Focus(lab.FQDN(service.Name))
-		change(t, s, service, true)
+		changeOne(t, s, service, true)
 		now, err := os.ReadFile(holder(t, s).Rendered)
 		if err != nil {
 			t.Fatal(err)

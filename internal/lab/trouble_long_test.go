@@ -41,7 +41,7 @@ func TestALongRunOfTroubles(t *testing.T) {
 		t.Logf("change %d: %s", i+1, story.name)
 		story.run()
 	}
-	change(t, l.s, l.s.Services[0], true) // also for watches that were held back before
+	changeOne(t, l.s, l.s.Services[0], true) // also for watches that were held back before
 	final(t, l.s)
 	if err := returned(l.s.Recorder.Versions()); err != nil {
 		t.Error(err)
@@ -72,7 +72,7 @@ func (l *long) change(but ...*lab.Node) {
 		}
 		if free {
 			// Most stay, so that the file is long enough.
-			change(l.T, l.s, service, i < 40 || !service.Addr().IsValid())
+			changeOne(l.T, l.s, service, i < 40 || !service.Addr().IsValid())
 			return
 		}
 	}

@@ -26,7 +26,7 @@ func nodesLocked(t *testing.T, s *lab.Scene) {
 	}
 	service := s.Services[11]
 	for _, up := range []bool{true, false, true} {
-		change(t, s, service, up)
+		changeOne(t, s, service, up)
 		for _, n := range others {
 			answers(t, n, service)
 		}

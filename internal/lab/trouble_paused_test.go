@@ -21,7 +21,7 @@ func paused(t *testing.T, s *lab.Scene, n *lab.Node, off, on func()) {
 	for range 3 {
 		off()
 		since := time.Now()
-		change(t, s, service, true)
+		changeOne(t, s, service, true)
 		for _, other := range s.Nodes {
 			if other != n {
 				answers(t, other, service)
@@ -52,7 +52,7 @@ func pulses(t *testing.T, s *lab.Scene, n *lab.Node, off, on func()) {
 	})
 	for _, service := range s.Services[20:26] {
 		if service.Node != n {
-			change(t, s, service, true)
+			changeOne(t, s, service, true)
 		}
 	}
 	cancel()

@@ -77,7 +77,7 @@ func TestAStopLosesAChangeWhereTheRenderedFileIsKept(t *testing.T) {
 			t.Errorf("%s was refused %d times", server.Name, n)
 		}
 	}
-	v := change(t, s, next, true)
+	v := changeOne(t, s, next, true)
 	if v.Number != before.Number+1 {
 		t.Errorf("version %d was published after version %d", v.Number, before.Number)
 	}

@@ -108,8 +108,8 @@ func published(t *testing.T, s *lab.Scene, services ...*lab.Service) lab.Publish
 	return last(s)
 }
 
-// change changes the catalog, and waits until that is published.
-func change(t *testing.T, s *lab.Scene, service *lab.Service, up bool) lab.Published {
+// changeOne changes the catalog, and waits until that is published.
+func changeOne(t *testing.T, s *lab.Scene, service *lab.Service, up bool) lab.Published {
 	t.Helper()
 	set(t, service, up)
 	return published(t, s, service)

@@ -18,7 +18,7 @@ import (
 func TestABadVersionIsUndone(t *testing.T) {
 	t.Parallel()
 	s := fleet(t, lab.Options{Servers: 3, Nodes: 10, Services: 60})
-	good := change(t, s, s.Services[0], true)
+	good := changeOne(t, s, s.Services[0], true)
 	arrived(t, s, s.Nodes...)
 	bad := publishBad(t, s)
 	arrived(t, s, s.Nodes...) // it is in DNS everywhere
