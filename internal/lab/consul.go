@@ -44,7 +44,7 @@ func (l *Lab) consulConfig(name, host string) map[string]any {
 		"log_level": "info",
 		// Programs on one machine come from one address.
 		"limits":      map[string]any{"http_max_conns_per_client": 10_000},
-		"performance": map[string]any{"raft_multiplier": 1},
+		"performance": map[string]any{"raft_multiplier": l.raft},
 		"acl": map[string]any{
 			"enabled": true, "default_policy": "deny",
 			"tokens": map[string]any{"agent": l.secrets.agents[name]},
@@ -76,8 +76,10 @@ func (l *Lab) hostNamed(name string, argv ...string) []string {
 	return append(wrapper, argv...)
 }
 
-// startServers runs the servers until they have a leader and know all tokens.
-func (l *Lab) startServers(ctx context.Context) error {
+// StartServers runs the servers until they have a leader and know all tokens. Start does
+// it, too.
+func (l *Lab) StartServers(ctx context.Context) error {
+	l.say(fmt.Sprintf("starting %d Consul servers on %s to %s", len(l.Servers), l.Servers[0].host, l.Servers[len(l.Servers)-1].host))
 	for _, s := range l.Servers {
 		config := l.consulConfig(s.Name, s.host)
 		config["server"], config["bootstrap_expect"] = true, len(l.Servers)

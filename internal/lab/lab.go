@@ -19,13 +19,20 @@ import (
 // runTime is for one command of kvexpress.
 const runTime = 2 * time.Minute
 
+// Services: so many that some may be taken out, and the file is still long enough; and
+// not more than the last byte of their addresses has room for.
+const minServices, maxServices = minLines + 10, 250
+
 // Options are what a lab is made of.
 type Options struct {
 	Tools    Tools
 	Dir      string // absolute; is made, and left to the caller
 	Servers  int    // 1 to MaxServers
-	Nodes    int    // 1 to MaxNodes
-	Services int    // minLines to 250
+	Nodes    int    // up to MaxNodes; 0: the servers are all, and StartServers starts them
+	Services int    // 40 to 250; without nodes, none
+	// RaftMultiplier is how patient Consul's servers are with their leader, as in Consul's
+	// own configuration, where 5 is what they have if nobody says otherwise. 0: 1.
+	RaftMultiplier int
 	// Mode tells how the node of a number, from 0, gets its file. nil: every other one by a
 	// watch, and the rest by an agent.
 	Mode func(node int) Mode
@@ -50,6 +57,7 @@ type Lab struct {
 	secrets *secrets
 	net     *network
 	spawner *spawner
+	raft    int // raft_multiplier
 
 	mu    sync.Mutex
 	units []*Unit
@@ -58,10 +66,13 @@ type Lab struct {
 // New prepares a lab: addresses, tokens, configuration. Nothing runs yet. Close must be
 // called in any case.
 func New(ctx context.Context, o Options) (*Lab, error) {
-	if o.Servers < 1 || o.Servers > MaxServers || o.Nodes < 1 || o.Nodes > MaxNodes || o.Services < minLines || o.Services > 250 {
-		return nil, fmt.Errorf("a lab has 1 to %d servers, 1 to %d nodes and %d to 250 services", MaxServers, MaxNodes, minLines)
+	if o.Servers < 1 || o.Servers > MaxServers {
+		return nil, fmt.Errorf("a lab has 1 to %d servers", MaxServers)
 	}
-	l := &Lab{Dir: o.Dir, tools: o.Tools, say: o.Say, api: newAPI(), spawner: newSpawner()}
+	if few := o.Nodes == 0 && o.Services == 0; !few && (o.Nodes < 1 || o.Nodes > MaxNodes || o.Services < minServices || o.Services > maxServices) {
+		return nil, fmt.Errorf("a lab has 1 to %d nodes and %d to %d services", MaxNodes, minServices, maxServices)
+	}
+	l := &Lab{Dir: o.Dir, tools: o.Tools, say: o.Say, api: newAPI(), spawner: newSpawner(), raft: max(1, o.RaftMultiplier)}
 	if l.say == nil {
 		l.say = func(string) {}
 	}
@@ -158,8 +169,7 @@ func (u *Unit) running() error {
 // Start runs all: first Consul's servers, then the nodes with the services that are
 // registered on them, at last what renders.
 func (l *Lab) Start(ctx context.Context) error {
-	l.say(fmt.Sprintf("starting %d Consul servers on %s to %s", len(l.Servers), l.Servers[0].host, l.Servers[len(l.Servers)-1].host))
-	if err := l.startServers(ctx); err != nil {
+	if err := l.StartServers(ctx); err != nil {
 		return err
 	}
 	l.say(fmt.Sprintf("starting %d nodes on %s to %s, each with a Consul agent and a dnsmasq on port %d",

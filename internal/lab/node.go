@@ -79,15 +79,15 @@ func (n *Node) reload() []string { return []string{"sh", "-c", "kill -HUP $(cat 
 
 func (n *Node) prepareDnsmasq() error {
 	conf := filepath.Join(n.dir, "dnsmasq.conf")
-	text := fmt.Sprintf("port=%d\nlisten-address=%s\nbind-interfaces\nno-resolv\nno-hosts\naddn-hosts=%s\nlocal=/%s/\npid-file=%s\n",
-		n.DNS.Port(), n.host, n.Hosts, Domain, n.pidFile)
-	if os.Geteuid() == 0 {
-		text += "user=root\n" // else it could not read the lab's folder
-	}
+	text := fmt.Sprintf("port=%d\nlisten-address=%s\nbind-interfaces\nno-resolv\nno-hosts\naddn-hosts=%s\nlocal=/%s/\n",
+		n.DNS.Port(), n.host, n.Hosts, Domain)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return err
 	}
-	n.Dnsmasq = n.lab.unit("dnsmasq-"+n.Name, n.lab.tools.Dnsmasq, "--keep-in-foreground", "--log-facility=-", "--conf-file="+conf)
+	// It stays who it is: as another user it could not read the lab's folder, and would not
+	// end with a lab that is killed. Then it writes no file with its pid.
+	n.Dnsmasq = n.lab.unit("dnsmasq-"+n.Name, "sh", "-c", `echo $$ >"$0" && exec "$@"`, n.pidFile,
+		n.lab.tools.Dnsmasq, "--no-daemon", "--conf-file="+conf)
 	return nil
 }
 

@@ -51,6 +51,9 @@ func newSecrets(servers, nodes []string) *secrets {
 	return s
 }
 
+// Management is the token with which Consul was set up. It may do everything.
+func (l *Lab) Management() string { return l.secrets.management }
+
 // newSecret is a random one in the form that Consul wants.
 func newSecret() string {
 	var b [16]byte

@@ -83,8 +83,8 @@ type result struct {
 }
 
 func (f fleetFlags) run(ctx context.Context, stdout io.Writer) error {
-	if f.changes < 1 {
-		return errors.New("--changes must be 1 or more")
+	if f.changes < 1 || f.nodes < 1 {
+		return errors.New("--changes and --nodes must be 1 or more")
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

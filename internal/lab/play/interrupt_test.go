@@ -35,7 +35,7 @@ func TestEnded(t *testing.T) {
 		at  string // what it says when it is ended
 		how func(t *testing.T, p *os.Process, out io.Closer)
 	}{
-		"Ctrl-C at the start":   {"starting 3 Consul servers", sent(syscall.SIGINT)},
+		"Ctrl-C at the start":   {"starting 2 nodes", sent(syscall.SIGINT)},
 		"TERM during a change":  {"web-01", sent(syscall.SIGTERM)},
 		"a terminal is closed":  {"registering", sent(syscall.SIGHUP)},
 		"nobody reads any more": {"web-01", func(t *testing.T, _ *os.Process, out io.Closer) { t.Helper(); mustClose(t, out) }},
@@ -97,7 +97,7 @@ func begin(t *testing.T) (*exec.Cmd, io.ReadCloser, string) {
 	folder := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, os.Args[0], "--nodes", "2", "--services", "30", "--changes", "200", "--slow", "")
+	cmd := exec.CommandContext(ctx, os.Args[0], "--nodes", "2", "--services", "40", "--changes", "200", "--slow", "")
 	cmd.Env = append(os.Environ(), asLabEnv+"=1", "TMPDIR="+folder)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -49,6 +49,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func newRoot(stdout io.Writer) *cobra.Command {
 	root := newFleet(stdout)
+	root.AddCommand(newScale(stdout))
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
 	return root

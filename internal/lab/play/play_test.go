@@ -22,10 +22,10 @@ import (
 func TestRun(t *testing.T) {
 	t.Parallel()
 	picture := filepath.Join(t.TempDir(), "hosts.svg")
-	said := run(t, 0, "--nodes", "4", "--services", "30", "--changes", "6", "--slow", "node-03", "--svg", picture)
+	said := run(t, 0, "--nodes", "4", "--services", "40", "--changes", "6", "--slow", "node-03", "--svg", picture)
 	for _, part := range []string{
 		"starting 3 Consul servers on 127.",
-		"all 4 nodes know all 30 services; server-",
+		"all 4 nodes know all 40 services; server-",
 		"web-01 is taken out of the catalog: rendered after ",
 		"node-03 is overloaded from here on",
 		"node-03 is well again",
@@ -59,7 +59,7 @@ func TestRun(t *testing.T) {
 // As JSON it is a value, and nothing else.
 func TestRunAsJSON(t *testing.T) {
 	t.Parallel()
-	said := run(t, 0, "--nodes", "2", "--services", "30", "--changes", "2", "--slow", "", "--json")
+	said := run(t, 0, "--nodes", "2", "--services", "40", "--changes", "2", "--slow", "", "--json")
 	var got struct {
 		Changes           []lab.Change `json:"changes"`
 		Answers, Versions int
@@ -89,10 +89,13 @@ func TestWrongArguments(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--nodes", "0"}, "1 to 240 nodes"},
+		{[]string{"--nodes", "0"}, "--nodes must be 1 or more"},
+		{[]string{"--nodes", "241"}, "1 to 240 nodes"},
+		{[]string{"scale", "--nodes", "0"}, "must be 1 or more"},
+		{[]string{"scale", "--nodes", "9000"}, "fit"},
 		{[]string{"--servers", "11"}, "1 to 10 servers"},
-		{[]string{"--services", "5"}, "30 to 250 services"},
-		{[]string{"--changes", "0"}, "--changes must be 1 or more"},
+		{[]string{"--services", "5"}, "40 to 250 services"},
+		{[]string{"--changes", "0"}, "must be 1 or more"},
 		{[]string{"--slow", "node-99"}, "there is no such node; they are node-01 to node-10"},
 		{[]string{"--json", "--keep"}, "[json keep]"},
 		{[]string{"nonsense"}, "nonsense"},
