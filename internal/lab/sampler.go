@@ -13,8 +13,14 @@ import (
 	"kvexpress/internal/lab/order"
 )
 
-// askEvery is the time between two questions to a node: what a time is exact to.
-const askEvery = 2 * time.Millisecond
+const (
+	// askEvery is the time between two questions to a node: what a time is exact to.
+	askEvery = 2 * time.Millisecond
+	// askLess is that of a node whose file has not changed, where fewer are wanted, and
+	// eager how long at most a change makes it askEvery.
+	askLess = 25 * time.Millisecond
+	eager   = 200 * time.Millisecond
+)
 
 // Sampler asks the dnsmasq of each node again and again, and notes all answers.
 type Sampler struct {
@@ -33,7 +39,10 @@ type answers struct {
 }
 
 // Sample begins to ask, until ctx ends; then it must be waited for.
-func (l *Lab) Sample(ctx context.Context, wg *sync.WaitGroup) *Sampler {
+func (l *Lab) Sample(ctx context.Context, wg *sync.WaitGroup) *Sampler { return l.sample(ctx, wg, nil) }
+
+// sample asks less until files change, if it is given the sights of them.
+func (l *Lab) sample(ctx context.Context, wg *sync.WaitGroup, when *Sights) *Sampler {
 	s := &Sampler{nodes: map[*Node]*answers{}}
 	for _, service := range l.Services {
 		s.names = append(s.names, FQDN(service.Name))
@@ -41,7 +50,11 @@ func (l *Lab) Sample(ctx context.Context, wg *sync.WaitGroup) *Sampler {
 	for _, n := range l.Nodes {
 		a := &answers{}
 		s.nodes[n] = a
-		wg.Go(func() { s.ask(ctx, n, a) })
+		p := newPace(when, n)
+		wg.Go(func() {
+			defer p.stop()
+			s.ask(ctx, n, a, p)
+		})
 	}
 	return s
 }
@@ -56,9 +69,7 @@ func (s *Sampler) Focus(name string) {
 // Names are those that are asked for.
 func (s *Sampler) Names() []string { return s.names }
 
-func (s *Sampler) ask(ctx context.Context, n *Node, to *answers) {
-	tick := time.NewTicker(askEvery)
-	defer tick.Stop()
+func (s *Sampler) ask(ctx context.Context, n *Node, to *answers, p *pace) {
 	var client *dns.Client
 	defer func() {
 		if client != nil {
@@ -66,15 +77,14 @@ func (s *Sampler) ask(ctx context.Context, n *Node, to *answers) {
 		}
 	}()
 	for i := 0; ; i++ {
-		select {
-		case <-ctx.Done():
+		if !p.wait(ctx) {
 			return
-		case <-tick.C:
 		}
 		s.mu.Lock()
-		name := s.focus
+		focus := s.focus
 		s.mu.Unlock()
-		if name == "" || i%2 == 1 {
+		name := focus
+		if name == "" || i%2 == 1 && p.always() {
 			name = s.names[i/2%len(s.names)]
 		}
 		var err error
@@ -90,6 +100,9 @@ func (s *Sampler) ask(ctx context.Context, n *Node, to *answers) {
 			return
 		}
 		to.note(name, asked, answer, err)
+		if name == focus && err == nil {
+			p.answered(name, answer)
+		}
 	}
 }
 

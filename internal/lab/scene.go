@@ -42,11 +42,17 @@ func (l *Lab) Watch(ctx context.Context) (*Scene, error) {
 }
 
 // Ask begins to ask the nodes, which must run.
-func (s *Scene) Ask(ctx context.Context) {
+func (s *Scene) Ask(ctx context.Context) { s.ask(ctx, nil) }
+
+// AskLess does so with few questions but to a node whose file has just changed: for
+// figures, which the questions to a whole fleet on one machine would distort.
+func (s *Scene) AskLess(ctx context.Context) { s.ask(ctx, s.Sights) }
+
+func (s *Scene) ask(ctx context.Context, when *Sights) {
 	ctx, cancel := context.WithCancel(ctx)
 	looking := s.cancel
 	s.cancel = func() { cancel(); looking() }
-	s.Sampler = s.Sample(ctx, &s.wg)
+	s.Sampler = s.sample(ctx, &s.wg, when)
 }
 
 // Close ends the looks, and waits for them. The lab goes on.

@@ -33,7 +33,8 @@ type Sight struct {
 // the nodes.
 type Sights struct {
 	file  *os.File
-	paths map[int32]string // by watch
+	paths map[int32]string         // by watch
+	news  map[string]chan struct{} // by path: one waits there when the file has changed
 
 	mu   sync.Mutex
 	seen map[string][]Sight
@@ -47,7 +48,7 @@ func (l *Lab) LookOn(ctx context.Context, wg *sync.WaitGroup) (*Sights, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	s := &Sights{file: os.NewFile(uintptr(fd), "inotify"), paths: map[int32]string{}, seen: map[string][]Sight{}}
+	s := &Sights{file: os.NewFile(uintptr(fd), "inotify"), paths: map[int32]string{}, news: map[string]chan struct{}{}, seen: map[string][]Sight{}}
 	var paths []string
 	for _, server := range l.Servers {
 		paths = append(paths, server.Rendered)
@@ -60,7 +61,7 @@ func (l *Lab) LookOn(ctx context.Context, wg *sync.WaitGroup) (*Sights, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("watch %s: %w", filepath.Dir(path), err), s.file.Close())
 		}
-		s.paths[int32(wd)] = path
+		s.paths[int32(wd)], s.news[path] = path, make(chan struct{}, 1)
 	}
 	wg.Go(func() {
 		<-ctx.Done()
@@ -89,6 +90,10 @@ func (s *Sights) read() {
 			name := strings.TrimRight(string(b[unix.SizeofInotifyEvent:end]), "\x00")
 			b = b[end:]
 			if path := s.paths[wd]; path != "" && name == filepath.Base(path) {
+				select {
+				case s.news[path] <- struct{}{}:
+				default: // whoever is told has not looked yet
+				}
 				s.note(path, at)
 			}
 		}
