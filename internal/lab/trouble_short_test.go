@@ -38,7 +38,7 @@ func catalogLost(t *testing.T, s *lab.Scene) {
 			t.Errorf("version %d has %d names", v.Number, len(v.Hosts))
 		}
 	}
-	protected(t, s, last(s))
+	protected(t, s, caughtUp(t, s))
 	for _, service := range lost {
 		set(t, service, true)
 	}
@@ -69,10 +69,36 @@ func protected(t *testing.T, s *lab.Scene, v lab.Published) {
 	}
 }
 
+// caughtUp waits for the lab to have seen the last version that a renderer says it has
+// published.
+func caughtUp(t *testing.T, s *lab.Scene) lab.Published {
+	t.Helper()
+	var newest uint64
+	for _, server := range s.Servers {
+		content, err := os.ReadFile(server.Renderer.Log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(content)) {
+			var number uint64
+			if _, err := fmt.Sscanf(line, "hosts: published version %d", &number); err == nil {
+				newest = max(newest, number)
+			}
+		}
+	}
+	eventually(t, "the last version that was rendered", func() error {
+		if v := last(s); v.Number < newest {
+			return fmt.Errorf("version %d of %d has been seen", v.Number, newest)
+		}
+		return nil
+	})
+	return last(s)
+}
+
 // rightsLost takes from consul-template the right to see services: it renders a file
 // without any, and nobody gets that.
 func rightsLost(t *testing.T, s *lab.Scene) {
-	said := refused(t, s)
+	said, before := refused(t, s), len(s.Recorder.Versions())
 	rules, err := s.Allow(t.Context(), lab.Renderer, "")
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +112,8 @@ func rightsLost(t *testing.T, s *lab.Scene) {
 	if _, err := s.Allow(t.Context(), lab.Renderer, blind); err != nil {
 		t.Fatal(err)
 	}
-	// A query that waits has the rights with which it began: so it takes some changes.
+	// A query that waits has the rights with which it began: so it takes some changes, and
+	// services go one by one. As long as enough are left, that is published.
 	i := 0
 	eventually(t, "kvexpress in to refuse", func() error {
 		if refused(t, s) == said {
@@ -97,7 +124,12 @@ func rightsLost(t *testing.T, s *lab.Scene) {
 		return nil
 	})
 	t.Logf("consul-template saw nothing after %d changes", i)
-	protected(t, s, last(s))
+	protected(t, s, caughtUp(t, s))
+	for _, v := range s.Recorder.Versions()[before:] {
+		if len(v.Hosts) < 30 {
+			t.Errorf("version %d has %d names", v.Number, len(v.Hosts))
+		}
+	}
 	if _, err := s.Allow(t.Context(), lab.Renderer, rules); err != nil {
 		t.Fatal(err)
 	}
