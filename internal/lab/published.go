@@ -64,7 +64,9 @@ func (r *Recorder) follow(ctx context.Context) {
 			seen := time.Now()
 			if err == nil && entry.Index != since {
 				since = entry.Index
-				err = r.take(ctx, store, seen)
+				if entry.State == kv.Present {
+					err = r.take(ctx, store, seen)
+				}
 			}
 			if err != nil {
 				r.mu.Lock()
@@ -77,45 +79,54 @@ func (r *Recorder) follow(ctx context.Context) {
 	}
 }
 
-// take notes what is published now, and what was since the last one.
+// take notes what is published now, and what was since the last one. History is looked at
+// only for those: to read it all takes the leader's time while the nodes need it.
 func (r *Recorder) take(ctx context.Context, store *consul.Store, seen time.Time) error {
 	past := history.Reader{Store: store, Layout: r.layout}
-	list, err := past.List(ctx, Key)
-	if err != nil || list.State == 0 && len(list.Versions) == 0 {
+	all, err := past.Read(ctx, Key, 0)
+	if err != nil {
 		return err
 	}
-	known := r.last()
-	for i := len(list.Versions) - 1; i >= 0; i-- {
-		v := list.Versions[i]
-		if v.Number <= known {
-			continue
+	if known, now := r.last(), all[0].Number; known > 0 && now > known+1 {
+		var missed []uint64
+		for n := known + 1; n < now; n++ {
+			missed = append(missed, n)
 		}
-		if v.Number != known+1 && known > 0 || v.Manifest == nil {
-			return fmt.Errorf("after version %d the store has version %d (%s)", known, v.Number, v.State)
-		}
-		contents, err := past.Read(ctx, Key, v.Number)
+		before, err := past.Read(ctx, Key, missed...)
 		if err != nil {
 			return err
 		}
-		hosts, err := order.Parse(contents[0].Plain)
+		all = append(before, all...)
+	}
+	for _, c := range all {
+		if c.Number <= r.last() {
+			continue
+		}
+		if c.Manifest == nil {
+			return fmt.Errorf("after version %d the store has one without a manifest (%s)", r.last(), c.State)
+		}
+		hosts, err := order.Parse(c.Plain)
 		if err != nil {
-			return fmt.Errorf("version %d: %w", v.Number, err)
+			return fmt.Errorf("version %d: %w", c.Number, err)
 		}
 		p := Published{
-			Version: order.Version{Number: v.Number, Published: v.Manifest.PublishedAt, Hosts: hosts},
-			SHA256:  v.SHA256, By: v.Manifest.By, Message: v.Manifest.Message,
+			Version: order.Version{Number: c.Number, Published: c.Manifest.PublishedAt, Hosts: hosts},
+			SHA256:  c.SHA256, By: c.Manifest.By, Message: c.Manifest.Message,
 		}
-		if v.Live {
+		if c.Live {
 			p.Seen = seen
 		}
-		known = v.Number
-		r.mu.Lock()
-		r.versions = append(r.versions, p)
-		close(r.news)
-		r.news = make(chan struct{})
-		r.mu.Unlock()
+		r.note(p)
 	}
 	return nil
+}
+
+func (r *Recorder) note(p Published) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.versions = append(r.versions, p)
+	close(r.news)
+	r.news = make(chan struct{})
 }
 
 func (r *Recorder) last() uint64 {
