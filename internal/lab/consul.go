@@ -122,28 +122,33 @@ func (l *Lab) leader(ctx context.Context, s *Server) (string, error) {
 	return leader, err
 }
 
-// Leader is the server that leads now.
+// Leader is the server that leads now, which is waited for.
 func (l *Lab) Leader(ctx context.Context) (*Server, error) {
 	var leader *Server
-	err := poll(ctx, "a leader", func() error {
-		var last error
-		for _, s := range l.Servers {
-			addr, err := l.leader(ctx, s)
-			if err != nil {
-				last = err
-				continue
-			}
-			for _, other := range l.Servers {
-				if addr == fmt.Sprintf("%s:%d", other.host, rpcPort) && other.Consul.PID() != 0 {
-					leader = other
-					return nil
-				}
-			}
-			last = fmt.Errorf("%s says it is %q", s.Name, addr)
-		}
-		return last
+	err := poll(ctx, "a leader", func() (err error) {
+		leader, err = l.leaderNow(ctx)
+		return err
 	})
 	return leader, err
+}
+
+// leaderNow is the leader, if a server knows of one that runs.
+func (l *Lab) leaderNow(ctx context.Context) (*Server, error) {
+	var last error
+	for _, s := range l.Servers {
+		addr, err := l.leader(ctx, s)
+		if err != nil {
+			last = err
+			continue
+		}
+		for _, other := range l.Servers {
+			if addr == fmt.Sprintf("%s:%d", other.host, rpcPort) && other.Consul.PID() != 0 {
+				return other, nil
+			}
+		}
+		last = fmt.Errorf("%s says it is %q", s.Name, addr)
+	}
+	return nil, last
 }
 
 // Voters waits until each server has a vote. One that was away gets its own only when it

@@ -28,7 +28,8 @@ type Published struct {
 
 // Recorder notes every version that is published, from the first one on.
 type Recorder struct {
-	stores []*consul.Store
+	lab    *Lab
+	stores map[*Server]*consul.Store
 	layout kv.Layout
 
 	mu       sync.Mutex
@@ -43,22 +44,27 @@ func (l *Lab) Record(ctx context.Context, wg *sync.WaitGroup) (*Recorder, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{layout: layout, news: make(chan struct{})}
+	r := &Recorder{lab: l, stores: map[*Server]*consul.Store{}, layout: layout, news: make(chan struct{})}
 	for _, s := range l.Servers {
 		store, err := consul.New(consul.Options{Addr: s.Addr, Token: l.secrets.roles[Observer], Lasting: true, Bare: true})
 		if err != nil {
 			return nil, err
 		}
-		r.stores = append(r.stores, store)
+		r.stores[s] = store
 	}
 	wg.Go(func() { r.follow(ctx) })
 	return r, nil
 }
 
-// follow asks one server after the other, since they are killed now and then.
+// follow asks the leader, who is the first to know that a version is published; or, while
+// there is none, one server after the other, since they are killed now and then.
 func (r *Recorder) follow(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
-		store := r.stores[i%len(r.stores)]
+		server, err := r.lab.leaderNow(ctx)
+		if err != nil {
+			server = r.lab.Servers[i%len(r.lab.Servers)]
+		}
+		store := r.stores[server]
 		for since := uint64(0); ctx.Err() == nil; {
 			entry, err := store.Watch(ctx, r.layout.Data(Key), since, kv.MaxWait)
 			seen := time.Now()

@@ -30,7 +30,8 @@ const hostsTemplate = `127.0.0.1 localhost
 `
 
 // How consul-template asks: as it does if nobody says otherwise, which is any server; or
-// the leader, who hears of a change 50 to 100 ms before the others.
+// the leader, who hears of a change 50 to 100 ms before the others; for the list of services,
+// that is, since a service's instances Consul streams from any.
 const (
 	askAny    = ""
 	askLeader = "max_stale = \"0s\"\n"

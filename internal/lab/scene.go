@@ -95,7 +95,7 @@ type Change struct {
 	Up    bool       `json:"up"`
 	Addr  netip.Addr `json:"-"`
 	Began time.Time  `json:"began"`
-	// Catalog is when Consul's servers had it.
+	// Catalog is when the leader of Consul's servers had it.
 	Catalog time.Duration `json:"catalog_ns"`
 	// Rendered is when consul-template's file was in place, and Published when kvexpress
 	// in, which it started, had put it into the store and the lab had seen it there. 0:
@@ -207,10 +207,14 @@ func (s *Scene) arrival(ctx context.Context, n *Node, c Change, name string, rig
 	return a, err
 }
 
-// catalog waits, from now on, for the servers to know a change of a service. What it
-// returns gives the time.
+// catalog waits, from now on, for the leader to know a change of a service: other servers
+// are told later that it is certain. What it returns gives the time.
 func (s *Scene) catalog(ctx context.Context, service *Service) (func() (time.Time, error), error) {
-	url := "http://" + s.Servers[0].Addr + "/v1/health/service/" + service.Name + "?wait=10s&index="
+	leader, err := s.Leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	url := "http://" + leader.Addr + "/v1/health/service/" + service.Name + "?wait=10s&index="
 	index, err := s.index(ctx, url+"0")
 	if err != nil {
 		return nil, err

@@ -80,6 +80,9 @@ type result struct {
 	Answers  int             `json:"answers"`
 	Versions int             `json:"versions"`
 	Verdicts []order.Verdict `json:"-"`
+
+	marks   []chart.Mark
+	slowing map[int]bool // changes during which the slow node was overloaded
 }
 
 func (f fleetFlags) run(ctx context.Context, stdout io.Writer) error {
@@ -142,13 +145,12 @@ func (f fleetFlags) play(ctx context.Context, p *page, s *lab.Scene) (*result, e
 	}
 	p.say("all %d nodes know all %d services; %s renders", len(s.Nodes), len(s.Services), holder)
 	s.Ask(ctx)
-	r := &result{}
-	var marks []chart.Mark
+	r := &result{slowing: map[int]bool{}}
 	ended := func() {}
 	for i := range f.changes {
 		if slow != nil && i == f.changes/3 {
 			p.say("%s is overloaded from here on: it stands still for %v of %v", slow.Name, frozenFor, frozenFor+runningFor)
-			marks = append(marks, chart.Mark{At: time.Now(), Text: slow.Name + " is overloaded"})
+			r.marks = append(r.marks, chart.Mark{At: time.Now(), Text: slow.Name + " is overloaded"})
 			ended = pulse(ctx, slow)
 			r.Slow = slow.Name
 		}
@@ -156,8 +158,9 @@ func (f fleetFlags) play(ctx context.Context, p *page, s *lab.Scene) (*result, e
 			ended()
 			ended = func() {}
 			p.say("%s is well again", slow.Name)
-			marks = append(marks, chart.Mark{At: time.Now(), Text: "it is well again"})
+			r.marks = append(r.marks, chart.Mark{At: time.Now(), Text: "it is well again"})
 		}
+		r.slowing[i] = slow != nil && i >= f.changes/3 && i < 2*f.changes/3
 		service, up := s.Services[i/2%len(s.Services)], i%2 == 1
 		c, err := s.Make(ctx, service, up)
 		if err != nil {
@@ -175,7 +178,7 @@ func (f fleetFlags) play(ctx context.Context, p *page, s *lab.Scene) (*result, e
 	for _, line := range strings.Split(strings.TrimRight(lab.Table(r.Changes), "\n"), "\n") {
 		p.print(line)
 	}
-	return r, f.draw(p, r, marks)
+	return r, f.draw(p, r)
 }
 
 func (f fleetFlags) slowNode(l *lab.Lab) (*lab.Node, error) {
@@ -237,18 +240,22 @@ func (f fleetFlags) judge(p *page, s *lab.Scene, r *result) error {
 }
 
 // draw is the picture, where one is asked for.
-func (f fleetFlags) draw(p *page, r *result, marks []chart.Mark) error {
+func (f fleetFlags) draw(p *page, r *result) error {
 	if f.svg == "" {
 		return nil
 	}
 	c := chart.Chart{
 		Title:    "From the catalog to the DNS of every node",
 		Subtitle: fmt.Sprintf("%d changes of the catalog, %d nodes", len(r.Changes), f.nodes),
-		Marks:    marks,
+		Marks:    r.marks,
 	}
-	for _, change := range r.Changes {
+	for i, change := range r.Changes {
 		for _, n := range change.Nodes {
-			c.Dots = append(c.Dots, chart.Dot{Node: n.Node, Group: string(n.Mode), At: change.Began, Took: n.Answer})
+			group := string(n.Mode)
+			if n.Node == r.Slow && r.slowing[i] {
+				group = n.Node + ", overloaded"
+			}
+			c.Dots = append(c.Dots, chart.Dot{Node: n.Node, Group: group, At: change.Began, Took: n.Answer})
 		}
 	}
 	var b bytes.Buffer
