@@ -75,7 +75,9 @@ func (n *Node) prepare() error {
 
 // reload is the command that makes dnsmasq read its hosts file again. pkill would look at
 // all processes of the machine, which here are those of all nodes.
-func (n *Node) reload() []string { return []string{"sh", "-c", "read p <" + n.pidFile + " && kill -HUP $p"} }
+func (n *Node) reload() []string {
+	return []string{"sh", "-c", "read p <" + n.pidFile + " && kill -HUP $p"}
+}
 
 func (n *Node) prepareDnsmasq() error {
 	conf := filepath.Join(n.dir, "dnsmasq.conf")
