@@ -1,0 +1,92 @@
+//go:build linux
+
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A unit that is stopped in the moment in which it is started again is told to end, like
+// any other. Taken out: that it is told after its start; then it is killed after 10 s.
+func TestAUnitIsStoppedWhileItIsStarted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := &spawner{requests: make(chan spawn)}
+	u := &Unit{
+		Name: "again", Argv: []string{"sh", "-c", `if test -e "$0"; then exec sleep 1000; fi; touch "$0"`, filepath.Join(dir, "ran")},
+		Dir: dir, Log: filepath.Join(dir, "log"), Restart: true, spawner: s,
+	}
+	started := make(chan error, 1)
+	go func() { started <- u.Start() }()
+	r := <-s.requests
+	r.done <- r.cmd.Start()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	run := u.run
+	r = <-s.requests // it has ended, and is to be started again
+	stopped := make(chan error, 1)
+	go func() { stopped <- u.Stop() }()
+	<-run.stopping
+	tick := time.NewTimer(100 * time.Millisecond) // for Stop to find nobody
+	defer tick.Stop()
+	<-tick.C
+	r.done <- r.cmd.Start()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || status.Signal() != syscall.SIGTERM {
+		t.Errorf("it ended with %v, want SIGTERM", r.cmd.ProcessState)
+	}
+}
+
+// What the lab's programs say stays in the lab.
+func TestProgramsDoNotWriteToTheSyslog(t *testing.T) {
+	t.Setenv("KVEXPRESS_SYSLOG", "/dev/log")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `test "$KVEXPRESS_SYSLOG" = off`)
+	cmd.Env = environ()
+	if err := cmd.Run(); err != nil {
+		t.Errorf("KVEXPRESS_SYSLOG is not off: %v", err)
+	}
+}
+
+// A kernel that has lost events says so, and so does the lab: what was not seen must not
+// pass for what did not happen.
+func TestLostSightsAreAnError(t *testing.T) {
+	t.Parallel()
+	events, kernel, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kernel.Close()
+	s := &Sights{file: events}
+	var wg sync.WaitGroup
+	wg.Go(s.read)
+	defer wg.Wait()
+	defer events.Close()
+	event := make([]byte, unix.SizeofInotifyEvent)
+	binary.NativeEndian.PutUint32(event, ^uint32(0)) // of no watch
+	binary.NativeEndian.PutUint32(event[4:], unix.IN_Q_OVERFLOW)
+	if _, err := kernel.Write(event); err != nil {
+		t.Fatal(err)
+	}
+	if err := poll(t.Context(), "the error", func() error {
+		if s.Err() == nil {
+			return errors.New("there is none")
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
