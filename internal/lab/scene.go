@@ -169,11 +169,6 @@ func (s *Scene) Make(ctx context.Context, service *Service, up bool) (Change, er
 			return c, fmt.Errorf("%s in what is published: %w", service.Name, err)
 		}
 		c.Version, c.Published, sum = version.Number, version.Seen.Sub(c.Began), version.SHA256
-		for _, server := range s.Servers {
-			if sight, ok := s.Sights.First(server.Rendered, c.Began, func(x Sight) bool { return right(x.Hosts) }); ok {
-				c.Rendered = sight.At.Sub(c.Began)
-			}
-		}
 	}
 	for _, n := range s.Nodes {
 		a, err := s.arrival(ctx, n, c, name, func(x Sight) bool { return right(x.Hosts) && (sum == "" || x.SHA256 == sum) })
@@ -182,7 +177,26 @@ func (s *Scene) Make(ctx context.Context, service *Service, up bool) (Change, er
 		}
 		c.Nodes = append(c.Nodes, a)
 	}
+	if s.central() {
+		// Not before: the sights of nodes come after it, the version from elsewhere.
+		at, ok := s.rendered(c.Began, right)
+		if !ok {
+			return c, errors.Join(fmt.Errorf("%s was published, and no server was seen to render it", service.Name), s.Sights.Err())
+		}
+		c.Rendered = at.Sub(c.Began)
+	}
 	return c, s.Sights.Err()
+}
+
+// rendered is when the first server had what is right in its file.
+func (s *Scene) rendered(after time.Time, right func(map[string]netip.Addr) bool) (first time.Time, ok bool) {
+	for _, server := range s.Servers {
+		sight, seen := s.Sights.First(server.Rendered, after, func(x Sight) bool { return right(x.Hosts) })
+		if seen && (!ok || sight.At.Before(first)) {
+			first, ok = sight.At, true
+		}
+	}
+	return first, ok
 }
 
 // central tells whether one renders for all.

@@ -5,6 +5,7 @@ package lab
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,5 +89,32 @@ func TestLostSightsAreAnError(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Where two servers render a change, it is rendered when the first of them has. Taken out:
+// that the first counts; then it is the last in the order of servers.
+func TestTheFirstServerThatRendersCounts(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	at := func(d time.Duration, name string) Sight {
+		return Sight{At: began.Add(d), Hosts: map[string]netip.Addr{name: {}}}
+	}
+	s := &Scene{
+		Lab: &Lab{Servers: []*Server{{Rendered: "a"}, {Rendered: "b"}, {Rendered: "c"}}},
+		Sights: &Sights{seen: map[string][]Sight{
+			"a": {at(-time.Second, "new"), at(3*time.Second, "new")},
+			"b": {at(time.Second, "old"), at(2*time.Second, "new")},
+			"c": {at(4*time.Second, "new")},
+		}},
+	}
+	right := func(name string) func(map[string]netip.Addr) bool {
+		return func(hosts map[string]netip.Addr) bool { _, ok := hosts[name]; return ok }
+	}
+	if got, ok := s.rendered(began, right("new")); !ok || got.Sub(began) != 2*time.Second {
+		t.Errorf("it was rendered after %v, %v", got.Sub(began), ok)
+	}
+	if got, ok := s.rendered(began, right("other")); ok {
+		t.Errorf("what nobody rendered was rendered at %v", got)
 	}
 }
