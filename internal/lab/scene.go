@@ -137,6 +137,8 @@ func (c Change) Share() time.Duration { return c.Last() - c.Rendered }
 
 // Make registers a service, or takes it out, and waits until all nodes answer so.
 func (s *Scene) Make(ctx context.Context, service *Service, up bool) (Change, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // what waits for the catalog, if the change failed
 	c := Change{Service: service.Name, Up: up}
 	name := FQDN(service.Name)
 	s.Sampler.Focus(name)
@@ -147,12 +149,12 @@ func (s *Scene) Make(ctx context.Context, service *Service, up bool) (Change, er
 	}
 	before := s.Recorder.last()
 	c.Began = time.Now()
-	if up {
-		err = service.Register(ctx)
-	} else {
-		err = service.Deregister(ctx)
-	}
-	if err != nil {
+	if err := poll(ctx, "a change of "+service.Name, func() error {
+		if up {
+			return service.Register(ctx)
+		}
+		return service.Deregister(ctx)
+	}); err != nil {
 		return c, err
 	}
 	c.Addr = service.Addr()
@@ -222,11 +224,14 @@ func (s *Scene) arrival(ctx context.Context, n *Node, c Change, name string, rig
 }
 
 // catalog waits, from now on, for the servers to know a change of a service. What it
-// returns gives the time.
+// returns gives the time. They may be without a leader now and then, and say so.
 func (s *Scene) catalog(ctx context.Context, service *Service) (func() (time.Time, error), error) {
 	url := "http://" + s.Servers[0].Addr + "/v1/health/service/" + service.Name + "?wait=10s&index="
-	index, err := s.index(ctx, url+"0")
-	if err != nil {
+	var index uint64
+	if err := poll(ctx, "what Consul knows of "+service.Name, func() (err error) {
+		index, err = s.index(ctx, url+"0")
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	type seen struct {
@@ -235,10 +240,13 @@ func (s *Scene) catalog(ctx context.Context, service *Service) (func() (time.Tim
 	}
 	done := make(chan seen, 1)
 	s.wg.Go(func() {
-		next, err := s.index(ctx, fmt.Sprint(url, index))
-		if err == nil && next == index {
-			err = errors.New("Consul's servers did not hear of a change of " + service.Name)
-		}
+		err := poll(ctx, "Consul's servers to hear of a change of "+service.Name, func() error {
+			next, err := s.index(ctx, fmt.Sprint(url, index))
+			if err == nil && next == index {
+				err = errors.New("they did not")
+			}
+			return err
+		})
 		done <- seen{time.Now(), err}
 	})
 	return func() (time.Time, error) { r := <-done; return r.at, r.err }, nil

@@ -5,11 +5,14 @@ package lab
 import (
 	"encoding/binary"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -116,5 +119,34 @@ func TestTheFirstServerThatRendersCounts(t *testing.T) {
 	}
 	if got, ok := s.rendered(began, right("other")); ok {
 		t.Errorf("what nobody rendered was rendered at %v", got)
+	}
+}
+
+// Servers that are without a leader for a moment, and say so, are asked again. Taken out:
+// that they are; then a busy machine ends a run of the lab.
+func TestServersWithoutALeaderAreAskedAgain(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		switch asked.Add(1) {
+		case 1, 3:
+			http.Error(w, "No cluster leader", http.StatusInternalServerError)
+		case 2:
+			w.Header().Set("X-Consul-Index", "5")
+		default:
+			w.Header().Set("X-Consul-Index", "6")
+		}
+	}))
+	defer server.Close()
+	s := &Scene{Lab: &Lab{
+		Servers: []*Server{{Addr: server.Listener.Addr().String()}}, api: newAPI(), secrets: newSecrets(nil, nil),
+	}}
+	defer s.wg.Wait()
+	heard, err := s.catalog(t.Context(), &Service{Name: "web-01"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at, err := heard(); err != nil || at.IsZero() || asked.Load() != 4 {
+		t.Errorf("after %d questions: %v, %v", asked.Load(), at, err)
 	}
 }
