@@ -168,7 +168,8 @@ func BenchmarkOutNothingToDo(b *testing.B) {
 		func(int) sample { return run(b, filepath.Join(bin, "bare"), read...) })
 }
 
-// BenchmarkIn: `in` of new content is two requests.
+// BenchmarkIn: `in` of new content is two requests, and a third that bare leaves out: when the
+// version is published, Consul's followers are to hear of it at once.
 func BenchmarkIn(b *testing.B) {
 	bin := programs(b)
 	consul := consultest.Start(b)

@@ -68,11 +68,18 @@ func (l *Lab) consulUnit(name string, config map[string]any) (*Unit, error) {
 // hostNamed is a command line that runs a program on a machine of this name. Locks and
 // receipts go by the name that the operating system has.
 func (l *Lab) hostNamed(name string, argv ...string) []string {
-	wrapper := []string{l.tools.Unshare, "--uts"}
-	if os.Geteuid() != 0 {
-		wrapper = append(wrapper, "--map-root-user")
+	return hostNamed(l.tools.Unshare, os.Geteuid() == 0, name, argv)
+}
+
+// hostNamed is the same for root, and for others, whose user namespace lets them call
+// sethostname, as hostname(1) does, but not write what is root's in /proc.
+func hostNamed(unshare string, root bool, name string, argv []string) []string {
+	wrapper := []string{unshare, "--uts"}
+	set := `echo "$0" >/proc/sys/kernel/hostname`
+	if !root {
+		wrapper, set = append(wrapper, "--map-root-user"), `hostname "$0"`
 	}
-	wrapper = append(wrapper, "sh", "-c", `echo "$0" >/proc/sys/kernel/hostname && exec "$@"`, name)
+	wrapper = append(wrapper, "sh", "-c", set+` && exec "$@"`, name)
 	return append(wrapper, argv...)
 }
 

@@ -8,5 +8,5 @@
 //
 // It owns the processes, their configuration, what is seen of them from outside, and
 // the changes that are measured. It makes no use of kvexpress' own packages but to read
-// what was published. Tests, benchmarks and the program in /lab are on top of it.
+// what was published. Tests, benchmarks and the program in cmd/lab are on top of it.
 package lab

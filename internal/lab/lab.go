@@ -180,7 +180,11 @@ func (l *Lab) Start(ctx context.Context) error {
 	l.say(fmt.Sprintf("registering %d services", len(l.Services)))
 	if err := each(l.Services, func(s *Service) error {
 		// The agent may not have its own token from the servers yet.
-		return poll(ctx, "the registration of "+s.Name, func() error { return s.Register(ctx) })
+		if err := poll(ctx, "the registration of "+s.Name, func() error { return s.Register(ctx) }); err != nil {
+			return err
+		}
+		// Agents tell the servers a moment later: the first version shall have all.
+		return poll(ctx, s.Name+" to be in the catalog", func() error { return s.known(ctx) })
 	}); err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@ import (
 func TestAServiceLeavesAndComes(t *testing.T) {
 	t.Parallel()
 	s := start(t, lab.Options{Servers: 3, Nodes: 10, Services: 60})
+	if first := s.Recorder.Versions()[0]; len(first.Hosts) != 60+1 { // and localhost
+		t.Errorf("the first version has %d names: the lab did not wait for its catalog", len(first.Hosts))
+	}
 	for _, service := range s.Services[:3] {
 		for _, up := range []bool{false, true} {
 			c, err := s.Make(t.Context(), service, up)

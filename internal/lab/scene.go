@@ -137,6 +137,8 @@ func (c Change) Share() time.Duration { return c.Last() - c.Rendered }
 
 // Make registers a service, or takes it out, and waits until all nodes answer so.
 func (s *Scene) Make(ctx context.Context, service *Service, up bool) (Change, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // what waits for the catalog, if the change failed
 	c := Change{Service: service.Name, Up: up}
 	name := FQDN(service.Name)
 	s.Sampler.Focus(name)
@@ -147,12 +149,12 @@ func (s *Scene) Make(ctx context.Context, service *Service, up bool) (Change, er
 	}
 	before := s.Recorder.last()
 	c.Began = time.Now()
-	if up {
-		err = service.Register(ctx)
-	} else {
-		err = service.Deregister(ctx)
-	}
-	if err != nil {
+	if err := poll(ctx, "a change of "+service.Name, func() error {
+		if up {
+			return service.Register(ctx)
+		}
+		return service.Deregister(ctx)
+	}); err != nil {
 		return c, err
 	}
 	c.Addr = service.Addr()
@@ -169,11 +171,6 @@ func (s *Scene) Make(ctx context.Context, service *Service, up bool) (Change, er
 			return c, fmt.Errorf("%s in what is published: %w", service.Name, err)
 		}
 		c.Version, c.Published, sum = version.Number, version.Seen.Sub(c.Began), version.SHA256
-		for _, server := range s.Servers {
-			if sight, ok := s.Sights.First(server.Rendered, c.Began, func(x Sight) bool { return right(x.Hosts) }); ok {
-				c.Rendered = sight.At.Sub(c.Began)
-			}
-		}
 	}
 	for _, n := range s.Nodes {
 		a, err := s.arrival(ctx, n, c, name, func(x Sight) bool { return right(x.Hosts) && (sum == "" || x.SHA256 == sum) })
@@ -182,7 +179,26 @@ func (s *Scene) Make(ctx context.Context, service *Service, up bool) (Change, er
 		}
 		c.Nodes = append(c.Nodes, a)
 	}
+	if s.central() {
+		// Not before: the sights of nodes come after it, the version from elsewhere.
+		at, ok := s.rendered(c.Began, right)
+		if !ok {
+			return c, errors.Join(fmt.Errorf("%s was published, and no server was seen to render it", service.Name), s.Sights.Err())
+		}
+		c.Rendered = at.Sub(c.Began)
+	}
 	return c, s.Sights.Err()
+}
+
+// rendered is when the first server had what is right in its file.
+func (s *Scene) rendered(after time.Time, right func(map[string]netip.Addr) bool) (first time.Time, ok bool) {
+	for _, server := range s.Servers {
+		sight, seen := s.Sights.First(server.Rendered, after, func(x Sight) bool { return right(x.Hosts) })
+		if seen && (!ok || sight.At.Before(first)) {
+			first, ok = sight.At, true
+		}
+	}
+	return first, ok
 }
 
 // central tells whether one renders for all.
@@ -208,15 +224,20 @@ func (s *Scene) arrival(ctx context.Context, n *Node, c Change, name string, rig
 }
 
 // catalog waits, from now on, for the leader to know a change of a service: other servers
-// are told later that it is certain. What it returns gives the time.
+// are told later that it is certain. What it returns gives the time. There may be no
+// leader now and then.
 func (s *Scene) catalog(ctx context.Context, service *Service) (func() (time.Time, error), error) {
-	leader, err := s.Leader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	url := "http://" + leader.Addr + "/v1/health/service/" + service.Name + "?wait=10s&index="
-	index, err := s.index(ctx, url+"0")
-	if err != nil {
+	var url string
+	var index uint64
+	if err := poll(ctx, "what Consul knows of "+service.Name, func() error {
+		leader, err := s.leaderNow(ctx)
+		if err != nil {
+			return err
+		}
+		url = "http://" + leader.Addr + "/v1/health/service/" + service.Name + "?wait=10s&index="
+		index, err = s.index(ctx, url+"0")
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	type seen struct {
@@ -225,10 +246,13 @@ func (s *Scene) catalog(ctx context.Context, service *Service) (func() (time.Tim
 	}
 	done := make(chan seen, 1)
 	s.wg.Go(func() {
-		next, err := s.index(ctx, fmt.Sprint(url, index))
-		if err == nil && next == index {
-			err = errors.New("Consul's servers did not hear of a change of " + service.Name)
-		}
+		err := poll(ctx, "Consul's servers to hear of a change of "+service.Name, func() error {
+			next, err := s.index(ctx, fmt.Sprint(url, index))
+			if err == nil && next == index {
+				err = errors.New("they did not")
+			}
+			return err
+		})
 		done <- seen{time.Now(), err}
 	})
 	return func() (time.Time, error) { r := <-done; return r.at, r.err }, nil

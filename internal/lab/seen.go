@@ -78,9 +78,7 @@ func (s *Sights) read() {
 		at := time.Now()
 		if err != nil {
 			if !errors.Is(err, os.ErrClosed) {
-				s.mu.Lock()
-				s.err = fmt.Errorf("read inotify: %w", err)
-				s.mu.Unlock()
+				s.fail(fmt.Errorf("read inotify: %w", err))
 			}
 			return
 		}
@@ -89,6 +87,9 @@ func (s *Sights) read() {
 			end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
 			name := strings.TrimRight(string(b[unix.SizeofInotifyEvent:end]), "\x00")
 			b = b[end:]
+			if wd < 0 {
+				s.fail(errors.New("inotify: there were more events than the kernel keeps, and some are lost"))
+			}
 			if path := s.paths[wd]; path != "" && name == filepath.Base(path) {
 				select {
 				case s.news[path] <- struct{}{}:
@@ -132,7 +133,13 @@ func (s *Sights) First(path string, after time.Time, ok func(Sight) bool) (Sight
 	return Sight{}, false
 }
 
-// Err is why no more is seen.
+func (s *Sights) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// Err is why no more is seen, or not all was.
 func (s *Sights) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

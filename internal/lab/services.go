@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -48,6 +49,19 @@ func (s *Service) Register(ctx context.Context) error {
 		return fmt.Errorf("register %s: %w", s.Name, err)
 	}
 	s.up = true
+	return nil
+}
+
+// known is an error unless the servers have the service, on a node that is well.
+func (s *Service) known(ctx context.Context) error {
+	var instances []struct{}
+	url := "http://" + s.lab.up().Addr + "/v1/health/service/" + s.Name + "?passing"
+	if err := s.lab.api.do(ctx, http.MethodGet, url, s.lab.secrets.roles[Observer], nil, &instances); err != nil {
+		return err
+	}
+	if len(instances) == 0 {
+		return errors.New("it has no instance that passes")
+	}
 	return nil
 }
 

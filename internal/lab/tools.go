@@ -44,6 +44,9 @@ func FindTools(root string) (Tools, error) {
 	find(&t.ConsulTemplate, "consul-template", `"make tools" builds it`)
 	find(&t.Dnsmasq, "dnsmasq", `"make packages" or your package manager installs it (dnsmasq-base)`)
 	find(&t.Unshare, "unshare", "install util-linux")
+	if os.Geteuid() != 0 {
+		find(new(string), "hostname", "install it, or run the lab as root") // see hostNamed
+	}
 	return t, errors.Join(errs...)
 }
 

@@ -141,6 +141,9 @@ func (u *Unit) supervise(r *run, cmd *exec.Cmd) {
 			r.err = err
 			return
 		}
+		if stopping() {
+			r.signal(syscall.SIGTERM) // Stop found nobody to tell
+		}
 	}
 }
 
@@ -284,9 +287,10 @@ func marked(mark string) []int {
 	return pids
 }
 
-// environ is the lab's own without what would change what its programs do.
+// environ is the lab's own without what would change what its programs do. The machine's
+// syslog is not for them: they have logs of their own.
 func environ() []string {
-	var env []string
+	env := []string{"KVEXPRESS_SYSLOG=off"}
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, "CONSUL_") && !strings.HasPrefix(pair, "KVEXPRESS_") && !strings.HasPrefix(pair, unitEnv) {
 			env = append(env, pair)

@@ -28,6 +28,10 @@ const (
 	runningFor = 100 * time.Millisecond
 )
 
+// slowest is the number of the node that has it, if nobody says otherwise and there are as
+// many.
+const slowest = 7
+
 type fleetFlags struct {
 	servers, nodes, services, changes int
 	slow                              string
@@ -58,14 +62,19 @@ machine has a host name of its own.`,
   go run ./cmd/lab --changes 50 --svg hosts.svg
   go run ./cmd/lab --keep`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), stdout) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("slow") && f.nodes < slowest {
+				f.slow = ""
+			}
+			return f.run(cmd.Context(), stdout)
+		},
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&f.servers, "servers", 3, "how many Consul `servers`")
 	flags.IntVar(&f.nodes, "nodes", 10, "how many `nodes`")
 	flags.IntVar(&f.services, "services", 60, "how many `services` there are in the catalog")
 	flags.IntVar(&f.changes, "changes", 18, "how many `changes` of the catalog are made")
-	flags.StringVar(&f.slow, "slow", "node-07", "the `node` that is overloaded during the second third of the changes; \"\" for none")
+	flags.StringVar(&f.slow, "slow", fmt.Sprintf("node-%02d", slowest), "the `node` that is overloaded during the second third of the changes; \"\" for none, as with fewer nodes than by default")
 	flags.StringVar(&f.svg, "svg", "", "draw it into this `file`: a dot for each node and change")
 	flags.BoolVar(&f.json, "json", false, "print what was measured as JSON, and nothing else")
 	flags.BoolVar(&f.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
@@ -120,6 +129,7 @@ func (f fleetFlags) run(ctx context.Context, stdout io.Writer) error {
 			return writeJSON(stdout, r)
 		}
 		if f.keep {
+			s.Close() // what is asked for hours fills the memory
 			p.print(invitation(l))
 			<-ctx.Done()
 		}

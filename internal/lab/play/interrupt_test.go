@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -91,13 +92,39 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// begin runs the lab as a program of its own, with a folder for temporary ones.
-func begin(t *testing.T) (*exec.Cmd, io.ReadCloser, string) {
+// With --keep the fleet runs for as long as somebody likes, and nobody looks at it any
+// more: all that is seen is kept. Taken out: that the looks end; then they go on.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	cmd, out, folder := begin(t, "--keep", "--changes", "1")
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.Contains(lines.Text(), "The fleet runs until Ctrl-C") {
+	}
+	if open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", cmd.Process.Pid)); err != nil || len(open) == 0 {
+		t.Errorf("it has ended: %v", err)
+	} else {
+		for _, fd := range open {
+			if to, err := os.Readlink(fd); err == nil && to == "anon_inode:inotify" {
+				t.Error("it still looks at files")
+			}
+		}
+	}
+	sent(syscall.SIGINT)(t, cmd.Process, out)
+	_, _ = io.Copy(io.Discard, out) // until it has ended
+	_ = cmd.Wait()                  // it was interrupted
+	if left := inFolder(t, folder); len(left) > 0 {
+		t.Errorf("left are processes: %q", left)
+	}
+}
+
+// begin runs the lab as a program of its own, with a folder for temporary ones, and more
+// arguments if there are any.
+func begin(t *testing.T, args ...string) (*exec.Cmd, io.ReadCloser, string) {
 	t.Helper()
 	folder := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, os.Args[0], "--nodes", "2", "--services", "40", "--changes", "200", "--slow", "")
+	cmd := exec.CommandContext(ctx, os.Args[0], append([]string{"--nodes", "2", "--services", "40", "--changes", "200", "--slow", ""}, args...)...)
 	cmd.Env = append(os.Environ(), asLabEnv+"=1", "TMPDIR="+folder)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -82,7 +82,7 @@ func onDisk(dir string) error {
 		return fmt.Errorf("the folder of the nodes, %s: %w", dir, err)
 	}
 	if fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
-		return fmt.Errorf("the folder of the nodes, %s, is in memory, where an fsync costs nothing: give one on a disk", dir)
+		return fmt.Errorf("the folder of the nodes, %s, is in memory, where an fsync costs nothing: give one on a disk; TMPDIR is where temporary ones are", dir)
 	}
 	return nil
 }

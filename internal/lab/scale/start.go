@@ -36,7 +36,7 @@ func (s *site) start(ctx context.Context) error {
 		waiting = still
 		return nil
 	}
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir, "KVEXPRESS_SYSLOG=off"}
 	for _, n := range s.nodes {
 		if err := s.processes.run(n.name, n.log(), env, s.Program, "agent", "-C", filepath.Join(n.dir, "agent.yml")); err != nil {
 			return err
