@@ -98,6 +98,11 @@ func (f fleetFlags) run(ctx context.Context, stdout io.Writer) error {
 	if f.changes < 1 || f.nodes < 1 {
 		return errors.New("--changes and --nodes must be 1 or more")
 	}
+	if f.svg != "" {
+		if _, err := os.Stat(filepath.Dir(f.svg)); err != nil { // and not when all is over
+			return fmt.Errorf("--svg %s: %w", f.svg, err)
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	p := &page{to: stdout, began: time.Now(), cancel: cancel}
