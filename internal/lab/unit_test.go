@@ -5,6 +5,7 @@ package lab
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -127,7 +128,11 @@ func TestTheFirstServerThatRendersCounts(t *testing.T) {
 func TestServersWithoutALeaderAreAskedAgain(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/status/leader" {
+			_, _ = io.WriteString(w, `"127.9.9.9:8300"`)
+			return
+		}
 		switch asked.Add(1) {
 		case 1, 3:
 			http.Error(w, "No cluster leader", http.StatusInternalServerError)
@@ -138,8 +143,20 @@ func TestServersWithoutALeaderAreAskedAgain(t *testing.T) {
 		}
 	}))
 	defer server.Close()
+	spawner := newSpawner()
+	defer spawner.stop()
+	// The leader must be one that runs.
+	consul := &Unit{Name: "consul", Argv: []string{"sleep", "1000"}, Log: filepath.Join(t.TempDir(), "log"), spawner: spawner}
+	if err := consul.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := consul.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
 	s := &Scene{Lab: &Lab{
-		Servers: []*Server{{Addr: server.Listener.Addr().String()}}, api: newAPI(), secrets: newSecrets(nil, nil),
+		Servers: []*Server{{Addr: server.Listener.Addr().String(), host: "127.9.9.9", Consul: consul}}, api: newAPI(), secrets: newSecrets(nil, nil),
 	}}
 	defer s.wg.Wait()
 	heard, err := s.catalog(t.Context(), &Service{Name: "web-01"})

@@ -119,7 +119,7 @@ func (f fleetFlags) run(ctx context.Context, stdout io.Writer) error {
 		}
 		defer func() {
 			p.say("ending all programs")
-			err = errors.Join(err, l.Close())
+			err = errors.Join(err, left(l.Close()))
 		}()
 		s, err := l.Watch(ctx)
 		if err != nil {

@@ -39,12 +39,23 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !errors.Is(err, errLeft):
 		fmt.Fprintln(stderr, "lab: interrupted; all that it began has ended, and its folder is removed")
 	default:
 		fmt.Fprintln(stderr, "lab:", err)
 	}
 	return 1
+}
+
+// errLeft is in an error that tells what could not be ended or removed.
+var errLeft = errors.New("something is left")
+
+// left marks an error of the clean-up, if there is one.
+func left(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errLeft, err)
 }
 
 func newRoot(stdout io.Writer) *cobra.Command {
@@ -95,9 +106,7 @@ func inFolder(ctx context.Context, do func(dir string, tools lab.Tools) error) (
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}
 	defer func() {
-		if gone := os.RemoveAll(dir); gone != nil {
-			err = errors.Join(err, fmt.Errorf("the folder of the lab is left: %w", gone))
-		}
+		err = errors.Join(err, left(os.RemoveAll(dir)))
 	}()
 	if tools.Kvexpress, err = lab.Build(ctx, root, dir); err != nil {
 		return err

@@ -76,7 +76,7 @@ func (f scaleFlags) run(ctx context.Context, stdout io.Writer) error {
 		}
 		defer func() {
 			p.say("ending all programs")
-			err = errors.Join(err, l.Close())
+			err = errors.Join(err, left(l.Close()))
 		}()
 		if err := l.StartServers(ctx); err != nil {
 			return err
