@@ -79,9 +79,7 @@ func TestRebuilt(t *testing.T) {
 	if s := n.current(0, "after\n"); s.Version != 1 {
 		t.Errorf("%+v", s)
 	}
-	if !strings.Contains(n.log.String(), "made anew") {
-		t.Error("the log does not tell of another lineage")
-	}
+	until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") }) // after the state
 }
 
 func TestCut(t *testing.T) {

@@ -120,9 +120,7 @@ func TestWatch(t *testing.T) {
 		if s := n.current(0, "anew\n"); s.Version != 1 || s.Lineage == lineage {
 			t.Errorf("another lineage was published: %+v", s)
 		}
-		if !strings.Contains(n.log.String(), "made anew") {
-			t.Error("the log does not tell of another lineage")
-		}
+		until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") }) // after the state
 	})
 
 	t.Run("what changes nothing wakes nobody", func(t *testing.T) {
