@@ -193,8 +193,8 @@ func await(conn net.Conn, early []byte, q Query) (Answer, []byte, error) {
 	defer alarm.off()
 	var b [64]byte
 	for {
+		_ = conn.SetReadDeadline(q.Until) // before Subscribe, whose ring it would undo; if it fails, so does the read
 		cancel := q.Subscribe(alarm.ring)
-		_ = conn.SetReadDeadline(q.Until) // if it fails, so does the read
 		if a := q.Answer(false); a != nil {
 			cancel()
 			return a, early, nil
