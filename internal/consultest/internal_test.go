@@ -108,4 +108,7 @@ func TestLastLines(t *testing.T) {
 	if got := lastLines("a\n", 40); got != "a" {
 		t.Errorf("got %q", got)
 	}
+	if got := lastLines("a\n2026 [ERROR] agent.http: Request error: method=PUT\nb\n", 2); got != "a\nb" {
+		t.Errorf("got %q", got)
+	}
 }
