@@ -103,7 +103,7 @@ func (d *draft) end(now time.Time) (*state, Change, []Topic) {
 		topics = append(topics, KeyTopic(path))
 		if row, ok := next.rows.Get([]byte(path)); ok {
 			change.Rows = append(change.Rows, row)
-		} else if d.base.has(path) {
+		} else {
 			change.Deleted = append(change.Deleted, path)
 		}
 	}
@@ -133,11 +133,6 @@ func (s *state) past(index uint64) *state {
 	next := *s
 	next.index = index
 	return &next
-}
-
-func (s *state) has(path string) bool {
-	_, ok := s.rows.Get([]byte(path))
-	return ok
 }
 
 func (d *draft) get(path string) *Row {

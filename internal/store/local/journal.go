@@ -18,7 +18,7 @@ type Journal interface {
 type Change struct {
 	Index    uint64     // of the write; it grows from one to the next
 	Rows     []*Row     // written
-	Deleted  []string   // paths whose rows are gone
+	Deleted  []string   // paths whose rows are gone; also of those that this write itself had made
 	Graves   []Grave    // dug; a path has one, the newest
 	Reaped   []string   // graves that are gone
 	Sessions []*Session // made
