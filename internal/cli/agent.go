@@ -86,9 +86,15 @@ func meantForOthers(cmd *cobra.Command) error {
 // its log itself.
 func (a *App) told(g *globals, run func() (report, error)) error {
 	r, err := run()
-	code := exitCode(err)
+	return a.conclude(g, r, err, exitCode(err))
+}
+
+// conclude tells how a command without a session ended.
+func (a *App) conclude(g *globals, r report, err error, code int) error {
 	s := &session{App: a, g: g}
-	s.tell(r, err, code)
+	if lost := s.tell(r, err, code); lost != nil && err == nil {
+		err, code = lost, exitOther
+	}
 	if err == nil {
 		return nil
 	}
