@@ -51,7 +51,7 @@ As a Consul watch:
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to install")
 	f.register(cmd)
 	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "install although the key is stopped")
-	fl.BoolVar(&f.noReceipt, "no-receipt", false, "do not report what became of it, for `kvexpress status`")
+	fl.BoolVar(&f.noReceipt, "no-receipt", false, "do not report what became of it to \"kvexpress status\"")
 	return cmd
 }
 
