@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -86,9 +87,15 @@ func meantForOthers(cmd *cobra.Command) error {
 // its log itself.
 func (a *App) told(g *globals, run func() (report, error)) error {
 	r, err := run()
-	code := exitCode(err)
+	return a.conclude(g, r, err, exitCode(err))
+}
+
+// conclude tells how a command without a session ended.
+func (a *App) conclude(g *globals, r report, err error, code int) error {
 	s := &session{App: a, g: g}
-	s.tell(r, err, code)
+	if lost := s.tell(r, err, code); lost != nil && err == nil {
+		err, code = lost, exitOther
+	}
 	if err == nil {
 		return nil
 	}
@@ -101,6 +108,9 @@ func (a *App) loadAgentFile(path string) (agentfile.Config, string, error) {
 		return agentfile.Config{}, "", fmt.Errorf("find out this machine's host name: %w", err)
 	}
 	c, err := agentfile.Load(path, agentfile.Env{Getenv: a.Getenv, Hostname: host})
+	if errors.Is(err, fs.ErrNotExist) && !as[*agentfile.Error](err) {
+		err = fmt.Errorf("%w; write it, see `kvexpress agent --help`, or name another with -C", err)
+	}
 	return c, host, err
 }
 

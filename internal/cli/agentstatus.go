@@ -45,16 +45,10 @@ and count as good.`,
 			if err == nil && strict {
 				code, err = r.verdict()
 			}
-			s := &session{App: a, g: g}
 			if r == nil { // an interface that holds nil is not nil
-				s.tell(nil, err, code)
-			} else {
-				s.tell(r, err, code)
+				return a.conclude(g, nil, err, code)
 			}
-			if err == nil {
-				return nil
-			}
-			return &reportedError{error: err, code: code}
+			return a.conclude(g, r, err, code)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the agent: its socket, or host:port (default: what the configuration says)")

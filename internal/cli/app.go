@@ -66,7 +66,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	// Flags and arguments: nothing was begun.
 	s := &session{App: a, g: &globals{json: slices.Contains(args, "--json")}}
 	s.openLog("main") // as 1.x had it; nobody may see what a watch prints
-	s.tell(nil, err, exitOther)
+	_ = s.tell(nil, err, exitOther)
 	s.close(err, exitOther)
 	return exitOther
 }

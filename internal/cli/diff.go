@@ -66,7 +66,7 @@ func (s *session) diff(ctx context.Context, name, with string, args []string) (r
 		s.observeFailure(err, "", "")
 		return nil, err
 	}
-	return s.compare(k, from, to), nil
+	return s.compare(k, from, to)
 }
 
 // sides reads what is compared. Two versions are read at once.
@@ -151,13 +151,12 @@ func (x side) title(k kv.Key) string {
 	return fmt.Sprintf("%s (%s)", k, x.name())
 }
 
-func (s *session) compare(k kv.Key, from, to side) report {
+func (s *session) compare(k kv.Key, from, to side) (report, error) {
 	r := diffReport{Key: k, From: from, To: to, Same: bytes.Equal(from.plain, to.plain)}
 	if s.g.json && !r.Same {
 		r.Diff, r.Why = unified(from.title(k), to.title(k), from.plain, to.plain)
 	}
-	s.showDiff(from.title(k), to.title(k), from.plain, to.plain)
-	return r
+	return r, s.showDiff(from.title(k), to.title(k), from.plain, to.plain)
 }
 
 type diffReport struct {

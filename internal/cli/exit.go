@@ -65,6 +65,7 @@ func judgeError(err error) (code int, hint string) {
 		{is(kv.ErrConflict), exitConflict, ""},
 		{is(kv.ErrUnreachable), exitStore, "is Consul running there? -s or CONSUL_HTTP_ADDR names another"},
 		{is(kv.ErrUnknownOutcome), exitStore, ""},
+		{is(kv.ErrUnknownToken), exitStore, "it has expired, or is another Consul's: look at -t, --token-file and CONSUL_HTTP_TOKEN"},
 		{is(kv.ErrDenied), exitStore, "`kvexpress acl` prints the policy that the token needs"},
 		{is(kv.ErrNotStore), exitStore, "check the address, -s or CONSUL_HTTP_ADDR"},
 		{is(kv.ErrRequest), exitStore, ""},

@@ -160,9 +160,9 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
 		previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
 	}
-	if diff && result.Outcome != publish.Unchanged {
+	if diff && result.Outcome != publish.Unchanged { // if it cannot be shown, nor can the result
 		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
-		s.showDiff(from, to, result.Old, req.Content)
+		_ = s.showDiff(from, to, result.Old, req.Content)
 	}
 	switch result.Outcome {
 	case publish.Unchanged:

@@ -51,7 +51,7 @@ As a Consul watch:
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to install")
 	f.register(cmd)
 	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "install although the key is stopped")
-	fl.BoolVar(&f.noReceipt, "no-receipt", false, "do not report what became of it, for `kvexpress status`")
+	fl.BoolVar(&f.noReceipt, "no-receipt", false, "do not report what became of it to \"kvexpress status\"")
 	return cmd
 }
 
@@ -117,8 +117,8 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 	if t.Raw == "" && !t.DryRun && !f.noReceipt {
 		s.receipt(ctx, dir, result, err)
 	}
-	if f.diff && result.New != nil && result.Outcome != deliver.None {
-		s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, versionOf(result.Version)), result.Old, result.New)
+	if f.diff && result.New != nil && result.Outcome != deliver.None { // if it cannot be shown, nor can the result
+		_ = s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, versionOf(result.Version)), result.Old, result.New)
 	}
 	return s.judge(reportOut(t, result), err, f)
 }

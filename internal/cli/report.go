@@ -13,36 +13,45 @@ import (
 	"kvexpress/internal/command"
 )
 
-// tell prints the result, and the error if there is one.
-func (s *session) tell(r report, err error, code int) {
+// tell prints the result, and the error if there is one. It returns, and has told, why the
+// result could not be printed.
+func (s *session) tell(r report, err error, code int) error {
+	var text []byte
+	var lost error
 	if s.g.json {
-		s.tellJSON(r, err, code)
+		text, lost = inJSON(r, err, code)
 	} else if r != nil {
 		for _, line := range r.lines() {
-			fmt.Fprintln(s.Stdout, line)
+			text = append(append(text, line...), '\n')
 		}
+	}
+	if lost == nil && len(text) > 0 {
+		_, lost = s.Stdout.Write(text)
 	}
 	if err != nil {
 		s.complain(err)
 	}
+	if lost != nil {
+		lost = fmt.Errorf("print the result: %w", lost)
+		s.complain(lost)
+	}
+	return lost
 }
 
-// tellJSON prints one object: the fields of the report, and "error" and
-// "exit_code".
-func (s *session) tellJSON(r report, err error, code int) {
+// inJSON is one object: the fields of the report, and "error" and "exit_code".
+func inJSON(r report, err error, code int) ([]byte, error) {
 	fields := map[string]any{}
 	if r != nil {
 		// Through JSON, so that the report's tags decide. Numbers stay as they are: a
 		// float64 has not room for all digits of a version.
-		b, jerr := json.Marshal(r)
-		if jerr == nil {
-			dec := json.NewDecoder(bytes.NewReader(b))
-			dec.UseNumber()
-			jerr = dec.Decode(&fields)
+		b, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
 		}
-		if jerr != nil {
-			s.complain(jerr)
-			return
+		dec := json.NewDecoder(bytes.NewReader(b))
+		dec.UseNumber()
+		if err := dec.Decode(&fields); err != nil {
+			return nil, err
 		}
 	}
 	fields["exit_code"] = code
@@ -53,13 +62,10 @@ func (s *session) tellJSON(r report, err error, code int) {
 	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	err = enc.Encode(fields)
-	if err == nil {
-		_, err = s.Stdout.Write(printableJSON(text.Bytes()))
+	if err := enc.Encode(fields); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		s.complain(err)
-	}
+	return printableJSON(text.Bytes()), nil
 }
 
 // printableJSON escapes what does not print, and JSON allows in strings: a terminal may

@@ -52,12 +52,24 @@ func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *sess
 		result, err = s.guarded(cmd.Context(), run)
 	}
 	code := exitCode(err)
-	s.tell(result, err, code)
+	if lost := s.tell(result, err, code); lost != nil && err == nil && !acts(cmd) {
+		err, code = lost, exitOther
+	}
 	s.close(err, code)
 	if err == nil {
 		return nil
 	}
 	return &reportedError{error: err, code: code}
+}
+
+// acts reports whether a command changes something, which stays done when nobody can be
+// told of it. What all others print is all that they do.
+func acts(cmd *cobra.Command) bool {
+	switch cmd.Name() {
+	case "in", "out", "raw", "copy", "clean", "rollback", "stop", "resume", "lock", "unlock", "forget", "import":
+		return true
+	}
+	return false
 }
 
 // guarded keeps a bug from ending as a stack trace in the middle of a night:
@@ -86,6 +98,9 @@ func (s *session) interruptible(ctx context.Context) (context.Context, context.C
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
 	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter" || cmd.Name() == "serve", place: observe.LocationComplete}
 	s.openLog(cmd.Name())
+	if g.length < 0 {
+		return s, fmt.Errorf("--length %d is no number of lines; give 0 or more", g.length)
+	}
 	conf, err := loadConfig(g.config)
 	if err != nil {
 		return s, err

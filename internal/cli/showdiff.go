@@ -14,19 +14,23 @@ import (
 const maxDiff = 2 << 20
 
 // showDiff prints a unified diff, in colour on a terminal.
-func (s *session) showDiff(from, to string, before, after []byte) {
+func (s *session) showDiff(from, to string, before, after []byte) error {
 	if s.g.json || bytes.Equal(before, after) {
-		return
+		return nil
 	}
+	var shown bytes.Buffer
 	text, why := unified(from, to, before, after)
 	if why != "" {
-		fmt.Fprintf(s.Stdout, "%s: %s before, %s after\n", why, plural(len(before), "byte"), plural(len(after), "byte"))
-		return
+		fmt.Fprintf(&shown, "%s: %s before, %s after\n", why, plural(len(before), "byte"), plural(len(after), "byte"))
 	}
 	colour := s.colour()
 	for line := range strings.Lines(text) {
-		fmt.Fprintln(s.Stdout, paint(printableLine(line), colour))
+		fmt.Fprintln(&shown, paint(printableLine(line), colour))
 	}
+	if _, err := s.Stdout.Write(shown.Bytes()); err != nil {
+		return fmt.Errorf("print the difference: %w", err)
+	}
+	return nil
 }
 
 // unified is the difference of two texts, or why it cannot be shown.

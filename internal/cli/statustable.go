@@ -189,11 +189,14 @@ func stateOf(l fleet.Line) string {
 }
 
 func why(l fleet.Line) string {
-	switch {
+	const late = "it has not reported the new version yet"
+	switch waits := l.Verdict == fleet.Behind && l.State == "current"; {
+	case waits && l.Detail == "":
+		return late
+	case waits && l.Detail == l.File: // one of several, and all that is known
+		return l.File + ": " + late
 	case l.Detail != "":
 		return l.Detail
-	case l.Verdict == fleet.Behind && l.State == "current":
-		return "it has not reported the new version yet"
 	}
 	return "-"
 }

@@ -183,7 +183,10 @@ func newScene(roster Roster, standing Standing, o Options) scene {
 		}
 	}
 	// What was written since our first look shows whether our clock is ahead.
-	all = append(append(all, nodes...), roster.before...)
+	all = append(all, nodes...)
+	if roster.before != nil {
+		all = append(all, *roster.before)
+	}
 	s := scene{standing: standing, wanted: standing.Current(), clock: newClock(all), gone: cmp.Or(o.Gone, DefaultGone)}
 	s.now, _, _, _ = s.clock.when(all[0])
 	s.soonest = s.now
@@ -204,7 +207,11 @@ func newScene(roster Roster, standing Standing, o Options) scene {
 // others are the clocks that are not of a node.
 func (s scene) others(roster Roster, standing Standing) []ClockOff {
 	var off []ClockOff
-	for _, ours := range append([]moment{{index: here, at: roster.Read}}, roster.before...) {
+	looks := []moment{{index: here, at: roster.Read}}
+	if roster.before != nil {
+		looks = append(looks, *roster.before)
+	}
+	for _, ours := range looks {
 		if _, _, by, _ := s.clock.when(ours); by != 0 {
 			off = append(off, ClockOff{Who: "here", Off: by})
 			break

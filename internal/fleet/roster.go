@@ -28,7 +28,7 @@ type Roster struct {
 	Read  time.Time // when the answer came, by our own clock
 	Index uint64    // what to wait for the next change with
 
-	before []moment // our own clock, at the first look
+	before *moment // our own clock, at the first look; nil: there was none
 }
 
 // Reader reads receipts, again and again perhaps: of what did not change, nothing is
@@ -37,8 +37,9 @@ type Reader struct {
 	Store  kv.Store
 	Layout kv.Layout
 
-	known map[string]Node // by path
-	first *moment         // the first look
+	known  map[string]Node // by path
+	first  *moment         // the first look
+	placed bool            // its index is that of all that had been written
 }
 
 // Roster reads all receipts. With since, it waits for a change first, and for wait at
@@ -89,7 +90,7 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	if r.first == nil {
 		r.first = &moment{index: all.Index, at: roster.Read}
 	}
-	roster.before = []moment{*r.first}
+	roster.before = r.first
 	return roster, nil
 }
 
@@ -167,6 +168,7 @@ func (s Standing) Stopped() bool { return gate.NotStopped(s.Key, s.Stop) != nil 
 func (r *Reader) Standings(ctx context.Context, keys ...kv.Key) ([]Standing, error) {
 	const rows = 3
 	all := make([]Standing, 0, len(keys))
+	newest := uint64(0)
 	for len(keys) > 0 {
 		some := keys[:min(len(keys), kv.MaxOps/rows)]
 		keys = keys[len(some):]
@@ -180,9 +182,20 @@ func (r *Reader) Standings(ctx context.Context, keys ...kv.Key) ([]Standing, err
 		}
 		for i, k := range some {
 			all = append(all, standing(k, found[paths[rows*i]], found[paths[rows*i+1]], found[paths[rows*i+2]]))
+			newest = max(newest, all[len(all)-1].Index)
 		}
 	}
+	r.place(newest)
 	return all, nil
+}
+
+// place moves the first look behind what was published before it. The index of a list is
+// that of the receipts alone: a publish that no node has reported yet has a higher one,
+// and would seem to have come after our look, by a clock that is behind.
+func (r *Reader) place(newest uint64) {
+	if r.first != nil && !r.placed {
+		r.first.index, r.placed = max(r.first.index, newest), true
+	}
 }
 
 func standing(k kv.Key, checksum, manifest, stop kv.Entry) Standing {

@@ -33,10 +33,11 @@ type Stop struct {
 // more. It wraps kv.ErrDenied.
 type PartialError struct {
 	Below string // what may not be read as a whole, with a slash at the end
+	role  string // of `kvexpress acl`, which may
 }
 
 func (e *PartialError) Error() string {
-	return fmt.Sprintf("not all below %s may be read: %v; `kvexpress acl operator -k KEY` prints the policy that is needed", e.Below, kv.ErrDenied)
+	return fmt.Sprintf("not all below %s may be read: %v; `kvexpress acl %s` prints the policy that is needed", e.Below, kv.ErrDenied, e.role)
 }
 
 // Unwrap makes errors.Is find kv.ErrDenied.
@@ -51,7 +52,7 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 		return nil, err
 	}
 	if all.Filtered {
-		return nil, &PartialError{Below: dir}
+		return nil, &PartialError{Below: dir, role: "operator -k KEY"}
 	}
 	// A list without rights may be empty without a word: a transaction tells.
 	probe := dir + probed
@@ -60,7 +61,7 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 		return nil, err
 	}
 	if s[probe].State == kv.Denied {
-		return nil, &PartialError{Below: dir}
+		return nil, &PartialError{Below: dir, role: "operator -k KEY"}
 	}
 	var locks []Lock
 	for _, row := range all.Rows {
@@ -124,7 +125,7 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 		}
 	}
 	if partial {
-		return stops, &PartialError{Below: below}
+		return stops, &PartialError{Below: below, role: "exporter"}
 	}
 	return stops, nil
 }

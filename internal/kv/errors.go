@@ -15,6 +15,8 @@ var (
 	ErrUnknownOutcome = errors.New("the outcome of the write is unknown")
 	// ErrDenied: the token may not do this.
 	ErrDenied = errors.New("permission denied")
+	// ErrUnknownToken is the cause where there is no such token, whatever it may do.
+	ErrUnknownToken = errors.New("the store does not know this token")
 	// ErrConflict: a check of the transaction did not hold.
 	ErrConflict = errors.New("the store has changed in between")
 	// ErrNotStore: what answered does not speak the store's protocol, such as

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -47,7 +48,7 @@ func (p *Publisher) commit(ctx context.Context, s Step, k kv.Key, ops []kv.Op) (
 	}
 	written, err := p.Store.Commit(ctx, ops)
 	if errors.Is(err, kv.ErrDenied) {
-		return nil, denied(err.Error(), k)
+		return nil, fmt.Errorf("%w; %s", err, policy(k))
 	}
 	return written, err
 }

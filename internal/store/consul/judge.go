@@ -43,6 +43,9 @@ func (s *Store) judge(resp *http.Response) *failure {
 		return &failure{kind: kv.ErrNotStore, cause: fmt.Errorf(
 			"status %d with content of type %q, where JSON was due; check the address, and whether the network wants a login first",
 			code, s.clean(resp.Header.Get("Content-Type")))}
+	case code == http.StatusForbidden && strings.HasPrefix(text, "ACL not found"):
+		// Consul has only the text to tell it by.
+		return &failure{kind: kv.ErrDenied, cause: fmt.Errorf("%w: %w", said, kv.ErrUnknownToken)}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return &failure{kind: kv.ErrDenied, cause: said}
 	case code == http.StatusRequestEntityTooLarge:
