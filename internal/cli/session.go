@@ -98,9 +98,6 @@ func (s *session) interruptible(ctx context.Context) (context.Context, context.C
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
 	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter" || cmd.Name() == "serve", place: observe.LocationComplete}
 	s.openLog(cmd.Name())
-	if g.length < 0 {
-		return s, fmt.Errorf("--length %d is no number of lines; give 0 or more", g.length)
-	}
 	conf, err := loadConfig(g.config)
 	if err != nil {
 		return s, err
