@@ -138,7 +138,7 @@ func writeReceipts(b *testing.B, addr string, nodes int) {
 			for i := range work {
 				w := kvfleet.Writer{Store: store, Layout: pub.Layout, Node: fmt.Sprintf("web-%04d.dc1.example.net", i)}
 				agent := kvfleet.Agent{Version: "2.0.0", Every: kvfleet.Seconds(5 * time.Minute)}
-				if err := w.PutAgent(b.Context(), agent, targetsOf(i, keys, stand)); err != nil {
+				if err := w.PutAgent(b.Context(), time.Now(), agent, targetsOf(i, keys, stand)); err != nil {
 					b.Error(err)
 				}
 			}

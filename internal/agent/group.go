@@ -62,6 +62,13 @@ func (g *group) owe(t *target) {
 	}
 }
 
+// owes reports whether a target has owed the exec since the group took those that did.
+func (g *group) owes(t *target) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.owing, t)
+}
+
 // run runs the exec whenever it is owed, until ctx ends. What is still owed then is
 // on disk: the next start finds it.
 func (g *group) run(ctx context.Context) {
@@ -172,11 +179,14 @@ func (t *target) groupRan(ran *command.Result, r deliver.OwedResult, err error) 
 	if r.Held != nil {
 		t.wake() // its pass finds out what to wait for
 	}
-	t.status.Exec.Owed = r.Owed
 	if !r.Ran {
 		ran = nil
 	}
 	t.status.noteExec(ran, err, now)
+	if t.group.owes(t) {
+		return // a delivery came after that run, and the next one is for what it found or put in place
+	}
+	t.status.Exec.Owed = r.Owed
 	if ran != nil && t.placed != nil {
 		t.placed.steps.Exec = fleet.Millis(ran.Duration)
 	}

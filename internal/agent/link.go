@@ -63,6 +63,9 @@ type pending struct {
 	end   context.CancelCauseFunc
 }
 
+// missed reports whether the store went away, and came back, since it began.
+func (p *pending) missed(turns uint64) bool { return p.turns+1 < turns }
+
 // errMissed ends a watch from before an outage: the store, or what carries our requests, may have begun it anew by
 // itself, and then the target would not learn that there was one, and not look.
 var errMissed = errors.New("the store was away meanwhile")
@@ -232,7 +235,7 @@ func (l *link) report(ctx context.Context, t ticket, err error) {
 			l.turns++
 			l.broadcast()
 			for p := range l.pending {
-				if p.turns+1 < l.turns { // since then it went away, and came back
+				if p.missed(l.turns) {
 					p.end(errMissed)
 				}
 			}
@@ -282,10 +285,10 @@ func (l *link) Watch(ctx context.Context, path string, since uint64, wait time.D
 		since = 0 // all others wait for the one that tries: it must be answered at once
 	}
 	entry, err := l.store().Watch(ending, path, since, wait)
+	l.report(ending, t, err) // of one that was ended too: if all wait for it, they wait no longer
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(ending), errMissed) {
 		return kv.Entry{}, l.missed(path)
 	}
-	l.report(ctx, t, err)
 	if err == nil && missed {
 		return kv.Entry{}, l.missed(path) // so that the target looks, too
 	}
@@ -304,6 +307,9 @@ func (l *link) pend(ctx context.Context, t ticket) (context.Context, func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pending[p] = struct{}{}
+	if p.missed(l.turns) { // before it was noted
+		p.end(errMissed)
+	}
 	return ctx, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -33,9 +33,6 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 		return false
 	}
 	t.record(result, err, began)
-	if err == nil && result.Owed {
-		t.group.owe(t)
-	}
 	return err == nil
 }
 
@@ -204,6 +201,9 @@ func (t *target) note(r deliver.Result, err error, state State, reason string, b
 		s.Reason = reason
 	}
 	t.enter(state, err, now)
+	if err == nil && r.Owed {
+		t.group.owe(t) // with mu held, so that groupRan finds both or none
+	}
 	if s.Exec != nil {
 		if err == nil || state == Owed || r.Outcome == deliver.Installed { // else it did not get that far
 			s.Exec.Owed = state == Owed || r.Owed

@@ -193,7 +193,7 @@ func TestReceipts(t *testing.T) {
 		n := begin(t, time.Hour)
 		w := fleet.Writer{Store: n.store, Layout: n.layout, Node: host}
 		out := fleet.Target{By: fleet.ByOut, Key: "other", File: "/etc/other", State: "current", Version: 7}
-		if _, err := w.PutOut(t.Context(), out); err != nil {
+		if _, err := w.PutOut(t.Context(), time.Now(), out); err != nil {
 			t.Fatal(err)
 		}
 		n.publish("hosts", "two\n")

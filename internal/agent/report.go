@@ -119,18 +119,18 @@ func (r *reporter) report(ctx context.Context) {
 		return
 	}
 	outage := link.outage()
-	targets, starting := r.agent.receipts(now)
+	targets, starting, said := r.agent.receipts()
 	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.away)
 	if !news && !beat {
 		return
 	}
 	about := fleet.Agent{Version: r.agent.options.Version, Every: fleet.Seconds(r.agent.promise())}
 	if !outage.ended.IsZero() {
-		about.Away = &fleet.Away{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(now.Sub(outage.ended))}
+		about.Away = &fleet.Away{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(said.Sub(outage.ended))}
 	}
 	r.attempted = now
 	limited, cancel := context.WithTimeout(ctx, receiptLimit)
-	err := r.writer.PutAgent(limited, about, targets, starting...)
+	err := r.writer.PutAgent(limited, said, about, targets, starting...)
 	cancel()
 	r.told(ctx, err)
 	if err == nil {
@@ -184,34 +184,56 @@ func (r *reporter) told(ctx context.Context, err error) {
 	r.failed = text
 }
 
-// receipts is what there is to say of each target that had its first pass, and the
-// files of those that are still at it.
-func (a *Agent) receipts(now time.Time) (all []fleet.Target, starting []string) {
+// receipts is what there is to say of each target that had its first pass, the files
+// of those that are still at it, and the moment up to which it is told.
+func (a *Agent) receipts() (all []fleet.Target, starting []string, said time.Time) {
 	a.mu.Lock()
 	running := slices.Clone(a.running)
 	a.mu.Unlock()
-	for _, r := range running {
-		if t := r.receipt(now); t.State == string(Starting) {
-			starting = append(starting, t.File)
+	tales := make([]tale, len(running))
+	for i, r := range running {
+		tales[i] = r.tale()
+	}
+	said = time.Now() // not before: a file may have been put in place a moment ago
+	for _, tale := range tales {
+		if tale.State == string(Starting) {
+			starting = append(starting, tale.File)
 		} else {
-			all = append(all, t)
+			all = append(all, tale.upTo(said))
 		}
 	}
 	slices.SortFunc(all, func(a, b fleet.Target) int { return strings.Compare(a.File, b.File) })
-	return all, starting
+	return all, starting, said
 }
 
-func (t *target) receipt(now time.Time) fleet.Target {
+// tale is what a target has to say, but how long it has been so.
+type tale struct {
+	fleet.Target
+	since, placed time.Time // zero: it is not known, nothing was placed
+}
+
+// upTo is what is said at a moment after the tale.
+func (t tale) upTo(now time.Time) fleet.Target {
+	if !t.since.IsZero() {
+		t.Since = fleet.Millis(now.Sub(t.since))
+	}
+	if t.Placed != nil {
+		t.Placed.Age = fleet.Millis(now.Sub(t.placed))
+	}
+	return t.Target
+}
+
+func (t *target) tale() tale {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := &t.status
-	said := fleet.Target{
+	said := tale{Target: fleet.Target{
 		By: fleet.ByAgent, Key: s.Key, File: s.File,
 		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
 		State: string(s.State), Reason: s.Reason, Detail: t.brief,
-	}
+	}}
 	if s.Since != nil {
-		said.Since = fleet.Millis(max(0, now.Sub(*s.Since)))
+		said.since = *s.Since
 	}
 	if e := s.Exec; e != nil {
 		said.Owed = e.Owed
@@ -220,7 +242,7 @@ func (t *target) receipt(now time.Time) fleet.Target {
 		}
 	}
 	if p := t.placed; p != nil && p.sha256 == s.SHA256 && p.version == s.Version {
-		said.Placed = &fleet.Placed{Age: fleet.Millis(max(0, now.Sub(p.at))), First: p.first, Steps: p.steps}
+		said.placed, said.Placed = p.at, &fleet.Placed{First: p.first, Steps: p.steps}
 	}
 	return said
 }

@@ -260,7 +260,7 @@ func TestReceiptsThatAreLost(t *testing.T) {
 		n.reports("version 1", "hosts", inVersion(1))
 		w := fleet.Writer{Store: n.store, Layout: n.layout, Node: n.config.Node}
 		other := fleet.Target{By: fleet.ByOut, Key: "motd", File: "/etc/motd", State: "current", Version: 4, SHA256: "x"}
-		if wrote, err := w.PutOut(t.Context(), other); err != nil || !wrote {
+		if wrote, err := w.PutOut(t.Context(), time.Now(), other); err != nil || !wrote {
 			t.Fatal(wrote, err)
 		}
 		n.publish("hosts", "two\n")

@@ -183,7 +183,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 
 func (s *session) publisher() *publish.Publisher {
 	return &publish.Publisher{
-		Store: s.store, Layout: s.layout, By: s.author(), Log: s.log,
+		Store: s.store, Once: s.plain, Layout: s.layout, By: s.author(), Log: s.log,
 		Nodes: func(ctx context.Context) int { return fleet.Count(ctx, s.plain, s.layout) },
 	}
 }

@@ -39,8 +39,9 @@ func (s *session) receipt(ctx context.Context, stateDir string, r deliver.Result
 	ctx, cancel := context.WithTimeout(ctx, receiptLimit)
 	defer cancel()
 	w := fleet.Writer{Store: s.plain, Layout: s.layout, Node: s.host}
-	said := agent.Said(r, err, time.Now())
-	_, lost := w.PutOut(ctx, said)
+	now := time.Now()
+	said := agent.Said(r, err, now)
+	_, lost := w.PutOut(ctx, now, said)
 	if lost != nil {
 		s.log.Warn("the receipt was not written; `--no-receipt` does without", "error", oneLine(lost))
 	}

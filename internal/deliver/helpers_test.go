@@ -119,8 +119,13 @@ func (n *node) script(text string) []string {
 
 func (n *node) publish(content []byte) publish.Result {
 	n.t.Helper()
+	return n.publishAs(hosts, content)
+}
+
+func (n *node) publishAs(key kv.Key, content []byte) publish.Result {
+	n.t.Helper()
 	p := &publish.Publisher{Store: n.store, Layout: n.layout, By: "ann@build"}
-	res, err := p.Publish(context.Background(), publish.Request{Key: hosts, Content: content, IgnoreStop: true})
+	res, err := p.Publish(context.Background(), publish.Request{Key: key, Content: content, IgnoreStop: true})
 	if err != nil {
 		n.t.Fatal(err)
 	}

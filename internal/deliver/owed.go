@@ -53,6 +53,10 @@ func (d *Deliverer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 		}
 		o.open(ctx)
 	}
+	// Not before all are locked: to wait for one may take minutes, in which another is frozen.
+	for _, o := range all {
+		o.thaw(ctx)
+	}
 	owed := slices.DeleteFunc(slices.Clone(all), func(o *owing) bool { return !o.result.Owed || o.result.Err != nil })
 	if len(owed) == 0 {
 		return nil, results, nil
@@ -82,11 +86,17 @@ type owing struct {
 	result *OwedResult
 }
 
-// open finds out whether the exec is owed, and may run.
+// open finds out whether the exec is owed.
 func (o *owing) open(ctx context.Context) {
 	o.result.Owed = true
 	if o.result.Err = o.look(ctx); o.result.Err != nil || !o.result.Owed {
 		_ = o.close()
+	}
+}
+
+// thaw leaves out what may not run because it is frozen.
+func (o *owing) thaw(ctx context.Context) {
+	if !o.result.Owed || o.result.Err != nil {
 		return
 	}
 	if err := o.gates(ctx); err != nil {

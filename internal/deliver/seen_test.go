@@ -143,3 +143,43 @@ func TestRunOwed(t *testing.T) {
 		t.Errorf("once more: %v, %v", ran, err)
 	}
 }
+
+// To wait until all files are locked may take minutes. A stop that is set meanwhile holds for those that were locked
+// before. Taken out: that stop and lock are read once all are locked; then the exec runs for a key that is stopped.
+func TestRunOwedReadsTheStopLast(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.publishAs("other", contentB())
+	var targets []deliver.Target
+	for name, key := range map[string]kv.Key{"one": hosts, "two": "other"} {
+		target := n.target
+		target.Key, target.File, target.DeferExec = key, filepath.Join(n.dir, name), true
+		if r, err := n.deliverer(nil).Deliver(context.Background(), target); err != nil || !r.Owed {
+			t.Fatalf("%s: owed %v, %v", name, r.Owed, err)
+		}
+		targets = append(targets, target)
+	}
+	slices.SortFunc(targets, func(a, b deliver.Target) int { return strings.Compare(a.File, b.File) })
+	locked := 0
+	d := n.deliverer(func(s deliver.Step) error {
+		if s == deliver.StepLock {
+			if locked++; locked == 2 { // the first one's is ours
+				n.put(n.layout.Stop(hosts), "bad data", 0)
+			}
+		}
+		return nil
+	})
+	ran, results, err := d.RunOwed(context.Background(), targets)
+	if err != nil || ran == nil || locked != 2 {
+		t.Fatalf("%v, %v, %d locks", ran, err, locked)
+	}
+	if r := results[0]; r.Ran || !r.Owed || r.Held == nil || r.Held.Path != n.layout.Stop(hosts) {
+		t.Errorf("the one that is stopped: %+v", r)
+	}
+	if r := results[1]; !r.Ran || r.Owed || r.Err != nil {
+		t.Errorf("the other one: %+v", r)
+	}
+	if got := n.execs(); !slices.Equal(got, []string{codec.Checksum(contentB())}) {
+		t.Errorf("the exec ran for %q", got)
+	}
+}

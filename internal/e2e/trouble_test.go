@@ -143,6 +143,48 @@ func TestStorms(t *testing.T) {
 	}
 }
 
+// The store has trouble right after a publish: what is sent only to hurry its followers is tried once, and nobody
+// hears of it. The control: the publish itself is tried again.
+func TestHurryIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	for name, refused := range map[string]struct{ path, retries string }{
+		"the write that hurries": {"kvexpress/hosts/checksum", ""},
+		"the control":            {"kvexpress/hosts/manifest", "trying again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := s.on(t)
+			for _, k := range s.keys("kvexpress/") {
+				s.remove(k)
+			}
+			hurries, tries := 0, 0
+			m := newMachine(t, newProxy(t, s, func(e *exchange) {
+				hurry := e.writes("kvexpress/hosts/checksum") && !e.writes("kvexpress/hosts/manifest")
+				if hurry {
+					hurries++
+				}
+				if e.writes(refused.path) && hurry == (refused.retries == "") {
+					if tries++; tries <= 3 {
+						e.say(http.StatusInternalServerError, "text/plain", "No cluster leader")
+						return
+					}
+				}
+				e.pass()
+			}))
+			r := m.want(0, "in", "-k", "hosts", "-f", m.file("source", text("one", 20)))
+			if !strings.Contains(r.stdout, "published version 1") || hurries != 1 {
+				t.Errorf("it hurries %d times, and says %q", hurries, r.stdout)
+			}
+			if refused.retries == "" && (tries != 1 || r.stderr != "") || !strings.Contains(r.stderr, refused.retries) {
+				t.Errorf("what was refused was tried %d times, and it says %q", tries, r.stderr)
+			}
+			if v := s.manifest("kvexpress/hosts/manifest").Version; v != 1 {
+				t.Errorf("version %d stands, want 1", v)
+			}
+		})
+	}
+}
+
 // The answer to the transaction is lost: whether it was applied or not, `in` finds
 // out, and publishes exactly once.
 func TestUnknownOutcome(t *testing.T) {

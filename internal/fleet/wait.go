@@ -187,6 +187,7 @@ func (w *waiting) look(ctx context.Context) error {
 	if w.standing == nil || w.outdated() {
 		all, err := w.Standings(ctx, w.goal.Key)
 		if err != nil {
+			w.roster.Index = 0 // what it has was not looked at: the next look waits for no change
 			return err
 		}
 		if err := all[0].Err; err != nil {

@@ -50,7 +50,7 @@ func (b *bench) says(node string, v fleet.Wanted) {
 func (b *bench) reports(node string, now time.Time, targets ...fleet.Target) {
 	b.t.Helper()
 	w := fleet.Writer{Store: b.store.Store, Layout: newLayout(b.t), Node: node, Now: func() time.Time { return now }}
-	if err := w.PutAgent(context.Background(), about(), targets); err != nil {
+	if err := w.PutAgent(context.Background(), now, about(), targets); err != nil {
 		b.t.Error(err)
 	}
 }

@@ -32,26 +32,26 @@ type Writer struct {
 	last  Receipt
 }
 
-// PutAgent writes what an agent says: all of its targets. Of the files that it does
-// not know about yet, as it has just started, what stands is kept. The errors are those
-// of the store; after any of them the next call begins with a look at what stands.
-func (w *Writer) PutAgent(ctx context.Context, a Agent, targets []Target, unknown ...string) error {
-	_, err := w.put(ctx, news{agent: &a, targets: targets, unknown: unknown}, func(Receipt) bool { return false })
+// PutAgent writes what an agent says: all of its targets, at the moment up to which all
+// lengths of time in them go. Of the files that it does not know about yet, as it has just
+// started, what stands is kept. The errors are those of the store; after any of them the
+// next call begins with a look at what stands.
+func (w *Writer) PutAgent(ctx context.Context, at time.Time, a Agent, targets []Target, unknown ...string) error {
+	_, err := w.put(ctx, at, news{agent: &a, targets: targets, unknown: unknown}, func(Receipt) bool { return false })
 	return err
 }
 
-// PutOut writes what an `out` says of its one target, unless the same stands already.
-// It reports whether it wrote.
-func (w *Writer) PutOut(ctx context.Context, t Target) (bool, error) {
+// PutOut writes what an `out` says of its one target at a moment, see PutAgent, unless the
+// same stands already. It reports whether it wrote.
+func (w *Writer) PutOut(ctx context.Context, at time.Time, t Target) (bool, error) {
 	t.File = strings.ToValidUTF8(t.File, "\ufffd") // as it is read again
-	return w.put(ctx, news{targets: []Target{t}}, func(r Receipt) bool {
+	return w.put(ctx, at, news{targets: []Target{t}}, func(r Receipt) bool {
 		return slices.ContainsFunc(r.Targets, func(o Target) bool { return Same(o, t) })
 	})
 }
 
-func (w *Writer) put(ctx context.Context, n news, enough func(Receipt) bool) (bool, error) {
+func (w *Writer) put(ctx context.Context, at time.Time, n news, enough func(Receipt) bool) (bool, error) {
 	var err error
-	began := w.now() // when what is new was said
 	for range maxTries {
 		if !w.known {
 			if err := w.look(ctx); err != nil {
@@ -62,7 +62,7 @@ func (w *Writer) put(ctx context.Context, n news, enough func(Receipt) bool) (bo
 			return false, nil
 		}
 		now := w.now()
-		err = w.commit(ctx, merge(w.last, n.later(began, now), w.Node, now))
+		err = w.commit(ctx, merge(w.last, n.later(at, now), w.Node, now))
 		if !errors.Is(err, kv.ErrConflict) {
 			return err == nil, err
 		}

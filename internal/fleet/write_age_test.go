@@ -9,9 +9,10 @@ import (
 	"kvexpress/internal/store/local"
 )
 
-// What a writer says is as of its call: the look at what stands, however long it takes, and
-// that somebody else wrote in between, make no delivery longer. Taken out: that what is new
-// ages until it is sent; then the age is that of the call.
+// What a writer says is as of the moment that it names: that it is called later, the look at
+// what stands, however long it takes, and that somebody else wrote in between, make no
+// delivery longer. Taken out: that what is new ages until it is sent; then the age is that
+// of the moment.
 func TestALookIsNoPartOfADelivery(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	now := start
@@ -47,15 +48,21 @@ func TestALookIsNoPartOfADelivery(t *testing.T) {
 		t.Errorf("nothing is told of %s: %+v", file, r)
 	}
 	out := placed(fleet.ByOut, "/out")
-	if wrote, err := w.PutOut(t.Context(), out); !wrote || err != nil {
+	if wrote, err := w.PutOut(t.Context(), now, out); !wrote || err != nil {
 		t.Fatal(wrote, err)
 	}
 	check("/out", 2*time.Second, 2*time.Second+5*time.Millisecond) // it looked twice
 	if out.Placed.Age != fleet.Millis(5*time.Millisecond) {
 		t.Error("what the caller gave was changed")
 	}
-	if err := w.PutAgent(t.Context(), about(), []fleet.Target{placed(fleet.ByAgent, "/agent")}); err != nil {
+	if err := w.PutAgent(t.Context(), now, about(), []fleet.Target{placed(fleet.ByAgent, "/agent")}); err != nil {
 		t.Fatal(err)
 	}
 	check("/agent", 2*time.Second, 5*time.Millisecond) // it knew what stands
+	said := now
+	now = now.Add(time.Second) // the machine is busy
+	if err := w.PutAgent(t.Context(), said, about(), []fleet.Target{placed(fleet.ByAgent, "/agent")}); err != nil {
+		t.Fatal(err)
+	}
+	check("/agent", 3*time.Second, time.Second+5*time.Millisecond)
 }

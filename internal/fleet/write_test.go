@@ -114,7 +114,7 @@ func TestWriterMakesOneRequest(t *testing.T) {
 	s := &faulty{Store: local.New()}
 	w := writer(t, s)
 	for i := range 10 {
-		if err := w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", uint64(i+1))}); err != nil {
+		if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", uint64(i+1))}); err != nil {
 			t.Fatal(err)
 		}
 		want := int64(1)
@@ -125,15 +125,15 @@ func TestWriterMakesOneRequest(t *testing.T) {
 			t.Errorf("receipt %d took %d requests, want %d", i, got, want)
 		}
 	}
-	wrote, err := writer(t, s).PutOut(t.Context(), target(fleet.ByOut, "/b", 1))
+	wrote, err := writer(t, s).PutOut(t.Context(), time.Now(), target(fleet.ByOut, "/b", 1))
 	if got := s.requests(); err != nil || !wrote || got != 2 {
 		t.Errorf("%t, %v, %d requests", wrote, err, got)
 	}
-	wrote, err = writer(t, s).PutOut(t.Context(), target(fleet.ByOut, "/b", 1))
+	wrote, err = writer(t, s).PutOut(t.Context(), time.Now(), target(fleet.ByOut, "/b", 1))
 	if got := s.requests(); err != nil || wrote || got != 1 {
 		t.Errorf("the same again: %t, %v, %d requests", wrote, err, got)
 	}
-	if err := w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 11)}); err != nil {
+	if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 11)}); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.requests(); got != 3 { // tried, looked, written
@@ -165,7 +165,7 @@ func TestWritersAtOnce(t *testing.T) {
 		all.Go(func() {
 			for n := range rounds {
 				patiently(func() error {
-					_, err := writer(t, s).PutOut(t.Context(), target(fleet.ByOut, fmt.Sprintf("/out-%d", i), uint64(n+1)))
+					_, err := writer(t, s).PutOut(t.Context(), time.Now(), target(fleet.ByOut, fmt.Sprintf("/out-%d", i), uint64(n+1)))
 					return err
 				})
 			}
@@ -175,7 +175,7 @@ func TestWritersAtOnce(t *testing.T) {
 		w := writer(t, s)
 		for n := range rounds {
 			patiently(func() error {
-				return w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", uint64(n+1)), target(fleet.ByAgent, "/b", uint64(n+1))})
+				return w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", uint64(n+1)), target(fleet.ByAgent, "/b", uint64(n+1))})
 			})
 		}
 	})
@@ -194,7 +194,7 @@ func TestWritersAtOnce(t *testing.T) {
 // However a write fails: the next one looks first, and nothing is lost.
 func TestWriterAfterFailures(t *testing.T) {
 	put := func(w *fleet.Writer, version uint64) error {
-		return w.PutAgent(context.Background(), about(), []fleet.Target{target(fleet.ByAgent, "/a", version)})
+		return w.PutAgent(context.Background(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", version)})
 	}
 	t.Run("the outcome is unknown, and it was written", func(t *testing.T) {
 		s := &faulty{Store: local.New()}
@@ -288,14 +288,14 @@ func TestWriterAfterFailures(t *testing.T) {
 func TestOutOfAFileThatIsNoText(t *testing.T) {
 	s := local.New()
 	for i := range 5 {
-		if _, err := writer(t, s).PutOut(t.Context(), target(fleet.ByOut, "/etc/\xff\xfe", uint64(i))); err != nil {
+		if _, err := writer(t, s).PutOut(t.Context(), time.Now(), target(fleet.ByOut, "/etc/\xff\xfe", uint64(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if r := stands(t, s); len(r.Targets) != 1 || r.Targets[0].Version != 4 {
 		t.Errorf("%+v", r.Targets)
 	}
-	if wrote, err := writer(t, s).PutOut(t.Context(), target(fleet.ByOut, "/etc/\xff\xfe", 4)); wrote || err != nil {
+	if wrote, err := writer(t, s).PutOut(t.Context(), time.Now(), target(fleet.ByOut, "/etc/\xff\xfe", 4)); wrote || err != nil {
 		t.Errorf("the same again: %t, %v", wrote, err)
 	}
 }
@@ -306,18 +306,18 @@ func TestAgentThatIsStarting(t *testing.T) {
 	placed := &fleet.Placed{Age: fleet.Millis(time.Minute)}
 	a, b, c := target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1), target(fleet.ByAgent, "/c", 1)
 	a.Placed, b.Placed = placed, placed
-	if err := writer(t, s).PutAgent(t.Context(), about(), []fleet.Target{a, b, c}); err != nil {
+	if err := writer(t, s).PutAgent(t.Context(), time.Now(), about(), []fleet.Target{a, b, c}); err != nil {
 		t.Fatal(err)
 	}
 	w := writer(t, s) // another process
-	if err := w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1)}, "/b", "/new"); err != nil {
+	if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1)}, "/b", "/new"); err != nil {
 		t.Fatal(err)
 	}
 	r := stands(t, s)
 	if len(r.Targets) != 2 || r.Targets[1].File != "/b" || r.Targets[1].Placed == nil || r.Targets[1].Placed.Age < placed.Age {
 		t.Fatalf("%+v", r.Targets)
 	}
-	if err := w.PutAgent(t.Context(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1)}); err != nil {
+	if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if r := stands(t, s); !slices.ContainsFunc(r.Targets, func(t fleet.Target) bool { return t.File == "/b" && t.Placed != nil }) {

@@ -49,7 +49,8 @@ const hurryLimit = time.Second
 // A follower of the leader hears of the flip at once, but that it is committed it is told
 // only with the next message: of the next write, or after 50 to 100 ms (CommitTimeout in
 // hashicorp/raft). For that long the watches that followers answer would sleep on. What
-// becomes of this write is of no matter: the version is published.
+// becomes of this write is of no matter: the version is published, and to try it again
+// would come too late for it.
 func (p *Publisher) hurry(ctx context.Context, pl plan, index uint64) error {
 	if index == 0 {
 		return nil // the store does not tell what it wrote
@@ -59,9 +60,13 @@ func (p *Publisher) hurry(ctx context.Context, pl plan, index uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, hurryLimit)
 	defer cancel()
+	store := p.Once
+	if store == nil {
+		store = p.Store
+	}
 	k, m := pl.manifest.Key, pl.manifest
 	same := kv.Op{Verb: kv.CheckAndSet, Path: p.Layout.Checksum(k), Value: []byte(m.SHA256), Index: index}
-	if _, err := p.Store.Commit(ctx, []kv.Op{same}); err != nil {
+	if _, err := store.Commit(ctx, []kv.Op{same}); err != nil {
 		p.log().InfoContext(ctx, "some nodes may hear of it a moment later", "key", k, "version", m.Version, "error", err)
 	}
 	return nil

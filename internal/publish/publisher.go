@@ -23,6 +23,7 @@ const MaxAttempts = 10
 // Publisher puts content into a store. It may be used concurrently.
 type Publisher struct {
 	Store  kv.Store
+	Once   kv.Store // the same, which tries nothing again: for the write that hurries. nil: Store
 	Layout kv.Layout
 	By     string           // who publishes: user@host
 	Now    func() time.Time // nil: time.Now

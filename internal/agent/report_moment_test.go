@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"bytes"
+	"log/slog"
+	"runtime"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agentfile"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
+)
+
+// A machine has much to do, and between the time for a receipt and the look at what there is to say, a file is put in
+// place. The receipt tells when that was. Taken out: that its moment is taken after the look; then the file seems to have
+// been put in place when the receipt was sent.
+func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside others: it looks for a call in all stacks
+	layout, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &day{Store: local.New()}
+	config := agentfile.Config{Receipts: true, Node: "web-1", Layout: layout, Reconcile: time.Minute}
+	r := &target{status: TargetStatus{State: Current, Version: 1, SHA256: "one"}}
+	a := &Agent{options: Options{Log: slog.New(slog.DiscardHandler)}, config: config, link: newTestLink(store), running: []*runner{{target: r}}}
+	done := make(chan struct{})
+	r.mu.Lock()
+	go func() {
+		defer close(done)
+		(&reporter{agent: a}).report(t.Context())
+	}()
+	eventually(t, func() bool {
+		stacks := make([]byte, 1<<20)
+		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("agent.(*Agent).receipts("))
+	})
+	since := time.Now()
+	at := since.Add(time.Millisecond)
+	r.status.Since, r.placed = &since, &placed{version: 1, sha256: "one", at: at}
+	eventually(t, func() bool { return time.Since(at) > 200*time.Millisecond })
+	r.mu.Unlock()
+	<-done
+	path := layout.Node("web-1")
+	rows, err := store.Read(t.Context(), kv.Default, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := fleet.ParseReceipt("web-1", rows[path].Value, rows[path].Flags)
+	if err != nil || len(said.Targets) != 1 || said.Targets[0].Placed == nil {
+		t.Fatalf("%v, %+v", err, said)
+	}
+	told := said.Targets[0]
+	for what, times := range map[string][2]time.Time{
+		"in place": {at, said.Sent.Add(-time.Duration(told.Placed.Age))},
+		"so":       {since, said.Sent.Add(-time.Duration(told.Since))},
+	} {
+		if off := times[1].Sub(times[0]); off.Abs() > 5*time.Millisecond { // each of the two is in whole milliseconds
+			t.Errorf("it tells that it was %s %v later than it was", what, off)
+		}
+	}
+}
