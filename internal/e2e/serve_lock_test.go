@@ -21,12 +21,13 @@ type locks struct {
 }
 
 // hold runs a holder of a name: it notes its begin and its end, and ends when there is a
-// file NAME.go.
+// file NAME.go. One whose lock was lost may outlive consul lock, which ends only the shell
+// around it: it ends with the folder of the test.
 func (l *locks) hold(name, flags string) *job {
 	l.t.Helper()
 	return l.m.start(name, fmt.Sprintf("exec consul lock -name=%s %s app/lock %s", name, flags,
-		l.m.script(name, fmt.Sprintf("echo %s begins >>%s\nwhile ! [ -e %s.go ]; do sleep 0.05; done\necho %s ends >>%s\n",
-			name, l.log, l.m.path(name), name, l.log))))
+		l.m.script(name, fmt.Sprintf("echo %[1]s begins >>%[2]s\nwhile [ -e %[2]s ]; do if [ -e %[3]s.go ]; then echo %[1]s ends >>%[2]s; exit; fi; sleep 0.05; done\n",
+			name, l.log, l.m.path(name)))))
 }
 
 func (l *locks) letGo(name string) { l.m.file(name+".go", "") }
