@@ -117,6 +117,21 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// A fleet that the machine has no room for is refused before anything of it is started.
+// Taken out: that a lab asks for room; then it starts them.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	// Open files are what a test can make rare.
+	cmd := exec.CommandContext(ctx, "sh", "-c", `ulimit -n 250 && exec "$0" --nodes 9 --changes 1`, os.Args[0])
+	cmd.Env = append(os.Environ(), asLabEnv+"=1", "TMPDIR="+t.TempDir())
+	said, err := cmd.CombinedOutput()
+	if want := ": 8 fit; raise the hard limit"; err == nil || !strings.Contains(string(said), want) || strings.Contains(string(said), "starting") {
+		t.Errorf("it ends with %v and says %q, want %q", err, said, want)
+	}
+}
+
 // begin runs the lab as a program of its own, with a folder for temporary ones, and more
 // arguments if there are any.
 func begin(t *testing.T, args ...string) (*exec.Cmd, io.ReadCloser, string) {
