@@ -167,14 +167,15 @@ func (l *Lab) unit(name string, argv ...string) *Unit {
 	return u
 }
 
-// running is an error, with the end of its log, unless the program runs.
+// running is an error, with the end of its log, unless the program runs. It is for
+// programs without Restart.
 func (u *Unit) running() error {
 	if u.PID() != 0 {
 		return nil
 	}
 	log, err := os.ReadFile(u.Log)
 	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
-	return errors.Join(fmt.Errorf("%s has ended; the end of %s: %s", u.Name, u.Log, strings.Join(lines[max(0, len(lines)-5):], "\n")), err)
+	return errors.Join(fmt.Errorf("%s has ended (%w); the end of %s: %s", u.Name, errEnded, u.Log, strings.Join(lines[max(0, len(lines)-5):], "\n")), err)
 }
 
 // Start runs all: first Consul's servers, then the nodes with the services that are
