@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -92,15 +91,4 @@ func (l *Lab) Holder() *Server {
 		}
 	}
 	return nil
-}
-
-// join makes a command line of words that have no quotes in them.
-func join(argv []string) string {
-	words := slices.Clone(argv)
-	for i, word := range words {
-		if strings.Contains(word, " ") {
-			words[i] = "'" + word + "'"
-		}
-	}
-	return strings.Join(words, " ")
 }

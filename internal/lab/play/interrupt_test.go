@@ -100,6 +100,15 @@ func TestKept(t *testing.T) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && !strings.Contains(lines.Text(), "The fleet runs until Ctrl-C") {
 	}
+	// The first thing to try is tried, as it is written there.
+	var script strings.Builder
+	for lines.Scan() && !strings.Contains(lines.Text(), "kvexpress history") {
+		script.WriteString(lines.Text() + "\n")
+	}
+	told, err := exec.CommandContext(t.Context(), "sh", "-c", script.String()).CombinedOutput()
+	if err != nil || !strings.Contains(string(told), "version 2") {
+		t.Errorf("%s\n%s%v", script.String(), told, err)
+	}
 	if open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", cmd.Process.Pid)); err != nil || len(open) == 0 {
 		t.Errorf("it has ended: %v", err)
 	} else {
@@ -132,11 +141,14 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// begin runs the lab as a program of its own, with a folder for temporary ones, and more
-// arguments if there are any.
+// begin runs the lab as a program of its own, with a folder for temporary ones, which has
+// a blank in its name, and more arguments if there are any.
 func begin(t *testing.T, args ...string) (*exec.Cmd, io.ReadCloser, string) {
 	t.Helper()
-	folder := t.TempDir()
+	folder := filepath.Join(t.TempDir(), "a'b c") // short: the agent's socket is below it
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, os.Args[0], append([]string{"--nodes", "2", "--services", "40", "--changes", "200", "--slow", ""}, args...)...)
