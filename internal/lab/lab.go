@@ -42,6 +42,9 @@ type Options struct {
 	// started again. Then what kvexpress in has refused is not tried again, since
 	// consul-template runs its command only when the file changes.
 	KeepRendered bool
+	// KeepOrphans leaves consul-template alive when its consul lock alone is killed, as it is
+	// without systemd. A lab that is killed then leaves it behind, for minutes.
+	KeepOrphans bool
 	// Say gets a line about what happens now. nil: nobody wants to know.
 	Say func(line string)
 }
@@ -135,7 +138,7 @@ func (l *Lab) prepare(ctx context.Context, o Options) error {
 		if err := os.MkdirAll(filepath.Dir(s.Rendered), 0o700); err != nil {
 			return err
 		}
-		if err := l.prepareRenderer(s); err != nil {
+		if err := l.prepareRenderer(s, o.KeepOrphans); err != nil {
 			return err
 		}
 		if !o.KeepRendered {
