@@ -103,24 +103,8 @@ func (f fleetFlags) run(ctx context.Context, stdout io.Writer) error {
 			return fmt.Errorf("--svg %s: %w", f.svg, err)
 		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	p := &page{to: stdout, began: time.Now(), cancel: cancel}
-	if f.json {
-		p.to = io.Discard
-	}
-	return inFolder(ctx, func(dir string, tools lab.Tools) (err error) {
-		l, err := lab.New(ctx, lab.Options{
-			Tools: tools, Dir: filepath.Join(dir, "fleet"), Servers: f.servers, Nodes: f.nodes, Services: f.services,
-			Say: func(line string) { p.say("%s", line) },
-		})
-		if err != nil {
-			return err
-		}
-		defer func() {
-			p.say("ending all programs")
-			err = errors.Join(err, left(l.Close()))
-		}()
+	o := lab.Options{Servers: f.servers, Nodes: f.nodes, Services: f.services}
+	return withLab(ctx, stdout, f.json, o, func(ctx context.Context, p *page, l *lab.Lab, _ lab.Tools) error {
 		s, err := l.Watch(ctx)
 		if err != nil {
 			return err

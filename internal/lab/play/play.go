@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -88,6 +89,29 @@ func (p *page) print(line string) {
 	if _, err := io.WriteString(p.to, line+"\n"); err != nil {
 		p.cancel(fmt.Errorf("what happens cannot be told: %w", err))
 	}
+}
+
+// withLab gives a function a lab that is not started, and a page, on which nothing is said
+// if it is to be quiet. All that runs is ended, however the function ends.
+func withLab(ctx context.Context, stdout io.Writer, quiet bool, o lab.Options, do func(context.Context, *page, *lab.Lab, lab.Tools) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := &page{to: stdout, began: time.Now(), cancel: cancel}
+	if quiet {
+		p.to = io.Discard
+	}
+	return inFolder(ctx, func(dir string, tools lab.Tools) (err error) {
+		o.Tools, o.Dir, o.Say = tools, filepath.Join(dir, "fleet"), func(line string) { p.say("%s", line) }
+		l, err := lab.New(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			p.say("ending all programs")
+			err = errors.Join(err, left(l.Close()))
+		}()
+		return do(ctx, p, l, tools)
+	})
 }
 
 // inFolder gives a function a folder and a kvexpress that was built in it, and removes
