@@ -56,6 +56,14 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Nobody is said to be overloaded when no change is made meanwhile.
+func TestOneChange(t *testing.T) {
+	t.Parallel()
+	if said := run(t, 0, "--nodes", "1", "--services", "40", "--changes", "1", "--slow", "node-01"); strings.Contains(said, "overloaded") {
+		t.Error(said)
+	}
+}
+
 // As JSON it is a value, and nothing else.
 func TestRunAsJSON(t *testing.T) {
 	t.Parallel()
