@@ -37,12 +37,15 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case ctx.Err() != nil && !errors.Is(err, errLeft):
+	}
+	clean := !errors.Is(err, errLeft)
+	if ctx.Err() != nil && clean {
 		fmt.Fprintln(stderr, "lab: interrupted; all that it began has ended, and its folder is removed")
-	default:
+	}
+	// What had failed before is no less true after an interruption.
+	if because := errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()); ctx.Err() == nil || !because || !clean {
 		fmt.Fprintln(stderr, "lab:", err)
 	}
 	return 1
