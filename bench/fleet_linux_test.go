@@ -11,6 +11,7 @@ import (
 
 	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/lab/machine"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/store/consul"
 )
@@ -151,7 +152,7 @@ func (r *running) change() []float64 {
 
 func (r *running) machine() time.Duration {
 	r.b.Helper()
-	d, err := machineCPU()
+	d, err := machine.CPU()
 	if err != nil {
 		r.b.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvexpress/internal/lab"
+	"kvexpress/internal/lab/machine"
 )
 
 // The kinds of hosts-file fleets: how a service gets from the catalog to the DNS of
@@ -100,7 +101,7 @@ func (f hostsFleet) block(b *testing.B, k kind, block int) (r hostsBlock, err er
 		return r, err
 	}
 	defer os.RemoveAll(base)
-	if err := errors.Join(onDisk(base), spread(base)); err != nil {
+	if err := errors.Join(onDisk(base), machine.Spread(base)); err != nil {
 		return r, err
 	}
 	ctx := b.Context()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvexpress/internal/lab"
+	"kvexpress/internal/lab/machine"
 )
 
 // hostsCPU is the CPU of a lab by who used it. Programs that have ended are in it by
@@ -55,7 +56,7 @@ func (p hostsProcesses) cpu() (c hostsCPU, err error) {
 		return c, err
 	}
 	c.lab = time.Duration(self.Utime.Nano() + self.Stime.Nano())
-	if c.machine, err = machineCPU(); err != nil {
+	if c.machine, err = machine.CPU(); err != nil {
 		return c, err
 	}
 	for _, of := range []struct {
@@ -70,7 +71,7 @@ func (p hostsProcesses) cpu() (c hostsCPU, err error) {
 		{p.dnsmasq, &c.dnsmasq, &c.dnsmasq},
 	} {
 		for _, pid := range of.pids {
-			own, err := processCPU(pid)
+			own, err := machine.ProcessCPU(pid)
 			if err != nil {
 				return c, err
 			}

@@ -18,6 +18,7 @@ import (
 
 	"kvexpress/bench/internal/floor"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/lab/machine"
 )
 
 // A kind is a program that keeps a file right, and how nodes of it run.
@@ -66,7 +67,7 @@ func newSite(b *testing.B, addr string, nodes int) (site, []string) {
 	base, err := os.MkdirTemp(dir, "kvexpress-fleet-")
 	if err == nil {
 		b.Cleanup(func() { os.RemoveAll(base) })
-		err = errors.Join(onDisk(base), spread(base))
+		err = errors.Join(onDisk(base), machine.Spread(base))
 	}
 	s := site{Addr: addr, Base: base, Nodes: nodes}
 	var targets []string

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kvexpress/internal/lab/machine"
 )
 
 // fleet is the processes of one kind that run now, one for each node or one for
@@ -116,7 +118,7 @@ func (f *fleet) cpu() time.Duration {
 	f.b.Helper()
 	var sum time.Duration
 	for _, p := range f.procs {
-		d, err := processCPU(p.pid())
+		d, err := machine.ProcessCPU(p.pid())
 		if err != nil {
 			f.b.Fatalf("%v\n%s", err, f.lastWords())
 		}

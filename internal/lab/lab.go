@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"kvexpress/internal/lab/machine"
 )
 
 // runTime is for one command of kvexpress.
@@ -40,6 +42,9 @@ type Options struct {
 	// started again. Then what kvexpress in has refused is not tried again, since
 	// consul-template runs its command only when the file changes.
 	KeepRendered bool
+	// KeepOrphans leaves consul-template alive when its consul lock alone is killed, as it is
+	// without systemd. A lab that is killed then leaves it behind, for minutes.
+	KeepOrphans bool
 	// Say gets a line about what happens now. nil: nobody wants to know.
 	Say func(line string)
 }
@@ -63,6 +68,12 @@ type Lab struct {
 	units []*Unit
 }
 
+// nodesNeed is what a node takes, most of it Consul's agent: 27 MiB after the start, as
+// measured with 120 nodes. The servers have theirs from the reserve.
+func nodesNeed() machine.Need {
+	return machine.Need{PerNode: 40 << 20, Reserve: 512 << 20, Threads: 24, Files: 6}
+}
+
 // New prepares a lab: addresses, tokens, configuration. Nothing runs yet. Close must be
 // called in any case.
 func New(ctx context.Context, o Options) (*Lab, error) {
@@ -71,6 +82,9 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	}
 	if few := o.Nodes == 0 && o.Services == 0; !few && (o.Nodes < 1 || o.Nodes > MaxNodes || o.Services < minServices || o.Services > maxServices) {
 		return nil, fmt.Errorf("a lab has 1 to %d nodes and %d to %d services", MaxNodes, minServices, maxServices)
+	}
+	if _, err := nodesNeed().Room(o.Nodes); err != nil {
+		return nil, err
 	}
 	l := &Lab{Dir: o.Dir, tools: o.Tools, say: o.Say, api: newAPI(), spawner: newSpawner(), raft: max(1, o.RaftMultiplier)}
 	if l.say == nil {
@@ -124,7 +138,7 @@ func (l *Lab) prepare(ctx context.Context, o Options) error {
 		if err := os.MkdirAll(filepath.Dir(s.Rendered), 0o700); err != nil {
 			return err
 		}
-		if err := l.prepareRenderer(s); err != nil {
+		if err := l.prepareRenderer(s, o.KeepOrphans); err != nil {
 			return err
 		}
 		if !o.KeepRendered {
@@ -156,14 +170,15 @@ func (l *Lab) unit(name string, argv ...string) *Unit {
 	return u
 }
 
-// running is an error, with the end of its log, unless the program runs.
+// running is an error, with the end of its log, unless the program runs. It is for
+// programs without Restart.
 func (u *Unit) running() error {
 	if u.PID() != 0 {
 		return nil
 	}
 	log, err := os.ReadFile(u.Log)
 	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
-	return errors.Join(fmt.Errorf("%s has ended; the end of %s: %s", u.Name, u.Log, strings.Join(lines[max(0, len(lines)-5):], "\n")), err)
+	return errors.Join(fmt.Errorf("%s has ended (%w); the end of %s: %s", u.Name, errEnded, u.Log, strings.Join(lines[max(0, len(lines)-5):], "\n")), err)
 }
 
 // Start runs all: first Consul's servers, then the nodes with the services that are

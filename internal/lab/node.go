@@ -76,7 +76,7 @@ func (n *Node) prepare() error {
 // reload is the command that makes dnsmasq read its hosts file again. pkill would look at
 // all processes of the machine, which here are those of all nodes.
 func (n *Node) reload() []string {
-	return []string{"sh", "-c", "read p <" + n.pidFile + " && kill -HUP $p"}
+	return []string{"sh", "-c", `read p <"$0" && kill -HUP $p`, n.pidFile}
 }
 
 func (n *Node) prepareDnsmasq() error {
@@ -95,9 +95,11 @@ func (n *Node) prepareDnsmasq() error {
 
 func (n *Node) prepareAgent() error {
 	config := filepath.Join(n.dir, "agent.yml")
-	text := fmt.Sprintf("stores: %s\ntoken_file: %s\nnode: %s\nstate_dir: %s\nlisten: %s\ntargets:\n  - key: %s\n    file: %s\n    mode: \"0644\"\n    min_lines: %d\n    exec: %s\n",
-		n.Addr, n.token, n.Name, n.state(), filepath.Join(n.dir, "agent.sock"), Key, n.Hosts, minLines, join(n.reload()))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	// JSON is YAML.
+	if err := writeJSON(config, map[string]any{
+		"stores": n.Addr, "token_file": n.token, "node": n.Name, "state_dir": n.state(), "listen": filepath.Join(n.dir, "agent.sock"),
+		"targets": []any{map[string]any{"key": Key, "file": n.Hosts, "mode": "0644", "min_lines": minLines, "exec": n.reload()}},
+	}); err != nil {
 		return err
 	}
 	n.Agent = n.lab.unit("agent-"+n.Name, n.lab.hostNamed(n.Name, n.lab.tools.Kvexpress, "agent", "-C", config)...)
@@ -111,7 +113,7 @@ func (n *Node) state() string { return filepath.Join(n.dir, "state") }
 func (n *Node) Out() []string {
 	return []string{
 		n.lab.tools.Kvexpress, "out", "-s", n.Addr, "--token-file", n.token, "-k", Key, "-f", n.Hosts,
-		"-l", fmt.Sprint(minLines), "-c", "0644", "-e", join(n.reload()), "--state-dir", n.state(),
+		"-l", fmt.Sprint(minLines), "-c", "0644", "-e", commandLine(n.reload()), "--state-dir", n.state(),
 	}
 }
 

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -16,8 +17,12 @@ const (
 	between = 20 * time.Millisecond
 )
 
-// poll calls try until it returns nil, patience or ctx ends. What is waited for is in
-// the error, with the last that try said.
+// errEnded is in the error of a try that no other one would change: a program has ended
+// that is not started again.
+var errEnded = errors.New("it is not started again")
+
+// poll calls try until it returns nil or errEnded, patience or ctx ends. What is waited
+// for is in the error, with the last that try said.
 func poll(ctx context.Context, what string, try func() error) error {
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
@@ -27,6 +32,9 @@ func poll(ctx context.Context, what string, try func() error) error {
 		err := try()
 		if err == nil {
 			return nil
+		}
+		if errors.Is(err, errEnded) {
+			return fmt.Errorf("no use to wait for %s: %w", what, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -70,15 +69,20 @@ template {
 }
 
 // prepareRenderer is consul-template on a server, which runs while it has the lock.
-func (l *Lab) prepareRenderer(s *Server) error {
+func (l *Lab) prepareRenderer(s *Server, keepOrphan bool) error {
 	dir := filepath.Join(l.Dir, s.Name)
 	in := []string{l.tools.Kvexpress, "in", "-s", s.Addr, "--token-file", filepath.Join(l.Dir, "tokens", string(Publisher)), "-k", Key, "-f", s.Rendered, "--sorted", "-l", strconv.Itoa(minLines)}
 	template, err := l.templateUnit("renderer-"+s.Name, dir, s.Addr, askLeader, s.Rendered, in)
 	if err != nil {
 		return err
 	}
-	lock := append([]string{l.tools.Consul, "lock", "-http-addr", s.Addr, "-n", "1", "-shell=false", "-name", "hosts renderer", lockPrefix}, template.Argv...)
-	template.Argv = l.hostNamed(s.Name, lock...)
+	lock := []string{l.tools.Consul, "lock", "-http-addr", s.Addr, "-n", "1", "-shell=false", "-name", "hosts renderer", lockPrefix}
+	if !keepOrphan {
+		// The kernel ends consul lock with a lab that is killed, and this with consul lock.
+		lock = append(lock, l.tools.Setpriv, "--pdeathsig", "KILL")
+	}
+	template.Argv = l.hostNamed(s.Name, append(lock, template.Argv...)...)
+	template.KeepOrphans = keepOrphan
 	s.Renderer = template
 	return nil
 }
@@ -92,15 +96,4 @@ func (l *Lab) Holder() *Server {
 		}
 	}
 	return nil
-}
-
-// join makes a command line of words that have no quotes in them.
-func join(argv []string) string {
-	words := slices.Clone(argv)
-	for i, word := range words {
-		if strings.Contains(word, " ") {
-			words[i] = "'" + word + "'"
-		}
-	}
-	return strings.Join(words, " ")
 }

@@ -17,8 +17,8 @@ const buildTime = 5 * time.Minute
 
 // Tools are the programs that a lab is made of, by their paths.
 type Tools struct {
-	Consul, ConsulTemplate, Dnsmasq, Unshare string
-	Kvexpress                                string // "": built from the source
+	Consul, ConsulTemplate, Dnsmasq, Unshare, Setpriv string
+	Kvexpress                                         string // "": built from the source
 }
 
 // FindTools looks for the programs: in .build/bin of the source tree that root is in,
@@ -44,6 +44,7 @@ func FindTools(root string) (Tools, error) {
 	find(&t.ConsulTemplate, "consul-template", `"make tools" builds it`)
 	find(&t.Dnsmasq, "dnsmasq", `"make packages" or your package manager installs it (dnsmasq-base)`)
 	find(&t.Unshare, "unshare", "install util-linux")
+	find(&t.Setpriv, "setpriv", "install util-linux (or setpriv, where that is a package of its own)")
 	if os.Geteuid() != 0 {
 		find(new(string), "hostname", "install it, or run the lab as root") // see hostNamed
 	}

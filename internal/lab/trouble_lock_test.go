@@ -34,7 +34,7 @@ func holder(t *testing.T, s *lab.Scene, but ...*lab.Server) *lab.Server {
 // goes on beside that of the new holder, and then all of it, as systemd does.
 func TestTheHolderOfTheLockIsKilled(t *testing.T) {
 	t.Parallel()
-	s := fleet(t, lab.Options{Servers: 3, Nodes: 4, Services: 40})
+	s := fleet(t, lab.Options{Servers: 3, Nodes: 4, Services: 40, KeepOrphans: true})
 	changeOne(t, s, s.Services[0], true)
 	first := holder(t, s)
 	second := orphaned(t, s, first)
@@ -46,7 +46,7 @@ func TestTheHolderOfTheLockIsKilled(t *testing.T) {
 // published once.
 func orphaned(t *testing.T, s *lab.Scene, first *lab.Server) *lab.Server {
 	t.Helper()
-	first.Renderer.KeepOrphans, first.Renderer.Restart = true, false
+	first.Renderer.Restart = false
 	main := first.Renderer.PID()
 	pids := first.Renderer.PIDs()
 	killed := time.Now()
@@ -146,7 +146,7 @@ func rendered(s *lab.Scene, service *lab.Service, servers ...*lab.Server) error 
 func holderLost(t *testing.T, s *lab.Scene, was *lab.Server) {
 	t.Helper()
 	before := len(s.Recorder.Versions())
-	was.Renderer.Restart = false // or it could be the next one itself
+	was.Renderer.KeepOrphans, was.Renderer.Restart = false, false // all of it; or it could be the next one itself
 	killed := time.Now()
 	if err := was.Renderer.Kill(t.Context()); err != nil {
 		t.Fatal(err)

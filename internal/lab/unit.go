@@ -37,7 +37,7 @@ type Unit struct {
 	Log     string // file that gets what it prints
 	Restart bool
 	// KeepOrphans leaves alive what the main process started when that is killed, as
-	// it is without systemd.
+	// it is without systemd, unless that has asked the kernel to end with it.
 	KeepOrphans bool
 	// Remove is a file that is taken away before each start, as ExecStartPre=rm does. "":
 	// none.

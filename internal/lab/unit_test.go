@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -53,6 +54,24 @@ func TestAUnitIsStoppedWhileItIsStarted(t *testing.T) {
 	status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || status.Signal() != syscall.SIGTERM {
 		t.Errorf("it ended with %v, want SIGTERM", r.cmd.ProcessState)
+	}
+}
+
+// Nobody waits for a program that has ended for good. Taken out: that a poll ends with
+// errEnded; then this lasts two minutes, and is in vain.
+func TestAServerThatEndsIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	spawner := newSpawner()
+	defer spawner.stop()
+	log := filepath.Join(t.TempDir(), "log")
+	consul := &Unit{Name: "consul-server-1", Argv: []string{"sh", "-c", "echo there is no disk; exit 1"}, Log: log, spawner: spawner}
+	if err := consul.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-consul.run.ended
+	err := new(Lab).Ready(t.Context(), &Server{Name: "server-1", Consul: consul})
+	if err == nil || !strings.Contains(err.Error(), "there is no disk") || strings.Contains(err.Error(), "in vain") {
+		t.Errorf("it says %v", err)
 	}
 }
 

@@ -74,7 +74,7 @@ machine has a host name of its own.`,
 	flags.IntVar(&f.nodes, "nodes", 10, "how many `nodes`")
 	flags.IntVar(&f.services, "services", 60, "how many `services` there are in the catalog")
 	flags.IntVar(&f.changes, "changes", 18, "how many `changes` of the catalog are made")
-	flags.StringVar(&f.slow, "slow", fmt.Sprintf("node-%02d", slowest), "the `node` that is overloaded during the second third of the changes; \"\" for none, as with fewer nodes than by default")
+	flags.StringVar(&f.slow, "slow", fmt.Sprintf("node-%02d", slowest), "the `node` that is overloaded during the second third of the changes; \"\" for none, as with fewer nodes than by default, or one change")
 	flags.StringVar(&f.svg, "svg", "", "draw it into this `file`: a dot for each node and change")
 	flags.BoolVar(&f.json, "json", false, "print what was measured as JSON, and nothing else")
 	flags.BoolVar(&f.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
@@ -103,24 +103,8 @@ func (f fleetFlags) run(ctx context.Context, stdout io.Writer) error {
 			return fmt.Errorf("--svg %s: %w", f.svg, err)
 		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	p := &page{to: stdout, began: time.Now(), cancel: cancel}
-	if f.json {
-		p.to = io.Discard
-	}
-	return inFolder(ctx, func(dir string, tools lab.Tools) (err error) {
-		l, err := lab.New(ctx, lab.Options{
-			Tools: tools, Dir: filepath.Join(dir, "fleet"), Servers: f.servers, Nodes: f.nodes, Services: f.services,
-			Say: func(line string) { p.say("%s", line) },
-		})
-		if err != nil {
-			return err
-		}
-		defer func() {
-			p.say("ending all programs")
-			err = errors.Join(err, left(l.Close()))
-		}()
+	o := lab.Options{Servers: f.servers, Nodes: f.nodes, Services: f.services}
+	return withLab(ctx, stdout, f.json, o, func(ctx context.Context, p *page, l *lab.Lab, _ lab.Tools) error {
 		s, err := l.Watch(ctx)
 		if err != nil {
 			return err
@@ -162,20 +146,24 @@ func (f fleetFlags) play(ctx context.Context, p *page, s *lab.Scene) (*result, e
 	s.Ask(ctx)
 	r := &result{slowing: map[int]bool{}}
 	ended := func() {}
+	from, to := f.changes/3, 2*f.changes/3
+	if from == to {
+		slow = nil // no change would be made meanwhile
+	}
 	for i := range f.changes {
-		if slow != nil && i == f.changes/3 {
+		if slow != nil && i == from {
 			p.say("%s is overloaded from here on: it stands still for %v of %v", slow.Name, frozenFor, frozenFor+runningFor)
 			r.marks = append(r.marks, chart.Mark{At: time.Now(), Text: slow.Name + " is overloaded"})
 			ended = pulse(ctx, slow)
 			r.Slow = slow.Name
 		}
-		if slow != nil && i == 2*f.changes/3 {
+		if slow != nil && i == to {
 			ended()
 			ended = func() {}
 			p.say("%s is well again", slow.Name)
 			r.marks = append(r.marks, chart.Mark{At: time.Now(), Text: "it is well again"})
 		}
-		r.slowing[i] = slow != nil && i >= f.changes/3 && i < 2*f.changes/3
+		r.slowing[i] = slow != nil && i >= from && i < to
 		service, up := s.Services[i/2%len(s.Services)], i%2 == 1
 		c, err := s.Make(ctx, service, up)
 		if err != nil {

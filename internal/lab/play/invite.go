@@ -30,6 +30,6 @@ The fleet runs until Ctrl-C. In another terminal:
   kvexpress resume -k hosts --token-file "$OPERATOR"
 
 What the programs say is in %s.`,
-		l.Environment(), service.Name, service.Name, service.Node.Addr, n.DNS.Addr(), n.DNS.Port(), lab.FQDN(service.Name), l.Logs())
+		lab.ShellWord(l.Environment()), service.Name, service.Name, service.Node.Addr, n.DNS.Addr(), n.DNS.Port(), lab.FQDN(service.Name), l.Logs())
 	return b.String()
 }

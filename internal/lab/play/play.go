@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -36,12 +37,15 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case ctx.Err() != nil && !errors.Is(err, errLeft):
+	}
+	clean := !errors.Is(err, errLeft)
+	if ctx.Err() != nil && clean {
 		fmt.Fprintln(stderr, "lab: interrupted; all that it began has ended, and its folder is removed")
-	default:
+	}
+	// What had failed before is no less true after an interruption.
+	if because := errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()); ctx.Err() == nil || !because || !clean {
 		fmt.Fprintln(stderr, "lab:", err)
 	}
 	return 1
@@ -88,6 +92,29 @@ func (p *page) print(line string) {
 	if _, err := io.WriteString(p.to, line+"\n"); err != nil {
 		p.cancel(fmt.Errorf("what happens cannot be told: %w", err))
 	}
+}
+
+// withLab gives a function a lab that is not started, and a page, on which nothing is said
+// if it is to be quiet. All that runs is ended, however the function ends.
+func withLab(ctx context.Context, stdout io.Writer, quiet bool, o lab.Options, do func(context.Context, *page, *lab.Lab, lab.Tools) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := &page{to: stdout, began: time.Now(), cancel: cancel}
+	if quiet {
+		p.to = io.Discard
+	}
+	return inFolder(ctx, func(dir string, tools lab.Tools) (err error) {
+		o.Tools, o.Dir, o.Say = tools, filepath.Join(dir, "fleet"), func(line string) { p.say("%s", line) }
+		l, err := lab.New(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			p.say("ending all programs")
+			err = errors.Join(err, left(l.Close()))
+		}()
+		return do(ctx, p, l, tools)
+	})
 }
 
 // inFolder gives a function a folder and a kvexpress that was built in it, and removes

@@ -4,6 +4,7 @@ package play_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -56,6 +57,14 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Nobody is said to be overloaded when no change is made meanwhile.
+func TestOneChange(t *testing.T) {
+	t.Parallel()
+	if said := run(t, 0, "--nodes", "1", "--services", "40", "--changes", "1", "--slow", "node-01"); strings.Contains(said, "overloaded") {
+		t.Error(said)
+	}
+}
+
 // As JSON it is a value, and nothing else.
 func TestRunAsJSON(t *testing.T) {
 	t.Parallel()
@@ -104,6 +113,26 @@ func TestWrongArguments(t *testing.T) {
 	} {
 		if said := run(t, 1, tt.args...); !strings.Contains(said, tt.want) {
 			t.Errorf("%v: it says %q, want %q", tt.args, said, tt.want)
+		}
+	}
+}
+
+// An interruption does not hide what has failed, and is told alone when nothing has.
+func TestInterruptedAndFailed(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		args  string
+		lines int
+		want  string
+	}{
+		{"--nodes=0", 2, "--nodes must be 1 or more"},
+		{"--nodes=1", 1, "interrupted"},
+	} {
+		var said bytes.Buffer
+		if got := play.Run(ctx, []string{tt.args}, io.Discard, &said); got != 1 || !strings.Contains(said.String(), tt.want) || strings.Count(said.String(), "\n") != tt.lines {
+			t.Errorf("%s ends with %d and says %q, want %q", tt.args, got, said.String(), tt.want)
 		}
 	}
 }

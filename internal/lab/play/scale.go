@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -60,28 +59,12 @@ func (f scaleFlags) run(ctx context.Context, stdout io.Writer) error {
 	if f.nodes < 1 || f.changes < 1 {
 		return errors.New("--nodes and --changes must be 1 or more")
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	p := &page{to: stdout, began: time.Now(), cancel: cancel}
-	if f.json {
-		p.to = io.Discard
-	}
-	return inFolder(ctx, func(dir string, tools lab.Tools) (err error) {
-		l, err := lab.New(ctx, lab.Options{
-			Tools: tools, Dir: filepath.Join(dir, "cluster"), Servers: f.servers, RaftMultiplier: patientRaft,
-			Say: func(line string) { p.say("%s", line) },
-		})
-		if err != nil {
-			return err
-		}
-		defer func() {
-			p.say("ending all programs")
-			err = errors.Join(err, left(l.Close()))
-		}()
+	o := lab.Options{Servers: f.servers, RaftMultiplier: patientRaft}
+	return withLab(ctx, stdout, f.json, o, func(ctx context.Context, p *page, l *lab.Lab, tools lab.Tools) error {
 		if err := l.StartServers(ctx); err != nil {
 			return err
 		}
-		nodes := filepath.Join(dir, "nodes")
+		nodes := filepath.Join(l.Dir, "nodes")
 		if err := os.Mkdir(nodes, 0o700); err != nil {
 			return err
 		}

@@ -105,21 +105,6 @@ func distorted(t *testing.T, r fleet.Report, told []Told, seen []Seen, tolerance
 	}
 }
 
-func TestFit(t *testing.T) {
-	for available, want := range map[int64]int{0: 0, Reserve - 1: 0, Reserve: 0, Reserve + PerAgent - 1: 0, Reserve + 1188*PerAgent: 1188} {
-		if got := Fit(available); got != want {
-			t.Errorf("%d agents fit into %d bytes, want %d", got, available, want)
-		}
-	}
-	available, err := room(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := room(Fit(available)*2 + 100); err == nil || !strings.Contains(err.Error(), " fit") {
-		t.Errorf("twice as many as fit: %v", err)
-	}
-}
-
 // What nodes do wrong is a problem of the result: bytes, an exec that did not run, or ran
 // twice.
 func TestNodesThatAreWrong(t *testing.T) {

@@ -80,8 +80,8 @@ func TestProcessesEnd(t *testing.T) {
 	}
 }
 
-// parentEnv makes this test program one that starts processes, tells their numbers, and
-// waits to be killed.
+// parentEnv makes this test program one that starts processes, tells their numbers, runs
+// the publisher that it names, and waits to be killed.
 const parentEnv = "KVEXPRESS_SCALE_PARENT"
 
 func TestMain(m *testing.M) {
@@ -104,7 +104,10 @@ func parent(stdout io.Writer) error {
 	for _, one := range p.list() {
 		fmt.Fprintln(stdout, one.pid())
 	}
-	select {}
+	// The publisher is one that tells its number, and does not come back.
+	s := site{Options: Options{Program: os.Getenv(parentEnv), Servers: []Server{{}}, Limit: time.Hour}}
+	_, err := s.kvexpress(context.Background())
+	return err
 }
 
 // Processes do not outlive a parent that is killed, and live as long as it does: the thread
@@ -115,7 +118,13 @@ func TestProcessesDieWithTheirParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), parentEnv+"=1")
+	dir := t.TempDir()
+	publisher, told := filepath.Join(dir, "publisher"), filepath.Join(dir, "pid")
+	script := "#!/bin/sh\necho $$ >'" + told + ".new' && mv '" + told + ".new' '" + told + "' && exec sleep 1000\n"
+	if err := os.WriteFile(publisher, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), parentEnv+"="+publisher)
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -123,8 +132,15 @@ func TestProcessesDieWithTheirParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ids [5]int
+	var ids [6]int
 	_, err = fmt.Fscan(out, &ids[0], &ids[1], &ids[2], &ids[3], &ids[4])
+	eventually(t, "the publisher runs", func() bool {
+		text, err := os.ReadFile(told)
+		if err == nil {
+			_, err = fmt.Sscan(string(text), &ids[5])
+		}
+		return err == nil
+	})
 	for _, id := range ids {
 		if err == nil && !alive(id) {
 			t.Errorf("process %d does not run", id)

@@ -31,7 +31,7 @@ type Result struct {
 // Memory is in bytes, of the fleet at rest.
 type Memory struct {
 	Available int64 `json:"available"` // before the start
-	Fit       int   `json:"fit"`       // how many agents would have fitted, see Fit
+	Fit       int   `json:"fit"`       // how many agents would have fitted
 	Taken     int64 `json:"taken"`     // how much less was available after: with the kernel's and Consul's part
 	// Share counts what processes have in common once (Pss), Anonymous is their own.
 	Share             int64 `json:"share"`
@@ -122,7 +122,7 @@ func (r *Result) about(o Options, available int64) {
 		kernel = []byte("unknown")
 	}
 	r.Nodes, r.Servers, r.Processors, r.Kernel = o.Nodes, len(o.Servers), runtime.NumCPU(), strings.TrimSpace(string(kernel))
-	r.Memory.Available, r.Memory.Fit = available, Fit(available)
+	r.Memory.Available, r.Memory.Fit = available, agents().Fit(available)
 }
 
 // median is that of values in any order; the larger of two in the middle.

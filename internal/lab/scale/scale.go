@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"kvexpress/internal/lab/machine"
 )
 
 const (
@@ -32,7 +34,7 @@ type Options struct {
 	Token   string // may do everything: it makes the nodes' tokens
 	Program string // path of kvexpress
 	Dir     string // absolute, empty, and on a disk: an fsync in memory costs nothing. It stays
-	Nodes   int    // 1 to 9999, each a process; more than Fit are refused
+	Nodes   int    // 1 to 9999, each a process; more than fit are refused
 	Changes int    // versions of the hosts file that are measured, after one to warm up
 	// Settle is how long the fleet is left alone after each publish has arrived, for all
 	// that comes after a receipt; 0: two seconds.
@@ -46,6 +48,12 @@ type Options struct {
 	Note      func(string) // is told how it goes on; nil: nobody is
 }
 
+// agents are what a node takes: an agent with two targets, and Consul's part for its
+// connections.
+func agents() machine.Need {
+	return machine.Need{PerNode: 6 << 20, Reserve: 2 << 30, Threads: 12, Files: 2}
+}
+
 // Run starts the fleet, plays both scenes and ends the fleet, whatever happens. What the
 // fleet did wrong is in the result, see Result.Problems; an error is what kept it from
 // being run or looked at, such as too little memory, and then the result has what there
@@ -55,7 +63,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if err := o.complete(); err != nil {
 		return result, err
 	}
-	memory, err := room(o.Nodes)
+	memory, err := agents().Room(o.Nodes)
 	if err != nil {
 		return result, err
 	}
@@ -109,5 +117,8 @@ func (o *Options) complete() error {
 	if o.Tolerance == 0 {
 		o.Tolerance = DefaultTolerance
 	}
-	return onDisk(o.Dir)
+	if err := machine.OnDisk(o.Dir); err != nil {
+		return fmt.Errorf("%w; TMPDIR is where temporary ones are", err)
+	}
+	return nil
 }

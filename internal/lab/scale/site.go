@@ -11,10 +11,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/lab/machine"
 	"kvexpress/internal/store/consul"
 )
 
@@ -63,7 +62,7 @@ func (s *site) prepare(ctx context.Context) error {
 	}
 	s.source, s.published = filepath.Join(s.Dir, "source"), map[kv.Key]int{}
 	folders := filepath.Join(s.Dir, "nodes")
-	if err := errors.Join(os.Mkdir(folders, 0o700), spread(folders)); err != nil {
+	if err := errors.Join(os.Mkdir(folders, 0o700), machine.Spread(folders)); err != nil {
 		return err
 	}
 	for i := range s.Nodes {
@@ -120,24 +119,4 @@ func (s *site) configure(n *node, token string) error {
 		return err
 	}
 	return errors.Join(os.WriteFile(secret, []byte(token+"\n"), 0o600), os.WriteFile(filepath.Join(n.dir, "agent.yml"), config, 0o600))
-}
-
-// spread asks ext4 to give each folder in dir a place of its own on the disk, as nodes
-// with a disk each have: in one place, all would look for a free inode past those that
-// others freed in the last seconds. Other file systems may refuse; they do no such thing.
-func spread(dir string) (err error) {
-	const topdir = 0x20000 // FS_TOPDIR_FL, as chattr +T
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	flags, err := unix.IoctlGetUint32(int(d.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(d.Fd()), unix.FS_IOC_SETFLAGS, int(flags|topdir))
-	}
-	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM) {
-		return nil
-	}
-	return err
 }

@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"kvexpress/internal/fleet"
@@ -161,6 +163,10 @@ func (s *site) kvexpress(ctx context.Context, args ...string) (ran, error) {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir, "KVEXPRESS_SYSLOG=off",
 		"CONSUL_HTTP_ADDR=" + s.Servers[0].Addr, "CONSUL_HTTP_TOKEN=" + s.publisher,
 	}
+	// The kernel ends it with the thread that starts it, and so with us.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
 	err := cmd.Run()
 	r := ran{out: out.Bytes(), began: began, ended: time.Now()}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,19 +49,27 @@ func (s *site) tokens(ctx context.Context) ([]string, error) {
 	if s.publisher, err = admin.role(ctx, "scale-publisher", ofPublisher); err != nil {
 		return nil, err
 	}
-	all, failed := make([]string, len(s.nodes)), make([]error, len(s.nodes))
+	all := make([]string, len(s.nodes))
+	making, fail := context.WithCancelCause(ctx) // the first failure is that of all
+	defer fail(nil)
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	for i, n := range s.nodes {
 		slots <- struct{}{}
+		if making.Err() != nil {
+			break
+		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			all[i], failed[i] = admin.role(ctx, "scale-"+n.name, strings.ReplaceAll(ofNode, anyone, n.name))
+			var err error
+			if all[i], err = admin.role(making, "scale-"+n.name, strings.ReplaceAll(ofNode, anyone, n.name)); err != nil {
+				fail(err)
+			}
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(failed...); err != nil {
-		return nil, err
+	if making.Err() != nil {
+		return nil, context.Cause(making)
 	}
 	// Servers take writes in one order: one that knows the last token knows all.
 	last, err := admin.role(ctx, "scale-last", ofPublisher)

@@ -9,10 +9,8 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"kvexpress/internal/lab/machine"
 )
-
-const tick = time.Second / 100 // in which /proc counts CPU
 
 // usage is what was used of the processors up to a moment.
 type usage struct {
@@ -24,24 +22,24 @@ type usage struct {
 func (s *site) usage() (usage, error) {
 	u := usage{at: time.Now()}
 	for _, p := range s.processes.list() {
-		own, err := processCPU(p.pid())
+		own, err := machine.ProcessCPU(p.pid())
 		if err != nil {
 			return u, fmt.Errorf("%s: %w", p.name, err)
 		}
 		u.Agents += own
 	}
 	for _, server := range s.Servers {
-		own, err := processCPU(server.PID)
+		own, err := machine.ProcessCPU(server.PID)
 		if err != nil {
 			return u, fmt.Errorf("consul at %s: %w", server.Addr, err)
 		}
 		u.Consul += own
 	}
 	var err error
-	if u.Lab, err = processCPU(os.Getpid()); err != nil {
+	if u.Lab, err = machine.ProcessCPU(os.Getpid()); err != nil {
 		return u, err
 	}
-	u.Machine, err = machineCPU()
+	u.Machine, err = machine.CPU()
 	return u, err
 }
 
@@ -51,36 +49,6 @@ func (u usage) since(v usage) CPU {
 		Window: u.at.Sub(v.at), Agents: u.Agents - v.Agents, Consul: u.Consul - v.Consul,
 		Publisher: u.Publisher - v.Publisher, Lab: u.Lab - v.Lab, Machine: u.Machine - v.Machine,
 	}
-}
-
-// processCPU is what a process has used so far, with its threads that have ended, to the
-// nanosecond; without its children.
-func processCPU(pid int) (time.Duration, error) {
-	const sched = 2 // CPUCLOCK_SCHED: the clock's number is made as clock_getcpuclockid(3) does
-	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|sched), &t); err != nil {
-		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
-}
-
-// machineCPU is what all processors of the machine have used so far, in ticks.
-func machineCPU() (time.Duration, error) {
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, err
-	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	fields := bytes.Fields(line)
-	var ticks int64
-	for _, i := range []int{1, 2, 3, 6, 7} { // user, nice, system, irq, softirq
-		n, err := strconv.ParseInt(string(fields[i]), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/stat: %w", err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * tick, nil
 }
 
 // measure notes what the processes have of the machine's memory, at rest.
@@ -104,7 +72,7 @@ func (r *Result) measure(all []*process, servers []Server) error {
 		}
 		r.Memory.Consul += of.share
 	}
-	left, err := meminfo("MemAvailable")
+	left, err := machine.Available()
 	r.Memory.Taken = r.Memory.Available - left
 	return err
 }
