@@ -213,6 +213,15 @@ func TestWithoutRights(t *testing.T) {
 	withoutRights(t, startGuarded(t))
 }
 
+// remedy is part of what such a machine is to be told: which policy its token lacks, or
+// where its token comes from, if there is no such token any more.
+func remedy(machine string) string {
+	if strings.HasPrefix(machine, "a revoked") || strings.HasSuffix(machine, "never was") {
+		return "the store does not know this token; it has expired, or is another Consul's: look at -t, --token-file"
+	}
+	return "`kvexpress acl"
+}
+
 func withoutRights(t *testing.T, g *guarded) {
 	t.Helper()
 	g.admin.ok("in", "-k", "hosts", "-f", g.admin.file("source", text("one", 20)))
@@ -245,7 +254,7 @@ func withoutRights(t *testing.T, g *guarded) {
 			here := &machine{t: t, dir: m.dir, env: m.env}
 			here.file("hosts", "kept\n")
 			before := stat(t, here.path("hosts"))
-			here.fails(7, []string{"hosts", "permission denied", "`kvexpress acl"}, "out", "-k", "hosts", "-f", here.path("hosts"), "-e", "touch ran")
+			here.fails(7, []string{"hosts", "permission denied", remedy(name)}, "out", "-k", "hosts", "-f", here.path("hosts"), "-e", "touch ran")
 			here.holds("hosts", "kept\n")
 			if after := stat(t, here.path("hosts")); !after.ModTime().Equal(before.ModTime()) {
 				t.Error("the file was touched")
@@ -253,7 +262,7 @@ func withoutRights(t *testing.T, g *guarded) {
 			if strings.Contains(tree(t, here.dir, ""), "/ran ") {
 				t.Error("the exec ran")
 			}
-			here.fails(7, []string{"hosts", "permission denied", "`kvexpress acl"}, "in", "-k", "hosts", "-f", here.file("source", text("two", 20)))
+			here.fails(7, []string{"hosts", "permission denied", remedy(name)}, "in", "-k", "hosts", "-f", here.file("source", text("two", 20)))
 		})
 	}
 	g.oldReads("hosts", false, text("one", 20))
@@ -271,7 +280,7 @@ func withoutRights(t *testing.T, g *guarded) {
 	} {
 		t.Run("locks, "+name, func(t *testing.T) {
 			here := &machine{t: t, dir: m.dir, env: m.env}
-			here.fails(7, []string{"permission denied", "`kvexpress acl"}, "locks")
+			here.fails(7, []string{"permission denied", remedy(name)}, "locks")
 		})
 	}
 	for name, m := range map[string]*machine{
@@ -282,7 +291,7 @@ func withoutRights(t *testing.T, g *guarded) {
 	} {
 		t.Run("stops, "+name, func(t *testing.T) {
 			here := &machine{t: t, dir: m.dir, env: m.env}
-			here.fails(7, []string{"permission denied", "`kvexpress acl"}, "stops")
+			here.fails(7, []string{"permission denied", remedy(name)}, "stops")
 		})
 	}
 	hidden := policy(`key_prefix "kvexpress/" { policy = "read" } key "kvexpress/hosts/stop" { policy = "deny" }`)
