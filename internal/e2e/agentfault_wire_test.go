@@ -230,7 +230,7 @@ func newFront(t testing.TB, upstream string) *front {
 	f := &front{}
 	next := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: upstream})
 	transport := &http.Transport{}
-	next.Transport, next.ErrorLog = transport, slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	next.Transport, next.ErrorLog = steady{transport}, slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server := &http.Server{
 		ReadHeaderTimeout: time.Minute, ErrorLog: next.ErrorLog,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -255,6 +255,31 @@ func newFront(t testing.TB, upstream string) *front {
 		transport.CloseIdleConnections()
 	})
 	return f
+}
+
+// steady sends a request again that got no answer because of its connection: what a front does wrong
+// is what its test says, and nothing else.
+type steady struct{ http.RoundTripper }
+
+func (s steady) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	const times = 3
+	for try := 1; ; try++ {
+		again := r.Clone(r.Context())
+		if again.Body = http.NoBody; len(body) > 0 {
+			again.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		resp, err := s.RoundTripper.RoundTrip(again)
+		if err == nil || try == times || r.Context().Err() != nil {
+			return resp, err
+		}
+	}
 }
 
 // with meddles from now on; nil ends that.
