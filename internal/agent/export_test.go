@@ -1,14 +1,18 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"kvexpress/internal/wait"
+)
 
 // Paced makes an agent that tries again after such a while, whatever failed.
 func Paced(o *Options, least, most time.Duration) {
-	o.pace = func(s State, reason string) backoff {
-		if patience(s, reason).most == 0 {
-			return backoff{}
+	o.pace = func(s State, reason string) wait.Backoff {
+		if patience(s, reason).Most == 0 {
+			return wait.Backoff{}
 		}
-		return backoff{least, most}
+		return wait.Backoff{Least: least, Most: most}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"kvexpress/internal/command"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/wait"
 )
 
 const (
@@ -86,10 +87,10 @@ func (g *group) run(ctx context.Context) {
 			failures = 0
 			continue
 		}
-		wait := g.pace(Owed, "").after(failures)
+		pause := g.pace(Owed, "").After(failures)
 		failures++
-		g.notRun(all, wait)
-		g.rest(ctx, wait)
+		g.notRun(all, pause)
+		g.rest(ctx, pause)
 		for _, t := range all {
 			g.owe(t)
 		}
@@ -97,8 +98,8 @@ func (g *group) run(ctx context.Context) {
 }
 
 // rest waits before the exec is tried again, or until something is new.
-func (g *group) rest(ctx context.Context, wait time.Duration) {
-	timer := time.NewTimer(wait)
+func (g *group) rest(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -117,7 +118,7 @@ func (g *group) gather(ctx context.Context) []*target {
 		if rest <= 0 || ctx.Err() != nil {
 			break
 		}
-		sleep(ctx, rest)
+		_ = wait.For(ctx, rest) // the loop asks ctx
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -157,8 +158,8 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 	return ok
 }
 
-func (g *group) notRun(all []*target, wait time.Duration) {
-	retry := time.Now().Add(wait)
+func (g *group) notRun(all []*target, pause time.Duration) {
+	retry := time.Now().Add(pause)
 	for _, t := range all {
 		t.mu.Lock()
 		if t.status.Exec != nil && t.status.Exec.Owed {

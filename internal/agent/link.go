@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // Store is what an agent needs of a store.
@@ -100,18 +100,10 @@ func (l *link) wait() time.Duration {
 
 // pause is how long to wait after so many failures in a row: shortly twice, since
 // a store that restarts is back in a moment, then for so long that a node makes
-// less than 0.2 requests a second, and a fleet does not come back at one moment.
+// less than 0.2 requests a second.
 func pause(failures int) time.Duration {
-	switch {
-	case failures <= 1:
-		return between(250*time.Millisecond, time.Second)
-	case failures == 2:
-		return between(time.Second, 3*time.Second)
-	}
-	return between(5*time.Second, 10*time.Second)
+	return wait.Backoff{Least: time.Second, Most: 10 * time.Second}.After(2 * (failures - 1))
 }
-
-func between(least, most time.Duration) time.Duration { return least + rand.N(most-least) }
 
 // renew puts other stores in the place of as many. What is under way goes on.
 func (l *link) renew(stores []Store) {

@@ -8,19 +8,20 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // waits is a store at rest, as Consul is: who has seen all waits for as long as it said.
 type waits struct{ faulty }
 
-func (w *waits) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
+func (w *waits) Watch(ctx context.Context, path string, since uint64, most time.Duration) (kv.Entry, error) {
 	if err := w.answer(ctx); err != nil {
 		return kv.Entry{}, err
 	}
 	if since == 7 {
-		sleep(ctx, wait)
+		_ = wait.For(ctx, most)
 	}
-	return w.faulty.Watch(ctx, path, since, wait)
+	return w.faulty.Watch(ctx, path, since, most)
 }
 
 // One target's read finds the store away. The next request is a watch of another, which

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // faulty is a store that answers as the test says.
@@ -90,7 +91,7 @@ func TestLinkIsPatient(t *testing.T) {
 func TestLinkAtTheStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &faulty{answer: func(ctx context.Context) error { sleep(ctx, time.Second); return unreachable() }}
+		f := &faulty{answer: func(ctx context.Context) error { _ = wait.For(ctx, time.Second); return unreachable() }}
 		l := newTestLink(f)
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
@@ -291,9 +292,8 @@ func TestPause(t *testing.T) {
 		failures    int
 		least, most time.Duration
 	}{
-		{0, 250 * time.Millisecond, time.Second},
-		{1, 250 * time.Millisecond, time.Second},
-		{2, time.Second, 3 * time.Second},
+		{1, 500 * time.Millisecond, time.Second},
+		{2, 2 * time.Second, 4 * time.Second},
 		{3, 5 * time.Second, 10 * time.Second},
 		{1000000, 5 * time.Second, 10 * time.Second},
 	} {

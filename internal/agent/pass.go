@@ -8,6 +8,7 @@ import (
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // pass is one delivery, and what follows from it. It reports whether it went well.
@@ -83,8 +84,8 @@ func (t *target) record(r deliver.Result, err error, began time.Time) {
 	t.retry = time.Time{}
 	if err == nil {
 		t.failures = 0
-	} else if wait := t.pace(state, reason); wait.most > 0 {
-		t.retry = time.Now().Add(wait.after(t.failures))
+	} else if backoff := t.pace(state, reason); backoff.Most > 0 {
+		t.retry = time.Now().Add(backoff.After(t.failures))
 		t.failures++
 	}
 	if r.Fleet > 0 {
@@ -129,41 +130,29 @@ func errorIs[T error](err error) bool {
 	return ok
 }
 
-// backoff is how long to wait before one tries again: from least, doubled each
-// time, up to most, with jitter.
-type backoff struct{ least, most time.Duration }
-
-func (b backoff) after(failures int) time.Duration {
-	wait := b.least << min(failures, 20)
-	if wait > b.most || wait <= 0 {
-		wait = b.most
-	}
-	return between(wait/2, wait)
-}
-
 // pace is patience, but for tests.
-type pace func(State, string) backoff
+type pace func(State, string) wait.Backoff
 
 // patience is when to look again after a pass that did not end well; none where
 // only a change can help, and that is watched.
-func patience(s State, reason string) backoff {
+func patience(s State, reason string) wait.Backoff {
 	switch s {
 	case Owed:
-		return backoff{2 * time.Second, 2 * time.Minute}
+		return wait.Backoff{Least: 2 * time.Second, Most: 2 * time.Minute}
 	case Denied:
-		return backoff{5 * time.Second, time.Minute}
+		return wait.Backoff{Least: 5 * time.Second, Most: time.Minute}
 	case Failed:
-		return backoff{2 * time.Second, time.Minute}
+		return wait.Backoff{Least: 2 * time.Second, Most: time.Minute}
 	case Refused:
 		switch gate.Reason(reason) {
 		case gate.Mismatch, gate.Corrupt, gate.NeedsNewer:
 			// What heals it need not touch the row that is watched.
-			return backoff{time.Second, time.Minute}
+			return wait.Backoff{Least: time.Second, Most: time.Minute}
 		case gate.CheckFailed:
-			return backoff{10 * time.Second, 5 * time.Minute}
+			return wait.Backoff{Least: 10 * time.Second, Most: 5 * time.Minute}
 		}
 	}
-	return backoff{}
+	return wait.Backoff{}
 }
 
 // note keeps what a pass came to for status and metrics.
@@ -239,7 +228,7 @@ func (t *target) failed(err error) time.Duration {
 	state, reason := Judge(deliver.Result{}, err)
 	delay := time.Duration(0) // the link makes us wait while the store is away
 	if state != Away {
-		delay = t.pace(state, reason).after(t.denied)
+		delay = t.pace(state, reason).After(t.denied)
 		t.denied++
 	}
 	t.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 const (
@@ -137,10 +138,8 @@ func (r *reporter) report(ctx context.Context) {
 		r.sent, r.away, r.failures = targets, outage.ended, 0
 		return
 	}
-	r.due = now.Add(between(5*time.Second, 15*time.Second))
-	if r.failures++; r.failures == 1 { // an election is over soon
-		r.due = now.Add(between(time.Second, 3*time.Second))
-	}
+	r.due = now.Add(wait.Backoff{Least: 3 * time.Second, Most: 15 * time.Second}.After(2 * r.failures))
+	r.failures++
 	if errors.Is(err, kv.ErrDenied) {
 		r.due = time.Time{} // with the heartbeat, or when there is news
 	}

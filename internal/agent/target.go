@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/agentfile"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // maxWoken is the size in bytes of the largest data that a watch brings along, and
@@ -125,7 +126,7 @@ func (t *target) watch(ctx context.Context, path string, since uint64, delay tim
 	ctx, cancel := context.WithCancel(ctx)
 	t.watched = watched{path: path, since: since, cancel: cancel, begun: time.Now().Add(delay)}
 	go func() { // ends with its answer; run takes it
-		sleep(ctx, delay)
+		_ = wait.For(ctx, delay) // the watch asks ctx
 		entry, err := t.link.Watch(ctx, path, since, kv.MaxWait)
 		t.answers <- answer{path, entry, err}
 	}()

@@ -201,17 +201,6 @@ func TestGather(t *testing.T) {
 	})
 }
 
-func TestBackoff(t *testing.T) {
-	t.Parallel()
-	b := backoff{time.Second, time.Minute}
-	for failures := range 70 {
-		least := min(time.Second<<min(failures, 10), time.Minute) / 2
-		if got := b.after(failures); got < least || got >= 2*least {
-			t.Errorf("after %d failures %s, want from %s to %s", failures, got, least, 2*least)
-		}
-	}
-}
-
 // A version has waited when its time is over, even if it could not be installed then.
 func TestPostpone(t *testing.T) {
 	t.Parallel()

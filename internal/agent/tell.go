@@ -1,14 +1,11 @@
 package agent
 
 import (
-	"context"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"kvexpress/internal/command"
 	"kvexpress/internal/deliver"
+	"kvexpress/internal/safetext"
 )
 
 // tell logs what a pass came to, if it is news.
@@ -72,33 +69,5 @@ func (s *TargetStatus) noteExec(ran *command.Result, err error, now time.Time) {
 // maxDetail is the most bytes of a text from outside that are kept.
 const maxDetail = 1 << 10
 
-// oneLine makes a text fit for a log or a terminal: on one line, printable, not
-// endless.
-func oneLine(text string) string {
-	var b strings.Builder
-	for _, r := range strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ") {
-		if b.Len() > maxDetail {
-			b.WriteString("…")
-			break
-		}
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
-}
-
-// sleep waits for a while, or for the end of the context.
-func sleep(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}
+// oneLine makes a text fit for a log or a terminal.
+func oneLine(said string) string { return safetext.Joined(said, maxDetail) }

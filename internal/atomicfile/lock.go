@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kvexpress/internal/wait"
 )
 
 // openNonblock keeps an open from hanging on a FIFO that came in between.
@@ -41,6 +42,7 @@ type Target struct {
 // ErrNotRegular.
 func (d *Dir) Lock(ctx context.Context, base string) (*Target, error) {
 	path := filepath.Join(d.path, base)
+	poll := wait.Backoff{Least: 12 * time.Millisecond, Most: 12 * time.Millisecond}
 	for {
 		t, err := d.tryLockTarget(base)
 		if err == nil {
@@ -49,11 +51,8 @@ func (d *Dir) Lock(ctx context.Context, base string) (*Target, error) {
 		if !errors.Is(err, ErrBusy) {
 			return nil, fmt.Errorf("open %s: %w", path, err)
 		}
-		pause := 2*time.Millisecond + rand.N(10*time.Millisecond)
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("lock %s: %w: %w", path, ErrBusy, context.Cause(ctx))
-		case <-time.After(pause):
+		if err := wait.For(ctx, poll.After(0)); err != nil {
+			return nil, fmt.Errorf("lock %s: %w: %w", path, ErrBusy, err)
 		}
 	}
 }

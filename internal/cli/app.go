@@ -16,6 +16,7 @@ import (
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/safetext"
 )
 
 // App is one run of the program, with all that it takes from the process as
@@ -92,10 +93,7 @@ func (e *reportedError) Unwrap() error { return e.error }
 
 // oneLine is the text of an error without line breaks, which joined errors have,
 // and without what else is not printable.
-func oneLine(err error) string {
-	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
-	return printable(strings.Join(lines, "; "))
-}
+func oneLine(err error) string { return safetext.Joined(err.Error(), 0) }
 
 // newRoot sets up the commands: all of them, or, to be quick, only those whose
 // names are among args.

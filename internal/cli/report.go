@@ -4,29 +4,28 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"kvexpress/internal/command"
+	"kvexpress/internal/safetext"
 )
 
 // tell prints the result, and the error if there is one. It returns, and has told, why the
 // result could not be printed.
 func (s *session) tell(r report, err error, code int) error {
-	var text []byte
+	var out []byte
 	var lost error
 	if s.g.json {
-		text, lost = inJSON(r, err, code)
+		out, lost = inJSON(r, err, code)
 	} else if r != nil {
 		for _, line := range r.lines() {
-			text = append(append(text, line...), '\n')
+			out = append(append(out, line...), '\n')
 		}
 	}
-	if lost == nil && len(text) > 0 {
-		_, lost = s.Stdout.Write(text)
+	if lost == nil && len(out) > 0 {
+		_, lost = s.Stdout.Write(out)
 	}
 	if err != nil {
 		s.complain(err)
@@ -58,14 +57,14 @@ func inJSON(r report, err error, code int) ([]byte, error) {
 	if err != nil {
 		fields["error"] = message(err)
 	}
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(fields); err != nil {
 		return nil, err
 	}
-	return printableJSON(text.Bytes()), nil
+	return printableJSON(out.Bytes()), nil
 }
 
 // printableJSON escapes what does not print, and JSON allows in strings: a terminal may
@@ -135,15 +134,5 @@ func versionOf(v uint64) string {
 }
 
 // printable keeps a text from outside from moving the cursor, or from hiding a
-// part of itself: what does not print is written as in Go.
-func printable(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
-}
+// part of itself.
+func printable(s string) string { return safetext.Line(s, 0) }

@@ -1,7 +1,7 @@
 // Package command runs one check or one exec: a program with arguments, never
 // a shell. It owns the splitting of command lines, the time limit and its
 // enforcement on the whole process group, the cap on output, and the
-// environment that a child gets. It imports no other package of this module.
+// environment that a child gets. Of this module it imports safetext.
 //
 // A child's environment is the parent's without our secrets, which are
 //

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
-	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"kvexpress/internal/safetext"
 )
 
 // What an *Error wraps, beside the cause.
@@ -18,7 +18,7 @@ var (
 	ErrTimeout = errors.New("did not finish in time")
 )
 
-// Lengths in an error's message, in characters.
+// Lengths in an error's message, in bytes.
 const (
 	maxShownCommand = 80
 	maxShownLine    = 200
@@ -28,7 +28,7 @@ const (
 // line, and never shows the environment.
 type Error struct {
 	Argv0    string // the program, as it was given
-	LastLine string // the last line of output that is not blank; escaped, at most 200 characters
+	LastLine string // the last line of output that is not blank; escaped, at most 200 bytes
 	// Err is why: it wraps ErrNotStarted or ErrTimeout, the context's error, or
 	// an *exec.ExitError.
 	Err error
@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 
 // Brief is what happened to which program, without its arguments and output.
 func (e *Error) Brief() string {
-	return "command \"" + escape(e.Argv0, maxShownCommand) + "\" " + e.what
+	return "command \"" + safetext.Line(e.Argv0, maxShownCommand) + "\" " + e.what
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -57,12 +57,12 @@ func newError(argv []string, what string, cause error, output string) *Error {
 	if len(argv) > 0 {
 		e.Argv0 = argv[0]
 	}
-	e.shown = `"` + escape(strings.Join(argv, " "), maxShownCommand) + `"`
+	e.shown = `"` + safetext.Line(strings.Join(argv, " "), maxShownCommand) + `"`
 	return e
 }
 
 func notStarted(argv []string, cause error) *Error {
-	what := ErrNotStarted.Error() + ": " + escape(bare(cause).Error(), maxShownLine)
+	what := ErrNotStarted.Error() + ": " + safetext.Line(bare(cause).Error(), maxShownLine)
 	return newError(argv, what, fmt.Errorf("%w: %w", ErrNotStarted, cause), "")
 }
 
@@ -83,26 +83,5 @@ func bare(err error) error {
 func lastLine(output string) string {
 	output = strings.TrimSpace(output)
 	last := output[strings.LastIndexAny(output, "\r\n")+1:]
-	return escape(strings.TrimSpace(last), maxShownLine)
-}
-
-// escape makes s printable on one line, without what could move a cursor or
-// hide text, and cuts it at most characters.
-func escape(s string, most int) string {
-	var b strings.Builder
-	shown := 0
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		piece := s[i : i+size]
-		if r == utf8.RuneError && size == 1 || !strconv.IsPrint(r) {
-			piece = strings.Trim(strconv.QuoteToASCII(piece), `"`)
-		}
-		if shown += utf8.RuneCountInString(piece); shown > most-1 && i+size < len(s) || shown > most {
-			b.WriteRune('…')
-			break
-		}
-		b.WriteString(piece)
-		i += size
-	}
-	return b.String()
+	return safetext.Line(strings.TrimSpace(last), maxShownLine)
 }

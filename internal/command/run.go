@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kvexpress/internal/safetext"
 )
 
 // What holds when a Command does not say.
@@ -159,13 +161,13 @@ func (c *Command) verdict(r Result, cut error, e end) (what string, cause error)
 	case errors.Is(cut, ErrTimeout):
 		return fmt.Sprintf("did not finish in %v %s", c.Timeout, fate), errors.Join(cut, e.err)
 	case cut != nil:
-		return fmt.Sprintf("was interrupted (%s) %s", escape(cut.Error(), maxShownLine), fate), errors.Join(cut, e.err)
+		return fmt.Sprintf("was interrupted (%s) %s", safetext.Line(cut.Error(), maxShownLine), fate), errors.Join(cut, e.err)
 	case r.Signal != "":
 		return "was killed by " + r.Signal, e.err
 	case r.ExitCode != 0:
 		return fmt.Sprintf("failed: exit status %d", r.ExitCode), e.err
 	case e.err != nil:
-		return "failed: " + escape(e.err.Error(), maxShownLine), e.err
+		return "failed: " + safetext.Line(e.err.Error(), maxShownLine), e.err
 	}
 	return "", nil
 }

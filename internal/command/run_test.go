@@ -55,7 +55,7 @@ func TestFailure(t *testing.T) {
 		{"without output", "exit 1", 1, "", `command "sh -c exit 1" failed: exit status 1`},
 		{"crash", "echo so far; kill -SEGV $$", -1, "SIGSEGV", `command "sh -c echo so far; kill -SEGV $$" was killed by SIGSEGV: so far`},
 		{"a long command", "exit 2 # " + strings.Repeat("x", 80), 2, "",
-			`command "sh -c exit 2 # ` + strings.Repeat("x", 64) + `…" failed: exit status 2`},
+			`command "sh -c exit 2 # ` + strings.Repeat("x", 65) + `…" failed: exit status 2`},
 		{"a command of two lines", "true\nexit 4", 4, "", `command "sh -c true\nexit 4" failed: exit status 4`},
 	}
 	for _, tt := range tests {

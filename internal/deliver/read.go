@@ -8,6 +8,7 @@ import (
 	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // reader reads the rows of one target.
@@ -108,16 +109,11 @@ func (r reader) small(ctx context.Context) (claim, error) {
 // full reads everything, with the data, and gates it. Lock and stop are of the
 // same moment as the data.
 func (r reader) full(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
-	standing, err := r.fullOnce(ctx, c)
-	for _, wait := range gate.TornWaits() {
-		if err != nil || !standing.Torn {
-			break
-		}
-		if err := sleep(ctx, wait); err != nil {
-			return gate.Standing{}, err
-		}
+	var standing gate.Standing
+	err := wait.Again(ctx, nil, gate.TornWaits(), func() (torn bool, err error) {
 		standing, err = r.fullOnce(ctx, c)
-	}
+		return standing.Torn, err
+	})
 	if err != nil {
 		return standing, err
 	}
@@ -160,16 +156,5 @@ func (r reader) raw(ctx context.Context, c kv.Consistency) (gate.Standing, error
 		return gate.Standing{}, &gate.Missing{Name: r.target.Raw, Raw: true}
 	default:
 		return gate.Standing{}, fmt.Errorf("%s may not be read: %w", kv.Quote(r.target.Raw), kv.ErrDenied)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
 	}
 }

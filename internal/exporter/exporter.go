@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // Limits of how often one looks: Options.Every is within them.
@@ -25,9 +25,8 @@ const (
 	// lookLimit is how much longer than its wait a look may take in all. Each of its
 	// requests has its own limit, which is the store's.
 	lookLimit = time.Minute
-	// After a failure the next look is after retryLeast at least, and then less and less
-	// often, up to every retryMost.
-	retryLeast, retryMost = time.Second, 30 * time.Second
+	// After failures the next look is made less and less often, up to every retryMost.
+	retryLeast, retryMost = 2 * time.Second, 30 * time.Second
 )
 
 // Options say how the fleet is looked at.
@@ -72,37 +71,30 @@ func (e *Exporter) Run(ctx context.Context) {
 		if err := e.Once(ctx); ctx.Err() != nil {
 			return
 		} else if err != nil {
-			pause = retryAfter(failures, rand.Float64())
+			pause = wait.Backoff{Least: retryLeast, Most: retryMost}.After(failures)
 			failures++
 		} else {
 			failures = 0
 		}
-		if !sleep(ctx, pause) {
+		if wait.For(ctx, pause) != nil {
 			return
 		}
 	}
 }
 
-// retryAfter is how long to wait after so many failures in a row: at random, so that
-// several who lost the same store do not come back together.
-func retryAfter(failures int, random float64) time.Duration {
-	most := min(retryMost, retryLeast<<min(failures+1, 5))
-	return retryLeast + time.Duration(random*float64(most-retryLeast))
-}
-
 // Once looks once. After a look that succeeded it waits for a change before the next one,
 // for Options.Every at most. The error is the store's.
 func (e *Exporter) Once(ctx context.Context) error {
-	wait := max(0, e.o.Every-max(leastGap, e.o.Every/3))
-	limited, cancel := context.WithTimeout(ctx, wait+lookLimit)
+	most := max(0, e.o.Every-max(leastGap, e.o.Every/3))
+	limited, cancel := context.WithTimeout(ctx, most+lookLimit)
 	defer cancel()
 	e.touch()
-	look, err := e.looker.look(limited, wait)
+	look, err := e.looker.look(limited, most)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case limited.Err() != nil:
-		look, err = nil, fmt.Errorf("%w: a look takes longer than %s", kv.ErrUnreachable, wait+lookLimit)
+		look, err = nil, fmt.Errorf("%w: a look takes longer than %s", kv.ErrUnreachable, most+lookLimit)
 	}
 	e.note(look, err)
 	return err
@@ -178,16 +170,4 @@ func (e *Exporter) Healthy() error {
 		return fmt.Errorf("nothing has happened for %s", since.Round(time.Second))
 	}
 	return nil
-}
-
-// sleep waits, and reports whether the context is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }

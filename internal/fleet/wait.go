@@ -8,6 +8,7 @@ import (
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 const (
@@ -112,7 +113,7 @@ func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 		if err != nil && limited.Err() == nil && !away(err) {
 			return w.last(), w.seen(), err
 		}
-		if sleep(limited, time.Until(asked.Add(w.pace(err)))) {
+		if wait.For(limited, time.Until(asked.Add(w.pace(err)))) == nil {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -288,16 +289,4 @@ func (w *waiting) unknown(err error) error {
 		u.Ago = time.Since(w.looked)
 	}
 	return u
-}
-
-// sleep waits, and reports whether the context is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(max(0, d))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }

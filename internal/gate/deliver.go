@@ -24,7 +24,7 @@ func (l *Locked) Error() string {
 	if !l.Until.IsZero() {
 		until = fmt.Sprintf(" (until %s)", l.Until.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("%s is locked: %s%s; `kvexpress unlock -f %s` lifts it", l.File, printable(l.Reason), until, l.File)
+	return fmt.Sprintf("%s is locked: %s%s; `kvexpress unlock -f %s` lifts it", l.File, quoted(l.Reason), until, l.File)
 }
 
 // Missing is a key that the store does not have.
@@ -35,7 +35,7 @@ type Missing struct {
 
 func (m *Missing) Error() string {
 	if m.Raw {
-		return fmt.Sprintf("%s: there is no such value in the store; check -k, which is a whole path", printable(m.Name))
+		return fmt.Sprintf("%s: there is no such value in the store; check -k, which is a whole path", quoted(m.Name))
 	}
 	return fmt.Sprintf("%s: there is no such key in the store; publish it with `kvexpress in`, or check -k and -p", m.Name)
 }

@@ -2,10 +2,10 @@ package gate
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 )
 
 // Reason says in one stable word why content was refused. The words stand in
@@ -52,18 +52,14 @@ type Stopped struct {
 }
 
 func (s *Stopped) Error() string {
-	return fmt.Sprintf("%s is stopped: %s; `kvexpress resume -k %s` lifts it", s.Key, printable(s.Reason), s.Key)
+	return fmt.Sprintf("%s is stopped: %s; `kvexpress resume -k %s` lifts it", s.Key, quoted(s.Reason), s.Key)
 }
 
-// printable quotes a text from the store and cuts a very long one, so that no
-// terminal or log is upset by it.
-func printable(s string) string {
-	const most = 512
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "…"
-	}
-	return strconv.Quote(s)
-}
+// quoted is a text from the store for people.
+func quoted(s string) string { return `"` + safetext.Line(s, maxShown) + `"` }
+
+// maxShown is how many bytes of such a text are shown.
+const maxShown = 512
 
 func countLines(n int) string {
 	if n == 1 {

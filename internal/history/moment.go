@@ -1,15 +1,16 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // entriesPerRead is how many entries are read at once, beside the live rows. More
@@ -31,16 +32,11 @@ type moment struct {
 // look reads the live rows and these entries. While what stands is torn, it looks
 // again, as long as that may heal.
 func (r Reader) look(ctx context.Context, k kv.Key, numbers []uint64) (*moment, error) {
-	m, err := r.lookOnce(ctx, k, numbers)
-	for _, d := range gate.TornWaits() {
-		if err != nil || !m.live.Torn {
-			break
-		}
-		if err := r.wait(ctx, d); err != nil {
-			return nil, err
-		}
+	var m *moment
+	err := wait.Again(ctx, r.Wait, gate.TornWaits(), func() (torn bool, err error) {
 		m, err = r.lookOnce(ctx, k, numbers)
-	}
+		return err == nil && m.live.Torn, err
+	})
 	return m, err
 }
 
@@ -150,7 +146,7 @@ func (m *moment) version(n uint64, lineage string) (Content, bool) {
 	case live.State == Whole && !kept:
 		live.Why = "its history is gone; what stands is whole"
 	case live.State == Whole && !usable:
-		live.Why = fmt.Sprintf("its history is damaged: %s; what stands is whole", first(past.Why, "it has other bytes"))
+		live.Why = fmt.Sprintf("its history is damaged: %s; what stands is whole", cmp.Or(past.Why, "it has other bytes"))
 	}
 	return live, true
 }
@@ -201,27 +197,6 @@ func (m *moment) past(n uint64) (Content, bool) {
 }
 
 func (r Reader) denied(what string, k kv.Key) error {
-	role := first(r.Role, "operator")
+	role := cmp.Or(r.Role, "operator")
 	return fmt.Errorf("%s: %w; `kvexpress acl %s -k %s` prints the policy that this needs", what, kv.ErrDenied, role, k)
-}
-
-func (r Reader) wait(ctx context.Context, d time.Duration) error {
-	if r.Wait != nil {
-		return r.Wait(ctx, d)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func first(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }

@@ -7,7 +7,7 @@
 // dialled before there is something to send, every wait has a limit, and no
 // failure here fails a command.
 //
-// Of this module it may import kv alone.
+// Of this module it imports kv and safetext.
 package observe
 
 // Locations are 1.x's words for where a command ended. They are the values of

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 )
 
 // DefaultDatadogHost is where events are posted to.
@@ -105,21 +106,21 @@ func (e *Events) StopSet(ctx context.Context, stopPath, reason string) error {
 // Refused: a publish was refused for its content. The reason is one word, such
 // as "too_large", and becomes the location tag; LocationNotLongEnough keeps the
 // title and the tag that 1.x gave it.
-func (e *Events) Refused(ctx context.Context, key, reason, text string) error {
+func (e *Events) Refused(ctx context.Context, key, reason, body string) error {
 	if reason == LocationNotLongEnough {
-		return e.post(ctx, fmt.Sprintf("Not long enough: %s. Stopping.", key), text, "error", key, reason, "kvexpress:length")
+		return e.post(ctx, fmt.Sprintf("Not long enough: %s. Stopping.", key), body, "error", key, reason, "kvexpress:length")
 	}
-	return e.post(ctx, fmt.Sprintf("Refused (%s): %s. Stopping.", reason, key), text, "error", key, reason, "kvexpress:refused")
+	return e.post(ctx, fmt.Sprintf("Refused (%s): %s. Stopping.", reason, key), body, "error", key, reason, "kvexpress:refused")
 }
 
-func (e *Events) post(ctx context.Context, title, text, alert, key, location string, extra ...string) error {
+func (e *Events) post(ctx context.Context, title, body, alert, key, location string, extra ...string) error {
 	if !e.Enabled() {
 		return nil
 	}
-	if text == "" {
-		text = title // the API refuses an event without a text
+	if body == "" {
+		body = title // the API refuses an event without a text
 	}
-	body, err := json.Marshal(struct {
+	event, err := json.Marshal(struct {
 		Title     string   `json:"title"`
 		Text      string   `json:"text"`
 		AlertType string   `json:"alert_type"`
@@ -127,13 +128,13 @@ func (e *Events) post(ctx context.Context, title, text, alert, key, location str
 		Host      string   `json:"host,omitempty"`
 		Date      int64    `json:"date_happened"` // seconds since 1970
 	}{
-		cut(title, maxEventTitle), cut(text, maxEventText), alert,
+		safetext.Cut(title, maxEventTitle), safetext.Cut(body, maxEventText), alert,
 		append(e.origin.tags(key, location), extra...), e.origin.host, time.Now().Unix(),
 	})
 	if err != nil {
 		return fmt.Errorf("encode the event %s: %w", kv.Quote(title), err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(event))
 	if err != nil {
 		return fmt.Errorf("post the event %s: %w", kv.Quote(title), err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"kvexpress/internal/safetext"
 )
 
 // SyslogOff, as LogOptions.Syslog, turns syslog off.
@@ -106,7 +108,7 @@ func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
 
 func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	var line strings.Builder
-	line.WriteString(escape(r.Message))
+	line.WriteString(safetext.Line(r.Message, maxValue))
 	line.WriteString(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		appendAttr(&line, h.groups, a)

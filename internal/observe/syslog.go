@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"kvexpress/internal/safetext"
 )
 
 const (
@@ -52,7 +54,7 @@ func dialSystemSyslog(ctx context.Context) (net.Conn, error) {
 // syslogMessage frames a line in the form that local syslog sockets take.
 func syslogMessage(level slog.Level, at time.Time, line string) []byte {
 	head := fmt.Sprintf("<%d>%s %s[%d]: ", syslog.LOG_USER|severity(level), at.Format(time.Stamp), syslogTag, os.Getpid())
-	return []byte(head + cut(line, maxDatagram-len(head)-1) + "\n")
+	return []byte(head + safetext.Cut(line, maxDatagram-len(head)-1) + "\n")
 }
 
 // severity maps debug records to notice, as 1.x did: many daemons drop what is

@@ -1,6 +1,11 @@
 package observe
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+
+	"kvexpress/internal/safetext"
+)
 
 // maxTag is Datadog's limit on a tag, which also keeps a metric in a datagram.
 const maxTag = 200
@@ -20,10 +25,10 @@ func (o origin) tags(key, location string) []string {
 // controls, become underscores.
 func tag(name, value string) string {
 	value = strings.Map(func(r rune) rune {
-		if r == ',' || r == '|' || unprintable(r) {
+		if r == ',' || r == '|' || r == unicode.ReplacementChar || !unicode.IsPrint(r) {
 			return '_'
 		}
 		return r
 	}, value)
-	return cut(name+":"+value, maxTag)
+	return safetext.Cut(name+":"+value, maxTag)
 }

@@ -8,6 +8,7 @@ import (
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // base is what an attempt builds on: the rows as read, and what they mean.
@@ -52,17 +53,11 @@ func (p *Publisher) Standing(ctx context.Context, k kv.Key) (gate.Standing, erro
 }
 
 // settled reads again while what stands is torn, as long as that may heal.
-func (p *Publisher) settled(ctx context.Context, read func() (base, error)) (base, error) {
-	b, err := read()
-	for _, d := range gate.TornWaits() {
-		if err != nil || !b.Torn {
-			break
-		}
-		if err := p.wait(ctx, d); err != nil {
-			return base{}, err
-		}
+func (p *Publisher) settled(ctx context.Context, read func() (base, error)) (b base, err error) {
+	err = wait.Again(ctx, p.Wait, gate.TornWaits(), func() (bool, error) {
 		b, err = read()
-	}
+		return b.Torn, err
+	})
 	return b, err
 }
 

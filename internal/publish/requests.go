@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // read is one Read for each kv.MaxOps paths: those of one chunk are of one
@@ -64,22 +64,13 @@ func (p *Publisher) wait(ctx context.Context, d time.Duration) error {
 	if p.Wait != nil {
 		return p.Wait(ctx, d)
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return wait.For(ctx, d)
 }
 
-// backoff is how long to wait after the n-th failure: anything up to a ceiling
-// that doubles, so that fifty publishers at once soon stand in each other's
-// way no more.
+// backoff is how long to wait after the n-th failure: fifty publishers at once soon stand
+// in each other's way no more.
 func backoff(n int) time.Duration {
-	const first, most = 50 * time.Millisecond, 4 * time.Second
-	return rand.N(min(first<<min(n, 10), most))
+	return wait.Backoff{Least: 100 * time.Millisecond, Most: 8 * time.Second}.After(n - 1)
 }
 
 // countLimit is how long a publish waits for the number of nodes, which is a hint.

@@ -1,6 +1,6 @@
 // Package consul is the kv.Store that lives in Consul. It owns what is sent, how
 // an answer is judged, and the translation of failures into the sentinels of
-// package kv. Of this module it imports kv alone.
+// package kv. Of this module it imports kv and safetext.
 //
 // It does not use Consul's Go client. Two requests are all that is needed, and
 // the client takes a millisecond of each start of the program, a fifth of a whole

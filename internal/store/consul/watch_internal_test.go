@@ -15,7 +15,7 @@ func TestBroken(t *testing.T) {
 	for text, want := range map[string]string{
 		"valid for \x1b[31mhere":   `valid for \x1b[31mhere`,
 		"\u202e the-token\r\n":     `\u202e (secret)`,
-		strings.Repeat("x", 1<<20): strings.Repeat("x", maxExcerpt-1) + "…",
+		strings.Repeat("x", 1<<20): strings.Repeat("x", maxExcerpt) + "…",
 	} {
 		if got := s.broken(t.Context(), errors.New(text)).Error(); got != want {
 			t.Errorf("%.40q is shown as %.300q, want %q", text, got, want)

@@ -1,24 +1,18 @@
 // Package retry is a kv.Store around another one, which tries again while the
-// store cannot be reached. Of this module it imports kv alone.
+// store cannot be reached. Of this module it imports kv and wait.
 package retry
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
-// A wait lies between minWait and a ceiling that begins at twice minWait and
-// doubles up to maxWait. It is random, so that a fleet that lost its store at
-// one moment does not come back at one moment.
-const (
-	minWait = 100 * time.Millisecond
-	maxWait = 2 * time.Second
-)
+const leastWait, mostWait = 200 * time.Millisecond, 2 * time.Second
 
 // Policy says how long to try, and who is told.
 type Policy struct {
@@ -75,7 +69,7 @@ func (s *store) Put(ctx context.Context, path string, value []byte, flags uint64
 
 func repeat[T any](ctx context.Context, p Policy, request func() (T, error)) (T, error) {
 	start := time.Now()
-	ceiling := minWait
+	backoff := wait.Backoff{Least: leastWait, Most: mostWait}
 	for attempt := 1; ; attempt++ {
 		result, err := request()
 		if err == nil || !retryable(err) {
@@ -88,10 +82,8 @@ func repeat[T any](ctx context.Context, p Policy, request func() (T, error)) (T,
 		if p.OnRetry != nil {
 			p.OnRetry(attempt, err)
 		}
-		ceiling = min(2*ceiling, maxWait)
-		wait := minWait + rand.N(ceiling-minWait+1)
 		// The last attempt is made when the time is up, not before.
-		if !sleep(ctx, min(wait, p.For-passed)) {
+		if wait.For(ctx, min(backoff.After(attempt-1), p.For-passed)) != nil {
 			return result, gaveUp(ctx, err, attempt, time.Since(start))
 		}
 	}
@@ -110,16 +102,4 @@ func gaveUp(ctx context.Context, err error, attempts int, after time.Duration) e
 		err = fmt.Errorf("%w: %w", err, ended)
 	}
 	return err
-}
-
-// sleep waits, and reports whether the context is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
