@@ -13,7 +13,7 @@ import (
 
 func (a *App) newACL(g *globals) *cobra.Command {
 	var key, node string
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "acl publisher|node|operator|exporter [-k KEY]",
 		Short: "Print the Consul policy that a role needs",
 		Long: `Print the Consul policy that a role needs, and no more:
@@ -29,18 +29,15 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		Args:        cobra.ArbitraryArgs,
 		ValidArgs:   []string{"publisher", "node", "operator", "exporter"},
 		Annotations: uses("prefix json"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.do(cmd, g, func(_ context.Context, s *session) (report, error) {
-				if len(args) != 1 {
-					return nil, errors.New("name one role: publisher, node, operator or exporter")
-				}
-				if args[0] == "exporter" {
-					return s.aclOfExporter(key)
-				}
-				return s.acl(args[0], key, node)
-			})
-		},
-	}
+	}, func(_ context.Context, s *session, args []string) (report, error) {
+		if len(args) != 1 {
+			return nil, errors.New("name one role: publisher, node, operator or exporter")
+		}
+		if args[0] == "exporter" {
+			return s.aclOfExporter(key)
+		}
+		return s.acl(args[0], key, node)
+	})
 	cmd.Flags().StringVarP(&key, "key", "k", "", "`key` that the role is about")
 	cmd.Flags().StringVar(&node, "node", "", "`name` of the node (default: this machine's host name)")
 	return cmd

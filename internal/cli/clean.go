@@ -15,19 +15,15 @@ import (
 
 func (a *App) newClean(g *globals) *cobra.Command {
 	var file string
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "clean -f FILE",
 		Short: "Remove a source file and what 1.x left beside it",
 		Long: `Remove a source file, and the .compare and .last files that 1.x left beside it.
 
 kvexpress needs none of them any more: the store is the truth.`,
 		Example:     `  kvexpress clean -f /etc/consul-template/output/hosts.consul`,
-		Args:        noArgs,
 		Annotations: uses(flagsExec, "json verbose"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.clean(ctx, file) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.clean(ctx, file) })
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to remove")
 	return cmd
 }

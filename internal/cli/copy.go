@@ -9,27 +9,22 @@ import (
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
 )
 
 func (a *App) newCopy(g *globals) *cobra.Command {
 	var from, to, message string
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "copy --keyfrom KEY --keyto KEY",
 		Short: "Publish what one key has under another",
 		Long: `Publish what one key has under another.
 
 The content is verified, and gated as "in" does it.`,
 		Example:     `  kvexpress copy --keyfrom hosts --keyto hosts_alternate`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				return s.copy(ctx, from, to, message)
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+		return s.copy(ctx, from, to, message)
+	})
 	cmd.Flags().StringVar(&from, "keyfrom", "", "`key` to read")
 	cmd.Flags().StringVar(&to, "keyto", "", "`key` to publish under")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "`text` that tells others why this is published")
@@ -64,10 +59,11 @@ func (s *session) copy(ctx context.Context, from, to, message string) (report, e
 	if req.Encoding, err = s.g.encodingOf(""); err != nil {
 		return nil, err
 	}
-	return s.publish(ctx, req, argv, false, news{
-		same:  observe.LocationSameStored,
-		event: func(publish.Result) error { return s.events.Copied(ctx, string(source), string(target)) },
-	})
+	r, err := s.publish(ctx, req, argv, false, source)
+	if r == nil {
+		return nil, err
+	}
+	return *r, err
 }
 
 // content reads the verified bytes of a key.

@@ -19,7 +19,7 @@ const commandDiff = "diff"
 
 func (a *App) newDiff(g *globals) *cobra.Command {
 	var name, with string
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   commandDiff + " -k KEY [FROM [TO]]",
 		Short: "Show what differs between two versions",
 		Long: `Show what differs between two versions: without numbers, what the last publish
@@ -31,12 +31,9 @@ other. With --with, what differs between a version, or what stands, and a file.`
   kvexpress diff -k hosts --with /etc/hosts.consul`,
 		Args:        cobra.ArbitraryArgs,
 		Annotations: uses(flagsStore, flagsReport),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				return s.diff(ctx, name, with, args)
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, args []string) (report, error) {
+		return s.diff(ctx, name, with, args)
+	})
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` whose versions are compared")
 	cmd.Flags().StringVar(&with, "with", "", "`file` to compare with, - for standard input")
 	return cmd

@@ -32,7 +32,7 @@ type exporterFlags struct {
 
 func (a *App) newExporter(g *globals) *cobra.Command {
 	var f exporterFlags
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "exporter",
 		Short: "Tell Prometheus how the whole fleet is: a daemon",
 		Long: `Tell Prometheus how the whole fleet is: one daemon, anywhere, reads what "status"
@@ -49,12 +49,8 @@ textfile collector of node_exporter.`,
 		Example: `  kvexpress exporter
   kvexpress exporter --listen 0.0.0.0:9357 --every 30s
   kvexpress exporter --once`,
-		Args:        noArgs,
 		Annotations: uses("config server token token-file datacenter prefix", "json verbose"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.exporter(ctx, f) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.exporter(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultExporterListen, "`address` to serve on: host:port, or the absolute path of a socket")
 	fl.DurationVar(&f.every, "every", 15*time.Second, "how often to look at least, 5s to 2m")

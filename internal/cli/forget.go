@@ -13,7 +13,7 @@ import (
 )
 
 func (a *App) newForget(g *globals) *cobra.Command {
-	return &cobra.Command{
+	return a.with(g, &cobra.Command{
 		Use:   "forget NODE",
 		Short: "Drop the receipt of a node that is no more",
 		Long: `Drop the receipt of a node that is no more, so that it does not count for "status".
@@ -22,15 +22,12 @@ A node that is alive comes back with its next receipt.`,
 		Example:     `  kvexpress forget web-17`,
 		Args:        cobra.ArbitraryArgs,
 		Annotations: uses(flagsStore, "json verbose"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				if len(args) != 1 {
-					return nil, errors.New("name one node, as `kvexpress status` shows it")
-				}
-				return s.forget(ctx, args[0])
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, args []string) (report, error) {
+		if len(args) != 1 {
+			return nil, errors.New("name one node, as `kvexpress status` shows it")
+		}
+		return s.forget(ctx, args[0])
+	})
 }
 
 func (s *session) forget(ctx context.Context, name string) (report, error) {

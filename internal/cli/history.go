@@ -17,7 +17,7 @@ import (
 func (a *App) newHistory(g *globals) *cobra.Command {
 	var name string
 	var most int
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "history -k KEY",
 		Short: "Show the versions of a key that are kept",
 		Long: `Show the versions of a key that are kept, the newest first: when they were
@@ -27,17 +27,13 @@ What kvexpress 1.x wrote has no number, and is "unmanaged". A version that is da
 says so. This is a report: it exits 0 whatever stands there.`,
 		Example: `  kvexpress history -k hosts
   kvexpress history -k hosts -n 3 --json`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				if cmd.Flags().Changed("number") && most < 1 {
-					return nil, errors.New("-n must be 1 or more")
-				}
-				return s.history(ctx, name, most)
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+		if s.cmd.Flags().Changed("number") && most < 1 {
+			return nil, errors.New("-n must be 1 or more")
+		}
+		return s.history(ctx, name, most)
+	})
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` whose versions are shown")
 	cmd.Flags().IntVarP(&most, "number", "n", 0, "show the newest `n` (default: all)")
 	return cmd

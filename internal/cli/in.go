@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/command"
@@ -20,20 +21,52 @@ import (
 )
 
 type inFlags struct {
-	key, file, url string
-	urlTimeout     time.Duration
-	sorted         bool
-	message        string
-	encoding       string
-	ifVersion      string
-	ignoreStop     bool
-	dryRun, diff   bool
-	wait           waitFlags
+	publishFlags
+	file, url  string
+	urlTimeout time.Duration
+	sorted     bool
+	encoding   string
+}
+
+// publishFlags are those of in and rollback.
+type publishFlags struct {
+	key, message, ifVersion  string
+	ignoreStop, dryRun, diff bool
+	wait                     waitFlags
+}
+
+func (f *publishFlags) register(fl *pflag.FlagSet, about string) {
+	fl.StringVarP(&f.key, "key", "k", "", about)
+	fl.StringVarP(&f.message, "message", "m", "", "`text` that tells others why this is published")
+	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` stands (0: none, or one that 1.x wrote)")
+	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish although the key is stopped; nodes stay frozen")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
+	fl.BoolVar(&f.diff, "diff", false, "show what changes")
+	f.wait.register(fl, "")
+}
+
+// request is what the flags ask for, as far as they tell it, and the exec.
+func (s *session) request(f publishFlags) (req publish.Request, argv []string, err error) {
+	req = publish.Request{MinLines: s.g.length, Message: f.message, IgnoreStop: f.ignoreStop, DryRun: f.dryRun}
+	if req.Key, err = s.key(f.key); err != nil {
+		return req, nil, err
+	}
+	if f.ifVersion != "" {
+		v, err := parseVersion("--if-version", f.ifVersion)
+		if err != nil {
+			return req, nil, err
+		}
+		req.IfVersion = &v
+	}
+	if argv, err = s.g.execArgv(); err == nil {
+		err = f.wait.check()
+	}
+	return req, argv, err
 }
 
 func (a *App) newIn(g *globals) *cobra.Command {
 	var f inFlags
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "in -k KEY -f FILE",
 		Short: "Publish a file: put it into Consul",
 		Long: `Publish a file: put it into Consul, for every node to install.
@@ -44,48 +77,24 @@ again writes nothing. Several publishers may run the same job at the same time.`
   generate-hosts | kvexpress in -k hosts -f - -m 'nightly run'
   kvexpress in -k config --prefix tmp -l 5 --url https://example.com/config
   kvexpress in -k hosts -f hosts --dry-run --diff`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.in(ctx, f) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.in(ctx, f) })
 	fl := cmd.Flags()
-	fl.StringVarP(&f.key, "key", "k", "", "`key` to publish under")
+	f.register(fl, "`key` to publish under")
 	fl.StringVarP(&f.file, "file", "f", "", "`file` to read, - for standard input")
 	fl.StringVarP(&f.url, "url", "u", "", "`URL` to read instead of a file; only a 2xx answer is content")
 	fl.DurationVar(&f.urlTimeout, "url-timeout", 30*time.Second, "time limit for reading the URL")
 	fl.BoolVarP(&f.sorted, "sorted", "S", false, "sort the lines; blank lines and the last newline go")
-	fl.StringVarP(&f.message, "message", "m", "", "`text` that tells others why this is published")
 	fl.StringVar(&f.encoding, "encoding", "", "`encoding` in the store: plain, brotli, or zstd, which 1.x cannot read")
-	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` stands (0: none, or one that 1.x wrote)")
-	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish although the key is stopped; nodes stay frozen")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
-	fl.BoolVar(&f.diff, "diff", false, "show what changes")
-	f.wait.register(fl, "")
 	return cmd
 }
 
 func (s *session) in(ctx context.Context, f inFlags) (report, error) {
-	k, err := s.key(f.key)
+	req, argv, err := s.request(f.publishFlags)
 	if err != nil {
 		return nil, err
-	}
-	req := publish.Request{
-		Key: k, MinLines: s.g.length, Message: f.message, IgnoreStop: f.ignoreStop, DryRun: f.dryRun,
-	}
-	if f.ifVersion != "" {
-		v, err := parseVersion("--if-version", f.ifVersion)
-		if err != nil {
-			return nil, err
-		}
-		req.IfVersion = &v
 	}
 	if req.Encoding, err = s.g.encodingOf(f.encoding); err != nil {
-		return nil, err
-	}
-	argv, err := s.g.execArgv()
-	if err != nil {
 		return nil, err
 	}
 	if req.Content, err = s.source(ctx, f); err != nil {
@@ -95,20 +104,14 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 	if f.sorted {
 		req.Content = codec.Sort(req.Content)
 	}
-	if err := f.wait.check(); err != nil {
+	r, err := s.publish(ctx, req, argv, f.diff, "")
+	if r == nil {
 		return nil, err
 	}
-	r, err := s.publish(ctx, req, argv, f.diff, news{
-		same: observe.LocationSameFile,
-		event: func(r publish.Result) error {
-			return s.events.Updated(ctx, s.layout.Data(k), observe.Diff(r.Old, req.Content))
-		},
-	})
-	done, ok := r.(inReport)
-	if !ok || err != nil {
-		return r, err
+	if err == nil {
+		err = s.published(ctx, r, f.wait)
 	}
-	return s.published(ctx, done, f.wait)
+	return *r, err
 }
 
 // source reads what is to be published.
@@ -133,14 +136,9 @@ func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
 	return publish.ReadFile(f.file)
 }
 
-// news is what 1.x told differently of in and of copy.
-type news struct {
-	same  string                     // where a publish ends that has nothing new
-	event func(publish.Result) error // posts the event of one that has
-}
-
-// publish is shared by in, copy and rollback: publish, tell the observers, run the exec.
-func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool, n news) (report, error) {
+// publish is shared by in, rollback and copy, which says from where: publish, tell the
+// observers, run the exec. The report is nil if nothing was done.
+func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool, copied kv.Key) (*inReport, error) {
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	p := s.newProgress(string(req.Key))
@@ -155,7 +153,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	for _, note := range result.Notes {
 		s.warn(note)
 	}
-	r := inReport{
+	r := &inReport{
 		Key: result.Key, Outcome: result.Outcome, Version: result.Version, Lineage: result.Lineage,
 		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
 		previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
@@ -166,15 +164,22 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	}
 	switch result.Outcome {
 	case publish.Unchanged:
-		s.place = n.same
+		s.place = observe.LocationSameFile
+		if copied != "" {
+			s.place = observe.LocationSameStored
+		}
 		return r, nil
 	case publish.WouldPublish:
 		return r, nil
 	}
 	s.log.Info("published", "key", result.Key, "version", result.Version, "sha256", result.SHA256, "size", result.Size, "lines", result.Lines)
 	s.metrics.In(string(req.Key), result.Stored, result.Lines)
-	if s.events.Enabled() {
-		s.event(n.event(result))
+	switch {
+	case !s.events.Enabled():
+	case copied != "":
+		s.event(s.events.Copied(ctx, string(copied), string(req.Key)))
+	default:
+		s.event(s.events.Updated(ctx, s.layout.Data(req.Key), eventDiff(result.Old, req.Content)))
 	}
 	r.Exec, err = s.exec(ctx, argv, "KVEXPRESS_KEY="+string(req.Key), "KVEXPRESS_SHA256="+result.SHA256,
 		"KVEXPRESS_VERSION="+strconv.FormatUint(result.Version, 10))

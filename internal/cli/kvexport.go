@@ -19,7 +19,7 @@ const commandExport = "export"
 
 func (a *App) newKVExport(g *globals) *cobra.Command {
 	var partial bool
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   commandExport + " [PREFIX]",
 		Short: "Print all keys, or those that begin with a prefix, as JSON",
 		Long: `Print all keys, or those that begin with PREFIX, as JSON, of one moment, to standard
@@ -33,16 +33,13 @@ printed; with --partial, what it may read. Without a single key the exit code is
   kvexpress kv export | consul kv import -http-addr=consul.example:8500 -`,
 		Args:        cobra.ArbitraryArgs,
 		Annotations: uses(flagsWhole, "json verbose"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				prefix, err := exportPrefix(cmd, args)
-				if err != nil {
-					return nil, err
-				}
-				return nil, s.kvExport(ctx, prefix, partial)
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, args []string) (report, error) {
+		prefix, err := exportPrefix(s.cmd, args)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.kvExport(ctx, prefix, partial)
+	})
 	cmd.Flags().BoolVar(&partial, "partial", false, "leave out keys that the token may not read")
 	return cmd
 }

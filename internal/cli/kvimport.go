@@ -17,7 +17,7 @@ import (
 
 func (a *App) newKVImport(g *globals) *cobra.Command {
 	var prefix string
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "import [FILE]",
 		Short: "Write the keys of an export into the store",
 		Long: `Write the keys of an export, of "kvexpress kv export" or "consul kv export", into the
@@ -34,15 +34,12 @@ An import that was cut off can be repeated.`,
   kvexpress kv import all.json --prefix copies/of-monday`,
 		Args:        cobra.ArbitraryArgs,
 		Annotations: uses(flagsWhole, "json verbose"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				if len(args) > 1 {
-					return nil, fmt.Errorf("%q is left over; name one file, or none", args[1])
-				}
-				return s.kvImport(ctx, strings.Join(args, ""), prefix)
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, args []string) (report, error) {
+		if len(args) > 1 {
+			return nil, fmt.Errorf("%q is left over; name one file, or none", args[1])
+		}
+		return s.kvImport(ctx, strings.Join(args, ""), prefix)
+	})
 	cmd.Flags().StringVarP(&prefix, "prefix", "p", "", "`text` to put before each key, and a slash (default: nothing)")
 	return cmd
 }

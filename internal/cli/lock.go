@@ -18,7 +18,7 @@ func (a *App) newLock(g *globals) *cobra.Command {
 	var file, reason string
 	var node nodeValue
 	var last time.Duration
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "lock -f FILE",
 		Short: "Freeze one file on this node, or on another",
 		Long: `Freeze one file on this node: it stays as it is, whatever is published, until
@@ -32,14 +32,10 @@ and by the whole path of the file there. No FILE.locked is left then.`,
 		Example: `  kvexpress lock -f /etc/hosts.consul -r 'looking into a DNS problem' --for 1h
   kvexpress lock -f /etc/hosts.consul
   kvexpress lock -f /etc/hosts.consul --node web-17 -r 'its disk is being replaced'`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, flagsFile, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				return s.lock(ctx, file, node.name, reason, last, cmd.Flags().Changed("for"))
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+		return s.lock(ctx, file, node.name, reason, last, s.cmd.Flags().Changed("for"))
+	})
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to lock")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is locked")
 	cmd.Flags().DurationVar(&last, "for", 0, "unlock by itself after this `time`, such as 90m; 1.x does not know of it")

@@ -21,7 +21,7 @@ type pathOf func(hash, node string) string
 func (a *App) newLocks(g *globals) *cobra.Command {
 	var files listValue
 	var node nodeValue
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "locks",
 		Short: "List the files that are locked, on all nodes",
 		Long: `List the files that are locked, on all nodes, also by kvexpress 1.x.
@@ -34,14 +34,10 @@ of 1.x they are not known.`,
 		Example: `  kvexpress locks
   kvexpress locks --node web-17
   kvexpress locks -f /etc/hosts.consul -f /etc/motd --json`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, "json verbose"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				return s.locks(ctx, files, node.name, s.reportedPath(ctx))
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+		return s.locks(ctx, files, node.name, s.reportedPath(ctx))
+	})
 	cmd.Flags().VarP(&files, "file", "f", "`file` whose locks are shown; may be given more than once")
 	cmd.Flags().Var(&node, "node", "show the locks of the node with this host `name` alone")
 	return cmd

@@ -26,7 +26,7 @@ type outFlags struct {
 
 func (a *App) newOut(g *globals) *cobra.Command {
 	var f outFlags
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "out -k KEY -f FILE",
 		Short: "Install a file: write what Consul has, verified",
 		Long: `Install a file: write what Consul has, verified, and run a command.
@@ -41,12 +41,8 @@ request. A stopped key or a locked file is left alone, which is no error; see
 As a Consul watch:
   {"watches": [{"type": "key", "key": "/kvexpress/hosts/checksum",
     "args": ["kvexpress", "out", "-k", "hosts", "-f", "/etc/hosts.consul", "-l", "100"]}]}`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, "length", flagsFile, flagsExec, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.out(ctx, f) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.out(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to install")
 	f.register(cmd)

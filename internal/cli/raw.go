@@ -12,7 +12,7 @@ import (
 
 func (a *App) newRaw(g *globals) *cobra.Command {
 	var f outFlags
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "raw -k PATH -f FILE",
 		Short: "Install any value of Consul's KV store as a file",
 		Long: `Install any value of Consul's KV store as a file.
@@ -20,19 +20,15 @@ func (a *App) newRaw(g *globals) *cobra.Command {
 The path is taken as it is, without --prefix. There is no checksum to verify the
 value by, and no stop; a lock on the file is honoured.`,
 		Example:     `  kvexpress raw -k kvexpress/hosts/data -f /etc/hosts.consul`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, "length", flagsFile, flagsExec, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) {
-				path := strings.TrimPrefix(f.key, "/")
-				if path == "" {
-					return nil, errors.New("the path is missing; name it with -k")
-				}
-				s.about = path
-				return s.deliver(ctx, deliver.Target{Raw: path}, f)
-			})
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+		path := strings.TrimPrefix(f.key, "/")
+		if path == "" {
+			return nil, errors.New("the path is missing; name it with -k")
+		}
+		s.about = path
+		return s.deliver(ctx, deliver.Target{Raw: path}, f)
+	})
 	cmd.Flags().StringVarP(&f.key, "key", "k", "", "full `path` of the value")
 	f.register(cmd)
 	cmd.Flags().Lookup("strict").Usage = "exit 4 when the file is locked"

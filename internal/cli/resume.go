@@ -11,17 +11,13 @@ import (
 
 func (a *App) newResume(g *globals) *cobra.Command {
 	var name string
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:         "resume -k KEY",
 		Short:       "Lift the stop of a key",
 		Long:        `Lift the stop of a key: publishing and installing go on.`,
 		Example:     `  kvexpress resume -k hosts`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, flagsExec, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.resume(ctx, name) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.resume(ctx, name) })
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to resume")
 	return cmd
 }

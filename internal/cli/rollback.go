@@ -15,17 +15,13 @@ import (
 )
 
 type rollbackFlags struct {
-	key, to      string
-	message      string
-	ifVersion    string
-	ignoreStop   bool
-	dryRun, diff bool
-	wait         waitFlags
+	publishFlags
+	to string
 }
 
 func (a *App) newRollback(g *globals) *cobra.Command {
 	var f rollbackFlags
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "rollback -k KEY",
 		Short: "Publish a past version again",
 		Long: `Publish the content of a past version again, as a new version, for every node to
@@ -37,36 +33,17 @@ With --to it is published on top of whatever stands.`,
 		Example: `  kvexpress rollback -k hosts --dry-run --diff
   kvexpress rollback -k hosts -m 'bad upstream data'
   kvexpress rollback -k hosts --to 12 --ignore-stop`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, "length", flagsExec, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.rollback(ctx, f) })
-		},
-	}
-	fl := cmd.Flags()
-	fl.StringVarP(&f.key, "key", "k", "", "`key` to roll back")
-	fl.StringVar(&f.to, "to", "", "`version` to publish again (default: the one before the live one)")
-	fl.StringVarP(&f.message, "message", "m", "", "`text` that tells others why")
-	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` stands (0: none, or one that 1.x wrote)")
-	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish although the key is stopped; nodes stay frozen")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
-	fl.BoolVar(&f.diff, "diff", false, "show what changes")
-	f.wait.register(fl, "")
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.rollback(ctx, f) })
+	f.register(cmd.Flags(), "`key` to roll back")
+	cmd.Flags().StringVar(&f.to, "to", "", "`version` to publish again (default: the one before the live one)")
 	return cmd
 }
 
 func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error) {
-	k, err := s.key(f.key)
+	req, argv, err := s.request(f.publishFlags)
 	if err != nil {
 		return nil, err
-	}
-	req := publish.Request{Key: k, MinLines: s.g.length, IgnoreStop: f.ignoreStop, DryRun: f.dryRun}
-	if f.ifVersion != "" {
-		v, err := parseVersion("--if-version", f.ifVersion)
-		if err != nil {
-			return nil, err
-		}
-		req.IfVersion = &v
 	}
 	to := uint64(0)
 	if f.to != "" {
@@ -74,35 +51,23 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 			return nil, err
 		}
 	}
-	argv, err := s.g.execArgv()
-	if err != nil {
-		return nil, err
-	}
-	if err := f.wait.check(); err != nil {
-		return nil, err
-	}
 	if to, err = s.choose(ctx, &req, to); err != nil {
-		s.observeFailure(err, s.layout.Data(k), observe.LocationSet)
+		s.observeFailure(err, s.layout.Data(req.Key), observe.LocationSet)
 		return nil, err
 	}
 	req.Message = rollbackMessage(f.message, to)
-	r, err := s.publish(ctx, req, argv, f.diff, news{
-		same: observe.LocationSameFile,
-		event: func(r publish.Result) error {
-			return s.events.Updated(ctx, s.layout.Data(k), observe.Diff(r.Old, req.Content))
-		},
-	})
+	r, err := s.publish(ctx, req, argv, f.diff, "")
 	if f.to == "" && f.ifVersion == "" && as[*publish.Conflict](err) {
-		err = &overtakenError{key: k, looked: *req.IfVersion, err: err}
+		err = fmt.Errorf("%s: %w: somebody published after the rollback had looked at %s, so nothing was done; see `kvexpress history -k %[1]s`, then run it again, or name a version with --to",
+			req.Key, kv.ErrConflict, versionOf(*req.IfVersion))
 	}
-	done, ok := r.(inReport)
-	if !ok { // nothing was done
+	if r == nil {
 		return nil, err
 	}
 	if err == nil {
-		done, err = s.published(ctx, done, f.wait)
+		err = s.published(ctx, r, f.wait)
 	}
-	return rollbackReport{inReport: done, To: to, From: done.previous}, err
+	return rollbackReport{inReport: *r, To: to, From: r.previous}, err
 }
 
 // choose fills in the content of the version to go back to, and returns its number.
@@ -138,20 +103,10 @@ func (s *session) choose(ctx context.Context, req *publish.Request, to uint64) (
 		return 0, err
 	}
 	req.Content = all[0].Plain
-	req.Encoding, err = encodingThen(req.Key, all[0])
-	return to, err
-}
-
-// encodingThen is how a version was stored.
-func encodingThen(k kv.Key, c history.Content) (codec.Encoding, error) {
-	e, err := codec.ParseEncoding(string(c.Encoding))
-	if err != nil {
-		return "", &gate.Refusal{
-			Reason: gate.NeedsNewer, Key: k, Detail: fmt.Sprintf("version %d: %v", c.Number, err),
-			Remedy: "`kvexpress show` prints its content, and `kvexpress in` publishes it",
-		}
+	if req.Encoding, err = codec.ParseEncoding(string(all[0].Encoding)); err != nil { // a newer one
+		req.Encoding = codec.Plain
 	}
-	return e, nil
+	return to, nil
 }
 
 // rollbackMessage tells others which version it is, beside the user's own words if
@@ -166,20 +121,6 @@ func rollbackMessage(text string, to uint64) string {
 	}
 	return text
 }
-
-// overtakenError is a rollback that a publish was quicker than.
-type overtakenError struct {
-	key    kv.Key
-	looked uint64 // the version that stood, 0: an unmanaged one
-	err    error
-}
-
-func (e *overtakenError) Error() string {
-	return fmt.Sprintf("%s: somebody changed it after the rollback had looked at %s, so nothing was done; see `kvexpress history -k %s`, then run it again, or name a version with --to",
-		e.key, versionOf(e.looked), e.key)
-}
-
-func (e *overtakenError) Unwrap() error { return e.err }
 
 type rollbackReport struct {
 	inReport

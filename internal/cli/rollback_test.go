@@ -75,7 +75,7 @@ func TestOthersBesideARollback(t *testing.T) {
 			o := others{t: t, store: local.New(), l: l}
 			o.many(12)
 			s := &meddled{Store: o.store, n: c.at, meddle: func() { c.meddle(o) }}
-			_, err := rollbackSession(s, l).rollback(t.Context(), rollbackFlags{key: "hosts", to: c.to})
+			_, err := rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags{key: "hosts"}, c.to})
 			if code := exitCode(err); code != c.code || err != nil && !strings.Contains(message(err), c.says) {
 				t.Errorf("exit %d: %v; want %d, %q", code, err, c.code, c.says)
 			}
@@ -95,7 +95,7 @@ func TestRollbackIfVersionIsOfTheChoice(t *testing.T) {
 	o := others{t: t, store: local.New(), l: l}
 	o.many(3)
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.publish("rival\n") }}
-	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{key: "hosts", ifVersion: "4"})
+	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts", ifVersion: "4"}})
 	if code := exitCode(err); code != exitConflict || !strings.Contains(message(err), "--if-version 4 does not hold: version 3 stands") {
 		t.Errorf("exit %d: %v", code, err)
 	}

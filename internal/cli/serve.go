@@ -33,7 +33,7 @@ type serveFlags struct {
 
 func (a *App) newServe(g *globals) *cobra.Command {
 	var f serveFlags
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "serve --data-dir DIR | --dev",
 		Short: "Be the store of one machine, with Consul's HTTP API: a daemon",
 		Long: `Be the store of one machine: Consul's KV store, transactions and sessions behind
@@ -55,12 +55,8 @@ When it is ready it prints its address in one line.`,
   kvexpress serve --dev --listen /run/kvexpress/store.sock
   kvexpress serve --dev --tokens /etc/kvexpress/tokens.hcl --listen 10.0.0.1:8501 \
     --tls-cert /etc/kvexpress/tls.crt --tls-key /etc/kvexpress/tls.key`,
-		Args:        noArgs,
 		Annotations: uses("datacenter", "json verbose"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return nil, s.serve(ctx, f) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return nil, s.serve(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultServeListen, "`address` to serve on: host:port, or the absolute path of a socket")
 	fl.Var(&f.node, "node", "`name` of the node that sessions are on (default: this machine's host name)")

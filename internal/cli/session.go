@@ -42,6 +42,17 @@ type report interface {
 	lines() []string
 }
 
+// with makes a command that runs with a session.
+func (a *App) with(g *globals, cmd *cobra.Command, run func(ctx context.Context, s *session, args []string) (report, error)) *cobra.Command {
+	if cmd.Args == nil {
+		cmd.Args = noArgs
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return run(ctx, s, args) })
+	}
+	return cmd
+}
+
 // do runs a command with a session around it: it tells the result, or the error,
 // once to everybody who must know, and closes what was opened. It returns a
 // *reportedError, or nil.

@@ -24,7 +24,7 @@ type showFlags struct {
 
 func (a *App) newShow(g *globals) *cobra.Command {
 	var f showFlags
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   commandShow + " -k KEY",
 		Short: "Print the content of a version",
 		Long: `Print the content of a version, verified, to standard output, and nothing else:
@@ -35,12 +35,8 @@ is valid UTF-8.`,
 		Example: `  kvexpress show -k hosts
   kvexpress show -k hosts --version 12 >hosts.12
   kvexpress show -k hosts --version 12 --info`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.show(ctx, f) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.show(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show")
 	fl.StringVar(&f.version, "version", "", "`version` to show (default: the one that stands)")

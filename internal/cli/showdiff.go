@@ -21,7 +21,7 @@ func (s *session) showDiff(from, to string, before, after []byte) error {
 	var shown bytes.Buffer
 	text, why := unified(from, to, before, after)
 	if why != "" {
-		fmt.Fprintf(&shown, "%s: %s before, %s after\n", why, plural(len(before), "byte"), plural(len(after), "byte"))
+		fmt.Fprintln(&shown, sizes(why, before, after))
 	}
 	colour := s.colour()
 	for line := range strings.Lines(text) {
@@ -42,6 +42,23 @@ func unified(from, to string, before, after []byte) (text, why string) {
 		return "", "the content differs, and is too large for a diff"
 	}
 	return udiff.Unified(from, to, string(before), string(after)), ""
+}
+
+// sizes is what can be said of a difference that cannot be shown.
+func sizes(why string, before, after []byte) string {
+	return fmt.Sprintf("%s: %s before, %s after", why, plural(len(before), "byte"), plural(len(after), "byte"))
+}
+
+// eventDiff is the text of 1.x's event: a diff without the two names and the first position.
+func eventDiff(before, after []byte) string {
+	text, why := unified("", "", before, after)
+	if why != "" {
+		return sizes(why, before, after)
+	}
+	for range 3 {
+		_, text, _ = strings.Cut(text, "\n")
+	}
+	return text
 }
 
 // printableLine is a line without its end, whose tabs stay.

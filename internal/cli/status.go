@@ -27,7 +27,7 @@ type statusFlags struct {
 
 func (a *App) newStatus(g *globals) *cobra.Command {
 	var f statusFlags
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "status [-k KEY]",
 		Short: "Show which nodes have what was published",
 		Long: `Show which nodes have what was published, who is missing and why, and how long it
@@ -49,12 +49,8 @@ and exits 9 if they do not in time.`,
   kvexpress status -k hosts
   kvexpress status -k hosts --wait 99% --timeout 30s
   kvexpress status -k hosts --json`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, "json verbose"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.status(ctx, f) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.status(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
 	fl.BoolVar(&f.all, "all", false, "name all nodes that are missing, not only some")

@@ -25,18 +25,14 @@ func (s *session) freezerOf(node string) freeze.Freezer {
 
 func (a *App) newStop(g *globals) *cobra.Command {
 	var name, reason string
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "stop -k KEY -r REASON",
 		Short: "Freeze a key in the whole fleet",
 		Long: `Freeze a key in the whole fleet: nobody publishes it, no node installs it or runs
 its exec, until "resume".`,
 		Example:     `  kvexpress stop -k hosts -r 'restarting all Consul servers'`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, flagsExec, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.stop(ctx, name, reason) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.stop(ctx, name, reason) })
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to stop")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is stopped")
 	return cmd

@@ -13,7 +13,7 @@ import (
 )
 
 func (a *App) newStops(g *globals) *cobra.Command {
-	return &cobra.Command{
+	return a.with(g, &cobra.Command{
 		Use:   "stops",
 		Short: "List the keys that are stopped",
 		Long: `List the keys that are stopped, also by kvexpress 1.x.
@@ -23,12 +23,8 @@ be more. Times are by the clock of the machine that set the stop; of stops of 1.
 they are not known.`,
 		Example: `  kvexpress stops
   kvexpress stops --json`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, "json verbose"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.stops(ctx) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.stops(ctx) })
 }
 
 func (s *session) stops(ctx context.Context) (report, error) {

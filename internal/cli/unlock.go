@@ -13,19 +13,17 @@ import (
 func (a *App) newUnlock(g *globals) *cobra.Command {
 	var file string
 	var node nodeValue
-	cmd := &cobra.Command{
+	cmd := a.with(g, &cobra.Command{
 		Use:   "unlock -f FILE",
 		Short: "Lift the lock of a file on this node, or on another",
 		Long: `Lift the lock of a file on this node, and remove FILE.locked; or, with --node, on
 another node, where FILE.locked stays if it is there.`,
 		Example: `  kvexpress unlock -f /etc/hosts.consul
   kvexpress unlock -f /etc/hosts.consul --node web-17`,
-		Args:        noArgs,
 		Annotations: uses(flagsStore, flagsReport),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return s.unlock(ctx, file, node.name) })
-		},
-	}
+	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+		return s.unlock(ctx, file, node.name)
+	})
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to unlock")
 	cmd.Flags().Var(&node, "node", "host `name` of the node to unlock it on (default: this machine)")
 	return cmd

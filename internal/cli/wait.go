@@ -88,15 +88,14 @@ func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitRep
 }
 
 // published waits for what was just published.
-func (s *session) published(ctx context.Context, r inReport, f waitFlags) (inReport, error) {
+func (s *session) published(ctx context.Context, r *inReport, f waitFlags) (err error) {
 	if !f.asked() || r.Outcome == publish.WouldPublish {
-		return r, nil
+		return nil
 	}
-	w, err := s.wait(ctx, f, fleet.Goal{
+	r.Waited, err = s.wait(ctx, f, fleet.Goal{
 		Key: r.Key, Want: &fleet.Wanted{Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256}, Began: r.at,
 	})
-	r.Waited = w
-	return r, err
+	return err
 }
 
 func (w *waitReport) lines() []string {

@@ -2,13 +2,13 @@ package consul
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,20 +25,15 @@ func (s *Store) List(ctx context.Context, c kv.Consistency, prefix string, since
 	}
 	query := url.Values{"recurse": {""}}
 	setConsistency(query, c)
-	limit := s.timeout
-	if since > 0 { // Consul answers index 0 at once
-		wait = min(max(wait, minWait), kv.MaxWait)
-		query.Set("index", strconv.FormatUint(since, 10))
-		query.Set("wait", wait.String())
-		limit += wait + wait/16 // which is what Consul adds by itself
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, noAnswerError(limit))
-	defer cancel()
-	listing, f := s.list(ctx, prefix, query)
+	var all kv.Listing
+	f := s.blocking(ctx, prefix, query, since, wait, func(ctx context.Context, resp *http.Response) (f *failure) {
+		all, f = s.listing(ctx, prefix, resp)
+		return f
+	})
 	if f != nil {
 		return kv.Listing{}, s.failed(what, false, f)
 	}
-	return listing, nil
+	return all, nil
 }
 
 func setConsistency(query url.Values, c kv.Consistency) {
@@ -50,29 +45,17 @@ func setConsistency(query url.Values, c kv.Consistency) {
 	}
 }
 
-func (s *Store) list(ctx context.Context, prefix string, query url.Values) (kv.Listing, *failure) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/v1/kv/"+prefix, query), http.NoBody)
-	if err != nil {
-		return kv.Listing{}, &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
-	}
-	req.Header = s.header.Clone()
-	resp, err := s.transport.RoundTrip(req)
-	if err != nil {
-		return kv.Listing{}, &failure{kind: kv.ErrUnreachable, cause: s.broken(ctx, err)}
-	}
-	defer resp.Body.Close()
+func (s *Store) listing(ctx context.Context, prefix string, resp *http.Response) (kv.Listing, *failure) {
 	if !usable(resp) {
 		return kv.Listing{}, s.judge(resp)
 	}
 	all := kv.Listing{Filtered: resp.Header.Get("X-Consul-Results-Filtered-By-ACLs") == "true"}
 	var f *failure
-	if all.Index, f = s.index(resp); f != nil {
-		return kv.Listing{}, f
-	}
-	if resp.StatusCode == http.StatusNotFound {
-		return all, nil
+	if all.Index, f = s.index(resp); f != nil || resp.StatusCode == http.StatusNotFound {
+		return all, f
 	}
 	body := &io.LimitedReader{R: resp.Body, N: kv.MaxListing}
+	var err error
 	if all.Rows, err = decodeRows(body, prefix); err == nil {
 		slices.SortFunc(all.Rows, func(a, b kv.Row) int { return strings.Compare(a.Path, b.Path) })
 		return all, nil
@@ -84,4 +67,30 @@ func (s *Store) list(ctx context.Context, prefix string, query url.Values) (kv.L
 		return kv.Listing{}, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.broken(ctx, err))}
 	}
 	return kv.Listing{}, s.garbage("status %d, and no list of rows: %s", resp.StatusCode, s.clean(err.Error()))
+}
+
+// decodeRows reads a list of rows one by one, so that an answer is in memory once.
+func decodeRows(body io.Reader, prefix string) ([]kv.Row, error) {
+	dec := json.NewDecoder(body)
+	if begin, err := dec.Token(); err != nil {
+		return nil, err
+	} else if begin != json.Delim('[') {
+		return nil, errors.New("it is not a list")
+	}
+	var rows []kv.Row
+	for dec.More() {
+		var r row
+		if err := dec.Decode(&r); err != nil {
+			return nil, err
+		}
+		switch {
+		case !strings.HasPrefix(r.Key, prefix):
+			return nil, fmt.Errorf("it lists %s", kv.Quote(r.Key))
+		case r.CreateIndex == 0 || r.ModifyIndex == 0:
+			return nil, fmt.Errorf("%s has no index", kv.Quote(r.Key))
+		}
+		rows = append(rows, kv.Row{Path: r.Key, Entry: entry(&r)})
+	}
+	_, err := dec.Token()
+	return rows, err
 }

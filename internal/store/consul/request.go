@@ -64,12 +64,7 @@ func (s *Store) ask(ctx context.Context, method, path string, query url.Values, 
 	if !usable(resp) {
 		return 0, nil, s.judge(resp)
 	}
-	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= most {
-		buf.Grow(int(n) + bytes.MinRead)
-	}
-	_, err = buf.ReadFrom(io.LimitReader(resp.Body, most+1))
-	answer := buf.Bytes()
+	answer, err := readBody(resp, most)
 	if err != nil {
 		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.why(ctx, err)), maybeRan: true}
 	}
@@ -77,6 +72,16 @@ func (s *Store) ask(ctx context.Context, method, path string, query url.Values, 
 		return 0, nil, s.garbage("it has more than %d KiB", most>>10)
 	}
 	return resp.StatusCode, answer, nil
+}
+
+// readBody reads so many bytes of an answer at most, and one more if there are more.
+func readBody(resp *http.Response, most int64) ([]byte, error) {
+	var body bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= most {
+		body.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(io.LimitReader(resp.Body, most+1))
+	return body.Bytes(), err
 }
 
 func (s *Store) url(path string, query url.Values) string {

@@ -1,11 +1,9 @@
 package consul
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,18 +32,25 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 	if err := checkPath(path); err != nil {
 		return kv.Entry{}, s.refuse(what, kv.ErrRequest, "%w", err)
 	}
-	wait = min(max(wait, minWait), kv.MaxWait)
-	entry, f := s.watch(ctx, path, since, wait)
+	var entry kv.Entry
+	query := url.Values{"raw": {""}, "stale": {""}}
+	f := s.blocking(ctx, path, query, since, wait, func(ctx context.Context, resp *http.Response) (f *failure) {
+		entry, f = s.watched(ctx, resp)
+		return f
+	})
 	if f != nil {
 		return kv.Entry{}, s.failed(what, false, f)
 	}
 	return entry, nil
 }
 
-func (s *Store) watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, *failure) {
-	query := url.Values{"raw": {""}, "stale": {""}}
+// blocking sends a query that blocks with since. read has the request's time for the answer, from when it began.
+func (s *Store) blocking(
+	ctx context.Context, path string, query url.Values, since uint64, wait time.Duration, read func(context.Context, *http.Response) *failure,
+) *failure {
 	limit := s.timeout
 	if since > 0 { // Consul answers index 0 at once
+		wait = min(max(wait, minWait), kv.MaxWait)
 		query.Set("index", strconv.FormatUint(since, 10))
 		query.Set("wait", wait.String())
 		limit += wait + wait/16 // which is what Consul adds by itself
@@ -53,45 +58,44 @@ func (s *Store) watch(ctx context.Context, path string, since uint64, wait time.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(limit, func() { cancel(noAnswerError(limit)) })
-	defer timer.Stop()
+	defer func() { timer.Stop() }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/v1/kv/"+path, query), http.NoBody)
 	if err != nil {
-		return kv.Entry{}, &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
+		return &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
 	}
 	req.Header = s.header.Clone()
 	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
-		return kv.Entry{}, &failure{kind: kv.ErrUnreachable, cause: s.broken(ctx, err)}
+		return &failure{kind: kv.ErrUnreachable, cause: s.broken(ctx, err)}
 	}
 	defer resp.Body.Close()
 	timer.Stop() // the rest is on its way
 	timer = time.AfterFunc(s.timeout, func() { cancel(noAnswerError(s.timeout)) })
-	defer timer.Stop()
+	return read(ctx, resp)
+}
 
+// watched is the entry that an answer brings.
+func (s *Store) watched(ctx context.Context, resp *http.Response) (kv.Entry, *failure) {
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
 		return kv.Entry{}, s.judge(resp)
 	}
 	index, f := s.index(resp)
+	if f == nil {
+		f = s.whole(resp)
+	}
 	if f != nil {
 		return kv.Entry{}, f
 	}
-	if f := s.whole(resp); f != nil {
-		return kv.Entry{}, f
-	}
-	var body bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= maxWatched {
-		body.Grow(int(n) + bytes.MinRead)
-	}
-	n, err := body.ReadFrom(io.LimitReader(resp.Body, maxWatched+1))
+	body, err := readBody(resp, maxWatched)
 	switch {
 	case err != nil:
 		return kv.Entry{}, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.broken(ctx, err))}
-	case n > maxWatched:
+	case len(body) > maxWatched:
 		return kv.Entry{}, s.garbage("it has more than %d KiB", maxWatched>>10)
 	case resp.StatusCode == http.StatusNotFound:
 		return kv.Entry{State: kv.Absent, Index: index}, nil
 	}
-	return kv.Entry{State: kv.Present, Value: body.Bytes(), Index: index}, nil
+	return kv.Entry{State: kv.Present, Value: body, Index: index}, nil
 }
 
 // index reads what Consul says of an answer beside its bytes. Without an index it
