@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -12,11 +11,6 @@ import (
 	"kvexpress/internal/freeze"
 	"kvexpress/internal/kv"
 )
-
-// pathOf resolves what the store calls a file, kv.FileHash of its path, on a node to
-// that path, as far as somebody knows it; else it returns "". It need not be trusted:
-// a path of another hash is not shown.
-type pathOf func(hash, node string) string
 
 func (a *App) newLocks(g *globals) *cobra.Command {
 	var files listValue
@@ -36,17 +30,17 @@ of 1.x they are not known.`,
   kvexpress locks -f /etc/hosts.consul -f /etc/motd --json`,
 		Annotations: uses(flagsStore, "json verbose"),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
-		return s.locks(ctx, files, node.name, s.reportedPath(ctx))
+		return s.locks(ctx, files, node.name, s.reportedFiles(ctx))
 	})
 	cmd.Flags().VarP(&files, "file", "f", "`file` whose locks are shown; may be given more than once")
 	cmd.Flags().Var(&node, "node", "show the locks of the node with this host `name` alone")
 	return cmd
 }
 
-// locks lists locks: of files, if any are named, and on a node, if one is. known may
-// be nil.
-func (s *session) locks(ctx context.Context, files []string, node string, known pathOf) (report, error) {
-	named := map[string]string{} // by hash
+// locks lists locks: of files, if any are named, and on a node, if one is. known are files
+// by their hashes.
+func (s *session) locks(ctx context.Context, files []string, node string, known map[string]string) (report, error) {
+	named := map[string]string{} // the same
 	for _, name := range files {
 		p, err := s.spotOf(name, node)
 		if err != nil {
@@ -58,27 +52,25 @@ func (s *session) locks(ctx context.Context, files []string, node string, known 
 	if err != nil {
 		return nil, err
 	}
-	r := lockReport{now: s.started, node: node, named: len(named) > 0}
-	for _, l := range all {
-		file, asked := named[l.Hash]
-		if node != "" && l.Node != node || r.named && !asked {
-			continue
-		}
-		if file == "" && known != nil {
-			if file = known(l.Hash, l.Node); kv.FileHash(file) != l.Hash {
-				file = ""
-			}
-		}
-		r.locks = append(r.locks, lockRow{Lock: l, file: file})
+	r := lockReport{Locks: []lockRow{}, now: s.started, node: node, named: len(named) > 0}
+	if r.named {
+		known = named
 	}
-	slices.SortFunc(r.locks, func(a, b lockRow) int {
+	for _, l := range all {
+		row := rowOf(l, known, r.now)
+		if (node == "" || l.Node == node) && (row.File != "" || !r.named) {
+			r.Locks = append(r.Locks, row)
+		}
+	}
+	slices.SortFunc(r.Locks, func(a, b lockRow) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.name(), b.name()), cmp.Compare(a.Hash, b.Hash))
 	})
 	return r, nil
 }
 
 type lockReport struct {
-	locks []lockRow
+	Locks []lockRow `json:"locks"`
+
 	now   time.Time
 	node  string // the only one that was asked for; "": all were
 	named bool   // only some files were asked for
@@ -86,32 +78,35 @@ type lockReport struct {
 
 type lockRow struct {
 	freeze.Lock
-	file string // "" where it is not known
+	File    string `json:"file,omitempty"` // "" where it is not known
+	Expired bool   `json:"expired"`
+}
+
+func rowOf(l freeze.Lock, known map[string]string, now time.Time) lockRow {
+	return lockRow{Lock: l, File: known[l.Hash], Expired: !l.Until.IsZero() && !now.Before(l.Until)}
 }
 
 // name is what a file is called, for people.
 func (l lockRow) name() string {
-	if l.file == "" {
+	if l.File == "" {
 		return short(l.Hash) + "…"
 	}
-	return l.file
+	return l.File
 }
-
-func (l lockRow) expired(now time.Time) bool { return !l.Until.IsZero() && !now.Before(l.Until) }
 
 // rest is how much longer a lock holds.
 func (l lockRow) rest(now time.Time) string {
 	switch {
 	case l.Until.IsZero():
 		return "-"
-	case l.expired(now):
+	case l.Expired:
 		return "expired"
 	}
 	return span(l.Until.Sub(now))
 }
 
 func (r lockReport) lines() []string {
-	if len(r.locks) == 0 {
+	if len(r.Locks) == 0 {
 		text := "no file is locked"
 		if r.named {
 			text = "no file of those that are named is locked"
@@ -122,27 +117,8 @@ func (r lockReport) lines() []string {
 		return []string{printable(text)}
 	}
 	rows := [][]string{{"NODE", "FILE", "REASON", "SINCE", "UNTIL"}}
-	for _, l := range r.locks {
+	for _, l := range r.Locks {
 		rows = append(rows, []string{l.Node, l.name(), excerpt(l.Reason), ageOf(l.Since, r.now), l.rest(r.now)})
 	}
 	return table(rows)
-}
-
-// MarshalJSON has all there is.
-func (r lockReport) MarshalJSON() ([]byte, error) {
-	type row struct {
-		Node    string `json:"node"`
-		File    string `json:"file,omitempty"`
-		Hash    string `json:"hash"`
-		Reason  string `json:"reason"`
-		Since   string `json:"since,omitempty"`
-		Until   string `json:"until,omitempty"`
-		Expired bool   `json:"expired"`
-		Index   uint64 `json:"index"`
-	}
-	rows := []row{}
-	for _, l := range r.locks {
-		rows = append(rows, row{l.Node, l.file, l.Hash, l.Reason, rfc3339(l.Since), rfc3339(l.Until), l.expired(r.now), l.Index})
-	}
-	return json.Marshal(map[string]any{"locks": rows})
 }

@@ -75,10 +75,5 @@ func (p spot) unlock() string {
 	return fmt.Sprintf("kvexpress unlock -f %s --node %s", p.file, p.node)
 }
 
-// rfc3339 is a time for programs; "" for none.
-func rfc3339(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
+// rfc3339 is a time for programs.
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }

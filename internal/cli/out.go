@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -127,10 +128,10 @@ func (s *session) judge(r outReport, err error, f outFlags) (report, error) {
 	var missing *gate.Missing
 	switch {
 	case errors.As(err, &stopped):
-		r.Outcome, r.Reason, r.Since = "stopped", stopped.Reason, rfc3339(stopped.Since)
+		r.Outcome, r.Reason, r.Since = "stopped", stopped.Reason, stopped.Since
 		err = s.unless(!f.strict, err)
 	case errors.As(err, &locked):
-		r.Outcome, r.Reason, r.Since, r.Until = "locked", locked.Reason, rfc3339(locked.Since), rfc3339(locked.Until)
+		r.Outcome, r.Reason, r.Since, r.Until = "locked", locked.Reason, locked.Since, locked.Until
 		err = s.unless(!f.strict, err)
 	case errors.As(err, &missing):
 		r.Outcome = "missing"
@@ -160,8 +161,8 @@ type outReport struct {
 	File    string      `json:"file"`
 	Outcome string      `json:"outcome"`
 	Reason  string      `json:"reason,omitempty"`
-	Since   string      `json:"since,omitempty"` // of a stop or a lock
-	Until   string      `json:"until,omitempty"` // of a lock that ends by itself
+	Since   time.Time   `json:"since,omitzero"` // of a stop or a lock
+	Until   time.Time   `json:"until,omitzero"` // of a lock that ends by itself
 	Version uint64      `json:"version,omitempty"`
 	Lineage string      `json:"lineage,omitempty"`
 	SHA256  string      `json:"sha256,omitempty"`
@@ -205,8 +206,8 @@ func (r outReport) lines() []string {
 		text = fmt.Sprintf("left as it is, %s is stopped: %s", r.Key, r.Reason)
 	case "locked":
 		text = fmt.Sprintf("left as it is, it is locked: %s", r.Reason)
-		if r.Until != "" {
-			text += fmt.Sprintf(" (until %s)", r.Until)
+		if !r.Until.IsZero() {
+			text += fmt.Sprintf(" (until %s)", rfc3339(r.Until))
 		}
 	case "missing":
 		text = fmt.Sprintf("left as it is, there is no key %s", r.Key)

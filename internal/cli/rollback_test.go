@@ -124,7 +124,7 @@ func TestRollbackInACrowd(t *testing.T) {
 	}
 	o := others{t: t, store: local.New(), l: l}
 	o.many(12)
-	_, err = rollbackSession(crowded{o.store, o}, l).rollback(t.Context(), rollbackFlags{key: "hosts"})
+	_, err = rollbackSession(crowded{o.store, o}, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts"}})
 	if code := exitCode(err); code != exitConflict || !strings.Contains(message(err), "others keep changing it") {
 		t.Errorf("exit %d: %v", code, err)
 	}
@@ -156,7 +156,7 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	o.many(3)
 	o.write1x("one\n")
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.write1x("two\n") }}
-	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{key: "hosts"})
+	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts"}})
 	if code := exitCode(err); code != exitConflict || !strings.Contains(message(err), "looked at an unmanaged version") {
 		t.Errorf("exit %d: %v", code, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/freeze"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
@@ -124,7 +125,7 @@ func (s *session) statusAfter(ctx context.Context, f statusFlags, k kv.Key, r *s
 		r.frozen, err = s.frozenFor(ctx, roster, standing)
 	}
 	if err != nil {
-		r.frozen = frozen{Stops: []stopLine{}, Locks: []lockLine{}, Hidden: message(err)}
+		r.frozen = frozen{Stops: []freeze.Stop{}, Locks: []lockRow{}, Hidden: message(err)}
 	}
 	r.now = time.Now()
 	return r, waited

@@ -34,21 +34,21 @@ func (r *statusReport) lines() []string {
 	return append(lines, stragglers(r.Report, r.all)...)
 }
 
-func ago(since *time.Time, now time.Time) string {
-	if since == nil {
+func ago(since, now time.Time) string {
+	if since.IsZero() {
 		return ""
 	}
-	return " for " + span(now.Sub(*since))
+	return " for " + span(now.Sub(since))
 }
 
 func (f frozen) lines(now time.Time, colour bool) []string {
 	var lines []string
 	for _, s := range f.Stops {
-		lines = append(lines, "  "+printable(s.Key)+" is "+paintIf(colour, red, "stopped")+" in the whole fleet"+ago(s.Since, now)+": "+printable(s.Reason))
+		lines = append(lines, "  "+printable(string(s.Key))+" is "+paintIf(colour, red, "stopped")+" in the whole fleet"+ago(s.Since, now)+": "+printable(s.Reason))
 	}
 	for _, l := range f.Locks {
-		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.File), paintIf(colour, yellow, "locked"), printable(l.Node), ago(l.Since, now))
-		if l.Until != nil {
+		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.name()), paintIf(colour, yellow, "locked"), printable(l.Node), ago(l.Since, now))
+		if !l.Until.IsZero() {
 			text += ", for another " + span(l.Until.Sub(now))
 		}
 		lines = append(lines, text+": "+printable(l.Reason))

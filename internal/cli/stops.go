@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -35,40 +34,25 @@ func (s *session) stops(ctx context.Context) (report, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return stopReport{stops: stops, partial: part != nil, now: s.started}, nil
+	return stopReport{Stops: append([]freeze.Stop{}, stops...), Partial: part != nil, now: s.started}, nil
 }
 
 type stopReport struct {
-	stops   []freeze.Stop
-	partial bool // there may be more
+	Stops   []freeze.Stop `json:"stops"`
+	Partial bool          `json:"partial"` // there may be more
 	now     time.Time
 }
 
 func (r stopReport) lines() []string {
 	switch {
-	case len(r.stops) == 0 && r.partial:
+	case len(r.Stops) == 0 && r.Partial:
 		return []string{"no key that this token may read is stopped"}
-	case len(r.stops) == 0:
+	case len(r.Stops) == 0:
 		return []string{"no key is stopped"}
 	}
 	rows := [][]string{{"KEY", "REASON", "SINCE"}}
-	for _, stop := range r.stops {
+	for _, stop := range r.Stops {
 		rows = append(rows, []string{string(stop.Key), excerpt(stop.Reason), ageOf(stop.Since, r.now)})
 	}
 	return table(rows)
-}
-
-// MarshalJSON has all there is.
-func (r stopReport) MarshalJSON() ([]byte, error) {
-	type row struct {
-		Key    string `json:"key"`
-		Reason string `json:"reason"`
-		Since  string `json:"since,omitempty"`
-		Index  uint64 `json:"index"`
-	}
-	rows := []row{}
-	for _, stop := range r.stops {
-		rows = append(rows, row{string(stop.Key), stop.Reason, rfc3339(stop.Since), stop.Index})
-	}
-	return json.Marshal(map[string]any{"stops": rows, "partial": r.partial})
 }

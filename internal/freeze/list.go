@@ -12,21 +12,22 @@ import (
 // Lock is a file that is locked on a node. One that is over is a Lock too, until
 // somebody lifts it or sets it anew: see Until.
 type Lock struct {
-	Hash   string // kv.FileHash of the file: its path itself is not in the store
-	Node   string // as it is stored: not safe to print
-	Reason string // the same
+	Hash   string `json:"hash"`   // kv.FileHash of the file: its path itself is not in the store
+	Node   string `json:"node"`   // as it is stored: not safe to print
+	Reason string `json:"reason"` // the same
 	// Since is when it was set, and Until when it ends by itself, by the clock of
 	// whoever set it; zero: not known, and never.
-	Since, Until time.Time
-	Index        uint64 // of the row
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+	Index uint64    `json:"index"` // of the row
 }
 
 // Stop is a key that is stopped.
 type Stop struct {
-	Key    kv.Key
-	Reason string    // as it is stored: not safe to print
-	Since  time.Time // when it was set, by the clock of whoever did; zero: not known
-	Index  uint64    // of the row
+	Key    kv.Key    `json:"key"`
+	Reason string    `json:"reason"`         // as it is stored: not safe to print
+	Since  time.Time `json:"since,omitzero"` // when it was set, by the clock of whoever did; zero: not known
+	Index  uint64    `json:"index"`          // of the row
 }
 
 // PartialError says that a list has only what the token may read: there may be

@@ -42,5 +42,5 @@ func freezeTime(seconds uint64) time.Time {
 	if seconds == 0 {
 		return time.Time{}
 	}
-	return time.Unix(int64(seconds), 0)
+	return time.Unix(int64(seconds), 0).UTC()
 }
