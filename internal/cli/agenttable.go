@@ -8,20 +8,13 @@ import (
 	"kvexpress/internal/agent"
 )
 
-// Colours of a terminal.
-const (
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-)
-
 func (r *agentReport) lines() []string {
 	lines := []string{r.headline()}
 	if c := r.Config; c.Error != "" {
-		lines = append(lines, r.paint(red, fmt.Sprintf("the last reload was refused, the configuration of %s is in force: ", r.moment(c.Loaded)))+printable(c.Error))
+		lines = append(lines, paint(r.colour, red, fmt.Sprintf("the last reload was refused, the configuration of %s ago is in force: ", r.age(c.Loaded)))+printable(c.Error))
 	}
 	if err := r.Receipt.Error; err != "" {
-		lines = append(lines, r.paint(yellow, "the last receipt was not written: ")+printable(err))
+		lines = append(lines, paint(r.colour, yellow, "the last receipt was not written: ")+printable(err))
 	}
 	if len(r.Targets) == 0 {
 		return append(lines, "it has no targets")
@@ -35,9 +28,9 @@ func (r *agentReport) headline() string {
 	if since := r.Store.Since; since != nil && r.Store.Up {
 		store, colour = "up for "+r.age(*since), green
 	} else if since != nil {
-		store, colour = fmt.Sprintf("away since %s (%s)", r.moment(*since), r.age(*since)), red
+		store, colour = "away for "+r.age(*since), red
 	}
-	line := printable(fmt.Sprintf("%s: agent %s up for %s; store %s ", r.Node, r.Version, r.age(r.Started), r.Store.Addr)) + r.paint(colour, store)
+	line := printable(fmt.Sprintf("%s: agent %s up for %s; store %s ", r.Node, r.Version, r.age(r.Started), r.Store.Addr)) + paint(r.colour, colour, store)
 	if !r.Store.Up && r.Store.Error != "" {
 		line += ": " + printable(r.Store.Error)
 	}
@@ -49,28 +42,24 @@ func (r *agentReport) table() []string {
 	const state = 2 // the column that is painted
 	rows := [][]string{{"KEY", "FILE", "STATE", "VERSION", "SHA256", "SINCE", "EXEC"}}
 	for _, t := range r.Targets {
-		rows = append(rows, []string{t.Key, t.File, string(t.State), version(t), dash(short(t.SHA256)), r.since(t.Since), r.exec(t)})
-	}
-	aligned := align(rows, func(row, column int, cell string) string {
-		if row == 0 || column != state {
-			return cell
+		since := "-"
+		if t.Since != nil {
+			since = r.age(*t.Since)
 		}
-		return r.paint(colourOf(r.Targets[row-1].State), cell)
+		rows = append(rows, []string{t.Key, t.File, string(t.State), version(t), dash(short(t.SHA256)), since, r.exec(t)})
+	}
+	return tableWith(rows, func(row, column int) string {
+		if !r.colour || column != state {
+			return ""
+		}
+		return colourOf(r.Targets[row].State)
+	}, func(row int) string {
+		t := r.Targets[row]
+		if t.State == agent.Current || t.State == agent.Away && !r.Store.Up { // the headline says it
+			return ""
+		}
+		return t.Detail
 	})
-	lines := aligned[:1:1]
-	for i, t := range r.Targets {
-		lines = append(lines, aligned[i+1])
-		if r.tells(t) {
-			lines = append(lines, "    "+printable(t.Detail))
-		}
-	}
-	return lines
-}
-
-// tells reports whether the detail of a target says more than what stands above.
-func (r *agentReport) tells(t agent.TargetStatus) bool {
-	inHeadline := t.State == agent.Away && !r.Store.Up
-	return t.State != agent.Current && t.Detail != "" && !inHeadline
 }
 
 func version(t agent.TargetStatus) string {
@@ -86,88 +75,31 @@ func version(t agent.TargetStatus) string {
 // exec is how a target's exec is: what is owed first.
 func (r *agentReport) exec(t agent.TargetStatus) string {
 	e := t.Exec
+	if e == nil || e.Last == nil && !e.Owed && t.SHA256 == "" {
+		return "-"
+	}
+	text := "done"
 	switch {
-	case e == nil:
-		return "-"
-	case e.Owed && e.Failures == 0:
-		return "owed" + r.again(e.Retry)
-	case e.Owed && e.Failures == 1:
-		return ended(e.Exit) + r.again(e.Retry)
-	case e.Owed:
-		return fmt.Sprintf("%s, %d times%s", ended(e.Exit), e.Failures, r.again(e.Retry))
-	case e.Last == nil && t.SHA256 == "":
-		return "-"
-	case e.Last == nil:
-		return "done" // before this agent began
+	case e.Failures > 0 && e.Exit < 0:
+		text = "killed"
 	case e.Failures > 0:
-		return ended(e.Exit) + " " + r.age(*e.Last) + " ago"
+		text = fmt.Sprintf("exit %d", e.Exit)
+	case e.Owed:
+		text = "owed"
 	}
-	return "done " + r.age(*e.Last) + " ago"
-}
-
-func (r *agentReport) again(at *time.Time) string {
 	switch {
-	case at == nil:
-		return ""
-	case at.After(r.now):
-		return ", again in " + span(at.Sub(r.now))
+	case !e.Owed && e.Last != nil: // else it ran before this agent began
+		text += " " + r.age(*e.Last) + " ago"
+	case e.Owed && e.Failures > 1:
+		text += fmt.Sprintf(", %d times", e.Failures)
 	}
-	return ", again now"
-}
-
-func ended(exit int) string {
-	if exit < 0 {
-		return "killed"
+	if e.Owed && e.Retry != nil {
+		text += ", again in " + span(e.Retry.Sub(r.now))
 	}
-	return fmt.Sprintf("exit %d", exit)
-}
-
-func (r *agentReport) since(at *time.Time) string {
-	if at == nil {
-		return "-"
-	}
-	return r.age(*at)
+	return text
 }
 
 func (r *agentReport) age(at time.Time) string { return span(r.now.Sub(at)) }
-
-// moment is a time of today, or with its date.
-func (r *agentReport) moment(at time.Time) string {
-	at = at.In(r.now.Location())
-	if at.Format(time.DateOnly) == r.now.Format(time.DateOnly) {
-		return at.Format(time.TimeOnly)
-	}
-	return at.Format(time.DateTime)
-}
-
-// span is a duration in its two largest units, such as 3m12s or 2d.
-func span(d time.Duration) string {
-	units := []struct {
-		name string
-		size time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
-	for i, u := range units {
-		n := d / u.size
-		if n <= 0 {
-			continue
-		}
-		text := fmt.Sprintf("%d%s", n, u.name)
-		if i+1 < len(units) {
-			if rest := d % u.size / units[i+1].size; rest > 0 {
-				text += fmt.Sprintf("%d%s", rest, units[i+1].name)
-			}
-		}
-		return text
-	}
-	return "0s" // or less, by a clock that was set
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
 
 func colourOf(s agent.State) string {
 	switch {
@@ -177,11 +109,4 @@ func colourOf(s agent.State) string {
 		return yellow
 	}
 	return red
-}
-
-func (r *agentReport) paint(colour, text string) string {
-	if !r.colour {
-		return text
-	}
-	return dye(colour, text)
 }

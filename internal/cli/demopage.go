@@ -23,18 +23,13 @@ type page struct {
 	err             error // of the first line that could not be written
 }
 
-const (
-	bold = "1"
-	cyan = "36"
-)
-
 func (p *page) print(text string) {
 	if _, err := fmt.Fprintln(p.to, text); err != nil && p.err == nil {
 		p.err = err
 	}
 }
 
-func (p *page) paint(code, text string) string { return paintIf(p.colours, code, text) }
+func (p *page) paint(code, text string) string { return paint(p.colours, code, text) }
 
 // chapter begins one.
 func (p *page) chapter(format string, args ...any) {

@@ -167,10 +167,10 @@ type historyReport struct {
 func (r historyReport) lines() []string {
 	var lines []string
 	if r.stop != "" {
-		lines = append(lines, r.paint(yellow, printable(r.stop)))
+		lines = append(lines, paint(r.colour, yellow, printable(r.stop)))
 	}
 	if r.Deleted {
-		lines = append(lines, r.paint(yellow, fmt.Sprintf("%s was deleted, its history is still there; `kvexpress rollback -k %[1]s --to VERSION` publishes one of these", r.Key)))
+		lines = append(lines, paint(r.colour, yellow, fmt.Sprintf("%s was deleted, its history is still there; `kvexpress rollback -k %[1]s --to VERSION` publishes one of these", r.Key)))
 	}
 	if r.Skipped > 0 {
 		lines = append(lines, fmt.Sprintf("there are %d more entries, far more than kvexpress keeps", r.Skipped))
@@ -190,38 +190,23 @@ func (r historyReport) table() []string {
 		}
 		rows = append(rows, row)
 	}
-	aligned := align(rows, func(row, column int, cell string) string {
-		switch {
-		case row == 0 || column != 0:
-			return cell
-		case r.Versions[row-1].State != history.Whole:
-			return r.paint(red, cell)
-		case r.Versions[row-1].Live:
-			return r.paint(green, cell)
+	return tableWith(rows, func(row, column int) string {
+		switch v := r.Versions[row]; {
+		case !r.colour || column != 0:
+			return ""
+		case v.State != history.Whole:
+			return red
+		case v.Live:
+			return green
 		}
-		return cell
-	})
-	lines := aligned[:1:1]
-	for i, v := range r.Versions {
-		lines = append(lines, aligned[i+1])
-		if v.Detail != "" {
-			lines = append(lines, "    "+printable(v.judgement()))
-		}
-	}
-	return lines
+		return ""
+	}, func(row int) string { return r.Versions[row].judgement() })
 }
 
 // judgement is the detail, with what it means.
 func (i versionInfo) judgement() string {
-	if i.State == history.Damaged {
+	if i.State == history.Damaged && i.Detail != "" {
 		return "damaged: " + i.Detail
 	}
 	return i.Detail
-}
-
-func (r historyReport) paint(colour, text string) string {
-	if !r.colour {
-		return text
-	}
-	return dye(colour, text)
 }

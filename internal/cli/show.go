@@ -112,5 +112,5 @@ func (r showReport) lines() []string {
 	if r.State != history.Whole || r.Detail != "" {
 		rows = append(rows, []string{"note", r.Detail})
 	}
-	return align(rows, func(_, _ int, cell string) string { return cell })
+	return table(rows)
 }

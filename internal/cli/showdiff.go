@@ -25,7 +25,8 @@ func (s *session) showDiff(from, to string, before, after []byte) error {
 	}
 	colour := s.colour()
 	for line := range strings.Lines(text) {
-		fmt.Fprintln(&shown, paint(printableLine(line), colour))
+		code := diffColour(line)
+		fmt.Fprintln(&shown, paint(colour && code != "", code, printableLine(line)))
 	}
 	if _, err := s.Stdout.Write(shown.Bytes()); err != nil {
 		return fmt.Errorf("print the difference: %w", err)
@@ -70,24 +71,19 @@ func printableLine(line string) string {
 	return strings.Join(cells, "\t")
 }
 
-func paint(line string, colour bool) string {
-	if !colour {
-		return line
-	}
-	var code string
+// diffColour is that of a line of a diff.
+func diffColour(line string) string {
 	switch {
 	case strings.HasPrefix(line, "+++"), strings.HasPrefix(line, "---"):
-		code = "1"
+		return bold
 	case strings.HasPrefix(line, "@@"):
-		code = "36"
+		return cyan
 	case strings.HasPrefix(line, "+"):
-		code = "32"
+		return green
 	case strings.HasPrefix(line, "-"):
-		code = "31"
-	default:
-		return line
+		return red
 	}
-	return dye(code, line)
+	return ""
 }
 
 // colour is for terminals, and never with NO_COLOR.

@@ -44,10 +44,10 @@ func ago(since, now time.Time) string {
 func (f frozen) lines(now time.Time, colour bool) []string {
 	var lines []string
 	for _, s := range f.Stops {
-		lines = append(lines, "  "+printable(string(s.Key))+" is "+paintIf(colour, red, "stopped")+" in the whole fleet"+ago(s.Since, now)+": "+printable(s.Reason))
+		lines = append(lines, "  "+printable(string(s.Key))+" is "+paint(colour, red, "stopped")+" in the whole fleet"+ago(s.Since, now)+": "+printable(s.Reason))
 	}
 	for _, l := range f.Locks {
-		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.name()), paintIf(colour, yellow, "locked"), printable(l.Node), ago(l.Since, now))
+		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.name()), paint(colour, yellow, "locked"), printable(l.Node), ago(l.Since, now))
 		if !l.Until.IsZero() {
 			text += ", for another " + span(l.Until.Sub(now))
 		}
@@ -81,7 +81,7 @@ func countOf(r fleet.Report, colour bool) string {
 	if r.Arrived < r.Nodes || r.Nodes == 0 {
 		how = yellow
 	}
-	text := paintIf(colour, how, fmt.Sprintf("%d of %s", r.Arrived, plural(r.Nodes, "node"))) + " have it"
+	text := paint(colour, how, fmt.Sprintf("%d of %s", r.Arrived, plural(r.Nodes, "node"))) + " have it"
 	if r.Nodes > 0 {
 		text += " (" + percent(r) + ")"
 	}

@@ -1,21 +1,27 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 )
 
-// table lines up rows, of which the first is the head. What does not print is
-// written so that it does.
-func table(rows [][]string) []string {
-	return align(rows, func(_, _ int, cell string) string { return cell })
-}
+// Colours of a terminal.
+const (
+	bold   = "1"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+)
 
-// align is table for a caller who colours cells: paint gets each when it is printable
-// and its place is known, row 0 being the head.
-func align(rows [][]string, paint func(row, column int, cell string) string) []string {
-	const gap = 2
+// table lines up rows, of which the first is the head.
+func table(rows [][]string) []string { return tableWith(rows, nil, nil) }
+
+// tableWith is table for a caller who colours cells, "" being none, or has something to
+// say below a row. Both count the rows without the head. Cells are made printable.
+func tableWith(rows [][]string, colour func(row, column int) string, below func(row int) string) []string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i := range row {
@@ -27,41 +33,38 @@ func align(rows [][]string, paint func(row, column int, cell string) string) []s
 	for n, row := range rows {
 		var b strings.Builder
 		for i, cell := range row {
-			pad := widths[i] - utf8.RuneCountInString(cell) + gap
-			b.WriteString(paint(n, i, cell))
+			code := ""
+			if n > 0 && colour != nil {
+				code = colour(n-1, i)
+			}
+			b.WriteString(paint(code != "", code, cell))
 			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", pad))
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
 			}
 		}
 		lines = append(lines, b.String())
+		if n > 0 && below != nil {
+			if more := below(n - 1); more != "" {
+				lines = append(lines, "    "+printable(more))
+			}
+		}
 	}
 	return lines
 }
 
-// dye colours a text for a terminal.
-func dye(colour, text string) string {
-	if colour == "" {
-		return text
-	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
-}
-
-// paintIf is dye, if there is to be colour at all.
-func paintIf(colour bool, code, text string) string {
+// paint colours a text for a terminal, if there is to be colour at all.
+func paint(colour bool, code, text string) string {
 	if !colour {
 		return text
 	}
-	return dye(code, text)
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
 // excerpt is the beginning of a text that would make a table too wide.
 func excerpt(s string) string {
 	const most = 100 // characters
-	n := 0
-	for i := range s {
-		if n++; n > most {
-			return s[:i] + "…"
-		}
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most]) + "…"
 	}
 	return s
 }
@@ -72,4 +75,33 @@ func ageOf(since, now time.Time) string {
 		return "unknown"
 	}
 	return span(now.Sub(since))
+}
+
+// span is a duration in its two largest units, such as 3m12s or 2d.
+func span(d time.Duration) string {
+	units := []struct {
+		name string
+		size time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+	for i, u := range units {
+		n := d / u.size
+		if n <= 0 {
+			continue
+		}
+		text := fmt.Sprintf("%d%s", n, u.name)
+		if i+1 < len(units) {
+			if rest := d % u.size / units[i+1].size; rest > 0 {
+				text += fmt.Sprintf("%d%s", rest, units[i+1].name)
+			}
+		}
+		return text
+	}
+	return "0s" // or less, by a clock that was set
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }
