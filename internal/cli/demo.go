@@ -20,6 +20,7 @@ import (
 const (
 	demoKey   = "hosts"
 	demoLines = 600
+	demoLeast = 100 // the fewest lines that are published and installed
 	minNodes  = 2
 	maxNodes  = 500
 	// filesPerNode is how many files and connections a node has open at most, with the
@@ -95,15 +96,18 @@ type demoReport struct {
 
 func (r *demoReport) lines() []string { return nil }
 
+// inside is where the commands of a demo run, in the place of what the environment says.
+type inside struct {
+	addr   string    // of the demo's store
+	screen io.Writer // the terminal; nil: there is none
+	colour bool
+}
+
 // demo sets the stage, tells the story, and leaves nothing behind, however it ends.
 func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err error) {
 	began := time.Now()
 	ctx, stop := a.untilEnded(ctx)
 	defer stop()
-	out := &page{to: a.Stdout, colours: a.colour(), blocks: a.utf8() && isTerminal(a.Stdout)}
-	if g.json {
-		out = &page{to: io.Discard}
-	}
 	dir, err := os.MkdirTemp("", "kvexpress-demo-")
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
@@ -122,26 +126,28 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 	if err != nil {
 		return nil, err
 	}
-	t := tale{App: a, page: out, flags: f, dir: dir, addr: store.Addr, layout: layout, began: began}
-	t.cast()
+	t := tale{App: a, flags: f, dir: dir, addr: store.Addr, layout: layout, began: began, to: a.Stdout}
+	if g.json {
+		t.to = io.Discard
+	}
+	slowed := min(7, f.nodes) // and another one, or the only other, will be locked
 	t.fleet, err = demo.Start(ctx, demo.Options{
 		Dir: dir, Nodes: f.nodes, Addr: store.Addr, Key: demoKey, Layout: layout,
-		Lines: demoLeast, Slowed: t.slowed + 1, Version: build().version,
+		Lines: demoLeast, Slowed: slowed, Version: build().version,
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer t.fleet.Close()
-	done, err := t.tell(t.fleet.Context())
+	t.slow, t.kept = t.fleet.Nodes[slowed-1], t.fleet.Nodes[min(3, f.nodes-1)-1]
+	t.tell(t.fleet.Context())
 	switch cause := context.Cause(t.fleet.Context()); {
 	case ctx.Err() != nil && !t.over:
 		return nil, errors.New("the demo was interrupted; all that it began has ended, and its folder is removed")
 	case cause != nil && ctx.Err() == nil:
 		return nil, cause
-	case err != nil:
-		return nil, err
-	case out.err != nil:
-		return nil, fmt.Errorf("the demo could not be shown: %w", out.err)
+	case t.err != nil:
+		return nil, t.err
 	}
-	return done, nil
+	return &t.report, nil
 }

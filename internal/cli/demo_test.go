@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"kvexpress/internal/fleet"
 )
 
 // endsOnce is a writer that ends a context as soon as a text was written.
@@ -94,43 +92,4 @@ func TestDemoThatNobodyReads(t *testing.T) {
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
-}
-
-func TestHistogram(t *testing.T) {
-	all := []fleet.Delivery{{Node: "a", Took: 0}, {Node: "b", Took: 900 * time.Microsecond}}
-	for range 80 {
-		all = append(all, fleet.Delivery{Node: "c", Took: 20 * time.Millisecond}) // the end of a row is in it
-	}
-	all = append(all, fleet.Delivery{Node: "d", Took: 21 * time.Millisecond}, fleet.Delivery{Node: "slow", Took: 1600 * time.Millisecond})
-	named := func(node string) string {
-		if node == "slow" {
-			return "slow, on purpose"
-		}
-		return ""
-	}
-	var plain, blocks bytes.Buffer
-	(&page{to: &plain}).histogram(all, named)
-	want := `       up to 1.0 ms  # 2
-                ...
-     15 ms to 20 ms  ######################################## 80
-     20 ms to 30 ms  # 1
-                ...
-    1.50 s to 2.00 s  # 1  slow, on purpose
-`
-	if squeezed(plain.String()) != squeezed(want) {
-		t.Errorf("drawn is\n%s", plain.String())
-	}
-	(&page{to: &blocks, blocks: true}).histogram(all, named)
-	if squeezed(blocks.String()) != squeezed(strings.ReplaceAll(want, "#", "█")) {
-		t.Errorf("drawn is\n%s", blocks.String())
-	}
-}
-
-// squeezed is a text without the blanks before its lines.
-func squeezed(s string) string {
-	var b strings.Builder
-	for line := range strings.Lines(s) {
-		b.WriteString(strings.TrimLeft(line, " "))
-	}
-	return b.String()
 }

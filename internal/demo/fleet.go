@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -116,7 +115,11 @@ func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 			StateDir: filepath.Join(n.dir, "state"), Reconcile: reconcile, Receipts: true,
 			Targets: []agentfile.Target{{Target: target}},
 		},
-		Open: openStores, Host: n.Name, Version: o.Version, Log: slog.New(slog.DiscardHandler),
+		Open: func(agentfile.Store) ([]agent.Store, error) {
+			store, err := consul.New(consul.Options{Addr: o.Addr, Bare: true, Lasting: true})
+			return []agent.Store{store}, err
+		},
+		Host: n.Name, Version: o.Version, Log: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -129,34 +132,8 @@ func (n Node) Slow(by time.Duration) error {
 // Quick ends what Slow began.
 func (n Node) Quick() error { return os.Remove(n.overloaded) }
 
-// Edit adds a text to the file of a node, as somebody with an editor would, and returns
-// what is in it then.
-func (n Node) Edit(more string) ([]byte, error) {
-	f, err := os.OpenFile(n.File, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.WriteString(more)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(n.File)
-}
-
 // check is the one of a node that may be slowed.
 func (n Node) check() []string {
 	const script = `if [ -e "$2" ]; then sleep "$(cat "$2")"; fi`
 	return []string{"sh", "-c", script, "check", deliver.FileMark, n.overloaded}
-}
-
-func openStores(s agentfile.Store) ([]agent.Store, error) {
-	var all []agent.Store
-	for _, addr := range s.Addrs {
-		store, err := consul.New(consul.Options{Addr: addr, Bare: true, Lasting: true})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, store)
-	}
-	return all, nil
 }
