@@ -8,16 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/agentfile"
-	"kvexpress/internal/observe"
 	"kvexpress/internal/store/consul"
 )
 
@@ -145,105 +142,48 @@ func openStores(c agentfile.Store) ([]agent.Store, error) {
 	return all, nil
 }
 
-// gcPercent keeps a daemon that sleeps for most of its time small: more collections
-// of a small heap cost nothing that anybody could measure.
-const gcPercent = 40
-
 func (a *App) runAgent(ctx context.Context, path string) error {
-	debug.SetGCPercent(gcPercent)
 	config, host, err := a.loadAgentFile(path)
 	if err != nil {
 		return err
 	}
-	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "agent", Verbose: true, Stdout: a.Stderr, Syslog: observe.SyslogOff})
-	if a.Interruptible != nil {
-		var done context.CancelFunc
-		ctx, done = a.Interruptible(ctx)
-		defer done()
-	}
+	log, closeLog := a.daemonLog("agent")
+	ctx, done := a.interruptible(ctx)
+	defer done()
 	d, err := agent.New(agent.Options{Config: config, Open: openStores, Host: host, Version: build().version, Log: log, Hook: a.DeliverHook})
 	if err != nil {
 		return err
 	}
-	run := &agentRun{App: a, path: path, agent: d, log: log}
-	return errors.Join(run.all(ctx, config), closeLog())
-}
-
-// agentRun is a daemon with what surrounds it.
-type agentRun struct {
-	*App
-	path  string
-	agent *agent.Agent
-	log   *slog.Logger
-}
-
-// all runs the parts until the context ends or one of them fails, and waits for
-// every one.
-func (r *agentRun) all(ctx context.Context, c agentfile.Config) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var parts sync.WaitGroup
-	failed := make(chan error, 2)
-	part := func(run func() error) {
-		parts.Go(func() {
-			defer cancel()
-			failed <- run()
-		})
-	}
-	if c.Listen != "" {
-		l, err := agent.Listen(c.Listen)
+	parts := []func(context.Context) error{d.Run}
+	if config.Listen != "" {
+		l, err := agent.Listen(config.Listen)
 		if err != nil {
 			return err
 		}
-		r.log.Info("listening", "address", l.Addr().String())
-		part(func() error {
-			return agent.Serve(ctx, l, agent.Handler(r.agent.Status, r.agent.Healthy, r.agent.Ready))
+		log.Info("listening", "address", l.Addr().String())
+		parts = append(parts, func(ctx context.Context) error {
+			return agent.Serve(ctx, l, agent.Handler(d.Status, d.Healthy, d.Ready))
 		})
 	}
-	r.log.Info("started", "version", build().version, "node", c.Node, "targets", len(c.Targets), "config", filepath.Base(r.path))
-	part(func() error { return r.agent.Run(ctx) })
-	parts.Go(func() { r.notify(ctx) })
-	r.reloads(ctx)
-	parts.Wait()
-	close(failed)
-	var errs []error
-	for err := range failed {
-		errs = append(errs, err)
-	}
-	r.log.Info("ended")
-	return errors.Join(errs...)
+	log.Info("started", "version", build().version, "node", config.Node, "targets", len(config.Targets), "config", filepath.Base(path))
+	return errors.Join(a.daemon(ctx, daemon{
+		log: log, status: func() string { return summary(d.Status()) }, healthy: d.Healthy,
+		reload: func() { a.reloadAgent(d, path, log) },
+	}, parts...), closeLog())
 }
 
-// reloads reads the configuration again at each hang-up, until ctx ends.
-func (r *agentRun) reloads(ctx context.Context) {
-	var hangups <-chan os.Signal
-	if r.Hangups != nil {
-		var stop func()
-		hangups, stop = r.Hangups()
-		defer stop()
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangups:
-			reloading(r.log, r.reload)
-		}
-	}
-}
-
-func (r *agentRun) reload() {
-	c, _, err := r.loadAgentFile(r.path)
+func (a *App) reloadAgent(d *agent.Agent, path string, log *slog.Logger) {
+	c, _, err := a.loadAgentFile(path)
 	if err != nil {
-		r.agent.Refuse(err)
+		d.Refuse(err)
 	} else {
-		err = r.agent.Reload(c)
+		err = d.Reload(c)
 	}
 	if err != nil {
 		for _, line := range strings.Split(err.Error(), "\n") {
-			r.log.Error("the configuration is refused, all stays as it was", "error", line)
+			log.Error("the configuration is refused, all stays as it was", "error", line)
 		}
 		return
 	}
-	r.log.Info("the configuration was read again", "targets", len(c.Targets))
+	log.Info("the configuration was read again", "targets", len(c.Targets))
 }

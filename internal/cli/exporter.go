@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +14,6 @@ import (
 	"kvexpress/internal/agent"
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/observe"
 )
 
 // defaultExporterListen is where an exporter listens when --listen does not say.
@@ -86,10 +83,18 @@ func (s *session) exporter(ctx context.Context, f exporterFlags) (report, error)
 	if f.once {
 		return lookOnce(ctx, exporter.New(o))
 	}
-	debug.SetGCPercent(gcPercent)
-	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "exporter", Verbose: true, Stdout: s.Stderr, Syslog: observe.SyslogOff})
+	log, closeLog := s.daemonLog("exporter")
 	o.Log = log
-	return nil, errors.Join(serveExporter(ctx, f.listen, exporter.New(o), log), closeLog())
+	e := exporter.New(o)
+	l, err := agent.Listen(f.listen)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("listening", "address", l.Addr().String(), "version", build().version)
+	return nil, errors.Join(s.daemon(ctx, daemon{log: log, status: func() string { return exporterStatus(e) }, healthy: e.Healthy},
+		func(ctx context.Context) error { e.Run(ctx); return nil },
+		func(ctx context.Context) error { return agent.Serve(ctx, l, e.Handler()) },
+	), closeLog())
 }
 
 // scraped is what a scrape would bring.
@@ -108,26 +113,6 @@ func lookOnce(ctx context.Context, e *exporter.Exporter) (report, error) {
 		return nil, errors.Join(err, werr)
 	}
 	return scraped{text.String()}, err
-}
-
-// serveExporter runs the parts until the context ends or the listener breaks, and waits
-// for every one.
-func serveExporter(ctx context.Context, addr string, e *exporter.Exporter, log *slog.Logger) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	l, err := agent.Listen(addr)
-	if err != nil {
-		return err
-	}
-	log.Info("listening", "address", l.Addr().String(), "version", build().version)
-	var parts sync.WaitGroup
-	parts.Go(func() { e.Run(ctx) })
-	parts.Go(func() { notify(ctx, log, func() string { return exporterStatus(e) }, e.Healthy) })
-	err = agent.Serve(ctx, l, e.Handler())
-	cancel()
-	parts.Wait()
-	log.Info("ended")
-	return err
 }
 
 // exporterStatus is how it goes, in one line, for systemd.

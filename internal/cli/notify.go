@@ -2,40 +2,82 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/observe"
 )
 
 // statusEvery is how often systemd is told how things are.
 const statusEvery = 2 * time.Second
 
-// notify keeps systemd informed until ctx ends: how the targets are, and, if it
-// watches over us, that no target is stuck.
-func (r *agentRun) notify(ctx context.Context) {
-	notify(ctx, r.log, func() string { return summary(r.agent.Status()) }, r.agent.Healthy)
+// daemon is a program that stays.
+type daemon struct {
+	log     *slog.Logger
+	status  func() string // how it is, in one line, for systemd
+	healthy func() error  // what is stuck
+	reload  func()        // at each hang-up; nil: there is nothing to read again
+}
+
+func (a *App) daemonLog(direction string) (*slog.Logger, func() error) {
+	return observe.NewLogger(observe.LogOptions{Direction: direction, Verbose: true, Stdout: a.Stderr, Syslog: observe.SyslogOff})
+}
+
+// daemon runs the parts until ctx or one of them ends, and waits for every one. Hang-ups
+// are heard before the first of them begins.
+func (a *App) daemon(ctx context.Context, d daemon, parts ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var hangups <-chan os.Signal
+	if a.Hangups != nil && d.reload != nil {
+		var stop func()
+		hangups, stop = a.Hangups()
+		defer stop()
+	}
+	var all sync.WaitGroup
+	errs := make([]error, len(parts))
+	for i, part := range parts {
+		all.Go(func() {
+			defer cancel()
+			errs[i] = part(ctx)
+		})
+	}
+	all.Go(func() { notify(ctx, d) })
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-hangups:
+			reloading(d.log, d.reload)
+		}
+	}
+	all.Wait()
+	d.log.Info("ended")
+	return errors.Join(errs...)
 }
 
 // notify keeps systemd informed until ctx ends: how things are, in one line, and, if it
 // watches over us, that nothing is stuck. Without systemd it does nothing.
-func notify(ctx context.Context, log *slog.Logger, status func() string, healthy func() error) {
+func notify(ctx context.Context, d daemon) {
 	// Ready is not the same as delivered: a boot must not wait for the store.
-	if sent, err := daemon.SdNotify(false, daemon.SdNotifyReady); !sent {
+	if sent, err := systemd.SdNotify(false, systemd.SdNotifyReady); !sent {
 		if err != nil {
-			log.Warn("systemd was not told that we are ready", "error", err)
+			d.log.Warn("systemd was not told that we are ready", "error", err)
 		}
 		return
 	}
 	every := statusEvery
-	watchdog, err := daemon.SdWatchdogEnabled(false)
+	watchdog, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("the watchdog of systemd cannot be used", "error", err)
+		d.log.Warn("the watchdog of systemd cannot be used", "error", err)
 	}
 	if watchdog > 0 {
 		every = min(every, watchdog/3)
@@ -43,18 +85,18 @@ func notify(ctx context.Context, log *slog.Logger, status func() string, healthy
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for told := ""; ; {
-		if now := status(); now != told {
-			say(log, "STATUS="+now)
+		if now := d.status(); now != told {
+			say(d.log, "STATUS="+now)
 			told = now
 		}
-		if stuck := healthy(); stuck != nil {
-			log.Error("stuck", "error", oneLine(stuck)) // systemd restarts us
+		if stuck := d.healthy(); stuck != nil {
+			d.log.Error("stuck", "error", oneLine(stuck)) // systemd restarts us
 		} else if watchdog > 0 {
-			say(log, daemon.SdNotifyWatchdog)
+			say(d.log, systemd.SdNotifyWatchdog)
 		}
 		select {
 		case <-ctx.Done():
-			say(log, daemon.SdNotifyStopping)
+			say(d.log, systemd.SdNotifyStopping)
 			return
 		case <-ticker.C:
 		}
@@ -63,7 +105,7 @@ func notify(ctx context.Context, log *slog.Logger, status func() string, healthy
 
 // say sends one message to systemd. One that does not arrive is no reason to fail.
 func say(log *slog.Logger, message string) {
-	if _, err := daemon.SdNotify(false, message); err != nil {
+	if _, err := systemd.SdNotify(false, message); err != nil {
 		log.Warn("systemd was not told", "message", message, "error", err)
 	}
 }
@@ -72,10 +114,10 @@ func say(log *slog.Logger, message string) {
 func reloading(log *slog.Logger, reload func()) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil {
-		say(log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+		say(log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", systemd.SdNotifyReloading, now.Nano()/1000))
 	}
 	reload()
-	say(log, daemon.SdNotifyReady)
+	say(log, systemd.SdNotifyReady)
 }
 
 // summary is a status in one line: "3 targets: 2 current, 1 stopped; store up".

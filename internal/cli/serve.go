@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -15,7 +13,6 @@ import (
 	"kvexpress/internal/agent"
 	"kvexpress/internal/consulhttp"
 	"kvexpress/internal/longpoll"
-	"kvexpress/internal/observe"
 	"kvexpress/internal/store/local"
 	"kvexpress/internal/store/local/disk"
 )
@@ -89,7 +86,7 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 	if err := f.guard.admits(f.listen, l.Addr()); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	log, closeLog := observe.NewLogger(observe.LogOptions{Direction: "serve", Verbose: true, Stdout: s.Stderr, Syslog: observe.SyslogOff})
+	log, closeLog := s.daemonLog("serve")
 	engine, err := f.open(log)
 	if err != nil {
 		return errors.Join(err, l.Close(), closeLog())
@@ -111,33 +108,20 @@ func (f *serveFlags) open(log *slog.Logger) (*local.Engine, error) {
 
 // serveStore answers until the context ends or the listener breaks.
 func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, guard *guard, log *slog.Logger) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	server := longpoll.New(maxServeConns(), tooManyConns)
 	h := consulhttp.New(consulhttp.Options{
 		Engine: engine, ACL: guard.access(), NodeName: first(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
-	var hangups <-chan os.Signal
-	if s.Hangups != nil { // before anybody knows that we are there
-		var stop func()
-		hangups, stop = s.Hangups()
-		defer stop()
-	}
 	if guard.acl != nil {
 		guard.tell(log, guard.acl.Tokens())
 	}
-	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
-	var parts sync.WaitGroup
-	parts.Go(func() {
-		notify(ctx, log, func() string { return "serves the store of this machine" }, engine.Healthy)
+	return s.daemon(ctx, daemon{
+		log: log, status: func() string { return "serves the store of this machine" }, healthy: engine.Healthy, reload: func() { guard.reload(log) },
+	}, func(ctx context.Context) error {
+		fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
+		return server.Serve(ctx, guard.listener(l), guard.handler(l, h))
 	})
-	parts.Go(func() { guard.reloads(ctx, hangups, log) })
-	err := server.Serve(ctx, guard.listener(l), guard.handler(l, h))
-	cancel()
-	parts.Wait()
-	log.Info("ended")
-	return err
 }
 
 // tooManyConns is what a client is told that is one too many.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -160,18 +159,6 @@ func (g *guard) tell(log *slog.Logger, t *policy.Tokens) {
 	log.Info("tokens", "tokens", t.Len(), "anonymous", t.Anonymous())
 	if idle := t.Idle(); len(idle) > 0 {
 		log.Warn("some rules have no effect here: there is nothing that they are about", "rules", strings.Join(idle, " "))
-	}
-}
-
-// reloads reads the files again at each hang-up, until ctx ends.
-func (g *guard) reloads(ctx context.Context, hangups <-chan os.Signal, log *slog.Logger) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangups:
-			reloading(log, func() { g.reload(log) })
-		}
 	}
 }
 

@@ -97,11 +97,11 @@ func (s *session) guarded(ctx context.Context, run func(context.Context, *sessio
 
 // interruptible is for what must not just be cut off by a signal: a publish,
 // whose outcome people want to know, and a command of theirs, which must end too.
-func (s *session) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
-	if s.Interruptible == nil {
+func (a *App) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	if a.Interruptible == nil {
 		return ctx, func() {}
 	}
-	return s.Interruptible(ctx)
+	return a.Interruptible(ctx)
 }
 
 // open sets up a session. Nothing is sent yet. Beside an error the session is fit

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -15,10 +14,6 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
-
-// lookMemory is from how much memory on, in bytes, a process collects garbage that ends
-// with one look: nearly all that it reads it needs until then.
-const lookMemory = 256 << 20
 
 type statusFlags struct {
 	key  string
@@ -65,10 +60,6 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	}
 	if err := f.wait.check(); err != nil {
 		return nil, err
-	}
-	if !f.wait.asked() {
-		debug.SetGCPercent(-1)
-		debug.SetMemoryLimit(lookMemory)
 	}
 	if f.key == "" {
 		if f.wait.asked() {
