@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -142,7 +143,12 @@ func openStores(c agentfile.Store) ([]agent.Store, error) {
 	return all, nil
 }
 
+// gcPercent keeps an agent, which sleeps for most of its time, small: its heap has a
+// third less at the same work.
+const gcPercent = 40
+
 func (a *App) runAgent(ctx context.Context, path string) error {
+	debug.SetGCPercent(gcPercent)
 	config, host, err := a.loadAgentFile(path)
 	if err != nil {
 		return err
