@@ -57,10 +57,9 @@ func judgeError(err error) (code int, hint string) {
 		{as[*gate.Locked], exitLocked, ""},
 		{as[*gate.Missing], exitMissing, ""},
 		{as[*history.NotKept], exitMissing, ""},
-		{as[*nothingError], exitMissing, ""},
+		{is(errNothing), exitMissing, ""},
 		{as[*gate.Refusal], exitRefused, ""},
 		{as[*kvdump.Error], exitRefused, ""},
-		{as[*hiddenError], exitStore, ""},
 		{is(kv.ErrTooLarge), exitRefused, "compress it with -z, or split the file"},
 		{is(kv.ErrConflict), exitConflict, ""},
 		{is(kv.ErrUnreachable), exitStore, "is Consul running there? -s or CONSUL_HTTP_ADDR names another"},
@@ -81,7 +80,7 @@ func judgeError(err error) (code int, hint string) {
 // itself has none.
 func message(err error) string {
 	text := oneLine(err)
-	if _, hint := judgeError(err); hint != "" && !strings.Contains(text, "`kvexpress acl") {
+	if _, hint := judgeError(err); hint != "" && !strings.Contains(text, "the policy") {
 		text += "; " + hint
 	}
 	return text

@@ -75,9 +75,9 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 	case err != nil:
 		return err
 	case hidden && (!partial || len(rows) == 0):
-		return &hiddenError{prefix: prefix, some: len(rows) > 0}
+		return hiddenError(prefix, len(rows) > 0)
 	case len(rows) == 0:
-		return &nothingError{prefix: prefix}
+		return fmt.Errorf("%w: there is no key that begins with %q; without a prefix all keys are exported, and -s names another store", errNothing, prefix)
 	case hidden:
 		s.warn(fmt.Sprintf("this token may not read %s; others may be missing in the export", allKeys(prefix)))
 	}
@@ -108,33 +108,16 @@ func (s *session) everything(ctx context.Context, prefix string) ([]kv.Row, bool
 	return all.Rows, snap[probe].State == kv.Denied, err
 }
 
-// hiddenError says that keys may not be read.
-type hiddenError struct {
-	prefix string
-	some   bool // others may
-}
-
-func (e *hiddenError) Error() string {
-	text := fmt.Sprintf("the token may not read %s: %v; the policy for it is `key_prefix %q { policy = \"read\" }`",
-		allKeys(e.prefix), kv.ErrDenied, e.prefix)
-	if e.some {
-		text += "; --partial exports those that it may read"
+// hiddenError says that keys may not be read; some: others may.
+func hiddenError(prefix string, some bool) error {
+	hint := ""
+	if some {
+		hint = "; --partial exports those that it may read"
 	}
-	return text
+	return fmt.Errorf("the token may not read %s: %w; the policy for it is `key_prefix %q { policy = \"read\" }`%s", allKeys(prefix), kv.ErrDenied, prefix, hint)
 }
 
-// Unwrap makes errors.Is find kv.ErrDenied.
-func (e *hiddenError) Unwrap() error { return kv.ErrDenied }
-
-// nothingError says that there is nothing to export.
-type nothingError struct{ prefix string }
-
-func (e *nothingError) Error() string {
-	if e.prefix == "" {
-		return "there is no key in the store; check the address, -s or CONSUL_HTTP_ADDR"
-	}
-	return fmt.Sprintf("there is no key that begins with %s; without a prefix, all keys are exported", kv.Quote(e.prefix))
-}
+var errNothing = errors.New("there is nothing to export")
 
 func allKeys(prefix string) string {
 	if prefix == "" {

@@ -76,7 +76,7 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 			if ctx.Err() != nil {
 				err = errors.New("interrupted")
 			}
-			return r, &importError{r, err}
+			return r, r.cutOff(err)
 		}
 		for _, row := range w.Rows {
 			r.Keys++
@@ -127,18 +127,11 @@ func (r importReport) lines() []string {
 	return []string{fmt.Sprintf("imported %s (%s)", plural(r.Keys, "key"), plural(int(r.Bytes), "byte"))}
 }
 
-// importError is an import that was cut off.
-type importError struct {
-	r   importReport
-	err error
-}
-
-func (e *importError) Error() string {
+// cutOff is why an import did not get to its end.
+func (r importReport) cutOff(err error) error {
 	unsure := ""
-	if errors.Is(e.err, kv.ErrUnknownOutcome) {
+	if errors.Is(err, kv.ErrUnknownOutcome) {
 		unsure = "at least "
 	}
-	return fmt.Sprintf("import: %v; %s%d of %s have been written, and the import can be repeated", e.err, unsure, e.r.Keys, plural(e.r.Of, "key"))
+	return fmt.Errorf("import: %w; %s%d of %s have been written, and the import can be repeated", err, unsure, r.Keys, plural(r.Of, "key"))
 }
-
-func (e *importError) Unwrap() error { return e.err }

@@ -1,7 +1,6 @@
 package kvdump
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -50,7 +49,7 @@ type Place struct {
 
 // entry is a row as it is written. What else stands in it is ignored, as Consul does.
 type entry struct {
-	Key       json.RawMessage `json:"key"`
+	Key       string          `json:"key"`
 	Flags     uint64          `json:"flags"`
 	Value     json.RawMessage `json:"value"`
 	Namespace string          `json:"namespace"`
@@ -63,10 +62,16 @@ type entry struct {
 func Decode(r io.Reader, to Place) ([]kv.Row, error) { return decode(r, to, MaxInput) }
 
 func decode(r io.Reader, to Place, most int64) ([]kv.Row, error) {
-	in := &counter{r: r, most: most}
+	in := &io.LimitedReader{R: r, N: most + 1}
 	dec := json.NewDecoder(in)
+	bad := func(err error, row int) error {
+		if in.N <= 0 {
+			return &Error{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", most>>20)}
+		}
+		return judge(err, row)
+	}
 	if begin, err := dec.Token(); err != nil {
-		return nil, in.judge(err, 0)
+		return nil, bad(err, 0)
 	} else if begin != json.Delim('[') {
 		return nil, &Error{Reason: "it is not a list of keys as `consul kv export` prints it"}
 	}
@@ -74,7 +79,7 @@ func decode(r io.Reader, to Place, most int64) ([]kv.Row, error) {
 	for dec.More() {
 		var e *entry
 		if err := dec.Decode(&e); err != nil {
-			return nil, in.judge(err, len(rows)+1)
+			return nil, bad(err, len(rows)+1)
 		}
 		row, err := e.row(to)
 		if err != nil {
@@ -84,15 +89,34 @@ func decode(r io.Reader, to Place, most int64) ([]kv.Row, error) {
 		rows = append(rows, row)
 	}
 	if _, err := dec.Token(); err != nil { // the bracket at the end
-		return nil, in.judge(err, 0)
+		return nil, bad(err, 0)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		if err == nil {
-			err = errors.New("there is more after the end of the list")
-		}
-		return nil, in.judge(err, 0)
+	switch _, err := dec.Token(); {
+	case in.N <= 0:
+		return nil, bad(nil, 0)
+	case err == nil:
+		return nil, &Error{Reason: "there is more after the end of the list"}
+	case !errors.Is(err, io.EOF):
+		return nil, bad(err, 0)
 	}
 	return inOrder(rows)
+}
+
+// judge is what to say of an error of the decoder; one of its reader is as it is.
+func judge(err error, row int) error {
+	var syntax *json.SyntaxError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return &Error{Row: row, Reason: "it ends in the middle"}
+	case errors.As(err, &syntax):
+		return &Error{Row: row, Reason: "it is not JSON: " + kv.Quote(err.Error())}
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return &Error{Row: row, Reason: fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))}
+	case errors.As(err, &wrong):
+		return &Error{Row: row, Reason: "it is a " + wrong.Value + ", and no object with key, flags and value"}
+	}
+	return err
 }
 
 // inOrder sorts rows, and refuses those that are there twice.
@@ -110,13 +134,10 @@ func (e *entry) row(to Place) (kv.Row, *Error) {
 	if e == nil {
 		return kv.Row{}, &Error{Reason: "it is null"}
 	}
-	key, reason := keyOf(e.Key)
 	bad := func(format string, args ...any) (kv.Row, *Error) {
-		return kv.Row{}, &Error{Key: key, Reason: fmt.Sprintf(format, args...)}
+		return kv.Row{}, &Error{Key: e.Key, Reason: fmt.Sprintf(format, args...)}
 	}
-	if reason == "" {
-		reason = badKey(key)
-	}
+	reason := badKey(e.Key)
 	switch {
 	case reason != "":
 		return bad("%s", reason)
@@ -132,26 +153,11 @@ func (e *entry) row(to Place) (kv.Row, *Error) {
 	case len(value) > kv.MaxValue:
 		return bad("its value has %d bytes, at most %d are allowed; remove it from the export", len(value), kv.MaxValue)
 	}
-	full := key
+	full := e.Key
 	if to.Prefix != "" {
-		full = strings.TrimRight(to.Prefix, "/") + "/" + key
+		full = strings.TrimRight(to.Prefix, "/") + "/" + full
 	}
 	return kv.Row{Path: full, Entry: kv.Entry{State: kv.Present, Value: value, Flags: e.Flags}}, nil
-}
-
-// keyOf reads a name, and why it is none.
-func keyOf(raw json.RawMessage) (key, reason string) {
-	if len(raw) == 0 {
-		return "", "it has no key"
-	}
-	if err := json.Unmarshal(raw, &key); err != nil {
-		return "", "its key is no string"
-	}
-	// JSON puts U+FFFD in the place of what is no character.
-	if !utf8.Valid(raw) || strings.ContainsRune(key, utf8.RuneError) && bytes.Contains(bytes.ToLower(raw), []byte(`\ud`)) {
-		return key, "its name is not UTF-8"
-	}
-	return key, ""
 }
 
 // badKey is why a key could not be asked for by its name in Consul's API.
@@ -159,6 +165,8 @@ func badKey(key string) string {
 	switch {
 	case key == "":
 		return "it has no key"
+	case strings.ContainsRune(key, utf8.RuneError): // which JSON puts in the place of what is no character
+		return "its name is not UTF-8"
 	case key == ".", key == "./":
 		return "its name is a dot"
 	case key[0] == '/':
@@ -198,72 +206,4 @@ func same(named, used string) bool {
 		used = usual
 	}
 	return named == "" || named == used
-}
-
-// counter reads, and notes whether it was too much or went wrong.
-type counter struct {
-	r      io.Reader
-	most   int64
-	n      int64
-	blanks int // how many there are at the end of what was read
-	full   bool
-	err    error
-}
-
-// maxBlanks is how many blanks may stand in a row: the decoder looks at all of them
-// again with each read.
-const maxBlanks = 1 << 20
-
-var errTooLarge = errors.New("too large")
-
-func (c *counter) Read(p []byte) (int, error) {
-	rest := c.most - c.n
-	if rest > 0 {
-		p = p[:min(int64(len(p)), rest)]
-	} else {
-		p = p[:min(len(p), 1)] // tells "full" from "more"
-	}
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	const blank = " \t\r\n"
-	if text := bytes.TrimRight(p[:n], blank); len(text) == 0 {
-		c.blanks += n
-	} else {
-		c.blanks = n - len(text)
-	}
-	if c.full = c.full || c.n > c.most || c.blanks > maxBlanks; c.full {
-		return 0, errTooLarge
-	}
-	return n, c.note(err)
-}
-
-func (c *counter) note(err error) error {
-	if err != nil && !errors.Is(err, io.EOF) {
-		c.err = err
-	}
-	return err
-}
-
-// judge is what to say of an error of the decoder.
-func (c *counter) judge(err error, row int) error {
-	switch {
-	case c.full && c.n <= c.most:
-		return &Error{Reason: "it has a million blanks in a row"}
-	case c.full:
-		return &Error{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", c.most>>20)}
-	case c.err != nil:
-		return c.err
-	case errors.Is(err, io.EOF) && c.n == 0:
-		return &Error{Reason: "it is empty"}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &Error{Row: row, Reason: "it ends in the middle"}
-	}
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return &Error{Row: row, Reason: fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))}
-	case errors.As(err, &wrong):
-		return &Error{Row: row, Reason: "it is a " + wrong.Value + ", and no object with key, flags and value"}
-	}
-	return &Error{Row: row, Reason: "it is not JSON: " + kv.Quote(err.Error())}
 }
