@@ -33,9 +33,6 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		if len(args) != 1 {
 			return nil, errors.New("name one role: publisher, node, operator or exporter")
 		}
-		if args[0] == "exporter" {
-			return s.aclOfExporter(key)
-		}
 		return s.acl(args[0], key, node)
 	})
 	cmd.Flags().StringVarP(&key, "key", "k", "", "`key` that the role is about")
@@ -44,6 +41,16 @@ func (a *App) newACL(g *globals) *cobra.Command {
 }
 
 func (s *session) acl(role, key, node string) (report, error) {
+	l := s.layout
+	if role == "exporter" {
+		if key != "" {
+			return nil, errors.New("the exporter is about all keys; leave out -k")
+		}
+		return rolePolicy{role: role, rules: []rule{
+			{"key_prefix", l.Prefix() + "/", "read", "what is published, stops and locks"},
+			{"key_prefix", l.NodesDir(), "read", "what nodes report"},
+		}}, nil
+	}
 	k, err := s.key(key)
 	if err != nil {
 		return nil, err
@@ -51,7 +58,6 @@ func (s *session) acl(role, key, node string) (report, error) {
 	if node, err = kv.ParseNode(first(node, s.host)); err != nil {
 		return nil, err
 	}
-	l := s.layout
 	var rules []rule
 	switch role {
 	case "publisher":
@@ -81,17 +87,6 @@ func (s *session) acl(role, key, node string) (report, error) {
 		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or exporter", kv.Quote(role))
 	}
 	return rolePolicy{role: role, key: k, rules: rules}, nil
-}
-
-// aclOfExporter is about all keys.
-func (s *session) aclOfExporter(key string) (report, error) {
-	if key != "" {
-		return nil, errors.New("the exporter is about all keys; leave out -k")
-	}
-	return rolePolicy{role: "exporter", rules: []rule{
-		{"key_prefix", s.layout.Prefix() + "/", "read", "what is published, stops and locks"},
-		{"key_prefix", s.layout.NodesDir(), "read", "what nodes report"},
-	}}, nil
 }
 
 // rule is one rule of Consul's policy language.

@@ -12,6 +12,7 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 )
 
 func (a *App) newHistory(g *globals) *cobra.Command {
@@ -111,20 +112,12 @@ func infoOf(v history.Version) versionInfo {
 		Lines: v.Lines, Size: v.Size, SHA256: v.SHA256,
 	}
 	if m := v.Manifest; m != nil && !v.Unmanaged {
-		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = cut(m.By, kv.MaxBy), cut(m.Message, kv.MaxMessage), cut(m.Encoding, kv.MaxBy), m.Lineage, cut(m.PublishID, kv.MaxBy)
+		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = safetext.Cut(m.By, kv.MaxBy), safetext.Cut(m.Message, kv.MaxMessage), safetext.Cut(m.Encoding, kv.MaxBy), m.Lineage, safetext.Cut(m.PublishID, kv.MaxBy)
 		if !m.PublishedAt.IsZero() {
 			i.PublishedAt = &m.PublishedAt
 		}
 	}
 	return i
-}
-
-// cut keeps a text of a manifest as short as we write it.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return s[:most]
 }
 
 // name is how a version is called in a table.

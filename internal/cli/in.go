@@ -142,8 +142,9 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	p := s.newProgress(string(req.Key))
+	p.step("asking the store")
 	publisher := s.publisher()
-	publisher.Step = p.publishHook(s.PublishHook)
+	publisher.Step = s.PublishHook
 	result, err := publisher.Publish(ctx, req)
 	p.step("")
 	if err != nil {

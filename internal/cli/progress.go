@@ -6,7 +6,6 @@ import (
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/deliver"
-	"kvexpress/internal/publish"
 )
 
 // slow is how long a step may take before people are told what is going on.
@@ -56,20 +55,6 @@ func (p *progress) deliverHook(next deliver.Hook) deliver.Hook {
 
 			deliver.Step(atomicfile.StepSync): "writing to disk",
 		}[step])
-		if next == nil {
-			return nil
-		}
-		return next(step)
-	}
-}
-
-// publishHook does the same for a publish.
-func (p *progress) publishHook(next func(publish.Step) error) func(publish.Step) error {
-	if p.say == nil {
-		return next
-	}
-	return func(step publish.Step) error {
-		p.step("asking the store: " + string(step))
 		if next == nil {
 			return nil
 		}

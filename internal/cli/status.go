@@ -71,55 +71,47 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &statusReport{all: f.all, colour: s.colour()}
-	if f.wait.asked() {
-		return s.statusAfter(ctx, f, k, r)
+	r := &statusReport{all: f.all, colour: s.colour(), now: time.Now()}
+	if !f.wait.asked() {
+		if err := s.around(ctx, f, k, r); err != nil {
+			return nil, err
+		}
+		return r, nil
 	}
-	reader := fleet.Reader{Store: s.store, Layout: s.layout}
-	roster, err := reader.Roster(ctx, 0, 0)
-	if err != nil {
-		return nil, err
+	var waited error
+	r.Waited, waited = s.wait(ctx, f.wait, fleet.Goal{Key: k})
+	if waited != nil && !as[*fleet.NotReached](waited) {
+		return nil, waited
 	}
-	standing, err := stands(ctx, &reader, k)
-	if err != nil {
-		return nil, err
+	s.store = s.plain // the time is up: nothing is tried again
+	ctx, cancel := context.WithTimeout(ctx, aroundLimit)
+	defer cancel()
+	if err := s.around(ctx, f, k, r); err != nil {
+		// What the wait saw is what is told, whether or not more can be read.
+		r.frozen = frozen{Stops: []freeze.Stop{}, Locks: []lockRow{}, Hidden: message(err)}
 	}
-	r.Report = fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone})
-	r.frozen, err = s.frozenFor(ctx, roster, standing)
-	r.now = time.Now()
-	return r, err
+	r.Report = r.Waited.Report
+	return r, waited
 }
 
 // aroundLimit is how long it may take, after a wait, to find out what else there is to
 // say.
 const aroundLimit = 3 * time.Second
 
-// statusAfter waits first. What the wait saw is what is told: that stops and locks cannot
-// be read any more changes nothing about it.
-func (s *session) statusAfter(ctx context.Context, f statusFlags, k kv.Key, r *statusReport) (report, error) {
-	var waited error
-	r.Waited, waited = s.wait(ctx, f.wait, fleet.Goal{Key: k})
-	if waited != nil && !as[*fleet.NotReached](waited) {
-		return nil, waited
-	}
-	r.Report = r.Waited.Report
-	s.store = s.plain // the time is up: nothing is tried again
-	ctx, cancel := context.WithTimeout(ctx, aroundLimit)
-	defer cancel()
+// around fills in what stands, who has it, and what holds nodes back.
+func (s *session) around(ctx context.Context, f statusFlags, k kv.Key, r *statusReport) error {
 	reader := fleet.Reader{Store: s.store, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
-	var standing fleet.Standing
-	if err == nil {
-		standing, err = stands(ctx, &reader, k)
-	}
-	if err == nil {
-		r.frozen, err = s.frozenFor(ctx, roster, standing)
-	}
 	if err != nil {
-		r.frozen = frozen{Stops: []freeze.Stop{}, Locks: []lockRow{}, Hidden: message(err)}
+		return err
 	}
-	r.now = time.Now()
-	return r, waited
+	standing, err := stands(ctx, &reader, k)
+	if err != nil {
+		return err
+	}
+	r.Report = fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone})
+	r.frozen, err = s.frozenFor(ctx, roster, standing)
+	return err
 }
 
 // stands is what a key holds, which must exist.

@@ -24,7 +24,7 @@ type statusReport struct {
 }
 
 func (r *statusReport) lines() []string {
-	lines := []string{r.headline(), "  " + r.count()}
+	lines := []string{r.headline(), "  " + countOf(r.Report, r.colour)}
 	if w := r.Waited; w != nil {
 		lines = append(lines, "  waited       "+took(time.Duration(w.Seen.Took)))
 	}
@@ -70,9 +70,7 @@ func (r *statusReport) headline() string {
 	return printable(text)
 }
 
-// count is how many nodes have it: "1186 of 1188 nodes have it (99.8 %), 2 silent".
-func (r *statusReport) count() string { return countOf(r.Report, r.colour) }
-
+// countOf is how many nodes have it: "1186 of 1188 nodes have it (99.8 %), 2 silent".
 func countOf(r fleet.Report, colour bool) string {
 	if r.Nodes+r.Silent+r.Gone+len(r.Unread) == 0 {
 		return "no node has reported this key: agents do, and `kvexpress out` when something changed"
@@ -138,46 +136,36 @@ func ahead(off time.Duration) string {
 
 // stragglers are tables of who is missing, and of who is silent.
 func stragglers(r fleet.Report, all bool) []string {
-	var lines []string
 	most := maxNamed
 	if all {
 		most = math.MaxInt
 	}
-	if len(r.Stragglers) > 0 {
-		rows := [][]string{{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}}
-		for _, l := range r.Stragglers[:min(most, len(r.Stragglers))] {
-			rows = append(rows, []string{l.Node, versionIn(l), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) + " ago", excerpt(why(l))})
-		}
-		lines = append(append(lines, ""), table(rows)...)
-		lines = append(lines, more(len(r.Stragglers)-most)...)
-	}
-	if len(r.SilentNodes) > 0 {
-		rows := [][]string{{"SILENT", "VERSION", "HEARD", "LAST STATE"}}
-		for _, l := range r.SilentNodes[:min(most, len(r.SilentNodes))] {
-			rows = append(rows, []string{l.Node, versionIn(l), span(time.Duration(l.Heard)) + " ago", l.State})
-		}
-		lines = append(append(lines, ""), table(rows)...)
-		lines = append(lines, more(len(r.SilentNodes)-most)...)
-	}
+	lines := listed([]string{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
+		return []string{l.Node, versionIn(l), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) + " ago", excerpt(why(l))}
+	})
+	lines = append(lines, listed([]string{"SILENT", "VERSION", "HEARD", "LAST STATE"}, r.SilentNodes, most, func(l fleet.Line) []string {
+		return []string{l.Node, versionIn(l), span(time.Duration(l.Heard)) + " ago", l.State}
+	})...)
 	if r.Omitted > 0 {
 		lines = append(lines, "  "+omitted(r.Omitted))
 	}
-	if len(r.Unread) > 0 {
-		rows := [][]string{{"NOT TO BE READ", "WHY"}}
-		for _, u := range r.Unread[:min(most, len(r.Unread))] {
-			rows = append(rows, []string{u.Node, excerpt(u.Why)})
-		}
-		lines = append(append(lines, ""), table(rows)...)
-		lines = append(lines, more(len(r.Unread)-most)...)
-	}
-	return lines
+	return append(lines, listed([]string{"NOT TO BE READ", "WHY"}, r.Unread, most, func(u fleet.Unread) []string { return []string{u.Node, excerpt(u.Why)} })...)
 }
 
-func more(n int) []string {
-	if n <= 0 {
+// listed is a table of most rows at most, after a blank line; nothing if there are none.
+func listed[T any](head []string, all []T, most int, row func(T) []string) []string {
+	if len(all) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("and %d more, see --all", n)}
+	rows := [][]string{head}
+	for _, x := range all[:min(most, len(all))] {
+		rows = append(rows, row(x))
+	}
+	lines := append([]string{""}, table(rows)...)
+	if more := len(all) - most; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more, see --all", more))
+	}
+	return lines
 }
 
 // stateOf is what a node says, or what is thought of it where that says more.
