@@ -77,7 +77,7 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 	case hidden && (!partial || len(rows) == 0):
 		return hiddenError(prefix, len(rows) > 0)
 	case len(rows) == 0:
-		return fmt.Errorf("%w: there is no key that begins with %q; without a prefix all keys are exported, and -s names another store", errNothing, prefix)
+		return fmt.Errorf("%w that begins with %q; without a prefix all keys are exported, and -s names another store", errNothing, prefix)
 	case hidden:
 		s.warn(fmt.Sprintf("this token may not read %s; others may be missing in the export", allKeys(prefix)))
 	}
@@ -117,7 +117,7 @@ func hiddenError(prefix string, some bool) error {
 	return fmt.Errorf("the token may not read %s: %w; the policy for it is `key_prefix %q { policy = \"read\" }`%s", allKeys(prefix), kv.ErrDenied, prefix, hint)
 }
 
-var errNothing = errors.New("there is nothing to export")
+var errNothing = errors.New("there is no key")
 
 func allKeys(prefix string) string {
 	if prefix == "" {
