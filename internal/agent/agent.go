@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -51,14 +52,36 @@ type Agent struct {
 // runner is a target and its goroutine.
 type runner struct {
 	*target
-	cancel context.CancelFunc
-	done   chan struct{}
+	routine
 }
 
 type groupRunner struct {
 	*group
+	routine
+}
+
+// routine is a goroutine that can be ended. Until it is started it is zero.
+type routine struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+}
+
+// start starts it, if it does not run.
+func (r *routine) start(ctx context.Context, run func(context.Context)) {
+	if r.done == nil {
+		ctx, r.cancel = context.WithCancel(ctx)
+		r.done = make(chan struct{})
+		go func() { defer close(r.done); run(ctx) }()
+	}
+}
+
+// end tells it to end. The function that it returns waits for that.
+func (r *routine) end() (wait func()) {
+	if r.done == nil {
+		return func() {}
+	}
+	r.cancel()
+	return func() { <-r.done }
 }
 
 // New makes an agent. Nothing is sent, and nothing is touched, before Run.
@@ -117,7 +140,7 @@ func (a *Agent) Reload(c agentfile.Config) error {
 		a.refused = err
 		return err
 	}
-	same := storesEqual(c.Store, a.config.Store)
+	same := reflect.DeepEqual(c.Store, a.config.Store)
 	all := !same || c.Layout != a.config.Layout || c.Node != a.config.Node || c.Reconcile != a.config.Reconcile
 	a.stop(func(r *runner) bool { return all || !slices.ContainsFunc(c.Targets, sameTarget(r.target, c)) })
 	if same {
@@ -207,18 +230,10 @@ func sharedExecs(targets []agentfile.Target) map[string]int {
 // start runs what does not run yet; mu is held.
 func (a *Agent) start(ctx context.Context) {
 	for _, g := range a.groups {
-		if g.done == nil {
-			ctx, cancel := context.WithCancel(ctx)
-			g.cancel, g.done = cancel, make(chan struct{})
-			go func() { defer close(g.done); g.run(ctx) }()
-		}
+		g.start(ctx, g.run)
 	}
 	for _, r := range a.running {
-		if r.done == nil {
-			ctx, cancel := context.WithCancel(ctx)
-			r.cancel, r.done = cancel, make(chan struct{})
-			go func() { defer close(r.done); r.run(ctx) }()
-		}
+		r.start(ctx, r.run)
 	}
 }
 
@@ -231,17 +246,13 @@ func (a *Agent) stop(which func(*runner) bool) {
 		if !which(r) {
 			left = append(left, r)
 			used[r.group] = true
-		} else if r.cancel != nil {
-			r.cancel()
-			defer func() { <-r.done }()
+		} else {
+			defer r.end()()
 		}
 	}
 	for key, g := range a.groups {
 		if !used[g.group] {
-			if g.cancel != nil {
-				g.cancel()
-				defer func() { <-g.done }()
-			}
+			defer g.end()()
 			delete(a.groups, key)
 		}
 	}

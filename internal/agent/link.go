@@ -33,7 +33,7 @@ const (
 
 // link is the way to the store that all targets of a node share. While the store
 // is away, one request at a time is made, and rarely; all others wait for its
-// result. It is a Store itself.
+// result.
 type link struct {
 	stores   []Store
 	log      *slog.Logger
@@ -75,8 +75,6 @@ type ticket struct {
 	probe bool   // the one that tries, while all others wait
 	turns uint64 // of the link, when it began
 }
-
-var _ Store = (*link)(nil)
 
 func newLink(stores []Store, log *slog.Logger) *link {
 	l := &link{stores: stores, log: log, watches: make(chan struct{}, maxWatches), changed: make(chan struct{}), pending: make(map[*pending]struct{})}
@@ -317,37 +315,6 @@ func (l *link) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.
 		return nil, err
 	}
 	rows, err := l.store().Read(ctx, c, paths...)
-	l.report(ctx, t, err)
-	return rows, err
-}
-
-// Commit fails at once while the store is away. It is made for receipts alone: one that
-// fails says nothing about the store, as deliveries only read.
-func (l *link) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
-	if _, err := l.begin(); err != nil {
-		return nil, err
-	}
-	return l.store().Commit(ctx, ops)
-}
-
-// Keys fails at once while the store is away.
-func (l *link) Keys(ctx context.Context, prefix string) ([]string, error) {
-	t, err := l.begin()
-	if err != nil {
-		return nil, err
-	}
-	keys, err := l.store().Keys(ctx, prefix)
-	l.report(ctx, t, err)
-	return keys, err
-}
-
-// List fails at once while the store is away.
-func (l *link) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
-	t, err := l.begin()
-	if err != nil {
-		return kv.Listing{}, err
-	}
-	rows, err := l.store().List(ctx, c, prefix, since, wait)
 	l.report(ctx, t, err)
 	return rows, err
 }

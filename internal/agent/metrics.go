@@ -23,7 +23,7 @@ func WriteMetrics(w io.Writer, s Status, now time.Time) error {
 	m.agent(s)
 	targets := make([]labelled, len(s.Targets))
 	for i, t := range s.Targets {
-		targets[i] = labelled{t, append(make([]promtext.Label, 0, 3), label("key", t.Key), label("file", t.File))}
+		targets[i] = labelled{t, append(make([]promtext.Label, 0, 3), promtext.With("key", t.Key), promtext.With("file", t.File))}
 	}
 	m.targets(targets, s.Started, now)
 	m.execs(slices.DeleteFunc(targets, func(t labelled) bool { return t.Exec == nil }))
@@ -40,27 +40,21 @@ type labelled struct {
 
 // and is the target's labels with one more, until the next call.
 func (t labelled) and(name, value string) []promtext.Label {
-	return append(t.labels, label(name, value))
-}
-
-// one writes a family of one sample without labels.
-func (m metrics) one(name string, kind promtext.Kind, help string, value float64) {
-	m.Family(name, kind, help)
-	m.Sample(value)
+	return append(t.labels, promtext.With(name, value))
 }
 
 func (m metrics) agent(s Status) {
-	m.one("kvexpress_agent_config_last_reload_successful", promtext.Gauge,
-		"1 if the configuration in force is what the files say, 0 if the last reload was refused.", truth(s.Config.Error == ""))
-	m.one("kvexpress_agent_config_last_reload_success_timestamp_seconds", promtext.Gauge,
+	m.One("kvexpress_agent_config_last_reload_successful", promtext.Gauge,
+		"1 if the configuration in force is what the files say, 0 if the last reload was refused.", promtext.Truth(s.Config.Error == ""))
+	m.One("kvexpress_agent_config_last_reload_success_timestamp_seconds", promtext.Gauge,
 		"When the configuration in force was read, in Unix seconds.", unixSeconds(&s.Config.Loaded))
-	m.one("kvexpress_agent_store_up", promtext.Gauge, "1 if the store answers.", truth(s.Store.Up))
-	m.one("kvexpress_agent_store_state_changed_timestamp_seconds", promtext.Gauge,
+	m.One("kvexpress_agent_store_up", promtext.Gauge, "1 if the store answers.", promtext.Truth(s.Store.Up))
+	m.One("kvexpress_agent_store_state_changed_timestamp_seconds", promtext.Gauge,
 		"Since when kvexpress_agent_store_up is what it is, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
-	m.one("kvexpress_agent_receipt_last_success_timestamp_seconds", promtext.Gauge,
+	m.One("kvexpress_agent_receipt_last_success_timestamp_seconds", promtext.Gauge,
 		"When what became of the targets was last reported to the store, in Unix seconds; 0 if it was not yet.", unixSeconds(s.Receipt.Last))
-	m.one("kvexpress_agent_receipt_failed", promtext.Gauge, "1 if the last receipt could not be written.", truth(s.Receipt.Error != ""))
-	m.one("kvexpress_agent_store_requests_total", promtext.Counter, "Requests to the store.", float64(s.Requests))
+	m.One("kvexpress_agent_receipt_failed", promtext.Gauge, "1 if the last receipt could not be written.", promtext.Truth(s.Receipt.Error != ""))
+	m.One("kvexpress_agent_store_requests_total", promtext.Counter, "Requests to the store.", float64(s.Requests))
 }
 
 // targets writes what every target has.
@@ -106,7 +100,7 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 	m.Family("kvexpress_agent_target_state", promtext.Gauge, "1 for the state that the target is in, 0 for the others.")
 	for _, t := range targets {
 		for _, state := range States() {
-			m.Sample(truth(t.State == state), t.and("state", string(state))...)
+			m.Sample(promtext.Truth(t.State == state), t.and("state", string(state))...)
 		}
 	}
 	m.Family("kvexpress_agent_target_refusals_total", promtext.Counter, "Times that the file was left as it is, by reason.")
@@ -121,7 +115,7 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 func (m metrics) execs(targets []labelled) {
 	m.Family("kvexpress_agent_target_exec_owed", promtext.Gauge, "1 if the exec has yet to succeed for the bytes in place.")
 	for _, t := range targets {
-		m.Sample(truth(t.Exec.Owed), t.labels...)
+		m.Sample(promtext.Truth(t.Exec.Owed), t.labels...)
 	}
 	m.Family("kvexpress_agent_target_exec_total", promtext.Counter, "Execs that ended, by result: ok or failed.")
 	for _, t := range targets {
@@ -173,19 +167,10 @@ func fingerprint(sha256 string) float64 {
 	return float64(n)
 }
 
-func label(name, value string) promtext.Label { return promtext.Label{Name: name, Value: value} }
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // unixSeconds is a time in seconds; 0 for none.
 func unixSeconds(t *time.Time) float64 {
-	if t == nil || t.IsZero() {
+	if t == nil {
 		return 0
 	}
-	return float64(t.UnixMilli()) / 1000
+	return promtext.Seconds(*t)
 }

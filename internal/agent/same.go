@@ -26,8 +26,6 @@ func sameTarget(running *target, c agentfile.Config) func(agentfile.Target) bool
 	}
 }
 
-func storesEqual(a, b agentfile.Store) bool { return reflect.DeepEqual(a, b) }
-
 // snapshot is the target's status, of which nothing changes any more.
 func (t *target) snapshot() TargetStatus {
 	t.mu.Lock()

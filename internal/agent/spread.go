@@ -1,7 +1,8 @@
 package agent
 
 import (
-	"hash/fnv"
+	"crypto/sha256"
+	"encoding/binary"
 	"time"
 )
 
@@ -47,12 +48,6 @@ func (t *target) splay() time.Duration {
 
 // share is a number from 0 to 1 that depends on the text alone.
 func share(text string) float64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(text)) // never fails
-	// The upper bits of FNV differ little between similar texts.
-	x := h.Sum64()
-	x ^= x >> 33
-	x *= 0xff51afd7ed558ccd
-	x ^= x >> 33
-	return float64(x>>11) / (1 << 53)
+	sum := sha256.Sum256([]byte(text))
+	return float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53)
 }

@@ -23,7 +23,7 @@ const lockWait = 30 * time.Second
 
 // Deliverer installs targets. It is safe for concurrent use.
 type Deliverer struct {
-	Store    kv.Store
+	Store    kv.Reader
 	Layout   kv.Layout
 	Host     string // the operating system's host name: locks go by it
 	StateDir string // absolute; see DefaultStateDir

@@ -13,7 +13,7 @@ import (
 
 // reader reads the rows of one target.
 type reader struct {
-	store  kv.Store
+	store  kv.Reader
 	layout kv.Layout
 	target Target
 	locks  []string // paths of the locks of the target, under each of its names

@@ -45,17 +45,17 @@ func (v View) up(now time.Time) bool {
 func WriteMetrics(w io.Writer, v View, now time.Time) error {
 	m := metrics{promtext.New(w)}
 	m.Family("kvexpress_build_info", promtext.Gauge, "What runs here; always 1.")
-	m.Sample(1, label("version", v.Version), label("goversion", runtime.Version()))
-	m.one("up", "1 if the last look at the fleet succeeded.", truth(v.up(now)))
+	m.Sample(1, promtext.With("version", v.Version), promtext.With("goversion", runtime.Version()))
+	m.one("up", "1 if the last look at the fleet succeeded.", promtext.Truth(v.up(now)))
 	seen, age := time.Time{}, now.Sub(v.Started)
 	if v.Last != nil {
 		seen, age = v.Last.Taken, now.Sub(v.Last.Taken)
 	}
-	m.one("last_look_timestamp_seconds", "When the fleet was last seen, in Unix seconds; 0 if it was not yet.", unixSeconds(seen))
+	m.one("last_look_timestamp_seconds", "When the fleet was last seen, in Unix seconds; 0 if it was not yet.", promtext.Seconds(seen))
 	m.one("last_look_age_seconds", "How long ago that was, at the time of the scrape; since the start if it was not yet.", max(0, age.Seconds()))
 	m.Family(prefix+"looks_total", promtext.Counter, "Looks at the fleet, by result: ok or failed.")
-	m.Sample(float64(v.Good), label("result", "ok"))
-	m.Sample(float64(v.Bad), label("result", "failed"))
+	m.Sample(float64(v.Good), promtext.With("result", "ok"))
+	m.Sample(float64(v.Bad), promtext.With("result", "failed"))
 	if v.Last != nil && age <= MaxAge {
 		m.fleet(*v.Last)
 		m.keys(v.Last.Keys)
@@ -74,8 +74,7 @@ type metrics struct{ *promtext.Writer }
 
 // one writes a family of one sample without labels.
 func (m metrics) one(name, help string, value float64) {
-	m.Family(prefix+name, promtext.Gauge, help)
-	m.Sample(value)
+	m.One(prefix+name, promtext.Gauge, help, value)
 }
 
 func (m metrics) fleet(l Look) {
@@ -96,10 +95,10 @@ func (m metrics) keys(keys []Key) {
 		help string
 		of   func(Key) float64
 	}{
-		{"published", "1 if the key is published, 0 if it is only stopped or reported.", func(k Key) float64 { return truth(k.Exists) }},
+		{"published", "1 if the key is published, 0 if it is only stopped or reported.", func(k Key) float64 { return promtext.Truth(k.Exists) }},
 		{"version", "Version that nodes are to have, within its lineage; 0 for one without a number.", func(k Key) float64 { return float64(k.Version) }},
 		{"published_timestamp_seconds", "When that was published, in Unix seconds by the publisher's clock; 0 if it is not known.",
-			func(k Key) float64 { return unixSeconds(timeOf(k.Published)) }},
+			func(k Key) float64 { return promtext.Seconds(timeOf(k.Published)) }},
 		{"nodes", "Nodes that count: they reported the key, and are not silent.", func(k Key) float64 { return float64(k.Nodes) }},
 		{"nodes_arrived", "Of those, nodes that have the version and owe nothing.", func(k Key) float64 { return float64(k.Arrived) }},
 		{"nodes_owed", "Nodes that have the version, and whose exec has yet to succeed.", func(k Key) float64 { return float64(k.Owed) }},
@@ -110,13 +109,13 @@ func (m metrics) keys(keys []Key) {
 		{"nodes_measured", "Nodes of which it is known how long the version took to them.", func(k Key) float64 { return float64(k.Delivered.Count) }},
 		{"oldest_straggler_seconds", "For how long that node has been missing that is missing longest, without those that are stopped, locked or waiting; 0 if there is none.",
 			func(k Key) float64 { return k.Oldest.Seconds() }},
-		{"stopped", "1 if the key is stopped in the whole fleet.", func(k Key) float64 { return truth(k.Stopped) }},
+		{"stopped", "1 if the key is stopped in the whole fleet.", func(k Key) float64 { return promtext.Truth(k.Stopped) }},
 		{"stopped_since_timestamp_seconds", "Since when, in Unix seconds; 0 if it is not stopped, or that is not known.",
-			func(k Key) float64 { return unixSeconds(k.StoppedSince) }},
+			func(k Key) float64 { return promtext.Seconds(k.StoppedSince) }},
 	} {
 		m.Family(prefix+f.name, promtext.Gauge, f.help)
 		for _, k := range keys {
-			m.Sample(f.of(k), label("key", k.Key))
+			m.Sample(f.of(k), promtext.With("key", k.Key))
 		}
 	}
 }
@@ -144,7 +143,7 @@ func (m metrics) times(keys []Key) {
 				percentile string
 				took       fleet.Millis
 			}{{"50", p.P50}, {"90", p.P90}, {"99", p.P99}, {"100", p.Last}} {
-				m.Sample(time.Duration(row.took).Seconds(), label("key", k.Key), label("percentile", row.percentile))
+				m.Sample(time.Duration(row.took).Seconds(), promtext.With("key", k.Key), promtext.With("percentile", row.percentile))
 			}
 		}
 	}
@@ -171,7 +170,7 @@ func (m metrics) stragglers(keys []Key, states []string) {
 			count[state]++
 		}
 		for _, state := range states {
-			m.Sample(float64(count[state]), label("key", k.Key), label("state", state))
+			m.Sample(float64(count[state]), promtext.With("key", k.Key), promtext.With("state", state))
 		}
 	}
 }
@@ -186,7 +185,7 @@ func (m metrics) nodes(keys []Key) {
 		some := lines[:min(room, len(lines))]
 		room, left = room-len(some), left+len(lines)-len(some)
 		for _, l := range some {
-			m.Sample(1, label("key", k.Key), label("node", nodeName(l.Node)), label("verdict", string(l.Verdict)))
+			m.Sample(1, promtext.With("key", k.Key), promtext.With("node", nodeName(l.Node)), promtext.With("verdict", string(l.Verdict)))
 		}
 	}
 	m.one("node_verdicts_left_out", "Nodes that are not named because there are too many.", float64(left))
@@ -199,26 +198,9 @@ func nodeName(name string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-func label(name, value string) promtext.Label { return promtext.Label{Name: name, Value: value} }
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 func timeOf(t *time.Time) time.Time {
 	if t == nil {
 		return time.Time{}
 	}
 	return *t
-}
-
-// unixSeconds is a time in seconds; 0 for none.
-func unixSeconds(t time.Time) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return float64(t.UnixMilli()) / 1000
 }

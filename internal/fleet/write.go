@@ -22,7 +22,10 @@ const maxTries = 5
 // of one node write to the same one. Who wrote last knows what stands, so that an
 // agent makes one request for a receipt.
 type Writer struct {
-	Store  kv.Store
+	Store interface {
+		kv.Reader
+		kv.Writer
+	}
 	Layout kv.Layout
 	Node   string
 	Now    func() time.Time // nil: time.Now

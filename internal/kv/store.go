@@ -141,13 +141,8 @@ type Putter interface {
 //
 // Errors wrap one of the sentinels of this package.
 type Store interface {
-	// Read returns the rows of up to MaxOps paths, all of one moment.
-	// An absent or unreadable path is no error: see State.
-	Read(ctx context.Context, c Consistency, paths ...string) (Snapshot, error)
-	// Commit applies all ops or none, in order, and returns the new Index of
-	// each path that was written. ErrConflict: a check did not hold, nothing
-	// was written. ErrUnknownOutcome: it may or may not have been applied.
-	Commit(ctx context.Context, ops []Op) (map[string]uint64, error)
+	Reader
+	Writer
 	// Keys lists the paths that begin with prefix, in order. Paths that the
 	// caller may not read are left out silently: an empty answer proves
 	// nothing.
@@ -159,4 +154,19 @@ type Store interface {
 	// change. Never wait on a prefix that is empty: any write to the store is an
 	// answer then. ErrTooLarge: the rows have more than MaxListing bytes.
 	List(ctx context.Context, c Consistency, prefix string, since uint64, wait time.Duration) (Listing, error)
+}
+
+// Reader is the part of a Store that installing needs.
+type Reader interface {
+	// Read returns the rows of up to MaxOps paths, all of one moment.
+	// An absent or unreadable path is no error: see State.
+	Read(ctx context.Context, c Consistency, paths ...string) (Snapshot, error)
+}
+
+// Writer is the part of a Store that writes.
+type Writer interface {
+	// Commit applies all ops or none, in order, and returns the new Index of
+	// each path that was written. ErrConflict: a check did not hold, nothing
+	// was written. ErrUnknownOutcome: it may or may not have been applied.
+	Commit(ctx context.Context, ops []Op) (map[string]uint64, error)
 }

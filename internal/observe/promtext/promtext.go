@@ -11,6 +11,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"time"
 	"unicode/utf8"
 )
 
@@ -63,6 +64,31 @@ func (w *Writer) Family(name string, kind Kind, help string) {
 func (w *Writer) Sample(value float64, labels ...Label) {
 	w.head()
 	w.sample("", value, labels, nil)
+}
+
+// One writes a family of one sample without labels.
+func (w *Writer) One(name string, kind Kind, help string, value float64) {
+	w.Family(name, kind, help)
+	w.Sample(value)
+}
+
+// With is a Label.
+func With(name, value string) Label { return Label{name, value} }
+
+// Truth is 1 for true.
+func Truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Seconds is a time in Unix seconds; 0 for none.
+func Seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 // Histogram writes a histogram. bounds are the upper ends of its buckets,
