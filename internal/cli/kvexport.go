@@ -102,10 +102,8 @@ func (s *session) everything(ctx context.Context, prefix string) ([]kv.Row, bool
 	if err != nil || all.Filtered {
 		return all.Rows, all.Filtered, err
 	}
-	// A list leaves rows out without a word, if there is no token: a transaction tells.
-	probe := prefix + ".probe"
-	snap, err := s.store.Read(ctx, kv.Default, probe)
-	return all.Rows, snap[probe].State == kv.Denied, err
+	may, err := kv.MayRead(ctx, s.store, prefix)
+	return all.Rows, !may, err
 }
 
 // hiddenError says that keys may not be read; some: others may.

@@ -129,13 +129,9 @@ func (l *looker) keys(ctx context.Context, roster fleet.Roster) ([]kv.Key, int, 
 	if err != nil {
 		return nil, 0, err
 	}
-	// What may not be read is left out of the paths without a word: a transaction tells.
-	probe := below + ".probe"
-	rows, err := l.reader.Store.Read(ctx, kv.Default, probe)
-	if err != nil {
+	if may, err := kv.MayRead(ctx, l.reader.Store, below); err != nil {
 		return nil, 0, err
-	}
-	if rows[probe].State == kv.Denied {
+	} else if !may {
 		return nil, 0, l.denied("keys", below, kv.ErrDenied)
 	}
 	var keys []kv.Key

@@ -58,14 +58,10 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	if all.Filtered {
 		return Roster{}, r.denied()
 	}
-	// A store may leave rows out without a word: a transaction tells.
 	if r.first == nil || len(all.Rows) == 0 {
-		probe := dir + ".probe" // which no node is called
-		rows, err := r.Store.Read(ctx, kv.Default, probe)
-		if err != nil {
+		if may, err := kv.MayRead(ctx, r.Store, dir); err != nil {
 			return Roster{}, err
-		}
-		if rows[probe].State == kv.Denied {
+		} else if !may {
 			return Roster{}, r.denied()
 		}
 	}

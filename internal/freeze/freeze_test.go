@@ -24,7 +24,7 @@ func newFreezer(t *testing.T, store kv.Store) Freezer {
 }
 
 // set is when all stops and locks of these tests are set.
-var set = time.Unix(1_700_000_000, 0)
+var set = time.Unix(1_700_000_000, 0).UTC()
 
 func (f Freezer) row(t *testing.T, path string) kv.Entry {
 	t.Helper()
@@ -57,7 +57,7 @@ func TestStopAndResume(t *testing.T) {
 func TestLockAndUnlock(t *testing.T) {
 	f := newFreezer(t, local.New())
 	path := f.Layout.Lock("/etc/hosts", "web-17")
-	for _, until := range []time.Time{{}, time.Unix(2_000_000_000, 0)} {
+	for _, until := range []time.Time{{}, time.Unix(2_000_000_000, 0).UTC()} {
 		if err := f.Lock(t.Context(), "/etc/hosts", "why", until); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestSetAgain(t *testing.T) {
 // An end that the flags cannot hold would be none, or long over.
 func TestEndsThatDoNotFit(t *testing.T) {
 	f := newFreezer(t, local.New())
-	for _, until := range []time.Time{kv.MaxFreeze().Add(time.Second), time.Unix(0, 0), time.Unix(-5, 0)} {
+	for _, until := range []time.Time{kv.MaxFreeze().Add(time.Second), time.Unix(0, 0).UTC(), time.Unix(-5, 0)} {
 		if err := f.Lock(t.Context(), "/f", "why", until); !errors.Is(err, ErrUntil) {
 			t.Errorf("%v: %v", until, err)
 		}
@@ -154,7 +154,7 @@ func TestUnknownOutcomeIsRepeated(t *testing.T) {
 func TestMarker(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hosts")
 	a := atomicfile.Attrs{Mode: 0o604, UID: -1, GID: -1}
-	if err := WriteMarker(file, "why", time.Unix(2_000_000_000, 0), a); err != nil {
+	if err := WriteMarker(file, "why", time.Unix(2_000_000_000, 0).UTC(), a); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(Marker(file))

@@ -52,16 +52,11 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if all.Filtered {
-		return nil, &PartialError{Below: dir, role: "operator -k KEY"}
-	}
-	// A list without rights may be empty without a word: a transaction tells.
-	probe := dir + probed
-	s, err := f.Store.Read(ctx, kv.Default, probe)
+	may, err := kv.MayRead(ctx, f.Store, dir)
 	if err != nil {
 		return nil, err
 	}
-	if s[probe].State == kv.Denied {
+	if all.Filtered || !may {
 		return nil, &PartialError{Below: dir, role: "operator -k KEY"}
 	}
 	var locks []Lock
@@ -75,9 +70,6 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 	}
 	return locks, nil
 }
-
-// probed is a name that neither a key, a file nor a node has.
-const probed = ".probe"
 
 // Stops lists the stopped keys, in the order of their names. With a *PartialError
 // it returns those that may be read: a token may be for some keys alone. Any other
@@ -105,12 +97,21 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 		listed[k] = listed[k] || row == "stop"
 	}
 	slices.Sort(keys)
-	rows, partial, err := f.readStops(ctx, below+probed, keys)
+	may, err := kv.MayRead(ctx, f.Store, below)
 	if err != nil {
 		return nil, err
 	}
+	partial := !may
 	if partial && len(keys) == 0 {
 		return nil, fmt.Errorf("no key below %s may be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", below, kv.ErrDenied)
+	}
+	paths = nil
+	for _, k := range keys {
+		paths = append(paths, f.Layout.Stop(k))
+	}
+	rows, err := kv.ReadAll(ctx, f.Store, kv.Default, paths...)
+	if err != nil {
+		return nil, err
 	}
 	var stops []Stop
 	for _, k := range keys {
@@ -129,25 +130,4 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 		return stops, &PartialError{Below: below, role: "exporter"}
 	}
 	return stops, nil
-}
-
-// readStops reads the stops of keys, and, to see whether other keys could be hidden
-// from us, a path that is nobody's.
-func (f Freezer) readStops(ctx context.Context, probe string, keys []kv.Key) (rows kv.Snapshot, partial bool, err error) {
-	paths := []string{probe}
-	for _, k := range keys {
-		paths = append(paths, f.Layout.Stop(k))
-	}
-	rows = make(kv.Snapshot, len(paths))
-	for at := 0; at < len(paths); at += kv.MaxOps {
-		some := paths[at:min(at+kv.MaxOps, len(paths))]
-		s, err := f.Store.Read(ctx, kv.Default, some...)
-		if err != nil {
-			return nil, false, err
-		}
-		for _, path := range some {
-			rows[path] = s[path]
-		}
-	}
-	return rows, rows[probe].State == kv.Denied, nil
 }

@@ -5,30 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"kvexpress/internal/kv"
 	"kvexpress/internal/wait"
 )
 
-// read is one Read for each kv.MaxOps paths: those of one chunk are of one
-// moment.
 func (p *Publisher) read(ctx context.Context, s Step, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
-	all := make(kv.Snapshot, len(paths))
-	for chunk := range slices.Chunk(paths, kv.MaxOps) {
-		if err := p.step(s); err != nil {
-			return nil, err
-		}
-		rows, err := p.Store.Read(ctx, c, chunk...)
-		if err != nil {
-			return nil, err
-		}
-		for _, path := range chunk {
-			all[path] = rows[path]
-		}
+	if err := p.step(s); err != nil {
+		return nil, err
 	}
-	return all, nil
+	return kv.ReadAll(ctx, p.Store, c, paths...)
 }
 
 func (p *Publisher) keys(ctx context.Context, s Step, k kv.Key, prefix string) ([]string, error) {
