@@ -135,7 +135,7 @@ func (p *Publisher) succeed(ctx context.Context, k kv.Key, s gate.Standing) (pla
 // is none to go on with.
 func (p *Publisher) after(lineage string, version uint64) place {
 	if lineage == "" || version == math.MaxUint64 {
-		return place{lineage: p.newID(), version: 1}
+		return place{lineage: kv.NewID(), version: 1}
 	}
 	return place{lineage: lineage, version: version + 1}
 }

@@ -27,7 +27,6 @@ type Publisher struct {
 	Layout kv.Layout
 	By     string           // who publishes: user@host
 	Now    func() time.Time // nil: time.Now
-	NewID  func() string    // nil: kv.NewID
 	Log    *slog.Logger     // nil: nothing is logged
 	// Nodes counts the nodes of the fleet, for the manifest: by that they spread their
 	// receipts. It is asked once, and only if something is to be written. nil, or 0:

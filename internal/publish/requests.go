@@ -79,13 +79,6 @@ func (p *Publisher) now() time.Time {
 	return p.Now()
 }
 
-func (p *Publisher) newID() string {
-	if p.NewID == nil {
-		return kv.NewID()
-	}
-	return p.NewID()
-}
-
 func (p *Publisher) log() *slog.Logger {
 	if p.Log == nil {
 		return slog.New(slog.DiscardHandler)

@@ -52,76 +52,56 @@ func ReadURL(ctx context.Context, rawURL string, o URLOptions) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	resp, err := get(ctx, transport, u)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
+		return nil, fmt.Errorf("%s: no request can be made of it, %w", shown(u), ErrSource)
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: redirect}
+	resp, err := client.Do(req)
+	if err != nil {
+		var quotes *url.Error // the URL, which may hold secrets
+		if errors.As(err, &quotes) {
+			err = quotes.Err
+		}
+		if strings.Contains(err.Error(), "Location header") { // and so does this
+			err = errors.New("it redirects to nowhere")
+		}
 		return nil, named(ctx, u, o.Timeout, err)
 	}
-	content, err := readCapped(resp.Body, shown(u))
+	var content []byte
+	if err = judge(resp); err == nil {
+		content, err = readCapped(resp.Body, shown(u))
+	}
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
 		return nil, named(ctx, u, o.Timeout, err)
 	}
 	return content, nil
 }
 
-// get follows redirects itself, because http.Client's errors quote them. Each
-// request is made from its URL alone: no credentials travel to another host.
-func get(ctx context.Context, transport http.RoundTripper, u *url.URL) (*http.Response, error) {
-	for hop := 0; ; hop++ {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-		if err != nil {
-			return nil, errors.New("no request can be made of it")
-		}
-		if u.User != nil {
-			password, _ := u.User.Password()
-			req.SetBasicAuth(u.User.Username(), password)
-		}
-		resp, err := transport.RoundTrip(req)
-		if err != nil {
-			return nil, err
-		}
-		if isContent(resp) {
-			return resp, nil
-		}
-		// The body is not read: it is no content, and could be endless.
-		if err := resp.Body.Close(); err != nil {
-			return nil, err
-		}
-		u, err = redirect(resp, u)
-		if err != nil {
-			return nil, err
-		}
-		if hop == maxRedirects {
-			return nil, fmt.Errorf("more than %d redirects", maxRedirects)
-		}
-	}
-}
-
-func isContent(resp *http.Response) bool {
-	e := resp.Header.Get("Content-Encoding") // removed where the transport decompresses
-	return resp.StatusCode >= 200 && resp.StatusCode < 300 && (e == "" || strings.EqualFold(e, "identity"))
-}
-
-// redirect is where an answer that is no content points to.
-func redirect(resp *http.Response, from *url.URL) (*url.URL, error) {
-	switch resp.StatusCode {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
-		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
-		if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-			return nil, errors.New("the answer is in an encoding that was not asked for")
-		}
-		return nil, fmt.Errorf("the answer has status %d %s; only 2xx is content", resp.StatusCode, http.StatusText(resp.StatusCode))
-	}
-	to, err := resp.Location()
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("status %d redirects to nowhere", resp.StatusCode)
+// redirect gates one.
+func redirect(req *http.Request, via []*http.Request) error {
+	req.Header.Del("Referer") // it may hold secrets
+	switch from, to := via[len(via)-1].URL, req.URL; {
+	case len(via) > maxRedirects:
+		return fmt.Errorf("more than %d redirects", maxRedirects)
 	case to.Host == "" || to.Scheme != "http" && to.Scheme != "https":
-		return nil, errors.New("it redirects to what is no http or https URL")
+		return errors.New("it redirects to what is no http or https URL")
 	case from.Scheme == "https" && to.Scheme == "http":
-		return nil, errors.New("it redirects from https to http, where anybody could change the content")
+		return errors.New("it redirects from https to http, where anybody could change the content")
 	}
-	return to, nil
+	return nil
+}
+
+// judge is why an answer is no content.
+func judge(resp *http.Response) error {
+	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
+		return fmt.Errorf("the answer has status %d %s; only 2xx is content", resp.StatusCode, http.StatusText(resp.StatusCode))
+	}
+	e := resp.Header.Get("Content-Encoding") // removed where the transport decompresses
+	if e != "" && !strings.EqualFold(e, "identity") {
+		return errors.New("the answer is in an encoding that was not asked for")
+	}
+	return nil
 }
 
 func named(ctx context.Context, u *url.URL, limit time.Duration, err error) error {

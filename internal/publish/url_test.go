@@ -40,6 +40,7 @@ func site(t *testing.T) *httptest.Server {
 		user, password, _ := r.BasicAuth()
 		fmt.Fprint(w, user, password)
 	})
+	mux.HandleFunc("/from", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "from ", r.Referer()) })
 	mux.HandleFunc("/missing", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, "secret body")
@@ -85,7 +86,7 @@ func site(t *testing.T) *httptest.Server {
 
 func TestReadURL(t *testing.T) {
 	srv := site(t)
-	for path, want := range map[string]string{"/ok": "content\n", "/created": "content\n", "/hop/5": "content\n"} {
+	for path, want := range map[string]string{"/ok": "content\n", "/created": "content\n", "/hop/5": "content\n", "/to?u=/from": "from "} {
 		if b, err := ReadURL(t.Context(), srv.URL+path, URLOptions{}); err != nil || string(b) != want {
 			t.Errorf("%s: %.40q, %v", path, b, err)
 		}
@@ -93,7 +94,7 @@ func TestReadURL(t *testing.T) {
 	for path, want := range map[string]string{
 		"/missing":                  "status 404 Not Found; only 2xx",
 		"/hop/6":                    "more than 5 redirects",
-		"/nowhere":                  "redirects to nowhere",
+		"/nowhere":                  "only 2xx is content",
 		"/to?u=file:///etc/passwd":  "no http or https URL",
 		"/to?u=http://a:s3cret@%25": "redirects to nowhere",
 		"/bomb":                     "more than 16777216 bytes",
