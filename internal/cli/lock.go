@@ -71,7 +71,7 @@ func (s *session) lock(ctx context.Context, name, node, reason string, last time
 		return nil, err
 	}
 	s.log.Info("locked", at.logged("reason", reason)...)
-	s.metrics.Lock(row)
+	s.metrics.Count("lock", row, observe.LocationComplete)
 	if at.here {
 		if err := freeze.WriteMarker(file, reason, until, attrs); err != nil {
 			s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", freeze.Marker(file), oneLine(err)))

@@ -38,7 +38,7 @@ func (s *session) observeFailure(err error, path, operation string) {
 		s.panicked(s.about, observe.LocationNoMoreRetries)
 	case code == exitStore:
 		s.place = operation
-		s.metrics.ConsulError(path, operation)
+		s.metrics.Count("consul_error", path, operation)
 	}
 }
 
@@ -46,7 +46,7 @@ func (s *session) observeFailure(err error, path, operation string) {
 // data.
 func (s *session) panicked(about, place string) {
 	s.place = place
-	s.metrics.Panic(about, place)
+	s.metrics.Count("panic", about, place)
 }
 
 // observeDelivery tells log and metrics what became of a delivery.
@@ -60,11 +60,11 @@ func (s *session) observeDelivery(t deliver.Target, r deliver.Result, missingOK 
 		s.log.Debug("unchanged", "key", name, "file", t.File)
 	}
 	if r.Outcome == deliver.Installed {
+		metric := "out"
 		if t.Raw != "" {
-			s.metrics.Raw(name)
-		} else {
-			s.metrics.Out(name)
+			metric = "raw"
 		}
+		s.metrics.Count(metric, name, observe.LocationComplete)
 	}
 	if err == nil {
 		return
@@ -73,17 +73,15 @@ func (s *session) observeDelivery(t deliver.Target, r deliver.Result, missingOK 
 	switch code := exitCode(err); {
 	case code == exitLocked:
 		s.place, s.about = observe.LocationLocked, t.File
-		s.metrics.Locked(t.File)
+		s.metrics.Count("locked", t.File, observe.LocationComplete)
 	case code == exitStopped:
 		s.place = observe.LocationStopped
 	case code == exitMissing && !missingOK:
 		// For 1.x a missing key had one line, and a checksum that was not its own.
-		s.metrics.NotLongEnough(name)
-		s.metrics.ChecksumMismatch(name)
-	case s.place == observe.LocationNotLongEnough:
-		s.metrics.NotLongEnough(name)
-	case s.place == observe.LocationChecksumMismatch:
-		s.metrics.ChecksumMismatch(name)
+		s.metrics.Count("not_long_enough", name, observe.LocationNotLongEnough)
+		s.metrics.Count("checksum_mismatch", name, observe.LocationChecksumMismatch)
+	case s.place == observe.LocationNotLongEnough, s.place == observe.LocationChecksumMismatch:
+		s.metrics.Count(s.place, name, s.place)
 	case as[*atomicfile.RenameError](err):
 		s.panicked(t.File, observe.LocationRenameFile)
 	case code == exitOther:

@@ -88,7 +88,7 @@ func acts(cmd *cobra.Command) bool {
 func (s *session) guarded(ctx context.Context, run func(context.Context, *session) (report, error)) (r report, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.metrics.Panic(s.about, "panic")
+			s.metrics.Count("panic", s.about, "panic")
 			err = fmt.Errorf("this is a bug in kvexpress: %v", p)
 		}
 	}()
@@ -212,7 +212,7 @@ func (s *session) close(err error, code int) {
 	// As in 1.x, a command that was refused before it began tells no time.
 	begun := code != exitOther || s.place != observe.LocationComplete
 	if s.about != "" && begun {
-		s.metrics.Time(s.about, s.place, time.Since(s.started).Milliseconds())
+		s.metrics.Gauge("time", s.about, s.place, time.Since(s.started).Milliseconds())
 	}
 	if err != nil {
 		s.log.Error(oneLine(err), "exit", code)

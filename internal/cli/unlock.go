@@ -53,7 +53,7 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 		}, nil
 	}
 	s.log.Info("unlocked", at.logged("was", was)...)
-	s.metrics.Unlock(row)
+	s.metrics.Count("unlock", row, observe.LocationComplete)
 	text := "unlocked"
 	if !at.here {
 		text += " " + at.on()

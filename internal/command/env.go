@@ -2,26 +2,17 @@ package command
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 )
 
-// environ is what the child sees: the parent's environment without secrets,
-// the folder it starts in, then the caller's own entries; of two with one name
-// the later one counts.
-func environ(parent []string, dir string, extra []string) ([]string, error) {
+// environ is what the child sees: the parent's environment without secrets, then the
+// caller's own entries; of two with one name the later one counts.
+func environ(parent, extra []string) ([]string, error) {
 	var env []string
 	for _, entry := range parent {
 		if name, _, _ := strings.Cut(entry, "="); !secret(name) {
 			env = append(env, entry)
 		}
-	}
-	if dir != "" {
-		abs, err := filepath.Abs(dir)
-		if err != nil {
-			return nil, err
-		}
-		env = append(env, "PWD="+abs)
 	}
 	for i, entry := range extra {
 		// The entry itself may be a secret: only its place is told.

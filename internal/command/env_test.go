@@ -64,14 +64,6 @@ func TestOwnEnvironmentComesLast(t *testing.T) {
 	}
 }
 
-func TestPWDIsTheFolderItStartsIn(t *testing.T) {
-	dir := t.TempDir()
-	result, err := Run(t.Context(), Command{Argv: []string{"env"}, Dir: dir})
-	if err != nil || !strings.Contains(result.Output, "PWD="+dir+"\n") {
-		t.Errorf("got %v, and PWD is not %s", err, dir)
-	}
-}
-
 func TestABadEntryIsNotRepeated(t *testing.T) {
 	for _, entry := range []string{"hush", "=hush", "", "A=hush\x00"} {
 		_, err := Run(t.Context(), Command{Argv: []string{"true"}, Env: []string{"A=1", entry}})

@@ -30,7 +30,6 @@ type Command struct {
 	Timeout time.Duration // how long it may run; 0 is DefaultTimeout
 	Grace   time.Duration // from SIGTERM to SIGKILL; 0 is DefaultGrace
 	Env     []string      // more environment, as KEY=VALUE
-	Dir     string        // where it starts; "" is our own folder
 }
 
 // Result is what is known of a command once Run has returned.
@@ -120,19 +119,13 @@ func (c *Command) prepare(ctx context.Context) (*exec.Cmd, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if c.Dir != "" {
-		// Otherwise a missing folder would be reported as a missing program.
-		if _, err := os.Stat(c.Dir); err != nil {
-			return nil, fmt.Errorf("folder %q: %w", c.Dir, bare(err))
-		}
-	}
-	env, err := environ(os.Environ(), c.Dir, c.Env)
+	env, err := environ(os.Environ(), c.Env)
 	if err != nil {
 		return nil, err
 	}
 	// Not CommandContext: it would signal the program, not its group.
 	cmd := exec.Command(c.Argv[0], c.Argv[1:]...) //nolint:noctx // see above
-	cmd.Dir, cmd.Env = c.Dir, env
+	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, nil
 }

@@ -51,75 +51,31 @@ func (m *Metrics) Close() error {
 	return m.out.Close()
 }
 
-// In counts a publish, and gauges its size in bytes as stored and its lines.
-func (m *Metrics) In(key string, size, lines int) {
-	m.count("kvexpress.in", key, LocationComplete)
-	m.gauge("kvexpress.bytes", key, LocationComplete, int64(size))
-	m.gauge("kvexpress.lines", key, LocationComplete, int64(lines))
+// Count counts one of 1.x's metrics, such as "out". A key may be the path of a file, or of
+// a row in the store: 1.x had it so.
+func (m *Metrics) Count(name, key, location string) {
+	if m.enabled() {
+		m.send(name, "1|c", m.origin.tags(key, location)...)
+	}
 }
 
-// Out counts a file that was written.
-func (m *Metrics) Out(key string) { m.count("kvexpress.out", key, LocationComplete) }
-
-// Raw counts a file that was written from a plain Consul key.
-func (m *Metrics) Raw(key string) { m.count("kvexpress.raw", key, LocationComplete) }
-
-// Locked counts a delivery that a lock held back. Its key tag is the file.
-func (m *Metrics) Locked(file string) { m.count("kvexpress.locked", file, LocationComplete) }
-
-// NotLongEnough counts a delivery that was refused for too few lines.
-func (m *Metrics) NotLongEnough(key string) {
-	m.count("kvexpress.not_long_enough", key, LocationNotLongEnough)
-}
-
-// ChecksumMismatch counts a delivery whose data did not match its checksum.
-func (m *Metrics) ChecksumMismatch(key string) {
-	m.count("kvexpress.checksum_mismatch", key, LocationChecksumMismatch)
-}
-
-// Lock counts a file that was locked. Its key tag is the lock's path in the
-// store.
-func (m *Metrics) Lock(path string) { m.count("kvexpress.lock", path, LocationComplete) }
-
-// Unlock is the counterpart of Lock.
-func (m *Metrics) Unlock(path string) { m.count("kvexpress.unlock", path, LocationComplete) }
-
-// ConsulError counts a failed write (LocationSet) or deletion (LocationDelete).
-// Its key tag is the path in the store.
-func (m *Metrics) ConsulError(path, location string) {
-	m.count("kvexpress.consul_error", path, location)
-}
-
-// Panic counts a command that failed for a reason outside the data.
-func (m *Metrics) Panic(key, location string) { m.count("kvexpress.panic", key, location) }
-
-// Time gauges how long the command took, in milliseconds, and where it ended.
-func (m *Metrics) Time(key, location string, ms int64) {
-	m.gauge("kvexpress.time", key, location, ms)
+// Gauge sends a number of 1.x's: "bytes" as stored, "lines", or "time" in milliseconds.
+func (m *Metrics) Gauge(name, key, location string, value int64) {
+	if m.enabled() {
+		m.send(name, strconv.FormatInt(value, 10)+"|g", m.origin.tags(key, location)...)
+	}
 }
 
 // ConsulReconnect counts a request to the store that is tried again. It has no
 // key and no location.
 func (m *Metrics) ConsulReconnect() {
 	if m.enabled() {
-		m.send("kvexpress.consul_reconnect", "1|c", tag("host", m.origin.host), tag("direction", m.origin.direction))
-	}
-}
-
-func (m *Metrics) count(name, key, location string) {
-	if m.enabled() {
-		m.send(name, "1|c", m.origin.tags(key, location)...)
-	}
-}
-
-func (m *Metrics) gauge(name, key, location string, value int64) {
-	if m.enabled() {
-		m.send(name, strconv.FormatInt(value, 10)+"|g", m.origin.tags(key, location)...)
+		m.send("consul_reconnect", "1|c", tag("host", m.origin.host), tag("direction", m.origin.direction))
 	}
 }
 
 // send is one datagram for one metric. A metric that cannot be sent is lost: that
 // is what link is for.
 func (m *Metrics) send(name, value string, tags ...string) {
-	_, _ = m.out.Write([]byte(name + ":" + value + "|#" + strings.Join(tags, ",")))
+	_, _ = m.out.Write([]byte("kvexpress." + name + ":" + value + "|#" + strings.Join(tags, ",")))
 }

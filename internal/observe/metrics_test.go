@@ -30,7 +30,7 @@ func sent(t *testing.T, use func(*observe.Metrics)) []string {
 		t.Fatal(err)
 	}
 	use(m)
-	m.Raw("end") // the client may spread the lines over several datagrams
+	m.Count("raw", "end", observe.LocationComplete) // the client may spread the lines over several datagrams
 	if err := m.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
@@ -58,28 +58,15 @@ func TestEveryMetricOnTheWire(t *testing.T) {
 		use  func(*observe.Metrics)
 		want []string
 	}{
-		{"in", func(m *observe.Metrics) { m.In("hosts", 1234, 56) }, []string{
-			"kvexpress.in:1|c|#key:hosts,host:web1,direction:in,location:complete",
-			"kvexpress.bytes:1234|g|#key:hosts,host:web1,direction:in,location:complete",
-			"kvexpress.lines:56|g|#key:hosts,host:web1,direction:in,location:complete",
-		}},
-		{"out", func(m *observe.Metrics) { m.Out("team/app") }, []string{"kvexpress.out:1|c|#key:team/app,host:web1,direction:in,location:complete"}},
-		{"raw", func(m *observe.Metrics) { m.Raw("hosts") }, []string{"kvexpress.raw:1|c|#key:hosts,host:web1,direction:in,location:complete"}},
-		{"locked", func(m *observe.Metrics) { m.Locked("/etc/hosts") }, []string{"kvexpress.locked:1|c|#key:/etc/hosts,host:web1,direction:in,location:complete"}},
-		{"not_long_enough", func(m *observe.Metrics) { m.NotLongEnough("hosts") }, []string{"kvexpress.not_long_enough:1|c|#key:hosts,host:web1,direction:in,location:not_long_enough"}},
-		{"checksum_mismatch", func(m *observe.Metrics) { m.ChecksumMismatch("hosts") }, []string{"kvexpress.checksum_mismatch:1|c|#key:hosts,host:web1,direction:in,location:checksum_mismatch"}},
-		{"lock", func(m *observe.Metrics) { m.Lock("kvexpress/locks/ab/web1") }, []string{"kvexpress.lock:1|c|#key:kvexpress/locks/ab/web1,host:web1,direction:in,location:complete"}},
-		{"unlock", func(m *observe.Metrics) { m.Unlock("kvexpress/locks/ab/web1") }, []string{"kvexpress.unlock:1|c|#key:kvexpress/locks/ab/web1,host:web1,direction:in,location:complete"}},
+		{"a count", func(m *observe.Metrics) { m.Count("out", "team/app", observe.LocationComplete) }, []string{"kvexpress.out:1|c|#key:team/app,host:web1,direction:in,location:complete"}},
+		{"a gauge", func(m *observe.Metrics) { m.Gauge("bytes", "hosts", observe.LocationStopped, 1234) }, []string{"kvexpress.bytes:1234|g|#key:hosts,host:web1,direction:in,location:stop_key"}},
 		{"consul_reconnect", func(m *observe.Metrics) { m.ConsulReconnect() }, []string{"kvexpress.consul_reconnect:1|c|#host:web1,direction:in"}},
-		{"consul_error", func(m *observe.Metrics) { m.ConsulError("hosts", observe.LocationSet) }, []string{"kvexpress.consul_error:1|c|#key:hosts,host:web1,direction:in,location:set"}},
-		{"panic", func(m *observe.Metrics) { m.Panic("/etc/hosts", observe.LocationWriteFile) }, []string{"kvexpress.panic:1|c|#key:/etc/hosts,host:web1,direction:in,location:write_file"}},
-		{"time", func(m *observe.Metrics) { m.Time("hosts", observe.LocationStopped, 321) }, []string{"kvexpress.time:321|g|#key:hosts,host:web1,direction:in,location:stop_key"}},
-		{"nothing is aggregated away", func(m *observe.Metrics) { m.Time("k", "complete", 1); m.Time("k", "complete", 2) }, []string{
+		{"nothing is aggregated away", func(m *observe.Metrics) { m.Gauge("time", "k", "complete", 1); m.Gauge("time", "k", "complete", 2) }, []string{
 			"kvexpress.time:1|g|#key:k,host:web1,direction:in,location:complete",
 			"kvexpress.time:2|g|#key:k,host:web1,direction:in,location:complete",
 		}},
-		{"hostile key", func(m *observe.Metrics) { m.Out("a,b|c\nd\x1f,e:f") }, []string{"kvexpress.out:1|c|#key:a_b_c_d__e:f,host:web1,direction:in,location:complete"}},
-		{"long key", func(m *observe.Metrics) { m.Out(strings.Repeat("k", 9000)) }, []string{
+		{"hostile key", func(m *observe.Metrics) { m.Count("out", "a,b|c\nd\x1f,e:f", observe.LocationComplete) }, []string{"kvexpress.out:1|c|#key:a_b_c_d__e:f,host:web1,direction:in,location:complete"}},
+		{"long key", func(m *observe.Metrics) { m.Count("out", strings.Repeat("k", 9000), observe.LocationComplete) }, []string{
 			"kvexpress.out:1|c|#key:" + strings.Repeat("k", 200-len("key:…")) + "…,host:web1,direction:in,location:complete",
 		}},
 	}
@@ -99,9 +86,9 @@ func TestDisabledMetricsCostNothing(t *testing.T) {
 	}
 	for name, m := range map[string]*observe.Metrics{"disabled": off, "nil": nil, "zero": new(observe.Metrics)} {
 		allocs := testing.AllocsPerRun(10, func() {
-			m.In("hosts", 1, 2)
+			m.Count("in", "hosts", observe.LocationComplete)
 			m.ConsulReconnect()
-			m.Time("hosts", observe.LocationComplete, 3)
+			m.Gauge("time", "hosts", observe.LocationComplete, 3)
 		})
 		if allocs != 0 {
 			t.Errorf("%s: %v allocations, want none", name, allocs)
@@ -137,7 +124,7 @@ func TestUnreachableStatsdDoesNotFail(t *testing.T) {
 			continue
 		}
 		for range 1000 {
-			m.Out("hosts")
+			m.Count("out", "hosts", observe.LocationComplete)
 		}
 		if err := m.Close(); err != nil {
 			t.Errorf("%s: close: %v", addr, err)
