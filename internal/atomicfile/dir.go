@@ -30,13 +30,13 @@ func MakeDirs(path string, hook Hook) error {
 			break
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("look at the folder %s: %w", p, cause(err))
+			return fmt.Errorf("look at the folder %s: %w", p, Explain(err))
 		}
 		missing = append(missing, p)
 	}
 	for i := len(missing) - 1; i >= 0; i-- {
 		if err := makeDir(missing[i], hook); err != nil {
-			return fmt.Errorf("make the folder %s: %w", missing[i], cause(err))
+			return fmt.Errorf("make the folder %s: %w", missing[i], Explain(err))
 		}
 	}
 	return nil
@@ -66,7 +66,7 @@ func makeDir(path string, hook Hook) error {
 func OpenDir(path string, hook Hook) (*Dir, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the folder %s: %w", path, cause(err))
+		return nil, fmt.Errorf("open the folder %s: %w", path, Explain(err))
 	}
 	return &Dir{path: path, root: root, hook: hook}, nil
 }
@@ -80,7 +80,7 @@ func (d *Dir) Remove(name string) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return fmt.Errorf("remove %s: %w", filepath.Join(d.path, name), cause(err))
+	return fmt.Errorf("remove %s: %w", filepath.Join(d.path, name), Explain(err))
 }
 
 func (d *Dir) rename(from, to string) error {
@@ -100,11 +100,11 @@ func again(do func() error) error {
 func (d *Dir) stillThere() error {
 	opened, err := d.root.Stat(".")
 	if err != nil {
-		return fmt.Errorf("look at the folder %s: %w", d.path, cause(err))
+		return fmt.Errorf("look at the folder %s: %w", d.path, Explain(err))
 	}
 	now, err := os.Stat(d.path)
 	if err != nil {
-		return fmt.Errorf("look at the folder %s: %w", d.path, cause(err))
+		return fmt.Errorf("look at the folder %s: %w", d.path, Explain(err))
 	}
 	if !os.SameFile(opened, now) {
 		return fmt.Errorf("the folder %s was replaced by another while its file was being written", d.path)
@@ -115,7 +115,7 @@ func (d *Dir) stillThere() error {
 // Sync makes the entries of the folder durable.
 func (d *Dir) Sync() error {
 	if err := d.sync(); err != nil {
-		return &SyncError{Path: d.path, Err: cause(err)}
+		return &SyncError{Path: d.path, Err: Explain(err)}
 	}
 	return nil
 }
@@ -145,5 +145,5 @@ func writeAll(f *os.File, content []byte) error {
 	if err == nil && n != len(content) {
 		err = io.ErrShortWrite
 	}
-	return cause(err)
+	return Explain(err)
 }

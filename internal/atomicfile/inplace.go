@@ -24,23 +24,23 @@ func (d *Dir) WriteInPlace(base string, content []byte, a Attrs) (err error) {
 	}
 	f, err := d.root.OpenFile(base, os.O_WRONLY|openNonblock, 0)
 	if err != nil {
-		return cause(err)
+		return Explain(err)
 	}
-	defer func() { err = errors.Join(err, cause(f.Close())) }()
+	defer func() { err = errors.Join(err, Explain(f.Close())) }()
 	if info, err := f.Stat(); err != nil {
-		return cause(err)
+		return Explain(err)
 	} else if !info.Mode().IsRegular() {
 		return ErrNotRegular
 	}
 	// No O_TRUNC: between truncation and write there would be an empty file.
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return cause(err)
+		return Explain(err)
 	}
 	if err := writeAll(f, content); err != nil {
 		return err
 	}
 	if err := f.Truncate(int64(len(content))); err != nil {
-		return cause(err)
+		return Explain(err)
 	}
 	a.Like = nil // the inode stays, and its attributes with it
 	if err := setAttrs(f, a, d.hook); err != nil {
@@ -49,5 +49,5 @@ func (d *Dir) WriteInPlace(base string, content []byte, a Attrs) (err error) {
 	if err := d.hook.before(StepInPlaceSync); err != nil {
 		return err
 	}
-	return cause(f.Sync())
+	return Explain(f.Sync())
 }

@@ -63,7 +63,7 @@ func (d *Dir) tryLockTarget(base string) (*Target, error) {
 		return d.tryLockMissing(base)
 	}
 	if err != nil {
-		return nil, cause(err)
+		return nil, Explain(err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w but %s", ErrNotRegular, kind(info.Mode()))
@@ -73,7 +73,7 @@ func (d *Dir) tryLockTarget(base string) (*Target, error) {
 		return nil, ErrBusy // gone in between: look again
 	}
 	if err != nil {
-		return nil, cause(err)
+		return nil, Explain(err)
 	}
 	if err := d.lockedAndInPlace(f, base); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -89,7 +89,7 @@ func (d *Dir) lockedAndInPlace(f *os.File, base string) error {
 	}
 	mine, err := f.Stat()
 	if err != nil {
-		return cause(err)
+		return Explain(err)
 	}
 	now, err := d.root.Lstat(base)
 	if err != nil || !os.SameFile(mine, now) {
@@ -101,7 +101,7 @@ func (d *Dir) lockedAndInPlace(f *os.File, base string) error {
 func (d *Dir) tryLockMissing(base string) (*Target, error) {
 	f, err := d.root.Open(".")
 	if err != nil {
-		return nil, cause(err)
+		return nil, Explain(err)
 	}
 	if err := tryLock(f); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -129,7 +129,7 @@ func (t *Target) adopt(s *Staged) error {
 	old := t.File
 	t.File, s.file = s.file, nil
 	if old != nil {
-		return cause(old.Close())
+		return Explain(old.Close())
 	}
 	return t.releaseDir()
 }
@@ -138,7 +138,7 @@ func (t *Target) releaseDir() error {
 	if t.dirLock == nil {
 		return nil
 	}
-	err := cause(t.dirLock.Close())
+	err := Explain(t.dirLock.Close())
 	t.dirLock = nil
 	return err
 }
@@ -147,7 +147,7 @@ func (t *Target) releaseDir() error {
 func (t *Target) Close() error {
 	err := t.releaseDir()
 	if t.File != nil {
-		err = errors.Join(err, cause(t.File.Close()))
+		err = errors.Join(err, Explain(t.File.Close()))
 		t.File = nil
 	}
 	return err
@@ -161,7 +161,7 @@ func tryLock(f *os.File) error {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return ErrBusy
 	}
-	return fmt.Errorf("lock it: %w", cause(err))
+	return fmt.Errorf("lock it: %w", Explain(err))
 }
 
 func kind(m fs.FileMode) string {

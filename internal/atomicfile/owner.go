@@ -31,7 +31,7 @@ func (t *Target) SetAttrs(a Attrs) error {
 // Sync makes the target as it is, and its place in the folder, durable.
 func (t *Target) Sync() error {
 	if err := t.File.Sync(); err != nil {
-		return &SyncError{Path: filepath.Join(t.Dir.path, t.Base), Err: cause(err)}
+		return &SyncError{Path: filepath.Join(t.Dir.path, t.Base), Err: Explain(err)}
 	}
 	return t.Dir.Sync()
 }

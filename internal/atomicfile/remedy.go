@@ -17,10 +17,6 @@ type osError struct {
 func (e *osError) Error() string { return e.err.Error() + "; " + e.remedy }
 func (e *osError) Unwrap() error { return e.err }
 
-// cause drops the operation and path that the os package puts in front, which
-// our own messages name, and adds a remedy where there is one.
-func cause(err error) error { return Explain(err) }
-
 // Explain takes the path out of an error of package os, which the caller names, and
 // adds what people can do about it.
 func Explain(err error) error {

@@ -263,18 +263,18 @@ func TestTempName(t *testing.T) {
 // Whatever the operating system says, people hear what it is about and what to do.
 func TestRemedies(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EIO} {
-		err := cause(&os.PathError{Op: "open", Path: "internal name", Err: errno})
+		err := Explain(&os.PathError{Op: "open", Path: "internal name", Err: errno})
 		if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), errno.Error()+"; ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v: %q", errno, err)
 		}
-		if again := cause(fmt.Errorf("set it: %w", err)); strings.Count(again.Error(), "; ") != strings.Count(err.Error(), "; ") {
+		if again := Explain(fmt.Errorf("set it: %w", err)); strings.Count(again.Error(), "; ") != strings.Count(err.Error(), "; ") {
 			t.Errorf("said twice: %q", again)
 		}
 	}
-	if err := cause(&os.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}); !errors.Is(err, os.ErrNotExist) || strings.Contains(err.Error(), ";") {
+	if err := Explain(&os.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}); !errors.Is(err, os.ErrNotExist) || strings.Contains(err.Error(), ";") {
 		t.Errorf("%q", err)
 	}
-	if err := cause(nil); err != nil {
+	if err := Explain(nil); err != nil {
 		t.Errorf("nothing is wrong, but %q", err)
 	}
 }

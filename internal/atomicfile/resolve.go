@@ -30,7 +30,7 @@ func Resolve(path string) (string, error) {
 			return at, nil
 		}
 		if err != nil {
-			return "", fmt.Errorf("look at %s: %w", at, cause(err))
+			return "", fmt.Errorf("look at %s: %w", at, Explain(err))
 		}
 		if err := trustedLink(at, info); err != nil {
 			return "", err
@@ -46,12 +46,12 @@ func Resolve(path string) (string, error) {
 func destination(link string) (string, error) {
 	to, err := os.Readlink(link)
 	if err != nil {
-		return "", fmt.Errorf("read the link %s: %w", link, cause(err))
+		return "", fmt.Errorf("read the link %s: %w", link, Explain(err))
 	}
 	if !filepath.IsAbs(to) {
 		dir, err := filepath.EvalSymlinks(filepath.Dir(link))
 		if err != nil {
-			return "", fmt.Errorf("follow the link %s: %w", link, cause(err))
+			return "", fmt.Errorf("follow the link %s: %w", link, Explain(err))
 		}
 		to = dir + "/" + to
 	}
@@ -66,7 +66,7 @@ func destination(link string) (string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return filepath.Clean(to), nil
 	default:
-		return "", fmt.Errorf("follow the link %s: %w", link, cause(err))
+		return "", fmt.Errorf("follow the link %s: %w", link, Explain(err))
 	}
 }
 
@@ -91,7 +91,7 @@ func trustedFolders(dir string) error {
 			return nil // MakeDirs makes what is missing, and it will be ours
 		}
 		if err != nil {
-			return fmt.Errorf("look at the folder %s: %w", path, cause(err))
+			return fmt.Errorf("look at the folder %s: %w", path, Explain(err))
 		}
 		if err := trustedFolder(path, info); err != nil {
 			return err
@@ -102,7 +102,7 @@ func trustedFolders(dir string) error {
 		}
 		to, err := os.Readlink(path)
 		if err != nil {
-			return fmt.Errorf("read the link %s: %w", path, cause(err))
+			return fmt.Errorf("read the link %s: %w", path, Explain(err))
 		}
 		if filepath.IsAbs(to) {
 			at = "/"

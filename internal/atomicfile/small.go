@@ -22,24 +22,24 @@ func WriteFile(path string, content []byte) error {
 	next := path + newSuffix
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, cause(err))
+		return fmt.Errorf("write %s: %w", path, Explain(err))
 	}
 	err = writeAll(f, content)
 	if err == nil {
-		err = cause(f.Sync())
+		err = Explain(f.Sync())
 	}
-	if err := errors.Join(err, cause(f.Close())); err != nil {
+	if err := errors.Join(err, Explain(f.Close())); err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), Sweep(path))
 	}
 	if err := again(func() error { return os.Rename(next, path) }); err != nil {
-		return errors.Join(&RenameError{Path: path, Err: cause(err)}, Sweep(path))
+		return errors.Join(&RenameError{Path: path, Err: Explain(err)}, Sweep(path))
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err == nil {
 		err = errors.Join(syncDir(dir), dir.Close())
 	}
 	if err != nil {
-		return &SyncError{Path: filepath.Dir(path), Err: cause(err)}
+		return &SyncError{Path: filepath.Dir(path), Err: Explain(err)}
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func WriteFile(path string, content []byte) error {
 // Sweep removes what a WriteFile that was killed left beside path.
 func Sweep(path string) error {
 	if err := syscall.Unlink(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove %s: %w", path+newSuffix, cause(err))
+		return fmt.Errorf("remove %s: %w", path+newSuffix, Explain(err))
 	}
 	return nil
 }
@@ -65,11 +65,11 @@ func OpenSmall(path string, most int) (*Small, []byte, error) {
 	s := &Small{}
 	err := s.open(path, unix.O_RDWR)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.only = cause(err)
+		s.only = Explain(err)
 		err = s.open(path, unix.O_RDONLY)
 	}
 	if err != nil {
-		return nil, nil, cause(err)
+		return nil, nil, Explain(err)
 	}
 	b := make([]byte, 2<<10) // nearly always enough
 	n, err := s.read(b)
@@ -78,7 +78,7 @@ func OpenSmall(path string, most int) (*Small, []byte, error) {
 		n, err = s.read(b)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(cause(err), s.Close())
+		return nil, nil, errors.Join(Explain(err), s.Close())
 	}
 	return s, b[:n], nil
 }
@@ -115,8 +115,8 @@ func (s *Small) Overwrite(b []byte) error {
 	if err == nil && n != len(b) {
 		err = io.ErrShortWrite
 	}
-	return cause(err)
+	return Explain(err)
 }
 
 // Close gives the file back.
-func (s *Small) Close() error { return cause(unix.Close(s.fd)) }
+func (s *Small) Close() error { return Explain(unix.Close(s.fd)) }

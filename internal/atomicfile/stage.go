@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Attrs is what a staged file gets before it is put in place.
@@ -53,19 +54,12 @@ const tempPrefix = ".kvexpress-"
 // IsTempName reports whether TempName could have made the name: what is found
 // in a state file is removed only then.
 func IsTempName(name string) bool {
-	rest, ok := cutPrefix(name, tempPrefix)
+	rest, ok := strings.CutPrefix(name, tempPrefix)
 	if !ok || len(rest) != 16 {
 		return false
 	}
 	_, err := hex.DecodeString(rest)
 	return err == nil
-}
-
-func cutPrefix(s, prefix string) (string, bool) {
-	if len(s) < len(prefix) || s[:len(prefix)] != prefix {
-		return "", false
-	}
-	return s[len(prefix):], true
 }
 
 // Stage writes content to a new file with the given name (of TempName), with
@@ -86,7 +80,7 @@ func (s *Staged) fill(content []byte, a Attrs) error {
 	}
 	f, err := s.dir.root.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return cause(err)
+		return Explain(err)
 	}
 	s.file = f
 	// The lock goes into place with the file: whoever opens the target after
@@ -106,7 +100,7 @@ func (s *Staged) fill(content []byte, a Attrs) error {
 	if err := hook.before(StepSync); err != nil {
 		return err
 	}
-	return cause(f.Sync())
+	return Explain(f.Sync())
 }
 
 // setAttrs goes from owner to attributes to mode: a change of owner clears
@@ -117,12 +111,12 @@ func setAttrs(f *os.File, a Attrs, hook Hook) error {
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return cause(err)
+		return Explain(err)
 	}
 	uid, gid := Owner(info)
 	if (a.UID >= 0 && uid != a.UID) || (a.GID >= 0 && gid != a.GID) {
 		if err := f.Chown(a.UID, a.GID); err != nil {
-			return fmt.Errorf("give it to uid %d, gid %d: %w", a.UID, a.GID, cause(err))
+			return fmt.Errorf("give it to uid %d, gid %d: %w", a.UID, a.GID, Explain(err))
 		}
 	}
 	if err := hook.before(StepXattrs); err != nil {
@@ -130,13 +124,13 @@ func setAttrs(f *os.File, a Attrs, hook Hook) error {
 	}
 	if a.Like != nil {
 		if err := copyXattrs(a.Like, f); err != nil {
-			return cause(err)
+			return Explain(err)
 		}
 	}
 	if err := hook.before(StepMode); err != nil {
 		return err
 	}
-	return cause(f.Chmod(a.Mode))
+	return Explain(f.Chmod(a.Mode))
 }
 
 // Path is where the staged file is.
@@ -147,14 +141,14 @@ func (s *Staged) Path() string { return filepath.Join(s.dir.path, s.name) }
 func (s *Staged) Holds(content []byte) (bool, error) {
 	info, err := s.file.Stat()
 	if err != nil {
-		return false, fmt.Errorf("look at %s: %w", s.Path(), cause(err))
+		return false, fmt.Errorf("look at %s: %w", s.Path(), Explain(err))
 	}
 	if info.Size() != int64(len(content)) {
 		return false, nil
 	}
 	now := make([]byte, len(content))
 	if _, err := s.file.ReadAt(now, 0); err != nil && !errors.Is(err, io.EOF) {
-		return false, fmt.Errorf("read %s: %w", s.Path(), cause(err))
+		return false, fmt.Errorf("read %s: %w", s.Path(), Explain(err))
 	}
 	return bytes.Equal(now, content), nil
 }
@@ -169,7 +163,7 @@ func (s *Staged) Commit(base string) error {
 	}
 	mine, err := s.file.Stat()
 	if err != nil {
-		return fmt.Errorf("look at %s: %w", s.Path(), cause(err))
+		return fmt.Errorf("look at %s: %w", s.Path(), Explain(err))
 	}
 	there, err := s.dir.root.Lstat(s.name)
 	if err != nil || !os.SameFile(mine, there) {
@@ -179,7 +173,7 @@ func (s *Staged) Commit(base string) error {
 		return &RenameError{Path: filepath.Join(s.dir.path, base), Err: err}
 	}
 	if err := s.dir.rename(s.name, base); err != nil {
-		return &RenameError{Path: filepath.Join(s.dir.path, base), Err: cause(err)}
+		return &RenameError{Path: filepath.Join(s.dir.path, base), Err: Explain(err)}
 	}
 	s.name = ""
 	if err := s.dir.hook.before(StepSyncDir); err != nil {
@@ -202,7 +196,7 @@ func (s *Staged) Discard() error {
 		if s.name != "" {
 			errs = append(errs, s.dir.Remove(s.name))
 		}
-		errs = append(errs, cause(s.file.Close()))
+		errs = append(errs, Explain(s.file.Close()))
 		s.file, s.name = nil, ""
 	}
 	return errors.Join(errs...)

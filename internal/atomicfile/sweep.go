@@ -15,7 +15,7 @@ import (
 func (t *Target) SweepTemps() error {
 	f, err := t.Dir.root.Open(".")
 	if err != nil {
-		return fmt.Errorf("list the folder %s: %w", t.Dir.path, cause(err))
+		return fmt.Errorf("list the folder %s: %w", t.Dir.path, Explain(err))
 	}
 	var errs []error
 	for {
@@ -27,7 +27,7 @@ func (t *Target) SweepTemps() error {
 		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
-				errs = append(errs, fmt.Errorf("list the folder %s: %w", t.Dir.path, cause(err)))
+				errs = append(errs, fmt.Errorf("list the folder %s: %w", t.Dir.path, Explain(err)))
 			}
 			break
 		}

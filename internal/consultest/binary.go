@@ -1,16 +1,11 @@
 package consultest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"testing"
-	"time"
 )
 
 const binaryEnv = "KVEXPRESS_TEST_CONSUL"
@@ -18,36 +13,26 @@ const binaryEnv = "KVEXPRESS_TEST_CONSUL"
 // Binary is the path of the Consul that Start runs, for its commands.
 func Binary(t testing.TB) string {
 	t.Helper()
-	path, err := findBinary(t.Context())
+	path, err := findBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-// findBinary returns the path of the Consul binary: $KVEXPRESS_TEST_CONSUL,
-// then .build/bin/consul of this module, then one on PATH that is new enough.
-func findBinary(ctx context.Context) (string, error) {
-	if path := os.Getenv(binaryEnv); path != "" {
-		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("%s names no Consul binary: %w", binaryEnv, err)
+// findBinary returns the path of the Consul binary: $KVEXPRESS_TEST_CONSUL, or else
+// .build/bin/consul of this module.
+func findBinary() (string, error) {
+	path := os.Getenv(binaryEnv)
+	if path == "" {
+		root, err := moduleRoot()
+		if err != nil {
+			return "", err
 		}
-		return path, nil
+		path = filepath.Join(root, ".build", "bin", "consul")
 	}
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	built := filepath.Join(root, ".build", "bin", "consul")
-	if _, err := os.Stat(built); err == nil {
-		return built, nil
-	}
-	path, err := exec.LookPath("consul")
-	if err == nil {
-		err = checkVersion(ctx, path)
-	}
-	if err != nil {
-		return "", fmt.Errorf("no Consul to test with: %w. Run \"make tools\" to build one into %s, or set %s to the path of one", err, built, binaryEnv)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no Consul to test with: %w; run \"make tools\" to build one, or set %s to the path of one", err, binaryEnv)
 	}
 	return path, nil
 }
@@ -69,32 +54,4 @@ func moduleRoot() (string, error) {
 		}
 		dir = parent
 	}
-}
-
-// checkVersion refuses what is older than 1.14: transactions there know no
-// get-or-empty.
-func checkVersion(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "version").Output()
-	if err != nil {
-		return fmt.Errorf("%s version: %w", path, err)
-	}
-	return versionError(path, string(out))
-}
-
-func versionError(path, out string) error {
-	m := regexp.MustCompile(`Consul v(\d+)\.(\d+)`).FindStringSubmatch(out)
-	if m == nil {
-		return fmt.Errorf("%s does not say its version", path)
-	}
-	major, majorErr := strconv.Atoi(m[1])
-	minor, minorErr := strconv.Atoi(m[2])
-	if err := errors.Join(majorErr, minorErr); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if major < 1 || major == 1 && minor < 14 {
-		return fmt.Errorf("%s is Consul %s.%s, the tests need 1.14 or later", path, m[1], m[2])
-	}
-	return nil
 }

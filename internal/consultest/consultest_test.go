@@ -31,6 +31,9 @@ func TestStartServesAndEnds(t *testing.T) {
 	var s *consultest.Server
 	t.Run("in memory", func(t *testing.T) {
 		s = consultest.Start(t)
+		if got := request(t, s, 200, http.MethodGet, "/v1/kv/?keys", "", ""); got != "[]" {
+			t.Errorf("the keys are %s, want none", got)
+		}
 		request(t, s, 200, http.MethodPut, "/v1/kv/a", "", "one")
 		if got := request(t, s, 200, http.MethodGet, "/v1/kv/a?raw", "", ""); got != "one" {
 			t.Errorf("read %q, want %q", got, "one")
@@ -46,13 +49,6 @@ func TestStartServesAndEnds(t *testing.T) {
 	}
 	if err := l.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestReadyLeavesNoKeys(t *testing.T) {
-	s := consultest.Start(t)
-	if got := request(t, s, 200, http.MethodGet, "/v1/kv/?keys", "", ""); got != "[]" {
-		t.Errorf("the keys are %s, want none", got)
 	}
 }
 
@@ -110,13 +106,6 @@ func TestDataSurvivesKill(t *testing.T) {
 	if !strings.Contains(s.Log(), "agent") {
 		t.Error("the log is empty")
 	}
-}
-
-func TestMemoryIsLostWithRestart(t *testing.T) {
-	s := consultest.Start(t)
-	request(t, s, 200, http.MethodPut, "/v1/kv/a", "", "lost")
-	s.Restart()
-	request(t, s, 404, http.MethodGet, "/v1/kv/a", "", "")
 }
 
 func TestACL(t *testing.T) {

@@ -3,50 +3,14 @@ package consultest
 import (
 	"errors"
 	"net"
-	"reflect"
 	"strings"
 	"testing"
 )
 
-func TestVersionError(t *testing.T) {
-	for _, c := range []struct {
-		out  string
-		want string // part of the error; "" means none
-	}{
-		{"Consul v1.22.5\nRevision abc\n", ""},
-		{"Consul v1.14.0", ""},
-		{"Consul v2.0.1", ""},
-		{"Consul v1.13.9", "1.13"},
-		{"Consul v0.99.0", "0.99"},
-		{"hello", "does not say its version"},
-		{"", "does not say its version"},
-	} {
-		err := versionError("consul", c.out)
-		switch {
-		case c.want == "" && err != nil:
-			t.Errorf("%q: %v, want none", c.out, err)
-		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-			t.Errorf("%q: %v, want one with %q", c.out, err, c.want)
-		}
-	}
-}
-
 func TestFindBinaryNeverFallsBackFromAWrongSetting(t *testing.T) {
 	t.Setenv(binaryEnv, t.TempDir()+"/none")
-	if path, err := findBinary(t.Context()); err == nil || !strings.Contains(err.Error(), binaryEnv) {
+	if path, err := findBinary(); err == nil || !strings.Contains(err.Error(), binaryEnv) {
 		t.Errorf("got %q, %v; want an error that names %s", path, err, binaryEnv)
-	}
-}
-
-func TestMerge(t *testing.T) {
-	base := map[string]any{"a": map[string]any{"x": 1, "y": 2}, "b": 1, "c": map[string]any{"z": 1}}
-	over := map[string]any{"a": map[string]any{"y": 3}, "b": []any{2}, "c": 4}
-	want := map[string]any{"a": map[string]any{"x": 1, "y": 3}, "b": []any{2}, "c": 4}
-	if got := merge(base, over); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	if base["a"].(map[string]any)["y"] != 2 {
-		t.Error("merge changed its input")
 	}
 }
 

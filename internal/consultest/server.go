@@ -47,7 +47,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 // newServer runs an agent and waits until it answers HTTP.
 func newServer(t testing.TB, opts []Option) *Server {
 	t.Helper()
-	bin, err := findBinary(t.Context())
+	bin, err := findBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
