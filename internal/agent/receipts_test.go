@@ -104,7 +104,15 @@ func TestReceipts(t *testing.T) {
 		})
 		n.stopKey("hosts", "a reason")
 		n.publish("hosts", "three\n") // which shows it
-		n.told("stopped", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Stopped) && t.Version == 2 })
+		held := func(s agent.State) func(fleet.Receipt, fleet.Target) bool {
+			return func(_ fleet.Receipt, t fleet.Target) bool {
+				return t.State == string(s) && t.Version == 2 && strings.Contains(t.Detail, "a reason")
+			}
+		}
+		n.told("stopped", "hosts", held(agent.Stopped))
+		n.lock("hosts", "a reason", time.Time{})
+		n.resume("hosts")
+		n.told("locked", "hosts", held(agent.Locked))
 	})
 
 	t.Run("waiting for a key is not the first look", func(t *testing.T) {
@@ -187,6 +195,39 @@ func TestReceipts(t *testing.T) {
 			n.told("the last version", "hosts", version(6))
 		})
 	}
+
+	t.Run("a repair is no delivery", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(300 * time.Millisecond)
+		n.start()
+		n.state(0, agent.Missing)
+		n.publish("hosts", "one\n")
+		r := n.told("version 1", "hosts", version(1))
+		was := r.Targets[0].Placed
+		n.write("hosts", "edited by hand\n")
+		until(t, "it is right again", func() bool { return n.file("hosts") == "one\n" })
+		r = n.told("it reports again", "hosts", func(now fleet.Receipt, _ fleet.Target) bool { return now.Sent.After(r.Sent.Add(time.Second)) })
+		if now := r.Targets[0].Placed; now == nil || now.Age < was.Age+fleet.Millis(500*time.Millisecond) {
+			t.Errorf("it was placed %+v, and after the repair %+v", was, now)
+		}
+	})
+
+	t.Run("a store that is slow with them holds up no delivery", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
+		slow := make(chan struct{})
+		n.tally.slow.Store(&slow)
+		n.publish("hosts", "one\n")
+		n.start()
+		n.current(0, "one\n")
+		until(t, "a receipt is on its way", func() bool { return n.tally.receipts.Load() > 0 })
+		n.publish("hosts", "two\n")
+		n.current(0, "two\n")
+		if _, _, ok := n.stored(host); ok {
+			t.Error("the receipt was not held up")
+		}
+		close(slow)
+	})
 
 	t.Run("beside an out", func(t *testing.T) {
 		t.Parallel()

@@ -23,7 +23,8 @@ type tally struct {
 	fail     atomic.Int64 // how many of the next reads fail
 	receipts atomic.Int64 // writes of receipts that were tried
 
-	refuse atomic.Pointer[error] // what a write of a receipt comes to; nil: it is done
+	refuse atomic.Pointer[error]         // what a write of a receipt comes to; nil: it is done
+	slow   atomic.Pointer[chan struct{}] // closed when a write of a receipt may go on; nil: at once
 
 	mu    sync.Mutex
 	paths map[string]int // watches by path
@@ -77,6 +78,12 @@ func (c *counted) Read(ctx context.Context, consistency kv.Consistency, paths ..
 
 func (c *counted) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
 	c.receipts.Add(1)
+	if slow := c.slow.Load(); slow != nil {
+		select {
+		case <-*slow:
+		case <-ctx.Done():
+		}
+	}
 	if err := c.refuse.Load(); err != nil {
 		return nil, *err
 	}
