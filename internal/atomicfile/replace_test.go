@@ -82,7 +82,7 @@ func reads(t *testing.T, path string, update func(i int, content []byte) error, 
 	return all, torn
 }
 
-// Fault 12: whoever reads the file meanwhile sees the old or the new bytes. The
+// Whoever reads the file meanwhile sees the old or the new bytes. The
 // negative control is a plain write.
 func TestReaderSeesNoTornFile(t *testing.T) {
 	path := filepath.Join(memory(t), "file")

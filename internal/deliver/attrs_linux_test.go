@@ -33,7 +33,7 @@ func looks(t testing.TB, path string) string {
 	return s.String()
 }
 
-// Fault 10: what is not asked for stays as it is, over a replacement and over an
+// What is not asked for stays as it is, over a replacement and over an
 // overwrite.
 func TestAttributesAreKept(t *testing.T) {
 	needRoot(t)
