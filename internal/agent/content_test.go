@@ -6,7 +6,6 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/codec"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
 )
@@ -26,7 +25,7 @@ func (n *node) refused(reason, content string) {
 
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 	begin := func(t *testing.T, target deliver.Target) *node {
 		t.Helper()
 		target.Key = "hosts"
@@ -128,7 +127,7 @@ func TestRefused(t *testing.T) {
 
 func TestOlder(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("is followed", func(t *testing.T) {
 		t.Parallel()

@@ -68,7 +68,7 @@ func inVersion(version uint64) func(fleet.Target) bool {
 
 func TestReceiptsSayWhatHappened(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("installed", func(t *testing.T) {
 		t.Parallel()
@@ -167,7 +167,7 @@ func TestReceiptsSayWhatHappened(t *testing.T) {
 // A storm of versions is one receipt a second, and the last one counts.
 func TestReceiptsAreFew(t *testing.T) {
 	t.Parallel()
-	n := newReporting(t, consultest.Start(t).Addr, deliver.Target{Key: "hosts"})
+	n := newReporting(t, storeAddr(t), deliver.Target{Key: "hosts"})
 	n.start()
 	n.state(0, agent.Missing)
 	writes, done := n.countReceipts()
@@ -206,7 +206,7 @@ func (n *node) countReceipts() (*int, func()) {
 // A receipt that cannot be written is no trouble for deliveries, and is made good.
 func TestReceiptsThatAreLost(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("a store that refuses them", func(t *testing.T) {
 		t.Parallel()
@@ -344,7 +344,7 @@ func TestReceiptsRemember(t *testing.T) {
 // The configuration switches receipts, and names the node.
 func TestReceiptsFollowTheConfiguration(t *testing.T) {
 	t.Parallel()
-	n := newReporting(t, consultest.Start(t).Addr, deliver.Target{Key: "hosts"})
+	n := newReporting(t, storeAddr(t), deliver.Target{Key: "hosts"})
 	n.config.Receipts = false
 	n.publish("hosts", "one\n")
 	n.start()
@@ -365,7 +365,7 @@ func TestReceiptsFollowTheConfiguration(t *testing.T) {
 // A heartbeat comes although nothing is new.
 func TestReceiptsComeRegularly(t *testing.T) {
 	t.Parallel()
-	n := newReporting(t, consultest.Start(t).Addr, deliver.Target{Key: "hosts"})
+	n := newReporting(t, storeAddr(t), deliver.Target{Key: "hosts"})
 	n.config.Reconcile = time.Second
 	n.publish("hosts", "one\n")
 	n.start()

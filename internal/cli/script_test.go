@@ -9,25 +9,24 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
 )
 
 const scripts = "testdata/script"
 
 // TestScripts runs the specification of the command line: every script in
-// testdata/script, each with a prefix of its own in one real Consul. That has
-// ACLs on, so that every run of every script carries a token, which must not show
-// anywhere.
+// testdata/script, each with a prefix of its own in one store: a real Consul, or with
+// -short an embedded one. That has ACLs on, so that every run of every script carries
+// a token, which must not show anywhere.
 func TestScripts(t *testing.T) {
-	consul := consultest.Start(t, consultest.WithACL())
+	store := newScriptStore(t)
 	seen := newSightings()
 	// A group of its own: it returns when the last of the scripts has, which run
 	// in parallel.
 	t.Run("script", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
 			Dir:                 scripts,
-			Setup:               func(env *testscript.Env) error { return setup(env, consul, seen) },
+			Setup:               func(env *testscript.Env) error { return setup(env, store, seen) },
 			Cmds:                scriptCommands(),
 			Condition:           condition,
 			RequireExplicitExec: true,
@@ -42,13 +41,13 @@ func TestScripts(t *testing.T) {
 
 // What setup hands to the commands of a script.
 type (
-	consulKey struct{}
+	storeKey  struct{}
 	seenKey   struct{}
 	statsdKey struct{}
 )
 
-func setup(env *testscript.Env, consul *consultest.Server, seen *sightings) error {
-	env.Values[consulKey{}] = consul
+func setup(env *testscript.Env, store *scriptStore, seen *sightings) error {
+	env.Values[storeKey{}] = store
 	env.Values[seenKey{}] = seen
 	env.Values[statsdKey{}] = &statsdServer{}
 	seen.opened(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
@@ -65,8 +64,8 @@ func setup(env *testscript.Env, consul *consultest.Server, seen *sightings) erro
 		"TZ":             "UTC",
 
 		"PREFIX":            "t-" + kv.NewID()[:12],
-		"CONSUL_HTTP_ADDR":  consul.Addr,
-		"CONSUL_HTTP_TOKEN": consul.ManagementToken,
+		"CONSUL_HTTP_ADDR":  store.addr,
+		"CONSUL_HTTP_TOKEN": store.token,
 		"NOWHERE":           "127.0.0.1:1", // refuses every connection
 
 		"KVEXPRESS_SYSLOG":       "off",
