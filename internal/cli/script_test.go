@@ -76,7 +76,19 @@ func setup(env *testscript.Env, store *scriptStore, seen *sightings) error {
 	if env.Getenv("GORACE") == "" { // else a program with the race detector ends a second late
 		env.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
-	return os.Mkdir(work+"/.home", 0o700)
+	if err := os.Mkdir(work+"/.home", 0o700); err != nil {
+		return err
+	}
+	// What scripts publish that bring no other.
+	for name, text := range map[string]string{"v1": "one\n", "v2": "two\n", "v3": "three\n"} {
+		if _, err := os.Lstat(filepath.Join(work, name)); err == nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // condition adds [root] to testscript's own conditions.
