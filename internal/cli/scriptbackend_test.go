@@ -76,14 +76,12 @@ func newScriptStore(t *testing.T) *scriptStore {
 
 // request goes past the code under test.
 func (s *scriptStore) request(method, path, token string, body []byte) (int, []byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+s.addr+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+s.addr+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}
 	req.Header.Set("X-Consul-Token", token)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -126,7 +124,9 @@ func (e *embedded) newToken(policy string) (string, error) {
 	if err := e.process.Signal(syscall.SIGHUP); err != nil {
 		return "", err
 	}
-	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); <-tick.C {
 		_, answer, err := e.store.request(http.MethodGet, "/v1/kv/any", token, nil)
 		if err != nil || !bytes.Contains(answer, []byte("ACL not found")) {
 			return token, err
