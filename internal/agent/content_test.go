@@ -156,7 +156,7 @@ func TestOlder(t *testing.T) {
 		n.start()
 		n.current(0, "two\n")
 		n.commit(past...)
-		if s := n.state(0, agent.Older); s.Version != 2 || n.file("hosts") != "two\n" || !strings.Contains(s.Detail, "from version 2 to 1") {
+		if s := n.state(0, agent.Older); s.Version != 2 || n.file("hosts") != "two\n" || !strings.Contains(s.Detail, "2 to 1") {
 			t.Errorf("%+v", s)
 		}
 		n.well()

@@ -168,7 +168,7 @@ func TestExec(t *testing.T) {
 		n.change = nil
 		n.publish("hosts", "bad again\n")
 		s := n.state(0, agent.Owed)
-		if n.file("hosts") != "good too\n" || s.Version != 3 || !strings.Contains(s.Detail, "old content is back") {
+		if n.file("hosts") != "good too\n" || s.Version != 3 || !strings.Contains(s.Detail, "old content") {
 			t.Errorf("%+v", s)
 		}
 	})

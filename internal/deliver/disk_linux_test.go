@@ -73,7 +73,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			for free := int64(0); free <= c.free; free += 2 << 10 {
 				empty := d.fill(free)
-				n.refused(syscall.ENOSPC, "free some space or inodes")
+				n.refused(syscall.ENOSPC, "inodes")
 				var state *deliver.StateError
 				if _, err := n.deliver(nil); c.where == "state" && !errors.As(err, &state) {
 					t.Errorf("not a StateError: %v", err)
