@@ -4,8 +4,10 @@ BIN       = .build/bin
 FUZZTIME  = 20s
 TESTFLAGS =
 LABFLAGS  =
+PART      =
+LINT      = $(CURDIR)/$(BIN)/golangci-lint run -c $(CURDIR)/.golangci.yml ./...
 
-.PHONY: help build demo lab test lint fuzz soak bench cross clean tools consul packages
+.PHONY: help build demo lab check test vet lint fuzz soak bench cross clean tools linter consul template promql packages
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -17,47 +19,53 @@ build: ## build kvexpress into .build/bin
 demo: ## show it at work: a store and 50 nodes on this machine
 	@go run ./cmd/kvexpress demo
 
-lab: packages consul $(BIN)/consul-template ## run the hosts-file fleet on this machine: Consul, consul-template, dnsmasq
+lab: packages consul template ## run the hosts-file fleet on this machine: Consul, consul-template, dnsmasq
 	@go run ./cmd/lab $(LABFLAGS)
 
-test: packages tools ## run vet, lint and every test, with the race detector
-	go vet ./...
-	$(BIN)/golangci-lint run ./...
-	CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) ./...
+check: vet lint ## the inner loop: vet, lint, unit and script tests; no Consul, nothing is installed
+	@scripts/step "unit and script tests" "20 to 90 s" scripts/modules go test -short $(TESTFLAGS) ./...
 
-lint: $(BIN)/golangci-lint ## check style and the layers between packages
-	$(BIN)/golangci-lint run ./...
+test: packages tools vet lint ## run vet, lint and every test, with the race detector
+	@CGO_ENABLED=1 scripts/step "all tests with the race detector" "10 min" \
+		scripts/modules go test -race -timeout 20m $(TESTFLAGS) ./...
+
+vet: ## run go vet on all modules
+	@scripts/step "go vet" "10 s, the first time 1 min" scripts/modules go vet ./...
+
+lint: linter ## check style and the layers between packages
+	@scripts/step "golangci-lint" "15 s, the first time 2 min" scripts/modules $(LINT)
 
 fuzz: ## run every fuzz target for FUZZTIME, 20s if not given
 	@scripts/fuzz $(FUZZTIME)
 
-soak: packages tools ## run the tests at full length: hours
-	KVEXPRESS_SOAK=1 go test -count=1 -p 1 -timeout 8h $(TESTFLAGS) ./...
+soak: packages tools ## run the tests at full length: PART=1 to PART=7, each at most an hour, or all
+	@scripts/soak $(PART)
 
-bench: consul $(BIN)/consul-template ## measure and print the numbers that the documents quote
+bench: consul template ## measure and print the numbers that the documents quote
 	go test -run "^$$" -bench . -benchtime 1x -timeout 2h ./bench
 
 cross: ## build for every platform, and check the Linux binaries
-	@scripts/cross
+	@scripts/step "builds for every platform" "10 s, the first time 3 min" scripts/cross
 
-tools: consul $(BIN)/consul-template $(BIN)/golangci-lint ## build what the tests need: Consul (minutes, once), consul-template and the linter
+tools: consul template linter promql ## build what the tests need, once for all clones
 
-clean: ## remove all that make built
+clean: ## remove all that make built in this clone
 	rm -rf .build
 
 # A Consul on PATH, or at KVEXPRESS_TEST_CONSUL, saves the build.
 consul:
-	@scripts/have-consul || $(MAKE) -s --no-print-directory $(BIN)/consul
+	@scripts/have-consul || scripts/build-tool tools/consul github.com/hashicorp/consul consul "4 min"
+
+# What the agent is measured against, and a client of serve in the tests.
+template:
+	@scripts/build-tool tools/consul-template github.com/hashicorp/consul-template consul-template "40 s"
+
+linter:
+	@scripts/build-tool tools/lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint golangci-lint "2 min"
+
+# Prometheus' engine, which runs the dashboard and the alert rules.
+promql:
+	@scripts/build-tool tools/promql . promql "1 min"
 
 packages:
 	@scripts/test-packages
-
-$(BIN)/consul: tools/consul/go.mod tools/consul/go.sum
-	@scripts/build-tool tools/consul github.com/hashicorp/consul $@
-
-# What the agent is measured against, and a client of serve in the tests.
-$(BIN)/consul-template: tools/consul-template/go.mod tools/consul-template/go.sum
-	@scripts/build-tool tools/consul-template github.com/hashicorp/consul-template $@
-
-$(BIN)/golangci-lint: tools/lint/go.mod tools/lint/go.sum
-	@scripts/build-tool tools/lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint $@

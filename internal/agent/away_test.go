@@ -84,7 +84,7 @@ func TestRebuilt(t *testing.T) {
 
 func TestCut(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("what is published meanwhile", func(t *testing.T) {
 		t.Parallel()

@@ -6,7 +6,6 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/codec"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
 )
@@ -26,7 +25,7 @@ func (n *node) refused(reason, content string) {
 
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 	begin := func(t *testing.T, target deliver.Target) *node {
 		t.Helper()
 		target.Key = "hosts"
@@ -128,7 +127,7 @@ func TestRefused(t *testing.T) {
 
 func TestOlder(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("is followed", func(t *testing.T) {
 		t.Parallel()
@@ -157,7 +156,7 @@ func TestOlder(t *testing.T) {
 		n.start()
 		n.current(0, "two\n")
 		n.commit(past...)
-		if s := n.state(0, agent.Older); s.Version != 2 || n.file("hosts") != "two\n" || !strings.Contains(s.Detail, "from version 2 to 1") {
+		if s := n.state(0, agent.Older); s.Version != 2 || n.file("hosts") != "two\n" || !strings.Contains(s.Detail, "2 to 1") {
 			t.Errorf("%+v", s)
 		}
 		n.well()

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 )
 
@@ -47,7 +46,7 @@ func strict(key string) deliver.Target {
 
 func TestDrift(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("is put right every now and then", func(t *testing.T) {
 		t.Parallel()

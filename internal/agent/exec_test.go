@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 )
 
@@ -26,7 +25,7 @@ func waiting(file string) string {
 
 func TestExec(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 	target := deliver.Target{Key: "hosts", Exec: []string{"./exec"}}
 
 	t.Run("one that fails is tried again", func(t *testing.T) {
@@ -169,7 +168,7 @@ func TestExec(t *testing.T) {
 		n.change = nil
 		n.publish("hosts", "bad again\n")
 		s := n.state(0, agent.Owed)
-		if n.file("hosts") != "good too\n" || s.Version != 3 || !strings.Contains(s.Detail, "old content is back") {
+		if n.file("hosts") != "good too\n" || s.Version != 3 || !strings.Contains(s.Detail, "old content") {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -178,7 +177,7 @@ func TestExec(t *testing.T) {
 // Execs that take long hold up nobody but their own target.
 func TestSlowExecs(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, consultest.Start(t).Addr)
+	n := newNode(t, storeAddr(t))
 	for i := range 6 {
 		n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "hosts", File: fmt.Sprint("slow", i), Exec: []string{"./exec", fmt.Sprint(i)}}))
 	}

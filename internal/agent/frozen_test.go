@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 )
 
@@ -32,7 +31,7 @@ func (n *node) passes(i int, more uint64) {
 
 func TestFrozen(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("a stop holds what is published, until resume", func(t *testing.T) {
 		t.Parallel()

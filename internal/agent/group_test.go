@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
 )
@@ -37,7 +36,7 @@ func (n *node) each(content string, keys ...kv.Key) {
 
 func TestGroup(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("runs once for all", func(t *testing.T) {
 		t.Parallel()

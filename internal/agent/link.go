@@ -100,7 +100,7 @@ func (l *link) wait() time.Duration {
 // a store that restarts is back in a moment, then for so long that a node makes
 // less than 0.2 requests a second.
 func pause(failures int) time.Duration {
-	return wait.Backoff{Least: time.Second, Most: 10 * time.Second}.After(2 * (failures - 1))
+	return wait.Backoff{Least: 750 * time.Millisecond, Most: 10 * time.Second}.After(2 * (failures - 1))
 }
 
 // renew puts other stores in the place of as many. What is under way goes on.

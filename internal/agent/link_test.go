@@ -292,8 +292,8 @@ func TestPause(t *testing.T) {
 		failures    int
 		least, most time.Duration
 	}{
-		{1, 500 * time.Millisecond, time.Second},
-		{2, 2 * time.Second, 4 * time.Second},
+		{1, 375 * time.Millisecond, 750 * time.Millisecond},
+		{2, 1500 * time.Millisecond, 3 * time.Second},
 		{3, 5 * time.Second, 10 * time.Second},
 		{1000000, 5 * time.Second, 10 * time.Second},
 	} {

@@ -228,7 +228,7 @@ func TestAddressesThatCannotBe(t *testing.T) {
 		"localhost":                              "host:port",
 		"localhost:http:1":                       "host:port",
 		"localhost:99999":                        "99999",
-		"192.0.2.1:0":                            "not one of this machine",
+		"192.0.2.1:0":                            "this machine",
 		used.Addr().String():                     "ss -ltnp",
 		"/" + strings.Repeat("x", maxSocketPath): "at most",
 		file + "/agent.sock":                     "not a directory",

@@ -11,7 +11,6 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/agentfile"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
@@ -66,7 +65,7 @@ func version(v uint64) func(fleet.Receipt, fleet.Target) bool {
 
 func TestReceipts(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 	begin := func(t *testing.T, every time.Duration) *node {
 		t.Helper()
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(every)

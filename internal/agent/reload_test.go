@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"kvexpress/internal/agentfile"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 )
 
@@ -38,7 +37,7 @@ func (n *node) mustReload(change func(*agentfile.Config)) {
 
 func TestReload(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 	begin := func(t *testing.T) *node {
 		t.Helper()
 		n := newNode(t, addr, deliver.Target{Key: "a"}, deliver.Target{Key: "b"})
@@ -190,7 +189,7 @@ func TestReload(t *testing.T) {
 
 func TestTwoAgents(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("on one state folder", func(t *testing.T) {
 		t.Parallel()

@@ -6,7 +6,6 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/codec"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
 )
@@ -14,7 +13,7 @@ import (
 // What is on disk counts, whatever held the agent back, and whenever it began.
 func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 	frozen := func(t *testing.T, exec string) *node {
 		t.Helper()
 		target := deliver.Target{Key: "hosts"}

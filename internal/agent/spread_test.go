@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 )
 
@@ -47,7 +46,7 @@ func names() (early, late string) {
 
 func TestSpread(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("a new version waits, and those that come meanwhile with it", func(t *testing.T) {
 		t.Parallel()
@@ -213,7 +212,7 @@ func TestSpread(t *testing.T) {
 // Of a storm of versions the last one counts, and not each of them is delivered.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, consultest.Start(t).Addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+	n := newNode(t, storeAddr(t), deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
 	n.exec("exec", "cat hosts >> log")
 	n.publish("hosts", "before\n")
 	n.start()

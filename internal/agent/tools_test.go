@@ -11,8 +11,29 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/demo"
 	"kvexpress/internal/kv"
 )
+
+// storeAddr is the address of a store that is there until the test ends: a Consul, or
+// with -short an embedded store.
+func storeAddr(t *testing.T) string {
+	t.Helper()
+	if !testing.Short() {
+		return consultest.Start(t).Addr
+	}
+	s, err := demo.StartStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.Addr
+}
 
 // tally is what an agent asked of its store.
 type tally struct {

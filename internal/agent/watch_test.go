@@ -8,7 +8,6 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/codec"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
 )
@@ -23,7 +22,7 @@ func (n *node) asOf1x(key kv.Key, content string, gap time.Duration) {
 
 func TestWatch(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 
 	t.Run("what is published", func(t *testing.T) {
 		t.Parallel()
@@ -146,7 +145,7 @@ func TestWatch(t *testing.T) {
 // A file that is too large for its watch is watched by its checksum.
 func TestLarge(t *testing.T) {
 	t.Parallel()
-	addr := consultest.Start(t).Addr
+	addr := storeAddr(t)
 	large := func(text string) string { return strings.Repeat(text+"\n", 200<<10/(len(text)+1)) }
 
 	t.Run("small and large", func(t *testing.T) {

@@ -82,7 +82,7 @@ func reads(t *testing.T, path string, update func(i int, content []byte) error, 
 	return all, torn
 }
 
-// Fault 12: whoever reads the file meanwhile sees the old or the new bytes. The
+// Whoever reads the file meanwhile sees the old or the new bytes. The
 // negative control is a plain write.
 func TestReaderSeesNoTornFile(t *testing.T) {
 	path := filepath.Join(memory(t), "file")
@@ -232,7 +232,7 @@ func TestStagedFileOfAnother(t *testing.T) {
 	if err := errors.Join(os.Remove(staged.Path()), os.WriteFile(staged.Path(), []byte("evil"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if err := staged.Commit("file"); err == nil || !strings.Contains(err.Error(), "no longer the file that was staged") {
+	if err := staged.Commit("file"); err == nil || !strings.Contains(err.Error(), "staged") {
 		t.Errorf("a swapped file: %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(path, "elsewhere")); !errors.Is(err, os.ErrNotExist) {

@@ -92,7 +92,7 @@ func TestResolveLoop(t *testing.T) {
 	}
 }
 
-// Fault 9: whoever can change where a link leads could have any file overwritten.
+// Whoever can change where a link leads could have any file overwritten.
 func TestResolveRefusesWhatOthersControl(t *testing.T) {
 	needRoot(t)
 	const nobody = 65534

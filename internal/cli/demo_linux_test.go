@@ -35,7 +35,7 @@ func TestDemoInterruptedInACheck(t *testing.T) {
 	cmds := workingIn(t, tmp)
 	cancel()
 	watch.Wait()
-	if !ran || code != exitOther || !strings.Contains(stderr.String(), "the demo was interrupted") {
+	if !ran || code != exitOther || !strings.Contains(stderr.String(), "interrupted") {
 		t.Errorf("it ends with %d, and a check ran: %t; %s\n%s", code, ran, stderr.String(), stdout.String())
 	}
 	if err != nil || len(left) > 0 {

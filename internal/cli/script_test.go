@@ -9,25 +9,24 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
 )
 
 const scripts = "testdata/script"
 
 // TestScripts runs the specification of the command line: every script in
-// testdata/script, each with a prefix of its own in one real Consul. That has
-// ACLs on, so that every run of every script carries a token, which must not show
-// anywhere.
+// testdata/script, each with a prefix of its own in one store: a real Consul, or with
+// -short an embedded one. That has ACLs on, so that every run of every script carries
+// a token, which must not show anywhere.
 func TestScripts(t *testing.T) {
-	consul := consultest.Start(t, consultest.WithACL())
+	store := newScriptStore(t)
 	seen := newSightings()
 	// A group of its own: it returns when the last of the scripts has, which run
 	// in parallel.
 	t.Run("script", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
 			Dir:                 scripts,
-			Setup:               func(env *testscript.Env) error { return setup(env, consul, seen) },
+			Setup:               func(env *testscript.Env) error { return setup(env, store, seen) },
 			Cmds:                scriptCommands(),
 			Condition:           condition,
 			RequireExplicitExec: true,
@@ -42,13 +41,13 @@ func TestScripts(t *testing.T) {
 
 // What setup hands to the commands of a script.
 type (
-	consulKey struct{}
+	storeKey  struct{}
 	seenKey   struct{}
 	statsdKey struct{}
 )
 
-func setup(env *testscript.Env, consul *consultest.Server, seen *sightings) error {
-	env.Values[consulKey{}] = consul
+func setup(env *testscript.Env, store *scriptStore, seen *sightings) error {
+	env.Values[storeKey{}] = store
 	env.Values[seenKey{}] = seen
 	env.Values[statsdKey{}] = &statsdServer{}
 	seen.opened(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
@@ -65,8 +64,8 @@ func setup(env *testscript.Env, consul *consultest.Server, seen *sightings) erro
 		"TZ":             "UTC",
 
 		"PREFIX":            "t-" + kv.NewID()[:12],
-		"CONSUL_HTTP_ADDR":  consul.Addr,
-		"CONSUL_HTTP_TOKEN": consul.ManagementToken,
+		"CONSUL_HTTP_ADDR":  store.addr,
+		"CONSUL_HTTP_TOKEN": store.token,
 		"NOWHERE":           "127.0.0.1:1", // refuses every connection
 
 		"KVEXPRESS_SYSLOG":       "off",
@@ -77,7 +76,19 @@ func setup(env *testscript.Env, consul *consultest.Server, seen *sightings) erro
 	if env.Getenv("GORACE") == "" { // else a program with the race detector ends a second late
 		env.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
-	return os.Mkdir(work+"/.home", 0o700)
+	if err := os.Mkdir(work+"/.home", 0o700); err != nil {
+		return err
+	}
+	// What scripts publish that bring no other.
+	for name, text := range map[string]string{"v1": "one\n", "v2": "two\n", "v3": "three\n"} {
+		if _, err := os.Lstat(filepath.Join(work, name)); err == nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // condition adds [root] to testscript's own conditions.

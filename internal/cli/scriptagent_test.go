@@ -54,15 +54,25 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// agentfile writes agent.yml, from agent.in: WORK, PREFIX and ADDR stand for the
-// script's own.
+// agentHead is what agent.in leaves out.
+var agentHead = []string{"stores: ADDR", "prefix: PREFIX", "state_dir: WORK/state", "listen: WORK/agent.sock"}
+
+// agentfile writes agent.yml, from agent.in, and puts the lines of agentHead before it
+// whose keys it does not have. WORK, PREFIX and ADDR stand for the script's own.
 func cmdAgentFile(ts *testscript.TestScript, neg bool, args []string) {
 	usageError(ts, neg || len(args) > 1, "agentfile [FROM]")
 	from := "agent.in"
 	if len(args) > 0 {
 		from = args[0]
 	}
-	text := strings.NewReplacer("WORK", ts.Getenv("WORK"), "PREFIX", ts.Getenv("PREFIX"), "ADDR", ts.Getenv("CONSUL_HTTP_ADDR"),
-		"NOWHERE", ts.Getenv("NOWHERE")).Replace(ts.ReadFile(from))
+	text := ts.ReadFile(from)
+	for _, line := range agentHead {
+		key, _, _ := strings.Cut(line, " ")
+		if !strings.HasPrefix(text, key) && !strings.Contains(text, "\n"+key) {
+			text = line + "\n" + text
+		}
+	}
+	text = strings.NewReplacer("WORK", ts.Getenv("WORK"), "PREFIX", ts.Getenv("PREFIX"), "ADDR", ts.Getenv("CONSUL_HTTP_ADDR"),
+		"NOWHERE", ts.Getenv("NOWHERE")).Replace(text)
 	ts.Check(os.WriteFile(ts.MkAbs("agent.yml"), []byte(text), 0o600))
 }

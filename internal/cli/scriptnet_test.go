@@ -70,6 +70,7 @@ func cmdStatsd(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Defer(func() { _ = conn.Close() })
 		s.conn = conn
+		s.got.Reset()
 		ts.Setenv("STATSD", conn.LocalAddr().String())
 		return
 	}

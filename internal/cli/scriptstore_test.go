@@ -10,8 +10,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"kvexpress/internal/codec"
-	"kvexpress/internal/consultest"
-	"kvexpress/internal/kv"
 )
 
 // kv looks at the store, and changes it, past kvexpress:
@@ -77,30 +75,20 @@ func dump(ts *testscript.TestScript) {
 }
 
 func request(ts *testscript.TestScript, method, path string, body []byte) (int, []byte) {
-	consul, _ := ts.Value(consulKey{}).(*consultest.Server)
-	status, answer, err := consul.Request(method, path, consul.ManagementToken, body)
+	store, _ := ts.Value(storeKey{}).(*scriptStore)
+	status, answer, err := store.request(method, path, store.token, body)
 	ts.Check(err)
 	return status, answer
 }
 
-// newtoken NAME FILE makes a Consul token that may do what the policy in the file
-// allows, and puts it into the variable.
+// newtoken NAME FILE makes a token that may do what the policy in the file allows,
+// and puts it into the variable.
 func cmdNewToken(ts *testscript.TestScript, neg bool, args []string) {
 	usageError(ts, neg || len(args) != 2, "newtoken NAME FILE")
-	name := "script-" + kv.NewID()
-	create := func(path string, in any, out any) {
-		body, err := json.Marshal(in)
-		ts.Check(err)
-		status, answer := request(ts, http.MethodPut, path, body)
-		if status != http.StatusOK {
-			ts.Fatalf("PUT %s: %d: %s", path, status, answer)
-		}
-		ts.Check(json.Unmarshal(answer, out))
-	}
-	create("/v1/acl/policy", map[string]any{"Name": name, "Rules": ts.ReadFile(args[1])}, &struct{}{})
-	var token struct{ SecretID string }
-	create("/v1/acl/token", map[string]any{"Policies": []any{map[string]any{"Name": name}}}, &token)
-	ts.Setenv(args[0], token.SecretID)
+	store, _ := ts.Value(storeKey{}).(*scriptStore)
+	token, err := store.newToken(ts.ReadFile(args[1]))
+	ts.Check(err)
+	ts.Setenv(args[0], token)
 }
 
 // lockrow NAME FILE puts the path of the row that locks a file, by its absolute

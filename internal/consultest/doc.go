@@ -7,5 +7,6 @@
 // with the standard library, imports nothing of this module, and only tests
 // import it.
 //
-// A test that needs Consul and finds no binary fails; it is never skipped.
+// A test that needs Consul and finds no binary fails. Only -short skips it, and not
+// in CI.
 package consultest

@@ -47,11 +47,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 // newServer runs an agent and waits until it answers HTTP.
 func newServer(t testing.TB, opts []Option) *Server {
 	t.Helper()
-	bin, err := findBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Bin: bin, Dir: t.TempDir(), t: t, opts: newOptions(opts)}
+	s := &Server{Bin: Binary(t), Dir: t.TempDir(), t: t, opts: newOptions(opts)}
 	s.Config = filepath.Join(s.Dir, "config.json")
 	s.ManagementToken = s.opts.token
 	if err := writeJSON(s.Config, s.opts.config); err != nil {
@@ -60,6 +56,7 @@ func newServer(t testing.TB, opts []Option) *Server {
 	t.Cleanup(s.cleanUp)
 
 	// A port may have been taken between the look and the agent's start.
+	var err error
 	for range 3 {
 		if err = s.firstLaunch(); !errors.Is(err, errPortTaken) {
 			break

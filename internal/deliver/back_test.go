@@ -59,7 +59,7 @@ func TestStoreWentBack(t *testing.T) {
 	n, old := twoVersions(t)
 	n.store = old
 	res := n.must(deliver.Installed)
-	if !strings.Contains(notes(res), "the store went back from 2 to 1") {
+	if !strings.Contains(notes(res), "from 2 to 1") {
 		t.Errorf("notes %q", res.Notes)
 	}
 	n.settle(contentA())

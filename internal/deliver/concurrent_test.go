@@ -57,7 +57,7 @@ func flipping(n *node, times int) job {
 	return j
 }
 
-// Fault 11: several processes on one path exclude each other.
+// Several processes on one path exclude each other.
 func TestProcessesExcludeEachOther(t *testing.T) {
 	for _, processes := range []int{2, 4} {
 		n := newNode(t, scratch(t))
@@ -166,7 +166,7 @@ func readLoop(t *testing.T, path string, whole [][]byte, update func() error) (r
 	return reads, torn
 }
 
-// Fault 12: whoever reads the file sees the old or the new bytes.
+// Whoever reads the file sees the old or the new bytes.
 func TestReaderSeesNoTornFile(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, scratch(t))

@@ -56,7 +56,7 @@ func onDisk(t testing.TB, where string, mkfs ...string) (*disk, *node, []byte) {
 	return d, n, b
 }
 
-// Fault 2: a disk that is full, from the first byte to the last.
+// A disk that is full, from the first byte to the last.
 func TestFullDisk(t *testing.T) {
 	for _, c := range []struct {
 		where   string
@@ -73,7 +73,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			for free := int64(0); free <= c.free; free += 2 << 10 {
 				empty := d.fill(free)
-				n.refused(syscall.ENOSPC, "free some space or inodes")
+				n.refused(syscall.ENOSPC, "inodes")
 				var state *deliver.StateError
 				if _, err := n.deliver(nil); c.where == "state" && !errors.As(err, &state) {
 					t.Errorf("not a StateError: %v", err)
@@ -145,7 +145,7 @@ func TestFullDiskControl(t *testing.T) {
 	}
 }
 
-// Fault 3: bytes enough, but no inode for another file.
+// Bytes enough, but no inode for another file.
 func TestNoInodes(t *testing.T) {
 	for _, where := range []string{"target", "state"} {
 		t.Run(where, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestNoInodes(t *testing.T) {
 	}
 }
 
-// Fault 6: a file system that turned read-only. What is right on it stays right.
+// A file system that turned read-only. What is right on it stays right.
 func TestReadOnly(t *testing.T) {
 	for _, where := range []string{"target", "state", "target and state"} {
 		t.Run(where, func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// Fault 7: chattr +i on the file or on its folder.
+// With chattr +i on the file or on its folder.
 func TestImmutable(t *testing.T) {
 	for _, c := range []struct {
 		what    string
@@ -215,7 +215,7 @@ func TestImmutable(t *testing.T) {
 	}
 }
 
-// Fault 8: a bind-mounted file cannot be renamed over. The error says so, and
+// A bind-mounted file cannot be renamed over. The error says so, and
 // --in-place does it.
 func TestBindMount(t *testing.T) {
 	needRoot(t)

@@ -16,7 +16,7 @@ import (
 	"kvexpress/internal/gate"
 )
 
-// Fault 37: an exec that hangs and ignores SIGTERM is killed, and is owed.
+// An exec that hangs and ignores SIGTERM is killed, and is owed.
 func TestHangingExec(t *testing.T) {
 	n := newNode(t, scratch(t))
 	ok := n.target.Exec
@@ -62,7 +62,7 @@ func TestExecLeavesDaemon(t *testing.T) {
 	n.settle(contentB())
 }
 
-// Fault 38: of a flood of output the beginning and the end are kept.
+// Of a flood of output the beginning and the end are kept.
 func TestFloodOfOutput(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.target.Exec = n.script(fmt.Sprintf(`echo begin; head -c %d /dev/zero | tr "\0" x; echo end; echo "$KVEXPRESS_SHA256" >>"$log"`, times(1<<30)))
@@ -74,7 +74,7 @@ func TestFloodOfOutput(t *testing.T) {
 	n.settle(contentA())
 }
 
-// Fault 40: a check that says no, crashes, hangs or is not there at all. The staged
+// A check that says no, crashes, hangs or is not there at all. The staged
 // file is gone, the old one is untouched, and the exec does not run.
 func TestCheckFails(t *testing.T) {
 	for name, script := range map[string]string{

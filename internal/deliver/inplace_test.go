@@ -102,7 +102,7 @@ func TestTornAndLocked(t *testing.T) {
 		n.put(lock, "hands off", 0)
 		res, err := n.deliver(nil)
 		var locked *gate.Locked
-		if !errors.As(err, &locked) || !strings.Contains(strings.Join(res.Notes, " "), "may be torn") {
+		if !errors.As(err, &locked) || !strings.Contains(strings.Join(res.Notes, " "), "torn") {
 			t.Errorf("raw %v: %v, notes %q", raw, err, res.Notes)
 		}
 		for _, b := range n.torn(tornAB()) {
@@ -140,7 +140,7 @@ func TestOverwriteAndPutBackFail(t *testing.T) {
 		}
 		return nil
 	})
-	if err == nil || !strings.Contains(err.Error(), "may be torn") {
+	if err == nil || !strings.Contains(err.Error(), "torn") {
 		t.Errorf("error %v", err)
 	}
 	n.store, writes = unreachable{}, 0

@@ -13,7 +13,7 @@ import (
 	"kvexpress/internal/deliver"
 )
 
-// Fault 1: a process that is killed at any step, and another that comes after it.
+// A process that is killed at any step, and another that comes after it.
 func TestKilledAtEachStep(t *testing.T) {
 	t.Parallel()
 	kills := 0

@@ -112,7 +112,7 @@ func TestFoldersAreMade(t *testing.T) {
 	}
 }
 
-// Fault 9: a symbolic link is kept, and what it leads to is replaced.
+// A symbolic link is kept, and what it leads to is replaced.
 func TestLinkIsKept(t *testing.T) {
 	n := newNode(t, scratch(t))
 	real := filepath.Join(n.base(), "real", "hosts") // not there yet, nor its folder
@@ -134,7 +134,7 @@ func TestLinkIsKept(t *testing.T) {
 	}
 }
 
-// Fault 9: the folder is swapped for a link while we write. Nothing is written
+// The folder is swapped for a link while we write. Nothing is written
 // where the link leads to.
 func TestFolderSwappedForLink(t *testing.T) {
 	s := scenarios()[0]

@@ -65,7 +65,7 @@ func (d *disk) after(n *node, s snapshot, look func()) {
 	look()
 }
 
-// Fault 13: the power goes at any step. What was not fsynced is gone.
+// The power goes at any step. What was not fsynced is gone.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenarios() {

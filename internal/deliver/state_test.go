@@ -13,7 +13,7 @@ import (
 	"kvexpress/internal/deliver"
 )
 
-// Fault 14: a damaged state owes the exec once, and nothing else happens.
+// A damaged state owes the exec once, and nothing else happens.
 func TestDamagedStateOwesExec(t *testing.T) {
 	for name, damage := range map[string]func(good []byte) []byte{
 		"empty":           func([]byte) []byte { return nil },

@@ -1,6 +1,6 @@
-// Package e2e holds the tests of the main flows, on real parts: the program as
-// it is released, real Consul agents, processes, files and sockets. It has no
-// code of its own, and its tests may import anything.
+// Package e2e is what the tests of the main flows share. They run on real parts:
+// the program as it is released, real Consul agents, processes, files and sockets.
+// Each folder has the tests of what it is called by.
 //
 // What only one package can get wrong is tested there. Here is what people rely
 // on between the parts: a watch delivers, an old kvexpress and this one get along,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -38,18 +39,20 @@ type (
 	}
 )
 
-// engine builds tools/promql, and returns its path. The first time this takes a while.
+// engine is the path of tools/promql. It skips what `make check` runs, which has no tools.
 func engine(t *testing.T) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	bin := filepath.Join(t.TempDir(), "promql")
-	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", bin, ".")
-	build.Dir = "../../tools/promql"
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build tools/promql: %v\n%s", err, out)
+	if testing.Short() {
+		t.Skip("needs Prometheus' engine, which -short leaves out")
 	}
-	return bin
+	path, err := filepath.Abs("../../.build/bin/promql")
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		t.Fatalf("no Prometheus engine; `make tools` builds it: %v", err)
+	}
+	return path
 }
 
 // ask asks Prometheus' own engine.

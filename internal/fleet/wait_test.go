@@ -132,7 +132,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b.store.requests()
 		r, _, err := b.wait(t.Context(), time.Second, nil)
 		var e *fleet.NotReached
-		if !errors.As(err, &e) || r.Nodes != 0 || !strings.Contains(err.Error(), "no node that has reported") {
+		if !errors.As(err, &e) || r.Nodes != 0 || !strings.Contains(err.Error(), "no node") {
 			t.Errorf("%v, %+v", err, r)
 		}
 		if n := b.store.requests(); n > 20 {

@@ -20,11 +20,11 @@ func TestContent(t *testing.T) {
 		"fine":         {"1\n2\n", 2, "", ""},
 		"any number":   {"x", 0, "", ""},
 		"one line":     {"x", 1, "", ""}, // 1.x counted so
-		"empty":        {"", 0, Empty, "hosts is refused: the content is empty"},
-		"short":        {"1\n2\n", 3, TooShort, "it has 2 lines, at least 3 are asked for; check its source, or ask for fewer with -l"},
-		"newline only": {"\n", 2, TooShort, "it has 1 line, at least 2"},
+		"empty":        {"", 0, Empty, "empty"},
+		"short":        {"1\n2\n", 3, TooShort, "2 lines"},
+		"newline only": {"\n", 2, TooShort, "1 line,"},
 		"full":         {strings.Repeat("x", codec.MaxPlain), 0, "", ""},
-		"too large":    {strings.Repeat("x", codec.MaxPlain+1), 0, TooLarge, "16777217 bytes, at most 16777216"},
+		"too large":    {strings.Repeat("x", codec.MaxPlain+1), 0, TooLarge, "16777217"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) { wantRefusal(t, Content("hosts", []byte(tt.plain), tt.minLines), tt.want, tt.text) })
@@ -47,8 +47,8 @@ func wantRefusal(t *testing.T, err error, want Reason, text string) {
 
 func TestStoredSize(t *testing.T) {
 	wantRefusal(t, StoredSize("hosts", kv.MaxStored, codec.Plain), "", "")
-	wantRefusal(t, StoredSize("hosts", kv.MaxStored+1, codec.Plain), TooLarge, "389121 bytes, at most 389120 fit into one transaction; compress it with -z")
-	wantRefusal(t, StoredSize("hosts", kv.MaxStored+1, codec.Brotli), TooLarge, "even as brotli, at most 389120 fit into one transaction; split the file")
+	wantRefusal(t, StoredSize("hosts", kv.MaxStored+1, codec.Plain), TooLarge, "-z")
+	wantRefusal(t, StoredSize("hosts", kv.MaxStored+1, codec.Brotli), TooLarge, "brotli")
 }
 
 func TestMessage(t *testing.T) {
@@ -91,10 +91,10 @@ func TestNotStopped(t *testing.T) {
 }
 
 func TestNested(t *testing.T) {
-	if err := Nested("a/b", "a"); !strings.Contains(err.Error(), `it is nested in the existing key "a"`) {
+	if err := Nested("a/b", "a"); !strings.Contains(err.Error(), `key "a"`) {
 		t.Error(err)
 	}
-	if err := Nested("a", "a/b"); !strings.Contains(err.Error(), `the existing key "a/b" is nested in it`) {
+	if err := Nested("a", "a/b"); !strings.Contains(err.Error(), `key "a/b"`) {
 		t.Error(err)
 	}
 }

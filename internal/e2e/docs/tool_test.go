@@ -1,0 +1,30 @@
+package docs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// toolEnv makes this test program a systemctl, pkill or getent of one of the page's
+// machines: it names the socket of that machine's supervisor, who does what is asked.
+const toolEnv = "KVEXPRESS_E2E_TOOL"
+
+// asTool prints the exit code, and below what the tool says.
+func asTool(socket string, args []string) {
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(context.Background(), "unix", socket)
+	if err != nil {
+		fmt.Fprintf(os.Stdout, "1\n%v\n", err)
+		return
+	}
+	defer conn.Close()
+	if err := json.NewEncoder(conn).Encode(args); err != nil {
+		fmt.Fprintf(os.Stdout, "1\n%v\n", err)
+		return
+	}
+	_, _ = io.Copy(os.Stdout, conn) // what is cut off is a failure of the script
+}

@@ -1,0 +1,282 @@
+//go:build linux
+
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/e2e"
+	"kvexpress/internal/fleet"
+)
+
+// escapes are what a terminal would obey: an escape, its eight-bit form, a bell, a
+// new line that begins a row of its own, and a mark that turns the text around.
+const escapes = "\x1b[2J\x1b]0;owned\x07\u009b31m\r\nhonest-0  9  current\u202e"
+
+// raw reports whether any of that is in a text as it is.
+func raw(text string) bool { return strings.ContainsAny(text, "\x1b\x07\u009b\r\u202e") }
+
+// receiptsThatLie: a bad node tells lies about itself, and about nobody else. All is
+// put past our own code, by a transaction: of a URL, Consul would not take some of the
+// names. Taken out: the look at the node's name, at the newest version, at its bytes,
+// the cap on what is stored, and printable().
+func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
+	x := c.Site(t, 0)
+	x.Publish("hosts", e2e.Version(1))
+	x.Publish("hosts", e2e.Version(2))
+	putFleet(x, "hosts", 3)
+	var unsound, unread []string
+	lies := func(node string, change func(*fleet.Receipt)) {
+		t.Helper()
+		unsound = append(unsound, node)
+		value, flags, err := honest(x, node, "hosts", change).Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		putAny(x, node, string(value), flags)
+	}
+	garbage := func(node, value string, e codec.Encoding) {
+		t.Helper()
+		unread = append(unread, node)
+		putAny(x, node, value, e.Flags())
+	}
+	plain := func(r fleet.Receipt) string {
+		t.Helper()
+		b, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+
+	lies("bytes", func(r *fleet.Receipt) { r.Targets[0].SHA256 = e2e.Sum("others") })
+	lies("future", func(r *fleet.Receipt) { r.Targets[0].Version = 99 })
+	lies("largest", func(r *fleet.Receipt) { r.Targets[0].Version = 1<<64 - 1 })
+	lies("evil-detail", func(r *fleet.Receipt) {
+		r.Targets[0].Version, r.Targets[0].Detail, r.Targets[0].File, r.Targets[0].State = 99, escapes, escapes, escapes
+	})
+	lies("evil"+escapes, func(r *fleet.Receipt) { r.Targets[0].Version = 99 })
+	garbage("another", plain(honest(x, "honest-0", "hosts", func(r *fleet.Receipt) { r.Format = 1; r.Targets[0].Version = 99 })), codec.Plain)
+	garbage("evil-name", plain(honest(x, escapes, "hosts", func(r *fleet.Receipt) { r.Format = 1 })), codec.Plain)
+	garbage("evil-value"+escapes, escapes, codec.Plain)
+	garbage("below/another", plain(honest(x, "another", "hosts", func(r *fleet.Receipt) { r.Format = 1 })), codec.Plain)
+	garbage("", "{}", codec.Plain) // the folder itself
+	garbage("empty", "", codec.Plain)
+	garbage("no-json", "it is well\n", codec.Plain)
+	garbage("deep", strings.Repeat(`{"targets":[`, 5000), codec.Plain)
+	// More than a transaction takes; without its blanks it would be sound.
+	large := plain(honest(x, "large", "hosts", func(r *fleet.Receipt) { r.Format = 1 }))
+	rawReceipt(x, "large", large+strings.Repeat(" ", 512<<10-len(large)), codec.Plain)
+	unread = append(unread, "large")
+	garbage("bomb", bomb(t, 256<<20), codec.Zstd)
+	garbage("bomb-of-json", packed(t, `{"format":1,"node":"bomb-of-json","targets":[`+strings.Repeat(`{},`, 20<<20/3)+`{}]}`), codec.Zstd)
+	garbage("targets", packed(t, `{"format":1,"node":"targets","sent":"2026-01-01T00:00:00Z","targets":[`+strings.Repeat(`{},`, 5000)+`{}]}`), codec.Zstd)
+	garbage("unpacked", "{}", codec.Zstd)
+	garbage("newer", `{"format":2,"node":"newer"}`, codec.Plain)
+	putAny(x, "flags", "{}", 12345)
+	unread = append(unread, "flags")
+
+	// Behind, and no more than that.
+	putReceipt(x, "honest-behind", honest(x, "honest-behind", "hosts", func(r *fleet.Receipt) {
+		r.Targets[0].Version, r.Targets[0].SHA256, r.Targets[0].State, r.Targets[0].Detail = 1, e2e.Sum(e2e.Version(1)), "failed"+escapes, escapes
+	}))
+	const behind = 1
+
+	want := fmt.Sprintf("3 of %d, %d behind, %d unsound, %d unread", 3+behind+len(unsound), behind, len(unsound), len(unread))
+	s := status(x, "hosts")
+	if counts(s.Report) != want {
+		t.Errorf("it is %s, want %s", counts(s.Report), want)
+	}
+	for _, node := range unsound {
+		if l := s.line(node); l == nil || l.Verdict != fleet.Unsound {
+			t.Errorf("%q: %+v", node, l)
+		}
+	}
+	told := map[string]string{}
+	for _, u := range s.Unread {
+		told[u.Node] = u.Why
+	}
+	for _, node := range unread {
+		if told[node] == "" {
+			t.Errorf("%q is not named as not to be read", node)
+		}
+	}
+	for _, node := range []string{"honest-0", "honest-1", "honest-2"} {
+		if s.line(node) != nil {
+			t.Errorf("%+v", s.line(node))
+		}
+	}
+	if s.Delivered.Count != 3 || s.Delivered.Last > fleet.Millis(10*time.Second) {
+		t.Errorf("%+v", s.Delivered)
+	}
+
+	all := []string{"status", "-k", "hosts", "--all"}
+	for _, args := range [][]string{all, {"status"}, append(all, "--json"), {"status", "-k", "hosts", "--wait", "60%", "--timeout", "1s"}, {"locks"}} {
+		r := as(x, args...)
+		if raw(r.Stdout + r.Stderr) {
+			t.Errorf("%v: what a terminal obeys: %q%q", args, r.Stdout, r.Stderr)
+		}
+	}
+	got := must(x, 0, all...)
+	for _, node := range append(unsound, unread...) {
+		if name, _, evil := strings.Cut(node, "\x1b"); !tells(got.Stdout, name) || evil && strings.Contains(got.Stdout, "\nhonest-0  9") {
+			t.Errorf("%q is not named:\n%s", node, got.Stdout)
+		}
+	}
+	// They can be taken away, whatever they are called.
+	for _, node := range []string{"evil" + strings.ReplaceAll(escapes, "\r\n", "") + "x", "bomb"} {
+		putAny(x, node, "{}", 0)
+		must(x, 0, "forget", node)
+		if stands(x, "bomb") != nil && node == "bomb" {
+			t.Error("it is still there")
+		}
+	}
+
+	putAny(x, "bomb", bomb(t, 256<<20), codec.Zstd.Flags())
+	most := memoryOf(x, append(all, "--json")...)
+	t.Logf("status: at most %.1f MiB were resident", float64(most)/1024)
+	if most > maxResident {
+		t.Errorf("%d KiB were resident, at most %d are allowed", most, maxResident)
+	}
+}
+
+// putAny puts a receipt under any name, by a transaction.
+func putAny(x *e2e.Site, node, value string, flags uint64) {
+	x.T.Helper()
+	type set struct {
+		Verb, Key string
+		Value     []byte
+		Flags     uint64
+	}
+	body, err := json.Marshal([]map[string]set{{"KV": {"set", x.Layout.NodesDir() + node, []byte(value), flags}}})
+	if err != nil {
+		x.T.Fatal(err)
+	}
+	if status, answer := x.Store.Request(http.MethodPut, "/v1/txn", body); status != http.StatusOK {
+		x.T.Fatalf("put %q: %d %s", node, status, e2e.Brief(string(answer)))
+	}
+}
+
+func packed(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b)
+	if err == nil {
+		_, err = io.WriteString(z, text)
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// bomb is a receipt of so many bytes in less than 64 KiB.
+func bomb(t *testing.T, size int) string {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	zeros := make([]byte, 1<<20)
+	for range size / len(zeros) {
+		if _, err := z.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if b.Len() > fleet.MaxStored {
+		t.Fatalf("a bomb of %d bytes is too large to be unpacked", b.Len())
+	}
+	return b.String()
+}
+
+// maxResident is what reading receipts may take, in KiB.
+const maxResident = 64 << 10
+
+// memoryOf runs a command with a long output, and tells how many KiB it ever had
+// resident. It is asked while it waits for somebody to take its output: what the
+// kernel tells of a process that has ended is its parent's, too.
+func memoryOf(x *e2e.Site, args ...string) int {
+	t := x.T
+	t.Helper()
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	if _, err := unix.FcntlInt(to.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), e2e.Program.Path, append(args, "-p", x.Prefix)...)
+	cmd.Env, cmd.Dir, cmd.Stdout = x.Env, x.Dir, to
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	to.Close()
+	if _, err := from.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	most := (&e2e.Daemon{T: t, Cmd: cmd}).Memory("VmHWM")
+	length, err := io.Copy(io.Discard, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || length <= 4096 {
+		t.Fatalf("%v, after %d bytes", err, length)
+	}
+	return most
+}
+
+// receiptsOfManyTargets: a node may say much, and counts once.
+func receiptsOfManyTargets(t *testing.T, c *e2e.Cluster) {
+	x := c.Site(t, 0)
+	x.Publish("hosts", e2e.Version(1))
+	putFleet(x, "hosts", 3)
+	many := func(each func(i int, target *fleet.Target)) func(*fleet.Receipt) {
+		return func(r *fleet.Receipt) {
+			first := r.Targets[0]
+			r.Targets = nil
+			for i := range 300 {
+				target := first
+				target.File = fmt.Sprintf("/etc/hosts-%03d", i)
+				each(i, &target)
+				r.Targets = append(r.Targets, target)
+			}
+		}
+	}
+	putReceipt(x, "same", honest(x, "same", "hosts", many(func(int, *fleet.Target) {})))
+	putReceipt(x, "others", honest(x, "others", "hosts", many(func(i int, target *fleet.Target) { target.Key = fmt.Sprintf("none-%d", i) })))
+	putReceipt(x, "one-of-them", honest(x, "one-of-them", "hosts", many(func(i int, target *fleet.Target) {
+		target.Detail = strings.Repeat("why ", 120)
+		if i == 250 {
+			target.Version, target.SHA256 = 0, ""
+		}
+	})))
+	s := status(x, "hosts")
+	if counts(s.Report) != "4 of 5, 1 behind" || s.line("one-of-them").File != "/etc/hosts-250" {
+		t.Errorf("%s: %+v", counts(s.Report), s.line("one-of-them"))
+	}
+	// Of the keys that a node speaks of and nobody published, a hundred have a line.
+	if got := must(x, 0, "status"); strings.Count(got.Stdout, "\nnone-") != 100 || !strings.Contains(got.Stdout, "nodes speak of 200 more keys") || !hasRow(got.Stdout, "hosts", "1") {
+		t.Errorf("status has %d lines of keys", strings.Count(got.Stdout, "\nnone-"))
+	}
+}

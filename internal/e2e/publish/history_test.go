@@ -1,0 +1,109 @@
+package publish
+
+import (
+	"strings"
+	"testing"
+
+	"kvexpress/internal/e2e"
+)
+
+// History that is damaged, pruned or gone never stops a publish, and a number of
+// a lineage is never used twice while anything tells of it.
+func TestDamagedHistory(t *testing.T) {
+	t.Parallel()
+	const past, live = "kvexpress/.history/hosts/", "kvexpress/hosts/"
+	remove := func(s *e2e.Store, rows ...string) {
+		for _, r := range rows {
+			s.Remove(r)
+		}
+	}
+	gone := []string{live + "data", live + "checksum", live + "manifest"}
+	s, _ := e2e.Start(t)
+	for name, c := range map[string]struct {
+		damage  func(*e2e.Store)
+		version uint64 // that the next publish gets, after version 3
+		lineage bool   // of the versions before
+	}{
+		"a past version is damaged": {func(s *e2e.Store) {
+			s.Put(past+"2/manifest", "{", 0)
+			s.Put(past+"2/data", "junk", 2)
+		}, 4, true},
+		"a past version is pruned by hand": {func(s *e2e.Store) { remove(s, past+"2/manifest", past+"2/data") }, 4, true},
+		"all of it is gone": {func(s *e2e.Store) {
+			for _, k := range s.Keys(past) {
+				s.Remove(k)
+			}
+		}, 4, true},
+		"the place of the next version is taken by junk": {func(s *e2e.Store) {
+			s.Put(past+"4/manifest", "junk", 0)
+			s.Put(past+"4/data", "junk", 0)
+		}, 4, true},
+		"the key was deleted": {func(s *e2e.Store) { remove(s, gone...) }, 4, true},
+		"the key was deleted, its last version damaged": {func(s *e2e.Store) {
+			remove(s, gone...)
+			s.Put(past+"3/manifest", "{", 0)
+		}, 4, true},
+		"the key was deleted, all of its history damaged": {func(s *e2e.Store) {
+			remove(s, gone...)
+			for _, v := range []string{"1", "2", "3"} {
+				s.Put(past+v+"/manifest", "{", 0)
+			}
+		}, 1, false},
+		"the manifest was deleted": {func(s *e2e.Store) { s.Remove(live + "manifest") }, 4, true},
+		"the manifest is damaged":  {func(s *e2e.Store) { s.Put(live+"manifest", "{", 0) }, 4, true},
+		"the data was deleted":     {func(s *e2e.Store) { s.Remove(live + "data") }, 4, true},
+		"the data is damaged":      {func(s *e2e.Store) { s.Put(live+"data", "junk", 0) }, 4, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := s.On(t)
+			for _, k := range s.Keys("kvexpress/") {
+				s.Remove(k)
+			}
+			m := e2e.NewMachine(t, s.Server.Addr)
+			for _, content := range []string{"one", "two", "three"} {
+				m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text(content, 20)))
+			}
+			m.Ok("out", "-k", "hosts", "-f", m.Path("hosts"))
+			before := s.Manifest(live + "manifest")
+			c.damage(s)
+			// Whatever it is, a node keeps its file, or has it right already.
+			if r := m.Run("out", "-k", "hosts", "-f", m.Path("hosts")); r.Code != 0 && r.Code != 5 && r.Code != 6 {
+				t.Errorf("out: exit %d\n%s", r.Code, r.Stderr)
+			}
+			m.Holds("hosts", e2e.Text("three", 20))
+
+			m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("four", 20)))
+			now := s.Manifest(live + "manifest")
+			if now.Version != c.version || (now.Lineage == before.Lineage) != c.lineage {
+				t.Errorf("version %d of %s follows version 3 of %s, want version %d, the same lineage: %t",
+					now.Version, now.Lineage, before.Lineage, c.version, c.lineage)
+			}
+			if got := s.Manifest(past + versionText(c.version) + "/manifest"); got != now {
+				t.Errorf("its history has %+v, want %+v", got, now)
+			}
+			r := m.Want(0, "out", "-k", "hosts", "-f", m.Path("hosts"))
+			m.Holds("hosts", e2e.Text("four", 20))
+			if told := strings.Contains(r.Stderr, "made anew"); told == c.lineage {
+				t.Errorf("another lineage: %t; it is told: %t\n%s", !c.lineage, told, r.Stderr)
+			}
+			oldReads(s, "hosts", false, e2e.Text("four", 20))
+		})
+	}
+}
+
+func versionText(v uint64) string { return string(rune('0' + v)) } // below 10
+
+// What is damaged is healed by publishing the same content again.
+func TestHealing(t *testing.T) {
+	t.Parallel()
+	s, m := e2e.Start(t)
+	m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("one", 20)))
+	s.Put("kvexpress/hosts/data", "junk", 0)
+	m.Fails(6, []string{"hosts", "kvexpress in"}, "out", "-k", "hosts", "-f", m.Path("hosts"))
+	m.Holds("hosts", "")
+	if got := m.Ok("in", "-k", "hosts", "-f", m.Path("source")); !strings.Contains(got, "was damaged, published again as version 2") {
+		t.Errorf("in says %q", got)
+	}
+	m.Ok("out", "-k", "hosts", "-f", m.Path("hosts"))
+	m.Holds("hosts", e2e.Text("one", 20))
+}
