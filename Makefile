@@ -5,7 +5,7 @@ FUZZTIME  = 20s
 TESTFLAGS =
 LABFLAGS  =
 PART      =
-LINT      = $(CURDIR)/$(BIN)/golangci-lint run -c $(CURDIR)/.golangci.yml ./...
+LINT      = $(CURDIR)/$(BIN)/golangci-lint run --allow-parallel-runners -c $(CURDIR)/.golangci.yml ./...
 
 .PHONY: help build demo lab check test vet lint fuzz soak bench cross clean tools linter consul template promql packages
 .DELETE_ON_ERROR:
