@@ -154,6 +154,14 @@ func (n *node) publish(key kv.Key, content string) {
 	}
 }
 
+// begin publishes the first target's content, starts the agent, and waits until it is in place.
+func (n *node) begin(content string) {
+	n.t.Helper()
+	n.publish(n.config.Targets[0].Key, content)
+	n.start()
+	n.current(0, content)
+}
+
 // put writes one row, as anybody could.
 func (n *node) put(path, value string) {
 	n.t.Helper()

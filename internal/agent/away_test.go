@@ -34,9 +34,7 @@ func TestAway(t *testing.T) {
 	t.Parallel()
 	server := consultest.Start(t, consultest.WithData())
 	n := newNode(t, server.Addr, deliver.Target{Key: "hosts"})
-	n.publish("hosts", "one\n")
-	n.start()
-	n.current(0, "one\n")
+	n.begin("one\n")
 	if s := n.agent.Status().Store; !s.Up || s.Since == nil || s.Error != "" || s.Addr != server.Addr {
 		t.Errorf("%+v", s)
 	}
@@ -86,8 +84,7 @@ func TestCut(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	t.Run("what is published meanwhile", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "what is published meanwhile", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr)
 		n.config.Store.Addrs = []string{line.addr}
@@ -123,8 +120,7 @@ func TestCut(t *testing.T) {
 		n.well()
 	})
 
-	t.Run("away from the start", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "away from the start", func(t *testing.T) {
 		line := newLine(t, addr)
 		line.cut()
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
@@ -141,19 +137,15 @@ func TestCut(t *testing.T) {
 	})
 
 	// As during an election: any server answers the watch, and none the read.
-	t.Run("for a read alone", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "for a read alone", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.tally.fail.Store(1)
 		n.publish("hosts", "two\n")
 		n.current(0, "two\n")
 	})
 
-	t.Run("for a read without a change", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "for a read without a change", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
 		n.exec("exec", "test -e good")
 		n.change = hasty
@@ -166,28 +158,22 @@ func TestCut(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("another one is there", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "another one is there", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.config.Store.Addrs = []string{line.addr, addr}
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		line.cut()
 		until(t, "the other one is asked", func() bool { s := n.agent.Status().Store; return s.Up && s.Addr == addr })
 		n.publish("hosts", "two\n")
 		n.current(0, "two\n")
 	})
 
-	t.Run("frozen meanwhile", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "frozen meanwhile", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.config.Store.Addrs = []string{line.addr}
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.lock("hosts", "busy", time.Time{})
 		n.publish("hosts", "two\n")
 		n.held(0, agent.Locked, "busy", "one\n")

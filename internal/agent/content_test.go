@@ -30,15 +30,12 @@ func TestRefused(t *testing.T) {
 		t.Helper()
 		target.Key = "hosts"
 		n := newNode(t, addr, target)
-		n.publish("hosts", "one\none\n")
-		n.start()
-		n.current(0, "one\none\n")
+		n.begin("one\none\n")
 		return n
 	}
 	sum := func(s string) string { return codec.Checksum([]byte(s)) }
 
-	t.Run("too short", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "too short", func(t *testing.T) {
 		n := begin(t, deliver.Target{MinLines: 2})
 		n.publish("hosts", "two\n")
 		n.refused("too_short", "one\none\n")
@@ -48,8 +45,7 @@ func TestRefused(t *testing.T) {
 		}
 	})
 
-	t.Run("empty", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "empty", func(t *testing.T) {
 		n := begin(t, deliver.Target{})
 		n.commit(
 			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts")},
@@ -60,8 +56,7 @@ func TestRefused(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	t.Run("a check that fails", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a check that fails", func(t *testing.T) {
 		n := begin(t, deliver.Target{Check: []string{"grep", "-q", "one", "{file}"}})
 		n.publish("hosts", "two\n")
 		n.refused("check_failed", "one\none\n")
@@ -69,8 +64,7 @@ func TestRefused(t *testing.T) {
 		n.current(0, "one again\n")
 	})
 
-	t.Run("a manifest of a later kvexpress", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a manifest of a later kvexpress", func(t *testing.T) {
 		n := begin(t, deliver.Target{})
 		n.commit(
 			kv.Op{Verb: kv.Set, Path: n.layout.Manifest("hosts"), Value: []byte(`{"format":99}`)},
@@ -82,8 +76,7 @@ func TestRefused(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	t.Run("data that cannot be read", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "data that cannot be read", func(t *testing.T) {
 		n := begin(t, deliver.Target{})
 		n.commit(
 			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("this is no brotli"), Flags: codec.Brotli.Flags()},
@@ -95,8 +88,7 @@ func TestRefused(t *testing.T) {
 	})
 
 	// Whoever heals it may touch the one row or the other.
-	t.Run("a mismatch", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a mismatch", func(t *testing.T) {
 		n := begin(t, deliver.Target{})
 		n.put(n.layout.Checksum("hosts"), sum("two\n"))
 		n.put(n.layout.Data("hosts"), "two, by hand\n")
@@ -112,8 +104,7 @@ func TestRefused(t *testing.T) {
 		n.current(0, "four\n")
 	})
 
-	t.Run("a checksum that is gone", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a checksum that is gone", func(t *testing.T) {
 		n := begin(t, deliver.Target{})
 		n.commit(
 			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("two\n")},
@@ -129,14 +120,11 @@ func TestOlder(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	t.Run("is followed", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "is followed", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.publish("hosts", "one\n")
 		past := n.rows("hosts")
-		n.publish("hosts", "two\n")
-		n.start()
-		n.current(0, "two\n")
+		n.begin("two\n")
 		n.commit(past...)
 		if s := n.current(0, "one\n"); s.Version != 1 {
 			t.Errorf("%+v", s)
@@ -146,15 +134,12 @@ func TestOlder(t *testing.T) {
 		n.current(0, "three\n")
 	})
 
-	t.Run("is refused", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "is refused", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.config.Targets[0].RefuseOlder = true // as package agentfile sets it
 		n.publish("hosts", "one\n")
 		past := n.rows("hosts")
-		n.publish("hosts", "two\n")
-		n.start()
-		n.current(0, "two\n")
+		n.begin("two\n")
 		n.commit(past...)
 		if s := n.state(0, agent.Older); s.Version != 2 || n.file("hosts") != "two\n" || !strings.Contains(s.Detail, "2 to 1") {
 			t.Errorf("%+v", s)
@@ -164,8 +149,7 @@ func TestOlder(t *testing.T) {
 		n.current(0, "three\n")
 	})
 
-	t.Run("another lineage is not older", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "another lineage is not older", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts", RefuseOlder: true})
 		n.publish("hosts", "one\n")
 		n.publish("hosts", "two\n")

@@ -40,8 +40,7 @@ func TestDenied(t *testing.T) {
 	server := consultest.Start(t, consultest.WithACL())
 	all := (*node).rights
 
-	t.Run("rights that are given later", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "rights that are given later", func(t *testing.T) {
 		n, token := newDeniable(t, server, func(*node) string { return `key_prefix "other/" { policy = "read" }` })
 		n.publish("hosts", "one\n")
 		n.write("hosts", "from before\n")
@@ -58,8 +57,7 @@ func TestDenied(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("another token in the same file", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "another token in the same file", func(t *testing.T) {
 		n, _ := newDeniable(t, server, func(*node) string { return `key_prefix "other/" { policy = "read" }` })
 		// It would take hours until it asks again by itself.
 		n.change = func(o *agent.Options) { agent.Paced(o, time.Hour, 3*time.Hour) }
@@ -75,8 +73,7 @@ func TestDenied(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	t.Run("another file", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "another file", func(t *testing.T) {
 		n, _ := newDeniable(t, server, func(*node) string { return `key_prefix "other/" { policy = "read" }` })
 		n.change = nil
 		n.publish("hosts", "one\n")
@@ -90,12 +87,9 @@ func TestDenied(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("a token that is revoked while its watch waits", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a token that is revoked while its watch waits", func(t *testing.T) {
 		n, token := newDeniable(t, server, all)
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		server.RevokeToken(t, token)
 		n.publish("hosts", "two\n")
 		n.state(0, agent.Denied)
@@ -111,8 +105,7 @@ func TestDenied(t *testing.T) {
 	})
 
 	// A lock that may not be read is none that is not there.
-	t.Run("no right to read the locks", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "no right to read the locks", func(t *testing.T) {
 		n, token := newDeniable(t, server, func(n *node) string {
 			return fmt.Sprintf("key_prefix %q { policy = \"read\" }", n.layout.Dir("hosts"))
 		})

@@ -48,8 +48,7 @@ func TestDrift(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	t.Run("is put right every now and then", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "is put right every now and then", func(t *testing.T) {
 		n := newNode(t, addr)
 		for name := range drifts() {
 			n.config.Targets = append(n.config.Targets, n.target(strict(name)))
@@ -82,8 +81,7 @@ func TestDrift(t *testing.T) {
 	})
 
 	// What is put right at a start, and on reconnect, is not looked at in between.
-	t.Run("at start and on reconnect", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "at start and on reconnect", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr)
 		n.config.Store.Addrs = []string{line.addr}

@@ -28,8 +28,7 @@ func TestExec(t *testing.T) {
 	addr := storeAddr(t)
 	target := deliver.Target{Key: "hosts", Exec: []string{"./exec"}}
 
-	t.Run("one that fails is tried again", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "one that fails is tried again", func(t *testing.T) {
 		n := newNode(t, addr, target)
 		n.exec("exec", "cat hosts >> log; test -e good")
 		n.change = hasty
@@ -63,8 +62,7 @@ func TestExec(t *testing.T) {
 		}
 	})
 
-	t.Run("one that hangs", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "one that hangs", func(t *testing.T) {
 		target := target
 		target.ExecTimeout = 200 * time.Millisecond
 		n := newNode(t, addr, target)
@@ -81,8 +79,7 @@ func TestExec(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("the agent ends while it runs", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "the agent ends while it runs", func(t *testing.T) {
 		n := newNode(t, addr, target)
 		n.exec("exec", waiting("go"))
 		n.publish("hosts", "one\n")
@@ -104,8 +101,7 @@ func TestExec(t *testing.T) {
 		}
 	})
 
-	t.Run("a new version while it fails", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a new version while it fails", func(t *testing.T) {
 		n := newNode(t, addr, target)
 		n.exec("exec", "grep good hosts")
 		n.change = hasty
@@ -123,8 +119,7 @@ func TestExec(t *testing.T) {
 		}
 	})
 
-	t.Run("new versions while it runs", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "new versions while it runs", func(t *testing.T) {
 		n := newNode(t, addr, target)
 		n.exec("exec", waiting("go"))
 		n.publish("hosts", "one\n")
@@ -143,16 +138,13 @@ func TestExec(t *testing.T) {
 		}
 	})
 
-	t.Run("the old bytes come back", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "the old bytes come back", func(t *testing.T) {
 		target := target
 		target.RestoreOnFailure = true
 		n := newNode(t, addr, target)
 		n.exec("exec", "cat hosts >> log; grep good hosts")
 		n.change = hasty
-		n.publish("hosts", "good\n")
-		n.start()
-		n.current(0, "good\n")
+		n.begin("good\n")
 		n.publish("hosts", "bad\n")
 		until(t, "it has failed a few times", func() bool { return n.status(0).Counts.ExecFail > 2 })
 		n.publish("hosts", "good too\n")

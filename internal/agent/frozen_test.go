@@ -33,12 +33,9 @@ func TestFrozen(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	t.Run("a stop holds what is published, until resume", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a stop holds what is published, until resume", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.stopKey("hosts", "no more today")
 		n.publish("hosts", "two\n")
 		n.held(0, agent.Stopped, "no more today", "one\n")
@@ -49,8 +46,7 @@ func TestFrozen(t *testing.T) {
 		n.current(0, "four\n")
 	})
 
-	t.Run("a stop from before the agent's start", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a stop from before the agent's start", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.stopKey("hosts", "not yet")
 		n.publish("hosts", "one\n")
@@ -62,12 +58,9 @@ func TestFrozen(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("a lock holds one node", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a lock holds one node", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}, deliver.Target{Key: "hosts", File: "other"})
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.lock("hosts", "I debug", time.Time{})
 		n.publish("hosts", "two\n")
 		n.current(1, "two\n")
@@ -78,12 +71,9 @@ func TestFrozen(t *testing.T) {
 		n.current(0, "three\n")
 	})
 
-	t.Run("a lock ends by itself", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a lock ends by itself", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.lock("hosts", "for a moment", time.Now().Add(2*time.Second))
 		n.publish("hosts", "two\n")
 		n.held(0, agent.Locked, "for a moment", "one\n")
@@ -93,8 +83,7 @@ func TestFrozen(t *testing.T) {
 		n.current(0, "three\n")
 	})
 
-	t.Run("a lock that gets an end", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a lock that gets an end", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.publish("hosts", "one\n")
 		n.lock("hosts", "for ever", time.Time{})
@@ -104,12 +93,9 @@ func TestFrozen(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("both", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "both", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.stopKey("hosts", "the fleet")
 		n.lock("hosts", "the node", time.Time{})
 		n.publish("hosts", "two\n")
@@ -123,13 +109,10 @@ func TestFrozen(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	t.Run("a repair", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a repair", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.config.Reconcile = 200 * time.Millisecond
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.lock("hosts", "my own version", time.Time{})
 		n.held(0, agent.Locked, "my own version", "one\n") // a look finds it
 		if err := os.Remove(n.path("hosts")); err != nil {
@@ -141,8 +124,7 @@ func TestFrozen(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("an exec", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "an exec", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
 		n.exec("exec", `cat hosts >> log; test -e good`)
 		n.config.Reconcile = 200 * time.Millisecond

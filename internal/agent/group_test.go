@@ -38,8 +38,7 @@ func TestGroup(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	t.Run("runs once for all", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "runs once for all", func(t *testing.T) {
 		n := newGroup(t, addr)
 		n.write("good", "")
 		n.each("one", "a", "b", "c")
@@ -67,8 +66,7 @@ func TestGroup(t *testing.T) {
 		n.well()
 	})
 
-	t.Run("fails for all", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "fails for all", func(t *testing.T) {
 		n := newGroup(t, addr)
 		n.each("one", "a", "b", "c")
 		n.start()
@@ -98,8 +96,7 @@ func TestGroup(t *testing.T) {
 		}
 	})
 
-	t.Run("the agent ends before it ran", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "the agent ends before it ran", func(t *testing.T) {
 		n := newGroup(t, addr)
 		n.each("one", "a", "b", "c")
 		n.start()
@@ -122,8 +119,7 @@ func TestGroup(t *testing.T) {
 		}
 	})
 
-	t.Run("leaves out what is frozen", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "leaves out what is frozen", func(t *testing.T) {
 		n := newGroup(t, addr)
 		n.each("one", "a", "b", "c")
 		n.start()
@@ -153,8 +149,7 @@ func TestGroup(t *testing.T) {
 		}
 	})
 
-	t.Run("the store goes away before it ran", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "the store goes away before it ran", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newGroup(t, addr)
 		n.config.Store.Addrs = []string{line.addr}
@@ -176,8 +171,7 @@ func TestGroup(t *testing.T) {
 		}
 	})
 
-	t.Run("a target is taken out, another is changed", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a target is taken out, another is changed", func(t *testing.T) {
 		n := newGroup(t, addr)
 		exec := n.config.Targets[0].Exec
 		n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "d", Exec: exec}))

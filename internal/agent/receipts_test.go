@@ -69,28 +69,22 @@ func TestReceipts(t *testing.T) {
 	begin := func(t *testing.T, every time.Duration) *node {
 		t.Helper()
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(every)
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.told("version 1", "hosts", version(1))
 		return n
 	}
 
-	t.Run("are off in other tests", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "are off in other tests", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.config.Reconcile = 10 * time.Millisecond // and so the heartbeat
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		<-time.After(300 * time.Millisecond)
 		if _, _, ok := n.stored(host); ok || n.tally.receipts.Load() != 0 {
 			t.Error("there is a receipt")
 		}
 	})
 
-	t.Run("tell what is in place, and how it came there", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "tell what is in place, and how it came there", func(t *testing.T) {
 		n := begin(t, time.Hour)
 		r := n.told("the first look", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.First })
 		s := n.status(0)
@@ -114,8 +108,7 @@ func TestReceipts(t *testing.T) {
 		n.told("locked", "hosts", held(agent.Locked))
 	})
 
-	t.Run("waiting for a key is not the first look", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "waiting for a key is not the first look", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
 		n.start()
 		n.state(0, agent.Missing)
@@ -126,8 +119,7 @@ func TestReceipts(t *testing.T) {
 		})
 	})
 
-	t.Run("come once a second in a storm", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "come once a second in a storm", func(t *testing.T) {
 		n := begin(t, time.Hour)
 		before, began := n.tally.receipts.Load(), time.Now()
 		last := ""
@@ -144,8 +136,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	t.Run("come although nothing is new", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "come although nothing is new", func(t *testing.T) {
 		n := begin(t, time.Second)
 		before, began := n.tally.receipts.Load(), time.Now()
 		<-time.After(3500 * time.Millisecond)
@@ -164,14 +155,11 @@ func TestReceipts(t *testing.T) {
 		"denied": kv.ErrDenied, "away for writes": kv.ErrUnreachable, "outcomes that are unknown": kv.ErrUnknownOutcome,
 		"conflicts": kv.ErrConflict, "refused": kv.ErrRequest, "answers that are not Consul's": kv.ErrNotStore,
 	} {
-		t.Run("that fail: "+name, func(t *testing.T) {
-			t.Parallel()
+		beside(t, "that fail: "+name, func(t *testing.T) {
 			n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(5 * time.Second)
 			var err error = &kv.StoreError{Op: "write", Kind: kind}
 			n.tally.refuse.Store(&err)
-			n.publish("hosts", "one\n")
-			n.start()
-			n.current(0, "one\n")
+			n.begin("one\n")
 			until(t, "a receipt fails", func() bool { return n.tally.receipts.Load() > 0 })
 			for i := range 5 {
 				content := fmt.Sprintf("version %d\n", i)
@@ -195,8 +183,7 @@ func TestReceipts(t *testing.T) {
 		})
 	}
 
-	t.Run("a repair is no delivery", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a repair is no delivery", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(300 * time.Millisecond)
 		n.start()
 		n.state(0, agent.Missing)
@@ -211,14 +198,11 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	t.Run("a store that is slow with them holds up no delivery", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a store that is slow with them holds up no delivery", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
 		slow := make(chan struct{})
 		n.tally.slow.Store(&slow)
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		until(t, "a receipt is on its way", func() bool { return n.tally.receipts.Load() > 0 })
 		n.publish("hosts", "two\n")
 		n.current(0, "two\n")
@@ -228,8 +212,7 @@ func TestReceipts(t *testing.T) {
 		close(slow)
 	})
 
-	t.Run("beside an out", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "beside an out", func(t *testing.T) {
 		n := begin(t, time.Hour)
 		w := fleet.Writer{Store: n.store, Layout: n.layout, Node: host}
 		out := fleet.Target{By: fleet.ByOut, Key: "other", File: "/etc/other", State: "current", Version: 7}
@@ -243,8 +226,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	t.Run("outlive a restart", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "outlive a restart", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}, deliver.Target{Key: "slow", Exec: []string{"./exec"}}).reporting(time.Hour)
 		n.exec("exec", waiting("go"))
 		n.write("go", "")
@@ -282,8 +264,7 @@ func TestReceipts(t *testing.T) {
 		n.told("version 3", "slow", version(3))
 	})
 
-	t.Run("follow the configuration", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "follow the configuration", func(t *testing.T) {
 		n := begin(t, time.Hour)
 		n.mustReload(func(c *agentfile.Config) { c.Receipts = false })
 		n.publish("hosts", "two\n")
@@ -318,8 +299,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	t.Run("tell of an outage that is over", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "tell of an outage that is over", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
 		n.config.Store.Addrs = []string{line.addr}
@@ -341,8 +321,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	t.Run("tell of an exec, and nothing that it says", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "tell of an exec, and nothing that it says", func(t *testing.T) {
 		const secret = "hunter2"
 		file := deliver.Target{Key: "hosts", Exec: []string{"./exec", secret}, Check: []string{"/bin/sh", "-c", "echo " + secret + " $1; test ! -e $0", "", ""}}
 		n := newNode(t, addr)
@@ -381,8 +360,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	t.Run("tell of a group's exec", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "tell of a group's exec", func(t *testing.T) {
 		n := newGroup(t, addr).reporting(time.Hour)
 		n.each("one", "a", "b", "c")
 		n.start()

@@ -49,8 +49,7 @@ func TestReload(t *testing.T) {
 		return n
 	}
 
-	t.Run("targets come, go and change", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "targets come, go and change", func(t *testing.T) {
 		n := begin(t)
 		was, watches := n.status(0), n.tally.of(n.layout.Data("a"))
 		n.mustReload(func(c *agentfile.Config) {
@@ -84,8 +83,7 @@ func TestReload(t *testing.T) {
 		n.well()
 	})
 
-	t.Run("one that fails leaves all as it was", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "one that fails leaves all as it was", func(t *testing.T) {
 		n := begin(t)
 		was, watches, loaded := n.agent.Status(), n.tally.watches.Load(), n.agent.Status().Config.Loaded
 		broken := func(c *agentfile.Config) {
@@ -125,8 +123,7 @@ func TestReload(t *testing.T) {
 		}
 	})
 
-	t.Run("another store", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "another store", func(t *testing.T) {
 		n := begin(t)
 		requests := n.agent.Status().Requests
 		line := newLine(t, addr)
@@ -141,8 +138,7 @@ func TestReload(t *testing.T) {
 		n.current(1, "b two\n")
 	})
 
-	t.Run("while an exec runs", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "while an exec runs", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
 		n.exec("exec", waiting("go"))
 		n.publish("hosts", "one\n")
@@ -160,8 +156,7 @@ func TestReload(t *testing.T) {
 		}
 	})
 
-	t.Run("while a status is read", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "while a status is read", func(t *testing.T) {
 		n := begin(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan int)
@@ -191,12 +186,9 @@ func TestTwoAgents(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	t.Run("on one state folder", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "on one state folder", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		other := newNode(t, addr, deliver.Target{Key: "hosts"})
 		other.config.StateDir = n.config.StateDir
 		other.start()
@@ -212,8 +204,7 @@ func TestTwoAgents(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	t.Run("on one file", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "on one file", func(t *testing.T) {
 		a := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
 		a.exec("exec", `cat hosts >> log`)
 		b := newNode(t, addr)

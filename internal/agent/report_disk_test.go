@@ -28,8 +28,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 		return n
 	}
 
-	t.Run("edited under a stop", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "edited under a stop", func(t *testing.T) {
 		n := frozen(t, "")
 		n.told("version 1", "hosts", version(1))
 		n.stopKey("hosts", "why")
@@ -39,8 +38,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 			return t.Version == 0 && t.SHA256 == codec.Checksum([]byte("edited\n"))
 		})
 	})
-	t.Run("begun again under a stop, with an exec that is owed", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "begun again under a stop, with an exec that is owed", func(t *testing.T) {
 		n := frozen(t, "exit 1")
 		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Owed && t.Version == 1 && t.Exec != nil })
 		n.stopKey("hosts", "why")
@@ -56,8 +54,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 			return r.Sent.After(was.Sent) && t.State == string(agent.Stopped) && t.Version == 1 && t.Owed && t.Exec != nil
 		})
 	})
-	t.Run("new to the key, after a trouble", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "new to the key, after a trouble", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts", MinLines: 2}).reporting(time.Hour)
 		n.publish("hosts", "one\n")
 		n.start()

@@ -48,8 +48,7 @@ func TestSpread(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	t.Run("a new version waits, and those that come meanwhile with it", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a new version waits, and those that come meanwhile with it", func(t *testing.T) {
 		early, late := names()
 		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
 		n.exec("exec", "cat hosts >> log")
@@ -88,14 +87,11 @@ func TestSpread(t *testing.T) {
 		t.Helper()
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.spread(time.Hour)
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		return n
 	}
 
-	t.Run("nothing new does not wait", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "nothing new does not wait", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.config.Store.Addrs = []string{line.addr}
@@ -124,8 +120,7 @@ func TestSpread(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("what a lock held back does not wait", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "what a lock held back does not wait", func(t *testing.T) {
 		n := hour(t, addr)
 		n.lock("hosts", "a lock", time.Time{})
 		n.publish("hosts", "two\n")
@@ -136,8 +131,7 @@ func TestSpread(t *testing.T) {
 		n.waits(0, "two\n")
 	})
 
-	t.Run("what a stop held back waits", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "what a stop held back waits", func(t *testing.T) {
 		n := hour(t, addr)
 		n.stopKey("hosts", "a stop")
 		n.publish("hosts", "two\n")
@@ -146,14 +140,11 @@ func TestSpread(t *testing.T) {
 		n.waits(0, "one\n")
 	})
 
-	t.Run("a stop while it waits", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a stop while it waits", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		_, n.config.Node = names()
 		n.spread(3 * time.Second)
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.publish("hosts", "two\n")
 		n.waits(0, "one\n")
 		n.stopKey("hosts", "a stop")
@@ -162,44 +153,34 @@ func TestSpread(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	t.Run("a repair does not wait", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a repair does not wait", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.config.Reconcile = 200 * time.Millisecond
 		n.spread(time.Hour)
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		n.write("hosts", "by hand\n")
 		until(t, "it is right again", func() bool { return n.file("hosts") == "one\n" })
 	})
 
-	t.Run("of 1.x", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "of 1.x", func(t *testing.T) {
 		n := hour(t, addr)
 		n.asOf1x("hosts", "two\n", 3*time.Millisecond)
 		n.waits(0, "one\n")
 	})
 
-	t.Run("a large one", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a large one", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.spread(time.Hour)
 		one := strings.Repeat("one\n", 50_000)
-		n.publish("hosts", one)
-		n.start()
-		n.current(0, one)
+		n.begin(one)
 		n.publish("hosts", one+"two\n")
 		n.waits(0, one)
 	})
 
-	t.Run("one that is refused", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "one that is refused", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts", MinLines: 2})
 		n.spread(time.Hour)
-		n.publish("hosts", "one\none\n")
-		n.start()
-		n.current(0, "one\none\n")
+		n.begin("one\none\n")
 		n.publish("hosts", "two\n")
 		if s := n.state(0, agent.Refused); s.Reason != "too_short" {
 			t.Errorf("%+v", s)
@@ -214,9 +195,7 @@ func TestStorm(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, storeAddr(t), deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
 	n.exec("exec", "cat hosts >> log")
-	n.publish("hosts", "before\n")
-	n.start()
-	n.current(0, "before\n")
+	n.begin("before\n")
 	versions, since := times(2000), time.Now()
 	for i := range versions {
 		n.publish("hosts", fmt.Sprintf("version %d\n", i))

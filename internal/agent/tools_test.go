@@ -35,6 +35,15 @@ func storeAddr(t *testing.T) string {
 	return s.Addr
 }
 
+// beside is a subtest that runs beside others.
+func beside(t *testing.T, name string, test func(*testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		test(t)
+	})
+}
+
 // tally is what an agent asked of its store.
 type tally struct {
 	watches  atomic.Int64 // requests

@@ -24,8 +24,7 @@ func TestWatch(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	t.Run("what is published", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "what is published", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.publish("hosts", "one\n")
 		n.start()
@@ -50,8 +49,7 @@ func TestWatch(t *testing.T) {
 	})
 
 	for _, gap := range []time.Duration{3 * time.Millisecond, 800 * time.Millisecond} {
-		t.Run(fmt.Sprintf("1.x writes with %s in between", gap), func(t *testing.T) {
-			t.Parallel()
+		beside(t, fmt.Sprintf("1.x writes with %s in between", gap), func(t *testing.T) {
 			n := newNode(t, addr, deliver.Target{Key: "hosts"})
 			n.asOf1x("hosts", "one\n", gap)
 			n.start()
@@ -68,8 +66,7 @@ func TestWatch(t *testing.T) {
 		})
 	}
 
-	t.Run("a key that is made later", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a key that is made later", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.start()
 		s := n.state(0, agent.Missing)
@@ -81,12 +78,9 @@ func TestWatch(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	t.Run("a key that is deleted and made again", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "a key that is deleted and made again", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		for i := range 2 {
 			n.remove(n.layout.Dir("hosts"))
 			n.state(0, agent.Missing)
@@ -100,8 +94,7 @@ func TestWatch(t *testing.T) {
 		}
 	})
 
-	t.Run("all keys are deleted", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "all keys are deleted", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "a"}, deliver.Target{Key: "b"})
 		n.publish("a", "a\n")
 		n.publish("b", "b\n")
@@ -122,12 +115,9 @@ func TestWatch(t *testing.T) {
 		until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") }) // after the state
 	})
 
-	t.Run("what changes nothing wakes nobody", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "what changes nothing wakes nobody", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.publish("hosts", "one\n")
-		n.start()
-		n.current(0, "one\n")
+		n.begin("one\n")
 		passes := n.status(0).Counts.Passes
 		n.publish("hosts", "one\n")
 		n.asOf1x("hosts", "one\n", time.Millisecond)
@@ -148,12 +138,9 @@ func TestLarge(t *testing.T) {
 	addr := storeAddr(t)
 	large := func(text string) string { return strings.Repeat(text+"\n", 200<<10/(len(text)+1)) }
 
-	t.Run("small and large", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "small and large", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
-		n.publish("hosts", "small\n")
-		n.start()
-		n.current(0, "small\n")
+		n.begin("small\n")
 		for i := range 3 {
 			one, two := large(fmt.Sprint("one ", i)), large(fmt.Sprint("two ", i))
 			n.publish("hosts", one)
@@ -173,8 +160,7 @@ func TestLarge(t *testing.T) {
 		}
 	})
 
-	t.Run("of 1.x", func(t *testing.T) {
-		t.Parallel()
+	beside(t, "of 1.x", func(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"})
 		n.asOf1x("hosts", large("one"), 3*time.Millisecond)
 		n.start()
