@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"kvexpress/internal/agent"
@@ -105,49 +104,29 @@ func askAgent(ctx context.Context, addr string) (agent.Status, json.RawMessage, 
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		return agent.Status{}, nil, agentSilence(addr, err)
 	}
-	return readStatus(addr, resp.StatusCode, body)
-}
-
-func readStatus(addr string, code int, body []byte) (s agent.Status, raw json.RawMessage, err error) {
+	var s agent.Status
 	switch {
-	case code != http.StatusOK:
+	case resp.StatusCode != http.StatusOK:
 		line, _, _ := strings.Cut(string(body[:min(len(body), 300)]), "\n")
-		return s, nil, fmt.Errorf("what listens on %s says %d: %s", addr, code, line)
+		err = fmt.Errorf("what listens on %s says %d: %s", addr, resp.StatusCode, line)
 	case len(body) > maxAgentAnswer:
-		return s, nil, fmt.Errorf("what listens on %s says more than %d bytes: it is no agent", addr, maxAgentAnswer)
+		err = fmt.Errorf("what listens on %s says more than %d bytes: it is no agent", addr, maxAgentAnswer)
+	case json.Unmarshal(body, &s) != nil || s.Started.IsZero():
+		err = fmt.Errorf("what listens on %s is no agent", addr)
 	}
-	if err := json.Unmarshal(body, &s); err != nil {
-		return s, nil, fmt.Errorf("what listens on %s is no agent: %w", addr, err)
-	}
-	if s.Started.IsZero() {
-		return s, nil, fmt.Errorf("what listens on %s is no agent", addr)
-	}
-	return s, body, nil
+	return s, body, err
 }
 
 // agentSilence says why an agent did not answer, and what to do about it.
 func agentSilence(addr string, err error) error {
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the agent on %s did not answer within %s: it may be stuck, see `systemctl status kvexpress-agent` and its log", addr, agentLimit)
 	}
-	const remedy = "is the agent running? see `systemctl status kvexpress-agent`; -C or --listen say where it listens"
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("you may not ask the agent on %s: only root, its user and the group of the socket may, see `ls -l %[1]s`: %[2]w", addr, bareNet(err))
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no socket %s: %w; %s", addr, bareNet(err), remedy)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nobody listens on %s: %w; %s", addr, bareNet(err), remedy)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("the agent on %s did not answer within %s: %w; it may be stuck, see `systemctl status kvexpress-agent` and its log", addr, agentLimit, err)
-	}
-	return fmt.Errorf("ask the agent on %s: %w", addr, bareNet(err))
-}
-
-// bareNet drops what package net says of the address, which our messages name.
-func bareNet(err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return op.Err
+		err = op.Err // without the address
 	}
-	return err
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("you may not ask the agent on %s: only root, its user and the group of the socket may, see `ls -l %[1]s`: %[2]w", addr, err)
+	}
+	return fmt.Errorf("nobody answers on %s: %w; is the agent running? see `systemctl status kvexpress-agent`; -C or --listen say where it listens", addr, err)
 }

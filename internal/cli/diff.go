@@ -58,27 +58,22 @@ func (s *session) diff(ctx context.Context, name, with string, args []string) (r
 		}
 		versions = append(versions, v)
 	}
-	from, to, err := s.sides(ctx, k, with, versions)
-	if err != nil {
+	r := diffReport{Key: k}
+	if r.From, r.To, err = s.sides(ctx, k, with, versions); err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err
 	}
-	return s.compare(k, from, to)
+	before, after := r.From.plain, r.To.plain
+	if r.Same = bytes.Equal(before, after); s.g.json && !r.Same {
+		r.Diff, r.Why = unified(r.From.title(k), r.To.title(k), before, after)
+	}
+	return r, s.showDiff(r.From.title(k), r.To.title(k), before, after)
 }
 
 // sides reads what is compared. Two versions are read at once.
 func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []uint64) (from, to side, err error) {
 	r := s.past("")
-	if with != "" {
-		all, err := r.Read(ctx, k, append(versions, 0)[0])
-		if err != nil {
-			return from, to, err
-		}
-		to, err := s.file(with)
-		return sideOf(all[0]), to, err
-	}
-	switch len(versions) {
-	case 0:
+	if with == "" && len(versions) == 0 {
 		l, err := r.List(ctx, k)
 		if err != nil {
 			return from, to, err
@@ -89,14 +84,26 @@ func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []u
 		}
 		live, _ := l.Live()
 		versions = []uint64{before.Number, live.Number}
-	case 1:
-		versions = append(versions, 0)
+	}
+	if versions = append(versions, 0, 0)[:2]; with != "" { // 0 is what stands
+		versions = versions[:1]
 	}
 	all, err := r.Read(ctx, k, versions...)
 	if err != nil {
 		return from, to, err
 	}
-	return sideOf(all[0]), sideOf(all[1]), nil
+	from = sideOf(all[0])
+	if with == "" {
+		return from, sideOf(all[1]), nil
+	}
+	to = side{File: with}
+	if with == "-" {
+		to.plain, err = publish.ReadAll(s.Stdin)
+	} else {
+		to.plain, err = publish.ReadFile(with)
+	}
+	to.SHA256, to.Size, to.Lines = codec.Checksum(to.plain), len(to.plain), codec.Lines(to.plain)
+	return from, to, err
 }
 
 // side is one of two things that are compared.
@@ -115,45 +122,15 @@ func sideOf(c history.Content) side {
 	return side{Version: c.Number, Unmanaged: c.Unmanaged, SHA256: c.SHA256, Size: len(c.Plain), Lines: c.Lines, plain: c.Plain}
 }
 
-func (s *session) file(name string) (side, error) {
-	var plain []byte
-	var err error
-	if name == "-" {
-		plain, err = publish.ReadAll(s.Stdin)
-	} else {
-		plain, err = publish.ReadFile(name)
-	}
-	if err != nil {
-		return side{}, err
-	}
-	return side{File: name, SHA256: codec.Checksum(plain), Size: len(plain), Lines: codec.Lines(plain), plain: plain}, nil
-}
-
-// name is how a side is called.
-func (x side) name() string {
+// title is what a side is called above a diff.
+func (x side) title(k kv.Key) string {
 	switch x.File {
 	case "":
-		return versionOf(x.Version)
+		return fmt.Sprintf("%s (%s)", k, versionOf(x.Version))
 	case "-":
 		return "standard input"
 	}
 	return x.File
-}
-
-// title is its line above a diff.
-func (x side) title(k kv.Key) string {
-	if x.File != "" {
-		return x.name()
-	}
-	return fmt.Sprintf("%s (%s)", k, x.name())
-}
-
-func (s *session) compare(k kv.Key, from, to side) (report, error) {
-	r := diffReport{Key: k, From: from, To: to, Same: bytes.Equal(from.plain, to.plain)}
-	if s.g.json && !r.Same {
-		r.Diff, r.Why = unified(from.title(k), to.title(k), from.plain, to.plain)
-	}
-	return r, s.showDiff(from.title(k), to.title(k), from.plain, to.plain)
 }
 
 type diffReport struct {
@@ -170,5 +147,5 @@ func (r diffReport) lines() []string {
 	if !r.Same {
 		return nil
 	}
-	return []string{printable(fmt.Sprintf("%s: %s and %s are the same (sha256 %s)", r.Key, r.From.name(), r.To.name(), short(r.To.SHA256)))}
+	return []string{printable(fmt.Sprintf("%s and %s are the same (sha256 %s)", r.From.title(r.Key), r.To.title(r.Key), short(r.To.SHA256)))}
 }

@@ -114,28 +114,19 @@ func (w *waitReport) lines() []string {
 // bar shows people at a terminal how many nodes have arrived, in one line that is
 // drawn anew.
 type bar struct {
-	to      io.Writer // nil: nobody looks
-	about   string
-	blocks  [2]string // what is full, and what is not
-	began   time.Time
-	reports chan fleet.Report
-	over    chan struct{} // closed when the bar is gone
+	to     io.Writer // nil: nobody looks
+	about  string
+	blocks [2]string // what is full, and what is not
 }
 
-const (
-	barWidth = 30
-	barEvery = 200 * time.Millisecond
-)
+const barWidth = 30
 
 func (s *session) newBar(about string) *bar {
-	b := &bar{about: printable(about), blocks: [2]string{"#", "."}, began: time.Now()}
+	b := &bar{to: s.screen(), about: printable(about), blocks: [2]string{"#", "."}}
 	if s.utf8() {
 		b.blocks = [2]string{"█", "░"}
 	}
-	if to := s.screen(); to != nil {
-		b.to, b.reports, b.over = to, make(chan fleet.Report), make(chan struct{})
-		go b.run() // until end
-	}
+	b.show(fleet.Report{})
 	return b
 }
 
@@ -158,43 +149,17 @@ func (a *App) utf8() bool {
 
 func (b *bar) show(r fleet.Report) {
 	if b.to != nil {
-		b.reports <- r
+		full := int(r.Share() * barWidth)
+		fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s  %s  %d/%d nodes", b.about,
+			strings.Repeat(b.blocks[0], full), strings.Repeat(b.blocks[1], barWidth-full), percent(r), r.Arrived, r.Nodes)
 	}
 }
 
 // end takes the bar away: what is said next says more.
 func (b *bar) end() {
 	if b.to != nil {
-		close(b.reports)
-		<-b.over
+		fmt.Fprint(b.to, "\r\x1b[K")
 	}
-}
-
-func (b *bar) run() {
-	defer close(b.over)
-	tick := time.NewTicker(barEvery)
-	defer tick.Stop()
-	var r fleet.Report
-	for {
-		b.draw(r)
-		var ok bool
-		select {
-		case next, more := <-b.reports:
-			r, ok = next, more
-		case <-tick.C:
-			ok = true
-		}
-		if !ok {
-			fmt.Fprint(b.to, "\r\x1b[K")
-			return
-		}
-	}
-}
-
-func (b *bar) draw(r fleet.Report) {
-	full := int(r.Share() * barWidth)
-	fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s  %s  %d/%d nodes  %s", b.about,
-		strings.Repeat(b.blocks[0], full), strings.Repeat(b.blocks[1], barWidth-full), percent(r), r.Arrived, r.Nodes, took(time.Since(b.began)))
 }
 
 // percent is rounded down: 100 % means all.
