@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func (s *session) acl(role, key, node string) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if node, err = kv.ParseNode(first(node, s.host)); err != nil {
+	if node, err = kv.ParseNode(cmp.Or(node, s.host)); err != nil {
 		return nil, err
 	}
 	var rules []rule
@@ -99,7 +100,7 @@ type rolePolicy struct {
 }
 
 func (p rolePolicy) lines() []string {
-	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, first(string(p.key), "all keys"))}
+	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, cmp.Or(string(p.key), "all keys"))}
 	for _, r := range p.rules {
 		out = append(out, "# "+r.why, fmt.Sprintf("%s %q {\n  policy = %q\n}", r.kind, r.path, r.grant))
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ agent.yml:
 				if err := meantForOthers(cmd); err != nil {
 					return nil, err
 				}
-				path := first(g.config, defaultAgentFile)
+				path := cmp.Or(g.config, defaultAgentFile)
 				if check {
 					return a.checkAgentFile(path)
 				}

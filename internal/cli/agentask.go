@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,7 @@ func (a *App) agentAddress(g *globals, listen string) (string, error) {
 	if listen != "" {
 		return listen, nil
 	}
-	path := first(g.config, defaultAgentFile)
+	path := cmp.Or(g.config, defaultAgentFile)
 	c, _, err := a.loadAgentFile(path)
 	switch {
 	case err != nil && g.config == "":

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"kvexpress/internal/agent"
@@ -42,11 +41,14 @@ func (r *agentReport) table() []string {
 	const state = 2 // the column that is painted
 	rows := [][]string{{"KEY", "FILE", "STATE", "VERSION", "SHA256", "SINCE", "EXEC"}}
 	for _, t := range r.Targets {
-		since := "-"
+		since, unnumbered := "-", "-"
+		if t.SHA256 != "" {
+			unnumbered = "unmanaged"
+		}
 		if t.Since != nil {
 			since = r.age(*t.Since)
 		}
-		rows = append(rows, []string{t.Key, t.File, string(t.State), version(t), dash(short(t.SHA256)), since, r.exec(t)})
+		rows = append(rows, []string{t.Key, t.File, string(t.State), number(t.Version, unnumbered), dash(short(t.SHA256)), since, r.exec(t)})
 	}
 	return tableWith(rows, func(row, column int) string {
 		if !r.colour || column != state {
@@ -60,16 +62,6 @@ func (r *agentReport) table() []string {
 		}
 		return t.Detail
 	})
-}
-
-func version(t agent.TargetStatus) string {
-	switch {
-	case t.Version > 0:
-		return strconv.FormatUint(t.Version, 10)
-	case t.SHA256 != "":
-		return "unmanaged"
-	}
-	return "-"
 }
 
 // exec is how a target's exec is: what is owed first.

@@ -15,6 +15,7 @@ import (
 	"kvexpress/internal/demo"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/store/consul"
 )
 
 const (
@@ -126,7 +127,7 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 	if err != nil {
 		return nil, err
 	}
-	t := tale{App: a, flags: f, dir: dir, addr: store.Addr, layout: layout, began: began, to: a.Stdout}
+	t := tale{App: a, flags: f, dir: dir, addr: store.Addr, began: began, to: a.Stdout}
 	if g.json {
 		t.to = io.Discard
 	}
@@ -139,6 +140,11 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 		return nil, err
 	}
 	defer t.fleet.Close()
+	client, err := consul.New(consul.Options{Addr: store.Addr, Bare: true})
+	if err != nil {
+		return nil, err
+	}
+	t.reader = fleet.Reader{Store: client, Layout: layout}
 	t.slow, t.kept = t.fleet.Nodes[slowed-1], t.fleet.Nodes[min(3, f.nodes-1)-1]
 	t.tell(t.fleet.Context())
 	switch cause := context.Cause(t.fleet.Context()); {

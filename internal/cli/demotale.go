@@ -16,8 +16,6 @@ import (
 	"kvexpress/internal/codec"
 	"kvexpress/internal/demo"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/kv"
-	"kvexpress/internal/store/consul"
 )
 
 // tale is a demo that is being told. After an error, which is what did not hold, nothing
@@ -26,7 +24,7 @@ type tale struct {
 	*App
 	flags      demoFlags
 	dir, addr  string
-	layout     kv.Layout
+	reader     fleet.Reader
 	fleet      *demo.Fleet
 	slow, kept demo.Node // that is slowed, and that is locked
 	began      time.Time
@@ -104,15 +102,11 @@ func (t *tale) tell(ctx context.Context) {
 
 // reported waits for the first report of all nodes.
 func (t *tale) reported(ctx context.Context) {
-	t.do(func() error {
-		reader, err := t.reader()
-		if err != nil {
-			return err
-		}
+	t.do(func() (err error) {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		for roster := (fleet.Roster{}); len(roster.Nodes) < t.flags.nodes; {
-			if roster, err = reader.Roster(ctx, roster.Index, 5*time.Second); err != nil {
+			if roster, err = t.reader.Roster(ctx, roster.Index, 5*time.Second); err != nil {
 				return fmt.Errorf("wait for the first report of all nodes: %w", err)
 			}
 		}
@@ -121,22 +115,13 @@ func (t *tale) reported(ctx context.Context) {
 	t.note("All have reported after %s: they have no file yet.", took(time.Since(t.began)))
 }
 
-func (t *tale) reader() (*fleet.Reader, error) {
-	store, err := consul.New(consul.Options{Addr: t.addr, Bare: true})
-	return &fleet.Reader{Store: store, Layout: t.layout}, err
-}
-
 // measure tells how long the change took to the node that was slowed, and to the others.
 func (t *tale) measure(ctx context.Context) error {
-	reader, err := t.reader()
+	roster, err := t.reader.Roster(ctx, 0, 0)
 	if err != nil {
 		return err
 	}
-	roster, err := reader.Roster(ctx, 0, 0)
-	if err != nil {
-		return err
-	}
-	standing, err := stands(ctx, reader, demoKey)
+	standing, err := stands(ctx, &t.reader, demoKey)
 	if err != nil {
 		return err
 	}

@@ -122,12 +122,9 @@ func infoOf(v history.Version) versionInfo {
 
 // name is how a version is called in a table.
 func (i versionInfo) name() string {
-	name := strconv.FormatUint(i.Version, 10)
-	switch {
-	case i.Unmanaged:
+	name := number(i.Version, "unknown")
+	if i.Unmanaged {
 		name = "unmanaged"
-	case i.Version == 0:
-		name = "unknown"
 	}
 	if i.Live {
 		name += " (live)"

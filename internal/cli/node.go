@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ type spot struct {
 // spotOf is the file of -f on the node of --node, which is this machine without.
 // A relative path is made absolute here, and so must be of a file that is here.
 func (s *session) spotOf(name, node string) (spot, error) {
-	p := spot{node: first(node, s.host)}
+	p := spot{node: cmp.Or(node, s.host)}
 	p.here = p.node == s.host
 	if name != "" && !p.here && !filepath.IsAbs(name) {
 		return p, fmt.Errorf("%s is not an absolute path; on %s nobody knows where it begins: give the whole path with -f", kv.Quote(name), p.node)

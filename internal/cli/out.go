@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +96,7 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 	if w := s.g.chmod.warning; w != "" {
 		s.warn(w)
 	}
-	dir := first(f.stateDir, s.StateDir)
+	dir := cmp.Or(f.stateDir, s.StateDir)
 	if dir == "" {
 		if dir, err = deliver.DefaultStateDir(s.Getenv); err != nil {
 			return nil, err

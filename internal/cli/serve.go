@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (f *serveFlags) open(log *slog.Logger) (*local.Engine, error) {
 func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, guard *guard, log *slog.Logger) error {
 	server := longpoll.New(maxServeConns(), tooManyConns)
 	h := consulhttp.New(consulhttp.Options{
-		Engine: engine, ACL: guard.access(), NodeName: first(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
+		Engine: engine, ACL: guard.access(), NodeName: cmp.Or(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
 	if guard.acl != nil {

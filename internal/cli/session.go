@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,7 +147,7 @@ func (s *session) openObservers(conf config) (err error) {
 	}
 	s.metrics, err = observe.NewMetrics(observe.MetricsOptions{
 		Enabled: enabled,
-		Addr:    first(g.dogstatsdAddr, conf.DogstatsdAddress),
+		Addr:    cmp.Or(g.dogstatsdAddr, conf.DogstatsdAddress),
 		Host:    s.host, Direction: direction,
 	})
 	if err != nil {
@@ -154,8 +155,8 @@ func (s *session) openObservers(conf config) (err error) {
 	}
 	s.closers = append(s.closers, s.metrics.Close)
 	s.events, err = observe.NewEvents(observe.EventOptions{
-		APIKey: first(g.apiKey, conf.DatadogAPIKey), AppKey: first(g.appKey, conf.DatadogAppKey),
-		DatadogHost: first(s.Getenv("DATADOG_HOST"), conf.DatadogHost),
+		APIKey: cmp.Or(g.apiKey, conf.DatadogAPIKey), AppKey: cmp.Or(g.appKey, conf.DatadogAppKey),
+		DatadogHost: cmp.Or(s.Getenv("DATADOG_HOST"), conf.DatadogHost),
 		Host:        s.host, Direction: direction,
 	})
 	return err
@@ -164,7 +165,7 @@ func (s *session) openObservers(conf config) (err error) {
 // datadogAgent reports whether a Datadog agent is set up here: then metrics are
 // on, as 1.x had it. KVEXPRESS_DATADOG_CONF is where to look instead.
 func (s *session) datadogAgent() bool {
-	path := first(s.Getenv("KVEXPRESS_DATADOG_CONF"), "/etc/dd-agent/datadog.conf")
+	path := cmp.Or(s.Getenv("KVEXPRESS_DATADOG_CONF"), "/etc/dd-agent/datadog.conf")
 	_, err := os.Stat(path)
 	return err == nil
 }
@@ -251,13 +252,4 @@ func (s *session) key(name string) (kv.Key, error) {
 	k, err := kv.ParseKey(name)
 	s.about = string(k)
 	return k, err
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

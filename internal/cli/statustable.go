@@ -141,10 +141,10 @@ func stragglers(r fleet.Report, all bool) []string {
 		most = math.MaxInt
 	}
 	lines := listed([]string{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
-		return []string{l.Node, versionIn(l), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) + " ago", excerpt(why(l))}
+		return []string{l.Node, number(l.Version, "-"), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) + " ago", excerpt(why(l))}
 	})
 	lines = append(lines, listed([]string{"SILENT", "VERSION", "HEARD", "LAST STATE"}, r.SilentNodes, most, func(l fleet.Line) []string {
-		return []string{l.Node, versionIn(l), span(time.Duration(l.Heard)) + " ago", l.State}
+		return []string{l.Node, number(l.Version, "-"), span(time.Duration(l.Heard)) + " ago", l.State}
 	})...)
 	if r.Omitted > 0 {
 		lines = append(lines, "  "+omitted(r.Omitted))
@@ -189,13 +189,6 @@ func why(l fleet.Line) string {
 	return "-"
 }
 
-func versionIn(l fleet.Line) string {
-	if l.Version == 0 {
-		return "-"
-	}
-	return strconv.FormatUint(l.Version, 10)
-}
-
 // statusOfAllReport is a line for each key.
 type statusOfAllReport struct {
 	Keys []fleet.Report `json:"keys"`
@@ -229,12 +222,9 @@ func (r *statusOfAllReport) lines() []string {
 	}
 	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST"}}
 	for _, k := range r.Keys {
-		published, version := "-", strconv.FormatUint(k.Version, 10)
-		switch {
-		case !k.Exists:
+		published, version := "-", number(k.Version, "unmanaged")
+		if !k.Exists {
 			version = "none"
-		case k.Version == 0:
-			version = "unmanaged"
 		}
 		if k.Published != nil {
 			published = span(r.now.Sub(*k.Published)) + " ago"

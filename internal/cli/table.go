@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -97,6 +98,14 @@ func span(d time.Duration) string {
 		return text
 	}
 	return "0s" // or less, by a clock that was set
+}
+
+// number is that of a version; what there is in its place where it has none.
+func number(v uint64, otherwise string) string {
+	if v == 0 {
+		return otherwise
+	}
+	return strconv.FormatUint(v, 10)
 }
 
 func dash(s string) string {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -23,9 +24,9 @@ func build() buildInfo {
 	if b.commit == "" { // what the Go tool noted takes a while to read
 		b.readNotes()
 	}
-	b.version = first(b.version, "dev")
-	b.commit = first(b.commit, "unknown")
-	b.date = first(b.date, "unknown")
+	b.version = cmp.Or(b.version, "dev")
+	b.commit = cmp.Or(b.commit, "unknown")
+	b.date = cmp.Or(b.date, "unknown")
 	return b
 }
 
@@ -39,7 +40,7 @@ func (b *buildInfo) readNotes() {
 		case "vcs.revision":
 			b.commit = setting.Value
 		case "vcs.time":
-			b.date = first(b.date, setting.Value)
+			b.date = cmp.Or(b.date, setting.Value)
 		}
 	}
 }

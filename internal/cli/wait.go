@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type waitFlags struct {
 }
 
 func (f *waitFlags) register(fl *pflag.FlagSet, what string) {
-	fl.StringVar(&f.share, "wait", "", "wait until this `share` of the nodes, such as 99%, has "+first(what, "what was published"))
+	fl.StringVar(&f.share, "wait", "", "wait until this `share` of the nodes, such as 99%, has "+cmp.Or(what, "what was published"))
 	fl.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait at most")
 	fl.DurationVar(&f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
 }
@@ -143,7 +144,7 @@ func (s *session) screen() io.Writer {
 
 // utf8 reports whether terminals here show more than ASCII, as the environment has it.
 func (a *App) utf8() bool {
-	locale := strings.ToUpper(first(a.Getenv("LC_ALL"), a.Getenv("LC_CTYPE"), a.Getenv("LANG")))
+	locale := strings.ToUpper(cmp.Or(a.Getenv("LC_ALL"), a.Getenv("LC_CTYPE"), a.Getenv("LANG")))
 	return strings.Contains(locale, "UTF-8") || strings.Contains(locale, "UTF8")
 }
 
