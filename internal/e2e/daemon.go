@@ -65,13 +65,26 @@ func (m *Machine) Agent(name string, before ...string) *Daemon {
 // AgentOf is Agent with another program.
 func (m *Machine) AgentOf(binary, name string, before ...string) *Daemon {
 	m.T.Helper()
+	d := m.Start(name, append(slices.Clone(before), binary, "agent", "-C", m.Path(name+".yml"))...)
+	Eventually(m.T, "the agent answers", func() bool {
+		if d.Ended() {
+			m.T.Fatalf("the agent ended: %v\n%s", d.Cmd.ProcessState, Tail(d.Said(), 10))
+		}
+		_, err := d.Ask(agent.HealthPath)
+		return err == nil
+	})
+	return d
+}
+
+// Start runs a process until the test ends.
+func (m *Machine) Start(name string, argv ...string) *Daemon {
+	m.T.Helper()
 	d := &Daemon{T: m.T, m: m, sock: m.Socket(name), Log: m.Path(name + ".log"), done: make(chan struct{})}
 	out, err := os.OpenFile(d.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		m.T.Fatal(err)
 	}
 	defer out.Close()
-	argv := append(slices.Clone(before), binary, "agent", "-C", m.Path(name+".yml"))
 	d.Cmd = exec.Command(argv[0], argv[1:]...) // not CommandContext: clean-ups end it
 	d.Cmd.Env, d.Cmd.Dir, d.Cmd.Stdout, d.Cmd.Stderr = m.Env, m.Dir, out, out
 	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // without clean-ups, as after a panic
@@ -85,15 +98,8 @@ func (m *Machine) AgentOf(binary, name string, before ...string) *Daemon {
 	m.T.Cleanup(func() {
 		d.Kill()
 		if m.T.Failed() {
-			m.T.Logf("the end of the log of the agent %s:\n%s", name, Tail(d.Said(), 30))
+			m.T.Logf("the end of the log of %s:\n%s", name, Tail(d.Said(), 30))
 		}
-	})
-	Eventually(m.T, "the agent answers", func() bool {
-		if d.Ended() {
-			m.T.Fatalf("the agent ended: %v\n%s", d.Cmd.ProcessState, Tail(d.Said(), 10))
-		}
-		_, err := d.Ask(agent.HealthPath)
-		return err == nil
 	})
 	return d
 }
@@ -127,7 +133,7 @@ func (d *Daemon) Kill() { d.Signal(syscall.SIGKILL); <-d.done }
 func (d *Daemon) Stop() {
 	d.T.Helper()
 	d.Signal(syscall.SIGTERM)
-	Eventually(d.T, "the agent ends", d.Ended)
+	Eventually(d.T, "it ends", d.Ended)
 }
 
 // Signal sends a signal.
@@ -215,51 +221,11 @@ func (d *Daemon) DeliversWithin(limit time.Duration, file, content string) {
 	delivered = true
 }
 
-// Within is eventually with another limit.
-func Within(t testing.TB, limit time.Duration, what string, done func() bool) time.Duration {
-	t.Helper()
-	began := time.Now()
-	for !done() {
-		if time.Since(began) > limit {
-			t.Fatalf("waited in vain, for %v: %s", limit, what)
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-	return time.Since(began)
-}
-
-// Memory is a line of /proc/PID/status in KiB: VmHWM, the most that was ever
-// resident, or RssAnon, what is without the program's own file.
-func (d *Daemon) Memory(line string) int {
-	d.T.Helper()
-	for _, l := range strings.Split(string(d.Proc("status")), "\n") {
-		if rest, ok := strings.CutPrefix(l, line+":"); ok {
-			var kib int
-			if _, err := fmt.Sscan(rest, &kib); err != nil {
-				d.T.Fatal(err)
-			}
-			return kib
-		}
-	}
-	d.T.Fatalf("no %s in /proc/PID/status", line)
-	return 0
-}
-
-// EndsWell ends the agent as systemd does, and wants exit code 0.
+// EndsWell ends it as systemd does, and wants exit code 0.
 func (d *Daemon) EndsWell() {
 	d.T.Helper()
 	d.Stop()
 	if code := d.Cmd.ProcessState.ExitCode(); code != 0 {
-		d.T.Errorf("the agent ends with %d", code)
+		d.T.Errorf("it ends with %d", code)
 	}
-}
-
-// Proc is a file of the process below /proc.
-func (d *Daemon) Proc(name string) []byte {
-	d.T.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", d.Cmd.Process.Pid, name))
-	if err != nil {
-		d.T.Fatal(err)
-	}
-	return b
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,31 +205,4 @@ func Tree(t *testing.T, dir, but string) string {
 		t.Fatal(err)
 	}
 	return b.String()
-}
-
-// Watched reads a file for as long as work takes, and counts the reads that were
-// of none of the contents.
-func Watched(t *testing.T, path string, contents []string, work func()) (torn, reads int) {
-	t.Helper()
-	whole := map[[32]byte]bool{}
-	for _, c := range contents {
-		whole[sha256.Sum256([]byte(c))] = true
-	}
-	var stop atomic.Bool
-	var reader sync.WaitGroup
-	reader.Go(func() {
-		for !stop.Load() {
-			b, err := os.ReadFile(path)
-			if os.IsNotExist(err) && reads == 0 {
-				continue // not made yet
-			}
-			if reads++; err != nil || !whole[sha256.Sum256(b)] {
-				torn++
-			}
-		}
-	})
-	work()
-	stop.Store(true)
-	reader.Wait()
-	return torn, reads
 }

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -16,8 +18,10 @@ var Program struct {
 	Err  error
 }
 
-// Main builds the program and runs the tests of a package.
+// Main builds the program and runs the tests of a package. They wait for most of their
+// time, so more of them run at once than there are processors.
 func Main(m *testing.M) {
+	_ = flag.Set("test.parallel", fmt.Sprint(3*runtime.GOMAXPROCS(0))) // a command line comes later, and wins
 	dir, err := os.MkdirTemp("", "kvexpress-e2e-")
 	if err == nil {
 		Program.Path = filepath.Join(dir, "kvexpress")

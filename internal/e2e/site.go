@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -120,13 +119,6 @@ func (x *Site) Publish(key, content string) uint64 {
 	return r.Version
 }
 
-// Config writes the configuration of an agent of this site that asks the stores at
-// addrs; none is the site's server.
-func (x *Site) Config(name string, addrs []string, targets ...Fields) {
-	x.T.Helper()
-	x.ConfigWith(name, Fields{}, addrs, targets...)
-}
-
 // ConfigWith is Config with more fields.
 func (x *Site) ConfigWith(name string, more Fields, addrs []string, targets ...Fields) {
 	x.T.Helper()
@@ -138,25 +130,6 @@ func (x *Site) ConfigWith(name string, more Fields, addrs []string, targets ...F
 		all[k] = v
 	}
 	x.Configure(name, all, targets...)
-}
-
-// To is a target that puts a key into a file of the same name, with more fields.
-func (x *Site) To(key string, more ...Fields) Fields {
-	f := Fields{"key": key, "file": x.Path(key)}
-	for _, m := range more {
-		for k, v := range m {
-			f[k] = v
-		}
-	}
-	return f
-}
-
-// Remove removes a file of the machine.
-func (x *Site) Remove(name string) {
-	x.T.Helper()
-	if err := os.Remove(x.Path(name)); err != nil {
-		x.T.Fatal(err)
-	}
 }
 
 // Parts are tests that run at the same time, by their names.

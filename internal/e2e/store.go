@@ -159,19 +159,22 @@ func Brief(s string) string {
 	return strconv.Quote(s)
 }
 
-// Eventually asks again and again, with a limit that only a broken program
+// Eventually waits for what must happen soon, with a limit that only a broken program
 // reaches.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	limit := time.NewTimer(time.Minute)
-	defer limit.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
+	Within(t, time.Minute, what, done)
+}
+
+// Within is Eventually with another limit, and tells how long it took.
+func Within(t testing.TB, limit time.Duration, what string, done func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
 	for !done() {
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			t.Fatalf("waited in vain: %s", what)
+		if time.Since(began) > limit {
+			t.Fatalf("waited in vain, for %v: %s", limit, what)
 		}
+		<-time.After(20 * time.Millisecond)
 	}
+	return time.Since(began)
 }

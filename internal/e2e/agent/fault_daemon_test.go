@@ -17,7 +17,7 @@ import (
 // cpuOf is the CPU time that the process has used.
 func cpuOf(d *e2e.Daemon) time.Duration {
 	d.T.Helper()
-	stat := d.Proc("stat")
+	stat := proc(d, "stat")
 	// The second field, the name, may hold spaces; it ends with the last ")".
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	var ticks int64 // of a hundredth of a second
@@ -70,4 +70,31 @@ func processes() []string {
 		all = append(all, strings.ReplaceAll(string(b), "\x00", " "))
 	}
 	return all
+}
+
+// memory is a line of /proc/PID/status in KiB: VmHWM, the most that was ever
+// resident, or RssAnon, what is without the program's own file.
+func memory(d *e2e.Daemon, line string) int {
+	d.T.Helper()
+	for _, l := range strings.Split(string(proc(d, "status")), "\n") {
+		if rest, ok := strings.CutPrefix(l, line+":"); ok {
+			var kib int
+			if _, err := fmt.Sscan(rest, &kib); err != nil {
+				d.T.Fatal(err)
+			}
+			return kib
+		}
+	}
+	d.T.Fatalf("no %s in /proc/PID/status", line)
+	return 0
+}
+
+// proc is a file of the process below /proc.
+func proc(d *e2e.Daemon, name string) []byte {
+	d.T.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", d.Cmd.Process.Pid, name))
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	return b
 }

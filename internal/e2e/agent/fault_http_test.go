@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,7 +118,6 @@ func agentAndFakes(t *testing.T, c *e2e.Cluster) {
 	for _, f := range fakes() {
 		parts[f.name] = func(t *testing.T) { agentAndFake(t, c, f) }
 	}
-	parts["storm"] = func(t *testing.T) { agentInStorm(t, c) }
 	parts["the control"] = func(t *testing.T) { naiveClient(t, c) }
 	e2e.Together(t, parts)
 }
@@ -138,7 +136,7 @@ func agentAndFake(t *testing.T, c *e2e.Cluster, f fake) {
 	x := c.Site(t, rand.N(3))
 	front := newFront(t, x.Store.Server.Addr)
 	x.Publish("hosts", e2e.Version(1))
-	x.ConfigWith("agent", e2e.Fields{"reconcile": "10s", "receipts": false}, []string{front.addr}, x.To("hosts"))
+	x.ConfigWith("agent", e2e.Fields{"reconcile": "10s", "receipts": false}, []string{front.addr}, to(x, "hosts"))
 	d := x.Agent("agent")
 	d.Delivers("hosts", e2e.Version(1))
 
@@ -179,42 +177,6 @@ func agentAndFake(t *testing.T, c *e2e.Cluster, f fake) {
 	d.DeliversWithin(30*time.Second, "hosts", e2e.Version(3))
 	x.Publish("hosts", e2e.Version(4))
 	d.Delivers("hosts", e2e.Version(4))
-}
-
-// agentInStorm lets every second request through.
-func agentInStorm(t *testing.T, c *e2e.Cluster) {
-	x := c.Site(t, 1)
-	front := newFront(t, x.Store.Server.Addr)
-	x.Publish("hosts", e2e.Version(1))
-	exec := hashes(x, "hash", "hosts")
-	x.Config("agent", []string{front.addr}, x.To("hosts", e2e.Fields{"exec": exec, "check": "grep -q . {file}"}))
-	d := x.Agent("agent")
-	d.Delivers("hosts", e2e.Version(1))
-	var refused atomic.Int64
-	luck := []int{429, 500, 503}
-	front.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if rand.N(2) == 0 {
-			next.ServeHTTP(w, r)
-			return
-		}
-		refused.Add(1)
-		http.Error(w, "not now", luck[rand.N(len(luck))])
-	})
-	last := 1
-	for end := time.Now().Add(fakeTime); time.Now().Before(end); e2e.Pause(time.Second) {
-		last++
-		x.Publish("hosts", e2e.Version(last))
-		if n := number(x, "hosts"); n < 1 || n > int64(last) {
-			t.Errorf("the file holds %s", e2e.Brief(x.Read("hosts")))
-		}
-	}
-	front.with(nil)
-	d.Delivers("hosts", e2e.Version(last))
-	e2e.Eventually(t, "the exec runs for the last version", func() bool { return ranLast(x, "hash", "hosts", e2e.Version(last)) })
-	if refused.Load() == 0 {
-		t.Error("nothing was refused: there was no storm")
-	}
-	t.Logf("%d versions, %d requests refused, the exec ran %d times", last, refused.Load(), len(runsOf(x, "hash", "hosts")))
 }
 
 // naiveClient is the control: who asks again at once, and takes a missing index for 0,

@@ -38,9 +38,9 @@ func newKilled(t *testing.T, c *e2e.Cluster, step deliver.Step, files ...string)
 	exec := hashes(k.Site, "hash", files...)
 	var targets []e2e.Fields
 	for _, f := range files {
-		targets = append(targets, k.To(f, e2e.Fields{"check": "grep -q . {file}", "exec": exec}))
+		targets = append(targets, to(k.Site, f, e2e.Fields{"check": "grep -q . {file}", "exec": exec}))
 	}
-	k.Config("agent", nil, targets...)
+	config(k.Site, "agent", nil, targets...)
 	return k
 }
 

@@ -101,7 +101,7 @@ func agentsWhileLeadersDie(t *testing.T, c *e2e.Cluster) {
 	var daemons []*e2e.Daemon
 	for i, s := range c.Servers {
 		file := fmt.Sprintf("hosts-%d", i)
-		x.Config(file, []string{s.Addr}, e2e.Fields{"key": "hosts", "file": x.Path(file)})
+		config(x, file, []string{s.Addr}, e2e.Fields{"key": "hosts", "file": x.Path(file)})
 		daemons = append(daemons, x.Agent(file))
 		daemons[i].Delivers(file, e2e.Version(1))
 		defer follow(x, file)()
@@ -159,9 +159,9 @@ func agentsWhileTheLeaderHangs(t *testing.T, c *e2e.Cluster) {
 	before := a.must()
 	leader := c.Leader(0)
 	other := c.Others(leader)[0]
-	x.Config("at-the-leader", []string{c.Servers[leader].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("one")})
-	x.Config("with-another", []string{c.Servers[leader].Addr, c.Servers[other].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("two")})
-	x.Config("elsewhere", []string{c.Servers[other].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("three")})
+	config(x, "at-the-leader", []string{c.Servers[leader].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("one")})
+	config(x, "with-another", []string{c.Servers[leader].Addr, c.Servers[other].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("two")})
+	config(x, "elsewhere", []string{c.Servers[other].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("three")})
 	one, two, three := x.Agent("at-the-leader"), x.Agent("with-another"), x.Agent("elsewhere")
 	for file, d := range map[string]*e2e.Daemon{"one": one, "two": two, "three": three} {
 		d.Delivers(file, before)
@@ -213,7 +213,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	var all []e2e.Fields
 	for i := range targets {
 		x.Publish(key(i), e2e.Version(1))
-		all = append(all, x.To(key(i)))
+		all = append(all, to(x, key(i)))
 	}
 	// Reconciliation tells soonest that there is no leader: the server that is left
 	// goes on answering watches.
@@ -238,7 +238,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	e2e.Pause(5 * time.Second)
 
 	from, cpu := time.Now(), cpuOf(d)
-	period := 20 * time.Second
+	period := 10 * time.Second
 	if e2e.Times(10) == 10 {
 		period = 3 * time.Minute
 	}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os/exec"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -52,7 +50,7 @@ func agentsThatReconnect(t *testing.T, c *e2e.Cluster) {
 	took := time.Since(back)
 	moments := w.requests.after(back)
 	most := busiest(moments, binWidth)
-	t.Logf("%d agents: all back within %v; %d requests, at most %d within %v; in bins: %v", agents, took.Round(10*time.Millisecond), len(moments), most, binWidth, bins(moments, binWidth))
+	t.Logf("%d agents: all back within %v; %d requests, at most %d within %v", agents, took.Round(10*time.Millisecond), len(moments), most, binWidth)
 	if most > len(moments)/2 {
 		t.Errorf("%d of %d requests came within %v", most, len(moments), binWidth)
 	}
@@ -119,67 +117,4 @@ func crowd(x *e2e.Site, addr string, agents int) (end func()) {
 		})
 	}
 	return sync.OnceFunc(func() { cancel(); all.Wait() })
-}
-
-// agentBesideOthers: while a fleet is upgraded, an agent and a Consul watch
-// that runs `out` look after one file, with one state, and 1.x publishes between our
-// own publishes. An agent of a release before this one does not exist yet. Taken out:
-// the state that both have in common; then the exec runs twice for the same bytes.
-func agentBesideOthers(t *testing.T, c *e2e.Cluster) {
-	x := c.Site(t, 0)
-	x.Publish("hosts", e2e.Version(1))
-	ran := hashes(x, "hash", "hosts")
-	x.Config("agent", nil, x.To("hosts", e2e.Fields{"exec": ran}))
-	watch := exec.CommandContext(t.Context(), x.Store.Server.Bin, "watch", "-http-addr", x.Store.Server.Addr,
-		"-type", "key", "-key", x.Row("hosts", "checksum"), "-shell=false",
-		e2e.Program.Path, "out", "-p", x.Prefix, "-k", "hosts", "-f", x.Path("hosts"), "-e", ran, "--state-dir", x.Path("agent.state"))
-	watch.Env, watch.Dir = x.Env, x.Dir
-	if err := watch.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var one sync.WaitGroup
-	one.Go(func() { _ = watch.Wait() }) // it is killed
-	stop := sync.OnceFunc(func() { _ = watch.Process.Kill(); one.Wait() })
-	defer stop()
-	d := x.Agent("agent")
-	d.Delivers("hosts", e2e.Version(1))
-
-	contents := []string{e2e.Version(1)}
-	for i := range 2 * e2e.Times(100) {
-		contents = append(contents, e2e.Version(i+2))
-	}
-	last := contents[len(contents)-1]
-	torn, reads := e2e.Watched(t, x.Path("hosts"), contents, func() {
-		for i, content := range contents[1:] {
-			if i%2 == 0 {
-				// As 1.x does it: the data, and then the checksum.
-				x.Store.Put(x.Row("hosts", "data"), content, 0)
-				e2e.Pause(time.Duration(i%5) * 20 * time.Millisecond)
-				x.Store.Put(x.Row("hosts", "checksum"), e2e.Sum(content), 0)
-			} else {
-				x.Publish("hosts", content)
-			}
-			if i%3 == 0 {
-				e2e.Eventually(t, "it arrives", func() bool { return x.Read("hosts") == content })
-			}
-			if i%7 == 6 { // the upgrade itself
-				d.Kill()
-				d = x.Agent("agent")
-			}
-		}
-		d.Delivers("hosts", last)
-	})
-	e2e.Eventually(t, "the exec runs for the last one", func() bool { return ranLast(x, "hash", "hosts", last) })
-	stop()
-	runs := runsOf(x, "hash", "hosts")
-	t.Logf("%d versions, the exec ran %d times; torn: %d of %d reads", len(contents), len(runs), torn, reads)
-	if torn > 0 {
-		t.Errorf("%d of %d reads were torn", torn, reads)
-	}
-	if unique := slices.Compact(slices.Clone(runs)); len(unique) < len(runs)-2*e2e.Times(100)/7-1 {
-		t.Errorf("the exec ran %d times, %d of them for what it had just run for", len(runs), len(runs)-len(unique))
-	}
-	if litter := litter(x); len(litter) > 0 {
-		t.Errorf("left behind: %q", litter)
-	}
 }

@@ -28,35 +28,6 @@ const (
 	maxBombMemory = 96 << 10
 )
 
-// agentAndResets: connections are reset at any byte of an answer. Each
-// version arrives all the same, and nothing else ever does. Taken out: the look at
-// whether an answer is whole, and that at its checksum; then torn files are in place.
-func agentAndResets(t *testing.T, c *e2e.Cluster) {
-	parts := e2e.Parts{}
-	for i := range 8 {
-		parts[fmt.Sprint(i)] = func(t *testing.T) {
-			x := c.Site(t, i%3)
-			w := newWire(t, x.Store.Server.Addr)
-			x.Publish("hosts", e2e.Version(1))
-			x.Config("agent", []string{w.addr}, x.To("hosts"))
-			d := x.Agent("agent")
-			d.Delivers("hosts", e2e.Version(1))
-			defer follow(x, "hosts")()
-			for n := range e2e.Times(50) {
-				// Somewhere in the answer to the watch, or to the reads that follow.
-				w.cut.Store(rand.N[int64](2_500))
-				x.Publish("hosts", e2e.Version(n+2))
-				d.Delivers("hosts", e2e.Version(n+2))
-			}
-			t.Logf("%d resets", w.resets.since(time.Time{}))
-			if w.resets.since(time.Time{}) == 0 {
-				t.Error("nothing was reset: this test sees nothing")
-			}
-		}
-	}
-	e2e.Together(t, parts)
-}
-
 // endless is a source of memory without an end.
 type endless struct {
 	name   string
@@ -91,30 +62,6 @@ func endlessAnswers() []endless {
 			_, _ = io.WriteString(w, `{"Results":[`)
 			pour(w, `{"KV":{"Key":"x","Value":"`+strings.Repeat("A", 1000)+`","CreateIndex":1}},`)
 		}},
-		{"an endless error", func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-			w.WriteHeader(http.StatusInternalServerError)
-			pour(w, "no ")
-		}},
-		{"deep JSON", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-			if watches(r) {
-				next.ServeHTTP(w, r)
-				return
-			}
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = io.WriteString(w, strings.Repeat(`{"Results":[`, 600_000))
-		}},
-		{"endless headers", func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				return
-			}
-			defer conn.Close()
-			line := []byte("HTTP/1.1 200 OK\r\n")
-			for err == nil {
-				_, err = conn.Write(line)
-				line = []byte("X-More: " + strings.Repeat("x", 10_000) + "\r\n")
-			}
-		}},
 	}
 }
 
@@ -140,7 +87,7 @@ func agentAndEndlessAnswer(t *testing.T, c *e2e.Cluster, meddle meddler) {
 	x := c.Site(t, 0)
 	front := newFront(t, x.Store.Server.Addr)
 	x.Publish("hosts", e2e.Version(1))
-	x.Config("agent", []string{front.addr}, x.To("hosts"))
+	config(x, "agent", []string{front.addr}, to(x, "hosts"))
 	d := x.Agent("agent")
 	d.Delivers("hosts", e2e.Version(1))
 	from := time.Now()
@@ -162,7 +109,7 @@ func agentAndEndlessAnswer(t *testing.T, c *e2e.Cluster, meddle meddler) {
 // frugal fails the test if the agent ever had more resident than so many KiB.
 func frugal(d *e2e.Daemon, allowed int) {
 	d.T.Helper()
-	most := d.Memory("VmHWM")
+	most := memory(d, "VmHWM")
 	d.T.Logf("at most %.1f MiB were resident", float64(most)/1024)
 	if most > allowed {
 		d.T.Errorf("%d KiB were resident, at most %d are allowed", most, allowed)
@@ -186,7 +133,7 @@ func agentAndBomb(t *testing.T, c *e2e.Cluster, name string, packer func(io.Writ
 	}
 	x := c.Site(t, 0)
 	x.Publish("hosts", e2e.Version(1))
-	x.Config("agent", nil, x.To("hosts"))
+	config(x, "agent", nil, to(x, "hosts"))
 	d := x.Agent("agent")
 	d.Delivers("hosts", e2e.Version(1))
 	x.Store.Remove(x.Row("hosts", "manifest"))
@@ -209,40 +156,14 @@ func agentAndBomb(t *testing.T, c *e2e.Cluster, name string, packer func(io.Writ
 	frugal(d, maxBombMemory)
 }
 
-// slowAnswer: a server that sends one byte a second, in the middle of all
-// that it says. The file stays whole, the agent gives up, and goes on when the server
-// is itself again. The function that it returns is the rest, after a while. Taken out,
-// for this and the next: the time limit of a watch; then nobody ever notices.
-func slowAnswer(t *testing.T, c *e2e.Cluster) (rest func()) {
-	x := c.Site(t, 0)
-	w := newWire(t, x.Store.Server.Addr)
-	x.Publish("slow", e2e.Version(1))
-	x.Config("agent", []string{w.addr}, x.To("slow"))
-	d := x.Agent("agent")
-	d.Delivers("slow", e2e.Version(1))
-	w.slow.Store(true)
-	from := time.Now()
-	x.Publish("slow", e2e.Version(2))
-	return func() {
-		// The beginning of an answer may take as long as a watch, which is a minute
-		// and a little.
-		e2e.Within(t, 2*time.Minute, "the agent gives up", func() bool { return !d.Status().Store.Up })
-		t.Logf("1 byte a second: given up within %v", time.Since(from).Round(time.Second))
-		x.Holds("slow", e2e.Version(1))
-		w.slow.Store(false)
-		x.Publish("slow", e2e.Version(3))
-		d.Delivers("slow", e2e.Version(3))
-	}
-}
-
 // blackHole: nothing gets through a connection any more, and nobody says
 // so. The agent notices, and goes on over a new one. The function that it returns is
-// the rest, after a while.
+// the rest, after a while. Taken out: the time limit of a watch; then nobody notices.
 func blackHole(t *testing.T, c *e2e.Cluster) (rest func()) {
 	x := c.Site(t, 1)
 	w := newWire(t, x.Store.Server.Addr)
 	x.Publish("hole", e2e.Version(1))
-	x.Config("agent", []string{w.addr}, x.To("hole"))
+	config(x, "agent", []string{w.addr}, to(x, "hole"))
 	d := x.Agent("agent")
 	d.Delivers("hole", e2e.Version(1))
 	w.hole(true)

@@ -36,7 +36,7 @@ func TestReceiptsNeverDelay(t *testing.T) {
 	parts := e2e.Parts{}
 	for name, trouble := range map[string]meddler{
 		"none":        nil,
-		"after 5 s":   after(5 * time.Second),
+		"after 20 s":  after(20 * time.Second),
 		"no answer":   after(time.Hour),
 		"denied":      says(http.StatusForbidden, "Permission denied: token with AccessorID '00000000-0000-0000-0000-000000000002' lacks permission 'key:write' on \"x-nodes/web-1\""),
 		"too many":    says(http.StatusTooManyRequests, "rpc error making call: rate limit exceeded, try again later or against a different server"),
@@ -46,6 +46,10 @@ func TestReceiptsNeverDelay(t *testing.T) {
 	}
 	e2e.Together(t, parts)
 }
+
+// slow is what a delivery takes at most, on a machine that has other things to do, and less
+// than the troubles last.
+const slow = 5 * time.Second
 
 // deliversWithout has every write of a receipt meet trouble.
 func deliversWithout(t *testing.T, c *e2e.Cluster, trouble meddler) {
@@ -68,7 +72,7 @@ func deliversWithout(t *testing.T, c *e2e.Cluster, trouble meddler) {
 		})
 	}
 	x.Publish("hosts", e2e.Version(0))
-	x.ConfigWith("web-1", e2e.Fields{"reconcile": "10s"}, []string{front.addr}, x.To("hosts"))
+	x.ConfigWith("web-1", e2e.Fields{"reconcile": "10s"}, []string{front.addr}, to(x, "hosts"))
 	d := x.Agent("web-1")
 	d.Delivers("hosts", e2e.Version(0))
 	var longest time.Duration
@@ -79,10 +83,10 @@ func deliversWithout(t *testing.T, c *e2e.Cluster, trouble meddler) {
 		e2e.Pause(700 * time.Millisecond) // in which the receipt is on its way
 	}
 	t.Logf("arrived after %v at most; %d requests of receipts met trouble", longest.Round(time.Millisecond), met.since(time.Time{}))
-	if longest > 2*time.Second {
+	if longest > slow {
 		t.Errorf("it took %v", longest)
 	}
-	if s := d.Status().Store; !s.Up || strings.Contains(d.Said(), "the store is away") {
+	if s := d.Status().Store; !s.Up || strings.Contains(d.Said(), "away") {
 		t.Errorf("for a receipt, the store is taken to be away: %+v\n%s", s, d.Said())
 	}
 	if trouble != nil && met.since(time.Time{}) == 0 {
@@ -96,7 +100,7 @@ func deliversWithout(t *testing.T, c *e2e.Cluster, trouble meddler) {
 	go func() { ended <- m.Run("out", "-p", x.Prefix, "-k", "hosts", "-f", m.Path("by-out")) }()
 	took := e2e.Within(t, time.Minute, "it arrives", func() bool { return x.Read("by-out") == e2e.Version(10) })
 	r := <-ended
-	if r.Code != 0 || r.Stderr != "" || took > 2*time.Second || time.Since(began) > 10*time.Second {
+	if r.Code != 0 || r.Stderr != "" || took > slow || time.Since(began) > 30*time.Second {
 		t.Errorf("out: exit %d after %v, the file after %v: %s", r.Code, time.Since(began), took, r.Stderr)
 	}
 
@@ -106,13 +110,13 @@ func deliversWithout(t *testing.T, c *e2e.Cluster, trouble meddler) {
 	}
 	front.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.Method == http.MethodPut {
-			e2e.Pause(2500 * time.Millisecond)
+			e2e.Pause(slow + 500*time.Millisecond)
 		}
 		next.ServeHTTP(w, r)
 	})
 	content := fmt.Sprint(e2e.Version(11))
 	x.Publish("hosts", content)
-	if took := e2e.Within(t, time.Minute, "it arrives", func() bool { return x.Read("hosts") == content }); took < 2*time.Second {
+	if took := e2e.Within(t, time.Minute, "it arrives", func() bool { return x.Read("hosts") == content }); took < slow {
 		t.Errorf("the control: it arrives after %v", took)
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/e2e"
-	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
 )
 
@@ -25,7 +24,7 @@ func agentAndDeletedKeys(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	w := newWire(t, x.Store.Server.Addr)
 	x.Publish("hosts", e2e.Version(1))
-	x.Config("agent", []string{w.addr}, x.To("hosts"))
+	config(x, "agent", []string{w.addr}, to(x, "hosts"))
 	d := x.Agent("agent")
 	d.Delivers("hosts", e2e.Version(1))
 	lineage := d.Target("hosts").Lineage
@@ -81,7 +80,7 @@ func agentAndDeletedPrefix(t *testing.T, c *e2e.Cluster) {
 		x.Publish(key(i), e2e.Version(1))
 		targets = append(targets, e2e.Fields{"key": key(i), "file": x.Path(file(i)), "exec": x.Script("count", "echo >>"+x.Path("count.ran")+"\n")})
 	}
-	x.Config("agent", nil, targets...)
+	config(x, "agent", nil, targets...)
 	d := x.Agent("agent")
 	for i := range files {
 		d.Delivers(file(i), e2e.Version(1))
@@ -134,16 +133,15 @@ func oldInAt(s *e2e.Store, key, content string) {
 	s.Put(key+"checksum", e2e.Sum(content), 0)
 }
 
-// agentAndClocks has clocks that are off. What may be off are the publisher's clock, which is in
-// its manifests, the clock of whoever locks, and the node's own. A process's own wall
-// clock cannot be shifted here without a program that nobody has installed; that of
-// its timers can be, by a day, where unshare may. Taken out: that a lock ends by its
-// flags, and that an agent waits for that end; both times it stays locked.
+// agentAndClocks has clocks that are off: the publisher's, which is in its manifests, and
+// the node's own. A process's own wall clock cannot be shifted here without a program
+// that nobody has installed; that of its timers can be, by a day, where unshare may.
+// Taken out: that an agent waits for the end of a lock; then it stays locked.
 func agentAndClocks(t *testing.T, c *e2e.Cluster) {
 	const day = 24 * time.Hour
 	x := c.Site(t, 2)
 	x.Publish("hosts", e2e.Version(1))
-	x.Config("agent", nil, x.To("hosts"))
+	config(x, "agent", nil, to(x, "hosts"))
 	d := x.Agent("agent")
 	d.Delivers("hosts", e2e.Version(1))
 	for i, off := range []time.Duration{day, -day, 10_000 * day, -10_000 * day, 0} {
@@ -159,31 +157,6 @@ func agentAndClocks(t *testing.T, c *e2e.Cluster) {
 		}
 	}
 
-	lock := func(until time.Duration) {
-		t.Helper()
-		if err := freezer(x).Lock(t.Context(), x.Path("hosts"), "a reason", time.Now().Add(until)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// To a node whose clock is a day ahead, a lock of an hour looks like this: it is
-	// over. Better too early than never.
-	lock(-day)
-	x.Publish("hosts", e2e.Version(10))
-	d.Delivers("hosts", e2e.Version(10))
-	// And like this to one that is a day behind: it holds, until somebody lifts it.
-	lock(day)
-	x.Publish("hosts", e2e.Version(11))
-	d.Becomes("hosts", agent.Locked)
-	x.Holds("hosts", e2e.Version(10))
-	if _, err := freezer(x).Unlock(t.Context(), x.Path("hosts")); err != nil {
-		t.Fatal(err)
-	}
-	d.Delivers("hosts", e2e.Version(11))
-	// With a clock that is right, its end alone lifts it.
-	lock(3 * time.Second)
-	x.Publish("hosts", e2e.Version(12))
-	d.Becomes("hosts", agent.Locked)
-	d.Delivers("hosts", e2e.Version(12))
 	d.Kill()
 
 	if err := exec.Command("unshare", shifted("true")...).Run(); err != nil {
@@ -191,10 +164,12 @@ func agentAndClocks(t *testing.T, c *e2e.Cluster) {
 		return
 	}
 	d = x.Agent("agent", append([]string{"unshare"}, shifted()...)...)
-	d.Delivers("hosts", e2e.Version(12))
+	d.Delivers("hosts", e2e.Version(6))
 	x.Publish("hosts", e2e.Version(13))
 	d.Delivers("hosts", e2e.Version(13))
-	lock(3 * time.Second)
+	if err := freezer(x).Lock(t.Context(), x.Path("hosts"), "a reason", time.Now().Add(3*time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	x.Publish("hosts", e2e.Version(14))
 	d.Becomes("hosts", agent.Locked)
 	d.Delivers("hosts", e2e.Version(14))
@@ -203,49 +178,4 @@ func agentAndClocks(t *testing.T, c *e2e.Cluster) {
 // shifted are the arguments of unshare for timers that are a day ahead.
 func shifted(command ...string) []string {
 	return append([]string{"--time", "--monotonic", "86400", "--boottime", "86400"}, command...)
-}
-
-// agentAndStormOfVersions: the last version wins, and the exec runs for a
-// few of them at most. Taken out: the limit on how often a watch may return; then it is
-// 89 runs for 100 versions in place of 29.
-func agentAndStormOfVersions(t *testing.T, c *e2e.Cluster) {
-	x := c.Site(t, 0)
-	last := e2e.Times(1000)
-	var targets []e2e.Fields
-	kinds := map[string]string{"own": hashes(x, "own", "own"), "shared-1": "", "shared-2": ""}
-	shared := hashes(x, "shared", "shared-1", "shared-2")
-	for key, exec := range kinds {
-		if exec == "" {
-			exec = shared
-		}
-		x.Publish(key, e2e.Version(0))
-		targets = append(targets, x.To(key, e2e.Fields{"exec": exec}))
-	}
-	x.Config("agent", nil, targets...)
-	d := x.Agent("agent")
-	for key := range kinds {
-		d.Delivers(key, e2e.Version(0))
-	}
-	e2e.Eventually(t, "the first execs ran", func() bool { return x.Read("shared.ran") != "" && x.Read("own.ran") != "" })
-	own, both := len(runsOf(x, "own", "own")), len(runsOf(x, "shared", "shared-1"))
-	from := time.Now()
-	for i := range last {
-		for key := range kinds {
-			if _, err := x.Publisher().Publish(t.Context(), publish.Request{Key: kv.Key(key), Content: []byte(e2e.Version(i + 1))}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	took := time.Since(from)
-	for key, exec := range map[string]string{"own": "own", "shared-1": "shared", "shared-2": "shared"} {
-		d.Delivers(key, e2e.Version(last))
-		e2e.Eventually(t, "the exec runs for the last version", func() bool { return ranLast(x, exec, key, e2e.Version(last)) })
-	}
-	own, both = len(runsOf(x, "own", "own"))-own, len(runsOf(x, "shared", "shared-1"))-both
-	installs := d.Target("own").Counts.Installs
-	t.Logf("%d versions of 3 keys in %v: %d installs of one of them, its exec ran %d times, one shared by two %d times", last, took.Round(time.Millisecond), installs, own, both)
-	// Ten at once, then four a second. The two that share an exec wait for each other.
-	if most := 10 + int(took/(250*time.Millisecond)) + 5; own > most || both > most {
-		t.Errorf("the execs ran %d and %d times, at most %d are allowed", own, both, most)
-	}
 }

@@ -81,3 +81,29 @@ func loop(t testing.TB, do func(ctx context.Context, i int)) (end func()) {
 	t.Cleanup(end)
 	return end
 }
+
+// config writes the configuration of an agent of this site that asks the stores at
+// addrs; none is the site's server.
+func config(x *e2e.Site, name string, addrs []string, targets ...e2e.Fields) {
+	x.T.Helper()
+	x.ConfigWith(name, e2e.Fields{}, addrs, targets...)
+}
+
+// to is a target that puts a key into a file of the same name, with more fields.
+func to(x *e2e.Site, key string, more ...e2e.Fields) e2e.Fields {
+	f := e2e.Fields{"key": key, "file": x.Path(key)}
+	for _, m := range more {
+		for k, v := range m {
+			f[k] = v
+		}
+	}
+	return f
+}
+
+// remove removes a file of the machine.
+func remove(x *e2e.Site, name string) {
+	x.T.Helper()
+	if err := os.Remove(x.Path(name)); err != nil {
+		x.T.Fatal(err)
+	}
+}

@@ -40,7 +40,7 @@ func TestAgentSoak(t *testing.T) {
 		if i%2 == 0 {
 			exec = hashes(x, "hash-"+key(i), key(i))
 		}
-		targets = append(targets, x.To(key(i), e2e.Fields{"exec": exec, "check": "grep -q version {file}"}))
+		targets = append(targets, to(x, key(i), e2e.Fields{"exec": exec, "check": "grep -q version {file}"}))
 	}
 	var addrs []string
 	for _, s := range c.Servers {
@@ -89,7 +89,7 @@ func TestAgentSoak(t *testing.T) {
 	if litter := litter(x); len(litter) > 0 {
 		t.Errorf("left behind: %q", litter)
 	}
-	t.Logf("%v: %d versions, %.1f s of CPU, at most %.1f MiB resident", period, versions, cpuOf(d).Seconds(), float64(d.Memory("VmHWM"))/1024)
+	t.Logf("%v: %d versions, %.1f s of CPU, at most %.1f MiB resident", period, versions, cpuOf(d).Seconds(), float64(memory(d, "VmHWM"))/1024)
 	for _, growth := range flat.judge(t) {
 		t.Error(growth)
 	}
@@ -160,7 +160,7 @@ func newTrend(d *e2e.Daemon) *trend { return &trend{d: d, samples: map[string][]
 
 func (r *trend) sample() {
 	for name, value := range map[string]float64{
-		"anonymous memory in KiB": float64(r.d.Memory("RssAnon")),
+		"anonymous memory in KiB": float64(memory(r.d, "RssAnon")),
 		"descriptors":             float64(descriptors(r.d)),
 		"goroutines":              metric(r.d, "go_goroutines"),
 	} {

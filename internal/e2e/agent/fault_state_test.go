@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"kvexpress/internal/agent"
@@ -23,21 +22,12 @@ type damage struct {
 }
 
 func damages() []damage {
-	write := func(content string) func(*testing.T, string, []byte) {
-		return func(t *testing.T, path string, _ []byte) { put(t, path, content) }
-	}
 	remove := func(t *testing.T, path string, _ []byte) {
 		if err := os.RemoveAll(path); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return []damage{
-		{name: "empty", do: write("")},
-		{name: "not JSON", do: write("\x00\xff{[")},
-		{name: "of another format", do: write(`{"format":99,"executed":"x"}`)},
-		{name: "of another file", do: write(`{"format":1,"file":"/etc/passwd","executed":"x"}`)},
-		{name: "endless", do: write(`{"format":1,"file":"` + strings.Repeat("x", 1<<20))},
-		{name: "deep", do: write(strings.Repeat(`{"format":`, 10_000))},
 		{name: "truncated", do: func(t *testing.T, path string, _ []byte) {
 			b := get(t, path)
 			put(t, path, string(b[:rand.N(len(b)-1)+1]))
@@ -85,7 +75,7 @@ func remembering(t *testing.T, c *e2e.Cluster) (x *e2e.Site, d *e2e.Daemon, stat
 	t.Helper()
 	x = c.Site(t, 0)
 	exec := x.Script("hash", "test ! -e "+x.Path("broken")+" && sha256sum "+x.Path("hosts")+" >>"+x.Path("hash.ran")+"\n")
-	x.Config("agent", nil, x.To("hosts", e2e.Fields{"exec": exec}))
+	config(x, "agent", nil, to(x, "hosts", e2e.Fields{"exec": exec}))
 	x.Publish("hosts", e2e.Version(1))
 	d = x.Agent("agent")
 	d.Delivers("hosts", e2e.Version(1))

@@ -52,14 +52,9 @@ type wire struct {
 	addr     string
 	requests beats // that an agent has sent
 	calls    beats // connections that were asked for
-	resets   beats // those that were cut
 
 	// refuse hangs up on new connections at once.
 	refuse atomic.Bool
-	// slow lets one byte a second through to the agent.
-	slow atomic.Bool
-	// cut is after how many bytes to the agent a connection is reset; once.
-	cut atomic.Int64
 
 	mu    sync.Mutex
 	black bool // see hole
@@ -86,7 +81,6 @@ func newWire(t testing.TB, upstream string) *wire {
 		t.Fatal(err)
 	}
 	w := &wire{t: t, upstream: upstream, addr: l.Addr().String(), lines: map[*line]bool{}}
-	w.cut.Store(-1)
 	w.all.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -191,25 +185,6 @@ func (w *wire) answer(to net.Conn, b []byte, l *line) error {
 	if l.dead.Load() {
 		return nil
 	}
-	for len(b) > 0 && w.slow.Load() {
-		if _, err := to.Write(b[:1]); err != nil {
-			return err
-		}
-		b = b[1:]
-		<-time.After(time.Second)
-	}
-	if left := w.cut.Load(); left >= 0 {
-		if left >= int64(len(b)) {
-			w.cut.Add(-int64(len(b)))
-		} else if w.cut.CompareAndSwap(left, -1) {
-			if tcp, ok := to.(*net.TCPConn); ok {
-				_, _ = to.Write(b[:left])
-				_ = tcp.SetLinger(0) // its Close is a reset
-			}
-			w.resets.add()
-			return io.ErrClosedPipe
-		}
-	}
 	_, err := to.Write(b)
 	return err
 }
@@ -302,16 +277,4 @@ func busiest(moments []time.Duration, width time.Duration) int {
 		most = max(most, i-from+1)
 	}
 	return most
-}
-
-// bins is a histogram, for people.
-func bins(moments []time.Duration, width time.Duration) []int {
-	if len(moments) == 0 {
-		return nil
-	}
-	all := make([]int, slices.Max(moments)/width+1)
-	for _, m := range moments {
-		all[m/width]++
-	}
-	return all
 }

@@ -36,13 +36,10 @@ func agentWithGoodServers(t *testing.T) {
 		"killed at any moment": agentKilledAtAnyMoment,
 		"killed, controls":     agentKilledControls,
 		"state damaged":        agentStateDamaged,
-		"storm of versions":    agentAndStormOfVersions,
-		"beside others":        agentBesideOthers,
 	})
 	all(map[string]func(*testing.T, *e2e.Cluster){
 		"deleted keys":              agentAndDeletedKeys,
 		"deleted prefix":            agentAndDeletedPrefix,
-		"resets":                    agentAndResets,
 		"endless answers and bombs": agentAndEndless,
 		"fake answers":              agentAndFakes,
 		"bad execs":                 agentAndBadExecs,

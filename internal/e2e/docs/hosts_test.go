@@ -141,7 +141,7 @@ func (s *hostsSite) isStopped() {
 	s.sh(s.own, "kvexpress stop -k hosts -r 'to try the page' --token-file operator.token")
 	s.sh(s.watch, "consul services register -name late -id late -address 192.0.2.98")
 	for _, server := range s.servers {
-		e2e.Eventually(s.t, server.name+" is refused", func() bool { return strings.Contains(server.said("hosts-renderer"), "is stopped") })
+		e2e.Eventually(s.t, server.name+" is refused", func() bool { return strings.Contains(server.said("hosts-renderer"), "stopped") })
 	}
 	s.knows("late", false)
 	s.sh(s.own, "kvexpress resume -k hosts --token-file operator.token")
@@ -161,7 +161,7 @@ func (s *hostsSite) hasNoCatalog() {
 	}
 	holder, other := s.holder()
 	s.sh(other, "systemctl stop hosts-renderer") // or it would take over, whose Consul may know the old rights for a while
-	for nodes, refusal := range map[string]string{"none": "is empty", "db-1": "at least 20 are asked for"} {
+	for nodes, refusal := range map[string]string{"none": "is empty", "db-1": "at least 20"} {
 		rights(strings.Replace(good, `node_prefix ""`, `node_prefix "`+nodes+`"`, 1))
 		e2e.Eventually(s.t, "the renderer sees less, and is refused", func() bool {
 			s.sh(holder, "systemctl restart hosts-renderer")

@@ -7,11 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,41 +19,16 @@ import (
 
 // exported is a `kvexpress exporter` of a test: a process of its own.
 type exported struct {
-	t    testing.TB
-	m    *e2e.Machine
-	cmd  *exec.Cmd
-	done chan struct{}
+	*e2e.Daemon
 	addr string
 }
 
 // exporter runs one until the test ends, and waits until it listens.
 func exporter(m *e2e.Machine, args ...string) *exported {
 	m.T.Helper()
-	x := &exported{t: m.T, m: m, done: make(chan struct{})}
-	out, err := os.OpenFile(m.Path("exporter.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		m.T.Fatal(err)
-	}
-	defer out.Close()
-	x.cmd = exec.Command(e2e.Program.Path, append([]string{"exporter", "--listen", "127.0.0.1:0"}, args...)...) // not CommandContext: clean-ups end it
-	x.cmd.Env, x.cmd.Dir, x.cmd.Stdout, x.cmd.Stderr = m.Env, m.Dir, out, out
-	x.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := x.cmd.Start(); err != nil {
-		m.T.Fatal(err)
-	}
-	go func() {
-		defer close(x.done)
-		_ = x.cmd.Wait()
-	}()
-	m.T.Cleanup(func() {
-		_ = x.cmd.Process.Kill()
-		<-x.done
-		if m.T.Failed() {
-			m.T.Logf("the log of the exporter:\n%s\n%s", m.Read("exporter.log"), x.get("/metrics"))
-		}
-	})
+	x := &exported{Daemon: m.Start("exporter", append([]string{e2e.Program.Path, "exporter", "--listen", "127.0.0.1:0"}, args...)...)}
 	e2e.Eventually(m.T, "the exporter listens", func() bool {
-		found := regexp.MustCompile(`listening address=["']?(127[.0-9]+:[0-9]+)`).FindStringSubmatch(m.Read("exporter.log"))
+		found := regexp.MustCompile(`listening address=["']?(127[.0-9]+:[0-9]+)`).FindStringSubmatch(x.Said())
 		if found != nil {
 			x.addr = found[1]
 		}
@@ -82,7 +54,7 @@ func (x *exported) get(path string) string {
 
 // says waits until the metrics have all of these lines.
 func (x *exported) says(lines ...string) {
-	x.t.Helper()
+	x.T.Helper()
 	limit := time.Now().Add(time.Minute)
 	for {
 		now, missing := "\n"+x.get("/metrics"), ""
@@ -95,7 +67,7 @@ func (x *exported) says(lines ...string) {
 			return
 		}
 		if time.Now().After(limit) {
-			x.t.Fatalf("the exporter never says %s, but\n%s", missing, now)
+			x.T.Fatalf("the exporter never says %s, but\n%s", missing, now)
 		}
 		<-time.After(100 * time.Millisecond)
 	}
@@ -152,16 +124,7 @@ func TestExporter(t *testing.T) {
 	m.Ok("unlock", "-f", m.Path("a-hosts"))
 	x.says(`stopped{key="hosts"} 0`, "locks 0")
 
-	if err := x.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	<-x.done
-	if code := x.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("it ends with %d", code)
-	}
-	for line := range strings.Lines(m.Read("exporter.log")) {
-		t.Log(strings.TrimSpace(line))
-	}
+	x.EndsWell()
 }
 
 // systemd is told that the exporter has begun, how it goes, that it is alive and that it
@@ -191,12 +154,11 @@ func TestExporterTellsSystemd(t *testing.T) {
 	m := e2e.NewMachine(t, "127.0.0.1:1", "NOTIFY_SOCKET="+systemd.LocalAddr().String(), "WATCHDOG_USEC=600000")
 	x := exporter(m)
 	told("READY=1")
-	told("STATUS=the fleet cannot be looked at: ")
+	told("STATUS=")
 	told("WATCHDOG=1")
 	if x.get("/readyz") != "" {
 		t.Error("it is ready without having seen anything")
 	}
-	_ = x.cmd.Process.Signal(syscall.SIGTERM)
-	<-x.done
+	x.EndsWell()
 	told("STOPPING=1")
 }

@@ -26,7 +26,7 @@ func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 	putFleet(x, "hosts", 2)
 	d.Delivers("hosts", e2e.Version(2))
 	comesTo(x, "hosts", "3 of 3")
-	must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "5s")
+	must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "30s")
 
 	// The same once more changes nothing.
 	same := stands(x, "honest-1")
@@ -67,7 +67,7 @@ func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 		t.Errorf("a replay: %s", counts(s.Report))
 	}
 	must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "1s")
-	if got := must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "20s"); got.Stderr != "" {
+	if got := must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "60s"); got.Stderr != "" {
 		t.Errorf("status complains: %s", got.Stderr)
 	}
 	x.Holds("hosts", e2e.Version(2))

@@ -43,7 +43,7 @@ func receiptsOfTheDead(t *testing.T, c *e2e.Cluster) {
 		t.Errorf("%+v", s)
 	}
 	got := must(x, 0, "status", "-k", "hosts")
-	if !tells(got.Stdout, "1 silent, 1 gone", "\nSILENT ") || !hasRow(got.Stdout, "minutes", "1", "5m") || hasRow(got.Stdout, "days") {
+	if !tells(got.Stdout, "1 silent, 1 gone", "\nSILENT ") || !hasRow(got.Stdout, "minutes", "1") || hasRow(got.Stdout, "days") {
 		t.Errorf("status says:\n%s", got.Stdout)
 	}
 	if s := status(x, "hosts", "--gone-after", "4m"); counts(s.Report) != "5 of 6, 1 behind, 2 gone" {
@@ -54,7 +54,7 @@ func receiptsOfTheDead(t *testing.T, c *e2e.Cluster) {
 	}
 
 	must(x, 0, "forget", "late")
-	s = told(x, must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "5s", "--json"))
+	s = told(x, must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "30s", "--json"))
 	if counts(s.Report) != "5 of 5, 1 silent, 1 gone" {
 		t.Errorf("%s", counts(s.Report))
 	}

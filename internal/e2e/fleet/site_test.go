@@ -157,16 +157,15 @@ func TestReceipts(t *testing.T) {
 	c := lone(t)
 	parts := e2e.Parts{}
 	for name, run := range map[string]func(*testing.T, *e2e.Cluster){
-		"a fleet":       receiptsOfAFleet,
-		"a killed node": receiptOfAKilledNode,
-		"the dead":      receiptsOfTheDead,
-		"lies":          receiptsThatLie,
-		"many targets":  receiptsOfManyTargets,
-		"late ones":     receiptsThatComeLate,
-		"clocks":        receiptsOfClocksADayOff,
-		"a lone clock":  receiptsOfAPublisherADayOff,
-		"a straggler":   lastOfAPublisherADayBehind,
-		"a day ahead":   waitOfWhoIsADayAhead,
+		"a fleet":      receiptsOfAFleet,
+		"the dead":     receiptsOfTheDead,
+		"lies":         receiptsThatLie,
+		"many targets": receiptsOfManyTargets,
+		"late ones":    receiptsThatComeLate,
+		"clocks":       receiptsOfClocksADayOff,
+		"a lone clock": receiptsOfAPublisherADayOff,
+		"a straggler":  lastOfAPublisherADayBehind,
+		"a day ahead":  waitOfWhoIsADayAhead,
 	} {
 		parts[name] = func(t *testing.T) { run(t, c) }
 	}

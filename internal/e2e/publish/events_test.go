@@ -96,15 +96,25 @@ func TestEvents(t *testing.T) {
 		}
 	}
 
-	// Both keys are needed.
+	// The file of -C has the keys, and the place; what is said closer to the command wins.
+	full := m.File("full.yml", "datadog_api_key: of-file\ndatadog_app_key: app\ndatadog_host: "+dog.url+"\n")
 	m.Ok("resume", "-k", "hosts")
+	for content, flags := range map[string][]string{"of-file": nil, "of-flag": {"-a", "of-flag"}} {
+		m.File("source", e2e.Text(content, 20))
+		m.With("DATADOG_HOST=").Ok(append([]string{"in", "-k", "hosts", "-f", "source", "-C", full}, flags...)...)
+		if got := dog.take(); len(got) != 1 || got[0].apiKey != content || got[0].appKey != "app" {
+			t.Errorf("with the key %s it sends %+v", content, got)
+		}
+	}
+
+	// Both keys are needed.
 	m.Ok("in", "-k", "hosts", "-f", "one", "-a", "api-secret")
 	if got := dog.take(); len(got) > 0 {
 		t.Errorf("with one key alone it sends %+v", got)
 	}
 	// Datadog away: the publish succeeds all the same.
 	away := m.With("DATADOG_HOST=http://127.0.0.1:1")
-	if got := away.Ok("in", "-k", "hosts", "-f", "two", "-a", "a", "-A", "b", "--verbose"); !strings.Contains(got, "the Datadog event was not posted") {
+	if got := away.Ok("in", "-k", "hosts", "-f", "two", "-a", "a", "-A", "b", "--verbose"); !strings.Contains(got, "not posted") {
 		t.Errorf("nothing tells that the event was lost:\n%s", got)
 	}
 }

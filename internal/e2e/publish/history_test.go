@@ -92,18 +92,3 @@ func TestDamagedHistory(t *testing.T) {
 }
 
 func versionText(v uint64) string { return string(rune('0' + v)) } // below 10
-
-// What is damaged is healed by publishing the same content again.
-func TestHealing(t *testing.T) {
-	t.Parallel()
-	s, m := e2e.Start(t)
-	m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("one", 20)))
-	s.Put("kvexpress/hosts/data", "junk", 0)
-	m.Fails(6, []string{"hosts", "kvexpress in"}, "out", "-k", "hosts", "-f", m.Path("hosts"))
-	m.Holds("hosts", "")
-	if got := m.Ok("in", "-k", "hosts", "-f", m.Path("source")); !strings.Contains(got, "was damaged, published again as version 2") {
-		t.Errorf("in says %q", got)
-	}
-	m.Ok("out", "-k", "hosts", "-f", m.Path("hosts"))
-	m.Holds("hosts", e2e.Text("one", 20))
-}

@@ -31,7 +31,6 @@ func TestSizes(t *testing.T) {
 		{"plain, a byte above the limit", e2e.Noise(kv.MaxStored+1, 3), nil, []string{"389121 bytes", "389120", "-z"}},
 		{"the same, compressed", e2e.Noise(kv.MaxStored+1, 3), []string{"-z"}, nil},
 		{"the same, as zstd", e2e.Noise(kv.MaxStored+1, 3), []string{"--encoding", "zstd"}, nil},
-		{"too large even compressed", e2e.Noise(2*kv.MaxStored, 4), []string{"-z"}, []string{"even as brotli", "389120", "split"}},
 		{"as much as a node decodes", strings.Repeat("0123456789abcde\n", codec.MaxPlain/16), []string{"-z"}, nil},
 		{"a byte more", strings.Repeat("0123456789abcde\n", codec.MaxPlain/16) + "x", []string{"-z"}, []string{"16777217 bytes", "16777216", "split"}},
 	} {
@@ -54,41 +53,4 @@ func TestSizes(t *testing.T) {
 			m.Holds("hosts", c.content)
 		})
 	}
-}
-
-// The largest content fits into one transaction with the longest of names and
-// messages around it.
-func TestLargestTransaction(t *testing.T) {
-	t.Parallel()
-	s, m := e2e.Start(t)
-	prefix := strings.Repeat("p", kv.MaxPrefixLen)
-	key := strings.Repeat("k", 100) + "/" + strings.Repeat("k", kv.MaxKeyLen-101)
-	message := strings.Repeat("<", kv.MaxMessage)
-	for v := 1; v <= 12; v++ { // past the first pruning
-		m.Ok("in", "-p", prefix, "-k", key, "-m", message, "-f", m.File("source", e2e.Noise(kv.MaxStored, uint64(v))))
-	}
-	m.Ok("out", "-p", prefix, "-k", key, "-f", m.Path("hosts"))
-	m.Holds("hosts", e2e.Noise(kv.MaxStored, 12))
-	if got := s.Manifest(prefix + "/" + key + "/manifest").Version; got != 12 {
-		t.Errorf("version %d stands, want 12", got)
-	}
-	if got := s.Keys(prefix + "/.history/"); len(got) != 20 {
-		t.Errorf("history has %d rows, want those of 10 versions", len(got))
-	}
-}
-
-// Empty data that somebody else wrote never blanks a file.
-func TestEmptyDataIsNotDelivered(t *testing.T) {
-	t.Parallel()
-	s, m := e2e.Start(t)
-	m.File("hosts", "kept\n")
-	for _, key := range []string{"with", "without"} {
-		s.Put("kvexpress/"+key+"/data", "", 0)
-	}
-	s.Put("kvexpress/with/checksum", e2e.Sum(""), 0)
-	m.Fails(6, []string{"with", "empty"}, "out", "-l", "0", "-k", "with", "-f", m.Path("hosts"))
-	m.Fails(6, []string{"without"}, "out", "-l", "0", "-k", "without", "-f", m.Path("hosts"))
-	m.Fails(6, []string{"empty"}, "raw", "-l", "0", "-k", "kvexpress/with/data", "-f", m.Path("hosts"))
-	m.Fails(5, []string{"absent"}, "out", "-l", "0", "-k", "absent", "-f", m.Path("hosts"))
-	m.Holds("hosts", "kept\n")
 }

@@ -179,24 +179,3 @@ func TestMetricsOfTrouble(t *testing.T) {
 	wants(sent(nobody, 7, "out", "-k", "hosts", "-f", nobody.Path("hosts")),
 		"kvexpress.panic:1|c|#key:hosts"+tail, "kvexpress.time|g|#key:hosts"+tail)
 }
-
-// A machine with a Datadog Agent has metrics without -d.
-func TestMetricsWithADatadogAgent(t *testing.T) {
-	t.Parallel()
-	_, m := e2e.Start(t)
-	inbox := newInbox(t)
-	m.File("source", e2e.Text("one", 20))
-	there := m.With("KVEXPRESS_DATADOG_CONF=" + m.File("datadog.conf", ""))
-	there.Ok("in", "-k", "hosts", "-f", "source", "-D", inbox.addr)
-	if got := inbox.metrics(); len(got) != 4 {
-		t.Errorf("with an agent's configuration it sends %v", got)
-	}
-	there.Ok("in", "-k", "hosts", "-f", "source", "-D", inbox.addr, "-d", "false")
-	if got := inbox.metrics(); len(got) != 0 {
-		t.Errorf("-d false sends %v", got)
-	}
-	m.With("KVEXPRESS_DATADOG_CONF="+m.Path("nowhere")).Ok("in", "-k", "hosts", "-f", "source", "-D", inbox.addr)
-	if got := inbox.metrics(); len(got) != 0 {
-		t.Errorf("without an agent's configuration it sends %v", got)
-	}
-}

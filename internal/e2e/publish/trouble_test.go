@@ -2,7 +2,6 @@ package publish
 
 import (
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,71 +11,6 @@ import (
 )
 
 // What a network, and whatever stands in it, does to a publish and a delivery.
-
-func TestConsulAway(t *testing.T) {
-	t.Parallel()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	m := e2e.NewMachine(t, l.Addr().String())
-	m.File("hosts", "kept\n")
-	m.File("source", e2e.Text("one", 20))
-	for _, args := range [][]string{
-		{"out", "-k", "hosts", "-f", m.Path("hosts")},
-		{"raw", "-k", "kvexpress/hosts/data", "-f", m.Path("hosts")},
-		{"in", "-k", "hosts", "-f", m.Path("source")},
-		{"copy", "--keyfrom", "hosts", "--keyto", "other"},
-		{"stop", "-k", "hosts", "-r", "a reason"},
-		{"resume", "-k", "hosts"},
-		{"lock", "-f", m.Path("hosts")},
-		{"unlock", "-f", m.Path("hosts")},
-	} {
-		words := []string{l.Addr().String(), "could not be reached", "CONSUL_HTTP_ADDR"}
-		m.Fails(7, words, append(args, "--retry-for", "0s")...)
-		r := m.Want(7, append(args, "--retry-for", "300ms")...)
-		if !strings.Contains(r.Stderr, "gave up after") {
-			t.Errorf("%v: nothing tells that it was tried again: %s", args, r.Stderr)
-		}
-	}
-	m.Holds("hosts", "kept\n")
-	if m.Read("hosts.locked") != "" {
-		t.Error("a lock that was not set left its marker")
-	}
-}
-
-// A captive portal, a proxy's error page, another server.
-func TestNotConsul(t *testing.T) {
-	t.Parallel()
-	s, _ := e2e.Start(t)
-	for name, answer := range map[string]func(*exchange){
-		"a login page":         func(e *exchange) { e.say(200, "text/html", "<html>Log in, and all is true</html>") },
-		"true":                 func(e *exchange) { e.say(200, "application/json", "true") },
-		"an empty object":      func(e *exchange) { e.say(200, "application/json", "{}") },
-		"a page not found":     func(e *exchange) { e.say(404, "text/html", "<html>404</html>") },
-		"a redirect elsewhere": func(e *exchange) { e.w.Header().Set("Location", "http://localhost:1/"); e.say(302, "text/html", "") },
-		"a conflict of its own": func(e *exchange) {
-			e.say(409, "application/json", `{"Results":null,"Errors":null}`)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m := e2e.NewMachine(t, newProxy(t, s.On(t), answer))
-			m.File("hosts", "kept\n")
-			m.File("source", e2e.Text("one", 20))
-			m.Fails(7, []string{"address"}, "out", "-k", "hosts", "-f", m.Path("hosts"))
-			m.Fails(7, []string{"address"}, "in", "-k", "hosts", "-f", m.Path("source"))
-			m.Fails(7, []string{"address"}, "stop", "-k", "hosts", "-r", "a reason")
-			m.Fails(7, []string{"address"}, "lock", "-f", m.Path("hosts"))
-			m.Holds("hosts", "kept\n")
-		})
-	}
-	if got := s.Keys("kvexpress/"); len(got) > 0 {
-		t.Errorf("something was written: %v", got)
-	}
-}
 
 // Storms of "try again" are sat out, and end in exactly one version.
 func TestStorms(t *testing.T) {
@@ -131,16 +65,6 @@ func TestStorms(t *testing.T) {
 			if failed == 0 {
 				t.Error("no request failed: there was no storm")
 			}
-
-			endless := e2e.NewMachine(t, newProxy(t, s, refusal))
-			endless.File("hosts", "kept\n")
-			for _, args := range [][]string{
-				{"out", "-k", key, "-f", endless.Path("hosts")},
-				{"in", "-k", key, "-f", endless.File("source", e2e.Text("three", 20))},
-			} {
-				endless.Want(7, append(args, "--retry-for", "500ms")...)
-			}
-			endless.Holds("hosts", "kept\n")
 		})
 	}
 }
@@ -239,27 +163,5 @@ func TestUnknownOutcome(t *testing.T) {
 				m.Holds("hosts", content)
 			})
 		}
-	}
-}
-
-// A stop and a lock whose answer is lost are set all the same.
-func TestUnknownOutcomeOfAFreeze(t *testing.T) {
-	t.Parallel()
-	s, _ := e2e.Start(t)
-	broken := 0
-	addr := newProxy(t, s, func(e *exchange) {
-		if e.writes("kvexpress/hosts/stop") {
-			if broken++; broken == 1 {
-				e.applied()
-				e.hangUp()
-				return
-			}
-		}
-		e.pass()
-	})
-	m := e2e.NewMachine(t, addr)
-	m.Ok("stop", "-k", "hosts", "-r", "a reason")
-	if got := s.Value("kvexpress/hosts/stop"); got != "a reason" || broken != 2 {
-		t.Errorf("the stop says %q after %d attempts, want \"a reason\" after 2", got, broken)
 	}
 }

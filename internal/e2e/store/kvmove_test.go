@@ -76,7 +76,7 @@ func TestMove(t *testing.T) {
 	// Many rows, by an import.
 	var many strings.Builder
 	many.WriteString("[")
-	for i := range 10_000 {
+	for i := range 1_000 {
 		fmt.Fprintf(&many, `{"key":"many/%05d","flags":%d,"value":"eA=="},`, i, i)
 	}
 	m.File("many.json", strings.TrimSuffix(many.String(), ",")+"]")
