@@ -23,7 +23,7 @@ lab: packages consul template ## run the hosts-file fleet on this machine: Consu
 	@go run ./cmd/lab $(LABFLAGS)
 
 check: vet lint ## the inner loop: vet, lint, unit and script tests; no Consul, nothing is installed
-	@scripts/step "unit and script tests" "20 to 90 s" scripts/modules go test -short $(TESTFLAGS) ./...
+	@scripts/step "unit and script tests" "20 to 90 s" scripts/modules go test -short -parallel 8 $(TESTFLAGS) ./...
 
 test: packages tools vet lint ## run vet, lint and every test, with the race detector
 	@CGO_ENABLED=1 scripts/step "all tests with the race detector" "10 min" \
