@@ -7,11 +7,11 @@ LABFLAGS  =
 PART      =
 LINT      = $(CURDIR)/$(BIN)/golangci-lint run --allow-parallel-runners -c $(CURDIR)/.golangci.yml ./...
 
-.PHONY: help build demo lab check test vet lint fuzz soak bench cross clean tools linter consul template promql packages
+.PHONY: help build demo lab lab-scale check test vet lint fuzz soak bench cross clean tools linter consul template promql packages
 .DELETE_ON_ERROR:
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 build: ## build kvexpress into .build/bin
 	@scripts/build $(BIN)/kvexpress
@@ -20,10 +20,13 @@ demo: ## show it at work: a store and 50 nodes on this machine
 	@go run ./cmd/kvexpress demo
 
 lab: packages consul template ## run the hosts-file fleet on this machine: Consul, consul-template, dnsmasq
-	@go run ./cmd/lab $(LABFLAGS)
+	@go build -C lab -o ../$(BIN)/lab . && $(BIN)/lab $(LABFLAGS)
+
+lab-scale: packages consul template ## run 1,188 agents on this machine, each a process
+	@go build -C lab -o ../$(BIN)/lab . && $(BIN)/lab scale $(LABFLAGS)
 
 check: vet lint ## the inner loop: vet, lint, unit and script tests; no Consul, nothing is installed
-	@scripts/step "unit and script tests" "20 to 90 s" scripts/modules go test -short $(TESTFLAGS) ./...
+	@scripts/step "unit and script tests" "20 to 90 s" scripts/modules go test -short -parallel 8 $(TESTFLAGS) ./...
 
 test: packages tools vet lint ## run vet, lint and every test, with the race detector
 	@CGO_ENABLED=1 scripts/step "all tests with the race detector" "10 min" \
@@ -42,7 +45,7 @@ soak: packages tools ## run the tests at full length: PART=1 to PART=7, each at 
 	@scripts/soak $(PART)
 
 bench: consul template ## measure and print the numbers that the documents quote
-	go test -run "^$$" -bench . -benchtime 1x -timeout 2h ./bench
+	go test -C bench -run "^$$" -bench . -benchtime 1x -timeout 2h
 
 cross: ## build for every platform, and check the Linux binaries
 	@scripts/step "builds for every platform" "10 s, the first time 3 min" scripts/cross

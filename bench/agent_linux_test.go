@@ -25,8 +25,8 @@ type lone struct {
 // BenchmarkAgentMemory: one process, after some changes: an agent with one
 // target, with 100, and what it is compared with.
 func BenchmarkAgentMemory(b *testing.B) {
-	const runs = 5
-	kinds := wanted(b, ours, consulTemplate, floorRaw)
+	runs := number(b, roundsEnv, 5)
+	kinds := wanted(b, ours, old, consulTemplate, floorRaw)
 	t := buildTools(b, kinds...)
 	server := consultest.Start(b)
 	pub := newPublisher(b, server.Addr)
@@ -51,34 +51,6 @@ func BenchmarkAgentMemory(b *testing.B) {
 		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t\n", name, middle(anonymous), middle(resident))
 		b.ReportMetric(middle(anonymous), name+"-anonymous-MiB")
 		b.ReportMetric(middle(resident), name+"-resident-MiB")
-	}
-	table.print(b)
-}
-
-// BenchmarkAgentIdle: the CPU time of processes that have nothing to do, over a
-// minute and one turn of their waits, or five with KVEXPRESS_SOAK=1.
-func BenchmarkAgentIdle(b *testing.B) {
-	kinds := wanted(b, ours, consulTemplate, floorRaw)
-	t := buildTools(b, kinds...)
-	server := consultest.Start(b)
-	idle := 65 * time.Second
-	if soaking() {
-		idle = 300 * time.Second
-	}
-	processes := loneProcesses(b, t, kinds, server, newPublisher(b, server.Addr))
-	var before []time.Duration
-	var fleets []*fleet
-	for _, l := range processes {
-		before, fleets = append(before, l.fleet.cpu()), append(fleets, l.fleet)
-	}
-	rest(b, idle, fleets...)
-	table := newTable()
-	fmt.Fprintf(table, "%v at rest\tCPU ms\t%% of a core\t\n", idle)
-	for i, l := range processes {
-		used := l.fleet.cpu() - before[i]
-		share := 100 * used.Seconds() / idle.Seconds()
-		fmt.Fprintf(table, "%s\t%.2f\t%.4f\t\n", l.name, ms(used), share)
-		b.ReportMetric(share, l.name+"-%-of-a-core")
 	}
 	table.print(b)
 }
@@ -157,44 +129,4 @@ func poll(b *testing.B, file string, content []byte, f *fleet) {
 			b.Fatalf("%s did not get its content within %v\n%s", file, landLimit, f.lastWords())
 		}
 	}
-}
-
-// BenchmarkAgentStart: from the start of a process to its first file in place.
-func BenchmarkAgentStart(b *testing.B) {
-	const runs = 21
-	kinds := wanted(b, ours, floorRaw, consulTemplate)
-	t := buildTools(b, kinds...)
-	server := consultest.Start(b)
-	pub := newPublisher(b, server.Addr)
-	content := pub.content()
-	pub.publish(b, content)
-	took := map[kind][]float64{}
-	for range runs {
-		for _, k := range kinds {
-			s, targets := newSite(b, server.Addr, 1)
-			seen, err := observe(targets)
-			if err != nil {
-				b.Fatal(err)
-			}
-			seen.expect(content)
-			start := time.Now()
-			f := t.start(b, k, s)
-			landed, err := seen.wait(landLimit, f.died)
-			if err != nil {
-				b.Fatalf("%v\n%s", err, f.lastWords())
-			}
-			took[k] = append(took[k], ms(landed[0].Sub(start)))
-			f.stop()
-			seen.close()
-			os.RemoveAll(s.Base)
-		}
-	}
-	table := newTable()
-	fmt.Fprintf(table, "%d starts\tmedian ms\tslowest ms\t\n", runs)
-	for _, k := range kinds {
-		sorted := slices.Sorted(slices.Values(took[k]))
-		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t\n", k, quantile(sorted, 0.5), quantile(sorted, 1))
-		b.ReportMetric(quantile(sorted, 0.5), string(k)+"-start-ms")
-	}
-	table.print(b)
 }

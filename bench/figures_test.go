@@ -2,7 +2,7 @@
 // requests, in one run, on a real Consul. Every figure is a median of alternating
 // rounds; what counts are the ratios. Nothing here asserts a time.
 //
-//	go test -run '^$' -bench . -benchtime 1x ./bench
+//	go test -C bench -run '^$' -bench . -benchtime 1x
 package bench
 
 import (
@@ -11,9 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,17 +21,6 @@ import (
 
 // rounds is how often each program runs in a comparison.
 const rounds = 101
-
-// programs builds what is compared.
-func programs(b *testing.B) (dir string) {
-	b.Helper()
-	dir = b.TempDir()
-	build(b, dir, "kvexpress", "scripts/build") // as it is released
-	for _, name := range []string{"bare", "legacy"} {
-		build(b, dir, name, "go", "build", "-C", "bench/"+name, "-trimpath", "-ldflags", "-s -w", "-o")
-	}
-	return dir
-}
 
 // build runs a command, to which it adds the path of the program to make.
 func build(b *testing.B, dir, name string, command ...string) {
@@ -62,21 +49,9 @@ func write(b *testing.B, path string, content []byte) {
 }
 
 // sample is what one run of a program cost.
-type sample struct {
-	wall, cpu time.Duration
-	rss       int64         // KiB
-	end       time.Time     // of the process
-	store     time.Duration // of Consul's CPU, where it is measured
-	bytes     int64         // received, where they are counted
-}
+type sample struct{ wall, cpu time.Duration }
 
 func run(b *testing.B, name string, args ...string) sample {
-	b.Helper()
-	return launch(b, name, args...)()
-}
-
-// launch starts a program, and returns what waits for its end.
-func launch(b *testing.B, name string, args ...string) (wait func() sample) {
 	b.Helper()
 	cmd := exec.CommandContext(b.Context(), name, args...)
 	cmd.Env = append(os.Environ(), "KVEXPRESS_SYSLOG=off")
@@ -85,103 +60,73 @@ func launch(b *testing.B, name string, args ...string) (wait func() sample) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer out.Close() // the program has its own
+	defer out.Close()
 	cmd.Stdout, cmd.Stderr = out, out
 	start := time.Now()
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
+	err = cmd.Run()
+	s := sample{wall: time.Since(start)}
+	if err != nil {
+		said, _ := os.ReadFile(out.Name())
+		b.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, said)
 	}
-	return func() sample {
-		b.Helper()
-		err := cmd.Wait()
-		end := time.Now()
-		if err != nil {
-			said, _ := os.ReadFile(out.Name())
-			b.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, said)
-		}
-		s := sample{wall: end.Sub(start), end: end, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
-		if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-			s.rss = u.Maxrss
-		}
-		return s
-	}
+	s.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return s
 }
 
-// compare runs two programs in turn, ours and the floor, and prints the medians
-// and the median of the ratios of neighbours.
-func compare(b *testing.B, ours, floor func(round int) sample) {
-	b.Helper()
-	var a, f []sample
-	for i := range rounds + 3 {
-		x, y := ours(i), floor(i)
-		if i >= 3 { // the first warm up
-			a, f = append(a, x), append(f, y)
-		}
-	}
-	wall := func(s sample) float64 { return s.wall.Seconds() * 1000 }
-	cpu := func(s sample) float64 { return s.cpu.Seconds() * 1000 }
-	rss := func(s sample) float64 { return float64(s.rss) / 1024 }
-	b.ReportMetric(median(a, wall), "ms")
-	b.ReportMetric(median(f, wall), "floor-ms")
-	b.ReportMetric(ratio(a, f, wall), "x-floor")
-	b.ReportMetric(median(a, cpu), "cpu-ms")
-	b.ReportMetric(ratio(a, f, cpu), "x-floor-cpu")
-	b.ReportMetric(median(a, rss), "MiB")
-	b.ReportMetric(0, "ns/op") // one run of all rounds means nothing
-}
+// oldEnv names a kvexpress of another build, to be measured beside this one.
+const oldEnv = "KVEXPRESS_BENCH_OLD"
 
-func median(s []sample, of func(sample) float64) float64 {
-	v := make([]float64, len(s))
-	for i := range s {
-		v[i] = of(s[i])
-	}
-	slices.Sort(v)
-	return v[len(v)/2]
-}
-
-func ratio(a, f []sample, of func(sample) float64) float64 {
-	v := make([]float64, len(a))
-	for i := range a {
-		v[i] = of(a[i]) / of(f[i])
-	}
-	slices.Sort(v)
-	return v[len(v)/2]
-}
-
-// BenchmarkOutNothingToDo: `out` of a current file is one request.
+// BenchmarkOutNothingToDo: `out` of a current file is one request. Ours, bare and, if there
+// is one, the old one run in turn; ratios are medians of those of neighbours.
 func BenchmarkOutNothingToDo(b *testing.B) {
-	bin := programs(b)
-	consul := consultest.Start(b)
+	t := buildTools(b, ours)
 	dir := b.TempDir()
+	build(b, dir, "bare", "go", "build", "-C", "bench/bare", "-trimpath", "-ldflags", "-s -w", "-o")
+	consul := consultest.Start(b)
 	write(b, filepath.Join(dir, "hosts"), hosts(1))
-	kx := filepath.Join(bin, "kvexpress")
-	run(b, kx, "in", "-k", "hosts", "-f", filepath.Join(dir, "hosts"), "-s", consul.Addr)
-	out := []string{"out", "-k", "hosts", "-f", filepath.Join(dir, "out"), "--state-dir", filepath.Join(dir, "state"), "-s", consul.Addr, "-e", "true"}
-	run(b, kx, out...)
+	run(b, t.kvexpress, "in", "-k", "hosts", "-f", filepath.Join(dir, "hosts"), "-s", consul.Addr)
 	layout, err := kv.NewLayout("kvexpress")
 	if err != nil {
 		b.Fatal(err)
 	}
-	read := []string{"read", consul.Addr, "kvexpress", "hosts", layout.Lock(filepath.Join(dir, "out"), "host")}
-	compare(b,
-		func(int) sample { return run(b, kx, out...) },
-		func(int) sample { return run(b, filepath.Join(bin, "bare"), read...) })
-}
-
-// BenchmarkIn: `in` of new content is two requests, and a third that bare leaves out: when the
-// version is published, Consul's followers are to hear of it at once.
-func BenchmarkIn(b *testing.B) {
-	bin := programs(b)
-	consul := consultest.Start(b)
-	file := filepath.Join(b.TempDir(), "hosts")
-	next := func(i int) { write(b, file, hosts(i)) }
-	compare(b,
-		func(i int) sample {
-			next(i)
-			return run(b, filepath.Join(bin, "kvexpress"), "in", "-k", "hosts", "-f", file, "-s", consul.Addr)
-		},
-		func(i int) sample {
-			next(i)
-			return run(b, filepath.Join(bin, "bare"), "publish", consul.Addr, "bare", "hosts", file)
-		})
+	type side struct {
+		name string
+		run  func() sample
+		all  []sample
+	}
+	out := func(name, program string) *side {
+		args := []string{
+			"out", "-k", "hosts", "-f", filepath.Join(dir, name+".out"), "--state-dir", filepath.Join(dir, name+".state"), "-s", consul.Addr, "-e", "true",
+		}
+		run(b, program, args...)
+		return &side{name: name, run: func() sample { return run(b, program, args...) }}
+	}
+	k := kv.Key("hosts")
+	rows := []string{consul.Addr, layout.Checksum(k), layout.Manifest(k), layout.Stop(k), layout.Lock(filepath.Join(dir, "ours.out"), "host")}
+	sides := []*side{out("ours", t.kvexpress), {name: "bare", run: func() sample { return run(b, filepath.Join(dir, "bare"), rows...) }}}
+	if t.old != "" {
+		sides = append(sides, out("old", t.old))
+	}
+	for i := range rounds + 3 {
+		for _, s := range sides {
+			if x := s.run(); i >= 3 { // the first warm up
+				s.all = append(s.all, x)
+			}
+		}
+	}
+	for _, s := range sides {
+		for unit, of := range map[string]func(sample) float64{
+			"ms": func(s sample) float64 { return ms(s.wall) }, "cpu-ms": func(s sample) float64 { return ms(s.cpu) },
+		} {
+			var v, ratio []float64
+			for i, x := range s.all {
+				v, ratio = append(v, of(x)), append(ratio, of(sides[0].all[i])/of(x))
+			}
+			b.ReportMetric(middle(v), s.name+"-"+unit)
+			if s != sides[0] {
+				b.ReportMetric(middle(ratio), "x-"+s.name+"-"+unit)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op") // one run of all rounds means nothing
 }

@@ -11,7 +11,6 @@ import (
 
 	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/lab/machine"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/store/consul"
 )
@@ -35,19 +34,19 @@ type result struct {
 
 // BenchmarkFleetOne: one node, each a process of its own.
 func BenchmarkFleetOne(b *testing.B) {
-	comparison{kinds: []kind{ours, floorRaw, floorRecursive, consulTemplate}, nodes: 1, warm: 2, changes: 9, blocks: 7}.run(b)
+	comparison{kinds: []kind{ours, old, floorRaw, consulTemplate}, nodes: 1, warm: 2, changes: 9, blocks: 7}.run(b)
 }
 
 // BenchmarkFleet1200: 1,200 nodes in one process.
 func BenchmarkFleet1200(b *testing.B) {
-	comparison{kinds: []kind{oursTogether, floorRawTogether, floorRecursiveTogether}, nodes: 1200, warm: 2, changes: 7, blocks: 3}.run(b)
+	comparison{kinds: []kind{oursTogether, floorRawTogether}, nodes: 1200, warm: 2, changes: 7, blocks: 3}.run(b)
 }
 
 // BenchmarkFleetProcesses: 200 nodes, or KVEXPRESS_BENCH_PROCESSES of them, each
 // a process of its own.
 func BenchmarkFleetProcesses(b *testing.B) {
 	nodes := number(b, "KVEXPRESS_BENCH_PROCESSES", 200)
-	comparison{kinds: []kind{ours, floorRaw, consulTemplate}, nodes: nodes, warm: 2, changes: 7, blocks: 3}.run(b)
+	comparison{kinds: []kind{ours, old, floorRaw, consulTemplate}, nodes: nodes, warm: 2, changes: 7, blocks: 3}.run(b)
 }
 
 func (c comparison) run(b *testing.B) {
@@ -152,7 +151,7 @@ func (r *running) change() []float64 {
 
 func (r *running) machine() time.Duration {
 	r.b.Helper()
-	d, err := machine.CPU()
+	d, err := machineCPU()
 	if err != nil {
 		r.b.Fatal(err)
 	}

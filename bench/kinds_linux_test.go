@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,6 @@ import (
 
 	"kvexpress/bench/internal/floor"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/lab/machine"
 )
 
 // A kind is a program that keeps a file right, and how nodes of it run.
@@ -26,23 +24,21 @@ type kind string
 
 const (
 	ours           kind = "kvexpress"       // a process for each node
+	old            kind = "old"             // the same of another build, if one is given
 	floorRaw       kind = "floor-raw"       // a process for each node
-	floorRecursive kind = "floor-recursive" // a process for each node
 	consulTemplate kind = "consul-template" // a process for each node
 
-	oursTogether           kind = "kvexpress, one process"
-	floorRawTogether       kind = "floor-raw, one process"
-	floorRecursiveTogether kind = "floor-recursive, one process"
+	oursTogether     kind = "kvexpress, one process"
+	floorRawTogether kind = "floor-raw, one process"
 )
 
 const (
 	prefix = "kvexpress"
 	key    = kv.Key("hosts")
 
-	dirEnv   = "KVEXPRESS_BENCH_DIR"     // where the nodes have their folders, on a disk
-	kindsEnv = "KVEXPRESS_BENCH_KINDS"   // comma-separated words: only kinds that hold one of them
-	childEnv = "KVEXPRESS_BENCH_CHILD"   // makes this program the one process of a fleet
-	profEnv  = "KVEXPRESS_BENCH_PROFILE" // a folder for CPU profiles of those processes
+	dirEnv   = "KVEXPRESS_BENCH_DIR"   // where the nodes have their folders, on a disk
+	kindsEnv = "KVEXPRESS_BENCH_KINDS" // comma-separated words: only kinds that hold one of them
+	childEnv = "KVEXPRESS_BENCH_CHILD" // makes this program the one process of a fleet
 )
 
 // site is where the nodes of one fleet live: a folder each.
@@ -67,7 +63,10 @@ func newSite(b *testing.B, addr string, nodes int) (site, []string) {
 	base, err := os.MkdirTemp(dir, "kvexpress-fleet-")
 	if err == nil {
 		b.Cleanup(func() { os.RemoveAll(base) })
-		err = errors.Join(onDisk(base), machine.Spread(base))
+		// On ext4, nodes get places of their own on the disk, as if each had one: else most of
+		// their time is the search for free inodes. Other file systems may refuse.
+		_ = exec.CommandContext(b.Context(), "chattr", "+T", base).Run()
+		err = onDisk(base)
 	}
 	s := site{Addr: addr, Base: base, Nodes: nodes}
 	var targets []string
@@ -82,17 +81,17 @@ func newSite(b *testing.B, addr string, nodes int) (site, []string) {
 }
 
 // tools are the paths of the programs.
-type tools struct{ kvexpress, floor, consulTemplate string }
+type tools struct{ kvexpress, old, floor, consulTemplate string }
 
 // buildTools makes those that the kinds need.
 func buildTools(b *testing.B, kinds ...kind) tools {
 	b.Helper()
 	dir := b.TempDir()
-	t := tools{kvexpress: filepath.Join(dir, "kvexpress"), floor: filepath.Join(dir, "floor")}
+	t := tools{kvexpress: filepath.Join(dir, "kvexpress"), old: os.Getenv(oldEnv), floor: filepath.Join(dir, "floor")}
 	if slices.Contains(kinds, ours) {
 		build(b, dir, "kvexpress", "scripts/build") // as it is released
 	}
-	if slices.Contains(kinds, floorRaw) || slices.Contains(kinds, floorRecursive) {
+	if slices.Contains(kinds, floorRaw) {
 		build(b, dir, "floor", "go", "build", "-C", "bench/floor", "-trimpath", "-ldflags", "-s -w", "-o")
 	}
 	if slices.Contains(kinds, consulTemplate) {
@@ -147,13 +146,12 @@ func (t tools) start(b *testing.B, k kind, s site) *fleet {
 func (t tools) spawn(f *fleet, k kind, s site, i int) {
 	f.b.Helper()
 	switch k {
-	case ours:
+	case ours, old:
 		file := filepath.Join(s.node(i), "agent.yml")
 		write(f.b, file, agentYAML(s, i, target{string(key), s.target(i)}))
-		f.spawn(nil, t.kvexpress, "agent", "-C", file)
-	case floorRaw, floorRecursive:
-		shape := strings.TrimPrefix(string(k), "floor-")
-		f.spawn(nil, t.floor, "-shape", shape, s.Addr, prefix, string(key), s.target(i))
+		f.spawn(nil, map[kind]string{ours: t.kvexpress, old: t.old}[k], "agent", "-C", file)
+	case floorRaw:
+		f.spawn(nil, t.floor, s.Addr, prefix, string(key), s.target(i))
 	case consulTemplate:
 		// Without -wait and -dedup it acts as soon as it can.
 		source := filepath.Join(s.node(i), "source")
@@ -164,10 +162,11 @@ func (t tools) spawn(f *fleet, k kind, s site, i int) {
 	}
 }
 
-// wanted are the kinds that KVEXPRESS_BENCH_KINDS leaves.
+// wanted are the kinds that KVEXPRESS_BENCH_KINDS leaves, without an old one if there is none.
 func wanted(b *testing.B, kinds ...kind) []kind {
 	b.Helper()
 	words := os.Getenv(kindsEnv)
+	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return k == old && os.Getenv(oldEnv) == "" })
 	if words == "" {
 		return kinds
 	}
@@ -192,8 +191,7 @@ type child struct {
 	Kind kind
 	Site site
 
-	ours  []*node
-	noted *receiptLog // nil: without receipts
+	ours []*node
 }
 
 func TestMain(m *testing.M) {
@@ -219,16 +217,6 @@ func runChild(spec string) error {
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	endProfile, err := profile(c.Kind)
-	if err != nil {
-		return err
-	}
-	defer endProfile()
-	if c.Site.Receipts {
-		if c.noted, err = newReceiptLog(c.Site); err != nil {
-			return err
-		}
-	}
 	var wg sync.WaitGroup
 	for i := range c.Site.Nodes {
 		run, err := c.node(i)
@@ -255,36 +243,18 @@ func runChild(spec string) error {
 	return nil
 }
 
-// profile begins a CPU profile, if one is asked for.
-func profile(k kind) (end func(), err error) {
-	dir := os.Getenv(profEnv)
-	if dir == "" {
-		return func() {}, nil
-	}
-	word, _, _ := strings.Cut(string(k), ",")
-	out, err := os.CreateTemp(dir, word+"-*.prof")
-	if err != nil {
-		return nil, err
-	}
-	return func() { pprof.StopCPUProfile(); out.Close() }, pprof.StartCPUProfile(out)
-}
-
 // node makes one node, which runs until its context ends.
 func (c *child) node(i int) (func(context.Context) error, error) {
 	switch c.Kind {
 	case oursTogether:
-		n, err := newAgent(c.Site, i, c.noted)
+		n, err := newAgent(c.Site, i)
 		if err != nil {
 			return nil, err
 		}
 		c.ours = append(c.ours, n)
 		return n.Run, nil
-	case floorRawTogether, floorRecursiveTogether:
-		shape := floor.Raw
-		if c.Kind == floorRecursiveTogether {
-			shape = floor.Recursive
-		}
-		return (&floor.Client{Addr: c.Site.Addr, Prefix: prefix, Key: string(key), File: c.Site.target(i), Shape: shape}).Run, nil
+	case floorRawTogether:
+		return (&floor.Client{Addr: c.Site.Addr, Prefix: prefix, Key: string(key), File: c.Site.target(i)}).Run, nil
 	}
 	return nil, fmt.Errorf("no nodes of kind %q", c.Kind)
 }

@@ -34,6 +34,3 @@ func number(b *testing.B, env string, usual int) int {
 	}
 	return n
 }
-
-// soaking says whether there is time for what takes minutes.
-func soaking() bool { return os.Getenv("KVEXPRESS_SOAK") == "1" }

@@ -35,7 +35,7 @@ type node struct {
 
 // newAgent makes a node's agent in this process, from the same configuration as
 // one of its own process has. It logs as that does, and shares nothing with others.
-func newAgent(s site, i int, noted *receiptLog) (*node, error) {
+func newAgent(s site, i int) (*node, error) {
 	file := filepath.Join(s.node(i), "agent.yml")
 	if err := os.WriteFile(file, agentYAML(s, i, target{string(key), s.target(i)}), 0o600); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func newAgent(s site, i int, noted *receiptLog) (*node, error) {
 		if err != nil {
 			return nil, err
 		}
-		stores = append(stores, noted.of(store))
+		stores = append(stores, store)
 	}
 	a, err := agent.New(agent.Options{
 		Config: config, Host: host, Version: "bench",

@@ -6,8 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
-	"kvexpress/internal/lab/machine"
+	"golang.org/x/sys/unix"
 )
 
 // memory is what a process has of the machine, in MiB: anonymous is its own,
@@ -35,10 +36,44 @@ func processMemory(pid int) (memory, error) {
 	return m, nil
 }
 
-// onDisk refuses a folder that is in memory.
+// processCPU is what a process has used so far, with its threads that have ended and
+// without its children, to the nanosecond: /proc/PID/stat counts hundredths of a second.
+func processCPU(pid int) (time.Duration, error) {
+	const sched = 2 // CPUCLOCK_SCHED: the clock's number is made as clock_getcpuclockid(3) does
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|sched), &t); err != nil {
+		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// machineCPU is what all processors of the machine have used so far, in hundredths of a
+// second.
+func machineCPU() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text))
+	var ticks int64
+	for _, i := range []int{1, 2, 3, 6, 7} { // user, nice, system, irq, softirq
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / 100, nil
+}
+
+// onDisk refuses a folder that is in memory: an fsync there costs nothing.
 func onDisk(dir string) error {
-	if err := machine.OnDisk(dir); err != nil {
-		return fmt.Errorf("%w; %s names it", err, dirEnv)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return err
+	}
+	if fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
+		return fmt.Errorf("the folder %s is in memory; %s names one on a disk", dir, dirEnv)
 	}
 	return nil
 }

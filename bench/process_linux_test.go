@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"kvexpress/internal/lab/machine"
 )
 
 // fleet is the processes of one kind that run now, one for each node or one for
@@ -118,7 +116,7 @@ func (f *fleet) cpu() time.Duration {
 	f.b.Helper()
 	var sum time.Duration
 	for _, p := range f.procs {
-		d, err := machine.ProcessCPU(p.pid())
+		d, err := processCPU(p.pid())
 		if err != nil {
 			f.b.Fatalf("%v\n%s", err, f.lastWords())
 		}

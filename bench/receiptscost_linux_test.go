@@ -1,19 +1,31 @@
 package bench
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"kvexpress/internal/consultest"
+	kvfleet "kvexpress/internal/fleet"
+)
+
+const (
+	nodesEnv  = "KVEXPRESS_BENCH_NODES"  // how many nodes, or receipts, there are
+	roundsEnv = "KVEXPRESS_BENCH_ROUNDS" // how many rounds of each side
 )
 
 // reported is what one publish came to.
 type reported struct {
-	p50, last, receipts float64 // ms from the publish to a file in place, and to the last receipt
-	consul, nodes       float64 // ms of CPU
-	late                bool    // receipts came after the time in which CPU is counted
+	p50, last     float64 // ms from the publish to a file in place
+	consul, nodes float64 // ms of CPU
+	late          bool    // receipts came after the time in which CPU is counted
 }
 
 // BenchmarkReceiptsCost: what receipts cost Consul and the nodes, and whether they make
@@ -23,8 +35,11 @@ func BenchmarkReceiptsCost(b *testing.B) {
 	nodes, rounds := number(b, nodesEnv, 1200), number(b, roundsEnv, 20)
 	server := consultest.Start(b)
 	pub := newPublisher(b, server.Addr).counting()
-	r := tools{}.beginReporting(b, server.Addr, nodes, pub)
+	s, targets := newSite(b, server.Addr, nodes)
+	s.Receipts = true
+	r := &reporting{running: tools{}.beginAt(b, oursTogether, s, targets, pub), reader: &kvfleet.Reader{Store: pub.Store, Layout: pub.Layout}}
 	defer r.end()
+	r.pause = 0
 	// CPU is counted for as long after each publish, with receipts or without: nodes
 	// hold theirs back for up to 3 ms for each node.
 	window := 3*time.Second + time.Duration(nodes)*4*time.Millisecond
@@ -64,12 +79,9 @@ func (r *reporting) publishReported(server *consultest.Server, on bool, window t
 	}
 	slices.Sort(took)
 	x.p50, x.last = quantile(took, 0.5), quantile(took, 1)
-	if on {
-		x.receipts = ms(r.receipts(content).Sub(sent))
-		x.late = x.receipts > ms(window)
-	}
 	time.Sleep(time.Until(sent.Add(window)))
 	x.consul, x.nodes = ms(server.CPU()-store), ms(r.fleet.cpu()-procs)
+	x.late = on && r.reported(content) < r.site.Nodes
 	return x
 }
 
@@ -92,7 +104,6 @@ func reportCost(b *testing.B, nodes int, with, without []reported) {
 	}{
 		{"p50-ms", func(x reported) float64 { return x.p50 }},
 		{"last-ms", func(x reported) float64 { return x.last }},
-		{"receipts-ms", func(x reported) float64 { return x.receipts }},
 		{"consul-cpu-ms", func(x reported) float64 { return x.consul }},
 		{"nodes-cpu-ms", func(x reported) float64 { return x.nodes }},
 	} {
@@ -112,31 +123,62 @@ func quartiles(v []float64) string {
 	return fmt.Sprintf("%.0f to %.0f", quantile(v, 0.25), quantile(v, 0.75))
 }
 
-// BenchmarkReceiptsRequests: requests and bytes of a change, with receipts and without,
-// past a proxy.
-func BenchmarkReceiptsRequests(b *testing.B) {
-	const nodes, changes = 20, 5
-	t := buildTools(b, ours)
-	server := consultest.Start(b)
-	pub := newPublisher(b, server.Addr).counting()
-	table := newTable()
-	fmt.Fprintf(table, "%d nodes, %d changes\trequests/change\tbytes/change\t\n", nodes, changes)
-	for _, on := range []bool{false, true} {
-		c := newCounter(b, server.Addr, 4*nodes)
-		s, targets := newSite(b, c.addr, nodes)
-		s.Receipts = on
-		r := t.beginAt(b, ours, s, targets, pub)
-		r.pause = 2 * time.Second // more than the time between two receipts
-		r.change()
-		before := c.count()
-		for range changes {
-			r.change()
+// obey turns receipts on and off as the bench says, by signals.
+func (c *child) obey(ctx context.Context) error {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(told)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-told:
+			for _, n := range c.ours {
+				if err := n.report(s == syscall.SIGUSR2); err != nil {
+					return err
+				}
+			}
 		}
-		per := c.count().since(before, changes*nodes)
-		fmt.Fprintf(table, "receipts: %t\t%.2f\t%.0f\t\n", on, per.requests, per.bytes)
-		b.ReportMetric(per.requests, map[bool]string{true: "with-requests", false: "without-requests"}[on])
-		r.end()
-		c.close()
 	}
-	table.print(b)
+}
+
+// reporting is a fleet whose nodes report, in one process.
+type reporting struct {
+	*running
+	reader *kvfleet.Reader
+}
+
+// reported is how many nodes have told that they have the content.
+func (r *reporting) reported(content []byte) (n int) {
+	r.b.Helper()
+	roster, err := r.reader.Roster(r.b.Context(), 0, 0)
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	hash := sha256.Sum256(content)
+	for _, node := range roster.Nodes {
+		if len(node.Receipt.Targets) == 1 && node.Receipt.Targets[0].SHA256 == hex.EncodeToString(hash[:]) {
+			n++
+		}
+	}
+	return n
+}
+
+// report turns receipts of all nodes on or off.
+func (r *reporting) report(on bool) {
+	r.b.Helper()
+	s := syscall.SIGUSR1
+	if on {
+		s = syscall.SIGUSR2
+	}
+	if err := r.fleet.procs[0].cmd.Process.Signal(s); err != nil {
+		r.b.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond)
+}
+
+// counting makes a publisher tell nodes how many they are, as `kvexpress in` does.
+func (p *publisher) counting() *publisher {
+	p.Nodes = func(ctx context.Context) int { return kvfleet.Count(ctx, p.Store, p.Layout) }
+	return p
 }

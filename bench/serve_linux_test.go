@@ -3,7 +3,6 @@ package bench
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -63,10 +62,8 @@ func storeSides(b *testing.B) (consul, serve side) {
 
 // httpConn is one connection that asks one request at a time, with as little as possible between it and the store.
 type httpConn struct {
-	conn   net.Conn
-	r      *bufio.Reader
-	accept string // a header of requests, with its end of line
-	zip    *gzip.Reader
+	conn net.Conn
+	r    *bufio.Reader
 }
 
 func dialHTTP(addr string) (*httpConn, error) {
@@ -84,7 +81,7 @@ func (c *httpConn) do(method, path string, body []byte) ([]byte, uint64, error) 
 	req.Write(body)
 	if method == http.MethodGet {
 		req.Reset()
-		fmt.Fprintf(&req, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", path, c.accept)
+		fmt.Fprintf(&req, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
 	}
 	if _, err := c.conn.Write(req.Bytes()); err != nil {
 		return nil, 0, err
@@ -94,29 +91,12 @@ func (c *httpConn) do(method, path string, body []byte) ([]byte, uint64, error) 
 		return nil, 0, err
 	}
 	defer resp.Body.Close()
-	got, err := c.read(resp)
+	got, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s %s: %s %s", method, path, resp.Status, got)
 	}
 	index, _ := strconv.ParseUint(resp.Header.Get("X-Consul-Index"), 10, 64)
 	return got, index, err
-}
-
-// read is the body of an answer, unpacked if it has to be.
-func (c *httpConn) read(resp *http.Response) ([]byte, error) {
-	if resp.Header.Get("Content-Encoding") != "gzip" {
-		return io.ReadAll(resp.Body)
-	}
-	var err error
-	if c.zip == nil {
-		c.zip, err = gzip.NewReader(resp.Body)
-	} else {
-		err = c.zip.Reset(resp.Body)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(c.zip)
 }
 
 // BenchmarkServeWrites: how many single-key writes are made durable a second, by 1 client and by 64.

@@ -11,6 +11,8 @@ import (
 	"time"
 )
 
+const idleKey = "/v1/kv/kvexpress/hosts/data"
+
 // BenchmarkServeIdle: what serve's process grows by with 10,000 watchers that wait, whose process is another one.
 func BenchmarkServeIdle(b *testing.B) {
 	watchers := number(b, "KVEXPRESS_BENCH_WATCHERS", 10_000)
@@ -22,7 +24,7 @@ func BenchmarkServeIdle(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, _, err := writer.do(http.MethodPut, wakeKey, hosts(0)); err != nil {
+	if _, _, err := writer.do(http.MethodPut, idleKey, hosts(0)); err != nil {
 		b.Fatal(err)
 	}
 	table := newTable()
@@ -57,7 +59,7 @@ func BenchmarkServeIdle(b *testing.B) {
 		return each
 	}
 	first := grown("1")
-	if _, _, err := writer.do(http.MethodPut, wakeKey, hosts(1)); err != nil {
+	if _, _, err := writer.do(http.MethodPut, idleKey, hosts(1)); err != nil {
 		b.Fatal(err)
 	}
 	second := grown("2")
@@ -84,7 +86,7 @@ func runIdle(spec string) error {
 		go func() { // ends with the process
 			index := uint64(0)
 			for {
-				_, at, err := conn.do(http.MethodGet, wakeKey+"?raw&wait=600s&index="+strconv.FormatUint(index, 10), nil)
+				_, at, err := conn.do(http.MethodGet, idleKey+"?raw&wait=600s&index="+strconv.FormatUint(index, 10), nil)
 				if at != index || err != nil {
 					seen <- news{err}
 				}

@@ -28,11 +28,11 @@ func Binary(t testing.TB) string {
 }
 
 // findBinary returns the path of the Consul binary: $KVEXPRESS_TEST_CONSUL, or else
-// .build/bin/consul of this module.
+// .build/bin/consul of this repository.
 func findBinary() (string, error) {
 	path := os.Getenv(binaryEnv)
 	if path == "" {
-		root, err := moduleRoot()
+		root, err := sourceRoot()
 		if err != nil {
 			return "", err
 		}
@@ -44,20 +44,20 @@ func findBinary() (string, error) {
 	return path, nil
 }
 
-// moduleRoot goes up from the working folder, which is the package's for a
-// test, to the folder of go.mod.
-func moduleRoot() (string, error) {
+// sourceRoot goes up from the working folder, which is the package's for a test, to
+// the top of the repository: it has more than one go.mod.
+func sourceRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "scripts", "have-consul")); err == nil {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("no go.mod in the working folder or above it")
+			return "", errors.New("no scripts/have-consul in the working folder or above it")
 		}
 		dir = parent
 	}

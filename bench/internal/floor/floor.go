@@ -20,24 +20,12 @@ import (
 	"time"
 )
 
-// Shape is how a client learns of a change and gets the bytes.
-type Shape string
-
-const (
-	// Raw waits for the data row itself, and then reads the small rows in one
-	// transaction: what kvexpress agent does.
-	Raw Shape = "raw"
-	// Recursive waits for all rows of the key, which bring the bytes along.
-	Recursive Shape = "recursive"
-)
-
 // Client keeps one file. It shares nothing with other clients in its process.
 type Client struct {
 	Addr   string // of Consul's HTTP API, host:port
 	Prefix string // without slashes at its ends
 	Key    string
 	File   string // absolute; its folder exists
-	Shape  Shape
 
 	http http.Client
 	lock string // path of the lock row
@@ -60,14 +48,10 @@ func (c *Client) Run(ctx context.Context) error {
 	c.lock = c.Prefix + "/locks/" + hex.EncodeToString(sum[:]) + "/" + host
 	c.http.Transport = &http.Transport{DisableCompression: true}
 	defer c.http.CloseIdleConnections()
-	ask := c.raw
-	if c.Shape == Recursive {
-		ask = c.recursive
-	}
 	var index uint64
 	var have []byte
 	for ctx.Err() == nil {
-		data, now, err := ask(ctx, index)
+		data, now, err := c.next(ctx, index)
 		if err != nil {
 			index = 0
 			pause(ctx, time.Second)
@@ -94,9 +78,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// raw returns the data once it is no longer at index; nil if it did not change,
+// next waits for the data row itself, and then reads the small rows in one transaction, as
+// kvexpress agent does. It returns the data once it is no longer at index; nil if it did not change,
 // or must not be installed.
-func (c *Client) raw(ctx context.Context, index uint64) ([]byte, uint64, error) {
+func (c *Client) next(ctx context.Context, index uint64) ([]byte, uint64, error) {
 	dir := c.Prefix + "/" + c.Key + "/"
 	data, now, err := c.wait(ctx, dir+"data?raw", index)
 	if err != nil || now == index {
@@ -107,28 +92,6 @@ func (c *Client) raw(ctx context.Context, index uint64) ([]byte, uint64, error) 
 		return nil, now, err
 	}
 	return match(data, rows[dir+"checksum"]), now, nil
-}
-
-// recursive is raw for the other shape. It does not see locks, which are not
-// below the key.
-func (c *Client) recursive(ctx context.Context, index uint64) ([]byte, uint64, error) {
-	dir := c.Prefix + "/" + c.Key + "/"
-	answer, now, err := c.wait(ctx, dir+"?recurse", index)
-	if err != nil || now == index {
-		return nil, index, err
-	}
-	var list []row
-	if err := json.Unmarshal(answer, &list); err != nil {
-		return nil, 0, err
-	}
-	rows := make(map[string][]byte, len(list))
-	for _, r := range list {
-		rows[r.Key] = r.Value
-	}
-	if len(rows[dir+"stop"]) > 0 {
-		return nil, now, nil
-	}
-	return match(rows[dir+"data"], rows[dir+"checksum"]), now, nil
 }
 
 // match returns data if the checksum is its own. If not, the two are of

@@ -1,0 +1,16 @@
+module kvexpress/bench
+
+go 1.26.0
+
+require (
+	golang.org/x/sys v0.49.0
+	kvexpress v0.0.0
+)
+
+require (
+	github.com/andybalholm/brotli v1.2.8 // indirect
+	github.com/goccy/go-yaml v1.19.2 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+)
+
+replace kvexpress => ../

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kvexpress/lab/proc"
+)
+
+// asLabEnv makes this test program the lab.
+const asLabEnv = "TEST_AS_LAB"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asLabEnv) == "1" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}
+	if err := os.Chdir(".."); err != nil { // the top of the source tree
+		panic(err)
+	}
+	m.Run() // its result is the exit code when TestMain returns
+}
+
+// A small run from its beginning to its end: what it tells, and what it writes.
+func TestRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs Consul")
+	}
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lab.csv")
+	var said strings.Builder
+	if code := run(t.Context(), []string{"--nodes", "4", "--changes", "6", "--csv", path}, &said, &said); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, part := range []string{
+		"starting 3 Consul servers on 127.", "all 4 nodes know all 60 services; server-", "web-01 is taken out of the catalog: rendered after ",
+		"node-04 is overloaded", "node-04 is well again", "none was wrong or went back, over 7 versions", "6 changes, ms", "ending all programs",
+	} {
+		if !strings.Contains(said.String(), part) {
+			t.Errorf("it does not say %q", part)
+		}
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(said.String(), err)
+	}
+	defer file.Close()
+	if lines, err := csv.NewReader(file).ReadAll(); err != nil || len(lines) != 1+6*4 {
+		t.Errorf("%v, %v", lines, err)
+	}
+	if t.Failed() {
+		t.Log(said.String())
+	}
+}
+
+func TestWrongArguments(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"--nodes 0", "--changes 0", "scale --nodes 0", "nonsense", "--nonsense", "scale --keep", "--mode none"} {
+		var said strings.Builder
+		if code := run(t.Context(), strings.Fields(args), io.Discard, &said); code != 1 || said.Len() == 0 {
+			t.Errorf("%s: exit code %d, it says %q", args, code, said.String())
+		}
+	}
+}
+
+// However it is ended, it ends what it began, and removes its folder; but when it is
+// killed, the folder is left. Taken out: that consul-template ends with consul lock; then a
+// kill leaves it.
+func TestEnded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs Consul")
+	}
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args, at string // what it says when it is ended
+		signal   syscall.Signal
+	}{
+		"Ctrl-C at the start":   {"", "starting 2 nodes", syscall.SIGINT},
+		"TERM during a change":  {"", "web-01", syscall.SIGTERM},
+		"nobody reads any more": {"", "web-01", syscall.SIGPIPE},
+		"killed":                {"", "web-01", syscall.SIGKILL},
+		"scale, killed":         {"scale", "version 2", syscall.SIGKILL},
+		"kept, closed":          {"--keep", "The fleet runs until Ctrl-C", syscall.SIGHUP},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Join(t.TempDir(), "a'b c") // short: the agent's socket is below it
+			if err := os.Mkdir(folder, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			defer cancel()
+			changes := "200"
+			if c.args == "--keep" {
+				changes = "1"
+			}
+			cmd := exec.CommandContext(ctx, self(t), append(strings.Fields(c.args), "--nodes", "2", "--changes", changes)...)
+			cmd.Env = append(os.Environ(), asLabEnv+"=1", "TMPDIR="+folder)
+			out, err := cmd.StdoutPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(out)
+			for lines.Scan() && !strings.Contains(lines.Text(), c.at) {
+			}
+			if len(inFolder(t, folder)) == 0 {
+				t.Errorf("nothing runs when it says %q", c.at)
+			}
+			if c.args == "--keep" {
+				invited(t, lines)
+			}
+			if c.signal == syscall.SIGPIPE {
+				_ = out.Close()
+			} else if err := cmd.Process.Signal(c.signal); err != nil {
+				t.Error(err)
+			}
+			_, _ = io.Copy(io.Discard, out) // until it has ended
+			if err := cmd.Wait(); err == nil || c.signal != syscall.SIGKILL && cmd.ProcessState.ExitCode() != 1 {
+				t.Errorf("it ends with %v, want exit code 1", err)
+			}
+			if err := proc.Poll(ctx, "the end of all", func() error {
+				if left := inFolder(t, folder); len(left) > 0 {
+					return fmt.Errorf("left are %q", left)
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+			if left, err := os.ReadDir(folder); err != nil || len(left) > 0 && c.signal != syscall.SIGKILL {
+				t.Errorf("left are %v, %v", left, err)
+			}
+		})
+	}
+}
+
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// invited tries the first things to try, as they are written there.
+func invited(t *testing.T, lines *bufio.Scanner) {
+	t.Helper()
+	var script strings.Builder
+	for lines.Scan() && !strings.Contains(lines.Text(), "# freeze") {
+		script.WriteString(strings.ReplaceAll(lines.Text(), "dig ", "true ") + "\n")
+	}
+	told, err := exec.CommandContext(t.Context(), "sh", "-e", "-c", script.String()).CombinedOutput()
+	if err != nil || !strings.Contains(string(told), "version") {
+		t.Errorf("%s\n%s%v", script.String(), told, err)
+	}
+}
+
+// inFolder are the command lines of processes that name a folder.
+func inFolder(t *testing.T, dir string) []string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, path := range all {
+		b, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			continue // it has just ended
+		}
+		if strings.Contains(string(b), dir) {
+			found = append(found, strings.ReplaceAll(string(b), "\x00", " "))
+		}
+	}
+	return found
+}

@@ -1,0 +1,157 @@
+// Package order judges what a node answered while new versions of its hosts file were
+// published: did it ever say what no version says, go back to an older version, or miss
+// the last one?
+//
+// It does not ask a node which version it has. It compares the node's answers with the
+// versions, as the users of the node see them. It is pure, and imports nothing of this
+// module.
+package order
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Version is one published version of the hosts file.
+type Version struct {
+	Number    uint64                // grows from version to version
+	Published time.Time             // when its publishing began: no node can have it earlier
+	Hosts     map[string]netip.Addr // by name
+}
+
+// Answer is what a node said of a name. The zero Addr: there is no such name.
+type Answer struct {
+	Name            string
+	Addr            netip.Addr
+	Asked, Answered time.Time
+}
+
+// Verdict is what all answers of a node come to.
+type Verdict struct {
+	Node    string
+	Answers int     // how many were judged
+	Last    uint64  // number of the oldest version that explains the last answer; 0: none does
+	Faults  []Fault // the answers that no version explains, in order
+}
+
+// Fault is an answer that is wrong.
+type Fault struct {
+	Answer Answer
+	Why    string
+}
+
+// Check judges the answers of one node, in the order in which it gave them. The versions
+// are in the order in which they were published, from the one that the node had at the
+// beginning.
+//
+// Some version that was published by then must say each answer, and it must be no older
+// than the version of the answer before. Of several, Check takes the oldest. That is
+// exact: if any choice of versions that never goes back explains all answers, this one
+// does too, since at each answer its version is no newer than that of the other choice.
+//
+// After a fault the judgement goes on as if that answer had not been given.
+func Check(node string, versions []Version, answers []Answer) Verdict {
+	v := Verdict{Node: node, Answers: len(answers)}
+	for i := 1; i < len(versions); i++ {
+		if a, b := versions[i-1], versions[i]; b.Number <= a.Number || b.Published.Before(a.Published) {
+			why := fmt.Sprintf("nothing was judged: version %d is listed after version %d, and is not newer in number and time", b.Number, a.Number)
+			v.Faults = append(v.Faults, Fault{Why: why})
+			return v
+		}
+	}
+	low := 0
+	for _, a := range answers {
+		at := next(versions, a, low)
+		if at == len(versions) || versions[at].Published.After(a.Answered) {
+			v.Faults = append(v.Faults, Fault{a, why(versions, a, low)})
+			continue
+		}
+		low, v.Last = at, versions[at].Number
+	}
+	return v
+}
+
+// next is the place of the first version from low on that says what was answered, whether
+// it was published by then or not; the number of versions if none does.
+func next(versions []Version, a Answer, low int) int {
+	for low < len(versions) && versions[low].Hosts[a.Name] != a.Addr {
+		low++
+	}
+	return low
+}
+
+// why says what is wrong with an answer that no version from low on explains.
+func why(versions []Version, a Answer, low int) string {
+	said := fmt.Sprintf("%q is %s", a.Name, text(a.Addr))
+	if len(versions) == 0 {
+		return said + ", and no version was published"
+	}
+	if at := next(versions, a, 0); at < low {
+		return fmt.Sprintf("%s, as in version %d, older than version %d: it went back", said, versions[at].Number, versions[low].Number)
+	}
+	if at := next(versions, a, low); at < len(versions) {
+		v := versions[at]
+		return fmt.Sprintf("%s, as only in version %d, published %v after the answer", said, v.Number, v.Published.Sub(a.Answered))
+	}
+	return fmt.Sprintf("%s, and no version says so: in version %d it is %s", said, versions[low].Number, text(versions[low].Hosts[a.Name]))
+}
+
+// text is an address in words.
+func text(addr netip.Addr) string {
+	if !addr.IsValid() {
+		return "unknown"
+	}
+	return addr.String()
+}
+
+// Final judges the last answer to each name, after the last version has had its time to
+// arrive: it must be what that version says, so that nothing was lost. A name that was
+// not asked for since that version was published is a fault too.
+func Final(last Version, names []string, answers []Answer) []Fault {
+	latest := make(map[string]Answer, len(names))
+	for _, a := range answers {
+		latest[a.Name] = a
+	}
+	var faults []Fault
+	for _, name := range names {
+		if a := latest[name]; a.Asked.Before(last.Published) {
+			faults = append(faults, Fault{a, fmt.Sprintf("%q was not asked for since version %d was published", name, last.Number)})
+		} else if a.Addr != last.Hosts[name] {
+			why := fmt.Sprintf("%q is %s at last, but %s in version %d, the last", name, text(a.Addr), text(last.Hosts[name]), last.Number)
+			faults = append(faults, Fault{a, why})
+		}
+	}
+	return faults
+}
+
+// Parse reads a hosts file: lines of an address and its names, comments from # on, and
+// empty lines. It is an error if a line is none of them, or a name has two addresses.
+func Parse(content []byte) (map[string]netip.Addr, error) {
+	hosts := make(map[string]netip.Addr)
+	number := 0
+	for line := range strings.Lines(string(content)) {
+		number++
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		addr, err := netip.ParseAddr(words[0])
+		if err != nil {
+			return nil, fmt.Errorf("line %d of the hosts file begins with %q, which is no address: %w", number, words[0], err)
+		}
+		if len(words) == 1 {
+			return nil, fmt.Errorf("line %d of the hosts file has the address %s, but no name", number, addr)
+		}
+		addr = addr.Unmap()
+		for _, name := range words[1:] {
+			if other, twice := hosts[name]; twice && other != addr {
+				return nil, fmt.Errorf("line %d of the hosts file gives %q the address %s, after %s above: a name has one address", number, name, addr, other)
+			}
+			hosts[name] = addr
+		}
+	}
+	return hosts, nil
+}
