@@ -1,6 +1,5 @@
-// Package agentfile owns the agent's configuration: agent.yml and its fragments,
-// from text to values that are known to be good. It imports kv, command and
-// deliver of this module.
+// Package agentfile reads the agent's configuration, agent.yml and its fragments, into checked values. It imports kv,
+// command and deliver of this module.
 package agentfile
 
 import (
@@ -25,8 +24,7 @@ type Config struct {
 	Files    []string // what was read: the file itself, then its fragments by name
 }
 
-// Store says which Consul to ask, and as whom. What is empty comes from Consul's
-// environment, as everywhere.
+// Store says which Consul to ask, and as whom. Empty fields come from Consul's environment, as everywhere.
 type Store struct {
 	Addrs      []string // at least one; the next is asked when one is away
 	TokenFile  string
@@ -42,9 +40,8 @@ type Store struct {
 // Target is one file, and the rules of the agent for it.
 type Target struct {
 	deliver.Target
-	// Spread is the longest that a new version is held back on a node; how
-	// long, depends on the node's name alone. A first install is not.
+	// Spread is the longest delay of a new version on a node. The delay depends on the node's name alone. A first
+	// install has none.
 	Spread time.Duration
-	// At is where it stands, for messages: "agent.yml:12".
-	At string
+	At     string // where it is defined, for messages: "agent.yml:12"
 }

@@ -20,7 +20,8 @@ func FuzzLoad(f *testing.F) {
 		example, "", "targets: []", "targets:\n- {key: hosts, file: /etc/x}\n",
 		"vars: {role: web}\ntargets:\n- key: '{role}/{node}'\n  file: \"/etc/{role}\"\n  mode: 644\n",
 		"targets:\n  - key: a//b\n    mod: 0644\n    min-lines: [1]\n  - file: etc\n",
-		"a: &a [*a]\n", "<<: x\n", "--- \na: b\n...\n", "a: |\n  b\n\nc: >-\n  d\n  e\n", "a: \"\\x00\n", strings.Repeat("[", 50), "\t- a", "? a\n: b\n",
+		"a: &a [*a]\n", "<<: x\n", "--- \na: b\n...\n", "a: |\n  b\n\nc: >-\n  d\n  e\n", "a: \"\\x00\n", strings.Repeat("[", 50),
+		"\t- a", "? a\n: b\n",
 		"targets:\n- key: x\r\n  file: \"/a\r\n    b\"\r\n",
 	} {
 		f.Add([]byte(s), []byte("targets:\n- key: other\n  file: /etc/other\n"))
@@ -62,14 +63,10 @@ func FuzzLoad(f *testing.F) {
 // checkGood is what the agent relies on.
 func checkGood(t *testing.T, c Config) {
 	t.Helper()
-	if _, err := kv.NewLayout(c.Layout.Prefix()); err != nil {
-		t.Error(err)
-	}
-	if len(c.Store.Addrs) == 0 || c.Node == "" || strings.Contains(c.Node, "/") || !filepath.IsAbs(c.StateDir) || len(c.Files) == 0 {
-		t.Errorf("not a configuration: %+v", c)
-	}
-	if c.Reconcile < minReconcile || c.Reconcile > longest {
-		t.Errorf("reconcile is %s", c.Reconcile)
+	_, err := kv.NewLayout(c.Layout.Prefix())
+	if err != nil || len(c.Store.Addrs) == 0 || c.Node == "" || strings.Contains(c.Node, "/") || !filepath.IsAbs(c.StateDir) ||
+		len(c.Files) == 0 || c.Reconcile < minReconcile || c.Reconcile > longest {
+		t.Errorf("not a configuration: %+v: %v", c, err)
 	}
 	seen := map[string]bool{}
 	for _, target := range c.Targets {
@@ -80,10 +77,8 @@ func checkGood(t *testing.T, c Config) {
 			t.Errorf("the file is %q, once before: %t", target.File, seen[target.File])
 		}
 		seen[target.File] = true
-		if target.Check != nil && deliver.ParseCheck(target.Check) != nil {
-			t.Errorf("the check is %q", target.Check)
-		}
-		if target.Exec != nil && target.Exec[0] == "" || target.MinLines < 0 || target.At == "" {
+		if target.Check != nil && deliver.ParseCheck(target.Check) != nil || target.Exec != nil && target.Exec[0] == "" ||
+			target.MinLines < 0 || target.At == "" {
 			t.Errorf("not a target: %+v", target)
 		}
 		for _, d := range []time.Duration{target.Spread, target.CheckTimeout - minTimeout, target.ExecTimeout - minTimeout} {

@@ -3,105 +3,99 @@ package agentfile
 import (
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/scanner"
-	"github.com/goccy/go-yaml/token"
+	"kvexpress/internal/command"
+	"kvexpress/internal/deliver"
 )
 
-// parse reads YAML. The node is nil for a file that holds nothing but comments.
-// The error belongs to the line, which is 0 for the file as a whole.
-func parse(b []byte) (node ast.Node, line int, err error) {
-	text, line, err := vetText(b)
-	if err != nil {
-		return nil, line, err
+// parseWord accepts "", as templates write it for none. It does not repeat a refused word: it may hold a password.
+func parseWord(s string) (string, error) {
+	if strings.ContainsAny(s, " ,") {
+		return "", errors.New("the value is not one word; remove spaces and commas")
 	}
-	tokens, err := tokenize(text)
-	if err != nil {
-		return nil, lineOf(err), syntax(err)
-	}
-	if line, err := vetTokens(tokens); err != nil {
-		return nil, line, err
-	}
-	// That a key stands twice is said by us, for each of them.
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		return nil, lineOf(err), syntax(err)
-	}
-	for _, doc := range file.Docs {
-		if _, null := doc.Body.(*ast.NullNode); doc.Body != nil && !null {
-			return doc.Body, 0, nil
-		}
-	}
-	return nil, 0, nil
+	return s, nil
 }
 
-// tokenize is lexer.Tokenize, which goes on after an error, and so may go over the
-// text very often.
-func tokenize(text string) (token.Tokens, error) {
-	var s scanner.Scanner
-	s.Init(text)
-	var tokens token.Tokens
-	for {
-		some, err := s.Scan()
-		if errors.Is(err, io.EOF) {
-			return tokens, nil
+// parsePath accepts "" too. It does not repeat a refused path: it may be the token itself.
+func parsePath(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", nil
+	case !filepath.IsAbs(s):
+		return "", errors.New("the value is not an absolute path; begin it with /")
+	}
+	return filepath.Clean(s), nil
+}
+
+func parseSwitch(s string) (bool, error) {
+	on, err := strconv.ParseBool(s)
+	if err != nil || len(s) == 1 {
+		return false, fmt.Errorf("%.20q is not a switch; give true or false", s)
+	}
+	return on, nil
+}
+
+func parseLines(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n > maxLines {
+		return 0, fmt.Errorf("%.20q is not a number of lines; give 0 to %d", s, maxLines)
+	}
+	return int(n), nil
+}
+
+// parseDuration returns a parser of times from least to 24h.
+func parseDuration(least time.Duration) func(string) (time.Duration, error) {
+	return func(s string) (time.Duration, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < least || d > longest {
+			return 0, fmt.Errorf("%.20q is not a time; give a number and a unit, such as 30s, 5m or 2h, from %s to 24h", s, least)
+		}
+		return d, nil
+	}
+}
+
+// parseMode refuses decimal numbers such as 420 for 0644: programs that write YAML turn modes into them.
+func parseMode(s string) (*fs.FileMode, error) {
+	mode, decimal, err := deliver.ParseMode(s)
+	if decimal {
+		return nil, fmt.Errorf("%s looks like a decimal number, and modes are octal; write \"%04o\"", s, mode)
+	}
+	return &mode, err
+}
+
+// argv is the setter of a command: one line, which is split without a shell, or a list of words.
+func argv(to *[]string, check func([]string) error) func(value) {
+	return func(v value) {
+		words, err := []string(nil), error(nil)
+		switch kindOf(v.node) {
+		case aList:
+			for _, item := range v.items() {
+				if !item.is(single) {
+					return
+				}
+				words = append(words, item.node.Value)
+			}
+			if n := len(words); n == 0 || n > command.MaxArgs || words[0] == "" || strings.Contains(strings.Join(words, ""), "\x00") {
+				const want = "give the program's name and at most %d arguments, without NUL bytes"
+				err = fmt.Errorf("a list of %d words is not a command; "+want, n, command.MaxArgs-1)
+			}
+		case single:
+			words, err = command.Split(v.node.Value)
+		default:
+			v.is(single)
+			return
+		}
+		if err == nil {
+			err = check(words)
 		}
 		if err != nil {
-			return nil, err
+			v.bad("%w", err)
 		}
-		tokens.Add(some...)
+		*to = words
 	}
-}
-
-// tokenOf is where the library found an error; nil if it does not say.
-func tokenOf(err error) (*token.Token, string) {
-	var scanned *scanner.InvalidTokenError
-	if errors.As(err, &scanned) {
-		return scanned.Token, scanned.Token.Error
-	}
-	var parsed interface {
-		GetToken() *token.Token
-		GetMessage() string
-	}
-	if errors.As(err, &parsed) {
-		return parsed.GetToken(), parsed.GetMessage()
-	}
-	return nil, "it cannot be read"
-}
-
-func lineOf(err error) int {
-	if t, _ := tokenOf(err); t != nil && t.Position != nil {
-		return t.Position.Line
-	}
-	return 0
-}
-
-// syntax says what the library says, in one line and without a piece of the file.
-func syntax(err error) error {
-	_, message := tokenOf(err)
-	remedy := ""
-	switch {
-	case strings.ContainsAny(message, "\t"):
-		return errors.New("this is not YAML: a tab stands where spaces indent; write spaces")
-	case strings.Contains(message, "mapping value is not allowed"):
-		remedy = `; look at how the lines are indented, and put a value that holds ": " in quotes`
-	case strings.Contains(message, "escape"):
-		remedy = "; between single quotes a backslash is itself"
-	case strings.Contains(message, "reserved character"):
-		remedy = "; put the value in quotes"
-	case strings.Contains(message, "value is not allowed in this context"), strings.Contains(message, "non-map value"):
-		remedy = "; look at how the lines are indented"
-	}
-	return fmt.Errorf("this is not YAML: %s%s", strings.Map(onePrintable, message), remedy)
-}
-
-func onePrintable(r rune) rune {
-	if unprintable(r) {
-		return '?'
-	}
-	return r
 }

@@ -107,7 +107,7 @@ func (a *App) loadAgentFile(path string) (agentfile.Config, string, error) {
 		return agentfile.Config{}, "", fmt.Errorf("find out this machine's host name: %w", err)
 	}
 	c, err := agentfile.Load(path, agentfile.Env{Getenv: a.Getenv, Hostname: host})
-	if errors.Is(err, fs.ErrNotExist) && !as[*agentfile.Error](err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w; write it, see `kvexpress agent --help`, or name another with -C", err)
 	}
 	return c, host, err

@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v4"
 )
 
 // maxConfig is the most bytes of a configuration file that are read.
@@ -41,17 +41,12 @@ func loadConfig(path string) (config, error) {
 		return c, fmt.Errorf("the configuration %s has more than %d bytes", path, maxConfig)
 	}
 	if err := yaml.Unmarshal(b, &c); err != nil {
+		where := ""
+		if at := (*yaml.LoadError)(nil); errors.As(err, &at) && at.Mark.Line > 0 {
+			where = fmt.Sprintf(": see line %d", at.Mark.Line)
+		}
 		// The parser's text may quote the file, which holds secrets.
-		return config{}, fmt.Errorf("the configuration %s is not the YAML that is expected%s", path, yamlLine(err))
+		return config{}, fmt.Errorf("the configuration %s is not the YAML that is expected%s", path, where)
 	}
 	return c, nil
-}
-
-// yamlLine is where a parse error is, without what stands there.
-func yamlLine(err error) string {
-	var at yaml.Error
-	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
-		return ""
-	}
-	return fmt.Sprintf(": see line %d", at.GetToken().Position.Line)
 }

@@ -14,8 +14,8 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v4"
 
 	"kvexpress/internal/agent"
 )
@@ -43,7 +43,7 @@ func readRules(t *testing.T) []rule {
 		t.Fatal(err)
 	}
 	var file rules
-	if err := yaml.UnmarshalWithOptions(b, &file, yaml.Strict()); err != nil {
+	if err := yaml.Load(b, &file, yaml.WithKnownFields()); err != nil {
 		t.Fatal(err)
 	}
 	var all []rule

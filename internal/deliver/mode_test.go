@@ -1,4 +1,4 @@
-package cli
+package deliver
 
 import (
 	"io/fs"
@@ -42,13 +42,13 @@ func TestParseMode(t *testing.T) {
 		{text: "0416", want: 0o416},
 		{text: "0420", want: 0o420},
 	} {
-		got, decimal, err := parseMode(test.text)
+		got, decimal, err := ParseMode(test.text)
 		if err != nil || got != test.want || decimal != test.decimal {
 			t.Errorf("%s is %v, decimal %t (%v), want %v, decimal %t", test.text, got, decimal, err, test.want, test.decimal)
 		}
 	}
 	for _, text := range []string{"", " ", "rw-r--r--", "u+w", "8", "999", "10000", "77777777777777777777", "-644", "+644", "0x1ff", "6 44", "0644 ", "٦٤٤"} {
-		if got, _, err := parseMode(text); err == nil {
+		if got, _, err := ParseMode(text); err == nil {
 			t.Errorf("%q is taken for %v", text, got)
 		}
 	}
@@ -61,7 +61,7 @@ func TestNestedModesAreOctal(t *testing.T) {
 			continue
 		}
 		text := modeText(octal)
-		if got, decimal, err := parseMode(text); err != nil || decimal || uint64(got) != octal {
+		if got, decimal, err := ParseMode(text); err != nil || decimal || uint64(got) != octal {
 			t.Errorf("%s is %v, decimal %t: %v", text, got, decimal, err)
 		}
 	}
