@@ -17,6 +17,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/agentfile"
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/store/consul"
 )
@@ -191,13 +192,13 @@ func (r *agentRun) all(ctx context.Context, c agentfile.Config) error {
 		})
 	}
 	if c.Listen != "" {
-		l, err := agent.Listen(c.Listen)
+		l, err := httpserve.Listen(c.Listen)
 		if err != nil {
 			return err
 		}
 		r.log.Info("listening", "address", l.Addr().String())
 		part(func() error {
-			return agent.Serve(ctx, l, agent.Handler(r.agent.Status, r.agent.Healthy, r.agent.Ready))
+			return httpserve.Serve(ctx, l, agent.Handler(r.agent.Status, r.agent.Healthy, r.agent.Ready), httpserve.ForPages())
 		})
 	}
 	r.log.Info("started", "version", build().version, "node", c.Node, "targets", len(c.Targets), "config", filepath.Base(r.path))

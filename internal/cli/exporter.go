@@ -16,6 +16,7 @@ import (
 	"kvexpress/internal/agent"
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/observe"
 )
 
@@ -119,7 +120,7 @@ func lookOnce(ctx context.Context, e *exporter.Exporter) (report, error) {
 func serveExporter(ctx context.Context, addr string, e *exporter.Exporter, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l, err := agent.Listen(addr)
+	l, err := httpserve.Listen(addr)
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func serveExporter(ctx context.Context, addr string, e *exporter.Exporter, log *
 	var parts sync.WaitGroup
 	parts.Go(func() { e.Run(ctx) })
 	parts.Go(func() { notify(ctx, log, func() string { return exporterStatus(e) }, e.Healthy) })
-	err = agent.Serve(ctx, l, e.Handler())
+	err = httpserve.Serve(ctx, l, e.Handler(), httpserve.ForPages())
 	cancel()
 	parts.Wait()
 	log.Info("ended")
