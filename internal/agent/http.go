@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
-	"unicode"
 
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/observe/promtext"
 )
 
@@ -28,40 +27,19 @@ const maxReasons = 50
 // works at all: a monitor that hears an error should restart it. ready says
 // whether it has begun its work, see Ready.
 func Handler(status func() Status, healthy, ready func() error) http.Handler {
-	return &pages{status: status, healthy: healthy, ready: ready}
-}
-
-type pages struct {
-	status         func() Status
-	healthy, ready func() error
-}
-
-func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer func() {
-		if bug := recover(); bug != nil { // after a beginning, this spoils what follows, as it should
-			text(w, http.StatusInternalServerError, fmt.Sprintf("this is a bug in kvexpress: %v", bug))
-		}
-	}()
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		text(w, http.StatusMethodNotAllowed, "only GET and HEAD are answered here")
-		return
-	}
-	switch r.URL.Path {
-	case HealthPath:
-		verdict(w, p.healthy())
-	case ReadyPath:
-		verdict(w, p.ready())
-	case MetricsPath:
-		begin(w, promtext.ContentType)
-		_ = WriteMetrics(w, p.status(), time.Now()) // it fails when the client is gone
-	case StatusPath:
-		begin(w, "application/json")
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(p.status()) // the same
-	default:
-		text(w, http.StatusNotFound, strings.Join([]string{"not found; what there is:", HealthPath, ReadyPath, MetricsPath, StatusPath}, "\n"))
+	return httpserve.Pages{
+		{Path: HealthPath, Write: httpserve.Verdict(healthy)},
+		{Path: ReadyPath, Write: httpserve.Verdict(ready)},
+		{Path: MetricsPath, Write: func(w http.ResponseWriter) {
+			httpserve.Begin(w, promtext.ContentType)
+			_ = WriteMetrics(w, status(), time.Now()) // it fails when the client is gone
+		}},
+		{Path: StatusPath, Write: func(w http.ResponseWriter) {
+			httpserve.Begin(w, "application/json")
+			enc := json.NewEncoder(w)
+			enc.SetEscapeHTML(false)
+			_ = enc.Encode(status()) // the same
+		}},
 	}
 }
 
@@ -104,33 +82,4 @@ func hadPass(t TargetStatus) bool {
 		return t.Good != nil || others || c.Installs+c.Repairs+c.ExecOK+c.ExecFail > 0
 	}
 	return true
-}
-
-func verdict(w http.ResponseWriter, err error) {
-	if err != nil {
-		text(w, http.StatusServiceUnavailable, err.Error())
-		return
-	}
-	text(w, http.StatusOK, "ok")
-}
-
-// text answers with lines for people, in which nothing can upset a terminal.
-func text(w http.ResponseWriter, code int, lines string) {
-	begin(w, "text/plain; charset=utf-8")
-	w.WriteHeader(code)
-	lines = strings.Map(func(r rune) rune {
-		if r == '\n' || unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, lines)
-	fmt.Fprintln(w, lines) //nolint:gosec // it is plain text, and nosniff keeps browsers from seeing HTML in it
-}
-
-// begin sets the headers of every answer: it is of this moment, and what a browser
-// takes it for is not the browser's guess.
-func begin(w http.ResponseWriter, kind string) {
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 }

@@ -1,15 +1,12 @@
 package agent
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"path/filepath"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -20,49 +17,29 @@ import (
 	"kvexpress/internal/observe/promtext"
 )
 
-// patience of a test with what must happen.
+// testLimit is how long a test waits for what must happen.
 const testLimit = 30 * time.Second
 
-// serving answers on a listener until the test ends, and then expects a good end.
-func serving(t *testing.T, l net.Listener, h http.Handler) {
+func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, l, h) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Serve ends with %v", err)
+	for end := time.After(testLimit); !ok(); {
+		select {
+		case <-end:
+			t.Fatal("it did not happen")
+		case <-time.After(5 * time.Millisecond):
 		}
-	})
+	}
 }
 
-func listen(t *testing.T, addr string) net.Listener {
+func ask(t *testing.T, h http.Handler, method, path string) (*http.Response, string) {
 	t.Helper()
-	l, err := Listen(addr)
+	server := httptest.NewServer(h)
+	defer server.Close()
+	req, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l
-}
-
-// overSocket is a client that reaches a Unix socket, whatever the host.
-func overSocket(t *testing.T, l net.Listener) *http.Client {
-	t.Helper()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, l.Addr().Network(), l.Addr().String())
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: testLimit}
-}
-
-func ask(t *testing.T, client *http.Client, method, path string) (*http.Response, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://agent.test"+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := client.Do(req)
+	resp, err := server.Client().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,10 +53,8 @@ func ask(t *testing.T, client *http.Client, method, path string) (*http.Response
 
 func fine() error { return nil }
 
-func TestHandlerOverASocket(t *testing.T) {
-	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
-	serving(t, l, Handler(sample, fine, func() error { return errors.New("hosts: not yet\n\x1b[31mflags: not yet") }))
-	client := overSocket(t, l)
+func TestHandler(t *testing.T) {
+	h := Handler(sample, fine, func() error { return errors.New("hosts: not yet\n\x1b[31mflags: not yet") })
 	const plain = "text/plain; charset=utf-8"
 	for _, tt := range []struct {
 		method, path string
@@ -104,7 +79,7 @@ func TestHandlerOverASocket(t *testing.T) {
 		{"HEAD", "/status", 200, "application/json", ""},
 	} {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
-			resp, body := ask(t, client, tt.method, tt.path)
+			resp, body := ask(t, h, tt.method, tt.path)
 			if resp.StatusCode != tt.code || resp.Header.Get("Content-Type") != tt.kind {
 				t.Errorf("%d, %s; want %d, %s", resp.StatusCode, resp.Header.Get("Content-Type"), tt.code, tt.kind)
 			}
@@ -122,12 +97,12 @@ func TestHandlerOverASocket(t *testing.T) {
 		})
 	}
 
-	_, body := ask(t, client, "GET", "/metrics")
+	_, body := ask(t, h, "GET", "/metrics")
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	if _, err := parser.TextToMetricFamilies(strings.NewReader(body)); err != nil {
 		t.Errorf("Prometheus cannot read /metrics: %v", err)
 	}
-	_, body = ask(t, client, "GET", "/status")
+	_, body = ask(t, h, "GET", "/status")
 	var got Status
 	if err := json.Unmarshal([]byte(body), &got); err != nil {
 		t.Fatal(err)
@@ -139,14 +114,12 @@ func TestHandlerOverASocket(t *testing.T) {
 
 // A bug is an answer, and the next question is answered too.
 func TestABugIsAnAnswer(t *testing.T) {
-	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
-	serving(t, l, Handler(func() Status { panic("index out of range") }, fine, fine))
-	client := overSocket(t, l)
-	resp, body := ask(t, client, "GET", "/status")
+	h := Handler(func() Status { panic("index out of range") }, fine, fine)
+	resp, body := ask(t, h, "GET", "/status")
 	if !strings.Contains(body, "index out of range") {
 		t.Errorf("%d: %q", resp.StatusCode, body)
 	}
-	if resp, _ := ask(t, client, "GET", "/healthz"); resp.StatusCode != http.StatusOK {
+	if resp, _ := ask(t, h, "GET", "/healthz"); resp.StatusCode != http.StatusOK {
 		t.Errorf("/healthz says %d afterwards", resp.StatusCode)
 	}
 }
@@ -202,31 +175,4 @@ func TestReady(t *testing.T) {
 	if lines := strings.Split(Ready(many).Error(), "\n"); len(lines) != maxReasons+1 || !strings.Contains(lines[maxReasons], "950") {
 		t.Errorf("%d lines, the last one is %q", len(lines), lines[len(lines)-1])
 	}
-}
-
-// request writes a request by hand, and returns the answer's status; 0 if there is
-// none. It may be called from any goroutine of the test.
-func request(t *testing.T, l net.Listener, text string) int {
-	t.Helper()
-	conn, err := new(net.Dialer).DialContext(t.Context(), l.Addr().Network(), l.Addr().String())
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
-	defer conn.Close()
-	err = conn.SetDeadline(time.Now().Add(testLimit))
-	if err == nil {
-		_, err = io.WriteString(conn, text)
-	}
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
-	defer resp.Body.Close()
-	return resp.StatusCode
 }

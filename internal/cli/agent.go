@@ -17,6 +17,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/agentfile"
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/store/consul"
 )
 
@@ -163,13 +164,13 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 	}
 	parts := []func(context.Context) error{d.Run}
 	if config.Listen != "" {
-		l, err := agent.Listen(config.Listen)
+		l, err := httpserve.Listen(config.Listen)
 		if err != nil {
 			return err
 		}
 		log.Info("listening", "address", l.Addr().String())
 		parts = append(parts, func(ctx context.Context) error {
-			return agent.Serve(ctx, l, agent.Handler(d.Status, d.Healthy, d.Ready))
+			return httpserve.Serve(ctx, l, agent.Handler(d.Status, d.Healthy, d.Ready), httpserve.ForPages())
 		})
 	}
 	log.Info("started", "version", build().version, "node", config.Node, "targets", len(config.Targets), "config", filepath.Base(path))

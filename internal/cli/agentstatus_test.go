@@ -16,18 +16,19 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/httpserve"
 )
 
 // answering serves a handler on an address until the test ends.
 func answering(t *testing.T, addr string, h http.Handler) string {
 	t.Helper()
-	l, err := agent.Listen(addr)
+	l, err := httpserve.Listen(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- agent.Serve(ctx, l, h) }()
+	go func() { ended <- httpserve.Serve(ctx, l, h, httpserve.ForPages()) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -1,19 +1,18 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/consulhttp"
-	"kvexpress/internal/longpoll"
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/store/local"
 	"kvexpress/internal/store/local/disk"
 )
@@ -24,8 +23,8 @@ const defaultServeListen = "127.0.0.1:8500"
 type serveFlags struct {
 	listen string
 	data   string
-	node   nodeValue
 	dev    bool
+	conns  int
 	guard  guardFlags
 }
 
@@ -34,13 +33,13 @@ func (a *App) newServe(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "serve --data-dir DIR | --dev",
 		Short: "Be the store of one machine, with Consul's HTTP API: a daemon",
-		Long: `Be the store of one machine: Consul's KV store, transactions and sessions behind
-Consul's HTTP API, so that kvexpress, consul-template and "consul kv" work with it
+		Long: `Be the store of one machine: Consul's KV store and transactions behind Consul's
+HTTP API, so that kvexpress, consul-template and "consul kv" work with it
 as with Consul.
 
 With --data-dir, what was acknowledged is on disk, and a folder has one server at a
 time. With --dev all is in memory and lost at the end. It is not a cluster, and it
-has no catalog and no health checks. Past a few machines, use Consul: that is another
+has no catalog, no sessions and no locks. Past a few machines, use Consul: that is another
 address, and an import of what "kvexpress kv export" gives.
 
 Beyond the loopback interface and a socket it only listens with TLS and with tokens: a
@@ -57,7 +56,8 @@ When it is ready it prints its address in one line.`,
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return nil, s.serve(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultServeListen, "`address` to serve on: host:port, or the absolute path of a socket")
-	fl.Var(&f.node, "node", "`name` of the node that sessions are on (default: this machine's host name)")
+	fl.IntVar(&f.conns, "max-conns-per-client", 200,
+		"`limit` of connections from one address; loopback and sockets have none")
 	fl.StringVar(&f.data, "data-dir", "", "`folder` to keep all in; it is made if it is not there")
 	fl.BoolVar(&f.dev, "dev", false, "keep all in memory, and lose it at the end")
 	f.guard.add(fl)
@@ -71,6 +71,9 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 	case !f.dev && f.data == "":
 		return errors.New("serve needs --data-dir, a folder to keep all in; or, if all may be lost at the end, --dev")
 	}
+	if f.conns < 1 {
+		return errors.New("--max-conns-per-client must be at least 1")
+	}
 	if err := f.guard.check(f.listen); err != nil {
 		return err
 	}
@@ -80,7 +83,7 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 	}
 	ctx, done := s.interruptible(ctx)
 	defer done()
-	l, err := agent.Listen(f.listen)
+	l, err := httpserve.Listen(f.listen)
 	if err != nil {
 		return err
 	}
@@ -109,9 +112,8 @@ func (f *serveFlags) open(log *slog.Logger) (*local.Engine, error) {
 
 // serveStore answers until the context ends or the listener breaks.
 func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, guard *guard, log *slog.Logger) error {
-	server := longpoll.New(maxServeConns(), tooManyConns)
 	h := consulhttp.New(consulhttp.Options{
-		Engine: engine, ACL: guard.access(), NodeName: cmp.Or(f.node.name, s.host), Datacenter: s.g.datacenter, Address: l.Addr().String(), Server: server,
+		Engine: engine, ACL: guard.access(), NodeName: s.host, Datacenter: s.g.datacenter, Address: l.Addr().String(),
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
 	if guard.acl != nil {
@@ -121,14 +123,16 @@ func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.
 		log: log, status: func() string { return "serves the store of this machine" }, healthy: engine.Healthy, reload: func() { guard.reload(log) },
 	}, func(ctx context.Context) error {
 		fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
-		return server.Serve(ctx, guard.listener(l), guard.handler(l, h))
+		return httpserve.Serve(ctx, l, h, httpserve.Options{
+			TLS: guard.tls(), Conns: maxServeConns(), PerClient: f.conns, Request: requestTime, Answer: consulhttp.AnswerTime, Log: log,
+		})
 	})
 }
 
-// tooManyConns is what a client is told that is one too many.
-const tooManyConns = "kvexpress serve has as many connections as it may: close some, or raise its limit of open files (ulimit -n)\n"
+// requestTime is how long a client may take to send a request.
+const requestTime = 30 * time.Second
 
-// maxServeConns leaves files for the store, and for clients that are told that there are too many.
+// maxServeConns leaves files for the store.
 func maxServeConns() int {
 	const others = 128
 	var files syscall.Rlimit

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
 
 	"github.com/spf13/pflag"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/consulhttp"
 	"kvexpress/internal/policy"
 )
@@ -170,21 +168,13 @@ func (g *guard) access() consulhttp.ACL {
 	return g.acl
 }
 
-// listener adds TLS, if there is a certificate. Each connection has the one of the moment.
-func (g *guard) listener(l net.Listener) net.Listener {
+// tls is what a listener has of it, if there is a certificate. Each connection has the one of the moment.
+func (g *guard) tls() *tls.Config {
 	if g.flags.cert == "" {
-		return l
+		return nil
 	}
-	return tls.NewListener(l, &tls.Config{
+	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return g.now.Load(), nil },
-	})
-}
-
-// handler keeps web pages of other names out. With TLS the certificate does: no browser takes it for the page's name.
-func (g *guard) handler(l net.Listener, h http.Handler) http.Handler {
-	if g.flags.cert != "" {
-		return h
 	}
-	return agent.ForOwnNames(l, h)
 }

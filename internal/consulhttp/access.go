@@ -3,17 +3,14 @@ package consulhttp
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 )
 
 // ACL says what tokens may do.
 type ACL interface {
 	// Resolve returns what a token may do; the empty one is that of requests without a token. It
-	// is asked once for each request, before it waits. ErrUnknownToken: there is no such token.
+	// is asked once for each request, before its body is read. ErrUnknownToken: there is no such token.
 	Resolve(token string) (Authorizer, error)
-	// DefaultPolicy is "allow" or "deny": what is told of tokens of which no rule speaks.
-	DefaultPolicy() string
 }
 
 // ErrUnknownToken is Consul's answer to a token that does not exist.
@@ -25,9 +22,6 @@ type Authorizer interface {
 	KeyRead(key string) bool // a list leaves out what it denies, as in a Consul without enable_key_list_policy
 	KeyWrite(key string) bool
 	KeyWritePrefix(prefix string) bool
-	SessionRead(node string) bool
-	SessionWrite(node string) bool
-	AgentRead(node string) bool
 }
 
 // grant is an Authorizer, or none, which allows all.
@@ -35,10 +29,10 @@ type grant struct{ auth Authorizer }
 
 // admit resolves the token of a request.
 func (h *Handler) admit(r *request) (grant, error) {
-	if h.acl == nil {
+	if h.o.ACL == nil {
 		return grant{}, nil
 	}
-	auth, err := h.acl.Resolve(tokenOf(r))
+	auth, err := h.o.ACL.Resolve(tokenOf(r))
 	if err != nil {
 		return grant{}, err
 	}
@@ -48,8 +42,7 @@ func (h *Handler) admit(r *request) (grant, error) {
 // anonymous reports whether the request has shown no token: such are not told that rows were left out.
 func (g grant) anonymous() bool { return g.auth != nil && g.auth.AccessorID() == "" }
 
-func (g grant) reads(key string) bool         { return g.auth == nil || g.auth.KeyRead(key) }
-func (g grant) readsSession(node string) bool { return g.auth == nil || g.auth.SessionRead(node) }
+func (g grant) reads(key string) bool { return g.auth == nil || g.auth.KeyRead(key) }
 
 func (g grant) keyRead(key string) error { return g.check(g.reads(key), "key:read", key) }
 func (g grant) keyWrite(key string) error {
@@ -57,14 +50,6 @@ func (g grant) keyWrite(key string) error {
 }
 func (g grant) keyWriteAll(p string) error {
 	return g.check(g.auth == nil || g.auth.KeyWritePrefix(p), "key:write", p)
-}
-
-func (g grant) sessionWrite(node string) error {
-	return g.check(g.auth == nil || g.auth.SessionWrite(node), "session:write", node)
-}
-
-func (g grant) agentRead(node string) error {
-	return g.check(g.auth == nil || g.auth.AgentRead(node), "agent:read", node)
 }
 
 func (g grant) check(allowed bool, permission, name string) error {
@@ -103,19 +88,4 @@ func tokenOf(r *request) string {
 	}
 	token, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	return strings.TrimSpace(token)
-}
-
-// free refuses what only Consul Enterprise has.
-func free(r *request) error {
-	for _, paid := range []struct{ header, param, name string }{
-		{"X-Consul-Namespace", "ns", "Namespaces"}, {"X-Consul-Partition", "partition", "Partitions"},
-	} {
-		if r.Header.Get(paid.header) != "" {
-			return status(http.StatusBadRequest, fmt.Sprintf("Invalid header: %q - %s are a Consul Enterprise feature", paid.header, paid.name))
-		}
-		if r.params.Get(paid.param) != "" {
-			return status(http.StatusBadRequest, fmt.Sprintf("Invalid query parameter: %q - %s are a Consul Enterprise feature", paid.param, paid.name))
-		}
-	}
-	return nil
 }

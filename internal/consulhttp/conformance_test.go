@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"kvexpress/internal/consulhttp"
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
 	"kvexpress/internal/store/storetest"
@@ -11,7 +12,7 @@ import (
 
 // The client that talks to Consul must not notice a difference.
 func TestConformance(t *testing.T) {
-	server, _ := serve(t, consulhttp.Options{})
-	s := open(t, consul.Options{Addr: server.Listener.Addr().String()})
+	addr, _ := serve(t, consulhttp.Options{}, httpserve.Options{})
+	s := open(t, consul.Options{Addr: addr})
 	storetest.Run(t, func(*testing.T) kv.Store { return s })
 }

@@ -1,13 +1,13 @@
 // Package consulhttp is an HTTP front that speaks a part of the API of Consul 1.22.5 over the
-// embedded store: KV, transactions, sessions, and what clients ask of an agent on the way
-// there. Statuses, headers, bodies and error texts are those of a Consul that is one server with
-// the default configuration; a test puts the same requests to both.
+// embedded store: KV, transactions, and what clients ask of an agent on the way there. What clients read is as in Consul:
+// statuses, indexes, JSON, when a blocking query is answered, and why an operation of a transaction failed. A test
+// compares it with a real Consul (store/difftest).
 //
 // What differs, on purpose:
-//   - A query that waits is woken by a change of what it asks for, and by nothing else. In
+//   - A blocking query is woken by a change of what it asks for, and by nothing else. In
 //     Consul, a list of a prefix below which nothing is returns with every write to the store.
+//   - A request without a token never waits if there are tokens.
 //   - Reads are always of the newest state, so that stale, consistent and the default are one.
-//   - What is not here is answered with 501 and a text that says so.
-//   - Long lists are sent while they are made, so that they cost no memory; a transaction of null
-//     is refused, where Consul breaks off the connection.
+//   - What is not here, sessions and locks among it, is answered with 501 and a text that names it.
+//   - Large answers are limited to 64 MiB that are being sent at a time.
 package consulhttp

@@ -29,9 +29,6 @@ func FuzzRequest(f *testing.F) {
 		"DELETE /v1/kv/?recurse HTTP/1.1\r\nHost: x\r\n\r\n",
 		"PUT /v1/txn HTTP/1.1\r\nHost: x\r\nContent-Length: 66\r\n\r\n" + `[{"KV":{"Verb":"set","Key":"a","Value":"MQ=="}},{"KV":null},null] `,
 		"PUT /v1/txn?pretty HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n\r\n" + `[{"KV":{"Verb":"get-tree","Key":"a"}},{}] `,
-		"PUT /v1/session/create HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n" + `{"TTL":"15s","LockDelay":1e300}`,
-		"GET /v1/session/list?index=1 HTTP/1.1\r\nHost: x\r\n\r\n",
-		"PUT /v1/session/renew/x HTTP/1.1\r\nHost: x\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
 		"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET http://h/v1/kv/a?token=%ff HTTP/1.0\r\nAuthorization: Bearer \r\nCache-Control: max-age=\r\n\r\n",
@@ -60,12 +57,19 @@ func FuzzRequest(f *testing.F) {
 		}
 		r.Body = io.NopCloser(io.LimitReader(r.Body, 1<<20))
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r.WithContext(gone))
+		func() {
+			defer func() {
+				if end := recover(); end != nil && end != http.ErrAbortHandler {
+					panic(end)
+				}
+			}()
+			h.ServeHTTP(w, r.WithContext(gone))
+		}()
 		if w.Code < 200 || w.Code > 599 {
 			t.Errorf("status %d", w.Code)
 		}
 		isJSON := strings.HasPrefix(w.Header().Get("Content-Type"), "application/json")
-		if isJSON && w.Body.Len() > 0 && w.Header().Get("Content-Encoding") == "" && !json.Valid(w.Body.Bytes()) {
+		if isJSON && w.Body.Len() > 0 && !json.Valid(w.Body.Bytes()) {
 			t.Errorf("no JSON: %q", w.Body)
 		}
 		if limit := 2<<20 + 128*64<<10; w.Body.Len() > limit { // 128 times all rows

@@ -2,50 +2,48 @@ package consulhttp_test
 
 import (
 	"context"
+	"io"
 	"net"
-	"net/http/httptest"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"kvexpress/internal/consulhttp"
-	"kvexpress/internal/longpoll"
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/store/consul"
 	"kvexpress/internal/store/local"
 )
 
-// serve runs a handler over a new store in memory, both of which end with the test.
-func serve(t testing.TB, o consulhttp.Options) (*httptest.Server, *local.Engine) {
+// serve runs a handler over a new store in memory, both of which end with the test, or with the function that it returns.
+func serve(t testing.TB, o consulhttp.Options, limits httpserve.Options) (addr string, engine *local.Engine) {
 	t.Helper()
-	if o.Engine == nil {
-		engine, err := local.Open(local.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := engine.Close(); err != nil {
-				t.Errorf("close the store: %v", err)
-			}
-		})
-		o.Engine = engine
+	engine, err := local.Open(local.Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.Server == nil {
-		o.Server = longpoll.New(0, "")
+	o.Engine = engine
+	if limits.Answer == 0 {
+		limits = httpserve.Options{Request: time.Minute, Answer: consulhttp.AnswerTime}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- o.Server.Serve(ctx, ln, consulhttp.New(o)) }()
+	go func() { ended <- httpserve.Serve(ctx, ln, consulhttp.New(o), limits) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+		if err := engine.Close(); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
 	})
-	return &httptest.Server{URL: "http://" + ln.Addr().String(), Listener: ln}, o.Engine
+	return ln.Addr().String(), engine
 }
 
 // open makes a store that the environment of the tests has no part in.
@@ -61,4 +59,32 @@ func open(t testing.TB, o consul.Options) *consul.Store {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func set(t testing.TB, engine *local.Engine, path string, value []byte) uint64 {
+	t.Helper()
+	if _, err := engine.Apply(t.Context(), local.Op{Verb: local.Set, Path: path, Value: value}); err != nil {
+		t.Fatal(err)
+	}
+	return engine.View().Get(path).ModifyIndex
+}
+
+// asks is what a client gets, by a connection of its own. Its status is 0 if there is no answer.
+func asks(t testing.TB, method, addr, path, body string) (status int, text string, header http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
+	if err != nil {
+		return 0, err.Error(), nil
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error(), nil
+	}
+	return resp.StatusCode, string(b), resp.Header
 }

@@ -1,285 +1,81 @@
 package consulhttp
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"path"
-	"strconv"
 	"strings"
 
 	"kvexpress/internal/store/local"
 )
 
-const (
-	manual = "https://developer.hashicorp.com/docs/agent/config/config-files"
-	// maxValue is the largest value, and the largest body of a transaction, in bytes.
-	maxValue = 512 << 10
-)
+// maxValue is the largest value, and the largest body of a transaction, in bytes.
+const maxValue = 512 << 10
 
 var errNoKey = status(http.StatusBadRequest, "Missing key name")
 
 // kv answers for /v1/kv/.
 func (h *Handler) kv(w http.ResponseWriter, r *request) error {
-	o, ok := parseOptions(w, r)
-	if !ok {
-		return nil
-	}
-	key := cleanKey(strings.TrimPrefix(r.URL.Path, "/v1/kv/"))
-	if err := soundKey(key); err != nil {
-		return err
-	}
-	switch r.Method {
-	case http.MethodPut:
-		return h.put(w, r, key)
-	case http.MethodDelete:
-		return h.remove(w, r, key)
-	default:
-		return h.read(w, r, key, o)
-	}
-}
-
-// cleanKey drops the parts that mean nothing, such as /./; a slash at the end stays.
-func cleanKey(raw string) string {
-	if raw == "" {
-		return ""
-	}
-	key := path.Clean(raw)
-	if strings.HasSuffix(raw, "/") && !strings.HasSuffix(key, "/") {
-		key += "/"
-	}
-	return key
-}
-
-// read answers a GET.
-func (h *Handler) read(w http.ResponseWriter, r *request, key string, o options) error {
-	recurse, keys := r.has("recurse"), r.has("keys")
-	if key == "" && !recurse && !keys {
+	key := strings.TrimPrefix(r.URL.Path, "/v1/kv/")
+	if every := r.Method != http.MethodPut && r.has("recurse") || r.Method == http.MethodGet && r.has("keys"); key == "" && !every {
 		return errNoKey
 	}
-	if err := free(r); err != nil {
-		return err
+	if r.Method == http.MethodGet {
+		return h.query(w, r, key)
 	}
-	g, err := h.enter(r)
+	if r.has("acquire") || r.has("release") {
+		return absent("a lock by ?acquire or ?release", "sessions and locks")
+	}
+	op, err := writeOf(r, key)
+	if err == nil {
+		err = r.grant.mayDo(op)
+	}
+	if err == nil && r.Method == http.MethodPut {
+		op.Value, err = readBody(w, r.Request)
+	}
 	if err != nil {
-		return err
-	}
-	return h.serveQuery(w, r, h.question(r, g, key, o))
-}
-
-// question is what a GET asks.
-func (h *Handler) question(r *request, g grant, key string, o options) query {
-	q := query{topic: local.PrefixTopic(key), minIndex: o.index, wait: o.wait}
-	switch {
-	case r.has("keys"):
-		q.ask = h.askKeys(g, key, separator(r), r.has("pretty"))
-	case r.has("recurse"):
-		q.ask = h.askList(g, key, r.has("pretty"))
-	default:
-		f := asJSON
-		if r.has("pretty") {
-			f = asPrettyJSON
-		}
-		if r.has("raw") {
-			f = asRaw
-		}
-		q.topic, q.ask = local.KeyTopic(key), h.askRow(g, key, f)
-	}
-	return q
-}
-
-// separator is where keys are cut; Consul knows a spelling of its own.
-func separator(r *request) string {
-	if r.has("separator") {
-		return r.params.Get("separator")
-	}
-	return r.params.Get("seperator") //nolint:misspell // Consul's own spelling
-}
-
-func (h *Handler) askRow(g grant, key string, f form) func(local.View) answer {
-	return func(v local.View) answer {
-		if err := g.keyRead(key); err != nil {
-			return answer{err: err}
-		}
-		row := v.Get(key)
-		if row == nil {
-			return nothing(v.Index(), false)
-		}
-		return answer{index: row.ModifyIndex, found: true, write: func(w http.ResponseWriter, zip bool) {
-			setMeta(w, row.ModifyIndex, true, false)
-			h.sendRow(w, zip, row, f)
-		}}
-	}
-}
-
-// nothing is the answer that there is nothing.
-func nothing(index uint64, filtered bool) answer {
-	index = max(index, 1)
-	return answer{index: index, write: func(w http.ResponseWriter, _ bool) {
-		setMeta(w, index, true, filtered)
-		w.WriteHeader(http.StatusNotFound)
-	}}
-}
-
-// seen looks which rows of a list may be read: whether any, and whether all.
-func seen(v local.View, g grant, prefix string) (some, filtered bool) {
-	for row := range v.List(prefix) {
-		if g.reads(row.Path) {
-			some = true
-		} else {
-			filtered = true
-		}
-		if some && (filtered || g.auth == nil) {
-			break
-		}
-	}
-	return some, filtered && !g.anonymous()
-}
-
-func (h *Handler) askList(g grant, prefix string, pretty bool) func(local.View) answer {
-	return func(v local.View) answer {
-		index := max(v.ListIndex(prefix), 1)
-		return answer{index: index, found: true, write: func(w http.ResponseWriter, zip bool) {
-			some, filtered := seen(v, g, prefix)
-			if !some {
-				nothing(index, filtered).write(w, zip)
-				return
-			}
-			setMeta(w, index, true, filtered)
-			l := list{stream: h.stream(w, zip, http.StatusOK, jsonText), pretty: pretty}
-			var b []byte
-			for row := range v.List(prefix) {
-				if l.err != nil {
-					break
-				}
-				if g.reads(row.Path) {
-					b = appendRow(b[:0], row)
-					l.element(b)
-				}
-			}
-			l.end()
-		}}
-	}
-}
-
-func (h *Handler) askKeys(g grant, prefix, separator string, pretty bool) func(local.View) answer {
-	return func(v local.View) answer {
-		index := max(v.ListIndex(prefix), 1)
-		return answer{index: index, found: true, write: func(w http.ResponseWriter, zip bool) {
-			some, filtered := seen(v, g, prefix)
-			if !some && prefix != "" {
-				nothing(index, filtered).write(w, zip)
-				return
-			}
-			setMeta(w, index, true, filtered)
-			l := list{stream: h.stream(w, zip, http.StatusOK, jsonText), pretty: pretty}
-			last, b := "", []byte(nil)
-			for row := range v.List(prefix) {
-				if l.err != nil {
-					break
-				}
-				if !g.reads(row.Path) {
-					continue
-				}
-				key := row.Path
-				if before, _, cut := strings.Cut(key[len(prefix):], separator); cut && separator != "" {
-					key = key[:len(prefix)+len(before)+len(separator)]
-				}
-				if l.n > 0 && key == last { // those with one beginning stand together
-					continue
-				}
-				last, b = key, appendString(b[:0], key)
-				l.element(b)
-			}
-			l.end()
-		}}
-	}
-}
-
-// put answers a PUT.
-func (h *Handler) put(w http.ResponseWriter, r *request, key string) error {
-	if err := free(r); err != nil {
-		return err
-	}
-	if key == "" {
-		return errNoKey
-	}
-	if conflicting(w, r, "cas", "acquire", "release") {
-		return nil
-	}
-	op := local.Op{Verb: local.Set, Path: key}
-	var err error
-	if r.has("flags") {
-		if op.Flags, err = strconv.ParseUint(r.params.Get("flags"), 10, 64); err != nil {
-			return err
-		}
-	}
-	switch {
-	case r.has("cas"):
-		op.Verb = local.CAS
-		if op.Index, err = strconv.ParseUint(r.params.Get("cas"), 10, 64); err != nil {
-			return err
-		}
-	case r.has("acquire"):
-		op.Verb, op.Session = local.Lock, r.params.Get("acquire")
-	case r.has("release"):
-		op.Verb, op.Session = local.Unlock, r.params.Get("release")
-	}
-	if op.Value, err = readValue(w, r.Request); err != nil {
-		return err
-	}
-	return h.apply(w, r, op)
-}
-
-// remove answers a DELETE.
-func (h *Handler) remove(w http.ResponseWriter, r *request, key string) error {
-	if err := free(r); err != nil {
-		return err
-	}
-	if conflicting(w, r, "recurse", "cas") {
-		return nil
-	}
-	op := local.Op{Verb: local.Delete, Path: key}
-	switch {
-	case r.has("recurse"):
-		op.Verb = local.DeleteTree
-	case key == "":
-		return errNoKey
-	case r.has("cas"):
-		var err error
-		op.Verb = local.DeleteCAS
-		if op.Index, err = strconv.ParseUint(r.params.Get("cas"), 10, 64); err != nil {
-			return err
-		}
-	}
-	return h.apply(w, r, op)
-}
-
-// apply makes one write, and answers whether its check held.
-func (h *Handler) apply(w http.ResponseWriter, r *request, op local.Op) error {
-	g, err := h.enter(r)
-	if err != nil {
-		return err
-	}
-	if err := g.mayDo(op); err != nil {
 		return err
 	}
 	held, err := h.engine.Apply(r.Context(), op)
 	if err != nil {
-		return applyFailed("raft apply failed: ", err)
+		return applyFailed(err)
 	}
-	return h.sendJSON(w, r, held)
+	return sendJSON(w, held)
+}
+
+// writeOf is the write that a PUT or DELETE asks for, without its value.
+func writeOf(r *request, key string) (op local.Op, err error) {
+	op = local.Op{Verb: local.Set, Path: key}
+	cas := local.CAS
+	if r.Method == http.MethodDelete {
+		op.Verb, cas = local.Delete, local.DeleteCAS
+		if r.has("recurse") {
+			op.Verb = local.DeleteTree
+			if r.has("cas") {
+				return op, status(http.StatusBadRequest, "Conflicting flags: recurse and cas")
+			}
+		}
+	}
+	if r.has("cas") {
+		op.Verb = cas
+	}
+	if op.Index, err = r.number("cas"); err != nil {
+		return op, err
+	}
+	op.Flags, err = r.number("flags")
+	return op, err
 }
 
 // mayDo is whether the operation is allowed. Reads are judged by what they find.
 func (g grant) mayDo(op local.Op) error {
-	switch op.Verb {
-	case local.DeleteTree:
+	switch {
+	case op.Verb == local.DeleteTree:
 		return g.keyWriteAll(op.Path)
-	case local.CheckSession, local.CheckIndex:
+	case op.Verb == local.CheckIndex:
 		return g.keyRead(op.Path)
-	case local.Get, local.GetOrEmpty, local.GetTree:
+	case op.Verb.Reads():
 		return nil
 	default:
 		return g.keyWrite(op.Path)
@@ -288,45 +84,64 @@ func (g grant) mayDo(op local.Op) error {
 
 // applyFailed is what is said of a write that failed. Clients of Consul know by the words "No cluster leader"
 // that nothing was written, and that they may try again.
-func applyFailed(prefix string, err error) error {
-	switch {
-	case errors.Is(err, local.ErrUnknown):
-		return err
-	case errors.Is(err, local.ErrNotWritten), errors.Is(err, local.ErrClosed):
+func applyFailed(err error) error {
+	if errors.Is(err, local.ErrNotWritten) || errors.Is(err, local.ErrClosed) {
 		return fmt.Errorf("%w. In Consul's words: No cluster leader", err)
-	default:
-		return fmt.Errorf("%s%w", prefix, err)
 	}
+	return err
 }
 
-// readValue reads the body of a PUT. One that is too large is not read to its end.
-func readValue(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	limit := int64(maxValue)
-	switch {
-	case r.ContentLength > limit:
-		return nil, status(http.StatusRequestEntityTooLarge, fmt.Sprintf(
-			"Request body(%d bytes) too large, max size: %d bytes. See %s#kv_max_value_size.", r.ContentLength, limit, manual))
-	case r.ContentLength <= 0:
-		limit++ // Consul's limit of a body whose length is not told
+// readBody reads a value, or a transaction. One that is too large is not read to its end.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	errTooLarge := status(http.StatusRequestEntityTooLarge, fmt.Sprintf("Request body too large, max size: %d bytes", maxValue))
+	if r.ContentLength > maxValue {
+		return nil, errTooLarge
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, status(http.StatusRequestEntityTooLarge, fmt.Sprintf("Request body too large. Max allowed is %d bytes.", maxValue))
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxValue))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, errTooLarge
 	}
 	return b, err
 }
 
-// conflicting answers a request that has more than one of the parameters.
-func conflicting(w http.ResponseWriter, r *request, params ...string) bool {
-	n := 0
-	for _, param := range params {
-		if r.has(param) {
-			n++
-		}
+// problem is an error with a status.
+type problem struct {
+	code int
+	text string
+}
+
+func (p *problem) Error() string { return p.text }
+
+func status(code int, text string) error { return &problem{code, text} }
+
+// fail answers with an error as Consul does: its text, and 500 unless it has a status.
+func fail(w http.ResponseWriter, err error) {
+	code := http.StatusInternalServerError
+	var known *problem
+	var denied *denial
+	switch {
+	case errors.As(err, &known):
+		code = known.code
+	case errors.As(err, &denied), errors.Is(err, ErrUnknownToken):
+		code = http.StatusForbidden
 	}
-	if n > 1 {
-		write(w, http.StatusBadRequest, "Conflicting flags: "+r.params.Encode()+"\n")
+	write(w, code, err.Error())
+}
+
+// write sends a short text. If the client is gone, that is no error of ours.
+func write(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, text) //nolint:gosec // plain text
+}
+
+// sendJSON answers with a value that is small.
+func sendJSON(w http.ResponseWriter, value any) error {
+	b, err := json.Marshal(value)
+	if err != nil {
+		return err
 	}
-	return n > 1
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(b) // the client may be gone
+	return nil
 }

@@ -1,168 +1,164 @@
 package consulhttp
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 
 	"kvexpress/internal/store/local"
 )
 
+// maxOps is how many operations a transaction may have.
+const maxOps = 128
+
 // txn answers for /v1/txn.
 func (h *Handler) txn(w http.ResponseWriter, r *request) error {
-	ops, writes, err := readOps(w, r.Request)
+	ops, err := readOps(w, r.Request)
 	if err != nil {
 		return err
 	}
-	if writes {
+	writes, reads := false, false
+	var failed []local.OpError
+	for i, op := range ops {
+		writes, reads = writes || op.Verb.Writes(), reads || op.Verb.Reads()
+		if err := refused(r.grant, op); err != nil {
+			failed = append(failed, local.OpError{OpIndex: i, What: err.Error()})
+		}
+	}
+	switch {
+	case len(failed) > 0:
+		return sendFailed(w, failed)
+	case writes && reads: // how much it reads is known when it is done
+		return h.large(r, local.MaxAnswer, func() error { return h.txnWrite(w, r, ops) })
+	case writes:
 		return h.txnWrite(w, r, ops)
+	default:
+		return h.txnRead(w, r, ops)
 	}
-	if _, ok := parseOptions(w, r); !ok {
-		return nil
-	}
-	return h.txnRead(w, r, ops)
 }
 
-// outcome is what came of a transaction.
-type outcome struct {
-	rows     []local.Row
-	failed   []local.OpError
-	read     bool // it only reads: more is told of it
-	asked    bool // the store was asked
-	filtered bool // rows were left out
+// readOps reads the operations of a transaction.
+func readOps(w http.ResponseWriter, r *http.Request) (ops []local.Op, err error) {
+	var in []struct {
+		KV *struct {
+			Verb                          local.Verb
+			Key                           string
+			Value                         []byte
+			Flags, Index                  uint64
+			Session, Namespace, Partition string // of what is not here
+		}
+		Node, Service, Check, Session any
+	}
+	b, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&in); err != nil {
+		return nil, status(http.StatusBadRequest, "Failed to parse body: "+err.Error())
+	}
+	if len(in) > maxOps {
+		return nil, status(http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("Transaction contains too many operations (%d > %d)", len(in), maxOps))
+	}
+	for _, op := range in {
+		switch {
+		case op.KV == nil:
+			return nil, absent("an operation of a transaction that is not on a key", "catalog and sessions")
+		case op.KV.Verb == "lock", op.KV.Verb == "unlock", op.KV.Verb == "check-session":
+			return nil, absent(fmt.Sprintf("the operation %q of a transaction", op.KV.Verb), "sessions and locks")
+		}
+		ops = append(ops, local.Op{Verb: op.KV.Verb, Path: op.KV.Key, Value: op.KV.Value, Flags: op.KV.Flags, Index: op.KV.Index})
+	}
+	return ops, nil
+}
+
+// refused is why an operation may not be tried at all, in Consul's words.
+func refused(g grant, op local.Op) error {
+	switch {
+	case op.Path == "" && op.Verb != local.DeleteTree:
+		return fmt.Errorf("Must provide key")
+	case !op.Verb.Known():
+		return fmt.Errorf("unknown KV operation: %s", op.Verb)
+	default:
+		return g.mayDo(op)
+	}
 }
 
 func (h *Handler) txnWrite(w http.ResponseWriter, r *request, ops []local.Op) error {
-	g, err := h.enter(r)
-	if err != nil {
-		return err
+	rows, failed, err := h.engine.Txn(r.Context(), ops)
+	switch {
+	case errors.Is(err, local.ErrAnswerTooLarge):
+		return status(http.StatusRequestEntityTooLarge, err.Error())
+	case err != nil:
+		return applyFailed(err)
+	case len(failed) > 0:
+		return sendFailed(w, failed)
 	}
-	var out outcome
-	if out.failed = h.preCheck(g, ops); len(out.failed) == 0 {
-		if out.rows, out.failed, err = h.engine.Txn(r.Context(), ops); errors.Is(err, local.ErrAnswerTooLarge) {
-			return status(http.StatusRequestEntityTooLarge, err.Error())
-		} else if err != nil {
-			return applyFailed("raft apply failed: ", err)
-		}
+	b, end := newResults(w)
+	for _, row := range rows {
+		r.result(b, row)
 	}
-	out.filter(g)
-	h.sendOutcome(w, r, out)
+	end()
 	return nil
 }
 
+// txnRead finds out first how large the answer is, and sends it while it reads the same view once more.
 func (h *Handler) txnRead(w http.ResponseWriter, r *request, ops []local.Op) error {
-	g, err := h.enter(r)
+	view, size := h.engine.View(), 0
+	failed, err := view.Txn(ops, func(row *local.Row) error {
+		if size += row.Size(); size > maxSent {
+			return status(http.StatusRequestEntityTooLarge,
+				fmt.Sprintf("the answer would have more than %d bytes; ask for fewer rows in a transaction", maxSent))
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	out := outcome{read: true}
-	if out.failed = h.preCheck(g, ops); len(out.failed) == 0 {
-		out.asked = true
-		if out.rows, out.failed, err = h.engine.View().Txn(ops); err != nil { // there are limits, and nothing else that can fail
-			return status(http.StatusRequestEntityTooLarge, err.Error())
-		}
+	setContact(w)
+	if len(failed) > 0 {
+		return sendFailed(w, failed)
 	}
-	out.filter(g)
-	setContact(w, out.asked)
-	h.sendOutcome(w, r, out)
+	return h.large(r, size, func() error {
+		b, end := newResults(w)
+		_, err := view.Txn(ops, func(row *local.Row) error { r.result(b, row); return b.err })
+		if err == nil {
+			end()
+		}
+		return nil // the client may be gone
+	})
+}
+
+// newResults begins the answer of a transaction.
+func newResults(w http.ResponseWriter) (b *body, end func()) {
+	b = newBody(w, http.StatusOK)
+	b.text(`{"Results":`)
+	b.list()
+	return b, func() { b.text(`],"Errors":null}`); b.flush() }
+}
+
+// result adds a row, if it may be read.
+func (r *request) result(b *body, row *local.Row) {
+	if r.grant.reads(row.Path) {
+		b.element()
+		b.text(`{"KV":`)
+		b.row(row)
+		b.text("}")
+	}
+}
+
+// sendFailed answers a transaction that was not made.
+func sendFailed(w http.ResponseWriter, failed []local.OpError) error {
+	text, err := json.Marshal(map[string]any{"Results": nil, "Errors": failed})
+	if err != nil {
+		return err
+	}
+	b := newBody(w, http.StatusConflict)
+	b.text(string(text))
+	b.flush()
 	return nil
-}
-
-// preCheck is why operations may not be tried at all.
-func (h *Handler) preCheck(g grant, ops []local.Op) (failed []local.OpError) {
-	for i, op := range ops {
-		what := ""
-		switch {
-		case op.Path == "" && op.Verb != local.DeleteTree:
-			what = "Must provide key"
-		case !op.Verb.Known():
-			what = fmt.Sprintf("unknown KV operation: %s", op.Verb)
-		default:
-			if err := g.mayDo(op); err != nil {
-				what = err.Error()
-			} else if op.Verb == local.Lock && h.engine.LockDelayed(op.Path) {
-				what = fmt.Sprintf("failed to lock key %q due to lock delay", op.Path)
-			}
-		}
-		if what != "" {
-			failed = append(failed, local.OpError{OpIndex: i, What: what})
-		}
-	}
-	return failed
-}
-
-// filter leaves out the rows that may not be read.
-func (o *outcome) filter(g grant) {
-	if g.auth == nil {
-		return
-	}
-	kept := make([]local.Row, 0, len(o.rows))
-	for i := range o.rows {
-		if g.reads(o.rows[i].Path) {
-			kept = append(kept, o.rows[i])
-		}
-	}
-	o.filtered = len(kept) < len(o.rows) && !g.anonymous()
-	o.rows = kept
-}
-
-// sendOutcome answers a transaction: with 409 when it failed.
-func (h *Handler) sendOutcome(w http.ResponseWriter, r *request, out outcome) {
-	code, contentType := http.StatusOK, jsonText
-	if len(out.failed) > 0 {
-		code, contentType = http.StatusConflict, jsonText+"; charset=utf-8"
-	}
-	if r.has("pretty") {
-		var b []byte
-		out.render(func(part []byte) { b = append(b, part...) })
-		h.sendBytes(w, acceptsGzip(r.Request), true, code, contentType, b)
-		return
-	}
-	s := h.stream(w, acceptsGzip(r.Request), code, contentType)
-	out.render(s.add)
-	s.close()
-}
-
-// render gives the JSON piece by piece. The pieces are not to be kept.
-func (o *outcome) render(add func([]byte)) {
-	var b []byte
-	if len(o.failed) > 0 {
-		b = append(b, `{"Results":null,"Errors":[`...)
-		for i, failed := range o.failed {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(b, `{"OpIndex":`...)
-			b = strconv.AppendInt(b, int64(failed.OpIndex), 10)
-			b = append(b, `,"What":`...)
-			b = append(appendString(b, failed.What), '}')
-		}
-		b = append(b, ']')
-	} else {
-		b = append(b, `{"Results":[`...)
-		for i := range o.rows {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(b, `{"KV":`...)
-			b = append(appendRow(b, &o.rows[i]), '}')
-			add(b)
-			b = b[:0]
-		}
-		b = append(b, `],"Errors":null`...)
-	}
-	if o.read {
-		index := 0
-		if o.asked {
-			index = 1 // there is none that could be waited with; see setMeta
-		}
-		b = append(b, `,"Index":`...)
-		b = strconv.AppendInt(b, int64(index), 10)
-		b = append(b, `,"LastContact":0,"KnownLeader":`...)
-		b = strconv.AppendBool(b, o.asked)
-		b = append(b, `,"ConsistencyLevel":"","NotModified":false,"Backend":0,"ResultsFilteredByACLs":`...)
-		b = strconv.AppendBool(b, o.filtered)
-	}
-	add(append(b, '}'))
 }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/consulhttp"
-	"kvexpress/internal/longpoll"
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/store/local"
 	"kvexpress/internal/store/local/disk"
 )
@@ -45,9 +45,9 @@ func StartStore(dir string) (*Store, error) {
 	s := &Store{Addr: l.Addr().String(), engine: engine}
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
-	server := longpoll.New(maxConns, "the store of this demo has as many connections as it may\n")
-	h := consulhttp.New(consulhttp.Options{Engine: engine, Address: s.Addr, Server: server})
-	s.served.Go(func() { s.err = server.Serve(ctx, l, agent.ForOwnNames(l, h)) })
+	h := consulhttp.New(consulhttp.Options{Engine: engine, Address: s.Addr})
+	o := httpserve.Options{Conns: maxConns, Request: time.Minute, Answer: consulhttp.AnswerTime}
+	s.served.Go(func() { s.err = httpserve.Serve(ctx, l, h, o) })
 	return s, nil
 }
 

@@ -51,7 +51,8 @@ func ReadSecret(path string, limit int64) (b []byte, err error) {
 		return nil, fmt.Errorf("%s has mode %04o, and there are secrets in it; make it 0600 or 0640: chmod 0600 %s", path, perm, path)
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 && int(owner.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("%s belongs to uid %d, who could change who may do what; give it to root or to us: chown %d %s", path, owner.Uid, os.Geteuid(), path)
+		return nil, fmt.Errorf("%s belongs to uid %d, who could change who may do what; give it to root or to us: chown %d %s",
+			path, owner.Uid, os.Geteuid(), path)
 	}
 	if b, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)

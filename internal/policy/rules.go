@@ -55,7 +55,8 @@ func (m *matcher) add(name string, l level, prefix bool) {
 		l = min(l, old)
 	}
 	(*into)[name] = l
-	if at, known := slices.BinarySearchFunc(m.lengths, len(name), func(a, b int) int { return cmp.Compare(b, a) }); prefix && !known {
+	longest := func(a, b int) int { return cmp.Compare(b, a) }
+	if at, known := slices.BinarySearchFunc(m.lengths, len(name), longest); prefix && !known {
 		m.lengths = slices.Insert(m.lengths, at, len(name))
 	}
 }
@@ -96,10 +97,10 @@ func (m *matcher) writesAll(prefix string) bool {
 	return true
 }
 
-// Rules are what a policy allows. What no rule speaks of is denied. They are not changed any more.
+// Rules are what a policy allows on keys. What no rule speaks of is denied. They are not changed any more.
 type Rules struct {
-	keys, sessions, agents matcher
-	idle                   map[string]bool // kinds of rules that have no effect here
+	keys matcher
+	idle map[string]bool // kinds of rules that have no effect here
 }
 
 // KeyRead reports whether the row may be read.
@@ -111,107 +112,48 @@ func (r *Rules) KeyWrite(key string) bool { return r.keys.find(key) == write }
 // KeyWritePrefix reports whether all rows below may be deleted at once.
 func (r *Rules) KeyWritePrefix(prefix string) bool { return r.keys.writesAll(prefix) }
 
-// SessionRead reports whether the sessions of a node may be seen.
-func (r *Rules) SessionRead(node string) bool { return r.sessions.find(node).reads() }
-
-// SessionWrite reports whether sessions of a node may be made, renewed and ended.
-func (r *Rules) SessionWrite(node string) bool { return r.sessions.find(node) == write }
-
-// AgentRead reports whether a node may be asked about itself.
-func (r *Rules) AgentRead(node string) bool { return r.agents.find(node).reads() }
-
-// ParseRules reads a policy in Consul's language, HCL or JSON.
-func ParseRules(src []byte) (*Rules, error) {
-	v, err := parse(src)
-	if err != nil {
-		return nil, err
-	}
-	r := &Rules{}
-	for _, e := range v.entries {
-		if err := r.add(e); err != nil {
-			return nil, err
-		}
-	}
-	return r, nil
-}
-
-const kinds = "key, key_prefix, session, session_prefix, agent and agent_prefix"
-
 // add takes the rules of one kind.
 func (r *Rules) add(e entry) error {
-	m, prefix := r.matcher(e.name)
-	if m == nil {
-		return r.addIdle(e)
-	}
-	if e.text != nil {
-		return mistake(e.line, "a rule on keys, sessions or agents is a block: %s \"NAME\" { policy = \"read\" }", e.name)
-	}
-	for _, rule := range e.entries {
-		l, err := ruleLevel(rule, m == &r.keys)
-		if err != nil {
-			return err
-		}
-		m.add(rule.name, l, prefix)
-	}
-	return nil
-}
-
-func (r *Rules) matcher(kind string) (m *matcher, prefix bool) {
-	switch kind {
-	case "key":
-		return &r.keys, false
-	case "key_prefix":
-		return &r.keys, true
-	case "session":
-		return &r.sessions, false
-	case "session_prefix":
-		return &r.sessions, true
-	case "agent":
-		return &r.agents, false
-	case "agent_prefix":
-		return &r.agents, true
-	default:
-		return nil, false
-	}
-}
-
-// addIdle takes a rule on what there is in Consul and not here.
-func (r *Rules) addIdle(e entry) error {
+	isKey := e.name == "key" || e.name == "key_prefix"
 	switch e.name {
 	case "acl", "keyring", "operator", "mesh", "peering":
 		if e.text == nil || parseLevel(*e.text) == 0 || parseLevel(*e.text) == list {
 			return mistake(e.line, "%s is \"read\", \"write\" or \"deny\"", e.name)
 		}
-	case "node", "node_prefix", "service", "service_prefix", "event", "event_prefix", "query", "query_prefix", "identity", "identity_prefix":
+	case "key", "key_prefix", "session", "session_prefix", "agent", "agent_prefix", "node", "node_prefix",
+		"service", "service_prefix", "event", "event_prefix", "query", "query_prefix", "identity", "identity_prefix":
+		if e.text != nil {
+			return mistake(e.line, "a rule is a block: %s \"NAME\" { policy = \"read\" }", e.name)
+		}
 		for _, rule := range e.entries {
-			if _, err := ruleLevel(rule, false, "intentions"); err != nil {
+			l, err := ruleLevel(rule, isKey)
+			if err != nil {
 				return err
 			}
-		}
-		if e.text != nil {
-			return mistake(e.line, "it is a block: %s \"NAME\" { policy = \"read\" }", e.name)
+			if isKey {
+				r.keys.add(rule.name, l, e.name == "key_prefix")
+			}
 		}
 	default:
-		return mistake(e.line, "there is no such rule; those with an effect are %s", kinds)
+		return mistake(e.line, "there is no such rule; those with an effect are key and key_prefix")
 	}
-	if r.idle == nil {
-		r.idle = map[string]bool{}
+	if !isKey {
+		r.idle[e.name] = true
 	}
-	r.idle[e.name] = true
 	return nil
 }
 
 var errLevel = errors.New(`policy is "read", "write", "list" or "deny", and "list" is for keys alone`)
 
-// ruleLevel reads the block of one rule. Entries with one of the names in besides are of no interest.
-func ruleLevel(rule entry, mayList bool, besides ...string) (level, error) {
+// ruleLevel reads the block of one rule. Rules without an effect here may have intentions besides.
+func ruleLevel(rule entry, isKey bool) (level, error) {
 	if rule.text != nil {
 		return 0, mistake(rule.line, `what the rule is about is missing: write key "NAME" { policy = "read" }`)
 	}
 	found := level(0)
 	for _, e := range rule.entries {
 		switch {
-		case slices.Contains(besides, e.name):
+		case e.name == "intentions" && !isKey:
 			continue
 		case e.name != "policy":
 			return 0, mistake(e.line, "a rule has nothing but a policy")
@@ -220,7 +162,7 @@ func ruleLevel(rule entry, mayList bool, besides ...string) (level, error) {
 		case e.text == nil:
 			return 0, mistake(e.line, "%w", errLevel)
 		}
-		if found = parseLevel(*e.text); found == 0 || found == list && !mayList {
+		if found = parseLevel(*e.text); found == 0 || found == list && !isKey {
 			return 0, mistake(e.line, "%w", errLevel)
 		}
 	}

@@ -141,9 +141,6 @@ func (a *ACL) Swap(t *Tokens) { a.now.Store(t) }
 // Tokens are those of the moment.
 func (a *ACL) Tokens() *Tokens { return a.now.Load() }
 
-// DefaultPolicy implements consulhttp.ACL.
-func (*ACL) DefaultPolicy() string { return "deny" }
-
 // Resolve implements consulhttp.ACL.
 func (a *ACL) Resolve(token string) (consulhttp.Authorizer, error) {
 	bearer := &bearer{acl: a, anonymous: token == ""}
@@ -191,15 +188,6 @@ func (b *bearer) KeyWrite(key string) bool {
 }
 func (b *bearer) KeyWritePrefix(prefix string) bool {
 	return b.may(func(r *Rules) bool { return r.KeyWritePrefix(prefix) })
-}
-func (b *bearer) SessionRead(node string) bool {
-	return b.may(func(r *Rules) bool { return r.SessionRead(node) })
-}
-func (b *bearer) SessionWrite(node string) bool {
-	return b.may(func(r *Rules) bool { return r.SessionWrite(node) })
-}
-func (b *bearer) AgentRead(node string) bool {
-	return b.may(func(r *Rules) bool { return r.AgentRead(node) })
 }
 
 var errEmpty = errors.New("it has no token and no anonymous block, so that nobody could do anything")

@@ -2,10 +2,8 @@ package policy
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/hashicorp/hcl/hcl/ast"
 	"github.com/hashicorp/hcl/hcl/parser"
@@ -17,7 +15,7 @@ import (
 // maxDepth is how deep blocks may be nested. A file of tokens needs three.
 const maxDepth = 16
 
-// value is one of HCL's or JSON's values: a text, or the entries of an object. A list of objects is
+// value is one of HCL's values: a text, or the entries of an object. A list of objects is
 // the same as all of their entries, as in Consul.
 type value struct {
 	line    int
@@ -42,15 +40,8 @@ var (
 	errText  = errors.New("neither a text in quotes nor a block")
 )
 
-// parse reads HCL, or JSON if that is what it begins with.
+// parse reads HCL.
 func parse(src []byte) (value, error) {
-	if bytes.HasPrefix(bytes.TrimSpace(src), []byte("{")) {
-		return parseJSON(src)
-	}
-	return parseHCL(src)
-}
-
-func parseHCL(src []byte) (value, error) {
 	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
 	if err := scan(src); err != nil {
 		return value{}, err
@@ -167,92 +158,4 @@ func unquote(t token.Token) (string, error) {
 		return "", mistake(t.Pos.Line, "a text in quotes cannot be read; write \\\" for a quote in it, and \\\\ for a backslash")
 	}
 	return text, nil
-}
-
-// jsonReader reads JSON into values, with the lines where they begin.
-type jsonReader struct {
-	src     []byte
-	decoder *json.Decoder
-}
-
-func parseJSON(src []byte) (value, error) {
-	r := &jsonReader{src: src, decoder: json.NewDecoder(bytes.NewReader(src))}
-	v, err := r.next(0)
-	if err != nil {
-		return value{}, err
-	}
-	if _, err := r.decoder.Token(); !errors.Is(err, io.EOF) {
-		return value{}, mistake(r.line(), "something follows on the end of the JSON")
-	}
-	return v, nil
-}
-
-func (r *jsonReader) line() int {
-	return 1 + bytes.Count(r.src[:min(int(r.decoder.InputOffset()), len(r.src))], []byte("\n"))
-}
-
-// token leaves out what the decoder says, which quotes the text.
-func (r *jsonReader) token() (json.Token, error) {
-	tok, err := r.decoder.Token()
-	if err != nil {
-		return nil, mistake(r.line(), "it is not JSON from here on")
-	}
-	return tok, nil
-}
-
-func (r *jsonReader) next(depth int) (value, error) {
-	tok, err := r.token()
-	line := r.line()
-	if err != nil {
-		return value{}, err
-	}
-	if depth > maxDepth {
-		return value{}, mistake(line, "%w", errDepth)
-	}
-	switch tok {
-	case json.Delim('{'):
-		return r.object(line, depth)
-	case json.Delim('['):
-		return r.list(line, depth)
-	}
-	text, ok := tok.(string)
-	if !ok {
-		return value{}, mistake(line, "%w", errText)
-	}
-	return value{line: line, text: &text}, nil
-}
-
-func (r *jsonReader) object(line, depth int) (value, error) {
-	v := value{line: line, entries: []entry{}}
-	for r.decoder.More() {
-		tok, err := r.token()
-		if err != nil {
-			return value{}, err
-		}
-		name, _ := tok.(string) // in an object there is nothing else
-		at := r.line()
-		inner, err := r.next(depth + 1)
-		if err != nil {
-			return value{}, err
-		}
-		v.entries = append(v.entries, entry{name: name, line: at, value: inner})
-	}
-	_, err := r.token()
-	return v, err
-}
-
-func (r *jsonReader) list(line, depth int) (value, error) {
-	v := value{line: line, entries: []entry{}}
-	for r.decoder.More() {
-		inner, err := r.next(depth + 1)
-		if err != nil {
-			return value{}, err
-		}
-		if inner.text != nil {
-			return value{}, mistake(inner.line, "%w", errText)
-		}
-		v.entries = append(v.entries, inner.entries...)
-	}
-	_, err := r.token()
-	return v, err
 }

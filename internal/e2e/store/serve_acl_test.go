@@ -38,7 +38,7 @@ type tokensFile struct {
 	blocks map[string]string // by secret
 }
 
-const mayAll = `key_prefix "" { policy = "write" } session_prefix "" { policy = "write" } agent_prefix "" { policy = "read" }`
+const mayAll = `key_prefix "" { policy = "write" }`
 
 // add writes a token into the file without telling anybody.
 func (f *tokensFile) add(t testing.TB, rules string) (secret string) {
@@ -215,7 +215,7 @@ func TestServeBeyondLoopback(t *testing.T) {
 	}
 	m.Fails(7, []string{"permission denied"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
 	may.With("CONSUL_CLIENT_CERT=", "CONSUL_CLIENT_KEY=").Fails(7, []string{"could not be reached"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
-	may.With("CONSUL_HTTP_SSL=false").Fails(7, []string{"could not be reached"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
+	may.With("CONSUL_HTTP_SSL=false").Fails(7, []string{"HTTPS server"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
 
 	// A file that is no good leaves all as it was, and a good one is used.
 	hangup := func(until string) {

@@ -57,22 +57,6 @@ func (j *job) kill() {
 	<-j.done
 }
 
-// ends waits for the end, and wants this exit code.
-func (j *job) ends(code int) {
-	j.t.Helper()
-	e2e.Eventually(j.t, "the end of "+j.cmd.String(), func() bool {
-		select {
-		case <-j.done:
-			return true
-		default:
-			return false
-		}
-	})
-	if got := j.cmd.ProcessState.ExitCode(); got != code {
-		j.t.Errorf("%s: exit %d, want %d\n%s", j.cmd, got, code, e2e.Tail(j.m.Read(j.log), 10))
-	}
-}
-
 // lines are what it said so far.
 func (j *job) lines() []string {
 	return strings.FieldsFunc(j.m.Read(j.log), func(r rune) bool { return r == '\n' })

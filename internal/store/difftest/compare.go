@@ -2,219 +2,174 @@ package difftest
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 const indexHeader = "X-Consul-Index"
 
-// notCompared tells why a header is not.
-func notCompared(name string) string {
-	switch name {
-	case "Date":
-		return "it is the time"
-	case "Content-Length":
-		return "it follows from the body, in which an index may have another number of digits"
-	case "Connection":
-		return "it is of one hop: whether a body that was refused was read to its end"
+// answer is what a client sees of one request. With err there was none.
+type answer struct {
+	sent   string // target, a space and body
+	status int
+	header http.Header
+	body   []byte
+	err    error
+}
+
+// String is the answer for people, its end cut off.
+func (a answer) String() string {
+	if a.err != nil {
+		return a.err.Error()
 	}
-	return ""
+	return fmt.Sprintf("%d %v %s", a.status, a.header, strconv.Quote(string(a.body[:min(len(a.body), 2000)])))
+}
+
+func (a answer) index() uint64 {
+	n, err := strconv.ParseUint(a.header.Get(indexHeader), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (a answer) isJSON() bool {
+	return strings.HasPrefix(a.header.Get("Content-Type"), "application/json")
 }
 
 // compare tells the first difference between two answers of the same request.
 func (r *relation) compare(ref, sub answer) error {
-	if ref.err != nil || sub.err != nil {
-		if closed(ref.err) && closed(sub.err) {
-			return nil // neither answers such a request
-		}
-		return fmt.Errorf("the reference: %w; the subject: %w", orAnswered(ref.err), orAnswered(sub.err))
+	if err := errors.Join(ref.err, sub.err); err != nil {
+		return fmt.Errorf("no answer: %w", err)
 	}
 	if ref.status != sub.status {
 		return fmt.Errorf("status %d is %d", ref.status, sub.status)
 	}
-	if err := r.headers(ref, sub); err != nil {
-		return err
-	}
-	return r.bodies(ref, sub)
-}
-
-// closed reports whether a server ended the connection in place of an answer.
-func closed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
-func orAnswered(err error) error {
-	if err == nil {
-		return errors.New("answered")
-	}
-	return err
-}
-
-func (r *relation) headers(ref, sub answer) error {
-	names := slices.Concat(slices.Collect(maps.Keys(ref.header)), slices.Collect(maps.Keys(sub.header)))
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		if notCompared(name) != "" {
-			continue
-		}
-		a, b := ref.header[name], sub.header[name]
-		if name == "Location" && len(a) == 1 && len(b) == 1 { // it has the query that was sent, with that server's indexes and ids
-			a, b = []string{strings.TrimSuffix(a[0], ref.query())}, []string{strings.TrimSuffix(b[0], sub.query())}
-		}
-		if name == indexHeader && len(a) == 1 && len(b) == 1 {
-			if err := r.number(a[0], b[0]); err != nil {
-				return fmt.Errorf("header %s: %w", name, err)
-			}
-			continue
-		}
-		if !slices.Equal(a, b) {
+	for _, name := range []string{"X-Consul-Knownleader", "X-Consul-Lastcontact"} {
+		a, b := ref.header.Values(name), sub.header.Values(name)
+		if ref.status != http.StatusConflict && !slices.Equal(a, b) { // a failure says false, though it has a leader
 			return fmt.Errorf("header %s: %q is %q", name, a, b)
+		}
+	}
+	if a, b := ref.header.Get(indexHeader), sub.header.Get(indexHeader); (a == "") != (b == "") {
+		return fmt.Errorf("header %s: %q is %q", indexHeader, a, b)
+	}
+	if err := r.index(ref.index(), sub.index()); err != nil {
+		return fmt.Errorf("header %s: %w", indexHeader, err)
+	}
+	switch {
+	case ref.status != http.StatusOK && ref.status != http.StatusConflict:
+		return nil // the text of an error is for people
+	case ref.isJSON() != sub.isJSON():
+		return fmt.Errorf("header Content-Type: %q is %q", ref.header.Get("Content-Type"), sub.header.Get("Content-Type"))
+	case ref.isJSON():
+		return r.bodies(ref, sub)
+	case !bytes.Equal(ref.body, sub.body):
+		return errors.New("the body differs")
+	}
+	return nil
+}
+
+// bodies compares JSON by what is in it.
+func (r *relation) bodies(ref, sub answer) error {
+	var a, b any
+	for _, one := range []struct {
+		answer
+		into *any
+	}{{ref, &a}, {sub, &b}} {
+		dec := json.NewDecoder(bytes.NewReader(one.body))
+		dec.UseNumber()
+		if err := dec.Decode(one.into); err != nil {
+			return fmt.Errorf("not JSON: %w", err)
+		}
+	}
+	for _, body := range []any{a, b} {
+		if txn, ok := body.(map[string]any); ok { // what else Consul says of one that reads, no client looks at
+			maps.DeleteFunc(txn, func(name string, _ any) bool { return name != "Results" && name != "Errors" })
+		}
+	}
+	return r.values("", a, b, ref.sent, sub.sent)
+}
+
+func (r *relation) values(name string, ref, sub any, refSent, subSent string) error {
+	wrong := fmt.Errorf("%s: %.200q is %.200q", name, fmt.Sprint(ref), fmt.Sprint(sub))
+	switch a := ref.(type) {
+	case map[string]any:
+		b, ok := sub.(map[string]any)
+		if !ok || !slices.Equal(slices.Sorted(maps.Keys(a)), slices.Sorted(maps.Keys(b))) {
+			return wrong
+		}
+		for _, field := range slices.Sorted(maps.Keys(a)) {
+			if err := r.values(field, a[field], b[field], refSent, subSent); err != nil {
+				return err
+			}
+		}
+	case []any:
+		b, ok := sub.([]any)
+		if !ok || len(a) != len(b) {
+			return wrong
+		}
+		for i := range a {
+			if err := r.values(name, a[i], b[i], refSent, subSent); err != nil {
+				return err
+			}
+		}
+	case json.Number:
+		b, ok := sub.(json.Number)
+		if ok && (name == "CreateIndex" || name == "ModifyIndex") {
+			return r.numbers(a.String(), b.String(), refSent, subSent)
+		}
+		if a != sub {
+			return wrong
+		}
+	case string:
+		b, ok := sub.(string)
+		if ok && name == "What" {
+			return r.reasons(a, b, refSent, subSent)
+		}
+		if a != sub {
+			return wrong
+		}
+	default:
+		if ref != sub {
+			return wrong
 		}
 	}
 	return nil
 }
 
-func (r *relation) number(ref, sub string) error {
+// numbers are indexes, each the server's own or the one that it was sent.
+func (r *relation) numbers(ref, sub, refSent, subSent string) error {
 	a, errA := strconv.ParseUint(ref, 10, 64)
 	b, errB := strconv.ParseUint(sub, 10, 64)
 	if err := errors.Join(errA, errB); err != nil {
 		return err
 	}
+	echo := func(n, sent string) bool { return regexp.MustCompile(`"Index":` + n + `\b`).MatchString(sent) }
+	if echo(ref, refSent) && echo(sub, subSent) {
+		return nil
+	}
 	return r.index(a, b)
 }
 
-// bodies are the same bytes, but for indexes (in JSON) and ids.
-func (r *relation) bodies(ref, sub answer) error {
-	var err error
-	if ref.body, err = byAge(ref.body); err != nil {
-		return fmt.Errorf("the reference: %w", err)
+// reasons are texts, but for the indexes in them.
+func (r *relation) reasons(ref, sub, refSent, subSent string) error {
+	index := regexp.MustCompile(`current modify index ([0-9]+) != ([0-9]+)`)
+	a, b := index.FindStringSubmatch(ref), index.FindStringSubmatch(sub)
+	if index.ReplaceAllString(ref, "") != index.ReplaceAllString(sub, "") || len(a) != len(b) {
+		return fmt.Errorf("What: %q is %q", ref, sub)
 	}
-	if sub.body, err = byAge(sub.body); err != nil {
-		return fmt.Errorf("the subject: %w", err)
-	}
-	a, b := dissect(ref), dissect(sub)
-	if !slices.Equal(a.rest, b.rest) {
-		return fmt.Errorf("the body differs: %s", firstDifference(strings.Join(a.rest, "<own>"), strings.Join(b.rest, "<own>")))
-	}
-	for i := range a.own {
-		var err error
-		switch a.kinds[i] {
-		case anID:
-			err = r.id(a.own[i], b.own[i])
-		case anIndex:
-			err = r.number(a.own[i], b.own[i])
-		case anEcho:
-			if a.own[i] != b.own[i] && (!strings.Contains(ref.sent, a.own[i]) || !strings.Contains(sub.sent, b.own[i])) {
-				err = fmt.Errorf("an index that was not sent: %s, %s", a.own[i], b.own[i])
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("in the body: %w", err)
+	for i := range a[min(1, len(a)):] {
+		if err := r.numbers(a[i+1], b[i+1], refSent, subSent); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// byAge puts a list of sessions into the order in which they were made. Servers
-// list them by their ids, which are random: that it is so is looked at here.
-// Other bodies stay as they are.
-func byAge(body []byte) ([]byte, error) {
-	type session struct {
-		ID          string
-		CreateIndex uint64
-		raw         json.RawMessage
-	}
-	var all []json.RawMessage
-	if !bytes.HasPrefix(body, []byte("[")) || !bytes.Contains(body, []byte(`"LockDelay":`)) {
-		return body, nil
-	}
-	if err := json.Unmarshal(body, &all); err != nil {
-		return nil, err
-	}
-	var sessions []session
-	for _, raw := range all {
-		s := session{raw: raw}
-		if err := json.Unmarshal(raw, &s); err != nil {
-			return nil, err
-		}
-		if n := len(sessions); n > 0 && sessions[n-1].ID >= s.ID {
-			return nil, fmt.Errorf("session %s is listed after %s", s.ID, sessions[n-1].ID)
-		}
-		sessions = append(sessions, s)
-	}
-	slices.SortFunc(sessions, func(a, b session) int { return cmp.Compare(a.CreateIndex, b.CreateIndex) })
-	around := body
-	var out []byte
-	for i, raw := range all { // what is between them stays in its place
-		before, after, _ := bytes.Cut(around, raw)
-		out = append(append(out, before...), sessions[i].raw...)
-		around = after
-	}
-	return append(out, around...), nil
-}
-
-// parts are a body, taken apart into what is the server's own and the rest
-// around it.
-type parts struct {
-	own   []string
-	kinds []kind
-	rest  []string
-}
-
-type kind int
-
-const (
-	anID kind = iota
-	anIndex
-	anEcho // an index that the client had sent
-)
-
-var (
-	idPattern  = regexp.MustCompile(`\b([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b`)
-	ownPattern = regexp.MustCompile(idPattern.String() + `|"(?:Create|Modify)Index": ?([0-9]+)|current modify index ([0-9]+) != ([0-9]+)`)
-)
-
-func dissect(a answer) parts {
-	pattern := idPattern
-	if strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
-		pattern = ownPattern
-	}
-	kinds := []kind{anID, anIndex, anIndex, anEcho} // of the pattern's groups
-	var p parts
-	last := 0
-	for _, at := range pattern.FindAllSubmatchIndex(a.body, -1) {
-		for group := 1; 2*group < len(at); group++ {
-			start, end := at[2*group], at[2*group+1]
-			if start < 0 {
-				continue
-			}
-			p.rest = append(p.rest, string(a.body[last:start]))
-			p.own = append(p.own, string(a.body[start:end]))
-			p.kinds = append(p.kinds, kinds[group-1])
-			last = end
-		}
-	}
-	p.rest = append(p.rest, string(a.body[last:]))
-	return p
-}
-
-// firstDifference shows both around the first byte that is not the same.
-func firstDifference(a, b string) string {
-	at := 0
-	for at < len(a) && at < len(b) && a[at] == b[at] {
-		at++
-	}
-	show := func(s string) string {
-		return strconv.Quote(s[max(0, min(at-60, len(s))):min(len(s), at+120)])
-	}
-	return fmt.Sprintf("at byte %d, %s is %s", at, show(a), show(b))
 }

@@ -34,14 +34,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// node is the name of both servers' node.
-const node = "difftest"
-
 // consul is a real server that answers as one in production does: not in
 // Consul's development mode, which lays out JSON in another way.
 func consul(t *testing.T) string {
 	t.Helper()
-	return consultest.Start(t, consultest.WithData(), consultest.WithConfig(map[string]any{"node_name": node})).Addr
+	return consultest.Start(t, consultest.WithData()).Addr
 }
 
 func servers(t *testing.T, ref, sub string) *Servers {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,7 +15,6 @@ import (
 type run struct {
 	*Servers
 	prefix   string
-	created  []string // the reference's ids of sessions, as they were made
 	watches  []*watch
 	watching sync.WaitGroup
 }
@@ -28,19 +28,11 @@ func (r *run) steps(ctx context.Context, seq Sequence) error {
 			return err
 		}
 	}
-	last := []Step{
+	for _, step := range []Step{
 		{Method: http.MethodGet, Target: "/v1/kv/?recurse"},
-		{Method: http.MethodGet, Target: "/v1/session/list"},
-	}
-	for i := range r.created {
-		last = append(last, Step{Method: http.MethodPut, Target: fmt.Sprintf("/v1/session/destroy/{s%d}", i)})
-	}
-	last = append(last,
-		Step{Method: http.MethodDelete, Target: "/v1/kv/?recurse"},
-		Step{Method: http.MethodGet, Target: "/v1/kv/?recurse"},
-		Step{Method: http.MethodGet, Target: "/v1/session/list"},
-	)
-	for _, step := range last {
+		{Method: http.MethodDelete, Target: "/v1/kv/?recurse"},
+		{Method: http.MethodGet, Target: "/v1/kv/?recurse"},
+	} {
 		if err := r.step(ctx, len(seq), step); err != nil {
 			return err
 		}
@@ -68,16 +60,7 @@ func (r *run) one(ctx context.Context, at int, s Step) error {
 		return err
 	}
 	a, b := r.both(ctx, ref, sub)
-	if err := r.compared(ctx, at, s, a, b); err != nil {
-		return err
-	}
-	if s.Method == http.MethodPut && strings.HasPrefix(s.Target, "/v1/session/create") && a.status == http.StatusOK {
-		var session struct{ ID string }
-		if json.Unmarshal(a.body, &session) == nil && session.ID != "" {
-			r.created = append(r.created, session.ID)
-		}
-	}
-	return nil
+	return r.compared(ctx, at, s, a, b)
 }
 
 // compared is the difference between two answers to a step, if there is one.
@@ -91,10 +74,53 @@ func (r *run) compared(ctx context.Context, at int, s Step, ref, sub answer) err
 	return nil
 }
 
-// String is the answer for people, its end cut off.
-func (a answer) String() string {
-	if a.err != nil {
-		return a.err.Error()
+var placeholder = regexp.MustCompile(`\{(mod|idx)(-1)?:([^{}]*)\}`)
+
+// expand fills the placeholders of a step in, for each of the servers.
+func (r *run) expand(ctx context.Context, at int, s Step) (ref, sub Step, err error) {
+	ref, sub = s, s
+	target, body := func(s *Step) *string { return &s.Target }, func(s *Step) *string { return &s.Body }
+	for _, text := range []func(*Step) *string{target, body} {
+		filled := strings.ReplaceAll(*text(&s), "{p}", r.prefix)
+		*text(&ref), *text(&sub) = filled, filled
+		for _, found := range placeholder.FindAllStringSubmatch(filled, -1) {
+			x, y, err := r.number(ctx, at, found[1], found[3], found[2] != "")
+			if err != nil {
+				return ref, sub, err
+			}
+			*text(&ref) = strings.Replace(*text(&ref), found[0], strconv.FormatUint(x, 10), 1)
+			*text(&sub) = strings.Replace(*text(&sub), found[0], strconv.FormatUint(y, 10), 1)
+		}
 	}
-	return fmt.Sprintf("%d %v %s", a.status, a.header, strconv.Quote(string(a.body[:min(len(a.body), 2000)])))
+	return ref, sub, nil
+}
+
+// number asks both servers for an index that they have now. The answers are
+// compared as those of any step.
+func (r *run) number(ctx context.Context, at int, which, of string, less bool) (ref, sub uint64, err error) {
+	s := Step{Method: http.MethodGet, Target: of}
+	if which == "mod" {
+		s.Target = "/v1/kv/" + of
+	}
+	a, b := r.both(ctx, s, s)
+	if err := r.compared(ctx, at, s, a, b); err != nil {
+		return 0, 0, err
+	}
+	n := [2]uint64{a.index(), b.index()} // 0 for an error, which has none
+	if which == "mod" {
+		for i, got := range []answer{a, b} {
+			var rows []struct{ ModifyIndex uint64 }
+			if n[i] = 0; got.status != http.StatusOK {
+				continue
+			}
+			if err := json.Unmarshal(got.body, &rows); err != nil || len(rows) != 1 {
+				return 0, 0, fmt.Errorf("the index that GET %s gives: %d rows, %w", s.Target, len(rows), err)
+			}
+			n[i] = rows[0].ModifyIndex
+		}
+	}
+	if less {
+		n[0], n[1] = n[0]-min(n[0], 1), n[1]-min(n[1], 1)
+	}
+	return n[0], n[1], nil
 }

@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"kvexpress/internal/consulhttp"
-	"kvexpress/internal/longpoll"
+	"kvexpress/internal/httpserve"
 	"kvexpress/internal/store/local"
 )
 
@@ -26,11 +27,12 @@ func serve(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := longpoll.New(0, "")
-	h := consulhttp.New(consulhttp.Options{Engine: engine, NodeName: node, Server: server})
+	h := consulhttp.New(consulhttp.Options{Engine: engine})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ctx, ln, h) }()
+	go func() {
+		ended <- httpserve.Serve(ctx, ln, h, httpserve.Options{Request: time.Minute, Answer: consulhttp.AnswerTime})
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := errors.Join(<-ended, engine.Close()); err != nil {
@@ -40,7 +42,7 @@ func serve(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// FAULTS 36: what a client sees of serve is what it sees of Consul. In the soak
+// What a client sees of serve is what it sees of Consul. In the soak
 // it is ten pairs of servers, so that none gets as old as its graves, which each
 // reaps after 15 minutes at a moment of its own.
 func TestServeAgainstConsul(t *testing.T) {

@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
 
 // Servers are the two that are compared. They are used by one goroutine.
 type Servers struct {
-	// Patience is for one answer, also of a blocked query that must be woken.
+	// Patience is for one answer, also of a blocking query that must be answered.
 	Patience time.Duration
 
-	ref, sub *endpoint
-	known    *relation
+	ref, sub string // host:port
+	client   *http.Client
+	known    relation
 	runs     int
 	synced   bool
 	count    int
@@ -24,14 +27,14 @@ type Servers struct {
 // New compares the server at the address sub (host:port) with the one at ref,
 // which is Consul. Nobody else may write to either.
 func New(ref, sub string) *Servers {
-	return &Servers{Patience: 30 * time.Second, ref: &endpoint{addr: ref}, sub: &endpoint{addr: sub}, known: newRelation()}
+	return &Servers{Patience: 30 * time.Second, ref: ref, sub: sub, client: &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // Close closes the connections.
-func (s *Servers) Close() {
-	s.ref.close()
-	s.sub.close()
-}
+func (s *Servers) Close() { s.client.CloseIdleConnections() }
 
 // Steps is how many steps of sequences have been compared so far.
 func (s *Servers) Steps() int { return s.count }
@@ -45,7 +48,8 @@ type Difference struct {
 }
 
 func (d *Difference) Error() string {
-	return fmt.Sprintf("step %d, %s %s: %s\nreference: %s\nsubject:   %s", d.Step, d.Sent.Method, d.Sent.Target, d.What, d.Answer[0], d.Answer[1])
+	return fmt.Sprintf("step %d, %s %s: %s\nreference: %s\nsubject:   %s",
+		d.Step, d.Sent.Method, d.Sent.Target, d.What, d.Answer[0], d.Answer[1])
 }
 
 // Run runs a sequence on both servers and removes what it left behind. The
@@ -53,7 +57,7 @@ func (d *Difference) Error() string {
 func (s *Servers) Run(ctx context.Context, seq Sequence) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	before := s.known.clone()
+	before := slices.Clone(s.known)
 	r := &run{Servers: s, prefix: fmt.Sprintf("run%d", s.runs)}
 	s.runs++
 	err := r.synchronize(ctx)
@@ -62,20 +66,38 @@ func (s *Servers) Run(ctx context.Context, seq Sequence) error {
 	}
 	cancel()
 	r.watching.Wait()
-	if err != nil {
-		// What was learned may be wrong, and the tables are not alike.
-		s.known, s.synced = before, false
-		return errors.Join(err, r.empty(context.WithoutCancel(ctx)))
+	if err == nil {
+		return nil
 	}
-	return nil
+	// What was learned may be wrong, and the tables are not alike.
+	s.known, s.synced = before, false
+	clean, everything := context.WithoutCancel(ctx), Step{Method: http.MethodDelete, Target: "/v1/kv/?recurse"}
+	return errors.Join(err, s.send(clean, s.ref, everything, s.Patience).err, s.send(clean, s.sub, everything, s.Patience).err)
 }
 
 // both sends a step, as each server needs it, to both at once.
 func (s *Servers) both(ctx context.Context, ref, sub Step) (answer, answer) {
 	got := make(chan answer, 1)
-	go func() { got <- s.sub.send(ctx, sub, s.Patience) }()
-	a := s.ref.send(ctx, ref, s.Patience)
+	go func() { got <- s.send(ctx, s.sub, sub, s.Patience) }()
+	a := s.send(ctx, s.ref, ref, s.Patience)
 	return a, <-got
+}
+
+// send is one request and its answer.
+func (s *Servers) send(ctx context.Context, addr string, step Step, patience time.Duration) answer {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, step.Method, "http://"+addr+step.Target, strings.NewReader(step.Body))
+	if err != nil {
+		return answer{err: err}
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return answer{sent: step.Target + " " + step.Body, status: resp.StatusCode, header: resp.Header, body: body, err: err}
 }
 
 // synchronize makes the tables of both servers as new as each other, as they
@@ -84,35 +106,16 @@ func (r *run) synchronize(ctx context.Context) error {
 	if r.synced {
 		return nil
 	}
-	r.known = newRelation()
+	r.known = nil
 	for _, s := range []Step{
 		{Method: http.MethodPut, Target: "/v1/kv/{p}"},
 		{Method: http.MethodDelete, Target: "/v1/kv/?recurse"},
-		{Method: http.MethodPut, Target: "/v1/session/create", Body: `{"LockDelay": 0}`},
-		{Method: http.MethodPut, Target: "/v1/session/destroy/{s0}"},
 		{Method: http.MethodGet, Target: "/v1/kv/?recurse"},
-		{Method: http.MethodGet, Target: "/v1/session/list"},
 	} {
 		if err := r.one(ctx, 0, s); err != nil {
 			return fmt.Errorf("before the first step: %w", err)
 		}
 	}
-	r.created = nil
 	r.synced = true
 	return nil
-}
-
-// empty removes what is on either server, whatever they think of it.
-func (s *Servers) empty(ctx context.Context) error {
-	var errs []error
-	for _, e := range []*endpoint{s.ref, s.sub} {
-		sessions := e.send(ctx, Step{Method: http.MethodGet, Target: "/v1/session/list"}, s.Patience)
-		for id := range strings.SplitSeq(string(sessions.body), `"ID":"`) {
-			if id, _, ok := strings.Cut(id, `"`); ok && len(id) == len(nobody) {
-				errs = append(errs, e.send(ctx, Step{Method: http.MethodPut, Target: "/v1/session/destroy/" + id}, s.Patience).err)
-			}
-		}
-		errs = append(errs, sessions.err, e.send(ctx, Step{Method: http.MethodDelete, Target: "/v1/kv/?recurse"}, s.Patience).err)
-	}
-	return errors.Join(errs...)
 }

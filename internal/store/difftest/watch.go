@@ -39,7 +39,7 @@ func (r *run) watch(ctx context.Context, at int, s Step) error {
 	}
 	const waits = 10 * time.Minute // longer than any sequence
 	for i, to := range []struct {
-		server *endpoint
+		server string
 		got    chan answer
 	}{{r.ref, w.ref}, {r.sub, w.sub}} {
 		blocked := w.ask[i]
@@ -48,7 +48,7 @@ func (r *run) watch(ctx context.Context, at int, s Step) error {
 			sep = "&"
 		}
 		blocked.Target += sep + "wait=10m&index=" + strconv.FormatUint(w.start[i].index(), 10)
-		r.watching.Go(func() { to.got <- to.server.send(ctx, blocked, waits) })
+		r.watching.Go(func() { to.got <- r.send(ctx, to.server, blocked, waits) })
 	}
 	r.watches = append(r.watches, w)
 	return nil
@@ -112,21 +112,10 @@ func (w *watch) mustWake(now answer) bool {
 }
 
 // mayWakeEarly reports whether Consul may answer though nothing has changed:
-// the index of an empty list is that of the whole table, and so is that of
-// one session.
-func (w *watch) mayWakeEarly() bool {
-	return w.start[0].empty() || strings.HasPrefix(w.step.Target, "/v1/session/info/")
-}
+// the index of an empty list is that of the whole table.
+func (w *watch) mayWakeEarly() bool { return w.start[0].empty() }
 
 // empty reports whether there was nothing to tell.
 func (a answer) empty() bool {
 	return a.status == http.StatusNotFound || string(bytes.TrimSpace(a.body)) == "[]"
-}
-
-func (a answer) index() uint64 {
-	n, err := strconv.ParseUint(a.header.Get(indexHeader), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }

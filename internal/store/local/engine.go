@@ -1,5 +1,5 @@
-// Package local is the embedded store: Consul's KV tables and sessions in one
-// process, with Consul's rules, indexes, limits and error texts (those of 1.22.5),
+// Package local is the embedded store: Consul's KV table in one process,
+// with Consul's rules, indexes, limits and error texts (those of 1.22.5),
 // in memory or on disk. Engine is the whole of it, for a front that speaks Consul's
 // API; Store is the part that is a kv.Store. Of this module it imports kv alone.
 //
@@ -38,7 +38,7 @@ type Options struct {
 	// Broken is told once, before the write that found out is answered, that no more writes are taken and why: what
 	// is on disk is not known. It returns at once. May be nil.
 	Broken func(error)
-	// Now is the clock of lock-delays and of graves; time.Now if nil.
+	// Now is the clock of graves; time.Now if nil.
 	Now func() time.Time
 }
 
@@ -49,8 +49,6 @@ type Engine struct {
 	now     func() time.Time
 	state   atomic.Pointer[state] // what is durable
 	hub     hub
-	timers  timers
-	delays  delays
 
 	mu      sync.Mutex
 	queue   []*write
@@ -60,8 +58,7 @@ type Engine struct {
 	reaped time.Time // when graves were looked through last; the leader's
 }
 
-// Open reads what the journal holds and returns the store. Sessions begin their time
-// to live anew, as they do when a Consul cluster has a new leader.
+// Open reads what the journal holds and returns the store.
 func Open(o Options) (*Engine, error) {
 	e := &Engine{journal: o.Journal, now: o.Now, tell: o.Broken}
 	if e.now == nil {
@@ -75,19 +72,12 @@ func Open(o Options) (*Engine, error) {
 	}
 	e.state.Store(restore(&saved))
 	e.reaped = e.now()
-	for session := range e.View().Sessions() {
-		e.expireLater(session)
-	}
 	return e, nil
 }
 
-// Close ends timers, waits for writes that are under way and closes the journal.
-// Writes after it give ErrClosed; views stay what they are.
+// Close refuses all later writes with ErrClosed, waits for the one that is under way and closes the journal. Views stay
+// what they are.
 func (e *Engine) Close() error {
-	e.timers.close()
-	// Where this is refused, writes have ended before, and there is nothing to wait for. Where its
-	// batch found no room, there may be one more under way, for which the journal waits.
-	_ = e.do(context.Background(), func(*draft) error { return nil }, func() { e.fail(ErrClosed) })
 	e.fail(ErrClosed)
 	if e.journal == nil {
 		return nil
@@ -114,7 +104,6 @@ func (e *Engine) fail(why error) {
 // write is one request to write, in the queue.
 type write struct {
 	run  func(*draft) error
-	last func() // what the leader does after the batch; mostly nil
 	err  error
 	done chan struct{} // closed when err is known
 	lead chan struct{} // closed when this one has to lead
@@ -125,11 +114,11 @@ type write struct {
 //
 // Whoever comes while nobody leads, leads: it makes all that has queued durable at once,
 // and hands on to the next that has come meanwhile.
-func (e *Engine) do(ctx context.Context, run func(*draft) error, last func()) error {
+func (e *Engine) do(ctx context.Context, run func(*draft) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotWritten, err)
 	}
-	w := &write{run: run, last: last, done: make(chan struct{}), lead: make(chan struct{})}
+	w := &write{run: run, done: make(chan struct{}), lead: make(chan struct{})}
 	e.mu.Lock()
 	if e.broken != nil {
 		defer e.mu.Unlock()
@@ -206,9 +195,6 @@ func (e *Engine) commit(batch []*write, broken error) {
 	}
 	e.state.Store(s)
 	for _, w := range batch {
-		if w.last != nil && w.err == nil {
-			w.last()
-		}
 		close(w.done)
 	}
 	e.hub.ring(topics)
@@ -250,7 +236,7 @@ func (e *Engine) reap(s *state, change *Change) *state {
 	e.reaped = now
 	next := *s
 	txn := s.graves.Txn()
-	for path, grave := range all(s.graves, "") {
+	for path, grave := range all(s.graves.Root(), "") {
 		if now.Sub(grave.At) > graveLife {
 			txn.Delete([]byte(path))
 			change.Reaped = append(change.Reaped, path)

@@ -1,13 +1,12 @@
 package local
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -60,8 +59,8 @@ func put(t *testing.T, e *Engine, path, value string) {
 func TestNotSeenBeforeDurable(t *testing.T) {
 	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
 	e := open(t, j)
-	rung := make(chan struct{})
-	e.Notify(KeyTopic("a"), func() { close(rung) })
+	waits := &waiter{topic: KeyTopic("a"), changed: make(chan struct{})}
+	e.hub.add(waits)
 	done := make(chan error, 1)
 	go func() {
 		_, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a"})
@@ -72,14 +71,14 @@ func TestNotSeenBeforeDurable(t *testing.T) {
 		t.Errorf("before it is durable, a view shows %+v", row)
 	}
 	select {
-	case <-rung:
+	case <-waits.changed:
 		t.Error("before it is durable, it wakes")
 	case err := <-done:
 		t.Errorf("before it is durable, it is acknowledged with %v", err)
 	default:
 	}
 	j.hold <- struct{}{}
-	<-rung
+	<-waits.changed
 	if err := <-done; err != nil || e.View().Get("a") == nil {
 		t.Errorf("written with %v, and a view shows %v", err, e.View().Get("a"))
 	}
@@ -186,6 +185,22 @@ func TestFailedTransaction(t *testing.T) {
 	}
 }
 
+// A transaction that writes may not read all of a large store besides, and writes nothing when it does.
+func TestAnswerTooLarge(t *testing.T) {
+	e := open(t, &journal{})
+	for n := range 20 {
+		put(t, e, fmt.Sprint("large/", n), strings.Repeat("x", 512<<10))
+	}
+	all := []Op{{Verb: Set, Path: "new"}, {Verb: GetTree, Path: "large/"}}
+	if rows, failed, err := e.Txn(t.Context(), all); !errors.Is(err, ErrAnswerTooLarge) || rows != nil || failed != nil || e.View().Get("new") != nil {
+		t.Errorf("it gives %d rows, %v, %v", len(rows), failed, err)
+	}
+	all[1].Path = "large/1"
+	if rows, _, err := e.Txn(t.Context(), all); err != nil || len(rows) != 12 || e.View().Get("new") == nil {
+		t.Errorf("within the limit it gives %d rows, %v", len(rows), err)
+	}
+}
+
 // What a closed engine was told is refused, and the journal is closed once all is written.
 func TestClose(t *testing.T) {
 	j := &journal{}
@@ -204,15 +219,12 @@ func TestClose(t *testing.T) {
 
 // replay applies batches to what is saved, as a journal would.
 func (j *journal) replay() *journal {
-	rows, graves, sessions := map[string]*Row{}, map[string]Grave{}, map[string]*Session{}
+	rows, graves := map[string]*Row{}, map[string]Grave{}
 	var saved Saved
 	for _, change := range slices.Concat(j.batches...) {
 		saved.Index = change.Index
 		if change.Tables() {
 			saved.Tables = change.Index
-		}
-		if change.OfSessions() {
-			saved.SessionIndex = change.Index
 		}
 		for _, row := range change.Rows {
 			rows[row.Path] = row
@@ -226,12 +238,6 @@ func (j *journal) replay() *journal {
 		for _, path := range change.Reaped {
 			delete(graves, path)
 		}
-		for _, session := range change.Sessions {
-			sessions[session.ID] = session
-		}
-		for _, id := range change.Ended {
-			delete(sessions, id)
-		}
 	}
 	for _, row := range rows {
 		saved.Rows = append(saved.Rows, row)
@@ -239,26 +245,16 @@ func (j *journal) replay() *journal {
 	for _, grave := range graves {
 		saved.Graves = append(saved.Graves, grave)
 	}
-	for _, session := range sessions {
-		saved.Sessions = append(saved.Sessions, session)
-	}
 	return &journal{saved: saved}
 }
 
-// A store that is opened again is what it was: rows, indexes of lists, sessions.
+// A store that is opened again is what it was: rows, indexes of lists.
 func TestReopened(t *testing.T) {
 	j := &journal{}
 	e := open(t, j)
 	put(t, e, "a/1", "x")
 	put(t, e, "a/2", "y")
 	put(t, e, "b/1", "z")
-	id, err := e.CreateSession(t.Context(), Session{TTL: "1h"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ok, err := e.Apply(t.Context(), Op{Verb: Lock, Path: "b/1", Session: id}); !ok || err != nil {
-		t.Fatal(ok, err)
-	}
 	for _, op := range []Op{{Verb: Delete, Path: "a/2"}, {Verb: Set, Path: "c", Value: []byte("x")}, {Verb: DeleteTree, Path: "c"}} {
 		if _, err := e.Apply(t.Context(), op); err != nil {
 			t.Fatal(err)
@@ -274,9 +270,6 @@ func TestReopened(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("below %q there is %v, was %v", prefix, got, want)
 		}
-	}
-	if again.View().Session(id) == nil || again.View().SessionIndex() != e.View().SessionIndex() {
-		t.Error("the session is gone, or its table's index")
 	}
 	before := again.View().s.index
 	put(t, again, "d", "")
@@ -312,62 +305,5 @@ func TestReap(t *testing.T) {
 	}
 	if last := j.batches[len(j.batches)-1]; !slices.Equal(last[0].Reaped, []string{"a/1"}) {
 		t.Errorf("the journal was told %+v", last[0])
-	}
-}
-
-// A session dies after twice its time to live unless it is renewed; what it held is free, or gone, and can be
-// locked by another after the delay.
-func TestSessionDies(t *testing.T) {
-	for _, behavior := range []string{Release, DeleteRows} {
-		synctest.Test(t, func(t *testing.T) {
-			e := open(t, &journal{})
-			defer func() { _ = e.Close() }()
-			ctx := context.Background()
-			id, err := e.CreateSession(ctx, Session{TTL: "10s", LockDelay: 15 * time.Second, Behavior: behavior})
-			if err != nil {
-				t.Fatal(err)
-			}
-			other, err := e.CreateSession(ctx, Session{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			lock := func(session string) bool {
-				ok, err := e.Apply(ctx, Op{Verb: Lock, Path: "a", Session: session, Value: []byte("x")})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return ok
-			}
-			if !lock(id) || lock(other) {
-				t.Fatal("a lock is held by both, or by neither")
-			}
-			<-time.After(19 * time.Second)
-			if e.RenewSession(id) == nil {
-				t.Fatal("it died before its time")
-			}
-			<-time.After(19 * time.Second)
-			if got := e.View().Get("a"); got == nil || got.Session != id {
-				t.Fatalf("after it was renewed, the row is %+v", got)
-			}
-			<-time.After(2 * time.Second)
-			synctest.Wait()
-			got := e.View().Get("a")
-			if e.View().Session(id) != nil || behavior == Release && got.Session != "" || behavior == DeleteRows && got != nil {
-				t.Fatalf("after its time, the row is %+v", got)
-			}
-			if lock(other) {
-				t.Error("it was locked during the delay")
-			}
-			<-time.After(15 * time.Second)
-			if !lock(other) {
-				t.Error("it could not be locked after the delay")
-			}
-			if e.RenewSession(id) != nil {
-				t.Error("a dead session was renewed")
-			}
-			if _, err := e.Apply(ctx, Op{Verb: Lock, Path: "a", Session: id}); err == nil {
-				t.Error("a dead session took a lock")
-			}
-		})
 	}
 }

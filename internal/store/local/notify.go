@@ -1,6 +1,10 @@
 package local
 
-import "sync"
+import (
+	"context"
+	"sync"
+	"time"
+)
 
 // Topic is what one can wait for a change of.
 type Topic struct {
@@ -11,7 +15,6 @@ type Topic struct {
 const (
 	ofKey byte = iota
 	ofPrefix
-	ofSessions
 )
 
 // KeyTopic changes when the row at path is written, made or deleted.
@@ -20,16 +23,29 @@ func KeyTopic(path string) Topic { return Topic{ofKey, path} }
 // PrefixTopic changes when a row whose path begins with prefix does.
 func PrefixTopic(prefix string) Topic { return Topic{ofPrefix, prefix} }
 
-// SessionsTopic changes when a session is made or ended.
-func SessionsTopic() Topic { return Topic{kind: ofSessions} }
-
-// Notify calls wake once, soon after the next change of the topic, when View shows it. Who registers
-// first and looks at View after misses nothing. wake must return at once, and may not call
-// the engine. cancel makes sure that it is not called any more, unless it is being called.
-func (e *Engine) Notify(t Topic, wake func()) (cancel func()) {
-	w := &waiter{topic: t, wake: wake}
-	e.hub.add(w)
-	return func() { e.hub.remove(w) }
+// Await shows enough the newest View: now, after each change of the topic, and when the wait is over, until it says so. No
+// change is missed, since it subscribes to the topic before it looks. Its error is that of ctx.
+func (e *Engine) Await(ctx context.Context, t Topic, wait time.Duration, enough func(View) bool) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		w := &waiter{topic: t, changed: make(chan struct{})}
+		e.hub.add(w)
+		if enough(e.View()) {
+			e.hub.remove(w)
+			return nil
+		}
+		select {
+		case <-w.changed:
+		case <-timer.C:
+			e.hub.remove(w)
+			enough(e.View())
+			return nil
+		case <-ctx.Done():
+			e.hub.remove(w)
+			return ctx.Err()
+		}
+	}
 }
 
 // hub knows who waits for what.
@@ -40,9 +56,9 @@ type hub struct {
 }
 
 type waiter struct {
-	topic Topic
-	place int // in the list of its topic; -1 when it is not in it
-	wake  func()
+	topic   Topic
+	place   int           // in the list of its topic; -1 when it is not in it
+	changed chan struct{} // closed when it has changed
 }
 
 func (h *hub) add(w *waiter) {
@@ -103,9 +119,6 @@ func (h *hub) ring(topics []Topic) {
 	}
 	for _, t := range topics {
 		take(t)
-		if t.kind != ofKey {
-			continue
-		}
 		for length := range h.lengths {
 			if length <= len(t.path) {
 				take(PrefixTopic(t.path[:length]))
@@ -114,7 +127,7 @@ func (h *hub) ring(topics []Topic) {
 	}
 	h.mu.Unlock()
 	for _, w := range woken {
-		w.wake()
+		close(w.changed)
 	}
 }
 

@@ -106,7 +106,7 @@ func (s *Store) List(ctx context.Context, _ kv.Consistency, prefix string, since
 		return kv.Listing{}, refuse("list", kv.ErrRequest, "the path %s is not allowed", kv.Quote(prefix))
 	}
 	var all kv.Listing
-	err := s.await(ctx, PrefixTopic(prefix), wait, func(view View) bool {
+	err := s.engine.Await(ctx, PrefixTopic(prefix), bounded(wait), func(view View) bool {
 		all = s.below(view, prefix)
 		return since == 0 || all.Index > since
 	})
@@ -117,7 +117,7 @@ func (s *Store) List(ctx context.Context, _ kv.Consistency, prefix string, since
 }
 
 func (s *Store) below(view View, prefix string) kv.Listing {
-	all := kv.Listing{Index: max(view.ListIndex(prefix), firstIndex)}
+	all := kv.Listing{Index: view.ListIndex(prefix)}
 	for row := range view.List(prefix) {
 		if s.deny(row.Path, false) {
 			all.Filtered = true
@@ -144,10 +144,10 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 		return kv.Entry{}, refuse(what, kv.ErrDenied, "a rule of this store forbids it")
 	}
 	var found kv.Entry
-	err := s.await(ctx, KeyTopic(path), wait, func(view View) bool {
+	err := s.engine.Await(ctx, KeyTopic(path), bounded(wait), func(view View) bool {
 		found = entry(view.Get(path))
 		if found.State == kv.Absent {
-			found.Index = max(view.Index(), firstIndex)
+			found.Index = view.Index()
 		}
 		return found.Index > since
 	})
@@ -160,30 +160,7 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 // minWait keeps a caller from asking in a loop.
 const minWait = 10 * time.Millisecond
 
-// await looks until enough says so, at each change of topic, and once more when the wait is over.
-// Its error is that of ctx.
-func (s *Store) await(ctx context.Context, topic Topic, wait time.Duration, enough func(View) bool) error {
-	timer := time.NewTimer(min(max(wait, minWait), kv.MaxWait))
-	defer timer.Stop()
-	for {
-		changed := make(chan struct{})
-		cancel := s.engine.Notify(topic, func() { close(changed) })
-		if enough(s.engine.View()) {
-			cancel()
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-timer.C:
-			cancel()
-			enough(s.engine.View())
-			return nil
-		case <-ctx.Done():
-			cancel()
-			return ctx.Err()
-		}
-	}
-}
+func bounded(wait time.Duration) time.Duration { return min(max(wait, minWait), kv.MaxWait) }
 
 // Commit implements kv.Store.
 func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {

@@ -6,44 +6,86 @@ import (
 	"fmt"
 )
 
-var errNoSession = errors.New("missing session")
+// Verb is what an Op does, by the name that Consul's transactions have for it.
+type Verb string
 
-// Apply makes one write, as PUT and DELETE on Consul's KV API do. False: the check of a cas, delete-cas,
-// lock or unlock did not hold, and nothing was written. Errors are those of Consul's rules, or wrap
-// ErrNotWritten, ErrUnknown or ErrClosed.
+// The verbs of Consul's transactions, but for those of sessions.
+const (
+	Set            Verb = "set"
+	CAS            Verb = "cas"
+	Get            Verb = "get"
+	GetOrEmpty     Verb = "get-or-empty"
+	GetTree        Verb = "get-tree"
+	CheckIndex     Verb = "check-index"
+	CheckNotExists Verb = "check-not-exists"
+	Delete         Verb = "delete"
+	DeleteTree     Verb = "delete-tree"
+	DeleteCAS      Verb = "delete-cas"
+)
+
+// Writes reports whether the verb may change the store.
+func (v Verb) Writes() bool {
+	switch v {
+	case Set, CAS, Delete, DeleteTree, DeleteCAS:
+		return true
+	default:
+		return false
+	}
+}
+
+// Reads reports whether the verb answers with values.
+func (v Verb) Reads() bool { return v == Get || v == GetOrEmpty || v == GetTree }
+
+// Known reports whether there is such a verb.
+func (v Verb) Known() bool { return v.Writes() || v.Reads() || v == CheckIndex || v == CheckNotExists }
+
+// Op is one operation on one path, or on the tree below it.
+type Op struct {
+	Verb  Verb
+	Path  string
+	Value []byte // the store keeps it: it is not to be changed any more
+	Flags uint64
+	Index uint64 // of cas, delete-cas and check-index
+}
+
+// OpError is why an operation of a transaction failed, in Consul's words.
+type OpError struct {
+	OpIndex int
+	What    string
+}
+
+// Apply makes one write, as PUT and DELETE on Consul's KV API do. False: the check of a cas or delete-cas
+// did not hold, and nothing was written. Errors wrap ErrNotWritten, ErrUnknown or ErrClosed.
 func (e *Engine) Apply(ctx context.Context, op Op) (bool, error) {
-	if !op.Verb.Writes() {
-		return false, fmt.Errorf("unknown KV operation: %s", op.Verb)
-	}
-	if op.Path == "" && op.Verb != DeleteTree {
-		return false, errors.New("Must provide key") // Consul's words
-	}
-	if op.Verb == Lock && e.LockDelayed(op.Path) {
-		return false, nil
-	}
 	held := false
 	err := e.do(ctx, func(d *draft) error {
-		_, ok, err := d.apply(op)
-		held = ok
-		return err
-	}, nil)
+		_, held = d.apply(op)
+		return nil
+	})
 	return held && err == nil, err
 }
 
 // Txn applies all operations or none, in order; each sees those before it. The rows are what Consul answers
 // with: one for each operation that leaves or finds a row, and all of a get-tree; Value is empty except
 // for get, get-or-empty and get-tree. With OpErrors, nothing was written and there are no rows. That an
-// operation is allowed, known and has a path, the caller has made sure of; see also LockDelayed.
-func (e *Engine) Txn(ctx context.Context, ops []Op) ([]Row, []OpError, error) {
-	var rows []Row
+// operation is allowed, known and has a path, the caller has made sure of.
+func (e *Engine) Txn(ctx context.Context, ops []Op) ([]*Row, []OpError, error) {
+	var rows []*Row
 	var failed []OpError
 	err := e.do(ctx, func(d *draft) (err error) {
-		rows, failed, err = d.txn(ops)
+		size := 0
+		failed, err = d.txn(ops, func(row *Row) error {
+			if size += row.Size(); size > MaxAnswer {
+				return ErrAnswerTooLarge
+			}
+			rows = append(rows, row)
+			return nil
+		})
 		if err == nil && len(failed) > 0 {
 			return errFailed
 		}
 		return err
-	}, nil)
+	})
 	if errors.Is(err, errFailed) {
 		return nil, failed, nil
 	}
@@ -56,157 +98,93 @@ func (e *Engine) Txn(ctx context.Context, ops []Op) ([]Row, []OpError, error) {
 // errFailed undoes the draft of a transaction whose operations have failed.
 var errFailed = errors.New("the transaction has failed")
 
-// Limits of what a transaction answers with. As each of its operations may read the whole store, without them a
-// small request could take more memory than there is. All operations together may still read or leave 128 values of
-// the largest size.
-const (
-	MaxAnswerRows  = 256 << 10
-	MaxAnswerBytes = 128 << 20 // of paths and values
-)
+// MaxAnswer is the largest answer of a transaction that writes, by the Size of its rows. Since each of its operations may
+// read the whole store, without a limit a small request could take more memory than there is.
+const MaxAnswer = 8 << 20
 
-// ErrAnswerTooLarge: a transaction would answer with more than the limits.
-var ErrAnswerTooLarge = errors.New("the answer of the transaction is too large")
+// ErrAnswerTooLarge is the error of a transaction whose answer would be too large; nothing was written.
+var ErrAnswerTooLarge = fmt.Errorf("the answer would have more than %d bytes; read less, or in another transaction", MaxAnswer)
 
-// rowsOf are the rows that a transaction answers with.
-type rowsOf struct {
-	rows  []Row
-	bytes int
-}
+// Size is what a row costs in an answer, in bytes.
+func (r *Row) Size() int { return len(r.Path) + len(r.Value) + 128 }
 
-func (r *rowsOf) add(row *Row, value bool) error {
-	size := len(row.Path)
-	if value {
-		size += len(row.Value)
-	}
-	if r.bytes += size; len(r.rows) >= MaxAnswerRows || r.bytes > MaxAnswerBytes {
-		return fmt.Errorf("%w: at most %d rows and %d bytes of keys and values; ask for fewer with each transaction", ErrAnswerTooLarge, MaxAnswerRows, MaxAnswerBytes)
-	}
-	r.rows = append(r.rows, *row)
-	if !value {
-		r.rows[len(r.rows)-1].Value = nil
-	}
-	return nil
-}
-
-func (d *draft) txn(ops []Op) ([]Row, []OpError, error) {
-	var answer rowsOf
-	var failed []OpError
+// txn gives each the rows of the answer.
+func (d *draft) txn(ops []Op, each func(*Row) error) (failed []OpError, err error) {
 	for i, op := range ops {
-		err := d.step(op, &answer)
+		var row *Row
+		what := ""
 		switch {
-		case errors.Is(err, ErrAnswerTooLarge):
-			return nil, nil, err
-		case err != nil:
-			failed = append(failed, OpError{OpIndex: i, What: err.Error()}) // Consul tells all that failed
-		}
-	}
-	if len(failed) > 0 {
-		return nil, failed, nil
-	}
-	return answer.rows, nil, nil
-}
-
-// step does one operation of a transaction.
-func (d *draft) step(op Op, answer *rowsOf) error {
-	var row *Row
-	var err error
-	ok := true
-	if op.Verb.Writes() {
-		row, ok, err = d.apply(op)
-	} else {
-		row, err = d.look(op)
-	}
-	switch {
-	case err != nil:
-		return err
-	case !ok:
-		return refusal(op)
-	case op.Verb == GetTree:
-		walk := d.rows.Root().Iterator()
-		walk.SeekPrefix([]byte(op.Path))
-		for _, row, more := walk.Next(); more; _, row, more = walk.Next() {
-			if err := answer.add(row, true); err != nil {
-				return err
+		case op.Verb == GetTree:
+			for row := range values(d.rows.Root(), op.Path) {
+				if err := each(row); err != nil {
+					return nil, err
+				}
 			}
+		case op.Verb.Writes():
+			var held bool
+			if row, held = d.apply(op); !held {
+				what = refusal(op)
+			}
+		default:
+			row, what = d.look(op)
 		}
-		return nil
-	case row == nil:
-		return nil
+		if what != "" {
+			failed = append(failed, OpError{OpIndex: i, What: what}) // Consul tells all that failed
+		}
+		if row == nil || what != "" {
+			continue
+		}
+		if !op.Verb.Reads() {
+			bare := *row
+			bare.Value = nil
+			row = &bare
+		}
+		if err := each(row); err != nil {
+			return nil, err
+		}
 	}
-	return answer.add(row, op.Verb == Get || op.Verb == GetOrEmpty)
+	return failed, nil
 }
 
-// apply does one write. The row is what then stands, if the verb leaves one.
-func (d *draft) apply(op Op) (*Row, bool, error) {
+// apply does one write. The row is the current one then, if the verb leaves one.
+func (d *draft) apply(op Op) (*Row, bool) {
 	switch op.Verb {
 	case Set:
-		return d.set(op), true, nil
+		return d.set(op), true
 	case CAS:
-		row, ok := d.cas(op)
-		return row, ok, nil
-	case Lock:
-		return d.lock(op)
-	case Unlock:
-		return d.unlock(op)
+		return d.cas(op)
 	case Delete:
 		d.delete(op.Path)
-		return nil, true, nil
 	case DeleteCAS:
-		return nil, d.deleteCAS(op), nil
-	default:
+		return nil, d.deleteCAS(op)
+	case DeleteTree:
 		d.deleteTree(op.Path)
-		return nil, true, nil
 	}
+	return nil, true
 }
 
-// look does one read or check.
-func (d *draft) look(op Op) (*Row, error) {
-	row := d.get(op.Path)
-	switch op.Verb {
-	case Get:
-		if row == nil {
-			return nil, fmt.Errorf("key %q doesn't exist", op.Path)
-		}
-	case GetOrEmpty:
-		if row == nil { // Consul gives back what it was asked with
-			return &Row{Path: op.Path, Flags: op.Flags, Session: op.Session, ModifyIndex: op.Index}, nil
-		}
-	case CheckIndex:
-		if row == nil {
-			return nil, fmt.Errorf("failed to check index, key %q doesn't exist", op.Path)
-		}
-		if row.ModifyIndex != op.Index {
-			return nil, fmt.Errorf("failed index check for key %q, current modify index %d != %d", op.Path, row.ModifyIndex, op.Index)
-		}
-	case CheckSession:
-		if row == nil {
-			return nil, fmt.Errorf("failed to check session, key %q doesn't exist", op.Path)
-		}
-		if row.Session != op.Session {
-			return nil, fmt.Errorf("failed session check for key %q, current session %q != %q", op.Path, row.Session, op.Session)
-		}
-	case CheckNotExists:
-		if row != nil {
-			return nil, fmt.Errorf("key %q exists", op.Path)
-		}
-	case GetTree:
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("unknown KV operation: %s", op.Verb)
+// look does one read or check, and returns what is wrong in Consul's words.
+func (d *draft) look(op Op) (row *Row, what string) {
+	row = d.get(op.Path)
+	switch {
+	case op.Verb == GetOrEmpty && row == nil: // Consul gives back what it was asked with
+		return &Row{Path: op.Path, Flags: op.Flags, ModifyIndex: op.Index}, ""
+	case op.Verb == Get && row == nil:
+		return nil, fmt.Sprintf("key %q doesn't exist", op.Path)
+	case op.Verb == CheckIndex && row == nil:
+		return nil, fmt.Sprintf("failed to check index, key %q doesn't exist", op.Path)
+	case op.Verb == CheckIndex && row.ModifyIndex != op.Index:
+		return nil, fmt.Sprintf("failed index check for key %q, current modify index %d != %d", op.Path, row.ModifyIndex, op.Index)
+	case op.Verb == CheckNotExists && row != nil:
+		return nil, fmt.Sprintf("key %q exists", op.Path)
 	}
-	return row, nil
+	return row, ""
 }
 
 // refusal is what Consul says of a write in a transaction whose check did not hold.
-func refusal(op Op) error {
-	switch op.Verb {
-	case Lock:
-		return fmt.Errorf("failed to lock key %q, lock is already held", op.Path)
-	case Unlock:
-		return fmt.Errorf("failed to unlock key %q, lock isn't held, or is held by another session", op.Path)
-	case DeleteCAS:
-		return fmt.Errorf("failed to delete key %q, index is stale", op.Path)
-	default:
-		return fmt.Errorf("failed to set key %q, index is stale", op.Path)
+func refusal(op Op) string {
+	if op.Verb == DeleteCAS {
+		return fmt.Sprintf("failed to delete key %q, index is stale", op.Path)
 	}
+	return fmt.Sprintf("failed to set key %q, index is stale", op.Path)
 }

@@ -8,12 +8,10 @@ import (
 
 // state is the store at one moment. It is never changed.
 type state struct {
-	index        uint64 // of the last write
-	tables       uint64 // of the last write of a row or a grave
-	sessionIndex uint64
-	rows         *iradix.Tree[*Row]
-	graves       *iradix.Tree[Grave]
-	sessions     *iradix.Tree[*Session]
+	index  uint64 // of the last write
+	tables uint64 // of the last write of a row or a grave
+	rows   *iradix.Tree[*Row]
+	graves *iradix.Tree[Grave]
 }
 
 // firstIndex is below that of the first write. As in Consul no entry has index 1: that is what
@@ -21,20 +19,14 @@ type state struct {
 const firstIndex = 1
 
 func restore(saved *Saved) *state {
-	rows, graves, sessions := iradix.New[*Row]().Txn(), iradix.New[Grave]().Txn(), iradix.New[*Session]().Txn()
+	rows, graves := iradix.New[*Row]().Txn(), iradix.New[Grave]().Txn()
 	for _, row := range saved.Rows {
 		rows.Insert([]byte(row.Path), row)
 	}
 	for _, grave := range saved.Graves {
 		graves.Insert([]byte(grave.Path), grave)
 	}
-	for _, session := range saved.Sessions {
-		sessions.Insert([]byte(session.ID), session)
-	}
-	return &state{
-		index: max(saved.Index, firstIndex), tables: saved.Tables, sessionIndex: saved.SessionIndex,
-		rows: rows.CommitOnly(), graves: graves.CommitOnly(), sessions: sessions.CommitOnly(),
-	}
+	return &state{index: max(saved.Index, firstIndex), tables: saved.Tables, rows: rows.CommitOnly(), graves: graves.CommitOnly()}
 }
 
 // View is the store at one moment.
@@ -50,51 +42,38 @@ func (v View) Get(path string) *Row {
 }
 
 // List returns the rows whose paths begin with prefix, in the order of their bytes.
-func (v View) List(prefix string) iter.Seq[*Row] { return values(v.s.rows, prefix) }
+func (v View) List(prefix string) iter.Seq[*Row] { return values(v.s.rows.Root(), prefix) }
 
-// Index is that of the last write to any row, deletions included; 0 if there was none. It is what
+// Index is that of the last write to any row, deletions included, or else 1. It is what
 // Consul tells of a row that does not exist.
-func (v View) Index() uint64 { return v.s.tables }
+func (v View) Index() uint64 { return max(v.s.tables, firstIndex) }
 
 // ListIndex is that of the last write below prefix, as far as it is remembered, or else Index.
 func (v View) ListIndex(prefix string) uint64 {
-	if prefix == "" {
-		return v.s.tables
-	}
 	index := uint64(0)
-	for row := range v.List(prefix) {
-		index = max(index, row.ModifyIndex)
-	}
-	for grave := range values(v.s.graves, prefix) {
-		index = max(index, grave.Index)
+	if prefix != "" {
+		for row := range v.List(prefix) {
+			index = max(index, row.ModifyIndex)
+		}
+		for grave := range values(v.s.graves.Root(), prefix) {
+			index = max(index, grave.Index)
+		}
 	}
 	if index == 0 {
-		return v.s.tables
+		return v.Index()
 	}
 	return index
 }
 
-// Session returns the session with this id, or nil.
-func (v View) Session(id string) *Session {
-	session, _ := v.s.sessions.Get([]byte(id))
-	return session
-}
-
-// Sessions returns all sessions, in the order of their ids.
-func (v View) Sessions() iter.Seq[*Session] { return values(v.s.sessions, "") }
-
-// SessionIndex is that of the last session that was made or ended; 0 if there was none.
-func (v View) SessionIndex() uint64 { return v.s.sessionIndex }
-
-// Txn answers a transaction that only reads and checks. See Engine.Txn.
-func (v View) Txn(ops []Op) ([]Row, []OpError, error) {
-	return begin(v.s).txn(ops)
+// Txn answers a transaction that only reads and checks. See Engine.Txn; each is called with each row, in order.
+func (v View) Txn(ops []Op, each func(*Row) error) ([]OpError, error) {
+	return begin(v.s).txn(ops, each)
 }
 
 // all walks the entries of a tree whose keys begin with prefix.
-func all[T any](tree *iradix.Tree[T], prefix string) iter.Seq2[string, T] {
+func all[T any](root *iradix.Node[T], prefix string) iter.Seq2[string, T] {
 	return func(yield func(string, T) bool) {
-		walk := tree.Root().Iterator()
+		walk := root.Iterator()
 		walk.SeekPrefix([]byte(prefix))
 		for {
 			key, value, ok := walk.Next()
@@ -105,9 +84,9 @@ func all[T any](tree *iradix.Tree[T], prefix string) iter.Seq2[string, T] {
 	}
 }
 
-func values[T any](tree *iradix.Tree[T], prefix string) iter.Seq[T] {
+func values[T any](root *iradix.Node[T], prefix string) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for _, value := range all(tree, prefix) {
+		for _, value := range all(root, prefix) {
 			if !yield(value) {
 				return
 			}

@@ -163,7 +163,7 @@ func TestUnderTheEngine(t *testing.T) {
 		for r := range v.List("") {
 			s += fmt.Sprintf("%+v\n", *r)
 		}
-		return s + fmt.Sprint(v.Index(), v.ListIndex("k/1"), v.ListIndex("k/"), v.SessionIndex())
+		return s + fmt.Sprint(v.Index(), v.ListIndex("k/1"), v.ListIndex("k/"))
 	}
 	want := all(e.View())
 	if err := e.Close(); err != nil {

@@ -1,6 +1,7 @@
-package agent
+package httpserve
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,15 +13,73 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
 
+// testLimit is how long a test waits for what must happen.
+const testLimit = 30 * time.Second
+
+func listen(t *testing.T, addr string) net.Listener {
+	t.Helper()
+	l, err := Listen(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// serving answers on a listener until the test ends, and then expects a good end.
+func serving(t *testing.T, l net.Listener, h http.Handler, options ...Options) {
+	t.Helper()
+	o := ForPages()
+	if len(options) > 0 {
+		o = options[0]
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, l, h, o) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve ends with %v", err)
+		}
+	})
+}
+
+func ok() http.Handler {
+	return Pages{{Path: "/status", Write: Verdict(func() error { return nil })}}
+}
+
+// request writes a request by hand, and returns the answer's status; 0 if there is none.
+func request(t *testing.T, l net.Listener, text string) int {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), l.Addr().Network(), l.Addr().String())
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer conn.Close()
+	err = conn.SetDeadline(time.Now().Add(testLimit))
+	if err == nil {
+		_, err = io.WriteString(conn, text)
+	}
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
 // A web page whose owner lets its name lead to this machine learns nothing.
 func TestOnlyKnownHostsOverTCP(t *testing.T) {
 	l := listen(t, "localhost:0")
-	serving(t, l, Handler(sample, fine, fine))
+	serving(t, l, ok())
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +110,7 @@ func TestOnlyKnownHostsOverTCP(t *testing.T) {
 		"2130706433":              403,
 		"a:b:c":                   403,
 	} {
-		for _, path := range []string{"/status", "/metrics", "/healthz", "/"} {
+		for _, path := range []string{"/status", "/"} {
 			if path == "/" && want == 200 {
 				continue
 			}
@@ -73,7 +132,7 @@ func TestOnlyKnownHostsOverTCP(t *testing.T) {
 func TestTheNameOfTheListener(t *testing.T) {
 	inner := listen(t, "127.0.0.1:0")
 	l := &namedListener{Listener: inner.(*namedListener).Listener, host: "Metrics.Example"}
-	serving(t, l, Handler(sample, fine, fine))
+	serving(t, l, ok())
 	for host, want := range map[string]int{"metrics.example:9100": 200, "METRICS.EXAMPLE": 200, "example": 403, "other.example": 403} {
 		if got := request(t, l, "GET /status HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); got != want {
 			t.Errorf("Host %q: %d, want %d", host, got, want)
@@ -84,7 +143,7 @@ func TestTheNameOfTheListener(t *testing.T) {
 // Over a socket no page can ask, and the client's Host is anything.
 func TestAnyHostOverASocket(t *testing.T) {
 	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
-	serving(t, l, Handler(sample, fine, fine))
+	serving(t, l, ok())
 	if got := request(t, l, "GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n"); got != 200 {
 		t.Errorf("%d, want 200", got)
 	}
@@ -92,7 +151,7 @@ func TestAnyHostOverASocket(t *testing.T) {
 
 func TestServerLimits(t *testing.T) {
 	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
-	serving(t, l, Handler(sample, fine, fine))
+	serving(t, l, ok())
 	if got := request(t, l, "GET /status HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n"); got != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("64 KiB of headers: %d, want 431", got)
 	}
@@ -102,7 +161,7 @@ func TestServerLimits(t *testing.T) {
 func TestASlowClientIsCutOff(t *testing.T) {
 	t.Parallel()
 	l := listen(t, "127.0.0.1:0")
-	serving(t, l, Handler(sample, fine, fine))
+	serving(t, l, ok())
 	var clients []net.Conn
 	for _, text := range []string{"", "GET /status HTTP/1.1\r\nHost: local"} {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
@@ -125,37 +184,6 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	}
 }
 
-// At most 64 are served at a time; the others wait, and are served then.
-func TestTooManyConnections(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
-	const clients = 100
-	var now, peak, waiting atomic.Int64
-	release := make(chan struct{})
-	serving(t, l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		n := now.Add(1)
-		for old := peak.Load(); n > old && !peak.CompareAndSwap(old, n); old = peak.Load() {
-		}
-		<-release
-		now.Add(-1)
-	}))
-	var all sync.WaitGroup
-	for range clients {
-		all.Go(func() {
-			waiting.Add(1)
-			if got := request(t, l, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); got != 200 {
-				t.Errorf("%d, want 200", got)
-			}
-		})
-	}
-	eventually(t, func() bool { return waiting.Load() == clients && now.Load() >= maxConns })
-	<-time.After(200 * time.Millisecond) // time for more of them, if there were no limit
-	close(release)
-	all.Wait()
-	if peak.Load() != maxConns {
-		t.Errorf("%d were served at the same time, want %d", peak.Load(), maxConns)
-	}
-}
-
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
 	for end := time.After(testLimit); !ok(); {
@@ -174,11 +202,11 @@ func TestTheEndIsGraceful(t *testing.T) {
 	defer cancel()
 	begun, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- Serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		ended <- Serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(begun)
-			<-ctx.Done()
+			<-r.Context().Done() // as a request that waits
 			fmt.Fprintln(w, "done")
-		}))
+		}), ForPages())
 	}()
 	code := make(chan int, 1)
 	go func() { code <- request(t, l, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") }()
@@ -208,13 +236,13 @@ func TestTheEndDoesNotWaitForSlowClients(t *testing.T) {
 			if r.URL.Path != "/endless" {
 				return
 			}
-			for r.Context().Err() == nil {
+			for {
 				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
 					return
 				}
 				writing.Do(func() { close(begun) })
 			}
-		}))
+		}), ForPages())
 	}()
 	for _, text := range []string{"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", ""} {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", l.Addr().String())
@@ -248,8 +276,124 @@ func TestABrokenListenerIsAnError(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err := Serve(t.Context(), l, Handler(sample, fine, fine))
+	err := Serve(t.Context(), l, ok(), ForPages())
 	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("got %v, want an error that names the address", err)
 	}
 }
+
+// connect opens a connection from an address of the loopback network, and says something.
+func connect(t *testing.T, l net.Listener, from, text string) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(testLimit)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// Idle connections, however many, keep nobody out, not even others of the same client.
+func TestIdleConnectionsGiveWay(t *testing.T) {
+	l := listen(t, "127.0.0.1:0")
+	serving(t, l, ok())
+	const get = "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	for n := range 150 {
+		conn := connect(t, l, "127.0.0.2", []string{"", get}[n%2])
+		if n%2 == 1 {
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatalf("connection %d: %v", n, err)
+			}
+		}
+	}
+	for range 3 {
+		if got := request(t, l, get); got != http.StatusOK {
+			t.Errorf("%d, want 200", got)
+		}
+	}
+}
+
+// Requests in progress keep their connections, up to the limit of their client, and leave room for others.
+func TestLimitOfEachClient(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		o                 Options
+		clients, all, one int // clients, and of their connections how many are served: of all, and of each
+	}{
+		{"in all", Options{Conns: 8}, 2, 8, 8},
+		{"each", Options{PerClient: 3}, 3, 9, 3},
+		{"both", Options{Conns: 7, PerClient: 3}, 3, 7, 3},
+		{"none", Options{}, 2, 20, 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inner := listen(t, "127.0.0.1:0")
+			l := &aliens{Listener: inner}
+			var mu sync.Mutex
+			served := map[string]int{}
+			all := 0
+			release := make(chan struct{})
+			tt.o.Answer, tt.o.Request = time.Minute, time.Minute
+			serving(t, l, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				host, _, _ := net.SplitHostPort(r.RemoteAddr)
+				count := func(n int) {
+					mu.Lock()
+					defer mu.Unlock()
+					served[host] += n
+					all += n
+				}
+				count(1)
+				defer count(-1)
+				select {
+				case <-release:
+				case <-r.Context().Done(): // its connection was closed before it was known to have a request
+				}
+			}), tt.o)
+			defer close(release)
+			for n := range 10 {
+				for client := range tt.clients {
+					conn := connect(t, inner, fmt.Sprintf("127.0.0.%d", 10+client), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+					if n >= tt.one { // it is closed
+						if got, err := conn.Read(make([]byte, 1)); err == nil {
+							t.Fatalf("connection %d of a client: %d bytes", n, got)
+						}
+					}
+					want := min(tt.all, tt.clients*min(n, tt.one)+min(client+1, tt.clients*max(0, tt.one-n)))
+					eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return all == want })
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for client, n := range served {
+				if n > tt.one {
+					t.Errorf("%s has %d, want at most %d", client, n, tt.one)
+				}
+			}
+		})
+	}
+}
+
+// aliens makes connections of the loopback network look as if they came from other machines.
+type aliens struct{ net.Listener }
+
+func (a *aliens) Accept() (net.Conn, error) {
+	c, err := a.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	from, _ := c.RemoteAddr().(*net.TCPAddr)
+	return &alien{Conn: c, from: &net.TCPAddr{IP: net.IPv4(192, 0, 2, from.IP.To4()[3]), Port: from.Port}}, nil
+}
+
+type alien struct {
+	net.Conn
+	from net.Addr
+}
+
+func (a *alien) RemoteAddr() net.Addr { return a.from }

@@ -1,4 +1,4 @@
-package agent
+package httpserve
 
 import (
 	"context"
@@ -14,8 +14,7 @@ import (
 	"kvexpress/internal/atomicfile"
 )
 
-// socketMode lets the group ask too: whoever may is decided by the group of the
-// agent, as for any file.
+// socketMode lets the group ask too.
 const socketMode = 0o660
 
 // Time limits: for looking up the name of an address, and for whoever may be
@@ -31,12 +30,12 @@ const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 // ErrRunning: somebody answers on the socket that was to be made.
 var ErrRunning = errors.New("another agent is running there")
 
-// Listen opens the address of an agent's HTTP interface: an absolute path, for a
+// Listen opens the address of an HTTP interface: an absolute path, for a
 // Unix socket, or host:port.
 //
 // A socket has mode 0660 from its first moment, a missing folder is made (0755),
-// and what another agent left behind after a kill is replaced. The error wraps
-// ErrRunning if that agent is alive. Closing the listener removes the socket.
+// and what another process left behind after a kill is replaced. The error wraps
+// ErrRunning if that process is alive. Closing the listener removes the socket.
 func Listen(addr string) (net.Listener, error) {
 	if filepath.IsAbs(addr) {
 		return listenUnix(addr)
@@ -62,7 +61,8 @@ type namedListener struct {
 
 func listenUnix(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listen on %s: the path of a socket has at most %d bytes, this one has %d: name a shorter one", path, maxSocketPath, len(path))
+		return nil, fmt.Errorf("listen on %s: the path of a socket has at most %d bytes, this one has %d: name a shorter one",
+			path, maxSocketPath, len(path))
 	}
 	dir := filepath.Dir(path)
 	if err := atomicfile.MakeDirs(dir, nil); err != nil {

@@ -1,4 +1,4 @@
-package agent
+package httpserve
 
 import (
 	"errors"
@@ -91,22 +91,22 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.sock")
 	leaveSocket(t, path)
 	l := listen(t, path)
-	serving(t, l, Handler(sample, fine, fine))
-	if resp, _ := ask(t, overSocket(t, l), "GET", "/healthz"); resp.StatusCode != http.StatusOK {
-		t.Errorf("%d, want 200", resp.StatusCode)
+	serving(t, l, ok())
+	if code := request(t, l, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n"); code != http.StatusOK {
+		t.Errorf("%d, want 200", code)
 	}
 }
 
 func TestALiveSocketIsNotTaken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.sock")
 	l := listen(t, path)
-	serving(t, l, Handler(sample, fine, fine))
+	serving(t, l, ok())
 	second, err := Listen(path)
 	if !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), path) {
 		t.Errorf("the second agent gets %v, %v", second, err)
 	}
-	if resp, _ := ask(t, overSocket(t, l), "GET", "/healthz"); resp.StatusCode != http.StatusOK {
-		t.Errorf("the first agent answers %d afterwards", resp.StatusCode)
+	if code := request(t, l, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n"); code != http.StatusOK {
+		t.Errorf("the first agent answers %d afterwards", code)
 	}
 }
 
