@@ -96,14 +96,16 @@ func BenchmarkOutNothingToDo(b *testing.B) {
 	}
 	out := func(name, program string) *side {
 		args := []string{
-			"out", "-k", "hosts", "-f", filepath.Join(dir, name+".out"), "--state-dir", filepath.Join(dir, name+".state"), "-s", consul.Addr, "-e", "true",
+			"out", "-k", "hosts", "-f", filepath.Join(dir, name+".out"), "--state-dir", filepath.Join(dir, name+".state"),
+			"-s", consul.Addr, "-e", "true",
 		}
 		run(b, program, args...)
 		return &side{name: name, run: func() sample { return run(b, program, args...) }}
 	}
-	k := kv.Key("hosts")
-	rows := []string{consul.Addr, layout.Checksum(k), layout.Manifest(k), layout.Stop(k), layout.Lock(filepath.Join(dir, "ours.out"), "host")}
-	sides := []*side{out("ours", t.kvexpress), {name: "bare", run: func() sample { return run(b, filepath.Join(dir, "bare"), rows...) }}}
+	lock := layout.Lock(filepath.Join(dir, "ours.out"), "host")
+	rows := []string{consul.Addr, layout.Checksum(key), layout.Manifest(key), layout.Stop(key), lock}
+	bare := &side{name: "bare", run: func() sample { return run(b, filepath.Join(dir, "bare"), rows...) }}
+	sides := []*side{out("ours", t.kvexpress), bare}
 	if t.old != "" {
 		sides = append(sides, out("old", t.old))
 	}

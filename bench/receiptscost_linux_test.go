@@ -37,7 +37,7 @@ func BenchmarkReceiptsCost(b *testing.B) {
 	pub := newPublisher(b, server.Addr).counting()
 	s, targets := newSite(b, server.Addr, nodes)
 	s.Receipts = true
-	r := &reporting{running: tools{}.beginAt(b, oursTogether, s, targets, pub), reader: &kvfleet.Reader{Store: pub.Store, Layout: pub.Layout}}
+	r := &reporting{tools{}.beginAt(b, oursTogether, s, targets, pub), &kvfleet.Reader{Store: pub.Store, Layout: pub.Layout}}
 	defer r.end()
 	r.pause = 0
 	// CPU is counted for as long after each publish, with receipts or without: nodes
@@ -97,7 +97,8 @@ func reportCost(b *testing.B, nodes int, with, without []reported) {
 		a, f = append(a, with[i]), append(f, without[i])
 	}
 	table := newTable()
-	fmt.Fprintf(table, "%d nodes, %d rounds, %d more were too late\twith: median\tquartiles\twithout: median\tquartiles\tdifference: median\tquartiles\t\n", nodes, len(a), late)
+	fmt.Fprintf(table, "%d nodes, %d rounds, %d more were too late", nodes, len(a), late)
+	fmt.Fprint(table, "\twith: median\tquartiles\twithout: median\tquartiles\tdifference: median\tquartiles\t\n")
 	for _, col := range []struct {
 		name string
 		of   func(reported) float64
@@ -111,7 +112,11 @@ func reportCost(b *testing.B, nodes int, with, without []reported) {
 		for i := range a {
 			x, y, d = append(x, col.of(a[i])), append(y, col.of(f[i])), append(d, col.of(a[i])-col.of(f[i]))
 		}
-		fmt.Fprintf(table, "%s\t%.0f\t%s\t%.0f\t%s\t%.0f\t%s\t\n", col.name, middle(x), quartiles(x), middle(y), quartiles(y), middle(d), quartiles(d))
+		fmt.Fprint(table, col.name)
+		for _, v := range [][]float64{x, y, d} {
+			fmt.Fprintf(table, "\t%.0f\t%s", middle(v), quartiles(v))
+		}
+		fmt.Fprint(table, "\t\n")
 		b.ReportMetric(middle(x), "with-"+col.name)
 		b.ReportMetric(middle(d), "more-"+col.name)
 	}

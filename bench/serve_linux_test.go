@@ -115,7 +115,8 @@ func BenchmarkServeWrites(b *testing.B) {
 		sorted := slices.Sorted(slices.Values(ratio))
 		table := newTable()
 		fmt.Fprintf(table, "%d clients, %d rounds\tserve\tConsul\tratio of neighbours\tquartiles\t\n", clients, rounds)
-		fmt.Fprintf(table, "writes/s\t%.0f\t%.0f\t%.2f ×\t%.2f to %.2f\t\n", middle(ours), middle(theirs), middle(ratio), quantile(sorted, 0.25), quantile(sorted, 0.75))
+		fmt.Fprintf(table, "writes/s\t%.0f\t%.0f\t%.2f ×\t%.2f to %.2f\t\n",
+			middle(ours), middle(theirs), middle(ratio), quantile(sorted, 0.25), quantile(sorted, 0.75))
 		table.print(b)
 		b.ReportMetric(middle(ratio), fmt.Sprintf("writes-%d-x-consul", clients))
 	}

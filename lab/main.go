@@ -40,12 +40,13 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.IntVar(&o.nodes, "nodes", nodes, "how many `nodes`")
 	flags.IntVar(&o.changes, "changes", changes, "how many `changes` are measured")
 	if !o.scale {
-		flags.StringVar(&o.mode, "mode", "", "how all nodes get their file: watch, agent or template (consul-template); \"\": half watch, half agent")
+		flags.StringVar(&o.mode, "mode", "", "how nodes get their file: watch, agent, or template (consul-template); default: mixed")
 		flags.StringVar(&o.csv, "csv", "", "write a line for each node and change into this `file`")
 		flags.BoolVar(&o.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
 	}
 	err = flags.Parse(args)
-	if modes := []string{"", "watch", "agent", "template"}; err == nil && (flags.NArg() > 0 || o.nodes < 1 || o.changes < 1 || !slices.Contains(modes, o.mode)) {
+	modes := []string{"", "watch", "agent", "template"}
+	if err == nil && (flags.NArg() > 0 || o.nodes < 1 || o.changes < 1 || !slices.Contains(modes, o.mode)) {
 		flags.Usage()
 		err = errors.New("see above")
 	}

@@ -43,8 +43,10 @@ func TestRun(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	for _, part := range []string{
-		"starting 3 Consul servers on 127.", "all 4 nodes know all 60 services; server-", "web-01 is taken out of the catalog: rendered after ",
-		"node-04 is overloaded", "node-04 is well again", "none was wrong or went back, over 7 versions", "6 changes, ms", "ending all programs",
+		"starting 3 Consul servers on 127.", "all 4 nodes know all 60 services; server-",
+		"web-01 is taken out of the catalog: rendered after ",
+		"node-04 is overloaded", "node-04 is well again", "none was wrong or went back, over 7 versions",
+		"6 changes, ms", "ending all programs",
 	} {
 		if !strings.Contains(said.String(), part) {
 			t.Errorf("it does not say %q", part)
@@ -65,7 +67,7 @@ func TestRun(t *testing.T) {
 
 func TestWrongArguments(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"--nodes 0", "--changes 0", "scale --nodes 0", "nonsense", "--nonsense", "scale --keep", "--mode none"} {
+	for _, args := range []string{"--nodes 0", "--changes 0", "scale --nodes 0", "nonsense", "scale --keep", "--mode none"} {
 		var said strings.Builder
 		if code := run(t.Context(), strings.Fields(args), io.Discard, &said); code != 1 || said.Len() == 0 {
 			t.Errorf("%s: exit code %d, it says %q", args, code, said.String())

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -89,13 +88,11 @@ func (f *Fleet) Make(ctx context.Context, service *Service, up bool) (Change, er
 	name := FQDN(service.Name)
 	f.Focus(service)
 	defer f.Focus(nil)
-	before := f.Recorder.Last().Number
 	c.Began = time.Now()
 	if err := service.Set(ctx, up); err != nil {
 		return c, err
 	}
 	addr := service.Addr()
-	right := func(hosts map[string]netip.Addr) bool { return hosts != nil && hosts[name] == addr }
 	c.Nodes = make([]Arrival, len(f.Nodes))
 	if err := waitEach(ctx, f.Nodes, fmt.Sprintf("to answer %v for %s", addr, name), func(n *Node) error {
 		answer, ok := f.Said(n, c.Began, func(a order.Answer) bool { return a.Name == name && a.Addr == addr })
@@ -108,17 +105,11 @@ func (f *Fleet) Make(ctx context.Context, service *Service, up bool) (Change, er
 	}); err != nil || f.Mode == Template {
 		return c, err
 	}
-	if err := proc.Poll(ctx, "the version to be seen", func() error {
-		for _, v := range f.Versions() {
-			if v.Number > before && right(v.Hosts) {
-				c.Published = v.Published.Sub(c.Began)
-				return nil
-			}
-		}
-		return errors.New("it was not yet")
-	}); err != nil {
+	v, err := f.Published(ctx, service)
+	if err != nil {
 		return c, err
 	}
+	c.Published = v.Published.Sub(c.Began)
 	for _, s := range f.Servers { // one is enough, but two may render for a while
 		if RenderedBy(s, service) != nil {
 			continue

@@ -82,7 +82,8 @@ func (f *Fleet) prepare(ctx context.Context) error {
 		f.Nodes = append(f.Nodes, f.newNode(i))
 	}
 	for i := range services * min(1, len(f.Nodes)) {
-		f.Services = append(f.Services, &Service{Name: fmt.Sprintf("web-%02d", i+1), Node: f.Nodes[i%len(f.Nodes)], fleet: f, number: i + 1})
+		s := &Service{Name: fmt.Sprintf("web-%02d", i+1), Node: f.Nodes[i%len(f.Nodes)], fleet: f, number: i + 1}
+		f.Services = append(f.Services, s)
 	}
 	f.Recorder = newRecorder(f)
 	if err := errors.Join(os.MkdirAll(f.Logs(), 0o700), os.Mkdir(filepath.Join(f.Dir, "tokens"), 0o700)); err != nil {

@@ -287,7 +287,7 @@ func doubled(versions []Published) error {
 	for i := 1; i < len(versions); i++ {
 		a, b := versions[i-1], versions[i]
 		if b.Number != a.Number+1 || a.SHA256 == b.SHA256 {
-			return fmt.Errorf("version %d, by %s, comes after version %d, by %s; same bytes: %v", b.Number, b.By, a.Number, a.By, a.SHA256 == b.SHA256)
+			return fmt.Errorf("version %d, by %s, comes after version %d, by %s: %v", b.Number, b.By, a.Number, a.By, b.SHA256)
 		}
 	}
 	return nil

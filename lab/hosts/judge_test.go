@@ -111,11 +111,13 @@ func deliver(t *testing.T, n *Node, content []byte) {
 func TestVersionsThatAreDoubledMissingOrOldAreFound(t *testing.T) {
 	t.Parallel()
 	version := func(number uint64, addr string) Published {
-		return Published{Version: order.Version{Number: number, Hosts: map[string]netip.Addr{"web": netip.MustParseAddr(addr)}}, SHA256: addr}
+		hosts := map[string]netip.Addr{"web": netip.MustParseAddr(addr)}
+		return Published{Version: order.Version{Number: number, Hosts: hosts}, SHA256: addr}
 	}
 	good := []Published{version(1, "10.0.0.1"), version(2, "10.0.0.2"), version(3, "10.0.0.3")}
 	must(t, doubled(good), returned(good))
-	if doubled(append(good, version(4, "10.0.0.3"))) == nil || doubled(append(good, version(5, "10.0.0.4"))) == nil || returned(append(good, version(4, "10.0.0.2"))) == nil {
+	same, gap := append(good, version(4, "10.0.0.3")), append(good, version(5, "10.0.0.4"))
+	if doubled(same) == nil || doubled(gap) == nil || returned(append(good, version(4, "10.0.0.2"))) == nil {
 		t.Error("a version that is doubled, missing or old was not found")
 	}
 }

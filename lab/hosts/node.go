@@ -50,23 +50,27 @@ func (f *Fleet) newNode(i int) *Node {
 // prepare writes all that the node's programs are configured with.
 func (n *Node) prepare() (err error) {
 	f := n.fleet
-	if err := errors.Join(os.MkdirAll(filepath.Join(n.dir, "watches.d"), 0o700), os.Mkdir(filepath.Join(n.dir, "etc"), 0o700)); err != nil {
+	watches := filepath.Join(n.dir, "watches.d")
+	if err := errors.Join(os.MkdirAll(watches, 0o700), os.Mkdir(filepath.Join(n.dir, "etc"), 0o700)); err != nil {
 		return err
 	}
 	if n.Consul, err = f.consulUnit(n.Name, f.consulConfig(n.Name, n.host)); err != nil {
 		return err
 	}
-	n.Consul.Argv = append(n.Consul.Argv, "-config-dir", filepath.Join(n.dir, "watches.d"))
+	n.Consul.Argv = append(n.Consul.Argv, "-config-dir", watches)
 
 	conf := filepath.Join(n.dir, "dnsmasq.conf")
-	text := fmt.Sprintf("port=%d\nlisten-address=%s\nbind-interfaces\nno-resolv\nno-hosts\naddn-hosts=%s\nlocal=/%s/\n", dnsPort, n.host, n.Hosts, domain)
+	text := fmt.Sprintf("port=%d\nlisten-address=%s\nbind-interfaces\nno-resolv\nno-hosts\naddn-hosts=%s\nlocal=/%s/\n",
+		dnsPort, n.host, n.Hosts, domain)
 	// With --no-daemon it stays the user that it is: another one could not read the lab's
 	// folder. Then it writes no file with its pid.
-	n.Dnsmasq = f.unit("dnsmasq-"+n.Name, "sh", "-c", `echo $$ >"$0" && exec "$@"`, n.pidFile(), f.Tools.Dnsmasq, "--no-daemon", "--conf-file="+conf)
+	n.Dnsmasq = f.unit("dnsmasq-"+n.Name, "sh", "-c", `echo $$ >"$0" && exec "$@"`, n.pidFile(),
+		f.Tools.Dnsmasq, "--no-daemon", "--conf-file="+conf)
 
 	// JSON is YAML.
 	agent := map[string]any{
-		"stores": n.Addr, "token_file": f.TokenFile(n.Name), "node": n.Name, "state_dir": n.state(), "listen": filepath.Join(n.dir, "agent.sock"),
+		"stores": n.Addr, "token_file": f.TokenFile(n.Name), "node": n.Name, "state_dir": n.state(),
+		"listen":  filepath.Join(n.dir, "agent.sock"),
 		"targets": []any{map[string]any{"key": Key, "file": n.Hosts, "mode": "0644", "min_lines": minLines, "exec": n.reload()}},
 	}
 	n.Agent = f.unit("agent-"+n.Name, f.hostNamed(n.Name, f.Tools.Kvexpress, "agent", "-C", n.config())...)

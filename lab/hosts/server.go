@@ -44,7 +44,8 @@ type Server struct {
 }
 
 func (f *Fleet) newServer(i int) *Server {
-	s := &Server{Name: fmt.Sprintf("server-%d", i+1), host: f.net.addr(firstServer + i), Addr: f.net.hostPort(firstServer+i, httpPort)}
+	s := &Server{Name: fmt.Sprintf("server-%d", i+1), host: f.net.addr(firstServer + i)}
+	s.Addr = f.net.hostPort(firstServer+i, httpPort)
 	s.Rendered = filepath.Join(f.Dir, s.Name, "out", "hosts")
 	return s
 }

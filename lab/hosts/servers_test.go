@@ -145,7 +145,7 @@ func burst(t *testing.T, f *Fleet) {
 	}
 	published(t, f, f.Services[:30]...)
 	now := f.Versions()
-	t.Logf("30 changes in a row with two renderers: %d versions; what was old came again: %v", len(now)-before, returned(now[before:]))
+	t.Logf("30 changes with two renderers: %d versions; what came again: %v", len(now)-before, returned(now[before:]))
 	arrived(t, f, f.Nodes...)
 }
 

@@ -46,7 +46,8 @@ func (s *Service) Set(ctx context.Context, up bool) error {
 	path, in := "deregister/"+s.Name, map[string]any(nil)
 	if up {
 		s.generation++
-		path, in = "register", map[string]any{"ID": s.Name, "Name": s.Name, "Address": s.addr().String(), "Port": 80, "Tags": []string{tag}}
+		path = "register"
+		in = map[string]any{"ID": s.Name, "Name": s.Name, "Address": s.addr().String(), "Port": 80, "Tags": []string{tag}}
 	}
 	err := proc.Poll(ctx, "a change of "+s.Name, func() error {
 		return s.fleet.call(ctx, s.Node.Addr, s.fleet.tokens[Registrar], http.MethodPut, "/v1/agent/service/"+path, in, nil)

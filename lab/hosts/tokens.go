@@ -43,7 +43,8 @@ func (f *Fleet) prepareTokens(ctx context.Context) error {
 	f.rules = map[string]string{
 		management: "",
 		// consul lock asks the agent who it is, for the session of the lock.
-		Renderer:  read + rule("agent_prefix", "", "read") + rule("session_prefix", "", "write") + rule("key_prefix", lockPrefix, "write"),
+		Renderer: read + rule("agent_prefix", "", "read") + rule("session_prefix", "", "write") +
+			rule("key_prefix", lockPrefix, "write"),
 		Registrar: rule("service_prefix", "", "write") + rule("node_prefix", "", "read"),
 		Observer:  read + rule("key_prefix", "", "read"),
 	}
@@ -99,7 +100,9 @@ func (f *Fleet) makeTokens(ctx context.Context) error {
 		token := map[string]any{"SecretID": f.tokens[name], "Policies": []any{map[string]any{"Name": "lab-" + name}}}
 		return f.manage(ctx, http.MethodPut, "/v1/acl/token", token, nil)
 	}
-	names := slices.DeleteFunc(slices.Collect(maps.Keys(f.rules)), func(name string) bool { return name == management || name == Observer })
+	names := slices.DeleteFunc(slices.Collect(maps.Keys(f.rules)), func(name string) bool {
+		return name == management || name == Observer
+	})
 	if err := errors.Join(proc.Each(names, one), one(Observer)); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func Check(node string, versions []Version, answers []Answer) Verdict {
 	v := Verdict{Node: node, Answers: len(answers)}
 	for i := 1; i < len(versions); i++ {
 		if a, b := versions[i-1], versions[i]; b.Number <= a.Number || b.Published.Before(a.Published) {
-			why := fmt.Sprintf("nothing was judged: version %d is listed after version %d, and is not newer in number and time", b.Number, a.Number)
+			why := fmt.Sprintf("nothing was judged: version %d, after version %d, is not newer in number and time", b.Number, a.Number)
 			v.Faults = append(v.Faults, Fault{Why: why})
 			return v
 		}
@@ -95,7 +95,8 @@ func why(versions []Version, a Answer, low int) string {
 		v := versions[at]
 		return fmt.Sprintf("%s, as only in version %d, published %v after the answer", said, v.Number, v.Published.Sub(a.Answered))
 	}
-	return fmt.Sprintf("%s, and no version says so: in version %d it is %s", said, versions[low].Number, text(versions[low].Hosts[a.Name]))
+	v := versions[low]
+	return fmt.Sprintf("%s, and no version says so: in version %d it is %s", said, v.Number, text(v.Hosts[a.Name]))
 }
 
 // text is an address in words.
@@ -139,16 +140,13 @@ func Parse(content []byte) (map[string]netip.Addr, error) {
 			continue
 		}
 		addr, err := netip.ParseAddr(words[0])
-		if err != nil {
-			return nil, fmt.Errorf("line %d of the hosts file begins with %q, which is no address: %w", number, words[0], err)
-		}
-		if len(words) == 1 {
-			return nil, fmt.Errorf("line %d of the hosts file has the address %s, but no name", number, addr)
+		if err != nil || len(words) == 1 {
+			return nil, fmt.Errorf("line %d of the hosts file is not an address and its names: %q", number, line)
 		}
 		addr = addr.Unmap()
 		for _, name := range words[1:] {
 			if other, twice := hosts[name]; twice && other != addr {
-				return nil, fmt.Errorf("line %d of the hosts file gives %q the address %s, after %s above: a name has one address", number, name, addr, other)
+				return nil, fmt.Errorf("line %d of the hosts file gives %q the address %s, after %s above", number, name, addr, other)
 			}
 			hosts[name] = addr
 		}

@@ -22,7 +22,7 @@ func Room(need, reserve int64) error {
 		return fmt.Errorf("read MemAvailable in /proc/meminfo: %w", err)
 	}
 	if left := max(0, available<<10-reserve); left < need {
-		return fmt.Errorf("the nodes need %d MiB of memory, and there is room for %d: free some, or ask for fewer nodes", need>>20, left>>20)
+		return fmt.Errorf("the nodes need %d MiB of memory, and %d are free: ask for fewer nodes", need>>20, left>>20)
 	}
 	return nil
 }

@@ -16,8 +16,11 @@ func TestUnitsEnd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := NewSet(dir)
-	u := s.Add(&Unit{Name: "parent", Log: filepath.Join(dir, "log"), Restart: true, Argv: []string{"sh", "-c", "setsid sleep 1000 & exec sleep 1000"}})
-	stubborn := s.Add(&Unit{Name: "stubborn", Log: filepath.Join(dir, "other"), Last: true, Argv: []string{"sh", "-c", "trap '' TERM; while :; do sleep 1; done"}})
+	unit := func(name, script string) *Unit {
+		return s.Add(&Unit{Name: name, Log: filepath.Join(dir, name), Argv: []string{"sh", "-c", script}})
+	}
+	u, stubborn := unit("parent", "setsid sleep 1000 & exec sleep 1000"), unit("stubborn", "trap '' TERM; while :; do sleep 1; done")
+	u.Restart, stubborn.Last = true, true
 	if err := errors.Join(u.Start(), stubborn.Start()); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +67,8 @@ func TestAProgramThatEndsIsNotWaitedFor(t *testing.T) {
 	t.Setenv("KVEXPRESS_SYSLOG", "/dev/log")
 	dir := t.TempDir()
 	s := NewSet(dir)
-	u := s.Add(&Unit{Name: "short", Log: filepath.Join(dir, "log"), Argv: []string{"sh", "-c", "echo syslog is $KVEXPRESS_SYSLOG; exit 1"}})
+	argv := []string{"sh", "-c", "echo syslog is $KVEXPRESS_SYSLOG; exit 1"}
+	u := s.Add(&Unit{Name: "short", Log: filepath.Join(dir, "log"), Argv: argv})
 	if err := u.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +77,7 @@ func TestAProgramThatEndsIsNotWaitedFor(t *testing.T) {
 	if !errors.Is(err, ErrEnded) || !strings.Contains(err.Error(), "syslog is off") || strings.Contains(err.Error(), "in vain") {
 		t.Errorf("it says %v", err)
 	}
-	if _, err := s.Run(t.Context(), nil, "sh", "-c", "echo oh >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "exit status 3: oh") {
+	if _, err := s.Run(t.Context(), nil, "sh", "-c", "echo oh >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "3: oh") {
 		t.Errorf("a command that fails: %v", err)
 	}
 	if err := s.Close(); err != nil {

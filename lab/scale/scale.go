@@ -116,7 +116,8 @@ func (s *site) add(name, dir string, number int) error {
 		targets = append(targets, map[string]any{"key": k, "file": n.file(k), "mode": "0644", "min_lines": 100, "exec": exec})
 	}
 	config, err := json.Marshal(map[string]any{
-		"stores": stores, "token_file": s.TokenFile(name), "node": name, "listen": "", "state_dir": filepath.Join(dir, "state"), "targets": targets,
+		"stores": stores, "token_file": s.TokenFile(name), "node": name, "listen": "",
+		"state_dir": filepath.Join(dir, "state"), "targets": targets,
 	})
 	// Nodes have processors of their own: where all share one machine, a thousand agents
 	// that wake up at once must not keep the servers from theirs, which lose their leader.

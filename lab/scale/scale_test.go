@@ -28,7 +28,8 @@ func TestScale(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := hosts.New(t.Context(), hosts.Options{Tools: tools, Dir: filepath.Join(dir, "fleet"), Agents: nodes, Say: func(line string) { t.Log(line) }})
+	o := hosts.Options{Tools: tools, Dir: filepath.Join(dir, "fleet"), Agents: nodes, Say: func(line string) { t.Log(line) }}
+	f, err := hosts.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,8 @@ func distorted(t *testing.T, v *version, tolerance time.Duration) {
 	out := shift(0)
 	out.told.Delivered.Count /= 2
 	for name, w := range map[string]*version{
-		"seen later": shift(much), "seen sooner": shift(-much), "one node later": last, "another unit": unit, "a node is not seen": fewer, "status leaves many out": out,
+		"seen later": shift(much), "seen sooner": shift(-much), "one node later": last,
+		"another unit": unit, "a node is not seen": fewer, "status leaves many out": out,
 	} {
 		if w.compare(tolerance) == nil {
 			t.Errorf("%s: not found", name)

@@ -89,7 +89,8 @@ func (s *site) deliver(ctx context.Context, key, content string, from ...string)
 	d := v.told.Delivered
 	slices.Sort(v.seen)
 	slices.Sort(v.done)
-	s.Say(fmt.Sprintf("%s, version %d: %d files are right, each exec ran once; in --wait took %v", key, v.told.Version, len(s.nodes), took.Round(time.Millisecond)))
+	s.Say(fmt.Sprintf("%s, version %d: %d files are right, each exec ran once; in --wait took %v",
+		key, v.told.Version, len(s.nodes), took.Round(time.Millisecond)))
 	s.Say("  in place, status        " + text(d.P50, d.P90, d.P99, d.Last))
 	s.Say("  in place, from outside  " + text(rank(v.seen, 50), rank(v.seen, 90), rank(v.seen, 99), rank(v.seen, 100)))
 	s.Say("  exec done, from outside " + text(rank(v.done, 50), rank(v.done, 90), rank(v.done, 99), rank(v.done, 100)))
@@ -109,9 +110,9 @@ func (n *node) look(content string, v *version, versions int) error {
 	if err := errors.Join(err, err2, err3, err4); err != nil {
 		return err
 	}
-	last := fmt.Sprintf("%d %s\n", v.told.Version, v.told.SHA256)
-	if strings.Count(string(ran), "\n") != versions || strings.Count(string(ran), v.told.SHA256) != 1 || !strings.HasSuffix(string(ran), last) {
-		return fmt.Errorf("the exec ran otherwise than once for each of %d versions:\n%s", versions, ran)
+	all, last := string(ran), fmt.Sprintf("%d %s\n", v.told.Version, v.told.SHA256)
+	if strings.Count(all, "\n") != versions || strings.Count(all, v.told.SHA256) != 1 || !strings.HasSuffix(all, last) {
+		return fmt.Errorf("the exec ran otherwise than once for each of %d versions:\n%s", versions, all)
 	}
 	v.seen, v.done = append(v.seen, seen.Sub(v.told.Published)), append(v.done, done.Sub(v.told.Published))
 	return nil
@@ -137,7 +138,7 @@ func (v *version) compare(tolerance time.Duration) error {
 	}
 	for percent, told := range map[int]float64{50: d.P50, 90: d.P90, 99: d.P99, 100: d.Last} {
 		if seen := rank(v.seen, percent); seen < told-n.Last-t || seen > told+t {
-			return fmt.Errorf("%s, version %d: status tells that %d %% of nodes have it after %v ms, at most %v of them on the node, and it was seen after %v ms",
+			return fmt.Errorf("%s, version %d: status tells that %d %% have it after %v ms (on the node %v), and seen was %v ms",
 				v.key, v.told.Version, percent, told, n.Last, seen)
 		}
 	}
