@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 	}})
 	same(t, "the configuration", c, Config{
 		Store: Store{Addrs: []string{""}}, Layout: c.Layout, Node: "web-17", StateDir: state, Files: c.Files, Targets: c.Targets,
-		Listen: defaultListen(os.Geteuid() == 0, env().Getenv, state), Reconcile: 5 * time.Minute, Receipts: true,
+		Listen: DefaultListen(os.Geteuid() == 0, env().Getenv, state), Reconcile: 5 * time.Minute, Receipts: true,
 	})
 	if c.Layout.Prefix() != "kvexpress" {
 		t.Errorf("the prefix is %s", c.Layout.Prefix())
@@ -78,11 +78,11 @@ func TestDefaults(t *testing.T) {
 	for dir, want := range map[string]string{
 		"/run/user/7": "/run/user/7/kvexpress/agent.sock", "": "/state/agent.sock", "relative": "/state/agent.sock",
 	} {
-		if got := defaultListen(false, func(string) string { return dir }, "/state"); got != want {
+		if got := DefaultListen(false, func(string) string { return dir }, "/state"); got != want {
 			t.Errorf("with XDG_RUNTIME_DIR=%s it listens at %s, want %s", dir, got, want)
 		}
 	}
-	if got := defaultListen(true, os.Getenv, "/state"); got != "/run/kvexpress/agent.sock" {
+	if got := DefaultListen(true, os.Getenv, "/state"); got != "/run/kvexpress/agent.sock" {
 		t.Errorf("root's agent listens at %s", got)
 	}
 }

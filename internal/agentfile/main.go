@@ -119,15 +119,15 @@ func (l *loader) finish(lines map[string]int) {
 		c.StateDir = dir
 	}
 	if lines["listen"] == 0 {
-		c.Listen = defaultListen(os.Geteuid() == 0, l.env.Getenv, c.StateDir)
+		c.Listen = DefaultListen(os.Geteuid() == 0, l.env.Getenv, c.StateDir)
 	}
 	if filepath.IsAbs(c.Listen) && len(c.Listen) > maxSocket {
 		l.add(max(lines["listen"], 1), "listen: %s is too long for a socket; give at most %d bytes", kv.Quote(c.Listen), maxSocket)
 	}
 }
 
-// defaultListen is where the agent listens when the file does not say.
-func defaultListen(root bool, getenv func(string) string, stateDir string) string {
+// DefaultListen is where the agent listens when the file does not say.
+func DefaultListen(root bool, getenv func(string) string, stateDir string) string {
 	if root {
 		return "/run/kvexpress/" + socketName
 	}

@@ -87,11 +87,7 @@ func meantForOthers(cmd *cobra.Command) error {
 // its log itself.
 func (a *App) told(g *globals, run func() (report, error)) error {
 	r, err := run()
-	return a.conclude(g, r, err, exitCode(err))
-}
-
-// conclude tells how a command without a session ended.
-func (a *App) conclude(g *globals, r report, err error, code int) error {
+	code := exitCode(err)
 	s := &session{App: a, g: g}
 	if lost := s.tell(r, err, code); lost != nil && err == nil {
 		err, code = lost, exitOther

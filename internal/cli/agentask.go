@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/agentfile"
 )
 
 const (
@@ -46,24 +47,12 @@ func (a *App) agentAddress(g *globals, listen string) (string, error) {
 	}
 	// What is not in the file depends on who reads it, and that may not be the
 	// user of the agent.
-	if own := a.ownSocket(c.StateDir); c.Listen == own && own != systemSocket {
+	if own := agentfile.DefaultListen(os.Geteuid() == 0, a.Getenv, c.StateDir); c.Listen == own {
 		if _, err := os.Lstat(own); errors.Is(err, fs.ErrNotExist) {
 			return systemSocket, nil
 		}
 	}
 	return c.Listen, nil
-}
-
-// ownSocket is where an agent that this user starts listens by default.
-func (a *App) ownSocket(stateDir string) string {
-	base := filepath.Base(systemSocket)
-	if os.Geteuid() == 0 {
-		return systemSocket
-	}
-	if dir := a.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "kvexpress", base)
-	}
-	return filepath.Join(stateDir, base)
 }
 
 // askAgent gets the status of the agent that listens on addr, as a value and as it

@@ -40,15 +40,16 @@ and count as good.`,
 		Args:        noArgs,
 		Annotations: uses("config json"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := a.agentStatus(cmd.Context(), g, listen)
-			code := exitCode(err)
-			if err == nil && strict {
-				code, err = r.verdict()
-			}
-			if r == nil { // an interface that holds nil is not nil
-				return a.conclude(g, nil, err, code)
-			}
-			return a.conclude(g, r, err, code)
+			return a.told(g, func() (report, error) {
+				r, err := a.agentStatus(cmd.Context(), g, listen)
+				if err != nil {
+					return nil, err
+				}
+				if strict {
+					err = r.verdict()
+				}
+				return r, err
+			})
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the agent: its socket, or host:port (default: what the configuration says)")
@@ -80,24 +81,28 @@ type agentReport struct {
 // MarshalJSON is what the agent sent.
 func (r *agentReport) MarshalJSON() ([]byte, error) { return r.raw, nil }
 
-// verdict is the exit code of --strict, and why.
-func (r *agentReport) verdict() (code int, err error) {
+// strictError is that of --strict, which ends as a command does that meets the state.
+type strictError struct {
+	error
+	code int
+}
+
+// verdict is the error of --strict.
+func (r *agentReport) verdict() error {
 	var bad []agent.TargetStatus
 	for _, t := range r.Targets {
-		if exitCode(failing(t.State)) != exitOK {
+		if failing(t.State) != nil {
 			bad = append(bad, t)
 		}
 	}
-	switch len(bad) {
-	case 0:
-		return exitOK, nil
-	case 1:
-		err = fmt.Errorf("%s is not as it should be: %s, key %s", bad[0].File, bad[0].State, bad[0].Key)
-	default:
-		err = fmt.Errorf("%d of %s are not as they should be; the first is %s: %s, key %s",
-			len(bad), plural(len(r.Targets), "target"), bad[0].File, bad[0].State, bad[0].Key)
+	if len(bad) == 0 {
+		return nil
 	}
-	return exitCode(failing(bad[0].State)), err
+	err := fmt.Errorf("%s is not as it should be: %s, key %s", bad[0].File, bad[0].State, bad[0].Key)
+	if len(bad) > 1 {
+		err = fmt.Errorf("%d of %s are not as they should be; the first: %w", len(bad), plural(len(r.Targets), "target"), err)
+	}
+	return &strictError{err, exitCode(failing(bad[0].State))}
 }
 
 // failing is the error that ends a command when it meets what a state says, so

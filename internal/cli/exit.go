@@ -38,6 +38,9 @@ func exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
+	if strict := (*strictError)(nil); errors.As(err, &strict) {
+		return strict.code
+	}
 	code, _ := judgeError(err)
 	return code
 }

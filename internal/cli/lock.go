@@ -60,12 +60,11 @@ func (s *session) lock(ctx context.Context, name, node, reason string, last time
 	if reason == "" {
 		reason = fmt.Sprintf("No reason given for '%s' by '%s' at '%s'.", file, s.author(), s.started.UTC().Format(time.RFC3339))
 	}
-	var attrs atomicfile.Attrs
-	if at.here {
-		if attrs, err = s.markerAttrs(); err != nil {
-			return nil, err
-		}
+	var marker deliver.Target // what the flags say of FILE.locked
+	if err := s.g.fileOf(&marker); err != nil && at.here {
+		return nil, err
 	}
+	attrs := marker.Attrs(atomicfile.Attrs{Mode: deliver.NewFileMode, UID: -1, GID: -1})
 	if err := s.freezerOf(at.node).Lock(ctx, file, reason, until); err != nil {
 		s.observeFailure(err, row, observe.LocationSet)
 		return nil, err
@@ -84,23 +83,4 @@ func (s *session) lock(ctx context.Context, name, node, reason string, last time
 		fields["until"] = rfc3339(until)
 	}
 	return said{text: fmt.Sprintf("%s; `%s` lifts it", text, at.unlock()), fields: fields}, nil
-}
-
-// markerAttrs is what the flags -c, -o and --group say of FILE.locked.
-func (s *session) markerAttrs() (atomicfile.Attrs, error) {
-	var t deliver.Target
-	if err := s.g.fileOf(&t); err != nil {
-		return atomicfile.Attrs{}, err
-	}
-	a := atomicfile.Attrs{Mode: deliver.NewFileMode, UID: -1, GID: -1}
-	if t.Mode != nil {
-		a.Mode = *t.Mode
-	}
-	if t.UID != nil {
-		a.UID = *t.UID
-	}
-	if t.GID != nil {
-		a.GID = *t.GID
-	}
-	return a, nil
 }

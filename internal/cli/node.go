@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"kvexpress/internal/deliver"
@@ -22,14 +21,6 @@ func (v *nodeValue) Set(s string) (err error) {
 	v.name, err = kv.ParseNode(s)
 	return err
 }
-
-// listValue is a flag that may be given more than once. Its kind is that of the same
-// flag of other commands, which take one.
-type listValue []string
-
-func (v *listValue) String() string     { return strings.Join(*v, ", ") }
-func (v *listValue) Type() string       { return "string" }
-func (v *listValue) Set(s string) error { *v = append(*v, s); return nil }
 
 // spot is a file on a node.
 type spot struct {

@@ -184,34 +184,26 @@ func reportOut(t deliver.Target, r deliver.Result) outReport {
 
 func (r outReport) lines() []string {
 	what := fmt.Sprintf("%s of %s (%s, sha256 %s)", versionOf(r.Version), r.Key, plural(r.Lines, "line"), short(r.SHA256))
-	text := ""
-	switch r.Outcome {
-	case string(deliver.Unchanged):
-		text = "unchanged, has " + what
-	case string(deliver.Installed):
-		text = "installed " + what
-	case string(deliver.Repaired):
-		text = "owner and mode corrected, has " + what
-	case string(deliver.ExecOnly):
-		text = "unchanged, ran the exec for " + what
-	case string(deliver.WouldInstall):
-		text = "would install " + what
-		if r.SHA256 == "" {
-			text = fmt.Sprintf("would install %s, in a new folder", r.Key)
-		}
-	case string(deliver.WouldRepair):
-		text = "would correct owner and mode, has " + what
-	case string(deliver.WouldExec):
-		text = "would run the exec for " + what
-	case "stopped":
+	text := map[string]string{
+		string(deliver.Unchanged):    "unchanged, has " + what,
+		string(deliver.Installed):    "installed " + what,
+		string(deliver.Repaired):     "owner and mode corrected, has " + what,
+		string(deliver.ExecOnly):     "unchanged, ran the exec for " + what,
+		string(deliver.WouldInstall): "would install " + what,
+		string(deliver.WouldRepair):  "would correct owner and mode, has " + what,
+		string(deliver.WouldExec):    "would run the exec for " + what,
+		"missing":                    "left as it is, there is no key " + r.Key,
+	}[r.Outcome]
+	switch {
+	case r.Outcome == string(deliver.WouldInstall) && r.SHA256 == "":
+		text = fmt.Sprintf("would install %s, in a new folder", r.Key)
+	case r.Outcome == "stopped":
 		text = fmt.Sprintf("left as it is, %s is stopped: %s", r.Key, r.Reason)
-	case "locked":
+	case r.Outcome == "locked":
 		text = fmt.Sprintf("left as it is, it is locked: %s", r.Reason)
 		if !r.Until.IsZero() {
 			text += fmt.Sprintf(" (until %s)", rfc3339(r.Until))
 		}
-	case "missing":
-		text = fmt.Sprintf("left as it is, there is no key %s", r.Key)
 	}
 	if text == "" || r.failed { // the error tells it
 		return nil

@@ -74,17 +74,8 @@ func asksVersion(root *cobra.Command, args []string) bool {
 }
 
 func (a *App) newVersion(g *globals) *cobra.Command {
-	return &cobra.Command{
-		Use:         "version",
-		Short:       "Print the version",
-		Args:        noArgs,
-		Annotations: uses("json"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, g, func(context.Context, *session) (report, error) {
-				return versionReport{build()}, nil
-			})
-		},
-	}
+	return a.with(g, &cobra.Command{Use: "version", Short: "Print the version", Annotations: uses("json")},
+		func(context.Context, *session, []string) (report, error) { return versionReport{build()}, nil })
 }
 
 type versionReport struct{ buildInfo }

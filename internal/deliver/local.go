@@ -100,6 +100,11 @@ func (d onDisk) wanted(t Target) atomicfile.Attrs {
 	if d.exists {
 		a.Mode = d.mode
 	}
+	return t.Attrs(a)
+}
+
+// Attrs is a with what is asked for.
+func (t Target) Attrs(a atomicfile.Attrs) atomicfile.Attrs {
 	if t.Mode != nil {
 		a.Mode = *t.Mode
 	}
