@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -76,28 +77,22 @@ func parseAddr(addr, scheme string) (target, error) {
 }
 
 // chooseToken finds the ACL token; empty means an anonymous one.
-func chooseToken(o Options, env environment) (string, error) {
-	token := env.token
+func chooseToken(s settings) (token string, err error) {
 	switch {
-	case o.TokenFile != "":
-		t, err := readToken(o.TokenFile)
-		if err != nil {
-			return "", err
+	case s.TokenFile != "":
+		if token, err = readToken(s.TokenFile); err == nil && token == "" {
+			err = fmt.Errorf("token file %s: it is empty", s.TokenFile)
 		}
-		if t == "" {
-			return "", fmt.Errorf("token file %s: it is empty", o.TokenFile)
-		}
-		token = t
-	case o.Token != "":
-		token = o.Token
-	case env.tokenFile != "":
-		t, err := readToken(env.tokenFile)
-		if err != nil {
-			return "", err
-		}
-		if t != "" { // as Consul does, unlike a file that was asked for
-			token = t
-		}
+	case s.Token != "":
+		token = s.Token
+	case s.envTokenFile != "":
+		token, err = readToken(s.envTokenFile)
+		token = cmp.Or(token, s.envToken) // as Consul does, unlike a file that was asked for
+	default:
+		token = s.envToken
+	}
+	if err != nil {
+		return "", err
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return "", errors.New("the Consul token holds a character that cannot be sent; check for a line break in it")
@@ -135,7 +130,7 @@ func credentials(token string, auth *login) (header http.Header, secrets []strin
 // newTransport makes a transport with limits. It uses no proxy, which would
 // see the token, and asks for no compression, which would cost Consul's CPU on
 // every poll. Certificates are read only if TLS is used.
-func newTransport(to target, env environment, lasting bool) (*http.Transport, error) {
+func newTransport(to target, env settings) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	t := &http.Transport{
 		DialContext:            dialer.DialContext,
@@ -146,7 +141,7 @@ func newTransport(to target, env environment, lasting bool) (*http.Transport, er
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
-	if lasting {
+	if env.Lasting {
 		// A peer that vanished without a word is noticed in half a minute.
 		dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 		t.IdleConnTimeout = lastingIdleTimeout

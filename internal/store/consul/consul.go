@@ -70,27 +70,19 @@ var (
 // New makes a Store. Nothing is sent yet. The error tells of an address, a
 // token file or a certificate that cannot be used.
 func New(o Options) (*Store, error) {
-	env := environment{addr: defaultAddr, scheme: "http"}
-	if !o.Bare {
-		var err error
-		if env, err = readEnvironment(); err != nil {
-			return nil, err
-		}
-	}
-	env.override(o)
-	addr := o.Addr
-	if addr == "" {
-		addr = env.addr
-	}
-	to, err := parseAddr(addr, env.scheme)
+	env, err := o.settled()
 	if err != nil {
 		return nil, err
 	}
-	token, err := chooseToken(o, env)
+	to, err := parseAddr(env.Addr, env.scheme)
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(to, env, o.Lasting)
+	token, err := chooseToken(env)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(to, env)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +90,7 @@ func New(o Options) (*Store, error) {
 	if s.timeout <= 0 {
 		s.timeout = defaultTimeout
 	}
-	for name, value := range map[string]string{"dc": o.Datacenter, "ns": env.namespace, "partition": env.partition} {
+	for name, value := range map[string]string{"dc": o.Datacenter, "ns": env.Namespace, "partition": env.Partition} {
 		if value != "" {
 			s.query.Set(name, value)
 		}

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -15,69 +16,49 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// environment is what Consul's own variables say. Their meaning is that of
-// Consul's commands, except that a switch that is neither true nor false is an
-// error: Consul takes an unreadable CONSUL_HTTP_SSL_VERIFY for "do not verify".
-type environment struct {
-	addr, scheme          string
-	token, tokenFile      string
-	auth                  *login
-	namespace, partition  string
-	serverName            string
-	caFile, caPath        string
-	clientCert, clientKey string
-	skipVerify            bool
+// settings are Options with what Consul's own variables say in the place of what is empty.
+// Their meaning is that of Consul's commands, except that a switch that is neither true nor
+// false is an error: Consul takes an unreadable CONSUL_HTTP_SSL_VERIFY for "do not verify".
+type settings struct {
+	Options
+	scheme                 string
+	envToken, envTokenFile string
+	auth                   *login
+	caPath                 string
+	skipVerify             bool
 }
 
 // login is the user and password of a reverse proxy before Consul.
 type login struct{ user, password string }
 
-func readEnvironment() (environment, error) {
-	e := environment{
-		addr:       os.Getenv("CONSUL_HTTP_ADDR"),
-		scheme:     "http",
-		token:      os.Getenv("CONSUL_HTTP_TOKEN"),
-		tokenFile:  os.Getenv("CONSUL_HTTP_TOKEN_FILE"),
-		namespace:  os.Getenv("CONSUL_NAMESPACE"),
-		partition:  os.Getenv("CONSUL_PARTITION"),
-		serverName: os.Getenv("CONSUL_TLS_SERVER_NAME"),
-		caFile:     os.Getenv("CONSUL_CACERT"),
-		caPath:     os.Getenv("CONSUL_CAPATH"),
-		clientCert: os.Getenv("CONSUL_CLIENT_CERT"),
-		clientKey:  os.Getenv("CONSUL_CLIENT_KEY"),
+func (o Options) settled() (settings, error) {
+	s := settings{Options: o, scheme: "http"}
+	if o.Bare {
+		s.Addr = cmp.Or(o.Addr, defaultAddr)
+		return s, nil
 	}
-	if e.addr == "" {
-		e.addr = defaultAddr
-	}
+	s.Addr = cmp.Or(o.Addr, os.Getenv("CONSUL_HTTP_ADDR"), defaultAddr)
+	s.envToken, s.envTokenFile = os.Getenv("CONSUL_HTTP_TOKEN"), os.Getenv("CONSUL_HTTP_TOKEN_FILE")
+	s.Namespace = cmp.Or(o.Namespace, os.Getenv("CONSUL_NAMESPACE"))
+	s.Partition = cmp.Or(o.Partition, os.Getenv("CONSUL_PARTITION"))
+	s.ServerName = cmp.Or(o.ServerName, os.Getenv("CONSUL_TLS_SERVER_NAME"))
+	s.CAFile, s.caPath = cmp.Or(o.CAFile, os.Getenv("CONSUL_CACERT")), os.Getenv("CONSUL_CAPATH")
+	s.ClientCert = cmp.Or(o.ClientCert, os.Getenv("CONSUL_CLIENT_CERT"))
+	s.ClientKey = cmp.Or(o.ClientKey, os.Getenv("CONSUL_CLIENT_KEY"))
 	if auth := os.Getenv("CONSUL_HTTP_AUTH"); auth != "" {
 		user, password, _ := strings.Cut(auth, ":")
-		e.auth = &login{user, password}
+		s.auth = &login{user, password}
 	}
 	ssl, err := boolVariable("CONSUL_HTTP_SSL", false)
 	if err != nil {
-		return e, err
+		return s, err
 	}
 	if ssl {
-		e.scheme = "https"
+		s.scheme = "https"
 	}
 	verify, err := boolVariable("CONSUL_HTTP_SSL_VERIFY", true)
-	e.skipVerify = !verify
-	return e, err
-}
-
-// override puts what is asked for in the place of what the environment says.
-func (e *environment) override(o Options) {
-	for _, v := range []struct {
-		field *string
-		value string
-	}{
-		{&e.caFile, o.CAFile}, {&e.clientCert, o.ClientCert}, {&e.clientKey, o.ClientKey},
-		{&e.serverName, o.ServerName}, {&e.namespace, o.Namespace}, {&e.partition, o.Partition},
-	} {
-		if v.value != "" {
-			*v.field = v.value
-		}
-	}
+	s.skipVerify = !verify
+	return s, err
 }
 
 func boolVariable(name string, otherwise bool) (bool, error) {
@@ -93,20 +74,20 @@ func boolVariable(name string, otherwise bool) (bool, error) {
 }
 
 // tls reads the certificates and says how to use them.
-func (e environment) tls() (*tls.Config, error) {
+func (e settings) tls() (*tls.Config, error) {
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: e.skipVerify, //nolint:gosec // only if the environment asks for it
-		ServerName:         e.serverName,
+		ServerName:         e.ServerName,
 	}
-	if host, _, err := net.SplitHostPort(e.serverName); err == nil {
+	if host, _, err := net.SplitHostPort(e.ServerName); err == nil {
 		config.ServerName = host
 	}
-	if (e.clientCert == "") != (e.clientKey == "") {
+	if (e.ClientCert == "") != (e.ClientKey == "") {
 		return nil, errors.New("a client's certificate and its key (CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY) belong together; set both or none")
 	}
-	if e.clientCert != "" {
-		pair, err := tls.LoadX509KeyPair(e.clientCert, e.clientKey)
+	if e.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(e.ClientCert, e.ClientKey)
 		if err != nil {
 			return nil, fmt.Errorf("the client's certificate: %w", err)
 		}
@@ -118,12 +99,12 @@ func (e environment) tls() (*tls.Config, error) {
 }
 
 // authorities is whom to trust; nil means those of the system.
-func (e environment) authorities() (*x509.CertPool, error) {
-	files := []string{e.caFile}
+func (e settings) authorities() (*x509.CertPool, error) {
+	files := []string{e.CAFile}
 	switch {
-	case e.caFile == "" && e.caPath == "":
+	case e.CAFile == "" && e.caPath == "":
 		return nil, nil
-	case e.caFile == "":
+	case e.CAFile == "":
 		entries, err := os.ReadDir(e.caPath)
 		if err != nil {
 			return nil, fmt.Errorf("CONSUL_CAPATH: %w", err)

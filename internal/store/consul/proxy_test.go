@@ -8,7 +8,7 @@ import (
 // loopback addresses, so that no server of a test could tell.)
 func TestNoProxy(t *testing.T) {
 	for _, to := range []target{{scheme: "http", host: "consul.example"}, {scheme: "https", host: "consul.example"}} {
-		transport, err := newTransport(to, environment{}, false)
+		transport, err := newTransport(to, settings{})
 		if err != nil {
 			t.Fatal(err)
 		}
