@@ -60,14 +60,10 @@ func (p *Publisher) hurry(ctx context.Context, pl plan, index uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, hurryLimit)
 	defer cancel()
-	store := p.Once
-	if store == nil {
-		store = p.Store
-	}
 	k, m := pl.manifest.Key, pl.manifest
 	same := kv.Op{Verb: kv.CheckAndSet, Path: p.Layout.Checksum(k), Value: []byte(m.SHA256), Index: index}
-	if _, err := store.Commit(ctx, []kv.Op{same}); err != nil {
-		p.log().InfoContext(ctx, "some nodes may hear of it a moment later", "key", k, "version", m.Version, "error", err)
+	if _, err := p.Once.Commit(ctx, []kv.Op{same}); err != nil {
+		p.Log.InfoContext(ctx, "some nodes may hear of it a moment later", "key", k, "version", m.Version, "error", err)
 	}
 	return nil
 }
@@ -115,13 +111,9 @@ func (p *Publisher) putHistory(ctx context.Context, pl plan, before *lostError) 
 // nothing has moved since, it sends the flip again, with the same publish id:
 // its checks let it be applied once at most.
 func (p *Publisher) resolve(ctx context.Context, pl plan, cause error) (finding, error) {
-	limit := p.ResolveFor
-	if limit == 0 {
-		limit = 30 * time.Second
-	}
-	p.log().WarnContext(ctx, "the outcome of a write is unknown, asking the store", "key", pl.manifest.Key,
+	p.Log.WarnContext(ctx, "the outcome of a write is unknown, asking the store", "key", pl.manifest.Key,
 		"version", pl.manifest.Version, "publish_id", pl.manifest.PublishID, "error", cause)
-	deadline := p.now().Add(limit)
+	deadline := p.Now().Add(p.ResolveFor)
 	refused := false // the flip that was sent again
 	for n := 1; ; n++ {
 		fate, note, err := p.ask(ctx, pl)
@@ -149,10 +141,10 @@ func (p *Publisher) resolve(ctx context.Context, pl plan, cause error) (finding,
 			}
 			cause = err
 		}
-		if !p.now().Before(deadline) {
-			return finding{}, p.unknown(pl, fmt.Errorf("asked for %v: %w", limit, cause))
+		if !p.Now().Before(deadline) {
+			return finding{}, p.unknown(pl, fmt.Errorf("asked for %v: %w", p.ResolveFor, cause))
 		}
-		if err := p.wait(ctx, backoff(n+2)); err != nil {
+		if err := p.Wait(ctx, backoff(n+2)); err != nil {
 			return finding{}, p.unknown(pl, err)
 		}
 	}

@@ -41,6 +41,7 @@ func (p *Publisher) look(ctx context.Context, req Request) (base, error) {
 // Standing reads what stands under a key, to publish it elsewhere. The errors are
 // those of the store and of gate.Examine.
 func (p *Publisher) Standing(ctx context.Context, k kv.Key) (gate.Standing, error) {
+	p = p.filled()
 	data, checksum, manifest := p.Layout.Data(k), p.Layout.Checksum(k), p.Layout.Manifest(k)
 	b, err := p.settled(ctx, func() (b base, err error) {
 		rows, err := p.read(ctx, StepRead, kv.Default, data, checksum, manifest)

@@ -84,7 +84,7 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 		manifest: kv.Manifest{
 			Format: kv.ManifestFormat, Lineage: at.lineage, Version: at.version, PublishID: kv.NewID(),
 			Key: k, SHA256: load.sha256, Size: int64(len(load.plain)), Lines: load.lines,
-			Encoding: string(load.encoding), PublishedAt: p.now().UTC(),
+			Encoding: string(load.encoding), PublishedAt: p.Now().UTC(),
 			By: gate.Author(p.By), Message: req.Message, Nodes: nodes,
 		},
 	}

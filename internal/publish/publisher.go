@@ -16,6 +16,9 @@ import (
 	"kvexpress/internal/kv"
 )
 
+// countLimit is how long a publish waits for the number of nodes, which is a hint.
+const countLimit = time.Second
+
 // MaxAttempts is how often a publish that loses the race begins again, the
 // first attempt counted.
 const MaxAttempts = 10
@@ -115,11 +118,19 @@ type Result struct {
 // those of the store. Unless the error wraps kv.ErrUnknownOutcome, a failed
 // publish has changed nothing that nodes look at.
 func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
+	p = p.filled()
 	load, err := pack(req)
 	if err != nil {
 		return Result{}, err
 	}
-	load.nodes = sync.OnceValue(func() int { return p.nodes(ctx) })
+	load.nodes = sync.OnceValue(func() int {
+		if p.Nodes == nil {
+			return 0
+		}
+		ctx, cancel := context.WithTimeout(ctx, countLimit)
+		defer cancel()
+		return p.Nodes(ctx)
+	})
 	var lost *lostError
 	for n := 1; ; n++ {
 		res, err := p.attempt(ctx, req, load, lost)
@@ -130,11 +141,11 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
 		if lost = asLost(err); lost == nil {
 			return res, err // it names the key
 		}
-		p.log().InfoContext(ctx, "attempt to publish failed", "key", req.Key, "attempt", n, "error", lost)
+		p.Log.InfoContext(ctx, "attempt to publish failed", "key", req.Key, "attempt", n, "error", lost)
 		if n == MaxAttempts {
 			return res, lost.final(req.Key, n)
 		}
-		if err := p.wait(ctx, backoff(n)); err != nil {
+		if err := p.Wait(ctx, backoff(n)); err != nil {
 			return res, fmt.Errorf("publish %s: nothing was published: %w", req.Key, err)
 		}
 	}

@@ -40,6 +40,27 @@ func (p *Publisher) commit(ctx context.Context, s Step, k kv.Key, ops []kv.Op) (
 	return written, err
 }
 
+// filled is p with defaults in the place of what is not set.
+func (p *Publisher) filled() *Publisher {
+	q := *p
+	if q.Once == nil {
+		q.Once = q.Store
+	}
+	if q.Now == nil {
+		q.Now = time.Now
+	}
+	if q.Wait == nil {
+		q.Wait = wait.For
+	}
+	if q.Log == nil {
+		q.Log = slog.New(slog.DiscardHandler)
+	}
+	if q.ResolveFor == 0 {
+		q.ResolveFor = 30 * time.Second
+	}
+	return &q
+}
+
 func (p *Publisher) step(s Step) error {
 	if p.Step == nil {
 		return nil
@@ -47,41 +68,8 @@ func (p *Publisher) step(s Step) error {
 	return p.Step(s)
 }
 
-func (p *Publisher) wait(ctx context.Context, d time.Duration) error {
-	if p.Wait != nil {
-		return p.Wait(ctx, d)
-	}
-	return wait.For(ctx, d)
-}
-
 // backoff is how long to wait after the n-th failure: fifty publishers at once soon stand
 // in each other's way no more.
 func backoff(n int) time.Duration {
 	return wait.Backoff{Least: 100 * time.Millisecond, Most: 8 * time.Second}.After(n - 1)
-}
-
-// countLimit is how long a publish waits for the number of nodes, which is a hint.
-const countLimit = time.Second
-
-func (p *Publisher) nodes(ctx context.Context) int {
-	if p.Nodes == nil {
-		return 0
-	}
-	ctx, cancel := context.WithTimeout(ctx, countLimit)
-	defer cancel()
-	return p.Nodes(ctx)
-}
-
-func (p *Publisher) now() time.Time {
-	if p.Now == nil {
-		return time.Now()
-	}
-	return p.Now()
-}
-
-func (p *Publisher) log() *slog.Logger {
-	if p.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return p.Log
 }
