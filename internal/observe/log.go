@@ -97,9 +97,8 @@ func (o *output) tellOnce() bool {
 
 // handler is the slog.Handler that writes 1.x's lines.
 type handler struct {
-	out    *output
-	groups string // names of the open groups, each with a dot after it
-	attrs  string // of WithAttrs, already formatted
+	out   *output
+	attrs string // of WithAttrs, already formatted
 }
 
 func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
@@ -111,7 +110,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	line.WriteString(safetext.Line(r.Message, maxValue))
 	line.WriteString(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
-		appendAttr(&line, h.groups, a)
+		appendAttr(&line, a)
 		return true
 	})
 	at := r.Time
@@ -125,31 +124,19 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	var more strings.Builder
 	for _, a := range attrs {
-		appendAttr(&more, h.groups, a)
+		appendAttr(&more, a)
 	}
-	return &handler{out: h.out, groups: h.groups, attrs: h.attrs + more.String()}
+	return &handler{out: h.out, attrs: h.attrs + more.String()}
 }
 
-func (h *handler) WithGroup(name string) slog.Handler {
-	if name == "" {
-		return h
-	}
-	return &handler{out: h.out, groups: h.groups + name + ".", attrs: h.attrs}
-}
+// WithGroup does nothing: nobody here makes groups.
+func (h *handler) WithGroup(string) slog.Handler { return h }
 
-func appendAttr(line *strings.Builder, groups string, a slog.Attr) {
-	v := a.Value.Resolve()
-	switch {
-	case v.Kind() == slog.KindGroup:
-		if a.Key != "" {
-			groups += a.Key + "."
-		}
-		for _, member := range v.Group() {
-			appendAttr(line, groups, member)
-		}
+func appendAttr(line *strings.Builder, a slog.Attr) {
+	switch v := a.Value.Resolve(); {
 	case v.Kind() == slog.KindTime:
-		line.WriteString(pair(groups+a.Key, v.Time().UTC().Format(time.RFC3339)))
+		line.WriteString(pair(a.Key, v.Time().UTC().Format(time.RFC3339)))
 	case !a.Equal(slog.Attr{}):
-		line.WriteString(pair(groups+a.Key, v.String()))
+		line.WriteString(pair(a.Key, v.String()))
 	}
 }
