@@ -13,7 +13,7 @@ import (
 )
 
 func (a *App) newLocks(g *globals) *cobra.Command {
-	var files []string
+	var files listValue
 	var node nodeValue
 	cmd := a.with(g, &cobra.Command{
 		Use:   "locks",
@@ -32,7 +32,7 @@ of 1.x they are not known.`,
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
 		return s.locks(ctx, files, node.name, s.reportedFiles(ctx))
 	})
-	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "`file` whose locks are shown; may be given more than once")
+	cmd.Flags().VarP(&files, "file", "f", "`file` whose locks are shown; may be given more than once")
 	cmd.Flags().Var(&node, "node", "show the locks of the node with this host `name` alone")
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"kvexpress/internal/deliver"
@@ -21,6 +22,14 @@ func (v *nodeValue) Set(s string) (err error) {
 	v.name, err = kv.ParseNode(s)
 	return err
 }
+
+// listValue is a flag that may be given more than once. Its kind is that of the same
+// flag of other commands, which take one.
+type listValue []string
+
+func (v *listValue) String() string     { return strings.Join(*v, ", ") }
+func (v *listValue) Type() string       { return "string" }
+func (v *listValue) Set(s string) error { *v = append(*v, s); return nil }
 
 // spot is a file on a node.
 type spot struct {
