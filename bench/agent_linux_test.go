@@ -61,7 +61,7 @@ func loneProcesses(b *testing.B, t tools, kinds []kind, server *consultest.Serve
 	b.Helper()
 	var all []lone
 	var targets []string
-	s, _ := newSite(b, server.Addr, 4)
+	s, _ := newSite(b, server.Addr, len(kinds)+1)
 	content := pub.content()
 	pub.publish(b, content)
 	start := func(name string, k kind) {
