@@ -194,23 +194,15 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%q is left over; `%s` takes flags only, see `%[2]s --help`", args[0], cmd.CommandPath())
 }
 
+// flagError says what a flag takes, where the parsers of Go only say that they failed.
 func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		err = fmt.Errorf("--%s: %w", invalid.GetFlag().Name, badValue(invalid))
+		takes := map[string]string{"int": "a whole number", "duration": "a time such as 30s or 5m", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
+		if err = invalid.Unwrap(); takes != "" {
+			err = fmt.Errorf("%s is not %s", kv.Quote(invalid.GetValue()), takes)
+		}
+		err = fmt.Errorf("--%s: %w", invalid.GetFlag().Name, err)
 	}
 	return fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())
-}
-
-// badValue says what a flag takes, where the parsers of Go only say that they failed.
-func badValue(invalid *pflag.InvalidValueError) error {
-	takes := map[string]string{
-		"int":      "a whole number",
-		"duration": "a time such as 30s or 5m",
-		"bool":     "true or false",
-	}[invalid.GetFlag().Value.Type()]
-	if takes == "" {
-		return invalid.Unwrap()
-	}
-	return fmt.Errorf("%s is not %s", kv.Quote(invalid.GetValue()), takes)
 }

@@ -226,18 +226,13 @@ func (s *session) observeFailedPublish(ctx context.Context, req publish.Request,
 		}
 	case errors.As(err, &refusal):
 		if s.events.Enabled() {
-			s.event(s.events.Refused(ctx, string(req.Key), s.place, refusalText(refusal, req.Content)))
+			text := refusal.Detail
+			if bytes.IndexByte(req.Content, 0) < 0 { // 1.x sent it all; it is cut to what an event may hold
+				text += "\n\n" + string(req.Content)
+			}
+			s.event(s.events.Refused(ctx, string(req.Key), s.place, text))
 		}
 	}
-}
-
-// refusalText is the text of a refusal's event: 1.x sent the whole content, which
-// is cut to what an event may hold.
-func refusalText(r *gate.Refusal, content []byte) string {
-	if bytes.IndexByte(content, 0) >= 0 {
-		return r.Detail
-	}
-	return r.Detail + "\n\n" + string(content)
 }
 
 type inReport struct {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,7 +63,9 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	r := importReport{Of: len(rows)}
-	told := time.Now()
+	p := s.newProgress("import")
+	p.step("writing " + plural(r.Of, "key"))
+	defer p.step("")
 	for _, w := range kvdump.Plan(rows) {
 		if w.Put {
 			row := w.Rows[0]
@@ -81,10 +82,6 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 		for _, row := range w.Rows {
 			r.Keys++
 			r.Bytes += int64(len(row.Value))
-		}
-		if time.Since(told) >= slow && isTerminal(s.Stderr) {
-			told = time.Now()
-			fmt.Fprintf(s.Stderr, "kvexpress: import: %d of %s written …\n", r.Keys, plural(r.Of, "key"))
 		}
 	}
 	return r, nil
