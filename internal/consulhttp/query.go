@@ -70,8 +70,7 @@ func (h *Handler) query(w http.ResponseWriter, r *request, key string) error {
 		panic(http.ErrAbortHandler) //nolint:forbidigo // the client has gone, or the server ends: so net/http sends no answer
 	}
 	if size := a.size; size >= large {
-		a = answer{} // its view is not kept while others are sent
-		done, err := h.turn(r, size)
+		done, err := h.turn(r, size) // which keeps no view: a is asked for once more
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,12 +126,9 @@ type recorder struct {
 }
 
 func (r *recorder) run(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	<-done
+	var running sync.WaitGroup
+	running.Go(f)
+	running.Wait()
 }
 
 func (r *recorder) Helper()                        {}
