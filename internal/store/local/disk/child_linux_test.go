@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kvexpress/internal/store/local"
 	"kvexpress/internal/store/local/disk"
 )
@@ -45,7 +43,6 @@ func TestMain(m *testing.M) {
 type job struct {
 	Dir     string
 	Batches int      // 0: without end
-	Limit   uint64   // the largest file that it may write, until a write is refused; 0: none
 	Hold    bool     // keep the folder until standard input ends
 	Damages []damage // instead: do these to the file, and open it
 }
@@ -68,15 +65,6 @@ func (j job) run() error {
 		_, err := bufio.NewReader(os.Stdin).ReadByte()
 		return errors.Join(err, db.Close())
 	}
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
-		return err
-	}
-	if j.Limit > 0 {
-		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: j.Limit, Max: was.Max}); err != nil {
-			return err
-		}
-	}
 	for n, left := s.Index/10+1, j.Batches; j.Batches == 0 || left > 0; left-- {
 		switch err := db.Append(batch(n)); {
 		case err == nil:
@@ -84,9 +72,6 @@ func (j job) run() error {
 			n++
 		case errors.Is(err, local.ErrNotWritten): // and again
 			fmt.Fprintln(os.Stdout, "refused", n, err)
-			if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
-				return err
-			}
 		default:
 			fmt.Fprintln(os.Stdout, "unknown", n, err)
 			n++

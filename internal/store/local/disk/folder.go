@@ -65,21 +65,6 @@ func inUse(path string) error {
 	return fmt.Errorf("%s: %w by another process; end that one first (fuser -v '%s' names it), or name another folder", path, ErrInUse, path)
 }
 
-// sizeOf is the size of a file of ours, or -1 if there is none. Anything but a regular file
-// of ours is an error.
-func sizeOf(path string) (int64, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return -1, nil
-	case err != nil:
-		return -1, fmt.Errorf("check %s: %w", path, atomicfile.Explain(err))
-	case !info.Mode().IsRegular():
-		return -1, fmt.Errorf("%s: %w: it is no regular file; move it away", path, ErrFolder)
-	}
-	return info.Size(), ours(path, info)
-}
-
 // ours checks that nobody else owns or may change it.
 func ours(path string, info fs.FileInfo) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {

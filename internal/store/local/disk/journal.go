@@ -1,8 +1,19 @@
+// Package disk keeps the embedded store in a folder: it is the local.Journal that makes
+// writes durable, with bbolt.
+//
+// An acknowledged write survives kill -9 and power loss, and a batch is there whole or not
+// at all. One process has the folder; others are refused. Open reads and verifies every
+// record. A damaged file is an error that names the file, the bucket and the key; the file is
+// left as it is.
+//
+// One damage is not noticed: if the newer of bbolt's two heads is damaged, bbolt takes the
+// older one, and the last acknowledged batch is lost.
 package disk
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -65,15 +76,18 @@ func Open(dir string) (*Journal, error) {
 }
 
 func (j *Journal) open() error {
-	size, err := sizeOf(j.path)
+	info, err := os.Lstat(j.path)
 	switch {
-	case err != nil:
-	case size < 0:
+	case errors.Is(err, fs.ErrNotExist):
 		j.read, err = &content{about: about{format: format}}, j.remake(create)
-	case size == 0: // bbolt would make an empty store of it
-		err = damaged(j.path, errors.New("it is empty"))
+	case err != nil:
+		err = fmt.Errorf("open %s: %w", j.path, atomicfile.Explain(err))
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("%s: %w: it is no regular file; move it away", j.path, ErrFolder)
 	default:
-		err = j.reopen()
+		if err = ours(j.path, info); err == nil {
+			err = j.reopen(info.Size())
+		}
 	}
 	if err != nil {
 		return err
@@ -86,7 +100,10 @@ func (j *Journal) open() error {
 // reopen reads the file, and puts one in its place that bbolt makes anew of the verified records. So damage
 // to bbolt's own lists, which no record shows, does no harm later, and all that readers are told is durable, also
 // where an earlier process ended before its sync, or the sync failed.
-func (j *Journal) reopen() error {
+func (j *Journal) reopen(size int64) error {
+	if size == 0 { // bbolt would make an empty store of it
+		return damaged(j.path, errors.New("it is empty"))
+	}
 	old, err := openBolt(j.path, bolt.Options{ReadOnly: true})
 	if err != nil {
 		return err
@@ -146,6 +163,39 @@ func (j *Journal) Load(into *local.Saved) error {
 	}
 	*into, j.read = j.read.saved, nil
 	return nil
+}
+
+// Append makes changes durable, all or none, by one transaction. A full disk, a quota and a
+// limit on file sizes give local.ErrNotWritten; after any other error nothing more is written.
+func (j *Journal) Append(changes []local.Change) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.broken != nil:
+		return j.broken
+	case j.db == nil || j.read != nil:
+		return fmt.Errorf("%w: the journal is not open", local.ErrNotWritten)
+	case len(changes) == 0:
+		return nil
+	}
+	before, next := 0, j.about
+	err := safely(func() error {
+		return j.db.Update(func(tx *bolt.Tx) error {
+			before = tx.ID() - 1
+			return next.apply(tx, changes)
+		})
+	})
+	if err == nil {
+		j.about = next
+		return nil
+	}
+	clean := noRoom(err) && j.db.head() == before
+	err = fmt.Errorf("write %s: %w", j.path, atomicfile.Explain(err))
+	if clean {
+		return fmt.Errorf("%w: %w", local.ErrNotWritten, err)
+	}
+	j.broken = err
+	return err
 }
 
 // Close lets the folder go. A second Close does nothing.

@@ -3,7 +3,6 @@ package disk_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,45 +108,4 @@ func TestAgainstModel(t *testing.T) {
 			}
 		}
 	})
-}
-
-// The engine on a journal finds again what it was told.
-func TestUnderTheEngine(t *testing.T) {
-	dir := t.TempDir()
-	start := func() *local.Engine {
-		j, err := disk.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := local.Open(local.Options{Journal: j})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e
-	}
-	e := start()
-	for i := range 10 {
-		op := local.Op{Verb: local.Set, Path: fmt.Sprint("k/", i%7), Value: fmt.Append(nil, i)}
-		if _, err := e.Apply(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := e.Apply(t.Context(), local.Op{Verb: local.DeleteTree, Path: "k/1"}); err != nil {
-		t.Fatal(err)
-	}
-	all := func(v local.View) (s string) {
-		for r := range v.List("") {
-			s += fmt.Sprintf("%+v\n", *r)
-		}
-		return s + fmt.Sprint(v.Index(), v.ListIndex("k/1"), v.ListIndex("k/"))
-	}
-	want := all(e.View())
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	e = start()
-	defer e.Close()
-	if got := all(e.View()); got != want || !strings.Contains(got, "k/6") {
-		t.Errorf("after:\n%s\nbefore:\n%s", got, want)
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"kvexpress/internal/store/local"
 )
 
@@ -103,4 +105,41 @@ func (a *about) put() []byte { return seal("", nil, a.format, a.index, a.tables,
 func (a *about) get(b []byte) error {
 	_, _, err := unseal(b, &a.format, &a.index, &a.tables, &a.sum)
 	return err
+}
+
+// apply makes changes in a transaction.
+func (a *about) apply(tx *bolt.Tx, changes []local.Change) error {
+	var errs []error
+	put := func(bucket, name string, record []byte) { // nil deletes it
+		b, key := tx.Bucket([]byte(bucket)), keyOf(name)
+		if old := b.Get(key); old != nil {
+			a.sum -= sumOf(old)
+		}
+		if record == nil {
+			errs = append(errs, b.Delete(key))
+			return
+		}
+		a.sum += sumOf(record)
+		errs = append(errs, b.Put(key, record))
+	}
+	for i := range changes {
+		c := &changes[i]
+		for _, path := range c.Deleted {
+			put(rowsBucket, path, nil)
+		}
+		for _, r := range c.Rows {
+			put(rowsBucket, r.Path, putRow(r))
+		}
+		for _, g := range c.Graves {
+			put(gravesBucket, g.Path, putGrave(g))
+		}
+		for _, path := range c.Reaped {
+			put(gravesBucket, path, nil)
+		}
+		if a.index = c.Index; c.Tables() {
+			a.tables = c.Index
+		}
+	}
+	errs = append(errs, tx.Bucket([]byte(aboutBucket)).Put(keyOf(""), a.put()))
+	return errors.Join(errs...)
 }
