@@ -50,8 +50,8 @@ func (j job) damage() error {
 	return nil
 }
 
-// verdict opens a damaged file: it is refused by name and left as it is, or all is right, also after more writes. If the damage is to a
-// head, the last batch may be missing.
+// verdict opens a damaged file: it is refused by name and left as it is, or all is right, also after more writes.
+// If the damage is to a head, the last batch may be missing.
 func verdict(dir string, file []byte, d damage) string {
 	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(path(dir), file, 0o600)); err != nil {
 		return err.Error()
@@ -67,7 +67,8 @@ func verdict(dir string, file []byte, d damage) string {
 	}
 	db, s, err := load()
 	if err != nil {
-		if now, _ := os.ReadFile(path(dir)); !bytes.Equal(now, file) || !strings.Contains(err.Error(), path(dir)) || !errors.Is(err, disk.ErrDamaged) {
+		named := errors.Is(err, disk.ErrDamaged) && strings.Contains(err.Error(), path(dir))
+		if now, _ := os.ReadFile(path(dir)); !named || !bytes.Equal(now, file) {
 			return "WRONG: " + err.Error()
 		}
 		return "refused: " + err.Error()
@@ -258,8 +259,12 @@ func TestWrongRecords(t *testing.T) {
 			key, record := older(rows)
 			return tx.Bucket([]byte("graves")).Put(key, record)
 		}},
-		"format 2": {disk.ErrDamaged, "bucket about", nil, func(tx *bolt.Tx) error { return tx.Bucket(about).Put([]byte("format"), []byte("2")) }},
-		"format 4": {disk.ErrFolder, "format is 4", nil, func(tx *bolt.Tx) error { return tx.Bucket(about).Put([]byte("="), disk.AboutOf(4)) }},
+		"format 2": {disk.ErrDamaged, "bucket about", nil, func(tx *bolt.Tx) error {
+			return tx.Bucket(about).Put([]byte("format"), []byte("2"))
+		}},
+		"format 4": {disk.ErrFolder, "format is 4", nil, func(tx *bolt.Tx) error {
+			return tx.Bucket(about).Put([]byte("="), disk.AboutOf(4))
+		}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir, _ := stored(t)

@@ -62,13 +62,14 @@ func flock(f *os.File) error {
 }
 
 func inUse(path string) error {
-	return fmt.Errorf("%s: %w by another process; end that one first (fuser -v '%s' names it), or name another folder", path, ErrInUse, path)
+	return fmt.Errorf("%[1]s: %[2]w by another process; end that one first (fuser -v '%[1]s' names it), or name another folder",
+		path, ErrInUse)
 }
 
 // ours checks that nobody else owns or may change it.
 func ours(path string, info fs.FileInfo) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s: %w: it belongs to uid %d, and this process is uid %d; run it as that user, or change the owner with chown",
+		return fmt.Errorf("%s: %w: it belongs to uid %d, and this process is uid %d; run it as that user, or use chown",
 			path, ErrFolder, stat.Uid, os.Geteuid())
 	}
 	if info.Mode().Perm()&0o022 != 0 {

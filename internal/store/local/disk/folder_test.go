@@ -25,15 +25,21 @@ func TestUnfitFolder(t *testing.T) {
 		"below a file": {[]string{"no folder"}, func(dir string) error {
 			return errors.Join(os.Remove(filepath.Dir(dir)), os.WriteFile(filepath.Dir(dir), nil, 0o600))
 		}},
-		"others may write": {[]string{"0722", "chmod go-w"}, func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o722)) }},
+		"others may write": {[]string{"0722", "chmod go-w"}, func(dir string) error {
+			return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o722))
+		}},
 		"a linked store": {[]string{"store.db", "no regular file"}, func(dir string) error {
 			return errors.Join(os.Mkdir(dir, 0o700), os.Symlink("/etc/passwd", path(dir)))
 		}},
-		"a folder for a store": {[]string{"store.db", "no regular file"}, func(dir string) error { return os.MkdirAll(path(dir), 0o700) }},
+		"a folder for a store": {[]string{"store.db", "no regular file"}, func(dir string) error {
+			return os.MkdirAll(path(dir), 0o700)
+		}},
 		"others may write the store": {[]string{"store.db", "chmod go-w"}, func(dir string) error {
 			return errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(path(dir), nil, 0o600), os.Chmod(path(dir), 0o666))
 		}},
-		"another's": {[]string{"uid 12345"}, func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 12345, -1)) }},
+		"another's": {[]string{"uid 12345"}, func(dir string) error {
+			return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 12345, -1))
+		}},
 		"another's store": {[]string{"uid 12345", "store.db"}, func(dir string) error {
 			return errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(path(dir), nil, 0o600), os.Chown(path(dir), 12345, -1))
 		}},
@@ -56,7 +62,8 @@ func TestUnfitFolder(t *testing.T) {
 	}
 }
 
-// The lock holds within one process too. A process that is just ending is waited for. A tool of bbolt's that has the file is another one.
+// The lock holds within one process too. A process that is just ending is waited for. A tool of bbolt's that has the file
+// counts.
 func TestLocked(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir)

@@ -150,7 +150,7 @@ func TestMadeOnAFullDisk(t *testing.T) {
 	run(t, "mount", "-o", "remount,ro", fs)
 	for _, dir := range []string{dir, filepath.Join(fs, "other")} {
 		_, err := disk.Open(dir)
-		if !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "mounted read-only") || !strings.Contains(err.Error(), dir) {
+		if !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "read-only") || !strings.Contains(err.Error(), dir) {
 			t.Errorf("error %v", err)
 		}
 	}

@@ -113,7 +113,8 @@ func (m *model) differs(s local.Saved) string {
 	}
 	graves := slices.SortedFunc(maps.Values(m.graves), func(a, b local.Grave) int { return cmp.Compare(a.Path, b.Path) })
 	slices.SortFunc(s.Graves, func(a, b local.Grave) int { return cmp.Compare(a.Path, b.Path) })
-	if !slices.EqualFunc(graves, s.Graves, func(a, b local.Grave) bool { return a.Path == b.Path && a.Index == b.Index && a.At.Equal(b.At) }) {
+	same := func(a, b local.Grave) bool { return a.Path == b.Path && a.Index == b.Index && a.At.Equal(b.At) }
+	if !slices.EqualFunc(graves, s.Graves, same) {
 		return fmt.Sprintf("graves %+v, want %+v", s.Graves, graves)
 	}
 	return ""

@@ -16,8 +16,8 @@ import (
 	"kvexpress/internal/store/local/disk"
 )
 
-// event is what a traced journal did: a write of a file, a new size, a sync of a file or of the folder, a rename, or that it opened
-// with, or acknowledged, a batch.
+// event is what a traced journal did: a write of a file, a new size, a sync of a file or of the folder, a rename, or
+// that it opened with, or acknowledged, a batch.
 type event struct {
 	name, file string
 	data       []byte
@@ -179,9 +179,9 @@ func (f *folder) after(t *testing.T, dir string) {
 	}
 }
 
-// Power loss at any moment, from the making of the store on, and over a restart. Of what was not synced, any sectors reach the disk and
-// any do not. What was acknowledged is there, and the write under way is there whole or not at all. With a disk that ignores
-// syncs, the controls, it is not so.
+// Power loss at any moment, from the making of the store on, and over a restart. Of what was not synced, any sectors reach
+// the disk and any do not. What was acknowledged is there, and the write under way is there whole or not at all. With a
+// disk that ignores syncs, the controls, it is not so.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	const batches = 40
@@ -221,7 +221,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 	for _, control := range []string{"files", "folder"} {
 		if failures[control] < losses[control]/10 {
-			t.Errorf("of %d losses %d did harm on a disk that ignores syncs of %s: the test proves little", losses[control], failures[control], control)
+			t.Errorf("%d of %d losses did harm without syncs of %s: the test proves little", failures[control], losses[control], control)
 		}
 	}
 	t.Logf("losses of power %v, by what is not synced; harm %v", losses, failures)

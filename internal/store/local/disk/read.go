@@ -44,7 +44,8 @@ func (c *content) read(tx *bolt.Tx, db *database) error {
 		{aboutBucket, func(b []byte) (string, error) {
 			err := c.get(b)
 			if err == nil && c.format != format {
-				err = fmt.Errorf("%w: its format is %d, and this program knows %d; use the version of kvexpress that wrote it", ErrFolder, c.format, format)
+				err = fmt.Errorf("%w: its format is %d, and this program knows %d; use the version of kvexpress that wrote it",
+					ErrFolder, c.format, format)
 			}
 			return "", err
 		}},

@@ -32,8 +32,8 @@ func counted(t testing.TB, trace string) map[string]int {
 	return n
 }
 
-// Killed at each system call that changes something, from the making of the folder to the last of some writes and to Close, and, in a
-// folder that is there, from Open on.
+// Killed at each system call that changes something, from the making of the folder to the last of some writes and to
+// Close, and, in a folder that is there, from Open on.
 func TestKilledAtEachStep(t *testing.T) {
 	t.Parallel()
 	for what, first := range map[string]int{"new": 0, "there": 12} {
