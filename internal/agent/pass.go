@@ -26,6 +26,7 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 		target.Postpone = t.postpone
 	}
 	result, err := t.deliver.DeliverSeen(ctx, target, data)
+	t.readUpTo = result.Index
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return false // we were told to end

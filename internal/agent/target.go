@@ -51,6 +51,7 @@ type target struct {
 	heldBy    *deliver.Held // what freezes the target
 	apart     bool          // data and checksum were of different versions
 	blind     bool          // the store went away during the last pass
+	readUpTo  uint64        // index of the checksum that the last pass read; 0: there was none
 	holdOff   time.Time     // until when a new version is held back; zero: none is
 	served    string        // SHA-256 of the last version that was held back for long enough
 
@@ -171,12 +172,22 @@ func (t *target) answered(ctx context.Context, a answer) {
 			break // for a row that is not there, any write anywhere may be an answer
 		}
 		t.woken(ctx, a)
-		if t.blind {
+		if t.blind || t.readOlder(a) {
 			since = 0 // the same
 		}
 	}
+	if a.err == nil && a.entry.State == kv.Present && t.state() == Missing {
+		t.apart = true // as the checksum comes last, and another server may be behind
+	}
 	path, from := t.next(a.path, since)
 	t.watch(ctx, path, from, delay)
+}
+
+// readOlder reports whether a pass read a checksum from before the one that woke it.
+// Another server answered the read, and is behind: nothing would wake us when it is not.
+func (t *target) readOlder(a answer) bool {
+	return a.path == t.layout.Checksum(t.Key) && a.entry.State == kv.Present && t.readUpTo < a.entry.Index &&
+		t.heldBy == nil && t.retry.IsZero()
 }
 
 func (t *target) state() State {

@@ -48,6 +48,23 @@ func TestWatch(t *testing.T) {
 		}
 	})
 
+	// The server that answers reads is behind the one that answers watches.
+	for name, line := range map[string]string{"small": "one\n", "large": strings.Repeat("one\n", 50_000)} {
+		t.Run("reads that are older than the watch, "+name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, addr, deliver.Target{Key: "hosts"})
+			n.start()
+			n.state(0, agent.Missing)
+			for i := range 5 {
+				n.tally.lag.Store(int64(4 - i))
+				content := line + fmt.Sprintf("version %d\n", i)
+				n.publish("hosts", content)
+				n.current(0, content)
+			}
+			n.well()
+		})
+	}
+
 	for _, gap := range []time.Duration{3 * time.Millisecond, 800 * time.Millisecond} {
 		beside(t, fmt.Sprintf("1.x writes with %s in between", gap), func(t *testing.T) {
 			n := newNode(t, addr, deliver.Target{Key: "hosts"})

@@ -134,6 +134,7 @@ Exit codes:
 		SuggestionsMinimumDistance: 2,
 		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	root.SetGlobalNormalizationFunc(dashes)
 	g.register(root.PersistentFlags())
 	root.SetUsageFunc(usage)
 	help := newHelp()

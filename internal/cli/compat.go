@@ -8,29 +8,21 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// dashes makes the underscores of an old flag, such as --ignore_stop, dashes.
-func dashes(word string) string {
-	if !strings.HasPrefix(word, "--") {
-		return word
-	}
-	name, value, given := strings.Cut(word, "=")
-	name = strings.ReplaceAll(name, "_", "-")
-	if given {
-		return name + "=" + value
-	}
-	return name
+// dashes makes the underscores of an old flag's name, such as ignore_stop, dashes.
+func dashes(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 }
 
 // oldSpellings rewrites what old callers write and today's flags do not take: a
 // switch with its value behind a blank, such as `-z true` or `--sorted true`,
-// becomes `-z=true`, and --ignore_stop becomes --ignore-stop. 1.x took the switch and dropped the word, whatever it was;
+// becomes `-z=true`. 1.x took the switch and dropped the word, whatever it was;
 // here false means false. All old spellings live in this file.
 //
 // 0 and 1 behind a switch of "diff", which 1.x did not have, are versions.
 func oldSpellings(root *cobra.Command, args []string) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
-		arg := dashes(args[i])
+		arg := args[i]
 		if arg == "--" {
 			return append(out, args[i:]...)
 		}
@@ -61,7 +53,6 @@ func oldSpellings(root *cobra.Command, args []string) []string {
 func readFlag(root *cobra.Command, word string) (flag *pflag.Flag, value string, given bool) {
 	if name, ok := strings.CutPrefix(word, "--"); ok {
 		name, value, given = strings.Cut(name, "=")
-		name = strings.ReplaceAll(name, "_", "-")
 		flag = find(root, func(f *pflag.FlagSet) *pflag.Flag { return f.Lookup(name) })
 		return flag, value, given
 	}

@@ -19,10 +19,8 @@ func TestOldSpellings(t *testing.T) {
 		{"in --sorted true", "in --sorted=true"},
 		{"in --sorted=true", "in --sorted=true"},
 		{"in -S True", "in -S=True"},
-		{"out --ignore_stop 0", "out --ignore-stop=0"},
-		{"out --ignore_stop", "out --ignore-stop"},
-		{"in --dogstatsd_address=a_b", "in --dogstatsd-address=a_b"},
-		{"in --datadog_api_key __x_y", "in --datadog-api-key __x_y"},
+		{"out --ignore_stop 0", "out --ignore_stop=0"},
+		{"in --datadog_api_key true", "in --datadog_api_key true"},
 		{"-d true in -k x", "-d=true in -k x"},
 		{"-z in -k x", "-z in -k x"},
 		{"in -z", "in -z"},
@@ -86,9 +84,8 @@ func TestFlagsOfOneNameAreOfOneKind(t *testing.T) {
 	}
 }
 
-// Whatever the words are: none is dropped, and all that happens is that underscores
-// in a flag's name become dashes, and that a truth value is joined to the switch
-// before it.
+// Whatever the words are: none is dropped, and all that happens is that a truth value is joined to the switch before
+// it.
 func FuzzOldSpellings(f *testing.F) {
 	for _, seed := range []string{
 		"in\x00-z\x00true", "in\x00--sorted\x00false\x00-k\x00x", "-dz\x00T", "--\x00-z\x001", "-\x00--\x00---\x00--=\x00-=",
@@ -107,9 +104,9 @@ func FuzzOldSpellings(f *testing.F) {
 		rest := args
 		for _, word := range got {
 			switch {
-			case len(rest) > 0 && (word == rest[0] || word == modern(rest[0])):
+			case len(rest) > 0 && word == rest[0]:
 				rest = rest[1:]
-			case len(rest) > 1 && word == modern(rest[0])+"="+rest[1] && isSwitch(root, rest[0]) && isTruth(rest[1]):
+			case len(rest) > 1 && word == rest[0]+"="+rest[1] && isSwitch(root, rest[0]) && isTruth(rest[1]):
 				rest = rest[2:]
 			default:
 				t.Fatalf("%q becomes %q: %q comes from nowhere, or %q is lost", args, got, word, rest)
@@ -121,19 +118,6 @@ func FuzzOldSpellings(f *testing.F) {
 	})
 }
 
-// modern is a long flag with dashes in its name.
-func modern(word string) string {
-	name, value, given := strings.Cut(word, "=")
-	if !strings.HasPrefix(name, "--") {
-		return word
-	}
-	name = strings.ReplaceAll(name, "_", "-")
-	if given {
-		name += "=" + value
-	}
-	return name
-}
-
 func isTruth(word string) bool {
 	_, err := strconv.ParseBool(word)
 	return err == nil
@@ -141,7 +125,7 @@ func isTruth(word string) bool {
 
 // isSwitch is told from the word alone, without the code under test.
 func isSwitch(root *cobra.Command, word string) bool {
-	name, long := strings.CutPrefix(modern(word), "--")
+	name, long := strings.CutPrefix(word, "--")
 	for _, cmd := range append(root.Commands(), root) {
 		for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 			f := flags.Lookup(name)

@@ -29,8 +29,8 @@ type question struct {
 type answer struct {
 	err   error  // of a token that may not ask; the rest is empty then
 	index uint64 // X-Consul-Index
-	found bool   // false: that nothing is there, which a higher index does not make news
-	write func(w http.ResponseWriter) error
+	size  int    // of rows, if they are read while they are sent
+	write func(w http.ResponseWriter)
 }
 
 // query answers a GET: at once, or when there is something that the client has not seen, or
@@ -69,12 +69,21 @@ func (h *Handler) query(w http.ResponseWriter, r *request, key string) error {
 	if err != nil {
 		panic(http.ErrAbortHandler) //nolint:forbidigo // the client has gone, or the server ends: so net/http sends no answer
 	}
+	if size := a.size; size >= large {
+		done, err := h.turn(r, size) // which keeps no view: a is asked for once more
+		if err != nil {
+			return err
+		}
+		defer done()
+		a = q.answer(h.engine.View())
+	}
 	if a.err != nil {
 		return a.err
 	}
 	w.Header().Set("X-Consul-Index", strconv.FormatUint(a.index, 10))
 	setContact(w)
-	return a.write(w)
+	a.write(w)
+	return nil
 }
 
 // await asks until the answer is worth sending: Consul's rule.
@@ -84,15 +93,8 @@ func (h *Handler) await(w http.ResponseWriter, q *question, index uint64, wait t
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // that of the request would end the wait; if it fails, the client has gone
-	missing := false                         // it was seen once that nothing is there
 	err = h.engine.Await(q.r.Context(), q.topic, waitFor(wait), func(v local.View) bool {
 		a = q.answer(v)
-		if a.err == nil && !a.found {
-			if missing {
-				index = a.index // still nothing: only the index has moved
-			}
-			missing = true
-		}
 		return a.err != nil || a.index > index
 	})
 	_ = control.SetWriteDeadline(time.Now().Add(AnswerTime)) // if it fails, so does the write
@@ -118,29 +120,25 @@ func (h *Handler) row(q *question) func(local.View) answer {
 		if row == nil {
 			return answer{index: v.Index(), write: nothing}
 		}
-		return answer{index: row.ModifyIndex, found: true, write: func(w http.ResponseWriter) error {
+		return answer{index: row.ModifyIndex, write: func(w http.ResponseWriter) {
 			if q.r.has("raw") { // a value may be anything: no browser is to run it
 				w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 				w.Header().Set("X-Content-Type-Options", "nosniff")
 				w.Header().Set("Content-Length", strconv.Itoa(len(row.Value)))
 				_, _ = w.Write(row.Value) // the client may be gone
-				return nil
+				return
 			}
 			b := newBody(w, http.StatusOK)
 			b.text("[")
 			b.row(row)
 			b.text("]")
 			b.flush()
-			return nil
 		}}
 	}
 }
 
 // nothing answers that there is nothing.
-func nothing(w http.ResponseWriter) error {
-	w.WriteHeader(http.StatusNotFound)
-	return nil
-}
+func nothing(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
 
 // list asks for all rows below a prefix.
 func (h *Handler) list(q *question) func(local.View) answer {
@@ -179,33 +177,31 @@ func (h *Handler) keys(q *question) func(local.View) answer {
 // below asks for rows below a prefix, of which write makes an answer.
 func (h *Handler) below(q *question, write func(*body, func(func(*local.Row) bool))) func(local.View) answer {
 	return func(v local.View) answer {
-		return answer{index: v.ListIndex(q.key), found: true, write: func(w http.ResponseWriter) error {
-			rows, size, filtered := 0, 0, false
-			for row := range v.List(q.key) {
-				if q.r.grant.reads(row.Path) {
-					rows, size = rows+1, size+row.Size()
-				} else {
-					filtered = true
-				}
+		rows, size, filtered := 0, 0, false
+		for row := range v.List(q.key) {
+			if q.r.grant.reads(row.Path) {
+				rows, size = rows+1, size+row.Size()
+			} else {
+				filtered = true
 			}
+		}
+		return answer{index: v.ListIndex(q.key), size: size, write: func(w http.ResponseWriter) {
 			if filtered && !q.r.grant.anonymous() {
 				w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
 			}
 			if rows == 0 && (q.key != "" || !q.r.has("keys")) {
-				return nothing(w)
+				nothing(w)
+				return
 			}
-			return h.large(q.r, size, func() error {
-				b := newBody(w, http.StatusOK)
-				write(b, func(yield func(*local.Row) bool) {
-					for row := range v.List(q.key) {
-						if q.r.grant.reads(row.Path) && (b.err != nil || !yield(row)) {
-							return
-						}
+			b := newBody(w, http.StatusOK)
+			write(b, func(yield func(*local.Row) bool) {
+				for row := range v.List(q.key) {
+					if q.r.grant.reads(row.Path) && (b.err != nil || !yield(row)) {
+						return
 					}
-				})
-				b.flush()
-				return nil
+				}
 			})
+			b.flush()
 		}}
 	}
 }

@@ -23,19 +23,16 @@ const (
 	chunkTime = 5 * time.Second  // for a client to take a chunk: one that does not read makes room for others
 )
 
-// large sends an answer of that size, once there is room for it. One that alone has more than all may have is sent alone.
-func (h *Handler) large(r *request, size int, send func() error) error {
-	if size < large {
-		return send()
-	}
+// turn waits until there is room for an answer of that size, which has it until done. One that alone has more than all may
+// have is sent alone. Who waits keeps no view of the store.
+func (h *Handler) turn(r *request, size int) (done func(), err error) {
 	weight := int64(min(size, maxSent))
-	turn, cancel := context.WithTimeout(r.Context(), turnTime)
+	wait, cancel := context.WithTimeout(r.Context(), turnTime)
 	defer cancel()
-	if err := h.sent.Acquire(turn, weight); err != nil {
-		return status(http.StatusServiceUnavailable, "other large answers are being sent: try again, or ask for less")
+	if err := h.sent.Acquire(wait, weight); err != nil {
+		return nil, status(http.StatusServiceUnavailable, "other large answers are being sent: try again, or ask for less")
 	}
-	defer h.sent.Release(weight)
-	return send()
+	return func() { h.sent.Release(weight) }, nil
 }
 
 // body sends JSON while it is made: a client that does not read costs a buffer, and not an answer.

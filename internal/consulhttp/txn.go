@@ -31,7 +31,12 @@ func (h *Handler) txn(w http.ResponseWriter, r *request) error {
 	case len(failed) > 0:
 		return sendFailed(w, failed)
 	case writes && reads: // how much it reads is known when it is done
-		return h.large(r, local.MaxAnswer, func() error { return h.txnWrite(w, r, ops) })
+		done, err := h.turn(r, local.MaxAnswer)
+		if err != nil {
+			return err
+		}
+		defer done()
+		return h.txnWrite(w, r, ops)
 	case writes:
 		return h.txnWrite(w, r, ops)
 	default:
@@ -108,14 +113,17 @@ func (h *Handler) txnWrite(w http.ResponseWriter, r *request, ops []local.Op) er
 
 // txnRead finds out first how large the answer is, and sends it while it reads the same view once more.
 func (h *Handler) txnRead(w http.ResponseWriter, r *request, ops []local.Op) error {
-	view, size := h.engine.View(), 0
-	failed, err := view.Txn(ops, func(row *local.Row) error {
-		if size += row.Size(); size > maxSent {
-			return status(http.StatusRequestEntityTooLarge,
-				fmt.Sprintf("the answer would have more than %d bytes; ask for fewer rows in a transaction", maxSent))
+	view := h.engine.View()
+	size, failed, err := measure(view, ops)
+	if err == nil && size >= large {
+		done, turnErr := h.turn(r, size)
+		if turnErr != nil {
+			return turnErr
 		}
-		return nil
-	})
+		defer done()
+		view = h.engine.View() // the older one was not kept meanwhile
+		_, failed, err = measure(view, ops)
+	}
 	if err != nil {
 		return err
 	}
@@ -123,14 +131,23 @@ func (h *Handler) txnRead(w http.ResponseWriter, r *request, ops []local.Op) err
 	if len(failed) > 0 {
 		return sendFailed(w, failed)
 	}
-	return h.large(r, size, func() error {
-		b, end := newResults(w)
-		_, err := view.Txn(ops, func(row *local.Row) error { r.result(b, row); return b.err })
-		if err == nil {
-			end()
+	b, end := newResults(w)
+	if _, err = view.Txn(ops, func(row *local.Row) error { r.result(b, row); return b.err }); err == nil {
+		end()
+	}
+	return nil // the client may be gone
+}
+
+// measure is the size of the answer of a transaction that only reads.
+func measure(view local.View, ops []local.Op) (size int, failed []local.OpError, err error) {
+	failed, err = view.Txn(ops, func(row *local.Row) error {
+		if size += row.Size(); size > maxSent {
+			return status(http.StatusRequestEntityTooLarge,
+				fmt.Sprintf("the answer would have more than %d bytes; ask for fewer rows in a transaction", maxSent))
 		}
-		return nil // the client may be gone
+		return nil
 	})
+	return size, failed, err
 }
 
 // newResults begins the answer of a transaction.

@@ -93,8 +93,8 @@ func TestWoken(t *testing.T) {
 	}
 }
 
-// That nothing is there is no news, whatever the index; that it was deleted, or made again, is.
-func TestMissingIsNoNews(t *testing.T) {
+// A row that is deleted, and one that is made again, are news; what others write meanwhile is none.
+func TestDeletedAndMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandler(t, nil)
 		path := fmt.Sprintf("/v1/kv/a?index=%d", apply(t, h, local.Set, "a"))

@@ -143,6 +143,7 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 	tx.watch.lap(&tx.result.Took.Wait)
 	claim, err := meanwhile(ctx, tx.small, tx.look)
 	tx.watch.lap(&tx.result.Took.Read)
+	tx.result.Index = claim.index
 	if tx.torn != nil {
 		err = errors.Join(err, tx.mend(ctx, err))
 	}

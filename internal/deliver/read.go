@@ -60,6 +60,7 @@ func (r reader) gates(ctx context.Context) error {
 type claim struct {
 	sha      string // "" if only the data can tell
 	manifest *kv.Manifest
+	index    uint64 // of the checksum
 }
 
 // meanwhile asks the store, and has something else done until the answer is there.
@@ -103,7 +104,7 @@ func (r reader) small(ctx context.Context) (claim, error) {
 		return claim{}, err
 	}
 	sha, m, err := gate.Claimed(k, checksum, manifest)
-	return claim{sha: sha, manifest: m}, err
+	return claim{sha: sha, manifest: m, index: checksum.Index}, err
 }
 
 // full reads everything, with the data, and gates it. Lock and stop are of the

@@ -51,6 +51,8 @@ type Result struct {
 	// the checksum. One of the two is to change, as between the writes of
 	// kvexpress 1.x.
 	Apart bool
+	// Index is that of the checksum, as it was read first; 0: there was none.
+	Index uint64
 	Took  Took
 	// Placed is when the new bytes were in place; zero if none were put there.
 	Placed time.Time

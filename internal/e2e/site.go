@@ -119,7 +119,8 @@ func (x *Site) Publish(key, content string) uint64 {
 	return r.Version
 }
 
-// ConfigWith is Config with more fields.
+// ConfigWith writes the configuration of an agent of this site that asks the stores at
+// addrs; none is the site's server.
 func (x *Site) ConfigWith(name string, more Fields, addrs []string, targets ...Fields) {
 	x.T.Helper()
 	if len(addrs) == 0 {

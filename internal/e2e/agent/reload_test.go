@@ -104,10 +104,4 @@ func TestAgentEndsItsExec(t *testing.T) {
 	d.Delivers("hosts", content)
 	d.EndsWell()
 	m.Holds("execs", "ended\ndone 1\n")
-
-	// Once it ran, no other start runs it.
-	d = m.Agent("agent")
-	d.Delivers("hosts", content)
-	d.EndsWell()
-	m.Holds("execs", "ended\ndone 1\n")
 }

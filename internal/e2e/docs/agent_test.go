@@ -62,12 +62,12 @@ func TestDocumentedConfigurations(t *testing.T) {
 func TestTheAgentIsDocumented(t *testing.T) {
 	t.Parallel()
 	var names []string
-	for _, file := range []string{"top.go", "target.go"} {
+	for _, file := range []string{"main.go", "target.go"} {
 		b, err := os.ReadFile(filepath.Join("../../../internal/agentfile", file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys := regexp.MustCompile(`(?m)^\t\t\{"([a-z_]+)", `).FindAllStringSubmatch(string(b), -1)
+		keys := regexp.MustCompile(`(?m)^\t\t"([a-z_]+)": `).FindAllStringSubmatch(string(b), -1)
 		if len(keys) < 10 {
 			t.Errorf("only %d keys were found in %s", len(keys), file)
 		}

@@ -4,7 +4,6 @@ package docs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,8 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // service is a unit that runs.
@@ -108,40 +105,21 @@ func (s *service) once(ctx context.Context) error {
 	}
 	defer log.Close()
 	// env finds the program by the PATH of the machine.
-	cmd := exec.Command("env", s.argv...)
+	cmd := exec.CommandContext(ctx, "env", s.argv...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = s.env, s.dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if ctx.Err() != nil {
-		return nil
-	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 30 * time.Second
 	if err := cmd.Start(); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	s.mu.Lock()
 	s.process = cmd.Process
 	s.mu.Unlock()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		// Not reaped yet: the group's number stays its own.
-		for errors.Is(unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
-		}
-	}()
-	limit := time.NewTimer(time.Hour)
-	defer limit.Stop()
-	stop := ctx.Done()
-	for {
-		select {
-		case <-ended:
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // there may be nobody
-			_ = cmd.Wait()                                      // how it ended is in its log
-			return nil
-		case <-stop:
-			stop = nil
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			limit.Reset(30 * time.Second)
-		case <-limit.C:
-			_ = cmd.Process.Kill()
-		}
-	}
+	_ = cmd.Wait()                                      // how it ended is in its log
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // there may be nobody
+	return nil
 }

@@ -88,7 +88,7 @@ func TestConsulCommandsThatServeLacks(t *testing.T) {
 		"members", "monitor", "leave", "reload", "join 127.0.0.1", "event -name=deploy", "rtt node", "keyring -list",
 		"catalog services", "catalog nodes", "catalog datacenters", "services register -name=web", "maint",
 		"acl token list", "config list -kind proxy-defaults", "intention list", "connect ca get-config", "peering list",
-		"operator raft list-peers", "operator autopilot state", "snapshot save copy", "snapshot restore snapshot",
+		"lock app true", "operator raft list-peers", "operator autopilot state", "snapshot save copy", "snapshot restore snapshot",
 	} {
 		t.Run(line, func(t *testing.T) {
 			said, code := shell(m, "timeout 20 consul "+line)

@@ -97,14 +97,6 @@ func drawDelete(t *rapid.T) Step {
 	return Step{Method: http.MethodDelete, Target: "/v1/kv/" + key + query(op)}
 }
 
-// drawMethod is a method that a path may not have.
-func drawMethod(t *rapid.T) Step {
-	return Step{
-		Method: pick(t, "method", http.MethodPost, http.MethodPatch, http.MethodDelete),
-		Target: pick(t, "path", "/v1/txn", "/v1/status/leader", "/v1/kv", "/v1/nothing", "/nothing"),
-	}
-}
-
 // drawWatch is a question that may wait.
 func drawWatch(t *rapid.T) Step {
 	key := pick(t, "key", usual()...)
@@ -170,10 +162,8 @@ func sequences(most int) *rapid.Generator[Sequence] {
 			return drawDelete(t)
 		case n < 85:
 			return drawTxn(t)
-		case n < 98:
-			return drawWatch(t)
 		default:
-			return drawMethod(t)
+			return drawWatch(t)
 		}
 	})
 	return rapid.Custom(func(t *rapid.T) Sequence {

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -79,13 +78,9 @@ func random(t rapid.TB, s *Servers, steps int) {
 func tell(t *rapid.T, s *Servers, seq Sequence, err error) string {
 	small, smallErr := s.Smaller(t.Context(), seq)
 	if small == nil {
-		return fmt.Sprintf("%v\nbut not when it comes first:\n%s", err, indent(seq.String()))
+		return fmt.Sprintf("%v\nbut not when it comes first:\n%s", err, seq)
 	}
-	return fmt.Sprintf("%v\nthe sequence, to be kept in testdata/cases:\n%s", smallErr, indent(small.String()))
-}
-
-func indent(s string) string {
-	return "    " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    ")
+	return fmt.Sprintf("%v\nthe sequence, to be kept in testdata/cases:\n%s", smallErr, small)
 }
 
 // full is a number of steps, or of anything: in the soak all of it, else a tenth.

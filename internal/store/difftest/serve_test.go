@@ -1,45 +1,32 @@
 package difftest
 
 import (
-	"context"
-	"errors"
-	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"kvexpress/internal/consulhttp"
-	"kvexpress/internal/httpserve"
 	"kvexpress/internal/store/local"
 )
 
-// serve is the embedded store behind its HTTP front, as "kvexpress serve" runs it.
+// serve is the embedded store behind its HTTP front.
 func serve(t *testing.T) string {
 	t.Helper()
 	engine, err := local.Open(local.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := consulhttp.New(consulhttp.Options{Engine: engine})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- httpserve.Serve(ctx, ln, h, httpserve.Options{Request: time.Minute, Answer: consulhttp.AnswerTime})
-	}()
+	front := httptest.NewServer(consulhttp.New(consulhttp.Options{Engine: engine}))
 	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-ended, engine.Close()); err != nil {
+		front.Close()
+		if err := engine.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return ln.Addr().String()
+	return front.Listener.Addr().String()
 }
 
 // What a client sees of serve is what it sees of Consul. In the soak

@@ -59,8 +59,7 @@ func put(t *testing.T, e *Engine, path, value string) {
 func TestNotSeenBeforeDurable(t *testing.T) {
 	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
 	e := open(t, j)
-	waits := &waiter{topic: KeyTopic("a"), changed: make(chan struct{})}
-	e.hub.add(waits)
+	bell := e.hub.subscribe(KeyTopic("a"))
 	done := make(chan error, 1)
 	go func() {
 		_, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a"})
@@ -71,14 +70,14 @@ func TestNotSeenBeforeDurable(t *testing.T) {
 		t.Errorf("before it is durable, a view shows %+v", row)
 	}
 	select {
-	case <-waits.changed:
+	case <-bell.rung:
 		t.Error("before it is durable, it wakes")
 	case err := <-done:
 		t.Errorf("before it is durable, it is acknowledged with %v", err)
 	default:
 	}
 	j.hold <- struct{}{}
-	<-waits.changed
+	<-bell.rung
 	if err := <-done; err != nil || e.View().Get("a") == nil {
 		t.Errorf("written with %v, and a view shows %v", err, e.View().Get("a"))
 	}

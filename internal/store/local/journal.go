@@ -13,32 +13,24 @@ type Journal interface {
 	Close() error
 }
 
-// Change is what one write did. Rows and sessions are shared with readers: they are not
-// to be changed.
+// Change is what one write did. Rows are shared with readers: they are not to be changed.
 type Change struct {
-	Index    uint64     // of the write; it grows from one to the next
-	Rows     []*Row     // written
-	Deleted  []string   // paths whose rows are gone; also of those that this write itself had made
-	Graves   []Grave    // dug; a path has one, the newest
-	Reaped   []string   // graves that are gone
-	Sessions []*Session // made
-	Ended    []string   // ids of sessions that are gone
+	Index   uint64   // of the write; it grows from one to the next
+	Rows    []*Row   // written
+	Deleted []string // paths whose rows are gone; also of those that this write itself had made
+	Graves  []Grave  // dug; a path has one, the newest
+	Reaped  []string // graves that are gone
 }
 
 // Tables reports whether the change gives the KV tables its index.
 func (c *Change) Tables() bool { return len(c.Rows)+len(c.Deleted)+len(c.Graves) > 0 }
 
-// OfSessions reports whether the change gives the table of sessions its index.
-func (c *Change) OfSessions() bool { return len(c.Sessions)+len(c.Ended) > 0 }
-
 // Saved is all that a store holds.
 type Saved struct {
-	Index        uint64 // of the last Change
-	Tables       uint64 // of the last one for which Tables held
-	SessionIndex uint64 // of the last one for which OfSessions held
-	Rows         []*Row
-	Graves       []Grave
-	Sessions     []*Session
+	Index  uint64 // of the last Change
+	Tables uint64 // of the last one for which Tables held
+	Rows   []*Row
+	Graves []Grave
 }
 
 // Row is one entry of the KV table. It is not to be changed.
@@ -46,8 +38,6 @@ type Row struct {
 	Path        string
 	Value       []byte
 	Flags       uint64
-	Session     string // of who holds its lock, or empty
-	LockIndex   uint64 // how often it was locked
 	CreateIndex uint64
 	ModifyIndex uint64
 }
@@ -58,24 +48,4 @@ type Grave struct {
 	Path  string
 	Index uint64
 	At    time.Time
-}
-
-// Session is what locks hang on. It is not to be changed.
-type Session struct {
-	ID            string
-	Name          string
-	Node          string
-	LockDelay     time.Duration
-	Behavior      string // what becomes of the rows that it holds: "release" or "delete"
-	TTL           string // as the client wrote it; empty: it lives until it is destroyed
-	NodeChecks    []string
-	ServiceChecks []ServiceCheck
-	CreateIndex   uint64
-	ModifyIndex   uint64
-}
-
-// ServiceCheck names a check of a service.
-type ServiceCheck struct {
-	ID        string
-	Namespace string
 }

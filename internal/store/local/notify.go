@@ -29,71 +29,69 @@ func (e *Engine) Await(ctx context.Context, t Topic, wait time.Duration, enough 
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		w := &waiter{topic: t, changed: make(chan struct{})}
-		e.hub.add(w)
-		if enough(e.View()) {
-			e.hub.remove(w)
+		b := e.hub.subscribe(t)
+		done := enough(e.View())
+		if !done {
+			select {
+			case <-b.rung:
+			case <-timer.C:
+				enough(e.View())
+				done = true
+			case <-ctx.Done():
+			}
+		}
+		e.hub.leave(t, b)
+		if done {
 			return nil
 		}
-		select {
-		case <-w.changed:
-		case <-timer.C:
-			e.hub.remove(w)
-			enough(e.View())
-			return nil
-		case <-ctx.Done():
-			e.hub.remove(w)
-			return ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 }
 
-// hub knows who waits for what.
+// hub has a bell for each topic that somebody waits for.
 type hub struct {
 	mu      sync.Mutex
-	waiting map[Topic][]*waiter
-	lengths map[int]int // of the prefixes that somebody waits for: how many of them
+	bells   map[Topic]*bell
+	lengths map[int]int // of the prefixes among them: how many have it
 }
 
-type waiter struct {
-	topic   Topic
-	place   int           // in the list of its topic; -1 when it is not in it
-	changed chan struct{} // closed when it has changed
+type bell struct {
+	rung    chan struct{} // closed by a change
+	waiting int
 }
 
-func (h *hub) add(w *waiter) {
+// subscribe returns the bell of a topic, which rings at its next change.
+func (h *hub) subscribe(t Topic) *bell {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.waiting == nil {
-		h.waiting, h.lengths = make(map[Topic][]*waiter), make(map[int]int)
+	b := h.bells[t]
+	if b == nil {
+		if h.bells == nil {
+			h.bells, h.lengths = make(map[Topic]*bell), make(map[int]int)
+		}
+		b = &bell{rung: make(chan struct{})}
+		h.bells[t] = b
+		if t.kind == ofPrefix {
+			h.lengths[len(t.path)]++
+		}
 	}
-	list := h.waiting[w.topic]
-	if len(list) == 0 && w.topic.kind == ofPrefix {
-		h.lengths[len(w.topic.path)]++
-	}
-	w.place = len(list)
-	h.waiting[w.topic] = append(list, w)
+	b.waiting++
+	return b
 }
 
-func (h *hub) remove(w *waiter) {
+// leave ends the wait for a bell, which may have rung.
+func (h *hub) leave(t Topic, b *bell) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if w.place < 0 {
-		return
-	}
-	list := h.waiting[w.topic]
-	last := len(list) - 1
-	list[w.place], list[last].place = list[last], w.place
-	list[last], w.place = nil, -1
-	h.waiting[w.topic] = list[:last]
-	if last == 0 {
-		h.forget(w.topic)
+	if b.waiting--; b.waiting == 0 && h.bells[t] == b {
+		h.remove(t)
 	}
 }
 
-// forget drops a topic for which nobody waits any more.
-func (h *hub) forget(t Topic) {
-	delete(h.waiting, t)
+func (h *hub) remove(t Topic) {
+	delete(h.bells, t)
 	if t.kind != ofPrefix {
 		return
 	}
@@ -104,18 +102,13 @@ func (h *hub) forget(t Topic) {
 
 // ring wakes all who wait for one of the topics, or for a prefix of one.
 func (h *hub) ring(topics []Topic) {
-	var woken []*waiter
+	var rung []*bell
 	h.mu.Lock()
 	take := func(t Topic) {
-		list := h.waiting[t]
-		if len(list) == 0 {
-			return
+		if b := h.bells[t]; b != nil {
+			h.remove(t)
+			rung = append(rung, b)
 		}
-		for _, w := range list {
-			w.place = -1
-		}
-		woken = append(woken, list...)
-		h.forget(t)
 	}
 	for _, t := range topics {
 		take(t)
@@ -126,14 +119,7 @@ func (h *hub) ring(topics []Topic) {
 		}
 	}
 	h.mu.Unlock()
-	for _, w := range woken {
-		close(w.changed)
+	for _, b := range rung {
+		close(b.rung)
 	}
-}
-
-// count is how many wait for a topic.
-func (h *hub) count(t Topic) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.waiting[t])
 }

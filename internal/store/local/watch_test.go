@@ -65,11 +65,18 @@ func TestWatchLeavesNothing(t *testing.T) {
 		s := New()
 		a, b := set(t, s, "a", "x"), set(t, s, "b", "x")
 		hub := &s.engine.hub
-		waiting := func(path string) int { return hub.count(KeyTopic(path)) }
+		waiting := func(path string) int {
+			hub.mu.Lock()
+			defer hub.mu.Unlock()
+			if b := hub.bells[KeyTopic(path)]; b != nil {
+				return b.waiting
+			}
+			return 0
+		}
 		topics := func() int {
 			hub.mu.Lock()
 			defer hub.mu.Unlock()
-			return len(hub.waiting)
+			return len(hub.bells)
 		}
 		var group sync.WaitGroup
 		watch := func(ctx context.Context, path string, since uint64, wait time.Duration) {
@@ -126,33 +133,30 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	}
 }
 
-// ring tells which of the waits a change has woken.
-func ring(change func(), waits map[string]*waiter) (rung []string) {
+// rang tells which of the bells a change has rung.
+func rang(change func(), bells map[string]*bell) (names []string) {
 	change()
-	for name, w := range waits {
+	for name, b := range bells {
 		select {
-		case <-w.changed:
-			rung = append(rung, name)
+		case <-b.rung:
+			names = append(names, name)
 		default:
 		}
 	}
-	slices.Sort(rung)
-	return rung
+	slices.Sort(names)
+	return names
 }
 
-// One that was woken may come back before another one leaves: it must not take the new wait with it.
+// One that was woken may come back before another one leaves: it must not take the new bell with it.
 func TestLateLeaver(t *testing.T) {
-	s := New()
-	late := &waiter{topic: KeyTopic("a"), changed: make(chan struct{})}
-	next := &waiter{topic: KeyTopic("a"), changed: make(chan struct{})}
-	s.engine.hub.add(late)
+	s, topic := New(), KeyTopic("a")
+	late := s.engine.hub.subscribe(topic)
 	set(t, s, "a", "x")
-	s.engine.hub.add(next)
-	s.engine.hub.remove(late)
-	s.engine.hub.remove(late)
-	rung := ring(func() { set(t, s, "a", "y"); set(t, s, "a", "z") }, map[string]*waiter{"late": late, "next": next})
-	if !slices.Equal(rung, []string{"late", "next"}) {
-		t.Errorf("woken were %q, want both, each once", rung)
+	next := s.engine.hub.subscribe(topic)
+	s.engine.hub.leave(topic, late)
+	names := rang(func() { set(t, s, "a", "y"); set(t, s, "a", "z") }, map[string]*bell{"late": late, "next": next})
+	if !slices.Equal(names, []string{"late", "next"}) {
+		t.Errorf("rung were %q, want both, each once", names)
 	}
 }
 
@@ -160,19 +164,19 @@ func TestLateLeaver(t *testing.T) {
 func TestTopics(t *testing.T) {
 	s := New()
 	set(t, s, "a/b/c", "x")
-	waits := map[string]*waiter{}
+	bells := map[string]*bell{}
 	for name, topic := range map[string]Topic{
-		"key": KeyTopic("a/b/c"), "other": KeyTopic("a/b"), "prefix": PrefixTopic("a/b"), "long": PrefixTopic("a/b/c/d"), "empty": PrefixTopic("x"), "all": PrefixTopic(""),
+		"key": KeyTopic("a/b/c"), "other": KeyTopic("a/b"), "prefix": PrefixTopic("a/b"), "long": PrefixTopic("a/b/c/d"),
+		"empty": PrefixTopic("x"), "all": PrefixTopic(""),
 	} {
-		waits[name] = &waiter{topic: topic, changed: make(chan struct{})}
-		s.engine.hub.add(waits[name])
+		bells[name] = s.engine.hub.subscribe(topic)
 	}
-	if rung := ring(func() { set(t, s, "a/b/c", "x") }, waits); len(rung) != 0 {
-		t.Errorf("a write that changed nothing woke %q", rung)
+	if names := rang(func() { set(t, s, "a/b/c", "x") }, bells); len(names) != 0 {
+		t.Errorf("a write that changed nothing woke %q", names)
 	}
-	rung := ring(func() { set(t, s, "a/b/c", "y") }, waits)
-	if want := []string{"all", "key", "prefix"}; !slices.Equal(rung, want) {
-		t.Errorf("the change woke %q, want %q", rung, want)
+	names := rang(func() { set(t, s, "a/b/c", "y") }, bells)
+	if want := []string{"all", "key", "prefix"}; !slices.Equal(names, want) {
+		t.Errorf("the change woke %q, want %q", names, want)
 	}
 	if got := len(s.engine.hub.lengths); got != 2 {
 		t.Errorf("%d lengths of prefixes are left, want 2", got)

@@ -3,7 +3,6 @@ package disk_test
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kvexpress/internal/store/local"
 	"kvexpress/internal/store/local/disk"
 )
@@ -29,8 +26,12 @@ const childEnv = "KVEXPRESS_DISK_TEST"
 func TestMain(m *testing.M) {
 	if b := os.Getenv(childEnv); b != "" {
 		var j job
-		if err := json.Unmarshal([]byte(b), &j); err == nil {
-			j.run()
+		err := json.Unmarshal([]byte(b), &j)
+		if err == nil {
+			err = j.run()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stdout, "failed", err)
 		}
 		return
 	}
@@ -41,31 +42,17 @@ func TestMain(m *testing.M) {
 // next, and says of each "ack N", or "refused N" or "unknown N" with the error.
 type job struct {
 	Dir     string
-	Batches int    // 0: without end
-	Limit   uint64 // the largest file that it may write, until a write is refused; 0: none
-	Hold    bool   // keep the folder until standard input ends
-	Open    bool   // only open it
-	Log     int64  // the size of the log that is made; 0: that of a small one
-	Crash   bool   // end without Close
-	Stop    bool   // end when a write was refused
+	Batches int      // 0: without end
+	Hold    bool     // keep the folder until standard input ends
+	Damages []damage // instead: do these to the file, and open it
 }
 
-func (j job) run() {
+func (j job) run() error {
 	runtime.LockOSThread() // strace counts the calls of each thread for itself
-	if err := j.write(); err != nil {
-		fmt.Fprintln(os.Stdout, "failed", err)
+	if j.Damages != nil {
+		return j.damage()
 	}
-}
-
-func (j job) write() error {
-	if j.Open {
-		db, err := disk.Open(j.Dir)
-		if err != nil {
-			return err
-		}
-		return db.Close()
-	}
-	db, err := disk.OpenSized(j.Dir, cmp.Or(j.Log, smallLog))
+	db, err := disk.Open(j.Dir)
 	if err != nil {
 		return err
 	}
@@ -78,40 +65,17 @@ func (j job) write() error {
 		_, err := bufio.NewReader(os.Stdin).ReadByte()
 		return errors.Join(err, db.Close())
 	}
-	var was unix.Rlimit
-	if j.Limit > 0 {
-		if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
-			return err
-		}
-		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: j.Limit, Max: was.Max}); err != nil {
-			return err
-		}
-	}
-	for n := s.Index/10 + 1; j.Batches == 0 || n <= s.Index/10+uint64(j.Batches); n++ {
-		err := db.Append(batch(n))
-		switch {
+	for n, left := s.Index/10+1, j.Batches; j.Batches == 0 || left > 0; left-- {
+		switch err := db.Append(batch(n)); {
 		case err == nil:
 			fmt.Fprintln(os.Stdout, "ack", n)
-		case errors.Is(err, local.ErrNotWritten):
+			n++
+		case errors.Is(err, local.ErrNotWritten): // and again
 			fmt.Fprintln(os.Stdout, "refused", n, err)
-			if j.Stop {
-				return nil
-			}
-			n-- // and again
-			if j.Limit > 0 {
-				j.Limit = 0
-				if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
-					return err
-				}
-			} else {
-				j.Batches--
-			}
 		default:
 			fmt.Fprintln(os.Stdout, "unknown", n, err)
+			n++
 		}
-	}
-	if j.Crash {
-		return nil
 	}
 	return db.Close()
 }
@@ -127,16 +91,13 @@ func batch(n uint64) []local.Change {
 			if r.IntN(20) == 0 {
 				size = r.IntN(20000)
 			}
-			c.Rows = append(c.Rows, &local.Row{Path: fmt.Sprintf("row/%03d", r.IntN(400)), Value: bytes.Repeat([]byte{byte(n)}, size), ModifyIndex: c.Index})
+			row := &local.Row{Path: fmt.Sprintf("row/%03d", r.IntN(400)), Value: bytes.Repeat([]byte{byte(n)}, size), ModifyIndex: c.Index}
+			c.Rows = append(c.Rows, row)
 		}
 		for range r.IntN(3) {
 			path := fmt.Sprintf("row/%03d", 400+r.IntN(40))
 			c.Deleted = append(c.Deleted, path)
 			c.Graves = append(c.Graves, local.Grave{Path: path, Index: c.Index, At: time.Unix(int64(n), 0)})
-		}
-		if r.IntN(4) == 0 {
-			c.Sessions = append(c.Sessions, &local.Session{ID: fmt.Sprint("session", r.IntN(9)), CreateIndex: c.Index})
-			c.Ended = append(c.Ended, fmt.Sprint("session", 9+r.IntN(9)))
 		}
 		changes[i] = c
 	}
@@ -187,22 +148,18 @@ func (j job) command(t testing.TB, wrapper ...string) *exec.Cmd {
 func (j job) says(t testing.TB, wrapper ...string) (lines []string, killed bool) {
 	t.Helper()
 	out, err := j.command(t, wrapper...).Output()
-	var exit *exec.ExitError
-	if err != nil {
-		status, ok := syscall.WaitStatus(0), false
-		if errors.As(err, &exit) {
-			status, ok = exit.Sys().(syscall.WaitStatus)
-		}
-		if killed = ok && status.Signal() == syscall.SIGKILL; !killed {
-			t.Fatalf("child ended by %v, and said %s", err, out)
-		}
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		status, ok := exit.Sys().(syscall.WaitStatus)
+		killed = ok && status.Signal() == syscall.SIGKILL
+	}
+	if err != nil && !killed {
+		t.Fatalf("child ended by %v; the end of what it said is %s", err, out[max(0, len(out)-300):])
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n"), killed
 }
 
 // acked is the last batch that was acknowledged, or was there before.
-func acked(t testing.TB, lines []string) (n uint64) {
-	t.Helper()
+func acked(lines []string) (n uint64) {
 	for _, line := range lines {
 		var what string
 		var v uint64

@@ -77,15 +77,14 @@ func filler(t testing.TB, dir string, free int64) (empty func()) {
 	}
 }
 
-// Fault 2: a disk that is full, with more and more room left. Writes are refused, all of them or
-// none is on disk, and they go on when there is room.
+// A disk that is full, with more and more room left. Writes are refused, all of them or none is on disk, and they go on when
+// there is room. A restart on the full disk works.
 func TestFullDisk(t *testing.T) {
-	for i, kind := range []string{"ext4", "tmpfs", "ext4", "tmpfs"} {
-		size := []int64{disk.Direct, 64 << 10}[i/2]
-		t.Run(fmt.Sprint(kind, size), func(t *testing.T) {
+	for _, kind := range []string{"ext4", "tmpfs"} {
+		t.Run(kind, func(t *testing.T) {
 			fs := mounted(t, kind)
 			dir, m, index := filepath.Join(fs, "store"), newModel(), uint64(0)
-			j, _ := openSized(t, dir, size)
+			j, _ := open(t, dir)
 			refused, written := 0, 0
 			try := func(size int) error {
 				index++
@@ -109,13 +108,10 @@ func TestFullDisk(t *testing.T) {
 					if !errors.Is(err, local.ErrNotWritten) || !errors.Is(err, syscall.ENOSPC) {
 						t.Fatalf("with %d bytes free: %v", free, err)
 					}
-					for _, w := range []string{path(dir), "free some space"} {
-						if !strings.Contains(err.Error(), w) {
-							t.Errorf("the error does not say %q: %v", w, err)
-						}
+					if !strings.Contains(err.Error(), path(dir)) || !strings.Contains(err.Error(), "free some space") {
+						t.Errorf("the error does not help: %v", err)
 					}
 				}
-				// What is on disk now, as a process that starts finds it, full as the disk is.
 				shut(t, j)
 				var s local.Saved
 				j, s = open(t, dir)
@@ -134,7 +130,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// On a full disk nothing is made, and nothing stays behind.
+// On a full disk nothing is made, and nothing stays behind. A read-only file system is told as such.
 func TestMadeOnAFullDisk(t *testing.T) {
 	fs := mounted(t, "ext4")
 	dir := filepath.Join(fs, "store")
@@ -143,46 +139,19 @@ func TestMadeOnAFullDisk(t *testing.T) {
 	}
 	empty := filler(t, fs, 0)
 	_, err := disk.Open(dir)
-	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), logOf(dir)) {
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), path(dir)) {
 		t.Errorf("error %v", err)
 	}
 	empty()
 	newModel().check(t, reopened(t, dir))
-	if names, _ := os.ReadDir(dir); len(names) != 3 {
+	if names, _ := os.ReadDir(dir); len(names) != 1 {
 		t.Errorf("in the folder are %v", names)
 	}
-}
-
-// Fault 6: a read-only file system.
-func TestReadOnly(t *testing.T) {
-	fs := mounted(t, "ext4")
-	dir := filepath.Join(fs, "store")
-	j, _ := open(t, dir)
-	shut(t, j)
 	run(t, "mount", "-o", "remount,ro", fs)
 	for _, dir := range []string{dir, filepath.Join(fs, "other")} {
-		if _, err := disk.Open(dir); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "mounted read-only") || !strings.Contains(err.Error(), dir) {
+		_, err := disk.Open(dir)
+		if !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "read-only") || !strings.Contains(err.Error(), dir) {
 			t.Errorf("error %v", err)
 		}
-	}
-}
-
-// The folder of another user.
-func TestFolderOfAnother(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chown(dir, 12345, -1); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := disk.Open(dir); !errors.Is(err, disk.ErrFolder) || !strings.Contains(err.Error(), "uid 12345") {
-		t.Errorf("error %v", err)
-	}
-	dir = t.TempDir()
-	j, _ := open(t, dir)
-	shut(t, j)
-	if err := os.Chown(path(dir), 12345, -1); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := disk.Open(dir); !errors.Is(err, disk.ErrFolder) || !strings.Contains(err.Error(), path(dir)) {
-		t.Errorf("error %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package disk_test
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -10,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 	"testing"
-	"time"
 
 	"kvexpress/internal/store/local"
 	"kvexpress/internal/store/local/disk"
@@ -24,19 +22,10 @@ func times(n int) int {
 	return max(1, n/10)
 }
 
-// smallLog is the size of the tests' logs: it is full after a few writes, and some do not fit.
-const smallLog = 16 << 10
-
-// open opens and loads a folder, with a small log if it is new. It is closed with the test.
+// open opens and loads a folder. It is closed with the test.
 func open(t testing.TB, dir string) (*disk.Journal, local.Saved) {
 	t.Helper()
-	return openSized(t, dir, smallLog)
-}
-
-// openSized does with a log of another size.
-func openSized(t testing.TB, dir string, size int64) (*disk.Journal, local.Saved) {
-	t.Helper()
-	j, err := disk.OpenSized(dir, size)
+	j, err := disk.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,18 +59,6 @@ func reopened(t testing.TB, dir string) local.Saved {
 	return s
 }
 
-// copied is a copy of a folder that is open, as a crash would leave it.
-func copied(t testing.TB, dir string) string {
-	t.Helper()
-	to, err := os.MkdirTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, path(to), read(t, path(dir)))
-	write(t, logOf(to), read(t, logOf(dir)))
-	return to
-}
-
 // set is a change that writes one row.
 func set(index uint64, path string, value []byte) local.Change {
 	return local.Change{Index: index, Rows: []*local.Row{{Path: path, Value: value, CreateIndex: index, ModifyIndex: index}}}
@@ -89,14 +66,15 @@ func set(index uint64, path string, value []byte) local.Change {
 
 // model is what a journal should hold.
 type model struct {
-	index, tables, sessionIndex uint64
-	rows                        map[string]*local.Row
-	graves                      map[string]local.Grave
-	sessions                    map[string]*local.Session
+	index, tables uint64
+	rows          map[string]local.Row
+	graves        map[string]local.Grave
 }
 
-func newModel() *model {
-	return &model{rows: map[string]*local.Row{}, graves: map[string]local.Grave{}, sessions: map[string]*local.Session{}}
+func newModel(changes ...local.Change) *model {
+	m := &model{rows: map[string]local.Row{}, graves: map[string]local.Grave{}}
+	m.add(changes...)
+	return m
 }
 
 func (m *model) add(changes ...local.Change) {
@@ -105,14 +83,11 @@ func (m *model) add(changes ...local.Change) {
 		if c.Tables() {
 			m.tables = c.Index
 		}
-		if c.OfSessions() {
-			m.sessionIndex = c.Index
-		}
 		for _, path := range c.Deleted {
 			delete(m.rows, path)
 		}
 		for _, r := range c.Rows {
-			m.rows[r.Path] = r
+			m.rows[r.Path] = *r
 		}
 		for _, g := range c.Graves {
 			m.graves[g.Path] = g
@@ -120,47 +95,27 @@ func (m *model) add(changes ...local.Change) {
 		for _, path := range c.Reaped {
 			delete(m.graves, path)
 		}
-		for _, s := range c.Sessions {
-			m.sessions[s.ID] = s
-		}
-		for _, id := range c.Ended {
-			delete(m.sessions, id)
-		}
 	}
 }
 
 // differs says how what was loaded differs from the model; "" if it does not.
 func (m *model) differs(s local.Saved) string {
-	if s.Index != m.index || s.Tables != m.tables || s.SessionIndex != m.sessionIndex {
-		return fmt.Sprintf("indexes %d, %d, %d, want %d, %d, %d", s.Index, s.Tables, s.SessionIndex, m.index, m.tables, m.sessionIndex)
+	if s.Index != m.index || s.Tables != m.tables {
+		return fmt.Sprintf("indexes %d, %d, want %d, %d", s.Index, s.Tables, m.index, m.tables)
 	}
-	rows := slices.SortedFunc(maps.Values(m.rows), func(a, b *local.Row) int { return cmp.Compare(a.Path, b.Path) })
-	slices.SortFunc(s.Rows, func(a, b *local.Row) int { return cmp.Compare(a.Path, b.Path) })
-	if len(rows) != len(s.Rows) {
-		return fmt.Sprintf("%d rows, want %d", len(s.Rows), len(rows))
+	if len(m.rows) != len(s.Rows) || len(m.graves) != len(s.Graves) {
+		return fmt.Sprintf("%d rows and %d graves, want %d and %d", len(s.Rows), len(s.Graves), len(m.rows), len(m.graves))
 	}
-	for i, want := range rows {
-		got := s.Rows[i]
-		if !reflect.DeepEqual(want, got) {
+	for _, got := range s.Rows {
+		if want := m.rows[got.Path]; !reflect.DeepEqual(&want, got) {
 			return fmt.Sprintf("row %+v, want %+v", got, want)
 		}
 	}
-	if len(m.graves) != len(s.Graves) {
-		return fmt.Sprintf("%d graves, want %d", len(s.Graves), len(m.graves))
-	}
-	for _, got := range s.Graves {
-		want := m.graves[got.Path]
-		if got.Index != want.Index || !got.At.Equal(want.At) {
-			return fmt.Sprintf("grave %+v, want %+v", got, want)
-		}
-	}
-	if len(m.sessions) != len(s.Sessions) {
-		return fmt.Sprintf("%d sessions, want %d", len(s.Sessions), len(m.sessions))
-	}
-	for _, got := range s.Sessions {
-		if want := m.sessions[got.ID]; !reflect.DeepEqual(want, got) {
-			return fmt.Sprintf("session %+v, want %+v", got, want)
-		}
+	graves := slices.SortedFunc(maps.Values(m.graves), func(a, b local.Grave) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(s.Graves, func(a, b local.Grave) int { return cmp.Compare(a.Path, b.Path) })
+	same := func(a, b local.Grave) bool { return a.Path == b.Path && a.Index == b.Index && a.At.Equal(b.At) }
+	if !slices.EqualFunc(graves, s.Graves, same) {
+		return fmt.Sprintf("graves %+v, want %+v", s.Graves, graves)
 	}
 	return ""
 }
@@ -172,28 +127,7 @@ func (m *model) check(t testing.TB, s local.Saved) {
 	}
 }
 
-// sample is a change with some of all.
-func sample(index uint64) local.Change {
-	return local.Change{
-		Index: index,
-		Rows: []*local.Row{
-			{Path: "a/nil", CreateIndex: index, ModifyIndex: index},
-			{Path: "a/empty", Value: []byte{}, Flags: 1<<64 - 1, CreateIndex: index, ModifyIndex: index},
-			{Path: "a/large", Value: bytes.Repeat([]byte("large"), 20000), Session: "s1", LockIndex: 7, CreateIndex: 1, ModifyIndex: index},
-			{Path: string(bytes.Repeat([]byte("long/"), 10000)), Value: []byte("long"), CreateIndex: index, ModifyIndex: index},
-		},
-		Graves: []local.Grave{{Path: "", Index: index, At: time.Unix(1700000000, 123).UTC()}, {Path: "b", Index: index}},
-		Sessions: []*local.Session{
-			{ID: "s1", Name: "n", Node: "node", LockDelay: 15 * time.Second, Behavior: "release", TTL: "10s", NodeChecks: []string{"serfHealth", ""}, ServiceChecks: []local.ServiceCheck{{ID: "c", Namespace: "d"}}, CreateIndex: index, ModifyIndex: index},
-			{ID: "s2", NodeChecks: []string{}, LockDelay: -1},
-		},
-	}
-}
-
 func path(dir string) string { return filepath.Join(dir, "store.db") }
-
-// logOf is the path of the log.
-func logOf(dir string) string { return filepath.Join(dir, "log") }
 
 func read(t testing.TB, file string) []byte {
 	t.Helper()

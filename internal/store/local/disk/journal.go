@@ -1,214 +1,215 @@
+// Package disk keeps the embedded store in a folder: it is the local.Journal that makes
+// writes durable, with bbolt.
+//
+// An acknowledged write survives kill -9 and power loss, and a batch is there whole or not
+// at all. One process has the folder; others are refused. Open reads and verifies every
+// record. A damaged file is an error that names the file, the bucket and the key; the file is
+// left as it is.
+//
+// One damage is not noticed: if the newer of bbolt's two heads is damaged, bbolt takes the
+// older one, and the last acknowledged batch is lost.
 package disk
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/store/local"
 )
 
-const fileName = "store.db"
+const (
+	fileName = "store.db"
+	chunk    = 4 << 20 // bytes that are copied in one transaction, which has them in memory
+)
+
+// The errors of Open, besides those of the operating system.
+var (
+	// ErrInUse: another process, or another Journal of this one, has the folder.
+	ErrInUse = errors.New("the folder is in use")
+	// ErrDamaged: what is on disk is not what was written. It is left as it is.
+	ErrDamaged = errors.New("the file is damaged")
+	// ErrFolder: the folder, or a file in it, is not one to keep a store in.
+	ErrFolder = errors.New("the folder cannot hold a store")
+)
+
+func damaged(path string, why error) error {
+	return fmt.Errorf("%[1]s: %[2]w: %[3]w; it was left as it is: mv '%[1]s' '%[1]s.damaged', start again with an empty store, "+
+		"and restore an export (kvexpress kv import backup.json) or publish anew", path, ErrDamaged, atomicfile.Explain(why))
+}
 
 var _ local.Journal = (*Journal)(nil)
 
 // Journal is a store's folder, which nobody else has meanwhile. Its methods may be called
 // from any goroutine.
 type Journal struct {
-	dir, path string
+	path string // of the file
 
-	mu      sync.Mutex
-	lock    *os.File
-	db      *bolt.DB
-	file    *os.File // that of db
-	log     *wal
-	saved   local.Saved // until it was loaded
-	loaded  bool
-	tally   tally // what is in db
-	pending fold  // what is in the log besides
-	broken  error // why nothing more is written
+	mu     sync.Mutex
+	folder *os.File
+	db     *database // nil once closed
+	read   *content  // until it was loaded
+	about  about     // of what is on disk
+	broken error     // why nothing more is written
 }
 
-// Open takes the folder for this process, makes it and its files where they are missing,
+// Open takes the folder for this process, makes it and its file where they are missing,
 // and reads and verifies what they hold. Load hands that over.
 //
-// The errors are ErrInUse, ErrDamaged, ErrNewer, ErrFolder, or the operating system's.
-func Open(dir string) (*Journal, error) { return open(dir, logSize) }
-
-// open is Open with the size of a log that is made.
-func open(dir string, size int64) (*Journal, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("find the folder %s: %w", dir, err)
-	}
-	if err := prepare(dir); err != nil {
-		return nil, err
-	}
-	held, err := lock(dir)
+// The errors are ErrInUse, ErrDamaged, ErrFolder, or the operating system's.
+func Open(dir string) (*Journal, error) {
+	folder, err := hold(dir)
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{dir: dir, path: filepath.Join(dir, fileName), lock: held}
-	if err := j.open(size); err != nil {
+	j := &Journal{path: filepath.Join(dir, fileName), folder: folder}
+	if err := j.open(); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
 	return j, nil
 }
 
-func (j *Journal) open(size int64) error {
-	there, err := present(j.path)
-	if err == nil && !there {
-		err = j.create(size)
+func (j *Journal) open() error {
+	info, err := os.Lstat(j.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		j.read, err = &content{about: about{format: format}}, j.remake(create)
+	case err != nil:
+		err = fmt.Errorf("open %s: %w", j.path, atomicfile.Explain(err))
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("%s: %w: it is no regular file; move it away", j.path, ErrFolder)
+	default:
+		if err = ours(j.path, info); err == nil {
+			err = j.reopen(info.Size())
+		}
 	}
 	if err != nil {
 		return err
 	}
-	// bbolt makes an empty file into an empty store, and trusts any other: it
-	// sees none that was not read before.
-	var label []byte
-	if j.saved, j.tally, label, err = readFile(j.path); err != nil {
-		return err
+	j.about = j.read.about
+	j.db, err = openBolt(j.path, bolt.Options{})
+	return err
+}
+
+// reopen reads the file, and puts one in its place that bbolt makes anew of the verified records. So damage
+// to bbolt's own lists, which no record shows, does no harm later, and all that readers are told is durable, also
+// where an earlier process ended before its sync, or the sync failed.
+func (j *Journal) reopen(size int64) error {
+	if size == 0 { // bbolt would make an empty store of it
+		return damaged(j.path, errors.New("it is empty"))
 	}
-	j.pending = newFold(j.tally.marks)
-	if j.log, err = openLog(filepath.Join(j.dir, logName), label, &j.pending); err != nil {
-		return err
-	}
-	j.pending.over(&j.saved)
-	j.db, j.file, err = openBolt(j.path)
+	old, err := openBolt(j.path, bolt.Options{ReadOnly: true})
 	if err != nil {
-		return fmt.Errorf("open %s: %w", j.path, atomicfile.Explain(err))
+		return err
 	}
-	if err := j.log.again(); err != nil {
-		return j.failed(j.log.path, false, err)
+	if j.read, err = read(old); err == nil {
+		err = j.remake(func(db *bolt.DB) error { return bolt.Compact(db, old.DB, chunk) })
+	}
+	if full(err) { // the old file goes on: a full disk keeps no store from being opened
+		err = old.file.Sync()
+	}
+	return errors.Join(err, old.close(err))
+}
+
+// remake makes the file, which gets its name when it is whole and durable.
+func (j *Journal) remake(fill func(*bolt.DB) error) error {
+	made := j.path + ".new"
+	err := os.RemoveAll(made) // of one that was cut off
+	var db *database
+	if err == nil {
+		db, err = openBolt(made, bolt.Options{NoSync: true, NoGrowSync: true})
+	}
+	if err == nil {
+		err = safely(func() error { return errors.Join(fill(db.DB), db.Sync()) })
+		err = errors.Join(err, db.close(err))
+	}
+	if err == nil {
+		err = os.Rename(made, j.path)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(j.path))
+	}
+	if err != nil {
+		return fmt.Errorf("make %s: %w", j.path, atomicfile.Explain(errors.Join(err, os.RemoveAll(made))))
 	}
 	return nil
 }
 
-// create makes an empty store, its log first.
-func (j *Journal) create(size int64) error {
-	log := filepath.Join(j.dir, logName)
-	if err := unused(log); err != nil {
-		return err
-	}
-	label := putLabel(size)
-	if err := whole(log, func(path string) error { return fillLog(path, label, size) }); err != nil {
-		return err
-	}
-	if err := whole(j.path, func(path string) error { return fill(path, label) }); err != nil {
-		return err
-	}
-	return syncFolder(j.dir)
-}
-
-// whole makes a file, which gets its name when it is whole and durable.
-func whole(path string, fill func(path string) error) error {
-	made := path + ".new"
-	err := os.RemoveAll(made) // what was cut off
-	if err == nil {
-		err = fill(made)
-	}
-	if err == nil {
-		err = os.Rename(made, path)
-	}
-	if err != nil {
-		_ = os.RemoveAll(made)
-		return fmt.Errorf("make %s: %w", path, atomicfile.Explain(err))
-	}
-	return nil
-}
-
-// fill makes the file of an empty store, with the label of its log.
-func fill(path string, label []byte) error {
-	db, _, err := openBolt(path)
-	if err != nil {
-		return err
-	}
-	err = safely(func() error {
-		return db.Update(func(tx *bolt.Tx) error {
-			for _, name := range dataBuckets() {
-				if _, err := tx.CreateBucket([]byte(name)); err != nil {
-					return err
-				}
-			}
-			about, err := tx.CreateBucket([]byte(aboutBucket))
-			if err != nil {
-				return err
-			}
-			empty := tally{}
-			return errors.Join(about.Put([]byte(formatKey), putFormat(format)), about.Put([]byte(tallyKey), empty.put()), about.Put([]byte(logKey), label))
-		})
+// create fills an empty store.
+func create(db *bolt.DB) error {
+	return db.Update(func(tx *bolt.Tx) error {
+		var errs []error
+		for _, name := range []string{aboutBucket, rowsBucket, gravesBucket} {
+			_, err := tx.CreateBucket([]byte(name))
+			errs = append(errs, err)
+		}
+		empty := about{format: format}
+		return errors.Join(append(errs, tx.Bucket([]byte(aboutBucket)).Put(keyOf(""), empty.put()))...)
 	})
-	return errors.Join(err, db.Close())
-}
-
-// openBolt opens or makes a file of bbolt, and returns the one that it works on too.
-func openBolt(path string) (db *bolt.DB, file *os.File, err error) {
-	err = safely(func() error {
-		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout:      lockWait, // somebody has it open past our lock
-			FreelistType: bolt.FreelistMapType,
-			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				f, err := os.OpenFile(name, flag, mode)
-				file = f
-				return f, err
-			},
-		})
-		return err
-	})
-	if err != nil && file != nil {
-		_ = file.Close() // bbolt has, unless it panicked
-	}
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		err = fmt.Errorf("%w by another process, which has opened the file with other means; end that one first", ErrInUse)
-	}
-	return db, file, err
 }
 
 // Load hands over what was read. It can be called once.
 func (j *Journal) Load(into *local.Saved) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.loaded || j.db == nil {
+	if j.read == nil || j.db == nil {
 		return errors.New("the journal was loaded or closed before")
 	}
-	*into, j.saved, j.loaded = j.saved, local.Saved{}, true
+	*into, j.read = j.read.saved, nil
 	return nil
 }
 
-// Close brings what is in the log into bbolt, if there is room, and lets the folder go. All
-// that was acknowledged is on disk before and after. A second Close does nothing.
-func (j *Journal) Close() error {
+// Append makes changes durable, all or none, by one transaction. A full disk, a quota and a
+// limit on file sizes give local.ErrNotWritten; after any other error nothing more is written.
+func (j *Journal) Append(changes []local.Change) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var errs []error
-	if j.db != nil && j.broken == nil {
-		if err := j.checkpoint(); !errors.Is(err, local.ErrNotWritten) { // else the log keeps it
-			errs = append(errs, err)
-		}
-	}
 	switch {
-	case j.db == nil:
-	case j.panicked():
-		// bbolt may hold its own lock for good: end what others wait for.
-		errs = append(errs, j.file.Close())
-	default:
-		errs = append(errs, j.db.Close())
+	case j.broken != nil:
+		return j.broken
+	case j.db == nil || j.read != nil:
+		return fmt.Errorf("%w: the journal is not open", local.ErrNotWritten)
+	case len(changes) == 0:
+		return nil
 	}
-	if j.log != nil {
-		errs = append(errs, j.log.f.Close())
+	before, next := 0, j.about
+	err := safely(func() error {
+		return j.db.Update(func(tx *bolt.Tx) error {
+			before = tx.ID() - 1
+			return next.apply(tx, changes)
+		})
+	})
+	if err == nil {
+		j.about = next
+		return nil
 	}
-	if j.lock != nil {
-		errs = append(errs, j.lock.Close())
+	clean := noRoom(err) && j.db.head() == before
+	err = fmt.Errorf("write %s: %w", j.path, atomicfile.Explain(err))
+	if clean {
+		return fmt.Errorf("%w: %w", local.ErrNotWritten, err)
 	}
-	j.db, j.file, j.log, j.lock = nil, nil, nil, nil
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close %s: %w", j.dir, atomicfile.Explain(err))
+	j.broken = err
+	return err
+}
+
+// Close lets the folder go. A second Close does nothing.
+func (j *Journal) Close() (err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.db != nil {
+		err = j.db.close(j.broken)
+	}
+	if j.folder != nil {
+		err = errors.Join(err, j.folder.Close())
+	}
+	if j.db, j.folder = nil, nil; err != nil {
+		return fmt.Errorf("close %s: %w", j.path, atomicfile.Explain(err))
 	}
 	return nil
 }

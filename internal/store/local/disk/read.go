@@ -5,147 +5,120 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 
-	"kvexpress/internal/atomicfile"
+	bolt "go.etcd.io/bbolt"
+
 	"kvexpress/internal/store/local"
 )
 
-// The buckets of the file.
-const (
-	aboutBucket    = "about" // the first in order, so that the format is known before all else
-	rowsBucket     = "rows"
-	gravesBucket   = "graves"
-	sessionsBucket = "sessions"
-
-	formatKey = "format"
-	tallyKey  = "tally"
-	logKey    = "log"
-)
-
-// dataBuckets are those with records, in the order of tally.buckets.
-func dataBuckets() [3]string { return [3]string{rowsBucket, gravesBucket, sessionsBucket} }
-
-// format is the version of what is in the buckets.
-const format = 2
-
 // content is what a file holds.
 type content struct {
-	saved     local.Saved
-	hasFormat bool
-	tally     []byte // as it was stored; nil if it was not there
-	label     []byte // of the log; the same
-	found     tally  // what the records come to
+	about
+	saved local.Saved
+	pages map[uint64]bool // of the trees
+	place string          // of the last record that was read
 }
 
-// readFile reads and verifies the whole of a file, and gives the label of its log too.
-func readFile(path string) (local.Saved, tally, []byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return local.Saved{}, tally{}, nil, err
+// read reads and verifies every record of a file.
+func read(db *database) (*content, error) {
+	c := &content{pages: map[uint64]bool{}, place: "before the first record"}
+	err := safely(func() error { return db.View(func(tx *bolt.Tx) error { return c.read(tx, db) }) })
+	switch {
+	case errors.Is(err, errPanicked):
+		return nil, damaged(db.Path(), fmt.Errorf("%s: %w", c.place, err))
+	case errors.Is(err, ErrFolder):
+		return nil, fmt.Errorf("%s: %w", db.Path(), err)
+	case err != nil:
+		return nil, damaged(db.Path(), err)
 	}
-	defer func() { _ = f.Close() }() // it was only read
-	var c content
-	var t tally
-	p := pages{f: f, tell: c.take}
-	if err = p.read(); err == nil {
-		t, err = c.check()
-	}
-	if bad := (*problem)(nil); errors.As(err, &bad) {
-		return local.Saved{}, tally{}, nil, damaged(path, bad.place, bad.what)
-	} else if err != nil {
-		return local.Saved{}, tally{}, nil, fmt.Errorf("%s: %w", path, atomicfile.Explain(err))
-	}
-	c.saved.Index, c.saved.Tables, c.saved.SessionIndex = t.index, t.tables, t.sessions
-	return c.saved, t, c.label, nil
+	c.saved.Index, c.saved.Tables = c.index, c.tables
+	return c, nil
 }
 
-// take verifies and keeps one record.
-func (c *content) take(bucket string, key, value []byte) error {
-	var err error
-	var name string
-	switch bucket {
-	case aboutBucket:
-		switch string(key) {
-		case formatKey:
-			c.hasFormat = true
-			return checkFormat(value)
-		case tallyKey:
-			c.tally = bytes.Clone(value)
-		case logKey:
-			c.label = bytes.Clone(value)
-		}
-		return nil
-	case rowsBucket:
-		var r *local.Row
-		if r, err = getRow(value); err == nil {
-			name = r.Path
+func (c *content) read(tx *bolt.Tx, db *database) error {
+	sum := uint64(0)
+	parts := []struct {
+		bucket string
+		take   func(record []byte) (name string, err error)
+	}{
+		{aboutBucket, func(b []byte) (string, error) {
+			err := c.get(b)
+			if err == nil && c.format != format {
+				err = fmt.Errorf("%w: its format is %d, and this program knows %d; use the version of kvexpress that wrote it",
+					ErrFolder, c.format, format)
+			}
+			return "", err
+		}},
+		{rowsBucket, func(b []byte) (string, error) {
+			r, err := getRow(b)
 			c.saved.Rows = append(c.saved.Rows, r)
-		}
-		c.found.buckets[0].add(value)
-	case gravesBucket:
-		var g local.Grave
-		if g, err = getGrave(value); err == nil {
-			name = g.Path
+			return r.Path, err
+		}},
+		{gravesBucket, func(b []byte) (string, error) {
+			g, err := getGrave(b)
 			c.saved.Graves = append(c.saved.Graves, g)
-		}
-		c.found.buckets[1].add(value)
-	case sessionsBucket:
-		var s *local.Session
-		if s, err = getSession(value); err == nil {
-			name = s.ID
-			c.saved.Sessions = append(c.saved.Sessions, s)
-		}
-		c.found.buckets[2].add(value)
-	default:
-		return wrong(fmt.Sprintf("bucket %q", bucket), "there is no such bucket")
+			return g.Path, err
+		}},
 	}
-	if err == nil && !bytes.Equal(key, keyOf(name)) {
-		err = fmt.Errorf("%w: it is that of %q", errRecord, name)
+	if err := c.once(db, uint64(tx.Cursor().Bucket().Root())); err != nil {
+		return err
 	}
-	if err != nil {
-		return wrong(fmt.Sprintf("bucket %s, key %q", bucket, key), "%v", err)
+	for _, part := range parts {
+		bucket := tx.Bucket([]byte(part.bucket))
+		if bucket == nil {
+			return fmt.Errorf("bucket %s is missing", part.bucket)
+		}
+		if root := uint64(bucket.Root()); root != 0 { // else it is within the page of its parent
+			if err := c.once(db, root); err != nil {
+				return fmt.Errorf("bucket %s: %w", part.bucket, err)
+			}
+		}
+		err := bucket.ForEach(func(key, record []byte) error {
+			name, err := part.take(record)
+			if err == nil && !bytes.Equal(key, keyOf(name)) {
+				err = fmt.Errorf("%w: it is that of %q", errRecord, name)
+			}
+			if err != nil {
+				return fmt.Errorf("bucket %s, key %q: %w", part.bucket, key, err)
+			}
+			if c.place = fmt.Sprintf("bucket %s, after key %q", part.bucket, key); part.bucket != aboutBucket {
+				sum += sumOf(record)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if sum != c.sum {
+		return fmt.Errorf("buckets %s and %s: each record verifies, but some are missing or old", rowsBucket, gravesBucket)
 	}
 	return nil
 }
 
-// checkFormat says whether the records are of a format that is known.
-func checkFormat(record []byte) error {
-	f, err := unseal(record, kindFormat)
-	if err != nil {
-		return wrong("bucket about, key format", "%v", err)
-	}
-	v := f.number()
-	if err := f.end(); err != nil || v == 0 {
-		return wrong("bucket about, key format", "it is no version")
-	}
-	if v < format {
-		return wrong("bucket about, key format", "no version of kvexpress that was released has written format %d", v)
-	}
-	if v > format {
-		return fmt.Errorf("%w: %d, and this program knows up to %d; use the version of kvexpress that wrote it, or a later one", ErrNewer, v, format)
-	}
-	return nil
-}
+// A page has its flags and the number of its elements in its head. Elements of a branch page end with the page of a child.
+const (
+	pageHead, flagsAt, countAt = 16, 8, 10
+	elementSize, childAt       = 16, 8
+	branchPage                 = 1
+)
 
-func putFormat(v uint64) []byte { return seal(binary.AppendUvarint(begin(kindFormat, 1), v)) }
-
-// check holds what was found against what was stored.
-func (c *content) check() (tally, error) {
-	if !c.hasFormat {
-		return tally{}, wrong("bucket about, key format", "it is missing")
+// once checks that no page is in the trees twice. bbolt follows a circle until the memory is used up,
+// and no recover stops that.
+func (c *content) once(db *database, page uint64) error {
+	if c.pages[page] {
+		return fmt.Errorf("page %d is used twice", page)
 	}
-	t, err := getTally(c.tally)
-	if err != nil {
-		return t, wrong("bucket about, key tally", "%v", err)
+	c.pages[page] = true
+	at, head := int64(page)*int64(db.Info().PageSize), make([]byte, pageHead)
+	_, err := db.file.ReadAt(head, at)
+	if err != nil || binary.NativeEndian.Uint16(head[flagsAt:]) != branchPage {
+		return err
 	}
-	for i, name := range dataBuckets() {
-		if want, got := t.buckets[i], c.found.buckets[i]; want != got {
-			return t, wrong("bucket "+name, "it has %d records with a sum of %d, and should have %d with %d", got.count, got.sums, want.count, want.sums)
-		}
+	elements := make([]byte, elementSize*int(binary.NativeEndian.Uint16(head[countAt:])))
+	_, err = db.file.ReadAt(elements, at+pageHead)
+	for ; err == nil && len(elements) > 0; elements = elements[elementSize:] {
+		err = c.once(db, binary.NativeEndian.Uint64(elements[childAt:]))
 	}
-	if _, err := getLabel(c.label); err != nil {
-		return t, wrong("bucket about, key log", "%v", err)
-	}
-	return t, nil
+	return err
 }

@@ -7,162 +7,139 @@ import (
 	"hash/crc32"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"kvexpress/internal/store/local"
 )
 
-// A record is its payload's length and CRC-32C, four bytes each with the lowest first,
-// and the payload: a byte for its kind, then the fields in the order of their types. Numbers
-// are varints; a string has its length in front; bytes and lists have their length
-// plus one, and 0 where they are nil.
-const header = 8
-
-// kind says what a record holds.
-type kind byte
+// The buckets of the file. A record's key is made of its name, which is in the record too.
+const (
+	aboutBucket  = "about" // has one record, without a name
+	rowsBucket   = "rows"
+	gravesBucket = "graves"
+)
 
 const (
-	kindRow     kind = 'r'
-	kindGrave   kind = 'g'
-	kindSession kind = 's'
-	kindTally   kind = 't'
-	kindFormat  kind = 'f'
-	kindLabel   kind = 'l'
+	format  = 3   // the version of buckets and records
+	longest = 512 // of a name that is its own key: bbolt has a limit, and its pages are slow with long keys
+	number  = 8   // bytes
+	header  = 8   // bytes: CRC and length
 )
 
 var errRecord = errors.New("the record does not verify")
 
-// castagnoli gives the table that crc32 keeps for itself.
-func sum(payload []byte) uint32 {
-	return crc32.Checksum(payload, crc32.MakeTable(crc32.Castagnoli))
-}
-
-// seal makes a record of a payload that was built behind header bytes.
-func seal(b []byte) []byte {
-	binary.LittleEndian.PutUint32(b, uint32(len(b)-header))
-	binary.LittleEndian.PutUint32(b[4:], sum(b[header:]))
+// seal makes a record: the CRC-32C of the rest, the name's length, numbers, the name, and, unless
+// the value is nil, a zero byte and the value.
+func seal(name string, value []byte, numbers ...uint64) []byte {
+	b := make([]byte, header, header+number*len(numbers)+len(name)+1+len(value))
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(name)))
+	for _, n := range numbers {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	if b = append(b, name...); value != nil {
+		b = append(append(b, 0), value...)
+	}
+	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], crc32.MakeTable(crc32.Castagnoli)))
 	return b
 }
 
-// unseal verifies a record of a kind and returns a reader of its fields.
-func unseal(b []byte, want kind) (*fields, error) {
-	if len(b) <= header || uint64(binary.LittleEndian.Uint32(b)) != uint64(len(b)-header) ||
-		binary.LittleEndian.Uint32(b[4:]) != sum(b[header:]) || kind(b[header]) != want {
-		return nil, errRecord
+// unseal verifies a record and reads it into numbers. It keeps nothing of b.
+func unseal(b []byte, numbers ...*uint64) (name string, value []byte, err error) {
+	rest := len(b) - header - number*len(numbers)
+	if rest < 0 || sumOf(b) != uint64(crc32.Checksum(b[4:], crc32.MakeTable(crc32.Castagnoli))) {
+		return "", nil, errRecord
 	}
-	return &fields{rest: b[header+1:]}, nil
+	length := uint64(binary.LittleEndian.Uint32(b[4:]))
+	if length > uint64(rest) {
+		return "", nil, errRecord
+	}
+	b = b[header:]
+	for _, n := range numbers {
+		*n, b = binary.LittleEndian.Uint64(b), b[number:]
+	}
+	if name, b = string(b[:length]), b[length:]; len(b) > 0 {
+		value = append([]byte{}, b[1:]...)
+	}
+	return name, value, nil
 }
 
-// sumOf is the CRC in a record's header; 0 if it has none.
-func sumOf(record []byte) uint32 {
-	if len(record) < header {
-		return 0
-	}
-	return binary.LittleEndian.Uint32(record[4:])
-}
+// sumOf is the CRC in a record.
+func sumOf(record []byte) uint64 { return uint64(binary.LittleEndian.Uint32(record)) }
 
-func begin(k kind, size int) []byte {
-	return append(make([]byte, header, header+64+size), byte(k))
-}
-
-func putRow(r *local.Row) []byte {
-	b := begin(kindRow, len(r.Path)+len(r.Value)+len(r.Session))
-	b = appendString(b, r.Path)
-	b = appendBytes(b, r.Value)
-	b = binary.AppendUvarint(b, r.Flags)
-	b = appendString(b, r.Session)
-	b = binary.AppendUvarint(b, r.LockIndex)
-	b = binary.AppendUvarint(b, r.CreateIndex)
-	return seal(binary.AppendUvarint(b, r.ModifyIndex))
-}
-
-// getRow reads a row. It keeps nothing of b.
-func getRow(b []byte) (*local.Row, error) {
-	f, err := unseal(b, kindRow)
-	if err != nil {
-		return nil, err
-	}
-	r := &local.Row{
-		Path: f.text(), Value: f.bytes(), Flags: f.number(), Session: f.text(),
-		LockIndex: f.number(), CreateIndex: f.number(), ModifyIndex: f.number(),
-	}
-	return r, f.end()
-}
-
-func putGrave(g local.Grave) []byte {
-	b := begin(kindGrave, len(g.Path))
-	b = appendString(b, g.Path)
-	b = binary.AppendUvarint(b, g.Index)
-	b = binary.AppendVarint(b, g.At.Unix())
-	return seal(binary.AppendUvarint(b, uint64(g.At.Nanosecond())))
-}
-
-func getGrave(b []byte) (local.Grave, error) {
-	f, err := unseal(b, kindGrave)
-	if err != nil {
-		return local.Grave{}, err
-	}
-	g := local.Grave{Path: f.text(), Index: f.number()}
-	seconds, nanoseconds := f.signed(), f.number()
-	if nanoseconds >= uint64(time.Second) {
-		return g, errRecord
-	}
-	g.At = time.Unix(seconds, int64(nanoseconds)).UTC()
-	return g, f.end()
-}
-
-func putSession(s *local.Session) []byte {
-	b := begin(kindSession, 64)
-	b = appendString(b, s.ID)
-	b = appendString(b, s.Name)
-	b = appendString(b, s.Node)
-	b = binary.AppendVarint(b, int64(s.LockDelay))
-	b = appendString(b, s.Behavior)
-	b = appendString(b, s.TTL)
-	b = appendLength(b, len(s.NodeChecks), s.NodeChecks == nil)
-	for _, c := range s.NodeChecks {
-		b = appendString(b, c)
-	}
-	b = appendLength(b, len(s.ServiceChecks), s.ServiceChecks == nil)
-	for _, c := range s.ServiceChecks {
-		b = appendString(appendString(b, c.ID), c.Namespace)
-	}
-	b = binary.AppendUvarint(b, s.CreateIndex)
-	return seal(binary.AppendUvarint(b, s.ModifyIndex))
-}
-
-func getSession(b []byte) (*local.Session, error) {
-	f, err := unseal(b, kindSession)
-	if err != nil {
-		return nil, err
-	}
-	s := &local.Session{
-		ID: f.text(), Name: f.text(), Node: f.text(), LockDelay: time.Duration(f.signed()),
-		Behavior: f.text(), TTL: f.text(),
-	}
-	if n, isNil := f.length(); !isNil {
-		s.NodeChecks = make([]string, n)
-		for i := range s.NodeChecks {
-			s.NodeChecks[i] = f.text()
-		}
-	}
-	if n, isNil := f.length(); !isNil {
-		s.ServiceChecks = make([]local.ServiceCheck, n)
-		for i := range s.ServiceChecks {
-			s.ServiceChecks[i] = local.ServiceCheck{ID: f.text(), Namespace: f.text()}
-		}
-	}
-	s.CreateIndex, s.ModifyIndex = f.number(), f.number()
-	return s, f.end()
-}
-
-// longest is the longest name that is a key as it is: bbolt has a limit, and its pages are
-// slow with long keys.
-const longest = 512
-
-// keyOf is the key of a path or id, which may be empty or of any length.
+// keyOf is the key of a name, which may be empty or of any length.
 func keyOf(name string) []byte {
 	if len(name) > longest {
 		hash := sha256.Sum256([]byte(name))
 		return append([]byte{'#'}, hash[:]...)
 	}
 	return append([]byte{'='}, name...)
+}
+
+func putRow(r *local.Row) []byte { return seal(r.Path, r.Value, r.Flags, r.CreateIndex, r.ModifyIndex) }
+
+func getRow(b []byte) (*local.Row, error) {
+	var r local.Row
+	var err error
+	r.Path, r.Value, err = unseal(b, &r.Flags, &r.CreateIndex, &r.ModifyIndex)
+	return &r, err
+}
+
+func putGrave(g local.Grave) []byte { return seal(g.Path, nil, g.Index, uint64(g.At.UnixNano())) }
+
+func getGrave(b []byte) (g local.Grave, err error) {
+	var at uint64
+	g.Path, _, err = unseal(b, &g.Index, &at)
+	g.At = time.Unix(0, int64(at)).UTC()
+	return g, err
+}
+
+// about is the record of the whole store. Each batch writes it.
+type about struct {
+	format        uint64
+	index, tables uint64 // of the last change, and of the last one to the tables
+	sum           uint64 // of the CRCs of all records: damaged pages of bbolt can lose records, or bring old ones back
+}
+
+func (a *about) put() []byte { return seal("", nil, a.format, a.index, a.tables, a.sum) }
+
+func (a *about) get(b []byte) error {
+	_, _, err := unseal(b, &a.format, &a.index, &a.tables, &a.sum)
+	return err
+}
+
+// apply makes changes in a transaction.
+func (a *about) apply(tx *bolt.Tx, changes []local.Change) error {
+	var errs []error
+	put := func(bucket, name string, record []byte) { // nil deletes it
+		b, key := tx.Bucket([]byte(bucket)), keyOf(name)
+		if old := b.Get(key); old != nil {
+			a.sum -= sumOf(old)
+		}
+		if record == nil {
+			errs = append(errs, b.Delete(key))
+			return
+		}
+		a.sum += sumOf(record)
+		errs = append(errs, b.Put(key, record))
+	}
+	for i := range changes {
+		c := &changes[i]
+		for _, path := range c.Deleted {
+			put(rowsBucket, path, nil)
+		}
+		for _, r := range c.Rows {
+			put(rowsBucket, r.Path, putRow(r))
+		}
+		for _, g := range c.Graves {
+			put(gravesBucket, g.Path, putGrave(g))
+		}
+		for _, path := range c.Reaped {
+			put(gravesBucket, path, nil)
+		}
+		if a.index = c.Index; c.Tables() {
+			a.tables = c.Index
+		}
+	}
+	errs = append(errs, tx.Bucket([]byte(aboutBucket)).Put(keyOf(""), a.put()))
+	return errors.Join(errs...)
 }
