@@ -111,7 +111,9 @@ func (f *serveFlags) open(log *slog.Logger) (*local.Engine, error) {
 }
 
 // serveStore answers until the context ends or the listener breaks.
-func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, guard *guard, log *slog.Logger) error {
+func (s *session) serveStore(
+	ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, guard *guard, log *slog.Logger,
+) error {
 	h := consulhttp.New(consulhttp.Options{
 		Engine: engine, ACL: guard.access(), NodeName: s.host, Datacenter: s.g.datacenter, Address: l.Addr().String(),
 	})
@@ -120,7 +122,8 @@ func (s *session) serveStore(ctx context.Context, l net.Listener, engine *local.
 		guard.tell(log, guard.acl.Tokens())
 	}
 	return s.daemon(ctx, daemon{
-		log: log, status: func() string { return "serves the store of this machine" }, healthy: engine.Healthy, reload: func() { guard.reload(log) },
+		log: log, status: func() string { return "serves the store of this machine" },
+		healthy: engine.Healthy, reload: func() { guard.reload(log) },
 	}, func(ctx context.Context) error {
 		fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
 		return httpserve.Serve(ctx, l, h, httpserve.Options{

@@ -59,8 +59,9 @@ func (f *guardFlags) admits(listen string, addr net.Addr) error {
 	if missing == nil {
 		return nil
 	}
-	return fmt.Errorf("listen on %s: it is not an address of the loopback interface, and other machines need what is missing here: %s; "+
-		"name an address such as %s, or use Consul for more than one machine", listen, strings.Join(missing, " and "), defaultServeListen)
+	return fmt.Errorf("listen on %s: it is not an address of the loopback interface, and other machines need what is missing here: "+
+		"%s; name an address such as %s, or use Consul for more than one machine",
+		listen, strings.Join(missing, " and "), defaultServeListen)
 }
 
 // guard is who may reach a store, as the files say that are read again at each hang-up.

@@ -27,7 +27,8 @@ func FuzzRequest(f *testing.F) {
 		"PUT /v1/kv/b?cas=0&flags=7 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
 		"PUT /v1/kv/b?acquire=x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 		"DELETE /v1/kv/?recurse HTTP/1.1\r\nHost: x\r\n\r\n",
-		"PUT /v1/txn HTTP/1.1\r\nHost: x\r\nContent-Length: 66\r\n\r\n" + `[{"KV":{"Verb":"set","Key":"a","Value":"MQ=="}},{"KV":null},null] `,
+		"PUT /v1/txn HTTP/1.1\r\nHost: x\r\nContent-Length: 66\r\n\r\n" +
+			`[{"KV":{"Verb":"set","Key":"a","Value":"MQ=="}},{"KV":null},null] `,
 		"PUT /v1/txn?pretty HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n\r\n" + `[{"KV":{"Verb":"get-tree","Key":"a"}},{}] `,
 		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
 		"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -51,7 +52,8 @@ func FuzzRequest(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, path := range []string{"a", "a/b", "<&>\xff"} {
-			if _, err := engine.Apply(t.Context(), local.Op{Verb: local.Set, Path: path, Value: bytes.Repeat([]byte(path), 1000)}); err != nil {
+			op := local.Op{Verb: local.Set, Path: path, Value: bytes.Repeat([]byte(path), 1000)}
+			if _, err := engine.Apply(t.Context(), op); err != nil {
 				t.Fatal(err)
 			}
 		}

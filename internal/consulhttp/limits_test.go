@@ -166,9 +166,11 @@ func TestTransactionThatReadsAllOverAndOver(t *testing.T) {
 		more  string
 		code  int
 	}{
-		{1, "", 200}, {5, "", 200}, {128, "", 413}, {127, `{"KV":{"Verb":"set","Key":"new"}}`, 413}, {5, `{"KV":{"Verb":"set","Key":"new"}}`, 200},
+		{1, "", 200}, {5, "", 200}, {128, "", 413},
+		{127, `{"KV":{"Verb":"set","Key":"new"}}`, 413}, {5, `{"KV":{"Verb":"set","Key":"new"}}`, 200},
 	} {
-		if code, answer, _ := asks(t, "PUT", addr, "/v1/txn", body(c.trees, c.more)); code != c.code || (engine.View().Get("new") != nil) != (c.more != "" && code == 200) {
+		code, answer, _ := asks(t, "PUT", addr, "/v1/txn", body(c.trees, c.more))
+		if code != c.code || (engine.View().Get("new") != nil) != (c.more != "" && code == 200) {
 			t.Errorf("%d times all %s: %d %.200s", c.trees, c.more, code, answer)
 		}
 	}

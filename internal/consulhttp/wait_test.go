@@ -41,14 +41,16 @@ func ask(ctx context.Context, h *Handler, path, token string) *waiting {
 func (q *waiting) is(t *testing.T, when string, status int, index uint64) {
 	t.Helper()
 	synctest.Wait()
-	if got := q.w.Header().Get("X-Consul-Index"); q.done != (status != 0) || q.done && (q.w.Code != status || got != strconv.FormatUint(index, 10)) {
+	got := q.w.Header().Get("X-Consul-Index")
+	if q.done != (status != 0) || q.done && (q.w.Code != status || got != strconv.FormatUint(index, 10)) {
 		t.Errorf("%s: answered %v, %d, index %s; want %d, %d", when, q.done, q.w.Code, got, status, index)
 	}
 }
 
 func apply(t *testing.T, h *Handler, verb local.Verb, path string) uint64 {
 	t.Helper()
-	if _, err := h.engine.Apply(context.Background(), local.Op{Verb: verb, Path: path, Value: fmt.Append(nil, h.engine.View().Index())}); err != nil {
+	op := local.Op{Verb: verb, Path: path, Value: fmt.Append(nil, h.engine.View().Index())}
+	if _, err := h.engine.Apply(context.Background(), op); err != nil {
 		t.Fatal(err)
 	}
 	return h.engine.View().Index()
@@ -68,7 +70,8 @@ func newHandler(t *testing.T, acl ACL) *Handler {
 func TestWoken(t *testing.T) {
 	for name, path := range map[string]string{
 		"a row": "/v1/kv/app/x?raw", "a list": "/v1/kv/app/?recurse", "keys": "/v1/kv/app/?keys&separator=/",
-		"a missing row": "/v1/kv/app/none?raw", "a list of nothing": "/v1/kv/app/none/?recurse", "keys of nothing": "/v1/kv/app/none/?keys",
+		"a missing row": "/v1/kv/app/none?raw", "a list of nothing": "/v1/kv/app/none/?recurse",
+		"keys of nothing": "/v1/kv/app/none/?keys",
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -112,7 +115,9 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 
 // A wait ends with its time, which has limits, and with the client.
 func TestWaitEnds(t *testing.T) {
-	for wait, want := range map[string]time.Duration{"": defaultWait, "&wait=-1s": defaultWait, "&wait=1h": maxWait, "&wait=1s": time.Second} {
+	for wait, want := range map[string]time.Duration{
+		"": defaultWait, "&wait=-1s": defaultWait, "&wait=1h": maxWait, "&wait=1s": time.Second,
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHandler(t, nil)
 			index := apply(t, h, local.Set, "a")
@@ -163,7 +168,9 @@ func TestNobodyWaitsWithoutToken(t *testing.T) {
 		all := &bearers{}
 		h := newHandler(t, all)
 		index := apply(t, h, local.Set, "a/b")
-		for _, path := range []string{"/v1/kv/a/b?raw", "/v1/kv/a/?recurse", "/v1/kv/a/?keys", "/v1/kv/none/?recurse", "/v1/kv/none?raw"} {
+		for _, path := range []string{
+			"/v1/kv/a/b?raw", "/v1/kv/a/?recurse", "/v1/kv/a/?keys", "/v1/kv/none/?recurse", "/v1/kv/none?raw",
+		} {
 			for _, token := range []string{"", "unknown"} {
 				q := ask(t.Context(), h, fmt.Sprintf("%s&index=%d", path, index), token)
 				if !q.done || q.w.Code != http.StatusForbidden {
@@ -208,13 +215,16 @@ func (f failing) Read([]byte) (int, error) {
 func TestWhatIsNotHere(t *testing.T) {
 	h := newHandler(t, nil)
 	for _, r := range [][3]string{
-		{"PUT", "/v1/session/create", ""}, {"GET", "/v1/session/list", ""}, {"PUT", "/v1/kv/a?acquire=x", ""}, {"PUT", "/v1/kv/a?release=x", ""},
-		{"PUT", "/v1/txn", `[{"KV":{"Verb":"lock","Key":"a","Session":"x"}}]`}, {"PUT", "/v1/txn", `[{"Node":{}}]`}, {"PUT", "/v1/acl/token", ""},
+		{"PUT", "/v1/session/create", ""}, {"GET", "/v1/session/list", ""},
+		{"PUT", "/v1/kv/a?acquire=x", ""}, {"PUT", "/v1/kv/a?release=x", ""},
+		{"PUT", "/v1/txn", `[{"KV":{"Verb":"lock","Key":"a","Session":"x"}}]`}, {"PUT", "/v1/txn", `[{"Node":{}}]`},
+		{"PUT", "/v1/acl/token", ""},
 		{"GET", "/v1/catalog/nodes", ""}, {"GET", "/v1/health/node/x", ""}, {"PUT", "/v1/event/fire/x", ""},
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), r[0], r[1], strings.NewReader(r[2])))
-		if w.Code != http.StatusNotImplemented || !strings.Contains(w.Body.String(), "kvexpress serve is") || h.engine.View().Get("a") != nil {
+		said := strings.Contains(w.Body.String(), "kvexpress serve is")
+		if w.Code != http.StatusNotImplemented || !said || h.engine.View().Get("a") != nil {
 			t.Errorf("%v: %d %s", r, w.Code, w.Body)
 		}
 	}

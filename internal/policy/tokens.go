@@ -71,7 +71,8 @@ func Parse(src []byte) (*Tokens, error) {
 				}
 			}
 		default:
-			return nil, mistake(e.line, `a file of tokens has blocks token "SECRET" { name = "NAME" … } and anonymous { … }, and nothing else`)
+			return nil, mistake(e.line,
+				`a file of tokens has blocks token "SECRET" { name = "NAME" … } and anonymous { … }, and nothing else`)
 		}
 	}
 	t.idle = slices.Sorted(maps.Keys(idle))
@@ -114,7 +115,8 @@ func readHolder(e entry, idle map[string]bool, named bool) (*holder, error) {
 		if h.name != "" {
 			return nil, mistake(inner.line, "name is there twice")
 		}
-		if inner.text == nil || *inner.text == "" || len(*inner.text) > 128 || strings.ContainsFunc(*inner.text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		unprinted := func(r rune) bool { return !unicode.IsPrint(r) }
+		if inner.text == nil || *inner.text == "" || len(*inner.text) > 128 || strings.ContainsFunc(*inner.text, unprinted) {
 			return nil, mistake(inner.line, "a name is a text of 1 to 128 bytes that can be printed")
 		}
 		h.name = *inner.text

@@ -63,7 +63,8 @@ func notHCL(err error) error {
 	if !errors.As(err, &at) {
 		return errors.New(`it ends within a block; one looks like key_prefix "a/" { policy = "read" }`)
 	}
-	return mistake(at.Pos.Line, `it cannot be read from column %d on; a block looks like key_prefix "a/" { policy = "read" }`, at.Pos.Column)
+	return mistake(at.Pos.Line, `it cannot be read from column %d on; a block looks like key_prefix "a/" { policy = "read" }`,
+		at.Pos.Column)
 }
 
 // scan refuses what the parser, which calls itself for each block, should not see.

@@ -149,7 +149,8 @@ func TestFailedWrites(t *testing.T) {
 	}
 
 	j.fail = errors.New("fsync: input/output error")
-	if _, _, err := e.Txn(t.Context(), []Op{{Verb: Set, Path: "a", Value: []byte("4")}}); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotWritten) {
+	_, _, err = e.Txn(t.Context(), []Op{{Verb: Set, Path: "a", Value: []byte("4")}})
+	if !errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotWritten) {
 		t.Errorf("after a failed fsync, a write gives %v, want ErrUnknown", err)
 	}
 	j.fail = nil
@@ -191,7 +192,8 @@ func TestAnswerTooLarge(t *testing.T) {
 		put(t, e, fmt.Sprint("large/", n), strings.Repeat("x", 512<<10))
 	}
 	all := []Op{{Verb: Set, Path: "new"}, {Verb: GetTree, Path: "large/"}}
-	if rows, failed, err := e.Txn(t.Context(), all); !errors.Is(err, ErrAnswerTooLarge) || rows != nil || failed != nil || e.View().Get("new") != nil {
+	rows, failed, err := e.Txn(t.Context(), all)
+	if !errors.Is(err, ErrAnswerTooLarge) || rows != nil || failed != nil || e.View().Get("new") != nil {
 		t.Errorf("it gives %d rows, %v, %v", len(rows), failed, err)
 	}
 	all[1].Path = "large/1"
