@@ -37,7 +37,7 @@ func kvexpress() {
 	HideSecrets(os.Args[1:])
 	app := App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		StateDir: os.Getenv(envState), Hangups: Hangups,
+		StateDir: os.Getenv(envState),
 	}
 	if !filepath.IsAbs(app.StateDir) {
 		fmt.Fprintf(os.Stderr, "%s is not set: this would write to the machine's own state\n", envState)

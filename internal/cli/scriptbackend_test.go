@@ -1,15 +1,12 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +15,7 @@ import (
 	"time"
 
 	"kvexpress/internal/consultest"
+	"kvexpress/internal/kv"
 )
 
 // scriptStore is the store that all scripts work on, with ACLs.
@@ -37,41 +35,13 @@ func newScriptStore(t *testing.T) *scriptStore {
 	if os.Getenv("CI") != "" {
 		t.Fatal("-short runs the scripts without a Consul: run all of it in CI")
 	}
-	e := &embedded{file: filepath.Join(t.TempDir(), "tokens.hcl")}
-	s := &scriptStore{newToken: e.newToken}
-	e.store = s
-	var err error
-	if s.token, err = e.add(`key_prefix "" { policy = "write" }`); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "kvexpress", "serve", "--dev", "--tokens", e.file, "--listen", "127.0.0.1:0")
-	cmd.Env = append(os.Environ(), envState+"="+t.TempDir(), "KVEXPRESS_SYSLOG=off")
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = time.Minute
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	stdout, err := cmd.StdoutPipe()
+	e := &embedded{file: filepath.Join(t.TempDir(), "tokens.hcl"), hangups: make(chan os.Signal, 1)}
+	token, err := e.add(`key_prefix "" { policy = "write" }`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // it has been told to end with the context
-		if err := cmd.Wait(); err != nil && t.Context().Err() == nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("the log of the store:\n%s", log.String())
-		}
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	_, addr, found := strings.Cut(strings.TrimSpace(line), " on ")
-	if err != nil || !found {
-		t.Fatalf("serve says %q, %v", line, err)
-	}
-	s.addr, e.process = addr, cmd.Process
-	return s
+	e.addr = served(t, App{Hangups: func() (<-chan os.Signal, func()) { return e.hangups, func() {} }}, "--tokens", e.file)
+	return &scriptStore{addr: e.addr, token: token, newToken: e.newToken}
 }
 
 // request goes past the code under test.
@@ -92,8 +62,8 @@ func (s *scriptStore) request(method, path, token string, body []byte) (int, []b
 
 // embedded is a `kvexpress serve` that gets its tokens from a file.
 type embedded struct {
-	store   *scriptStore
-	process *os.Process
+	addr    string
+	hangups chan os.Signal
 
 	mu   sync.Mutex
 	file string
@@ -106,9 +76,8 @@ func (e *embedded) add(policy string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // it never fails
-	token := fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+	id := kv.NewID()
+	token := strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:]}, "-")
 	_, err = fmt.Fprintf(f, "token %q {\nname = %q\n%s\n}\n", token, "script-"+token[:8], policy)
 	return token, err
 }
@@ -121,13 +90,12 @@ func (e *embedded) newToken(policy string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := e.process.Signal(syscall.SIGHUP); err != nil {
-		return "", err
-	}
+	e.hangups <- syscall.SIGHUP
+	store := &scriptStore{addr: e.addr}
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); <-tick.C {
-		_, answer, err := e.store.request(http.MethodGet, "/v1/kv/any", token, nil)
+		_, answer, err := store.request(http.MethodGet, "/v1/kv/any", token, nil)
 		if err != nil || !bytes.Contains(answer, []byte("ACL not found")) {
 			return token, err
 		}

@@ -23,7 +23,7 @@ func TestResultsThatCannotBePrinted(t *testing.T) {
 	if err := os.WriteFile(config, []byte("targets: []\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addr := served(t)
+	addr := served(t, App{})
 	for _, tt := range []struct {
 		line string
 		want int
@@ -72,14 +72,14 @@ type fullError struct{}
 func (fullError) Error() string { return "the disk is full" }
 
 // served is the address of a store that is there until the test ends.
-func served(t *testing.T) string {
+func served(t *testing.T, app App, flags ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
-	app := App{Stdin: strings.NewReader(""), Stdout: w, Stderr: io.Discard, Getenv: quietEnv}
+	app.Stdin, app.Stdout, app.Stderr, app.Getenv = strings.NewReader(""), w, io.Discard, quietEnv
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		app.Run(ctx, []string{"serve", "--dev", "--listen", "127.0.0.1:0"})
+		app.Run(ctx, append([]string{"serve", "--dev", "--listen", "127.0.0.1:0"}, flags...))
 		w.Close()
 	})
 	t.Cleanup(func() {
