@@ -71,5 +71,5 @@ func (p *Publisher) step(s Step) error {
 // backoff is how long to wait after the n-th failure: fifty publishers at once soon stand
 // in each other's way no more.
 func backoff(n int) time.Duration {
-	return wait.Backoff{Least: 100 * time.Millisecond, Most: 8 * time.Second}.After(n - 1)
+	return wait.Backoff{Least: 100 * time.Millisecond, Most: 4 * time.Second}.After(n - 1)
 }

@@ -105,6 +105,7 @@ func TestAnswersThatAreNotConsuls(t *testing.T) {
 		{"JSON with a number of 64 KiB", answer(200, json, `{"Results":[{"KV":{"Flags":`+strings.Repeat("9", 64<<10)+`}}]}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
 		{"deep JSON", answer(200, json, `{"Results":`+strings.Repeat("[", 1<<20)), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
 		{"endless answer", endless(t), kv.ErrNotStore, kv.ErrUnknownOutcome, "1536 KiB"},
+		{"endless error", endlessError(t), kv.ErrUnreachable, kv.ErrUnknownOutcome, "xxx"},
 		{"answer that breaks off", breakOff, kv.ErrUnreachable, kv.ErrUnknownOutcome, "broke off"},
 		{"connection closed", hangUp, kv.ErrUnreachable, kv.ErrUnknownOutcome, "EOF"},
 		{"reset by a server that quotes the token", malformed, kv.ErrUnreachable, kv.ErrUnknownOutcome, "(secret)"},

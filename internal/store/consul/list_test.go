@@ -104,3 +104,25 @@ func TestListRequest(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a list holds: no panic, no row of another place, one kind of error, and nothing beside an error.
+func FuzzList(f *testing.F) {
+	for _, seed := range []string{"[" + goodRow + "]", "[" + goodRow + "," + goodRow, `[{"Key":null,"Value":7}]`, `[null]`, `{"Key":"x"}`, ""} {
+		f.Add(seed)
+	}
+	var handler http.HandlerFunc
+	server := serve(f, func(w http.ResponseWriter, r *http.Request) { handler(w, r) })
+	s := open(f, consul.Options{Addr: server.URL, Token: token})
+	f.Fuzz(func(t *testing.T, body string) {
+		handler = listed("7", body)
+		all, err := s.List(t.Context(), kv.Default, "kvexpress-nodes/", 0, 0)
+		if err != nil {
+			checkOneKind(t, "List", err)
+		}
+		for _, row := range all.Rows {
+			if err != nil || !strings.HasPrefix(row.Path, "kvexpress-nodes/") || row.Index == 0 || row.State != kv.Present {
+				t.Errorf("%+v, beside %v", row, err)
+			}
+		}
+	})
+}

@@ -111,3 +111,30 @@ func TestAgainstModel(t *testing.T) {
 		}
 	})
 }
+
+// Any bytes are no record, or one that is written and read as the same again, and none with one byte changed.
+func FuzzRecord(f *testing.F) {
+	for _, b := range [][]byte{nil, disk.AboutOf(3), bytes.Repeat([]byte{0xff}, 50), append(make([]byte, 32), "=name\x00value"...)} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := disk.Again(b); err == nil && !bytes.Equal(b, disk.Sealed(b)) {
+			t.Errorf("%q is a record although its CRC is wrong", b)
+		}
+		sealed := disk.Sealed(b)
+		first, err := disk.Again(sealed)
+		if err != nil {
+			return
+		}
+		if second, err := disk.Again(first); err != nil || !bytes.Equal(first, second) || len(first) > len(sealed) {
+			t.Errorf("%q was written as %q, and then %q: %v", sealed, first, second, err)
+		}
+		for i := range min(len(sealed), 64) {
+			broken := bytes.Clone(sealed)
+			broken[i] ^= 1 << (i % 8)
+			if _, err := disk.Again(broken); err == nil {
+				t.Errorf("with byte %d changed %q is still a record", i, broken)
+			}
+		}
+	})
+}

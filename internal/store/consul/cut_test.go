@@ -1,0 +1,57 @@
+package consul_test
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/consul"
+)
+
+// The same for reads, lists and writes: a part of an answer is never taken for the whole, and a write whose answer breaks
+// off may have been made.
+func TestAnswersCutByTheNetwork(t *testing.T) {
+	server := consultest.Start(t)
+	w := newWire(t, server.Addr)
+	ask := map[string]func(s *consul.Store) (any, error){
+		"Read": func(s *consul.Store) (any, error) {
+			return s.Read(t.Context(), kv.Default, writePath, "kvexpress/missing")
+		},
+		"Keys": func(s *consul.Store) (any, error) { return s.Keys(t.Context(), "kvexpress/") },
+		"List": func(s *consul.Store) (any, error) { return s.List(t.Context(), kv.Default, "kvexpress/", 0, 0) },
+		"Commit": func(s *consul.Store) (any, error) {
+			return s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: writePath, Value: []byte(tricky)}})
+		},
+	}
+	for _, name := range []string{"Commit", "Read", "Keys", "List"} {
+		w.limit.Store(-1)
+		before := w.passed.Load()
+		whole, err := ask[name](open(t, consul.Options{Addr: w.addr, Token: token}))
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		size := w.passed.Load() - before
+		if size < 100 {
+			t.Fatalf("the whole answer to %s has %d bytes", name, size)
+		}
+		for _, reset := range []bool{true, false} {
+			w.reset.Store(reset)
+			for limit := range size {
+				w.limit.Store(limit)
+				got, err := ask[name](open(t, consul.Options{Addr: w.addr, Token: token}))
+				about := fmt.Sprintf("%s cut after %d of %d bytes, reset %t", name, limit, size, reset)
+				switch {
+				case err == nil && !reflect.DeepEqual(got, whole):
+					t.Errorf("%s: %+v, want an error", about, got)
+				case err != nil && name == "Commit" && !errors.Is(err, kv.ErrUnknownOutcome):
+					t.Errorf("%s: %v, want an unknown outcome", about, err)
+				case err != nil:
+					checkOneKind(t, about, err)
+				}
+			}
+		}
+	}
+}
