@@ -142,7 +142,7 @@ func (w *world) report(node string, targets ...fleet.Target) {
 
 func (w *world) reportAt(node string, sent time.Time, targets ...fleet.Target) {
 	w.t.Helper()
-	r := fleet.Receipt{Node: node, Sent: sent, Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Seconds(time.Minute)}, Targets: targets}
+	r := fleet.Receipt{Node: node, Sent: sent, Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)}, Targets: targets}
 	value, flags, err := r.Marshal()
 	if err != nil {
 		w.t.Fatal(err)

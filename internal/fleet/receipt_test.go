@@ -25,7 +25,7 @@ func sha(n int) string { return codec.Checksum(fmt.Appendf(nil, "%d", n)) }
 
 // sized is a receipt of so many targets.
 func sized(targets int, detail string) Receipt {
-	r := Receipt{Format: Format, Node: "web-1", Sent: start(), Agent: &Agent{Version: "2.0.0", Every: Seconds(time.Minute)}}
+	r := Receipt{Format: Format, Node: "web-1", Sent: start(), Agent: &Agent{Version: "2.0.0", Every: Millis(time.Minute)}}
 	for i := range targets {
 		r.Targets = append(r.Targets, Target{
 			By: ByAgent, Key: fmt.Sprintf("team/key-%d", i), File: fmt.Sprintf("/etc/app/file-%05d", i),
@@ -89,7 +89,7 @@ func TestReceiptComesBackAsItWas(t *testing.T) {
 			Sent: start().Add(time.Duration(rapid.Int64().Draw(t, "ns")) / 100), Targets: rapid.SliceOfN(drawnTargets(), 0, 60).Draw(t, "targets"),
 		}
 		if rapid.Bool().Draw(t, "agent") {
-			r.Agent = &Agent{Version: "2.0.0", Every: Seconds(5 * time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Lasted: lengths().Draw(t, "lasted")}}
+			r.Agent = &Agent{Version: "2.0.0", Every: Millis(5 * time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Lasted: lengths().Draw(t, "lasted")}}
 		}
 		value, flags, err := r.Marshal()
 		if err != nil {
@@ -191,7 +191,7 @@ func TestReceiptWithLengthsThatAreNone(t *testing.T) {
 	for _, d := range []time.Duration{-1, -time.Hour, math.MinInt64, math.MaxInt64, century + time.Hour} {
 		r := sized(1, "")
 		r.Targets[0].Since, r.Targets[0].Placed.Age = Millis(d), Millis(d)
-		r.Agent.Age, r.Agent.Every, r.Agent.Away = Millis(d), Seconds(d), &Away{Ended: Millis(d), Lasted: Millis(d)}
+		r.Agent.Age, r.Agent.Every, r.Agent.Away = Millis(d), Millis(d), &Away{Ended: Millis(d), Lasted: Millis(d)}
 		if got := parse(t, r); got.Agent.Away.Ended < 0 || got.Agent.Away.Ended > Millis(century) {
 			t.Errorf("%v is %v", d, time.Duration(got.Agent.Away.Ended))
 		}
@@ -241,8 +241,8 @@ func TestParseReceiptRefuses(t *testing.T) {
 		"no list of targets":  {`{` + good + `,"targets":{}}`, 0, "targets"},
 		"a negative length":   {`{` + good + `,"targets":[{"since_ms":-0.001}]}`, 0, "no length"},
 		"a length of ages":    {`{` + good + `,"agent":{"age_ms":1e13}}`, 0, "no length"},
-		"an endless length":   {`{` + good + `,"agent":{"every_s":1e999}}`, 0, "1e999"},
-		"a text for a length": {`{` + good + `,"agent":{"every_s":"5"}}`, 0, "no length of time"},
+		"an endless length":   {`{` + good + `,"agent":{"every_ms":1e999}}`, 0, "1e999"},
+		"a text for a length": {`{` + good + `,"agent":{"every_ms":"5"}}`, 0, "no length of time"},
 		"a negative version":  {`{` + good + `,"targets":[{"version":-1}]}`, 0, "version"},
 		"a negative count":    {`{` + good + `,"omitted":-1}`, 0, "omitted"},
 	} {
@@ -290,7 +290,7 @@ func FuzzParseReceipt(f *testing.F) {
 		value, flags := marshal(f, r)
 		f.Add("web-1", value, flags)
 	}
-	f.Add("web-1", []byte(`{"format":1,"node":"web-1","sent":"0001-01-01T00:00:01Z","agent":{"every_s":3e9,"age_ms":3e12}}`), uint64(0))
+	f.Add("web-1", []byte(`{"format":1,"node":"web-1","sent":"0001-01-01T00:00:01Z","agent":{"every_ms":3e9,"age_ms":3e12}}`), uint64(0))
 	f.Fuzz(func(t *testing.T, node string, value []byte, flags uint64) {
 		r, err := ParseReceipt(node, value, flags)
 		if err != nil {

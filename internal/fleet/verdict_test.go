@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +16,13 @@ type scenario struct {
 	standing Standing
 	nodes    []Node
 	now      time.Time
+	here     time.Duration // by how much our clock is ahead
 }
 
 const publishedAt = 1 << 40 // in the order of the store
 
 func newScenario() *scenario {
-	m := &kv.Manifest{Lineage: "l", Version: 5, SHA256: sha(5), PublishedAt: start(), By: "me@here", Message: "why"}
+	m := &kv.Manifest{Lineage: "l", Version: 5, SHA256: sha(5), PublishedAt: start(), ClockOffset: offset(0), By: "me@here", Message: "why"}
 	return &scenario{
 		standing: Standing{Key: "hosts", Exists: true, SHA256: sha(5), Manifest: m, Index: publishedAt},
 		now:      start().Add(time.Minute),
@@ -43,16 +43,16 @@ func (s *scenario) node(ago time.Duration, agent bool, targets ...Target) *Node 
 	if sent := s.now.Add(-ago); sent.Before(start()) {
 		n.Index = uint64(publishedAt - start().Sub(sent)/time.Second)
 	}
-	n.Receipt = Receipt{Format: Format, Node: n.Name, Sent: s.now.Add(-ago), Targets: targets}
+	n.Receipt = Receipt{Format: Format, Node: n.Name, Sent: s.now.Add(-ago), ClockOffset: offset(0), Targets: targets}
 	if agent {
-		n.Receipt.Agent = &Agent{Version: "2", Every: Seconds(5 * time.Minute)}
+		n.Receipt.Agent = &Agent{Version: "2", Every: Millis(5 * time.Minute)}
 	}
 	s.nodes = append(s.nodes, n)
 	return &s.nodes[len(s.nodes)-1]
 }
 
 func (s *scenario) examine() Report {
-	return Examine(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{})
+	return Examine(Roster{Nodes: s.nodes, Read: s.now.Add(s.here), ClockOffset: offset(s.here)}, s.standing, Options{})
 }
 
 // counts is nodes, arrived, owed, behind, unsound, silent, gone, unread.
@@ -212,120 +212,71 @@ func TestSilent(t *testing.T) {
 	}
 }
 
-// alive is a fleet of ten that reported a while ago and are behind, and one that has
-// reported the new version just now.
-func alive(agent bool) *scenario {
-	s := newScenario()
-	for i := range 9 {
-		s.node(2*time.Minute+time.Duration(i)*time.Second, agent, has(4))
+// off sets the clock of a node, and whether its store tells it.
+func (s *scenario) off(node int, by time.Duration, told bool) {
+	r := &s.nodes[node].Receipt
+	if r.Sent = r.Sent.Add(by); told {
+		r.ClockOffset = offset(by)
 	}
-	s.node(30*time.Second, agent, has(5))
-	return s
 }
 
-// It is never a wrong 100 %: nine of ten are behind, whosever clock is a day off.
-func TestArrivedIsNeverAMatterOfClocks(t *testing.T) {
+func (s *scenario) publisherOff(by time.Duration, told bool) {
+	m := s.standing.Manifest
+	if m.PublishedAt = m.PublishedAt.Add(by); told {
+		m.ClockOffset = offset(by)
+	}
+}
+
+// Clocks that are wrong are named and left out of the times, and change no count: of ten
+// nodes one, web-9, has arrived, nine are behind, and two more are silent.
+func TestClocksADayOff(t *testing.T) {
+	const right = "10: 1 0 9 0, 2 0 0"
 	for name, tt := range map[string]struct {
-		agent bool
-		wrong func(*scenario)
+		wrong func(s *scenario, told bool)
+		want  string // if stores tell
+		not   string // if those of nodes and of the publisher do not
 	}{
-		"none":                           {true, func(*scenario) {}},
-		"ours":                           {true, func(s *scenario) { s.now = s.now.Add(-day) }},
-		"ours, which is the publisher's": {true, func(s *scenario) { s.now = s.now.Add(day); s.publisher(day) }},
-		"ours behind, and the publisher": {true, func(s *scenario) { s.now = s.now.Add(-day); s.publisher(-day) }},
-		"the publisher's, ahead":         {true, func(s *scenario) { s.publisher(day) }},
-		"the publisher's, behind":        {true, func(s *scenario) { s.publisher(-day) }},
-		"one node's, ahead":              {true, func(s *scenario) { s.set(9, day) }},
-		"one node's, behind":             {true, func(s *scenario) { s.set(9, -day) }},
-		"the last four, ahead":           {true, func(s *scenario) { s.set(0, day); s.set(1, day); s.set(2, day); s.set(9, day) }},
-		"outs: the publisher's, ahead":   {false, func(s *scenario) { s.publisher(day) }},
-		"outs: the publisher's, behind":  {false, func(s *scenario) { s.publisher(-day) }},
-		"outs: a version of 1.x":         {false, func(s *scenario) { s.standing.Manifest = nil }},
+		"none":                     {func(*scenario, bool) {}, right + " timed", right + " timed"},
+		"ours, ahead":              {func(s *scenario, _ bool) { s.here = day }, right + " timed here 24h0m0s", right + " timed here 24h0m0s"},
+		"ours, behind":             {func(s *scenario, _ bool) { s.here = -day }, right + " timed here -24h0m0s", right + " timed here -24h0m0s"},
+		"the publisher's, ahead":   {func(s *scenario, told bool) { s.publisherOff(day, told) }, right + " publisher 24h0m0s", right + " publisher 23h59m0s"},
+		"the publisher's, behind":  {func(s *scenario, told bool) { s.publisherOff(-day, told) }, right + " publisher -24h0m0s", right + " timed"},
+		"of who has it, ahead":     {func(s *scenario, told bool) { s.off(9, day, told) }, right + " node 24h0m0s", right + " node 23h59m30s"},
+		"of who has it, behind":    {func(s *scenario, told bool) { s.off(9, -day, told) }, right + " node -24h0m0s", right},
+		"of who has it, 2 s ahead": {func(s *scenario, told bool) { s.off(9, tolerance, told) }, right + " timed", right + " timed"},
+		"of who has it, 3 s ahead": {func(s *scenario, told bool) { s.off(9, 3*time.Second, told) }, right + " node 3s", right + " timed"},
+		"of who is late, ahead":    {func(s *scenario, told bool) { s.off(3, day, told) }, right + " timed node 24h0m0s", right + " timed node 23h57m57s"},
+		"of who is late, behind":   {func(s *scenario, told bool) { s.off(3, -day, told) }, right + " timed node -24h0m0s", right + " timed"},
+		"of who is silent, behind": {func(s *scenario, told bool) { s.off(10, -day, told) }, right + " timed node -24h0m0s", right + " timed"},
+		"of who is silent, ahead": {func(s *scenario, told bool) { s.off(10, day, told) }, right + " timed node 24h0m0s",
+			"11: 1 0 10 0, 1 0 0 timed node 23h19m0s"},
+		"not known, of who has it":   {func(s *scenario, _ bool) { s.nodes[9].Receipt.ClockOffset = nil }, right, right},
+		"not known, the publisher's": {func(s *scenario, _ bool) { s.standing.Manifest.ClockOffset = nil }, right, right},
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := alive(tt.agent)
-			if !tt.agent { // they say nothing without news
-				for i := range 9 {
-					s.set(i, -30*day)
-					s.nodes[i].Index = uint64(i + 1)
-				}
+		for _, told := range []bool{true, false} {
+			s := newScenario()
+			for i := range 9 {
+				s.node(2*time.Minute+time.Duration(i)*time.Second, true, has(4))
 			}
-			tt.wrong(s)
-			if r := s.examine(); counts(r) != "10: 1 0 9 0, 0 0 0" {
-				t.Errorf("%s; clocks %+v, unsure %t", counts(r), r.Clocks, r.ClocksUnsure)
-			}
-		})
-	}
-	// This one cannot be told from a fleet that is silent: then nobody counts, and
-	// nothing has arrived.
-	s := alive(true)
-	s.now = s.now.Add(day)
-	if r := s.examine(); counts(r) != "0: 0 0 0 0, 10 0 0" && counts(r) != "0: 0 0 0 0, 0 10 0" {
-		t.Errorf("ours, ahead: %s", counts(r))
-	}
-}
-
-func (s *scenario) publisher(off time.Duration) {
-	s.standing.Manifest.PublishedAt = s.standing.Manifest.PublishedAt.Add(off)
-}
-
-func (s *scenario) set(node int, off time.Duration) {
-	s.nodes[node].Receipt.Sent = s.nodes[node].Receipt.Sent.Add(off)
-}
-
-// A silent node is found although clocks are wrong: its own, or that of another.
-func TestSilentAlthoughClocksAreWrong(t *testing.T) {
-	for name, off := range map[string]func(*scenario){
-		"none":                   func(*scenario) {},
-		"its own, ahead":         func(s *scenario) { s.set(10, day) },
-		"its own, behind":        func(s *scenario) { s.set(10, -day) },
-		"another one's, ahead":   func(s *scenario) { s.set(3, day) },
-		"another one's, behind":  func(s *scenario) { s.set(3, -day) },
-		"ours, behind":           func(s *scenario) { s.now = s.now.Add(-day) },
-		"the publisher's, ahead": func(s *scenario) { s.publisher(day) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := alive(true)
-			s.node(40*time.Minute, true, has(4)) // silent
-			s.node(41*time.Minute, true, has(4)) // and so is this
-			off(s)
-			want := []string{"10: 1 0 9 0, 2 0 0", "10: 1 0 9 0, 1 1 0"}
-			if strings.HasPrefix(name, "its own") { // it reported some time between two others
-				want = []string{"11: 1 0 10 0, 1 0 0"}
-			}
-			if r := s.examine(); !slices.Contains(want, counts(r)) {
-				t.Errorf("%s; clocks %+v, unsure %t", counts(r), r.Clocks, r.ClocksUnsure)
-			}
-		})
-	}
-}
-
-// Clocks that are wrong are named, and by how much.
-func TestClocksAreNamed(t *testing.T) {
-	for name, tt := range map[string]struct {
-		wrong func(*scenario)
-		who   string
-		off   time.Duration
-	}{
-		"none":            {func(*scenario) {}, "", 0},
-		"one node":        {func(s *scenario) { s.set(4, day) }, "node web-4", day},
-		"one node behind": {func(s *scenario) { s.set(4, -day) }, "node web-4", -day},
-		"the publisher":   {func(s *scenario) { s.publisher(day) }, "publisher ", day},
-		"ours, behind":    {func(s *scenario) { s.now = s.now.Add(-day) }, "here ", -day},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := alive(true)
-			tt.wrong(s)
+			s.node(30*time.Second, true, has(5).but(func(t *Target) { t.Placed = &Placed{Age: Millis(29 * time.Second)} }))
+			s.node(41*time.Minute, true, has(4))
+			s.node(42*time.Minute, true, has(4))
+			tt.wrong(s, told)
 			r := s.examine()
-			var who string
-			var off time.Duration
+			got, want := counts(r), tt.want
+			if r.Delivered.Count == 1 && r.Unmeasured == 0 {
+				got += " timed"
+			}
 			for _, c := range r.Clocks {
-				who, off = who+c.Who+" "+c.Node, c.Off
+				got += " " + c.Who + " " + c.Off.String()
 			}
-			if who != tt.who || (off-tt.off).Abs() > 2*time.Minute || r.ClocksUnsure {
-				t.Errorf("%+v, unsure %t", r.Clocks, r.ClocksUnsure)
+			if !told {
+				want = tt.not
 			}
-		})
+			if got != want {
+				t.Errorf("%s (told %t): %s, want %s", name, told, got, want)
+			}
+		}
 	}
 }
 
@@ -374,9 +325,9 @@ func TestPercentiles(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for n := 1; n < 1200; n += 1 + n/20 {
-		all := make([]timed, n)
+		all := make([]Delivery, n)
 		for i, v := range rand.Perm(n) {
-			all[i] = timed{fmt.Sprint(v + 1), time.Duration(v + 1)}
+			all[i] = Delivery{fmt.Sprint(v + 1), time.Duration(v + 1)}
 		}
 		up := func(p int) Millis { return Millis((n*p + 99) / 100) } // the nearest rank
 		if got, want := percentiles(all), (Percentiles{n, up(50), up(90), up(99), Millis(n), fmt.Sprint(n)}); !reflect.DeepEqual(got, want) {

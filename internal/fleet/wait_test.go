@@ -337,33 +337,3 @@ func TestWaitWithoutTheStore(t *testing.T) {
 		}
 	})
 }
-
-// A wait by a clock that is a day off, ahead too: whoever reports shows it.
-func TestWaitByAWrongClock(t *testing.T) {
-	for _, tt := range []struct {
-		off  time.Duration
-		same bool // the publisher is on this machine
-	}{{24 * time.Hour, false}, {24 * time.Hour, true}, {-24 * time.Hour, false}, {-24 * time.Hour, true}} {
-		b := newBench(t)
-		theirs := time.Now().Add(-tt.off)
-		if !tt.same {
-			b.now = func() time.Time { return theirs }
-		}
-		b.publish("one\n")
-		say := func(node string) {
-			b.reports(node, theirs, fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/h", Lineage: b.want.Lineage, Version: b.want.Version, SHA256: b.want.SHA256})
-		}
-		for i := range 10 {
-			say(fmt.Sprint("web-", i))
-		}
-		b.publish("two\n")
-		r, _, err := b.wait(t.Context(), 500*time.Millisecond, func(n int, _ fleet.Report) {
-			if n == 1 {
-				say("web-3")
-			}
-		})
-		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 1 || r.Nodes != 10 {
-			t.Errorf("%+v: %v, %d of %d, clocks %+v", tt, err, r.Arrived, r.Nodes, r.Clocks)
-		}
-	}
-}

@@ -27,7 +27,11 @@ type faulty struct {
 	commit func(ops []kv.Op) error // before it is done
 	done   func(ops []kv.Op) error // after
 	list   func(ctx context.Context) error
+	off    time.Duration // see Offset
 }
+
+// Offset is how the clock of this machine is to the store.
+func (f *faulty) Offset() (time.Duration, bool) { return f.off, true }
 
 func (f *faulty) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
 	f.reads.Add(1)
@@ -102,7 +106,7 @@ func stands(t testing.TB, s kv.Store) fleet.Receipt {
 }
 
 func about() fleet.Agent {
-	return fleet.Agent{Version: "2.0.0", Every: fleet.Seconds(5 * time.Minute)}
+	return fleet.Agent{Version: "2.0.0", Every: fleet.Millis(5 * time.Minute)}
 }
 
 func target(by, file string, version uint64) fleet.Target {
@@ -282,6 +286,20 @@ func TestWriterAfterFailures(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A receipt, and a look at it, have what the store tells of the clock.
+func TestClockOffset(t *testing.T) {
+	s := &faulty{Store: local.New(), off: -24 * time.Hour}
+	if err := writer(t, s).PutAgent(t.Context(), time.Now(), about(), nil); err != nil {
+		t.Fatal(err)
+	}
+	s.off = time.Hour
+	reader := fleet.Reader{Store: s, Layout: newLayout(t)}
+	r, err := reader.Roster(t.Context(), 0, 0)
+	if err != nil || *r.Nodes[0].Receipt.ClockOffset != -86_400_000 || *r.ClockOffset != 3_600_000 {
+		t.Errorf("%v, %+v", err, r)
+	}
 }
 
 // A file name that is no text does not make the receipt grow.

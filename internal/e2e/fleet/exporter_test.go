@@ -83,7 +83,7 @@ func TestExporter(t *testing.T) {
 	// receipt with an old time after newer ones would be a clock that is wrong.
 	st := &e2e.Store{T: t, Server: s}
 	old := fleet.Receipt{
-		Node: "web-c", Sent: time.Now().Add(-time.Hour), Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Seconds(time.Minute)},
+		Node: "web-c", Sent: time.Now().Add(-time.Hour), Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)},
 		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/etc/hosts", State: "missing"}},
 	}
 	value, flags, err := old.Marshal()

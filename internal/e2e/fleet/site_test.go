@@ -106,7 +106,7 @@ func honest(x *e2e.Site, node, key string, change ...func(*fleet.Receipt)) fleet
 	m := x.Store.Manifest(x.Row(key, "manifest"))
 	r := fleet.Receipt{
 		Node: node, Sent: time.Now(),
-		Agent: &fleet.Agent{Version: "test", Every: fleet.Seconds(10 * time.Second)},
+		Agent: &fleet.Agent{Version: "test", Every: fleet.Millis(10 * time.Second)},
 		Targets: []fleet.Target{{
 			By: fleet.ByAgent, Key: key, File: "/etc/" + key, State: "current",
 			Lineage: m.Lineage, Version: m.Version, SHA256: m.SHA256,
