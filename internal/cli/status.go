@@ -31,7 +31,7 @@ took: from the receipts that agents and "out" leave in Consul.
 
 Nodes count that reported the key and are not silent. A node with an agent is silent
 when it did not report for twice the time that it promised, one without when it has
-said nothing about a version that others have had for ten minutes. After a day
+said nothing about a version that was published ten minutes ago. After a day
 (--gone-after) it is left out.
 
 "delivered" is the time from the publish to the file in place, by the clocks of the

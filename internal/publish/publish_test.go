@@ -49,6 +49,22 @@ func TestPublishNewSameAndOther(t *testing.T) {
 	}
 }
 
+// Who waits measures from PublishedAt: it has to hold although the clock is set meanwhile. The
+// manifest has what the store tells of the clock.
+func TestClockOfThePublisher(t *testing.T) {
+	s := newStore()
+	p := publisher(t, s)
+	p.Now = nil
+	res := do(t, p, "a\n")
+	if res.PublishedAt == res.PublishedAt.Round(0) {
+		t.Error("the monotonic reading is lost")
+	}
+	m, err := kv.ParseManifest(get1(t, s, p.Layout.Manifest(hosts)).Value)
+	if err != nil || m.ClockOffset == nil || *m.ClockOffset != 0 || !m.PublishedAt.Equal(res.PublishedAt) {
+		t.Errorf("%v, %+v", err, m)
+	}
+}
+
 func TestContentIsGatedBeforeAnyRequest(t *testing.T) {
 	tests := map[string]struct {
 		req  Request
