@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"math"
 	"testing"
 	"time"
 
@@ -17,21 +16,6 @@ const day = 24 * time.Hour
 func offset(d time.Duration) *int64 {
 	ms := d.Milliseconds()
 	return &ms
-}
-
-func TestSkew(t *testing.T) {
-	huge := int64(math.MaxInt64)
-	for _, tt := range []struct {
-		offset *int64
-		want   time.Duration
-	}{
-		{nil, 0}, {offset(0), 0}, {offset(tolerance), 0}, {offset(-tolerance), 0},
-		{offset(tolerance + time.Millisecond), tolerance + time.Millisecond}, {offset(-day), -day}, {&huge, century},
-	} {
-		if got := skew(tt.offset); got != tt.want {
-			t.Errorf("%v, want %v", got, tt.want)
-		}
-	}
 }
 
 // A receipt was not sent before those that the store had already, but for those that have yet to be sent.

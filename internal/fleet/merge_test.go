@@ -86,6 +86,22 @@ func TestCarry(t *testing.T) {
 	}
 }
 
+// What is said of a file that was held back keeps what is known of its exec.
+func TestCarryKeepsWhatIsOwed(t *testing.T) {
+	before := has(5).but(func(t *Target) { t.State, t.Owed, t.Exec = "owed", true, &Exec{Exit: 3} })
+	for state, want := range map[string]bool{"stopped": true, "locked": true, "failed": true, "denied": true, "current": false} {
+		now := has(5).but(func(t *Target) { t.State, t.Version, t.Lineage = state, 0, "" })
+		carry(&now, before)
+		if now.Owed != want || now.Version != 5 || want != (now.Exec != nil) {
+			t.Errorf("%s: %+v", state, now)
+		}
+	}
+	other := has(4).but(func(t *Target) { t.State = "stopped" })
+	if carry(&other, before); other.Owed {
+		t.Errorf("other bytes: %+v", other)
+	}
+}
+
 // Whatever a clock does between two receipts: nothing grows younger, and what is
 // written can be read.
 func TestTimePasses(t *testing.T) {

@@ -82,6 +82,14 @@ func TestRosterAgainAndAgain(t *testing.T) {
 		}
 		return r, b.store.requests()
 	}
+	if n := fleet.Count(t.Context(), b.store, newLayout(t)); n != 4 {
+		t.Errorf("%d nodes of 4", n)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n := fleet.Count(ended, b.store, newLayout(t)); n != 0 {
+		t.Errorf("%d nodes of a store that does not answer", n)
+	}
 	first, requests := look(0)
 	if len(first.Nodes) != 4 || first.Nodes[3].Err == nil || first.Nodes[0].Name != "web-0" || first.Nodes[0].Err != nil || requests != 2 {
 		t.Fatalf("%+v, %d requests", first, requests)
@@ -109,23 +117,6 @@ func TestRosterAgainAndAgain(t *testing.T) {
 	}
 	if third, _ := look(second.Index); len(third.Nodes) != 3 {
 		t.Errorf("%+v", third)
-	}
-}
-
-func TestCount(t *testing.T) {
-	b := newBench(t)
-	if n := fleet.Count(t.Context(), b.store, newLayout(t)); n != 0 {
-		t.Errorf("%d nodes of none", n)
-	}
-	b.publish("one\n")
-	b.fleet(3, b.want)
-	if n := fleet.Count(t.Context(), b.store, newLayout(t)); n != 3 {
-		t.Errorf("%d nodes of 3", n)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if n := fleet.Count(ended, b.store, newLayout(t)); n != 0 {
-		t.Errorf("%d nodes of a store that does not answer", n)
 	}
 }
 

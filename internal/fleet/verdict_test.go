@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -55,6 +56,10 @@ func (s *scenario) examine() Report {
 	return Examine(Roster{Nodes: s.nodes, Read: s.now.Add(s.here), ClockOffset: offset(s.here)}, s.standing, Options{})
 }
 
+func (s *scenario) deliveries() []Delivery {
+	return Deliveries(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{})
+}
+
 // counts is nodes, arrived, owed, behind, unsound, silent, gone, unread.
 func counts(r Report) string {
 	return fmt.Sprintf("%d: %d %d %d %d, %d %d %d", r.Nodes, r.Arrived, r.Owed, r.Behind, r.Unsound, r.Silent, r.Gone, len(r.Unread))
@@ -69,7 +74,7 @@ func TestVerdicts(t *testing.T) {
 	}{
 		"has it":                                {has(5), Arrived, ""},
 		"owes the exec":                         {has(5).but(func(t *Target) { t.Owed = true }), Owed, ""},
-		"has the one before":                    {has(4), Behind, ""},
+		"has the one before":                    {has(4).but(func(t *Target) { t.Since = Millis(time.Hour) }), Behind, ""},
 		"has the one before, and owes":          {has(4).but(func(t *Target) { t.Owed = true }), Behind, ""},
 		"has nothing":                           {Target{By: ByAgent, Key: "hosts", State: "refused", Detail: "too short"}, Behind, "too short"},
 		"has a version of another key's life":   {has(5).but(older), Behind, ""},
@@ -80,6 +85,7 @@ func TestVerdicts(t *testing.T) {
 		"says that it has it, with none":        {has(5).but(func(t *Target) { t.SHA256 = "" }), Unsound, "other bytes"},
 		"has one that was never published":      {has(6), Unsound, "the newest is 5"},
 		"has the last of all":                   {has(1<<64 - 1), Unsound, "the newest is 5"},
+		"refuses to follow a store back":        {has(6).but(func(t *Target) { t.State, t.Detail = "older", "it went back" }), Behind, "it went back"},
 		"lies, and owes":                        {has(6).but(func(t *Target) { t.Owed = true }), Unsound, "the newest is 5"},
 		"current, by its own word, with an old": {has(3).but(func(t *Target) { t.State = "current" }), Behind, ""},
 	} {
@@ -94,7 +100,8 @@ func TestVerdicts(t *testing.T) {
 				}
 				return
 			}
-			if r.Arrived != 0 || r.Nodes != 1 || len(all) != 1 || all[0].Verdict != tt.want || !strings.Contains(all[0].Detail, tt.detail) {
+			if r.Arrived != 0 || r.Nodes != 1 || len(all) != 1 || all[0].Verdict != tt.want || !strings.Contains(all[0].Detail, tt.detail) ||
+				all[0].Since != tt.target.Since+Millis(time.Second) {
 				t.Fatalf("%+v", r)
 			}
 		})
@@ -139,10 +146,20 @@ func TestVerdictsOfASupersededVersion(t *testing.T) {
 	}
 }
 
-// Of several files of a key the one that is worst off counts.
+// Of several files of a key the one that is worst off counts, and is named; and the one that
+// took longest is what it took.
 func TestSeveralFilesOfOneKey(t *testing.T) {
 	file := func(name string, t Target) Target { t.File = name; return t }
 	owes := has(5).but(func(t *Target) { t.Owed = true })
+	placed := func(name string, ago time.Duration) Target {
+		return file(name, has(5).but(func(t *Target) { t.Placed = &Placed{Age: Millis(ago)} }))
+	}
+	s := newScenario()
+	s.node(time.Second, true, placed("/a", 58*time.Second), placed("/b", 2*time.Second))
+	s.node(time.Second, true, placed("/b", 3*time.Second), placed("/a", 58*time.Second))
+	if r := s.examine(); r.Delivered.Count != 2 || r.Delivered.Last != Millis(57*time.Second) || r.Delivered.P50 != Millis(56*time.Second) {
+		t.Errorf("delivered %+v", r.Delivered)
+	}
 	for _, tt := range []struct {
 		targets []Target
 		verdict Verdict
@@ -155,7 +172,8 @@ func TestSeveralFilesOfOneKey(t *testing.T) {
 	} {
 		s := newScenario()
 		s.node(time.Second, true, tt.targets...)
-		if r := s.examine(); r.Nodes != 1 || len(r.Stragglers) != 1 || r.Stragglers[0].Verdict != tt.verdict || r.Stragglers[0].File != tt.file {
+		if r := s.examine(); r.Nodes != 1 || len(r.Stragglers) != 1 || r.Stragglers[0].Verdict != tt.verdict ||
+			r.Stragglers[0].File != tt.file || !strings.HasPrefix(r.Stragglers[0].Detail, tt.file) {
 			t.Errorf("want %s because of %s: %+v", tt.verdict, tt.file, r.Stragglers)
 		}
 	}
@@ -212,6 +230,38 @@ func TestSilent(t *testing.T) {
 	}
 }
 
+// Each target of a node counts by itself, by who reported it and when: here, twenty minutes after
+// the publish.
+func TestSilenceIsOfATarget(t *testing.T) {
+	out := func(version uint64, since time.Duration, state string) Target {
+		return has(version).but(func(t *Target) { t.By, t.File, t.Since, t.State = ByOut, "/tmp/look", Millis(since), state })
+	}
+	const none = -1
+	for name, tt := range map[string]struct {
+		ago, age time.Duration // since the receipt; and of what the agent says in it, if there is one
+		targets  []Target
+		want     string // see counts
+	}{
+		"an out of long ago beside an agent":   {time.Minute, 0, []Target{has(5), out(4, time.Hour, "current")}, "1: 1 0 0 0, 0 0 0"},
+		"the control: of this very version":    {time.Minute, 0, []Target{has(5), out(4, time.Minute, "refused")}, "1: 0 0 1 0, 0 0 0"},
+		"an out where an agent was":            {time.Minute, 3 * time.Hour, []Target{out(5, 0, "current")}, "1: 1 0 0 0, 0 0 0"},
+		"the control: the agent's own":         {time.Minute, 3 * time.Hour, []Target{has(5)}, "0: 0 0 0 0, 1 0 0"},
+		"an out, refused after the publish":    {18 * time.Minute, none, []Target{out(4, 0, "refused")}, "1: 0 0 1 0, 0 0 0"},
+		"an out, refused before it":            {30 * time.Minute, none, []Target{out(4, 0, "refused")}, "0: 0 0 0 0, 1 0 0"},
+		"an out of the old one, as it changed": {18 * time.Minute, none, []Target{out(4, 0, "current")}, "0: 0 0 0 0, 1 0 0"},
+	} {
+		s := newScenario()
+		s.now = start().Add(20 * time.Minute)
+		n := s.node(tt.ago, tt.age != none, tt.targets...)
+		if tt.age != none {
+			n.Receipt.Agent.Age = Millis(tt.age)
+		}
+		if got := counts(s.examine()); got != tt.want {
+			t.Errorf("%s: counts %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
 // off sets the clock of a node, and whether its store tells it.
 func (s *scenario) off(node int, by time.Duration, told bool) {
 	r := &s.nodes[node].Receipt
@@ -250,6 +300,10 @@ func TestClocksADayOff(t *testing.T) {
 		"of who is silent, behind": {func(s *scenario, told bool) { s.off(10, -day, told) }, right + " timed node -24h0m0s", right + " timed"},
 		"of who is silent, ahead": {func(s *scenario, told bool) { s.off(10, day, told) }, right + " timed node 24h0m0s",
 			"11: 1 0 10 0, 1 0 0 timed node 23h19m0s"},
+		"that cannot be, of who has it": {func(s *scenario, _ bool) {
+			huge := int64(math.MaxInt64)
+			s.nodes[9].Receipt.ClockOffset = &huge
+		}, right + " node 876000h0m0s", right + " node 876000h0m0s"},
 		"not known, of who has it":   {func(s *scenario, _ bool) { s.nodes[9].Receipt.ClockOffset = nil }, right, right},
 		"not known, the publisher's": {func(s *scenario, _ bool) { s.standing.Manifest.ClockOffset = nil }, right, right},
 	} {
@@ -311,6 +365,9 @@ func TestReportCounts(t *testing.T) {
 	ms := func(n int) Millis { return Millis(time.Duration(n) * time.Millisecond) }
 	if want := (Percentiles{Count: 100, P50: ms(500), P90: ms(900), P99: ms(990), Last: ms(1000), LastNode: "web-99"}); r.Delivered != want {
 		t.Errorf("delivered %+v, want %+v", r.Delivered, want)
+	}
+	if all := s.deliveries(); len(all) != 100 || all[0] != (Delivery{"web-0", 10 * time.Millisecond}) || all[99] != (Delivery{"web-99", time.Second}) {
+		t.Errorf("deliveries %v", all)
 	}
 	if r.OnNode.Count != 102 || r.Exec.Count != 101 || r.Unmeasured != 3 {
 		t.Errorf("%+v %+v, %d unmeasured", r.OnNode, r.Exec, r.Unmeasured)

@@ -342,3 +342,46 @@ func TestAgentThatIsStarting(t *testing.T) {
 		t.Errorf("how it came to be in place is lost: %+v", r.Targets)
 	}
 }
+
+// What a writer says is as of the moment that it names: that it is called later, the look at
+// what stands, however long it takes, and that somebody else wrote in between, make no
+// delivery longer. Taken out: that what is new ages until it is sent; then the age is that
+// of the moment.
+func TestALookIsNoPartOfADelivery(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := &faulty{Store: local.New()}
+	s.read = func([]string) error { now = now.Add(time.Second); return nil }
+	conflicts := 1
+	s.commit = func([]kv.Op) error {
+		if conflicts--; conflicts < 0 {
+			return nil
+		}
+		return failed(kv.ErrConflict)
+	}
+	w := writer(t, s)
+	w.Now = func() time.Time { return now }
+	for _, tt := range []struct {
+		by         string
+		late, aged time.Duration
+	}{
+		{fleet.ByOut, 0, 2 * time.Second}, // it looked twice
+		{fleet.ByAgent, 0, 0},             // it knew what stands
+		{fleet.ByAgent, time.Second, time.Second},
+	} {
+		said, placed, at := target(tt.by, "/"+tt.by, 1), fleet.Placed{Age: fleet.Millis(5 * time.Millisecond)}, now
+		said.Since, said.Placed = fleet.Millis(time.Minute), &placed
+		now = now.Add(tt.late)
+		var err error
+		if tt.by == fleet.ByOut {
+			_, err = w.PutOut(t.Context(), at, said)
+		} else {
+			err = w.PutAgent(t.Context(), at, about(), []fleet.Target{said})
+		}
+		r := stands(t, s.Store)
+		i := slices.IndexFunc(r.Targets, func(t fleet.Target) bool { return t.By == tt.by })
+		if err != nil || i < 0 || !r.Sent.Equal(now) || r.Targets[i].Placed.Age != placed.Age+fleet.Millis(tt.aged) ||
+			r.Targets[i].Since != said.Since+fleet.Millis(tt.aged) || placed.Age != fleet.Millis(5*time.Millisecond) {
+			t.Errorf("%+v: %v, %+v", tt, err, r)
+		}
+	}
+}
