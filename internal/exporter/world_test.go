@@ -145,7 +145,8 @@ func (w *world) reportAt(node string, sent time.Time, targets ...fleet.Target) {
 	w.t.Helper()
 	off := time.Until(sent).Milliseconds()
 	r := fleet.Receipt{
-		Node: node, Sent: sent, ClockOffset: &off, Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)}, Targets: targets,
+		Node: node, Sent: sent, ClockOffset: &off, Targets: targets,
+		Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)},
 	}
 	value, flags, err := r.Marshal()
 	if err != nil {

@@ -24,10 +24,11 @@ func TestOrder(t *testing.T) {
 	for i, at := range []time.Duration{0, 3 * time.Second, -day, day, 5 * time.Second, 4 * time.Second} {
 		nodes = append(nodes, Node{Index: uint64(10 * (i + 1)), Receipt: Receipt{Sent: start().Add(at)}})
 	}
-	nodes = append(nodes, Node{Index: 35, Err: ErrReceipt}, Node{Index: 25, Receipt: Receipt{Sent: start().Add(-day), ClockOffset: offset(-day - time.Second)}})
+	nodes = append(nodes, Node{Index: 35, Err: ErrReceipt})
+	nodes = append(nodes, Node{Index: 25, Receipt: Receipt{Sent: start().Add(-day), ClockOffset: offset(-day - time.Second)}})
 	o := newOrder(nodes, start().Add(time.Minute))
-	for index, want := range map[uint64]time.Duration{1: -time.Hour, 10: -time.Hour, 11: 0, 21: 3 * time.Second, 30: 3 * time.Second, 41: 3 * time.Second, 61: 5 * time.Second} {
-		if got := o.sent(index, start().Add(-time.Hour)).Sub(start()); got != want {
+	for index, want := range map[uint64]time.Duration{1: -3600, 10: -3600, 11: 0, 21: 3, 30: 3, 41: 3, 61: 5} {
+		if got := o.sent(index, start().Add(-time.Hour)).Sub(start()); got != want*time.Second {
 			t.Errorf("%d was sent at %v, want %v", index, got, want)
 		}
 	}
@@ -65,7 +66,8 @@ func TestNobodyIsSilentBecauseOfClocks(t *testing.T) {
 			if i > 0 && rapid.Bool().Draw(t, "its store does not tell") {
 				by = offset(0)
 			}
-			node.Receipt = Receipt{Node: node.Name, Sent: sent.Add(off), ClockOffset: by, Agent: &Agent{Every: Millis(5 * time.Minute)}, Targets: []Target{target}}
+			node.Receipt = Receipt{Node: node.Name, Sent: sent.Add(off), ClockOffset: by, Targets: []Target{target}}
+			node.Receipt.Agent = &Agent{Every: Millis(5 * time.Minute)}
 			roster.Nodes = append(roster.Nodes, node)
 		}
 		if r := Examine(roster, standing, Options{}); r.Silent+r.Gone > 0 {

@@ -64,8 +64,8 @@ func (e *NotReached) Error() string {
 	if r.Nodes == 0 {
 		return fmt.Sprintf("%s: waited for %s, and no node that has reported this key is there to count; run agents, or `out` without --no-receipt", r.Key, e.Timeout)
 	}
-	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %d nodes, where %s are asked for; `kvexpress status -k %s` names the others",
-		r.Key, e.Timeout, r.Arrived, r.Nodes, percent(e.Share), r.Key)
+	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %d nodes, where %s are asked for; "+
+		"`kvexpress status -k %s` names the others", r.Key, e.Timeout, r.Arrived, r.Nodes, percent(e.Share), r.Key)
 }
 
 // Unknown is a wait at whose end the store could not be asked. It wraps the cause.

@@ -262,7 +262,8 @@ func TestWaitWithoutTheStore(t *testing.T) {
 			}
 			return nil
 		}, nil, kv.ErrDenied, false, ""},
-		"the caller has enough": {time.Minute, nil, func(_ *bench, cancel context.CancelCauseFunc) { cancel(enough) }, enough, false, ""},
+		"the caller has enough": {time.Minute, nil, func(_ *bench, cancel context.CancelCauseFunc) { cancel(enough) },
+			enough, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -282,7 +283,8 @@ func TestWaitWithoutTheStore(t *testing.T) {
 				}
 			})
 			var unknown *fleet.Unknown
-			if !errors.Is(err, tt.want) || errors.As(err, &unknown) != tt.unknown || err == nil && r.Arrived != 3 || time.Since(began) > 10*time.Second {
+			if !errors.Is(err, tt.want) || errors.As(err, &unknown) != tt.unknown || err == nil && r.Arrived != 3 ||
+				time.Since(began) > 10*time.Second {
 				t.Fatalf("%v after %v, %+v", err, time.Since(began), r)
 			}
 			if err != nil && !strings.Contains(err.Error(), tt.text) {
