@@ -128,7 +128,7 @@ func programsADayOff(t *testing.T, c *e2e.Cluster) {
 			publish(1)
 			putReceipt(x, "dead", honest(x, "dead", "hosts", sent(-is-5*time.Minute)))
 			putFleet(x, "hosts", 4, right)
-			x.ConfigWith("wrong", e2e.Fields{"reconcile": "10s"}, []string{front}, x.To("hosts"))
+			x.ConfigWith("wrong", e2e.Fields{"reconcile": "10s"}, []string{front}, e2e.Fields{"key": "hosts", "file": x.Path("hosts")})
 			d := x.Agent("wrong")
 			d.Delivers("hosts", e2e.Version(1))
 			s := comesTo(x, "hosts", "5 of 5, 1 silent")

@@ -47,7 +47,7 @@ func TestClockOffsetOfManyAnswers(t *testing.T) {
 	var s Store
 	const off = 1234 * time.Millisecond
 	asked := time.Now()
-	for range 50 {
+	for range 100 {
 		asked = asked.Add(1013 * time.Millisecond)
 		s.clock.note(asked, asked.Add(time.Millisecond), asked.Add(-off).UTC().Format(http.TimeFormat))
 	}
