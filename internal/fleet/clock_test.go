@@ -27,9 +27,9 @@ func TestOrder(t *testing.T) {
 	nodes = append(nodes, Node{Index: 35, Err: ErrReceipt})
 	nodes = append(nodes, Node{Index: 25, Receipt: Receipt{Sent: start().Add(-day), ClockOffset: offset(-day - time.Second)}})
 	o := newOrder(nodes, start().Add(time.Minute))
-	for index, want := range map[uint64]time.Duration{1: -3600, 10: -3600, 11: 0, 21: 3, 30: 3, 41: 3, 61: 5} {
-		if got := o.sent(index, start().Add(-time.Hour)).Sub(start()); got != want*time.Second {
-			t.Errorf("%d was sent at %v, want %v", index, got, want)
+	for index, want := range map[uint64]float64{1: -3600, 10: -3600, 11: 0, 21: 3, 30: 3, 41: 3, 61: 5} {
+		if got := o.sent(index, start().Add(-time.Hour)).Sub(start()).Seconds(); got != want {
+			t.Errorf("%d was sent after %v s, want %v", index, got, want)
 		}
 	}
 	if at := start().Add(time.Hour); !o.sent(61, at).Equal(at) || !order(nil).sent(61, at).Equal(at) {
