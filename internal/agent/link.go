@@ -116,6 +116,14 @@ func (l *link) store() Store {
 	return l.stores[l.active]
 }
 
+// Offset implements kv.Clock, if the store does that is asked at the moment.
+func (l *link) Offset() (time.Duration, bool) {
+	if c, ok := l.store().(kv.Clock); ok {
+		return c.Offset()
+	}
+	return 0, false
+}
+
 // Addr is where the store is that is asked at the moment.
 func (l *link) Addr() string { return l.store().Addr() }
 

@@ -125,7 +125,7 @@ func (r *reporter) report(ctx context.Context) {
 	if !news && !beat {
 		return
 	}
-	about := fleet.Agent{Version: r.agent.options.Version, Every: fleet.Seconds(r.agent.promise())}
+	about := fleet.Agent{Version: r.agent.options.Version, Every: fleet.Millis(r.agent.promise())}
 	if !outage.ended.IsZero() {
 		about.Away = &fleet.Away{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(said.Sub(outage.ended))}
 	}

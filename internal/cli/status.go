@@ -31,13 +31,12 @@ took: from the receipts that agents and "out" leave in Consul.
 
 Nodes count that reported the key and are not silent. A node with an agent is silent
 when it did not report for twice the time that it promised, one without when it has
-said nothing about a version that others have had for ten minutes. After a day
+said nothing about a version that was published ten minutes ago. After a day
 (--gone-after) it is left out.
 
 "delivered" is the time from the publish to the file in place, by the clocks of the
-publisher and of the node. Clocks that contradict the order in which Consul took the
-receipts by more than 2 s are named, and not used; "in --wait" needs one clock alone.
-"on the node" is measured there.
+publisher and of the node. Clocks that are more than 2 s off the store's are named, and
+left out; "in --wait" needs one clock alone. "on the node" is measured there.
 
 With --wait it waits until that share of the nodes has the version that stands now,
 and exits 9 if they do not in time.`,

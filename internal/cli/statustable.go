@@ -62,7 +62,7 @@ func (f frozen) lines(now time.Time, colour bool) []string {
 func (r *statusReport) headline() string {
 	text := fmt.Sprintf("%s: %s", r.Key, versionOf(r.Version))
 	if r.Published != nil {
-		text += fmt.Sprintf(", published %s ago by %s", span(r.now.Sub(*r.Published)), r.By)
+		text += fmt.Sprintf(", published %s ago by %s", span(time.Duration(r.Ago)), r.By)
 	}
 	if r.Message != "" {
 		text += ": " + r.Message
@@ -113,9 +113,6 @@ func times(r fleet.Report) []string {
 
 // clocks are those that are wrong.
 func clocks(r fleet.Report) []string {
-	if r.ClocksUnsure {
-		return []string{"  the clocks contradict each other, and it is not known which are right: times are by each machine's own"}
-	}
 	var lines []string
 	for i, c := range r.Clocks {
 		if i == maxNamed {
@@ -227,7 +224,7 @@ func (r *statusOfAllReport) lines() []string {
 			version = "none"
 		}
 		if k.Published != nil {
-			published = span(r.now.Sub(*k.Published)) + " ago"
+			published = span(time.Duration(k.Ago)) + " ago"
 		}
 		p50, last := "-", "-"
 		if k.Delivered.Count > 0 {

@@ -25,7 +25,7 @@ type Look struct {
 	Receipts    int // of nodes
 	Unread      int // of those, how many cannot be used
 	Locks       int // files that are locked, on all nodes
-	ClocksOff   int // clocks that contradict the order of the store's writes
+	ClocksOff   int // clocks that are wrong, see fleet.ClockOff
 	KeysUnread  int // keys of which nothing is known, though the store answered
 	KeysLeftOut int // beyond MaxKeys
 }

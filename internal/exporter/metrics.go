@@ -82,7 +82,7 @@ func (m metrics) fleet(l Look) {
 	m.one("receipts", "Nodes that have a receipt.", float64(l.Receipts))
 	m.one("receipts_unread", "Of those, receipts that cannot be used.", float64(l.Unread))
 	m.one("locks", "Files that are locked, on all nodes.", float64(l.Locks))
-	m.one("clocks_off", "Clocks that contradict the order of the store's writes by more than 2 s.", float64(l.ClocksOff))
+	m.one("clocks_off", "Clocks that are more than 2 s off the store's.", float64(l.ClocksOff))
 	m.one("keys", "Keys that are told of: published, stopped, or reported by a node.", float64(len(l.Keys)))
 	m.one("keys_unread", "Keys that could not be read, and are not told of.", float64(l.KeysUnread))
 	m.one("keys_left_out", "Keys that are not told of because there are too many.", float64(l.KeysLeftOut))
@@ -97,7 +97,7 @@ func (m metrics) keys(keys []Key) {
 	}{
 		{"published", "1 if the key is published, 0 if it is only stopped or reported.", func(k Key) float64 { return promtext.Truth(k.Exists) }},
 		{"version", "Version that nodes are to have, within its lineage; 0 for one without a number.", func(k Key) float64 { return float64(k.Version) }},
-		{"published_timestamp_seconds", "When that was published, in Unix seconds by the publisher's clock; 0 if it is not known.",
+		{"published_timestamp_seconds", "When that was published, in Unix seconds by the store's clock; 0 if it is not known.",
 			func(k Key) float64 { return promtext.Seconds(timeOf(k.Published)) }},
 		{"nodes", "Nodes that count: they reported the key, and are not silent.", func(k Key) float64 { return float64(k.Nodes) }},
 		{"nodes_arrived", "Of those, nodes that have the version and owe nothing.", func(k Key) float64 { return float64(k.Arrived) }},

@@ -21,7 +21,7 @@ func (m missing) note(r fleet.Report, now time.Time) (oldest time.Duration) {
 		if l.Verdict != fleet.Unsound && slices.Contains([]string{"stopped", "locked", "waiting"}, l.State) {
 			continue
 		}
-		since := now.Add(-missed(r, l, now))
+		since := now.Add(-missed(r, l))
 		if seen, ok := before[l.Node]; ok && seen.Before(since) {
 			since = seen
 		}
@@ -44,28 +44,10 @@ func (m missing) keep(keys map[string]bool) {
 // missed is how long a node has been missing for all that a single look can tell. In
 // trouble it is for as long as it has been in that state. Otherwise, as with one that has
 // not heard of the version, it is not for longer than the version stands.
-func missed(r fleet.Report, l fleet.Line, now time.Time) time.Duration {
+func missed(r fleet.Report, l fleet.Line) time.Duration {
 	inState := time.Duration(l.Since)
 	if slices.Contains([]string{"refused", "failed", "owed", "missing", "denied", "older", "away"}, l.State) {
 		return inState
 	}
-	return min(inState, standing(r, now))
-}
-
-// standing is for how long the version has been there, 0 if that is not known. Clocks
-// that are known to be wrong are put right.
-func standing(r fleet.Report, now time.Time) time.Duration {
-	if r.Published == nil {
-		return 0
-	}
-	age := now.Sub(*r.Published)
-	for _, c := range r.Clocks {
-		switch c.Who {
-		case "publisher":
-			age += c.Off
-		case "here":
-			age -= c.Off
-		}
-	}
-	return max(0, age)
+	return min(inState, time.Duration(r.Ago))
 }

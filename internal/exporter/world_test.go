@@ -104,7 +104,7 @@ func (w *world) publish(key kv.Key) fleet.Target {
 	m.Format, m.Lineage, m.Key, m.PublishID, m.By = kv.ManifestFormat, "4f2c", key, kv.NewID(), "root@ci"
 	m.Version++
 	sum := sha256.Sum256([]byte(string(key) + m.PublishID))
-	m.SHA256, m.PublishedAt = hex.EncodeToString(sum[:]), time.Now()
+	m.SHA256, m.PublishedAt, m.ClockOffset = hex.EncodeToString(sum[:]), time.Now(), new(int64)
 	w.manifest[key] = m
 	b, err := m.Marshal()
 	if err != nil {
@@ -140,9 +140,14 @@ func (w *world) report(node string, targets ...fleet.Target) {
 	w.reportAt(node, time.Now(), targets...)
 }
 
+// reportAt is report by a clock of a node.
 func (w *world) reportAt(node string, sent time.Time, targets ...fleet.Target) {
 	w.t.Helper()
-	r := fleet.Receipt{Node: node, Sent: sent, Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Seconds(time.Minute)}, Targets: targets}
+	off := time.Until(sent).Milliseconds()
+	r := fleet.Receipt{
+		Node: node, Sent: sent, ClockOffset: &off, Targets: targets,
+		Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)},
+	}
 	value, flags, err := r.Marshal()
 	if err != nil {
 		w.t.Fatal(err)

@@ -4,7 +4,7 @@
 //
 //	receipt   what one node says of itself: its form, limits, merging
 //	write     how a node puts its own receipt there, and nobody else's
-//	clock     whose clocks can be relied on, from the order of the store's writes
+//	clock     whose clocks can be relied on, held against the store's
 //	roster    all receipts of a moment, read from the store
 //	verdict   what one node's receipt means for a version of a key
 //	report    what all of them mean: counts, stragglers, percentiles

@@ -22,7 +22,7 @@ func of(by, file string) Target { return Target{By: by, Key: "hosts", File: file
 
 // The agent speaks for its targets, and each `out` for one; nobody drops the other's.
 func TestMergeOfAgentAndOuts(t *testing.T) {
-	agent := &Agent{Version: "2.0.0", Every: Seconds(time.Minute)}
+	agent := &Agent{Version: "2.0.0", Every: Millis(time.Minute)}
 	r := merge(Receipt{}, news{agent: agent, targets: []Target{of(ByAgent, "/b"), of(ByAgent, "/a")}}, "web-1", start())
 	r = merge(r, news{targets: []Target{of(ByOut, "/z")}}, "web-1", start())
 	r = merge(r, news{targets: []Target{of(ByOut, "/c")}}, "web-1", start())
@@ -86,12 +86,28 @@ func TestCarry(t *testing.T) {
 	}
 }
 
+// What is said of a file that was held back keeps what is known of its exec.
+func TestCarryKeepsWhatIsOwed(t *testing.T) {
+	before := has(5).but(func(t *Target) { t.State, t.Owed, t.Exec = "owed", true, &Exec{Exit: 3} })
+	for state, want := range map[string]bool{"stopped": true, "locked": true, "failed": true, "denied": true, "current": false} {
+		now := has(5).but(func(t *Target) { t.State, t.Version, t.Lineage = state, 0, "" })
+		carry(&now, before)
+		if now.Owed != want || now.Version != 5 || want != (now.Exec != nil) {
+			t.Errorf("%s: %+v", state, now)
+		}
+	}
+	other := has(4).but(func(t *Target) { t.State = "stopped" })
+	if carry(&other, before); other.Owed {
+		t.Errorf("other bytes: %+v", other)
+	}
+}
+
 // Whatever a clock does between two receipts: nothing grows younger, and what is
 // written can be read.
 func TestTimePasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		old := Receipt{Node: "web-1", Sent: start(), Targets: rapid.SliceOfN(drawnTargets(), 0, 5).Draw(t, "old"),
-			Agent: &Agent{Every: Seconds(time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Ended: lengths().Draw(t, "ended"), Lasted: 7}}}
+			Agent: &Agent{Every: Millis(time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Ended: lengths().Draw(t, "ended"), Lasted: 7}}}
 		before, _ := json.Marshal(old)
 		passed := time.Duration(rapid.Int64().Draw(t, "passed"))
 		was := old.at(start())

@@ -46,7 +46,10 @@ type Receipt struct {
 	Format int       `json:"format"`
 	Node   string    `json:"node"`
 	Sent   time.Time `json:"sent"` // by the node's clock, just before it was written
-	Agent  *Agent    `json:"agent,omitempty"`
+	// ClockOffset is by how many milliseconds that clock is ahead of the store's; nil: it
+	// is not known.
+	ClockOffset *int64 `json:"clock_offset_ms,omitempty"`
+	Agent       *Agent `json:"agent,omitempty"`
 	// Targets are the files of the node, sorted by their names.
 	Targets []Target `json:"targets"`
 	// Omitted is how many targets there was no room for.
@@ -55,10 +58,10 @@ type Receipt struct {
 
 // Agent is what a node's agent says of itself, nil on a node without.
 type Agent struct {
-	Version string  `json:"version"` // of the program
-	Every   Seconds `json:"every_s"` // it promises a receipt at least as often
-	Age     Millis  `json:"age_ms"`  // how long before Sent it wrote
-	Away    *Away   `json:"away,omitempty"`
+	Version string `json:"version"`  // of the program
+	Every   Millis `json:"every_ms"` // it promises a receipt at least as often
+	Age     Millis `json:"age_ms"`   // how long before Sent it wrote
+	Away    *Away  `json:"away,omitempty"`
 }
 
 // Away is the last time that a node could not reach the store.
@@ -142,47 +145,24 @@ func (m Millis) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler. Nothing is negative, or longer than a
 // century: a receipt may come from anybody.
+//
+// There are many of them in a receipt, and a parser for each took a tenth of a status.
 func (m *Millis) UnmarshalJSON(b []byte) error {
-	d, err := length(b, time.Millisecond)
-	*m = Millis(d)
-	return err
-}
-
-// Seconds is a length of time that is written as seconds.
-type Seconds time.Duration
-
-// MarshalJSON implements json.Marshaler.
-func (s Seconds) MarshalJSON() ([]byte, error) {
-	return json.Marshal(possible(time.Duration(s)).Seconds())
-}
-
-// UnmarshalJSON implements json.Unmarshaler, see Millis.
-func (s *Seconds) UnmarshalJSON(b []byte) error {
-	d, err := length(b, time.Second)
-	*s = Seconds(d)
-	return err
+	if string(b) == "null" {
+		return nil
+	}
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil || f < 0 || f > float64(century/time.Millisecond) {
+		return fmt.Errorf("%s is no length of time", b)
+	}
+	*m = Millis(math.Round(f * float64(time.Millisecond)))
+	return nil
 }
 
 const century = 100 * 365 * 24 * time.Hour
 
 // possible is a length that can be read again: a clock that was set may give others.
 func possible(d time.Duration) time.Duration { return min(max(d, 0), century) }
-
-// length reads a JSON value that has been found to be one. There are many of them in a
-// receipt, and a parser for each of them took a tenth of a status.
-func length(b []byte, unit time.Duration) (time.Duration, error) {
-	if string(b) == "null" {
-		return 0, nil
-	}
-	f, err := strconv.ParseFloat(string(b), 64)
-	if err != nil {
-		return 0, fmt.Errorf("%s is no length of time", b)
-	}
-	if f < 0 || f > float64(century/unit) {
-		return 0, fmt.Errorf("%g is no length of time", f)
-	}
-	return time.Duration(math.Round(f * float64(unit))), nil
-}
 
 // Marshal is the receipt as it is stored, with its KV flags. What does not fit into
 // MaxStored is left out: first texts and steps, then targets.

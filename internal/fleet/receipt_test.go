@@ -25,7 +25,7 @@ func sha(n int) string { return codec.Checksum(fmt.Appendf(nil, "%d", n)) }
 
 // sized is a receipt of so many targets.
 func sized(targets int, detail string) Receipt {
-	r := Receipt{Format: Format, Node: "web-1", Sent: start(), Agent: &Agent{Version: "2.0.0", Every: Seconds(time.Minute)}}
+	r := Receipt{Format: Format, Node: "web-1", Sent: start(), Agent: &Agent{Version: "2.0.0", Every: Millis(time.Minute)}}
 	for i := range targets {
 		r.Targets = append(r.Targets, Target{
 			By: ByAgent, Key: fmt.Sprintf("team/key-%d", i), File: fmt.Sprintf("/etc/app/file-%05d", i),
@@ -89,7 +89,7 @@ func TestReceiptComesBackAsItWas(t *testing.T) {
 			Sent: start().Add(time.Duration(rapid.Int64().Draw(t, "ns")) / 100), Targets: rapid.SliceOfN(drawnTargets(), 0, 60).Draw(t, "targets"),
 		}
 		if rapid.Bool().Draw(t, "agent") {
-			r.Agent = &Agent{Version: "2.0.0", Every: Seconds(5 * time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Lasted: lengths().Draw(t, "lasted")}}
+			r.Agent = &Agent{Version: "2.0.0", Every: Millis(5 * time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Lasted: lengths().Draw(t, "lasted")}}
 		}
 		value, flags, err := r.Marshal()
 		if err != nil {
@@ -117,73 +117,57 @@ func TestReceiptComesBackAsItWas(t *testing.T) {
 // However much there is to say, it fits; texts and steps go first, then targets from
 // the end, and how many is said.
 func TestReceiptFits(t *testing.T) {
-	noise := func(n int) string {
-		var b strings.Builder
-		for i := range n {
-			b.WriteString(sha(i))
-		}
-		return b.String()
+	if got, want := parse(t, sized(300, "short")), sized(300, "short"); !reflect.DeepEqual(got, want) {
+		t.Errorf("%d of %d targets, omitted %d", len(got.Targets), len(want.Targets), got.Omitted)
 	}
-	t.Run("all of it", func(t *testing.T) {
-		if got, want := parse(t, sized(300, "short")), sized(300, "short"); !reflect.DeepEqual(got, want) {
-			t.Errorf("%d of %d targets, omitted %d", len(got.Targets), len(want.Targets), got.Omitted)
+	long := parse(t, sized(1, strings.Repeat("ä", MaxDetail))).Targets[0].Detail
+	if len(long) > MaxDetail+len("…") || !strings.HasSuffix(long, "ä…") {
+		t.Errorf("a text of %d bytes ends with %q", len(long), long[len(long)-8:])
+	}
+	r := sized(1000, "")
+	for i := range r.Targets {
+		random := func() Millis { return Millis(rand.N(time.Hour)) }
+		r.Targets[i].Placed.Steps = Steps{Wait: random(), Exec: random(), Check: random(), Place: random()}
+		r.Targets[i].Detail = sha(i) + sha(i+5000)
+	}
+	got := parse(t, r)
+	if len(got.Targets) != 1000 || got.Omitted != 0 {
+		t.Fatalf("%d targets are left, %d omitted", len(got.Targets), got.Omitted)
+	}
+	for i, target := range got.Targets {
+		want := r.Targets[i]
+		want.Detail, want.Placed = "", &Placed{Age: want.Placed.Age, First: true}
+		if !reflect.DeepEqual(target, want) {
+			t.Fatalf("%+v, want %+v", target, want)
 		}
-	})
-	t.Run("long texts are cut", func(t *testing.T) {
-		if got := parse(t, sized(1, strings.Repeat("ä", MaxDetail))).Targets[0].Detail; len(got) > MaxDetail+len("…") || !strings.HasSuffix(got, "ä…") {
-			t.Errorf("%d bytes, ends with %q", len(got), got[len(got)-8:])
+	}
+	if r.Targets[0].Detail == "" || r.Targets[0].Placed.Steps == (Steps{}) {
+		t.Error("the receipt itself was changed")
+	}
+	for _, n := range []int{MaxTargets, MaxTargets + 1} {
+		got := parse(t, sized(n, ""))
+		if len(got.Targets) == 0 || len(got.Targets)+got.Omitted != n || got.Targets[0].File != "/etc/app/file-00000" {
+			t.Errorf("of %d targets %d are left, and %d omitted", n, len(got.Targets), got.Omitted)
 		}
-	})
-	t.Run("texts and steps first", func(t *testing.T) {
-		r := sized(1000, "")
-		for i := range r.Targets {
-			r.Targets[i].Detail = noise(8)[i%64:]
-			r.Targets[i].Placed.Steps.Wait = Millis(rand.N(time.Hour))
-			r.Targets[i].Placed.Steps.Exec = Millis(rand.N(time.Hour))
-			r.Targets[i].Placed.Steps.Check = Millis(rand.N(time.Hour))
-			r.Targets[i].Placed.Steps.Place = Millis(rand.N(time.Hour))
-			r.Targets[i].Detail = sha(i) + sha(i+5000)
-		}
-		got := parse(t, r)
-		if len(got.Targets) != 1000 || got.Omitted != 0 {
-			t.Fatalf("%d targets are left, %d omitted", len(got.Targets), got.Omitted)
-		}
-		for i, target := range got.Targets {
-			if target.Detail != "" || target.Placed.Steps != (Steps{}) || target.Placed.Age != r.Targets[i].Placed.Age || !target.Placed.First || target.SHA256 != sha(i) {
-				t.Fatalf("%+v", target)
-			}
-		}
-		if r.Targets[0].Detail == "" || r.Targets[0].Placed.Steps == (Steps{}) {
-			t.Error("the receipt itself was changed")
-		}
-	})
-	t.Run("then targets", func(t *testing.T) {
-		for _, n := range []int{MaxTargets, MaxTargets + 1} {
-			got := parse(t, sized(n, ""))
-			if len(got.Targets) == 0 || len(got.Targets)+got.Omitted != n || got.Targets[0].File != "/etc/app/file-00000" {
-				t.Errorf("of %d targets %d are left, and %d omitted", n, len(got.Targets), got.Omitted)
-			}
-		}
-	})
-	t.Run("more of them than may be", func(t *testing.T) {
-		r := Receipt{Node: "web-1", Sent: start(), Targets: make([]Target, MaxTargets+1)}
-		if got := parse(t, r); len(got.Targets) != MaxTargets || got.Omitted != 1 {
-			t.Errorf("%d targets, %d omitted", len(got.Targets), got.Omitted)
-		}
-	})
-	// Others may have written what a node carries on.
-	t.Run("what no target is to blame for", func(t *testing.T) {
-		r := sized(2, "")
-		r.Agent.Version = noise(4000)
-		got := parse(t, r)
-		if len(got.Targets) != 2 || !strings.HasPrefix(r.Agent.Version, strings.TrimSuffix(got.Agent.Version, "…")) {
-			t.Errorf("%d targets; the version has %d bytes", len(got.Targets), len(got.Agent.Version))
-		}
-		r = Receipt{Node: noise(4000), Sent: start()}
-		if _, _, err := r.Marshal(); err == nil {
-			t.Error("a receipt that cannot fit is taken")
-		}
-	})
+	}
+	empty := Receipt{Node: "web-1", Sent: start(), Targets: make([]Target, MaxTargets+1)}
+	if got := parse(t, empty); len(got.Targets) != MaxTargets || got.Omitted != 1 {
+		t.Errorf("%d targets, %d omitted", len(got.Targets), got.Omitted)
+	}
+	// Others may have written what a node carries on: no target is to blame for that.
+	noise := strings.Repeat("x", 4000*64)
+	r = sized(2, "")
+	r.Agent.Version = noise
+	if got := parse(t, r); len(got.Targets) != 2 || len(got.Agent.Version) > maxVersion+len("…") {
+		t.Errorf("%d targets; the version has %d bytes", len(got.Targets), len(got.Agent.Version))
+	}
+	random := ""
+	for i := range 4000 {
+		random += sha(i)
+	}
+	if _, _, err := (Receipt{Node: random, Sent: start()}).Marshal(); err == nil {
+		t.Error("a receipt that cannot fit is taken")
+	}
 }
 
 // What this program writes, it can read: there are no lengths that are none.
@@ -191,7 +175,7 @@ func TestReceiptWithLengthsThatAreNone(t *testing.T) {
 	for _, d := range []time.Duration{-1, -time.Hour, math.MinInt64, math.MaxInt64, century + time.Hour} {
 		r := sized(1, "")
 		r.Targets[0].Since, r.Targets[0].Placed.Age = Millis(d), Millis(d)
-		r.Agent.Age, r.Agent.Every, r.Agent.Away = Millis(d), Seconds(d), &Away{Ended: Millis(d), Lasted: Millis(d)}
+		r.Agent.Age, r.Agent.Every, r.Agent.Away = Millis(d), Millis(d), &Away{Ended: Millis(d), Lasted: Millis(d)}
 		if got := parse(t, r); got.Agent.Away.Ended < 0 || got.Agent.Away.Ended > Millis(century) {
 			t.Errorf("%v is %v", d, time.Duration(got.Agent.Away.Ended))
 		}
@@ -241,8 +225,8 @@ func TestParseReceiptRefuses(t *testing.T) {
 		"no list of targets":  {`{` + good + `,"targets":{}}`, 0, "targets"},
 		"a negative length":   {`{` + good + `,"targets":[{"since_ms":-0.001}]}`, 0, "no length"},
 		"a length of ages":    {`{` + good + `,"agent":{"age_ms":1e13}}`, 0, "no length"},
-		"an endless length":   {`{` + good + `,"agent":{"every_s":1e999}}`, 0, "1e999"},
-		"a text for a length": {`{` + good + `,"agent":{"every_s":"5"}}`, 0, "no length of time"},
+		"an endless length":   {`{` + good + `,"agent":{"every_ms":1e999}}`, 0, "1e999"},
+		"a text for a length": {`{` + good + `,"agent":{"every_ms":"5"}}`, 0, "no length of time"},
 		"a negative version":  {`{` + good + `,"targets":[{"version":-1}]}`, 0, "version"},
 		"a negative count":    {`{` + good + `,"omitted":-1}`, 0, "omitted"},
 	} {
@@ -290,7 +274,7 @@ func FuzzParseReceipt(f *testing.F) {
 		value, flags := marshal(f, r)
 		f.Add("web-1", value, flags)
 	}
-	f.Add("web-1", []byte(`{"format":1,"node":"web-1","sent":"0001-01-01T00:00:01Z","agent":{"every_s":3e9,"age_ms":3e12}}`), uint64(0))
+	f.Add("web-1", []byte(`{"format":1,"node":"web-1","sent":"0001-01-01T00:00:01Z","agent":{"every_ms":3e9,"age_ms":3e12}}`), uint64(0))
 	f.Fuzz(func(t *testing.T, node string, value []byte, flags uint64) {
 		r, err := ParseReceipt(node, value, flags)
 		if err != nil {

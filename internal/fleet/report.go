@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -15,7 +14,8 @@ type Report struct {
 	Lineage   string     `json:"lineage,omitempty"`
 	Version   uint64     `json:"version"` // that nodes are to have; 0: one that kvexpress 1.x wrote
 	SHA256    string     `json:"sha256,omitempty"`
-	Published *time.Time `json:"published,omitempty"` // by the publisher's clock
+	Published *time.Time `json:"published,omitempty"` // by the store's clock, within the tolerance
+	Ago       Millis     `json:"published_ago_ms,omitempty"`
 	By        string     `json:"by,omitempty"`
 	Message   string     `json:"message,omitempty"`
 
@@ -45,11 +45,9 @@ type Report struct {
 	// Unmeasured are nodes that have the version, and of which it is not known how
 	// long it took: clocks are wrong, or the version was there before they reported.
 	Unmeasured int `json:"unmeasured"`
-	// Clocks are those that contradict the order of the store's writes: of nodes, of
-	// the publisher ("publisher") and of this machine ("here").
+	// Clocks are those that are more than two seconds off the store's: of nodes, of the
+	// publisher ("publisher") and of this machine ("here").
 	Clocks []ClockOff `json:"clocks"`
-	// ClocksUnsure: too many clocks contradict each other to tell which are right.
-	ClocksUnsure bool `json:"clocks_unsure,omitempty"`
 }
 
 // Unread is a receipt that cannot be used.
@@ -90,21 +88,40 @@ type Options struct {
 	Gone time.Duration // how long a node is silent before it is left out; 0: DefaultGone
 	// Wanted is the version that nodes are to have; nil: the one that stands.
 	Wanted *Wanted
+	// Began is when the version was published, with a monotonic reading, if that is known.
+	Began time.Time
+}
+
+// Delivery is how long a version took to one node.
+type Delivery struct {
+	Node string
+	Took time.Duration
 }
 
 // Examine tells what the receipts of a roster come to for what stands under a key.
 func Examine(roster Roster, standing Standing, o Options) Report {
+	r, _ := examine(roster, standing, o)
+	return r
+}
+
+// Deliveries are the times that Delivered of a Report is made of, the shortest first.
+func Deliveries(roster Roster, standing Standing, o Options) []Delivery {
+	_, all := examine(roster, standing, o)
+	return all
+}
+
+func examine(roster Roster, standing Standing, o Options) (Report, []Delivery) {
 	s := newScene(roster, standing, o)
 	r := Report{
 		Key: string(standing.Key), Exists: standing.Exists,
 		Lineage: s.wanted.Lineage, Version: s.wanted.Version, SHA256: s.wanted.SHA256,
 		Stragglers: []Line{}, SilentNodes: []Line{}, Unread: []Unread{}, Clocks: []ClockOff{},
-		ClocksUnsure: !s.clock.certain,
 	}
 	if m := standing.Manifest; m != nil && m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage {
-		r.Published, r.By, r.Message = &m.PublishedAt, m.By, m.Message
+		published := byStore(m.PublishedAt, m.ClockOffset)
+		r.Published, r.Ago, r.By, r.Message = &published, Millis(possible(s.now.Sub(published))), m.By, m.Message
 	}
-	var delivered, onNode, exec []timed
+	var delivered, onNode, exec []Delivery
 	for _, n := range roster.Nodes {
 		if n.Err != nil {
 			r.Unread = append(r.Unread, Unread{n.Name, n.Err.Error()})
@@ -129,9 +146,14 @@ func Examine(roster Roster, standing Standing, o Options) Report {
 			r.Unmeasured++
 		}
 	}
-	r.Clocks = append(r.Clocks, s.others(roster, standing)...)
+	if s.publisherOff != 0 {
+		r.Clocks = append(r.Clocks, ClockOff{Who: "publisher", Off: s.publisherOff})
+	}
+	if off := skew(roster.ClockOffset); off != 0 {
+		r.Clocks = append(r.Clocks, ClockOff{Who: "here", Off: off})
+	}
 	r.Delivered, r.OnNode, r.Exec = percentiles(delivered), percentiles(onNode), percentiles(exec)
-	return r
+	return r, delivered
 }
 
 // ExamineAll does so for several keys.
@@ -165,90 +187,46 @@ func (r *Report) count(l Line) {
 	}
 }
 
-// Here is the place of what happens now in the order of the store's writes: after all.
-const here = math.MaxUint64
-
-// newScene compares all clocks: those of the nodes, the publisher's and ours. The latter
-// counts a little more, so that of two machines alone ours is right. The publisher's does
-// not: one that is behind would outvote the last straggler.
+// newScene puts all times by the store's clock.
 func newScene(roster Roster, standing Standing, o Options) scene {
-	all := []moment{{index: here, at: roster.Read, weight: 3}}
-	if m := standing.Manifest; m != nil {
-		all = append(all, moment{index: standing.Index, at: m.PublishedAt})
-	}
-	var nodes []moment
-	for _, n := range roster.Nodes {
-		if n.Err == nil {
-			nodes = append(nodes, n.moment())
-		}
-	}
-	// What was written since our first look shows whether our clock is ahead.
-	all = append(all, nodes...)
-	if roster.before != nil {
-		all = append(all, *roster.before)
-	}
-	s := scene{standing: standing, wanted: standing.Current(), clock: newClock(all), gone: cmp.Or(o.Gone, DefaultGone)}
-	s.now, _, _, _ = s.clock.when(all[0])
-	s.soonest = s.now
-	if s.clock.likely != nil {
-		s.soonest = s.clock.soonest(s.now, all[0], nodes)
-	}
+	s := scene{standing: standing, wanted: standing.Current(), gone: cmp.Or(o.Gone, DefaultGone)}
+	s.now = byStore(roster.Read, roster.ClockOffset)
+	s.order = newOrder(roster.Nodes, s.now)
 	if o.Wanted != nil {
 		s.wanted = *o.Wanted
 	}
-	if m := standing.Manifest; m != nil && m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage {
-		at, give, _, ok := s.clock.when(moment{index: standing.Index, at: m.PublishedAt})
-		s.published, s.dated = at, ok && give <= maxGive
+	if m := standing.Manifest; m != nil {
+		s.publisherOff = s.off(m.PublishedAt, m.ClockOffset)
+		s.stood = possible(s.now.Sub(s.order.sent(standing.Index, byStore(m.PublishedAt, m.ClockOffset))))
+		if !o.Began.IsZero() {
+			s.stood = min(s.stood, roster.Read.Sub(o.Began))
+		}
+		if m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage && m.ClockOffset != nil && s.publisherOff == 0 {
+			s.published = &m.PublishedAt
+		}
 	}
-	s.stood = sync.OnceValue(func() time.Duration { return s.stoodFor(roster.Nodes) })
 	return s
 }
 
-// others are the clocks that are not of a node.
-func (s scene) others(roster Roster, standing Standing) []ClockOff {
-	var off []ClockOff
-	looks := []moment{{index: here, at: roster.Read}}
-	if roster.before != nil {
-		looks = append(looks, *roster.before)
-	}
-	for _, ours := range looks {
-		if _, _, by, _ := s.clock.when(ours); by != 0 {
-			off = append(off, ClockOff{Who: "here", Off: by})
-			break
-		}
-	}
-	if m := standing.Manifest; m != nil {
-		if _, _, by, _ := s.clock.when(moment{index: standing.Index, at: m.PublishedAt}); by != 0 {
-			off = append(off, ClockOff{Who: "publisher", Off: by})
-		}
-	}
-	return off
-}
-
-// timed is how long something took on a node.
-type timed struct {
-	node string
-	took time.Duration
-}
-
-func (l Line) time(took *time.Duration, all []timed) []timed {
+func (l Line) time(took *time.Duration, all []Delivery) []Delivery {
 	if took == nil {
 		return all
 	}
-	return append(all, timed{l.Node, *took})
+	return append(all, Delivery{l.Node, *took})
 }
 
-func percentiles(all []timed) Percentiles {
+// percentiles sorts them, the shortest first.
+func percentiles(all []Delivery) Percentiles {
 	if len(all) == 0 {
 		return Percentiles{}
 	}
-	slices.SortFunc(all, func(a, b timed) int { return cmp.Compare(a.took, b.took) })
+	slices.SortFunc(all, func(a, b Delivery) int { return cmp.Or(cmp.Compare(a.Took, b.Took), cmp.Compare(a.Node, b.Node)) })
 	rank := func(p float64) Millis {
-		return Millis(all[max(0, int(math.Ceil(p*float64(len(all))))-1)].took)
+		return Millis(all[max(0, int(math.Ceil(p*float64(len(all))))-1)].Took)
 	}
 	last := all[len(all)-1]
 	return Percentiles{
 		Count: len(all), P50: rank(0.5), P90: rank(0.9), P99: rank(0.99),
-		Last: Millis(last.took), LastNode: last.node,
+		Last: Millis(last.Took), LastNode: last.Node,
 	}
 }

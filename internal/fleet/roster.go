@@ -26,9 +26,10 @@ type Node struct {
 type Roster struct {
 	Nodes []Node    // sorted by name
 	Read  time.Time // when the answer came, by our own clock
-	Index uint64    // what to wait for the next change with
-
-	before *moment // our own clock, at the first look; nil: there was none
+	// ClockOffset is by how many milliseconds that clock is ahead of the store's; nil: it
+	// is not known.
+	ClockOffset *int64
+	Index       uint64 // what to wait for the next change with
 }
 
 // Reader reads receipts, again and again perhaps: of what did not change, nothing is
@@ -37,9 +38,7 @@ type Reader struct {
 	Store  kv.Store
 	Layout kv.Layout
 
-	known  map[string]Node // by path
-	first  *moment         // the first look
-	placed bool            // its index is that of all that had been written
+	known map[string]Node // by path; nil: there was no look yet
 }
 
 // Roster reads all receipts. With since, it waits for a change first, and for wait at
@@ -58,14 +57,14 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	if all.Filtered {
 		return Roster{}, r.denied()
 	}
-	if r.first == nil || len(all.Rows) == 0 {
+	if r.known == nil || len(all.Rows) == 0 {
 		if may, err := kv.MayRead(ctx, r.Store, dir); err != nil {
 			return Roster{}, err
 		} else if !may {
 			return Roster{}, r.denied()
 		}
 	}
-	roster := Roster{Read: time.Now(), Index: all.Index, Nodes: make([]Node, 0, len(all.Rows))}
+	roster := Roster{Read: time.Now(), ClockOffset: kv.ClockOffset(r.Store), Index: all.Index, Nodes: make([]Node, 0, len(all.Rows))}
 	var fresh []int
 	for i, row := range all.Rows {
 		node, ok := r.known[row.Path]
@@ -83,10 +82,6 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	for i, row := range all.Rows {
 		r.known[row.Path] = roster.Nodes[i]
 	}
-	if r.first == nil {
-		r.first = &moment{index: all.Index, at: roster.Read}
-	}
-	roster.before = r.first
 	return roster, nil
 }
 
@@ -140,21 +135,6 @@ type Standing struct {
 	Err error
 }
 
-// Version is 0 for one that kvexpress 1.x wrote.
-func (s Standing) Version() uint64 {
-	if s.Manifest == nil {
-		return 0
-	}
-	return s.Manifest.Version
-}
-
-func (s Standing) lineage() string {
-	if s.Manifest == nil {
-		return ""
-	}
-	return s.Manifest.Lineage
-}
-
 // Stopped reports whether the key is frozen in the whole fleet.
 func (s Standing) Stopped() bool { return gate.NotStopped(s.Key, s.Stop) != nil }
 
@@ -164,7 +144,6 @@ func (s Standing) Stopped() bool { return gate.NotStopped(s.Key, s.Stop) != nil 
 func (r *Reader) Standings(ctx context.Context, keys ...kv.Key) ([]Standing, error) {
 	const rows = 3
 	all := make([]Standing, 0, len(keys))
-	newest := uint64(0)
 	for len(keys) > 0 {
 		some := keys[:min(len(keys), kv.MaxOps/rows)]
 		keys = keys[len(some):]
@@ -178,20 +157,9 @@ func (r *Reader) Standings(ctx context.Context, keys ...kv.Key) ([]Standing, err
 		}
 		for i, k := range some {
 			all = append(all, standing(k, found[paths[rows*i]], found[paths[rows*i+1]], found[paths[rows*i+2]]))
-			newest = max(newest, all[len(all)-1].Index)
 		}
 	}
-	r.place(newest)
 	return all, nil
-}
-
-// place moves the first look behind what was published before it. The index of a list is
-// that of the receipts alone: a publish that no node has reported yet has a higher one,
-// and would seem to have come after our look, by a clock that is behind.
-func (r *Reader) place(newest uint64) {
-	if r.first != nil && !r.placed {
-		r.first.index, r.placed = max(r.first.index, newest), true
-	}
 }
 
 func standing(k kv.Key, checksum, manifest, stop kv.Entry) Standing {

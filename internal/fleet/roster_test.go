@@ -3,7 +3,6 @@ package fleet_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +82,14 @@ func TestRosterAgainAndAgain(t *testing.T) {
 		}
 		return r, b.store.requests()
 	}
+	if n := fleet.Count(t.Context(), b.store, newLayout(t)); n != 4 {
+		t.Errorf("%d nodes of 4", n)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n := fleet.Count(ended, b.store, newLayout(t)); n != 0 {
+		t.Errorf("%d nodes of a store that does not answer", n)
+	}
 	first, requests := look(0)
 	if len(first.Nodes) != 4 || first.Nodes[3].Err == nil || first.Nodes[0].Name != "web-0" || first.Nodes[0].Err != nil || requests != 2 {
 		t.Fatalf("%+v, %d requests", first, requests)
@@ -113,23 +120,6 @@ func TestRosterAgainAndAgain(t *testing.T) {
 	}
 }
 
-func TestCount(t *testing.T) {
-	b := newBench(t)
-	if n := fleet.Count(t.Context(), b.store, newLayout(t)); n != 0 {
-		t.Errorf("%d nodes of none", n)
-	}
-	b.publish("one\n")
-	b.fleet(3, b.want)
-	if n := fleet.Count(t.Context(), b.store, newLayout(t)); n != 3 {
-		t.Errorf("%d nodes of 3", n)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if n := fleet.Count(ended, b.store, newLayout(t)); n != 0 {
-		t.Errorf("%d nodes of a store that does not answer", n)
-	}
-}
-
 // More keys than one request can ask for; each is told what became of it.
 func TestStandings(t *testing.T) {
 	b := newBench(t, local.Deny(func(path string, write bool) bool { return !write && strings.HasPrefix(path, "kvexpress/k30/") }))
@@ -148,7 +138,7 @@ func TestStandings(t *testing.T) {
 	for _, s := range all {
 		switch s.Key {
 		case "hosts":
-			if !s.Exists || s.Version() != 1 || s.Index == 0 || s.Err != nil || s.SHA256 != b.want.SHA256 {
+			if !s.Exists || s.Current().Version != 1 || s.Index == 0 || s.Err != nil || s.SHA256 != b.want.SHA256 {
 				t.Errorf("%+v", s)
 			}
 		case "k30":
@@ -156,7 +146,7 @@ func TestStandings(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 		case "k40":
-			if !s.Exists || s.Version() != 0 || s.Index == 0 || s.Err != nil {
+			if !s.Exists || s.Current().Version != 0 || s.Index == 0 || s.Err != nil {
 				t.Errorf("%+v", s)
 			}
 		case "k50":
@@ -166,36 +156,6 @@ func TestStandings(t *testing.T) {
 		default:
 			if s.Exists || s.Err != nil {
 				t.Errorf("%+v", s)
-			}
-		}
-	}
-}
-
-// Nodes that have not reported since a publish say nothing against the publisher's clock,
-// however long ago it was: the look at them came after both.
-func TestAPublishThatNobodyReported(t *testing.T) {
-	const ago = time.Minute
-	for _, nodes := range []int{1, 3, 200} {
-		b := newBench(t)
-		b.now = func() time.Time { return time.Now().Add(-ago) }
-		b.publish("one\n")
-		for i := range nodes {
-			b.reports(fmt.Sprint("web-", i), b.now(), fleet.Target{By: fleet.ByOut, Key: "hosts", File: "/h", Lineage: b.want.Lineage, Version: 1, SHA256: b.want.SHA256, State: "current"})
-		}
-		b.publish("two\n")
-		reader := b.reader()
-		for _, wait := range []string{"status", "a later look"} {
-			roster, err := reader.Roster(t.Context(), 0, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all, err := reader.Standings(t.Context(), "hosts")
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := fleet.Examine(roster, all[0], fleet.Options{})
-			if len(r.Clocks) > 0 || r.ClocksUnsure || r.Behind != nodes || time.Duration(r.Stragglers[0].Heard) < ago {
-				t.Errorf("%d nodes, %s: clocks %+v (unsure %t), %d behind, heard %v ago", nodes, wait, r.Clocks, r.ClocksUnsure, r.Behind, time.Duration(r.Stragglers[0].Heard))
 			}
 		}
 	}

@@ -32,8 +32,6 @@ const (
 	outGrace = 10 * time.Minute
 	// DefaultGone is how long a node is silent before it is left out.
 	DefaultGone = 24 * time.Hour
-	// maxGive is the uncertainty up to which a time is told.
-	maxGive = time.Second
 )
 
 // Wanted is the version that nodes are to have.
@@ -45,7 +43,11 @@ type Wanted struct {
 
 // Current is the version that stands.
 func (s Standing) Current() Wanted {
-	return Wanted{Lineage: s.lineage(), Version: s.Version(), SHA256: s.SHA256}
+	w := Wanted{SHA256: s.SHA256}
+	if s.Manifest != nil {
+		w.Lineage, w.Version = s.Manifest.Lineage, s.Manifest.Version
+	}
+	return w
 }
 
 // Line is what is told of one node.
@@ -58,8 +60,8 @@ type Line struct {
 	Since   Millis  `json:"since_ms"`          // how long it has been in that state
 	Detail  string  `json:"detail,omitempty"`  // why, in one line
 	Heard   Millis  `json:"heard_ms"`          // how long ago it reported last
-	// ClockOff is by how much the node's clock is ahead (or, below 0, behind), as
-	// far as it is known to be wrong.
+	// ClockOff is by how much the node's clock is ahead of the store's (or, below 0,
+	// behind); 0 within two seconds.
 	ClockOff time.Duration `json:"clock_off_ns,omitempty"`
 
 	published, onNode, exec *time.Duration // of the version that is wanted, where they are known
@@ -67,19 +69,15 @@ type Line struct {
 
 // scene is what all receipts are held against.
 type scene struct {
-	standing  Standing
-	wanted    Wanted
-	clock     clock
-	now       time.Time
-	soonest   time.Time            // when it is at least, whosever clock is wrong
-	published time.Time            // by the sound clocks
-	dated     bool                 // published is known
-	stood     func() time.Duration // for how long what stands has been in place, see stoodFor
-	gone      time.Duration
+	standing     Standing
+	wanted       Wanted
+	now          time.Time // by the store's clock
+	order        order
+	publisherOff time.Duration // see off
+	published    *time.Time    // what is wanted, by a clock that can be relied on; nil: by none
+	stood        time.Duration // for how long what stands has been there, at most
+	gone         time.Duration
 }
-
-// moment is a receipt's place in the order of the store's writes.
-func (n Node) moment() moment { return moment{index: n.Index, at: n.Receipt.Sent} }
 
 // judge is what the receipt of a node means; ok is false if it says nothing about the
 // key. Of several files, the one that is worst off counts, of those that are not silent.
@@ -114,7 +112,8 @@ func (v Verdict) badness() int {
 }
 
 func (s scene) line(n Node, t Target) Line {
-	l := Line{Node: n.Name, File: t.File, Version: t.Version, State: t.State, Since: t.Since, Detail: t.Detail}
+	l := Line{Node: n.Name, File: t.File, Version: t.Version, State: t.State, Since: t.Since, Detail: t.Detail,
+		ClockOff: s.off(n.Receipt.Sent, n.Receipt.ClockOffset)}
 	has, lie := s.has(t)
 	switch {
 	case lie != "":
@@ -135,10 +134,9 @@ func (s scene) line(n Node, t Target) Line {
 		if exec > 0 {
 			l.exec = &exec
 		}
-		at, give, _, ok := s.clock.when(n.moment())
-		if ok && give <= maxGive && s.dated && !t.Placed.First {
-			took := at.Add(-time.Duration(t.Placed.Age)).Sub(s.published)
-			if took >= -tolerance { // else a clock was set between two receipts
+		if s.published != nil && l.ClockOff == 0 && n.Receipt.ClockOffset != nil && !t.Placed.First {
+			took := n.Receipt.Sent.Add(-time.Duration(t.Placed.Age)).Sub(*s.published)
+			if took >= -tolerance { // else one of the two clocks is wrong, which its store does not tell
 				took = max(0, took)
 				l.published = &took
 			}
@@ -174,67 +172,23 @@ func (s scene) has(t Target) (has bool, lie string) {
 
 // heard adds when the target was reported last, and what follows if that is long ago.
 func (s scene) heard(n Node, t Target, l Line) Line {
-	at, _, off, _ := s.clock.when(n.moment())
-	l.ClockOff = off
-	// Silent is who must be, whosever clock is wrong. Nobody is left out because of
-	// one, so that a fleet is never taken for arrived for want of those who are behind.
-	kindest := s.since(n.moment())
-	age := possible(s.now.Sub(at))
-	if s.clock.likely != nil {
-		age = min(age, kindest)
-	}
-	l.Since += Millis(age)
+	age := Millis(possible(s.now.Sub(s.order.sent(n.Index, byStore(n.Receipt.Sent, n.Receipt.ClockOffset)))))
+	l.Since += age
 	if a := n.Receipt.Agent; a != nil && t.By != ByOut {
-		l.Heard = Millis(age) + a.Age
-		if late := kindest + time.Duration(a.Age); late > silentAfter*time.Duration(a.Every)+grace {
-			l.Verdict = s.away(late)
+		l.Heard = age + a.Age
+		if l.Heard > silentAfter*a.Every+Millis(grace) {
+			l.Verdict = s.away(time.Duration(l.Heard))
 		}
 		return l
 	}
 	// An `out` reports when it has something to say, and promises nothing.
 	l.Heard = l.Since
-	told, publish := kindest+time.Duration(t.Since), s.sincePublish()
-	if l.Verdict == Behind && publish > outGrace && (told > publish || t.State == stateCurrent) {
-		l.Verdict = s.away(min(told, publish))
+	told := time.Duration(l.Since)
+	late := min(told, s.stood)
+	if l.Verdict == Behind && late > outGrace && (told > s.stood || t.State == stateCurrent) {
+		l.Verdict = s.away(late)
 	}
 	return l
-}
-
-// since is how long ago a moment was, at least.
-func (s scene) since(m moment) time.Duration {
-	return possible(s.soonest.Sub(s.clock.kindest(m)))
-}
-
-// stoodFor is for how long nodes have had what stands, by each one's own word, which takes
-// no clock: half of them say at least so long.
-func (s scene) stoodFor(nodes []Node) time.Duration {
-	var all []time.Duration
-	top := s.standing.Current()
-	for _, n := range nodes {
-		for _, t := range n.Receipt.Targets {
-			if t.Key == string(s.standing.Key) && t.SHA256 == top.SHA256 && t.Version == top.Version && t.Placed != nil {
-				all = append(all, s.since(n.moment())+time.Duration(t.Placed.Age))
-			}
-		}
-	}
-	if len(all) == 0 {
-		return 0
-	}
-	slices.Sort(all)
-	return all[(len(all)-1)/2]
-}
-
-// sincePublish is how long what stands has been there, at least: as long as others
-// have had it, or have reported since, whatever the publisher's clock says.
-func (s scene) sincePublish() time.Duration {
-	_, to := s.clock.around(s.standing.Index)
-	switch m := s.standing.Manifest; {
-	case !to.IsZero() && to.Before(s.now):
-		return max(s.stood(), possible(s.soonest.Sub(to)))
-	case m != nil:
-		return s.since(moment{index: s.standing.Index, at: m.PublishedAt})
-	}
-	return 0
 }
 
 func (s scene) away(late time.Duration) Verdict {

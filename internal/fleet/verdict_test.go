@@ -2,9 +2,9 @@ package fleet
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +17,14 @@ type scenario struct {
 	standing Standing
 	nodes    []Node
 	now      time.Time
+	here     time.Duration // by how much our clock is ahead
 }
 
 const publishedAt = 1 << 40 // in the order of the store
 
 func newScenario() *scenario {
-	m := &kv.Manifest{Lineage: "l", Version: 5, SHA256: sha(5), PublishedAt: start(), By: "me@here", Message: "why"}
+	m := &kv.Manifest{Lineage: "l", Version: 5, SHA256: sha(5), PublishedAt: start(), ClockOffset: new(int64)}
+	m.By, m.Message = "me@here", "why"
 	return &scenario{
 		standing: Standing{Key: "hosts", Exists: true, SHA256: sha(5), Manifest: m, Index: publishedAt},
 		now:      start().Add(time.Minute),
@@ -43,16 +45,20 @@ func (s *scenario) node(ago time.Duration, agent bool, targets ...Target) *Node 
 	if sent := s.now.Add(-ago); sent.Before(start()) {
 		n.Index = uint64(publishedAt - start().Sub(sent)/time.Second)
 	}
-	n.Receipt = Receipt{Format: Format, Node: n.Name, Sent: s.now.Add(-ago), Targets: targets}
+	n.Receipt = Receipt{Format: Format, Node: n.Name, Sent: s.now.Add(-ago), ClockOffset: offset(0), Targets: targets}
 	if agent {
-		n.Receipt.Agent = &Agent{Version: "2", Every: Seconds(5 * time.Minute)}
+		n.Receipt.Agent = &Agent{Version: "2", Every: Millis(5 * time.Minute)}
 	}
 	s.nodes = append(s.nodes, n)
 	return &s.nodes[len(s.nodes)-1]
 }
 
 func (s *scenario) examine() Report {
-	return Examine(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{})
+	return Examine(Roster{Nodes: s.nodes, Read: s.now.Add(s.here), ClockOffset: offset(s.here)}, s.standing, Options{})
+}
+
+func (s *scenario) deliveries() []Delivery {
+	return Deliveries(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{})
 }
 
 // counts is nodes, arrived, owed, behind, unsound, silent, gone, unread.
@@ -69,7 +75,7 @@ func TestVerdicts(t *testing.T) {
 	}{
 		"has it":                                {has(5), Arrived, ""},
 		"owes the exec":                         {has(5).but(func(t *Target) { t.Owed = true }), Owed, ""},
-		"has the one before":                    {has(4), Behind, ""},
+		"has the one before":                    {has(4).but(func(t *Target) { t.Since = Millis(time.Hour) }), Behind, ""},
 		"has the one before, and owes":          {has(4).but(func(t *Target) { t.Owed = true }), Behind, ""},
 		"has nothing":                           {Target{By: ByAgent, Key: "hosts", State: "refused", Detail: "too short"}, Behind, "too short"},
 		"has a version of another key's life":   {has(5).but(older), Behind, ""},
@@ -80,6 +86,7 @@ func TestVerdicts(t *testing.T) {
 		"says that it has it, with none":        {has(5).but(func(t *Target) { t.SHA256 = "" }), Unsound, "other bytes"},
 		"has one that was never published":      {has(6), Unsound, "the newest is 5"},
 		"has the last of all":                   {has(1<<64 - 1), Unsound, "the newest is 5"},
+		"does not follow a store back":          {has(6).but(func(t *Target) { t.State, t.Detail = "older", "b" }), Behind, "b"},
 		"lies, and owes":                        {has(6).but(func(t *Target) { t.Owed = true }), Unsound, "the newest is 5"},
 		"current, by its own word, with an old": {has(3).but(func(t *Target) { t.State = "current" }), Behind, ""},
 	} {
@@ -94,7 +101,8 @@ func TestVerdicts(t *testing.T) {
 				}
 				return
 			}
-			if r.Arrived != 0 || r.Nodes != 1 || len(all) != 1 || all[0].Verdict != tt.want || !strings.Contains(all[0].Detail, tt.detail) {
+			if r.Arrived != 0 || r.Nodes != 1 || len(all) != 1 || all[0].Verdict != tt.want ||
+				!strings.Contains(all[0].Detail, tt.detail) || all[0].Since != tt.target.Since+Millis(time.Second) {
 				t.Fatalf("%+v", r)
 			}
 		})
@@ -139,10 +147,20 @@ func TestVerdictsOfASupersededVersion(t *testing.T) {
 	}
 }
 
-// Of several files of a key the one that is worst off counts.
+// Of several files of a key the one that is worst off counts, and is named; and the one that
+// took longest is what it took.
 func TestSeveralFilesOfOneKey(t *testing.T) {
 	file := func(name string, t Target) Target { t.File = name; return t }
 	owes := has(5).but(func(t *Target) { t.Owed = true })
+	placed := func(name string, ago time.Duration) Target {
+		return file(name, has(5).but(func(t *Target) { t.Placed = &Placed{Age: Millis(ago)} }))
+	}
+	s := newScenario()
+	s.node(time.Second, true, placed("/a", 58*time.Second), placed("/b", 2*time.Second))
+	s.node(time.Second, true, placed("/b", 3*time.Second), placed("/a", 58*time.Second))
+	if d := s.examine().Delivered; d.Count != 2 || d.Last != Millis(57*time.Second) || d.P50 != Millis(56*time.Second) {
+		t.Errorf("delivered %+v", d)
+	}
 	for _, tt := range []struct {
 		targets []Target
 		verdict Verdict
@@ -155,7 +173,8 @@ func TestSeveralFilesOfOneKey(t *testing.T) {
 	} {
 		s := newScenario()
 		s.node(time.Second, true, tt.targets...)
-		if r := s.examine(); r.Nodes != 1 || len(r.Stragglers) != 1 || r.Stragglers[0].Verdict != tt.verdict || r.Stragglers[0].File != tt.file {
+		if r := s.examine(); r.Nodes != 1 || len(r.Stragglers) != 1 || r.Stragglers[0].Verdict != tt.verdict ||
+			r.Stragglers[0].File != tt.file || !strings.HasPrefix(r.Stragglers[0].Detail, tt.file) {
 			t.Errorf("want %s because of %s: %+v", tt.verdict, tt.file, r.Stragglers)
 		}
 	}
@@ -212,120 +231,114 @@ func TestSilent(t *testing.T) {
 	}
 }
 
-// alive is a fleet of ten that reported a while ago and are behind, and one that has
-// reported the new version just now.
-func alive(agent bool) *scenario {
-	s := newScenario()
-	for i := range 9 {
-		s.node(2*time.Minute+time.Duration(i)*time.Second, agent, has(4))
+// Each target of a node counts by itself, by who reported it and when: here, twenty minutes after
+// the publish.
+func TestSilenceIsOfATarget(t *testing.T) {
+	out := func(version uint64, since time.Duration, state string) Target {
+		return has(version).but(func(t *Target) { t.By, t.File, t.Since, t.State = ByOut, "/tmp/look", Millis(since), state })
 	}
-	s.node(30*time.Second, agent, has(5))
-	return s
-}
-
-// It is never a wrong 100 %: nine of ten are behind, whosever clock is a day off.
-func TestArrivedIsNeverAMatterOfClocks(t *testing.T) {
+	const none = -1
 	for name, tt := range map[string]struct {
-		agent bool
-		wrong func(*scenario)
+		ago, age time.Duration // since the receipt; and of what the agent says in it, if there is one
+		targets  []Target
+		want     string // see counts
 	}{
-		"none":                           {true, func(*scenario) {}},
-		"ours":                           {true, func(s *scenario) { s.now = s.now.Add(-day) }},
-		"ours, which is the publisher's": {true, func(s *scenario) { s.now = s.now.Add(day); s.publisher(day) }},
-		"ours behind, and the publisher": {true, func(s *scenario) { s.now = s.now.Add(-day); s.publisher(-day) }},
-		"the publisher's, ahead":         {true, func(s *scenario) { s.publisher(day) }},
-		"the publisher's, behind":        {true, func(s *scenario) { s.publisher(-day) }},
-		"one node's, ahead":              {true, func(s *scenario) { s.set(9, day) }},
-		"one node's, behind":             {true, func(s *scenario) { s.set(9, -day) }},
-		"the last four, ahead":           {true, func(s *scenario) { s.set(0, day); s.set(1, day); s.set(2, day); s.set(9, day) }},
-		"outs: the publisher's, ahead":   {false, func(s *scenario) { s.publisher(day) }},
-		"outs: the publisher's, behind":  {false, func(s *scenario) { s.publisher(-day) }},
-		"outs: a version of 1.x":         {false, func(s *scenario) { s.standing.Manifest = nil }},
+		"an out of long ago beside an agent":   {time.Minute, 0, []Target{has(5), out(4, time.Hour, "current")}, "1: 1 0 0 0, 0 0 0"},
+		"the control: of this very version":    {time.Minute, 0, []Target{has(5), out(4, time.Minute, "refused")}, "1: 0 0 1 0, 0 0 0"},
+		"an out where an agent was":            {time.Minute, 3 * time.Hour, []Target{out(5, 0, "current")}, "1: 1 0 0 0, 0 0 0"},
+		"the control: the agent's own":         {time.Minute, 3 * time.Hour, []Target{has(5)}, "0: 0 0 0 0, 1 0 0"},
+		"an out, refused after the publish":    {18 * time.Minute, none, []Target{out(4, 0, "refused")}, "1: 0 0 1 0, 0 0 0"},
+		"an out, refused before it":            {30 * time.Minute, none, []Target{out(4, 0, "refused")}, "0: 0 0 0 0, 1 0 0"},
+		"an out of the old one, as it changed": {18 * time.Minute, none, []Target{out(4, 0, "current")}, "0: 0 0 0 0, 1 0 0"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := alive(tt.agent)
-			if !tt.agent { // they say nothing without news
-				for i := range 9 {
-					s.set(i, -30*day)
-					s.nodes[i].Index = uint64(i + 1)
-				}
-			}
-			tt.wrong(s)
-			if r := s.examine(); counts(r) != "10: 1 0 9 0, 0 0 0" {
-				t.Errorf("%s; clocks %+v, unsure %t", counts(r), r.Clocks, r.ClocksUnsure)
-			}
-		})
-	}
-	// This one cannot be told from a fleet that is silent: then nobody counts, and
-	// nothing has arrived.
-	s := alive(true)
-	s.now = s.now.Add(day)
-	if r := s.examine(); counts(r) != "0: 0 0 0 0, 10 0 0" && counts(r) != "0: 0 0 0 0, 0 10 0" {
-		t.Errorf("ours, ahead: %s", counts(r))
+		s := newScenario()
+		s.now = start().Add(20 * time.Minute)
+		n := s.node(tt.ago, tt.age != none, tt.targets...)
+		if tt.age != none {
+			n.Receipt.Agent.Age = Millis(tt.age)
+		}
+		if got := counts(s.examine()); got != tt.want {
+			t.Errorf("%s: counts %s, want %s", name, got, tt.want)
+		}
 	}
 }
 
-func (s *scenario) publisher(off time.Duration) {
-	s.standing.Manifest.PublishedAt = s.standing.Manifest.PublishedAt.Add(off)
-}
-
-func (s *scenario) set(node int, off time.Duration) {
-	s.nodes[node].Receipt.Sent = s.nodes[node].Receipt.Sent.Add(off)
-}
-
-// A silent node is found although clocks are wrong: its own, or that of another.
-func TestSilentAlthoughClocksAreWrong(t *testing.T) {
-	for name, off := range map[string]func(*scenario){
-		"none":                   func(*scenario) {},
-		"its own, ahead":         func(s *scenario) { s.set(10, day) },
-		"its own, behind":        func(s *scenario) { s.set(10, -day) },
-		"another one's, ahead":   func(s *scenario) { s.set(3, day) },
-		"another one's, behind":  func(s *scenario) { s.set(3, -day) },
-		"ours, behind":           func(s *scenario) { s.now = s.now.Add(-day) },
-		"the publisher's, ahead": func(s *scenario) { s.publisher(day) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := alive(true)
-			s.node(40*time.Minute, true, has(4)) // silent
-			s.node(41*time.Minute, true, has(4)) // and so is this
-			off(s)
-			want := []string{"10: 1 0 9 0, 2 0 0", "10: 1 0 9 0, 1 1 0"}
-			if strings.HasPrefix(name, "its own") { // it reported some time between two others
-				want = []string{"11: 1 0 10 0, 1 0 0"}
+// Clocks that are wrong are named and left out of the times, and change no count: of ten
+// nodes one, web-9, has arrived, nine are behind, and two more are silent.
+func TestClocksADayOff(t *testing.T) {
+	type wrong = func(s *scenario, told bool)
+	node := func(i int, off time.Duration) wrong {
+		return func(s *scenario, told bool) {
+			r := &s.nodes[i].Receipt
+			if r.Sent = r.Sent.Add(off); told {
+				r.ClockOffset = offset(off)
 			}
-			if r := s.examine(); !slices.Contains(want, counts(r)) {
-				t.Errorf("%s; clocks %+v, unsure %t", counts(r), r.Clocks, r.ClocksUnsure)
-			}
-		})
+		}
 	}
-}
-
-// Clocks that are wrong are named, and by how much.
-func TestClocksAreNamed(t *testing.T) {
+	publisher := func(off time.Duration) wrong {
+		return func(s *scenario, told bool) {
+			m := s.standing.Manifest
+			if m.PublishedAt = m.PublishedAt.Add(off); told {
+				m.ClockOffset = offset(off)
+			}
+		}
+	}
+	here := func(off time.Duration) wrong { return func(s *scenario, _ bool) { s.here = off } }
+	says := func(offset *int64) wrong {
+		return func(s *scenario, _ bool) { s.nodes[9].Receipt.ClockOffset = offset }
+	}
+	huge := int64(math.MaxInt64)
 	for name, tt := range map[string]struct {
-		wrong func(*scenario)
-		who   string
-		off   time.Duration
+		wrong wrong
+		want  string // if stores tell
+		not   string // if those of nodes and of the publisher do not
 	}{
-		"none":            {func(*scenario) {}, "", 0},
-		"one node":        {func(s *scenario) { s.set(4, day) }, "node web-4", day},
-		"one node behind": {func(s *scenario) { s.set(4, -day) }, "node web-4", -day},
-		"the publisher":   {func(s *scenario) { s.publisher(day) }, "publisher ", day},
-		"ours, behind":    {func(s *scenario) { s.now = s.now.Add(-day) }, "here ", -day},
+		"none":                       {here(0), "timed", "timed"},
+		"ours, ahead":                {here(day), "timed here 24h0m0s", "timed here 24h0m0s"},
+		"ours, behind":               {here(-day), "timed here -24h0m0s", "timed here -24h0m0s"},
+		"the publisher's, ahead":     {publisher(day), "publisher 24h0m0s", "publisher 23h59m0s"},
+		"the publisher's, behind":    {publisher(-day), "publisher -24h0m0s", "timed"},
+		"of who has it, ahead":       {node(9, day), "node 24h0m0s", "node 23h59m30s"},
+		"of who has it, behind":      {node(9, -day), "node -24h0m0s", ""},
+		"of who has it, 2 s ahead":   {node(9, tolerance), "timed", "timed"},
+		"of who has it, 3 s ahead":   {node(9, 3*time.Second), "node 3s", "timed"},
+		"of who is late, ahead":      {node(3, day), "timed node 24h0m0s", "timed node 23h57m57s"},
+		"of who is late, behind":     {node(3, -day), "timed node -24h0m0s", "timed"},
+		"of who is silent, ahead":    {node(10, day), "timed node 24h0m0s", "timed node 23h19m0s, counts"},
+		"of who is silent, behind":   {node(10, -day), "timed node -24h0m0s", "timed"},
+		"that cannot be":             {says(&huge), "node 876000h0m0s", "node 876000h0m0s"},
+		"not known, of who has it":   {says(nil), "", ""},
+		"not known, the publisher's": {func(s *scenario, _ bool) { s.standing.Manifest.ClockOffset = nil }, "", ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := alive(true)
-			tt.wrong(s)
+		for _, told := range []bool{true, false} {
+			s := newScenario()
+			for i := range 9 {
+				s.node(2*time.Minute+time.Duration(i)*time.Second, true, has(4))
+			}
+			s.node(30*time.Second, true, has(5).but(func(t *Target) { t.Placed = &Placed{Age: Millis(29 * time.Second)} }))
+			s.node(41*time.Minute, true, has(4))
+			s.node(42*time.Minute, true, has(4))
+			tt.wrong(s, told)
 			r := s.examine()
-			var who string
-			var off time.Duration
+			var got []string
+			if r.Delivered.Count == 1 && r.Unmeasured == 0 {
+				got = append(got, "timed")
+			}
 			for _, c := range r.Clocks {
-				who, off = who+c.Who+" "+c.Node, c.Off
+				got = append(got, c.Who, c.Off.String())
 			}
-			if who != tt.who || (off-tt.off).Abs() > 2*time.Minute || r.ClocksUnsure {
-				t.Errorf("%+v, unsure %t", r.Clocks, r.ClocksUnsure)
+			want, how := tt.want, "10: 1 0 9 0, 2 0 0"
+			if !told {
+				want = tt.not
 			}
-		})
+			want, counted := strings.CutSuffix(want, ", counts")
+			if counted {
+				how = "11: 1 0 10 0, 1 0 0"
+			}
+			if text := strings.Join(got, " "); text != want || counts(r) != how {
+				t.Errorf("%s (told %t): %s, %s, want %s, %s", name, told, text, counts(r), want, how)
+			}
+		}
 	}
 }
 
@@ -361,6 +374,9 @@ func TestReportCounts(t *testing.T) {
 	if want := (Percentiles{Count: 100, P50: ms(500), P90: ms(900), P99: ms(990), Last: ms(1000), LastNode: "web-99"}); r.Delivered != want {
 		t.Errorf("delivered %+v, want %+v", r.Delivered, want)
 	}
+	if all := s.deliveries(); len(all) != 100 || all[0].Took != 10*time.Millisecond || all[99] != (Delivery{"web-99", time.Second}) {
+		t.Errorf("deliveries %v", all)
+	}
 	if r.OnNode.Count != 102 || r.Exec.Count != 101 || r.Unmeasured != 3 {
 		t.Errorf("%+v %+v, %d unmeasured", r.OnNode, r.Exec, r.Unmeasured)
 	}
@@ -374,9 +390,9 @@ func TestPercentiles(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for n := 1; n < 1200; n += 1 + n/20 {
-		all := make([]timed, n)
+		all := make([]Delivery, n)
 		for i, v := range rand.Perm(n) {
-			all[i] = timed{fmt.Sprint(v + 1), time.Duration(v + 1)}
+			all[i] = Delivery{fmt.Sprint(v + 1), time.Duration(v + 1)}
 		}
 		up := func(p int) Millis { return Millis((n*p + 99) / 100) } // the nearest rank
 		if got, want := percentiles(all), (Percentiles{n, up(50), up(90), up(99), Millis(n), fmt.Sprint(n)}); !reflect.DeepEqual(got, want) {

@@ -64,8 +64,8 @@ func (e *NotReached) Error() string {
 	if r.Nodes == 0 {
 		return fmt.Sprintf("%s: waited for %s, and no node that has reported this key is there to count; run agents, or `out` without --no-receipt", r.Key, e.Timeout)
 	}
-	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %s, where %s are asked for; `kvexpress status -k %s` names the others",
-		r.Key, e.Timeout, r.Arrived, nodes(r.Nodes), Percent(e.Share), r.Key)
+	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %d nodes, where %s are asked for; "+
+		"`kvexpress status -k %s` names the others", r.Key, e.Timeout, r.Arrived, r.Nodes, percent(e.Share), r.Key)
 }
 
 // Unknown is a wait at whose end the store could not be asked. It wraps the cause.
@@ -86,40 +86,29 @@ func (e *Unknown) Error() string {
 
 func (e *Unknown) Unwrap() error { return e.Cause }
 
-func nodes(n int) string {
-	if n == 1 {
-		return "1 node"
-	}
-	return fmt.Sprintf("%d nodes", n)
-}
-
-// Percent is a share for people: 99 %, 99.5 %.
-func Percent(share float64) string { return fmt.Sprintf("%g %%", float64(int(share*10000+0.5))/100) }
+// percent is a share for people: 99 %, 99.5 %.
+func percent(share float64) string { return fmt.Sprintf("%g %%", float64(int(share*10000+0.5))/100) }
 
 // Wait looks at the receipts until enough nodes have a version, or the time is up.
 // While the store cannot be reached it goes on trying. The error is a *NotReached, an
 // *Unknown, a *gate.Missing, or one that no waiting helps against, such as
 // kv.ErrDenied. The report is that of the last look.
 func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
-	w := waiting{Reader: r, goal: g, began: time.Now(), first: map[string]time.Duration{}}
+	w := waiting{Reader: r, goal: g, began: time.Now(), report: Report{Key: string(g.Key)}, first: map[string]time.Duration{}}
 	limited, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
 	for {
 		asked := time.Now()
 		err := w.look(limited)
 		if err == nil && w.reached() {
-			return *w.report, w.seen(), nil
+			return w.report, w.seen(), nil
 		}
 		if err != nil && limited.Err() == nil && !away(err) {
-			return w.last(), w.seen(), err
+			return w.report, w.seen(), err
 		}
-		if wait.For(limited, time.Until(asked.Add(w.pace(err)))) == nil {
-			continue
+		if wait.For(limited, time.Until(asked.Add(w.pace(err)))) != nil {
+			return w.end(ctx)
 		}
-		if ctx.Err() != nil {
-			return w.last(), w.seen(), fmt.Errorf("%s: the wait was ended: %w", g.Key, context.Cause(ctx))
-		}
-		return w.end(ctx)
 	}
 }
 
@@ -148,9 +137,9 @@ func (w *waiting) end(ctx context.Context) (Report, Seen, error) {
 	case err != nil && away(err):
 		err = w.unknown(err)
 	case err == nil && !w.reached():
-		err = &NotReached{Report: *w.report, Share: w.goal.Share, Timeout: w.goal.Timeout}
+		err = &NotReached{Report: w.report, Share: w.goal.Share, Timeout: w.goal.Timeout}
 	}
-	return w.last(), w.seen(), err
+	return w.report, w.seen(), err
 }
 
 // away reports whether an error is that of a store that cannot be asked.
@@ -165,8 +154,8 @@ type waiting struct {
 	began    time.Time
 	standing *Standing
 	roster   Roster
-	report   *Report
-	looked   time.Time
+	report   Report    // of the last look that succeeded
+	looked   time.Time // when it did; zero: none did
 	// first is when each node was first seen to have the version, less how long
 	// before that it had it.
 	first map[string]time.Duration
@@ -203,11 +192,11 @@ func (w *waiting) look(ctx context.Context) error {
 			w.goal.Want = &want
 		}
 	}
-	report := Examine(w.roster, *w.standing, Options{Gone: w.goal.Gone, Wanted: w.goal.Want})
-	w.report, w.looked = &report, time.Now()
+	w.report = Examine(w.roster, *w.standing, Options{Gone: w.goal.Gone, Wanted: w.goal.Want, Began: w.goal.Began})
+	w.looked = time.Now()
 	w.note()
 	if w.goal.Progress != nil {
-		w.goal.Progress(report)
+		w.goal.Progress(w.report)
 	}
 	return nil
 }
@@ -263,10 +252,10 @@ func (w *waiting) reached() bool {
 
 // seen leaves out what was in place before the wait began.
 func (w *waiting) seen() Seen {
-	var all []timed
+	var all []Delivery
 	for node, took := range w.first {
 		if took >= 0 {
-			all = append(all, timed{node, took})
+			all = append(all, Delivery{node, took})
 		}
 	}
 	began := w.goal.Began
@@ -276,17 +265,10 @@ func (w *waiting) seen() Seen {
 	return Seen{Delivered: percentiles(all), Took: Millis(time.Since(began))}
 }
 
-func (w *waiting) last() Report {
-	if w.report == nil {
-		return Report{Key: string(w.goal.Key)}
-	}
-	return *w.report
-}
-
 func (w *waiting) unknown(err error) error {
-	u := &Unknown{Key: w.goal.Key, Report: w.report, Cause: err}
-	if w.report != nil {
-		u.Ago = time.Since(w.looked)
+	u := &Unknown{Key: w.goal.Key, Cause: err}
+	if !w.looked.IsZero() {
+		u.Report, u.Ago = &w.report, time.Since(w.looked)
 	}
 	return u
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,8 +21,7 @@ import (
 type bench struct {
 	t     *testing.T
 	store *faulty
-	want  fleet.Wanted     // what was published last
-	now   func() time.Time // of the publisher; nil: time.Now
+	want  fleet.Wanted // what was published last
 }
 
 func newBench(t *testing.T, options ...local.Option) *bench {
@@ -32,7 +31,7 @@ func newBench(t *testing.T, options ...local.Option) *bench {
 
 func (b *bench) publish(content string) {
 	b.t.Helper()
-	p := publish.Publisher{Store: b.store, Layout: newLayout(b.t), By: "test", Now: b.now}
+	p := publish.Publisher{Store: b.store, Layout: newLayout(b.t), By: "test"}
 	r, err := p.Publish(b.t.Context(), publish.Request{Key: "hosts", Content: []byte(content)})
 	if err != nil {
 		b.t.Fatal(err)
@@ -216,154 +215,121 @@ func missing(err error) bool {
 	return errors.As(err, &e)
 }
 
+// A store that is away, or does not answer, makes nothing of what is not known: a wait goes on,
+// or ends with what it could not find out.
 func TestWaitWithoutTheStore(t *testing.T) {
-	behind := func(t *testing.T) *bench {
-		t.Helper()
-		b := newBench(t)
-		b.publish("one\n")
-		b.fleet(3, b.want)
-		b.publish("two\n")
-		b.says("web-0", b.want)
-		return b
-	}
-	var unknown *fleet.Unknown
-
-	t.Run("away and back", func(t *testing.T) {
-		b := behind(t)
-		var gone atomic.Int64
-		b.store.list = func(context.Context) error {
-			if gone.Add(-1) >= 0 {
+	hang := func(ctx context.Context) error { <-ctx.Done(); return failed(kv.ErrUnreachable) }
+	enough := errors.New("interrupted")
+	for name, tt := range map[string]struct {
+		limit   time.Duration
+		list    func(b *bench, ctx context.Context, n int64) error // the n-th
+		step    func(b *bench, enough context.CancelCauseFunc)     // after each look that succeeded
+		want    error                                              // nil: all have arrived
+		unknown bool
+		text    string
+	}{
+		"away and back": {time.Minute, func(_ *bench, _ context.Context, n int64) error {
+			if n == 2 || n == 3 {
 				return failed(kv.ErrUnreachable)
 			}
 			return nil
-		}
-		r, _, err := b.wait(t.Context(), time.Minute, func(n int, _ fleet.Report) {
-			if n == 1 {
-				b.fleet(3, b.want)
-				gone.Store(2)
-			}
-		})
-		if err != nil || r.Arrived != 3 {
-			t.Errorf("%v, %+v", err, r)
-		}
-	})
-	t.Run("away from the start", func(t *testing.T) {
-		b := behind(t)
-		b.store.list = func(context.Context) error { return failed(kv.ErrUnreachable) }
-		_, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
-		if !errors.As(err, &unknown) || unknown.Report != nil || !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(err.Error(), "unknown") {
-			t.Errorf("%v", err)
-		}
-	})
-	t.Run("away at the end", func(t *testing.T) {
-		b := behind(t)
-		b.store.list = func(context.Context) error {
-			if b.store.lists.Load() > 1 {
+		}, func(b *bench, _ context.CancelCauseFunc) { b.fleet(3, b.want) }, nil, false, ""},
+		"away from the start": {300 * time.Millisecond, func(*bench, context.Context, int64) error { return failed(kv.ErrUnreachable) },
+			nil, kv.ErrUnreachable, true, "it is unknown how many nodes have arrived: "},
+		"away at the end": {300 * time.Millisecond, func(_ *bench, _ context.Context, n int64) error {
+			if n > 1 {
 				return failed(kv.ErrUnreachable)
 			}
 			return nil
-		}
-		_, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
-		if !errors.As(err, &unknown) || !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(err.Error(), "1 of 3 had") {
-			t.Errorf("%v", err)
-		}
-	})
-	// Whoever arrived meanwhile: the count of before is not told as that of now.
-	t.Run("hung", func(t *testing.T) {
-		b := behind(t)
-		b.store.list = func(ctx context.Context) error {
-			if b.store.lists.Load() > 1 {
-				<-ctx.Done()
-				return failed(kv.ErrUnreachable)
+		}, nil, kv.ErrUnreachable, true, "1 of 3 had"},
+		// Whoever arrived meanwhile: the count of before is not told as that of now.
+		"hung": {time.Second, func(_ *bench, ctx context.Context, n int64) error {
+			if n > 1 {
+				return hang(ctx)
 			}
 			return nil
-		}
-		began := time.Now()
-		_, _, err := b.wait(t.Context(), time.Second, func(int, fleet.Report) { b.fleet(3, b.want) })
-		if !errors.As(err, &unknown) || time.Since(began) > 10*time.Second {
-			t.Errorf("%v after %s", err, time.Since(began))
-		}
-	})
-	t.Run("arrived in the last moment", func(t *testing.T) {
-		b := behind(t)
-		b.store.list = func(ctx context.Context) error {
-			if b.store.lists.Load() == 2 { // it does not tell
-				<-ctx.Done()
-				b.fleet(3, b.want)
-				return failed(kv.ErrUnreachable)
+		}, func(b *bench, _ context.CancelCauseFunc) { b.fleet(3, b.want) }, kv.ErrUnreachable, true, "1 of 3 had"},
+		"arrived in the last moment": {300 * time.Millisecond, func(b *bench, ctx context.Context, n int64) error {
+			if n != 2 {
+				return nil
 			}
-			return nil
-		}
-		if r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil); err != nil || r.Arrived != 3 {
-			t.Errorf("%v, %+v", err, r)
-		}
-	})
-	t.Run("denied on the way", func(t *testing.T) {
-		b := behind(t)
-		b.store.list = func(context.Context) error {
-			if b.store.lists.Load() > 1 {
+			defer b.fleet(3, b.want)
+			return hang(ctx) // it does not tell
+		}, nil, nil, false, ""},
+		"denied on the way": {time.Minute, func(_ *bench, _ context.Context, n int64) error {
+			if n > 1 {
 				return failed(kv.ErrDenied)
 			}
 			return nil
-		}
-		began := time.Now()
-		if _, _, err := b.wait(t.Context(), time.Minute, nil); !errors.Is(err, kv.ErrDenied) || time.Since(began) > 10*time.Second {
-			t.Errorf("%v after %s", err, time.Since(began))
-		}
-	})
-	t.Run("the caller has enough", func(t *testing.T) {
-		b := behind(t)
-		enough := errors.New("interrupted")
-		ctx, cancel := context.WithCancelCause(t.Context())
-		r, _, err := b.wait(ctx, time.Minute, func(int, fleet.Report) { cancel(enough) })
-		if !errors.Is(err, enough) || r.Arrived != 1 {
-			t.Errorf("%v, %+v", err, r)
-		}
-	})
-	t.Run("made anew", func(t *testing.T) {
-		b := behind(t)
-		r, _, err := b.wait(t.Context(), 2*time.Second, func(n int, _ fleet.Report) {
-			if n > 1 {
-				return
-			}
-			b.store.Store = local.New() // with lower indexes
+		}, nil, kv.ErrDenied, false, ""},
+		"the caller has enough": {time.Minute, nil, func(_ *bench, cancel context.CancelCauseFunc) { cancel(enough) },
+			enough, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
 			b.publish("one\n")
-			b.publish("two\n")
 			b.fleet(3, b.want)
+			b.publish("two\n")
+			b.says("web-0", b.want)
+			if tt.list != nil {
+				b.store.list = func(ctx context.Context) error { return tt.list(b, ctx, b.store.lists.Load()) }
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			began := time.Now()
+			r, _, err := b.wait(ctx, tt.limit, func(int, fleet.Report) {
+				if tt.step != nil {
+					tt.step(b, cancel)
+				}
+			})
+			var unknown *fleet.Unknown
+			if !errors.Is(err, tt.want) || errors.As(err, &unknown) != tt.unknown || err == nil && r.Arrived != 3 ||
+				time.Since(began) > 10*time.Second {
+				t.Fatalf("%v after %v, %+v", err, time.Since(began), r)
+			}
+			if err != nil && !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("%v, want %q", err, tt.text)
+			}
 		})
-		// It is another lineage: what was waited for has not arrived.
-		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 0 || r.Nodes != 3 {
-			t.Errorf("%v, %+v", err, r)
-		}
-	})
+	}
 }
 
-// A wait by a clock that is a day off, ahead too: whoever reports shows it.
-func TestWaitByAWrongClock(t *testing.T) {
-	for _, tt := range []struct {
-		off  time.Duration
-		same bool // the publisher is on this machine
-	}{{24 * time.Hour, false}, {24 * time.Hour, true}, {-24 * time.Hour, false}, {-24 * time.Hour, true}} {
-		b := newBench(t)
-		theirs := time.Now().Add(-tt.off)
-		if !tt.same {
-			b.now = func() time.Time { return theirs }
+// The store was made anew, with lower indexes: what was waited for is of another lineage.
+func TestWaitForAStoreMadeAnew(t *testing.T) {
+	b := newBench(t)
+	b.publish("one\n")
+	b.fleet(3, b.want)
+	b.publish("two\n")
+	r, _, err := b.wait(t.Context(), 2*time.Second, func(n int, _ fleet.Report) {
+		if n > 1 {
+			return
 		}
+		b.store.Store = local.New()
 		b.publish("one\n")
-		say := func(node string) {
-			b.reports(node, theirs, fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/h", Lineage: b.want.Lineage, Version: b.want.Version, SHA256: b.want.SHA256})
+		b.fleet(3, b.want)
+	})
+	if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 0 || r.Nodes != 3 {
+		t.Errorf("%v, %+v", err, r)
+	}
+}
+
+// The last receipts come with a look that then cannot read the key. Nothing changes any more, and
+// the next look must not wait for a change before it finds that all have arrived. Taken out: that
+// such a look counts for none; then there are more.
+func TestWaitAfterALookThatFailed(t *testing.T) {
+	b := newBench(t)
+	b.publish("one\n")
+	b.fleet(3, b.want)
+	failures := 0
+	b.store.read = func(paths []string) error {
+		if failures > 0 || !slices.Contains(paths, newLayout(t).Checksum("hosts")) {
+			return nil
 		}
-		for i := range 10 {
-			say(fmt.Sprint("web-", i))
-		}
-		b.publish("two\n")
-		r, _, err := b.wait(t.Context(), 500*time.Millisecond, func(n int, _ fleet.Report) {
-			if n == 1 {
-				say("web-3")
-			}
-		})
-		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 1 || r.Nodes != 10 {
-			t.Errorf("%+v: %v, %d of %d, clocks %+v", tt, err, r.Arrived, r.Nodes, r.Clocks)
-		}
+		failures++
+		return failed(kv.ErrUnreachable)
+	}
+	r, _, err := b.wait(t.Context(), 2*time.Second, nil)
+	if n := b.store.lists.Load(); err != nil || r.Arrived != 3 || failures != 1 || n != 2 {
+		t.Errorf("%v, %d have arrived, after %d failures and %d looks", err, r.Arrived, failures, n)
 	}
 }

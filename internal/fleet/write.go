@@ -65,7 +65,9 @@ func (w *Writer) put(ctx context.Context, at time.Time, n news, enough func(Rece
 			return false, nil
 		}
 		now := w.now()
-		err = w.commit(ctx, merge(w.last, n.later(at, now), w.Node, now))
+		r := merge(w.last, n.later(at, now), w.Node, now)
+		r.ClockOffset = kv.ClockOffset(w.Store)
+		err = w.commit(ctx, r)
 		if !errors.Is(err, kv.ErrConflict) {
 			return err == nil, err
 		}

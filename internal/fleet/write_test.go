@@ -27,7 +27,11 @@ type faulty struct {
 	commit func(ops []kv.Op) error // before it is done
 	done   func(ops []kv.Op) error // after
 	list   func(ctx context.Context) error
+	off    time.Duration // see Offset
 }
+
+// Offset is how the clock of this machine is to the store.
+func (f *faulty) Offset() (time.Duration, bool) { return f.off, true }
 
 func (f *faulty) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
 	f.reads.Add(1)
@@ -102,7 +106,7 @@ func stands(t testing.TB, s kv.Store) fleet.Receipt {
 }
 
 func about() fleet.Agent {
-	return fleet.Agent{Version: "2.0.0", Every: fleet.Seconds(5 * time.Minute)}
+	return fleet.Agent{Version: "2.0.0", Every: fleet.Millis(5 * time.Minute)}
 }
 
 func target(by, file string, version uint64) fleet.Target {
@@ -284,6 +288,20 @@ func TestWriterAfterFailures(t *testing.T) {
 	})
 }
 
+// A receipt, and a look at it, have what the store tells of the clock.
+func TestClockOffset(t *testing.T) {
+	s := &faulty{Store: local.New(), off: -24 * time.Hour}
+	if err := writer(t, s).PutAgent(t.Context(), time.Now(), about(), nil); err != nil {
+		t.Fatal(err)
+	}
+	s.off = time.Hour
+	reader := fleet.Reader{Store: s, Layout: newLayout(t)}
+	r, err := reader.Roster(t.Context(), 0, 0)
+	if err != nil || *r.Nodes[0].Receipt.ClockOffset != -86_400_000 || *r.ClockOffset != 3_600_000 {
+		t.Errorf("%v, %+v", err, r)
+	}
+}
+
 // A file name that is no text does not make the receipt grow.
 func TestOutOfAFileThatIsNoText(t *testing.T) {
 	s := local.New()
@@ -322,5 +340,48 @@ func TestAgentThatIsStarting(t *testing.T) {
 	}
 	if r := stands(t, s); !slices.ContainsFunc(r.Targets, func(t fleet.Target) bool { return t.File == "/b" && t.Placed != nil }) {
 		t.Errorf("how it came to be in place is lost: %+v", r.Targets)
+	}
+}
+
+// What a writer says is as of the moment that it names: that it is called later, the look at
+// what stands, however long it takes, and that somebody else wrote in between, make no
+// delivery longer. Taken out: that what is new ages until it is sent; then the age is that
+// of the moment.
+func TestALookIsNoPartOfADelivery(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := &faulty{Store: local.New()}
+	s.read = func([]string) error { now = now.Add(time.Second); return nil }
+	conflicts := 1
+	s.commit = func([]kv.Op) error {
+		if conflicts--; conflicts < 0 {
+			return nil
+		}
+		return failed(kv.ErrConflict)
+	}
+	w := writer(t, s)
+	w.Now = func() time.Time { return now }
+	for _, tt := range []struct {
+		by         string
+		late, aged time.Duration
+	}{
+		{fleet.ByOut, 0, 2 * time.Second}, // it looked twice
+		{fleet.ByAgent, 0, 0},             // it knew what stands
+		{fleet.ByAgent, time.Second, time.Second},
+	} {
+		said, placed, at := target(tt.by, "/"+tt.by, 1), fleet.Placed{Age: fleet.Millis(5 * time.Millisecond)}, now
+		said.Since, said.Placed = fleet.Millis(time.Minute), &placed
+		now = now.Add(tt.late)
+		var err error
+		if tt.by == fleet.ByOut {
+			_, err = w.PutOut(t.Context(), at, said)
+		} else {
+			err = w.PutAgent(t.Context(), at, about(), []fleet.Target{said})
+		}
+		r := stands(t, s.Store)
+		i := slices.IndexFunc(r.Targets, func(t fleet.Target) bool { return t.By == tt.by })
+		if err != nil || i < 0 || !r.Sent.Equal(now) || r.Targets[i].Placed.Age != placed.Age+fleet.Millis(tt.aged) ||
+			r.Targets[i].Since != said.Since+fleet.Millis(tt.aged) || placed.Age != fleet.Millis(5*time.Millisecond) {
+			t.Errorf("%+v: %v, %+v", tt, err, r)
+		}
 	}
 }

@@ -45,9 +45,12 @@ type Manifest struct {
 	Lines       int       `json:"lines"`        // as codec.Lines counts
 	Encoding    string    `json:"encoding"`     // "plain", "brotli" or "zstd"
 	PublishedAt time.Time `json:"published_at"` // by the publisher's clock: for people, never for decisions
-	By          string    `json:"by"`           // user@host
-	Message     string    `json:"message,omitempty"`
-	Requires    []string  `json:"requires,omitempty"` // features a reader must know
+	// ClockOffset is by how many milliseconds that clock was ahead of the store's; nil: it
+	// is not known.
+	ClockOffset *int64   `json:"clock_offset_ms,omitempty"`
+	By          string   `json:"by"` // user@host
+	Message     string   `json:"message,omitempty"`
+	Requires    []string `json:"requires,omitempty"` // features a reader must know
 	// Nodes is how many nodes had reported anything when this was published, as far
 	// as the publisher could tell; 0: it could not. By it nodes spread their receipts.
 	Nodes int `json:"nodes,omitempty"`

@@ -135,6 +135,29 @@ type Putter interface {
 	Put(ctx context.Context, path string, value []byte, flags uint64) error
 }
 
+// Clock is a store that tells the time. The decorators of Stores have it if what they are
+// around has it.
+type Clock interface {
+	// Offset is by how much this machine's clock is ahead of the store's (below 0: behind),
+	// by the least that the answers so far allow. ok is false if nothing is known.
+	Offset() (offset time.Duration, ok bool)
+}
+
+// ClockOffset is the Offset of a store in milliseconds, as manifests and receipts have it;
+// nil if it is not known.
+func ClockOffset(s any) *int64 {
+	c, ok := s.(Clock)
+	if !ok {
+		return nil
+	}
+	offset, ok := c.Offset()
+	if !ok {
+		return nil
+	}
+	ms := offset.Milliseconds()
+	return &ms
+}
+
 // Store is a key-value store with transactions. It is all that publishing and
 // delivering need. Implementations are safe for concurrent use, put a limit on
 // every request's time and size, and do not retry: package retry does.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"sync"
+	"time"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
@@ -62,7 +63,8 @@ func pack(req Request) (parcel, error) {
 // plan is what one attempt writes.
 type plan struct {
 	manifest kv.Manifest
-	base     uint64 // Index of the manifest row that it replaces; 0: none
+	began    time.Time // PublishedAt, with a monotonic reading: UTC drops it
+	base     uint64    // Index of the manifest row that it replaces; 0: none
 	// continues: its place follows that of the manifest that it replaces.
 	continues bool
 	// first puts the history entry there, its manifest in the first operation,
@@ -79,12 +81,13 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 	if !req.DryRun {
 		nodes = load.nodes()
 	}
+	now := p.Now()
 	pl := plan{
-		base: b.manifest.Index, continues: b.Manifest != nil,
+		base: b.manifest.Index, continues: b.Manifest != nil, began: now,
 		manifest: kv.Manifest{
 			Format: kv.ManifestFormat, Lineage: at.lineage, Version: at.version, PublishID: kv.NewID(),
 			Key: k, SHA256: load.sha256, Size: int64(len(load.plain)), Lines: load.lines,
-			Encoding: string(load.encoding), PublishedAt: p.Now().UTC(),
+			Encoding: string(load.encoding), PublishedAt: now.UTC(), ClockOffset: kv.ClockOffset(p.Store),
 			By: gate.Author(p.By), Message: req.Message, Nodes: nodes,
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
@@ -46,6 +47,22 @@ func TestPublishNewSameAndOther(t *testing.T) {
 	}
 	if flags := get1(t, s, p.Layout.Data(hosts)).Flags; flags != 1 {
 		t.Errorf("flags of the data: %d, want 1", flags)
+	}
+}
+
+// Who waits measures from PublishedAt: it has to hold although the clock is set meanwhile. The
+// manifest has what the store tells of the clock.
+func TestClockOfThePublisher(t *testing.T) {
+	s := newStore()
+	p := publisher(t, s)
+	p.Now = time.Now
+	res := do(t, p, "a\n")
+	if !strings.Contains(res.PublishedAt.String(), " m=") {
+		t.Error("the monotonic reading is lost")
+	}
+	m, err := kv.ParseManifest(get1(t, s, p.Layout.Manifest(hosts)).Value)
+	if err != nil || m.ClockOffset == nil || *m.ClockOffset != 0 || !m.PublishedAt.Equal(res.PublishedAt) {
+		t.Errorf("%v, %+v", err, m)
 	}
 }
 

@@ -183,7 +183,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 		return Result{}, err
 	}
 	res.Outcome, res.Lineage, res.Version = Published, place.lineage, place.version
-	res.PublishedAt = pl.manifest.PublishedAt
+	res.PublishedAt = pl.began
 	switch {
 	case req.DryRun:
 		res.Outcome = WouldPublish

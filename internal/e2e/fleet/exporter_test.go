@@ -80,10 +80,10 @@ func TestExporter(t *testing.T) {
 	s := consultest.Start(t, consultest.WithData())
 	m := e2e.NewMachine(t, s.Addr)
 	// A node that reported an hour ago, and is not heard of any more. It comes first: a
-	// receipt with an old time after newer ones would be a clock that is wrong.
+	// receipt was not sent before those that the store has already.
 	st := &e2e.Store{T: t, Server: s}
 	old := fleet.Receipt{
-		Node: "web-c", Sent: time.Now().Add(-time.Hour), Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Seconds(time.Minute)},
+		Node: "web-c", Sent: time.Now().Add(-time.Hour), Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)},
 		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/etc/hosts", State: "missing"}},
 	}
 	value, flags, err := old.Marshal()

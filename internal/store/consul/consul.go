@@ -60,11 +60,13 @@ type Store struct {
 	timeout time.Duration
 	// A bare transport follows no redirects: the token must not travel.
 	transport *http.Transport
+	clock     clock
 }
 
 var (
 	_ kv.Store  = (*Store)(nil)
 	_ kv.Putter = (*Store)(nil)
+	_ kv.Clock  = (*Store)(nil)
 )
 
 // New makes a Store. Nothing is sent yet. The error tells of an address, a

@@ -56,7 +56,7 @@ func (s *Store) ask(ctx context.Context, method, path string, query url.Values, 
 	}
 	req.Header = s.header.Clone()
 
-	resp, err := s.transport.RoundTrip(req)
+	resp, err := s.send(req)
 	if err != nil {
 		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: s.why(ctx, err), maybeRan: connected.Load()}
 	}

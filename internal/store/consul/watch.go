@@ -64,7 +64,7 @@ func (s *Store) blocking(
 		return &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
 	}
 	req.Header = s.header.Clone()
-	resp, err := s.transport.RoundTrip(req)
+	resp, err := s.send(req)
 	if err != nil {
 		return &failure{kind: kv.ErrUnreachable, cause: s.broken(ctx, err)}
 	}

@@ -22,6 +22,7 @@ var (
 	_ kv.Store   = (*Store)(nil)
 	_ kv.Watcher = (*Store)(nil)
 	_ kv.Putter  = (*Store)(nil)
+	_ kv.Clock   = (*Store)(nil)
 )
 
 // Option changes a Store that New makes.
@@ -285,3 +286,6 @@ func ended(ctx context.Context, what string) error {
 func refuse(what string, kind error, format string, args ...any) error {
 	return &kv.StoreError{Op: what, Kind: kind, Cause: fmt.Errorf(format, args...)}
 }
+
+// Offset implements kv.Clock: the clock is this machine's.
+func (s *Store) Offset() (time.Duration, bool) { return 0, true }

@@ -67,6 +67,14 @@ func (s *store) Put(ctx context.Context, path string, value []byte, flags uint64
 	return err
 }
 
+// Offset implements kv.Clock.
+func (s *store) Offset() (time.Duration, bool) {
+	if c, ok := s.next.(kv.Clock); ok {
+		return c.Offset()
+	}
+	return 0, false
+}
+
 func repeat[T any](ctx context.Context, p Policy, request func() (T, error)) (T, error) {
 	start := time.Now()
 	backoff := wait.Backoff{Least: leastWait, Most: mostWait}
