@@ -11,6 +11,7 @@ import (
 
 func main() {
 	cli.HideSecrets(os.Args[1:])
-	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Interruptible: cli.Signals, Hangups: cli.Hangups}
+	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Interruptible: cli.Signals,
+		Hangups: cli.Hangups}
 	os.Exit(app.Run(context.Background(), os.Args[1:]))
 }

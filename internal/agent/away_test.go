@@ -77,7 +77,8 @@ func TestRebuilt(t *testing.T) {
 	if s := n.current(0, "after\n"); s.Version != 1 {
 		t.Errorf("%+v", s)
 	}
-	until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") }) // after the state
+	// after the state
+	until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") })
 }
 
 func TestCut(t *testing.T) {

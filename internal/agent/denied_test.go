@@ -16,7 +16,8 @@ import (
 
 // rights are those of a node, in Consul's HCL.
 func (n *node) rights() string {
-	return fmt.Sprintf("key_prefix %q { policy = \"read\" } key_prefix %q { policy = \"read\" }", n.layout.Dir("hosts"), n.layout.LocksDir())
+	return fmt.Sprintf("key_prefix %q { policy = \"read\" } key_prefix %q { policy = \"read\" }", n.layout.Dir("hosts"),
+		n.layout.LocksDir())
 }
 
 // locked is a node of a store with ACLs, whose agent has a token in a file.

@@ -48,7 +48,8 @@ func TestExec(t *testing.T) {
 		}
 		n.write("good", "")
 		s = n.current(0, "one\n")
-		if s.Exec.Owed || s.Exec.Failures != 0 || s.Exec.Exit != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 || s.Counts.Installs != 1 {
+		if s.Exec.Owed || s.Exec.Failures != 0 || s.Exec.Exit != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 ||
+			s.Counts.Installs != 1 {
 			t.Errorf("%+v, %+v", s, s.Exec)
 		}
 		if ran := len(n.lines("log")); ran != int(s.Counts.ExecFail+s.Counts.ExecOK) {
@@ -171,7 +172,8 @@ func TestSlowExecs(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, storeAddr(t))
 	for i := range 6 {
-		n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "hosts", File: fmt.Sprint("slow", i), Exec: []string{"./exec", fmt.Sprint(i)}}))
+		n.config.Targets = append(n.config.Targets,
+			n.target(deliver.Target{Key: "hosts", File: fmt.Sprint("slow", i), Exec: []string{"./exec", fmt.Sprint(i)}}))
 	}
 	n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "other"}))
 	n.exec("exec", `echo "$1" >> log; while ! test -e go; do sleep 0.1; done`)

@@ -33,8 +33,10 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		wants := func(state State, owed bool, ok uint64) {
 			t.Helper()
 			said := r.tale()
-			if s := r.snapshot(); s.State != state || s.Exec.Owed != owed || s.Counts.ExecOK != ok || said.State != string(state) || said.Owed != owed {
-				t.Errorf("it is %s, owed %v, after %d runs; its receipt says %s, owed %v", s.State, s.Exec.Owed, s.Counts.ExecOK, said.State, said.Owed)
+			if s := r.snapshot(); s.State != state || s.Exec.Owed != owed || s.Counts.ExecOK != ok || said.State != string(state) ||
+				said.Owed != owed {
+				t.Errorf("it is %s, owed %v, after %d runs; its receipt says %s, owed %v", s.State, s.Exec.Owed, s.Counts.ExecOK,
+					said.State, said.Owed)
 			}
 		}
 		installed(1, "one")

@@ -16,7 +16,8 @@ import (
 // which it ran, one line a run, and succeeds while there is a file "good".
 func newGroup(t testing.TB, addr string) *node {
 	exec := []string{"./exec"}
-	n := newNode(t, addr, deliver.Target{Key: "a", Exec: exec}, deliver.Target{Key: "b", Exec: exec}, deliver.Target{Key: "c", Exec: exec})
+	n := newNode(t, addr, deliver.Target{Key: "a", Exec: exec}, deliver.Target{Key: "b", Exec: exec},
+		deliver.Target{Key: "c", Exec: exec})
 	n.exec("exec", `
 		test $(echo "$KVEXPRESS_SHA256" | wc -l) = $(echo "$KVEXPRESS_KEY" | wc -l) || echo wrong >> log
 		test $(echo "$KVEXPRESS_VERSION" | wc -l) = $(echo "$KVEXPRESS_KEY" | wc -l) || echo wrong >> log
@@ -84,7 +85,8 @@ func TestGroup(t *testing.T) {
 		}
 		n.write("good", "")
 		for i, key := range []string{"a", "b", "c"} {
-			if s := n.current(i, key+" one\n"); s.Exec.Owed || s.Exec.Failures != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 || s.Counts.Installs != 1 {
+			if s := n.current(i, key+" one\n"); s.Exec.Owed || s.Exec.Failures != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 ||
+				s.Counts.Installs != 1 {
 				t.Errorf("%+v, %+v", s, s.Exec)
 			}
 		}

@@ -86,7 +86,8 @@ func TestHandler(t *testing.T) {
 			if !strings.Contains(body, tt.body) || tt.method == "HEAD" && body != "" {
 				t.Errorf("got %q, want %q in it", body, tt.body)
 			}
-			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Access-Control-Allow-Origin": ""} {
+			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
+				"Access-Control-Allow-Origin": ""} {
 				if got := resp.Header.Get(name); got != want {
 					t.Errorf("%s is %q, want %q", name, got, want)
 				}
@@ -107,7 +108,8 @@ func TestHandler(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &got); err != nil {
 		t.Fatal(err)
 	}
-	if a, b := fmt.Sprintf("%+v", got.Store), fmt.Sprintf("%+v", sample().Store); got.Targets[1].File != sample().Targets[1].File || len(a) != len(b) {
+	if a, b := fmt.Sprintf("%+v", got.Store),
+		fmt.Sprintf("%+v", sample().Store); got.Targets[1].File != sample().Targets[1].File || len(a) != len(b) {
 		t.Errorf("the status came back as %+v", got)
 	}
 }
@@ -147,13 +149,18 @@ func TestReady(t *testing.T) {
 		{"nothing is loaded", Status{}, "loaded"},
 		{"no targets", Status{Config: loaded}, ""},
 		{"starting", Status{Config: loaded, Targets: []TargetStatus{target(Starting, Counts{})}}, "hosts: /f"},
-		{"away from the start", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, Counts{})}}, "connection refused"},
-		{"away from the start, tried often", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("away"))}}, "connection refused"},
+		{"away from the start", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, Counts{})}},
+			"connection refused"},
+		{"away from the start, tried often",
+			Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("away"))}}, "connection refused"},
 		{"away after a good pass", Status{Config: loaded, Store: away, Targets: []TargetStatus{good}}, ""},
 		{"away after a stop", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("stopped"))}}, ""},
-		{"away after a stop, and before", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("away", "stopped"))}}, ""},
-		{"away after a failed exec", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, Counts{ExecFail: 1})}}, ""},
-		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(Current, Counts{}), target(Starting, Counts{})}}, "hosts: /f"},
+		{"away after a stop, and before",
+			Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("away", "stopped"))}}, ""},
+		{"away after a failed exec", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, Counts{ExecFail: 1})}},
+			""},
+		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(Current, Counts{}), target(Starting, Counts{})}},
+			"hosts: /f"},
 	} {
 		err := Ready(tt.s)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {

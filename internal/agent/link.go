@@ -77,7 +77,8 @@ type ticket struct {
 }
 
 func newLink(stores []Store, log *slog.Logger) *link {
-	l := &link{stores: stores, log: log, watches: make(chan struct{}, maxWatches), changed: make(chan struct{}), pending: make(map[*pending]struct{})}
+	l := &link{stores: stores, log: log, watches: make(chan struct{}, maxWatches), changed: make(chan struct{}),
+		pending: make(map[*pending]struct{})}
 	l.serve(1)
 	return l
 }

@@ -45,15 +45,18 @@ func (t labelled) and(name, value string) []promtext.Label {
 
 func (m metrics) agent(s Status) {
 	m.One("kvexpress_agent_config_last_reload_successful", promtext.Gauge,
-		"1 if the configuration in force is what the files say, 0 if the last reload was refused.", promtext.Truth(s.Config.Error == ""))
+		"1 if the configuration in force is what the files say, 0 if the last reload was refused.",
+		promtext.Truth(s.Config.Error == ""))
 	m.One("kvexpress_agent_config_last_reload_success_timestamp_seconds", promtext.Gauge,
 		"When the configuration in force was read, in Unix seconds.", unixSeconds(&s.Config.Loaded))
 	m.One("kvexpress_agent_store_up", promtext.Gauge, "1 if the store answers.", promtext.Truth(s.Store.Up))
 	m.One("kvexpress_agent_store_state_changed_timestamp_seconds", promtext.Gauge,
 		"Since when kvexpress_agent_store_up is what it is, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
 	m.One("kvexpress_agent_receipt_last_success_timestamp_seconds", promtext.Gauge,
-		"When what became of the targets was last reported to the store, in Unix seconds; 0 if it was not yet.", unixSeconds(s.Receipt.Last))
-	m.One("kvexpress_agent_receipt_failed", promtext.Gauge, "1 if the last receipt could not be written.", promtext.Truth(s.Receipt.Error != ""))
+		"When what became of the targets was last reported to the store, in Unix seconds; 0 if it was not yet.",
+		unixSeconds(s.Receipt.Last))
+	m.One("kvexpress_agent_receipt_failed", promtext.Gauge, "1 if the last receipt could not be written.",
+		promtext.Truth(s.Receipt.Error != ""))
 	m.One("kvexpress_agent_store_requests_total", promtext.Counter, "Requests to the store.", float64(s.Requests))
 }
 
@@ -67,17 +70,22 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 	}{
 		{"version", promtext.Gauge, "Version in place, within its lineage; 0 for one without a number.",
 			func(t labelled) float64 { return float64(t.Version) }},
-		{"content_hash", promtext.Gauge, "The first 48 bits of the SHA-256 of the bytes in place, to see whether nodes agree; 0 before they are known.",
+		{"content_hash", promtext.Gauge,
+			"The first 48 bits of the SHA-256 of the bytes in place, to see whether nodes agree; 0 before they are known.",
 			func(t labelled) float64 { return fingerprint(t.SHA256) }},
 		{"size_bytes", promtext.Gauge, "Size of the bytes in place.",
 			func(t labelled) float64 { return float64(t.Size) }},
-		{"state_changed_timestamp_seconds", promtext.Gauge, "Since when the target is in its state, in Unix seconds; 0 if it has none yet.",
+		{"state_changed_timestamp_seconds", promtext.Gauge,
+			"Since when the target is in its state, in Unix seconds; 0 if it has none yet.",
 			func(t labelled) float64 { return unixSeconds(t.Since) }},
-		{"last_good_timestamp_seconds", promtext.Gauge, "When a pass last found the file right or made it right, in Unix seconds; 0 if none did yet.",
+		{"last_good_timestamp_seconds", promtext.Gauge,
+			"When a pass last found the file right or made it right, in Unix seconds; 0 if none did yet.",
 			func(t labelled) float64 { return unixSeconds(t.Good) }},
-		{"last_good_age_seconds", promtext.Gauge, "How long ago that was, at the time of the scrape; since the start of the agent if no pass did yet.",
+		{"last_good_age_seconds", promtext.Gauge,
+			"How long ago that was, at the time of the scrape; since the start of the agent if no pass did yet.",
 			func(t labelled) float64 { return goodAge(t, started, now) }},
-		{"last_install_timestamp_seconds", promtext.Gauge, "When this process last replaced the file, in Unix seconds; 0 if it did not.",
+		{"last_install_timestamp_seconds", promtext.Gauge,
+			"When this process last replaced the file, in Unix seconds; 0 if it did not.",
 			func(t labelled) float64 { return unixSeconds(t.Changed) }},
 		{"passes_total", promtext.Counter, "Passes over the target.",
 			func(t labelled) float64 { return float64(t.Counts.Passes) }},

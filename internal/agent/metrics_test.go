@@ -34,7 +34,8 @@ func sample() Status {
 			Key: "hosts", File: "/etc/hosts.consul", State: Owed, Since: ago(time.Minute), Detail: "the exec failed",
 			Version: 57, Lineage: "4f2c", SHA256: "0123456789ab" + strings.Repeat("f", 52), Size: 22_000,
 			Changed: ago(2 * time.Minute), Good: ago(90 * time.Second),
-			Exec: &ExecStatus{Owed: true, Failures: 2, Last: ago(time.Minute), Exit: 3, Took: 80 * time.Millisecond, Retry: ago(-time.Minute)},
+			Exec: &ExecStatus{Owed: true, Failures: 2, Last: ago(time.Minute), Exit: 3, Took: 80 * time.Millisecond,
+				Retry: ago(-time.Minute)},
 			Counts: Counts{
 				Passes: 40, Installs: 7, Repairs: 2, Refusals: map[string]uint64{"too_short": 3, "stopped": 1, "made_up": 5},
 				ExecOK: 6, ExecFail: 2, ExecSeconds: []uint64{1, 4, 2, 0, 0, 0, 0, 0, 1}, ExecTotal: 1500 * time.Millisecond,

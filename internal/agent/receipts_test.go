@@ -88,12 +88,14 @@ func TestReceipts(t *testing.T) {
 		n := begin(t, time.Hour)
 		r := n.told("the first look", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.First })
 		s := n.status(0)
-		if got := r.Targets[0]; got.Lineage != s.Lineage || got.SHA256 != s.SHA256 || got.By != fleet.ByAgent || got.Key != "hosts" || r.Agent == nil || r.Agent.Version != "test" || time.Duration(r.Agent.Every) != time.Hour {
+		if got := r.Targets[0]; got.Lineage != s.Lineage || got.SHA256 != s.SHA256 || got.By != fleet.ByAgent || got.Key != "hosts" ||
+			r.Agent == nil || r.Agent.Version != "test" || time.Duration(r.Agent.Every) != time.Hour {
 			t.Errorf("%+v, %+v", got, r.Agent)
 		}
 		n.publish("hosts", "two\n")
 		n.told("not the first look", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.Version == 2 && t.Placed != nil && !t.Placed.First && t.Placed.Steps.InPlace() > 0 && t.Placed.Steps.InPlace() < time.Minute
+			return t.Version == 2 && t.Placed != nil && !t.Placed.First && t.Placed.Steps.InPlace() > 0 &&
+				t.Placed.Steps.InPlace() < time.Minute
 		})
 		n.stopKey("hosts", "a reason")
 		n.publish("hosts", "three\n") // which shows it
@@ -112,7 +114,8 @@ func TestReceipts(t *testing.T) {
 		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
 		n.start()
 		n.state(0, agent.Missing)
-		n.told("missing", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Missing) && t.Version == 0 })
+		n.told("missing", "hosts",
+			func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Missing) && t.Version == 0 })
 		n.publish("hosts", "one\n")
 		n.told("it waited for it", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
 			return t.Version == 1 && t.Placed != nil && !t.Placed.First
@@ -192,7 +195,8 @@ func TestReceipts(t *testing.T) {
 		was := r.Targets[0].Placed
 		n.write("hosts", "edited by hand\n")
 		until(t, "it is right again", func() bool { return n.file("hosts") == "one\n" })
-		r = n.told("it reports again", "hosts", func(now fleet.Receipt, _ fleet.Target) bool { return now.Sent.After(r.Sent.Add(time.Second)) })
+		r = n.told("it reports again", "hosts",
+			func(now fleet.Receipt, _ fleet.Target) bool { return now.Sent.After(r.Sent.Add(time.Second)) })
 		if now := r.Targets[0].Placed; now == nil || now.Age < was.Age+fleet.Millis(500*time.Millisecond) {
 			t.Errorf("it was placed %+v, and after the repair %+v", was, now)
 		}
@@ -251,12 +255,14 @@ func TestReceipts(t *testing.T) {
 		began := len(n.lines("log"))
 		n.start()
 		until(t, "its exec runs", func() bool { return len(n.lines("log")) > began })
-		after := n.told("sent by the new process", "hosts", func(now fleet.Receipt, _ fleet.Target) bool { return now.Sent.After(r.Sent) })
+		after := n.told("sent by the new process", "hosts",
+			func(now fleet.Receipt, _ fleet.Target) bool { return now.Sent.After(r.Sent) })
 		if len(after.Targets) != 2 {
 			t.Errorf("a target that is starting is gone: %+v", after.Targets)
 		}
 		for _, now := range after.Targets {
-			if before := was[now.Key]; now.Version != 2 || now.Placed == nil || now.Placed.First || now.Placed.Age < before.Placed.Age || now.Placed.Steps != before.Placed.Steps {
+			if before := was[now.Key]; now.Version != 2 || now.Placed == nil || now.Placed.First || now.Placed.Age < before.Placed.Age ||
+				now.Placed.Steps != before.Placed.Steps {
 				t.Errorf("%s was %+v, and is %+v", now.Key, before.Placed, now.Placed)
 			}
 		}
@@ -287,7 +293,8 @@ func TestReceipts(t *testing.T) {
 		n.told("no more", "hosts", func(r fleet.Receipt, _ fleet.Target) bool { return len(r.Targets) == 1 })
 		// It promises more than before, and holds to it.
 		n.mustReload(func(c *agentfile.Config) { c.Reconcile = time.Second })
-		n.told("it promises", "hosts", func(r fleet.Receipt, _ fleet.Target) bool { return time.Duration(r.Agent.Every) == time.Second })
+		n.told("it promises", "hosts",
+			func(r fleet.Receipt, _ fleet.Target) bool { return time.Duration(r.Agent.Every) == time.Second })
 		_, index, _ := n.stored("web-18")
 		for range 2 {
 			began := time.Now()
@@ -316,14 +323,16 @@ func TestReceipts(t *testing.T) {
 		r := n.told("it was away", "hosts", func(r fleet.Receipt, t fleet.Target) bool {
 			return r.Agent.Away != nil && t.State == string(agent.Current)
 		})
-		if a := r.Agent.Away; time.Duration(a.Lasted) < time.Second || time.Duration(a.Lasted) > time.Minute || time.Duration(a.Ended) > time.Since(began) {
+		if a := r.Agent.Away; time.Duration(a.Lasted) < time.Second || time.Duration(a.Lasted) > time.Minute ||
+			time.Duration(a.Ended) > time.Since(began) {
 			t.Errorf("%+v", a)
 		}
 	})
 
 	beside(t, "tell of an exec, and nothing that it says", func(t *testing.T) {
 		const secret = "hunter2"
-		file := deliver.Target{Key: "hosts", Exec: []string{"./exec", secret}, Check: []string{"/bin/sh", "-c", "echo " + secret + " $1; test ! -e $0", "", ""}}
+		file := deliver.Target{Key: "hosts", Exec: []string{"./exec", secret},
+			Check: []string{"/bin/sh", "-c", "echo " + secret + " $1; test ! -e $0", "", ""}}
 		n := newNode(t, addr)
 		file.Check[3] = n.path("bad")
 		file.Check[4] = deliver.FileMark
@@ -341,12 +350,14 @@ func TestReceipts(t *testing.T) {
 		n.publish("hosts", "one\n")
 		n.start()
 		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.Owed && t.State == string(agent.Owed) && t.Exec != nil && t.Exec.Exit == 1 && t.Exec.Failures > 0 && t.Version == 1 && t.Detail != ""
+			return t.Owed && t.State == string(agent.Owed) && t.Exec != nil && t.Exec.Exit == 1 && t.Exec.Failures > 0 &&
+				t.Version == 1 && t.Detail != ""
 		})
 		clean()
 		n.write("good", "")
 		n.told("not owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return !t.Owed && t.State == string(agent.Current) && t.Exec != nil && t.Exec.Exit == 0 && t.Exec.Failures == 0 && t.Detail == ""
+			return !t.Owed && t.State == string(agent.Current) && t.Exec != nil && t.Exec.Exit == 0 && t.Exec.Failures == 0 &&
+				t.Detail == ""
 		})
 		clean()
 		n.write("bad", "")
@@ -373,7 +384,8 @@ func TestReceipts(t *testing.T) {
 		n.write("good", "")
 		for _, file := range []string{"a", "b", "c"} {
 			n.told("not owed", file, owed(false))
-			n.told("how long it took", file, func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.Steps.Exec > 0 })
+			n.told("how long it took", file,
+				func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.Steps.Exec > 0 })
 		}
 	})
 }
@@ -382,8 +394,10 @@ func TestReceipts(t *testing.T) {
 // printed.
 func TestSaid(t *testing.T) {
 	now := time.Now()
-	installed := deliver.Result{Key: "hosts", File: "/h", Outcome: deliver.Installed, Lineage: "l", Version: 3, SHA256: "new", Before: "old", Placed: now.Add(-time.Second)}
-	if got := agent.Said(installed, nil, now); got.State != "current" || got.By != fleet.ByOut || got.Version != 3 || got.SHA256 != "new" || got.Placed == nil || got.Placed.First || time.Duration(got.Placed.Age) != time.Second {
+	installed := deliver.Result{Key: "hosts", File: "/h", Outcome: deliver.Installed, Lineage: "l", Version: 3, SHA256: "new",
+		Before: "old", Placed: now.Add(-time.Second)}
+	if got := agent.Said(installed, nil, now); got.State != "current" || got.By != fleet.ByOut || got.Version != 3 ||
+		got.SHA256 != "new" || got.Placed == nil || got.Placed.First || time.Duration(got.Placed.Age) != time.Second {
 		t.Errorf("%+v", got)
 	}
 	first := installed
@@ -392,7 +406,8 @@ func TestSaid(t *testing.T) {
 		t.Errorf("%+v", got.Placed)
 	}
 	failed := deliver.Result{Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "new", Before: "old"}
-	if got := agent.Said(failed, errors.New("disk full"), now); got.State != "failed" || got.Version != 0 || got.SHA256 != "old" || got.Placed != nil || got.Detail != "disk full" {
+	if got := agent.Said(failed, errors.New("disk full"), now); got.State != "failed" || got.Version != 0 || got.SHA256 != "old" ||
+		got.Placed != nil || got.Detail != "disk full" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -71,7 +71,8 @@ func TestReload(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		<-time.After(200 * time.Millisecond)
-		if s, got := n.status(1), n.tally.of(n.layout.Data("a")); s.Counts.Passes != was.Counts.Passes || !s.Since.Equal(*was.Since) || got != watches {
+		if s, got := n.status(1), n.tally.of(n.layout.Data("a")); s.Counts.Passes != was.Counts.Passes ||
+			!s.Since.Equal(*was.Since) || got != watches {
 			t.Errorf("it was disturbed: %+v, %d watches", s, got-watches)
 		}
 		n.each("two", "a", "b", "c")

@@ -32,7 +32,8 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 		n := frozen(t, "")
 		n.told("version 1", "hosts", version(1))
 		n.stopKey("hosts", "why")
-		n.told("stopped", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Stopped) && t.Version == 1 })
+		n.told("stopped", "hosts",
+			func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Stopped) && t.Version == 1 })
 		n.write("hosts", "edited\n")
 		n.told("other bytes", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
 			return t.Version == 0 && t.SHA256 == codec.Checksum([]byte("edited\n"))

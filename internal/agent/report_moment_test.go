@@ -24,7 +24,8 @@ func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside oth
 	store := &day{Store: local.New()}
 	config := agentfile.Config{Receipts: true, Node: "web-1", Layout: layout, Reconcile: time.Minute}
 	r := &target{status: TargetStatus{State: Current, Version: 1, SHA256: "one"}}
-	a := &Agent{options: Options{Log: slog.New(slog.DiscardHandler)}, config: config, link: newTestLink(store), running: []*runner{{target: r}}}
+	a := &Agent{options: Options{Log: slog.New(slog.DiscardHandler)}, config: config, link: newTestLink(store),
+		running: []*runner{{target: r}}}
 	done := make(chan struct{})
 	r.mu.Lock()
 	go func() {

@@ -54,7 +54,9 @@ func lockState(dir string) (io.Closer, error) {
 		return nil, fmt.Errorf("lock the state folder: %w; make it usable, or choose another with state_dir", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("the state folder %s is in use: another agent runs on it; end that one, or choose another with state_dir", dir), f.Close())
+		return nil,
+			errors.Join(fmt.Errorf("the state folder %s is in use: another agent runs on it; end that one, or choose another with "+
+				"state_dir", dir), f.Close())
 	}
 	return f, nil
 }

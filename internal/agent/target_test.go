@@ -34,7 +34,8 @@ func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := &faulty{answer: func(context.Context) error { return unreachable() }}
-				r := &target{pace: patience, link: newTestLink(f), log: slog.New(slog.DiscardHandler), answers: make(chan answer, 1), every: time.Minute, reconcile: time.Now().Add(time.Hour)}
+				r := &target{pace: patience, link: newTestLink(f), log: slog.New(slog.DiscardHandler), answers: make(chan answer, 1),
+					every: time.Minute, reconcile: time.Now().Add(time.Hour)}
 				_, _ = r.link.Watch(t.Context(), "p", 0, time.Minute)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer func() { cancel(); <-r.answers }()

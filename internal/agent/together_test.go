@@ -13,7 +13,8 @@ func TestReceiptsComeTogether(t *testing.T) {
 	for _, c := range []struct {
 		nodes, most int
 		slot        time.Duration
-	}{{3, 3, time.Millisecond}, {100, 12, 20 * time.Millisecond}, {1200, 12, 240 * time.Millisecond}, {10_000, 82, 250 * time.Millisecond}} {
+	}{{3, 3, time.Millisecond}, {100, 12, 20 * time.Millisecond}, {1200, 12, 240 * time.Millisecond},
+		{10_000, 82, 250 * time.Millisecond}} {
 		moments := map[int64]int{}
 		for i := range c.nodes {
 			due := began.Add(receiptDelay(fmt.Sprintf("web-%d", i), c.nodes))

@@ -129,7 +129,8 @@ func TestWatch(t *testing.T) {
 		if s := n.current(0, "anew\n"); s.Version != 1 || s.Lineage == lineage {
 			t.Errorf("another lineage was published: %+v", s)
 		}
-		until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") }) // after the state
+		// after the state
+		until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") })
 	})
 
 	beside(t, "what changes nothing wakes nobody", func(t *testing.T) {

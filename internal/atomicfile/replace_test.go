@@ -159,7 +159,8 @@ func TestLockWaitsForAnother(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New("too long"))
-		if _, err := dir.Lock(ctx, "file"); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "too long") {
+		if _, err := dir.Lock(ctx, "file"); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), path) ||
+			!strings.Contains(err.Error(), "too long") {
 			t.Errorf("exists %v: error %v", exists, err)
 		}
 		if err := held.Close(); err != nil {
@@ -253,7 +254,8 @@ func TestTempName(t *testing.T) {
 		seen[name] = true
 	}
 	good := TempName("target")
-	for _, bad := range []string{"", "hosts", "../" + good, good + "x", good[:len(good)-1], strings.Replace(good, ".kv", ".kw", 1), good[:len(good)-1] + "/"} {
+	for _, bad := range []string{"", "hosts", "../" + good, good + "x", good[:len(good)-1], strings.Replace(good, ".kv", ".kw", 1),
+		good[:len(good)-1] + "/"} {
 		if IsTempName(bad) {
 			t.Errorf("%q passes for one of ours", bad)
 		}
@@ -262,7 +264,8 @@ func TestTempName(t *testing.T) {
 
 // Whatever the operating system says, people hear what it is about and what to do.
 func TestRemedies(t *testing.T) {
-	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EIO} {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM,
+		syscall.EIO} {
 		err := Explain(&os.PathError{Op: "open", Path: "internal name", Err: errno})
 		if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), errno.Error()+"; ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v: %q", errno, err)
@@ -271,7 +274,8 @@ func TestRemedies(t *testing.T) {
 			t.Errorf("said twice: %q", again)
 		}
 	}
-	if err := Explain(&os.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}); !errors.Is(err, os.ErrNotExist) || strings.Contains(err.Error(), ";") {
+	if err := Explain(&os.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}); !errors.Is(err, os.ErrNotExist) ||
+		strings.Contains(err.Error(), ";") {
 		t.Errorf("%q", err)
 	}
 	if err := Explain(nil); err != nil {

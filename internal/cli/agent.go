@@ -154,7 +154,8 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 	log, closeLog := a.daemonLog("agent")
 	ctx, done := a.interruptible(ctx)
 	defer done()
-	d, err := agent.New(agent.Options{Config: config, Open: openStores, Host: host, Version: build().version, Log: log, Hook: a.DeliverHook})
+	d, err := agent.New(agent.Options{Config: config, Open: openStores, Host: host, Version: build().version, Log: log,
+		Hook: a.DeliverHook})
 	if err != nil {
 		return err
 	}
@@ -169,7 +170,8 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 			return httpserve.Serve(ctx, l, agent.Handler(d.Status, d.Healthy, d.Ready), httpserve.ForPages())
 		})
 	}
-	log.Info("started", "version", build().version, "node", config.Node, "targets", len(config.Targets), "config", filepath.Base(path))
+	log.Info("started", "version", build().version, "node", config.Node, "targets", len(config.Targets), "config",
+		filepath.Base(path))
 	return errors.Join(a.daemon(ctx, daemon{
 		log: log, status: func() string { return summary(d.Status()) }, healthy: d.Healthy,
 		reload: func() { a.reloadAgent(d, path, log) },

@@ -110,13 +110,16 @@ func askAgent(ctx context.Context, addr string) (agent.Status, json.RawMessage, 
 // agentSilence says why an agent did not answer, and what to do about it.
 func agentSilence(addr string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the agent on %s did not answer within %s: it may be stuck, see `systemctl status kvexpress-agent` and its log", addr, agentLimit)
+		return fmt.Errorf("the agent on %s did not answer within %s: it may be stuck, see `systemctl status kvexpress-agent` and "+
+			"its log", addr, agentLimit)
 	}
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		err = op.Err // without the address
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("you may not ask the agent on %s: only root, its user and the group of the socket may, see `ls -l %[1]s`: %[2]w", addr, err)
+		return fmt.Errorf("you may not ask the agent on %s: only root, its user and the group of the socket may, see `ls -l "+
+			"%[1]s`: %[2]w", addr, err)
 	}
-	return fmt.Errorf("nobody answers on %s: %w; is the agent running? see `systemctl status kvexpress-agent`; -C or --listen say where it listens", addr, err)
+	return fmt.Errorf("nobody answers on %s: %w; is the agent running? see `systemctl status kvexpress-agent`; -C or --listen "+
+		"say where it listens", addr, err)
 }

@@ -52,7 +52,8 @@ and count as good.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the agent: its socket, or host:port (default: what the configuration says)")
+	cmd.Flags().StringVar(&listen, "listen", "",
+		"`address` of the agent: its socket, or host:port (default: what the configuration says)")
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit by the first target that is not as it should be")
 	return cmd
 }

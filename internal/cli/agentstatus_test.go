@@ -61,13 +61,15 @@ func runStatus(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestAgentStatusExitCodes(t *testing.T) {
 	want := map[agent.State]int{
 		agent.Current: 0, agent.Waiting: 0, agent.Stopped: 0, agent.Locked: 0,
-		agent.Missing: 5, agent.Denied: 7, agent.Away: 7, agent.Refused: 6, agent.Older: 6, agent.Owed: 8, agent.Failed: 1, agent.Starting: 1, "levitating": 1,
+		agent.Missing: 5, agent.Denied: 7, agent.Away: 7, agent.Refused: 6, agent.Older: 6, agent.Owed: 8, agent.Failed: 1,
+		agent.Starting: 1, "levitating": 1,
 	}
 	for _, state := range append(agent.States(), "levitating") {
 		if _, ok := want[state]; !ok {
 			t.Errorf("nobody thought of the state %s", state)
 		}
-		sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"), statusOf(agent.Current, state, agent.Missing, agent.Stopped)) // the first bad one counts
+		// the first bad one counts
+		sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"), statusOf(agent.Current, state, agent.Missing, agent.Stopped))
 		code, stdout, stderr := runStatus(t, "--listen", sock)
 		if code != 0 || stderr != "" || !strings.Contains(stdout, string(state)) || strings.Contains(stdout, "\x1b") {
 			t.Errorf("%s: %d, %q, %q", state, code, stdout, stderr)
@@ -77,11 +79,13 @@ func TestAgentStatusExitCodes(t *testing.T) {
 			strict = 5 // of the next one
 		}
 		code, stdout, stderr = runStatus(t, "--strict", "--listen", sock)
-		if code != strict || !strings.HasPrefix(stderr, "kvexpress: ") || strings.Count(stderr, "\n") != 1 || !strings.Contains(stdout, string(state)) {
+		if code != strict || !strings.HasPrefix(stderr, "kvexpress: ") || strings.Count(stderr, "\n") != 1 ||
+			!strings.Contains(stdout, string(state)) {
 			t.Errorf("%s: --strict ends with %d, want %d\n%s%s", state, code, strict, stdout, stderr)
 		}
 	}
-	sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"), statusOf(agent.Current, agent.Stopped, agent.Locked, agent.Waiting))
+	sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"),
+		statusOf(agent.Current, agent.Stopped, agent.Locked, agent.Waiting))
 	if code, _, stderr := runStatus(t, "--strict", "--listen", sock); code != 0 || stderr != "" {
 		t.Errorf("what is deliberate ends with %d, %s", code, stderr)
 	}
@@ -89,7 +93,8 @@ func TestAgentStatusExitCodes(t *testing.T) {
 
 func TestAgentStatusJSON(t *testing.T) {
 	const sent = `{"version":"3.0.0","node":"web-17","started":"2026-03-01T13:00:00Z","levitates":true,"store":{"addr":"\u001b[31m"},"targets":[{"key":"hosts","state":"missing"}]}`
-	addr := answering(t, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sent) }))
+	addr := answering(t, "127.0.0.1:0",
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sent) }))
 	for _, tt := range []struct {
 		args []string
 		code int
@@ -99,7 +104,8 @@ func TestAgentStatusJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 			t.Fatalf("%v: %s", err, stdout)
 		}
-		if code != tt.code || got["exit_code"] != float64(tt.code) || got["node"] != "web-17" || got["levitates"] != true || got["targets"] == nil {
+		if code != tt.code || got["exit_code"] != float64(tt.code) || got["node"] != "web-17" || got["levitates"] != true ||
+			got["targets"] == nil {
 			t.Errorf("%v: %d: %s", tt.args, code, stdout)
 		}
 		if _, ok := got["error"].(string); ok != (tt.code != 0) || ok != (stderr != "") {
@@ -111,7 +117,8 @@ func TestAgentStatusJSON(t *testing.T) {
 	}
 	code, stdout, _ := runStatus(t, "--json", "--listen", filepath.Join(t.TempDir(), "none"))
 	var got map[string]any
-	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 1 || got["exit_code"] != float64(1) || got["error"] == nil {
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 1 || got["exit_code"] != float64(1) ||
+		got["error"] == nil {
 		t.Errorf("without an agent: %d, %v: %s", code, err, stdout)
 	}
 }

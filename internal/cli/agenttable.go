@@ -10,7 +10,8 @@ import (
 func (r *agentReport) lines() []string {
 	lines := []string{r.headline()}
 	if c := r.Config; c.Error != "" {
-		lines = append(lines, paint(r.colour, red, fmt.Sprintf("the last reload was refused, the configuration of %s ago is in force: ", r.age(c.Loaded)))+printable(c.Error))
+		lines = append(lines, paint(r.colour, red,
+			fmt.Sprintf("the last reload was refused, the configuration of %s ago is in force: ", r.age(c.Loaded)))+printable(c.Error))
 	}
 	if err := r.Receipt.Error; err != "" {
 		lines = append(lines, paint(r.colour, yellow, "the last receipt was not written: ")+printable(err))
@@ -29,7 +30,8 @@ func (r *agentReport) headline() string {
 	} else if since != nil {
 		store, colour = "away for "+r.age(*since), red
 	}
-	line := printable(fmt.Sprintf("%s: agent %s up for %s; store %s ", r.Node, r.Version, r.age(r.Started), r.Store.Addr)) + paint(r.colour, colour, store)
+	line := printable(fmt.Sprintf("%s: agent %s up for %s; store %s ", r.Node, r.Version, r.age(r.Started), r.Store.Addr)) +
+		paint(r.colour, colour, store)
 	if !r.Store.Up && r.Store.Error != "" {
 		line += ": " + printable(r.Store.Error)
 	}
@@ -48,7 +50,8 @@ func (r *agentReport) table() []string {
 		if t.Since != nil {
 			since = r.age(*t.Since)
 		}
-		rows = append(rows, []string{t.Key, t.File, string(t.State), number(t.Version, unnumbered), dash(short(t.SHA256)), since, r.exec(t)})
+		rows = append(rows,
+			[]string{t.Key, t.File, string(t.State), number(t.Version, unnumbered), dash(short(t.SHA256)), since, r.exec(t)})
 	}
 	return tableWith(rows, func(row, column int) string {
 		if !r.colour || column != state {

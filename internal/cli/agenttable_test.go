@@ -28,23 +28,30 @@ func TestAgentTable(t *testing.T) {
 	owed := func(failures, exit int, retry *time.Time) *agent.ExecStatus {
 		return &agent.ExecStatus{Owed: true, Failures: failures, Exit: exit, Last: before(time.Minute), Retry: retry}
 	}
-	s := agent.Status{Version: "2.0.0", Node: "web-17", Started: *before(3*day + 4*time.Hour), Store: agent.StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: before(3 * time.Hour)}}
+	s := agent.Status{Version: "2.0.0", Node: "web-17", Started: *before(3*day + 4*time.Hour),
+		Store: agent.StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: before(3 * time.Hour)}}
 	var want []string
 	for _, row := range []struct {
 		t    agent.TargetStatus
 		want string // after the key and the file
 	}{
-		{agent.TargetStatus{State: agent.Current, Version: 57, SHA256: sum, Detail: "not to be shown", Exec: &agent.ExecStatus{Last: before(2 * day)}}, "current 57 eeeeeeeeeeee 26h done 2d ago"},
+		{agent.TargetStatus{State: agent.Current, Version: 57, SHA256: sum, Detail: "not to be shown",
+			Exec: &agent.ExecStatus{Last: before(2 * day)}}, "current 57 eeeeeeeeeeee 26h done 2d ago"},
 		{agent.TargetStatus{State: agent.Current, SHA256: sum}, "current unmanaged eeeeeeeeeeee 26h -"},
 		{agent.TargetStatus{State: agent.Current, Version: 3, SHA256: "short", Exec: &agent.ExecStatus{}}, "current 3 short 26h done"},
 		{agent.TargetStatus{State: agent.Starting, Exec: &agent.ExecStatus{}}, "starting - - 26h -"},
-		{agent.TargetStatus{State: agent.Stopped, Version: 1, SHA256: sum, Detail: "bad upstream"}, "stopped 1 eeeeeeeeeeee 26h - bad upstream"},
+		{agent.TargetStatus{State: agent.Stopped, Version: 1, SHA256: sum, Detail: "bad upstream"},
+			"stopped 1 eeeeeeeeeeee 26h - bad upstream"},
 		{agent.TargetStatus{State: agent.Refused, Version: 1, SHA256: sum, Detail: "3 lines"}, "refused 1 eeeeeeeeeeee 26h - 3 lines"},
-		{agent.TargetStatus{State: agent.Owed, Version: 9, SHA256: sum, Exec: owed(3, 7, before(-75*time.Second))}, "owed 9 eeeeeeeeeeee 26h exit 7, 3 times, again in 1m15s"},
-		{agent.TargetStatus{State: agent.Owed, Version: 9, SHA256: sum, Exec: owed(1, -1, before(time.Second))}, "owed 9 eeeeeeeeeeee 26h killed, again in 0s"},
+		{agent.TargetStatus{State: agent.Owed, Version: 9, SHA256: sum, Exec: owed(3, 7, before(-75*time.Second))},
+			"owed 9 eeeeeeeeeeee 26h exit 7, 3 times, again in 1m15s"},
+		{agent.TargetStatus{State: agent.Owed, Version: 9, SHA256: sum, Exec: owed(1, -1, before(time.Second))},
+			"owed 9 eeeeeeeeeeee 26h killed, again in 0s"},
 		{agent.TargetStatus{State: agent.Owed, Version: 9, SHA256: sum, Exec: owed(0, 0, nil)}, "owed 9 eeeeeeeeeeee 26h owed"},
-		{agent.TargetStatus{State: agent.Failed, Version: 9, SHA256: sum, Exec: &agent.ExecStatus{Failures: 1, Exit: 2, Last: before(90 * time.Minute)}}, "failed 9 eeeeeeeeeeee 26h exit 2 1h30m ago"},
-		{agent.TargetStatus{State: "levitating", Version: math.MaxUint64, SHA256: sum}, "levitating 18446744073709551615 eeeeeeeeeeee 26h -"},
+		{agent.TargetStatus{State: agent.Failed, Version: 9, SHA256: sum, Exec: &agent.ExecStatus{Failures: 1, Exit: 2,
+			Last: before(90 * time.Minute)}}, "failed 9 eeeeeeeeeeee 26h exit 2 1h30m ago"},
+		{agent.TargetStatus{State: "levitating", Version: math.MaxUint64, SHA256: sum},
+			"levitating 18446744073709551615 eeeeeeeeeeee 26h -"},
 	} {
 		row.t.Key, row.t.File, row.t.Since = "team/app/flags", "/etc/f", before(26*time.Hour)
 		s.Targets = append(s.Targets, row.t)
@@ -59,7 +66,8 @@ func TestAgentTable(t *testing.T) {
 		t.Errorf("it does not line up:\n%s", strings.Join(lines[2:5], "\n"))
 	}
 	coloured := strings.Join((&agentReport{Status: s, now: agentNow(), colour: true}).lines(), "\n")
-	for _, want := range []string{"\x1b[32mup for 3h\x1b[0m", "\x1b[32mcurrent\x1b[0m", "\x1b[33mstopped\x1b[0m", "\x1b[33mstarting\x1b[0m", "\x1b[31mrefused\x1b[0m", "\x1b[31mlevitating\x1b[0m"} {
+	for _, want := range []string{"\x1b[32mup for 3h\x1b[0m", "\x1b[32mcurrent\x1b[0m", "\x1b[33mstopped\x1b[0m",
+		"\x1b[33mstarting\x1b[0m", "\x1b[31mrefused\x1b[0m", "\x1b[31mlevitating\x1b[0m"} {
 		if !strings.Contains(coloured, want) {
 			t.Errorf("there is no %q in\n%q", want, coloured)
 		}
@@ -79,12 +87,16 @@ func TestAgentHeadlines(t *testing.T) {
 		want   string
 	}{
 		{agent.StoreStatus{Error: "no route"}, agent.ConfigStatus{}, "has not answered yet: no route"},
-		{agent.StoreStatus{Since: before(5 * time.Minute), Error: "connection refused"}, agent.ConfigStatus{}, "away for 5m: connection refused"},
-		{agent.StoreStatus{Up: true, Since: before(0), Error: "of before"}, agent.ConfigStatus{Loaded: *before(time.Hour), Error: "agent.yml:3: bad"},
+		{agent.StoreStatus{Since: before(5 * time.Minute), Error: "connection refused"}, agent.ConfigStatus{},
+			"away for 5m: connection refused"},
+		{agent.StoreStatus{Up: true, Since: before(0), Error: "of before"},
+			agent.ConfigStatus{Loaded: *before(time.Hour), Error: "agent.yml:3: bad"},
 			"up for 0s\nthe last reload was refused, the configuration of 1h ago is in force: agent.yml:3: bad"},
 	} {
-		r := agentReport{Status: agent.Status{Node: "web-17", Started: *before(90 * time.Second), Store: tt.store, Config: tt.config}, now: agentNow()}
-		if got := strings.Join(r.lines(), "\n"); !strings.HasPrefix(got, "web-17: agent ") || !strings.HasSuffix(got, tt.want+"\nit has no targets") {
+		r := agentReport{Status: agent.Status{Node: "web-17", Started: *before(90 * time.Second), Store: tt.store, Config: tt.config},
+			now: agentNow()}
+		if got := strings.Join(r.lines(), "\n"); !strings.HasPrefix(got, "web-17: agent ") ||
+			!strings.HasSuffix(got, tt.want+"\nit has no targets") {
 			t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 		}
 	}
@@ -109,8 +121,9 @@ func TestAgentTableIsPrintable(t *testing.T) {
 	at := before(time.Minute)
 	s := agent.Status{
 		Version: evil, Node: evil, Config: agent.ConfigStatus{Error: evil},
-		Store:   agent.StoreStatus{Addr: evil, Since: at, Error: evil},
-		Targets: []agent.TargetStatus{{Key: evil, File: evil, State: evil, Since: at, SHA256: evil, Detail: evil, Lineage: evil, Reason: evil, Exec: &agent.ExecStatus{Last: at}}},
+		Store: agent.StoreStatus{Addr: evil, Since: at, Error: evil},
+		Targets: []agent.TargetStatus{{Key: evil, File: evil, State: evil, Since: at, SHA256: evil, Detail: evil, Lineage: evil,
+			Reason: evil, Exec: &agent.ExecStatus{Last: at}}},
 	}
 	for _, colour := range []bool{false, true} {
 		r := agentReport{Status: s, now: agentNow(), colour: colour}
@@ -131,8 +144,10 @@ func TestAgentTableIsPrintable(t *testing.T) {
 
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		-time.Hour: "0s", 0: "0s", 999 * time.Millisecond: "0s", 59*time.Second + 999*time.Millisecond: "59s", time.Minute: "1m", 192 * time.Second: "3m12s",
-		time.Hour: "1h", time.Hour + 59*time.Second: "1h", 23*time.Hour + 59*time.Minute: "23h59m", 2 * day: "2d", 2*day + 3*time.Hour: "2d3h", 2*day + 59*time.Minute: "2d",
+		-time.Hour: "0s", 0: "0s", 999 * time.Millisecond: "0s", 59*time.Second + 999*time.Millisecond: "59s", time.Minute: "1m",
+		192 * time.Second: "3m12s",
+		time.Hour:         "1h", time.Hour + 59*time.Second: "1h", 23*time.Hour + 59*time.Minute: "23h59m", 2 * day: "2d", 2*day +
+			3*time.Hour: "2d3h", 2*day + 59*time.Minute: "2d",
 	} {
 		if got := span(d); got != want {
 			t.Errorf("%s is %q, want %q", d, got, want)

@@ -199,7 +199,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		takes := map[string]string{"int": "a whole number", "duration": "a time such as 30s or 5m", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
+		takes := map[string]string{"int": "a whole number", "duration": "a time such as 30s or 5m",
+			"bool": "true or false"}[invalid.GetFlag().Value.Type()]
 		if err = invalid.Unwrap(); takes != "" {
 			err = fmt.Errorf("%s is not %s", kv.Quote(invalid.GetValue()), takes)
 		}

@@ -89,7 +89,8 @@ func TestFlagsOfOneNameAreOfOneKind(t *testing.T) {
 func FuzzOldSpellings(f *testing.F) {
 	for _, seed := range []string{
 		"in\x00-z\x00true", "in\x00--sorted\x00false\x00-k\x00x", "-dz\x00T", "--\x00-z\x001", "-\x00--\x00---\x00--=\x00-=",
-		"in\x00-k\x00-z\x00true", "out\x00--ignore_stop\x00true", "--_=_", "__", "--__\x00f", "-\xff\x00true", "--\xff=\x00f", "-z=\x00true", "",
+		"in\x00-k\x00-z\x00true", "out\x00--ignore_stop\x00true", "--_=_", "__", "--__\x00f", "-\xff\x00true", "--\xff=\x00f",
+		"-z=\x00true", "",
 	} {
 		f.Add(seed)
 	}

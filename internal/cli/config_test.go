@@ -33,7 +33,8 @@ func TestLoadConfig(t *testing.T) {
 		"token: a\ntoken: secret\n": "line 2", "token: \"\x01secret\"": "1.x.yaml",
 	} {
 		_, err := loadText(t, text)
-		if said := fmt.Sprint(err); !strings.Contains(said, "1.x.yaml") || !strings.Contains(said, line) || strings.Contains(said, "secret") {
+		if said := fmt.Sprint(err); !strings.Contains(said, "1.x.yaml") || !strings.Contains(said, line) ||
+			strings.Contains(said, "secret") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -77,7 +77,8 @@ func (f demoFlags) check() error {
 	var limit unix.Rlimit
 	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 	if most := int(min(limit.Cur, 1<<20))/filesPerNode - 1; err == nil && most < f.nodes {
-		return fmt.Errorf("--nodes %d needs more open files than this process may have; raise `ulimit -n`, or ask for %d nodes at most", f.nodes, max(0, most))
+		return fmt.Errorf("--nodes %d needs more open files than this process may have; raise `ulimit -n`, or ask for %d nodes at "+
+			"most", f.nodes, max(0, most))
 	}
 	return nil
 }

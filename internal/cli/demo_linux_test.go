@@ -25,7 +25,8 @@ func TestDemoInterruptedInACheck(t *testing.T) {
 		defer cancel()
 		for tick := time.NewTicker(5 * time.Millisecond); !ran && ctx.Err() == nil; <-tick.C {
 			slowed, err := filepath.Glob(tmp + "/*/*/overloaded")
-			ran = err == nil && len(slowed) > 0 && slices.ContainsFunc(workingIn(t, tmp), func(cmd string) bool { return strings.Contains(cmd, " check ") })
+			ran = err == nil && len(slowed) > 0 &&
+				slices.ContainsFunc(workingIn(t, tmp), func(cmd string) bool { return strings.Contains(cmd, " check ") })
 		}
 	})
 	var stdout, stderr bytes.Buffer

@@ -87,7 +87,10 @@ func (t *tale) tell(ctx context.Context) {
 	t.do(func() error { return t.fleet.Verify(content) })
 	t.report.SHA256, t.report.Nodes, t.report.Seconds = codec.Checksum(content), n, time.Since(t.began).Seconds()
 	t.chapter("All of it held")
-	t.note("%s", paint(t.colour(), green, fmt.Sprintf("%d of %[1]d files have the bytes of version 2 (sha256 %s), and %[1]d of %[1]d reloads saw them.", n, short(t.report.SHA256))))
+	t.note("%s",
+		paint(t.colour(), green,
+			fmt.Sprintf("%d of %[1]d files have the bytes of version 2 (sha256 %s), and %[1]d of %[1]d reloads saw them.", n,
+				short(t.report.SHA256))))
 	t.note("That was read from the disk, and not from what the nodes say. It took %s in all.", took(time.Since(t.began)))
 	if t.over = t.err == nil && ctx.Err() == nil; !t.over {
 		return
@@ -224,7 +227,8 @@ func (t *tale) run(ctx context.Context, code int, args ...string) {
 		t.print(strings.TrimRight("    "+line, " \n"))
 	}
 	if got != code {
-		t.err = fmt.Errorf("`%s` ended with exit code %d, where %d was expected: %s", shown, got, code, strings.Join(strings.Fields(text), " "))
+		t.err = fmt.Errorf("`%s` ended with exit code %d, where %d was expected: %s", shown, got, code,
+			strings.Join(strings.Fields(text), " "))
 	}
 }
 

@@ -147,5 +147,6 @@ func (r diffReport) lines() []string {
 	if !r.Same {
 		return nil
 	}
-	return []string{printable(fmt.Sprintf("%s and %s are the same (sha256 %s)", r.From.title(r.Key), r.To.title(r.Key), short(r.To.SHA256)))}
+	return []string{printable(fmt.Sprintf("%s and %s are the same (sha256 %s)", r.From.title(r.Key), r.To.title(r.Key),
+		short(r.To.SHA256)))}
 }

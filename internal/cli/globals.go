@@ -51,7 +51,8 @@ const (
 func (g *globals) register(f *pflag.FlagSet) {
 	f.StringVarP(&g.config, "config", "C", "", "configuration `file` (YAML)")
 	f.StringVarP(&g.server, "server", "s", "", "Consul's `address` (default CONSUL_HTTP_ADDR, or localhost:8500)")
-	f.StringVarP(&g.token, "token", "t", "", "Consul ACL `token`; CONSUL_HTTP_TOKEN and --token-file keep it from others on this machine")
+	f.StringVarP(&g.token, "token", "t", "",
+		"Consul ACL `token`; CONSUL_HTTP_TOKEN and --token-file keep it from others on this machine")
 	f.StringVar(&g.tokenFile, "token-file", "", "`file` that holds the Consul ACL token")
 	f.StringVar(&g.datacenter, "datacenter", "", "Consul `datacenter` (default: the agent's own)")
 	f.StringVarP(&g.prefix, "prefix", "p", defaultPrefix, "`prefix` of all keys in the store")

@@ -55,7 +55,8 @@ func (s *session) history(ctx context.Context, name string, most int) (report, e
 		s.observeFailure(err, "", "")
 		return nil, err
 	}
-	r := historyReport{Key: k, Lineage: l.Lineage, Deleted: l.State == gate.Absent, Skipped: l.Skipped, now: time.Now(), colour: s.colour()}
+	r := historyReport{Key: k, Lineage: l.Lineage, Deleted: l.State == gate.Absent, Skipped: l.Skipped, now: time.Now(),
+		colour: s.colour()}
 	if live, ok := l.Live(); ok {
 		r.Version = live.Number
 	}
@@ -112,7 +113,8 @@ func infoOf(v history.Version) versionInfo {
 		Lines: v.Lines, Size: v.Size, SHA256: v.SHA256,
 	}
 	if m := v.Manifest; m != nil && !v.Unmanaged {
-		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = safetext.Cut(m.By, kv.MaxBy), safetext.Cut(m.Message, kv.MaxMessage), safetext.Cut(m.Encoding, kv.MaxBy), m.Lineage, safetext.Cut(m.PublishID, kv.MaxBy)
+		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = safetext.Cut(m.By, kv.MaxBy), safetext.Cut(m.Message, kv.MaxMessage),
+			safetext.Cut(m.Encoding, kv.MaxBy), m.Lineage, safetext.Cut(m.PublishID, kv.MaxBy)
 		if !m.PublishedAt.IsZero() {
 			i.PublishedAt = &m.PublishedAt
 		}
@@ -160,7 +162,10 @@ func (r historyReport) lines() []string {
 		lines = append(lines, paint(r.colour, yellow, printable(r.stop)))
 	}
 	if r.Deleted {
-		lines = append(lines, paint(r.colour, yellow, fmt.Sprintf("%s was deleted, its history is still there; `kvexpress rollback -k %[1]s --to VERSION` publishes one of these", r.Key)))
+		lines = append(lines,
+			paint(r.colour, yellow,
+				fmt.Sprintf("%s was deleted, its history is still there; `kvexpress rollback -k %[1]s --to VERSION` publishes one of these",
+					r.Key)))
 	}
 	if r.Skipped > 0 {
 		lines = append(lines, fmt.Sprintf("there are %d more entries, far more than kvexpress keeps", r.Skipped))

@@ -173,7 +173,8 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	case publish.WouldPublish:
 		return r, nil
 	}
-	s.log.Info("published", "key", result.Key, "version", result.Version, "sha256", result.SHA256, "size", result.Size, "lines", result.Lines)
+	s.log.Info("published", "key", result.Key, "version", result.Version, "sha256", result.SHA256, "size", result.Size, "lines",
+		result.Lines)
 	s.metrics.Count("in", string(req.Key), observe.LocationComplete)
 	s.metrics.Gauge("bytes", string(req.Key), observe.LocationComplete, int64(result.Stored))
 	s.metrics.Gauge("lines", string(req.Key), observe.LocationComplete, int64(result.Lines))

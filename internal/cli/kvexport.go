@@ -77,7 +77,8 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 	case hidden && (!partial || len(rows) == 0):
 		return hiddenError(prefix, len(rows) > 0)
 	case len(rows) == 0:
-		return fmt.Errorf("%w that begins with %q; without a prefix all keys are exported, and -s names another store", errNothing, prefix)
+		return fmt.Errorf("%w that begins with %q; without a prefix all keys are exported, and -s names another store", errNothing,
+			prefix)
 	case hidden:
 		s.warn(fmt.Sprintf("this token may not read %s; others may be missing in the export", allKeys(prefix)))
 	}
@@ -112,7 +113,8 @@ func hiddenError(prefix string, some bool) error {
 	if some {
 		hint = "; --partial exports those that it may read"
 	}
-	return fmt.Errorf("the token may not read %s: %w; the policy for it is `key_prefix %q { policy = \"read\" }`%s", allKeys(prefix), kv.ErrDenied, prefix, hint)
+	return fmt.Errorf("the token may not read %s: %w; the policy for it is `key_prefix %q { policy = \"read\" }`%s",
+		allKeys(prefix), kv.ErrDenied, prefix, hint)
 }
 
 var errNothing = errors.New("there is no key")

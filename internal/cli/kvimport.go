@@ -130,5 +130,6 @@ func (r importReport) cutOff(err error) error {
 	if errors.Is(err, kv.ErrUnknownOutcome) {
 		unsure = "at least "
 	}
-	return fmt.Errorf("import: %w; %s%d of %s have been written, and the import can be repeated", err, unsure, r.Keys, plural(r.Of, "key"))
+	return fmt.Errorf("import: %w; %s%d of %s have been written, and the import can be repeated", err, unsure, r.Keys,
+		plural(r.Of, "key"))
 }

@@ -46,8 +46,10 @@ func TestPathsOfLocks(t *testing.T) {
 func TestTablesOfStopsAndLocks(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	locks := lockReport{now: now, Locks: []lockRow{
-		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-1", Reason: "why\x1b[2J", Since: now.Add(-90 * time.Minute), Until: now}, File: "/a", Expired: true},
-		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-17.example.com", Reason: strings.Repeat("é", 101), Since: now.Add(time.Hour), Until: now.Add(26 * time.Hour)}},
+		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-1", Reason: "why\x1b[2J", Since: now.Add(-90 * time.Minute),
+			Until: now}, File: "/a", Expired: true},
+		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-17.example.com", Reason: strings.Repeat("é", 101),
+			Since: now.Add(time.Hour), Until: now.Add(26 * time.Hour)}},
 		{Lock: freeze.Lock{Hash: kv.FileHash("/b"), Node: "web-2"}, File: "/etc/hosts.consul"},
 	}}
 	long := strings.Repeat("é", 100) + "…"
@@ -61,7 +63,8 @@ func TestTablesOfStopsAndLocks(t *testing.T) {
 	if got := locks.lines(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	stops := stopReport{now: now, Stops: []freeze.Stop{{Key: "hosts", Reason: "bad data", Since: now.Add(-50 * time.Hour)}, {Key: "team/app/flags", Reason: "1.x"}}}
+	stops := stopReport{now: now, Stops: []freeze.Stop{{Key: "hosts", Reason: "bad data", Since: now.Add(-50 * time.Hour)},
+		{Key: "team/app/flags", Reason: "1.x"}}}
 	want = []string{
 		"KEY             REASON    SINCE",
 		"hosts           bad data  2d2h",

@@ -44,7 +44,8 @@ func (s *session) spotOf(name, node string) (spot, error) {
 	p := spot{node: cmp.Or(node, s.host)}
 	p.here = p.node == s.host
 	if name != "" && !p.here && !filepath.IsAbs(name) {
-		return p, fmt.Errorf("%s is not an absolute path; on %s nobody knows where it begins: give the whole path with -f", kv.Quote(name), p.node)
+		return p, fmt.Errorf("%s is not an absolute path; on %s nobody knows where it begins: give the whole path with -f",
+			kv.Quote(name), p.node)
 	}
 	var err error
 	p.file, err = deliver.ParseFile(name)

@@ -58,7 +58,8 @@ func (f *outFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVarP(&f.file, "file", "f", "", "`file` to write")
 	fl.StringVar(&f.check, "check", "", "`command` that must accept the new file, {file}, before it is put in place")
-	fl.StringVar(&f.stateDir, "state-dir", "", "`folder` to remember what was installed (default /var/lib/kvexpress for root, else ~/.local/state/kvexpress)")
+	fl.StringVar(&f.stateDir, "state-dir", "",
+		"`folder` to remember what was installed (default /var/lib/kvexpress for root, else ~/.local/state/kvexpress)")
 	fl.BoolVar(&f.inPlace, "in-place", false, "overwrite the file instead of renaming, for bind mounts; readers may see a torn file")
 	fl.BoolVar(&f.restore, "restore-on-failure", false, "put the old content back when the exec fails")
 	fl.BoolVar(&f.strict, "strict", false, "exit 3 when the key is stopped, 4 when the file is locked")
@@ -105,7 +106,8 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 		return nil, fmt.Errorf("--state-dir: %w", err)
 	}
 	p := s.newProgress(t.File)
-	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: p.deliverHook(s.DeliverHook), Interruptible: s.Interruptible}
+	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: p.deliverHook(s.DeliverHook),
+		Interruptible: s.Interruptible}
 	result, err := d.Deliver(ctx, t)
 	p.step("")
 	for _, note := range result.Notes {

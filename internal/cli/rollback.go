@@ -58,7 +58,8 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 	req.Message = rollbackMessage(f.message, to)
 	r, err := s.publish(ctx, req, argv, f.diff, "")
 	if f.to == "" && f.ifVersion == "" && as[*publish.Conflict](err) {
-		err = fmt.Errorf("%s: somebody changed it after the rollback had looked at %s, so nothing was done (%w); see `kvexpress history -k %[1]s`, then run it again, or name a version with --to",
+		err = fmt.Errorf("%s: somebody changed it after the rollback had looked at %s, so nothing was done (%w); see `kvexpress "+
+			"history -k %[1]s`, then run it again, or name a version with --to",
 			req.Key, versionOf(*req.IfVersion), kv.ErrConflict)
 	}
 	if r == nil {

@@ -65,7 +65,8 @@ func TestOthersBesideARollback(t *testing.T) {
 		"its manifest is damaged":       {atVersion, func(o others) { o.put(past(11)[0], "{", 0) }, "", 6, "version 11", 12},
 		"replaced by another lineage's": {atVersion, func(o others) { o.foreign(past(11)[0]) }, "", 5, "lineage", 12},
 		"stopped before the publish":    {atPublish, func(o others) { o.put(l.Stop("hosts"), "why", 0) }, "", 3, "why", 12},
-		"the key is deleted":            {atPublish, func(o others) { o.remove(l.Data("hosts"), l.Checksum("hosts"), l.Manifest("hosts")) }, "", 10, "version 12", 0},
+		"the key is deleted": {atPublish,
+			func(o others) { o.remove(l.Data("hosts"), l.Checksum("hosts"), l.Manifest("hosts")) }, "", 10, "version 12", 0},
 		"the key is deleted and made new": {atPublish, func(o others) {
 			o.remove(l.Data("hosts"), l.Checksum("hosts"), l.Manifest("hosts"))
 			o.publish("rival\n")
@@ -167,7 +168,8 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 
 func rollbackSession(store kv.Store, l kv.Layout) *session {
 	app := &App{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}, Getenv: quietEnv}
-	return &session{App: app, g: &globals{execTimeout: defaultExecTimeout}, store: store, plain: store, layout: l, host: "test", log: slog.New(slog.DiscardHandler)}
+	return &session{App: app, g: &globals{execTimeout: defaultExecTimeout}, store: store, plain: store, layout: l, host: "test",
+		log: slog.New(slog.DiscardHandler)}
 }
 
 // others are those who work on the same store.

@@ -44,7 +44,8 @@ type report interface {
 }
 
 // with makes a command that runs with a session.
-func (a *App) with(g *globals, cmd *cobra.Command, run func(ctx context.Context, s *session, args []string) (report, error)) *cobra.Command {
+func (a *App) with(g *globals, cmd *cobra.Command,
+	run func(ctx context.Context, s *session, args []string) (report, error)) *cobra.Command {
 	if cmd.Args == nil {
 		cmd.Args = noArgs
 	}
@@ -108,7 +109,8 @@ func (a *App) interruptible(ctx context.Context) (context.Context, context.Cance
 // open sets up a session. Nothing is sent yet. Beside an error the session is fit
 // to tell it.
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
-	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter" || cmd.Name() == "serve", place: observe.LocationComplete}
+	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter" || cmd.Name() == "serve",
+		place: observe.LocationComplete}
 	s.openLog(cmd.Name())
 	conf, err := loadConfig(g.config)
 	if err != nil {

@@ -15,7 +15,8 @@ func TestEventDiff(t *testing.T) {
 		{"a\n", "a", "-a\n+a\n\\ No newline at end of file\n"},
 		{"-- a\n", "++ b\n", "--- a\n+++ b\n"},
 		{"a\n", "a\x00\n", "binary content differs: 2 bytes before, 3 bytes after"},
-		{strings.Repeat("a line\n", 300_000), "a\n", "the content differs, and is too large for a diff: 2100000 bytes before, 2 bytes after"},
+		{strings.Repeat("a line\n", 300_000), "a\n",
+			"the content differs, and is too large for a diff: 2100000 bytes before, 2 bytes after"},
 	} {
 		if got := eventDiff([]byte(c.before), []byte(c.after)); got != c.want {
 			t.Errorf("%.20q to %.20q: got %.300q, want %q", c.before, c.after, got, c.want)

@@ -44,10 +44,12 @@ func ago(since, now time.Time) string {
 func (f frozen) lines(now time.Time, colour bool) []string {
 	var lines []string
 	for _, s := range f.Stops {
-		lines = append(lines, "  "+printable(string(s.Key))+" is "+paint(colour, red, "stopped")+" in the whole fleet"+ago(s.Since, now)+": "+printable(s.Reason))
+		lines = append(lines, "  "+printable(string(s.Key))+" is "+paint(colour, red, "stopped")+" in the whole fleet"+ago(s.Since,
+			now)+": "+printable(s.Reason))
 	}
 	for _, l := range f.Locks {
-		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.name()), paint(colour, yellow, "locked"), printable(l.Node), ago(l.Since, now))
+		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.name()), paint(colour, yellow, "locked"), printable(l.Node),
+			ago(l.Since, now))
 		if !l.Until.IsZero() {
 			text += ", for another " + span(l.Until.Sub(now))
 		}
@@ -86,7 +88,8 @@ func countOf(r fleet.Report, colour bool) string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{r.Owed, "with an exec that is owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"}, {r.Silent, "silent"}, {r.Gone, "gone"}, {len(r.Unread), "not to be read"}} {
+	}{{r.Owed, "with an exec that is owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"}, {r.Silent, "silent"}, {r.Gone, "gone"},
+		{len(r.Unread), "not to be read"}} {
 		if part.n > 0 {
 			text += fmt.Sprintf(", %d %s", part.n, part.what)
 		}
@@ -118,7 +121,8 @@ func clocks(r fleet.Report) []string {
 		if i == maxNamed {
 			return append(lines, fmt.Sprintf("  and %d more clocks are wrong, see --json", len(r.Clocks)-i))
 		}
-		who := map[string]string{"node": "the clock of " + c.Node, "publisher": "the publisher's clock", "here": "this machine's clock"}[c.Who]
+		who := map[string]string{"node": "the clock of " + c.Node, "publisher": "the publisher's clock",
+			"here": "this machine's clock"}[c.Who]
 		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used", printable(who), ahead(c.Off), span(c.Off.Abs())))
 	}
 	return lines
@@ -138,15 +142,18 @@ func stragglers(r fleet.Report, all bool) []string {
 		most = math.MaxInt
 	}
 	lines := listed([]string{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
-		return []string{l.Node, number(l.Version, "-"), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) + " ago", excerpt(why(l))}
+		return []string{l.Node, number(l.Version, "-"), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) +
+			" ago", excerpt(why(l))}
 	})
-	lines = append(lines, listed([]string{"SILENT", "VERSION", "HEARD", "LAST STATE"}, r.SilentNodes, most, func(l fleet.Line) []string {
-		return []string{l.Node, number(l.Version, "-"), span(time.Duration(l.Heard)) + " ago", l.State}
-	})...)
+	lines = append(lines,
+		listed([]string{"SILENT", "VERSION", "HEARD", "LAST STATE"}, r.SilentNodes, most, func(l fleet.Line) []string {
+			return []string{l.Node, number(l.Version, "-"), span(time.Duration(l.Heard)) + " ago", l.State}
+		})...)
 	if r.Omitted > 0 {
 		lines = append(lines, "  "+omitted(r.Omitted))
 	}
-	return append(lines, listed([]string{"NOT TO BE READ", "WHY"}, r.Unread, most, func(u fleet.Unread) []string { return []string{u.Node, excerpt(u.Why)} })...)
+	return append(lines, listed([]string{"NOT TO BE READ", "WHY"}, r.Unread, most,
+		func(u fleet.Unread) []string { return []string{u.Node, excerpt(u.Why)} })...)
 }
 
 // listed is a table of most rows at most, after a blank line; nothing if there are none.
@@ -234,7 +241,8 @@ func (r *statusOfAllReport) lines() []string {
 		if k.Nodes > 0 {
 			share = percent(k)
 		}
-		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed), strconv.Itoa(k.Behind + k.Unsound), strconv.Itoa(k.Silent), p50, last})
+		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed),
+			strconv.Itoa(k.Behind + k.Unsound), strconv.Itoa(k.Silent), p50, last})
 	}
 	lines := append(table(rows), r.notes()...)
 	return append(lines, r.frozen.lines(r.now, r.colour)...)
@@ -247,7 +255,8 @@ func (r *statusOfAllReport) notes() []string {
 		lines = append(lines, printable(u.Key)+": unknown: "+printable(u.Why))
 	}
 	if len(r.Unread) > 0 {
-		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is of %s: %s", plural(len(r.Unread), "receipt"), printable(r.Unread[0].Node), printable(r.Unread[0].Why)))
+		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is of %s: %s", plural(len(r.Unread), "receipt"),
+			printable(r.Unread[0].Node), printable(r.Unread[0].Why)))
 	}
 	if r.Omitted > 0 {
 		lines = append(lines, omitted(r.Omitted))

@@ -39,7 +39,8 @@ func findBinary() (string, error) {
 		path = filepath.Join(root, ".build", "bin", "consul")
 	}
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("no Consul to test with: %w; run \"make tools\" to build one, or set %s to the path of one", err, binaryEnv)
+		return "", fmt.Errorf("no Consul to test with: %w; run \"make tools\" to build one, or set %s to the path of one", err,
+			binaryEnv)
 	}
 	return path, nil
 }

@@ -277,8 +277,10 @@ func (tx *transaction) replace(ctx context.Context, c claim) error {
 	if standing.SHA256 == tx.disk.sha { // raw, or changed while we looked
 		return tx.keep(ctx, claim{sha: standing.SHA256, manifest: manifest})
 	}
-	if was := tx.state.Installed; manifest != nil && was.Lineage != "" && was.Key == tx.target.name() && was.Lineage != manifest.Lineage {
-		tx.result.note("%s was made anew in the store: %s follows %s of another lineage", tx.target.name(), markOf("", "", manifest).describe(), was.describe())
+	if was := tx.state.Installed; manifest != nil && was.Lineage != "" && was.Key == tx.target.name() &&
+		was.Lineage != manifest.Lineage {
+		tx.result.note("%s was made anew in the store: %s follows %s of another lineage", tx.target.name(),
+			markOf("", "", manifest).describe(), was.describe())
 	}
 	if tx.target.DryRun {
 		tx.result.Outcome = WouldInstall
@@ -321,7 +323,8 @@ func (tx *transaction) confirm(ctx context.Context) (gate.Standing, error) {
 	was := tx.state.Installed
 	standing, err := tx.full(ctx, kv.Consistent)
 	if err != nil {
-		return standing, fmt.Errorf("%s looks older than %s, which is in place, and that could not be confirmed: %w", tx.target.name(), was.describe(), err)
+		return standing, fmt.Errorf("%s looks older than %s, which is in place, and that could not be confirmed: %w",
+			tx.target.name(), was.describe(), err)
 	}
 	if !tx.goesBack(standing) {
 		return standing, nil
@@ -329,7 +332,8 @@ func (tx *transaction) confirm(ctx context.Context) (gate.Standing, error) {
 	if tx.target.RefuseOlder {
 		return standing, &gate.Refusal{
 			Reason: gate.WentBack, Key: tx.target.Key,
-			Detail: fmt.Sprintf("the store went back from version %d to %d, and this target refuses older ones", was.Version, standing.Manifest.Version),
+			Detail: fmt.Sprintf("the store went back from version %d to %d, and this target refuses older ones", was.Version,
+				standing.Manifest.Version),
 			Remedy: "publish it again with `kvexpress in`, or drop refuse_older; the file is left as it is",
 		}
 	}

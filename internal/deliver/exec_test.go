@@ -68,7 +68,8 @@ func TestFloodOfOutput(t *testing.T) {
 	n.target.Exec = n.script(fmt.Sprintf(`echo begin; head -c %d /dev/zero | tr "\0" x; echo end; echo "$KVEXPRESS_SHA256" >>"$log"`, times(1<<30)))
 	n.publish(contentA())
 	out := n.must(deliver.Installed).Exec
-	if len(out.Output) > command.MaxOutput || !out.Truncated || !strings.HasPrefix(out.Output, "begin") || !strings.HasSuffix(out.Output, "end\n") {
+	if len(out.Output) > command.MaxOutput || !out.Truncated || !strings.HasPrefix(out.Output, "begin") ||
+		!strings.HasSuffix(out.Output, "end\n") {
 		t.Errorf("%d bytes of output, truncated %v", len(out.Output), out.Truncated)
 	}
 	n.settle(contentA())

@@ -28,9 +28,10 @@ func TestFrozen(t *testing.T) {
 		row  func(n *node) string
 		kind func(error) bool
 	}{
-		"stopped":                  {func(n *node) string { return n.layout.Stop(hosts) }, as[*gate.Stopped]},
-		"locked":                   {func(n *node) string { return n.layout.Lock(n.target.File, "node") }, as[*gate.Locked]},
-		"locked where it leads to": {func(n *node) string { return n.layout.Lock(filepath.Join(n.dir, "real"), "node") }, as[*gate.Locked]},
+		"stopped": {func(n *node) string { return n.layout.Stop(hosts) }, as[*gate.Stopped]},
+		"locked":  {func(n *node) string { return n.layout.Lock(n.target.File, "node") }, as[*gate.Locked]},
+		"locked where it leads to": {func(n *node) string { return n.layout.Lock(filepath.Join(n.dir, "real"), "node") },
+			as[*gate.Locked]},
 	}
 	works := map[string]func(n *node){
 		"an install": func(n *node) { n.publish(contentB()) },

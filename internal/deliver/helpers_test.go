@@ -285,7 +285,8 @@ func (n *node) unsettled(want []byte) []string {
 		broken = append(broken, "the state is damaged")
 	}
 	if s.Installed.SHA256 != sha || s.Executed != sha || s.Pending != nil {
-		broken = append(broken, fmt.Sprintf("the state says installed %.8s, executed %.8s, pending %s; the file has %.8s", s.Installed.SHA256, s.Executed, s.Pending, sha))
+		broken = append(broken, fmt.Sprintf("the state says installed %.8s, executed %.8s, pending %s; the file has %.8s",
+			s.Installed.SHA256, s.Executed, s.Pending, sha))
 	}
 	return broken
 }

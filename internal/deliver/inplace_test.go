@@ -42,7 +42,8 @@ func TestTornIsMended(t *testing.T) {
 		want   func(error) bool
 	}{
 		"unreachable": {func(n *node) { n.store = unreachable{} }, func(err error) bool { return errors.Is(err, kv.ErrUnreachable) }},
-		"stopped":     {func(n *node) { n.put(n.layout.Stop(hosts), "wait", 0) }, func(err error) bool { return errors.As(err, &stopped) }},
+		"stopped": {func(n *node) { n.put(n.layout.Stop(hosts), "wait", 0) },
+			func(err error) bool { return errors.As(err, &stopped) }},
 		"missing": {func(n *node) {
 			for path := range n.rows() {
 				n.remove(path)

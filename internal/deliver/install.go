@@ -101,7 +101,8 @@ func (tx *transaction) placed(as Outcome) {
 
 // pending is an install that is to begin.
 func (tx *transaction) pending(m mark) pending {
-	return pending{mark: m, Before: tx.disk.sha, Temp: atomicfile.TempName(tx.file.Base), InPlace: tx.target.InPlace && tx.disk.exists}
+	return pending{mark: m, Before: tx.disk.sha, Temp: atomicfile.TempName(tx.file.Base), InPlace: tx.target.InPlace &&
+		tx.disk.exists}
 }
 
 func (tx *transaction) begin(p pending) error {
@@ -159,7 +160,8 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 	for i, a := range tx.target.Check {
 		argv[i] = strings.ReplaceAll(a, FileMark, staged.Path())
 	}
-	_, err := command.Run(ctx, command.Command{Argv: argv, Shown: tx.target.Check, Timeout: tx.target.CheckTimeout, Env: tx.env(tx.result.SHA256, tx.result.Version)})
+	_, err := command.Run(ctx, command.Command{Argv: argv, Shown: tx.target.Check, Timeout: tx.target.CheckTimeout,
+		Env: tx.env(tx.result.SHA256, tx.result.Version)})
 	if err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("check %s: %w", tx.target.File, context.Cause(ctx))

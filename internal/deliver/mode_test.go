@@ -47,7 +47,8 @@ func TestParseMode(t *testing.T) {
 			t.Errorf("%s is %v, decimal %t (%v), want %v, decimal %t", test.text, got, decimal, err, test.want, test.decimal)
 		}
 	}
-	for _, text := range []string{"", " ", "rw-r--r--", "u+w", "8", "999", "10000", "77777777777777777777", "-644", "+644", "0x1ff", "6 44", "0644 ", "٦٤٤"} {
+	for _, text := range []string{"", " ", "rw-r--r--", "u+w", "8", "999", "10000", "77777777777777777777", "-644", "+644",
+		"0x1ff", "6 44", "0644 ", "٦٤٤"} {
 		if got, _, err := ParseMode(text); err == nil {
 			t.Errorf("%q is taken for %v", text, got)
 		}

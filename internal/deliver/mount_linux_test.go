@@ -29,7 +29,8 @@ func newDisk(t testing.TB, mib int64, options string, mkfs ...string) *disk {
 	if err := os.Truncate(d.image, mib<<20); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "mkfs.ext4", append(append([]string{"-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"}, mkfs...), d.image)...)
+	run(t, "mkfs.ext4",
+		append(append([]string{"-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"}, mkfs...), d.image)...)
 	d.mount(d.image, options)
 	t.Cleanup(d.unmount)
 	return d

@@ -48,7 +48,8 @@ func (d *Deliverer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 	slices.SortFunc(all, func(a, b *owing) int { return cmp.Compare(a.path, b.path) })
 	for i, o := range all {
 		if i > 0 && all[i-1].path == o.path { // by a link; its lock is ours already
-			*o.result = OwedResult{Owed: true, Err: fmt.Errorf("%s and %s are the same file; drop one of the two targets", all[i-1].target.File, o.target.File)}
+			*o.result = OwedResult{Owed: true,
+				Err: fmt.Errorf("%s and %s are the same file; drop one of the two targets", all[i-1].target.File, o.target.File)}
 			continue
 		}
 		o.open(ctx)

@@ -166,7 +166,8 @@ func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"format":1,"file":"FILE","installed":{"key":"hosts","sha256":"` + sha + `"},"executed":"` + sha + `"}`))
 	for _, temp := range []string{"../canary", "canary", ".kvexpress-0123456789abcdef", "/etc/passwd"} {
 		for _, inPlace := range []bool{false, true} {
-			f.Add(fmt.Appendf(nil, `{"format":1,"file":"FILE","pending":{"key":"hosts","sha256":"","temp":%q,"in_place":%v}}`, temp, inPlace))
+			f.Add(fmt.Appendf(nil, `{"format":1,"file":"FILE","pending":{"key":"hosts","sha256":"","temp":%q,"in_place":%v}}`, temp,
+				inPlace))
 		}
 	}
 	f.Add([]byte(`{"format":1,"file":"FILE","pending":{}}`))

@@ -42,7 +42,8 @@ func TestVerify(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := f.Verify(content)
-			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "node-02")) {
+			if tt.want == "" && err != nil || tt.want != "" &&
+				(err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "node-02")) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
 		})

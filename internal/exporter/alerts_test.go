@@ -80,7 +80,8 @@ func TestAlerts(t *testing.T) {
 	behind := late("current", ever)
 	stories := []story{
 		{name: "all is well", lasts: 2 * time.Hour, every: 2 * time.Minute, step: healthy},
-		{name: "no exporter", lasts: 11 * time.Minute, step: healthy, without: []string{"exporter"}, fires: []string{"KvexpressExporterDown"}},
+		{name: "no exporter", lasts: 11 * time.Minute, step: healthy, without: []string{"exporter"},
+			fires: []string{"KvexpressExporterDown"}},
 		{name: "the exporter is restarted", lasts: 4 * time.Minute, step: healthy, without: []string{"exporter"}},
 		{name: "the store is away", lasts: 21 * time.Minute, step: away(10*time.Minute, ever), fires: []string{"KvexpressStoreAway"}},
 		{name: "the store was away for a moment", lasts: 20 * time.Minute, step: away(10*time.Minute, 14*time.Minute)},
@@ -88,7 +89,8 @@ func TestAlerts(t *testing.T) {
 		{name: "a node refuses it", lasts: 31 * time.Minute, step: late("refused", ever), fires: []string{"KvexpressStuck"}},
 		{name: "a node was late", lasts: 31 * time.Minute, step: late("failed", 10*time.Minute)},
 		{name: "a node is locked", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late("locked", ever)},
-		{name: "a node is locked for days", lasts: 25 * time.Hour, every: 2 * time.Minute, step: late("locked", ever), fires: []string{"KvexpressLockedTooLong"}},
+		{name: "a node is locked for days", lasts: 25 * time.Hour, every: 2 * time.Minute, step: late("locked", ever),
+			fires: []string{"KvexpressLockedTooLong"}},
 		{name: "a node waits for its time", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late("waiting", ever)},
 		{name: "an exec fails", lasts: 16 * time.Minute, step: late("owed", ever), fires: []string{"KvexpressExecFailing"}},
 		{name: "an exec failed for a while", lasts: 31 * time.Minute, step: late("owed", 8*time.Minute)},
@@ -104,8 +106,10 @@ func TestAlerts(t *testing.T) {
 				w.report("web-9", w.has("hosts"))
 			}
 		}},
-		{name: "a stop is forgotten", lasts: 5 * time.Hour, every: 2 * time.Minute, step: at(10*time.Minute, stop), fires: []string{"KvexpressStoppedTooLong"}},
-		{name: "a stop by kvexpress 1.x is forgotten", lasts: 80 * time.Minute, step: at(10*time.Minute, func(w *world) { w.put(w.layout.Stop("hosts"), "why", 0) }),
+		{name: "a stop is forgotten", lasts: 5 * time.Hour, every: 2 * time.Minute, step: at(10*time.Minute, stop),
+			fires: []string{"KvexpressStoppedTooLong"}},
+		{name: "a stop by kvexpress 1.x is forgotten", lasts: 80 * time.Minute,
+			step:  at(10*time.Minute, func(w *world) { w.put(w.layout.Stop("hosts"), "why", 0) }),
 			fires: []string{"KvexpressStoppedTooLong"}},
 		{name: "a stop for an hour", lasts: 2 * time.Hour, every: 2 * time.Minute, step: at(10*time.Minute, stop)},
 		{name: "a stop, and nodes behind", lasts: time.Hour, step: func(w *world, passed time.Duration) {
@@ -116,7 +120,8 @@ func TestAlerts(t *testing.T) {
 		}},
 		{name: "a node lies", lasts: 16 * time.Minute, step: lie(9 * time.Minute)},
 		{name: "a node goes on lying", lasts: 11 * time.Minute, step: lie(ever), fires: []string{"KvexpressUnsoundReceipts"}},
-		{name: "a receipt is damaged", lasts: 21 * time.Minute, step: at(5*time.Minute, func(w *world) { w.put(w.layout.Node("web-8"), "{", 0) }),
+		{name: "a receipt is damaged", lasts: 21 * time.Minute,
+			step:  at(5*time.Minute, func(w *world) { w.put(w.layout.Node("web-8"), "{", 0) }),
 			fires: []string{"KvexpressUnreadReceipts"}},
 		{name: "a newer kvexpress published", lasts: 21 * time.Minute, step: at(5*time.Minute, func(w *world) {
 			w.put(w.layout.Checksum("other"), strings.Repeat("0", 64), 0)
@@ -129,7 +134,8 @@ func TestAlerts(t *testing.T) {
 		}, fires: []string{"KvexpressClocksOff"}},
 		{name: "an agent is in trouble", lasts: 30 * time.Minute, step: healthy, agentIs: func(time.Duration) bool { return false },
 			fires: []string{"KvexpressAgentConfig", "KvexpressAgentNotRight"}},
-		{name: "an agent was in trouble", lasts: 30 * time.Minute, step: healthy, agentIs: func(passed time.Duration) bool { return passed > 4*time.Minute }},
+		{name: "an agent was in trouble", lasts: 30 * time.Minute, step: healthy,
+			agentIs: func(passed time.Duration) bool { return passed > 4*time.Minute }},
 	}
 	all, bin := readRules(t), engine(t)
 	fired := map[string]bool{}
@@ -170,7 +176,8 @@ func (s story) firing(t *testing.T, bin string, all []rule) []string {
 		began := time.Now()
 		take := func(job, text string) {
 			if !slices.Contains(s.without, job) {
-				req.Scrapes = append(req.Scrapes, sample{At: time.Now(), Target: map[string]string{"job": job, "instance": job + "-1:9357"}, Text: text})
+				req.Scrapes = append(req.Scrapes,
+					sample{At: time.Now(), Target: map[string]string{"job": job, "instance": job + "-1:9357"}, Text: text})
 			}
 		}
 		for passed := time.Duration(0); passed <= s.lasts; passed += every {

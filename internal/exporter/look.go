@@ -169,5 +169,6 @@ func (l *looker) denied(what, below string, err error) error {
 	if !errors.Is(err, kv.ErrDenied) {
 		return err
 	}
-	return fmt.Errorf("the %s below %s: not all of them may be read: %w; `kvexpress acl exporter` prints the policy that is needed", what, below, kv.ErrDenied)
+	return fmt.Errorf("the %s below %s: not all of them may be read: %w; `kvexpress acl exporter` prints the policy that is needed",
+		what, below, kv.ErrDenied)
 }

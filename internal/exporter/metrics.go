@@ -51,8 +51,10 @@ func WriteMetrics(w io.Writer, v View, now time.Time) error {
 	if v.Last != nil {
 		seen, age = v.Last.Taken, now.Sub(v.Last.Taken)
 	}
-	m.one("last_look_timestamp_seconds", "When the fleet was last seen, in Unix seconds; 0 if it was not yet.", promtext.Seconds(seen))
-	m.one("last_look_age_seconds", "How long ago that was, at the time of the scrape; since the start if it was not yet.", max(0, age.Seconds()))
+	m.one("last_look_timestamp_seconds", "When the fleet was last seen, in Unix seconds; 0 if it was not yet.",
+		promtext.Seconds(seen))
+	m.one("last_look_age_seconds", "How long ago that was, at the time of the scrape; since the start if it was not yet.",
+		max(0, age.Seconds()))
 	m.Family(prefix+"looks_total", promtext.Counter, "Looks at the fleet, by result: ok or failed.")
 	m.Sample(float64(v.Good), promtext.With("result", "ok"))
 	m.Sample(float64(v.Bad), promtext.With("result", "failed"))
@@ -95,19 +97,27 @@ func (m metrics) keys(keys []Key) {
 		help string
 		of   func(Key) float64
 	}{
-		{"published", "1 if the key is published, 0 if it is only stopped or reported.", func(k Key) float64 { return promtext.Truth(k.Exists) }},
-		{"version", "Version that nodes are to have, within its lineage; 0 for one without a number.", func(k Key) float64 { return float64(k.Version) }},
+		{"published", "1 if the key is published, 0 if it is only stopped or reported.",
+			func(k Key) float64 { return promtext.Truth(k.Exists) }},
+		{"version", "Version that nodes are to have, within its lineage; 0 for one without a number.",
+			func(k Key) float64 { return float64(k.Version) }},
 		{"published_timestamp_seconds", "When that was published, in Unix seconds by the store's clock; 0 if it is not known.",
 			func(k Key) float64 { return promtext.Seconds(timeOf(k.Published)) }},
 		{"nodes", "Nodes that count: they reported the key, and are not silent.", func(k Key) float64 { return float64(k.Nodes) }},
 		{"nodes_arrived", "Of those, nodes that have the version and owe nothing.", func(k Key) float64 { return float64(k.Arrived) }},
-		{"nodes_owed", "Nodes that have the version, and whose exec has yet to succeed.", func(k Key) float64 { return float64(k.Owed) }},
+		{"nodes_owed", "Nodes that have the version, and whose exec has yet to succeed.",
+			func(k Key) float64 { return float64(k.Owed) }},
 		{"nodes_behind", "Nodes that have another version, or none.", func(k Key) float64 { return float64(k.Behind) }},
 		{"nodes_unsound", "Nodes that say of themselves what cannot be.", func(k Key) float64 { return float64(k.Unsound) }},
-		{"nodes_silent", "Nodes that did not report for longer than they promised; they do not count.", func(k Key) float64 { return float64(k.Silent) }},
-		{"nodes_gone", "Nodes that have been silent for so long that they are left out.", func(k Key) float64 { return float64(k.Gone) }},
-		{"nodes_measured", "Nodes of which it is known how long the version took to them.", func(k Key) float64 { return float64(k.Delivered.Count) }},
-		{"oldest_straggler_seconds", "For how long that node has been missing that is missing longest, without those that are stopped, locked or waiting; 0 if there is none.",
+		{"nodes_silent", "Nodes that did not report for longer than they promised; they do not count.",
+			func(k Key) float64 { return float64(k.Silent) }},
+		{"nodes_gone", "Nodes that have been silent for so long that they are left out.",
+			func(k Key) float64 { return float64(k.Gone) }},
+		{"nodes_measured", "Nodes of which it is known how long the version took to them.",
+			func(k Key) float64 { return float64(k.Delivered.Count) }},
+		{"oldest_straggler_seconds",
+			"For how long that node has been missing that is missing longest, without those that are stopped, locked or waiting; 0 if " +
+				"there is none.",
 			func(k Key) float64 { return k.Oldest.Seconds() }},
 		{"stopped", "1 if the key is stopped in the whole fleet.", func(k Key) float64 { return promtext.Truth(k.Stopped) }},
 		{"stopped_since_timestamp_seconds", "Since when, in Unix seconds; 0 if it is not stopped, or that is not known.",

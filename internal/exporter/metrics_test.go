@@ -132,7 +132,8 @@ func TestMetricsSayHowTheFleetIs(t *testing.T) {
 		w.wants(f, 15, "oldest_straggler_seconds", hosts) // lie-1
 		w.wants(f, 0, "oldest_straggler_seconds", motd)
 		w.wants(f, 0, "nodes", motd)
-		for node, verdict := range map[string]string{"owed-1": "owed", "is-denied": "behind", "lie-1": "unsound", "silent-1": "silent"} {
+		for node, verdict := range map[string]string{"owed-1": "owed", "is-denied": "behind", "lie-1": "unsound",
+			"silent-1": "silent"} {
 			w.wants(f, 1, "node_verdict", hosts, "node="+node, "verdict="+verdict)
 		}
 		for _, node := range []string{"ok-1", "gone-1"} {

@@ -303,10 +303,12 @@ func TestAlertsAreExplained(t *testing.T) {
 func fill(t *testing.T, alert, text string) {
 	t.Helper()
 	funcs := template.FuncMap{"humanizeDuration": func(v float64) string { return time.Duration(v * 1e9).String() }}
-	tmpl, err := template.New(alert).Funcs(funcs).Option("missingkey=error").Parse("{{$labels := .Labels}}{{$value := .Value}}" + text)
+	tmpl, err := template.New(alert).Funcs(funcs).Option("missingkey=error").Parse("{{$labels := .Labels}}{{$value := .Value}}" +
+		text)
 	var out strings.Builder
 	if err == nil {
-		err = tmpl.Execute(&out, map[string]any{"Labels": map[string]string{"key": "hosts", "instance": "web-1:9357", "file": "/etc/hosts"}, "Value": 900.0})
+		err = tmpl.Execute(&out,
+			map[string]any{"Labels": map[string]string{"key": "hosts", "instance": "web-1:9357", "file": "/etc/hosts"}, "Value": 900.0})
 	}
 	if err != nil || strings.ContainsAny(out.String(), "\n{}") {
 		t.Errorf("%s: %q, %v", alert, out.String(), err)

@@ -119,7 +119,8 @@ func (w *world) publish(key kv.Key) fleet.Target {
 func (w *world) has(key kv.Key) fleet.Target {
 	m := w.manifest[key]
 	return fleet.Target{
-		By: fleet.ByAgent, Key: string(key), File: "/etc/" + string(key), Lineage: m.Lineage, Version: m.Version, SHA256: m.SHA256, State: "current",
+		By: fleet.ByAgent, Key: string(key), File: "/etc/" + string(key), Lineage: m.Lineage, Version: m.Version, SHA256: m.SHA256,
+		State: "current",
 		Since: fleet.Millis(time.Since(m.PublishedAt)),
 		Placed: &fleet.Placed{
 			Age:   fleet.Millis(max(0, time.Since(m.PublishedAt.Add(200*time.Millisecond)))),

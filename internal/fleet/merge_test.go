@@ -46,7 +46,8 @@ func TestMergeOfAgentAndOuts(t *testing.T) {
 
 func TestCarry(t *testing.T) {
 	placed := &Placed{Age: Millis(time.Minute), Steps: Steps{Stage: Millis(time.Second)}}
-	before := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", State: "current", Since: Millis(time.Hour), Placed: placed}
+	before := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", State: "current",
+		Since: Millis(time.Hour), Placed: placed}
 	change := func(f func(*Target)) Target {
 		now := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", State: "current"}
 		f(&now)
@@ -107,7 +108,8 @@ func TestCarryKeepsWhatIsOwed(t *testing.T) {
 func TestTimePasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		old := Receipt{Node: "web-1", Sent: start(), Targets: rapid.SliceOfN(drawnTargets(), 0, 5).Draw(t, "old"),
-			Agent: &Agent{Every: Millis(time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Ended: lengths().Draw(t, "ended"), Lasted: 7}}}
+			Agent: &Agent{Every: Millis(time.Minute), Age: lengths().Draw(t, "age"),
+				Away: &Away{Ended: lengths().Draw(t, "ended"), Lasted: 7}}}
 		before, _ := json.Marshal(old)
 		passed := time.Duration(rapid.Int64().Draw(t, "passed"))
 		was := old.at(start())
@@ -150,7 +152,8 @@ func TestTimePasses(t *testing.T) {
 
 // An out says nothing twice, and everything that has changed.
 func TestSame(t *testing.T) {
-	a := Target{By: ByOut, Key: "k", File: "/f", Lineage: "l", Version: 1, SHA256: "x", State: "refused", Reason: "empty", Detail: "d", Owed: true, Exec: &Exec{Exit: 1, Failures: 2}}
+	a := Target{By: ByOut, Key: "k", File: "/f", Lineage: "l", Version: 1, SHA256: "x", State: "refused", Reason: "empty",
+		Detail: "d", Owed: true, Exec: &Exec{Exit: 1, Failures: 2}}
 	b := a
 	b.Exec = &Exec{Exit: 1, Failures: 2}
 	b.Since, b.Placed = Millis(time.Hour), &Placed{}

@@ -193,7 +193,8 @@ func (r Receipt) Marshal() (value []byte, flags uint64, err error) {
 				}
 			}
 		case len(r.Targets) == 0:
-			return nil, 0, fmt.Errorf("the receipt of %s has %d bytes without any target, at most %d are allowed", kv.Quote(r.Node), len(value), MaxStored)
+			return nil, 0, fmt.Errorf("the receipt of %s has %d bytes without any target, at most %d are allowed", kv.Quote(r.Node),
+				len(value), MaxStored)
 		default:
 			keep := len(r.Targets) * 3 / 4
 			r.Omitted += len(r.Targets) - keep

@@ -68,15 +68,18 @@ func drawnTargets() *rapid.Generator[Target] {
 	return rapid.Custom(func(t *rapid.T) Target {
 		target := Target{
 			By: rapid.SampledFrom([]string{ByAgent, ByOut}).Draw(t, "by"), Key: rapid.StringMatching(`[a-z]{1,3}`).Draw(t, "key"),
-			File: "/etc/" + rapid.StringMatching(`[a-d]`).Draw(t, "file"), State: rapid.SampledFrom([]string{"current", "owed", "stopped"}).Draw(t, "state"),
-			Version: rapid.Uint64().Draw(t, "version"), SHA256: sha(rapid.IntRange(0, 3).Draw(t, "sha")), Since: lengths().Draw(t, "since"),
+			File:    "/etc/" + rapid.StringMatching(`[a-d]`).Draw(t, "file"),
+			State:   rapid.SampledFrom([]string{"current", "owed", "stopped"}).Draw(t, "state"),
+			Version: rapid.Uint64().Draw(t, "version"), SHA256: sha(rapid.IntRange(0, 3).Draw(t, "sha")),
+			Since:  lengths().Draw(t, "since"),
 			Detail: rapid.StringN(0, 40, MaxDetail).Draw(t, "detail"), Owed: rapid.Bool().Draw(t, "owed"),
 		}
 		if rapid.Bool().Draw(t, "ran") {
 			target.Exec = &Exec{Exit: rapid.IntRange(-1, 255).Draw(t, "exit"), Failures: rapid.IntRange(0, 9).Draw(t, "failures")}
 		}
 		if rapid.Bool().Draw(t, "placed") {
-			target.Placed = &Placed{Age: lengths().Draw(t, "age"), First: rapid.Bool().Draw(t, "first"), Steps: Steps{Wait: lengths().Draw(t, "wait"), Exec: lengths().Draw(t, "exec")}}
+			target.Placed = &Placed{Age: lengths().Draw(t, "age"), First: rapid.Bool().Draw(t, "first"),
+				Steps: Steps{Wait: lengths().Draw(t, "wait"), Exec: lengths().Draw(t, "exec")}}
 		}
 		return target
 	})
@@ -85,11 +88,14 @@ func drawnTargets() *rapid.Generator[Target] {
 func TestReceiptComesBackAsItWas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := Receipt{
-			Format: Format, Node: rapid.StringMatching(`[a-z0-9.-]{1,20}`).Draw(t, "node"), Omitted: rapid.IntRange(0, 9).Draw(t, "omitted"),
-			Sent: start().Add(time.Duration(rapid.Int64().Draw(t, "ns")) / 100), Targets: rapid.SliceOfN(drawnTargets(), 0, 60).Draw(t, "targets"),
+			Format: Format, Node: rapid.StringMatching(`[a-z0-9.-]{1,20}`).Draw(t, "node"),
+			Omitted: rapid.IntRange(0, 9).Draw(t, "omitted"),
+			Sent:    start().Add(time.Duration(rapid.Int64().Draw(t, "ns")) / 100),
+			Targets: rapid.SliceOfN(drawnTargets(), 0, 60).Draw(t, "targets"),
 		}
 		if rapid.Bool().Draw(t, "agent") {
-			r.Agent = &Agent{Version: "2.0.0", Every: Millis(5 * time.Minute), Age: lengths().Draw(t, "age"), Away: &Away{Lasted: lengths().Draw(t, "lasted")}}
+			r.Agent = &Agent{Version: "2.0.0", Every: Millis(5 * time.Minute), Age: lengths().Draw(t, "age"),
+				Away: &Away{Lasted: lengths().Draw(t, "lasted")}}
 		}
 		value, flags, err := r.Marshal()
 		if err != nil {
@@ -251,7 +257,8 @@ func TestParseReceiptRefuses(t *testing.T) {
 // A few hundred bytes from a bad node do not fill the memory of who asks for the
 // status: 1.4 million targets are refused before they are made.
 func TestParseReceiptIsCheapToRefuse(t *testing.T) {
-	plain := `{"format":1,"node":"web-1","sent":"2026-03-01T12:00:00Z","targets":[` + strings.Repeat("{},", (maxPlain-200)/3) + `{}]}`
+	plain := `{"format":1,"node":"web-1","sent":"2026-03-01T12:00:00Z","targets":[` + strings.Repeat("{},", (maxPlain-200)/3) +
+		`{}]}`
 	value, err := codec.Pack([]byte(plain))
 	if err != nil || len(value) > MaxStored {
 		t.Fatalf("%d bytes, %v", len(value), err)
@@ -274,7 +281,8 @@ func FuzzParseReceipt(f *testing.F) {
 		value, flags := marshal(f, r)
 		f.Add("web-1", value, flags)
 	}
-	f.Add("web-1", []byte(`{"format":1,"node":"web-1","sent":"0001-01-01T00:00:01Z","agent":{"every_ms":3e9,"age_ms":3e12}}`), uint64(0))
+	f.Add("web-1", []byte(`{"format":1,"node":"web-1","sent":"0001-01-01T00:00:01Z","agent":{"every_ms":3e9,"age_ms":3e12}}`),
+		uint64(0))
 	f.Fuzz(func(t *testing.T, node string, value []byte, flags uint64) {
 		r, err := ParseReceipt(node, value, flags)
 		if err != nil {
@@ -298,7 +306,8 @@ func FuzzParseReceipt(f *testing.F) {
 			t.Fatalf("%+v comes back as %+v", r, back)
 		}
 		// Whatever it says, it is judged.
-		Examine(Roster{Nodes: []Node{{Name: node, Receipt: r, Index: 5}}, Read: start()}, Standing{Key: "hosts", Exists: true}, Options{})
+		Examine(Roster{Nodes: []Node{{Name: node, Receipt: r, Index: 5}}, Read: start()}, Standing{Key: "hosts", Exists: true},
+			Options{})
 		merge(r, news{targets: []Target{{File: "/x"}}}, node, start())
 	})
 }

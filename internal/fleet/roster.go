@@ -49,8 +49,10 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	all, err := r.Store.List(ctx, kv.Default, dir, since, wait)
 	switch {
 	case errors.Is(err, kv.ErrTooLarge):
-		return Roster{}, fmt.Errorf("%w: the receipts below %s have more than %d MiB in all; `kvexpress forget` drops those of machines that are no more, and another --prefix makes another fleet",
-			kv.ErrRequest, dir, kv.MaxListing>>20)
+		return Roster{},
+			fmt.Errorf("%w: the receipts below %s have more than %d MiB in all; `kvexpress forget` drops those of machines that are "+
+				"no more, and another --prefix makes another fleet",
+				kv.ErrRequest, dir, kv.MaxListing>>20)
 	case err != nil:
 		return Roster{}, err
 	}
@@ -119,7 +121,8 @@ func Count(ctx context.Context, s kv.Store, l kv.Layout) int {
 }
 
 func (r *Reader) denied() error {
-	return fmt.Errorf("the receipts below %s: not all of them may be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", r.Layout.NodesDir(), kv.ErrDenied)
+	return fmt.Errorf("the receipts below %s: not all of them may be read: %w; `kvexpress acl operator -k KEY` prints the "+
+		"policy that is needed", r.Layout.NodesDir(), kv.ErrDenied)
 }
 
 // Standing is what a key holds in the store, without its bytes.

@@ -49,7 +49,8 @@ func TestRosterRights(t *testing.T) {
 				if errors.Is(err, kv.ErrDenied) != tt.denied || err == nil && len(r.Nodes) != tt.nodes {
 					t.Errorf("silently %t: %v, %d nodes", silently, err, len(r.Nodes))
 				}
-				if tt.denied && (!strings.Contains(err.Error(), "kvexpress-nodes/") || !strings.Contains(err.Error(), "`kvexpress acl operator")) {
+				if tt.denied &&
+					(!strings.Contains(err.Error(), "kvexpress-nodes/") || !strings.Contains(err.Error(), "`kvexpress acl operator")) {
 					t.Errorf("%v", err)
 				}
 			}
@@ -60,7 +61,8 @@ func TestRosterRights(t *testing.T) {
 // silent leaves rows out without a word.
 type silent struct{ kv.Store }
 
-func (s *silent) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+func (s *silent) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing,
+	error) {
 	all, err := s.Store.List(ctx, c, prefix, since, wait)
 	all.Filtered = false
 	return all, err
@@ -91,7 +93,8 @@ func TestRosterAgainAndAgain(t *testing.T) {
 		t.Errorf("%d nodes of a store that does not answer", n)
 	}
 	first, requests := look(0)
-	if len(first.Nodes) != 4 || first.Nodes[3].Err == nil || first.Nodes[0].Name != "web-0" || first.Nodes[0].Err != nil || requests != 2 {
+	if len(first.Nodes) != 4 || first.Nodes[3].Err == nil || first.Nodes[0].Name != "web-0" || first.Nodes[0].Err != nil ||
+		requests != 2 {
 		t.Fatalf("%+v, %d requests", first, requests)
 	}
 	b.says("web-1", fleet.Wanted{Version: 7})

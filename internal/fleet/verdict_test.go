@@ -33,7 +33,8 @@ func newScenario() *scenario {
 
 // has is a target that has a version of the key in place.
 func has(version uint64) Target {
-	return Target{By: ByAgent, Key: "hosts", File: "/etc/hosts", Lineage: "l", Version: version, SHA256: sha(int(version)), State: "current"}
+	return Target{By: ByAgent, Key: "hosts", File: "/etc/hosts", Lineage: "l", Version: version, SHA256: sha(int(version)),
+		State: "current"}
 }
 
 // but changes a target.
@@ -73,11 +74,12 @@ func TestVerdicts(t *testing.T) {
 		want   Verdict
 		detail string
 	}{
-		"has it":                                {has(5), Arrived, ""},
-		"owes the exec":                         {has(5).but(func(t *Target) { t.Owed = true }), Owed, ""},
-		"has the one before":                    {has(4).but(func(t *Target) { t.Since = Millis(time.Hour) }), Behind, ""},
-		"has the one before, and owes":          {has(4).but(func(t *Target) { t.Owed = true }), Behind, ""},
-		"has nothing":                           {Target{By: ByAgent, Key: "hosts", State: "refused", Detail: "too short"}, Behind, "too short"},
+		"has it":                       {has(5), Arrived, ""},
+		"owes the exec":                {has(5).but(func(t *Target) { t.Owed = true }), Owed, ""},
+		"has the one before":           {has(4).but(func(t *Target) { t.Since = Millis(time.Hour) }), Behind, ""},
+		"has the one before, and owes": {has(4).but(func(t *Target) { t.Owed = true }), Behind, ""},
+		"has nothing": {Target{By: ByAgent, Key: "hosts", State: "refused", Detail: "too short"}, Behind,
+			"too short"},
 		"has a version of another key's life":   {has(5).but(older), Behind, ""},
 		"has a later one of another life":       {has(9).but(older), Behind, ""},
 		"has its bytes, from 1.x":               {has(5).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), Arrived, ""},
@@ -138,7 +140,8 @@ func TestVerdictsOfAnUnmanagedVersion(t *testing.T) {
 // any bytes.
 func TestVerdictsOfASupersededVersion(t *testing.T) {
 	s := newScenario()
-	for _, target := range []Target{has(5), has(4), has(3), has(6), has(4).but(func(t *Target) { t.SHA256 = sha(1) }), has(5).but(func(t *Target) { t.SHA256 = sha(1) })} {
+	for _, target := range []Target{has(5), has(4), has(3), has(6), has(4).but(func(t *Target) { t.SHA256 = sha(1) }),
+		has(5).but(func(t *Target) { t.SHA256 = sha(1) })} {
 		s.node(time.Second, true, target)
 	}
 	r := Examine(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{Wanted: &Wanted{Lineage: "l", Version: 4, SHA256: sha(4)}})
@@ -202,9 +205,10 @@ func TestSilent(t *testing.T) {
 		"out, a quarter after":           {30 * day, 0, false, has(4), 15 * time.Minute, "0: 0 0 0 0, 1 0 0"},
 		"out, it reported meanwhile":     {time.Minute, 0, false, has(4), 15 * time.Minute, "1: 0 0 1 0, 0 0 0"},
 		"out, two days after":            {30 * day, 0, false, has(4), 2 * day, "0: 0 0 0 0, 0 1 0"},
-		"out, owes":                      {30 * day, 0, false, has(5).but(func(t *Target) { t.Owed = true }), 2 * day, "1: 0 1 0 0, 0 0 0"},
-		"an age that cannot be":          {time.Second, century, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
-		"sent before our time":           {250 * 365 * day, century, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
+		"out, owes": {30 * day, 0, false, has(5).but(func(t *Target) { t.Owed = true }), 2 * day,
+			"1: 0 1 0 0, 0 0 0"},
+		"an age that cannot be": {time.Second, century, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
+		"sent before our time":  {250 * 365 * day, century, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScenario()
@@ -371,7 +375,8 @@ func TestReportCounts(t *testing.T) {
 		t.Errorf("%+v %+v %+v", r.Stragglers, r.SilentNodes, r.Unread)
 	}
 	ms := func(n int) Millis { return Millis(time.Duration(n) * time.Millisecond) }
-	if want := (Percentiles{Count: 100, P50: ms(500), P90: ms(900), P99: ms(990), Last: ms(1000), LastNode: "web-99"}); r.Delivered != want {
+	if want := (Percentiles{Count: 100, P50: ms(500), P90: ms(900), P99: ms(990), Last: ms(1000),
+		LastNode: "web-99"}); r.Delivered != want {
 		t.Errorf("delivered %+v, want %+v", r.Delivered, want)
 	}
 	if all := s.deliveries(); len(all) != 100 || all[0].Took != 10*time.Millisecond || all[99] != (Delivery{"web-99", time.Second}) {
@@ -395,7 +400,8 @@ func TestPercentiles(t *testing.T) {
 			all[i] = Delivery{fmt.Sprint(v + 1), time.Duration(v + 1)}
 		}
 		up := func(p int) Millis { return Millis((n*p + 99) / 100) } // the nearest rank
-		if got, want := percentiles(all), (Percentiles{n, up(50), up(90), up(99), Millis(n), fmt.Sprint(n)}); !reflect.DeepEqual(got, want) {
+		if got, want := percentiles(all),
+			(Percentiles{n, up(50), up(90), up(99), Millis(n), fmt.Sprint(n)}); !reflect.DeepEqual(got, want) {
 			t.Fatalf("of %d: %+v, want %+v", n, got, want)
 		}
 	}

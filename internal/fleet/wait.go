@@ -62,7 +62,8 @@ type NotReached struct {
 func (e *NotReached) Error() string {
 	r := e.Report
 	if r.Nodes == 0 {
-		return fmt.Sprintf("%s: waited for %s, and no node that has reported this key is there to count; run agents, or `out` without --no-receipt", r.Key, e.Timeout)
+		return fmt.Sprintf("%s: waited for %s, and no node that has reported this key is there to count; run agents, or `out` "+
+			"without --no-receipt", r.Key, e.Timeout)
 	}
 	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %d nodes, where %s are asked for; "+
 		"`kvexpress status -k %s` names the others", r.Key, e.Timeout, r.Arrived, r.Nodes, percent(e.Share), r.Key)

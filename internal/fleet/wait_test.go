@@ -42,7 +42,8 @@ func (b *bench) publish(content string) {
 // says is what a node reports that has a version.
 func (b *bench) says(node string, v fleet.Wanted) {
 	b.t.Helper()
-	b.reports(node, time.Now(), fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/h", Lineage: v.Lineage, Version: v.Version, SHA256: v.SHA256, State: "current", Placed: &fleet.Placed{}})
+	b.reports(node, time.Now(), fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/h", Lineage: v.Lineage, Version: v.Version,
+		SHA256: v.SHA256, State: "current", Placed: &fleet.Placed{}})
 }
 
 // reports writes a receipt by a clock.
@@ -67,14 +68,16 @@ func (b *bench) reader() *fleet.Reader {
 
 // wait waits for all nodes; with each look that succeeded, step is called with its
 // number.
-func (b *bench) wait(ctx context.Context, limit time.Duration, step func(n int, r fleet.Report)) (fleet.Report, fleet.Seen, error) {
+func (b *bench) wait(ctx context.Context, limit time.Duration, step func(n int, r fleet.Report)) (fleet.Report, fleet.Seen,
+	error) {
 	n := 0
-	return b.reader().Wait(ctx, fleet.Goal{Key: "hosts", Share: 1, Timeout: limit, Began: time.Now(), Progress: func(r fleet.Report) {
-		n++
-		if step != nil {
-			step(n, r)
-		}
-	}})
+	return b.reader().Wait(ctx,
+		fleet.Goal{Key: "hosts", Share: 1, Timeout: limit, Began: time.Now(), Progress: func(r fleet.Report) {
+			n++
+			if step != nil {
+				step(n, r)
+			}
+		}})
 }
 
 func (b *bench) fleet(n int, v fleet.Wanted) {
@@ -102,7 +105,8 @@ func TestWaitReaches(t *testing.T) {
 		t.Errorf("%+v", times)
 	}
 	// What is there already is reached at once, and took nobody any time.
-	if r, times, err := b.wait(t.Context(), time.Minute, nil); err != nil || r.Arrived != 3 || time.Duration(times.Took) > 10*time.Second {
+	if r, times, err := b.wait(t.Context(), time.Minute, nil); err != nil || r.Arrived != 3 ||
+		time.Duration(times.Took) > 10*time.Second {
 		t.Errorf("%v, %+v, %+v", err, r, times)
 	}
 	b.says("web-0", fleet.Wanted{})

@@ -115,7 +115,8 @@ func (w *Writer) commit(ctx context.Context, r Receipt) error {
 }
 
 func (w *Writer) denied(verb string) error {
-	return fmt.Errorf("%s the receipt %s: %w; `kvexpress acl node -k KEY` prints the policy that a node needs", verb, w.Layout.Node(w.Node), kv.ErrDenied)
+	return fmt.Errorf("%s the receipt %s: %w; `kvexpress acl node -k KEY` prints the policy that a node needs", verb,
+		w.Layout.Node(w.Node), kv.ErrDenied)
 }
 
 func (w *Writer) now() time.Time {

@@ -59,7 +59,8 @@ func (f *faulty) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, er
 	return written, err
 }
 
-func (f *faulty) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+func (f *faulty) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing,
+	error) {
 	f.lists.Add(1)
 	if f.list != nil {
 		if err := f.list(ctx); err != nil {
@@ -110,7 +111,8 @@ func about() fleet.Agent {
 }
 
 func target(by, file string, version uint64) fleet.Target {
-	return fleet.Target{By: by, Key: "hosts", File: file, Lineage: "l", Version: version, SHA256: strings.Repeat("a", 64), State: "current"}
+	return fleet.Target{By: by, Key: "hosts", File: file, Lineage: "l", Version: version, SHA256: strings.Repeat("a", 64),
+		State: "current"}
 }
 
 // Who wrote last makes one request; who finds the same, one.
@@ -179,7 +181,8 @@ func TestWritersAtOnce(t *testing.T) {
 		w := writer(t, s)
 		for n := range rounds {
 			patiently(func() error {
-				return w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", uint64(n+1)), target(fleet.ByAgent, "/b", uint64(n+1))})
+				return w.PutAgent(t.Context(), time.Now(), about(),
+					[]fleet.Target{target(fleet.ByAgent, "/a", uint64(n+1)), target(fleet.ByAgent, "/b", uint64(n+1))})
 			})
 		}
 	})
@@ -234,7 +237,8 @@ func TestWriterAfterFailures(t *testing.T) {
 		for _, write := range []bool{false, true} {
 			s := local.New(local.Deny(func(_ string, w bool) bool { return w || w == write }))
 			err := put(writer(t, s), 1)
-			if !errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), "kvexpress-nodes/web-1") || !strings.Contains(err.Error(), "acl node") {
+			if !errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), "kvexpress-nodes/web-1") ||
+				!strings.Contains(err.Error(), "acl node") {
 				t.Errorf("%v", err)
 			}
 		}
@@ -276,9 +280,11 @@ func TestWriterAfterFailures(t *testing.T) {
 		}
 	})
 	t.Run("what stands there is none", func(t *testing.T) {
-		for _, value := range []string{"", "<html>", `{"format":9}`, `{"format":1,"node":"web-2","sent":"2026-03-01T12:00:00Z","targets":[{"file":"/x"}]}`} {
+		for _, value := range []string{"", "<html>", `{"format":9}`,
+			`{"format":1,"node":"web-2","sent":"2026-03-01T12:00:00Z","targets":[{"file":"/x"}]}`} {
 			s := local.New()
-			if _, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: newLayout(t).Node(web), Value: []byte(value), Flags: 2}}); err != nil {
+			if _, err := s.Commit(t.Context(),
+				[]kv.Op{{Verb: kv.Set, Path: newLayout(t).Node(web), Value: []byte(value), Flags: 2}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := put(writer(t, s), 1); err != nil || len(stands(t, s).Targets) != 1 {
@@ -328,14 +334,16 @@ func TestAgentThatIsStarting(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := writer(t, s) // another process
-	if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1)}, "/b", "/new"); err != nil {
+	if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1)}, "/b",
+		"/new"); err != nil {
 		t.Fatal(err)
 	}
 	r := stands(t, s)
 	if len(r.Targets) != 2 || r.Targets[1].File != "/b" || r.Targets[1].Placed == nil || r.Targets[1].Placed.Age < placed.Age {
 		t.Fatalf("%+v", r.Targets)
 	}
-	if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1)}); err != nil {
+	if err := w.PutAgent(t.Context(), time.Now(), about(),
+		[]fleet.Target{target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if r := stands(t, s); !slices.ContainsFunc(r.Targets, func(t fleet.Target) bool { return t.File == "/b" && t.Placed != nil }) {

@@ -94,7 +94,8 @@ func (f Freezer) lift(ctx context.Context, path string) (was string, err error) 
 	case kv.Absent:
 		return "", nil
 	case kv.Denied:
-		return "", fmt.Errorf("%s may not be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", path, kv.ErrDenied)
+		return "", fmt.Errorf("%s may not be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", path,
+			kv.ErrDenied)
 	}
 	if err := f.commit(ctx, kv.Op{Verb: kv.Delete, Path: path}); err != nil {
 		return "", err

@@ -87,7 +87,8 @@ func TestSetAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := uint64(1_700_000_000+3600*i) << 32
-		if stop, lock := f.row(t, "kvexpress/hosts/stop"), f.row(t, f.Layout.Lock("/f", "web-17")); stop.Flags != want || lock.Flags != want {
+		if stop, lock := f.row(t, "kvexpress/hosts/stop"), f.row(t, f.Layout.Lock("/f", "web-17")); stop.Flags != want ||
+			lock.Flags != want {
 			t.Errorf("the flags are %#x and %#x, want %#x", stop.Flags, lock.Flags, want)
 		}
 	}

@@ -38,7 +38,8 @@ type PartialError struct {
 }
 
 func (e *PartialError) Error() string {
-	return fmt.Sprintf("not all below %s may be read: %v; `kvexpress acl %s` prints the policy that is needed", e.Below, kv.ErrDenied, e.role)
+	return fmt.Sprintf("not all below %s may be read: %v; `kvexpress acl %s` prints the policy that is needed", e.Below,
+		kv.ErrDenied, e.role)
 }
 
 // Unwrap makes errors.Is find kv.ErrDenied.
@@ -103,7 +104,8 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 	}
 	partial := !may
 	if partial && len(keys) == 0 {
-		return nil, fmt.Errorf("no key below %s may be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", below, kv.ErrDenied)
+		return nil, fmt.Errorf("no key below %s may be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed",
+			below, kv.ErrDenied)
 	}
 	paths = nil
 	for _, k := range keys {
@@ -118,7 +120,9 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 		row := rows[f.Layout.Stop(k)]
 		switch {
 		case row.State == kv.Denied && listed[k]:
-			return nil, fmt.Errorf("the stop of %s may not be read: %w; `kvexpress acl operator -k %[1]s` prints the policy that is needed", k, kv.ErrDenied)
+			return nil,
+				fmt.Errorf("the stop of %s may not be read: %w; `kvexpress acl operator -k %[1]s` prints the policy that is needed", k,
+					kv.ErrDenied)
 		case row.State == kv.Denied:
 			partial = true
 		case len(row.Value) > 0:

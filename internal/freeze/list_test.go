@@ -125,7 +125,8 @@ func (s silent) List(ctx context.Context, c kv.Consistency, prefix string, since
 
 // No rights never look like no locks.
 func TestLocksThatMayNotBeRead(t *testing.T) {
-	for name, deny := range map[string]string{"all": "kvexpress/", "all locks": "kvexpress/locks/", "one row": "kvexpress/locks/" + kv.FileHash("/f")} {
+	for name, deny := range map[string]string{"all": "kvexpress/", "all locks": "kvexpress/locks/", "one row": "kvexpress/locks/" +
+		kv.FileHash("/f")} {
 		denied := false
 		store := local.New(local.Deny(func(path string, write bool) bool { return denied && !write && strings.HasPrefix(path, deny) }))
 		f := newFreezer(t, store)
@@ -139,7 +140,8 @@ func TestLocksThatMayNotBeRead(t *testing.T) {
 		}
 		for _, s := range stores {
 			f.Store = s
-			if got, err := f.Locks(t.Context()); !errors.Is(err, kv.ErrDenied) || got != nil || !strings.Contains(err.Error(), "`kvexpress acl operator") {
+			if got, err := f.Locks(t.Context()); !errors.Is(err, kv.ErrDenied) || got != nil ||
+				!strings.Contains(err.Error(), "`kvexpress acl operator") {
 				t.Errorf("%s, %T: %+v, %v", name, s, got, err)
 			}
 		}
@@ -212,7 +214,8 @@ func TestStopThatDoesNotComeBack(t *testing.T) {
 	}
 	f.Store = lost{f.Store, f.Layout.Stop("hosts")}
 	var part *PartialError
-	if got, err := f.Stops(t.Context()); !errors.Is(err, kv.ErrDenied) || errors.As(err, &part) || got != nil || !strings.Contains(err.Error(), "hosts") {
+	if got, err := f.Stops(t.Context()); !errors.Is(err, kv.ErrDenied) || errors.As(err, &part) || got != nil ||
+		!strings.Contains(err.Error(), "hosts") {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -49,7 +49,8 @@ func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 		over := !until.IsZero() && !now.Before(until)
 		switch {
 		case lock.State == kv.Denied:
-			return fmt.Errorf("%s: its lock may not be read: %w; `kvexpress acl node -k KEY` prints the policy a node needs", file, kv.ErrDenied)
+			return fmt.Errorf("%s: its lock may not be read: %w; `kvexpress acl node -k KEY` prints the policy a node needs", file,
+				kv.ErrDenied)
 		case lock.State == kv.Present && len(lock.Value) > 0 && !over:
 			return &Locked{File: file, Reason: string(lock.Value), Since: since, Until: until, Row: i, Index: lock.Index}
 		}
@@ -62,7 +63,8 @@ func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 func Readable(k kv.Key, rows ...kv.Entry) error {
 	for _, row := range rows {
 		if row.State == kv.Denied {
-			return fmt.Errorf("%s: not all of its rows may be read: %w; `kvexpress acl node -k %s` prints the policy a node needs", k, kv.ErrDenied, k)
+			return fmt.Errorf("%s: not all of its rows may be read: %w; `kvexpress acl node -k %s` prints the policy a node needs", k,
+				kv.ErrDenied, k)
 		}
 	}
 	return nil

@@ -45,7 +45,8 @@ func TestNotLocked(t *testing.T) {
 	} {
 		err := NotLocked("/f", now, test.rows...)
 		var locked *Locked
-		if errors.As(err, &locked) != test.locked || errors.Is(err, kv.ErrDenied) != test.denied || (err != nil) != (test.locked || test.denied) {
+		if errors.As(err, &locked) != test.locked || errors.Is(err, kv.ErrDenied) != test.denied ||
+			(err != nil) != (test.locked || test.denied) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if test.locked && (locked.Reason != "why" || locked.File != "/f") {
@@ -59,13 +60,15 @@ func TestTimesOfStopsAndLocks(t *testing.T) {
 	row := present("why")
 	row.Flags = 999_999<<32 | 1_000_001
 	var locked *Locked
-	if err := NotLocked("/f", time.Unix(1_000_000, 0), row); !errors.As(err, &locked) || locked.Since.Unix() != 999_999 || locked.Until.Unix() != 1_000_001 {
+	if err := NotLocked("/f", time.Unix(1_000_000, 0), row); !errors.As(err, &locked) || locked.Since.Unix() != 999_999 ||
+		locked.Until.Unix() != 1_000_001 {
 		t.Errorf("%+v", err)
 	} else if !strings.Contains(err.Error(), `/f is locked: "why" (until 1970-01-12T13:46:41Z);`) {
 		t.Error(err)
 	}
 	row.Flags = 0
-	if err := NotLocked("/f", time.Now(), row); !errors.As(err, &locked) || !locked.Since.IsZero() || !locked.Until.IsZero() || strings.Contains(err.Error(), "until") {
+	if err := NotLocked("/f", time.Now(), row); !errors.As(err, &locked) || !locked.Since.IsZero() || !locked.Until.IsZero() ||
+		strings.Contains(err.Error(), "until") {
 		t.Errorf("%+v", err)
 	}
 	// A stop never ends by itself, whatever its flags say.
@@ -123,14 +126,19 @@ func TestDeliverable(t *testing.T) {
 		reason   Reason // "" and not missing: delivered
 		missing  bool
 	}{
-		"whole":                            {standing: whole("a\nb\n"), lines: 2},
-		"the last line without a newline":  {standing: whole("a\nb"), lines: 1},
-		"too short":                        {standing: whole("a\nb\n"), lines: 3, reason: TooShort},
-		"empty":                            {standing: whole(""), reason: Empty},
-		"absent":                           {standing: Standing{State: Absent}, missing: true},
-		"other bytes than the checksum's":  {standing: Standing{State: Damaged, Torn: true, Why: "w"}, reason: Mismatch},
-		"unreadable":                       {standing: Standing{State: Damaged, Why: "w"}, reason: Corrupt},
-		"whole, beside a damaged manifest": {standing: func() Standing { s := whole("a\n"); s.State, s.Why = Damaged, "w"; return s }(), lines: 1},
+		"whole":                           {standing: whole("a\nb\n"), lines: 2},
+		"the last line without a newline": {standing: whole("a\nb"), lines: 1},
+		"too short":                       {standing: whole("a\nb\n"), lines: 3, reason: TooShort},
+		"empty":                           {standing: whole(""), reason: Empty},
+		"absent":                          {standing: Standing{State: Absent}, missing: true},
+		"other bytes than the checksum's": {standing: Standing{State: Damaged, Torn: true, Why: "w"}, reason: Mismatch},
+		"unreadable":                      {standing: Standing{State: Damaged, Why: "w"}, reason: Corrupt},
+		"whole, beside a damaged manifest": {standing: func() Standing {
+			s := whole("a\n")
+			s.State, s.Why = Damaged,
+				"w"
+			return s
+		}(), lines: 1},
 	} {
 		err := Deliverable("hosts", test.standing, test.lines)
 		var refusal *Refusal

@@ -57,7 +57,8 @@ func TestMessage(t *testing.T) {
 			t.Errorf("%.20q: %v", m, err)
 		}
 	}
-	for _, m := range []string{strings.Repeat("x", kv.MaxMessage+1), "a\nb", "a\x00", "\x1b[2J", "\u0085", "\xff", "a\u202eb", "a\u2029b"} {
+	for _, m := range []string{strings.Repeat("x", kv.MaxMessage+1), "a\nb", "a\x00", "\x1b[2J", "\u0085", "\xff", "a\u202eb",
+		"a\u2029b"} {
 		if err := Message(m); !errors.Is(err, ErrMessage) {
 			t.Errorf("%.20q: %v", m, err)
 		}
@@ -85,7 +86,8 @@ func TestNotStopped(t *testing.T) {
 	}
 	err := NotStopped("hosts", kv.Entry{State: kv.Present, Value: []byte("a\x1b[2Jb")})
 	var s *Stopped
-	if !errors.As(err, &s) || s.Reason != "a\x1b[2Jb" || strings.Contains(err.Error(), "\x1b") || !strings.Contains(err.Error(), "resume -k hosts") {
+	if !errors.As(err, &s) || s.Reason != "a\x1b[2Jb" || strings.Contains(err.Error(), "\x1b") ||
+		!strings.Contains(err.Error(), "resume -k hosts") {
 		t.Errorf("got %q", err)
 	}
 }
@@ -104,7 +106,8 @@ func TestKeyBelow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := []string{"p/q/a/data", "p/q/a/checksum", "p/q/a/manifest", "p/q/a/stop", "p/q/a/signature", "p/q/a/candidate/data", "p/q/a/x", "p/q/a/x/y", "p/q/ab/c/data", "p/q/a//data", "data", ""}
+	own := []string{"p/q/a/data", "p/q/a/checksum", "p/q/a/manifest", "p/q/a/stop", "p/q/a/signature", "p/q/a/candidate/data",
+		"p/q/a/x", "p/q/a/x/y", "p/q/ab/c/data", "p/q/a//data", "data", ""}
 	if k, ok := KeyBelow(l, "a", own); ok {
 		t.Errorf("found %q among what is a's own, or nobody's", k)
 	}

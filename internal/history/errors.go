@@ -34,7 +34,8 @@ func (l List) notKept(what string) error {
 
 // refuse is the error for a version that is there, and cannot be had.
 func (l List) refuse(v Version) error {
-	r := &gate.Refusal{Reason: gate.Corrupt, Key: l.Key, Detail: fmt.Sprintf("version %d in its history is damaged: %s", v.Number, v.Why)}
+	r := &gate.Refusal{Reason: gate.Corrupt, Key: l.Key,
+		Detail: fmt.Sprintf("version %d in its history is damaged: %s", v.Number, v.Why)}
 	switch {
 	case v.Live:
 		r.Detail = "what stands is damaged: " + v.Why

@@ -49,7 +49,8 @@ func (b *bench) publish(texts ...string) {
 	b.t.Helper()
 	p := publish.Publisher{Store: b.store, Layout: b.l, By: "ann@build"}
 	for _, text := range texts {
-		if _, err := p.Publish(b.t.Context(), publish.Request{Key: hosts, Content: []byte(text), Message: "why " + strings.TrimSpace(text)}); err != nil {
+		if _, err := p.Publish(b.t.Context(),
+			publish.Request{Key: hosts, Content: []byte(text), Message: "why " + strings.TrimSpace(text)}); err != nil {
 			b.t.Fatal(err)
 		}
 	}

@@ -114,7 +114,8 @@ func (r Reader) numbers(ctx context.Context, k kv.Key) ([]uint64, int, error) {
 
 // list judges what was read of these entries, the newest first.
 func (m *moment) list(numbers []uint64) List {
-	l := List{Key: m.key, State: m.live.State, Last: m.last(), SHA256: m.live.SHA256, Stopped: m.stopped, Lineage: m.lineage(numbers)}
+	l := List{Key: m.key, State: m.live.State, Last: m.last(), SHA256: m.live.SHA256, Stopped: m.stopped,
+		Lineage: m.lineage(numbers)}
 	if l.SHA256 == "" && m.live.Manifest != nil {
 		l.SHA256 = m.live.Manifest.SHA256
 	}

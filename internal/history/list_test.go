@@ -20,10 +20,12 @@ func TestList(t *testing.T) {
 	b.many(12)
 	l := b.tells("12 live", "11", "10", "9", "8", "7", "6", "5", "4", "3")
 	v := l.Versions[1]
-	if v.Size != int64(len(content(11))) || v.Lines != 1 || v.SHA256 != codec.Checksum([]byte(content(11))) || v.Manifest.Message != "why content 11" || v.Why != "" {
+	if v.Size != int64(len(content(11))) || v.Lines != 1 || v.SHA256 != codec.Checksum([]byte(content(11))) ||
+		v.Manifest.Message != "why content 11" || v.Why != "" {
 		t.Errorf("version 11 is %+v", v)
 	}
-	if l.State != gate.Managed || l.Last != 12 || l.SHA256 != codec.Checksum([]byte(content(12))) || l.Stopped != nil || l.Skipped != 0 {
+	if l.State != gate.Managed || l.Last != 12 || l.SHA256 != codec.Checksum([]byte(content(12))) || l.Stopped != nil ||
+		l.Skipped != 0 {
 		t.Errorf("the list is %+v", l)
 	}
 	for n := uint64(3); n <= 12; n++ {

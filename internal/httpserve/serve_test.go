@@ -133,7 +133,8 @@ func TestTheNameOfTheListener(t *testing.T) {
 	inner := listen(t, "127.0.0.1:0")
 	l := &namedListener{Listener: inner.(*namedListener).Listener, host: "Metrics.Example"}
 	serving(t, l, ok())
-	for host, want := range map[string]int{"metrics.example:9100": 200, "METRICS.EXAMPLE": 200, "example": 403, "other.example": 403} {
+	for host, want := range map[string]int{"metrics.example:9100": 200, "METRICS.EXAMPLE": 200, "example": 403,
+		"other.example": 403} {
 		if got := request(t, l, "GET /status HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); got != want {
 			t.Errorf("Host %q: %d, want %d", host, got, want)
 		}
@@ -152,7 +153,8 @@ func TestAnyHostOverASocket(t *testing.T) {
 func TestServerLimits(t *testing.T) {
 	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
 	serving(t, l, ok())
-	if got := request(t, l, "GET /status HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n"); got != http.StatusRequestHeaderFieldsTooLarge {
+	if got := request(t, l, "GET /status HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x",
+		64<<10)+"\r\n\r\n"); got != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("64 KiB of headers: %d, want 431", got)
 	}
 }

@@ -105,10 +105,13 @@ func TestPathsBack(t *testing.T) {
 	}
 	hash := FileHash("/etc/hosts")
 	for given, want := range map[string]string{
-		l.Stop("a/b"): "a/b stop", l.Data("hosts"): "hosts data", l.Checksum("hosts"): "hosts checksum", l.Manifest("hosts"): "hosts manifest",
-		"kvexpress/stop": "", "kvexpress//stop": "", "kvexpress//hosts/stop": "", "kvexpress/hosts//stop": "", "kvexpress/hosts/stop/": "",
-		"kvexpress/hosts/other": "", "kvexpress/a b/stop": "", "kvexpress/../hosts/stop": "", "other/hosts/stop": "", "kvexpress-nodes/hosts/stop": "",
-		l.HistoryData("hosts", 3): "", l.Lock("/etc/hosts", "stop"): "", "": "",
+		l.Stop("a/b"): "a/b stop", l.Data("hosts"): "hosts data", l.Checksum("hosts"): "hosts checksum",
+		l.Manifest("hosts"): "hosts manifest",
+		"kvexpress/stop":    "", "kvexpress//stop": "", "kvexpress//hosts/stop": "", "kvexpress/hosts//stop": "",
+		"kvexpress/hosts/stop/": "",
+		"kvexpress/hosts/other": "", "kvexpress/a b/stop": "", "kvexpress/../hosts/stop": "", "other/hosts/stop": "",
+		"kvexpress-nodes/hosts/stop": "",
+		l.HistoryData("hosts", 3):    "", l.Lock("/etc/hosts", "stop"): "", "": "",
 	} {
 		got := ""
 		if k, row, ok := l.KeyOf(given); ok {
@@ -120,7 +123,8 @@ func TestPathsBack(t *testing.T) {
 	}
 	for given, want := range map[string]string{
 		l.Lock("/etc/hosts", "web-17"): "web-17", l.Lock("/etc/hosts", "a b"): "a b", // what an old host is called, it is
-		l.Lock("/etc/hosts", ""): "", l.LocksDir() + hash: "", l.LocksDir() + hash + "/a/b": "", l.LocksDir() + strings.ToUpper(hash) + "/x": "",
+		l.Lock("/etc/hosts", ""): "", l.LocksDir() + hash: "", l.LocksDir() + hash + "/a/b": "", l.LocksDir() +
+			strings.ToUpper(hash) + "/x": "",
 		l.LocksDir() + "x/y": "", "kvexpress/lock/" + hash + "/x": "",
 	} {
 		got, host, ok := l.LockOf(given)
@@ -169,7 +173,8 @@ func TestAncestors(t *testing.T) {
 
 // Whatever is accepted stays below its prefix, and no two keys share a path.
 func FuzzParseKey(f *testing.F) {
-	for _, s := range []string{"hosts", "/a/b", "../x", "a//b", "%2e%2e/x", "a\x00", "locks/a", "a/data", ".", strings.Repeat("a/", 200)} {
+	for _, s := range []string{"hosts", "/a/b", "../x", "a//b", "%2e%2e/x", "a\x00", "locks/a", "a/data", ".",
+		strings.Repeat("a/", 200)} {
 		f.Add(s)
 	}
 	l, err := NewLayout("p")

@@ -201,8 +201,10 @@ func TestDecodeReaders(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
-		`[]`, `[{"key":"a","flags":0,"value":""}]`, `[{"key":"a/\u00fc","flags":18446744073709551615,"value":"AP8="},{"key":"b","value":null}]`,
-		`[{"key":"\ud800","value":""}]`, `[{"key":"a","value":""},{"key":"a","value":""}]`, "[{\"key\":\"\xff\",\"value\":\"\"}]", `[null]`, `[[`,
+		`[]`, `[{"key":"a","flags":0,"value":""}]`,
+		`[{"key":"a/\u00fc","flags":18446744073709551615,"value":"AP8="},{"key":"b","value":null}]`,
+		`[{"key":"\ud800","value":""}]`, `[{"key":"a","value":""},{"key":"a","value":""}]`, "[{\"key\":\"\xff\",\"value\":\"\"}]",
+		`[null]`, `[[`,
 	} {
 		f.Add([]byte(seed))
 	}

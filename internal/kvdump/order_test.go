@@ -49,9 +49,11 @@ func TestPlan(t *testing.T) {
 		"a history that is too large": {
 			[]kv.Row{
 				sized("p/.history/a/10/data", 200<<10), sized("p/.history/a/10/manifest", 1), sized("p/.history/a/9/data", 200<<10),
-				sized("p/.history/a/9/manifest", 1), sized("p/a/checksum", 64), sized("p/a/data", 300<<10), sized("p/a/manifest", 500), sized("p/a/stop", 3),
+				sized("p/.history/a/9/manifest", 1), sized("p/a/checksum", 64), sized("p/a/data", 300<<10), sized("p/a/manifest", 500),
+				sized("p/a/stop", 3),
 			},
-			"p/.history/a/9/data p/.history/a/9/manifest\np/.history/a/10/data p/.history/a/10/manifest\np/a/checksum p/a/data p/a/manifest p/a/stop",
+			"p/.history/a/9/data p/.history/a/9/manifest\np/.history/a/10/data p/.history/a/10/manifest\np/a/checksum p/a/data " +
+				"p/a/manifest p/a/stop",
 		},
 		"data that is too large": {
 			[]kv.Row{sized("p/a/checksum", 64), sized("p/a/data", kv.MaxValue), sized("p/a/stop", 3)},
@@ -79,7 +81,8 @@ func TestPlanCutsBetweenKeys(t *testing.T) {
 	for i := range kv.MaxOps - 2 {
 		rows = append(rows, sized(fmt.Sprintf("a/%02d", i), 1))
 	}
-	rows = append(rows, sized("p/.history/k/1/data", 1), sized("p/.history/k/1/manifest", 1), sized("p/k/checksum", 1), sized("p/k/data", 1))
+	rows = append(rows, sized("p/.history/k/1/data", 1), sized("p/.history/k/1/manifest", 1), sized("p/k/checksum", 1),
+		sized("p/k/data", 1))
 	writes := Plan(rows)
 	if len(writes) != 2 || len(writes[0].Rows) != kv.MaxOps-2 || len(writes[1].Rows) != 4 {
 		t.Errorf("the rows are written as\n%s", shape(writes))
@@ -165,7 +168,8 @@ func TestPlanHolds(t *testing.T) {
 			}
 			prefix, key, _ := strings.Cut(dir, "/")
 			for past, when := range written {
-				if strings.HasPrefix(past, prefix+"/.history/"+key+"/") && strings.Count(past, "/") == strings.Count(dir, "/")+3 && when > at {
+				if strings.HasPrefix(past, prefix+"/.history/"+key+"/") && strings.Count(past, "/") == strings.Count(dir, "/")+3 &&
+					when > at {
 					t.Errorf("%s is written after what stands", past)
 				}
 			}

@@ -160,7 +160,8 @@ func statusError(title, url string, status int) error {
 	case status >= 300 && status < 500:
 		remedy = "; check datadog_host"
 	}
-	return fmt.Errorf("post the event %s: %w: %s answered %d %s%s", kv.Quote(title), ErrEventRefused, url, status, http.StatusText(status), remedy)
+	return fmt.Errorf("post the event %s: %w: %s answered %d %s%s", kv.Quote(title), ErrEventRefused, url, status,
+		http.StatusText(status), remedy)
 }
 
 // parseDatadogHost returns the base URL without a slash at its end. Its errors

@@ -32,7 +32,8 @@ type event struct {
 
 func newEvents(t *testing.T, host string) *observe.Events {
 	t.Helper()
-	e, err := observe.NewEvents(observe.EventOptions{APIKey: apiKey + "\n", AppKey: appKey, DatadogHost: host, Host: "web1", Direction: "in"})
+	e, err := observe.NewEvents(observe.EventOptions{APIKey: apiKey + "\n", AppKey: appKey, DatadogHost: host, Host: "web1",
+		Direction: "in"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,8 @@ func posted(t *testing.T, use func(context.Context, *observe.Events) error) even
 		}
 		r.Header.Del("DD-API-KEY")
 		r.Header.Del("DD-APPLICATION-KEY")
-		for name, rest := range map[string]string{"URL": r.RequestURI, "body": string(body), "other headers": strings.Join(headerValues(r.Header), " ")} {
+		for name, rest := range map[string]string{"URL": r.RequestURI, "body": string(body),
+			"other headers": strings.Join(headerValues(r.Header), " ")} {
 			if leaks(rest) {
 				t.Errorf("the %s holds a key", name)
 			}
@@ -152,15 +154,18 @@ func TestEveryEventOnTheWire(t *testing.T) {
 }
 
 func TestEventTextIsCutAtACharacter(t *testing.T) {
-	for _, text := range []string{strings.Repeat("x", 4001), strings.Repeat("é", 3000), strings.Repeat("x", 3) + strings.Repeat("日", 2000), strings.Repeat("x", 64<<20)} {
+	for _, text := range []string{strings.Repeat("x", 4001), strings.Repeat("é", 3000), strings.Repeat("x", 3) +
+		strings.Repeat("日", 2000), strings.Repeat("x", 64<<20)} {
 		got := posted(t, func(ctx context.Context, e *observe.Events) error { return e.Updated(ctx, "p", text) }).Text
 		kept, marked := strings.CutSuffix(got, "…")
 		if !marked || !strings.HasPrefix(text, kept) || utf8.RuneCountInString(got) > 4000 || len(got) < 3990 {
-			t.Errorf("a text of %d bytes became %d characters (%d bytes) ending in %q", len(text), utf8.RuneCountInString(got), len(got), got[len(got)-8:])
+			t.Errorf("a text of %d bytes became %d characters (%d bytes) ending in %q", len(text), utf8.RuneCountInString(got), len(got),
+				got[len(got)-8:])
 		}
 	}
 	whole := strings.Repeat("x", 4000)
-	if got := posted(t, func(ctx context.Context, e *observe.Events) error { return e.Updated(ctx, "p", whole) }).Text; got != whole {
+	if got := posted(t,
+		func(ctx context.Context, e *observe.Events) error { return e.Updated(ctx, "p", whole) }).Text; got != whole {
 		t.Error("a text of just 4,000 characters was changed")
 	}
 }

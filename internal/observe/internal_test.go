@@ -55,7 +55,8 @@ func TestStatsdPrefersIPv4(t *testing.T) {
 }
 
 func FuzzEscapeGivesOneHarmlessLine(f *testing.F) {
-	for _, s := range []string{"", "plain", "a\nb\r\x00\x1b[2J", "\xff\x80", "\u202e\u2028\ufeff\ufffd", "it's \\' x", strings.Repeat("é", maxValue), "\\" + strings.Repeat("'", maxValue)} {
+	for _, s := range []string{"", "plain", "a\nb\r\x00\x1b[2J", "\xff\x80", "\u202e\u2028\ufeff\ufffd", "it's \\' x",
+		strings.Repeat("é", maxValue), "\\" + strings.Repeat("'", maxValue)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -81,7 +81,8 @@ func TestSyslogGetsPriorityTagAndLine(t *testing.T) {
 			log := newLogger(t, observe.LogOptions{Direction: "in", Debug: true, Syslog: path})
 			log.Log(t.Context(), tt.level, "consul checksum", "update", true, "key", "hosts")
 			want := regexp.MustCompile(fmt.Sprintf(
-				`^<%d>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d kvexpress\[%d\]: in: consul checksum update='true' key='hosts'\n$`, tt.priority, os.Getpid()))
+				`^<%d>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d kvexpress\[%d\]: in: consul checksum update='true' key='hosts'\n$`, tt.priority,
+				os.Getpid()))
 			if got := next(t, conn); !want.MatchString(got) {
 				t.Errorf("got %q, want a match of %s", got, want)
 			}

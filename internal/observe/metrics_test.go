@@ -58,14 +58,19 @@ func TestEveryMetricOnTheWire(t *testing.T) {
 		use  func(*observe.Metrics)
 		want []string
 	}{
-		{"a count", func(m *observe.Metrics) { m.Count("out", "team/app", observe.LocationComplete) }, []string{"kvexpress.out:1|c|#key:team/app,host:web1,direction:in,location:complete"}},
-		{"a gauge", func(m *observe.Metrics) { m.Gauge("bytes", "hosts", observe.LocationStopped, 1234) }, []string{"kvexpress.bytes:1234|g|#key:hosts,host:web1,direction:in,location:stop_key"}},
-		{"consul_reconnect", func(m *observe.Metrics) { m.ConsulReconnect() }, []string{"kvexpress.consul_reconnect:1|c|#host:web1,direction:in"}},
-		{"nothing is aggregated away", func(m *observe.Metrics) { m.Gauge("time", "k", "complete", 1); m.Gauge("time", "k", "complete", 2) }, []string{
-			"kvexpress.time:1|g|#key:k,host:web1,direction:in,location:complete",
-			"kvexpress.time:2|g|#key:k,host:web1,direction:in,location:complete",
-		}},
-		{"hostile key", func(m *observe.Metrics) { m.Count("out", "a,b|c\nd\x1f,e:f", observe.LocationComplete) }, []string{"kvexpress.out:1|c|#key:a_b_c_d__e:f,host:web1,direction:in,location:complete"}},
+		{"a count", func(m *observe.Metrics) { m.Count("out", "team/app", observe.LocationComplete) },
+			[]string{"kvexpress.out:1|c|#key:team/app,host:web1,direction:in,location:complete"}},
+		{"a gauge", func(m *observe.Metrics) { m.Gauge("bytes", "hosts", observe.LocationStopped, 1234) },
+			[]string{"kvexpress.bytes:1234|g|#key:hosts,host:web1,direction:in,location:stop_key"}},
+		{"consul_reconnect", func(m *observe.Metrics) { m.ConsulReconnect() },
+			[]string{"kvexpress.consul_reconnect:1|c|#host:web1,direction:in"}},
+		{"nothing is aggregated away",
+			func(m *observe.Metrics) { m.Gauge("time", "k", "complete", 1); m.Gauge("time", "k", "complete", 2) }, []string{
+				"kvexpress.time:1|g|#key:k,host:web1,direction:in,location:complete",
+				"kvexpress.time:2|g|#key:k,host:web1,direction:in,location:complete",
+			}},
+		{"hostile key", func(m *observe.Metrics) { m.Count("out", "a,b|c\nd\x1f,e:f", observe.LocationComplete) },
+			[]string{"kvexpress.out:1|c|#key:a_b_c_d__e:f,host:web1,direction:in,location:complete"}},
 		{"long key", func(m *observe.Metrics) { m.Count("out", strings.Repeat("k", 9000), observe.LocationComplete) }, []string{
 			"kvexpress.out:1|c|#key:" + strings.Repeat("k", 200-len("key:…")) + "…,host:web1,direction:in,location:complete",
 		}},
@@ -100,7 +105,8 @@ func TestDisabledMetricsCostNothing(t *testing.T) {
 }
 
 func TestBadStatsdAddressIsRefusedWithARemedy(t *testing.T) {
-	for _, addr := range []string{"localhost", "localhost:", "localhost:statsd", "localhost:0", "localhost:65536", "::1:8125", "a:b:c", "x\n:8125:"} {
+	for _, addr := range []string{"localhost", "localhost:", "localhost:statsd", "localhost:0", "localhost:65536", "::1:8125",
+		"a:b:c", "x\n:8125:"} {
 		_, err := observe.NewMetrics(observe.MetricsOptions{Enabled: true, Addr: addr})
 		if err == nil {
 			t.Errorf("%q was accepted", addr)

@@ -23,7 +23,8 @@ func parseStatsdAddr(addr string) (host, port string, err error) {
 		return "", "", fmt.Errorf("the DogStatsD address %s is not valid: %w; %s", kv.Quote(addr), err, remedy)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", "", fmt.Errorf("the DogStatsD address %s is not valid: its port must be a number from 1 to 65535; %s", kv.Quote(addr), remedy)
+		return "", "",
+			fmt.Errorf("the DogStatsD address %s is not valid: its port must be a number from 1 to 65535; %s", kv.Quote(addr), remedy)
 	}
 	if host == "" {
 		host = "localhost"

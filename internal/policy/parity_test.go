@@ -40,7 +40,8 @@ func startPair(t *testing.T) *pair {
 		t.Fatal(err)
 	}
 	for _, key := range rowsOfPair() {
-		if status, answer, err := p.consul.Request(http.MethodPut, "/v1/kv/"+key, p.consul.ManagementToken, []byte(key)); err != nil || status != http.StatusOK {
+		if status, answer, err := p.consul.Request(http.MethodPut, "/v1/kv/"+key, p.consul.ManagementToken,
+			[]byte(key)); err != nil || status != http.StatusOK {
 			t.Fatalf("%d %s %v", status, answer, err)
 		}
 		if _, err := engine.Apply(t.Context(), local.Op{Verb: local.Set, Path: key, Value: []byte(key)}); err != nil {
@@ -87,7 +88,8 @@ func questions(key string) []question {
 		question{http.MethodGet, escaped, ""},
 		question{http.MethodPut, escaped + "?cas=18446744073709551615", "x"},
 		question{http.MethodDelete, escaped + "?cas=18446744073709551614", ""},
-		question{http.MethodPut, "/v1/txn", "[" + op("set") + "," + op("check-index") + "," + op("check-not-exists") + "," + fails + "]"},
+		question{http.MethodPut, "/v1/txn", "[" + op("set") + "," + op("check-index") + "," + op("check-not-exists") + "," + fails +
+			"]"},
 		question{http.MethodPut, "/v1/txn", "[" + op("get-or-empty") + "]"},
 	)
 }
@@ -112,7 +114,8 @@ func (p *pair) same(text, token string, q question) error {
 		return err
 	}
 	if resp.StatusCode != status || !slices.Equal(told(ours), told(theirs)) {
-		return fmt.Errorf("with %s\n%s %s %s:\nConsul says %d %s\nwe say      %d %s", text, q.method, q.path, q.body, status, theirs, resp.StatusCode, ours)
+		return fmt.Errorf("with %s\n%s %s %s:\nConsul says %d %s\nwe say      %d %s", text, q.method, q.path, q.body, status, theirs,
+			resp.StatusCode, ours)
 	}
 	return nil
 }
@@ -151,12 +154,16 @@ func TestSameAsConsul(t *testing.T) {
 // Any rules, any keys.
 func TestSameAsConsulAlways(t *testing.T) {
 	p := startPair(t)
-	path := rapid.StringMatching(`([ab]{0,2}(/[ab]{0,2}){0,2})?`).Filter(func(s string) bool { return !strings.HasPrefix(s, "/") && !strings.Contains(s, "//") })
+	path := rapid.StringMatching(`([ab]{0,2}(/[ab]{0,2}){0,2})?`).Filter(func(s string) bool {
+		return !strings.HasPrefix(s, "/") &&
+			!strings.Contains(s, "//")
+	})
 	rapid.Check(t, func(rt *rapid.T) {
 		var b strings.Builder
 		for range rapid.IntRange(0, 8).Draw(rt, "rules") {
 			kind := rapid.SampledFrom([]string{"key", "key_prefix", "key_prefix"}).Draw(rt, "kind")
-			fmt.Fprintf(&b, "%s %q { policy = %q }\n", kind, path.Draw(rt, "name"), rapid.SampledFrom([]string{"read", "write", "write", "list", "deny"}).Draw(rt, "level"))
+			fmt.Fprintf(&b, "%s %q { policy = %q }\n", kind, path.Draw(rt, "name"),
+				rapid.SampledFrom([]string{"read", "write", "write", "list", "deny"}).Draw(rt, "level"))
 		}
 		token := p.token(b.String())
 		for range 4 {

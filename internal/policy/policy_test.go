@@ -45,16 +45,20 @@ func TestPrecedence(t *testing.T) {
 		`key_prefix "" { policy = "write" }`:  {"": "rwt", "a": "rwt"},
 		`key_prefix "a/" { policy = "read" }`: {"a": "", "a/": "r", "a/b": "r"},
 		`key "a" { policy = "write" }`:        {"a": "rw", "a/": "", "": ""},
-		`key "a" { policy = "deny" } key_prefix "" { policy = "write" }`:                                         {"a": "", "ab": "rwt", "": "rw", "b": "rwt"},
-		`key_prefix "a/b" { policy = "write" } key_prefix "a" { policy="read"}`:                                  {"a": "r", "a/b": "rwt", "a/bc": "rwt"},
-		`key_prefix "a" { policy = "write" } key_prefix "a/b" { policy="list"}`:                                  {"a": "rw", "a/b": "r", "a/c": "rwt"},
-		`key "a" { policy = "read" } key "a" { policy = "write" }`:                                               {"a": "rw"},
-		`key "a" { policy = "write" } key "a" { policy = "deny" }`:                                               {"a": ""},
-		`key_prefix "a" { policy = "list" } key_prefix "a" { policy = "read" }`:                                  {"ab": "r"},
-		`key_prefix = { "a" = { policy = "WRITE" } }`:                                                            {"a": "rwt"},
-		`key_prefix = [{ "a" = { policy = "write" } }, { b { policy = "read" } }]`:                               {"a": "rwt", "b": "r"},
+		`key "a" { policy = "deny" } key_prefix "" { policy = "write" }`: {"a": "",
+			"ab": "rwt", "": "rw", "b": "rwt"},
+		`key_prefix "a/b" { policy = "write" } key_prefix "a" { policy="read"}`: {"a": "r",
+			"a/b": "rwt", "a/bc": "rwt"},
+		`key_prefix "a" { policy = "write" } key_prefix "a/b" { policy="list"}`: {"a": "rw",
+			"a/b": "r", "a/c": "rwt"},
+		`key "a" { policy = "read" } key "a" { policy = "write" }`:              {"a": "rw"},
+		`key "a" { policy = "write" } key "a" { policy = "deny" }`:              {"a": ""},
+		`key_prefix "a" { policy = "list" } key_prefix "a" { policy = "read" }`: {"ab": "r"},
+		`key_prefix = { "a" = { policy = "WRITE" } }`:                           {"a": "rwt"},
+		`key_prefix = [{ "a" = { policy = "write" } }, { b { policy = "read" } }]`: {"a": "rwt",
+			"b": "r"},
 		"# a comment\n// another\n/* one\n more */ key \"\\\"\\\\\\u00e9\" {\r\n policy = \"read\" // here\r\n}": {"\"\\é": "r"},
-		`key "${a}" { policy = "read" }`:                                                                         {"${a}": "r"},
+		`key "${a}" { policy = "read" }`: {"${a}": "r"},
 	} {
 		r := rules(t, text)
 		for key, letters := range want {
@@ -211,7 +215,8 @@ func TestTokensThatAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s gives %+v, %v; want %q", text, tokens, err, want)
 		}
-		if err != nil && (strings.Contains(err.Error(), secret[:8]) || strings.Contains(err.Error(), secret[10:]) || strings.Contains(err.Error(), other[9:])) {
+		if err != nil && (strings.Contains(err.Error(), secret[:8]) || strings.Contains(err.Error(), secret[10:]) ||
+			strings.Contains(err.Error(), other[9:])) {
 			t.Errorf("the error of %s tells a secret: %v", text, err)
 		}
 	}
@@ -226,7 +231,8 @@ func TestFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for mode, fine := range map[fs.FileMode]bool{0o600: true, 0o640: true, 0o400: true, 0o440: true, 0o644: false, 0o604: false, 0o660: false, 0o606: false, 0o700: false, 0o777: false} {
+	for mode, fine := range map[fs.FileMode]bool{0o600: true, 0o640: true, 0o400: true, 0o440: true, 0o644: false, 0o604: false,
+		0o660: false, 0o606: false, 0o700: false, 0o777: false} {
 		put(file, mode)
 		tokens, err := Load(path)
 		if (err == nil) != fine || fine && tokens.Len() != 2 {
@@ -272,7 +278,8 @@ func TestFile(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		file, "", "{", "}", "[", "a = <<EOF\nx\nEOF\n", "a = <<-EOF\n  x\n  EOF\n", "a = <<", "a = <<\n",
-		"key \"${\"a\"}\" { policy = \"read\" }", "a \"\\u12\" {}", "a = 1e3", "a = 0x", "a = -", "a = [1,", "/*", "/* x", "a = true", "\xef\xbb\xbfkey \"a\" { policy = \"read\" }", "a\x00", "a = \"\\", "a,b", "a = {b = {c = [{d = {}}]}}",
+		"key \"${\"a\"}\" { policy = \"read\" }", "a \"\\u12\" {}", "a = 1e3", "a = 0x", "a = -", "a = [1,", "/*", "/* x", "a = true",
+		"\xef\xbb\xbfkey \"a\" { policy = \"read\" }", "a\x00", "a = \"\\", "a,b", "a = {b = {c = [{d = {}}]}}",
 	} {
 		f.Add([]byte(seed))
 	}

@@ -86,7 +86,8 @@ func (p *Publisher) putHistory(ctx context.Context, pl plan, before *lostError) 
 		return kv.Op{}, denied("read "+path, k)
 	}
 	if there.Index != 0 && (before == nil || before.rival != there.Index) {
-		return kv.Op{}, &lostError{rival: there.Index, cause: fmt.Errorf("%s: another publisher has put it there: %w", path, kv.ErrConflict)}
+		return kv.Op{},
+			&lostError{rival: there.Index, cause: fmt.Errorf("%s: another publisher has put it there: %w", path, kv.ErrConflict)}
 	}
 	first := slices.Clone(pl.first)
 	first[0].Verb, first[0].Index = kv.CheckAndSet, there.Index

@@ -28,7 +28,8 @@ func (c *Conflict) Error() string {
 	const remedy = "look at what stands, then run it again with that version"
 	switch {
 	case c.Current == nil:
-		return fmt.Sprintf("%s: --if-version %d does not hold: its manifest is damaged, and tells no version; publish without --if-version heals it", c.Key, *c.IfVersion)
+		return fmt.Sprintf("%s: --if-version %d does not hold: its manifest is damaged, and tells no version; publish without "+
+			"--if-version heals it", c.Key, *c.IfVersion)
 	case *c.Current == *c.IfVersion:
 		return fmt.Sprintf("%s: --if-version %d: another writer came in between; %s", c.Key, *c.IfVersion, remedy)
 	case *c.Current == 0:
@@ -85,7 +86,8 @@ func (e *lostError) final(k kv.Key, attempts int) error {
 	}
 	// The cause stays as text alone: it may speak of an unknown outcome, which
 	// is that of the history entry, not of the publish.
-	return fmt.Errorf("publish %s: its history could not be written, so nothing was published: %w: %s", k, kv.ErrUnreachable, e.cause.Error())
+	return fmt.Errorf("publish %s: its history could not be written, so nothing was published: %w: %s", k, kv.ErrUnreachable,
+		e.cause.Error())
 }
 
 // UnknownError is a publish that was sent, and it could not be found out whether
@@ -98,7 +100,8 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("version %d was sent, and may or may not stand: it does if publish id %s is in %s; look there once the store answers, or run it again, which is safe: %v",
+	return fmt.Sprintf("version %d was sent, and may or may not stand: it does if publish id %s is in %s; look there once the "+
+		"store answers, or run it again, which is safe: %v",
 		e.Version, e.PublishID, strings.Join(e.Paths, " or "), e.Cause)
 }
 

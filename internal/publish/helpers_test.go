@@ -109,7 +109,8 @@ func stands(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key, res Result, 
 	case at.State != gate.Managed || !bytes.Equal(at.Plain, content):
 		return fmt.Errorf("state %d (%s), want managed with the content", at.State, at.Why)
 	case at.Manifest.Version != res.Version || at.Manifest.Lineage != res.Lineage || at.Manifest.Key != k:
-		return fmt.Errorf("manifest is of %s %d, the result says %s %d", at.Manifest.Lineage, at.Manifest.Version, res.Lineage, res.Version)
+		return fmt.Errorf("manifest is of %s %d, the result says %s %d", at.Manifest.Lineage, at.Manifest.Version, res.Lineage,
+			res.Version)
 	case !bytes.Equal(rows[past].Value, rows[l.Manifest(k)].Value):
 		return errors.New("the manifest in history is another one")
 	}
@@ -206,7 +207,8 @@ func wireSize(ops []kv.Op) int {
 		KV                   *row
 		Node, Service, Check *int
 	}
-	verbs := map[kv.Verb]string{kv.Set: "set", kv.CheckAndSet: "cas", kv.CheckIndex: "check-index", kv.CheckAbsent: "check-not-exists", kv.Delete: "delete"}
+	verbs := map[kv.Verb]string{kv.Set: "set", kv.CheckAndSet: "cas", kv.CheckIndex: "check-index",
+		kv.CheckAbsent: "check-not-exists", kv.Delete: "delete"}
 	var body []wire
 	for _, op := range ops {
 		index := op.Index

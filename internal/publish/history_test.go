@@ -198,7 +198,8 @@ func TestDeletedKeyGoesOnFromHistory(t *testing.T) {
 	if res := do(t, p, "new\n"); res.Version != 1 || res.Lineage == last.Lineage {
 		t.Errorf("without history: %+v, want a new lineage", res)
 	}
-	put(t, s, l.Manifest(hosts), `{"format":1,"lineage":"x","version":18446744073709551615,"key":"hosts","sha256":"`+strings.Repeat("0", 64)+`"}`, 0)
+	put(t, s, l.Manifest(hosts),
+		`{"format":1,"lineage":"x","version":18446744073709551615,"key":"hosts","sha256":"`+strings.Repeat("0", 64)+`"}`, 0)
 	if res := do(t, p, "newer\n"); res.Version != 1 || res.Lineage == "x" {
 		t.Errorf("after the last number: %+v, want a new lineage", res)
 	}

@@ -100,14 +100,16 @@ func TestUnknownOutcomeThenOthers(t *testing.T) {
 		note    string // or a part of the error
 		is      error
 	}{
-		"superseded":         {[]byte("mine\n"), rival(1), 1, true, rival(3), 2, "superseded by version 5", nil},
-		"superseded, large":  {large, rival(1), 2, true, rival(3), 2, "superseded by version 5", nil},
-		"removed since":      {[]byte("mine\n"), rival(1), 1, true, gone, 2, "replaced or removed", nil},
-		"beaten":             {[]byte("mine\n"), rival(1), 1, false, func(t *testing.T, s kv.Store) { do(t, publisher(t, s), "x\n") }, 3, "", nil},
+		"superseded":        {[]byte("mine\n"), rival(1), 1, true, rival(3), 2, "superseded by version 5", nil},
+		"superseded, large": {large, rival(1), 2, true, rival(3), 2, "superseded by version 5", nil},
+		"removed since":     {[]byte("mine\n"), rival(1), 1, true, gone, 2, "replaced or removed", nil},
+		"beaten": {[]byte("mine\n"), rival(1), 1, false, func(t *testing.T, s kv.Store) { do(t, publisher(t, s), "x\n") },
+			3, "", nil},
 		"beaten, large":      {large, rival(1), 2, false, func(t *testing.T, s kv.Store) { do(t, publisher(t, s), "x\n") }, 3, "", nil},
 		"history pruned":     {[]byte("mine\n"), rival(1), 1, true, rival(11), 0, "is pruned", kv.ErrUnknownOutcome},
 		"history not pruned": {[]byte("mine\n"), rival(1), 1, true, rival(9), 2, "superseded by version 11", nil},
-		"stopped":            {[]byte("mine\n"), rival(1), 1, false, func(t *testing.T, s kv.Store) { put(t, s, l.Stop(hosts), "hold", 0) }, 0, "hold", nil},
+		"stopped": {[]byte("mine\n"), rival(1), 1, false,
+			func(t *testing.T, s kv.Store) { put(t, s, l.Stop(hosts), "hold", 0) }, 0, "hold", nil},
 		// The rival of a key that did not exist takes our history entry for a
 		// past version, and goes on from it: no proof that ours was live.
 		"made anew on our history": {large, none, 2, false, rival(1), 0, "made anew", kv.ErrUnknownOutcome},
@@ -203,7 +205,8 @@ func TestStoreAwayAfterTheFlip(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			m, perr := kv.ParseManifest(get1(t, s.Store, p.Layout.Manifest(hosts)).Value)
-			if perr != nil || m.PublishID != u.PublishID || !strings.Contains(err.Error(), m.PublishID) || !strings.Contains(err.Error(), p.Layout.Manifest(hosts)) {
+			if perr != nil || m.PublishID != u.PublishID || !strings.Contains(err.Error(), m.PublishID) ||
+				!strings.Contains(err.Error(), p.Layout.Manifest(hosts)) {
 				t.Errorf("%v does not tell how to find publish id %s", err, m.PublishID)
 			}
 			if asked := now.Sub(start); asked < 30*time.Second || asked > 35*time.Second {
@@ -272,7 +275,8 @@ func TestIfVersionAndUnknownHistory(t *testing.T) {
 	}
 	var stopped *gate.Stopped
 	put(t, s.Store, layout(t, "kvexpress").Stop(hosts), "x", 0)
-	if _, err := publisher(t, s).Publish(t.Context(), Request{Key: hosts, Content: []byte("b"), IfVersion: &zero}); !errors.As(err, &stopped) {
+	if _, err := publisher(t, s).Publish(t.Context(), Request{Key: hosts, Content: []byte("b"), IfVersion: &zero}); !errors.As(err,
+		&stopped) {
 		t.Errorf("stopped: %v", err)
 	}
 }

@@ -54,7 +54,8 @@ func (m *machine) publish(t *rapid.T) {
 	}
 	if res.Outcome == Unchanged {
 		l := m.p.Layout
-		s, err := gate.Examine(hosts, get1(m.t, m.store, l.Data(hosts)), get1(m.t, m.store, l.Checksum(hosts)), get1(m.t, m.store, l.Manifest(hosts)))
+		s, err := gate.Examine(hosts, get1(m.t, m.store, l.Data(hosts)), get1(m.t, m.store, l.Checksum(hosts)),
+			get1(m.t, m.store, l.Manifest(hosts)))
 		if err != nil || s.State == gate.Damaged || !bytes.Equal(s.Plain, req.Content) {
 			t.Fatalf("unchanged, but what stands is %+v, %v", s, err)
 		}
@@ -153,7 +154,8 @@ func (m *machine) dieAfterHistory(t *rapid.T) {
 		}
 		return nil
 	}
-	if _, err := p.Publish(m.t.Context(), Request{Key: hosts, Content: noise(300<<10, 9), IgnoreStop: true}); !errors.Is(err, errDied) {
+	if _, err := p.Publish(m.t.Context(), Request{Key: hosts, Content: noise(300<<10, 9), IgnoreStop: true}); !errors.Is(err,
+		errDied) {
 		t.Fatalf("died with %v", err)
 	}
 }

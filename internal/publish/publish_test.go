@@ -33,11 +33,13 @@ func TestPublishNewSameAndOther(t *testing.T) {
 		t.Errorf("same bytes in another encoding: %+v, %v", res, err)
 	}
 
-	other, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("b\nc\n"), Encoding: codec.Brotli, Message: "two", MinLines: 2})
+	other, err := p.Publish(t.Context(),
+		Request{Key: hosts, Content: []byte("b\nc\n"), Encoding: codec.Brotli, Message: "two", MinLines: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other.Version != 2 || other.Previous != 1 || string(other.Old) != "a\n" || other.Lineage != first.Lineage || other.Lines != 2 || other.Size != 4 {
+	if other.Version != 2 || other.Previous != 1 || string(other.Old) != "a\n" || other.Lineage != first.Lineage ||
+		other.Lines != 2 || other.Size != 4 {
 		t.Errorf("other: %+v", other)
 	}
 	mustStand(t, s, p.Layout, hosts, other, []byte("b\nc\n"))
@@ -72,9 +74,10 @@ func TestContentIsGatedBeforeAnyRequest(t *testing.T) {
 		want gate.Reason
 		text string
 	}{
-		"empty":          {Request{}, gate.Empty, "empty"},
-		"short":          {Request{Content: []byte("1\n2\n"), MinLines: 3}, gate.TooShort, "it has 2 lines, at least 3"},
-		"plain":          {Request{Content: noise(kv.MaxStored+1, 1)}, gate.TooLarge, "389121 bytes, at most 389120 fit into one transaction; compress it with -z"},
+		"empty": {Request{}, gate.Empty, "empty"},
+		"short": {Request{Content: []byte("1\n2\n"), MinLines: 3}, gate.TooShort, "it has 2 lines, at least 3"},
+		"plain": {Request{Content: noise(kv.MaxStored+1, 1)}, gate.TooLarge,
+			"389121 bytes, at most 389120 fit into one transaction; compress it with -z"},
 		"compressed":     {Request{Content: noise(kv.MaxStored+1, 1), Encoding: codec.Zstd}, gate.TooLarge, "split the file"},
 		"beyond reading": {Request{Content: make([]byte, codec.MaxPlain+1), Encoding: codec.Zstd}, gate.TooLarge, "16777217"},
 	}
@@ -275,7 +278,8 @@ func TestDryRunWritesNothing(t *testing.T) {
 		t.Errorf("%+v, %v, %d commits", res, err, s.commits)
 	}
 	do(t, p, "a\n")
-	if res, err = p.Publish(t.Context(), Request{Key: hosts, Content: []byte("a\n"), DryRun: true}); err != nil || res.Outcome != Unchanged {
+	if res, err = p.Publish(t.Context(), Request{Key: hosts, Content: []byte("a\n"), DryRun: true}); err != nil ||
+		res.Outcome != Unchanged {
 		t.Errorf("same: %+v, %v", res, err)
 	}
 	put(t, s, p.Layout.Stop(hosts), "x", 0)
@@ -296,14 +300,16 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 	}{
 		"1.x wrote other bytes": {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "x\n") }, "b\n", Published, 2, "x\n"},
 		"1.x wrote ours":        {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "x\n") }, "x\n", Unchanged, 0, "x\n"},
-		"checksum with newline": {func(t *testing.T, s kv.Store) { put(t, s, l.Checksum(hosts), codec.Checksum([]byte(a))+"\n", 0) }, a, Unchanged, 1, a},
-		"data gone":             {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts)) }, a, Healed, 2, ""},
-		"data gone, other":      {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts)) }, "b\n", Published, 2, ""},
-		"data other":            {func(t *testing.T, s kv.Store) { put(t, s, l.Data(hosts), "bad", 0) }, a, Healed, 2, ""},
-		"data no brotli":        {func(t *testing.T, s kv.Store) { put(t, s, l.Data(hosts), "bad", 1) }, a, Healed, 2, ""},
-		"checksum gone":         {func(t *testing.T, s kv.Store) { remove(t, s, l.Checksum(hosts)) }, a, Healed, 2, ""},
-		"checksum other":        {func(t *testing.T, s kv.Store) { put(t, s, l.Checksum(hosts), strings.Repeat("0", 64), 0) }, a, Healed, 2, ""},
-		"manifest bad":          {func(t *testing.T, s kv.Store) { put(t, s, l.Manifest(hosts), "{", 0) }, a, Healed, 2, a},
+		"checksum with newline": {func(t *testing.T, s kv.Store) { put(t, s, l.Checksum(hosts), codec.Checksum([]byte(a))+"\n", 0) },
+			a, Unchanged, 1, a},
+		"data gone":        {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts)) }, a, Healed, 2, ""},
+		"data gone, other": {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts)) }, "b\n", Published, 2, ""},
+		"data other":       {func(t *testing.T, s kv.Store) { put(t, s, l.Data(hosts), "bad", 0) }, a, Healed, 2, ""},
+		"data no brotli":   {func(t *testing.T, s kv.Store) { put(t, s, l.Data(hosts), "bad", 1) }, a, Healed, 2, ""},
+		"checksum gone":    {func(t *testing.T, s kv.Store) { remove(t, s, l.Checksum(hosts)) }, a, Healed, 2, ""},
+		"checksum other": {func(t *testing.T, s kv.Store) { put(t, s, l.Checksum(hosts), strings.Repeat("0", 64), 0) }, a,
+			Healed, 2, ""},
+		"manifest bad": {func(t *testing.T, s kv.Store) { put(t, s, l.Manifest(hosts), "{", 0) }, a, Healed, 2, a},
 		"manifest of another key": {func(t *testing.T, s kv.Store) {
 			m := string(get1(t, s, l.Manifest(hosts)).Value)
 			put(t, s, l.Manifest(hosts), strings.Replace(m, `"hosts"`, `"other"`, 1), 0)

@@ -232,7 +232,8 @@ func without(drop func(kv.Op) bool) func(int, []kv.Op) ([]kv.Op, error) {
 
 func TestControlStopNeedsItsCheck(t *testing.T) {
 	l := layout(t, "kvexpress")
-	s := &probe{Store: newStore(), before: without(func(op kv.Op) bool { return op.Path == l.Stop(hosts) && op.Verb == kv.CheckAbsent })}
+	s := &probe{Store: newStore(),
+		before: without(func(op kv.Op) bool { return op.Path == l.Stop(hosts) && op.Verb == kv.CheckAbsent })}
 	p := publisher(t, s)
 	p.Step = func(st Step) error {
 		if st == StepFlip {

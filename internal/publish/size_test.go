@@ -86,7 +86,8 @@ func TestHistoryHoldsTheSmallerForm(t *testing.T) {
 		do(t, p, string(tt.content))
 		row := get1(t, s, p.Layout.HistoryData(hosts, uint64(version+1)))
 		if row.Flags != tt.flags || len(row.Value) > len(tt.content) {
-			t.Errorf("version %d: flags %d and %d bytes, want flags %d and at most %d", version+1, row.Flags, len(row.Value), tt.flags, len(tt.content))
+			t.Errorf("version %d: flags %d and %d bytes, want flags %d and at most %d", version+1, row.Flags, len(row.Value), tt.flags,
+				len(tt.content))
 		}
 	}
 }

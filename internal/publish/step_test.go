@@ -27,7 +27,8 @@ func TestDeathBeforeEachRequest(t *testing.T) {
 		"deleted": {func(t *testing.T, s kv.Store, l kv.Layout) {
 			do(t, publisher(t, s), string(first))
 			remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts))
-		}, []Step{StepRead, StepNested, StepHistoryList, StepHistoryRead, StepHistoryLook, StepHistoryWrite, StepFlip, StepResolve, StepFlipAgain}},
+		}, []Step{StepRead, StepNested, StepHistoryList, StepHistoryRead, StepHistoryLook, StepHistoryWrite, StepFlip, StepResolve,
+			StepFlipAgain}},
 	}
 	for name, tt := range setups {
 		for i, at := range tt.steps {

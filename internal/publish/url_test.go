@@ -86,7 +86,8 @@ func site(t *testing.T) *httptest.Server {
 
 func TestReadURL(t *testing.T) {
 	srv := site(t)
-	for path, want := range map[string]string{"/ok": "content\n", "/created": "content\n", "/hop/5": "content\n", "/to?u=/from": "from "} {
+	for path, want := range map[string]string{"/ok": "content\n", "/created": "content\n", "/hop/5": "content\n",
+		"/to?u=/from": "from "} {
 		if b, err := ReadURL(t.Context(), srv.URL+path, URLOptions{}); err != nil || string(b) != want {
 			t.Errorf("%s: %.40q, %v", path, b, err)
 		}

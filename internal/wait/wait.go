@@ -40,7 +40,8 @@ func (b Backoff) After(failures int) time.Duration {
 
 // Again calls read once, and then after each of the times as long as it says that another
 // look may find more. pause waits; nil: For does.
-func Again(ctx context.Context, pause func(context.Context, time.Duration) error, times []time.Duration, read func() (again bool, err error)) error {
+func Again(ctx context.Context, pause func(context.Context, time.Duration) error, times []time.Duration,
+	read func() (again bool, err error)) error {
 	if pause == nil {
 		pause = For
 	}

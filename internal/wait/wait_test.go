@@ -39,7 +39,8 @@ func TestForAndAgain(t *testing.T) {
 		if err := Again(ctx, nil, times, look); !errors.Is(err, why) || looks != 4 {
 			t.Errorf("got %v, %d looks", err, looks)
 		}
-		if err := Again(t.Context(), nil, times, func() (bool, error) { looks++; return true, why }); !errors.Is(err, why) || looks != 5 {
+		if err := Again(t.Context(), nil, times, func() (bool, error) { looks++; return true, why }); !errors.Is(err, why) ||
+			looks != 5 {
 			t.Errorf("got %v, %d looks", err, looks)
 		}
 	})

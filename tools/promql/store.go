@@ -122,7 +122,8 @@ func (q querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, match
 }
 
 // LabelValues implements storage.Querier; nobody asks.
-func (querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+func (querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations,
+	error) {
 	return nil, nil, nil
 }
 

@@ -105,7 +105,8 @@ func agentAndEndlessOutput(t *testing.T, c *e2e.Cluster) {
 	const bytes = 1_000_000_000
 	x := c.Site(t, 1)
 	x.Publish("hosts", e2e.Version(1))
-	loud := x.Script("loud", fmt.Sprintf("yes 'a line that nobody reads' | head -c %d\nsha256sum %s >>%s\n", bytes, x.Path("hosts"), x.Path("loud.ran")))
+	loud := x.Script("loud",
+		fmt.Sprintf("yes 'a line that nobody reads' | head -c %d\nsha256sum %s >>%s\n", bytes, x.Path("hosts"), x.Path("loud.ran")))
 	config(x, "agent", nil, to(x, "hosts", e2e.Fields{"exec": loud}))
 	d := x.Agent("agent")
 	e2e.Within(t, 2*time.Minute, "the exec ends", func() bool { return ranLast(x, "loud", "hosts", e2e.Version(1)) })
@@ -126,7 +127,8 @@ func agentDiesInExec(t *testing.T, c *e2e.Cluster, shared bool) {
 	for _, f := range files {
 		paths += " " + x.Path(f)
 	}
-	exec := x.Script("hash", fmt.Sprintf("echo $$ >>%s\ntest -e %s && exec sleep 60\nsha256sum %s >>%s\n", x.Path("begun"), x.Path("slow"), paths, x.Path("hash.ran")))
+	exec := x.Script("hash", fmt.Sprintf("echo $$ >>%s\ntest -e %s && exec sleep 60\nsha256sum %s >>%s\n", x.Path("begun"),
+		x.Path("slow"), paths, x.Path("hash.ran")))
 	var targets []e2e.Fields
 	for _, f := range files {
 		targets = append(targets, to(x, f, e2e.Fields{"exec": exec}))

@@ -67,7 +67,8 @@ func fakes() []fake {
 			index("1"+strings.Repeat("0", rand.N(15)))(w, r, next)
 		}, follows: true, up: true},
 
-		{name: "429", meddle: say(429, "text/plain", "Your IP is issuing too many concurrent connections, please rate limit your calls")},
+		{name: "429",
+			meddle: say(429, "text/plain", "Your IP is issuing too many concurrent connections, please rate limit your calls")},
 		{name: "500", meddle: say(500, "text/plain", "rpc error making call: EOF")},
 		{name: "500, no leader", meddle: say(500, "text/plain", "No cluster leader")},
 		// A server without a leader goes on answering watches.

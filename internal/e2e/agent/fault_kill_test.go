@@ -184,7 +184,8 @@ func agentKilledControls(t *testing.T, c *e2e.Cluster) {
 }
 
 func agentDieAt(step deliver.Step) {
-	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Interruptible: cli.Signals, Hangups: cli.Hangups}
+	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Interruptible: cli.Signals,
+		Hangups: cli.Hangups}
 	app.DeliverHook = func(s deliver.Step) error {
 		if _, err := os.Stat(os.Getenv(agentArmedEnv)); s != step || errors.Is(err, fs.ErrNotExist) {
 			return nil

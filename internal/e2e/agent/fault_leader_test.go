@@ -50,7 +50,8 @@ func newAuthor(c *e2e.Cluster, x *e2e.Site, key string) *author {
 // once sends the next number to a server, and reports whether it was taken.
 func (a *author) once(ctx context.Context, server int) bool {
 	n := a.tried.Add(1)
-	_, err := a.clients[server%len(a.clients)].Publish(ctx, publish.Request{Key: kv.Key(a.key), Content: []byte(e2e.Version(int(n)))})
+	_, err := a.clients[server%len(a.clients)].Publish(ctx,
+		publish.Request{Key: kv.Key(a.key), Content: []byte(e2e.Version(int(n)))})
 	if err == nil {
 		a.acked.Store(n)
 	}
@@ -160,7 +161,8 @@ func agentsWhileTheLeaderHangs(t *testing.T, c *e2e.Cluster) {
 	leader := c.Leader(0)
 	other := c.Others(leader)[0]
 	config(x, "at-the-leader", []string{c.Servers[leader].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("one")})
-	config(x, "with-another", []string{c.Servers[leader].Addr, c.Servers[other].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("two")})
+	config(x, "with-another", []string{c.Servers[leader].Addr, c.Servers[other].Addr},
+		e2e.Fields{"key": "hanging", "file": x.Path("two")})
 	config(x, "elsewhere", []string{c.Servers[other].Addr}, e2e.Fields{"key": "hanging", "file": x.Path("three")})
 	one, two, three := x.Agent("at-the-leader"), x.Agent("with-another"), x.Agent("elsewhere")
 	for file, d := range map[string]*e2e.Daemon{"one": one, "two": two, "three": three} {
@@ -234,7 +236,8 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	for i := range targets {
 		d.Becomes(key(i), agent.Away)
 	}
-	e2e.Within(t, time.Minute, "the first two retries are over", func() bool { return strings.Count(d.Said(), "the store is away") > 0 && w.requests.since(lost) > 3 })
+	e2e.Within(t, time.Minute, "the first two retries are over",
+		func() bool { return strings.Count(d.Said(), "the store is away") > 0 && w.requests.since(lost) > 3 })
 	e2e.Pause(5 * time.Second)
 
 	from, cpu := time.Now(), cpuOf(d)
@@ -246,7 +249,8 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	took, used := time.Since(from), cpuOf(d)-cpu
 	requests := w.requests.since(from)
 	share, rate := used.Seconds()/took.Seconds(), float64(requests)/took.Seconds()
-	t.Logf("without quorum: noticed after %v; then, in %v, %.2f %% of a core, %.3f requests a second", noticed.Round(time.Second), took.Round(time.Second), 100*share, rate)
+	t.Logf("without quorum: noticed after %v; then, in %v, %.2f %% of a core, %.3f requests a second", noticed.Round(time.Second),
+		took.Round(time.Second), 100*share, rate)
 	if share > 0.02 {
 		t.Errorf("%.2f %% of a core is used for waiting", 100*share)
 	}

@@ -50,7 +50,8 @@ func agentsThatReconnect(t *testing.T, c *e2e.Cluster) {
 	took := time.Since(back)
 	moments := w.requests.after(back)
 	most := busiest(moments, binWidth)
-	t.Logf("%d agents: all back within %v; %d requests, at most %d within %v", agents, took.Round(10*time.Millisecond), len(moments), most, binWidth)
+	t.Logf("%d agents: all back within %v; %d requests, at most %d within %v", agents, took.Round(10*time.Millisecond),
+		len(moments), most, binWidth)
 	if most > len(moments)/2 {
 		t.Errorf("%d of %d requests came within %v", most, len(moments), binWidth)
 	}

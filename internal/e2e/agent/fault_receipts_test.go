@@ -35,11 +35,14 @@ func TestReceiptsNeverDelay(t *testing.T) {
 	}
 	parts := e2e.Parts{}
 	for name, trouble := range map[string]meddler{
-		"none":        nil,
-		"after 20 s":  after(20 * time.Second),
-		"no answer":   after(time.Hour),
-		"denied":      says(http.StatusForbidden, "Permission denied: token with AccessorID '00000000-0000-0000-0000-000000000002' lacks permission 'key:write' on \"x-nodes/web-1\""),
-		"too many":    says(http.StatusTooManyRequests, "rpc error making call: rate limit exceeded, try again later or against a different server"),
+		"none":       nil,
+		"after 20 s": after(20 * time.Second),
+		"no answer":  after(time.Hour),
+		"denied": says(http.StatusForbidden,
+			"Permission denied: token with AccessorID '00000000-0000-0000-0000-000000000002' lacks permission 'key:write' on "+
+				"\"x-nodes/web-1\""),
+		"too many": says(http.StatusTooManyRequests,
+			"rpc error making call: rate limit exceeded, try again later or against a different server"),
 		"unavailable": says(http.StatusServiceUnavailable, "rpc error making call: rate limit exceeded"),
 	} {
 		parts[name] = func(t *testing.T) { deliversWithout(t, c, trouble) }

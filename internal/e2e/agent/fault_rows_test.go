@@ -78,7 +78,8 @@ func agentAndDeletedPrefix(t *testing.T, c *e2e.Cluster) {
 	var targets []e2e.Fields
 	for i := range files {
 		x.Publish(key(i), e2e.Version(1))
-		targets = append(targets, e2e.Fields{"key": key(i), "file": x.Path(file(i)), "exec": x.Script("count", "echo >>"+x.Path("count.ran")+"\n")})
+		targets = append(targets,
+			e2e.Fields{"key": key(i), "file": x.Path(file(i)), "exec": x.Script("count", "echo >>"+x.Path("count.ran")+"\n")})
 	}
 	config(x, "agent", nil, targets...)
 	d := x.Agent("agent")

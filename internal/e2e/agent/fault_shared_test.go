@@ -61,7 +61,8 @@ func agentsOfOneFile(t *testing.T, c *e2e.Cluster) {
 		}
 	})
 	installs := first.Target("hosts").Counts.Installs + second.Target("hosts").Counts.Installs
-	t.Logf("%d versions, %d installs by the agents, %d outs; torn: %d of %d reads", e2e.Times(1000), installs, outs.Load(), torn, reads)
+	t.Logf("%d versions, %d installs by the agents, %d outs; torn: %d of %d reads", e2e.Times(1000), installs, outs.Load(), torn,
+		reads)
 	if torn > 0 || reads == 0 {
 		t.Errorf("%d of %d reads were torn", torn, reads)
 	}

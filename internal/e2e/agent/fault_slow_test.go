@@ -103,9 +103,11 @@ func revokedToken(t *testing.T, c *e2e.Cluster) (rest func()) {
 	token := server.NewToken(t, policy)
 	x.File("token", token)
 	x.Publish("revoked", e2e.Version(1))
-	x.ConfigWith("agent", e2e.Fields{"token_file": x.Path("token")}, nil, to(x, "revoked", e2e.Fields{"exec": hashes(x, "hash", "revoked")}))
+	x.ConfigWith("agent", e2e.Fields{"token_file": x.Path("token")}, nil,
+		to(x, "revoked", e2e.Fields{"exec": hashes(x, "hash", "revoked")}))
 	// The control: the same with a token that stays.
-	x.ConfigWith("control", e2e.Fields{"token_file": x.File("other-token", server.ManagementToken)}, nil, e2e.Fields{"key": "revoked", "file": x.Path("control")})
+	x.ConfigWith("control", e2e.Fields{"token_file": x.File("other-token", server.ManagementToken)}, nil,
+		e2e.Fields{"key": "revoked", "file": x.Path("control")})
 	d, control := x.Agent("agent"), x.Agent("control")
 	d.Delivers("revoked", e2e.Version(1))
 	control.Delivers("control", e2e.Version(1))
@@ -141,7 +143,8 @@ func rebuiltStore(t *testing.T, c *e2e.Cluster) {
 		x.Publish("rebuilt", e2e.Version(n))
 	}
 	for i, s := range c.Servers {
-		config(x, file(i), []string{s.Addr}, e2e.Fields{"key": "rebuilt", "file": x.Path(file(i)), "exec": hashes(x, "hash-"+file(i), file(i))})
+		config(x, file(i), []string{s.Addr},
+			e2e.Fields{"key": "rebuilt", "file": x.Path(file(i)), "exec": hashes(x, "hash-"+file(i), file(i))})
 		daemons = append(daemons, x.Agent(file(i)))
 		daemons[i].Delivers(file(i), e2e.Version(30))
 	}

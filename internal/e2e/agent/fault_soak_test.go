@@ -89,7 +89,8 @@ func TestAgentSoak(t *testing.T) {
 	if litter := litter(x); len(litter) > 0 {
 		t.Errorf("left behind: %q", litter)
 	}
-	t.Logf("%v: %d versions, %.1f s of CPU, at most %.1f MiB resident", period, versions, cpuOf(d).Seconds(), float64(memory(d, "VmHWM"))/1024)
+	t.Logf("%v: %d versions, %.1f s of CPU, at most %.1f MiB resident", period, versions, cpuOf(d).Seconds(),
+		float64(memory(d, "VmHWM"))/1024)
 	for _, growth := range flat.judge(t) {
 		t.Error(growth)
 	}

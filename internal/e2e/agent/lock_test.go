@@ -53,11 +53,13 @@ func TestLockFromElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if set, err := time.Parse(time.RFC3339, lock.Since); err != nil || set.Before(from.Truncate(time.Second)) || set.After(time.Now()) {
+	if set, err := time.Parse(time.RFC3339, lock.Since); err != nil || set.Before(from.Truncate(time.Second)) ||
+		set.After(time.Now()) {
 		t.Errorf("it is locked since %v, %v", set, err)
 	}
 	content := m.Publish(e2e.Text("two", 20))
-	if now := d.Becomes("hosts", agent.Locked); !strings.Contains(now.Detail, "its disk") || !strings.Contains(now.Detail, lock.Until) {
+	if now := d.Becomes("hosts", agent.Locked); !strings.Contains(now.Detail, "its disk") ||
+		!strings.Contains(now.Detail, lock.Until) {
 		t.Errorf("the agent says %q", now.Detail)
 	}
 	e2e.Pause(time.Second) // for the passes that come of the lock and of the publish

@@ -85,7 +85,8 @@ func TestAgentEndsItsExec(t *testing.T) {
 	t.Parallel()
 	_, m := e2e.Start(t)
 	content := m.Publish(e2e.Text("one", 20))
-	slow := m.Script("slow", "trap 'echo ended >>"+m.Path("execs")+"; exit 1' TERM\nsleep 600 &\necho $! >"+m.Path("child")+"\nwait\n")
+	slow := m.Script("slow",
+		"trap 'echo ended >>"+m.Path("execs")+"; exit 1' TERM\nsleep 600 &\necho $! >"+m.Path("child")+"\nwait\n")
 	m.Configure("agent", nil, e2e.Fields{"key": "hosts", "file": m.Path("hosts"), "exec": slow})
 	d := m.Agent("agent")
 	e2e.Eventually(t, "the exec runs", func() bool { return m.Read("child") != "" })

@@ -89,7 +89,8 @@ func TestAgentTellsSystemd(t *testing.T) {
 	m := e2e.NewMachine(t, s.Addr, "NOTIFY_SOCKET="+n.addr, "WATCHDOG_USEC=600000")
 	m.Publish(e2e.Text("one", 20))
 	s.Stop()
-	config := m.Configure("agent", nil, e2e.Fields{"key": "hosts", "file": m.Path("hosts"), "exec": "sh -c 'env >" + m.Path("environment") + "'"})
+	config := m.Configure("agent", nil,
+		e2e.Fields{"key": "hosts", "file": m.Path("hosts"), "exec": "sh -c 'env >" + m.Path("environment") + "'"})
 	good := m.Read("agent.yml")
 	d := m.Agent("agent")
 	if next := n.await(0, "READY=1"); next != 1 {
@@ -124,7 +125,8 @@ func TestAgentTellsSystemd(t *testing.T) {
 		d.Signal(syscall.SIGHUP)
 		next = n.await(next, "RELOADING=1\nMONOTONIC_USEC=")
 		var usec int64
-		if _, err := fmt.Sscanf(n.since(next - 1)[0], "RELOADING=1\nMONOTONIC_USEC=%d", &usec); err != nil || usec < before || usec > monotonic(t) {
+		if _, err := fmt.Sscanf(n.since(next - 1)[0], "RELOADING=1\nMONOTONIC_USEC=%d", &usec); err != nil || usec < before ||
+			usec > monotonic(t) {
 			t.Errorf("the reload began after %d and before %d, and says %d (%v)", before, monotonic(t), usec, err)
 		}
 		next = n.await(next, "READY=1")

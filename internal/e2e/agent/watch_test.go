@@ -83,7 +83,8 @@ func TestFromAWatchToTheAgentAndBack(t *testing.T) {
 	m.reload = m.Script("reload", "echo $KVEXPRESS_SHA256 >>"+m.Path("execs")+"\n")
 	m.Script("logged", fmt.Sprintf("%s out -k hosts -f %s -l 1 -e %s -s %s --state-dir %s >>%s 2>&1\n",
 		e2e.Program.Path, m.Path("hosts"), m.reload, s.Addr, m.Path("state"), m.Path("runs.log")))
-	m.Configure("agent", e2e.Fields{"state_dir": m.Path("state")}, e2e.Fields{"key": "hosts", "file": m.Path("hosts"), "exec": m.reload})
+	m.Configure("agent", e2e.Fields{"state_dir": m.Path("state")},
+		e2e.Fields{"key": "hosts", "file": m.Path("hosts"), "exec": m.reload})
 
 	m.watch(true)
 	e2e.Eventually(t, "the watch has looked, and found no key", func() bool { return m.outs() == 1 })
@@ -113,7 +114,8 @@ func TestFromAWatchToTheAgentAndBack(t *testing.T) {
 	for range 3 {
 		m.next(nil, true)
 	}
-	if said := m.Read("runs.log"); !strings.Contains(said, "version 2") || strings.Contains(said, "kvexpress: ") && !strings.Contains(said, "no such key") {
+	if said := m.Read("runs.log"); !strings.Contains(said, "version 2") || strings.Contains(said, "kvexpress: ") &&
+		!strings.Contains(said, "no such key") {
 		t.Errorf("the watch said\n%s", said)
 	}
 

@@ -144,7 +144,8 @@ func (r *reader) follow(block string) {
 	script = strings.ReplaceAll(script, "/var/lib/kvexpress/store", r.m.Path("store"))
 	script = strings.ReplaceAll(script, "127.0.0.1:18500", freeAddr(r.t))
 	// `consul exec` runs commands as the agent, who has no token of its own.
-	script = strings.ReplaceAll(script, `consul exec "`, `consul exec "CONSUL_HTTP_TOKEN=$CONSUL_HTTP_TOKEN CONSUL_HTTP_ADDR=$CONSUL_HTTP_ADDR `)
+	script = strings.ReplaceAll(script, `consul exec "`,
+		`consul exec "CONSUL_HTTP_TOKEN=$CONSUL_HTTP_TOKEN CONSUL_HTTP_ADDR=$CONSUL_HTTP_ADDR `)
 	ctx, cancel := context.WithTimeout(r.t.Context(), e2e.RunTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script)

@@ -217,10 +217,12 @@ exec %[1]s "$@"
 		m.Env = append(m.Env, "CONSUL_HTTP_ADDR="+h.consul.Addr)
 		// A watch's handler has Consul's environment, and finds it at the usual place.
 		text := m.Read("bin/kvexpress")
-		m.Script("bin/kvexpress", strings.TrimPrefix(strings.Replace(text, "case", "export CONSUL_HTTP_ADDR="+h.consul.Addr+"\ncase", 1), "#!/bin/sh\n"))
+		m.Script("bin/kvexpress",
+			strings.TrimPrefix(strings.Replace(text, "case", "export CONSUL_HTTP_ADDR="+h.consul.Addr+"\ncase", 1), "#!/bin/sh\n"))
 	}
 	// --no-daemon: it stays the user it is, and so ends with this program however that ends.
-	m.File("etc/systemd/system/dnsmasq.service", "[Service]\nExecStart=dnsmasq --no-daemon --pid-file= --conf-file="+m.Path("etc/dnsmasq.d/hosts.conf")+"\n")
+	m.File("etc/systemd/system/dnsmasq.service",
+		"[Service]\nExecStart=dnsmasq --no-daemon --pid-file= --conf-file="+m.Path("etc/dnsmasq.d/hosts.conf")+"\n")
 	h.supervisor = supervise(t, h)
 	return h
 }

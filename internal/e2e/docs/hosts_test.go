@@ -125,7 +125,8 @@ func (s *hostsSite) oneRenders() {
 	begin := time.Now()
 	s.sh(holder, "systemctl stop hosts-renderer")
 	s.t.Logf("it is stopped after %s", time.Since(begin).Round(time.Millisecond))
-	e2e.Eventually(s.t, "the other server has rendered", func() bool { return strings.Contains(other.said("hosts-renderer")[said:], "unchanged") })
+	e2e.Eventually(s.t, "the other server has rendered",
+		func() bool { return strings.Contains(other.said("hosts-renderer")[said:], "unchanged") })
 	s.t.Logf("the other server has rendered after %s", time.Since(begin).Round(time.Millisecond))
 	if now := s.version(); now != before {
 		s.t.Errorf("a takeover publishes what is there already: version %d, now %d", before, now)
@@ -141,7 +142,8 @@ func (s *hostsSite) isStopped() {
 	s.sh(s.own, "kvexpress stop -k hosts -r 'to try the page' --token-file operator.token")
 	s.sh(s.watch, "consul services register -name late -id late -address 192.0.2.98")
 	for _, server := range s.servers {
-		e2e.Eventually(s.t, server.name+" is refused", func() bool { return strings.Contains(server.said("hosts-renderer"), "stopped") })
+		e2e.Eventually(s.t, server.name+" is refused",
+			func() bool { return strings.Contains(server.said("hosts-renderer"), "stopped") })
 	}
 	s.knows("late", false)
 	s.sh(s.own, "kvexpress resume -k hosts --token-file operator.token")
@@ -197,7 +199,8 @@ func (s *hostsSite) isNotReloaded() {
 	}
 	s.watch.m.File("etc/consul.d/hosts.json", without)
 	s.sh(s.watch, "systemctl reload consul\nconsul services deregister -id old")
-	e2e.Eventually(s.t, "the file of the watch has lost the name", func() bool { return !strings.Contains(s.watch.m.Read("etc/hosts.consul"), "old.svc.example") })
+	e2e.Eventually(s.t, "the file of the watch has lost the name",
+		func() bool { return !strings.Contains(s.watch.m.Read("etc/hosts.consul"), "old.svc.example") })
 	s.agent.knows("old", false)
 	s.watch.knows("old", true)
 	s.sh(s.watch, "pkill -HUP dnsmasq")

@@ -49,7 +49,9 @@ func supervise(t *testing.T, h *host) *supervisor {
 		t.Fatal(err)
 	}
 	for _, tool := range []string{"systemctl", "pkill", "getent"} {
-		h.m.Script("bin/"+tool, fmt.Sprintf("said=$(%s=%s %s %s \"$@\")\nprintf '%%s\\n' \"$said\" | sed 1d\nexit \"$(printf '%%s\\n' \"$said\" | head -n 1)\"\n", toolEnv, socket, own, tool))
+		h.m.Script("bin/"+tool,
+			fmt.Sprintf("said=$(%s=%s %s %s \"$@\")\nprintf '%%s\\n' \"$said\" | sed 1d\nexit \"$(printf '%%s\\n' \"$said\" | head -n "+
+				"1)\"\n", toolEnv, socket, own, tool))
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	v := &supervisor{h: h, ctx: ctx, running: map[string]*service{}}

@@ -40,10 +40,12 @@ func TestUnits(t *testing.T) {
 				t.Errorf("it is too open: %v\n%s", err, said)
 			}
 			// The controls: both see what is wrong.
-			if said, err := analyze(t, name, strings.Replace(text, "\nType=notify\n", "\nType=notfy\n", 1), "verify", "--man=no"); err == nil && said == "" {
+			if said, err := analyze(t, name, strings.Replace(text, "\nType=notify\n", "\nType=notfy\n", 1), "verify",
+				"--man=no"); err == nil && said == "" {
 				t.Error("systemd-analyze verify takes a type that does not exist")
 			}
-			if _, err := analyze(t, name, strings.Replace(text, "\nCapabilityBoundingSet=", "\nX-None=", 1), "security", "--offline=yes", threshold); err == nil {
+			if _, err := analyze(t, name, strings.Replace(text, "\nCapabilityBoundingSet=", "\nX-None=", 1), "security", "--offline=yes",
+				threshold); err == nil {
 				t.Error("systemd-analyze security does not miss the bounding set")
 			}
 		})

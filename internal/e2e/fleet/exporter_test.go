@@ -26,7 +26,8 @@ type exported struct {
 // exporter runs one until the test ends, and waits until it listens.
 func exporter(m *e2e.Machine, args ...string) *exported {
 	m.T.Helper()
-	x := &exported{Daemon: m.Start("exporter", append([]string{e2e.Program.Path, "exporter", "--listen", "127.0.0.1:0"}, args...)...)}
+	x := &exported{Daemon: m.Start("exporter",
+		append([]string{e2e.Program.Path, "exporter", "--listen", "127.0.0.1:0"}, args...)...)}
 	e2e.Eventually(m.T, "the exporter listens", func() bool {
 		found := regexp.MustCompile(`listening address=["']?(127[.0-9]+:[0-9]+)`).FindStringSubmatch(x.Said())
 		if found != nil {
@@ -90,7 +91,8 @@ func TestExporter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, answer := st.Request(http.MethodPut, fmt.Sprintf("/v1/kv/kvexpress-nodes/web-c?flags=%d", flags), value); status != http.StatusOK {
+	if status, answer := st.Request(http.MethodPut, fmt.Sprintf("/v1/kv/kvexpress-nodes/web-c?flags=%d", flags),
+		value); status != http.StatusOK {
 		t.Fatalf("%d %s", status, answer)
 	}
 	x := exporter(m, "--every", "5s", "--per-node")
@@ -102,12 +104,14 @@ func TestExporter(t *testing.T) {
 	a := m.Agent("a")
 	m.Agent("b")
 	a.Delivers("a-hosts", content)
-	x.says(`nodes{key="hosts"} 2`, `nodes_arrived{key="hosts"} 1`, `nodes_owed{key="hosts"} 1`, `stragglers{key="hosts",state="owed"} 1`,
+	x.says(`nodes{key="hosts"} 2`, `nodes_arrived{key="hosts"} 1`, `nodes_owed{key="hosts"} 1`,
+		`stragglers{key="hosts",state="owed"} 1`,
 		`node_verdict{key="hosts",node="web-b",verdict="owed"} 1`, `version{key="hosts"} 1`, `stopped{key="hosts"} 0`, `receipts 3`)
 
 	m.Ok("stop", "-k", "hosts", "-r", "bad data")
 	m.Ok("lock", "-f", m.Path("a-hosts"), "-r", "looking into it")
-	x.says(`nodes{key="hosts"} 2`, `nodes_silent{key="hosts"} 1`, `node_verdict{key="hosts",node="web-c",verdict="silent"} 1`, `stopped{key="hosts"} 1`, `locks 1`)
+	x.says(`nodes{key="hosts"} 2`, `nodes_silent{key="hosts"} 1`, `node_verdict{key="hosts",node="web-c",verdict="silent"} 1`,
+		`stopped{key="hosts"} 1`, `locks 1`)
 	if since := regexp.MustCompile(`stopped_since_timestamp_seconds\{key="hosts"\} [0-9]{9}`); !since.MatchString(x.get("/metrics")) {
 		t.Error("it does not say since when the key is stopped")
 	}

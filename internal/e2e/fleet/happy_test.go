@@ -46,11 +46,13 @@ func receiptsOfAFleet(t *testing.T, c *e2e.Cluster) {
 	all(e2e.Version(1))
 
 	s, r := inWait(x, 0, "hosts", e2e.Version(2), "--wait", "100%")
-	if s.Wait == nil || counts(s.Wait.Fleet) != "5 of 5" || s.Wait.Fleet.Version != 2 || s.Wait.Seen.Delivered.Count != nodes || r.Stderr != "" {
+	if s.Wait == nil || counts(s.Wait.Fleet) != "5 of 5" || s.Wait.Fleet.Version != 2 || s.Wait.Seen.Delivered.Count != nodes ||
+		r.Stderr != "" {
 		t.Errorf("in --wait: %s%s", r.Stdout, r.Stderr)
 	}
 	all(e2e.Version(2)) // that it has arrived is so
-	if s := status(x, "hosts"); s.Delivered.Count != nodes || s.OnNode.Count != nodes || s.Exec.Count != 1 || s.Exec.LastNode != "web-2" || len(s.Clocks) > 0 {
+	if s := status(x, "hosts"); s.Delivered.Count != nodes || s.OnNode.Count != nodes || s.Exec.Count != 1 ||
+		s.Exec.LastNode != "web-2" || len(s.Clocks) > 0 {
 		t.Errorf("%+v", s)
 	}
 
@@ -106,7 +108,8 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	must(x, 0, "lock", "-f", x.Path("hosts-3"), "-r", "its disk")
 	must(x, 0, "rollback", "-k", "hosts", "--ignore-stop", "-m", "back") // to version 2
 	s := comesTo(x, "hosts", "0 of 5, 5 behind")
-	if s.Version != 4 || len(s.Stops) != 1 || s.Stops[0].Reason != "an outage" || len(s.Locks) != 1 || s.Locks[0].File != x.Path("hosts-3") {
+	if s.Version != 4 || len(s.Stops) != 1 || s.Stops[0].Reason != "an outage" || len(s.Locks) != 1 ||
+		s.Locks[0].File != x.Path("hosts-3") {
 		t.Errorf("%+v", s)
 	}
 	var got e2e.Result
@@ -134,7 +137,8 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	must(x, 0, "unlock", "-f", x.Path("hosts-3"))
 	must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "2s")
 	s = told(x, must(x, 0, "rollback", "-k", "hosts", "--wait", "100%", "--json"))
-	if s.Wait == nil || counts(s.Wait.Fleet) != "5 of 5" || s.Wait.Fleet.Version != 6 || s.Wait.Seen.Took > fleet.Millis(30*time.Second) {
+	if s.Wait == nil || counts(s.Wait.Fleet) != "5 of 5" || s.Wait.Fleet.Version != 6 ||
+		s.Wait.Seen.Took > fleet.Millis(30*time.Second) {
 		t.Errorf("rollback --wait: %+v", s)
 	}
 	for i := range daemons {

@@ -25,7 +25,8 @@ func TestKilledAgentBecomesSilent(t *testing.T) {
 	comesTo(x, "hosts", "3 of 3")
 	all[0].Kill()
 	s, _ := inWait(x, 9, "hosts", e2e.Version(2), "--wait", "100%", "--timeout", "3s")
-	if counts(s.Wait.Fleet) != "2 of 3, 1 behind" || len(s.Wait.Fleet.Stragglers) != 1 || s.Wait.Fleet.Stragglers[0].Node != "web-0" {
+	if counts(s.Wait.Fleet) != "2 of 3, 1 behind" || len(s.Wait.Fleet.Stragglers) != 1 ||
+		s.Wait.Fleet.Stragglers[0].Node != "web-0" {
 		t.Errorf("just killed: %+v", s.Wait)
 	}
 	x.Holds("web-0.hosts", e2e.Version(1))

@@ -66,7 +66,8 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 		r.Targets[0].Version, r.Targets[0].Detail, r.Targets[0].File, r.Targets[0].State = 99, escapes, escapes, escapes
 	})
 	lies("evil"+escapes, func(r *fleet.Receipt) { r.Targets[0].Version = 99 })
-	garbage("another", plain(honest(x, "honest-0", "hosts", func(r *fleet.Receipt) { r.Format = 1; r.Targets[0].Version = 99 })), codec.Plain)
+	garbage("another", plain(honest(x, "honest-0", "hosts", func(r *fleet.Receipt) { r.Format = 1; r.Targets[0].Version = 99 })),
+		codec.Plain)
 	garbage("evil-name", plain(honest(x, escapes, "hosts", func(r *fleet.Receipt) { r.Format = 1 })), codec.Plain)
 	garbage("evil-value"+escapes, escapes, codec.Plain)
 	garbage("below/another", plain(honest(x, "another", "hosts", func(r *fleet.Receipt) { r.Format = 1 })), codec.Plain)
@@ -79,8 +80,10 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 	rawReceipt(x, "large", large+strings.Repeat(" ", 512<<10-len(large)), codec.Plain)
 	unread = append(unread, "large")
 	garbage("bomb", packed(t, strings.Repeat("0", 64<<20)), codec.Zstd)
-	garbage("bomb-of-json", packed(t, `{"format":1,"node":"bomb-of-json","targets":[`+strings.Repeat(`{},`, 20<<20/3)+`{}]}`), codec.Zstd)
-	garbage("targets", packed(t, `{"format":1,"node":"targets","sent":"2026-01-01T00:00:00Z","targets":[`+strings.Repeat(`{},`, 5000)+`{}]}`), codec.Zstd)
+	garbage("bomb-of-json", packed(t, `{"format":1,"node":"bomb-of-json","targets":[`+strings.Repeat(`{},`, 20<<20/3)+`{}]}`),
+		codec.Zstd)
+	garbage("targets", packed(t,
+		`{"format":1,"node":"targets","sent":"2026-01-01T00:00:00Z","targets":[`+strings.Repeat(`{},`, 5000)+`{}]}`), codec.Zstd)
 	garbage("unpacked", "{}", codec.Zstd)
 	garbage("newer", `{"format":2,"node":"newer"}`, codec.Plain)
 	putAny(x, "flags", "{}", 12345)
@@ -88,7 +91,8 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 
 	// Behind, and no more than that.
 	putReceipt(x, "honest-behind", honest(x, "honest-behind", "hosts", func(r *fleet.Receipt) {
-		r.Targets[0].Version, r.Targets[0].SHA256, r.Targets[0].State, r.Targets[0].Detail = 1, e2e.Sum(e2e.Version(1)), "failed"+escapes, escapes
+		r.Targets[0].Version, r.Targets[0].SHA256, r.Targets[0].State, r.Targets[0].Detail = 1, e2e.Sum(e2e.Version(1)),
+			"failed"+escapes, escapes
 	}))
 	const behind = 1
 
@@ -121,7 +125,8 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 	}
 
 	all := []string{"status", "-k", "hosts", "--all"}
-	for _, args := range [][]string{all, {"status"}, append(all, "--json"), {"status", "-k", "hosts", "--wait", "60%", "--timeout", "1s"}, {"locks"}} {
+	for _, args := range [][]string{all, {"status"}, append(all, "--json"),
+		{"status", "-k", "hosts", "--wait", "60%", "--timeout", "1s"}, {"locks"}} {
 		r := as(x, args...)
 		if raw(r.Stdout + r.Stderr) {
 			t.Errorf("%v: what a terminal obeys: %q%q", args, r.Stdout, r.Stderr)
@@ -129,7 +134,8 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 	}
 	got := must(x, 0, all...)
 	for _, node := range append(unsound, unread...) {
-		if name, _, evil := strings.Cut(node, "\x1b"); !tells(got.Stdout, name) || evil && strings.Contains(got.Stdout, "\nhonest-0  9") {
+		if name, _, evil := strings.Cut(node, "\x1b"); !tells(got.Stdout, name) || evil &&
+			strings.Contains(got.Stdout, "\nhonest-0  9") {
 			t.Errorf("%q is not named:\n%s", node, got.Stdout)
 		}
 	}
@@ -194,7 +200,8 @@ func receiptsOfManyTargets(t *testing.T, c *e2e.Cluster) {
 		}
 	}
 	putReceipt(x, "same", honest(x, "same", "hosts", many(func(int, *fleet.Target) {})))
-	putReceipt(x, "others", honest(x, "others", "hosts", many(func(i int, target *fleet.Target) { target.Key = fmt.Sprintf("none-%d", i) })))
+	putReceipt(x, "others",
+		honest(x, "others", "hosts", many(func(i int, target *fleet.Target) { target.Key = fmt.Sprintf("none-%d", i) })))
 	putReceipt(x, "one-of-them", honest(x, "one-of-them", "hosts", many(func(i int, target *fleet.Target) {
 		target.Detail = strings.Repeat("why ", 120)
 		if i == 250 {
@@ -206,7 +213,8 @@ func receiptsOfManyTargets(t *testing.T, c *e2e.Cluster) {
 		t.Errorf("%s: %+v", counts(s.Report), s.line("one-of-them"))
 	}
 	// Of the keys that a node speaks of and nobody published, a hundred have a line.
-	if got := must(x, 0, "status"); strings.Count(got.Stdout, "\nnone-") != 100 || !strings.Contains(got.Stdout, "200 more") || !hasRow(got.Stdout, "hosts", "1") {
+	if got := must(x, 0, "status"); strings.Count(got.Stdout, "\nnone-") != 100 || !strings.Contains(got.Stdout, "200 more") ||
+		!hasRow(got.Stdout, "hosts", "1") {
 		t.Errorf("status has %d lines of keys", strings.Count(got.Stdout, "\nnone-"))
 	}
 }

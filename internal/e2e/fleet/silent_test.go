@@ -34,7 +34,8 @@ func receiptsOfTheDead(t *testing.T, c *e2e.Cluster) {
 	if counts(s.Report) != "5 of 6, 1 behind, 1 silent, 1 gone" || len(s.Clocks) > 0 {
 		t.Errorf("%s: %+v", counts(s.Report), s)
 	}
-	if l := s.line("minutes"); l == nil || l.Verdict != fleet.Silent || l.Heard < fleet.Millis(5*time.Minute) || l.Heard > fleet.Millis(6*time.Minute) {
+	if l := s.line("minutes"); l == nil || l.Verdict != fleet.Silent || l.Heard < fleet.Millis(5*time.Minute) ||
+		l.Heard > fleet.Millis(6*time.Minute) {
 		t.Errorf("%+v", l)
 	}
 	if s.line("days") != nil || s.line("late") == nil {

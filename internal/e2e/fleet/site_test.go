@@ -62,7 +62,8 @@ func counts(r fleet.Report) string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{r.Owed, "owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"}, {r.Silent, "silent"}, {r.Gone, "gone"}, {len(r.Unread), "unread"}} {
+	}{{r.Owed, "owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"}, {r.Silent, "silent"}, {r.Gone, "gone"},
+		{len(r.Unread), "unread"}} {
 		if part.n > 0 {
 			text += fmt.Sprintf(", %d %s", part.n, part.what)
 		}

@@ -83,7 +83,8 @@ func TestEvents(t *testing.T) {
 			continue
 		}
 		e, want := got[0], c.want
-		if e.Title != want.Title || e.AlertType != want.AlertType || !slices.Equal(e.Tags, want.Tags) || want.Text != "" && e.Text != want.Text {
+		if e.Title != want.Title || e.AlertType != want.AlertType || !slices.Equal(e.Tags, want.Tags) || want.Text != "" &&
+			e.Text != want.Text {
 			t.Errorf("%s sends\n%+v\nwant\n%+v", c.name, e, *want)
 		}
 		for _, part := range c.text {

@@ -167,7 +167,8 @@ func TestLocksOfBothKinds(t *testing.T) {
 	}
 	for _, args := range [][]string{nil, {"-r", "our reason", "--for", "1h"}} {
 		m.Ok(append([]string{"lock", "-f", file}, args...)...)
-		if got := s.Value(lock); args == nil && !strings.HasPrefix(got, "No reason given for '"+file+"' by '") || args != nil && got != "our reason" {
+		if got := s.Value(lock); args == nil && !strings.HasPrefix(got, "No reason given for '"+file+"' by '") || args != nil &&
+			got != "our reason" {
 			t.Errorf("1.x reads the lock %q", got)
 		}
 		if m.Read("hosts.locked") == "" {

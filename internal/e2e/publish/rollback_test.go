@@ -25,7 +25,8 @@ import (
 func TestRollbackBesidePublishers(t *testing.T) {
 	t.Parallel()
 	s, m := e2e.Start(t)
-	for name, size := range map[string]int{"small": 2_000, "large": 300_000} { // the history of large ones has a transaction of its own
+	// the history of large ones has a transaction of its own
+	for name, size := range map[string]int{"small": 2_000, "large": 300_000} {
 		t.Run(name, func(t *testing.T) {
 			key := kv.Key(name)
 			m := &e2e.Machine{T: t, Dir: m.Dir, Env: m.Env}
@@ -214,7 +215,8 @@ type ledger struct {
 }
 
 func newLedger(t *testing.T, s *e2e.Store, key kv.Key) *ledger {
-	return &ledger{t: t, s: s, key: key, sums: map[uint64]string{}, by: map[uint64]string{}, names: map[uint64]uint64{}, seen: map[uint64]string{}, pinned: map[uint64]bool{}}
+	return &ledger{t: t, s: s, key: key, sums: map[uint64]string{}, by: map[uint64]string{}, names: map[uint64]uint64{},
+		seen: map[uint64]string{}, pinned: map[uint64]bool{}}
 }
 
 func (l *ledger) acknowledge(version uint64, sum, who string) {
@@ -322,7 +324,8 @@ func TestUnpinnedRollbackUndoesWhatItNeverSaw(t *testing.T) {
 	looked := s.Version()
 	before := m.Ok("show", "-k", "hosts", "--version", fmt.Sprint(looked-1))
 	m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("a rival", 20)))
-	m.Fails(10, []string{"version 3 stands"}, "in", "-k", "hosts", "-f", m.File("source", before), "--if-version", fmt.Sprint(looked))
+	m.Fails(10, []string{"version 3 stands"}, "in", "-k", "hosts", "-f", m.File("source", before), "--if-version",
+		fmt.Sprint(looked))
 	m.Ok("in", "-k", "hosts", "-f", m.Path("source"))
 	if got := s.Value("kvexpress/hosts/data"); got != e2e.Text("one", 20) {
 		t.Errorf("%s stands", e2e.Brief(got))

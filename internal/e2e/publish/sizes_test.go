@@ -32,7 +32,8 @@ func TestSizes(t *testing.T) {
 		{"the same, compressed", e2e.Noise(kv.MaxStored+1, 3), []string{"-z"}, nil},
 		{"the same, as zstd", e2e.Noise(kv.MaxStored+1, 3), []string{"--encoding", "zstd"}, nil},
 		{"as much as a node decodes", strings.Repeat("0123456789abcde\n", codec.MaxPlain/16), []string{"-z"}, nil},
-		{"a byte more", strings.Repeat("0123456789abcde\n", codec.MaxPlain/16) + "x", []string{"-z"}, []string{"16777217 bytes", "16777216", "split"}},
+		{"a byte more", strings.Repeat("0123456789abcde\n", codec.MaxPlain/16) + "x", []string{"-z"},
+			[]string{"16777217 bytes", "16777216", "split"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.On(t)

@@ -26,7 +26,8 @@ func TestSyslog(t *testing.T) {
 		no   []string
 	}{
 		{"in", []string{"in", "-k", "hosts", "-f", "source"}, 0, []string{"published key='hosts' version='1'"}, []string{"127.0.0.1"}},
-		{"out", []string{"out", "-k", "hosts", "-f", hosts}, 0, []string{"installed key='hosts' file='" + hosts + "' version='1'"}, nil},
+		{"out", []string{"out", "-k", "hosts", "-f", hosts}, 0, []string{"installed key='hosts' file='" + hosts + "' version='1'"},
+			nil},
 		{"nothing to do", []string{"out", "-k", "hosts", "-f", hosts}, 0, nil, []string{"out: unchanged"}},
 		{"refused", []string{"out", "-k", "hosts", "-f", hosts, "-l", "99"}, 6, []string{"99"}, nil},
 		{"no such key", []string{"out", "-k", "nothing", "-f", hosts}, 5, []string{"no such key"}, nil},

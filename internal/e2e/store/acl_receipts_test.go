@@ -32,7 +32,8 @@ func receiptPolicies(t *testing.T, g *guarded) {
 	}
 	node := func(name, of string) *e2e.Daemon {
 		x.File(name+".token", token("node", "-k", "hosts", "--node", of))
-		x.ConfigWith(name, e2e.Fields{"reconcile": "10s", "token_file": x.Path(name + ".token")}, nil, e2e.Fields{"key": "hosts", "file": x.Path(name)})
+		x.ConfigWith(name, e2e.Fields{"reconcile": "10s", "token_file": x.Path(name + ".token")}, nil,
+			e2e.Fields{"key": "hosts", "file": x.Path(name)})
 		return x.Agent(name)
 	}
 	arrived := func(nodes int) {
@@ -60,11 +61,13 @@ func receiptPolicies(t *testing.T, g *guarded) {
 			ours := &e2e.Store{T: t, Server: g.Server, Token: x.Read(from + ".token")}
 			body := `[{"KV":{"Verb":"set","Key":"` + x.Layout.Node(name) + `","Value":"e30="}}]`
 			for path, b := range map[string]string{"/v1/kv/" + x.Layout.Node(name): "{}", "/v1/txn": body} {
-				if status, answer := ours.Request(http.MethodPut, path, []byte(b)); (status == http.StatusOK) != allowed || !allowed && !denies(string(answer), "key:write") {
+				if status, answer := ours.Request(http.MethodPut, path, []byte(b)); (status == http.StatusOK) != allowed || !allowed &&
+					!denies(string(answer), "key:write") {
 					t.Errorf("%s writes the receipt of %s by %s: %d %s", from, name, path, status, answer)
 				}
 			}
-			if status, _ := ours.Request(http.MethodDelete, "/v1/kv/"+x.Layout.Node(name), nil); !allowed && status != http.StatusForbidden {
+			if status, _ := ours.Request(http.MethodDelete, "/v1/kv/"+x.Layout.Node(name), nil); !allowed &&
+				status != http.StatusForbidden {
 				t.Errorf("%s removes the receipt of %s: %d", from, name, status)
 			}
 		}
@@ -75,7 +78,8 @@ func receiptPolicies(t *testing.T, g *guarded) {
 	for n := 2; n <= 5; n++ {
 		r := publisher.Want(0, "in", "-p", x.Prefix, "-k", "hosts", "-f", x.File("source", e2e.Version(n)), "--wait", "100%", "--json")
 		var told struct{ Wait struct{ Fleet fleet.Report } }
-		if err := json.Unmarshal([]byte(r.Stdout), &told); err != nil || told.Wait.Fleet.Nodes != 1 || told.Wait.Fleet.Arrived != 1 || r.Stderr != "" {
+		if err := json.Unmarshal([]byte(r.Stdout), &told); err != nil || told.Wait.Fleet.Nodes != 1 || told.Wait.Fleet.Arrived != 1 ||
+			r.Stderr != "" {
 			t.Errorf("in --wait: %s%s", r.Stdout, r.Stderr)
 		}
 		x.Holds("web-1", e2e.Version(n))
@@ -117,14 +121,17 @@ func receiptPolicies(t *testing.T, g *guarded) {
 
 	// Who may not see all of them is told so, and no numbers.
 	for name, m := range map[string]*e2e.Machine{
-		"no token":        x.With("CONSUL_HTTP_TOKEN="),
-		"a node":          without,
-		"one receipt":     x.With("CONSUL_HTTP_TOKEN=" + g.newToken(t, `key_prefix "`+x.Prefix+`/" { policy = "read" } key "`+x.Layout.Node("web-1")+`" { policy = "read" }`)),
-		"all but one":     x.With("CONSUL_HTTP_TOKEN=" + g.newToken(t, `key_prefix "`+x.Prefix+`" { policy = "read" } key "`+x.Layout.Node("web-1")+`" { policy = "deny" }`)),
+		"no token": x.With("CONSUL_HTTP_TOKEN="),
+		"a node":   without,
+		"one receipt": x.With("CONSUL_HTTP_TOKEN=" +
+			g.newToken(t, `key_prefix "`+x.Prefix+`/" { policy = "read" } key "`+x.Layout.Node("web-1")+`" { policy = "read" }`)),
+		"all but one": x.With("CONSUL_HTTP_TOKEN=" +
+			g.newToken(t, `key_prefix "`+x.Prefix+`" { policy = "read" } key "`+x.Layout.Node("web-1")+`" { policy = "deny" }`)),
 		"receipts, alone": x.With("CONSUL_HTTP_TOKEN=" + g.newToken(t, `key_prefix "`+x.Layout.NodesDir()+`" { policy = "read" }`)),
 	} {
 		for _, more := range [][]string{{}, {"--wait", "50%", "--timeout", "5s"}} {
-			if r := m.Run(append([]string{"status", "-p", x.Prefix, "-k", "hosts"}, more...)...); r.Code != 7 || !denies(r.Stderr, "`kvexpress acl") || r.Stdout != "" {
+			if r := m.Run(append([]string{"status", "-p", x.Prefix, "-k", "hosts"}, more...)...); r.Code != 7 ||
+				!denies(r.Stderr, "`kvexpress acl") || r.Stdout != "" {
 				t.Errorf("%s, %v: exit %d: %s%s", name, more, r.Code, r.Stdout, r.Stderr)
 			}
 		}

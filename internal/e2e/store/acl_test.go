@@ -23,7 +23,8 @@ type guarded struct {
 func startGuarded(t *testing.T) *guarded {
 	t.Helper()
 	s, admin := e2e.Start(t, consultest.WithACL())
-	return &guarded{Store: s, admin: admin.With("CONSUL_HTTP_TOKEN=" + s.Token), newToken: s.Server.NewToken, revoke: s.Server.RevokeToken}
+	return &guarded{Store: s, admin: admin.With("CONSUL_HTTP_TOKEN=" + s.Token), newToken: s.Server.NewToken,
+		revoke: s.Server.RevokeToken}
 }
 
 // as is a machine whose token has what `kvexpress acl` prints for a role, a key
@@ -129,7 +130,8 @@ func nodePolicy(t *testing.T, g *guarded) {
 	}
 
 	// It reports as itself alone.
-	for path, want := range map[string]int{"kvexpress-nodes/web-1": 200, "kvexpress-nodes/web-2": 403, "kvexpress-nodes/web-10": 403} {
+	for path, want := range map[string]int{"kvexpress-nodes/web-1": 200, "kvexpress-nodes/web-2": 403,
+		"kvexpress-nodes/web-10": 403} {
 		status, _, err := g.Server.Request(http.MethodPut, "/v1/kv/"+path, tokenOf(m), []byte("{}"))
 		if err != nil || status != want {
 			t.Errorf("it writes %s: %d %v, want %d", path, status, err, want)
@@ -149,7 +151,8 @@ func operatorPolicy(t *testing.T, g *guarded) {
 	m.Ok("lock", "-f", m.Path("hosts"), "-r", "a reason")
 	m.Ok("lock", "-f", m.Path("hosts"), "--node", "web-17", "-r", "a reason", "--for", "1h")
 	g.admin.Ok("lock", "-f", "/etc/motd", "--node", "web-18", "-r", "a reason")
-	if got := m.Want(0, "locks"); strings.Count(got.Stdout, "\n") != 4 || !strings.Contains(got.Stdout, "web-17") || !strings.Contains(got.Stdout, "web-18") || got.Stderr != "" {
+	if got := m.Want(0, "locks"); strings.Count(got.Stdout, "\n") != 4 || !strings.Contains(got.Stdout, "web-17") ||
+		!strings.Contains(got.Stdout, "web-18") || got.Stderr != "" {
 		t.Errorf("an operator does not see all locks: %+v", got)
 	}
 	m.Ok("unlock", "-f", m.Path("hosts"), "--node", "web-17")
@@ -164,10 +167,12 @@ func operatorPolicy(t *testing.T, g *guarded) {
 	}
 	m.Ok("stop", "-k", "hosts", "-r", "a reason")
 	g.admin.Ok("stop", "-k", "other", "-r", "another reason")
-	if got := m.Want(0, "stops"); !strings.Contains(got.Stdout, "hosts  a reason") || strings.Contains(got.Stdout, "other") || !strings.Contains(got.Stderr, partial) {
+	if got := m.Want(0, "stops"); !strings.Contains(got.Stdout, "hosts  a reason") || strings.Contains(got.Stdout, "other") ||
+		!strings.Contains(got.Stderr, partial) {
 		t.Errorf("an operator of one key sees: %+v", got)
 	}
-	if got := g.admin.Want(0, "stops"); strings.Count(got.Stdout, "\n") != 3 || !strings.Contains(got.Stdout, "another reason") || got.Stderr != "" {
+	if got := g.admin.Want(0, "stops"); strings.Count(got.Stdout, "\n") != 3 || !strings.Contains(got.Stdout, "another reason") ||
+		got.Stderr != "" {
 		t.Errorf("who may read all sees: %+v", got)
 	}
 	m.Ok("resume", "-k", "hosts")
@@ -251,13 +256,15 @@ func withoutRights(t *testing.T, g *guarded) {
 		t.Run(name, func(t *testing.T) {
 			if m == nil {
 				m = e2e.NewMachine(t, g.Server.Addr)
-				token := g.newToken(t, keyOnly+locksOnly+`key "kvexpress/locks/`+e2e.Sum(m.Path("hosts"))+"/"+e2e.Hostname(t)+`" { policy = "deny" }`)
+				token := g.newToken(t,
+					keyOnly+locksOnly+`key "kvexpress/locks/`+e2e.Sum(m.Path("hosts"))+"/"+e2e.Hostname(t)+`" { policy = "deny" }`)
 				m = m.With("CONSUL_HTTP_TOKEN=" + token)
 			}
 			here := &e2e.Machine{T: t, Dir: m.Dir, Env: m.Env}
 			here.File("hosts", "kept\n")
 			before := e2e.Stat(t, here.Path("hosts"))
-			here.Fails(7, []string{"hosts", "permission denied", remedy(name)}, "out", "-k", "hosts", "-f", here.Path("hosts"), "-e", "touch ran")
+			here.Fails(7, []string{"hosts", "permission denied", remedy(name)}, "out", "-k", "hosts", "-f", here.Path("hosts"), "-e",
+				"touch ran")
 			here.Holds("hosts", "kept\n")
 			if after := e2e.Stat(t, here.Path("hosts")); !after.ModTime().Equal(before.ModTime()) {
 				t.Error("the file was touched")
@@ -265,7 +272,8 @@ func withoutRights(t *testing.T, g *guarded) {
 			if strings.Contains(e2e.Tree(t, here.Dir, ""), "/ran ") {
 				t.Error("the exec ran")
 			}
-			here.Fails(7, []string{"hosts", "permission denied", remedy(name)}, "in", "-k", "hosts", "-f", here.File("source", e2e.Text("two", 20)))
+			here.Fails(7, []string{"hosts", "permission denied", remedy(name)}, "in", "-k", "hosts", "-f",
+				here.File("source", e2e.Text("two", 20)))
 		})
 	}
 	if got := g.Value("kvexpress/hosts/data"); got != e2e.Text("one", 20) {

@@ -99,7 +99,8 @@ func TestMove(t *testing.T) {
 		if got := at.Ok("kv", "export"); got != all {
 			t.Fatalf("%s: an export of it has %d bytes, want the %d of the first", who, len(got), len(all))
 		}
-		at.Fails(3, []string{"look first"}, "out", "-k", "team/app/flags", "-f", at.Path("stopped"), "-l", "1", "--strict", "--state-dir", at.Path("state-"+who))
+		at.Fails(3, []string{"look first"}, "out", "-k", "team/app/flags", "-f", at.Path("stopped"), "-l", "1", "--strict",
+			"--state-dir", at.Path("state-"+who))
 		at.Ok("resume", "-k", "team/app/flags")
 		for key := range contents {
 			file := filepath.Join(t.TempDir(), "f")

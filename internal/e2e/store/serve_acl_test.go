@@ -141,7 +141,8 @@ func certificates(t *testing.T, dir, name string, serial int64) {
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour),
+		NotAfter: now.Add(time.Hour),
 		DNSNames: []string{"store.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
@@ -175,7 +176,8 @@ func TestServeBeyondLoopback(t *testing.T) {
 			own = ip.IP.String()
 		}
 	}
-	s := serve(t, "--listen", "0.0.0.0:0", "--tokens", f.path, "--tls-cert", at("store.crt"), "--tls-key", at("store.key"), "--tls-client-ca", at("client-ca.crt"))
+	s := serve(t, "--listen", "0.0.0.0:0", "--tokens", f.path, "--tls-cert", at("store.crt"), "--tls-key", at("store.key"),
+		"--tls-client-ca", at("client-ca.crt"))
 	_, port, err := net.SplitHostPort(s.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +189,8 @@ func TestServeBeyondLoopback(t *testing.T) {
 	may.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("one", 20)))
 	may.Ok("out", "-k", "hosts", "-f", m.Path("hosts"))
 	m.Holds("hosts", e2e.Text("one", 20))
-	if r := may.Exec(consultest.Binary(t), []string{"kv", "get", "-keys", "kvexpress/hosts/"}); r.Code != 0 || !strings.Contains(r.Stdout, "kvexpress/hosts/data") {
+	if r := may.Exec(consultest.Binary(t), []string{"kv", "get", "-keys", "kvexpress/hosts/"}); r.Code != 0 ||
+		!strings.Contains(r.Stdout, "kvexpress/hosts/data") {
 		t.Errorf("consul kv: %+v", r)
 	}
 	// By another name, which only its certificate knows, and by its other address.
@@ -197,7 +200,8 @@ func TestServeBeyondLoopback(t *testing.T) {
 	}
 	trust := x509.NewCertPool()
 	trust.AppendCertsFromPEM(contentOf(t, at("store-ca.crt")))
-	conn, err := tls.Dial("tcp", addr, &tls.Config{ServerName: "store.example", RootCAs: trust, Certificates: []tls.Certificate{pair}})
+	conn, err := tls.Dial("tcp", addr,
+		&tls.Config{ServerName: "store.example", RootCAs: trust, Certificates: []tls.Certificate{pair}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,13 +213,16 @@ func TestServeBeyondLoopback(t *testing.T) {
 		t.Errorf("by another name: %+v %v", resp, err)
 	}
 	if own != "" {
-		if r := may.With("CONSUL_TLS_SERVER_NAME=store.example", "CONSUL_HTTP_ADDR="+net.JoinHostPort(own, port)).Run("out", "-k", "hosts", "-f", m.Path("hosts")); r.Code != 0 {
+		if r := may.With("CONSUL_TLS_SERVER_NAME=store.example", "CONSUL_HTTP_ADDR="+net.JoinHostPort(own, port)).Run("out", "-k",
+			"hosts", "-f", m.Path("hosts")); r.Code != 0 {
 			t.Errorf("by its address %s: %+v", own, r)
 		}
 	}
 	m.Fails(7, []string{"permission denied"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
-	may.With("CONSUL_CLIENT_CERT=", "CONSUL_CLIENT_KEY=").Fails(7, []string{"could not be reached"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
-	may.With("CONSUL_HTTP_SSL=false").Fails(7, []string{"HTTPS server"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
+	may.With("CONSUL_CLIENT_CERT=", "CONSUL_CLIENT_KEY=").Fails(7, []string{"could not be reached"}, "in", "-k", "hosts", "-f",
+		m.Path("source"), "--retry-for", "0s")
+	may.With("CONSUL_HTTP_SSL=false").Fails(7, []string{"HTTPS server"}, "in", "-k", "hosts", "-f", m.Path("source"),
+		"--retry-for", "0s")
 
 	// A file that is no good leaves all as it was, and a good one is used.
 	hangup := func(until string) {
@@ -266,7 +273,8 @@ func TestRevokedWhileWaiting(t *testing.T) {
 	}
 	answered := make(chan string, 1)
 	go func() {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://%s/v1/kv/a?raw&wait=1m&index=%d", g.Server.Addr, g.Get("a").ModifyIndex), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+			fmt.Sprintf("http://%s/v1/kv/a?raw&wait=1m&index=%d", g.Server.Addr, g.Get("a").ModifyIndex), nil)
 		if err != nil {
 			answered <- err.Error()
 			return

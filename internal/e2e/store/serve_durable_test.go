@@ -34,7 +34,8 @@ type accounts struct {
 }
 
 func newAccounts() *accounts {
-	return &accounts{client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}, acked: map[string]int{}, tried: map[string]int{}}
+	return &accounts{client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 100}},
+		acked: map[string]int{}, tried: map[string]int{}}
 }
 
 // put writes, and reports whether the store said that it has.
@@ -126,13 +127,15 @@ func (l *accounts) missing(ctx context.Context, addr string) (faults []string) {
 	for path := range l.tried {
 		got, _, err := l.get(ctx, addr, path)
 		if err != nil || got < l.acked[path] || got > l.tried[path] {
-			faults = append(faults, fmt.Sprintf("%s is %d (%v), acknowledged is %d and tried %d", path, got, err, l.acked[path], l.tried[path]))
+			faults = append(faults,
+				fmt.Sprintf("%s is %d (%v), acknowledged is %d and tried %d", path, got, err, l.acked[path], l.tried[path]))
 		}
 		l.acked[path], l.tried[path] = got, got
 	}
 	got, _, err := l.get(ctx, addr, "shared")
 	if err != nil || got < l.count || got > l.count+l.unsure {
-		faults = append(faults, fmt.Sprintf("the counter is %d (%v), acknowledged were %d and %d without an answer", got, err, l.count, l.unsure))
+		faults = append(faults,
+			fmt.Sprintf("the counter is %d (%v), acknowledged were %d and %d without an answer", got, err, l.count, l.unsure))
 	}
 	l.count, l.unsure = got, 0
 	return faults
@@ -257,7 +260,8 @@ func TestServeFullDisk(t *testing.T) {
 	there("on a full disk")
 	m := e2e.NewMachine(t, s.addr)
 	long := m.File("long", strings.Repeat("1234567890\n", 30_000))
-	if got := m.Want(7, "in", "-k", "hosts", "-f", long, "-l", "1"); !strings.Contains(got.Stderr, "no space left on device; free some space") {
+	if got := m.Want(7, "in", "-k", "hosts", "-f", long, "-l", "1"); !strings.Contains(got.Stderr,
+		"no space left on device; free some space") {
 		t.Errorf("a publish to a full disk is told as %s", got.Stderr)
 	}
 

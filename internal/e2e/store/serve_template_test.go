@@ -16,7 +16,9 @@ func TestConsulTemplate(t *testing.T) {
 		m.File("or.tmpl", `{{ keyOrDefault "app/color" "none" }}{{ if keyExists "app/flag" }} flag={{ key "app/flag" }}{{ end }}`+"\n")
 		m.File("ls.tmpl", `{{ range ls "app/list" }}{{ .Key }}={{ .Value }};{{ end }}`+"\n")
 		m.File("tree.tmpl", `{{ range tree "app/list" }}{{ .Key }}={{ .Value }};{{ end }}`+"\n")
-		startJob(m, "template", "exec "+e2e.FindConsulTemplate(t)+" -log-level=info -template key.tmpl:key -template or.tmpl:or -template ls.tmpl:ls -template tree.tmpl:tree")
+		startJob(m, "template",
+			"exec "+e2e.FindConsulTemplate(t)+" -log-level=info -template key.tmpl:key -template or.tmpl:or -template ls.tmpl:ls "+
+				"-template tree.tmpl:tree")
 		renders := func(name, want string) {
 			t.Helper()
 			var got string
@@ -67,7 +69,8 @@ func TestConsulTemplateOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *e2e.Machine) {
 		m = withConsul(m)
 		consul(m, "kv put app/name hosts")
-		m.File("in.tmpl", `{{ key "app/name" }} {{ keyOrDefault "app/color" "none" }} {{ range ls "app" }}{{ .Key }}{{ end }} {{ keyExists "app/no" }} {{ range tree "no" }}x{{ end }}`)
+		m.File("in.tmpl",
+			`{{ key "app/name" }} {{ keyOrDefault "app/color" "none" }} {{ range ls "app" }}{{ .Key }}{{ end }} {{ keyExists "app/no" }} {{ range tree "no" }}x{{ end }}`)
 		said, code := shell(m, e2e.FindConsulTemplate(t)+" -once -template in.tmpl:out")
 		if code != 0 {
 			t.Errorf("exit %d: %s", code, said)

@@ -94,7 +94,8 @@ func TestLabelsComeBack(t *testing.T) {
 
 func TestNumbersComeBack(t *testing.T) {
 	for _, value := range []float64{
-		0, math.Copysign(0, -1), 1, -1, 0.1, 1e-9, 1<<53 - 1, 1 << 53, 1 << 63, 1 << 64, -1 << 63, 1e300, math.MaxFloat64, math.SmallestNonzeroFloat64, math.Inf(1), math.Inf(-1), math.NaN(),
+		0, math.Copysign(0, -1), 1, -1, 0.1, 1e-9, 1<<53 - 1, 1 << 53, 1 << 63, 1 << 64, -1 << 63, 1e300, math.MaxFloat64,
+		math.SmallestNonzeroFloat64, math.Inf(1), math.Inf(-1), math.NaN(),
 	} {
 		text := write(t, func(w *promtext.Writer) {
 			w.Family("m", promtext.Gauge, "A number.")

@@ -83,7 +83,8 @@ func TestRolledBack(t *testing.T) {
 
 // A success that does not name what was written proves nothing.
 func TestCommitWithoutEcho(t *testing.T) {
-	for _, rows := range []string{`[]`, `null`, `[null]`, `[{"KV":{"Key":"other","ModifyIndex":3}}]`, `[{"KV":{"Key":"` + writePath + `"}}]`} {
+	for _, rows := range []string{`[]`, `null`, `[null]`, `[{"KV":{"Key":"other","ModifyIndex":3}}]`, `[{"KV":{"Key":"` +
+		writePath + `"}}]`} {
 		s := open(t, consul.Options{Addr: serve(t, answer(200, "application/json", `{"Results":`+rows+`}`)).URL})
 		_, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: writePath}})
 		checkError(t, "Commit with rows "+rows, err, kv.ErrUnknownOutcome)

@@ -71,7 +71,8 @@ func parseAddr(addr, scheme string) (target, error) {
 	}
 	u, err := url.Parse(scheme + "://" + rest)
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return target{}, fmt.Errorf("Consul address %s: use host:port, http://host:port, https://host:port or unix:///path", kv.Quote(addr))
+		return target{},
+			fmt.Errorf("Consul address %s: use host:port, http://host:port, https://host:port or unix:///path", kv.Quote(addr))
 	}
 	return target{scheme: scheme, host: u.Host, prefix: strings.TrimRight(u.Path, "/")}, nil
 }

@@ -84,7 +84,8 @@ func (e settings) tls() (*tls.Config, error) {
 		config.ServerName = host
 	}
 	if (e.ClientCert == "") != (e.ClientKey == "") {
-		return nil, errors.New("a client's certificate and its key (CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY) belong together; set both or none")
+		return nil,
+			errors.New("a client's certificate and its key (CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY) belong together; set both or none")
 	}
 	if e.ClientCert != "" {
 		pair, err := tls.LoadX509KeyPair(e.ClientCert, e.ClientKey)

@@ -33,12 +33,13 @@ func TestListAnswers(t *testing.T) {
 		kind    error
 		says    string
 	}{
-		"no index":            {listed("", "["+goodRow+"]"), kv.ErrNotStore, `the index ""`},
-		"index 0":             {listed("0", "["+goodRow+"]"), kv.ErrNotStore, `the index "0"`},
-		"a negative index":    {listed("-1", "["+goodRow+"]"), kv.ErrNotStore, `the index "-1"`},
-		"not a list":          {listed("7", `{"Key":"x"}`), kv.ErrNotStore, "it is not a list"},
-		"another shape":       {listed("7", `["x"]`), kv.ErrNotStore, "no list of rows"},
-		"another prefix":      {listed("7", strings.Replace("["+goodRow+"]", "kvexpress-nodes/a", "other", 1)), kv.ErrNotStore, `it lists "other"`},
+		"no index":         {listed("", "["+goodRow+"]"), kv.ErrNotStore, `the index ""`},
+		"index 0":          {listed("0", "["+goodRow+"]"), kv.ErrNotStore, `the index "0"`},
+		"a negative index": {listed("-1", "["+goodRow+"]"), kv.ErrNotStore, `the index "-1"`},
+		"not a list":       {listed("7", `{"Key":"x"}`), kv.ErrNotStore, "it is not a list"},
+		"another shape":    {listed("7", `["x"]`), kv.ErrNotStore, "no list of rows"},
+		"another prefix": {listed("7", strings.Replace("["+goodRow+"]", "kvexpress-nodes/a", "other", 1)), kv.ErrNotStore,
+			`it lists "other"`},
 		"a row without index": {listed("7", `[{"Key":"kvexpress-nodes/a"}]`), kv.ErrNotStore, "has no index"},
 		"the token":           {listed("7", `[{"Key":"`+token+`"}]`), kv.ErrNotStore, "(secret)"},
 		"cut JSON":            {listed("7", "["+goodRow+`,{"Key":"kv`), kv.ErrUnreachable, "broke off"},
@@ -99,7 +100,8 @@ func TestListRequest(t *testing.T) {
 		if err != nil || asked != want {
 			t.Errorf("it asked %s, want %s; %v", asked, want, err)
 		}
-		if got := fmt.Sprintf("%+v", all); got != "{Rows:[{Path:kvexpress-nodes/a Entry:{State:2 Value:[120] Flags:3 Index:5}}] Index:9 Filtered:true}" {
+		if got := fmt.Sprintf("%+v", all); got != "{Rows:[{Path:kvexpress-nodes/a Entry:{State:2 Value:[120] Flags:3 Index:5}}] "+
+			"Index:9 Filtered:true}" {
 			t.Errorf("the listing is %s", got)
 		}
 	}

@@ -81,7 +81,8 @@ func TestACL(t *testing.T) {
 		{"delete", kv.Op{Verb: kv.Delete, Path: "kvexpress/other/missing"}, kv.ErrDenied},
 		{"check absent", kv.Op{Verb: kv.CheckAbsent, Path: "kvexpress/other/missing"}, kv.ErrDenied},
 		{"check index", kv.Op{Verb: kv.CheckIndex, Path: "kvexpress/other/data", Index: 1}, kv.ErrDenied},
-		{"check index with the right to read", kv.Op{Verb: kv.CheckIndex, Path: "kvexpress/other/stop", Index: index - 1}, kv.ErrConflict},
+		{"check index with the right to read", kv.Op{Verb: kv.CheckIndex, Path: "kvexpress/other/stop", Index: index - 1},
+			kv.ErrConflict},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, ops := range [][]kv.Op{{test.op}, {mine, test.op}} {

@@ -46,7 +46,8 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 
 // blocking sends a query that blocks with since. read has the request's time for the answer, from when it began.
 func (s *Store) blocking(
-	ctx context.Context, path string, query url.Values, since uint64, wait time.Duration, read func(context.Context, *http.Response) *failure,
+	ctx context.Context, path string, query url.Values, since uint64, wait time.Duration,
+	read func(context.Context, *http.Response) *failure,
 ) *failure {
 	limit := s.timeout
 	if since > 0 { // Consul answers index 0 at once

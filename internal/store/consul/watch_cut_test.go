@@ -95,7 +95,8 @@ func (c *counter) Read(p []byte) (int, error) {
 }
 
 // tricky is a value with everything in it that stands around a value.
-const tricky = "x\r\n0\r\n\r\nHTTP/1.1 404 Not Found\r\nX-Consul-Index: 9\r\n\r\n\x00" + "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nthe end"
+const tricky = "x\r\n0\r\n\r\nHTTP/1.1 404 Not Found\r\nX-Consul-Index: 9\r\n\r\n\x00" +
+	"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nthe end"
 
 // However an answer of Consul's breaks off, at whichever byte, in whichever way:
 // what comes of it is an error, and never a shorter value, another index, or the
@@ -143,9 +144,11 @@ func TestWatchCutForms(t *testing.T) {
 	}{
 		{"length", head + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(tricky)) + tricky, false},
 		{"length, then closed", head + fmt.Sprintf("Connection: close\r\nContent-Length: %d\r\n\r\n", len(tricky)) + tricky, false},
-		{"length after an early hint", "HTTP/1.1 103 Early Hints\r\nX-Consul-Index: 3\r\n\r\n" + head + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(tricky)) + tricky, false},
+		{"length after an early hint", "HTTP/1.1 103 Early Hints\r\nX-Consul-Index: 3\r\n\r\n" + head +
+			fmt.Sprintf("Content-Length: %d\r\n\r\n", len(tricky)) + tricky, false},
 		{"chunks", head + "Transfer-Encoding: chunked\r\n\r\n" + chunks + "\r\n", false},
-		{"chunks and a trailer", head + "Trailer: X-Consul-Index\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + "X-Consul-Index: 99\r\n\r\n", false},
+		{"chunks and a trailer", head + "Trailer: X-Consul-Index\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks +
+			"X-Consul-Index: 99\r\n\r\n", false},
 		{"until it is closed", head + "\r\n" + tricky, true},
 		{"until it is closed, and says so", head + "Connection: close\r\n\r\n" + tricky, true},
 		{"HTTP/1.0", strings.Replace(head, "1.1", "1.0", 1) + "\r\n" + tricky, true},

@@ -65,7 +65,8 @@ func FuzzWatchAnswer(f *testing.F) {
 			return
 		}
 		status := map[kv.State]string{kv.Present: " 200", kv.Absent: " 404"}[entry.State]
-		if entry.Index == 0 || status == "" || !bytes.Contains(sent, []byte(status)) || !bytes.Contains(bytes.ToLower(sent), []byte("x-consul-index")) {
+		if entry.Index == 0 || status == "" || !bytes.Contains(sent, []byte(status)) ||
+			!bytes.Contains(bytes.ToLower(sent), []byte("x-consul-index")) {
 			t.Errorf("Watch takes %q for %+v", sent, entry)
 		}
 		if entry.State == kv.Absent && len(entry.Value) > 0 {

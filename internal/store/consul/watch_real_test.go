@@ -65,11 +65,13 @@ func TestWatchInConsul(t *testing.T) {
 // other.
 func testWatchNames(t *testing.T, s *consul.Store) {
 	good := []string{
-		"a", "a b?", "a b", "a?raw", "a?raw&index=5&wait=1s", "a#b", "a%2fb", "a/b", "a+b", "a;b", "a&b=c", "a=b,c", "a..b", ".a", "...", "a.", "a/",
+		"a", "a b?", "a b", "a?raw", "a?raw&index=5&wait=1s", "a#b", "a%2fb", "a/b", "a+b", "a;b", "a&b=c", "a=b,c", "a..b", ".a",
+		"...", "a.", "a/",
 		`"a"`, `a\b`, "a:b@c", "[a]", "{a}|^`~'()!$*", "<a>", "%", "%00", "%zz", "ä", "a\u0308", "日本", strings.Repeat("long/", 200),
 	}
 	bad := []string{
-		"a%20b", " a ", "%2e%2e/b", "%2e%2e%2fb", "../b", "./b", "/b", "a/../b", "a//b", "a\nb", "a\x00", "b\r\nX: y", "a\u202eb", "a\u00a0b",
+		"a%20b", " a ", "%2e%2e/b", "%2e%2e%2fb", "../b", "./b", "/b", "a/../b", "a//b", "a\nb", "a\x00", "b\r\nX: y", "a\u202eb",
+		"a\u00a0b",
 	}
 	written := func(name string) string { return "the value of " + name }
 	for _, name := range slices.Concat(good, bad) {
@@ -152,7 +154,8 @@ func TestWatchACL(t *testing.T) {
 	set(t, root, "kvexpress/other", "x")
 	token := server.NewToken(t, `key "`+readPath+`" { policy = "read" }`)
 
-	for name, s := range map[string]*consul.Store{"a token": as(token), "no token": as(""), "an unknown token": as("5ec4e700-0000-4000-8000-000000000bad")} {
+	for name, s := range map[string]*consul.Store{"a token": as(token), "no token": as(""),
+		"an unknown token": as("5ec4e700-0000-4000-8000-000000000bad")} {
 		for _, path := range []string{"kvexpress/other", "kvexpress/missing", "kvexpress/hosts"} {
 			for _, since := range []uint64{0, index} {
 				entry, err := s.Watch(t.Context(), path, since, short)
@@ -183,7 +186,8 @@ func TestWatchACL(t *testing.T) {
 		// The one that is under way may end as if nothing had happened, but must
 		// not say that the entry is gone.
 		got := <-under
-		if got.err == nil && (got.entry.State != kv.Present || string(got.entry.Value) != "x") || got.err != nil && !errors.Is(got.err, kv.ErrDenied) {
+		if got.err == nil && (got.entry.State != kv.Present || string(got.entry.Value) != "x") || got.err != nil &&
+			!errors.Is(got.err, kv.ErrDenied) {
 			t.Errorf("the watch under way gives %+v and %v, want x or ErrDenied", got.entry, got.err)
 		}
 		for _, since := range []uint64{0, index} {

@@ -79,7 +79,8 @@ func TestWatchSlowAnswers(t *testing.T) {
 		{"half a body", hang(t, head+"Content-Length: 5\r\n\r\nxx"), "no answer within"},
 		{"half a body in chunks", hang(t, head+"Transfer-Encoding: chunked\r\n\r\n2\r\nxx\r\n"), "no answer within"},
 		{"a body by the byte", trickle(t, head+"Content-Length: 524288\r\n\r\n"), "no answer within"},
-		{"no body of an absence", hang(t, "HTTP/1.1 404 Not Found\r\nX-Consul-Index: 7\r\nContent-Length: 5\r\n\r\n"), "no answer within"},
+		{"no body of an absence", hang(t, "HTTP/1.1 404 Not Found\r\nX-Consul-Index: 7\r\nContent-Length: 5\r\n\r\n"),
+			"no answer within"},
 		{"an error by the byte", trickle(t, "HTTP/1.1 500 Bad\r\nContent-Length: 524288\r\n\r\n"), ""},
 	}
 	for _, test := range tests {

@@ -42,7 +42,8 @@ func TestWatchAnswersThatAreNotConsuls(t *testing.T) {
 		says    string
 	}{
 		{"captive portal", answer(200, html, "<h1>Log in!</h1>"+token), kv.ErrNotStore, "check the address"},
-		{"captive portal by redirect", raw(302, "", "Location", "http://login.example/?"+token), kv.ErrNotStore, "login.example/?(secret), which is not followed"},
+		{"captive portal by redirect", raw(302, "", "Location", "http://login.example/?"+token), kv.ErrNotStore,
+			"login.example/?(secret), which is not followed"},
 		{"redirect with an index", raw(307, "x", index, "7", "Location", "/v1/kv/other"), kv.ErrNotStore, "not followed"},
 		{"no index", raw(200, "x"), kv.ErrNotStore, `the index ""`},
 		{"404 of a web server", answer(404, html, "not here"), kv.ErrNotStore, `status 404 with the index ""`},
@@ -58,8 +59,10 @@ func TestWatchAnswersThatAreNotConsuls(t *testing.T) {
 		{"503", raw(503, "busy", index, "7"), kv.ErrUnreachable, "busy"},
 		{"no leader", raw(500, "No cluster leader"), kv.ErrUnreachable, "No cluster leader"},
 		{"no leader, by a client agent", raw(500, "rpc error making call: No cluster leader"), kv.ErrUnreachable, "No cluster leader"},
-		{"an entry, of a server without a leader", raw(200, "x", index, "7", "X-Consul-KnownLeader", "false"), kv.ErrUnreachable, "no leader"},
-		{"absence, of a server without a leader", raw(404, "", index, "7", "X-Consul-KnownLeader", "false"), kv.ErrUnreachable, "no leader"},
+		{"an entry, of a server without a leader", raw(200, "x", index, "7", "X-Consul-KnownLeader", "false"), kv.ErrUnreachable,
+			"no leader"},
+		{"absence, of a server without a leader", raw(404, "", index, "7", "X-Consul-KnownLeader", "false"), kv.ErrUnreachable,
+			"no leader"},
 		{"an entry that was compressed", compressed(t), kv.ErrNotStore, "gzip"},
 		{"endless entry", endlessEntry(t, ""), kv.ErrNotStore, "1024 KiB"},
 		{"endless entry with a length", endlessEntry(t, "1099511627776"), kv.ErrNotStore, "1024 KiB"},
@@ -104,7 +107,8 @@ func TestWatchAnswersThatAreNotConsuls(t *testing.T) {
 					t.Errorf("Watch says %q, want %q in it", err, test.says)
 				}
 				if entry.State != kv.Denied || entry.Value != nil || entry.Index != 0 {
-					t.Errorf("Watch gives state %d, %d bytes and index %d beside its error, want nothing", entry.State, len(entry.Value), entry.Index)
+					t.Errorf("Watch gives state %d, %d bytes and index %d beside its error, want nothing", entry.State, len(entry.Value),
+						entry.Index)
 				}
 			}
 		})
@@ -180,13 +184,16 @@ func TestWatchAnswers(t *testing.T) {
 		want    kv.Entry
 	}{
 		{"an entry", raw(200, "x", index, "7"), kv.Entry{State: kv.Present, Value: []byte("x"), Index: 7}},
-		{"every byte", raw(200, string(every), index, "7", "X-Consul-KnownLeader", "true"), kv.Entry{State: kv.Present, Value: every, Index: 7}},
+		{"every byte", raw(200, string(every), index, "7", "X-Consul-KnownLeader", "true"),
+			kv.Entry{State: kv.Present, Value: every, Index: 7}},
 		{"an empty entry", raw(200, "", index, "7"), kv.Entry{State: kv.Present, Index: 7}},
 		{"the lowest index", raw(200, "x", index, "1"), kv.Entry{State: kv.Present, Value: []byte("x"), Index: 1}},
-		{"the highest index", raw(200, "x", index, "18446744073709551615"), kv.Entry{State: kv.Present, Value: []byte("x"), Index: math.MaxUint64}},
+		{"the highest index", raw(200, "x", index, "18446744073709551615"),
+			kv.Entry{State: kv.Present, Value: []byte("x"), Index: math.MaxUint64}},
 		{"absent", raw(404, "", index, "7"), kv.Entry{State: kv.Absent, Index: 7}},
 		{"absent, with a text", raw(404, "x", index, "7"), kv.Entry{State: kv.Absent, Index: 7}},
-		{"as much as is read", raw(200, strings.Repeat("x", 1<<20), index, "7"), kv.Entry{State: kv.Present, Value: bytes.Repeat([]byte("x"), 1<<20), Index: 7}},
+		{"as much as is read", raw(200, strings.Repeat("x", 1<<20), index, "7"),
+			kv.Entry{State: kv.Present, Value: bytes.Repeat([]byte("x"), 1<<20), Index: 7}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -20,7 +20,8 @@ func odd() []string {
 	return []string{
 		"", "{p}/.a", "{p}/a%20b", "{p}/a+b", "{p}/a%2Bb", "{p}/%C3%A9", "{p}/e%CC%81", "{p}/%F0%9F%98%80", "{p}/%3Fraw",
 		"{p}/a%23b", "{p}/a&b",
-		"{p}/%22q%22", "{p}/%3Ca%3E", "{p}/%5C", "{p}/a:b", "{p}/a*", "{p}/" + strings.Repeat("k", 255), "{p}/" + strings.Repeat("k/", 600),
+		"{p}/%22q%22", "{p}/%3Ca%3E", "{p}/%5C", "{p}/a:b", "{p}/a*", "{p}/" + strings.Repeat("k", 255), "{p}/" +
+			strings.Repeat("k/", 600),
 	}
 }
 
@@ -51,7 +52,8 @@ func drawIndex(t *rapid.T, key string) string {
 // drawRead is any of the ways to ask for rows.
 func drawRead(t *rapid.T) Step {
 	key := drawKey(t)
-	shape := pick(t, "shape", "", "raw", "recurse", "keys", "keys&separator=/", "keys&separator=", "keys&separator=b", "recurse&keys", "keys&separator=ab")
+	shape := pick(t, "shape", "", "raw", "recurse", "keys", "keys&separator=/", "keys&separator=", "keys&separator=b",
+		"recurse&keys", "keys&separator=ab")
 	mode := ""
 	if rarely(t, 4) {
 		mode = pick(t, "mode", "consistent", "stale", "stale&consistent", "dc=dc1", "dc=dc2", "token=", "unknown=1")
@@ -68,7 +70,8 @@ func drawWait(t *rapid.T, target string) string {
 	if !rarely(t, 5) {
 		return ""
 	}
-	return pick(t, "wait", "index=0", "index=1", "index={idx-1:"+target+"}", "index={idx:"+target+"}&wait=1ms", "index=999999999999&wait=2ms", "index=x", "index=-1", "index=",
+	return pick(t, "wait", "index=0", "index=1", "index={idx-1:"+target+"}", "index={idx:"+target+"}&wait=1ms",
+		"index=999999999999&wait=2ms", "index=x", "index=-1", "index=",
 		"wait=x", "wait=1s", "wait=0", "wait=1s&index=x", "index=1&wait=11m")
 }
 
@@ -101,14 +104,16 @@ func drawDelete(t *rapid.T) Step {
 func drawWatch(t *rapid.T) Step {
 	key := pick(t, "key", usual()...)
 	return Step{Method: Watch, Target: pick(t, "watched",
-		"/v1/kv/"+key, "/v1/kv/"+key+"?raw", "/v1/kv/"+key+"?recurse", "/v1/kv/"+key+"?keys", "/v1/kv/"+key+"?keys&separator=/", "/v1/kv/"+key+"?stale", "/v1/kv/"+key+"?consistent",
+		"/v1/kv/"+key, "/v1/kv/"+key+"?raw", "/v1/kv/"+key+"?recurse", "/v1/kv/"+key+"?keys", "/v1/kv/"+key+"?keys&separator=/",
+		"/v1/kv/"+key+"?stale", "/v1/kv/"+key+"?consistent",
 		"/v1/kv/?recurse", "/v1/kv/?keys")}
 }
 
 func drawTxn(t *rapid.T) Step {
 	s := Step{Method: http.MethodPut, Target: "/v1/txn"}
 	if rarely(t, 20) {
-		s.Body = pick(t, "broken", "{}", "1", `"x"`, "[", `[{"KV":1}]`, `[[]]`, `[1]`, `[{"Unknown":{"Verb":"get"}}]`, `[{"Kv":{"verb":"get-or-empty","key":"{p}/a"}}]`, `[{"KV":{"Verb":"get-or-empty","Key":"{p}/a","Unknown":1}}]`)
+		s.Body = pick(t, "broken", "{}", "1", `"x"`, "[", `[{"KV":1}]`, `[[]]`, `[1]`, `[{"Unknown":{"Verb":"get"}}]`,
+			`[{"Kv":{"verb":"get-or-empty","key":"{p}/a"}}]`, `[{"KV":{"Verb":"get-or-empty","Key":"{p}/a","Unknown":1}}]`)
 		return s
 	}
 	reads := rarely(t, 3)
@@ -136,7 +141,8 @@ func drawOp(t *rapid.T, read bool) string {
 	at := pick(t, "key", usual()...)
 	key := at
 	if rarely(t, 15) { // transactions take names as they are
-		key = pick(t, "odd key", "", "/", "/{p}", "{p}//a", "{p}/..", "../{p}", "{p}/\u00e9", "{p}/\u200b", "{p}/ ", "{p}/%2e", "{p}/<&>\u2028", "{p}/'q'", strings.Repeat("k", 3000))
+		key = pick(t, "odd key", "", "/", "/{p}", "{p}//a", "{p}/..", "../{p}", "{p}/\u00e9", "{p}/\u200b", "{p}/ ", "{p}/%2e",
+			"{p}/<&>\u2028", "{p}/'q'", strings.Repeat("k", 3000))
 	}
 	op := `{"KV":{"Verb":"` + verb + `","Key":"` + key + `"`
 	maybe := func(field string, often bool, values ...string) {
@@ -145,7 +151,8 @@ func drawOp(t *rapid.T, read bool) string {
 		}
 	}
 	maybe("Value", verb == "set" || verb == "cas", `"MQ=="`, `"Mg=="`, `""`, "null", `"AP8="`, `"x"`, "1")
-	maybe("Index", strings.Contains(verb, "cas") || verb == "check-index", "0", "{mod:"+at+"}", "{mod-1:"+at+"}", "1", "999999999", "18446744073709551615", "-1")
+	maybe("Index", strings.Contains(verb, "cas") || verb == "check-index", "0", "{mod:"+at+"}", "{mod-1:"+at+"}", "1", "999999999",
+		"18446744073709551615", "-1")
 	maybe("Flags", false, "0", "7", "18446744073709551615", "-1")
 	return op + "}}"
 }

@@ -41,7 +41,8 @@ func TestDeny(t *testing.T) {
 			t.Errorf("commit with %s gives %v, want ErrDenied that names it", path, err)
 		}
 	}
-	if _, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.CheckIndex, Path: "readonly/a", Index: 1}}); !errors.Is(err, kv.ErrConflict) {
+	if _, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.CheckIndex, Path: "readonly/a", Index: 1}}); !errors.Is(err,
+		kv.ErrConflict) {
 		t.Errorf("a check of a readable path gives %v, want ErrConflict", err)
 	}
 	keys, err := s.Keys(t.Context(), "")

@@ -61,7 +61,8 @@ func (s *store) List(ctx context.Context, c kv.Consistency, prefix string, since
 func (s *store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
 	next, ok := s.next.(kv.Putter)
 	if !ok {
-		return &kv.StoreError{Op: "write " + kv.Quote(path), Kind: kv.ErrTooLarge, Cause: errors.New("this store writes by transactions alone")}
+		return &kv.StoreError{Op: "write " + kv.Quote(path), Kind: kv.ErrTooLarge,
+			Cause: errors.New("this store writes by transactions alone")}
 	}
 	_, err := repeat(ctx, s.policy, func() (struct{}, error) { return struct{}{}, next.Put(ctx, path, value, flags) })
 	return err

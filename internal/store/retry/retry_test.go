@@ -161,11 +161,12 @@ func TestWaitsDiffer(t *testing.T) {
 
 func TestForZeroMeansNoRetry(t *testing.T) {
 	want := fail(kv.ErrUnreachable)
-	requests(t, retry.Policy{OnRetry: func(int, error) { t.Error("a retry is announced") }}, []error{want}, func(t *testing.T, f *flaky, err error) {
-		if len(f.came) != 1 || err != want {
-			t.Errorf("%d attempts end with %v, want 1 and the bare error", len(f.came), err)
-		}
-	})
+	requests(t, retry.Policy{OnRetry: func(int, error) { t.Error("a retry is announced") }}, []error{want},
+		func(t *testing.T, f *flaky, err error) {
+			if len(f.came) != 1 || err != want {
+				t.Errorf("%d attempts end with %v, want 1 and the bare error", len(f.came), err)
+			}
+		})
 }
 
 // slow takes a while to fail.
