@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,23 @@ func TestWatch(t *testing.T) {
 			n.well()
 		})
 	}
+
+	// What is refused is read again when something changes, and not before.
+	beside(t, "a file without a folder that 1.x writes too short", func(t *testing.T) {
+		n := newNode(t, addr, deliver.Target{Key: "hosts", File: filepath.Join(t.TempDir(), "new", "hosts"), MinLines: 2})
+		n.start()
+		n.state(0, agent.Missing)
+		n.put(n.layout.Checksum("hosts"), codec.Checksum([]byte("one\n")))
+		n.put(n.layout.Data("hosts"), "two\n")
+		until(t, "it is taken for torn", func() bool { return n.status(0).Reason == "mismatch" })
+		n.put(n.layout.Checksum("hosts"), codec.Checksum([]byte("two\n")))
+		until(t, "it is refused", func() bool { return n.status(0).Reason == "too_short" })
+		before := n.status(0).Counts.Passes
+		<-time.After(4 * time.Second) // a burst is over, and four a second would come
+		if passes := n.status(0).Counts.Passes - before; passes > 3 {
+			t.Errorf("%d passes although nothing changes", passes)
+		}
+	})
 
 	for _, gap := range []time.Duration{3 * time.Millisecond, 800 * time.Millisecond} {
 		beside(t, fmt.Sprintf("1.x writes with %s in between", gap), func(t *testing.T) {

@@ -68,7 +68,8 @@ func (d *Deliverer) DeliverSeen(ctx context.Context, t Target, data []byte) (Res
 	}
 	tx := d.transaction(t, path)
 	tx.data = data
-	if ready, err := d.folder(ctx, tx.reader, filepath.Dir(path)); err != nil || !ready {
+	if ready, index, err := d.folder(ctx, tx.reader, filepath.Dir(path)); err != nil || !ready {
+		tx.result.Index = index
 		tx.result.Outcome, tx.result.Held = dryOutcome(err), tx.heldBy(err)
 		return tx.result, err
 	}
@@ -98,18 +99,16 @@ func dryOutcome(err error) Outcome {
 }
 
 // folder makes the target's folder if it is missing and something is to be put
-// there. It is false in a dry run without one.
-func (d *Deliverer) folder(ctx context.Context, r reader, dir string) (bool, error) {
+// there. It is false in a dry run without one. The index is that of the checksum that was read for that.
+func (d *Deliverer) folder(ctx context.Context, r reader, dir string) (ready bool, index uint64, err error) {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return true, nil // OpenDir tells what is wrong with it
+		return true, 0, nil // OpenDir tells what is wrong with it
 	}
-	if _, err := r.full(ctx, kv.Default); err != nil {
-		return false, err
+	standing, err := r.full(ctx, kv.Default)
+	if err != nil || r.target.DryRun {
+		return false, standing.Index, err
 	}
-	if r.target.DryRun {
-		return false, nil
-	}
-	return true, atomicfile.MakeDirs(dir, d.Hook.files())
+	return true, standing.Index, atomicfile.MakeDirs(dir, d.Hook.files())
 }
 
 // transaction is one run over one target, from lock to exec.

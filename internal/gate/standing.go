@@ -35,6 +35,8 @@ type Standing struct {
 	// Torn is damage that time may heal: the data can be read and the checksum
 	// is of other bytes, as between the two writes of kvexpress 1.x.
 	Torn bool
+	// Index is that of the checksum row; 0: there is none.
+	Index uint64
 
 	dataSum     string // of the data as decoded, whatever the checksum row says
 	rowSum      string // what the checksum row says
@@ -58,7 +60,7 @@ func Examine(k kv.Key, data, checksum, manifest kv.Entry) (Standing, error) {
 	if data.State == kv.Denied || checksum.State == kv.Denied || manifest.State == kv.Denied {
 		return Standing{}, fmt.Errorf("%s: not all of its rows may be read: %w", k, kv.ErrDenied)
 	}
-	var s Standing
+	s := Standing{Index: checksum.Index}
 	if manifest.State == kv.Present {
 		m, err := ReadManifest(k, manifest.Value)
 		switch {
