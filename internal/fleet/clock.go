@@ -40,9 +40,9 @@ func (s scene) off(at time.Time, offset *int64) time.Duration {
 	return 0
 }
 
-// order are the receipts in the order in which the store took them. It knows what no
+// order are the receipts, and what stands, in the order in which the store took them. It knows what no
 // machine can measure if its store has the same wrong clock, as a Consul agent of its own
-// has: a receipt was not sent before those that the store had already.
+// has: a receipt was not sent before what the store had already.
 type order []taken
 
 type taken struct {
@@ -50,12 +50,20 @@ type taken struct {
 	latest time.Time // when the last one up to this was sent
 }
 
-func newOrder(nodes []Node, now time.Time) order {
-	o := make(order, 0, len(nodes))
-	for _, n := range nodes {
-		if at := byStore(n.Receipt.Sent, n.Receipt.ClockOffset); n.Err == nil && !at.After(now.Add(tolerance)) {
-			o = append(o, taken{n.Index, at})
+func newOrder(nodes []Node, standing Standing, now time.Time) order {
+	o := make(order, 0, len(nodes)+1)
+	add := func(index uint64, at time.Time, offset *int64) {
+		if at = byStore(at, offset); !at.After(now.Add(tolerance)) {
+			o = append(o, taken{index, at})
 		}
+	}
+	for _, n := range nodes {
+		if n.Err == nil {
+			add(n.Index, n.Receipt.Sent, n.Receipt.ClockOffset)
+		}
+	}
+	if m := standing.Manifest; m != nil {
+		add(standing.Index, m.PublishedAt, m.ClockOffset)
 	}
 	slices.SortFunc(o, func(a, b taken) int { return cmp.Compare(a.index, b.index) })
 	for i := range o[min(1, len(o)):] {

@@ -26,7 +26,7 @@ func TestOrder(t *testing.T) {
 	}
 	nodes = append(nodes, Node{Index: 35, Err: ErrReceipt})
 	nodes = append(nodes, Node{Index: 25, Receipt: Receipt{Sent: start().Add(-day), ClockOffset: offset(-day - time.Second)}})
-	o := newOrder(nodes, start().Add(time.Minute))
+	o := newOrder(nodes, Standing{}, start().Add(time.Minute))
 	for index, want := range map[uint64]float64{1: -3600, 10: -3600, 11: 0, 21: 3, 30: 3, 41: 3, 61: 5} {
 		if got := o.sent(index, start().Add(-time.Hour)).Sub(start()).Seconds(); got != want {
 			t.Errorf("%d was sent after %v s, want %v", index, got, want)
@@ -34,6 +34,26 @@ func TestOrder(t *testing.T) {
 	}
 	if at := start().Add(time.Hour); !o.sent(61, at).Equal(at) || !order(nil).sent(61, at).Equal(at) {
 		t.Error("what came later is not taken as it is")
+	}
+}
+
+// A receipt was not sent before the publish that the store had already, whatever its clock says: it is alive, is behind and
+// counts, although the store of its node, a Consul agent of its own, has the same wrong clock.
+func TestReceiptAfterThePublish(t *testing.T) {
+	published := start().Add(time.Hour)
+	standing := Standing{Key: "hosts", Exists: true, SHA256: sha(2), Index: 1000}
+	standing.Manifest = &kv.Manifest{Lineage: "l", Version: 2, SHA256: sha(2), PublishedAt: published, ClockOffset: offset(0)}
+	for index, want := range map[uint64]string{1001: "2: 1 0 1 0, 0 0 0", 999: "1: 1 0 0 0, 1 0 0"} {
+		roster := Roster{Read: published.Add(10 * time.Second), ClockOffset: offset(0)}
+		for i, target := range []Target{has(1), has(2)} {
+			r := Receipt{Sent: published.Add(time.Second), ClockOffset: offset(0), Targets: []Target{target}}
+			r.Agent = &Agent{Every: Millis(5 * time.Minute)}
+			roster.Nodes = append(roster.Nodes, Node{Name: fmt.Sprint(i), Index: index + uint64(2*i), Receipt: r})
+		}
+		roster.Nodes[0].Receipt.Sent = published.Add(-20 * time.Minute)
+		if got := counts(Examine(roster, standing, Options{})); got != want {
+			t.Errorf("with the index %d: %s, want %s", index, got, want)
+		}
 	}
 }
 

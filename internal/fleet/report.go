@@ -191,7 +191,7 @@ func (r *Report) count(l Line) {
 func newScene(roster Roster, standing Standing, o Options) scene {
 	s := scene{standing: standing, wanted: standing.Current(), gone: cmp.Or(o.Gone, DefaultGone)}
 	s.now = byStore(roster.Read, roster.ClockOffset)
-	s.order = newOrder(roster.Nodes, s.now)
+	s.order = newOrder(roster.Nodes, standing, s.now)
 	if o.Wanted != nil {
 		s.wanted = *o.Wanted
 	}
