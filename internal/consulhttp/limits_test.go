@@ -119,8 +119,11 @@ func TestClientsThatDoNotRead(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if code, body, _ := asks(t, "GET", addr, "/v1/status/leader", ""); code != http.StatusOK {
-					t.Fatalf("a good client gets %d %.100s", code, body)
+				for _, small := range []string{"/v1/status/leader", "/v1/kv/k/?keys", "/v1/kv/k/1"} {
+					began := time.Now()
+					if code, body, _ := asks(t, "GET", addr, small, ""); code != http.StatusOK || time.Since(began) > 2*time.Second {
+						t.Fatalf("a good client gets %d %.100s of %s after %v", code, body, small, time.Since(began))
+					}
 				}
 				fill(500_001 + n)
 			}

@@ -142,7 +142,7 @@ func nothing(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
 
 // list asks for all rows below a prefix.
 func (h *Handler) list(q *question) func(local.View) answer {
-	return h.below(q, func(b *body, rows func(func(*local.Row) bool)) {
+	return h.below(q, (*local.Row).Size, func(b *body, rows func(func(*local.Row) bool)) {
 		b.list()
 		for row := range rows {
 			b.element()
@@ -155,7 +155,8 @@ func (h *Handler) list(q *question) func(local.View) answer {
 // keys asks for their keys, each cut after the separator.
 func (h *Handler) keys(q *question) func(local.View) answer {
 	separator := q.r.params.Get("separator")
-	return h.below(q, func(b *body, rows func(func(*local.Row) bool)) {
+	size := func(row *local.Row) int { return len(row.Path) + len(`"",`) }
+	return h.below(q, size, func(b *body, rows func(func(*local.Row) bool)) {
 		last, first := "", true
 		b.list()
 		for row := range rows {
@@ -174,13 +175,15 @@ func (h *Handler) keys(q *question) func(local.View) answer {
 	})
 }
 
-// below asks for rows below a prefix, of which write makes an answer.
-func (h *Handler) below(q *question, write func(*body, func(func(*local.Row) bool))) func(local.View) answer {
+// below asks for rows below a prefix, of which write makes an answer. sizeOf is what each costs in it, in bytes.
+func (h *Handler) below(
+	q *question, sizeOf func(*local.Row) int, write func(*body, func(func(*local.Row) bool)),
+) func(local.View) answer {
 	return func(v local.View) answer {
 		rows, size, filtered := 0, 0, false
 		for row := range v.List(q.key) {
 			if q.r.grant.reads(row.Path) {
-				rows, size = rows+1, size+row.Size()
+				rows, size = rows+1, size+sizeOf(row)
 			} else {
 				filtered = true
 			}
