@@ -12,4 +12,6 @@ import (
 // program its agents have to be ended by hand.
 func dieWithParent() *syscall.SysProcAttr { return nil }
 
+func stopped(int) bool { return true }
+
 func cpuTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }

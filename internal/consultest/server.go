@@ -133,8 +133,14 @@ func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
 // Pause freezes the agent with SIGSTOP: its connections stay open and nothing
-// answers.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+// answers. It returns when the agent stands still.
+func (s *Server) Pause() {
+	s.signal(syscall.SIGSTOP)
+	p := s.process()
+	for end := time.Now().Add(10 * time.Second); p != nil && !stopped(p.cmd.Process.Pid) && time.Now().Before(end); {
+		<-time.After(time.Millisecond)
+	}
+}
 
 // Resume ends a Pause.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
