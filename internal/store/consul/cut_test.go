@@ -40,6 +40,9 @@ func TestAnswersCutByTheNetwork(t *testing.T) {
 		for _, reset := range []bool{true, false} {
 			w.reset.Store(reset)
 			for limit := range size {
+				if limit == 0 && reset { // it may come before the connection is made
+					continue
+				}
 				w.limit.Store(limit)
 				got, err := ask[name](open(t, consul.Options{Addr: w.addr, Token: token}))
 				about := fmt.Sprintf("%s cut after %d of %d bytes, reset %t", name, limit, size, reset)

@@ -58,7 +58,7 @@ func TestListAnswers(t *testing.T) {
 		}, kv.ErrUnreachable, "knows no leader"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, consul.Options{Addr: serve(t, c.handler).URL, Token: token})
+			s := open(t, consul.Options{Addr: serve(t, c.handler).URL, Token: token, Timeout: time.Minute})
 			all, err := s.List(t.Context(), kv.Default, "kvexpress-nodes/", 0, 0)
 			checkError(t, "List", err, c.kind)
 			if err != nil && !strings.Contains(err.Error(), c.says) {

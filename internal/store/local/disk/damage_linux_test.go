@@ -186,6 +186,17 @@ func TestBadPages(t *testing.T) {
 			}
 		}
 	}
+	t.Run("circle over a page of no known kind", func(t *testing.T) {
+		other := bytes.Clone(file)
+		for _, d := range kinds["circle"] {
+			other[d.At/pageSize*pageSize+8] = 0x10 // bbolt reads it as a branch all the same
+		}
+		odd := t.TempDir()
+		write(t, path(odd), other)
+		if n := min(len(kinds["circle"]), 5); outcomes(t, odd, kinds["circle"][:n])["refused"] != n {
+			t.Error("a circle is taken for a tree")
+		}
+	})
 	for _, kind := range []string{"circle", "branch key", "count", "overflow", "a leaf as a branch", "free and used"} {
 		damages := kinds[kind]
 		rand.Shuffle(len(damages), func(i, j int) { damages[i], damages[j] = damages[j], damages[i] })

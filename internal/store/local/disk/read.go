@@ -100,7 +100,7 @@ func (c *content) read(tx *bolt.Tx, db *database) error {
 const (
 	pageHead, flagsAt, countAt = 16, 8, 10
 	elementSize, childAt       = 16, 8
-	branchPage                 = 1
+	leafPage                   = 2 // bbolt takes any other page for a branch
 )
 
 // once checks that no page is in the trees twice. bbolt follows a circle until the memory is used up,
@@ -112,7 +112,7 @@ func (c *content) once(db *database, page uint64) error {
 	c.pages[page] = true
 	at, head := int64(page)*int64(db.Info().PageSize), make([]byte, pageHead)
 	_, err := db.file.ReadAt(head, at)
-	if err != nil || binary.NativeEndian.Uint16(head[flagsAt:]) != branchPage {
+	if err != nil || binary.NativeEndian.Uint16(head[flagsAt:])&leafPage != 0 {
 		return err
 	}
 	elements := make([]byte, elementSize*int(binary.NativeEndian.Uint16(head[countAt:])))
