@@ -121,12 +121,10 @@ func programsADayOff(t *testing.T, c *e2e.Cluster) {
 			front := dated(t, x.Store.Server.Addr, -is)
 			x.Machine = x.With("CONSUL_HTTP_ADDR=" + front)
 			right := sent(-is) // by the clock of the store
-			publish := func(n int) {
-				x.Publish("hosts", e2e.Version(n))
-				rewrite(x, "hosts", func(m *kv.Manifest) { m.PublishedAt = m.PublishedAt.Add(-is) })
-			}
-			publish(1)
+			byRight := func(m *kv.Manifest) { m.PublishedAt = m.PublishedAt.Add(-is) }
+			x.Publish("hosts", e2e.Version(1))
 			putReceipt(x, "dead", honest(x, "dead", "hosts", sent(-is-5*time.Minute)))
+			rewrite(x, "hosts", byRight) // after it: who reports after a publish is not dead
 			putFleet(x, "hosts", 4, right)
 			x.ConfigWith("wrong", e2e.Fields{"reconcile": "10s"}, []string{front}, e2e.Fields{"key": "hosts", "file": x.Path("hosts")})
 			d := x.Agent("wrong")
@@ -147,7 +145,8 @@ func programsADayOff(t *testing.T, c *e2e.Cluster) {
 			sane(t, s)
 			off(t, s, map[string]time.Duration{"here": is, "publisher": is, "wrong": is})
 
-			publish(3)
+			x.Publish("hosts", e2e.Version(3))
+			rewrite(x, "hosts", byRight)
 			d.Delivers("hosts", e2e.Version(3))
 			putFleet(x, "hosts", 4, right)
 			s = comesTo(x, "hosts", "5 of 5, 1 silent")
