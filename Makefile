@@ -30,7 +30,7 @@ check: vet lint ## the inner loop: vet, lint, unit and script tests; no Consul, 
 
 test: packages tools vet lint ## run vet, lint and every test, with the race detector
 	@CGO_ENABLED=1 scripts/step "all tests with the race detector" "10 min" \
-		scripts/modules go test -race -timeout 20m $(TESTFLAGS) ./...
+		scripts/modules $(CURDIR)/scripts/go-test -race -timeout 20m $(TESTFLAGS)
 
 vet: ## run go vet on all modules
 	@scripts/step "go vet" "10 s, the first time 1 min" scripts/modules go vet ./...
