@@ -210,8 +210,8 @@ func TestReceipts(t *testing.T) {
 		until(t, "a receipt is on its way", func() bool { return n.tally.receipts.Load() > 0 })
 		n.publish("hosts", "two\n")
 		n.current(0, "two\n")
-		if _, _, ok := n.stored(host); ok {
-			t.Error("the receipt was not held up")
+		if now := n.agent.Status().Receipt; now.Last != nil || now.Error != "" {
+			t.Errorf("the receipt was not held up until the file was in place: %+v", now)
 		}
 		close(slow)
 	})
