@@ -80,6 +80,7 @@ func (s *session) acl(role, key, node string) (report, error) {
 		rules = []rule{
 			{"key_prefix", l.LocksDir(), "write", "the locks of files"},
 			{"key", l.Stop(k), "write", "the stop"},
+			{"key", l.Checksum(k), "write", "the checksum, to wake watches after a stop"},
 			{"key_prefix", l.Dir(k), "read", "what is published"},
 			{"key_prefix", l.HistoryDir(k), "read", "past versions"},
 			{"key_prefix", l.NodesDir(), "write", "what nodes report, to see it and to forget a node"},

@@ -82,11 +82,11 @@ func request(ts *testscript.TestScript, method, path string, body []byte) (int, 
 }
 
 // newtoken NAME FILE makes a token that may do what the policy in the file allows,
-// and puts it into the variable.
+// and puts it into the variable. PREFIX in the file is $PREFIX.
 func cmdNewToken(ts *testscript.TestScript, neg bool, args []string) {
 	usageError(ts, neg || len(args) != 2, "newtoken NAME FILE")
 	store, _ := ts.Value(storeKey{}).(*scriptStore)
-	token, err := store.newToken(ts.ReadFile(args[1]))
+	token, err := store.newToken(strings.ReplaceAll(ts.ReadFile(args[1]), "PREFIX", ts.Getenv("PREFIX")))
 	ts.Check(err)
 	ts.Setenv(args[0], token)
 }

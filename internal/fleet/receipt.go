@@ -80,6 +80,7 @@ const (
 const (
 	stateCurrent = "current"
 	stateOwed    = "owed"
+	stateStopped = "stopped"
 	stateOlder   = "older" // the store went back, and the target refuses that
 )
 

@@ -120,8 +120,12 @@ func (s scene) line(n Node, t Target) Line {
 		l.Verdict, l.Detail = Unsound, lie
 	case !has:
 		l.Verdict = Behind
-		if l.Detail == "" && s.standing.Stopped() {
+		switch stopped := s.standing.Stopped(); {
+		case l.Detail == "" && stopped:
 			l.Detail = "the key is stopped"
+		case t.By == ByOut && t.State == stateStopped && !stopped:
+			l.Detail = fmt.Sprintf("the stop is lifted, and it has not run `kvexpress out` since: `kvexpress resume -k %s` wakes "+
+				"Consul watches", s.standing.Key)
 		}
 	case t.Owed:
 		l.Verdict = Owed

@@ -4,6 +4,7 @@
 package freeze
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,10 +57,44 @@ func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (exists bool
 	return s[f.Layout.Checksum(k)].State != kv.Absent, err
 }
 
-// Resume lifts the stop of a key. It returns the reason that stood, "" if the key
-// was not stopped.
-func (f Freezer) Resume(ctx context.Context, k kv.Key) (was string, err error) {
-	return f.lift(ctx, f.Layout.Stop(k))
+// Resume lifts the stop of a key. It returns the reason that stood, "" if the key was not
+// stopped. In the same transaction it writes the checksum anew, stopped or not: the end of a
+// stop wakes no Consul watch on that row. asleep: the token may not write the checksum.
+func (f Freezer) Resume(ctx context.Context, k kv.Key) (was string, asleep bool, err error) {
+	stop, checksum := f.Layout.Stop(k), f.Layout.Checksum(k)
+	for range maxTries {
+		rows, err := f.Store.Read(ctx, kv.Default, stop, checksum)
+		if err != nil {
+			return "", false, err
+		}
+		if rows[stop].State == kv.Denied {
+			return "", false, unreadable(stop)
+		}
+		was = cmp.Or(string(rows[stop].Value), was)
+		lift, sum := kv.Op{Verb: kv.Delete, Path: stop}, rows[checksum]
+		err = kv.ErrDenied
+		switch sum.State {
+		case kv.Absent:
+			return was, false, f.commit(ctx, lift)
+		case kv.Present: // to set what stands would change nothing
+			err = f.commit(ctx, lift, kv.Op{Verb: kv.CheckIndex, Path: checksum, Index: sum.Index},
+				kv.Op{Verb: kv.Delete, Path: checksum}, kv.Op{Verb: kv.Set, Path: checksum, Value: sum.Value, Flags: sum.Flags})
+		}
+		switch {
+		case errors.Is(err, kv.ErrDenied):
+			return was, true, f.commit(ctx, lift)
+		case !errors.Is(err, kv.ErrConflict):
+			return was, false, err
+		}
+	}
+	return was, false, fmt.Errorf("%s: publishers kept writing it; run the command again: %w", k, kv.ErrConflict)
+}
+
+// maxTries is how often a transaction is tried that others come before.
+const maxTries = 10
+
+func unreadable(path string) error {
+	return fmt.Errorf("%s may not be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", path, kv.ErrDenied)
 }
 
 // Lock freezes a file, an absolute path, on the node f.Host, until a time (at most
@@ -81,10 +116,7 @@ func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time)
 // Unlock lifts the lock of a file on the node f.Host. It returns the reason that stood,
 // "" if the file was not locked.
 func (f Freezer) Unlock(ctx context.Context, file string) (was string, err error) {
-	return f.lift(ctx, f.Layout.Lock(file, f.Host))
-}
-
-func (f Freezer) lift(ctx context.Context, path string) (was string, err error) {
+	path := f.Layout.Lock(file, f.Host)
 	s, err := f.Store.Read(ctx, kv.Default, path)
 	if err != nil {
 		return "", err
@@ -94,8 +126,7 @@ func (f Freezer) lift(ctx context.Context, path string) (was string, err error) 
 	case kv.Absent:
 		return "", nil
 	case kv.Denied:
-		return "", fmt.Errorf("%s may not be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", path,
-			kv.ErrDenied)
+		return "", unreadable(path)
 	}
 	if err := f.commit(ctx, kv.Op{Verb: kv.Delete, Path: path}); err != nil {
 		return "", err
@@ -105,10 +136,10 @@ func (f Freezer) lift(ctx context.Context, path string) (was string, err error) 
 
 // commit repeats a write of unknown outcome once: to set or delete a row twice
 // does no harm.
-func (f Freezer) commit(ctx context.Context, op kv.Op) error {
-	_, err := f.Store.Commit(ctx, []kv.Op{op})
+func (f Freezer) commit(ctx context.Context, ops ...kv.Op) error {
+	_, err := f.Store.Commit(ctx, ops)
 	if errors.Is(err, kv.ErrUnknownOutcome) && ctx.Err() == nil {
-		_, err = f.Store.Commit(ctx, []kv.Op{op})
+		_, err = f.Store.Commit(ctx, ops)
 	}
 	return err
 }

@@ -45,7 +45,7 @@ func TestStopAndResume(t *testing.T) {
 		t.Errorf("the row is %+v", got)
 	}
 	for _, want := range []string{"because", ""} { // the second one finds nothing
-		if was, err := f.Resume(t.Context(), "hosts"); err != nil || was != want {
+		if was, asleep, err := f.Resume(t.Context(), "hosts"); err != nil || was != want || asleep {
 			t.Errorf("resume: %q, %v, want %q", was, err, want)
 		}
 	}
@@ -119,10 +119,37 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+// The end of a stop changes the checksum's index, which wakes watches on it, and nothing
+// else of the row; with what rights there are.
+func TestResumeWakes(t *testing.T) {
+	var deny string
+	f := newFreezer(t, local.New(local.Deny(func(path string, write bool) bool { return write && path == deny })))
+	checksum := f.Layout.Checksum("hosts")
+	f.put(t, checksum, "sum", 3)
+	for _, test := range []struct {
+		name, deny, reason string
+		asleep             bool
+	}{{name: "stopped", reason: "why"}, {name: "not stopped"}, {name: "may not", deny: checksum, reason: "why", asleep: true}} {
+		if test.reason != "" {
+			if _, err := f.Stop(t.Context(), "hosts", test.reason); err != nil {
+				t.Fatal(err)
+			}
+		}
+		deny = test.deny
+		before := f.row(t, checksum)
+		was, asleep, err := f.Resume(t.Context(), "hosts")
+		after := f.row(t, checksum)
+		if err != nil || was != test.reason || asleep != test.asleep || string(after.Value) != "sum" || after.Flags != 3 ||
+			(after.Index > before.Index) == test.asleep || f.row(t, f.Layout.Stop("hosts")).State != kv.Absent {
+			t.Errorf("%s: %q, %t, %v; the row was %+v, is %+v", test.name, was, asleep, err, before, after)
+		}
+	}
+}
+
 // A row that may not be read is never "was not stopped".
 func TestDeniedIsNotLifted(t *testing.T) {
 	f := newFreezer(t, local.New(local.Deny(func(_ string, write bool) bool { return !write })))
-	if _, err := f.Resume(t.Context(), "hosts"); !errors.Is(err, kv.ErrDenied) {
+	if _, _, err := f.Resume(t.Context(), "hosts"); !errors.Is(err, kv.ErrDenied) {
 		t.Errorf("resume: %v", err)
 	}
 	if _, err := f.Unlock(t.Context(), "/f"); !errors.Is(err, kv.ErrDenied) {

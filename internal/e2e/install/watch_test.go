@@ -89,4 +89,26 @@ func watchDelivers(t *testing.T, s *consultest.Server, m *e2e.Machine) {
 	e2e.Eventually(t, "the watch delivers version 2", ran("installed version 2", 1))
 	m.Holds("hosts", content)
 	m.Holds("execs", "hosts 1\nhosts 1\nhosts 2\n")
+
+	// The end of a stop wakes it, though what it gets was published before that.
+	m.Ok("stop", "-k", "hosts", "-r", "version 2 is bad")
+	m.Ok("rollback", "-k", "hosts", "--ignore-stop")
+	e2e.Eventually(t, "the stop holds the rollback back", ran("is stopped: version 2 is bad", 1))
+	m.Ok("resume", "-k", "hosts")
+	e2e.Eventually(t, "the watch delivers the rollback", ran("installed version 3", 1))
+
+	// A stop that ended without the checksum, as a token without that right ends it: what
+	// status says to do leads to what it counts.
+	m.Ok("stop", "-k", "hosts", "-r", "once more")
+	m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("third", 30)), "--ignore-stop")
+	e2e.Eventually(t, "the stop holds version 4 back", ran("is stopped: once more", 1))
+	if status, answer, err := s.Request("DELETE", "/v1/kv/kvexpress/hosts/stop", "", nil); err != nil || status != 200 {
+		t.Fatalf("%d %s %v", status, answer, err)
+	}
+	if got := m.Ok("status", "-k", "hosts"); !strings.Contains(got, "`kvexpress resume -k hosts`") || !strings.Contains(got, "lifted") {
+		t.Errorf("status does not advise to wake the watch: %s", got)
+	}
+	m.Ok("resume", "-k", "hosts")
+	m.Ok("status", "-k", "hosts", "--wait", "100%")
+	m.Holds("hosts", e2e.Text("third", 30))
 }
