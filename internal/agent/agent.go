@@ -18,6 +18,9 @@ import (
 // maxPasses is how many passes run at once on a node: each holds its file in memory.
 const maxPasses = 4
 
+// maxOutputs is how many bytes of output a status holds, of the commands of all targets.
+const maxOutputs = 1 << 20
+
 // Options are what an agent is made of.
 type Options struct {
 	Config  agentfile.Config
@@ -276,8 +279,16 @@ func (a *Agent) Status() Status {
 	}
 	a.mu.Unlock()
 	s.Store = link.status()
+	room := maxOutputs
 	for _, r := range running {
-		s.Targets = append(s.Targets, r.snapshot())
+		t := r.snapshot()
+		if room -= len(t.Check); t.Exec != nil {
+			room -= len(t.Exec.Output)
+		}
+		if room < 0 {
+			t.hideOutput()
+		}
+		s.Targets = append(s.Targets, t)
 	}
 	return s
 }

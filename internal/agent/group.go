@@ -31,6 +31,8 @@ type group struct {
 	mu     sync.Mutex
 	owing  []*target
 	latest time.Time // when the last of them came
+
+	output string // of the exec, as it was logged last
 }
 
 func newGroup(d *deliver.Deliverer, p pace, log *slog.Logger) *group {
@@ -145,6 +147,7 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 	}
 	if err != nil {
 		g.log.Warn("the exec failed", "targets", len(all), "error", oneLine(err.Error()))
+		tellOutput(g.log, err, &g.output)
 	} else if ran != nil {
 		g.log.Info("the exec ran", "targets", len(all), "took", ran.Duration.Round(time.Millisecond))
 	}

@@ -25,8 +25,12 @@ const maxReasons = 50
 // Handler answers what monitors and people ask of an agent. It changes nothing,
 // and needs no more than one status at a time. healthy says whether the process
 // works at all: a monitor that hears an error should restart it. ready says
-// whether it has begun its work, see Ready.
-func Handler(status func() Status, healthy, ready func() error) http.Handler {
+// whether it has begun its work, see Ready. A local one answers on a Unix socket, whose mode
+// says who may read the output of commands.
+func Handler(status func() Status, healthy, ready func() error, local bool) http.Handler {
+	if all := status; !local {
+		status = func() Status { return all().Public() }
+	}
 	return httpserve.Pages{
 		{Path: HealthPath, Write: httpserve.Verdict(healthy)},
 		{Path: ReadyPath, Write: httpserve.Verdict(ready)},

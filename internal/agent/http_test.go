@@ -54,7 +54,7 @@ func ask(t *testing.T, h http.Handler, method, path string) (*http.Response, str
 func fine() error { return nil }
 
 func TestHandler(t *testing.T) {
-	h := Handler(sample, fine, func() error { return errors.New("hosts: not yet\n\x1b[31mflags: not yet") })
+	h := Handler(sample, fine, func() error { return errors.New("hosts: not yet\n\x1b[31mflags: not yet") }, true)
 	const plain = "text/plain; charset=utf-8"
 	for _, tt := range []struct {
 		method, path string
@@ -114,9 +114,33 @@ func TestHandler(t *testing.T) {
 	}
 }
 
+// The network is told neither command lines nor what commands printed.
+func TestStatusOnTheNetwork(t *testing.T) {
+	status := func() Status {
+		s := sample()
+		s.Config.Error = "agent.yml:3: exec: secret-argument"
+		s.Targets[0].Detail, s.Targets[0].brief = `command "mysql -psecret-argument" failed`, `command "mysql" failed`
+		s.Targets[0].Exec.Output, s.Targets[1].Check = "secret-output\n", "secret-output\n"
+		return s
+	}
+	for _, local := range []bool{true, false} {
+		_, body := ask(t, Handler(status, fine, fine, local), "GET", "/status")
+		argument, output := strings.Count(body, "secret-argument"), strings.Count(body, "secret-output")
+		if want := map[bool]int{true: 2}[local]; argument != want || output != want {
+			t.Errorf("local %t: %s", local, body)
+		}
+		if !local && !strings.Contains(body, `command \"mysql\" failed`) {
+			t.Errorf("the reason is lost: %s", body)
+		}
+		if _, body := ask(t, Handler(status, fine, fine, local), "GET", "/metrics"); strings.Contains(body, "secret") {
+			t.Errorf("metrics: %s", body)
+		}
+	}
+}
+
 // A bug is an answer, and the next question is answered too.
 func TestABugIsAnAnswer(t *testing.T) {
-	h := Handler(func() Status { panic("index out of range") }, fine, fine)
+	h := Handler(func() Status { panic("index out of range") }, fine, fine, true)
 	resp, body := ask(t, h, "GET", "/status")
 	if !strings.Contains(body, "index out of range") {
 		t.Errorf("%d: %q", resp.StatusCode, body)

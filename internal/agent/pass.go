@@ -163,6 +163,9 @@ func (t *target) note(r deliver.Result, err error, state State, reason string, b
 	defer t.mu.Unlock()
 	s := &t.status
 	s.Counts.Passes++
+	if r.Check != nil {
+		s.Check = r.Check.Output
+	}
 	switch r.Outcome {
 	case deliver.Installed, deliver.Restored:
 		s.Counts.Installs++
@@ -216,7 +219,7 @@ func (t *target) enter(state State, err error, now time.Time) {
 	if err != nil {
 		s.Detail = oneLine(err.Error())
 	}
-	t.brief = brief(err)
+	s.brief = brief(err)
 	select {
 	case t.news <- struct{}{}:
 	default: // it is known that there is something new

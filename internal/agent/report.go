@@ -229,7 +229,7 @@ func (t *target) tale() tale {
 	said := tale{Target: fleet.Target{
 		By: fleet.ByAgent, Key: s.Key, File: s.File,
 		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
-		State: string(s.State), Reason: s.Reason, Detail: t.brief,
+		State: string(s.State), Reason: s.Reason, Detail: s.brief,
 	}}
 	if s.Since != nil {
 		said.since = *s.Since
@@ -315,10 +315,10 @@ func brief(err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.As(err, &failed):
-		return oneLine(failed.Brief())
 	case errors.As(err, &refusal) && refusal.Reason == gate.CheckFailed:
 		return "the check of the new file failed"
+	case errors.As(err, &failed):
+		return oneLine(failed.Brief())
 	}
 	return oneLine(err.Error())
 }

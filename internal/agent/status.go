@@ -1,6 +1,11 @@
 package agent
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"kvexpress/internal/gate"
+)
 
 // State says in one stable word how a target stands. The words stand in JSON output
 // and in metrics: they never change.
@@ -74,12 +79,46 @@ type TargetStatus struct {
 	Reason  string      `json:"reason,omitempty"`  // with Refused: the word of gate.Reason
 	Version uint64      `json:"version,omitempty"` // in place; 0 for an unmanaged one
 	Lineage string      `json:"lineage,omitempty"`
-	SHA256  string      `json:"sha256,omitempty"`  // in place, "" before it is known
-	Size    int         `json:"size,omitempty"`    // in bytes
-	Changed *time.Time  `json:"changed,omitempty"` // when this process last replaced the file
-	Good    *time.Time  `json:"good,omitempty"`    // end of the last pass that found or made it right
-	Exec    *ExecStatus `json:"exec,omitempty"`    // nil without an exec
+	SHA256  string      `json:"sha256,omitempty"`       // in place, "" before it is known
+	Size    int         `json:"size,omitempty"`         // in bytes
+	Changed *time.Time  `json:"changed,omitempty"`      // when this process last replaced the file
+	Good    *time.Time  `json:"good,omitempty"`         // end of the last pass that found or made it right
+	Check   string      `json:"check_output,omitempty"` // the end of what the last check printed
+	Exec    *ExecStatus `json:"exec,omitempty"`         // nil without an exec
 	Counts  Counts      `json:"counts"`
+
+	brief string // Detail without command lines and output
+}
+
+// Output returns the output of the command that failed; "" if none did.
+func (s *TargetStatus) Output() string {
+	switch {
+	case s.State == Refused && s.Reason == string(gate.CheckFailed):
+		return s.Check
+	case s.Exec != nil && s.Exec.Failures > 0:
+		return s.Exec.Output
+	}
+	return ""
+}
+
+func (s *TargetStatus) hideOutput() {
+	s.Check = ""
+	if s.Exec != nil {
+		s.Exec.Output = ""
+	}
+}
+
+// Public removes command lines and their output from a status, for everybody on the network.
+func (s Status) Public() Status {
+	s.Targets = slices.Clone(s.Targets)
+	for i := range s.Targets {
+		s.Targets[i].Detail = s.Targets[i].brief
+		s.Targets[i].hideOutput()
+	}
+	if s.Config.Error != "" {
+		s.Config.Error = "see the log of the agent"
+	}
+	return s
 }
 
 // ExecStatus is how a target's exec is.
@@ -88,6 +127,7 @@ type ExecStatus struct {
 	Failures int           `json:"failures,omitempty"` // in a row
 	Last     *time.Time    `json:"last,omitempty"`     // when it last ended
 	Exit     int           `json:"exit"`               // its exit status then; -1 if a signal ended it
+	Output   string        `json:"output,omitempty"`   // the end of what it printed then
 	Took     time.Duration `json:"took_ns,omitempty"`
 	Retry    *time.Time    `json:"retry,omitempty"` // when it runs again, if it is owed
 }

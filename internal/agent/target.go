@@ -63,10 +63,10 @@ type target struct {
 	ended  atomic.Bool  // it runs no more
 	told   State        // what the log knows
 	detail string       // and why
+	output string       // and what the command printed
 
 	mu     sync.Mutex
 	status TargetStatus // written by run alone, and by the group
-	brief  string       // of status.Detail, what others may know
 	placed *placed
 }
 

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"errors"
+	"log/slog"
+	"strings"
 	"time"
 
 	"kvexpress/internal/command"
@@ -39,6 +42,19 @@ func (t *target) tell(r deliver.Result, err error, state State) {
 	default:
 		t.log.Warn("not done", "error", detail)
 	}
+	tellOutput(t.log, err, &t.output)
+}
+
+// tellOutput logs each line that a failed command printed, unless it is what it printed last time.
+func tellOutput(log *slog.Logger, err error, last *string) {
+	failed := (*command.Error)(nil)
+	if !errors.As(err, &failed) || failed.Output == *last {
+		return
+	}
+	*last = failed.Output
+	for line := range strings.Lines(failed.Output) {
+		log.Warn("the command printed", "line", strings.TrimSuffix(line, "\n"))
+	}
 }
 
 // noteExec keeps what an exec came to; the target's mu is held.
@@ -47,7 +63,7 @@ func (s *TargetStatus) noteExec(ran *command.Result, err error, now time.Time) {
 	if ran == nil {
 		return
 	}
-	s.Exec.Last, s.Exec.Exit, s.Exec.Took = &now, ran.ExitCode, ran.Duration
+	s.Exec.Last, s.Exec.Exit, s.Exec.Took, s.Exec.Output = &now, ran.ExitCode, ran.Duration, ran.Output
 	if err == nil {
 		s.Exec.Failures = 0
 		s.Counts.ExecOK++

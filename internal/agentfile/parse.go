@@ -11,6 +11,7 @@ import (
 
 	"kvexpress/internal/command"
 	"kvexpress/internal/deliver"
+	"kvexpress/internal/kv"
 )
 
 // parseWord accepts "", as templates write it for none. It does not repeat a refused word: it may hold a password.
@@ -68,7 +69,7 @@ func parseMode(s string) (*fs.FileMode, error) {
 	return &mode, err
 }
 
-// argv is the setter of a command: one line, which is split without a shell, or a list of words.
+// argv is the setter of a command: one line, which is split without a shell, or a list of words, taken as they are.
 func argv(to *[]string, check func([]string) error) func(value) {
 	return func(v value) {
 		words, err := []string(nil), error(nil)
@@ -85,7 +86,10 @@ func argv(to *[]string, check func([]string) error) func(value) {
 				err = fmt.Errorf("a list of %d words is not a command; "+want, n, command.MaxArgs-1)
 			}
 		case single:
-			words, err = command.Split(v.node.Value)
+			line := v.node.Value
+			if words, err = command.Split(line); err == nil && command.ShellSyntax(line) != "" {
+				err = fmt.Errorf(`%s means nothing without a shell; write ["sh", "-c", %q]`, kv.Quote(command.ShellSyntax(line)), line)
+			}
 		default:
 			v.is(single)
 			return

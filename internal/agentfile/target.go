@@ -69,6 +69,7 @@ func (l *loader) readTargets(v value) {
 				item.add(item.line, "the target has no %s; add one", key)
 			}
 		}
+		t.Exec = deliver.FillFile(t.Exec, t.File)
 		l.config.Targets = append(l.config.Targets, t)
 	}
 }

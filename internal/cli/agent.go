@@ -167,7 +167,8 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 		}
 		log.Info("listening", "address", l.Addr().String())
 		parts = append(parts, func(ctx context.Context) error {
-			return httpserve.Serve(ctx, l, agent.Handler(d.Status, d.Healthy, d.Ready), httpserve.ForPages())
+			h := agent.Handler(d.Status, d.Healthy, d.Ready, l.Addr().Network() == "unix")
+			return httpserve.Serve(ctx, l, h, httpserve.ForPages())
 		})
 	}
 	log.Info("started", "version", build().version, "node", config.Node, "targets", len(config.Targets), "config",

@@ -45,7 +45,7 @@ func statusOf(states ...agent.State) http.Handler {
 			s.Targets = append(s.Targets, agent.TargetStatus{Key: "hosts", File: "/etc/hosts.consul", State: state})
 		}
 		return s
-	}, func() error { return nil }, func() error { return nil })
+	}, func() error { return nil }, func() error { return nil }, true)
 }
 
 // runStatus runs `kvexpress agent status`.

@@ -58,12 +58,12 @@ func (r *agentReport) table() []string {
 			return ""
 		}
 		return colourOf(r.Targets[row].State)
-	}, func(row int) string {
+	}, func(row int) []string {
 		t := r.Targets[row]
 		if t.State == agent.Current || t.State == agent.Away && !r.Store.Up { // the headline says it
-			return ""
+			return nil
 		}
-		return t.Detail
+		return append([]string{t.Detail}, outputLines(t.Output())...)
 	})
 }
 

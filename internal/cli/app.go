@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvexpress/internal/agentfile"
+	"kvexpress/internal/command"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
@@ -81,6 +82,16 @@ func (a *App) complain(err error) {
 	for _, line := range lines {
 		fmt.Fprintf(a.Stderr, "kvexpress: %s\n", printable(line))
 	}
+	if failed := (*command.Error)(nil); errors.As(err, &failed) && failed.Output != "" {
+		for _, line := range outputLines(failed.Output) {
+			fmt.Fprintf(a.Stderr, "    %s\n", line)
+		}
+	}
+}
+
+// outputLines returns the lines of a command's output, as they are shown below what failed.
+func outputLines(output string) []string {
+	return strings.Split(strings.ReplaceAll(strings.TrimRight(output, "\n"), "\t", "    "), "\n")
 }
 
 // reportedError is an error that the user has been told.

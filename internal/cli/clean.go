@@ -34,7 +34,7 @@ func (s *session) clean(ctx context.Context, file string) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	argv, err := s.g.execArgv()
+	argv, err := s.execArgv()
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func (s *session) copy(ctx context.Context, from, to, message string) (report, e
 	if err != nil {
 		return nil, err
 	}
-	argv, err := s.g.execArgv()
+	argv, err := s.execArgv()
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -85,15 +86,23 @@ const (
 	globalsLabel = "globals"
 )
 
-// execArgv is the exec as words; nil without one.
-func (g *globals) execArgv() ([]string, error) {
-	if g.execTimeout <= 0 {
-		return nil, errors.New("--exec-timeout must be more than 0")
+// execArgv is the exec of a command that installs no file, as words; nil without one.
+func (s *session) execArgv() ([]string, error) {
+	if strings.Contains(s.g.exec, deliver.FileMark) {
+		s.warn("-e: " + deliver.FileMark + " stays as it is, because this command installs no file")
 	}
-	return split("-e", g.exec)
+	return s.execOf()
 }
 
-func split(flag, line string) ([]string, error) {
+func (s *session) execOf() ([]string, error) {
+	if s.g.execTimeout <= 0 {
+		return nil, errors.New("--exec-timeout must be more than 0")
+	}
+	return s.split("-e", s.g.exec)
+}
+
+// split returns the words of a command line, and warns of what only a shell understands: 1.x passed it on, too.
+func (s *session) split(flag, line string) ([]string, error) {
 	if line == "" {
 		return nil, nil
 	}
@@ -101,11 +110,32 @@ func split(flag, line string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
+	if word := command.ShellSyntax(line); word != "" {
+		s.warn(fmt.Sprintf("%s: there is no shell, so %s gets %s as an argument; for a shell write %s %s", flag, argv[0], word, flag,
+			inShell(line)))
+	}
 	return argv, nil
 }
 
+// inShell returns the word that is typed for a flag, so that a shell runs the line.
+func inShell(line string) string {
+	inner := "'" + line + "'"
+	if strings.Contains(line, "'") {
+		inner = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(line) + `"`
+	}
+	text := "sh -c " + inner
+	if strings.ContainsAny(text, "\"$`\\!") {
+		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	}
+	return `"` + text + `"`
+}
+
 // fileOf fills in what the flags say of a target's file.
-func (g *globals) fileOf(t *deliver.Target) error {
+func (s *session) fileOf(t *deliver.Target) error {
+	g := s.g
+	if w := g.chmod.warning; w != "" {
+		s.warn(w)
+	}
 	t.Mode, t.MinLines, t.ExecTimeout, t.CheckTimeout = g.chmod.mode, g.length, g.execTimeout, g.execTimeout
 	if g.owner != "" {
 		uid, gid, err := deliver.Owner(g.owner)
@@ -125,7 +155,7 @@ func (g *globals) fileOf(t *deliver.Target) error {
 		t.GID = &gid
 	}
 	var err error
-	t.Exec, err = g.execArgv()
+	t.Exec, err = s.execOf()
 	return err
 }
 

@@ -195,7 +195,7 @@ func (r historyReport) table() []string {
 			return green
 		}
 		return ""
-	}, func(row int) string { return r.Versions[row].judgement() })
+	}, func(row int) []string { return []string{r.Versions[row].judgement()} })
 }
 
 // judgement is the detail, with what it means.

@@ -58,7 +58,7 @@ func (s *session) request(f publishFlags) (req publish.Request, argv []string, e
 		}
 		req.IfVersion = &v
 	}
-	if argv, err = s.g.execArgv(); err == nil {
+	if argv, err = s.execArgv(); err == nil {
 		err = f.wait.check()
 	}
 	return req, argv, err

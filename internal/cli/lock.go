@@ -61,7 +61,7 @@ func (s *session) lock(ctx context.Context, name, node, reason string, last time
 		reason = fmt.Sprintf("No reason given for '%s' by '%s' at '%s'.", file, s.author(), s.started.UTC().Format(time.RFC3339))
 	}
 	var marker deliver.Target // what the flags say of FILE.locked
-	if err := s.g.fileOf(&marker); err != nil && at.here {
+	if err := s.fileOf(&marker); err != nil && at.here {
 		return nil, err
 	}
 	attrs := marker.Attrs(atomicfile.Attrs{Mode: deliver.NewFileMode, UID: -1, GID: -1})

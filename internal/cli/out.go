@@ -82,10 +82,10 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 	if t.File, err = deliver.ParseFile(f.file); err != nil {
 		return nil, err
 	}
-	if err := s.g.fileOf(&t); err != nil {
+	if err := s.fileOf(&t); err != nil {
 		return nil, err
 	}
-	if t.Check, err = split("--check", f.check); err != nil {
+	if t.Check, err = s.split("--check", f.check); err != nil {
 		return nil, err
 	}
 	if t.Check != nil {
@@ -93,10 +93,8 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 			return nil, err
 		}
 	}
+	t.Exec = deliver.FillFile(t.Exec, t.File)
 	t.InPlace, t.RestoreOnFailure, t.DryRun = f.inPlace, f.restore, f.dryRun
-	if w := s.g.chmod.warning; w != "" {
-		s.warn(w)
-	}
 	dir := cmp.Or(f.stateDir, s.StateDir)
 	if dir == "" {
 		if dir, err = deliver.DefaultStateDir(s.Getenv); err != nil {
@@ -172,6 +170,7 @@ type outReport struct {
 	Before  string      `json:"before,omitempty"`
 	Size    int         `json:"size,omitempty"`
 	Lines   int         `json:"lines,omitempty"`
+	Check   *execReport `json:"check,omitempty"`
 	Exec    *execReport `json:"exec,omitempty"`
 	Notes   []string    `json:"notes,omitempty"`
 	failed  bool
@@ -180,7 +179,8 @@ type outReport struct {
 func reportOut(t deliver.Target, r deliver.Result) outReport {
 	return outReport{
 		Key: r.Key, File: t.File, Outcome: string(r.Outcome), Version: r.Version, Lineage: r.Lineage,
-		SHA256: r.SHA256, Before: r.Before, Size: r.Size, Lines: r.Lines, Exec: reportExec(r.Exec), Notes: r.Notes,
+		SHA256: r.SHA256, Before: r.Before, Size: r.Size, Lines: r.Lines, Check: reportExec(r.Check), Exec: reportExec(r.Exec),
+		Notes: r.Notes,
 	}
 }
 

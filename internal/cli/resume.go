@@ -30,7 +30,7 @@ func (s *session) resume(ctx context.Context, name string) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	argv, err := s.g.execArgv()
+	argv, err := s.execArgv()
 	if err != nil {
 		return nil, err
 	}

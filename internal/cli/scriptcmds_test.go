@@ -88,6 +88,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 		record := regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z: (agent|exporter|serve): .+\n$`)
 		lines = slices.DeleteFunc(lines, record.MatchString)
 	}
+	lines = slices.DeleteFunc(lines, printedByCommand)
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "kvexpress: ") || !strings.HasSuffix(line, "\n") {
 			ts.Fatalf("this line on stderr is not one of ours: %q", line)
@@ -127,10 +128,13 @@ func commandOf(args []string) string {
 	return strings.TrimPrefix(cmd.CommandPath(), root.Name()+" ")
 }
 
-// complains PATTERN... wants the last line on stderr to match each pattern.
+// printedByCommand reports whether a line on stderr shows the output of a check or an exec.
+func printedByCommand(line string) bool { return strings.HasPrefix(line, "    ") }
+
+// complains PATTERN... wants the last line of ours on stderr to match each pattern.
 func cmdComplains(ts *testscript.TestScript, neg bool, args []string) {
 	usageError(ts, neg || len(args) == 0, "complains PATTERN...")
-	lines := slices.Collect(strings.Lines(ts.ReadFile("stderr")))
+	lines := slices.DeleteFunc(slices.Collect(strings.Lines(ts.ReadFile("stderr"))), printedByCommand)
 	if len(lines) == 0 {
 		ts.Fatalf("nothing is on stderr")
 	}

@@ -46,7 +46,7 @@ func (s *session) stop(ctx context.Context, name, reason string) (report, error)
 	if reason == "" {
 		return nil, errors.New("the reason is missing; give it with -r, others will want to know")
 	}
-	argv, err := s.g.execArgv()
+	argv, err := s.execArgv()
 	if err != nil {
 		return nil, err
 	}

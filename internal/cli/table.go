@@ -22,7 +22,7 @@ func table(rows [][]string) []string { return tableWith(rows, nil, nil) }
 
 // tableWith is table for a caller who colours cells, "" being none, or has something to
 // say below a row. Both count the rows without the head. Cells are made printable.
-func tableWith(rows [][]string, colour func(row, column int) string, below func(row int) string) []string {
+func tableWith(rows [][]string, colour func(row, column int) string, below func(row int) []string) []string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i := range row {
@@ -45,8 +45,10 @@ func tableWith(rows [][]string, colour func(row, column int) string, below func(
 		}
 		lines = append(lines, b.String())
 		if n > 0 && below != nil {
-			if more := below(n - 1); more != "" {
-				lines = append(lines, "    "+printable(more))
+			for _, line := range below(n - 1) {
+				if line != "" {
+					lines = append(lines, "    "+printable(line))
+				}
 			}
 		}
 	}

@@ -5,54 +5,50 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
+
+	"kvexpress/internal/safetext"
 )
 
 // MaxOutput is the most bytes of output that are kept, the mark included.
-const MaxOutput = 64 << 10
-
-const (
-	keepTail = MaxOutput / 2
-	keepHead = MaxOutput/2 - markRoom
-	markRoom = 64 // the longest mark has 47 bytes
-)
+const MaxOutput = 4 << 10
 
 // outputDelay is how long output may still come after the program's end. What
 // a background child holds open must not hold us up.
 const outputDelay = 500 * time.Millisecond
 
-// capture keeps the beginning and the end of what is written to it, however
-// much that is. It never fails, so that the writer is never held up.
+// capture keeps the end of what is written to it, however much that is. It never
+// fails, so that the writer is never held up.
 type capture struct {
-	head  []byte
-	tail  []byte // at least the last keepTail bytes after head
+	tail  []byte
 	total int64
 }
 
 func (c *capture) Write(p []byte) (int, error) {
 	n := len(p)
 	c.total += int64(n)
-	fits := min(n, keepHead-len(c.head))
-	c.head = append(c.head, p[:fits]...)
-	p = p[fits:]
-	c.tail = append(c.tail, p[max(0, len(p)-keepTail):]...)
-	if len(c.tail) > 2*keepTail {
-		c.tail = c.tail[:copy(c.tail, c.tail[len(c.tail)-keepTail:])]
+	c.tail = append(c.tail, p[max(0, n-MaxOutput):]...)
+	if len(c.tail) > 2*MaxOutput {
+		c.tail = c.tail[:copy(c.tail, c.tail[len(c.tail)-MaxOutput:])]
 	}
 	return n, nil
 }
 
-// dropped is how many bytes are missing between the beginning and the end.
-func (c *capture) dropped() int64 {
-	return max(0, c.total-keepHead-keepTail)
-}
-
+// String returns whole lines from the end of the output, printable, without secrets,
+// and at most MaxOutput bytes. A first line says how much is missing.
 func (c *capture) String() string {
-	if c.dropped() == 0 {
-		return string(c.head) + string(c.tail)
+	const markRoom = 64
+	text := safetext.Lines(safetext.Redact(string(c.tail)))
+	dropped := c.total > int64(len(c.tail))
+	if !dropped && len(text) <= MaxOutput {
+		return text
 	}
-	end := c.tail[len(c.tail)-keepTail:]
-	return fmt.Sprintf("%s\n[... %d bytes dropped ...]\n%s", c.head, c.dropped(), end)
+	text = strings.ToValidUTF8(text[max(0, len(text)-(MaxOutput-markRoom)):], "")
+	if _, whole, more := strings.Cut(text, "\n"); more && whole != "" { // the first line may be half a secret
+		text = whole
+	}
+	return fmt.Sprintf("[… the end of %d bytes of output]\n%s", c.total, text)
 }
 
 // startCaptured starts cmd with its output going to out. The function that it

@@ -28,6 +28,7 @@ const (
 // line, and never shows the environment.
 type Error struct {
 	Argv0    string // the program, as it was given
+	Output   string // see Result
 	LastLine string // the last line of output that is not blank; escaped, at most 200 bytes
 	// Err is why: it wraps ErrNotStarted or ErrTimeout, the context's error, or
 	// an *exec.ExitError.
@@ -53,7 +54,7 @@ func (e *Error) Brief() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 func newError(argv []string, what string, cause error, output string) *Error {
-	e := &Error{Err: cause, what: what, LastLine: lastLine(output)}
+	e := &Error{Err: cause, what: what, Output: output, LastLine: lastLine(output)}
 	if len(argv) > 0 {
 		e.Argv0 = argv[0]
 	}
@@ -78,10 +79,9 @@ func bare(err error) error {
 	return err
 }
 
-// lastLine is the last line that is not blank, fit for a message. A carriage
-// return ends a line too: progress bars use it.
+// lastLine is the last line that is not blank, fit for a message.
 func lastLine(output string) string {
 	output = strings.TrimSpace(output)
-	last := output[strings.LastIndexAny(output, "\r\n")+1:]
+	last := output[strings.LastIndex(output, "\n")+1:]
 	return safetext.Line(strings.TrimSpace(last), maxShownLine)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,20 +26,20 @@ const reapDelay = 10 * time.Second
 
 // Command is what to run.
 type Command struct {
-	Argv    []string      // the program, looked up in PATH if it has no slash, and its arguments
-	Shown   []string      // what errors show in place of Argv; nil is Argv
-	Timeout time.Duration // how long it may run; 0 is DefaultTimeout
-	Grace   time.Duration // from SIGTERM to SIGKILL; 0 is DefaultGrace
-	Env     []string      // more environment, as KEY=VALUE
+	Argv    []string          // the program, looked up in PATH if it has no slash, and its arguments
+	Shown   []string          // what errors show in place of Argv; nil is Argv
+	Output  *strings.Replacer // applied to the output; nil: none
+	Timeout time.Duration     // how long it may run; 0 is DefaultTimeout
+	Grace   time.Duration     // from SIGTERM to SIGKILL; 0 is DefaultGrace
+	Env     []string          // more environment, as KEY=VALUE
 }
 
 // Result is what is known of a command once Run has returned.
 type Result struct {
-	ExitCode  int           // -1 if it did not exit by itself
-	Signal    string        // the signal that ended it, such as "SIGKILL", or ""
-	Output    string        // standard output and error together, as written, at most MaxOutput bytes: the beginning and the end
-	Truncated bool          // Output has a mark where bytes were dropped
-	Duration  time.Duration // how long Run took
+	ExitCode int           // -1 if it did not exit by itself
+	Signal   string        // the signal that ended it, such as "SIGKILL", or ""
+	Output   string        // the end of standard output and error, in order: printable lines, at most MaxOutput bytes
+	Duration time.Duration // how long Run took
 }
 
 // Run starts a command in a process group of its own, with /dev/null as its
@@ -88,7 +89,10 @@ func run(ctx context.Context, c Command, k killer) (Result, error) {
 	}
 	closeOutput()
 
-	result.Output, result.Truncated = out.String(), out.dropped() > 0
+	result.Output = out.String()
+	if c.Output != nil {
+		result.Output = c.Output.Replace(result.Output)
+	}
 	if e.reaped {
 		result.ExitCode, result.Signal = status(cmd.ProcessState)
 	}

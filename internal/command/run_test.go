@@ -33,7 +33,7 @@ func TestSuccess(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Output != tt.want || r.ExitCode != 0 || r.Signal != "" || r.Truncated || r.Duration <= 0 {
+			if r.Output != tt.want || r.ExitCode != 0 || r.Signal != "" || r.Duration <= 0 {
 				t.Errorf("got %+v, want the output %q", r, tt.want)
 			}
 		})
@@ -143,12 +143,9 @@ func TestFloodOfOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	total := len("begin\n") + flood + len("\nend\n")
-	mark := "\n[... " + strconv.Itoa(total-keepHead-keepTail) + " bytes dropped ...]\n"
-	if !strings.HasPrefix(r.Output, "begin\n") || !strings.HasSuffix(r.Output, "\nend\n") || !strings.Contains(r.Output, mark) {
-		t.Errorf("%d bytes do not hold the beginning, the end and the mark %q", len(r.Output), mark)
-	}
-	if len(r.Output) > MaxOutput || !r.Truncated {
-		t.Errorf("%d bytes were kept, truncated: %v", len(r.Output), r.Truncated)
+	if !strings.HasPrefix(r.Output, "[") || !strings.HasSuffix(r.Output, "end\n") || !strings.Contains(r.Output, strconv.Itoa(total)) ||
+		len(r.Output) > MaxOutput {
+		t.Errorf("this is kept: %q", r.Output)
 	}
 	// All that was ever allocated, freed or not: more than any peak.
 	if spent := after.TotalAlloc - before.TotalAlloc; spent > 2<<20 {

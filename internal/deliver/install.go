@@ -156,31 +156,29 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 	if err := tx.Hook.before(StepCheck); err != nil {
 		return err
 	}
-	argv := make([]string, len(tx.target.Check))
-	for i, a := range tx.target.Check {
-		argv[i] = strings.ReplaceAll(a, FileMark, staged.Path())
-	}
-	_, err := command.Run(ctx, command.Command{Argv: argv, Shown: tx.target.Check, Timeout: tx.target.CheckTimeout,
+	result, err := command.Run(ctx, command.Command{Argv: FillFile(tx.target.Check, staged.Path()), Shown: tx.target.Check,
+		Output: strings.NewReplacer(staged.Path(), FileMark), Timeout: tx.target.CheckTimeout,
 		Env: tx.env(tx.result.SHA256, tx.result.Version)})
+	tx.result.Check = &result
 	if err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("check %s: %w", tx.target.File, context.Cause(ctx))
 		}
-		return tx.checkFailed("the check of the new file failed: " + strings.ReplaceAll(err.Error(), staged.Path(), FileMark))
+		return tx.checkFailed("the check of the new file failed: "+err.Error(), err)
 	}
 	same, err := staged.Holds(content)
 	if err != nil {
 		return err
 	}
 	if !same {
-		return tx.checkFailed("its check wrote to the new file, which is no longer what was published")
+		return tx.checkFailed("its check wrote to the new file, which is no longer what was published", nil)
 	}
 	return tx.gates(ctx)
 }
 
-func (tx *transaction) checkFailed(detail string) error {
+func (tx *transaction) checkFailed(detail string, cause error) error {
 	return &gate.Refusal{
 		Reason: gate.CheckFailed, Key: kv.Key(tx.target.name()), Detail: detail,
-		Remedy: "the file is left as it is",
+		Remedy: "the file is left as it is", Err: cause,
 	}
 }

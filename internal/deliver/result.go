@@ -44,6 +44,7 @@ type Result struct {
 	// Old and New are the bytes before and after, for diffs; New is nil when
 	// nothing was fetched.
 	Old, New []byte
+	Check    *command.Result // nil if none ran
 	Exec     *command.Result // nil if none ran
 	Owed     bool            // an exec is owed for what is in place
 	Held     *Held           // what freezes the target; nil if nothing does

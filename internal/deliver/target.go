@@ -14,7 +14,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// FileMark is what stands for the staged file in a check's arguments.
+// FileMark stands for a path in the arguments of a command: in a check for the staged file, in an exec for the target.
 const FileMark = "{file}"
 
 // NewFileMode is the mode of a new file for which none is given: 1.x's default.
@@ -73,6 +73,15 @@ func ParseFile(path string) (string, error) {
 		return "", fmt.Errorf("make %s absolute: %w", kv.Quote(path), err)
 	}
 	return abs, nil
+}
+
+// FillFile returns a command in which FileMark is the path of the file.
+func FillFile(argv []string, path string) []string {
+	filled := slices.Clone(argv)
+	for i, a := range filled {
+		filled[i] = strings.ReplaceAll(a, FileMark, path)
+	}
+	return filled
 }
 
 // ParseCheck makes sure that a check looks at the staged file.

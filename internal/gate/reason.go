@@ -30,7 +30,10 @@ type Refusal struct {
 	Key    kv.Key // "" where no key is known yet
 	Detail string // what is wrong, with numbers: "it has 3 lines, at least 10 are asked for"
 	Remedy string // what to do about it; "" if there is nothing
+	Err    error  // the cause, such as a check that failed; nil if there is none
 }
+
+func (r *Refusal) Unwrap() error { return r.Err }
 
 func (r *Refusal) Error() string {
 	s := "refused: " + r.Detail

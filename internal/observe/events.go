@@ -56,6 +56,8 @@ func NewEvents(o EventOptions) (*Events, error) {
 	if apiKey == "" || appKey == "" {
 		return &Events{}, nil
 	}
+	safetext.Hide(apiKey)
+	safetext.Hide(appKey)
 	base, err := parseDatadogHost(o.DatadogHost)
 	if err != nil {
 		return nil, err

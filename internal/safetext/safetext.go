@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -42,6 +43,40 @@ func Line(s string, most int) string {
 func Joined(s string, most int) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
 	return Line(strings.Join(lines, "; "), most)
+}
+
+// Lines is Line for each line of a text: newlines and tabs stay, and a carriage return, with
+// which a progress bar begins anew, ends a line.
+func Lines(s string) string {
+	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s), "\n")
+	for i, line := range lines {
+		cells := strings.Split(line, "\t")
+		for n := range cells {
+			cells[n] = Line(cells[n], 0)
+		}
+		lines[i] = strings.Join(cells, "\t")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// secrets are the process's, so that every text that leaves it can be cleaned of them.
+var secrets sync.Map //nolint:gochecknoglobals // a command's output can hold a token that another package has read
+
+// Hide makes Redact take this text out, unless it is so short that it is a part of many words.
+func Hide(secret string) {
+	if len(secret) >= 6 {
+		secrets.Store(secret, nil)
+	}
+}
+
+// Redact puts a mark in the place of each secret.
+func Redact(s string) string {
+	secrets.Range(func(secret, _ any) bool {
+		text, _ := secret.(string) // nothing else is stored
+		s = strings.ReplaceAll(s, text, "(secret)")
+		return true
+	})
+	return s
 }
 
 // Cut shortens s to at most so many bytes, at the boundary of a rune, and marks that it did.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 )
 
 const (
@@ -109,23 +110,20 @@ func readToken(path string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// credentials returns the header of every request, and what of it must never
-// show in an error.
-func credentials(token string, auth *login) (header http.Header, secrets []string) {
-	header = http.Header{"Content-Type": {"application/json"}}
+// credentials returns the header of every request, and hides its secrets from all texts.
+func credentials(token string, auth *login) http.Header {
+	header := http.Header{"Content-Type": {"application/json"}}
 	if token != "" {
 		header.Set("X-Consul-Token", token)
-		secrets = append(secrets, token)
+		safetext.Hide(token)
 	}
 	if auth != nil {
 		both := base64.StdEncoding.EncodeToString([]byte(auth.user + ":" + auth.password))
 		header.Set("Authorization", "Basic "+both)
-		secrets = append(secrets, both)
-		if auth.password != "" {
-			secrets = append(secrets, auth.password)
-		}
+		safetext.Hide(both)
+		safetext.Hide(auth.password)
 	}
-	return header, secrets
+	return header
 }
 
 // newTransport makes a transport with limits. It uses no proxy, which would

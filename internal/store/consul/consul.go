@@ -56,7 +56,6 @@ type Store struct {
 	target  target
 	query   url.Values  // goes with every request
 	header  http.Header // goes with every request; holds the token
-	secrets []string    // what must not show in an error
 	timeout time.Duration
 	// A bare transport follows no redirects: the token must not travel.
 	transport *http.Transport
@@ -97,7 +96,7 @@ func New(o Options) (*Store, error) {
 			s.query.Set(name, value)
 		}
 	}
-	s.header, s.secrets = credentials(token, env.auth)
+	s.header = credentials(token, env.auth)
 	return s, nil
 }
 

@@ -6,12 +6,15 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"kvexpress/internal/safetext"
 )
 
 // What a network's error quotes of a server, such as the names in a certificate,
 // is made fit to show; an error that is fit is kept, with all that is in it.
 func TestBroken(t *testing.T) {
-	s := &Store{secrets: []string{"the-token"}}
+	safetext.Hide("the-token")
+	s := &Store{}
 	for text, want := range map[string]string{
 		"valid for \x1b[31mhere":   `valid for \x1b[31mhere`,
 		"\u202e the-token\r\n":     `\u202e (secret)`,
