@@ -12,7 +12,6 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/safetext"
 )
 
 func (a *App) newHistory(g *globals) *cobra.Command {
@@ -113,8 +112,7 @@ func infoOf(v history.Version) versionInfo {
 		Lines: v.Lines, Size: v.Size, SHA256: v.SHA256,
 	}
 	if m := v.Manifest; m != nil && !v.Unmanaged {
-		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = safetext.Cut(m.By, kv.MaxBy), safetext.Cut(m.Message, kv.MaxMessage),
-			safetext.Cut(m.Encoding, kv.MaxBy), m.Lineage, safetext.Cut(m.PublishID, kv.MaxBy)
+		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = m.By, m.Message, m.Encoding, m.Lineage, m.PublishID
 		if !m.PublishedAt.IsZero() {
 			i.PublishedAt = &m.PublishedAt
 		}

@@ -116,9 +116,9 @@ func (r lockReport) lines() []string {
 		}
 		return []string{printable(text)}
 	}
-	rows := [][]string{{"NODE", "FILE", "REASON", "SINCE", "UNTIL"}}
+	rows := [][]string{{"NODE", "FILE", "SINCE", "UNTIL", "REASON"}}
 	for _, l := range r.Locks {
-		rows = append(rows, []string{l.Node, l.name(), excerpt(l.Reason), ageOf(l.Since, r.now), l.rest(r.now)})
+		rows = append(rows, []string{l.Node, l.name(), ageOf(l.Since, r.now), l.rest(r.now), l.Reason})
 	}
 	return table(rows)
 }

@@ -143,7 +143,7 @@ func stragglers(r fleet.Report, all bool) []string {
 	}
 	lines := listed([]string{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
 		return []string{l.Node, number(l.Version, "-"), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) +
-			" ago", excerpt(why(l))}
+			" ago", why(l)}
 	})
 	lines = append(lines,
 		listed([]string{"SILENT", "VERSION", "HEARD", "LAST STATE"}, r.SilentNodes, most, func(l fleet.Line) []string {
@@ -153,7 +153,7 @@ func stragglers(r fleet.Report, all bool) []string {
 		lines = append(lines, "  "+omitted(r.Omitted))
 	}
 	return append(lines, listed([]string{"NOT TO BE READ", "WHY"}, r.Unread, most,
-		func(u fleet.Unread) []string { return []string{u.Node, excerpt(u.Why)} })...)
+		func(u fleet.Unread) []string { return []string{u.Node, u.Why} })...)
 }
 
 // listed is a table of most rows at most, after a blank line; nothing if there are none.

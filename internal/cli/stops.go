@@ -50,9 +50,9 @@ func (r stopReport) lines() []string {
 	case len(r.Stops) == 0:
 		return []string{"no key is stopped"}
 	}
-	rows := [][]string{{"KEY", "REASON", "SINCE"}}
+	rows := [][]string{{"KEY", "SINCE", "REASON"}}
 	for _, stop := range r.Stops {
-		rows = append(rows, []string{string(stop.Key), excerpt(stop.Reason), ageOf(stop.Since, r.now)})
+		rows = append(rows, []string{string(stop.Key), ageOf(stop.Since, r.now), stop.Reason})
 	}
 	return table(rows)
 }

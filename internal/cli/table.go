@@ -63,15 +63,6 @@ func paint(colour bool, code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// excerpt is the beginning of a text that would make a table too wide.
-func excerpt(s string) string {
-	const most = 100 // characters
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return s
-}
-
 // ageOf is for how long something stands that was begun at a time, zero: not known.
 func ageOf(since, now time.Time) string {
 	if since.IsZero() {

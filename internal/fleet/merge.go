@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"kvexpress/internal/safetext"
 )
 
 // news is one writer's part of a node's receipt: everything that an agent is about,
@@ -102,6 +104,6 @@ func Same(a, b Target) bool {
 	}
 	a.Exec, b.Exec, a.Placed, b.Placed = nil, nil, nil, nil
 	a.Since, b.Since = 0, 0
-	a.Detail, b.Detail = cut(a.Detail, MaxDetail), cut(b.Detail, MaxDetail)
+	a.Detail, b.Detail = safetext.Cut(a.Detail, MaxDetail), safetext.Cut(b.Detail, MaxDetail)
 	return a == b
 }

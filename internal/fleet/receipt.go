@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 )
 
 // Format is the newest format of receipts that this program knows.
@@ -27,8 +27,9 @@ const (
 	MaxTargets = 4096
 	// MaxDetail is the longest text that explains a target's state, in bytes.
 	MaxDetail = 512
-	// maxVersion is the longest version of a program, in bytes.
-	maxVersion = 128
+	// maxVersion is the longest version of a program, in bytes, maxFile the longest name of a
+	// file, which is that of Linux, and maxWord the longest of all other words.
+	maxVersion, maxFile, maxWord = 128, 4096, 64
 	// packFrom is the size in bytes from which a receipt is compressed.
 	packFrom = 4 << 10
 	// maxPlain is the most bytes of a receipt once decompressed.
@@ -171,12 +172,12 @@ func (r Receipt) Marshal() (value []byte, flags uint64, err error) {
 	r.Format = Format
 	if r.Agent != nil {
 		a := *r.Agent
-		a.Version = cut(a.Version, maxVersion)
+		a.Version = safetext.Cut(a.Version, maxVersion)
 		r.Agent = &a
 	}
 	r.Targets = slices.Clone(r.Targets)
 	for i := range r.Targets {
-		r.Targets[i].Detail = cut(r.Targets[i].Detail, MaxDetail)
+		r.Targets[i].Detail = safetext.Cut(r.Targets[i].Detail, MaxDetail)
 	}
 	if extra := len(r.Targets) - MaxTargets; extra > 0 {
 		r.Targets, r.Omitted = r.Targets[:MaxTargets], r.Omitted+extra
@@ -220,7 +221,7 @@ func (r Receipt) encode() ([]byte, uint64, error) {
 // The error wraps ErrReceipt.
 func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 	bad := func(format string, args ...any) (Receipt, error) {
-		return Receipt{}, fmt.Errorf("%w: %s", ErrReceipt, fmt.Sprintf(format, args...))
+		return Receipt{}, fmt.Errorf("%w: %s", ErrReceipt, safetext.Cut(fmt.Sprintf(format, args...), MaxDetail))
 	}
 	if len(value) > MaxStored {
 		return bad("it has %d bytes, at most %d are read", len(value), MaxStored)
@@ -250,7 +251,26 @@ func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 	case r.Omitted < 0:
 		return bad("it has %d omitted targets", r.Omitted)
 	}
+	r.shorten()
 	return r, nil
+}
+
+// shorten cuts all texts of a receipt that came from the store. No honest node writes longer
+// ones.
+func (r *Receipt) shorten() {
+	short := func(s *string, most int) { *s = safetext.Cut(*s, most) }
+	if r.Agent != nil {
+		short(&r.Agent.Version, maxVersion)
+	}
+	for i := range r.Targets {
+		t := &r.Targets[i]
+		short(&t.Key, kv.MaxKeyLen)
+		short(&t.File, maxFile)
+		short(&t.Detail, MaxDetail)
+		for _, word := range []*string{&t.By, &t.Lineage, &t.SHA256, &t.State, &t.Reason} {
+			short(word, maxWord)
+		}
+	}
 }
 
 // smallPlain is the size in bytes up to which a receipt is read at once. Of a larger
@@ -299,15 +319,4 @@ func (l *targetList) UnmarshalJSON(b []byte) error {
 	}
 	*l = all
 	return nil
-}
-
-// cut keeps the beginning of a text, and whole characters.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most] + "…"
 }

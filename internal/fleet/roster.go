@@ -12,6 +12,7 @@ import (
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 )
 
 // Node is a node's receipt, as it was read.
@@ -78,6 +79,11 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	}
 	sharedOut(len(fresh), 64, func(n int) {
 		node, row := &roster.Nodes[fresh[n]], all.Rows[fresh[n]]
+		if len(node.Name) > kv.MaxNodeLen {
+			node.Err = fmt.Errorf("%w: its name has %d bytes, at most %d are allowed", ErrReceipt, len(node.Name), kv.MaxNodeLen)
+			node.Name = safetext.Cut(node.Name, kv.MaxNodeLen)
+			return
+		}
 		node.Receipt, node.Err = ParseReceipt(node.Name, row.Value, row.Flags)
 	})
 	r.known = make(map[string]Node, len(all.Rows))

@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -161,5 +162,34 @@ func TestStandings(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 		}
+	}
+}
+
+// Names and texts of receipts are cut where they enter. A node whose name none can have is
+// not read, and does no harm to others.
+func TestLongNames(t *testing.T) {
+	b := newBench(t)
+	b.publish("one\n")
+	b.fleet(1, b.want)
+	long := strings.Repeat("x", 60_000)
+	b.put("kvexpress-nodes/"+long[:5000], "{}")
+	b.put("kvexpress-nodes/web-7", `{"format":1,"node":"web-7","sent":"2026-01-01T00:00:00Z","targets":[{"by":"out","key":"hosts",`+
+		`"file":"/f","state":"`+long[:8000]+`","detail":"`+long[:8000]+`","lineage":"`+long[:8000]+`","sha256":"`+long[:8000]+`"}]}`)
+	b.put("kvexpress-nodes/web-8", `{"format":1,"node":"web-8","targets":[{"since_ms":`+strings.Repeat("1", 60_000)+`}]}`)
+	r, err := b.reader().Roster(t.Context(), 0, 0)
+	if err != nil || len(r.Nodes) != 4 {
+		t.Fatalf("%d nodes, %v", len(r.Nodes), err)
+	}
+	for _, n := range r.Nodes {
+		if text := fmt.Sprintf("%s %v %+v", n.Name, n.Err, n.Receipt); len(text) > 2500 {
+			t.Errorf("a node is told in %d bytes: %.100s", len(text), text)
+		}
+	}
+	standings, err := b.reader().Standings(t.Context(), "hosts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fleet.Examine(r, standings[0], fleet.Options{}); got.Nodes != 2 || len(got.Unread) != 2 {
+		t.Errorf("%d nodes count, of %d the receipts cannot be read", got.Nodes, len(got.Unread))
 	}
 }

@@ -14,9 +14,6 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// MaxReason is the longest reason, in bytes.
-const MaxReason = 4 << 10
-
 // ErrReason is a reason that is not stored.
 var ErrReason = errors.New("the reason is not allowed")
 
@@ -70,7 +67,7 @@ func (f Freezer) Resume(ctx context.Context, k kv.Key) (was string, asleep bool,
 		if rows[stop].State == kv.Denied {
 			return "", false, unreadable(stop)
 		}
-		was = cmp.Or(string(rows[stop].Value), was)
+		was = cmp.Or(rows[stop].Reason(), was)
 		lift, sum := kv.Op{Verb: kv.Delete, Path: stop}, rows[checksum]
 		err = kv.ErrDenied
 		switch sum.State {
@@ -131,7 +128,7 @@ func (f Freezer) Unlock(ctx context.Context, file string) (was string, err error
 	if err := f.commit(ctx, kv.Op{Verb: kv.Delete, Path: path}); err != nil {
 		return "", err
 	}
-	return string(row.Value), nil
+	return row.Reason(), nil
 }
 
 // commit repeats a write of unknown outcome once: to set or delete a row twice
@@ -148,8 +145,8 @@ func checkReason(reason string) error {
 	switch {
 	case reason == "":
 		return fmt.Errorf("%w: it is empty; give one with -r", ErrReason)
-	case len(reason) > MaxReason:
-		return fmt.Errorf("%w: it has %d bytes, at most %d are kept", ErrReason, len(reason), MaxReason)
+	case len(reason) > kv.MaxReason:
+		return fmt.Errorf("%w: it has %d bytes, at most %d are kept", ErrReason, len(reason), kv.MaxReason)
 	case !utf8.ValidString(reason):
 		return fmt.Errorf("%w: it is not valid UTF-8", ErrReason)
 	}

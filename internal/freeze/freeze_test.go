@@ -109,7 +109,7 @@ func TestEndsThatDoNotFit(t *testing.T) {
 
 func TestReasons(t *testing.T) {
 	f := newFreezer(t, local.New())
-	for _, reason := range []string{"", strings.Repeat("x", MaxReason+1), "\xff"} {
+	for _, reason := range []string{"", strings.Repeat("x", kv.MaxReason+1), "\xff"} {
 		if _, err := f.Stop(t.Context(), "hosts", reason); !errors.Is(err, ErrReason) {
 			t.Errorf("stop with %.10q: %v", reason, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 )
 
 // Lock is a file that is locked on a node. One that is over is a Lock too, until
@@ -67,7 +68,8 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 			continue // another program's, or no lock
 		}
 		since, until := kv.FreezeTimes(row.Flags)
-		locks = append(locks, Lock{Hash: hash, Node: node, Reason: string(row.Value), Since: since, Until: until, Index: row.Index})
+		node = safetext.Cut(node, kv.MaxNodeLen)
+		locks = append(locks, Lock{Hash: hash, Node: node, Reason: row.Reason(), Since: since, Until: until, Index: row.Index})
 	}
 	return locks, nil
 }
@@ -127,7 +129,7 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 			partial = true
 		case len(row.Value) > 0:
 			since, _ := kv.FreezeTimes(row.Flags)
-			stops = append(stops, Stop{Key: k, Reason: string(row.Value), Since: since, Index: row.Index})
+			stops = append(stops, Stop{Key: k, Reason: row.Reason(), Since: since, Index: row.Index})
 		}
 	}
 	if partial {

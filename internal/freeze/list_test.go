@@ -75,6 +75,16 @@ func TestLocks(t *testing.T) {
 	}
 }
 
+// A lock's reason and node are cut where they enter.
+func TestLongLocks(t *testing.T) {
+	f := newFreezer(t, local.New())
+	f.put(t, f.Layout.Lock("/f", strings.Repeat("n", 5000)), strings.Repeat("why ", 50_000), 0)
+	got, err := f.Locks(t.Context())
+	if err != nil || len(got) != 1 || len(got[0].Node) > kv.MaxNodeLen || len(got[0].Reason) > kv.MaxReason {
+		t.Errorf("%.2000v, %v", got, err)
+	}
+}
+
 func TestStops(t *testing.T) {
 	f := newFreezer(t, local.New())
 	if got, err := f.Stops(t.Context()); err != nil || len(got) != 0 {

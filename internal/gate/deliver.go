@@ -52,7 +52,7 @@ func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 			return fmt.Errorf("%s: its lock may not be read: %w; `kvexpress acl node -k KEY` prints the policy a node needs", file,
 				kv.ErrDenied)
 		case lock.State == kv.Present && len(lock.Value) > 0 && !over:
-			return &Locked{File: file, Reason: string(lock.Value), Since: since, Until: until, Row: i, Index: lock.Index}
+			return &Locked{File: file, Reason: lock.Reason(), Since: since, Until: until, Row: i, Index: lock.Index}
 		}
 	}
 	return nil

@@ -96,7 +96,7 @@ func unprintable(r rune) bool {
 func NotStopped(k kv.Key, stop kv.Entry) error {
 	if stop.State == kv.Present && len(stop.Value) > 0 {
 		since, _ := kv.FreezeTimes(stop.Flags) // a stop never ends by itself
-		return &Stopped{Key: k, Reason: string(stop.Value), Since: since, Index: stop.Index}
+		return &Stopped{Key: k, Reason: stop.Reason(), Since: since, Index: stop.Index}
 	}
 	return nil
 }

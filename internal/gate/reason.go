@@ -59,10 +59,7 @@ func (s *Stopped) Error() string {
 }
 
 // quoted is a text from the store for people.
-func quoted(s string) string { return `"` + safetext.Line(s, maxShown) + `"` }
-
-// maxShown is how many bytes of such a text are shown.
-const maxShown = 512
+func quoted(s string) string { return `"` + safetext.Line(s, 0) + `"` }
 
 func countLines(n int) string {
 	if n == 1 {

@@ -3,7 +3,17 @@ package kv
 import (
 	"math"
 	"time"
+
+	"kvexpress/internal/safetext"
 )
+
+// MaxReason is the longest reason of a stop or a lock, in bytes. Of a longer one in the
+// store, the beginning is read.
+const MaxReason = 512
+
+// Reason is why a key is stopped or a file is locked, by its row: not safe to print. "": it
+// is not.
+func (e Entry) Reason() string { return safetext.Cut(string(e.Value), MaxReason) }
 
 // MaxFreeze is the last moment that the flags of a stop or a lock can hold.
 func MaxFreeze() time.Time { return time.Unix(math.MaxUint32, 0) }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"kvexpress/internal/safetext"
 )
 
 // ManifestFormat is the newest manifest format that this program knows.
@@ -78,7 +80,7 @@ func (m Manifest) Marshal() ([]byte, error) {
 // wraps ErrManifestCorrupt or ErrManifestUnknown.
 func ParseManifest(b []byte) (Manifest, error) {
 	corrupt := func(format string, args ...any) (Manifest, error) {
-		return Manifest{}, fmt.Errorf("%w: %s", ErrManifestCorrupt, fmt.Sprintf(format, args...))
+		return Manifest{}, fmt.Errorf("%w: %s", ErrManifestCorrupt, safetext.Cut(fmt.Sprintf(format, args...), MaxMessage))
 	}
 	if len(b) > maxManifest {
 		return corrupt("it has %d bytes, at most %d are read", len(b), maxManifest)
@@ -111,6 +113,8 @@ func ParseManifest(b []byte) (Manifest, error) {
 	case !IsSHA256(m.SHA256):
 		return corrupt("its sha256 is not 64 hex digits")
 	}
+	m.By, m.Message = safetext.Cut(m.By, MaxBy), safetext.Cut(m.Message, MaxMessage)
+	m.Encoding, m.PublishID = safetext.Cut(m.Encoding, MaxBy), safetext.Cut(m.PublishID, MaxBy)
 	return m, nil
 }
 

@@ -67,3 +67,22 @@ func FuzzParseManifest(f *testing.F) {
 		}
 	})
 }
+
+// Texts from the store are cut where they enter, what an error quotes included.
+func TestTextsAreCut(t *testing.T) {
+	long := strings.Repeat("ä", 20_000)
+	text := strings.Replace(goodManifest, `"publish_id":"p"`, `"publish_id":"`+long[:9000]+`","encoding":"`+long[:9000]+
+		`","by":"`+long[:9000]+`","message":"`+long[:9000]+`"`, 1)
+	m, err := ParseManifest([]byte(text))
+	if err != nil || len(m.Message) > MaxMessage || len(m.By) > MaxBy || len(m.Encoding) > MaxBy || len(m.PublishID) > MaxBy ||
+		!strings.HasSuffix(m.Message, "ä…") {
+		t.Errorf("%d %d %d %d, %v", len(m.Message), len(m.By), len(m.Encoding), len(m.PublishID), err)
+	}
+	_, err = ParseManifest([]byte(strings.Replace(goodManifest, `"size":0`, `"published_at":"`+long+`"`, 1)))
+	if !errors.Is(err, ErrManifestCorrupt) || len(err.Error()) > 2*MaxMessage {
+		t.Errorf("an error has %d bytes", len(err.Error()))
+	}
+	if r := (Entry{State: Present, Value: []byte(long)}).Reason(); len(r) > MaxReason || !strings.HasSuffix(r, "ä…") {
+		t.Errorf("a reason has %d bytes", len(r))
+	}
+}
