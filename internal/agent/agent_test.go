@@ -220,7 +220,7 @@ func (n *node) resume(key kv.Key) {
 
 func (n *node) lock(name, reason string, until time.Time) {
 	n.t.Helper()
-	if err := n.freezer().Lock(n.t.Context(), filepath.Join(n.dir, name), reason, until); err != nil {
+	if _, err := n.freezer().Lock(n.t.Context(), filepath.Join(n.dir, name), reason, until); err != nil {
 		n.t.Fatal(err)
 	}
 }

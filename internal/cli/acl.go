@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/events"
 	"kvexpress/internal/kv"
 )
 
@@ -50,6 +51,7 @@ func (s *session) acl(role, key, node string) (report, error) {
 		return rolePolicy{role: role, rules: []rule{
 			{"key_prefix", l.Prefix() + "/", "read", "what is published, stops and locks"},
 			{"key_prefix", l.NodesDir(), "read", "what nodes report"},
+			{"key_prefix", l.EventsDir(), "read", "who set stops and locks"},
 		}}, nil
 	}
 	k, err := s.key(key)
@@ -66,6 +68,7 @@ func (s *session) acl(role, key, node string) (report, error) {
 			{"key_prefix", l.Dir(k), "write", "the content, its checksum and manifest, and the stop"},
 			{"key_prefix", l.HistoryDir(k), "write", "past versions"},
 			{"key_prefix", l.NodesDir(), "read", "how many nodes there are, and whether it arrived"},
+			{"key", l.Events(k), "write", "who acted on the key"},
 		}
 		for _, up := range k.Ancestors() {
 			rules = append(rules, rule{"key", l.Checksum(up), "read", "to see that the key is not nested in another"})
@@ -84,6 +87,8 @@ func (s *session) acl(role, key, node string) (report, error) {
 			{"key_prefix", l.Dir(k), "read", "what is published"},
 			{"key_prefix", l.HistoryDir(k), "read", "past versions"},
 			{"key_prefix", l.NodesDir(), "write", "what nodes report, to see it and to forget a node"},
+			{"key", l.Events(k), "write", "who acted on the key"},
+			{"key", l.Events(events.Nodes), "write", "who acted on nodes"},
 		}
 	default:
 		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or exporter", kv.Quote(role))

@@ -6,6 +6,7 @@ import (
 
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/freeze"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
@@ -57,6 +58,7 @@ func judgeError(err error) (code int, hint string) {
 		{as[*execError], exitExec, ""},
 		{as[*fleet.NotReached], exitNotArrived, ""},
 		{as[*gate.Stopped], exitStopped, ""},
+		{as[*freeze.StoppedError], exitStopped, ""},
 		{as[*gate.Locked], exitLocked, ""},
 		{as[*gate.Missing], exitMissing, ""},
 		{as[*history.NotKept], exitMissing, ""},

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"kvexpress/internal/fleet"
@@ -79,10 +81,26 @@ func filesOf(roster fleet.Roster, key string) map[string]string {
 	return files
 }
 
-// reportedFiles are those that nodes reported, as far as we may see them.
-func (s *session) reportedFiles(ctx context.Context) map[string]string {
+// keysOf are the keys that locked files may be of.
+func keysOf(roster fleet.Roster, locks []freeze.Lock) []kv.Key {
+	locked, keys := map[string]bool{}, map[kv.Key]bool{}
+	for _, l := range locks {
+		locked[l.Hash] = true
+	}
+	for _, n := range roster.Nodes {
+		for _, t := range n.Receipt.Targets {
+			if k, err := kv.ParseKey(t.Key); err == nil && locked[kv.FileHash(t.File)] {
+				keys[k] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(keys))
+}
+
+// reported is what nodes reported, as far as we may see it.
+func (s *session) reported(ctx context.Context) fleet.Roster {
 	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
 	s.debug("what nodes reported could not be read; files go by their hashes", err)
-	return filesOf(roster, "")
+	return roster
 }

@@ -17,6 +17,7 @@ import (
 func (a *App) newHistory(g *globals) *cobra.Command {
 	var name string
 	var most int
+	var past bool
 	cmd := a.with(g, &cobra.Command{
 		Use:   "history -k KEY",
 		Short: "Show the versions of a key that are kept",
@@ -24,18 +25,27 @@ func (a *App) newHistory(g *globals) *cobra.Command {
 published, by whom and why. The bytes of each are read and verified.
 
 What kvexpress 1.x wrote has no number, and is "unmanaged". A version that is damaged
-says so. This is a report: it exits 0 whatever stands there.`,
+says so. This is a report: it exits 0 whatever stands there.
+
+With --events, show who stopped, resumed, rolled back or retired the key, locked or
+unlocked its files, and forgot nodes of it: the newest 100. Without -k, those of locks and
+nodes for which no key was known.`,
 		Example: `  kvexpress history -k hosts
+  kvexpress history -k hosts --events
   kvexpress history -k hosts -n 3 --json`,
 		Annotations: uses(flagsStore, flagsReport),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
 		if s.cmd.Flags().Changed("number") && most < 1 {
 			return nil, errors.New("-n must be 1 or more")
 		}
+		if past {
+			return s.eventsOf(ctx, name, most)
+		}
 		return s.history(ctx, name, most)
 	})
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` whose versions are shown")
 	cmd.Flags().IntVarP(&most, "number", "n", 0, "show the newest `n` (default: all)")
+	cmd.Flags().BoolVar(&past, "events", false, "show who acted on the key, when and why")
 	return cmd
 }
 

@@ -65,7 +65,10 @@ func (s *session) lock(ctx context.Context, name, node, reason string, last time
 		return nil, err
 	}
 	attrs := marker.Attrs(atomicfile.Attrs{Mode: deliver.NewFileMode, UID: -1, GID: -1})
-	if err := s.freezerOf(at.node).Lock(ctx, file, reason, until); err != nil {
+	f := s.actor(ctx, at.node)
+	f.By.Key = s.keyOf(ctx, at.node, file)
+	was, err := f.Lock(ctx, file, reason, until)
+	if err != nil {
 		s.observeFailure(err, row, observe.LocationSet)
 		return nil, err
 	}
@@ -81,6 +84,10 @@ func (s *session) lock(ctx context.Context, name, node, reason string, last time
 	if timed {
 		text += " until " + until.Format(time.RFC3339)
 		fields["until"] = rfc3339(until)
+	}
+	if was != "" && was != reason {
+		text += fmt.Sprintf(", in the place of a lock with the reason %q", was)
+		fields["replaced"] = was
 	}
 	return said{text: fmt.Sprintf("%s; `%s` lifts it", text, at.unlock()), fields: fields}, nil
 }

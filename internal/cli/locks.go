@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/freeze"
 	"kvexpress/internal/kv"
 )
@@ -30,16 +31,16 @@ of 1.x they are not known.`,
   kvexpress locks -f /etc/hosts.consul -f /etc/motd --json`,
 		Annotations: uses(flagsStore, "json verbose"),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
-		return s.locks(ctx, files, node.name, s.reportedFiles(ctx))
+		return s.locks(ctx, files, node.name, s.reported(ctx))
 	})
 	cmd.Flags().VarP(&files, "file", "f", "`file` whose locks are shown; may be given more than once")
 	cmd.Flags().Var(&node, "node", "show the locks of the node with this host `name` alone")
 	return cmd
 }
 
-// locks lists locks: of files, if any are named, and on a node, if one is. known are files
-// by their hashes.
-func (s *session) locks(ctx context.Context, files []string, node string, known map[string]string) (report, error) {
+// locks lists locks: of files, if any are named, and on a node, if one is. The roster tells
+// which files and keys there are.
+func (s *session) locks(ctx context.Context, files []string, node string, roster fleet.Roster) (report, error) {
 	named := map[string]string{} // the same
 	for _, name := range files {
 		p, err := s.spotOf(name, node)
@@ -52,6 +53,9 @@ func (s *session) locks(ctx context.Context, files []string, node string, known 
 	if err != nil {
 		return nil, err
 	}
+	err = s.freezer().WhoLocked(ctx, all, keysOf(roster, all)...)
+	s.debug("who set the locks could not be read", err)
+	known := filesOf(roster, "")
 	r := lockReport{Locks: []lockRow{}, now: s.started, node: node, named: len(named) > 0}
 	if r.named {
 		known = named
@@ -116,9 +120,9 @@ func (r lockReport) lines() []string {
 		}
 		return []string{printable(text)}
 	}
-	rows := [][]string{{"NODE", "FILE", "SINCE", "UNTIL", "REASON"}}
+	rows := [][]string{{"NODE", "FILE", "SINCE", "UNTIL", "WHO", "REASON"}}
 	for _, l := range r.Locks {
-		rows = append(rows, []string{l.Node, l.name(), ageOf(l.Since, r.now), l.rest(r.now), l.Reason})
+		rows = append(rows, []string{l.Node, l.name(), ageOf(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who, "unknown"), l.Reason})
 	}
 	return table(rows)
 }

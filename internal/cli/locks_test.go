@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/freeze"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/local"
@@ -20,11 +21,14 @@ func TestPathsOfLocks(t *testing.T) {
 	}
 	s := &session{App: &App{}, g: &globals{}, host: "here", layout: layout, store: local.New(), started: time.Now()}
 	for _, file := range []string{"/etc/hosts", "/etc/motd", "/etc/unknown"} {
-		if err := s.freezerOf("web-17").Lock(t.Context(), file, "why", time.Time{}); err != nil {
+		f := s.freezer()
+		f.Host = "web-17"
+		if _, err := f.Lock(t.Context(), file, "why", time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r, err := s.locks(t.Context(), nil, "", map[string]string{kv.FileHash("/etc/hosts"): "/etc/hosts"})
+	r, err := s.locks(t.Context(), nil, "", fleet.Roster{Nodes: []fleet.Node{{Receipt: fleet.Receipt{
+		Targets: []fleet.Target{{Key: "hosts", File: "/etc/hosts"}}}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,27 +50,27 @@ func TestPathsOfLocks(t *testing.T) {
 func TestTablesOfStopsAndLocks(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	locks := lockReport{now: now, Locks: []lockRow{
-		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-1", Reason: "why\x1b[2J", Since: now.Add(-90 * time.Minute),
+		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-1", Reason: "why\x1b[2J", Who: "ann@build", Since: now.Add(-90 * time.Minute),
 			Until: now}, File: "/a", Expired: true},
 		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-17.example.com", Reason: strings.Repeat("é", 101),
 			Since: now.Add(time.Hour), Until: now.Add(26 * time.Hour)}},
 		{Lock: freeze.Lock{Hash: kv.FileHash("/b"), Node: "web-2", Reason: "1.x"}, File: "/etc/hosts.consul"},
 	}}
 	want := []string{
-		"NODE                FILE               SINCE    UNTIL    REASON",
-		`web-1               /a                 1h30m    expired  why\x1b[2J`,
-		"web-17.example.com  " + short(kv.FileHash("/a")) + "…      0s       1d2h     " + strings.Repeat("é", 101),
-		"web-2               /etc/hosts.consul  unknown  -        1.x",
+		"NODE                FILE               SINCE    UNTIL    WHO        REASON",
+		`web-1               /a                 1h30m    expired  ann@build  why\x1b[2J`,
+		"web-17.example.com  " + short(kv.FileHash("/a")) + "…      0s       1d2h     unknown    " + strings.Repeat("é", 101),
+		"web-2               /etc/hosts.consul  unknown  -        unknown    1.x",
 	}
 	if got := locks.lines(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	stops := stopReport{now: now, Stops: []freeze.Stop{{Key: "hosts", Reason: "bad data", Since: now.Add(-50 * time.Hour)},
+	stops := stopReport{now: now, Stops: []freeze.Stop{{Key: "hosts", Reason: "bad data", Who: "ann@build", Since: now.Add(-50 * time.Hour)},
 		{Key: "team/app/flags", Reason: "1.x"}}}
 	want = []string{
-		"KEY             SINCE    REASON",
-		"hosts           2d2h     bad data",
-		"team/app/flags  unknown  1.x",
+		"KEY             SINCE    WHO        REASON",
+		"hosts           2d2h     ann@build  bad data",
+		"team/app/flags  unknown  unknown    1.x",
 	}
 	if got := stops.lines(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

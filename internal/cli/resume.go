@@ -34,7 +34,7 @@ func (s *session) resume(ctx context.Context, name string) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	was, asleep, err := s.freezer().Resume(ctx, k)
+	was, asleep, err := s.actor(ctx, s.host).Resume(ctx, k)
 	if err != nil {
 		s.observeFailure(err, s.layout.Stop(k), observe.LocationDelete)
 		return nil, err

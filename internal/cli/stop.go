@@ -16,29 +16,29 @@ func (s *session) freezer() freeze.Freezer {
 	return freeze.Freezer{Store: s.store, Layout: s.layout, Host: s.host, Now: func() time.Time { return s.started }}
 }
 
-// freezerOf is a freezer of the files of another node.
-func (s *session) freezerOf(node string) freeze.Freezer {
-	f := s.freezer()
-	f.Host = node
-	return f
-}
-
 func (a *App) newStop(g *globals) *cobra.Command {
 	var name, reason string
+	var replace bool
 	cmd := a.with(g, &cobra.Command{
 		Use:   "stop -k KEY -r REASON",
 		Short: "Freeze a key in the whole fleet",
 		Long: `Freeze a key in the whole fleet: nobody publishes it, no node installs it or runs
-its exec, until "resume".`,
+its exec, until "resume".
+
+If the key is stopped already for another reason, that one is kept and shown, and the
+exit code is 3; --replace gives the key the new reason.`,
 		Example:     `  kvexpress stop -k hosts -r 'restarting all Consul servers'`,
 		Annotations: uses(flagsStore, flagsExec, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.stop(ctx, name, reason) })
+	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+		return s.stop(ctx, name, reason, replace)
+	})
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to stop")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is stopped")
+	cmd.Flags().BoolVar(&replace, "replace", false, "replace the reason of a key that is stopped already")
 	return cmd
 }
 
-func (s *session) stop(ctx context.Context, name, reason string) (report, error) {
+func (s *session) stop(ctx context.Context, name, reason string, replace bool) (report, error) {
 	k, err := s.key(name)
 	if err != nil {
 		return nil, err
@@ -50,12 +50,18 @@ func (s *session) stop(ctx context.Context, name, reason string) (report, error)
 	if err != nil {
 		return nil, err
 	}
-	exists, err := s.freezer().Stop(ctx, k, reason)
+	f := s.actor(ctx, s.host)
+	f.Replace = replace
+	done, err := f.Stop(ctx, k, reason)
 	if err != nil {
 		s.observeFailure(err, s.layout.Stop(k), observe.LocationSet)
 		return nil, err
 	}
-	if !exists {
+	if !done.Changed {
+		return said{text: fmt.Sprintf("%s: is stopped already for this reason", k),
+			fields: map[string]any{"key": k, "outcome": "unchanged", "reason": reason}}, nil
+	}
+	if !done.Exists {
 		s.warn(fmt.Sprintf("there is no key %s yet: it is stopped before its first version", k))
 	}
 	s.log.Info("stopped", "key", k, "reason", reason)

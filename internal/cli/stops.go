@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +51,9 @@ func (r stopReport) lines() []string {
 	case len(r.Stops) == 0:
 		return []string{"no key is stopped"}
 	}
-	rows := [][]string{{"KEY", "SINCE", "REASON"}}
+	rows := [][]string{{"KEY", "SINCE", "WHO", "REASON"}}
 	for _, stop := range r.Stops {
-		rows = append(rows, []string{string(stop.Key), ageOf(stop.Since, r.now), stop.Reason})
+		rows = append(rows, []string{string(stop.Key), ageOf(stop.Since, r.now), cmp.Or(stop.Who, "unknown"), stop.Reason})
 	}
 	return table(rows)
 }

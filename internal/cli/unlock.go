@@ -36,7 +36,9 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 	}
 	file, row := at.file, s.layout.Lock(at.file, at.node)
 	s.about = file
-	was, err := s.freezerOf(at.node).Unlock(ctx, file)
+	f := s.actor(ctx, at.node)
+	f.By.Key = s.keyOf(ctx, at.node, file)
+	was, err := f.Unlock(ctx, file)
 	if err != nil {
 		s.observeFailure(err, row, observe.LocationDelete)
 		return nil, err

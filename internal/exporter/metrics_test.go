@@ -44,10 +44,10 @@ func full(t *testing.T) *world {
 	if _, err := w.freezer.Stop(t.Context(), "motd", "why"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.freezer.Lock(t.Context(), "/etc/hosts", "why", time.Time{}); err != nil {
+	if _, err := w.freezer.Lock(t.Context(), "/etc/hosts", "why", time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.freezer.Lock(t.Context(), "/etc/over", "why", time.Now().Add(time.Second)); err != nil {
+	if _, err := w.freezer.Lock(t.Context(), "/etc/over", "why", time.Now().Add(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	w.put(w.layout.Manifest("newer"), `{"format":9}`, 0)

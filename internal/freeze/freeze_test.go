@@ -3,6 +3,7 @@ package freeze
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,9 +38,9 @@ func (f Freezer) row(t *testing.T, path string) kv.Entry {
 
 func TestStopAndResume(t *testing.T) {
 	f := newFreezer(t, local.New())
-	exists, err := f.Stop(t.Context(), "hosts", "because")
-	if err != nil || exists {
-		t.Errorf("stop: %t, %v", exists, err)
+	done, err := f.Stop(t.Context(), "hosts", "because")
+	if err != nil || done.Exists || !done.Changed {
+		t.Errorf("stop: %+v, %v", done, err)
 	}
 	if got := f.row(t, "kvexpress/hosts/stop"); string(got.Value) != "because" || got.Flags != 1_700_000_000<<32 {
 		t.Errorf("the row is %+v", got)
@@ -58,7 +59,7 @@ func TestLockAndUnlock(t *testing.T) {
 	f := newFreezer(t, local.New())
 	path := f.Layout.Lock("/etc/hosts", "web-17")
 	for _, until := range []time.Time{{}, time.Unix(2_000_000_000, 0).UTC()} {
-		if err := f.Lock(t.Context(), "/etc/hosts", "why", until); err != nil {
+		if _, err := f.Lock(t.Context(), "/etc/hosts", "why", until); err != nil {
 			t.Fatal(err)
 		}
 		want := uint64(1_700_000_000 << 32)
@@ -80,10 +81,11 @@ func TestSetAgain(t *testing.T) {
 	later := f
 	later.Now = func() time.Time { return set.Add(time.Hour) }
 	for i, f := range []Freezer{f, later} {
-		if _, err := f.Stop(t.Context(), "hosts", "because"); err != nil {
+		f.Replace = true
+		if _, err := f.Stop(t.Context(), "hosts", fmt.Sprint("because ", i)); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Lock(t.Context(), "/f", "why", time.Time{}); err != nil {
+		if _, err := f.Lock(t.Context(), "/f", "why", time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		want := uint64(1_700_000_000+3600*i) << 32
@@ -98,7 +100,7 @@ func TestSetAgain(t *testing.T) {
 func TestEndsThatDoNotFit(t *testing.T) {
 	f := newFreezer(t, local.New())
 	for _, until := range []time.Time{kv.MaxFreeze().Add(time.Second), time.Unix(0, 0).UTC(), time.Unix(-5, 0)} {
-		if err := f.Lock(t.Context(), "/f", "why", until); !errors.Is(err, ErrUntil) {
+		if _, err := f.Lock(t.Context(), "/f", "why", until); !errors.Is(err, ErrUntil) {
 			t.Errorf("%v: %v", until, err)
 		}
 	}
@@ -113,7 +115,7 @@ func TestReasons(t *testing.T) {
 		if _, err := f.Stop(t.Context(), "hosts", reason); !errors.Is(err, ErrReason) {
 			t.Errorf("stop with %.10q: %v", reason, err)
 		}
-		if err := f.Lock(t.Context(), "/f", reason, time.Time{}); !errors.Is(err, ErrReason) {
+		if _, err := f.Lock(t.Context(), "/f", reason, time.Time{}); !errors.Is(err, ErrReason) {
 			t.Errorf("lock with %.10q: %v", reason, err)
 		}
 	}
@@ -174,8 +176,8 @@ func (s forgetful) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, 
 func TestUnknownOutcomeIsRepeated(t *testing.T) {
 	commits := 0
 	f := newFreezer(t, forgetful{local.New(), &commits})
-	if _, err := f.Stop(t.Context(), "hosts", "because"); err != nil || commits != 2 {
-		t.Errorf("after %d commits: %v", commits, err)
+	if done, err := f.Stop(t.Context(), "hosts", "because"); err != nil || !done.Changed || commits != 1 {
+		t.Errorf("after %d commits: %+v, %v", commits, done, err)
 	}
 }
 

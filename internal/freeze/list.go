@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"kvexpress/internal/events"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/safetext"
 )
@@ -13,9 +14,10 @@ import (
 // Lock is a file that is locked on a node. One that is over is a Lock too, until
 // somebody lifts it or sets it anew: see Until.
 type Lock struct {
-	Hash   string `json:"hash"`   // kv.FileHash of the file: its path itself is not in the store
-	Node   string `json:"node"`   // as it is stored: not safe to print
-	Reason string `json:"reason"` // the same
+	Hash   string `json:"hash"`          // kv.FileHash of the file: its path itself is not in the store
+	Node   string `json:"node"`          // as it is stored: not safe to print
+	Reason string `json:"reason"`        // the same
+	Who    string `json:"who,omitempty"` // the same; "": not known
 	// Since is when it was set, and Until when it ends by itself, by the clock of
 	// whoever set it; zero: not known, and never.
 	Since time.Time `json:"since,omitzero"`
@@ -27,6 +29,7 @@ type Lock struct {
 type Stop struct {
 	Key    kv.Key    `json:"key"`
 	Reason string    `json:"reason"`         // as it is stored: not safe to print
+	Who    string    `json:"who,omitempty"`  // the same; "": not known
 	Since  time.Time `json:"since,omitzero"` // when it was set, by the clock of whoever did; zero: not known
 	Index  uint64    `json:"index"`          // of the row
 }
@@ -117,6 +120,11 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 	if err != nil {
 		return nil, err
 	}
+	stopped := slices.DeleteFunc(slices.Clone(keys), func(k kv.Key) bool { return len(rows[f.Layout.Stop(k)].Value) == 0 })
+	past, err := f.recorder().Read(ctx, stopped...)
+	if err != nil {
+		return nil, err
+	}
 	var stops []Stop
 	for _, k := range keys {
 		row := rows[f.Layout.Stop(k)]
@@ -128,12 +136,50 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 		case row.State == kv.Denied:
 			partial = true
 		case len(row.Value) > 0:
-			since, _ := kv.FreezeTimes(row.Flags)
-			stops = append(stops, Stop{Key: k, Reason: row.Reason(), Since: since, Index: row.Index})
+			stops = append(stops, stopOf(k, row, past[k]))
 		}
 	}
 	if partial {
 		return stops, &PartialError{Below: below, role: "exporter"}
 	}
 	return stops, nil
+}
+
+// stopOf is the stop in a row, and by the events of its key who set it.
+func stopOf(k kv.Key, row kv.Entry, past []events.Event) Stop {
+	since, _ := kv.FreezeTimes(row.Flags)
+	s := Stop{Key: k, Reason: row.Reason(), Since: since, Index: row.Index}
+	// A stop of 1.x has no time, and one that was replaced has another.
+	for _, e := range past {
+		if e.Action == events.Stop && e.Time.Equal(since) {
+			s.Who = e.Who
+			break
+		}
+	}
+	return s
+}
+
+// WhoLocked adds who set locks, by the events of the keys that the files may be of, as far
+// as those may be read.
+func (f Freezer) WhoLocked(ctx context.Context, locks []Lock, keys ...kv.Key) error {
+	past, err := f.recorder().Read(ctx, append(keys, events.Nodes)...)
+	if err != nil {
+		return err
+	}
+	type set struct {
+		hash, node string
+		since      int64
+	}
+	who := map[set]string{}
+	for _, all := range past {
+		for _, e := range all {
+			if e.Action == events.Lock {
+				who[set{kv.FileHash(e.File), e.Node, e.Time.Unix()}] = e.Who
+			}
+		}
+	}
+	for i, l := range locks {
+		locks[i].Who = who[set{l.Hash, l.Node, l.Since.Unix()}]
+	}
+	return nil
 }

@@ -29,13 +29,10 @@ func TestLocks(t *testing.T) {
 	elsewhere := f
 	elsewhere.Host = "web-18"
 	until := set.Add(time.Minute) // long over
-	for _, err := range []error{
-		f.Lock(t.Context(), "/f", "why", time.Time{}),
-		elsewhere.Lock(t.Context(), "/f", "over", until),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
+	_, err := f.Lock(t.Context(), "/f", "why", time.Time{})
+	_, err2 := elsewhere.Lock(t.Context(), "/f", "over", until)
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
 	}
 	f.put(t, f.Layout.Lock("/old", "web 1"), "1.x", 0)
 	f.put(t, f.Layout.Lock("/soon", "web-1"), "plain until", uint64(until.Unix()))
@@ -140,7 +137,7 @@ func TestLocksThatMayNotBeRead(t *testing.T) {
 		denied := false
 		store := local.New(local.Deny(func(path string, write bool) bool { return denied && !write && strings.HasPrefix(path, deny) }))
 		f := newFreezer(t, store)
-		if err := f.Lock(t.Context(), "/f", "why", time.Time{}); err != nil {
+		if _, err := f.Lock(t.Context(), "/f", "why", time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		denied = true
@@ -186,7 +183,7 @@ func TestStopsThatMayNotBeRead(t *testing.T) {
 			}
 		}
 		f.put(t, f.Layout.Data("free"), "x", 0)
-		if err := f.Lock(t.Context(), "/f", "why", time.Time{}); err != nil {
+		if _, err := f.Lock(t.Context(), "/f", "why", time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		denied = true

@@ -116,3 +116,10 @@ func (l Layout) Node(node string) string { return l.NodesDir() + node }
 
 // NodesDir is what the receipts of all nodes have in common.
 func (l Layout) NodesDir() string { return l.prefix + "-nodes/" }
+
+// Events is the path of what was done to a key, and by whom. It is outside the prefix, as
+// receipts are, and stays when the key is retired.
+func (l Layout) Events(k Key) string { return l.EventsDir() + string(k) }
+
+// EventsDir is what the events of all keys have in common.
+func (l Layout) EventsDir() string { return l.prefix + "-events/" }

@@ -168,7 +168,7 @@ func agentAndClocks(t *testing.T, c *e2e.Cluster) {
 	d.Delivers("hosts", e2e.Version(6))
 	x.Publish("hosts", e2e.Version(13))
 	d.Delivers("hosts", e2e.Version(13))
-	if err := freezer(x).Lock(t.Context(), x.Path("hosts"), "a reason", time.Now().Add(3*time.Second)); err != nil {
+	if _, err := freezer(x).Lock(t.Context(), x.Path("hosts"), "a reason", time.Now().Add(3*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	x.Publish("hosts", e2e.Version(14))

@@ -134,7 +134,7 @@ func meddle(ctx context.Context, x *e2e.Site, authors []*author) {
 	case 1, 2:
 		_, _, err = freezer.Resume(short, kv.Key(a.key))
 	case 3:
-		err = freezer.Lock(short, file, "a reason", time.Now().Add(rand.N(5*time.Second)))
+		_, err = freezer.Lock(short, file, "a reason", time.Now().Add(rand.N(5*time.Second)))
 	case 4, 5:
 		_, err = freezer.Unlock(short, file)
 	case 6:

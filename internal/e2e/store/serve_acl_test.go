@@ -104,6 +104,7 @@ func TestPoliciesOnServe(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *guarded){
 		"publisher": publisherPolicy, "node": nodePolicy, "operator": operatorPolicy, "nested": nestedPublisherPolicy,
 		"without rights": withoutRights, "reports": receiptPolicies,
+		"events": func(t *testing.T, g *guarded) { eventPolicies(t, g, false) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"kvexpress/internal/events"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/freeze"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+// recorder leaves events, and tells people where it cannot.
+func (s *session) recorder() events.Recorder {
+	return events.Recorder{Store: s.store, Layout: s.layout, Lost: func(err error) {
+		text := "it is done, but left no event: " + oneLine(err)
+		if errors.Is(err, kv.ErrDenied) {
+			text += "; `kvexpress acl operator -k KEY` prints the policy that is needed"
+		}
+		s.warn(text)
+	}}
+}
+
+// by is who acts.
+func (s *session) by(ctx context.Context) events.Event {
+	e := events.Event{Time: s.started, Who: s.author()}
+	if store, ok := s.plain.(interface{ Accessor(context.Context) string }); ok {
+		e.Accessor = store.Accessor(ctx)
+	}
+	return e
+}
+
+// actor is a freezer that acts: on a key, and on the files of a node.
+func (s *session) actor(ctx context.Context, node string) freeze.Freezer {
+	f := s.freezer()
+	f.Host, f.By, f.Lost = node, s.by(ctx), s.recorder().Lost
+	return f
+}
+
+// keyOf is the key that a file of a node is of, by the node's receipt; "": not known.
+func (s *session) keyOf(ctx context.Context, node, file string) kv.Key {
+	ctx, cancel := context.WithTimeout(ctx, receiptLimit)
+	defer cancel()
+	path := s.layout.Node(node)
+	rows, err := s.plain.Read(ctx, kv.Default, path)
+	s.debug("the receipt was not read", err)
+	r, err := fleet.ParseReceipt(node, rows[path].Value, rows[path].Flags)
+	if err != nil {
+		return ""
+	}
+	for _, t := range r.Targets {
+		if k, err := kv.ParseKey(t.Key); err == nil && t.File == file {
+			return k
+		}
+	}
+	return ""
+}
+
+// eventsOf shows what was done to a key; without one, to nodes.
+func (s *session) eventsOf(ctx context.Context, name string, most int) (report, error) {
+	k := events.Nodes
+	if name != "" {
+		var err error
+		if k, err = s.key(name); err != nil {
+			return nil, err
+		}
+	}
+	path, checksum := s.layout.Events(k), s.layout.Checksum(k)
+	rows, err := s.store.Read(ctx, kv.Default, path, checksum)
+	switch {
+	case err != nil:
+		return nil, err
+	case rows[path].State == kv.Denied:
+		return nil, fmt.Errorf("read %s: %w; `kvexpress acl operator -k %s` prints the policy that is needed", path, kv.ErrDenied,
+			cmp.Or(name, "KEY"))
+	case rows[path].State == kv.Absent && rows[checksum].State == kv.Absent && name != "":
+		return nil, &gate.Missing{Name: string(k)}
+	}
+	r := eventReport{Key: name, now: s.started}
+	r.Events, r.Damaged = events.Parse(rows[path].Value)
+	if most > 0 {
+		r.Events = r.Events[:min(most, len(r.Events))]
+	}
+	r.Events = append([]events.Event{}, r.Events...)
+	return r, nil
+}
+
+type eventReport struct {
+	Key     string         `json:"key,omitempty"`
+	Events  []events.Event `json:"events"`
+	Damaged int            `json:"damaged,omitempty"` // lines that cannot be read
+
+	now time.Time
+}
+
+func (r eventReport) lines() []string {
+	if len(r.Events) == 0 && r.Damaged == 0 {
+		return []string{"there are no events"}
+	}
+	rows := [][]string{{"TIME", "ACTION", "WHO", "ON", "REASON"}}
+	for _, e := range r.Events {
+		on := strings.TrimSpace(e.Node + " " + e.File)
+		if e.Version > 0 {
+			on = versionOf(e.Version)
+		}
+		rows = append(rows, []string{fmt.Sprintf("%s (%s ago)", rfc3339(e.Time), span(r.now.Sub(e.Time))), e.Action,
+			whoOf(e), dash(on), dash(e.Reason)})
+	}
+	lines := table(rows)
+	if r.Damaged > 0 {
+		lines = append(lines, plural(r.Damaged, "damaged line")+" left out")
+	}
+	return lines
+}
+
+// whoOf is who acted, with the beginning of the token's accessor.
+func whoOf(e events.Event) string {
+	if id, _, ok := strings.Cut(e.Accessor, "-"); ok {
+		return e.Who + " (token " + id + ")"
+	}
+	return dash(e.Who)
+}

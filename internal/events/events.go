@@ -1,0 +1,209 @@
+// Package events owns the record of who acted on a key or a node, when and why: one row
+// of JSON lines for each key. Of this module it imports kv, safetext and wait.
+package events
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
+	"kvexpress/internal/wait"
+)
+
+// Limits of a row. The oldest events make room.
+const (
+	// Most is how many events a row keeps.
+	Most = 100
+	// MaxRow is the most bytes of a row, so that it fits into a transaction beside others.
+	MaxRow = 64 << 10
+	// maxWho and maxFile are the most bytes of these fields; the rest is cut off.
+	maxWho, maxFile = 256, 4096
+)
+
+// Nodes stands for the key where an action is about a node, and no key is known. It is
+// no valid key, so it is no key's.
+const Nodes kv.Key = ".nodes"
+
+// The actions. The words are stable.
+const (
+	Stop     = "stop"
+	Resume   = "resume"
+	Lock     = "lock"
+	Unlock   = "unlock"
+	Forget   = "forget"
+	Rollback = "rollback"
+	Retire   = "retire"
+)
+
+// Event is one action of a person or a program. Texts are not safe to print.
+type Event struct {
+	Time time.Time `json:"time"` // by the clock of the machine that acted
+	Who  string    `json:"who"`  // user@host
+	// Accessor is the public id of the ACL token, never its secret; "": not known.
+	Accessor string `json:"accessor,omitempty"`
+	Action   string `json:"action"`
+	Key      kv.Key `json:"key,omitempty"`
+	Node     string `json:"node,omitempty"`
+	File     string `json:"file,omitempty"`
+	Version  uint64 `json:"version,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Row is the key whose row keeps the event.
+func (e Event) Row() kv.Key {
+	if e.Key == "" {
+		return Nodes
+	}
+	return e.Key
+}
+
+// cut is the event within the limits: a row may come from anybody.
+func (e Event) cut() Event {
+	e.Who, e.Reason, e.File = safetext.Cut(e.Who, maxWho), safetext.Cut(e.Reason, kv.MaxReason), safetext.Cut(e.File, maxFile)
+	e.Action, e.Node, e.Accessor = safetext.Cut(e.Action, 16), safetext.Cut(e.Node, kv.MaxNodeLen), safetext.Cut(e.Accessor, 36)
+	return e
+}
+
+// Append is a row with one more event. Lines that are not JSON are dropped. The order is
+// that of the writes, whatever the clocks say.
+func Append(row []byte, e Event) []byte {
+	e.Time = e.Time.UTC().Truncate(time.Second)
+	line, err := json.Marshal(e.cut())
+	if err != nil {
+		return row // a year above 9999
+	}
+	lines, size := [][]byte{line}, len(line)
+	for _, old := range slices.Backward(bytes.Split(row, []byte("\n"))) {
+		if !json.Valid(old) {
+			continue
+		}
+		if size += len(old) + 1; len(lines) == Most || size > MaxRow {
+			break
+		}
+		lines = append(lines, old)
+	}
+	slices.Reverse(lines)
+	return bytes.Join(lines, []byte("\n"))
+}
+
+// Parse reads a row, the newest event first, and counts the lines that are damaged.
+func Parse(row []byte) (all []Event, damaged int) {
+	for _, line := range slices.Backward(bytes.Split(row, []byte("\n"))) {
+		var e Event
+		switch err := json.Unmarshal(line, &e); {
+		case len(line) == 0:
+		case err != nil || e.Action == "" || e.Time.IsZero():
+			damaged++
+		case len(all) < Most:
+			all = append(all, e.cut())
+		}
+	}
+	return all, damaged
+}
+
+// Recorder acts on the store and leaves an event of it.
+type Recorder struct {
+	Store  kv.Store
+	Layout kv.Layout
+	// Lost is told once why an action left no event. nil: nothing is told.
+	Lost func(error)
+}
+
+// maxTries is how often an action is decided again because others wrote in between.
+const maxTries = 8
+
+// Do reads rows, and commits what decide makes of them in one transaction with the
+// event; nil ops are nothing to do, and leave no event. If others write in between, it
+// decides again by what is there then; after an unknown outcome it does so once, and
+// nothing left to do means then that it was done. It reports whether the action was done.
+//
+// The event never prevents the action: if the token may not write it, or others keep
+// writing it, the action is done alone and Lost is told. The errors are those of decide
+// and of the store.
+func (r Recorder) Do(ctx context.Context, e Event, paths []string,
+	decide func(kv.Snapshot) ([]kv.Op, error)) (did bool, err error) {
+	path := r.Layout.Events(e.Row())
+	backoff := wait.Backoff{Least: 10 * time.Millisecond, Most: time.Second / 2}
+	var lost error
+	unknown := false
+	for n := range 2 * maxTries {
+		if n == maxTries && lost == nil {
+			lost = err
+		}
+		var rows kv.Snapshot
+		if rows, err = r.Store.Read(ctx, kv.Default, append(slices.Clip(paths), path)...); err != nil {
+			return false, err
+		}
+		ops, refused := decide(rows)
+		if refused != nil || ops == nil {
+			return unknown && refused == nil, refused
+		}
+		row := rows[path]
+		if row.State == kv.Denied && lost == nil {
+			lost = fmt.Errorf("read %s: %w", path, kv.ErrDenied)
+		}
+		if lost == nil {
+			ops = append(ops, Op(path, row, e))
+		}
+		if len(ops) > 0 {
+			_, err = r.Store.Commit(ctx, ops)
+		}
+		switch {
+		case err == nil:
+			if lost != nil && r.Lost != nil {
+				r.Lost(lost)
+			}
+			return true, nil
+		case lost == nil && (errors.Is(err, kv.ErrDenied) || errors.Is(err, kv.ErrTooLarge)):
+			lost = err
+			continue
+		case errors.Is(err, kv.ErrUnknownOutcome) && !unknown:
+			unknown = true
+		case !errors.Is(err, kv.ErrConflict):
+			return false, err
+		}
+		if wait.For(ctx, backoff.After(n)) != nil {
+			break
+		}
+	}
+	return false, err
+}
+
+// Leave leaves an event of what was done already.
+func (r Recorder) Leave(ctx context.Context, e Event) error {
+	_, err := r.Do(ctx, e, nil, func(kv.Snapshot) ([]kv.Op, error) { return []kv.Op{}, nil })
+	return err
+}
+
+// Op is the write that adds an event to a row as it was read.
+func Op(path string, row kv.Entry, e Event) kv.Op {
+	return kv.Op{Verb: kv.CheckAndSet, Path: path, Index: row.Index, Value: Append(row.Value, e)}
+}
+
+// atOnce is how many rows are read at once: that many of kv.MaxValue fit into one answer.
+const atOnce = 8
+
+// Read reads the events of keys, the newest first. A row that may not be read has none.
+func (r Recorder) Read(ctx context.Context, keys ...kv.Key) (map[kv.Key][]Event, error) {
+	all := make(map[kv.Key][]Event, len(keys))
+	for some := range slices.Chunk(keys, atOnce) {
+		paths := make([]string, len(some))
+		for i, k := range some {
+			paths[i] = r.Layout.Events(k)
+		}
+		rows, err := r.Store.Read(ctx, kv.Default, paths...)
+		if err != nil {
+			return nil, err
+		}
+		for i, k := range some {
+			all[k], _ = Parse(rows[paths[i]].Value)
+		}
+	}
+	return all, nil
+}

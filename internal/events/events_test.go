@@ -1,0 +1,152 @@
+package events
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
+)
+
+var at = time.Unix(1_700_000_000, 5).UTC()
+
+func newRecorder(t *testing.T, s kv.Store) (r Recorder, lost *[]error) {
+	t.Helper()
+	l, err := kv.NewLayout("p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost = &[]error{}
+	return Recorder{Store: s, Layout: l, Lost: func(err error) { *lost = append(*lost, err) }}, lost
+}
+
+func set(kv.Snapshot) ([]kv.Op, error) {
+	return []kv.Op{{Verb: kv.Set, Path: "x", Value: []byte("y")}}, nil
+}
+
+// The newest events stay, in the order in which they were written, within the limits.
+func TestAppend(t *testing.T) {
+	var row []byte
+	for i := range 2*Most + 1 {
+		row = Append(row, Event{Time: at.Add(-time.Duration(i) * time.Hour), Who: "ann@build", Action: Stop, Version: uint64(i)})
+	}
+	all, damaged := Parse(row)
+	if len(all) != Most || damaged > 0 || all[0].Version != 2*Most || all[Most-1].Version != Most+1 || all[0].Time.Nanosecond() != 0 {
+		t.Errorf("%d events and %d damaged lines, from %+v to %+v", len(all), damaged, all[0], all[len(all)-1])
+	}
+	foul := strings.Repeat("\x1b\n", 4096)
+	for range 2 * Most {
+		row = Append(row, Event{Time: at, Who: foul, Action: Lock, File: foul[:4096], Reason: foul})
+	}
+	if all, _ = Parse(row); len(row) > MaxRow || len(all) < 2 || len(all[0].Reason) > kv.MaxReason || len(all[0].Who) > maxWho {
+		t.Errorf("%d bytes, %d events", len(row), len(all))
+	}
+	// A line that a later version wrote stays, one that is cut short goes.
+	row = Append([]byte(`{"time":"2040-01-01T00:00:00Z","action":"later","more":1}`+"\n"+`{"time":"20`), Event{Time: at, Action: Stop})
+	if all, damaged = Parse(row); len(all) != 2 || damaged > 0 || !bytes.Contains(row, []byte(`"more":1`)) {
+		t.Errorf("%s", row)
+	}
+	if row = Append(bytes.Repeat([]byte("x"), kv.MaxValue), Event{Time: at, Action: Stop}); !json.Valid(row) {
+		t.Errorf("%.100s", row)
+	}
+}
+
+// An action is done with its event, or without it, and never left out.
+func TestDo(t *testing.T) {
+	for name, c := range map[string]struct {
+		deny func(path string, write bool) bool
+		lost bool
+		err  error
+	}{
+		"may all":                      {func(string, bool) bool { return false }, false, nil},
+		"may not write the event":      {func(path string, write bool) bool { return write && path != "x" }, true, nil},
+		"may not see the event":        {func(path string, _ bool) bool { return path != "x" }, true, nil},
+		"may not act":                  {func(path string, write bool) bool { return write && path == "x" }, false, kv.ErrDenied},
+		"may neither act nor leave it": {func(_ string, write bool) bool { return write }, false, kv.ErrDenied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, lost := newRecorder(t, local.New(local.Deny(c.deny)))
+			did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, nil, set)
+			if !errors.Is(err, c.err) || did != (c.err == nil) || len(*lost) > 0 != c.lost {
+				t.Errorf("%t, %v, lost: %v", did, err, *lost)
+			}
+			past, err := r.Read(t.Context(), "hosts")
+			if err != nil || len(past["hosts"]) > 0 != (c.err == nil && !c.lost) {
+				t.Errorf("the events are %v, %v", past, err)
+			}
+		})
+	}
+}
+
+// rival writes the event's row before each commit, so many times, and says of the first
+// commit that its outcome is unknown.
+type rival struct {
+	kv.Store
+	times   int
+	unknown bool
+}
+
+func (s *rival) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	if s.times--; s.times >= 0 {
+		other := kv.Op{Verb: kv.Set, Path: "p-events/hosts", Value: fmt.Appendf(nil, "{%d", s.times)}
+		if _, err := s.Store.Commit(ctx, []kv.Op{other}); err != nil {
+			return nil, err
+		}
+	}
+	done, err := s.Store.Commit(ctx, ops)
+	if s.unknown && err == nil {
+		s.unknown = false
+		return nil, &kv.StoreError{Kind: kv.ErrUnknownOutcome}
+	}
+	return done, err
+}
+
+func TestRivals(t *testing.T) {
+	for times, lost := range map[int]int{0: 0, 3: 0, maxTries + 1: 1} {
+		r, told := newRecorder(t, &rival{Store: local.New(), times: times})
+		did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, nil, set)
+		if err != nil || !did || len(*told) != lost {
+			t.Errorf("%d rivals: %t, %v, lost: %v", times, did, err, *told)
+		}
+	}
+	r, _ := newRecorder(t, &rival{Store: local.New(), unknown: true})
+	did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, []string{"x"}, func(rows kv.Snapshot) ([]kv.Op, error) {
+		if rows["x"].State == kv.Present {
+			return nil, nil
+		}
+		return set(rows)
+	})
+	past, err2 := r.Read(t.Context(), "hosts")
+	if err != nil || !did || err2 != nil || len(past["hosts"]) != 1 {
+		t.Errorf("an unknown outcome: %t, %v, %v, %v", did, err, past, err2)
+	}
+}
+
+// Many at once leave all of their events.
+func TestManyAtOnce(t *testing.T) {
+	r, lost := newRecorder(t, local.New())
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			path := fmt.Sprint("x", i)
+			_, err := r.Do(t.Context(), Event{Time: at, Action: Lock, Key: "hosts", Node: path}, nil, func(kv.Snapshot) ([]kv.Op, error) {
+				return []kv.Op{{Verb: kv.Set, Path: path, Value: []byte("y")}}, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	past, err := r.Read(t.Context(), "hosts")
+	if err != nil || len(past["hosts"])+len(*lost) != 40 || len(*lost) > 4 {
+		t.Errorf("%d events, %d lost, %v", len(past["hosts"]), len(*lost), err)
+	}
+}
