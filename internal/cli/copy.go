@@ -14,6 +14,7 @@ import (
 
 func (a *App) newCopy(g *globals) *cobra.Command {
 	var from, to, message string
+	var limits gate.Limits
 	cmd := a.with(g, &cobra.Command{
 		Use:   "copy --keyfrom KEY --keyto KEY",
 		Short: "Publish what one key has under another",
@@ -23,15 +24,16 @@ The content is verified, and gated as "in" does it.`,
 		Example:     `  kvexpress copy --keyfrom hosts --keyto hosts_alternate`,
 		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
-		return s.copy(ctx, from, to, message)
+		return s.copy(ctx, from, to, message, limits)
 	})
 	cmd.Flags().StringVar(&from, "keyfrom", "", "`key` to read")
 	cmd.Flags().StringVar(&to, "keyto", "", "`key` to publish under")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "`text` that tells others why this is published")
+	registerLimits(cmd.Flags(), &limits)
 	return cmd
 }
 
-func (s *session) copy(ctx context.Context, from, to, message string) (report, error) {
+func (s *session) copy(ctx context.Context, from, to, message string, limits gate.Limits) (report, error) {
 	if from == "" || to == "" {
 		return nil, errors.New("two keys are needed; name them with --keyfrom and --keyto")
 	}
@@ -55,13 +57,13 @@ func (s *session) copy(ctx context.Context, from, to, message string) (report, e
 	if message == "" {
 		message = fmt.Sprintf("copy of %s", source)
 	}
-	req := publish.Request{Key: target, Content: content, MinLines: s.g.length, Message: message}
+	req := publish.Request{Key: target, Content: content, MinLines: s.g.length, Message: message, Limits: limits}
 	if req.Encoding, err = s.g.encodingOf(""); err != nil {
 		return nil, err
 	}
 	r, err := s.publish(ctx, req, argv, false, source)
 	if r == nil {
-		return nil, err
+		return refused(err), err
 	}
 	return *r, err
 }

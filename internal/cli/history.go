@@ -24,8 +24,8 @@ func (a *App) newHistory(g *globals) *cobra.Command {
 		Long: `Show the versions of a key that are kept, the newest first: when they were
 published, by whom and why. The bytes of each are read and verified.
 
-What kvexpress 1.x wrote has no number, and is "unmanaged". A version that is damaged
-says so. This is a report: it exits 0 whatever stands there.
+If kvexpress 1.x wrote last, the live content has no number, and is "unmanaged". A
+version that is damaged says so. This is a report: it exits 0 whatever stands there.
 
 With --events, show who stopped, resumed, rolled back or retired the key, locked or
 unlocked its files, and forgot nodes of it: the newest 100. Without -k, those of locks and

@@ -24,6 +24,7 @@ type inFlags struct {
 	publishFlags
 	file, url  string
 	urlTimeout time.Duration
+	limits     gate.Limits
 	sorted     bool
 	encoding   string
 }
@@ -71,11 +72,13 @@ func (a *App) newIn(g *globals) *cobra.Command {
 		Short: "Publish a file: put it into Consul",
 		Long: `Publish a file: put it into Consul, for every node to install.
 
-Too short or empty content is refused, and so is a stopped key. The same content
+Too short or empty content is refused, and so is a stopped key. --max-shrink and
+--max-change compare the lines with those of the live version. The same content
 again writes nothing. Several publishers may run the same job at the same time.`,
 		Example: `  kvexpress in -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
   generate-hosts | kvexpress in -k hosts -f - -m 'nightly run'
   kvexpress in -k config --prefix tmp -l 5 --url https://example.com/config
+  kvexpress in -k hosts -f hosts -l 100 --max-shrink 20% --max-change 30%
   kvexpress in -k hosts -f hosts --dry-run --diff`,
 		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.in(ctx, f) })
@@ -85,8 +88,15 @@ again writes nothing. Several publishers may run the same job at the same time.`
 	fl.StringVarP(&f.url, "url", "u", "", "`URL` to read instead of a file; only a 2xx answer is content")
 	fl.DurationVar(&f.urlTimeout, "url-timeout", 30*time.Second, "time limit for reading the URL")
 	fl.BoolVarP(&f.sorted, "sorted", "S", false, "sort the lines; blank lines and the last newline go")
+	registerLimits(fl, &f.limits)
 	fl.StringVar(&f.encoding, "encoding", "", "`encoding` in the store: plain, brotli, or zstd, which 1.x cannot read")
 	return cmd
+}
+
+// registerLimits is for what publishes new content.
+func registerLimits(fl *pflag.FlagSet, l *gate.Limits) {
+	fl.Var(&l.Shrink, "max-shrink", "refuse content that has fewer lines than the live version, by more than this `percentage`")
+	fl.Var(&l.Change, "max-change", "refuse content that loses or gains more lines than this `percentage` of the live version")
 }
 
 func (s *session) in(ctx context.Context, f inFlags) (report, error) {
@@ -94,6 +104,7 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Limits = f.limits
 	if req.Encoding, err = s.g.encodingOf(f.encoding); err != nil {
 		return nil, err
 	}
@@ -106,7 +117,7 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 	}
 	r, err := s.publish(ctx, req, argv, f.diff, "")
 	if r == nil {
-		return nil, err
+		return refused(err), err
 	}
 	if err == nil {
 		err = s.published(ctx, r, f.wait)
@@ -157,7 +168,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	r := &inReport{
 		Key: result.Key, Outcome: result.Outcome, Version: result.Version, Lineage: result.Lineage,
 		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
-		previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
+		Change: result.Change, previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
 	}
 	if diff && result.Outcome != publish.Unchanged { // if it cannot be shown, nor can the result
 		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
@@ -245,6 +256,7 @@ type inReport struct {
 	Size     int             `json:"size"`
 	Lines    int             `json:"lines"`
 	Attempts int             `json:"attempts"`
+	Change   *gate.Change    `json:"change,omitempty"`
 	Exec     *execReport     `json:"exec,omitempty"`
 	Waited   *waitReport     `json:"wait,omitempty"`
 
@@ -255,6 +267,9 @@ type inReport struct {
 
 func (r inReport) lines() []string {
 	lines := []string{r.line()}
+	if r.Change != nil && r.Outcome == publish.WouldPublish {
+		lines = append(lines, changeLines(r.Change)...)
+	}
 	if r.Waited != nil {
 		lines = append(lines, r.Waited.lines()...)
 	}
@@ -277,4 +292,32 @@ func (r inReport) line() string {
 // what is the content in a few words.
 func (r inReport) what() string {
 	return fmt.Sprintf("%s, %s, sha256 %s", plural(r.Lines, "line"), plural(r.Size, "byte"), short(r.SHA256))
+}
+
+// refused is the report for content that is refused because of its change; else nil.
+func refused(err error) report {
+	var r *gate.Refusal
+	if !errors.As(err, &r) || r.Change == nil {
+		return nil
+	}
+	return refusedReport{Key: r.Key, Change: r.Change}
+}
+
+type refusedReport struct {
+	Key    kv.Key       `json:"key"`
+	Change *gate.Change `json:"change"`
+}
+
+func (r refusedReport) lines() []string { return changeLines(r.Change) }
+
+// changeLines show how content differs from the live version, with the first lost lines.
+func changeLines(c *gate.Change) []string {
+	lines := []string{fmt.Sprintf("  loses %d of %s, gains %d", c.Lost, plural(c.Before, "line"), c.Gained)}
+	for _, line := range c.Lines {
+		lines = append(lines, "  - "+line)
+	}
+	if more := c.Lost - len(c.Lines); more > 0 {
+		lines = append(lines, fmt.Sprintf("  and %d more", more))
+	}
+	return lines
 }

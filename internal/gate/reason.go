@@ -17,6 +17,7 @@ const (
 	Empty       Reason = "empty"        // no bytes at all
 	TooShort    Reason = "too_short"    // fewer lines than asked for
 	TooLarge    Reason = "too_large"    // over a limit in bytes
+	Changed     Reason = "changed"      // too different from the live version
 	Mismatch    Reason = "mismatch"     // the bytes are not those of the checksum
 	Corrupt     Reason = "corrupt"      // the bytes or the manifest cannot be read
 	CheckFailed Reason = "check_failed" // the node's check command said no
@@ -27,10 +28,11 @@ const (
 // Refusal is content that is not published or not installed.
 type Refusal struct {
 	Reason Reason
-	Key    kv.Key // "" where no key is known yet
-	Detail string // what is wrong, with numbers: "it has 3 lines, at least 10 are asked for"
-	Remedy string // what to do about it; "" if there is nothing
-	Err    error  // the cause, such as a check that failed; nil if there is none
+	Key    kv.Key  // "" where no key is known yet
+	Detail string  // what is wrong, with numbers: "it has 3 lines, at least 10 are asked for"
+	Remedy string  // what to do about it; "" if there is nothing
+	Err    error   // the cause, such as a check that failed; nil if there is none
+	Change *Change // of what is Changed
 }
 
 func (r *Refusal) Unwrap() error { return r.Err }

@@ -241,36 +241,36 @@ func TestBefore(t *testing.T) {
 	b.write1x("theirs\n")
 	want(false, "none is kept")
 	b.publish("a\n")
-	want(false, "version 1")
-	b.publish("b\n", "a\n") // 2, 3
-	want(false, "2")
-	want(true, "2")
+	want(false, "1")
+	b.publish("b\n", "a\n") // 3, 4; 1 is that of 1.x
+	want(false, "3")
+	want(true, "3")
 
-	// Healed: version 4 has the same bytes as 3.
+	// Healed: version 5 has the same bytes as 4.
 	b.put(b.l.Data(hosts), "junk", 0)
 	b.publish("a\n")
-	want(false, "3")
-	want(true, "2")
-	b.orphan(5)
-	want(true, "2")
+	want(false, "4")
+	want(true, "3")
+	b.orphan(6)
+	want(true, "3")
 
 	// A damaged one is not passed over, those of another lineage are.
-	past := b.l.HistoryManifest(hosts, 3)
-	b.put(b.l.HistoryData(hosts, 2), "junk", 0)
-	want(true, "2")
+	past := b.l.HistoryManifest(hosts, 4)
+	b.put(b.l.HistoryData(hosts, 3), "junk", 0)
+	want(true, "3")
 	keep := b.row(past)
 	b.put(past, "{", 0)
-	want(true, "3")
+	want(true, "4")
 	b.put(past, string(keep.Value), 0)
 	b.rewrite(past, past, func(m *kv.Manifest) { m.Lineage = "x" })
-	want(false, "2")
+	want(false, "3")
 
 	// kvexpress 1.x wrote last.
 	b.write1x("theirs\n")
-	want(false, "4")
-	want(true, "4")
+	want(false, "5")
+	want(true, "5")
 	b.write1x("a\n")
-	want(true, "2")
+	want(true, "3")
 }
 
 func TestSpans(t *testing.T) {

@@ -118,6 +118,7 @@ func (b *bench) orphan(version uint64) {
 	live := b.row(b.l.Data(hosts))
 	b.rewrite(b.l.Manifest(hosts), b.l.HistoryManifest(hosts, version), func(m *kv.Manifest) { m.Version = version })
 	b.put(b.l.HistoryData(hosts, version), string(live.Value), live.Flags)
+	b.put(b.l.HistoryPending(hosts, version), "not live yet", 0)
 }
 
 func (b *bench) list() List {

@@ -81,8 +81,8 @@ type List struct {
 	SHA256  string
 	Stopped *gate.Stopped // nil: it is not
 	// Versions are the newest first: what stands, and what is kept of its lineage.
-	// What a publish left above the live version when it was cut off is not among
-	// them: it was never live.
+	// After a restore, kept ones may be above the live one. What a publish left when it
+	// was cut off is not among them: it was never live.
 	Versions []Version
 	Skipped  int // entries that were not looked at, for there are far too many
 	// Behind: publishers were quicker than the list, time and again. Versions right
@@ -129,8 +129,12 @@ func (l List) Before(other bool) (Version, error) {
 			Remedy: "name one that is whole: " + spans(l.Kept()),
 		}
 	}
+	newest := l.Last
+	if live, _ := l.Live(); live.Manifest != nil && !live.Unmanaged && live.Manifest.Previous > 0 {
+		newest = live.Manifest.Previous // numbers in between are from before a restore
+	}
 	for _, v := range l.Versions {
-		past := v.Number > 0 && v.Number <= l.Last && !v.Live && v.State != OtherLineage
+		past := v.Number > 0 && v.Number <= newest && !v.Live && v.State != OtherLineage
 		same := other && v.SHA256 == l.SHA256
 		if past && !same {
 			return v, nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"strings"
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
@@ -84,10 +83,7 @@ func (r Reader) numbers(ctx context.Context, k kv.Key) ([]uint64, int, error) {
 	}
 	var numbers []uint64
 	for _, path := range paths {
-		if entry, ok := strings.CutSuffix(path, "/data"); ok {
-			path = entry + "/manifest"
-		}
-		if n, ok := r.Layout.HistoryVersion(k, path); ok {
+		if n, row, ok := r.Layout.HistoryVersion(k, path); ok && (row == "manifest" || row == "data") {
 			numbers = append(numbers, n)
 		}
 	}
@@ -131,18 +127,11 @@ func (m *moment) list(numbers []uint64) List {
 		l.Versions = append(l.Versions, live.Version)
 	}
 	for _, n := range numbers {
-		c, kept := m.version(n, l.Lineage)
-		if kept && !m.orphan(c.Version) {
+		if c, kept := m.version(n, l.Lineage); kept {
 			l.Versions = append(l.Versions, c.Version)
 		}
 	}
 	return l
-}
-
-// orphan reports whether a version was never live: a publish put its history
-// there, and did not get any further.
-func (m *moment) orphan(v Version) bool {
-	return m.last() > 0 && v.Number > m.last() && v.Manifest != nil && v.State != OtherLineage
 }
 
 // lineage is that of what stands; without a manifest, that of the newest entry, as

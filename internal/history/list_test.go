@@ -96,17 +96,18 @@ func TestUnmanaged(t *testing.T) {
 
 	b.publish("ours\n", "ours 2\n")
 	b.write1x("theirs\n")
-	l = b.tells("unmanaged live", "2", "1")
-	if l.Last != 2 || !contains(l.Versions[0].Why, "version 2") {
+	l = b.tells("unmanaged live", "3", "2", "1")
+	if l.Last != 3 || !contains(l.Versions[0].Why, "version 3") {
 		t.Errorf("the list is %+v", l)
 	}
-	b.reads(2, "ours 2\n")
+	b.reads(3, "ours 2\n")
 	if c := b.reads(0, "theirs\n"); !c.Unmanaged || c.Number != 0 {
 		t.Errorf("what stands is %+v", c.Version)
 	}
 	b.remove(b.l.Manifest(hosts))
-	b.tells("unmanaged live", "2", "1")
-	b.reads(1, "ours\n")
+	b.tells("unmanaged live", "3", "2", "1")
+	b.reads(2, "ours\n")
+	b.reads(1, "theirs\n")
 }
 
 func TestMissing(t *testing.T) {
@@ -276,7 +277,7 @@ func TestCrowdedHistory(t *testing.T) {
 	if got := l.Kept(); !slices.Equal(got, []uint64{12, 11, 10, 9, 8, 7, 6, 5, 4, 3}) {
 		t.Errorf("kept are %v", got)
 	}
-	if l.Skipped != 300+1+10-maxEntries {
+	if l.Skipped != 300+10-maxEntries {
 		t.Errorf("%d are skipped", l.Skipped)
 	}
 	for _, paths := range s.reads {

@@ -47,7 +47,7 @@ func (r Reader) lookOnce(ctx context.Context, k kv.Key, numbers []uint64) (*mome
 	m := &moment{key: k, layout: l, rows: kv.Snapshot{}}
 	for chunk := range chunks(numbers) {
 		for _, n := range chunk {
-			paths = append(paths, l.HistoryManifest(k, n), l.HistoryData(k, n))
+			paths = append(paths, l.HistoryManifest(k, n), l.HistoryData(k, n), l.HistoryPending(k, n))
 		}
 		rows, err := r.Store.Read(ctx, kv.Default, paths...)
 		if err != nil {
@@ -151,10 +151,12 @@ func (m *moment) version(n uint64, lineage string) (Content, bool) {
 	return live, true
 }
 
-// past is one entry of history. false: nothing of it is there.
+// past is one entry of history. false: nothing of it is there, or it was never live: a
+// publish put it there, and did not get any further.
 func (m *moment) past(n uint64) (Content, bool) {
 	row, data := m.rows[m.layout.HistoryManifest(m.key, n)], m.rows[m.layout.HistoryData(m.key, n)]
-	if row.State != kv.Present && data.State != kv.Present {
+	never := len(m.rows[m.layout.HistoryPending(m.key, n)].Value) > 0
+	if never || row.State != kv.Present && data.State != kv.Present {
 		return Content{}, false
 	}
 	c := Content{Version: Version{Number: n, State: Damaged}}

@@ -38,7 +38,6 @@ func (r Reader) Read(ctx context.Context, k kv.Key, versions ...uint64) ([]Conte
 		c, kept := m.standing()
 		if n > 0 {
 			c, kept = m.version(n, lineage)
-			kept = kept && !m.orphan(c.Version)
 		}
 		if !kept || c.State != Whole {
 			return nil, r.why(ctx, m, n, c, kept)

@@ -95,19 +95,20 @@ func (l Layout) HistoryData(k Key, version uint64) string {
 	return l.HistoryDir(k) + strconv.FormatUint(version, 10) + "/data"
 }
 
-// HistoryVersion is the inverse of HistoryManifest: the version that a path
-// below HistoryDir speaks of, or false for a path of another shape.
-func (l Layout) HistoryVersion(k Key, path string) (uint64, bool) {
-	rest, ok := strings.CutPrefix(path, l.HistoryDir(k))
-	if !ok {
-		return 0, false
-	}
-	number, ok := strings.CutSuffix(rest, "/manifest")
-	if !ok {
-		return 0, false
-	}
-	v, err := strconv.ParseUint(number, 10, 64)
-	return v, err == nil && v > 0
+// HistoryPending is the path of a mark. If it has a value, the publish id, this version was
+// never live: its publisher put it there first, and has not made it live yet.
+func (l Layout) HistoryPending(k Key, version uint64) string {
+	return l.HistoryDir(k) + strconv.FormatUint(version, 10) + "/pending"
+}
+
+// HistoryVersion tells which version a path below HistoryDir belongs to, and which row of
+// it this is: "manifest", "data" and so on; false for a path of another shape, or
+// a number that no publisher ever reaches.
+func (l Layout) HistoryVersion(k Key, path string) (version uint64, row string, ok bool) {
+	rest, below := strings.CutPrefix(path, l.HistoryDir(k))
+	number, row, _ := strings.Cut(rest, "/")
+	version, err := strconv.ParseUint(number, 10, 63)
+	return version, row, below && err == nil && version > 0 && row != "" && !strings.Contains(row, "/")
 }
 
 // Node is the path of a node's receipt. It is outside the prefix on purpose:

@@ -53,6 +53,8 @@ type Manifest struct {
 	By          string   `json:"by"` // user@host
 	Message     string   `json:"message,omitempty"`
 	Requires    []string `json:"requires,omitempty"` // features a reader must know
+	// Previous is the version that this one replaced; 0: none, or one without a number.
+	Previous uint64 `json:"previous,omitempty"`
 	// Nodes is how many nodes had reported anything when this was published, as far
 	// as the publisher could tell; 0: it could not. By it nodes spread their receipts.
 	Nodes int `json:"nodes,omitempty"`

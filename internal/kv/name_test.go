@@ -155,10 +155,12 @@ func TestLayout(t *testing.T) {
 		}
 	}
 	for given, want := range map[string]uint64{
-		l.HistoryManifest("a", 12): 12, l.HistoryData("a", 12): 0, l.HistoryManifest("b", 12): 0,
+		l.HistoryManifest("a", 12): 12, l.HistoryData("a", 12): 12, l.HistoryManifest("b", 12): 0, l.HistoryDir("a") + "1/x/y": 0,
+		l.HistoryManifest("a", 1<<63): 0, l.HistoryManifest("a", 1<<63-1): 1<<63 - 1, l.HistoryDir("a") + "12": 0,
 		l.HistoryDir("a") + "0/manifest": 0, l.HistoryDir("a") + "-1/manifest": 0, l.HistoryDir("a") + "x/manifest": 0,
 	} {
-		if got, ok := l.HistoryVersion("a", given); got != want || ok != (want > 0) {
+		got, row, ok := l.HistoryVersion("a", given)
+		if ok != (want > 0) || ok && (got != want || row != given[strings.LastIndexByte(given, '/')+1:]) {
 			t.Errorf("%s is version %d, %t", given, got, ok)
 		}
 	}

@@ -88,7 +88,7 @@ func placeOf(path string) (name string, rank int, version string) {
 	if prefix, rest, ok := strings.Cut(path, "/.history/"); ok {
 		rest, row := cutLast(rest)
 		key, number := cutLast(rest)
-		if key != "" && (row == "data" || row == "manifest") {
+		if key != "" && (row == "data" || row == "manifest" || row == "pending") {
 			return prefix + "/" + key + "/", rankKey, number
 		}
 	}

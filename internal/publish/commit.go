@@ -19,6 +19,11 @@ type finding struct {
 // carryOut writes the plan. A *lostError says that nothing was published, and
 // that a new attempt may do better; before is that of the attempt before.
 func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (finding, error) {
+	if pl.old != nil {
+		if _, err := p.ahead(ctx, pl, pl.old); err != nil {
+			return finding{}, err
+		}
+	}
 	if pl.first != nil {
 		guard, err := p.putHistory(ctx, pl, before)
 		if err != nil {
@@ -44,7 +49,7 @@ func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (f
 const hurryLimit = time.Second
 
 // hurry writes the checksum once more, if it is still ours, which changes nothing and
-// wakes nobody.
+// wakes nobody. What had no room in the flip goes along: versions to remove from history.
 //
 // A follower of the leader hears of the flip at once, but that it is committed it is told
 // only with the next message: of the next write, or after 50 to 100 ms (CommitTimeout in
@@ -62,14 +67,14 @@ func (p *Publisher) hurry(ctx context.Context, pl plan, index uint64) error {
 	defer cancel()
 	k, m := pl.manifest.Key, pl.manifest
 	same := kv.Op{Verb: kv.CheckAndSet, Path: p.Layout.Checksum(k), Value: []byte(m.SHA256), Index: index}
-	if _, err := p.Once.Commit(ctx, []kv.Op{same}); err != nil {
+	if _, err := p.Once.Commit(ctx, append(pl.prune, same)); err != nil {
 		p.Log.InfoContext(ctx, "some nodes may hear of it a moment later", "key", k, "version", m.Version, "error", err)
 	}
 	return nil
 }
 
-// putHistory writes the history entry ahead of the flip, and returns the check
-// that it is still ours.
+// putHistory writes the history entry ahead of the flip, and returns the operation that
+// takes its mark away, if it is still ours.
 //
 // An entry of another publisher for the same version is left to him for one
 // attempt, and replaced if it still stands then. Publishers who replaced it at
@@ -91,21 +96,28 @@ func (p *Publisher) putHistory(ctx context.Context, pl plan, before *lostError) 
 	}
 	first := slices.Clone(pl.first)
 	first[0].Verb, first[0].Index = kv.CheckAndSet, there.Index
-	written, err := p.commit(ctx, StepHistoryWrite, k, first)
-	switch {
-	case errors.Is(err, kv.ErrConflict):
-		return kv.Op{}, &lostError{cause: err}
-	case errors.Is(err, kv.ErrUnknownOutcome):
-		// Written or not, nobody looks at it yet.
-		return kv.Op{}, &lostError{store: true, cause: err}
-	case err != nil:
+	written, err := p.ahead(ctx, pl, first)
+	if err != nil {
 		return kv.Op{}, err
 	}
-	index := written[path]
-	if index == 0 {
-		return kv.Op{}, fmt.Errorf("write %s: %w: it does not tell what it wrote", path, kv.ErrNotStore)
+	mark := p.Layout.HistoryPending(k, pl.manifest.Version)
+	if written[mark] == 0 {
+		return kv.Op{}, fmt.Errorf("write %s: %w: it does not tell what it wrote", mark, kv.ErrNotStore)
 	}
-	return kv.Op{Verb: kv.CheckIndex, Path: path, Index: index}, nil
+	return kv.Op{Verb: kv.CheckAndSet, Path: mark, Index: written[mark]}, nil
+}
+
+// ahead writes to history before the flip.
+func (p *Publisher) ahead(ctx context.Context, pl plan, ops []kv.Op) (map[string]uint64, error) {
+	written, err := p.commit(ctx, StepHistoryWrite, pl.manifest.Key, ops)
+	switch {
+	case errors.Is(err, kv.ErrConflict):
+		return nil, &lostError{cause: err}
+	case errors.Is(err, kv.ErrUnknownOutcome):
+		// Written or not, nobody looks at it yet.
+		return nil, &lostError{store: true, cause: err}
+	}
+	return written, err
 }
 
 // resolve finds out whether a flip of unknown outcome was applied. Where
@@ -164,33 +176,30 @@ const (
 // ask looks for the publish id of the plan, with a note for people.
 func (p *Publisher) ask(ctx context.Context, pl plan) (fate, string, error) {
 	k, ours := pl.manifest.Key, pl.manifest
-	livePath, pastPath := p.Layout.Manifest(k), p.Layout.HistoryManifest(k, ours.Version)
-	rows, err := p.read(ctx, StepResolve, kv.Consistent, livePath, pastPath)
+	l, livePath := p.Layout, p.Layout.Manifest(k)
+	pastPath, mark := l.HistoryManifest(k, ours.Version), l.HistoryPending(k, ours.Version)
+	rows, err := p.read(ctx, StepResolve, kv.Consistent, livePath, pastPath, mark)
 	if err != nil {
 		return 0, "", err
 	}
-	for _, path := range []string{livePath, pastPath} {
+	for _, path := range []string{livePath, pastPath, mark} {
 		if rows[path].State == kv.Denied {
 			return 0, "", denied("read "+path, k)
 		}
 	}
 	now, nowErr := kv.ParseManifest(rows[livePath].Value)
 	past, pastErr := kv.ParseManifest(rows[pastPath].Value)
-	kept := pastErr == nil && past.PublishID == ours.PublishID
+	kept := pastErr == nil && past.PublishID == ours.PublishID && len(rows[mark].Value) == 0
 	newer := nowErr == nil && now.Lineage == ours.Lineage && now.Version > ours.Version
 	switch {
 	case nowErr == nil && now.PublishID == ours.PublishID:
 		return live, "", nil
-	case kept && newer && (pl.first == nil || pl.continues):
+	case kept && newer:
 		return live, fmt.Sprintf("version %d was published, and superseded by version %d since", ours.Version, now.Version), nil
-	case kept && pl.first == nil:
+	case kept:
 		return live, fmt.Sprintf("version %d was published, and its manifest was replaced or removed since", ours.Version), nil
 	case rows[livePath].Index == pl.base:
 		return pending, "", nil
-	case kept:
-		// Our history entry came before the flip. Without a manifest to go on
-		// from, others may have taken it for a past version and gone on from it.
-		return obscure, "the key was made anew in between", nil
 	case newer && now.Version >= ours.Version+keptVersions:
 		return obscure, fmt.Sprintf("version %d stands by now, and the history of version %d is pruned", now.Version, ours.Version), nil
 	}

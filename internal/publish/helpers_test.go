@@ -134,7 +134,7 @@ func pastVersions(t testing.TB, s kv.Store, l kv.Layout, k kv.Key) map[uint64]kv
 	}
 	all := map[uint64]kv.Manifest{}
 	for _, path := range paths {
-		if v, ok := l.HistoryVersion(k, path); ok {
+		if v, row, ok := l.HistoryVersion(k, path); ok && row == "manifest" {
 			if all[v], err = kv.ParseManifest(get1(t, s, path).Value); err != nil {
 				t.Fatal(err)
 			}

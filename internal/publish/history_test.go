@@ -59,7 +59,7 @@ func TestOverwrittenHistoryFailsTheFlip(t *testing.T) {
 
 func TestControlHistoryNeedsItsCheck(t *testing.T) {
 	past, live, _ := rivalHistory(t, without(func(op kv.Op) bool {
-		return op.Verb == kv.CheckIndex && strings.Contains(op.Path, "/.history/")
+		return op.Verb == kv.CheckAndSet && strings.HasSuffix(op.Path, "/pending")
 	}))
 	if past.PublishID == live.PublishID {
 		t.Error("history is right without its check: TestOverwrittenHistoryFailsTheFlip proves nothing")
@@ -200,7 +200,171 @@ func TestDeletedKeyGoesOnFromHistory(t *testing.T) {
 	}
 	put(t, s, l.Manifest(hosts),
 		`{"format":1,"lineage":"x","version":18446744073709551615,"key":"hosts","sha256":"`+strings.Repeat("0", 64)+`"}`, 0)
-	if res := do(t, p, "newer\n"); res.Version != 1 || res.Lineage == "x" {
+	if res := do(t, p, "newer\n"); res.Version != 2 || res.Lineage == "x" {
 		t.Errorf("after the last number: %+v, want a new lineage", res)
+	}
+}
+
+// saved are the live rows, as a backup of the key alone has them.
+func saved(t *testing.T, s kv.Store, l kv.Layout) (ops []kv.Op) {
+	t.Helper()
+	for _, path := range []string{l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts)} {
+		row := get1(t, s, path)
+		ops = append(ops, kv.Op{Verb: kv.Set, Path: path, Value: row.Value, Flags: row.Flags})
+	}
+	return ops
+}
+
+// After live rows were restored, the next number is above all that history has, and the
+// manifest tells which version it replaces.
+func TestNumbersAfterARestore(t *testing.T) {
+	l := layout(t, "kvexpress")
+	entry := func(version uint64, lineage string) func(*testing.T, kv.Store) {
+		return func(t *testing.T, s kv.Store) {
+			m := fmt.Sprintf(`{"format":1,"lineage":%q,"version":%d,"key":"hosts","sha256":"%064d"}`, lineage, version, 0)
+			put(t, s, l.HistoryManifest(hosts, version), m, 0)
+			put(t, s, l.HistoryData(hosts, version), "x", 0)
+		}
+	}
+	for name, tt := range map[string]struct {
+		published int // when the backup is taken, after 3
+		harm      func(*testing.T, kv.Store)
+		version   uint64
+		previous  uint64
+		kept      []uint64
+	}{
+		"two newer": {5, nil, 6, 3, []uint64{1, 2, 3, 4, 5, 6}},
+		// Version 3 has left the history: it comes back with its number, as an eleventh.
+		"newer than history": {30, nil, 31, 3, []uint64{3, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31}},
+		"oldest of history":  {12, nil, 13, 3, []uint64{3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}},
+		"another lineage":    {3, entry(7, "other"), 8, 3, []uint64{1, 2, 3, 7, 8}},
+		"a manifest that cannot be read": {3, func(t *testing.T, s kv.Store) { put(t, s, l.HistoryManifest(hosts, 5), "{", 0) },
+			6, 3, []uint64{1, 2, 3, 5, 6}},
+		"a number that is never reached": {3, func(t *testing.T, s kv.Store) { put(t, s, l.HistoryManifest(hosts, 1<<63), "{", 0) },
+			4, 3, []uint64{1, 2, 3, 4}},
+		"1.x wrote after that": {5, func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "theirs\n") },
+			7, 6, []uint64{1, 2, 3, 4, 5, 6, 7}},
+		"never live": {3, func(t *testing.T, s kv.Store) {
+			entry(4, "x")(t, s)
+			put(t, s, l.HistoryPending(hosts, 4), "id", 0)
+		}, 4, 3, []uint64{1, 2, 3, 4}},
+	} {
+		for form, content := range map[string][]byte{"small": []byte("new\n"), "large": noise(kv.MaxStored, 1)} {
+			t.Run(name+", "+form, func(t *testing.T) {
+				s := newStore()
+				p := publisher(t, s)
+				var backup []kv.Op
+				for i := range tt.published {
+					do(t, p, fmt.Sprintf("%d\n", i+1))
+					if i == 2 {
+						backup = saved(t, s, l)
+					}
+				}
+				if _, err := s.Commit(t.Context(), backup); err != nil {
+					t.Fatal(err)
+				}
+				if tt.harm != nil {
+					tt.harm(t, s)
+				}
+				res, err := p.Publish(t.Context(), Request{Key: hosts, Content: content})
+				if err != nil || res.Version != tt.version {
+					t.Fatalf("got %+v, %v", res, err)
+				}
+				mustStand(t, s, l, hosts, res, content)
+				if m, err := kv.ParseManifest(get1(t, s, l.Manifest(hosts)).Value); err != nil || m.Previous != tt.previous {
+					t.Errorf("it replaces version %d, %v; want %d", m.Previous, err, tt.previous)
+				}
+				var kept []uint64
+				for _, path := range keysOf(t, s, l.HistoryDir(hosts)) {
+					if v, row, ok := l.HistoryVersion(hosts, path); ok && row == "manifest" {
+						kept = append(kept, v)
+					}
+				}
+				if slices.Sort(kept); !slices.Equal(kept, tt.kept) {
+					t.Errorf("history has %v, want %v", kept, tt.kept)
+				}
+			})
+		}
+	}
+}
+
+func keysOf(t *testing.T, s kv.Store, prefix string) []string {
+	t.Helper()
+	paths, err := s.Keys(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// What 1.x wrote becomes a version, whatever its form, also where it fits into no
+// transaction with ours, and once only when the publisher dies in between.
+func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
+	l := layout(t, "kvexpress")
+	zipped := func(plain []byte) string {
+		z, err := codec.Encode(codec.Brotli, plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(z)
+	}
+	text := []byte(strings.Repeat("a line of 1.x\n", 5000))
+	errDied := errors.New("died")
+	for name, tt := range map[string]struct {
+		plain  []byte
+		stored string
+		flags  uint64
+		die    Step
+		kept   bool
+	}{
+		"plain":                   {text, string(text), 0, "", true},
+		"brotli":                  {text, zipped(text), 1, "", true},
+		"large":                   {noise(kv.MaxStored, 3), string(noise(kv.MaxStored, 3)), 0, "", true},
+		"large, died before ours": {noise(kv.MaxStored, 3), string(noise(kv.MaxStored, 3)), 0, StepHistoryLook, true},
+		"larger than ours can be": {noise(500<<10, 3), string(noise(500<<10, 3)), 0, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore()
+			p := publisher(t, s)
+			if err := s.Put(t.Context(), l.Data(hosts), []byte(tt.stored), tt.flags); err != nil {
+				t.Fatal(err)
+			}
+			put(t, s, l.Checksum(hosts), codec.Checksum(tt.plain), 0)
+			ours := noise(kv.MaxStored, 4)
+			if tt.die != "" {
+				dead := publisher(t, s)
+				dead.Step = func(st Step) error {
+					if st == tt.die {
+						return errDied
+					}
+					return nil
+				}
+				if _, err := dead.Publish(t.Context(), Request{Key: hosts, Content: ours}); !errors.Is(err, errDied) {
+					t.Fatal(err)
+				}
+			}
+			res, err := p.Publish(t.Context(), Request{Key: hosts, Content: ours})
+			if err != nil || res.Version != 2 {
+				t.Fatalf("got %+v, %v", res, err)
+			}
+			mustStand(t, s, l, hosts, res, ours)
+			m, there := pastVersions(t, s, l, hosts)[1]
+			if there != tt.kept || hasNote(res, "too large") == tt.kept {
+				t.Fatalf("kept: %t; %q", there, res.Notes)
+			}
+			if !tt.kept {
+				return
+			}
+			row := get1(t, s, l.HistoryData(hosts, 1))
+			e, err := codec.FromFlags(row.Flags)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain, err := codec.Decode(e, row.Value)
+			if err != nil || codec.Checksum(plain) != m.SHA256 || m.SHA256 != codec.Checksum(tt.plain) || m.Lineage != res.Lineage ||
+				tt.flags == 1 && m.Encoding != "brotli" {
+				t.Errorf("history has %+v, %v", m, err)
+			}
+		})
 	}
 }

@@ -2,7 +2,7 @@ package publish
 
 import (
 	"context"
-	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -22,9 +22,6 @@ func (b base) notes(req Request) []string {
 	var notes []string
 	if b.State == gate.Damaged {
 		notes = append(notes, "what stood was damaged: "+b.Why)
-	}
-	if b.State == gate.Unmanaged && b.Manifest != nil {
-		notes = append(notes, fmt.Sprintf("kvexpress 1.x wrote after version %d", b.Manifest.Version))
 	}
 	if req.IgnoreStop && gate.NotStopped(req.Key, b.stop) != nil {
 		notes = append(notes, "published under a stop: nodes stay frozen until `kvexpress resume`")
@@ -95,19 +92,37 @@ func (p *Publisher) lookOnce(ctx context.Context, req Request) (base, error) {
 	return b, err
 }
 
-// place is where a new version stands.
+// compare holds the content against what stands, if there are limits, or for a dry run.
+func compare(req Request, s gate.Standing, d gate.Decision) (*gate.Change, error) {
+	switch {
+	case !req.Limits.Any() && !req.DryRun, s.State == gate.Absent, d == gate.Heal:
+		return nil, nil
+	case s.Plain == nil && req.Limits.Any():
+		return nil, &gate.Refusal{
+			Reason: gate.Corrupt, Key: req.Key, Detail: "the live version is damaged, so nothing can be compared with it: " + s.Why,
+			Remedy: "check the new content; then run it again without --max-shrink and --max-change",
+		}
+	case s.Plain == nil:
+		return nil, nil
+	}
+	c := gate.Compare(s.Plain, req.Content)
+	return &c, req.Limits.Check(req.Key, c)
+}
+
+// place is where a new version goes.
 type place struct {
 	lineage string
 	version uint64
+	// rows are the paths of history, by version.
+	rows map[uint64][]string
+	// enters: what 1.x wrote takes the number before, for history does not have it.
+	enters bool
 }
 
-// succeed finds the place after what stands. A key without a readable manifest
-// goes on from its history, so that one that was deleted and made again is not
-// taken for an older one by the nodes.
+// succeed finds the place after what stands: above all numbers that history has. Some
+// may be above the live one, if it was deleted or restored. What a publish put there
+// and did not make live does not count.
 func (p *Publisher) succeed(ctx context.Context, k kv.Key, s gate.Standing) (place, error) {
-	if s.Manifest != nil {
-		return p.after(s.Manifest.Lineage, s.Manifest.Version), nil
-	}
 	if s.State == gate.Absent {
 		if err := p.noneBelow(ctx, k); err != nil {
 			return place{}, err
@@ -117,49 +132,65 @@ func (p *Publisher) succeed(ctx context.Context, k kv.Key, s gate.Standing) (pla
 	if err != nil {
 		return place{}, err
 	}
-	var versions []uint64
+	at := place{rows: map[uint64][]string{}}
 	for _, path := range paths {
-		if v, ok := p.Layout.HistoryVersion(k, path); ok {
-			versions = append(versions, v)
+		if v, _, ok := p.Layout.HistoryVersion(k, path); ok {
+			at.rows[v] = append(at.rows[v], path)
 		}
 	}
-	if len(versions) == 0 {
-		return p.after("", 0), nil
+	if s.Manifest != nil {
+		at.lineage, at.version = s.Manifest.Lineage, s.Manifest.Version
 	}
-	slices.Sort(versions)
-	slices.Reverse(versions)
-	lineage, err := p.lineage(ctx, k, versions)
-	return p.after(lineage, versions[0]), err
+	lineage, version, newest, err := p.above(ctx, k, at)
+	if err != nil {
+		return place{}, err
+	}
+	if at.lineage, at.version = lineage, version; lineage == "" || version >= math.MaxUint64-1 {
+		at.lineage, at.version = kv.NewID(), 0
+	}
+	at.enters = s.State == gate.Unmanaged && s.SHA256 != newest
+	if at.version++; at.enters {
+		at.version++
+	}
+	return at, nil
 }
 
-// after is the next place in a lineage, or the first of a new one where there
-// is none to go on with.
-func (p *Publisher) after(lineage string, version uint64) place {
-	if lineage == "" || version == math.MaxUint64 {
-		return place{lineage: kv.NewID(), version: 1}
+// above reads the versions that history has above the one in at. It tells the highest,
+// the SHA-256 of its bytes ("" if it is the one in at), and the lineage: that in at, or
+// else of the newest whose manifest can be read.
+func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage string, version uint64, sha256 string, err error) {
+	lineage, version = at.lineage, at.version
+	numbers := slices.DeleteFunc(slices.Sorted(maps.Keys(at.rows)), func(n uint64) bool { return n <= version })
+	if len(numbers) == 0 {
+		return lineage, version, "", nil
 	}
-	return place{lineage: lineage, version: version + 1}
-}
-
-// lineage is that of the newest past version whose manifest can be read, or "".
-func (p *Publisher) lineage(ctx context.Context, k kv.Key, newestFirst []uint64) (string, error) {
+	slices.Reverse(numbers)
+	numbers = numbers[:min(len(numbers), kv.MaxOps/2)]
 	var paths []string
-	for _, v := range newestFirst[:min(len(newestFirst), kv.MaxOps)] {
-		paths = append(paths, p.Layout.HistoryManifest(k, v))
+	for _, n := range numbers {
+		paths = append(paths, p.Layout.HistoryManifest(k, n), p.Layout.HistoryPending(k, n))
 	}
 	rows, err := p.read(ctx, StepHistoryRead, kv.Default, paths...)
 	if err != nil {
-		return "", err
+		return "", 0, "", err
 	}
-	for _, path := range paths {
-		if rows[path].State == kv.Denied {
-			return "", denied("read "+path, k)
+	for _, n := range numbers {
+		row, mark := rows[p.Layout.HistoryManifest(k, n)], rows[p.Layout.HistoryPending(k, n)]
+		if row.State == kv.Denied || mark.State == kv.Denied {
+			return "", 0, "", denied("read "+p.Layout.HistoryDir(k), k)
 		}
-		if m, err := gate.ReadManifest(k, rows[path].Value); err == nil {
-			return m.Lineage, nil
+		if len(mark.Value) > 0 {
+			continue
+		}
+		m, err := gate.ReadManifest(k, row.Value)
+		if n > version {
+			version, sha256 = n, m.SHA256
+		}
+		if err == nil && lineage == "" {
+			lineage = m.Lineage
 		}
 	}
-	return "", nil
+	return lineage, version, sha256, nil
 }
 
 // noneBelow refuses a new key in whose folder another one exists.

@@ -110,10 +110,9 @@ func TestUnknownOutcomeThenOthers(t *testing.T) {
 		"history not pruned": {[]byte("mine\n"), rival(1), 1, true, rival(9), 2, "superseded by version 11", nil},
 		"stopped": {[]byte("mine\n"), rival(1), 1, false,
 			func(t *testing.T, s kv.Store) { put(t, s, l.Stop(hosts), "hold", 0) }, 0, "hold", nil},
-		// The rival of a key that did not exist takes our history entry for a
-		// past version, and goes on from it: no proof that ours was live.
-		"made anew on our history": {large, none, 2, false, rival(1), 0, "made anew", kv.ErrUnknownOutcome},
-		"removed, large":           {large, rival(1), 2, true, gone, 0, "made anew", kv.ErrUnknownOutcome},
+		// Our history entry is marked: it was never live.
+		"made anew":      {large, none, 2, false, rival(1), 2, "", nil},
+		"removed, large": {large, rival(1), 2, true, gone, 2, "replaced or removed", nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,8 @@ package publish
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,14 +52,17 @@ func pack(req Request) (parcel, error) {
 	return parcel{
 		plain: req.Content, stored: stored, encoding: e,
 		sha256: codec.Checksum(req.Content), lines: codec.Lines(req.Content),
-		past: sync.OnceValues(func() ([]byte, uint64) {
-			z, err := codec.Pack(req.Content)
-			if err != nil || len(z) > len(stored) {
-				return stored, e.Flags()
-			}
-			return z, codec.Zstd.Flags()
-		}),
+		past: sync.OnceValues(func() ([]byte, uint64) { return pastForm(req.Content, stored, e) }),
 	}, nil
+}
+
+// pastForm is how history holds content that is stored in this form, with the KV flags.
+func pastForm(plain, stored []byte, e codec.Encoding) ([]byte, uint64) {
+	z, err := codec.Pack(plain)
+	if err != nil || len(z) > len(stored) {
+		return stored, e.Flags()
+	}
+	return z, codec.Zstd.Flags()
 }
 
 // plan is what one attempt writes.
@@ -65,14 +70,17 @@ type plan struct {
 	manifest kv.Manifest
 	began    time.Time // PublishedAt, with a monotonic reading: UTC drops it
 	base     uint64    // Index of the manifest row that it replaces; 0: none
-	// continues: its place follows that of the manifest that it replaces.
-	continues bool
+	// old puts what stands into history, if it is not there and does not fit into flip.
+	old []kv.Op
 	// first puts the history entry there, its manifest in the first operation,
 	// when it does not fit into flip.
 	first []kv.Op
 	// flip makes the version live. It fails if anything that was read has
 	// changed since, and so at most one of any number of competitors succeeds.
 	flip []kv.Op
+	// prune removes versions from history, if that does not fit into flip.
+	prune []kv.Op
+	note  string // for people; "": none
 }
 
 func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, error) {
@@ -83,13 +91,17 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 	}
 	now := p.Now()
 	pl := plan{
-		base: b.manifest.Index, continues: b.Manifest != nil, began: now,
+		base: b.manifest.Index, began: now,
 		manifest: kv.Manifest{
 			Format: kv.ManifestFormat, Lineage: at.lineage, Version: at.version, PublishID: kv.NewID(),
 			Key: k, SHA256: load.sha256, Size: int64(len(load.plain)), Lines: load.lines,
 			Encoding: string(load.encoding), PublishedAt: now.UTC(), ClockOffset: kv.ClockOffset(p.Store),
 			By: gate.Author(p.By), Message: req.Message, Nodes: nodes,
 		},
+	}
+	old, err := p.outgoing(&pl, b, at)
+	if err != nil {
+		return plan{}, err
 	}
 	manifest, err := pl.manifest.Marshal()
 	if err != nil {
@@ -104,23 +116,100 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 		pl.flip = append(pl.flip, unchanged(l.Stop(k), b.stop.Index))
 	}
 	past, flags := load.past()
-	history := []kv.Op{
-		{Verb: kv.Set, Path: l.HistoryManifest(k, at.version), Value: manifest},
-		{Verb: kv.Set, Path: l.HistoryData(k, at.version), Value: past, Flags: flags},
+	history := p.entry(k, at.version, manifest, past, flags)
+	if !pl.fits(history) {
+		// It is marked until the flip, with an id, for the same bytes again would change no
+		// Index. A competitor's entry that comes after this check fails our flip, see
+		// carryOut; one who has flipped before it fails this.
+		history[2] = kv.Op{Verb: kv.Set, Path: l.HistoryPending(k, at.version), Value: []byte(pl.manifest.PublishID)}
+		pl.first = append(history, unchanged(l.Manifest(k), b.manifest.Index))
 	}
-	if at.version > keptVersions {
-		history = append(history,
-			kv.Op{Verb: kv.Delete, Path: l.HistoryManifest(k, at.version-keptVersions)},
-			kv.Op{Verb: kv.Delete, Path: l.HistoryData(k, at.version-keptVersions)})
+	if !pl.fits(old) {
+		// These checks let it take no number that a competitor has.
+		old = append(old, unchanged(l.Manifest(k), b.manifest.Index), unchanged(l.Checksum(k), b.checksum.Index))
+		if pl.old = old; bodySize(old) > kv.MaxTxnBody {
+			pl.old, pl.note = nil, "the replaced content is too large for the history; `kvexpress rollback` cannot bring it back"
+		}
 	}
-	if bodySize(pl.flip)+bodySize(history) <= kv.MaxTxnBody {
-		pl.flip = append(pl.flip, history...)
-		return pl, nil
+	if prune := at.outdated(pl.manifest.Previous); !pl.fits(prune) {
+		pl.prune = prune
 	}
-	// The history entry of a competitor who comes after this check fails our
-	// flip, see carryOut; one who has flipped before it fails this.
-	pl.first = append(history, unchanged(l.Manifest(k), b.manifest.Index))
 	return pl, nil
+}
+
+// fits puts operations into the flip, if they fit.
+func (pl *plan) fits(ops []kv.Op) bool {
+	if bodySize(pl.flip)+bodySize(ops) > kv.MaxTxnBody {
+		return false
+	}
+	pl.flip = append(pl.flip, ops...)
+	return true
+}
+
+// outgoing is the history entry of what stands, if history has none: above all, of what
+// kvexpress 1.x wrote. It tells the manifest which version it replaces.
+func (p *Publisher) outgoing(pl *plan, b base, at place) ([]kv.Op, error) {
+	m, row := &pl.manifest, b.manifest.Value
+	if b.State == gate.Unmanaged {
+		m.Previous = at.version - 1
+	} else if b.Manifest != nil && b.Manifest.Version < at.version {
+		m.Previous = b.Manifest.Version
+	}
+	e, _ := codec.FromFlags(b.data.Flags) // Examine has read it
+	switch {
+	case at.enters:
+		theirs := kv.Manifest{
+			Format: kv.ManifestFormat, Lineage: at.lineage, Version: m.Previous, PublishID: kv.NewID(), Key: m.Key,
+			SHA256: b.SHA256, Size: int64(len(b.Plain)), Lines: codec.Lines(b.Plain), Encoding: string(e),
+			By: "kvexpress 1.x", Message: "written by 1.x",
+		}
+		if b.Manifest != nil {
+			theirs.Previous = b.Manifest.Version
+			theirs.Message += fmt.Sprintf(" after version %d", b.Manifest.Version)
+		}
+		pl.note = fmt.Sprintf("the content that kvexpress 1.x wrote is kept as version %d", m.Previous)
+		var err error
+		if row, err = theirs.Marshal(); err != nil {
+			return nil, err
+		}
+	case b.State != gate.Managed || len(at.rows[m.Previous]) > 0:
+		return nil, nil
+	}
+	stored := b.data.Value
+	if e == codec.Plain {
+		stored = b.Plain // kvexpress 1.14 compressed it without a mark
+	}
+	past, flags := pastForm(b.Plain, stored, e)
+	return p.entry(m.Key, m.Previous, row, past, flags), nil
+}
+
+// entry makes a version of history.
+func (p *Publisher) entry(k kv.Key, version uint64, manifest, data []byte, flags uint64) []kv.Op {
+	return []kv.Op{
+		{Verb: kv.Set, Path: p.Layout.HistoryManifest(k, version), Value: manifest},
+		{Verb: kv.Set, Path: p.Layout.HistoryData(k, version), Value: data, Flags: flags},
+		{Verb: kv.Delete, Path: p.Layout.HistoryPending(k, version)},
+	}
+}
+
+// outdated removes the oldest versions if there are more than keptVersions, but not the
+// one that is replaced. After a restore there may be many: each publish removes a few.
+func (at place) outdated(replaced uint64) []kv.Op {
+	const most = 8 // rows; a version has two or three
+	fresh := 1
+	if at.enters {
+		fresh = 2
+	}
+	numbers := slices.DeleteFunc(slices.Sorted(maps.Keys(at.rows)), func(n uint64) bool { return n > at.version-uint64(fresh) })
+	var ops []kv.Op
+	for _, n := range numbers[:max(0, len(numbers)+fresh-keptVersions)] {
+		for _, path := range at.rows[n] {
+			if n != replaced && len(ops) < most {
+				ops = append(ops, kv.Op{Verb: kv.Delete, Path: path})
+			}
+		}
+	}
+	return ops
 }
 
 // unchanged checks that a row still has the Index that was read: 0, that it

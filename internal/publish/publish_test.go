@@ -201,11 +201,11 @@ func TestIfVersion(t *testing.T) {
 	}
 	oldWrite(t, s, p.Layout, hosts, "by 1.x\n")
 	refused(2, "c\n", "no managed version stands")
-	if res, err := try(0, "c\n"); err != nil || res.Version != 3 || res.Previous != 0 {
+	if res, err := try(0, "c\n"); err != nil || res.Version != 4 || res.Previous != 0 {
 		t.Fatalf("0 on an unmanaged key: %+v, %v", res, err)
 	}
 	put(t, s, p.Layout.Manifest(hosts), "{", 0)
-	refused(3, "d\n", "manifest")
+	refused(4, "d\n", "manifest")
 	refused(0, "d\n", "manifest")
 }
 
@@ -298,7 +298,7 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 		version uint64
 		old     string
 	}{
-		"1.x wrote other bytes": {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "x\n") }, "b\n", Published, 2, "x\n"},
+		"1.x wrote other bytes": {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "x\n") }, "b\n", Published, 3, "x\n"},
 		"1.x wrote ours":        {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "x\n") }, "x\n", Unchanged, 0, "x\n"},
 		"checksum with newline": {func(t *testing.T, s kv.Store) { put(t, s, l.Checksum(hosts), codec.Checksum([]byte(a))+"\n", 0) },
 			a, Unchanged, 1, a},
@@ -352,7 +352,7 @@ func TestUnmanagedFromOldGzip(t *testing.T) {
 	if res := do(t, p, "a\n"); res.Outcome != Unchanged {
 		t.Errorf("same bytes: %+v", res)
 	}
-	if res := do(t, p, "b\n"); res.Outcome != Published || res.Version != 1 || string(res.Old) != "a\n" {
+	if res := do(t, p, "b\n"); res.Outcome != Published || res.Version != 2 || string(res.Old) != "a\n" {
 		t.Errorf("other bytes: %+v", res)
 	}
 }
@@ -385,7 +385,7 @@ func TestRequestsOfTheCommonCase(t *testing.T) {
 	p.Step = func(s Step) error { steps = append(steps, s); return nil }
 	do(t, p, "b\n")
 	do(t, p, "b\n")
-	if want := []Step{StepRead, StepFlip, StepHurry, StepRead}; !slices.Equal(steps, want) {
+	if want := []Step{StepRead, StepHistoryList, StepFlip, StepHurry, StepRead}; !slices.Equal(steps, want) {
 		t.Errorf("a change and no change took %v, want %v", steps, want)
 	}
 }

@@ -79,7 +79,8 @@ type Request struct {
 	// IfSHA256, beside IfVersion, is that of the plain bytes that must stand; "":
 	// any. It tells apart what has the same number, or none: what 1.x wrote.
 	IfSHA256 string
-	DryRun   bool // do all but the write
+	DryRun   bool        // do all but the write
+	Limits   gate.Limits // how much it may differ from what stands
 }
 
 // Outcome is how a publish without an error ended. The words are stable.
@@ -111,6 +112,7 @@ type Result struct {
 	Old         []byte // the plain bytes that stood before; nil: none, or damaged
 	Resolved    bool   // the outcome was unknown at first, and was found out
 	Notes       []string
+	Change      *gate.Change // from what stood; nil: it was not asked for, or nothing whole stood
 }
 
 // Publish does what req asks for. Among its errors are *gate.Refusal,
@@ -174,6 +176,12 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 		}
 		return res, nil
 	}
+	if res.Change, err = compare(req, b.Standing, decision); err != nil {
+		return Result{}, err
+	}
+	if !req.DryRun {
+		go load.nodes() // while history is listed
+	}
 	place, err := p.succeed(ctx, req.Key, b.Standing)
 	if err != nil {
 		return Result{}, err
@@ -184,6 +192,9 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	}
 	res.Outcome, res.Lineage, res.Version = Published, place.lineage, place.version
 	res.PublishedAt = pl.began
+	if pl.note != "" {
+		res.Notes = append(res.Notes, pl.note)
+	}
 	switch {
 	case req.DryRun:
 		res.Outcome = WouldPublish

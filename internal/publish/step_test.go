@@ -23,7 +23,7 @@ func TestDeathBeforeEachRequest(t *testing.T) {
 		"new": {func(*testing.T, kv.Store, kv.Layout) {},
 			[]Step{StepRead, StepNested, StepHistoryList, StepHistoryLook, StepHistoryWrite, StepFlip, StepResolve, StepFlipAgain}},
 		"there": {func(t *testing.T, s kv.Store, _ kv.Layout) { do(t, publisher(t, s), string(first)) },
-			[]Step{StepRead, StepHistoryLook, StepHistoryWrite, StepFlip, StepResolve, StepFlipAgain}},
+			[]Step{StepRead, StepHistoryList, StepHistoryLook, StepHistoryWrite, StepFlip, StepResolve, StepFlipAgain}},
 		"deleted": {func(t *testing.T, s kv.Store, l kv.Layout) {
 			do(t, publisher(t, s), string(first))
 			remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts))

@@ -36,7 +36,7 @@ func TestDamagedHistory(t *testing.T) {
 		"the place of the next version is taken by junk": {func(s *e2e.Store) {
 			s.Put(past+"4/manifest", "junk", 0)
 			s.Put(past+"4/data", "junk", 0)
-		}, 4, true},
+		}, 5, true},
 		"the key was deleted": {func(s *e2e.Store) { remove(s, gone...) }, 4, true},
 		"the key was deleted, its last version damaged": {func(s *e2e.Store) {
 			remove(s, gone...)

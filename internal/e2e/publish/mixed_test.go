@@ -60,11 +60,13 @@ func TestOldWriterOverOurKeyAndBack(t *testing.T) {
 			}
 
 			m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("two", 20)))
-			if now := s.Manifest("kvexpress/hosts/manifest"); now.Version != 2 || now.Lineage != lineage {
-				t.Errorf("after 1.x comes version %d of %s, want version 2 of %s", now.Version, now.Lineage, lineage)
+			if now := s.Manifest("kvexpress/hosts/manifest"); now.Version != 3 || now.Lineage != lineage {
+				t.Errorf("after 1.x comes version %d of %s, want version 3 of %s", now.Version, now.Lineage, lineage)
 			}
-			out("installed version 2", e2e.Text("two", 20))
+			out("installed version 3", e2e.Text("two", 20))
 			oldReads(s, "hosts", false, e2e.Text("two", 20))
+			m.Ok("rollback", "-k", "hosts") // to version 2, which 1.x wrote
+			oldReads(s, "hosts", s.Get("kvexpress/hosts/data").Flags == 1, e2e.Text("theirs", 20))
 		})
 	}
 }

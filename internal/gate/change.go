@@ -1,0 +1,151 @@
+package gate
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strconv"
+	"strings"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
+)
+
+// Percent is a limit in hundredths of a percent. Its zero value is no limit; it is a
+// pflag.Value.
+type Percent struct {
+	set        bool
+	hundredths int
+}
+
+// Set reads 20, 20% or 2.5%, at most 100.
+func (p *Percent) Set(text string) error {
+	number := strings.TrimSuffix(text, "%")
+	whole, part, _ := strings.Cut(number, ".")
+	n, err := strconv.ParseUint(whole+(part + "00")[:2], 10, 16)
+	if err != nil || whole == "" || len(part) > 2 || strings.HasSuffix(number, ".") || n > 100_00 {
+		return fmt.Errorf("%s is not a percentage; give one from 0%% to 100%%, such as 20%% or 2.5%%", kv.Quote(text))
+	}
+	*p = Percent{set: true, hundredths: int(n)}
+	return nil
+}
+
+func (p *Percent) String() string {
+	if !p.set {
+		return ""
+	}
+	return percent(p.hundredths)
+}
+
+// Type is what help calls the value.
+func (*Percent) Type() string { return "percentage" }
+
+// Limits are how much new content may differ from the live one.
+type Limits struct {
+	Shrink Percent // fewer lines
+	Change Percent // lines lost, or gained: the larger number counts
+}
+
+// Any reports whether there is a limit.
+func (l Limits) Any() bool { return l.Shrink.set || l.Change.set }
+
+// Change is how new content differs from the live one. A line that moves is no change.
+type Change struct {
+	Before int      `json:"lines_before"`
+	After  int      `json:"lines_after"`
+	Lost   int      `json:"lines_lost"`
+	Gained int      `json:"lines_gained"`
+	Lines  []string `json:"lost,omitempty"` // the first lines that are lost, at most 10, fit to print
+}
+
+const (
+	maxLost     = 10  // lines
+	maxLostLine = 160 // bytes
+)
+
+// Compare counts the lines that are lost and gained. It holds numbers for the lines of
+// 8 MiB at a time, so two contents of 16 MiB need less than 128 MiB more.
+func Compare(before, after []byte) Change {
+	var c Change
+	type found struct {
+		at   int
+		line string
+	}
+	var lost []found
+	seed := maphash.MakeSeed()
+	parts := 1 + uint64(len(before)+len(after))>>23
+	for part := range parts {
+		counts := map[uint64]int{}
+		each := func(text []byte, do func(at int, sum uint64, line []byte)) {
+			at := 0
+			for line := range bytes.Lines(text) {
+				line = bytes.TrimSuffix(line, []byte("\n"))
+				if sum := maphash.Bytes(seed, line); sum%parts == part {
+					do(at, sum, line)
+				}
+				at++
+			}
+		}
+		each(before, func(_ int, sum uint64, _ []byte) { c.Before++; counts[sum]++ })
+		each(after, func(_ int, sum uint64, _ []byte) { c.After++; counts[sum]-- })
+		shown := len(lost) + maxLost
+		each(before, func(at int, sum uint64, line []byte) {
+			if counts[sum] > 0 && len(lost) < shown {
+				counts[sum]--
+				c.Lost++
+				lost = append(lost, found{at, safetext.Line(string(line[:min(len(line), 2*maxLostLine)]), maxLostLine)})
+			}
+		})
+		for _, n := range counts {
+			c.Lost += max(0, n)
+			c.Gained += max(0, -n)
+		}
+	}
+	slices.SortFunc(lost, func(a, b found) int { return cmp.Compare(a.at, b.at) })
+	for _, l := range lost[:min(len(lost), maxLost)] {
+		c.Lines = append(c.Lines, l.line)
+	}
+	return c
+}
+
+// Check refuses a change beyond the limits. Without a line before, there is none. The
+// error is a *Refusal.
+func (l Limits) Check(k kv.Key, c Change) error {
+	if c.Before == 0 {
+		return nil
+	}
+	var what, flags []string
+	for _, limit := range []struct {
+		flag, what string
+		lines      int
+		Percent
+	}{
+		{"--max-shrink", "fewer lines", c.Before - c.After, l.Shrink},
+		{"--max-change", "of the lines changed", max(c.Lost, c.Gained), l.Change},
+	} {
+		if !limit.set || limit.lines*100_00 <= limit.hundredths*c.Before {
+			continue
+		}
+		is := (limit.lines*100_00 + c.Before - 1) / c.Before
+		what = append(what, fmt.Sprintf("%s %s, %s allows %s", percent(is), limit.what, limit.flag, percent(limit.hundredths)))
+		if is > 100_00 {
+			flags = append(flags, "without "+limit.flag)
+		} else {
+			flags = append(flags, "with "+limit.flag+" "+percent(is))
+		}
+	}
+	if len(what) == 0 {
+		return nil
+	}
+	return &Refusal{
+		Reason: Changed, Key: k, Change: &c,
+		Detail: fmt.Sprintf("it has %s, the live version %d; %s", countLines(c.After), c.Before, strings.Join(what, "; ")),
+		Remedy: "check its source; if it is right, run it again " + strings.Join(flags, " and "),
+	}
+}
+
+func percent(hundredths int) string {
+	return strconv.FormatFloat(float64(hundredths)/100, 'f', -1, 64) + "%"
+}
