@@ -4,47 +4,90 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/events"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
 )
 
 func (a *App) newForget(g *globals) *cobra.Command {
-	return a.with(g, &cobra.Command{
+	var file, name string
+	cmd := a.with(g, &cobra.Command{
 		Use:   "forget NODE",
-		Short: "Drop the receipt of a node that is no more",
+		Short: "Drop the receipt of a node that is no more, or one file of it",
 		Long: `Drop the receipt of a node that is no more, so that it does not count for "status".
+With -f, drop one file of it, such as one that "out" installs no longer.
 
-A node that is alive comes back with its next receipt.`,
-		Example:     `  kvexpress forget web-17`,
+A node that is alive comes back with its next receipt, and so does a file that is in its
+agent.yml.`,
+		Example: `  kvexpress forget web-17
+  kvexpress forget web-17 -f /etc/hosts.consul
+  kvexpress forget web-17 -f /etc/hosts.consul -k hosts`,
 		Args:        cobra.ArbitraryArgs,
 		Annotations: uses(flagsStore, "json verbose"),
 	}, func(ctx context.Context, s *session, args []string) (report, error) {
 		if len(args) != 1 {
 			return nil, errors.New("name one node, as `kvexpress status` shows it")
 		}
-		return s.forget(ctx, args[0])
+		if name != "" && file == "" {
+			return nil, errors.New("-k needs -f, the file of that key")
+		}
+		return s.forget(ctx, args[0], file, name)
 	})
+	cmd.Flags().StringVarP(&file, "file", "f", "", "drop only this `file`, by its whole path on the node")
+	cmd.Flags().StringVarP(&name, "key", "k", "", "drop the file only if it is of this `key`")
+	return cmd
 }
 
-func (s *session) forget(ctx context.Context, name string) (report, error) {
+func (s *session) forget(ctx context.Context, node, file, name string) (report, error) {
 	// Whatever has a receipt can be forgotten, under whatever name it stands.
-	if name == "" || strings.Contains(name, "/") {
-		if _, err := kv.ParseNode(name); err != nil {
+	if node == "" || strings.Contains(node, "/") {
+		if _, err := kv.ParseNode(node); err != nil {
 			return nil, err
 		}
 	}
-	was, err := fleet.Forget(ctx, s.store, s.layout, name)
+	key := kv.Key("")
+	if name != "" {
+		var err error
+		if key, err = s.key(name); err != nil {
+			return nil, err
+		}
+	}
+	what, e := printable(node), s.by(ctx)
+	e.Action, e.Node = events.Forget, node
+	if file != "" {
+		if !filepath.IsAbs(file) {
+			return nil, fmt.Errorf("%s is not an absolute path; give the whole path that `kvexpress status` shows", kv.Quote(file))
+		}
+		what, e.File, e.Key = printable(node+" "+file), file, s.keyOf(ctx, node, file)
+	}
+	path := s.layout.Node(node)
+	was, err := s.recorder().Do(ctx, e, []string{path}, func(rows kv.Snapshot) ([]kv.Op, error) {
+		if file == "" {
+			return fleet.Forget(s.layout, node, rows[path])
+		}
+		return fleet.Drop(s.layout, node, rows[path], func(t fleet.Target) bool {
+			return t.File == file && (key == "" || t.Key == string(key))
+		})
+	})
+	if errors.Is(err, kv.ErrDenied) {
+		err = fmt.Errorf("%w; `kvexpress acl operator -k KEY` prints the policy that is needed", err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	outcome, text := "forgotten", fmt.Sprintf("%s: forgotten", printable(name))
+	outcome, text := "forgotten", what+": forgotten"
 	if !was {
-		outcome, text = "unknown", fmt.Sprintf("%s: has no receipt", printable(name))
+		outcome, text = "unknown", what+": has no receipt"
 	}
-	s.log.Info("forget", "node", name, "outcome", outcome)
-	return said{text: text, fields: map[string]any{"node": name, "outcome": outcome}}, nil
+	s.log.Info("forget", "node", node, "file", file, "outcome", outcome)
+	fields := map[string]any{"node": node, "outcome": outcome}
+	if file != "" {
+		fields["file"] = file
+	}
+	return said{text: text, fields: fields}, nil
 }

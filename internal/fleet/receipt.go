@@ -53,6 +53,9 @@ type Receipt struct {
 	Agent       *Agent `json:"agent,omitempty"`
 	// Targets are the files of the node, sorted by their names.
 	Targets []Target `json:"targets"`
+	// Edited: somebody else dropped targets of it. When the row was written says nothing of
+	// when the node sent it.
+	Edited bool `json:"edited,omitempty"`
 	// Omitted is how many targets there was no room for.
 	Omitted int `json:"omitted,omitempty"`
 }

@@ -116,9 +116,7 @@ func TestRosterAgainAndAgain(t *testing.T) {
 	if second.Nodes[1].Receipt.Targets[0].Version != 7 {
 		t.Errorf("%+v", second.Nodes[1])
 	}
-	if _, err := fleet.Forget(t.Context(), b.store, newLayout(t), "web-1"); err != nil {
-		t.Fatal(err)
-	}
+	forget(t, b.store, newLayout(t).Node("web-1"))
 	if third, _ := look(second.Index); len(third.Nodes) != 3 {
 		t.Errorf("%+v", third)
 	}

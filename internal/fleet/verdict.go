@@ -176,7 +176,11 @@ func (s scene) has(t Target) (has bool, lie string) {
 
 // heard adds when the target was reported last, and what follows if that is long ago.
 func (s scene) heard(n Node, t Target, l Line) Line {
-	age := Millis(possible(s.now.Sub(s.order.sent(n.Index, byStore(n.Receipt.Sent, n.Receipt.ClockOffset)))))
+	sent := byStore(n.Receipt.Sent, n.Receipt.ClockOffset)
+	if !n.Receipt.Edited {
+		sent = s.order.sent(n.Index, sent)
+	}
+	age := Millis(possible(s.now.Sub(sent)))
 	l.Since += age
 	if a := n.Receipt.Agent; a != nil && t.By != ByOut {
 		l.Heard = age + a.Age

@@ -125,27 +125,3 @@ func (w *Writer) now() time.Time {
 	}
 	return w.Now()
 }
-
-// Forget removes the receipt of a node. It reports whether there was one.
-func Forget(ctx context.Context, s kv.Store, l kv.Layout, node string) (bool, error) {
-	path := l.Node(node)
-	rows, err := s.Read(ctx, kv.Default, path)
-	if err != nil {
-		return false, err
-	}
-	switch rows[path].State {
-	case kv.Denied:
-		return false, fmt.Errorf("read %s: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", path, kv.ErrDenied)
-	case kv.Absent:
-		return false, nil
-	}
-	remove := []kv.Op{{Verb: kv.Delete, Path: path}}
-	_, err = s.Commit(ctx, remove)
-	if errors.Is(err, kv.ErrUnknownOutcome) && ctx.Err() == nil {
-		_, err = s.Commit(ctx, remove) // to delete it twice does no harm
-	}
-	if errors.Is(err, kv.ErrDenied) {
-		err = fmt.Errorf("%w; `kvexpress acl operator -k KEY` prints the policy that is needed", err)
-	}
-	return err == nil, err
-}

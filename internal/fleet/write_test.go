@@ -265,12 +265,7 @@ func TestWriterAfterFailures(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if was, err := fleet.Forget(t.Context(), s, newLayout(t), web); !was || err != nil {
-			t.Fatalf("%t, %v", was, err)
-		}
-		if was, err := fleet.Forget(t.Context(), s, newLayout(t), web); was || err != nil {
-			t.Fatalf("twice: %t, %v", was, err)
-		}
+		forget(t, s, newLayout(t).Node(web))
 		if err := put(w, 2); err != nil || stands(t, s).Targets[0].Version != 2 {
 			t.Errorf("after it was forgotten: %v", err)
 		}
