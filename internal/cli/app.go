@@ -161,7 +161,7 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 		set  func(*globals) *cobra.Command
 	}{
 		{"in", a.newIn}, {"out", a.newOut}, {"raw", a.newRaw}, {"copy", a.newCopy}, {"clean", a.newClean},
-		{"status", a.newStatus}, {"forget", a.newForget},
+		{"status", a.newStatus}, {"forget", a.newForget}, {"retire", a.newRetire},
 		{"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff}, {"rollback", a.newRollback},
 		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
 		{"stops", a.newStops}, {"locks", a.newLocks},

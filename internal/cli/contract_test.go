@@ -32,6 +32,7 @@ func documented() map[string][]int {
 		"clean":        {0, 1, 8},
 		"status":       {0, 1, 5, 7, 9},
 		"forget":       {0, 1, 7},
+		"retire":       {0, 1, 5, 7},
 		"stop":         {0, 1, 3, 7, 8},
 		"resume":       {0, 1, 7, 8},
 		"lock":         {0, 1, 7},

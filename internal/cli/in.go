@@ -168,7 +168,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	r := &inReport{
 		Key: result.Key, Outcome: result.Outcome, Version: result.Version, Lineage: result.Lineage,
 		SHA256: result.SHA256, Size: result.Size, Lines: result.Lines, Attempts: result.Attempts,
-		Change: result.Change, previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
+		Change: result.Change, event: result.EventLeft, previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
 	}
 	if diff && result.Outcome != publish.Unchanged { // if it cannot be shown, nor can the result
 		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
@@ -260,6 +260,7 @@ type inReport struct {
 	Exec     *execReport     `json:"exec,omitempty"`
 	Waited   *waitReport     `json:"wait,omitempty"`
 
+	event    bool      // the event of the request is in the store
 	previous uint64    // the managed version that stood before; 0: none
 	stood    bool      // there were whole bytes before
 	at       time.Time // when it was published; zero: nothing was

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/codec"
+	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
@@ -56,6 +57,9 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 		return nil, err
 	}
 	req.Message = rollbackMessage(f.message, to)
+	e := s.by(ctx)
+	e.Action, e.Key, e.Reason = events.Rollback, req.Key, req.Message
+	req.Event = &e
 	r, err := s.publish(ctx, req, argv, f.diff, "")
 	if f.to == "" && f.ifVersion == "" && as[*publish.Conflict](err) {
 		err = fmt.Errorf("%s: somebody changed it after the rollback had looked at %s, so nothing was done (%w); see `kvexpress "+
@@ -64,6 +68,12 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 	}
 	if r == nil {
 		return nil, err
+	}
+	if !r.event && (r.Outcome == publish.Published || r.Outcome == publish.Healed) {
+		e.Version = r.Version
+		if lost := s.recorder().Leave(ctx, e); lost != nil {
+			s.recorder().Lost(lost)
+		}
 	}
 	if err == nil {
 		err = s.published(ctx, r, f.wait)

@@ -79,7 +79,7 @@ func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *sess
 // told of it. What all others print is all that they do.
 func acts(cmd *cobra.Command) bool {
 	switch cmd.Name() {
-	case "in", "out", "raw", "copy", "clean", "rollback", "stop", "resume", "lock", "unlock", "forget", "import":
+	case "in", "out", "raw", "copy", "clean", "rollback", "stop", "resume", "lock", "unlock", "forget", "retire", "import":
 		return true
 	}
 	return false

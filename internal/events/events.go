@@ -78,7 +78,7 @@ func Append(row []byte, e Event) []byte {
 	if err != nil {
 		return row // a year above 9999
 	}
-	lines, size := [][]byte{line}, len(line)
+	lines, size := [][]byte{line}, len(line)+1
 	for _, old := range slices.Backward(bytes.Split(row, []byte("\n"))) {
 		if !json.Valid(old) {
 			continue
@@ -89,7 +89,7 @@ func Append(row []byte, e Event) []byte {
 		lines = append(lines, old)
 	}
 	slices.Reverse(lines)
-	return bytes.Join(lines, []byte("\n"))
+	return append(bytes.Join(lines, []byte("\n")), '\n')
 }
 
 // Parse reads a row, the newest event first, and counts the lines that are damaged.
@@ -125,7 +125,7 @@ const maxTries = 8
 //
 // The event never prevents the action: if the token may not write it, or others keep
 // writing it, the action is done alone and Lost is told. The errors are those of decide
-// and of the store.
+// and of the store. Without an Action there is no event, and an action that may be repeated.
 func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 	decide func(kv.Snapshot) ([]kv.Op, error)) (did bool, err error) {
 	path := r.Layout.Events(e.Row())
@@ -148,7 +148,7 @@ func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 		if row.State == kv.Denied && lost == nil {
 			lost = fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 		}
-		if lost == nil {
+		if lost == nil && e.Action != "" {
 			ops = append(ops, Op(path, row, e))
 		}
 		if len(ops) > 0 {
@@ -156,7 +156,7 @@ func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 		}
 		switch {
 		case err == nil:
-			if lost != nil && r.Lost != nil {
+			if lost != nil && r.Lost != nil && e.Action != "" {
 				r.Lost(lost)
 			}
 			return true, nil

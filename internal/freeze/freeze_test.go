@@ -7,10 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/events"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/local"
 )
@@ -206,5 +209,33 @@ func TestMarker(t *testing.T) {
 	}
 	if _, err := os.Stat(Marker(file)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// Of many who stop a key at once for different reasons, one does, and the others are told who.
+func TestStopsAtOnce(t *testing.T) {
+	f := newFreezer(t, local.New())
+	var done, refused atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			f := f
+			f.By.Who = fmt.Sprint("user-", i)
+			_, err := f.Stop(t.Context(), "hosts", fmt.Sprint("reason ", i))
+			var stopped *StoppedError
+			switch {
+			case err == nil:
+				done.Add(1)
+			case errors.As(err, &stopped) && strings.HasPrefix(stopped.Who, "user-") && strings.Contains(err.Error(), stopped.Reason):
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	past, _ := events.Parse(f.row(t, "kvexpress-events/hosts").Value)
+	if done.Load() != 1 || refused.Load() != 9 || len(past) != 1 || past[0].Reason != string(f.row(t, "kvexpress/hosts/stop").Value) {
+		t.Errorf("%d stopped it, %d were refused, events: %+v", done.Load(), refused.Load(), past)
 	}
 }

@@ -39,6 +39,24 @@ func (l Layout) Manifest(k Key) string { return l.Dir(k) + "manifest" }
 // Stop is the path of the reason for which a key is frozen.
 func (l Layout) Stop(k Key) string { return l.Dir(k) + "stop" }
 
+// Rows are the paths of all rows that a key can have, without its history.
+func (l Layout) Rows(k Key) []string {
+	var paths []string
+	for _, row := range []string{"data", "checksum", "manifest", "stop", "policy", "candidate", "signature"} {
+		paths = append(paths, l.Dir(k)+row)
+	}
+	return paths
+}
+
+// HistoryRow reports whether a path is a row of a past version of a key, and not of a key
+// whose name goes on after k's.
+func (l Layout) HistoryRow(k Key, path string) bool {
+	rest, below := strings.CutPrefix(path, l.HistoryDir(k))
+	number, row, ok := strings.Cut(rest, "/")
+	_, err := strconv.ParseUint(number, 10, 64)
+	return below && ok && err == nil && row != "" && !strings.Contains(row, "/")
+}
+
 // Lock is the path of the reason for which one file (an absolute path) is
 // frozen on one node (the operating system's host name). It is 1.x's path.
 func (l Layout) Lock(file, host string) string {

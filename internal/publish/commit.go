@@ -13,12 +13,14 @@ import (
 // finding is what is told about a publish that succeeded in the end.
 type finding struct {
 	resolved bool
+	event    bool
 	note     string
 }
 
 // carryOut writes the plan. A *lostError says that nothing was published, and
 // that a new attempt may do better; before is that of the attempt before.
-func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (finding, error) {
+func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (found finding, err error) {
+	defer func() { found.event = pl.event }()
 	if pl.old != nil {
 		if _, err := p.ahead(ctx, pl, pl.old); err != nil {
 			return finding{}, err
@@ -34,6 +36,10 @@ func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (f
 		pl.flip = append(slices.Clip(pl.flip), guard)
 	}
 	written, err := p.commit(ctx, StepFlip, pl.manifest.Key, pl.flip)
+	if pl.event && errors.Is(err, kv.ErrDenied) { // that may be the right to the event alone
+		pl.flip, pl.event = pl.flip[1:], false
+		written, err = p.commit(ctx, StepFlip, pl.manifest.Key, pl.flip)
+	}
 	switch {
 	case errors.Is(err, kv.ErrConflict):
 		return finding{}, &lostError{cause: err}

@@ -14,7 +14,7 @@ import (
 // base is what an attempt builds on: the rows as read, and what they mean.
 type base struct {
 	gate.Standing
-	data, checksum, manifest, stop kv.Entry
+	data, checksum, manifest, stop, events kv.Entry
 }
 
 // notes tells people what was found.
@@ -63,6 +63,9 @@ func (p *Publisher) lookOnce(ctx context.Context, req Request) (base, error) {
 	k, l := req.Key, p.Layout
 	own := []string{l.Data(k), l.Checksum(k), l.Manifest(k), l.Stop(k)}
 	paths := own
+	if req.Event != nil {
+		paths = append(paths, l.Events(k))
+	}
 	for _, up := range k.Ancestors() {
 		paths = append(paths, l.Checksum(up))
 	}
@@ -82,7 +85,7 @@ func (p *Publisher) lookOnce(ctx context.Context, req Request) (base, error) {
 			return base{}, gate.Nested(k, up)
 		}
 	}
-	b := base{data: rows[own[0]], checksum: rows[own[1]], manifest: rows[own[2]], stop: rows[own[3]]}
+	b := base{data: rows[own[0]], checksum: rows[own[1]], manifest: rows[own[2]], stop: rows[own[3]], events: rows[l.Events(k)]}
 	if !req.IgnoreStop {
 		if err := gate.NotStopped(k, b.stop); err != nil {
 			return base{}, err

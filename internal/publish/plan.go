@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kvexpress/internal/codec"
+	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
@@ -81,6 +82,8 @@ type plan struct {
 	// prune removes versions from history, if that does not fit into flip.
 	prune []kv.Op
 	note  string // for people; "": none
+	// event: the first operation of flip leaves the event.
+	event bool
 }
 
 func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, error) {
@@ -134,7 +137,22 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 	if prune := at.outdated(pl.manifest.Previous); !pl.fits(prune) {
 		pl.prune = prune
 	}
+	pl.leave(req, l, b.events)
 	return pl, nil
+}
+
+// leave adds the event of the request, if there is one and room for it.
+func (pl *plan) leave(req Request, l kv.Layout, row kv.Entry) {
+	if req.Event == nil || row.State == kv.Denied {
+		return
+	}
+	e := *req.Event
+	e.Version = pl.manifest.Version
+	flip := append([]kv.Op{events.Op(l.Events(e.Row()), row, e)}, pl.flip...)
+	mark := kv.Op{Path: l.HistoryPending(req.Key, e.Version)} // which carryOut adds
+	if pl.event = len(flip) < kv.MaxOps && bodySize(append(slices.Clip(flip), mark)) <= kv.MaxTxnBody; pl.event {
+		pl.flip = flip
+	}
 }
 
 // fits puts operations into the flip, if they fit.

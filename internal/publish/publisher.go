@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kvexpress/internal/codec"
+	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
@@ -81,6 +82,9 @@ type Request struct {
 	IfSHA256 string
 	DryRun   bool        // do all but the write
 	Limits   gate.Limits // how much it may differ from what stands
+	// Event is left with the version, in the same transaction where rights and room
+	// allow; nil: none.
+	Event *events.Event
 }
 
 // Outcome is how a publish without an error ended. The words are stable.
@@ -111,6 +115,7 @@ type Result struct {
 	Attempts    int    // 1: no race was lost
 	Old         []byte // the plain bytes that stood before; nil: none, or damaged
 	Resolved    bool   // the outcome was unknown at first, and was found out
+	EventLeft   bool   // the Event of the request is in the store
 	Notes       []string
 	Change      *gate.Change // from what stood; nil: it was not asked for, or nothing whole stood
 }
@@ -203,7 +208,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 		res.Outcome = Healed
 	}
 	found, err := p.carryOut(ctx, pl, before)
-	res.Resolved = found.resolved
+	res.Resolved, res.EventLeft = found.resolved, found.event
 	if found.note != "" {
 		res.Notes = append(res.Notes, found.note)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,8 +31,11 @@ func eventPolicies(t *testing.T, g *guarded, accessors bool) {
 		left  bool
 		args  [][]string
 	}{
-		"operator":         {operator, true, operatorActs},
-		"publisher":        {publisher, true, publisherActs},
+		"operator":       {operator, true, operatorActs},
+		"publisher":      {publisher, true, publisherActs},
+		"both, retiring": {operator + publisher, true, [][]string{{"retire", "-k", "hosts", "--yes", "--force"}}},
+		"both without, retiring": {right.ReplaceAllString(operator+publisher, ""), false,
+			[][]string{{"retire", "-k", "hosts", "--yes", "--force"}}},
 		"operator without": {right.ReplaceAllString(operator, ""), false, operatorActs},
 		"publisher without, with read": {right.ReplaceAllString(publisher, "") +
 			`key "kvexpress-events/hosts" { policy = "read" }`, false, publisherActs},
@@ -40,8 +44,9 @@ func eventPolicies(t *testing.T, g *guarded, accessors bool) {
 		for _, text := range []string{"one", "two"} {
 			g.admin.Ok("in", "-k", "hosts", "-f", g.admin.File("source", e2e.Text(text+name, 20)))
 		}
+		g.Put("kvexpress-nodes/web-17", "{}", 0)
 		for _, args := range c.args {
-			row := map[bool]events.Event{true: {}, false: {Key: "hosts"}}[args[0] == "lock" || args[0] == "unlock"].Row()
+			row := map[bool]kv.Key{true: events.Nodes, false: "hosts"}[slices.Contains(args, "web-17")]
 			before := g.eventRow(row)
 			r := m.Want(0, args...)
 			after := g.eventRow(row)
@@ -85,6 +90,7 @@ func (g *guarded) eventRow(of kv.Key) string {
 
 var (
 	operatorActs = [][]string{{"stop", "-k", "hosts", "-r", "why"}, {"resume", "-k", "hosts"},
-		{"lock", "-f", "/etc/motd", "--node", "web-17", "-r", "why"}, {"unlock", "-f", "/etc/motd", "--node", "web-17"}}
-	publisherActs = [][]string{{"stop", "-k", "hosts", "-r", "why"}, {"resume", "-k", "hosts"}}
+		{"lock", "-f", "/etc/motd", "--node", "web-17", "-r", "why"}, {"unlock", "-f", "/etc/motd", "--node", "web-17"},
+		{"forget", "web-17"}}
+	publisherActs = [][]string{{"stop", "-k", "hosts", "-r", "why"}, {"resume", "-k", "hosts"}, {"rollback", "-k", "hosts"}}
 )

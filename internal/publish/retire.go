@@ -1,0 +1,65 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"kvexpress/internal/events"
+	"kvexpress/internal/kv"
+)
+
+// Remains is what the store has of a key.
+type Remains struct {
+	live, past []string
+}
+
+// None reports whether there is nothing.
+func (r Remains) None() bool { return len(r.live)+len(r.past) == 0 }
+
+// Left finds what there is of a key, and makes sure by a transaction that writes nothing
+// that the token may remove it, and what receipts say of it.
+func Left(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key) (r Remains, err error) {
+	var probes []kv.Op
+	for _, dir := range []string{l.Dir(k), l.HistoryDir(k), l.NodesDir()} {
+		probes = append(probes, kv.Op{Verb: kv.CheckAbsent, Path: dir + ".probe"})
+	}
+	if _, err := s.Commit(ctx, probes); err != nil {
+		return r, err
+	}
+	if r.live, err = s.Keys(ctx, l.Dir(k)); err != nil {
+		return r, err
+	}
+	own := l.Rows(k)
+	r.live = slices.DeleteFunc(r.live, func(path string) bool { return !slices.Contains(own, path) })
+	r.past, err = s.Keys(ctx, l.HistoryDir(k))
+	r.past = slices.DeleteFunc(r.past, func(path string) bool { return !l.HistoryRow(k, path) })
+	return r, err
+}
+
+// Retire removes a key with the event of it: first all of its rows at once, then its history in
+// transactions of bounded size. One that was cut off can be repeated.
+func Retire(ctx context.Context, r events.Recorder, e events.Event, left Remains) error {
+	if _, err := r.Do(ctx, e, nil, removal(r.Layout.Rows(e.Key))); err != nil {
+		return err
+	}
+	for some := range slices.Chunk(left.past, kv.MaxOps) {
+		if _, err := r.Do(ctx, events.Event{}, nil, removal(some)); err != nil {
+			return err
+		}
+	}
+	left, err := Left(ctx, r.Store, r.Layout, e.Key)
+	if err == nil && !left.None() {
+		err = fmt.Errorf("%s: somebody published it again meanwhile; end that, then run the command again: %w", e.Key, kv.ErrConflict)
+	}
+	return err
+}
+
+func removal(paths []string) func(kv.Snapshot) ([]kv.Op, error) {
+	return func(kv.Snapshot) (ops []kv.Op, err error) {
+		for _, path := range paths {
+			ops = append(ops, kv.Op{Verb: kv.Delete, Path: path})
+		}
+		return ops, nil
+	}
+}
