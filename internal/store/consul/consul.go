@@ -60,6 +60,7 @@ type Store struct {
 	// A bare transport follows no redirects: the token must not travel.
 	transport *http.Transport
 	clock     clock
+	waits     longest
 }
 
 var (

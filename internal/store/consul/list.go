@@ -26,9 +26,9 @@ func (s *Store) List(ctx context.Context, c kv.Consistency, prefix string, since
 	query := url.Values{"recurse": {""}}
 	setConsistency(query, c)
 	var all kv.Listing
-	f := s.blocking(ctx, prefix, query, since, wait, func(ctx context.Context, resp *http.Response) (f *failure) {
+	f := s.blocking(ctx, prefix, query, since, wait, func(ctx context.Context, resp *http.Response) (index uint64, f *failure) {
 		all, f = s.listing(ctx, prefix, resp)
-		return f
+		return all.Index, f
 	})
 	if f != nil {
 		return kv.Listing{}, s.failed(what, false, f)

@@ -30,6 +30,7 @@ type failure struct {
 	// maybeRan: Consul may have done what was asked. For a write the outcome
 	// is then unknown, whatever the kind.
 	maybeRan bool
+	cut      bool // what lies between us and Consul may have ended a query that waited
 }
 
 // noAnswerError is the end of a request's time limit.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -34,9 +38,9 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 	}
 	var entry kv.Entry
 	query := url.Values{"raw": {""}, "stale": {""}}
-	f := s.blocking(ctx, path, query, since, wait, func(ctx context.Context, resp *http.Response) (f *failure) {
+	f := s.blocking(ctx, path, query, since, wait, func(ctx context.Context, resp *http.Response) (index uint64, f *failure) {
 		entry, f = s.watched(ctx, resp)
-		return f
+		return entry.Index, f
 	})
 	if f != nil {
 		return kv.Entry{}, s.failed(what, false, f)
@@ -44,14 +48,47 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 	return entry, nil
 }
 
-// blocking sends a query that blocks with since. read has the request's time for the answer, from when it began.
+// reading reads an answer, with the request's time for it from when it began, and returns its index.
+type reading func(context.Context, *http.Response) (uint64, *failure)
+
+// blocking sends a query that blocks with since: several one after the other, if something on the way to Consul ends long
+// ones.
 func (s *Store) blocking(
-	ctx context.Context, path string, query url.Values, since uint64, wait time.Duration,
-	read func(context.Context, *http.Response) *failure,
+	ctx context.Context, path string, query url.Values, since uint64, wait time.Duration, read reading,
 ) *failure {
+	if since == 0 { // Consul answers it at once
+		_, _, f := s.get(ctx, path, query, 0, 0, read)
+		return f
+	}
+	end := time.Now().Add(min(max(wait, minWait), kv.MaxWait))
+	for {
+		part, longer := s.waits.next(max(minWait, time.Until(end)))
+		index, sent, f := s.get(ctx, path, query, since, part, read)
+		lasted := time.Since(sent)
+		quiet := lasted >= part
+		switch {
+		case f == nil && lasted >= part && longer:
+			s.waits.lasted()
+		case f != nil && f.cut && !sent.IsZero() && lasted >= minCut && ctx.Err() == nil:
+			// Is Consul still there? Then nothing is wrong, and this is the answer.
+			if index, _, f = s.get(ctx, path, query, 0, 0, read); f == nil {
+				s.waits.cut(sent, lasted, longer)
+				quiet = true
+			}
+		}
+		if f != nil || !quiet || index != since || time.Until(end) < minCut {
+			return f
+		}
+	}
+}
+
+// get sends one query, and returns when it was sent.
+func (s *Store) get(
+	ctx context.Context, path string, query url.Values, since uint64, wait time.Duration, read reading,
+) (index uint64, sent time.Time, f *failure) {
 	limit := s.timeout
-	if since > 0 { // Consul answers index 0 at once
-		wait = min(max(wait, minWait), kv.MaxWait)
+	if since > 0 {
+		query = maps.Clone(query)
 		query.Set("index", strconv.FormatUint(since, 10))
 		query.Set("wait", wait.String())
 		limit += wait + wait/16 // which is what Consul adds by itself
@@ -60,19 +97,29 @@ func (s *Store) blocking(
 	defer cancel(nil)
 	timer := time.AfterFunc(limit, func() { cancel(noAnswerError(limit)) })
 	defer func() { timer.Stop() }()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/v1/kv/"+path, query), http.NoBody)
+	var written atomic.Pointer[time.Time] // the last one counts: net/http may send it anew
+	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { now := time.Now(); written.Store(&now) }}
+	traced := httptrace.WithClientTrace(ctx, trace)
+	req, err := http.NewRequestWithContext(traced, http.MethodGet, s.url("/v1/kv/"+path, query), http.NoBody)
 	if err != nil {
-		return &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
+		return 0, sent, &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
 	}
 	req.Header = s.header.Clone()
 	resp, err := s.send(req)
+	if at := written.Load(); at != nil {
+		sent = *at
+	}
 	if err != nil {
-		return &failure{kind: kv.ErrUnreachable, cause: s.broken(ctx, err)}
+		return 0, sent, &failure{kind: kv.ErrUnreachable, cause: s.broken(ctx, err), cut: ctx.Err() == nil}
 	}
 	defer resp.Body.Close()
 	timer.Stop() // the rest is on its way
 	timer = time.AfterFunc(s.timeout, func() { cancel(noAnswerError(s.timeout)) })
-	return read(ctx, resp)
+	index, f = read(ctx, resp)
+	if f != nil {
+		f.cut = slices.Contains([]int{http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout}, resp.StatusCode)
+	}
+	return index, sent, f
 }
 
 // watched is the entry that an answer brings.

@@ -1,0 +1,78 @@
+package consul_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kvexpress/internal/consultest"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/consul"
+)
+
+// shortProxy is a proxy that allows an answer 2 s. What it does to a later one is end's matter. It counts those.
+func shortProxy(t *testing.T, to string, end http.HandlerFunc) (addr string, ended *atomic.Int64) {
+	t.Helper()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to})
+	proxy.Transport = &http.Transport{ResponseHeaderTimeout: 2 * time.Second}
+	ended = new(atomic.Int64)
+	proxy.ErrorHandler = func(w http.ResponseWriter, r *http.Request, _ error) {
+		if r.Context().Err() == nil {
+			ended.Add(1)
+		}
+		end(w, r)
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String(), ended
+}
+
+// A proxy ends waits, as many do after 5 or 60 s: the time is measured, so that another one makes no other way through
+// the code. Nobody is told, and soon waits are shorter than that.
+func TestWaitsThatAProxyEnds(t *testing.T) {
+	real := consultest.Start(t)
+	withoutEnvironment(t)
+	for name, end := range map[string]http.HandlerFunc{
+		"504":                 func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGatewayTimeout) },
+		"408":                 func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestTimeout) },
+		"a closed connection": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr, ended := shortProxy(t, real.Addr, end)
+			s, err := consul.New(consul.Options{Addr: addr, Bare: true, Lasting: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := "proxied/" + kv.NewID()
+			put := func(value string) {
+				if _, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: path, Value: []byte(value)}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put("one")
+			was, err := s.Watch(t.Context(), path, 0, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			same, err := s.Watch(t.Context(), path, was.Index, 8*time.Second)
+			if took := time.Since(began); err != nil || same.Index != was.Index || took < 7*time.Second {
+				t.Errorf("after %v: %+v, %v", took, same, err)
+			}
+			if got := ended.Load(); got < 1 || got > 4 { // net/http sends one anew by itself
+				t.Errorf("the proxy ended %d waits until they were shorter", got)
+			}
+			ended.Store(0)
+			go func() { <-time.After(5 * time.Second); put("two") }()
+			next, err := s.Watch(t.Context(), path, was.Index, 30*time.Second)
+			if err != nil || string(next.Value) != "two" || ended.Load() != 0 {
+				t.Errorf("after that: %+v, %v; the proxy ended %d", next, err, ended.Load())
+			}
+		})
+	}
+}
