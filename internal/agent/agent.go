@@ -15,9 +15,6 @@ import (
 	"kvexpress/internal/deliver"
 )
 
-// maxPasses is how many passes run at once on a node: each holds its file in memory.
-const maxPasses = 4
-
 // maxOutputs is how many bytes of output a status holds, of the commands of all targets.
 const maxOutputs = 1 << 20
 
@@ -46,7 +43,8 @@ type Agent struct {
 	link    *link
 	running []*runner
 	groups  map[string]*groupRunner
-	slots   chan struct{}
+	limits  *deliver.Limits
+	waits   *waits
 	past    uint64 // requests of links that are no more
 	receipt ReceiptStatus
 	news    chan struct{} // holds one: a target has something to report
@@ -94,14 +92,14 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		options: o, started: time.Now(),
-		groups: map[string]*groupRunner{}, slots: make(chan struct{}, maxPasses),
+		groups: map[string]*groupRunner{}, limits: deliver.NewLimits(), waits: newWaits(),
 		news: make(chan struct{}, 1),
 	}
 	stores, err := o.Open(o.Config.Store)
 	if err != nil {
 		return nil, err
 	}
-	a.link = newLink(stores, o.Log)
+	a.link = newLink(stores, a.waits, o.Log)
 	a.apply(o.Config)
 	return a, nil
 }
@@ -150,7 +148,7 @@ func (a *Agent) Reload(c agentfile.Config) error {
 		a.renew(stores)
 	} else {
 		a.past += a.link.requests.Load()
-		a.link = newLink(stores, a.options.Log)
+		a.link = newLink(stores, a.waits, a.options.Log)
 	}
 	a.apply(c)
 	if a.ctx != nil {
@@ -199,8 +197,9 @@ func (a *Agent) apply(c agentfile.Config) {
 		}
 		log := a.options.Log.With("key", string(t.Key), "file", t.File)
 		r := &runner{target: &target{
-			Target: t, node: c.Node, every: c.Reconcile, layout: c.Layout, link: a.link, deliver: d, slots: a.slots,
-			pace: a.options.pace, log: log, answers: make(chan answer, 1), kick: make(chan struct{}, 1), news: a.news,
+			Target: t, node: c.Node, every: c.Reconcile, layout: c.Layout, link: a.link, deliver: d, limits: a.limits,
+			returns: newReturns(), pace: a.options.pace, log: log, news: a.news,
+			answers: make(chan answer, 1), kick: make(chan struct{}, 1),
 			status: TargetStatus{Key: string(t.Key), File: t.File, State: Starting, Since: &since},
 		}}
 		if len(t.Exec) > 0 {
@@ -215,6 +214,11 @@ func (a *Agent) apply(c agentfile.Config) {
 			r.group = g.group
 		}
 		all = append(all, r)
+	}
+	for i, r := range all {
+		if beyond := i >= maxWatched; r.beyond.Swap(beyond) != beyond && r.done != nil {
+			r.wake() // its row may be another one
+		}
 	}
 	a.running = all
 }

@@ -2,30 +2,30 @@ package agent
 
 import "time"
 
-const (
-	burst  = 10                     // returns of a watch that are taken at once
-	refill = 250 * time.Millisecond // for one more
-)
-
-// bucket limits how often a watch may return: what returns without end, for
-// whatever reason, must not become a busy loop, and of a storm of versions only
-// the last counts. The zero value is full.
+// bucket limits how often something happens: burst times at once, and then once every refill. The zero value of
+// used and at is full.
 type bucket struct {
-	used int
-	at   time.Time // when used was last right
+	burst  int
+	refill time.Duration
+	used   int
+	at     time.Time // when used was last right
 }
 
-// take takes one return out of the bucket, and says how long to wait before the
-// next one is asked for.
+// newReturns limits how often a watch may return: what returns without end, for
+// whatever reason, must not become a busy loop, and of a storm of versions only
+// the last counts.
+func newReturns() bucket { return bucket{burst: 10, refill: 250 * time.Millisecond} }
+
+// take takes one out of the bucket, and says how long to wait before the next one is asked for.
 func (b *bucket) take(now time.Time) time.Duration {
-	if back := int(now.Sub(b.at) / refill); back >= b.used {
+	if back := int(now.Sub(b.at) / b.refill); back >= b.used {
 		b.used, b.at = 0, now
 	} else {
 		b.used -= back
-		b.at = b.at.Add(time.Duration(back) * refill)
+		b.at = b.at.Add(time.Duration(back) * b.refill)
 	}
-	if b.used++; b.used < burst {
+	if b.used++; b.used < b.burst {
 		return 0
 	}
-	return time.Duration(b.used-burst+1) * refill
+	return time.Duration(b.used-b.burst+1) * b.refill
 }

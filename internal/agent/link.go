@@ -23,13 +23,8 @@ type Store interface {
 // the first one.
 const settled = 10 * time.Second
 
-// maxWatches is how many watches a node has at once, each with a connection: Consul
-// allows an address 200 connections, if nobody raised that. With more targets than
-// that, they take turns, and turn is how long each of them is.
-const (
-	maxWatches = 150
-	turnTime   = 5 * time.Second
-)
+// maxReads is how many reads a node makes at a time, for all of its deliveries.
+const maxReads = 16
 
 // link is the way to the store that all targets of a node share. While the store
 // is away, one request at a time is made, and rarely; all others wait for its
@@ -38,8 +33,10 @@ type link struct {
 	stores   []Store
 	log      *slog.Logger
 	requests atomic.Uint64
-	watches  chan struct{} // as many as there are at once
-	crowded  atomic.Bool   // there are more targets than that
+	poller   *poller
+	waits    *waits        // of all links of the process
+	reads    chan struct{} // that are under way
+	many     atomic.Bool   // there are more than fewWatched targets
 	largest  atomic.Int64  // size in bytes of the largest data to be watched itself
 
 	mu       sync.Mutex
@@ -53,18 +50,16 @@ type link struct {
 	probing  bool
 	lastAway outage
 	turns    uint64        // how often it went away or came back
+	lost     uint64        // how often it went away for another reason than too many requests
 	changed  chan struct{} // closed, and made anew, when any of this changes
 	pending  map[*pending]struct{}
 }
 
 // pending is a watch that is under way.
 type pending struct {
-	turns uint64 // of the link, when it began
-	end   context.CancelCauseFunc
+	lost uint64 // of the link, when it began
+	end  context.CancelCauseFunc
 }
-
-// missed reports whether the store went away, and came back, since it began.
-func (p *pending) missed(turns uint64) bool { return p.turns+1 < turns }
 
 // errMissed ends a watch from before an outage: the store, or what carries our requests, may have begun it anew by
 // itself, and then the target would not learn that there was one, and not look.
@@ -74,27 +69,21 @@ var errMissed = errors.New("the store was away meanwhile")
 type ticket struct {
 	probe bool   // the one that tries, while all others wait
 	turns uint64 // of the link, when it began
+	lost  uint64
 }
 
-func newLink(stores []Store, log *slog.Logger) *link {
-	l := &link{stores: stores, log: log, watches: make(chan struct{}, maxWatches), changed: make(chan struct{}),
+func newLink(stores []Store, w *waits, log *slog.Logger) *link {
+	l := &link{stores: stores, log: log, waits: w, reads: make(chan struct{}, maxReads), changed: make(chan struct{}),
 		pending: make(map[*pending]struct{})}
+	l.poller = &poller{link: l}
 	l.serve(1)
 	return l
 }
 
 // serve sets what depends on the number of targets.
 func (l *link) serve(targets int) {
-	l.crowded.Store(targets > maxWatches)
-	l.largest.Store(int64(min(maxWoken, maxWokenAll/max(1, targets))))
-}
-
-// wait is how long a watch lasts in which nothing happens.
-func (l *link) wait() time.Duration {
-	if l.crowded.Load() {
-		return turnTime
-	}
-	return kv.MaxWait
+	l.many.Store(targets > fewWatched)
+	l.largest.Store(int64(min(maxWoken, maxWokenAll/min(max(1, targets), maxWatched))))
 }
 
 // pause is how long to wait after so many failures in a row: shortly twice, since
@@ -175,7 +164,7 @@ func (l *link) begin() (ticket, error) {
 		return ticket{}, l.err
 	}
 	l.requests.Add(1)
-	return ticket{turns: l.turns}, nil
+	return ticket{turns: l.turns, lost: l.lost}, nil
 }
 
 // turn returns when a request may be made: at once, or, while the store is away,
@@ -188,7 +177,7 @@ func (l *link) turn(ctx context.Context) (ticket, error) {
 		if !away || !l.probing && rest <= 0 {
 			l.probing = away
 			l.requests.Add(1)
-			t := ticket{probe: away, turns: l.turns}
+			t := ticket{probe: away, turns: l.turns, lost: l.lost}
 			l.mu.Unlock()
 			return t, nil
 		}
@@ -234,7 +223,7 @@ func (l *link) report(ctx context.Context, t ticket, err error) {
 			l.turns++
 			l.broadcast()
 			for p := range l.pending {
-				if p.missed(l.turns) {
+				if p.lost != l.lost {
 					p.end(errMissed)
 				}
 			}
@@ -251,6 +240,9 @@ func (l *link) report(ctx context.Context, t ticket, err error) {
 		l.log.Warn("the store is away; the files stay as they are", "error", err)
 		l.up, l.known, l.since = false, true, now
 		l.turns++
+		if !errors.Is(err, kv.ErrCrowded) {
+			l.lost++ // else what waits goes on to wait: to ask anew would make it worse
+		}
 	}
 	l.failures++
 	l.err, l.next = err, now.Add(pause(l.failures))
@@ -264,49 +256,80 @@ func (l *link) broadcast() {
 	l.changed = make(chan struct{})
 }
 
-// Watch waits for its turn first.
-func (l *link) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
-	select {
-	case l.watches <- struct{}{}:
-		defer func() { <-l.watches }()
-	case <-ctx.Done():
-		return kv.Entry{}, context.Cause(ctx)
+// follow implements source: a query that waits at the store.
+func (l *link) follow(ctx context.Context, q question, answers chan<- answer) {
+	go func() { // ends with its answer; the target takes it
+		_ = wait.For(ctx, q.delay) // the watch asks ctx
+		began := time.Now()
+		entry, err := l.Watch(ctx, q.path, q.since, q.wait)
+		quiet := q.since != 0 && entry.Index == q.since && time.Since(began) > q.wait/2
+		answers <- answer{path: q.path, entry: entry, err: err, quiet: quiet}
+	}()
+}
+
+// Watch waits for its turn first, if it asks without an index: it is answered at once then, and others wait for that. Else it
+// fails at once while the store is away, so that the target learns of it.
+func (l *link) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (entry kv.Entry, err error) {
+	var t ticket
+	if since == 0 {
+		t, err = l.turn(ctx)
+	} else {
+		t, err = l.begin()
 	}
-	wait = min(wait, l.wait())
-	t, err := l.turn(ctx)
 	if err != nil {
 		return kv.Entry{}, err
 	}
 	ending, end := l.pend(ctx, t)
 	defer end()
-	missed := t.probe && since != 0
-	if missed {
-		since = 0 // all others wait for the one that tries: it must be answered at once
-	}
-	entry, err := l.store().Watch(ending, path, since, wait)
+	err = patiently(ending, func() error {
+		entry, err = l.store().Watch(ending, path, since, wait)
+		return err
+	})
 	l.report(ending, t, err) // of one that was ended too: if all wait for it, they wait no longer
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(ending), errMissed) {
-		return kv.Entry{}, l.missed(path)
-	}
-	if err == nil && missed {
-		return kv.Entry{}, l.missed(path) // so that the target looks, too
+		return kv.Entry{}, &kv.StoreError{Op: "watch " + path, Addr: l.Addr(), Kind: kv.ErrUnreachable, Cause: errMissed}
 	}
 	return entry, err
 }
 
-// missed is what a watch comes to that may not have seen an outage.
-func (l *link) missed(path string) error {
-	return &kv.StoreError{Op: "watch " + path, Addr: l.Addr(), Kind: kv.ErrUnreachable, Cause: errMissed}
+// patiently makes a request again, a few times, that the store refused because there are too many: it is there, and for
+// an outage all would ask at once.
+func patiently(ctx context.Context, request func() error) error {
+	backoff := wait.Backoff{Least: time.Second, Most: 4 * time.Second}
+	for n := 0; ; n++ {
+		err := request()
+		if n == 4 || !errors.Is(err, kv.ErrCrowded) || wait.For(ctx, backoff.After(n)) != nil {
+			return err
+		}
+	}
+}
+
+// poll reads rows as they are, once the store is there.
+func (l *link) poll(ctx context.Context, paths []string) (rows kv.Snapshot, err error) {
+	t, err := l.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = patiently(ctx, func() error {
+		rows, err = l.store().Read(ctx, kv.Stale, paths...)
+		return err
+	})
+	told := err
+	if errors.Is(err, kv.ErrLongAnswer) && len(paths) > 1 {
+		told = nil // the store is there; it is asked for less
+	}
+	l.report(ctx, t, told)
+	return rows, err
 }
 
 // pend notes a watch until its end, so that an outage ends it.
 func (l *link) pend(ctx context.Context, t ticket) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	p := &pending{turns: t.turns, end: cancel}
+	p := &pending{lost: t.lost, end: cancel}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pending[p] = struct{}{}
-	if p.missed(l.turns) { // before it was noted
+	if l.up && p.lost != l.lost { // before it was noted
 		p.end(errMissed)
 	}
 	return ctx, func() {
@@ -318,12 +341,21 @@ func (l *link) pend(ctx context.Context, t ticket) (context.Context, func()) {
 }
 
 // Read fails at once while the store is away.
-func (l *link) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+func (l *link) Read(ctx context.Context, c kv.Consistency, paths ...string) (rows kv.Snapshot, err error) {
+	select {
+	case l.reads <- struct{}{}:
+		defer func() { <-l.reads }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	t, err := l.begin()
 	if err != nil {
 		return nil, err
 	}
-	rows, err := l.store().Read(ctx, c, paths...)
+	err = patiently(ctx, func() error {
+		rows, err = l.store().Read(ctx, c, paths...)
+		return err
+	})
 	l.report(ctx, t, err)
 	return rows, err
 }

@@ -11,10 +11,10 @@ import (
 	"kvexpress/internal/wait"
 )
 
-// waits is a store at rest, as Consul is: who has seen all waits for as long as it said.
-type waits struct{ faulty }
+// resting is a store at rest, as Consul is: who has seen all waits for as long as it said.
+type resting struct{ faulty }
 
-func (w *waits) Watch(ctx context.Context, path string, since uint64, most time.Duration) (kv.Entry, error) {
+func (w *resting) Watch(ctx context.Context, path string, since uint64, most time.Duration) (kv.Entry, error) {
 	if err := w.answer(ctx); err != nil {
 		return kv.Entry{}, err
 	}
@@ -24,15 +24,14 @@ func (w *waits) Watch(ctx context.Context, path string, since uint64, most time.
 	return w.faulty.Watch(ctx, path, since, most)
 }
 
-// One target's read finds the store away. The next request is a watch of another, which
-// has seen all: it must not wait for a change while the store counts as away, since all
-// others wait for it; and it is told that it may have missed something. Taken out: that it
-// asks without an index; then the store is away for a minute although it answers.
+// One target's read finds the store away. A watch of another that has seen all must not wait for a change then, nor for
+// its turn: its target learns of it. What it asks next is answered at once, and all others wait for that. Taken out: that a
+// watch with an index fails; then the store is away for a minute although it answers.
 func TestLinkTriesWithWhatIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		away := true
-		f := &waits{}
+		f := &resting{}
 		f.answer = func(context.Context) error {
 			if away {
 				return unreachable()
@@ -45,8 +44,11 @@ func TestLinkTriesWithWhatIsAnsweredAtOnce(t *testing.T) {
 		}
 		away = false
 		began := time.Now()
-		_, err := l.Watch(t.Context(), "p", 7, time.Minute)
-		if took := time.Since(began); took > 2*time.Second || !errors.Is(err, errMissed) || !errors.Is(err, kv.ErrUnreachable) {
+		if _, err := l.Watch(t.Context(), "p", 7, time.Minute); !errors.Is(err, kv.ErrUnreachable) || !time.Now().Equal(began) {
+			t.Errorf("it waited for %v: %v", time.Since(began), err)
+		}
+		_, err := l.Watch(t.Context(), "p", 0, time.Minute)
+		if took := time.Since(began); took > 2*time.Second || err != nil {
 			t.Errorf("it tried for %v: %v", took, err)
 		}
 		if _, err := l.Read(t.Context(), kv.Default, "p"); err != nil || l.away() != nil {

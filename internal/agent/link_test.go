@@ -35,7 +35,7 @@ func (f *faulty) Read(ctx context.Context, _ kv.Consistency, _ ...string) (kv.Sn
 
 func unreachable() error { return &kv.StoreError{Op: "watch", Kind: kv.ErrUnreachable} }
 
-func newTestLink(f ...Store) *link { return newLink(f, slog.New(slog.DiscardHandler)) }
+func newTestLink(f ...Store) *link { return newLink(f, newWaits(), slog.New(slog.DiscardHandler)) }
 
 // pass lets time pass, in a bubble of synctest.
 func pass(d time.Duration) { <-time.After(d) }

@@ -13,11 +13,11 @@ import (
 
 // pass is one delivery, and what follows from it. It reports whether it went well.
 func (t *target) pass(ctx context.Context, data []byte) bool {
-	leave, ok := t.slot(ctx)
-	if !ok {
-		return false
+	share, err := t.limits.Enter(ctx)
+	if err != nil {
+		return false // we were told to end
 	}
-	defer leave()
+	defer share.Leave()
 	began := time.Now()
 	t.begun.Store(began.UnixNano())
 	defer t.begun.Store(0)
@@ -25,7 +25,7 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 	if t.Spread > 0 {
 		target.Postpone = t.postpone
 	}
-	result, err := t.deliver.DeliverSeen(ctx, target, data)
+	result, err := t.deliver.DeliverSeen(ctx, target, data, share)
 	t.readUpTo = result.Index
 	switch {
 	case ctx.Err() != nil && err != nil:
@@ -36,24 +36,6 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 	}
 	t.record(result, err, began)
 	return err == nil
-}
-
-// slotWait is how long a pass waits for one of the slots. When it takes longer, those
-// that have them run commands, or wait for one: nobody else is to wait for that.
-const slotWait = 500 * time.Millisecond
-
-// slot waits for a slot; ok is false if ctx ended.
-func (t *target) slot(ctx context.Context) (leave func(), ok bool) {
-	timer := time.NewTimer(slotWait)
-	defer timer.Stop()
-	select {
-	case t.slots <- struct{}{}:
-		return func() { <-t.slots }, true
-	case <-timer.C:
-		return func() {}, true
-	case <-ctx.Done():
-		return nil, false
-	}
 }
 
 // stuckAfter is how much longer than all of its limits together a pass may take.

@@ -25,6 +25,8 @@ type day struct {
 	down    atomic.Bool
 	waiting atomic.Int64 // watches that are under way
 	most    atomic.Int64 // of them at once
+	counted atomic.Int64 // as Consul counts: one that waits until its wait is over, although nobody waits for it
+	highest atomic.Int64 // of that
 }
 
 func (d *day) Addr() string { return "here" }
@@ -34,10 +36,21 @@ func (d *day) Watch(ctx context.Context, path string, since uint64, wait time.Du
 		return kv.Entry{}, unreachable()
 	}
 	defer d.waiting.Add(-1)
-	now := d.waiting.Add(1)
-	for most := d.most.Load(); now > most && !d.most.CompareAndSwap(most, now); most = d.most.Load() {
+	raise(&d.most, d.waiting.Add(1))
+	began := time.Now()
+	raise(&d.highest, d.counted.Add(1))
+	entry, err := d.Store.Watch(ctx, path, since, wait)
+	if since != 0 && ctx.Err() != nil {
+		time.AfterFunc(time.Until(began.Add(wait+wait/16)), func() { d.counted.Add(-1) })
+	} else {
+		d.counted.Add(-1)
 	}
-	return d.Store.Watch(ctx, path, since, wait)
+	return entry, err
+}
+
+func raise(most *atomic.Int64, now int64) {
+	for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
+	}
 }
 
 func (d *day) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
@@ -53,6 +66,7 @@ type site struct {
 	dir    string
 	store  *day
 	layout kv.Layout
+	config agentfile.Config
 	agent  *Agent
 	end    func()
 }
@@ -72,30 +86,51 @@ func newSite(t *testing.T, dir string, targets int, every time.Duration) *site {
 		c.Targets = append(c.Targets, agentfile.Target{Target: deliver.Target{Key: key, File: filepath.Join(dir, string(key))}})
 		s.send(key, "one\n")
 	}
+	s.config = c
+	s.begin()
+	return s
+}
+
+// begin runs an agent.
+func (s *site) begin() {
+	s.t.Helper()
+	var err error
 	s.agent, err = New(Options{
-		Config: c, Host: "web-17", Log: slog.New(slog.DiscardHandler),
+		Config: s.config, Host: "web-17", Log: slog.New(slog.DiscardHandler),
 		Open: func(agentfile.Store) ([]Store, error) { return []Store{s.store}, nil },
 	})
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(s.t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.agent.Run(ctx) }()
+	a := s.agent
+	go func() { ended <- a.Run(ctx) }()
 	s.end = func() {
-		t.Helper()
+		s.t.Helper()
 		cancel()
 		if err := <-ended; err != nil {
-			t.Error(err)
+			s.t.Error(err)
 		}
 	}
-	return s
 }
 
 func (s *site) send(key kv.Key, content string) {
 	s.t.Helper()
 	p := publish.Publisher{Store: s.store.Store, Layout: s.layout, By: "test"}
-	if _, err := p.Publish(s.t.Context(), publish.Request{Key: key, Content: []byte(content)}); err != nil {
+	if _, err := p.Publish(s.t.Context(), publish.Request{Key: key, Content: []byte(content), IgnoreStop: true}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// set writes a row; "" removes it.
+func (s *site) set(path, value string) {
+	s.t.Helper()
+	op := kv.Op{Verb: kv.Set, Path: path, Value: []byte(value)}
+	if value == "" {
+		op.Verb = kv.Delete
+	}
+	if _, err := s.store.Commit(s.t.Context(), []kv.Op{op}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -174,22 +209,51 @@ func TestADay(t *testing.T) {
 	})
 }
 
-// More targets than a node may have connections take turns.
-func TestCrowded(t *testing.T) {
+// Of many targets the first are watched, and the others polled: with few requests, and all become right.
+func TestPolled(t *testing.T) {
 	t.Parallel()
-	const targets = 2*maxWatches + 10
+	const targets = maxWatched + 2*kv.MaxOps
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, dir, targets, time.Hour)
-		pass(time.Minute)
+		pass(2 * time.Minute)
 		s.all(Current, "one\n")
+		for i, target := range s.agent.Status().Targets {
+			if target.Polled != (i >= maxWatched) {
+				t.Errorf("target %d: polled is %v", i, target.Polled)
+			}
+		}
+		before := s.agent.Status().Requests
+		pass(time.Minute)
+		// Two transactions in five seconds, and a watch a minute for each of the others.
+		if got, most := s.agent.Status().Requests-before, uint64(maxWatched+2*14+2); got > most {
+			t.Errorf("%d requests in a minute at rest, want %d at most", got, most)
+		}
 		for i := range targets {
 			s.send(kv.Key(fmt.Sprint("k", i)), "two\n")
 		}
-		pass(3*turnTime + time.Second) // a turn of their own for all
+		pass(6 * time.Second)
 		s.all(Current, "two\n")
-		if most := s.store.most.Load(); most != maxWatches {
-			t.Errorf("%d watches at once, want %d", most, maxWatches)
+		// What is frozen is polled by the row that freezes it.
+		key, last := kv.Key(fmt.Sprint("k", targets-1)), targets-1
+		s.set(s.layout.Stop(key), "bad")
+		s.send(key, "three\n")
+		pass(6 * time.Second)
+		if got := s.agent.Status().Targets[last].State; got != Stopped {
+			t.Errorf("a stopped one is %s", got)
+		}
+		passes := s.agent.Status().Targets[last].Counts.Passes
+		pass(time.Minute)
+		if got := s.agent.Status().Targets[last].Counts.Passes; got != passes {
+			t.Errorf("%d passes over one that is stopped", got-passes)
+		}
+		s.set(s.layout.Stop(key), "")
+		pass(6 * time.Second)
+		if got, err := os.ReadFile(filepath.Join(dir, string(key))); err != nil || string(got) != "three\n" {
+			t.Errorf("after the stop it holds %q, %v", got, err)
+		}
+		if most := s.store.most.Load(); most > maxWatched {
+			t.Errorf("%d watches at once, want %d at most", most, maxWatched)
 		}
 		s.end()
 	})

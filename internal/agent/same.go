@@ -31,6 +31,7 @@ func (t *target) snapshot() TargetStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.status
+	s.Polled = t.beyond.Load()
 	s.Counts.Refusals = maps.Clone(s.Counts.Refusals)
 	s.Counts.ExecSeconds = append([]uint64(nil), s.Counts.ExecSeconds...)
 	if s.Exec != nil {

@@ -85,6 +85,7 @@ type TargetStatus struct {
 	Good    *time.Time  `json:"good,omitempty"`         // end of the last pass that found or made it right
 	Check   string      `json:"check_output,omitempty"` // the end of what the last check printed
 	Exec    *ExecStatus `json:"exec,omitempty"`         // nil without an exec
+	Polled  bool        `json:"polled,omitempty"`       // its row is read every few seconds, where others are watched
 	Counts  Counts      `json:"counts"`
 
 	brief string // Detail without command lines and output

@@ -10,7 +10,6 @@ import (
 	"kvexpress/internal/agentfile"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/wait"
 )
 
 // maxWoken is the size in bytes of the largest data that a watch brings along, and
@@ -34,15 +33,20 @@ type target struct {
 	layout  kv.Layout
 	link    *link
 	deliver *deliver.Deliverer
-	slots   chan struct{} // how many passes may run at once on this node
-	group   *group        // of targets with the same exec; nil for one of its own
+	limits  *deliver.Limits
+	group   *group // of targets with the same exec; nil for one of its own
 	pace    pace
 	log     *slog.Logger
 
-	answers chan answer   // of the watch that runs
+	answers chan answer   // of the source
 	kick    chan struct{} // holds one: the group wants a look
-	bucket  bucket
+	returns bucket
 	watched watched
+
+	beyond   atomic.Bool // the maxWatched targets before it are watched, and it is polled
+	began    time.Time   // when run began
+	admitted bool        // it may have a query that waits
+	startAt  time.Time   // and from when on
 
 	reconcile time.Time     // when to look although nothing changed
 	retry     time.Time     // when to look because the last pass did not end well; zero: never
@@ -70,34 +74,52 @@ type target struct {
 	placed *placed
 }
 
-// watched is what is being watched.
+// source tells of the next change of a row. There is one at a time for each target: a query that waits at the store, or
+// the poller. A source that knows of a change by itself would answer with the index that it heard of.
+type source interface {
+	// follow sends one answer, as soon as the row has another index than since; after delay at once if since is 0; and
+	// after the wait in any case. If ctx ends, the answer is an error.
+	follow(ctx context.Context, q question, answers chan<- answer)
+}
+
+// question is what a target asks a source.
+type question struct {
+	path  string
+	since uint64
+	delay time.Duration // before it asks
+	wait  time.Duration
+}
+
+// watched is what is being followed.
 type watched struct {
-	path   string
-	since  uint64
-	cancel context.CancelFunc
-	begun  time.Time
+	question
+	cancel  context.CancelFunc
+	waiting time.Time // since when a query waits at the store; zero: none does
 
 	answered time.Time
 }
 
-// answer is what a watch came to.
+// answer is what a question came to.
 type answer struct {
 	path  string
 	entry kv.Entry
 	err   error
+	quiet bool // nothing happened
 }
 
 // run keeps the target right until ctx ends.
 func (t *target) run(ctx context.Context) {
-	t.reconcile = time.Now().Add(t.splay())
+	t.began = time.Now()
+	t.reconcile = t.began.Add(t.splay())
 	t.watch(ctx, t.row(), 0, 0)
-	for { // a watch is under way: whoever takes its answer begins another
+	for { // a question is under way: whoever takes its answer asks the next one
 		timer := time.NewTimer(time.Until(t.due()))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			t.watched.cancel()
 			<-t.answers
+			t.leave()
 			t.ended.Store(true)
 			return
 		case a := <-t.answers:
@@ -115,22 +137,66 @@ func (t *target) run(ctx context.Context) {
 // row is the row to watch while nothing freezes the target. Data and checksum that
 // do not match will, once the checksum changes: kvexpress 1.x writes it last.
 func (t *target) row() string {
-	if t.apart || int64(t.status.Size) > t.link.largest.Load() {
+	if t.apart || t.beyond.Load() || int64(t.status.Size) > t.link.largest.Load() {
 		return t.layout.Checksum(t.Key)
 	}
 	return t.layout.Data(t.Key)
 }
 
-// watch begins to watch a row, after a delay, in the place of what was watched so
+// watch begins to follow a row, after a delay, in the place of what was followed so
 // far, which has been answered.
 func (t *target) watch(ctx context.Context, path string, since uint64, delay time.Duration) {
 	ctx, cancel := context.WithCancel(ctx)
-	t.watched = watched{path: path, since: since, cancel: cancel, begun: time.Now().Add(delay)}
-	go func() { // ends with its answer; run takes it
-		_ = wait.For(ctx, delay) // the watch asks ctx
-		entry, err := t.link.Watch(ctx, path, since, kv.MaxWait)
-		t.answers <- answer{path, entry, err}
-	}()
+	q := question{path, since, delay, kv.MaxWait}
+	var from source = t.link
+	w := watched{cancel: cancel}
+	switch {
+	case t.beyond.Load():
+		t.leave()
+		from = t.link.poller
+	case since == 0: // it does not wait
+	default:
+		if rest := t.admit(); rest > 0 {
+			from, q.wait = t.link.poller, rest
+			if path == t.layout.Data(t.Key) {
+				q.path, q.since = t.layout.Checksum(t.Key), max(1, t.readUpTo)
+			}
+			break
+		}
+		w.waiting = time.Now().Add(delay)
+		if t.link.many.Load() && time.Since(t.began) < youngFor {
+			q.wait = youngWait
+		}
+	}
+	w.question = q
+	t.watched = w
+	from.follow(ctx, q, t.answers)
+}
+
+// admit returns how long it is until a query may wait, 0: it may now.
+func (t *target) admit() (rest time.Duration) {
+	now := time.Now()
+	if !t.admitted {
+		after, full := t.link.waits.begin(now)
+		if full {
+			return after
+		}
+		t.admitted, t.startAt = true, now.Add(after)
+	}
+	return max(0, t.startAt.Sub(now))
+}
+
+// leave gives back what admit took. A query that was not answered goes on at the store, for a little longer than its wait.
+func (t *target) leave() {
+	if !t.admitted {
+		return
+	}
+	var rest time.Duration
+	if w := t.watched; !w.waiting.IsZero() {
+		rest = time.Until(w.waiting.Add(w.wait + w.wait/16))
+	}
+	t.admitted = false
+	t.link.waits.end(rest)
 }
 
 // wake makes the target look, although nothing changed.
@@ -144,7 +210,9 @@ func (t *target) wake() {
 // again watches in the place of a watch that has not been answered.
 func (t *target) again(ctx context.Context, path string, since uint64) {
 	t.watched.cancel()
-	<-t.answers
+	if a := <-t.answers; a.err != nil {
+		t.leave()
+	}
 	t.watch(ctx, path, since, 0)
 }
 
@@ -152,22 +220,21 @@ func (t *target) again(ctx context.Context, path string, since uint64) {
 func (t *target) answered(ctx context.Context, a answer) {
 	t.watched.cancel()
 	t.watched.answered = time.Now()
-	lasted := t.watched.answered.Sub(t.watched.begun)
 	since, delay := a.entry.Index, time.Duration(0)
 	switch {
 	case ctx.Err() != nil:
 	case a.err != nil:
 		// Whatever is missed is in the answer to a question without an index.
+		t.leave()
 		since, delay = 0, t.failed(a.err)
-	case a.entry.Index == t.watched.since && lasted > t.link.wait()/2:
-		// Nothing happened.
+	case a.quiet:
 	default:
 		if a.entry.Index <= t.watched.since {
 			// The indexes began anew, or it was woken without a change, as by
 			// a restore.
 			since = 0
 		}
-		delay = t.bucket.take(time.Now())
+		delay = t.returns.take(time.Now())
 		if a.entry.State == kv.Absent && a.path == t.layout.Data(t.Key) && t.state() == Missing {
 			break // for a row that is not there, any write anywhere may be an answer
 		}
@@ -216,10 +283,12 @@ func (t *target) next(path string, since uint64) (string, uint64) {
 		}
 		return held.Path, held.Index
 	}
-	if row := t.row(); row != path {
-		return row, 0
+	row := t.row()
+	if row != path && since != 0 {
+		// Data and checksum of one publish have one index. A change since the last pass has a higher one.
+		return row, t.readUpTo
 	}
-	return path, since
+	return row, since
 }
 
 // due is when there is something to do although nobody wakes us.

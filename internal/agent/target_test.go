@@ -66,17 +66,16 @@ func TestIndexes(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		index, want uint64
-		lasted      time.Duration
+		quiet       bool
 		err         error
 		passes      uint64
 	}{
-		{"a change", 9, 9, time.Second, nil, 1},
-		{"nothing happened", 7, 7, time.Minute, nil, 0},
-		{"woken without a change", 7, 0, time.Second, nil, 1},
-		{"the indexes began anew", 3, 0, time.Second, nil, 1},
-		{"the indexes began anew, found out late", 3, 0, time.Minute, nil, 1},
-		{"denied", 0, 0, time.Second, &kv.StoreError{Kind: kv.ErrDenied}, 0},
-		{"away", 0, 0, time.Second, unreachable(), 0},
+		{"a change", 9, 9, false, nil, 1},
+		{"nothing happened", 7, 7, true, nil, 0},
+		{"woken without a change", 7, 0, false, nil, 1},
+		{"the indexes began anew", 3, 0, false, nil, 1},
+		{"denied", 0, 0, false, &kv.StoreError{Kind: kv.ErrDenied}, 0},
+		{"away", 0, 0, false, unreachable(), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -88,15 +87,14 @@ func TestIndexes(t *testing.T) {
 				}
 				r := &target{
 					layout: layout, link: newTestLink(&day{Store: local.New()}), pace: patience, log: slog.New(slog.DiscardHandler),
-					answers: make(chan answer, 1), slots: make(chan struct{}, 1),
+					answers: make(chan answer, 1), returns: newReturns(), limits: deliver.NewLimits(),
 				}
 				r.Key, r.File = "hosts", filepath.Join(dir, "hosts")
 				r.deliver = &deliver.Deliverer{Store: r.link, Layout: layout, StateDir: filepath.Join(dir, "state")}
 				ctx, cancel := context.WithCancel(t.Context())
 				path := layout.Data("hosts")
-				r.watched = watched{path: path, since: 7, cancel: func() {}, begun: time.Now()}
-				pass(test.lasted)
-				r.answered(ctx, answer{path: path, entry: kv.Entry{State: kv.Absent, Index: test.index}, err: test.err})
+				r.watched = watched{question: question{path: path, since: 7}, cancel: func() {}}
+				r.answered(ctx, answer{path, kv.Entry{State: kv.Absent, Index: test.index}, test.err, test.quiet})
 				if r.watched.path != path || r.watched.since != test.want || r.status.Counts.Passes != test.passes {
 					t.Errorf("it asks for %s since %d, after %d passes", r.watched.path, r.watched.since, r.status.Counts.Passes)
 				}
@@ -133,9 +131,9 @@ func TestStuck(t *testing.T) {
 
 func TestBucket(t *testing.T) {
 	t.Parallel()
-	var b bucket
+	b := newReturns()
 	now := time.Now()
-	for i := range burst - 1 {
+	for i := range b.burst - 1 {
 		if wait := b.take(now); wait != 0 {
 			t.Errorf("return %d waits for %s", i, wait)
 		}
@@ -144,13 +142,13 @@ func TestBucket(t *testing.T) {
 	returns, end := 0, now.Add(time.Minute)
 	for now.Before(end) && returns < 1000 {
 		wait := b.take(now)
-		if wait > 4*refill {
+		if wait > 4*b.refill {
 			t.Fatalf("it waits for %s", wait)
 		}
 		now = now.Add(wait)
 		returns++
 	}
-	if most := int(time.Minute/refill) + 2; returns > most || returns < most/2 {
+	if most := int(time.Minute/b.refill) + 2; returns > most || returns < most/2 {
 		t.Errorf("%d returns in a minute", returns)
 	}
 	now = now.Add(time.Hour)

@@ -50,8 +50,12 @@ func (r *agentReport) table() []string {
 		if t.Since != nil {
 			since = r.age(*t.Since)
 		}
+		shown := string(t.State)
+		if t.Polled {
+			shown += ", polled"
+		}
 		rows = append(rows,
-			[]string{t.Key, t.File, string(t.State), number(t.Version, unnumbered), dash(short(t.SHA256)), since, r.exec(t)})
+			[]string{t.Key, t.File, shown, number(t.Version, unnumbered), dash(short(t.SHA256)), since, r.exec(t)})
 	}
 	return tableWith(rows, func(row, column int) string {
 		if !r.colour || column != state {

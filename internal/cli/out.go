@@ -94,7 +94,7 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 		}
 	}
 	t.Exec = deliver.FillFile(t.Exec, t.File)
-	t.InPlace, t.RestoreOnFailure, t.DryRun = f.inPlace, f.restore, f.dryRun
+	t.InPlace, t.RestoreOnFailure, t.DryRun, t.Diff = f.inPlace, f.restore, f.dryRun, f.diff
 	dir := cmp.Or(f.stateDir, s.StateDir)
 	if dir == "" {
 		if dir, err = deliver.DefaultStateDir(s.Getenv); err != nil {

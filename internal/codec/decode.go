@@ -80,9 +80,14 @@ func decodeZstd(stored []byte, most int) ([]byte, error) {
 }
 
 // readCapped reads to the end, so that the reader sees and judges all of the
-// input, but never more than most bytes.
+// input, but never more than most bytes. If somebody knows how many there are, it takes no more memory than that.
 func readCapped(r io.Reader, most int) ([]byte, error) {
-	plain, err := io.ReadAll(io.LimitReader(r, int64(most)+1))
+	var all bytes.Buffer
+	if most < MaxPlain {
+		all.Grow(most + bytes.MinRead)
+	}
+	_, err := all.ReadFrom(io.LimitReader(r, int64(most)+1))
+	plain := all.Bytes()
 	if err != nil {
 		return nil, err
 	}

@@ -55,19 +55,19 @@ func (d *Deliverer) interruptible(ctx context.Context) (context.Context, context
 // or of atomicfile's. The result is valid beside an error: its Outcome tells
 // whether the file was touched.
 func (d *Deliverer) Deliver(ctx context.Context, t Target) (Result, error) {
-	return d.DeliverSeen(ctx, t, nil)
+	return d.DeliverSeen(ctx, t, nil, nil)
 }
 
 // DeliverSeen is Deliver for a caller who has the data of the key already, as it is
 // stored, from a watch perhaps. It need not be current: it spares a request if it
-// is.
-func (d *Deliverer) DeliverSeen(ctx context.Context, t Target, data []byte) (Result, error) {
+// is. The share is what the delivery holds of Limits.
+func (d *Deliverer) DeliverSeen(ctx context.Context, t Target, data []byte, share *Share) (Result, error) {
 	path, err := atomicfile.Resolve(t.File)
 	if err != nil {
 		return Result{}, err
 	}
 	tx := d.transaction(t, path)
-	tx.data = data
+	tx.data, tx.share = data, share
 	if ready, index, err := d.folder(ctx, tx.reader, filepath.Dir(path)); err != nil || !ready {
 		tx.result.Index = index
 		tx.result.Outcome, tx.result.Held = dryOutcome(err), tx.heldBy(err)
@@ -125,6 +125,7 @@ type transaction struct {
 	state *stateFile
 	torn  *pending // an overwrite that was cut off
 	watch stopwatch
+	share *Share
 }
 
 func (tx *transaction) run(ctx context.Context) (err error) {
@@ -150,7 +151,7 @@ func (tx *transaction) run(ctx context.Context) (err error) {
 		return err
 	}
 	if claim.sha == tx.disk.sha && tx.disk.unread {
-		if tx.disk, err = look(tx.file); err != nil {
+		if tx.disk, err = look(tx.file, tx.target.keepsOld()); err != nil {
 			return err
 		}
 	}
@@ -179,8 +180,11 @@ func (tx *transaction) lock(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, Longest(tx.target))
 	defer cancel()
-	tx.file, err = tx.dir.Lock(ctx, filepath.Base(tx.path))
-	return err
+	tx.share.keep(0)
+	if tx.file, err = tx.dir.Lock(ctx, filepath.Base(tx.path)); err != nil {
+		return err
+	}
+	return tx.share.enter(ctx)
 }
 
 // Longest is how long all that one delivery of a target runs may take, with a wait
@@ -199,8 +203,8 @@ func limit(d time.Duration) time.Duration {
 
 // keep handles a file whose bytes are right: mode, owner and exec may not be.
 func (tx *transaction) keep(ctx context.Context, c claim) error {
-	tx.describe(c.sha, c.manifest, tx.disk.content)
-	if err := gate.LongEnough(tx.target.Key, len(tx.disk.content), tx.result.Lines, tx.target.MinLines); err != nil {
+	tx.describe(c.sha, c.manifest, tx.disk.size, tx.disk.lines)
+	if err := gate.LongEnough(tx.target.Key, tx.disk.size, tx.result.Lines, tx.target.MinLines); err != nil {
 		return err
 	}
 	attrs := tx.disk.wanted(tx.target)
@@ -271,8 +275,10 @@ func (tx *transaction) replace(ctx context.Context, c claim) error {
 		}
 	}
 	manifest := currentManifest(standing)
-	tx.describe(standing.SHA256, manifest, standing.Plain)
-	tx.result.New = standing.Plain
+	tx.describe(standing.SHA256, manifest, len(standing.Plain), codec.Lines(standing.Plain))
+	if tx.target.Diff {
+		tx.result.New = standing.Plain
+	}
 	if standing.SHA256 == tx.disk.sha { // raw, or changed while we looked
 		return tx.keep(ctx, claim{sha: standing.SHA256, manifest: manifest})
 	}
@@ -340,8 +346,8 @@ func (tx *transaction) confirm(ctx context.Context) (gate.Standing, error) {
 	return standing, nil
 }
 
-func (tx *transaction) describe(sha string, m *kv.Manifest, content []byte) {
-	tx.result.SHA256, tx.result.Size, tx.result.Lines = sha, len(content), codec.Lines(content)
+func (tx *transaction) describe(sha string, m *kv.Manifest, size, lines int) {
+	tx.result.SHA256, tx.result.Size, tx.result.Lines = sha, size, lines
 	if m != nil {
 		tx.result.Lineage, tx.result.Version, tx.result.Fleet = m.Lineage, m.Version, m.Nodes
 	}

@@ -15,6 +15,7 @@ func (tx *transaction) exec(ctx context.Context, m mark, was *mark) error {
 	if err := tx.Hook.before(StepExec); err != nil {
 		return err
 	}
+	tx.aside(nil)
 	result, err := tx.runExec(ctx, m)
 	tx.result.Exec, tx.result.Took.Exec = &result, result.Duration
 	if err != nil {
@@ -55,7 +56,7 @@ func (tx *transaction) restore(ctx context.Context, was mark, cause error) (err 
 		tx.result.note("there is no old content to put back")
 		return failed
 	}
-	if tx.disk, err = look(tx.file); err != nil {
+	if tx.disk, err = look(tx.file, false); err != nil {
 		return errors.Join(failed, err)
 	}
 	attrs := old.attrs()

@@ -143,7 +143,7 @@ func (tx *transaction) overwrite(staged *atomicfile.Staged, content []byte, attr
 
 // asBefore reports whether the file has the bytes that were there before.
 func (tx *transaction) asBefore() bool {
-	now, err := look(tx.file)
+	now, err := look(tx.file, false)
 	return err == nil && tx.disk.sha != "" && now.sha == tx.disk.sha
 }
 
@@ -156,6 +156,7 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 	if err := tx.Hook.before(StepCheck); err != nil {
 		return err
 	}
+	tx.aside(content)
 	result, err := command.Run(ctx, command.Command{Argv: FillFile(tx.target.Check, staged.Path()), Shown: tx.target.Check,
 		Output: strings.NewReplacer(staged.Path(), FileMark), Timeout: tx.target.CheckTimeout,
 		Env: tx.env(tx.result.SHA256, tx.result.Version)})

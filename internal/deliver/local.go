@@ -2,6 +2,8 @@ package deliver
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,8 +16,10 @@ import (
 // onDisk is the target as it is before anything is done to it.
 type onDisk struct {
 	exists   bool
-	content  []byte // nil if it is larger than anything we deliver
-	sha      string // "" with it
+	content  []byte // nil if nobody asked for it, or it is larger than anything we deliver
+	sha      string // "" if it is larger than that
+	size     int
+	lines    int
 	mode     fs.FileMode
 	uid, gid int
 	like     *os.File
@@ -46,7 +50,7 @@ func (tx *transaction) remember(sha string) {
 func (tx *transaction) glance() (onDisk, error) {
 	was, ok := tx.known.Load(tx.path)
 	if !ok || tx.data == nil || tx.file.File == nil || tx.target.RestoreOnFailure || tx.target.InPlace {
-		return look(tx.file)
+		return look(tx.file, tx.target.keepsOld())
 	}
 	info, err := tx.file.File.Stat()
 	if err != nil {
@@ -54,7 +58,7 @@ func (tx *transaction) glance() (onDisk, error) {
 	}
 	known, _ := was.(remembered) // nothing else is stored
 	if id, ok := atomicfile.Identity(info); !ok || id != known.identity {
-		return look(tx.file)
+		return look(tx.file, tx.target.keepsOld())
 	}
 	d := describeFile(tx.file, info)
 	d.sha, d.unread = known.sha, true
@@ -66,8 +70,8 @@ func describeFile(t *atomicfile.Target, info fs.FileInfo) onDisk {
 	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, like: t.File}
 }
 
-// look reads a locked target.
-func look(t *atomicfile.Target) (onDisk, error) {
+// look reads a locked target, and may keep its content.
+func look(t *atomicfile.Target, keep bool) (onDisk, error) {
 	if t.File == nil {
 		return onDisk{uid: -1, gid: -1}, nil
 	}
@@ -79,18 +83,34 @@ func look(t *atomicfile.Target) (onDisk, error) {
 	if info.Size() > codec.MaxPlain {
 		return d, nil // whatever it is, it is not what we would put there
 	}
+	sum, breaks := sha256.New(), new(newlines)
 	var content bytes.Buffer
-	content.Grow(int(info.Size()) + bytes.MinRead)
+	to := io.MultiWriter(sum, breaks)
+	if keep {
+		content.Grow(int(info.Size()) + bytes.MinRead)
+		to = io.MultiWriter(sum, breaks, &content)
+	}
 	// From the beginning, however often it is looked at.
-	if _, err := content.ReadFrom(io.NewSectionReader(t.File, 0, codec.MaxPlain+1)); err != nil {
+	size, err := io.Copy(to, io.NewSectionReader(t.File, 0, codec.MaxPlain+1))
+	if err != nil {
 		return onDisk{}, fmt.Errorf("read %s: %w", t.File.Name(), err)
 	}
-	if content.Len() > codec.MaxPlain {
+	if size > codec.MaxPlain {
 		return d, nil
 	}
-	d.content = content.Bytes()
-	d.sha = codec.Checksum(d.content)
+	d.size, d.lines, d.sha = int(size), max(1, int(*breaks)), hex.EncodeToString(sum.Sum(nil))
+	if keep {
+		d.content = content.Bytes()
+	}
 	return d, nil
+}
+
+// newlines counts those in what is written to it.
+type newlines int
+
+func (n *newlines) Write(b []byte) (int, error) {
+	*n += newlines(bytes.Count(b, []byte("\n")))
+	return len(b), nil
 }
 
 // wanted is what owner and mode are to be: what is asked for, else what is there,

@@ -107,6 +107,7 @@ func (o *owing) thaw(ctx context.Context) {
 }
 
 func (o *owing) look(ctx context.Context) (err error) {
+	defer func() { o.disk.content = nil }()
 	if o.dir, err = atomicfile.OpenDir(filepath.Dir(o.path), o.Hook.files()); err != nil {
 		return err
 	}

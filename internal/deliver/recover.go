@@ -86,7 +86,7 @@ func (tx *transaction) mend(ctx context.Context, known error) error {
 		return fmt.Errorf("complete what was cut off: %w", err)
 	}
 	tx.result.note("an overwrite of %s that was cut off is complete now", tx.path)
-	if tx.disk, err = look(tx.file); err != nil {
+	if tx.disk, err = look(tx.file, tx.target.keepsOld()); err != nil {
 		return err
 	}
 	return errors.Join(tx.removeTemp(p), tx.state.finish(p.mark))

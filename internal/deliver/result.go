@@ -41,7 +41,7 @@ type Result struct {
 	Before string
 	// Looked: the disk was looked at, so that Before is known.
 	Looked bool
-	// Old and New are the bytes before and after, for diffs; New is nil when
+	// Old and New are the bytes before and after, with Target.Diff; New is nil when
 	// nothing was fetched.
 	Old, New []byte
 	Check    *command.Result // nil if none ran

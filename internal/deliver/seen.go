@@ -23,7 +23,8 @@ func (tx *transaction) seen(c claim) (gate.Standing, bool) {
 		if err != nil || encoding == codec.Plain {
 			return gate.Standing{}, false
 		}
-		if plain, err = codec.Decode(encoding, tx.data); err != nil || codec.Checksum(plain) != c.sha {
+		plain, err = codec.DecodeUpTo(encoding, tx.data, gate.Promised(c.manifest, c.sha, encoding))
+		if err != nil || codec.Checksum(plain) != c.sha {
 			return gate.Standing{}, false
 		}
 	}

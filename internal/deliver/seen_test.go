@@ -35,7 +35,7 @@ func (n *node) seen(d *deliver.Deliverer, data []byte, want deliver.Outcome) *co
 	n.t.Helper()
 	c := &counting{Store: n.store, data: n.layout.Data(hosts)}
 	d.Store = c
-	if r, err := d.DeliverSeen(context.Background(), n.target, data); err != nil || r.Outcome != want {
+	if r, err := d.DeliverSeen(context.Background(), n.target, data, nil); err != nil || r.Outcome != want {
 		n.t.Fatalf("%q, %v; want %q", r.Outcome, err, want)
 	}
 	return c

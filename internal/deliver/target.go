@@ -43,6 +43,7 @@ type Target struct {
 	InPlace          bool // overwrite instead of rename: see atomicfile.WriteInPlace
 	RestoreOnFailure bool // put the old bytes back when the exec fails
 	DryRun           bool // look and decide, change nothing
+	Diff             bool // the result has the bytes before and after
 
 	// Postpone, if set, is asked before new bytes are installed, with their
 	// SHA-256: if true, they are not now, and the outcome is Postponed.

@@ -81,7 +81,7 @@ func Examine(k kv.Key, data, checksum, manifest kv.Entry) (Standing, error) {
 		return s, nil
 	}
 	s.rowSum = strings.TrimSpace(string(checksum.Value))
-	s.examineData(data, checksum, encoding)
+	s.examineData(data, checksum, encoding, Promised(s.Manifest, s.rowSum, encoding))
 	switch {
 	case s.Why != "":
 		s.State = Damaged
@@ -93,14 +93,27 @@ func Examine(k kv.Key, data, checksum, manifest kv.Entry) (Standing, error) {
 	return s, nil
 }
 
+// Promised is how many bytes of plain data there may be, if the manifest tells it of the bytes with this SHA-256. Only brotli is
+// held to it: plain data is in memory already, and a zstd frame may ask for more memory than its content has bytes.
+func Promised(m *kv.Manifest, sha string, e codec.Encoding) int {
+	if m == nil || m.SHA256 != sha || m.Size <= 0 || m.Size > codec.MaxPlain || e != codec.Brotli {
+		return codec.MaxPlain
+	}
+	return int(m.Size)
+}
+
 // examineData sets Plain and SHA256, or else Why.
-func (s *Standing) examineData(data, checksum kv.Entry, e codec.Encoding) {
+func (s *Standing) examineData(data, checksum kv.Entry, e codec.Encoding, most int) {
 	if data.State == kv.Absent {
 		s.Why = "its data is missing"
 		return
 	}
-	plain, err := codec.Decode(e, data.Value)
-	if err != nil {
+	plain, err := codec.DecodeUpTo(e, data.Value, most)
+	switch {
+	case errors.Is(err, codec.ErrTooBig) && most < codec.MaxPlain:
+		s.Torn, s.Why = true, fmt.Sprintf("its data has more than the %d bytes of its manifest", most)
+		return
+	case err != nil:
 		s.Why = fmt.Sprintf("its data cannot be read: %v", err)
 		return
 	}

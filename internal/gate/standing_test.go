@@ -35,6 +35,11 @@ func TestExamineAndDecide(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := manifestOf(t, a, nil)
+	longer, err := codec.Encode(codec.Brotli, []byte("longer\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sized := manifestOf(t, a, func(m *kv.Manifest) { m.Size = int64(len(a)) })
 	tests := map[string]struct {
 		data, checksum, manifest kv.Entry
 		state                    State
@@ -49,17 +54,19 @@ func TestExamineAndDecide(t *testing.T) {
 		"1.x alone":       {there(a, 0), sum(a), none, Unmanaged, false, 0, true, Keep, Replace},
 		"1.x, newline": {there(a, 0), there(codec.Checksum([]byte(a))+"\n", 0), none, Unmanaged, false, 0, true, Keep,
 			Replace},
-		"1.14 -z":          {there(oldGzip, 0), sum(a), none, Unmanaged, false, 0, true, Keep, Replace},
-		"gzip as it is":    {there(oldGzip, 0), sum(oldGzip), none, Unmanaged, false, 0, true, Replace, Replace},
-		"1.x after us":     {there(a, 0), sum(a), manifestOf(t, "b", nil), Unmanaged, false, 0, true, Keep, Replace},
-		"1.x between":      {there("b", 0), sum(a), ours, Damaged, true, 7, true, Heal, Replace},
-		"1.x between, new": {there(a, 0), none, none, Damaged, true, 0, true, Heal, Replace},
-		"data gone":        {none, sum(a), ours, Damaged, false, 7, true, Heal, Replace},
-		"data gone, 1.x":   {none, sum(a), none, Damaged, false, 0, true, Heal, Replace},
-		"data no brotli":   {there("x", 1), sum(a), ours, Damaged, false, 7, true, Heal, Replace},
-		"checksum gone":    {there(a, 0), none, ours, Damaged, true, 7, true, Heal, Replace},
-		"manifest alone":   {none, none, ours, Damaged, false, 7, true, Heal, Replace},
-		"manifest bad":     {there(a, 0), sum(a), there("{", 0), Damaged, false, 0, false, Heal, Replace},
+		"1.14 -z":                     {there(oldGzip, 0), sum(a), none, Unmanaged, false, 0, true, Keep, Replace},
+		"gzip as it is":               {there(oldGzip, 0), sum(oldGzip), none, Unmanaged, false, 0, true, Replace, Replace},
+		"1.x after us":                {there(a, 0), sum(a), manifestOf(t, "b", nil), Unmanaged, false, 0, true, Keep, Replace},
+		"1.x between":                 {there("b", 0), sum(a), ours, Damaged, true, 7, true, Heal, Replace},
+		"more than the manifest says": {there(string(longer), 1), sum(a), sized, Damaged, true, 7, true, Heal, Replace},
+		"1.x after us, longer":        {there(string(longer), 1), sum("longer\n"), sized, Unmanaged, false, 0, true, Replace, Replace},
+		"1.x between, new":            {there(a, 0), none, none, Damaged, true, 0, true, Heal, Replace},
+		"data gone":                   {none, sum(a), ours, Damaged, false, 7, true, Heal, Replace},
+		"data gone, 1.x":              {none, sum(a), none, Damaged, false, 0, true, Heal, Replace},
+		"data no brotli":              {there("x", 1), sum(a), ours, Damaged, false, 7, true, Heal, Replace},
+		"checksum gone":               {there(a, 0), none, ours, Damaged, true, 7, true, Heal, Replace},
+		"manifest alone":              {none, none, ours, Damaged, false, 7, true, Heal, Replace},
+		"manifest bad":                {there(a, 0), sum(a), there("{", 0), Damaged, false, 0, false, Heal, Replace},
 		"manifest of another": {there(a, 0), sum(a), manifestOf(t, a, func(m *kv.Manifest) { m.Key = "x" }), Damaged, false, 0,
 			false, Heal, Replace},
 		"lineage beyond reason": {there(a, 0), sum(a),

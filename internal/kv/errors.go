@@ -13,6 +13,8 @@ var (
 	// ErrUnknownOutcome: a Commit was sent, and it is not known whether it was
 	// applied (time-out, lost connection, lost leadership).
 	ErrUnknownOutcome = errors.New("the outcome of the write is unknown")
+	// ErrCrowded is the cause of an ErrUnreachable where the store refuses to serve so many requests at once.
+	ErrCrowded = errors.New("too many requests at once")
 	// ErrDenied: the token may not do this.
 	ErrDenied = errors.New("permission denied")
 	// ErrUnknownToken is the cause where there is no such token, whatever it may do.
@@ -22,6 +24,8 @@ var (
 	// ErrNotStore: what answered does not speak the store's protocol, such as
 	// a captive portal or a proxy's error page.
 	ErrNotStore = errors.New("the answer does not come from Consul")
+	// ErrLongAnswer is the cause where the answer to a Read has more bytes than so many rows may have.
+	ErrLongAnswer = errors.New("the answer is too long")
 	// ErrTooLarge: the store refused the size of a request.
 	ErrTooLarge = errors.New("too large for one transaction")
 	// ErrRequest: the store understood the request and refused it for good.

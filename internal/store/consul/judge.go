@@ -51,7 +51,7 @@ func (s *Store) judge(resp *http.Response) *failure {
 	case code == http.StatusRequestEntityTooLarge:
 		return &failure{kind: kv.ErrTooLarge, cause: said}
 	case code == http.StatusTooManyRequests: // it was not even looked at
-		return &failure{kind: kv.ErrUnreachable, cause: said}
+		return &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("%w: %w", said, kv.ErrCrowded)}
 	case code < 500:
 		return &failure{kind: kv.ErrRequest, cause: said}
 	}

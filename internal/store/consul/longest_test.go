@@ -68,8 +68,10 @@ func TestWaitsThatAProxyEnds(t *testing.T) {
 				t.Errorf("the proxy ended %d waits until they were shorter", got)
 			}
 			ended.Store(0)
-			go func() { <-time.After(5 * time.Second); put("two") }()
+			done := make(chan struct{})
+			go func() { defer close(done); <-time.After(5 * time.Second); put("two") }()
 			next, err := s.Watch(t.Context(), path, was.Index, 30*time.Second)
+			<-done
 			if err != nil || string(next.Value) != "two" || ended.Load() != 0 {
 				t.Errorf("after that: %+v, %v; the proxy ended %d", next, err, ended.Load())
 			}

@@ -70,7 +70,7 @@ func (s *Store) ask(ctx context.Context, method, path string, query url.Values, 
 		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.why(ctx, err)), maybeRan: true}
 	}
 	if int64(len(answer)) > most {
-		return 0, nil, s.garbage("it has more than %d KiB", most>>10)
+		return 0, nil, s.garbage("%w: more than %d KiB", kv.ErrLongAnswer, most>>10)
 	}
 	return resp.StatusCode, answer, nil
 }

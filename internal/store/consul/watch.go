@@ -60,9 +60,9 @@ func (s *Store) blocking(
 		_, _, f := s.get(ctx, path, query, 0, 0, read)
 		return f
 	}
-	end := time.Now().Add(min(max(wait, minWait), kv.MaxWait))
-	for {
-		part, longer := s.waits.next(max(minWait, time.Until(end)))
+	wait = min(max(wait, minWait), kv.MaxWait)
+	for end := time.Now().Add(wait); ; wait = time.Until(end) {
+		part, longer := s.waits.next(wait)
 		index, sent, f := s.get(ctx, path, query, since, part, read)
 		lasted := time.Since(sent)
 		quiet := lasted >= part

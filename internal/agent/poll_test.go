@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/local"
+)
+
+// ask follows a row until it is answered.
+func (p *poller) ask(ctx context.Context, path string, since uint64) <-chan answer {
+	answers := make(chan answer, 1)
+	p.follow(ctx, question{path: path, since: since, wait: time.Minute}, answers)
+	return answers
+}
+
+// One row may not be read, one is missing, and one changes: each target hears of its own.
+func TestPollTellsEachOfItsRow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &day{Store: local.New(local.Deny(func(path string, _ bool) bool { return path == "denied" }))}
+		p := newTestLink(s).poller
+		denied, missing := p.ask(t.Context(), "denied", 0), p.ask(t.Context(), "missing", 0)
+		if a := <-denied; !errors.Is(a.err, kv.ErrDenied) {
+			t.Errorf("denied: %+v", a)
+		}
+		a := <-missing
+		if a.err != nil || a.entry.State != kv.Absent || a.entry.Index == 0 {
+			t.Errorf("missing: %+v", a)
+		}
+		began := time.Now()
+		missing = p.ask(t.Context(), "missing", a.entry.Index)
+		pass(20 * time.Second)
+		if len(missing) != 0 {
+			t.Error("the missing row is said to have changed")
+		}
+		if _, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: "missing", Value: []byte("x")}}); err != nil {
+			t.Error(err)
+		}
+		if a := <-missing; a.err != nil || a.entry.State != kv.Present || time.Since(began) > 26*time.Second {
+			t.Errorf("after %v: %+v", time.Since(began), a)
+		}
+	})
+}
+
+// However many targets there are, at rest each has one goroutine, and only the watched ones a second.
+func TestGoroutinesOfManyTargets(t *testing.T) { // not parallel: it counts those of the process
+	const targets = 500
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		before := runtime.NumGoroutine()
+		s := newSite(t, dir, targets, time.Hour)
+		pass(3 * time.Minute)
+		s.all(Current, "one\n")
+		if got, most := runtime.NumGoroutine()-before, targets+2*maxWatched+40; got > most {
+			t.Errorf("%d goroutines, want %d at most", got, most)
+		}
+		if most := s.store.most.Load(); most > maxWatched {
+			t.Errorf("%d watches at once", most)
+		}
+		s.end()
+	})
+}
