@@ -233,7 +233,7 @@ func (n *node) unlock(name string) {
 }
 
 func (n *node) freezer() freeze.Freezer {
-	return freeze.Freezer{Store: n.store, Layout: n.layout, Host: host}
+	return freeze.Freezer{Store: n.store, Layout: n.layout, Host: host, Replace: true}
 }
 
 // path is where a file of the node is.
