@@ -178,13 +178,16 @@ func (tx *transaction) lock(ctx context.Context) (err error) {
 	if err := tx.Hook.before(StepLock); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Longest(tx.target))
+	waiting, cancel := context.WithTimeout(ctx, Longest(tx.target))
 	defer cancel()
 	tx.share.keep(0)
-	if tx.file, err = tx.dir.Lock(ctx, filepath.Base(tx.path)); err != nil {
+	if tx.file, err = tx.dir.Lock(waiting, filepath.Base(tx.path)); err != nil {
 		return err
 	}
-	return tx.share.enter(ctx)
+	if err := tx.share.enter(ctx); err != nil {
+		return errors.Join(err, tx.file.Close())
+	}
+	return nil
 }
 
 // Longest is how long all that one delivery of a target runs may take, with a wait
