@@ -2,9 +2,9 @@ package agentfile
 
 import "strings"
 
-// nearest returns the word that was probably meant, or "": the one that is fewest edits away, at most two and fewer for
+// Nearest returns the word that was probably meant, or "": the one that is fewest edits away, at most two and fewer for
 // short words, or else the only one that begins with it. Capitals, and dashes for underscores, are no edits.
-func nearest(word string, of []string) string {
+func Nearest(word string, of []string) string {
 	fold := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 	folded := fold(word)
 	best, least := "", min(2, (len(folded)+1)/3)+1

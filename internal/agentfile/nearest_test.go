@@ -18,12 +18,12 @@ func TestNearest(t *testing.T) {
 		"targts": "targets", "store": "stores", "client": "", "ca": "", "x": "", "": "", "color": "", "timeout": "",
 		"execute": "", strings.Repeat("mode", 1000): "",
 	} {
-		if got := nearest(word, keys); got != want {
+		if got := Nearest(word, keys); got != want {
 			t.Errorf("%.40q: %q, want %q", word, got, want)
 		}
 	}
 	for _, key := range keys {
-		if got := nearest(key, keys); got != key {
+		if got := Nearest(key, keys); got != key {
 			t.Errorf("%s is nearest to %q", key, got)
 		}
 	}

@@ -59,7 +59,7 @@ func (l *loader) unknownWord(word string) error {
 	remedy := "add it to vars in " + l.main
 	if word == wordDatacenter {
 		remedy = "set datacenter in " + l.main
-	} else if near := nearest(word, slices.Sorted(maps.Keys(l.words))); near != "" {
+	} else if near := Nearest(word, slices.Sorted(maps.Keys(l.words))); near != "" {
 		remedy = "did you mean {" + near + "}?"
 	}
 	return fmt.Errorf("%s is not known; %s", kv.Quote("{"+word+"}"), remedy)

@@ -131,7 +131,7 @@ func (v value) read(setters map[string]func(value)) (lines map[string]int) {
 			return
 		}
 		remedy := v.elsewhere(e.name)
-		if near := nearest(e.name, slices.Sorted(maps.Keys(setters))); remedy == "" && near != "" {
+		if near := Nearest(e.name, slices.Sorted(maps.Keys(setters))); remedy == "" && near != "" {
 			remedy = fmt.Sprintf("; did you mean %q?", near)
 		}
 		v.add(e.line, "unknown key %s%s", kv.Quote(e.name), remedy)

@@ -3,8 +3,10 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,9 +16,10 @@ import (
 )
 
 func (a *App) newACL(g *globals) *cobra.Command {
-	var key, node string
+	var keys listValue
+	var node string
 	cmd := a.with(g, &cobra.Command{
-		Use:   "acl publisher|node|operator|exporter [-k KEY]",
+		Use:   "acl publisher|node|operator|exporter [-k KEY]...",
 		Short: "Print the Consul policy that a role needs",
 		Long: `Print the Consul policy that a role needs, and no more:
 
@@ -27,7 +30,7 @@ func (a *App) newACL(g *globals) *cobra.Command {
               sees what nodes report, and forgets them
   exporter    sees all keys, stops and locks, and what nodes report; it takes no key`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
-  kvexpress acl node -k hosts --node web-17`,
+  kvexpress acl node -k hosts -k nginx --node web-17`,
 		Args:        cobra.ArbitraryArgs,
 		ValidArgs:   []string{"publisher", "node", "operator", "exporter"},
 		Annotations: uses("prefix json"),
@@ -35,17 +38,17 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		if len(args) != 1 {
 			return nil, errors.New("name one role: publisher, node, operator or exporter")
 		}
-		return s.acl(args[0], key, node)
+		return s.acl(args[0], keys, node)
 	})
-	cmd.Flags().StringVarP(&key, "key", "k", "", "`key` that the role is about")
+	cmd.Flags().VarP(&keys, "key", "k", "`key` that the role is about; may be given more than once")
 	cmd.Flags().StringVar(&node, "node", "", "`name` of the node (default: this machine's host name)")
 	return cmd
 }
 
-func (s *session) acl(role, key, node string) (report, error) {
+func (s *session) acl(role string, keys []string, node string) (report, error) {
 	l := s.layout
 	if role == "exporter" {
-		if key != "" {
+		if len(keys) > 0 {
 			return nil, errors.New("the exporter is about all keys; leave out -k")
 		}
 		return rolePolicy{role: role, rules: []rule{
@@ -54,14 +57,36 @@ func (s *session) acl(role, key, node string) (report, error) {
 			{"key_prefix", l.EventsDir(), "read", "who set stops and locks"},
 		}}, nil
 	}
-	k, err := s.key(key)
+	node, err := kv.ParseNode(cmp.Or(node, s.host))
 	if err != nil {
 		return nil, err
 	}
-	if node, err = kv.ParseNode(cmp.Or(node, s.host)); err != nil {
-		return nil, err
+	if len(keys) == 0 {
+		keys = []string{""} // refused as everywhere
 	}
-	var rules []rule
+	p := rolePolicy{role: role}
+	for _, key := range keys {
+		k, err := s.key(key)
+		if err != nil {
+			return nil, err
+		}
+		rules, err := s.rules(role, k, node)
+		if err != nil {
+			return nil, err
+		}
+		p.keys = append(p.keys, string(k))
+		for _, r := range rules {
+			if !slices.Contains(p.rules, r) {
+				p.rules = append(p.rules, r)
+			}
+		}
+	}
+	return p, nil
+}
+
+// rules returns what a role needs for one key.
+func (s *session) rules(role string, k kv.Key, node string) (rules []rule, err error) {
+	l := s.layout
 	switch role {
 	case "publisher":
 		rules = []rule{
@@ -93,7 +118,7 @@ func (s *session) acl(role, key, node string) (report, error) {
 	default:
 		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or exporter", kv.Quote(role))
 	}
-	return rolePolicy{role: role, key: k, rules: rules}, nil
+	return rules, nil
 }
 
 // rule is one rule of Consul's policy language.
@@ -101,12 +126,12 @@ type rule struct{ kind, path, grant, why string }
 
 type rolePolicy struct {
 	role  string
-	key   kv.Key
+	keys  []string
 	rules []rule
 }
 
 func (p rolePolicy) lines() []string {
-	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, cmp.Or(string(p.key), "all keys"))}
+	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, cmp.Or(strings.Join(p.keys, ", "), "all keys"))}
 	for _, r := range p.rules {
 		out = append(out, "# "+r.why, fmt.Sprintf("%s %q {\n  policy = %q\n}", r.kind, r.path, r.grant))
 	}
@@ -114,5 +139,5 @@ func (p rolePolicy) lines() []string {
 }
 
 func (p rolePolicy) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, `{"role":%q,"key":%q,"policy":%q}`, p.role, p.key, strings.Join(p.lines(), "\n")), nil
+	return json.Marshal(map[string]any{"role": p.role, "keys": p.keys, "policy": strings.Join(p.lines(), "\n")})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -47,7 +48,10 @@ type App struct {
 // code. What failed is on Stderr, in one line; of a configuration of the agent, each
 // mistake has a line.
 func (a *App) Run(ctx context.Context, args []string) int {
+	// What a library logs by itself may hold a token: net/http quotes answers that it did not ask for.
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // of package log, too
 	root := a.newRoot(args...)
+	countOnce(root)
 	args = oldSpellings(root, args)
 	if asksVersion(root, args) {
 		fmt.Fprint(a.Stdout, build().text())
@@ -142,8 +146,7 @@ Exit codes:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
-		SuggestionsMinimumDistance: 2,
-		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetGlobalNormalizationFunc(dashes)
 	g.register(root.PersistentFlags())
@@ -186,16 +189,28 @@ func (a *App) commands(g *globals, args []string) []*cobra.Command {
 	return all
 }
 
-// unknownCommand refuses what is no command, with the nearest one.
+// unknownCommand refuses an unknown command, and suggests the nearest one.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	near := ""
-	if found := cmd.SuggestionsFor(args[0]); len(found) > 0 {
-		near = fmt.Sprintf(" did you mean %q?", found[0])
+	all := cmd
+	if !cmd.HasParent() { // it may have the commands alone that are named
+		all = (&App{}).newRoot()
 	}
-	return fmt.Errorf("%q is not a command;%s see `kvexpress --help`", args[0], near)
+	var names []string
+	for _, sub := range all.Commands() {
+		names = append(names, sub.Name())
+	}
+	return fmt.Errorf("%s is not a command%s; see `%s --help`", kv.Quote(args[0]), meant(args[0], "", names), cmd.CommandPath())
+}
+
+// meant is a question about the nearest of some names; "" if none is near.
+func meant(word, dashes string, names []string) string {
+	if near := agentfile.Nearest(word, names); near != "" {
+		return fmt.Sprintf(", did you mean %q?", dashes+near)
+	}
+	return ""
 }
 
 // noArgs refuses what is left over, and says what people usually meant.
@@ -203,16 +218,27 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	if cmd.HasAvailableSubCommands() {
+		return unknownCommand(cmd, args)
+	}
 	return fmt.Errorf("%q is left over; `%s` takes flags only, see `%[2]s --help`", args[0], cmd.CommandPath())
 }
 
 // flagError says what a flag takes, where the parsers of Go only say that they failed.
 func flagError(cmd *cobra.Command, err error) error {
+	if cmd.HasAvailableSubCommands() && cmd.Flags().NArg() > 0 { // the flags are of a command that does not exist
+		return unknownCommand(cmd, cmd.Flags().Args())
+	}
+	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 1 {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		err = fmt.Errorf("%w%s", err, meant(unknown.GetSpecifiedName(), "--", names))
+	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		takes := map[string]string{"int": "a whole number", "duration": "a time such as 30s or 5m",
 			"bool": "true or false"}[invalid.GetFlag().Value.Type()]
-		if err = invalid.Unwrap(); takes != "" {
+		if err = invalid.Unwrap(); takes != "" && !errors.Is(err, errTwice) {
 			err = fmt.Errorf("%s is not %s", kv.Quote(invalid.GetValue()), takes)
 		}
 		err = fmt.Errorf("--%s: %w", invalid.GetFlag().Name, err)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,46 @@ import (
 // dashes makes the underscores of an old flag's name, such as ignore_stop, dashes.
 func dashes(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+}
+
+// once is a flag of which one value counts. A second one is refused, in whatever spelling.
+type once struct {
+	pflag.Value
+	given bool
+}
+
+var errTwice = errors.New("it is given twice, and one value counts; give it once")
+
+func (o *once) Set(s string) error {
+	was := o.String()
+	if err := o.Value.Set(s); err != nil {
+		return err
+	}
+	if o.given && (o.Type() != "bool" || o.String() != was) {
+		return errTwice
+	}
+	o.given = true
+	return nil
+}
+
+// countOnce makes all flags of a command, and of those below it, refuse a second value, except lists.
+func countOnce(cmd *cobra.Command) {
+	wrap := func(f *pflag.Flag) {
+		if _, list := f.Value.(*listValue); !list {
+			f.Value = &once{Value: f.Value}
+		}
+	}
+	cmd.PersistentFlags().VisitAll(wrap)
+	cmd.Flags().VisitAll(wrap)
+	for _, sub := range cmd.Commands() {
+		countOnce(sub)
+	}
+}
+
+func unwrap(f *pflag.Flag) {
+	if o, ok := f.Value.(*once); ok {
+		f.Value = o.Value
+	}
 }
 
 // oldSpellings rewrites what old callers write and today's flags do not take: a

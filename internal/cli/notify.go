@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -28,7 +30,10 @@ type daemon struct {
 	reload  func()        // at each hang-up; nil: there is nothing to read again
 }
 
+// daemonLog returns the log of a daemon. From then on the end of who reads it does not end the daemon: a write fails, and
+// no SIGPIPE kills. Commands that it starts do not inherit that.
 func (a *App) daemonLog(direction string) (*slog.Logger, func() error) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return observe.NewLogger(observe.LogOptions{Direction: direction, Verbose: true, Stdout: a.Stderr, Syslog: observe.SyslogOff})
 }
 

@@ -73,6 +73,6 @@ func cmdAgentFile(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	text = strings.NewReplacer("WORK", ts.Getenv("WORK"), "PREFIX", ts.Getenv("PREFIX"), "ADDR", ts.Getenv("CONSUL_HTTP_ADDR"),
-		"NOWHERE", ts.Getenv("NOWHERE")).Replace(text)
+		"NOWHERE", ts.Getenv("NOWHERE"), "BABBLER", ts.Getenv("BABBLER")).Replace(text)
 	ts.Check(os.WriteFile(ts.MkAbs("agent.yml"), []byte(text), 0o600))
 }

@@ -40,6 +40,7 @@ func scriptCommands() map[string]scriptCommand {
 		"lockrow":   cmdLockRow,
 		"newtoken":  cmdNewToken,
 		"serve":     cmdServe,
+		"babbler":   cmdBabbler,
 		"statsd":    cmdStatsd,
 		"agentfile": cmdAgentFile,
 		"await":     cmdAwait,

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -58,6 +59,52 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(server.Close)
 	ts.Setenv("URL", server.URL)
 	ts.Setenv("PORTAL", server.Listener.Addr().String())
+}
+
+// babbler starts a server that answers as the store does, and sends one answer too many each time, with the headers of the
+// request in it. Its address is in $BABBLER.
+func cmdBabbler(ts *testscript.TestScript, neg bool, args []string) {
+	usageError(ts, neg || len(args) != 0, "babbler")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = l.Close() })
+	ts.Setenv("BABBLER", l.Addr().String())
+	store := ts.Getenv("CONSUL_HTTP_ADDR")
+	babble := func(conn net.Conn) error {
+		defer conn.Close()
+		for in := bufio.NewReader(conn); ; {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				return err
+			}
+			req.URL.Scheme, req.URL.Host, req.RequestURI = "http", store, ""
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				return err
+			}
+			var out bytes.Buffer
+			if err := resp.Write(&out); err != nil {
+				return err
+			}
+			out.WriteString("HTTP/1.1 200 OK\r\n")
+			if err := req.Header.Write(&out); err != nil {
+				return err
+			}
+			out.WriteString("\r\n")
+			if _, err := conn.Write(out.Bytes()); err != nil {
+				return err
+			}
+		}
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // the script has ended
+			}
+			go func() { _ = babble(conn) }() // ends with the client
+		}
+	}()
 }
 
 // statsd listens for metrics, and puts the address into $STATSD. statsd PATTERN

@@ -13,6 +13,7 @@ import (
 // in 1.x.
 func usage(cmd *cobra.Command) error {
 	cmd.InitDefaultHelpFlag()
+	cmd.Flags().VisitAll(unwrap) // pflag knows by the type which defaults to show
 	cmd.Flags().Lookup("help").Usage = "show this help"
 	w := cmd.OutOrStderr()
 	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
