@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/command"
 	"kvexpress/internal/observe"
 )
 
@@ -57,6 +58,7 @@ func (a *App) daemon(ctx context.Context, d daemon, parts ...func(context.Contex
 		})
 	}
 	all.Go(func() { notify(ctx, d) })
+	all.Go(func() { command.ReapOrphans(ctx) })
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

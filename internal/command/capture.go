@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -61,7 +62,16 @@ func startCaptured(cmd *exec.Cmd, out *capture) (closeOutput func(), err error) 
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = w, w
-	err = cmd.Start()
+	if _, err := os.Stat(os.DevNull); err != nil { // as in some containers; os/exec could not start anything
+		stdin, nothing, err := os.Pipe()
+		if err != nil {
+			return nil, errors.Join(err, r.Close(), w.Close())
+		}
+		defer func() { _ = stdin.Close() }() // the child has its own
+		_ = nothing.Close()                  // so stdin is at its end
+		cmd.Stdin = stdin
+	}
+	err = start(cmd)
 	_ = w.Close() // the child has its own
 	if err != nil {
 		_ = r.Close()

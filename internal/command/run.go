@@ -71,7 +71,11 @@ func run(ctx context.Context, c Command, k killer) (Result, error) {
 		return result, notStarted(c.Shown, err)
 	}
 	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }() // ends with the program; nothing else reaps it
+	go func() { // ends with the program; nothing else reaps it
+		err := cmd.Wait()
+		reaped(cmd)
+		exited <- err
+	}()
 
 	timeout := time.NewTimer(c.Timeout)
 	defer timeout.Stop()

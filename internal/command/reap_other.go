@@ -1,0 +1,14 @@
+//go:build !linux
+
+package command
+
+import (
+	"context"
+	"os/exec"
+)
+
+func start(cmd *exec.Cmd) error { return cmd.Start() }
+func reaped(*exec.Cmd)          {}
+
+// ReapOrphans does nothing here.
+func ReapOrphans(context.Context) {}
