@@ -189,8 +189,8 @@ func (a *Agent) apply(c agentfile.Config) {
 	var all []*runner
 	since := a.loaded
 	for _, t := range c.Targets {
-		key := groupKey(t.Target)
-		t.DeferExec = shared[key] > 1
+		key := t.ExecGroup()
+		t.DeferExec = deferred(t, shared)
 		if i := slices.IndexFunc(a.running, func(r *runner) bool { return sameTarget(r.target, c)(t) }); i >= 0 {
 			all = append(all, a.running[i])
 			continue
@@ -209,6 +209,7 @@ func (a *Agent) apply(c agentfile.Config) {
 			g := a.groups[key]
 			if g == nil {
 				g = &groupRunner{group: newGroup(d, a.options.pace, a.options.Log.With("exec", t.Exec[0]))}
+				g.every = t.ExecEvery
 				a.groups[key] = g
 			}
 			r.group = g.group
@@ -227,11 +228,16 @@ func (a *Agent) apply(c agentfile.Config) {
 func sharedExecs(targets []agentfile.Target) map[string]int {
 	n := map[string]int{}
 	for _, t := range targets {
-		if key := groupKey(t.Target); key != "" {
+		if key := t.ExecGroup(); key != "" {
 			n[key]++
 		}
 	}
 	return n
+}
+
+// deferred reports whether a group runs the exec of a target.
+func deferred(t agentfile.Target, shared map[string]int) bool {
+	return shared[t.ExecGroup()] > 1 || t.ExecEvery > 0
 }
 
 // start runs what does not run yet; mu is held.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,29 +22,22 @@ const (
 
 // group is targets of a node with the same exec. It runs once for all that owe it.
 type group struct {
-	deliver *deliver.Deliverer
+	runOwed func(context.Context, []deliver.Target) (*command.Result, []deliver.OwedResult, error)
 	pace    pace
+	every   time.Duration // between the starts of two runs, at least
 	log     *slog.Logger
 	wake    chan struct{} // holds one: there is something to look at
 
 	mu     sync.Mutex
 	owing  []*target
 	latest time.Time // when the last of them came
+	next   time.Time // before it the exec does not run
 
 	output string // of the exec, as it was logged last
 }
 
 func newGroup(d *deliver.Deliverer, p pace, log *slog.Logger) *group {
-	return &group{deliver: d, pace: p, log: log, wake: make(chan struct{}, 1)}
-}
-
-// groupKey is the same for targets that can share one run of their exec. One that
-// puts the old bytes back when the exec fails has it for itself.
-func groupKey(t deliver.Target) string {
-	if len(t.Exec) == 0 || t.RestoreOnFailure {
-		return ""
-	}
-	return strings.Join(t.Exec, "\x00") + "\x00\x00" + t.ExecTimeout.String()
+	return &group{runOwed: d.RunOwed, pace: p, log: log, wake: make(chan struct{}, 1)}
 }
 
 // owe notes that a target owes the exec.
@@ -72,6 +64,16 @@ func (g *group) owes(t *target) bool {
 	return slices.Contains(g.owing, t)
 }
 
+// nextRun is the time before which the exec does not run, because of every.
+func (g *group) nextRun() time.Time {
+	if g == nil {
+		return time.Time{}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.next
+}
+
 // run runs the exec whenever it is owed, until ctx ends. What is still owed then is
 // on disk: the next start finds it.
 func (g *group) run(ctx context.Context) {
@@ -81,6 +83,7 @@ func (g *group) run(ctx context.Context) {
 			return
 		case <-g.wake:
 		}
+		_ = wait.For(ctx, time.Until(g.nextRun())) // the loop asks ctx
 		all := g.gather(ctx)
 		if ctx.Err() != nil {
 			return
@@ -141,9 +144,14 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 	for i, t := range all {
 		targets[i] = t.Target.Target
 	}
-	ran, results, err := g.deliver.RunOwed(ctx, targets)
+	ran, results, err := g.runOwed(ctx, targets)
 	if ctx.Err() != nil {
 		return true // we were told to end
+	}
+	if ran != nil {
+		g.mu.Lock()
+		g.next = time.Now().Add(g.every - ran.Duration)
+		g.mu.Unlock()
 	}
 	if err != nil {
 		g.log.Warn("the exec failed", "targets", len(all), "error", oneLine(err.Error()))

@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,5 +50,72 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		taken()
 		ran()
 		wants(Current, false, 2)
+	})
+}
+
+// Many changes cost one run in exec_every, the first comes at once, and the last is never lost.
+func TestExecEvery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.DiscardHandler)
+		g := newGroup(nil, patience, log)
+		g.every = 30 * time.Second
+		began := time.Now()
+		var ran []int // seconds since began
+		since := func(at time.Time) int { return int(at.Sub(began).Seconds()) }
+		failing := false
+		g.runOwed = func(_ context.Context, targets []deliver.Target) (*command.Result, []deliver.OwedResult, error) {
+			ran = append(ran, since(time.Now()))
+			time.Sleep(2 * time.Second) //nolint:forbidigo // the time of this test is its own
+			result := &command.Result{Duration: 2 * time.Second}
+			if failing {
+				return result, []deliver.OwedResult{{Ran: true, Owed: true}}, errors.New("no")
+			}
+			return result, []deliver.OwedResult{{Ran: true}}, nil
+		}
+		r := &target{group: g, pace: patience, log: log, news: make(chan struct{}, 1)}
+		r.status.Exec = &ExecStatus{}
+		changed := func() { r.record(deliver.Result{Outcome: deliver.Installed, Owed: true}, nil, time.Now()) }
+		at := func(second int) {
+			time.Sleep(time.Until(began.Add(time.Duration(second) * time.Second))) //nolint:forbidigo // the same
+		}
+		wants := func(owed bool, retry int, seconds ...int) {
+			t.Helper()
+			s := r.snapshot()
+			next := 0
+			if s.Exec.Retry != nil {
+				next = since(*s.Exec.Retry)
+			}
+			if s.Exec.Owed != owed || next != retry || s.ExecWaits() != (retry > 0 && !failing) || !slices.Equal(ran, seconds) {
+				t.Errorf("after %s it ran at %v, owed %v, and runs at %ds", time.Since(began), ran, s.Exec.Owed, next)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go g.run(ctx)
+		changed()
+		at(1)
+		changed() // while it runs
+		at(3)
+		wants(true, 30, 0)
+		for second := range 25 {
+			at(3 + second)
+			changed()
+		}
+		at(29)
+		wants(true, 30, 0)
+		at(33)
+		wants(false, 0, 0, 30)
+		at(100) // nothing changes: nothing runs
+		failing = true
+		changed()
+		at(103)
+		wants(true, 130, 0, 30, 100)
+		changed()
+		at(129)
+		wants(true, 130, 0, 30, 100)
+		failing = false
+		at(133)
+		wants(false, 0, 0, 30, 100, 130)
+		cancel()
 	})
 }

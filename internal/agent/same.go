@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,7 @@ func sameTarget(running *target, c agentfile.Config) func(agentfile.Target) bool
 	shared := sharedExecs(c.Targets)
 	return func(t agentfile.Target) bool {
 		t.At = running.At
-		t.DeferExec = shared[groupKey(t.Target)] > 1
+		t.DeferExec = deferred(t, shared)
 		return reflect.DeepEqual(t, running.Target)
 	}
 }
@@ -37,6 +38,9 @@ func (t *target) snapshot() TargetStatus {
 	if s.Exec != nil {
 		e := *s.Exec
 		s.Exec = &e
+		if next := t.group.nextRun(); e.Owed && next.After(time.Now()) && (e.Retry == nil || e.Retry.Before(next)) {
+			e.Retry = &next
+		}
 	}
 	return s
 }

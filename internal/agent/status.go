@@ -102,6 +102,11 @@ func (s *TargetStatus) Output() string {
 	return ""
 }
 
+// ExecWaits reports whether the exec is owed only because the time of exec_every is not over.
+func (s *TargetStatus) ExecWaits() bool {
+	return s.State == Owed && s.Exec != nil && s.Exec.Failures == 0 && s.Exec.Retry != nil
+}
+
 func (s *TargetStatus) hideOutput() {
 	s.Check = ""
 	if s.Exec != nil {

@@ -3,6 +3,7 @@
 package agentfile
 
 import (
+	"strings"
 	"time"
 
 	"kvexpress/internal/deliver"
@@ -43,5 +44,16 @@ type Target struct {
 	// Spread is the longest delay of a new version on a node. The delay depends on the node's name alone. A first
 	// install has none.
 	Spread time.Duration
-	At     string // where it is defined, for messages: "agent.yml:12"
+	// ExecEvery is the least time between two runs of the exec, which are one for all targets with the same exec; 0: none.
+	ExecEvery time.Duration
+	At        string // where it is defined, for messages: "agent.yml:12"
+}
+
+// ExecGroup is the same for targets that share one run of their exec; "" for a target that runs its own, because it has none
+// or puts the old bytes back when the exec fails.
+func (t Target) ExecGroup() string {
+	if len(t.Exec) == 0 || t.RestoreOnFailure {
+		return ""
+	}
+	return strings.Join(t.Exec, "\x00") + "\x00\x00" + t.ExecTimeout.String()
 }

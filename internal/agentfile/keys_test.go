@@ -113,6 +113,8 @@ func targetTests() []keyTest {
 		{"check_timeout", "", limits, noLimit}, {"exec_timeout", "", limits, noLimit},
 		{"in_place", "", switches, noSwitch}, {"restore_on_failure", "", switches, noSwitch}, {"refuse_older", "", switches, noSwitch},
 		{"spread", "", words{"0": "0s", "30s": "30s", "24h": "24h0m0s"}, words{"-1s": "0s", "24h1s": "24h", "5": "unit"}},
+		{"exec_every", "", words{"1s\n  exec: a": "1s", "24h\n  exec: a": "24h0m0s"},
+			words{"999ms": "1s", "-30s": "1s", "0": "1s", "25h": "24h", "30": "unit"}},
 	}
 }
 
@@ -170,7 +172,8 @@ func targetValue(t Target, key string) string {
 	return fmt.Sprint(map[string]any{
 		"key": t.Key, "file": t.File, "min_lines": t.MinLines, "check_timeout": t.CheckTimeout, "exec_timeout": t.ExecTimeout,
 		"in_place": t.InPlace, "restore_on_failure": t.RestoreOnFailure, "refuse_older": t.RefuseOlder, "spread": t.Spread,
-		"owner": id(t.UID) + ":" + id(t.GID), "group": id(t.GID),
+		"exec_every": t.ExecEvery,
+		"owner":      id(t.UID) + ":" + id(t.GID), "group": id(t.GID),
 	}[key])
 }
 

@@ -34,6 +34,7 @@ func Load(path string, env Env) (Config, error) {
 	l := &loader{
 		env: env, main: printable(path), file: printable(path),
 		config: defaults(path), words: map[string]string{wordNode: wordNode}, files: map[string]string{},
+		execs: map[string]Target{},
 	}
 	b, err := readFile(path)
 	if err != nil {
@@ -62,6 +63,7 @@ type loader struct {
 	words      map[string]string // for {word}
 	targets    value             // of the main file, which are read when all words are known
 	files      map[string]string // of targets, and where they are
+	execs      map[string]Target // the first of each ExecGroup
 }
 
 // readFragments reads the files in conf.d, which need not exist.

@@ -43,6 +43,7 @@ func (l *loader) targetSetters(t *Target) map[string]func(value) {
 		"restore_on_failure": one(&t.RestoreOnFailure, parseSwitch),
 		"refuse_older":       one(&t.RefuseOlder, parseSwitch),
 		"spread":             one(&t.Spread, parseDuration(0)),
+		"exec_every":         one(&t.ExecEvery, parseDuration(time.Second)),
 	}
 }
 
@@ -70,7 +71,26 @@ func (l *loader) readTargets(v value) {
 			}
 		}
 		t.Exec = deliver.FillFile(t.Exec, t.File)
+		l.checkEvery(item, t)
 		l.config.Targets = append(l.config.Targets, t)
+	}
+}
+
+// checkEvery refuses what two runs of an exec cannot keep apart.
+func (l *loader) checkEvery(item value, t Target) {
+	switch {
+	case t.ExecEvery > 0 && len(t.Exec) == 0:
+		item.add(item.line, "exec_every means nothing without exec; add one, or remove it")
+	case t.ExecEvery > 0 && t.RestoreOnFailure:
+		item.add(item.line, "exec_every delays the exec, and restore_on_failure needs it at once; remove one of the two")
+	}
+	group := t.ExecGroup()
+	first, found := l.execs[group]
+	if !found {
+		l.execs[group] = t
+	} else if group != "" && first.ExecEvery != t.ExecEvery {
+		item.add(item.line, "exec_every is %s here and %s at %s, for the same exec; give both the same", t.ExecEvery, first.ExecEvery,
+			first.At)
 	}
 }
 

@@ -93,7 +93,11 @@ func (r *agentReport) exec(t agent.TargetStatus) string {
 		text += fmt.Sprintf(", %d times", e.Failures)
 	}
 	if e.Owed && e.Retry != nil {
-		text += ", again in " + span(e.Retry.Sub(r.now))
+		when := ", again in "
+		if t.ExecWaits() {
+			when = ", runs in "
+		}
+		text += when + span(e.Retry.Sub(r.now))
 	}
 	return text
 }
