@@ -4,6 +4,7 @@ package events
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -130,19 +131,18 @@ func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 	decide func(kv.Snapshot) ([]kv.Op, error)) (did bool, err error) {
 	path := r.Layout.Events(e.Row())
 	backoff := wait.Backoff{Least: 10 * time.Millisecond, Most: time.Second / 2}
-	var lost error
-	unknown := false
+	var lost, unknown error
 	for n := range 2 * maxTries {
 		if n == maxTries && lost == nil {
 			lost = err
 		}
 		var rows kv.Snapshot
 		if rows, err = r.Store.Read(ctx, kv.Default, append(slices.Clip(paths), path)...); err != nil {
-			return false, err
+			return false, cmp.Or(unknown, err)
 		}
 		ops, refused := decide(rows)
 		if refused != nil || ops == nil {
-			return unknown && refused == nil, refused
+			return unknown != nil && refused == nil, refused
 		}
 		row := rows[path]
 		if row.State == kv.Denied && lost == nil {
@@ -163,8 +163,8 @@ func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 		case lost == nil && (errors.Is(err, kv.ErrDenied) || errors.Is(err, kv.ErrTooLarge)):
 			lost = err
 			continue
-		case errors.Is(err, kv.ErrUnknownOutcome) && !unknown:
-			unknown = true
+		case errors.Is(err, kv.ErrUnknownOutcome) && unknown == nil:
+			unknown = err
 		case !errors.Is(err, kv.ErrConflict):
 			return false, err
 		}

@@ -85,12 +85,29 @@ func TestDo(t *testing.T) {
 	}
 }
 
+// A store that is away after an unknown outcome does not make it a known one.
+func TestUnknownStaysUnknown(t *testing.T) {
+	s := &rival{Store: local.New(), unknown: true, away: true}
+	r, _ := newRecorder(t, s)
+	if did, err := r.Do(t.Context(), Event{Time: at, Action: Stop}, nil, set); did || !errors.Is(err, kv.ErrUnknownOutcome) {
+		t.Errorf("%t, %v", did, err)
+	}
+}
+
 // rival writes the event's row before each commit, so many times, and says of the first
 // commit that its outcome is unknown.
 type rival struct {
 	kv.Store
 	times   int
 	unknown bool
+	away    bool // once the outcome was unknown
+}
+
+func (s *rival) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	if s.away && !s.unknown {
+		return nil, &kv.StoreError{Kind: kv.ErrUnreachable}
+	}
+	return s.Store.Read(ctx, c, paths...)
 }
 
 func (s *rival) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
