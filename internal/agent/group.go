@@ -143,6 +143,8 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 	targets := make([]deliver.Target, len(all))
 	for i, t := range all {
 		targets[i] = t.Target.Target
+		targets[i].Waiting = t.waits
+		defer t.waitsNoMore()
 	}
 	ran, results, err := g.runOwed(ctx, targets)
 	if ctx.Err() != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
@@ -25,7 +26,9 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 	if t.Spread > 0 {
 		target.Postpone = t.postpone
 	}
+	target.Waiting = t.waits
 	result, err := t.deliver.DeliverSeen(ctx, target, data, share)
+	t.waitsNoMore()
 	t.readUpTo = result.Index
 	switch {
 	case ctx.Err() != nil && err != nil:
@@ -36,6 +39,22 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 	}
 	t.record(result, err, began)
 	return err == nil
+}
+
+// waits notes that the target waits for the process that has locked its file.
+func (t *target) waits(holder string) {
+	if holder != atomicfile.ThisProcess { // whose other work is in the log
+		t.log.Warn("the file is locked by another process; waiting for it", "holder", oneLine(holder))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.status.Waits = oneLine(holder)
+}
+
+func (t *target) waitsNoMore() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.status.Waits = ""
 }
 
 // stuckAfter is how much longer than all of its limits together a pass may take.

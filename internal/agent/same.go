@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"time"
 
@@ -48,15 +47,13 @@ func (t *target) snapshot() TargetStatus {
 // lockState makes sure that one agent alone works with a state folder. The lock ends
 // with the process, however it ends.
 func lockState(dir string) (io.Closer, error) {
-	if err := atomicfile.MakeDirs(filepath.Dir(dir), nil); err != nil {
-		return nil, fmt.Errorf("the state folder: %w", err)
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("make the state folder: %w; choose another with state_dir", err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "agent.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	d, err := atomicfile.OpenPrivate(dir, true)
 	if err != nil {
-		return nil, fmt.Errorf("lock the state folder: %w; make it usable, or choose another with state_dir", err)
+		return nil, fmt.Errorf("the state folder: %w; make it usable, or choose another with state_dir", err)
+	}
+	f, err := d.OpenFile("agent.lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err := errors.Join(err, d.Close()); err != nil {
+		return nil, fmt.Errorf("lock the state folder %s: agent.lock: %w; make it usable, or choose another with state_dir", dir, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil,

@@ -77,6 +77,7 @@ type TargetStatus struct {
 	Since   *time.Time  `json:"since,omitempty"`   // since when it is in that state
 	Detail  string      `json:"detail,omitempty"`  // why, in one line, printable
 	Reason  string      `json:"reason,omitempty"`  // with Refused: the word of gate.Reason
+	Waits   string      `json:"waits,omitempty"`   // for which process, as that has locked the file
 	Version uint64      `json:"version,omitempty"` // in place; 0 for an unmanaged one
 	Lineage string      `json:"lineage,omitempty"`
 	SHA256  string      `json:"sha256,omitempty"`       // in place, "" before it is known

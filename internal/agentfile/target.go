@@ -109,5 +109,12 @@ func (l *loader) parseFile(s, at string) (string, error) {
 		return "", fmt.Errorf("%s is the file of the target at %s too; give each target its own", kv.Quote(file), l.files[file])
 	}
 	l.files[file] = at
+	if real, err := deliver.Resolve(file); err == nil && real != file { // else the delivery tells what is wrong
+		if l.files[real] != "" {
+			return "", fmt.Errorf("%s leads to %s, the file of the target at %s; drop one of the two", kv.Quote(file), kv.Quote(real),
+				l.files[real])
+		}
+		l.files[real] = at
+	}
 	return file, nil
 }

@@ -72,3 +72,38 @@ func copyXattr(from, to *os.File, name string) error {
 	}
 	return unix.Fsetxattr(int(to.Fd()), name, value[:n], 0)
 }
+
+// writersACL is the ACL of a folder with rwx for who can write there, and nothing for all
+// others; none if it has no ACL.
+func writersACL(folder *Dir) []byte {
+	f, err := folder.OpenFile(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil // it is closed to us; then its mode has to do
+	}
+	defer func() { _ = f.Close() }() // it was read alone
+	acl := make([]byte, maxXattr)
+	n, err := unix.Fgetxattr(int(f.Fd()), aclXattr, acl)
+	if err != nil { // ENODATA, ENOTSUP
+		return nil
+	}
+	// A version of 4 bytes; then for each entry tag and permissions, of 2 bytes, and an id of 4.
+	for i := 4; i+8 <= n; i += 8 {
+		if acl[i+2]&2 == 0 {
+			acl[i+2] = 0
+		} else {
+			acl[i+2] = 7
+		}
+	}
+	return acl[:n]
+}
+
+// setACL puts an ACL in the place of the one that a folder inherited.
+func setACL(d *Dir, acl []byte) error {
+	if acl != nil {
+		return unix.Fsetxattr(d.fd, aclXattr, acl, 0)
+	}
+	if _, err := unix.Fgetxattr(d.fd, aclXattr, nil); err == nil {
+		return unix.Fremovexattr(d.fd, aclXattr)
+	}
+	return nil // there is none
+}

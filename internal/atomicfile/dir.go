@@ -8,83 +8,213 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// dirMode is the mode of parent folders that we make, whatever the umask.
-const dirMode = 0o755
-
-// Dir is the opened folder of a target.
+// Dir is an opened folder.
 type Dir struct {
-	path string
-	root *os.Root
+	path string // without symbolic links
+	fd   int
 	hook Hook
 }
 
-// MakeDirs makes the folders of path that are missing, with mode 0755, and
-// makes them durable.
-func MakeDirs(path string, hook Hook) error {
-	missing := []string{}
-	for p := path; ; p = filepath.Dir(p) {
-		_, err := os.Stat(p)
-		if err == nil || p == filepath.Dir(p) {
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("look at the folder %s: %w", p, Explain(err))
-		}
-		missing = append(missing, p)
+// Path is where the folder was when it was opened.
+func (d *Dir) Path() string { return d.path }
+
+// Close gives the folder back. It may be called twice.
+func (d *Dir) Close() error {
+	if d == nil || d.fd < 0 {
+		return nil
 	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		if err := makeDir(missing[i], hook); err != nil {
-			return fmt.Errorf("make the folder %s: %w", missing[i], Explain(err))
-		}
+	err := Explain(unix.Close(d.fd))
+	d.fd = -1
+	return err
+}
+
+// Private opens the folder name, which must be private: one that another user owns or can
+// write to is refused. With make, a missing one is made with mode 0700.
+func (d *Dir) Private(name string, make bool) (*Dir, error) {
+	sub, err := d.sub(name)
+	if make && errors.Is(err, fs.ErrNotExist) {
+		sub, err = d.makeDir(name, 0o700)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := sub.private(); err != nil {
+		return nil, errors.Join(err, sub.Close())
+	}
+	return sub, nil
+}
+
+// OpenPrivate is Private for a path. With make, the folders above are made too, with mode
+// 0755.
+func OpenPrivate(path string, make bool) (*Dir, error) {
+	p, err := Find(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = p.Dir.Close() }() // nothing was written through it
+	if !make && len(p.Missing) > 0 {
+		return nil, fmt.Errorf("open the folder %s: %w", path, fs.ErrNotExist)
+	}
+	if err := p.MakeDirs(); err != nil {
+		return nil, err
+	}
+	return p.Dir.Private(p.Base, make)
+}
+
+func (d *Dir) private() error {
+	s, err := d.statSelf()
+	switch {
+	case err != nil:
+		return err
+	case !ours(s.Uid):
+		return fmt.Errorf("the folder %s belongs to %s: remove it, or choose another", d.path, userName(s.Uid))
+	case s.Mode&0o022 != 0:
+		return fmt.Errorf("the folder %s is writable for others (mode %04o): run `chmod go-w %s`", d.path, s.Mode&0o7777, d.path)
 	}
 	return nil
 }
 
-func makeDir(path string, hook Hook) error {
-	if err := hook.before(StepMakeDirs); err != nil {
-		return err
-	}
-	if err := os.Mkdir(path, dirMode); err != nil {
-		if errors.Is(err, fs.ErrExist) { // somebody else was faster
-			return nil
-		}
-		return err
-	}
-	if err := os.Chmod(path, dirMode); err != nil {
-		return err
-	}
-	parent, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(syncDir(parent), parent.Close())
-}
-
-// OpenDir opens the folder of a target, which must exist.
-func OpenDir(path string, hook Hook) (*Dir, error) {
-	root, err := os.OpenRoot(path)
+// sub opens a folder of this one.
+func (d *Dir) sub(name string) (*Dir, error) {
+	path := filepath.Join(d.path, name)
+	fd, err := openAt(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the folder %s: %w", path, Explain(err))
 	}
-	return &Dir{path: path, root: root, hook: hook}, nil
+	return &Dir{path: path, fd: fd, hook: d.hook}, nil
 }
 
-// Close gives the folder back.
-func (d *Dir) Close() error { return d.root.Close() }
+// makeDir makes a folder, whatever the umask, makes it durable and opens it. One that
+// another process made just before is as good.
+func (d *Dir) makeDir(name string, mode uint32) (*Dir, error) {
+	path := filepath.Join(d.path, name)
+	err := d.hook.before(StepMakeDirs)
+	if err == nil {
+		err = unix.Mkdirat(d.fd, name, mode)
+	}
+	made := err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("make the folder %s: %w", path, Explain(err))
+	}
+	sub, err := d.sub(name)
+	if err != nil {
+		return nil, err
+	}
+	if made {
+		if err := errors.Join(sub.widen(mode), d.sync()); err != nil {
+			return nil, errors.Join(fmt.Errorf("make the folder %s: %w", path, Explain(err)), sub.Close())
+		}
+	}
+	return sub, nil
+}
+
+// widen gives a folder that we have made the bits that the umask took. One that another
+// user put in its place is left alone: it is not ours, or not empty.
+func (d *Dir) widen(mode uint32) error {
+	s, err := d.statSelf()
+	if err != nil || bits(s.Mode)&0o777 == mode {
+		return err
+	}
+	names, err := d.names()
+	if err != nil {
+		return err
+	}
+	if int(s.Uid) != os.Geteuid() || len(names) > 0 {
+		return errors.New("another process replaced it")
+	}
+	return unix.Fchmod(d.fd, bits(s.Mode)&^0o777|mode)
+}
+
+func (d *Dir) statSelf() (s unix.Stat_t, err error) {
+	if err := unix.Fstat(d.fd, &s); err != nil {
+		return s, fmt.Errorf("stat the folder %s: %w", d.path, Explain(err))
+	}
+	return s, nil
+}
+
+// stat describes an entry, without following it.
+func (d *Dir) stat(name string) (s unix.Stat_t, err error) {
+	err = unix.Fstatat(d.fd, name, &s, unix.AT_SYMLINK_NOFOLLOW)
+	return s, err
+}
+
+// Has reports whether there is an entry with this name.
+func (d *Dir) Has(name string) bool {
+	_, err := d.stat(name)
+	return err == nil
+}
+
+// OpenFile opens a file of the folder, and no link.
+func (d *Dir) OpenFile(name string, flags int, mode uint32) (*os.File, error) {
+	fd, err := openAt(d.fd, name, flags|unix.O_NOFOLLOW, mode)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(d.path, name)), nil
+}
+
+func openAt(fd int, name string, flags int, mode uint32) (opened int, err error) {
+	err = again(func() error {
+		opened, err = unix.Openat(fd, name, flags|unix.O_CLOEXEC, mode)
+		return err
+	})
+	return opened, err
+}
+
+// ReadFile reads a file of the folder, of at most so many bytes.
+func (d *Dir) ReadFile(name string, most int64) ([]byte, error) {
+	f, err := d.OpenFile(name, unix.O_RDONLY|openNonblock, 0)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most))
+	return b, errors.Join(Explain(err), f.Close())
+}
+
+// names lists the entries.
+func (d *Dir) names() ([]string, error) {
+	f, err := d.OpenFile(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	names, err := f.Readdirnames(-1)
+	return names, errors.Join(Explain(err), f.Close())
+}
 
 // Remove removes a file of the folder; one that is not there is no error.
-func (d *Dir) Remove(name string) error {
-	err := d.root.Remove(name)
+func (d *Dir) Remove(name string) error { return d.unlink(name, 0) }
+
+// RemoveDir removes an empty folder of this one; one that is not there is no error.
+func (d *Dir) RemoveDir(name string) error { return d.unlink(name, unix.AT_REMOVEDIR) }
+
+func (d *Dir) unlink(name string, flags int) error {
+	err := again(func() error { return unix.Unlinkat(d.fd, name, flags) })
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return fmt.Errorf("remove %s: %w", filepath.Join(d.path, name), Explain(err))
 }
 
-func (d *Dir) rename(from, to string) error {
-	return again(func() error { return d.root.Rename(from, to) })
+// clear removes the files of the folder.
+func (d *Dir) clear() error {
+	names, err := d.names()
+	if err != nil {
+		return fmt.Errorf("list the folder %s: %w", d.path, err)
+	}
+	for _, name := range names {
+		err := d.Remove(name)
+		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) { // EPERM: what others say of a folder
+			err = d.RemoveDir(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // again repeats what a signal interrupted, which package os does not always do.
@@ -98,15 +228,15 @@ func again(do func() error) error {
 
 // stillThere fails if the path no longer leads to the folder that was opened.
 func (d *Dir) stillThere() error {
-	opened, err := d.root.Stat(".")
+	opened, err := d.statSelf()
 	if err != nil {
-		return fmt.Errorf("look at the folder %s: %w", d.path, Explain(err))
+		return err
 	}
-	now, err := os.Stat(d.path)
-	if err != nil {
-		return fmt.Errorf("look at the folder %s: %w", d.path, Explain(err))
+	var now unix.Stat_t
+	if err := unix.Lstat(d.path, &now); err != nil {
+		return fmt.Errorf("stat the folder %s: %w", d.path, Explain(err))
 	}
-	if !os.SameFile(opened, now) {
+	if opened.Dev != now.Dev || opened.Ino != now.Ino {
 		return fmt.Errorf("the folder %s was replaced by another while its file was being written", d.path)
 	}
 	return nil
@@ -121,7 +251,7 @@ func (d *Dir) Sync() error {
 }
 
 func (d *Dir) sync() error {
-	f, err := d.root.Open(".")
+	f, err := d.OpenFile(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}

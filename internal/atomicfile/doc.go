@@ -1,12 +1,12 @@
-// Package atomicfile owns how a file is replaced: stage a new one beside it,
-// give it owner, attributes and mode, fsync, rename, fsync the folder. It is
-// the only writer of files in this module. Each step has a label, so that a
-// test can fail or kill that very step.
+// Package atomicfile owns how a file is replaced: open its path, lock it, stage a
+// new file in the lock folder, give it owner, attributes and mode, fsync, rename,
+// fsync the folder. It is the only writer of files in this module. Each step has a
+// label, so that a test can fail or kill that very step.
 //
-// All operations are relative to the opened parent folder: a parent that is
-// swapped for a symbolic link while we write leads nowhere else.
+// All operations are relative to opened folders: one that is swapped for a symbolic
+// link while we write leads nowhere else. Nothing is changed by its path.
 //
-// It imports no other package of this module.
+// Of this module it imports wait.
 package atomicfile
 
 // Step is the label of one operation of a replacement.

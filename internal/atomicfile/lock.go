@@ -1,12 +1,16 @@
 package atomicfile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,166 +18,309 @@ import (
 	"kvexpress/internal/wait"
 )
 
-// openNonblock keeps an open from hanging on a FIFO that came in between.
-const openNonblock = unix.O_NONBLOCK
+// lockFolder holds, beside the targets, one folder for each target that is being
+// written. That folder is the lock, by flock, and the place for the staged file. Both are
+// removed with the lock. Who cannot write to the target's folder cannot open them.
+const lockFolder = ".kvexpress"
 
-// ErrBusy: another process holds the target for longer than we waited.
-var ErrBusy = errors.New("another process is writing it")
+// showAfter is how long a wait for the lock lasts before it is shown, and how long a
+// lock folder may be closed to us, as it is before its maker has set its owner.
+const showAfter = time.Second
 
-// ErrNotRegular: the target is a folder, a device, a FIFO or a socket.
-var ErrNotRegular = errors.New("it is not a regular file")
+// ErrBusy: another process holds the lock of the target for longer than we waited.
+var ErrBusy = errors.New("another process works on it")
 
-// Target is a target whose lock we hold. The lock is on the file itself
-// (flock), so that it leaves nothing behind and excludes root's processes and
-// other users' alike. Where there is no file yet it is on the folder, until
-// the file is in place.
-type Target struct {
-	Dir  *Dir
-	Base string
-	// File is the target as it is now, opened for reading; nil if there is
-	// none.
-	File *os.File
-
-	dirLock *os.File
+// BusyError tells who holds the lock. It wraps ErrBusy.
+type BusyError struct {
+	Path   string
+	Holder string
+	Waited time.Duration
+	Err    error // why the wait ended
 }
 
-// Lock waits until no other process of ours works on the file base of the
-// folder, at most until the context ends. The error wraps ErrBusy or
-// ErrNotRegular.
-func (d *Dir) Lock(ctx context.Context, base string) (*Target, error) {
-	path := filepath.Join(d.path, base)
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("lock %s: %s has held its lock for %s or more: %v; try again when it has ended", e.Path, e.Holder,
+		e.Waited.Round(time.Second), e.Err)
+}
+
+// Unwrap returns ErrBusy and the cause.
+func (e *BusyError) Unwrap() []error { return []error{ErrBusy, e.Err} }
+
+// lock is a locked folder below two others.
+type lock struct {
+	parent *Dir
+	outer  *Dir
+	inner  *Dir
+	why    error // why the lock is not beside the target, where nothing can be staged then
+}
+
+// Unfinished reports whether a file of the folder is locked, or was when its writer was
+// killed: then Lock and Close remove the rest.
+func (t *Target) Unfinished() bool { return t.Dir.Has(lockFolder) }
+
+// Waiting is what a wait for a lock needs.
+type Waiting struct {
+	// Elsewhere opens the folder that the lock is in where nothing can be written beside the target, and names it.
+	// Root and another user, whose state folders differ, do not exclude each other then. It may be nil.
+	Elsewhere func() (parent *Dir, name string, err error)
+	// Show is called once, with the holder, if the wait takes longer than a second. It may be nil.
+	Show func(holder string)
+}
+
+// Lock excludes all other processes of ours, of any user, from the target, until Close.
+// It waits at most until the context ends; then the error wraps ErrBusy.
+func (t *Target) Lock(ctx context.Context, w Waiting) (err error) {
+	began, shown := time.Now(), false
 	poll := wait.Backoff{Least: 12 * time.Millisecond, Most: 12 * time.Millisecond}
-	for {
-		t, err := d.tryLockTarget(base)
-		if err == nil {
-			return t, nil
+	for try := 0; ; try++ {
+		t.lock, err = t.tryLock(w)
+		took := time.Since(began)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, errGone) && try < 100:
+			continue // another run has just ended
+		case errors.Is(err, errClosed) && took < showAfter, errors.Is(err, errGone), errors.Is(err, ErrBusy):
+		default:
+			return fmt.Errorf("lock %s: %w", t.Path(), err)
 		}
-		if !errors.Is(err, ErrBusy) {
-			return nil, fmt.Errorf("open %s: %w", path, err)
+		holder := "another process"
+		if held := (*heldError)(nil); errors.As(err, &held) {
+			holder = held.by
+		}
+		if took > showAfter && !shown && w.Show != nil {
+			shown = true
+			w.Show(holder)
 		}
 		if err := wait.For(ctx, poll.After(0)); err != nil {
-			return nil, fmt.Errorf("lock %s: %w: %w", path, ErrBusy, err)
+			return &BusyError{Path: t.Path(), Holder: holder, Waited: time.Since(began), Err: err}
 		}
 	}
 }
 
-func (d *Dir) tryLockTarget(base string) (*Target, error) {
-	info, err := d.root.Lstat(base)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d.tryLockMissing(base)
+// errGone: the folder was removed while we opened it. errClosed: it is closed to us.
+var (
+	errGone   = errors.New("its lock folder is made and removed all the time")
+	errClosed = errors.New("its lock folder is closed")
+)
+
+// heldError names the process that has the lock.
+type heldError struct{ by string }
+
+func (e *heldError) Error() string { return e.by }
+func (e *heldError) Unwrap() error { return ErrBusy }
+
+func (t *Target) tryLock(w Waiting) (*lock, error) {
+	l, err := lockIn(t.Dir, lockFolder, t.Base)
+	if w.Elsewhere == nil || !errors.Is(err, errUnwritable) {
+		return l, err
 	}
-	if err != nil {
-		return nil, Explain(err)
+	parent, name, failed := w.Elsewhere()
+	if failed != nil {
+		return nil, failed
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w but %s", ErrNotRegular, kind(info.Mode()))
+	if l, failed = lockIn(parent, "locks", name); failed != nil {
+		return nil, errors.Join(failed, parent.Close())
 	}
-	f, err := d.root.OpenFile(base, os.O_RDONLY|openNonblock, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrBusy // gone in between: look again
-	}
-	if err != nil {
-		return nil, Explain(err)
-	}
-	if err := d.lockedAndInPlace(f, base); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &Target{Dir: d, Base: base, File: f}, nil
+	l.why = err
+	return l, nil
 }
 
-// lockedAndInPlace takes the lock, and then makes sure that the file was not
-// replaced before we had it.
-func (d *Dir) lockedAndInPlace(f *os.File, base string) error {
-	if err := tryLock(f); err != nil {
+// errUnwritable: no lock folder can be made beside the target.
+var errUnwritable = errors.New("nothing can be written there")
+
+// lockIn locks the folder outer/inner of parent, which it makes.
+func lockIn(parent *Dir, outer, inner string) (_ *lock, err error) {
+	like, err := parent.writers()
+	if err != nil {
+		return nil, err
+	}
+	l := &lock{parent: parent}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.outer.Close(), l.inner.Close())
+		}
+	}()
+	if l.outer, _, err = parent.lockable(outer, like, false); err != nil {
+		return nil, err
+	}
+	var made bool
+	if l.inner, made, err = l.outer.lockable(inner, like, true); err != nil {
+		return nil, err
+	}
+	mine, err := l.inner.statSelf()
+	if err != nil {
+		return nil, err
+	}
+	err = again(func() error { return unix.Flock(l.inner.fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, &heldError{holder(mine.Ino)}
+	}
+	if err != nil {
+		return nil, Explain(err)
+	}
+	if now, err := parent.stat(outer + "/" + inner); err != nil || now.Ino != mine.Ino || now.Dev != mine.Dev {
+		return nil, errGone
+	}
+	if !made { // a run that was killed left it
+		return l, l.inner.clear()
+	}
+	return l, nil
+}
+
+// lockable opens a folder for a lock, which it makes if it is missing: open to like, and
+// closed to all others.
+func (d *Dir) lockable(name string, like writers, inner bool) (_ *Dir, made bool, err error) {
+	path := filepath.Join(d.path, name)
+	err = again(func() error { return unix.Mkdirat(d.fd, name, 0o700) })
+	made = err == nil
+	switch {
+	case made, errors.Is(err, fs.ErrExist):
+	case inner && errors.Is(err, fs.ErrNotExist):
+		return nil, false, errGone
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return nil, false, fmt.Errorf("%w: make the folder %s: %w", errUnwritable, path, Explain(err))
+	default:
+		return nil, false, fmt.Errorf("make the folder %s: %w", path, Explain(err))
+	}
+	sub, err := d.sub(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, false, errGone
+	case errors.Is(err, unix.EACCES):
+		return nil, false, fmt.Errorf("%w: %w; remove %s if no kvexpress runs", errClosed, err, path)
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return nil, false, fmt.Errorf("%s is not a folder, and kvexpress needs it for its locks: remove it", path)
+	case err != nil:
+		return nil, false, err
+	}
+	if err := sub.adjust(like, inner); err != nil {
+		return nil, false, errors.Join(err, sub.Close())
+	}
+	return sub, made, nil
+}
+
+// writers are who can write to a folder.
+type writers struct {
+	uid, gid uint32
+	mode     uint32 // of a lock folder: rwx for them
+	acl      []byte // the same; nil if the folder has none
+	sticky   bool
+	shared   bool // others than the owner can write
+}
+
+func (d *Dir) writers() (w writers, err error) {
+	s, err := d.statSelf()
+	if err != nil {
+		return w, err
+	}
+	mode := bits(s.Mode)
+	w = writers{uid: s.Uid, gid: s.Gid, mode: 0o700 | mode&lockBits, sticky: mode&unix.S_ISVTX != 0, shared: mode&0o022 != 0}
+	if mode&0o020 != 0 {
+		w.mode |= 0o070
+		w.acl = writersACL(d)
+	}
+	if mode&0o002 != 0 {
+		w.mode |= 0o007
+	}
+	return w, nil
+}
+
+// lockBits are what a lock folder takes over as it is: setgid, so that new files have the folder's group, and sticky.
+const lockBits = unix.S_ISGID | unix.S_ISVTX
+
+// adjust opens a lock folder to the writers of the target's folder. It refuses one of
+// a user who is none.
+func (d *Dir) adjust(like writers, inner bool) error {
+	s, err := d.statSelf()
+	if err != nil {
 		return err
 	}
-	mine, err := f.Stat()
-	if err != nil {
-		return Explain(err)
+	if (os.Geteuid() == 0 || int(s.Uid) == os.Geteuid()) &&
+		(s.Uid != like.uid || s.Gid != like.gid || bits(s.Mode)&(0o777|lockBits) != like.mode) {
+		if err := d.give(like); err != nil {
+			return fmt.Errorf("set owner and mode of %s: %w", d.path, Explain(err))
+		}
+		if s, err = d.statSelf(); err != nil {
+			return err
+		}
 	}
-	now, err := d.root.Lstat(base)
-	if err != nil || !os.SameFile(mine, now) {
-		return ErrBusy
+	if ours(s.Uid) || s.Uid == like.uid || like.shared && (!like.sticky || !inner) {
+		return nil
+	}
+	return fmt.Errorf("the folder %s belongs to %s, who may not write the target: remove it", d.path, userName(s.Uid))
+}
+
+// give sets what we may set.
+func (d *Dir) give(like writers) error {
+	err := unix.Fchown(d.fd, int(like.uid), int(like.gid))
+	if errors.Is(err, unix.EPERM) {
+		err = unix.Fchown(d.fd, -1, int(like.gid))
+	}
+	if err != nil && !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	if like.mode&0o070 != 0 { // else the mask of an ACL closes it
+		if err := setACL(d, like.acl); err != nil {
+			return err
+		}
+	}
+	if err := unix.Fchmod(d.fd, like.mode); !errors.Is(err, unix.EPERM) { // as of a file system without modes
+		return err
 	}
 	return nil
 }
 
-func (d *Dir) tryLockMissing(base string) (*Target, error) {
-	f, err := d.root.Open(".")
-	if err != nil {
-		return nil, Explain(err)
+func (l *lock) close() error {
+	if l == nil {
+		return nil
 	}
-	if err := tryLock(f); err != nil {
-		return nil, errors.Join(err, f.Close())
+	err := l.outer.RemoveDir(filepath.Base(l.inner.path))
+	if errors.Is(err, unix.ENOTEMPTY) { // a check may have left files there
+		err = errors.Join(l.inner.clear(), l.outer.RemoveDir(filepath.Base(l.inner.path)))
 	}
-	if _, err := d.root.Lstat(base); !errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.Join(ErrBusy, f.Close()) // made in between: look again
-	}
-	return &Target{Dir: d, Base: base, dirLock: f}, nil
-}
-
-// Replace commits the staged file and goes on holding the lock, now on the new
-// file.
-func (t *Target) Replace(s *Staged) error {
-	if err := s.Commit(t.Base); err != nil {
-		var sync *SyncError
-		if errors.As(err, &sync) {
-			return errors.Join(err, t.adopt(s))
+	outer := l.parent.RemoveDir(filepath.Base(l.outer.path))
+	for _, fine := range []error{unix.ENOTEMPTY, unix.EEXIST, unix.EACCES, unix.EPERM, unix.EBUSY} {
+		if errors.Is(outer, fine) { // in use, or not ours
+			outer = nil
 		}
-		return err
 	}
-	return t.adopt(s)
-}
-
-func (t *Target) adopt(s *Staged) error {
-	old := t.File
-	t.File, s.file = s.file, nil
-	if old != nil {
-		return Explain(old.Close())
-	}
-	return t.releaseDir()
-}
-
-func (t *Target) releaseDir() error {
-	if t.dirLock == nil {
-		return nil
-	}
-	err := Explain(t.dirLock.Close())
-	t.dirLock = nil
-	return err
-}
-
-// Close releases the lock.
-func (t *Target) Close() error {
-	err := t.releaseDir()
-	if t.File != nil {
-		err = errors.Join(err, Explain(t.File.Close()))
-		t.File = nil
+	err = errors.Join(err, outer, l.inner.Close(), l.outer.Close())
+	if l.why != nil {
+		err = errors.Join(err, l.parent.Close())
 	}
 	return err
 }
 
-func tryLock(f *os.File) error {
-	err := again(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return ErrBusy
-	}
-	return fmt.Errorf("lock it: %w", Explain(err))
-}
+// ThisProcess is the holder of a lock that another goroutine has.
+const ThisProcess = "this process"
 
-func kind(m fs.FileMode) string {
-	switch {
-	case m.IsDir():
-		return "a folder"
-	case m&fs.ModeNamedPipe != 0:
-		return "a FIFO"
-	case m&fs.ModeSocket != 0:
-		return "a socket"
-	case m&fs.ModeSymlink != 0:
-		return "a symbolic link"
+// holder names the process that has the lock on a folder, if the kernel tells.
+func holder(inode uint64) string {
+	const unknown = "another process"
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return unknown
 	}
-	return "a device"
+	defer func() { _ = f.Close() }() // it was read alone
+	locks, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return unknown
+	}
+	for line := range strings.Lines(string(locks)) {
+		// 1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF
+		fields := strings.Fields(line)
+		if len(fields) < 6 || fields[1] != "FLOCK" || !strings.HasSuffix(fields[5], fmt.Sprintf(":%d", inode)) {
+			continue
+		}
+		if fields[4] == strconv.Itoa(os.Getpid()) {
+			return ThisProcess
+		}
+		name, err := os.ReadFile("/proc/" + filepath.Base(fields[4]) + "/comm")
+		if err != nil {
+			return unknown
+		}
+		return fmt.Sprintf("process %s (%s)", fields[4], bytes.TrimSpace(name))
+	}
+	return unknown
 }

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,39 +16,30 @@ const newSuffix = ".new"
 // WriteFile replaces a small file of our own, such as a state file, durably and
 // with mode 0600. The folder must be private, and the caller the only writer of the
 // file.
-func WriteFile(path string, content []byte) error {
-	next := path + newSuffix
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+func (d *Dir) WriteFile(name string, content []byte) error {
+	path, next := filepath.Join(d.path, name), name+newSuffix
+	f, err := d.OpenFile(next, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, Explain(err))
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	err = writeAll(f, content)
 	if err == nil {
 		err = Explain(f.Sync())
 	}
 	if err := errors.Join(err, Explain(f.Close())); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), Sweep(path))
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), d.Remove(next))
 	}
-	if err := again(func() error { return os.Rename(next, path) }); err != nil {
-		return errors.Join(&RenameError{Path: path, Err: Explain(err)}, Sweep(path))
+	if err := again(func() error { return unix.Renameat(d.fd, next, d.fd, name) }); err != nil {
+		return errors.Join(&RenameError{Path: path, Err: Explain(err)}, d.Remove(next))
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err == nil {
-		err = errors.Join(syncDir(dir), dir.Close())
-	}
-	if err != nil {
-		return &SyncError{Path: filepath.Dir(path), Err: Explain(err)}
-	}
-	return nil
+	return d.Sync()
 }
 
-// Sweep removes what a WriteFile that was killed left beside path.
-func Sweep(path string) error {
-	if err := syscall.Unlink(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove %s: %w", path+newSuffix, Explain(err))
-	}
-	return nil
-}
+// HalfWritten reports whether a WriteFile that was killed left its file behind.
+func (d *Dir) HalfWritten(name string) bool { return d.Has(name + newSuffix) }
+
+// Sweep removes that file.
+func (d *Dir) Sweep(name string) error { return d.Remove(name + newSuffix) }
 
 // Small is an open small file of our own. The caller is the only one who writes it.
 // It is a bare descriptor: package os would try to have each one polled.
@@ -61,12 +50,12 @@ type Small struct {
 
 // OpenSmall opens a file and reads it: most bytes at most, and one more if there
 // are more. A file that can be read, but not written, is no error yet: see Writable.
-func OpenSmall(path string, most int) (*Small, []byte, error) {
+func (d *Dir) OpenSmall(name string, most int) (_ *Small, _ []byte, err error) {
 	s := &Small{}
-	err := s.open(path, unix.O_RDWR)
+	s.fd, err = openAt(d.fd, name, unix.O_RDWR|unix.O_NOFOLLOW|openNonblock, 0)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.only = Explain(err)
-		err = s.open(path, unix.O_RDONLY)
+		s.fd, err = openAt(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|openNonblock, 0)
 	}
 	if err != nil {
 		return nil, nil, Explain(err)
@@ -81,13 +70,6 @@ func OpenSmall(path string, most int) (*Small, []byte, error) {
 		return nil, nil, errors.Join(Explain(err), s.Close())
 	}
 	return s, b[:n], nil
-}
-
-func (s *Small) open(path string, flags int) error {
-	return again(func() (err error) {
-		s.fd, err = unix.Open(path, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		return err
-	})
 }
 
 func (s *Small) read(b []byte) (n int, err error) {

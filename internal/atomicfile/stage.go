@@ -2,16 +2,15 @@ package atomicfile
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Attrs is what a staged file gets before it is put in place.
@@ -23,48 +22,31 @@ type Attrs struct {
 	Like *os.File
 }
 
-// Staged is a complete, durable file beside its target that is not yet in
-// place.
+// Staged is a complete, durable file that is not yet in place. It is open for
+// reading alone, so that it can be executed.
 type Staged struct {
 	dir  *Dir
 	file *os.File
 	name string
+	is   unix.Stat_t // as we left it
 }
 
-// TempName returns a new name for a staged file of the target base. It is unique,
-// so that O_EXCL keeps anybody from preparing it, and short, so that it fits
-// wherever the target's name does. It begins with a mark of base: see SweepTemps.
-func TempName(base string) string {
-	var b [tempRandom]byte
-	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
-	return tempMark(base) + hex.EncodeToString(b[:])
-}
-
-// tempMark is what the names of all staged files of base begin with.
-func tempMark(base string) string {
-	sum := sha256.Sum256([]byte(base))
-	return tempPrefix + hex.EncodeToString(sum[:8-tempRandom])
-}
-
-// tempRandom is how many of a name's 8 bytes are random.
-const tempRandom = 5
-
-const tempPrefix = ".kvexpress-"
-
-// IsTempName reports whether TempName could have made the name: what is found
-// in a state file is removed only then.
-func IsTempName(name string) bool {
-	rest, ok := strings.CutPrefix(name, tempPrefix)
-	if !ok || len(rest) != 16 {
-		return false
+// Stage writes content to a new file in the lock folder of the target, with the
+// target's name. The target must be locked.
+func (t *Target) Stage(content []byte, a Attrs) (*Staged, error) {
+	if t.lock.why != nil {
+		return nil, fmt.Errorf("write %s: %w", t.Path(), t.lock.why)
 	}
-	_, err := hex.DecodeString(rest)
-	return err == nil
+	s, err := t.lock.inner.Stage(t.Base, content, a)
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", t.Path(), err)
+	}
+	return s, nil
 }
 
-// Stage writes content to a new file with the given name (of TempName), with
-// its attributes, and fsyncs it. It is not readable by others until owner and
-// mode are right. After an error nothing is left.
+// Stage writes content to a new file with the given name, with its attributes, and
+// fsyncs it. It is not readable by others until owner and mode are right. After an
+// error nothing is left.
 func (d *Dir) Stage(name string, content []byte, a Attrs) (*Staged, error) {
 	s := &Staged{dir: d, name: name}
 	if err := s.fill(content, a); err != nil {
@@ -73,35 +55,56 @@ func (d *Dir) Stage(name string, content []byte, a Attrs) (*Staged, error) {
 	return s, nil
 }
 
-func (s *Staged) fill(content []byte, a Attrs) error {
+func (s *Staged) fill(content []byte, a Attrs) (err error) {
 	hook := s.dir.hook
 	if err := hook.before(StepCreate); err != nil {
 		return err
 	}
-	f, err := s.dir.root.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return Explain(err)
-	}
-	s.file = f
-	// The lock goes into place with the file: whoever opens the target after
-	// the rename waits until we are through.
-	if err := tryLock(f); err != nil {
+	if s.file, err = s.dir.OpenFile(s.name, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL, 0o600); err != nil {
 		return err
 	}
 	if err := hook.before(StepWrite); err != nil {
 		return err
 	}
-	if err := writeAll(f, content); err != nil {
+	err = s.dir.openToWrite(s.name, s.file, func(f *os.File) error { return writeAll(f, content) })
+	if err != nil {
 		return err
 	}
-	if err := setAttrs(f, a, hook); err != nil {
+	if err := setAttrs(s.file, a, hook); err != nil {
 		return err
 	}
 	if err := hook.before(StepSync); err != nil {
 		return err
 	}
-	return Explain(f.Sync())
+	if err := s.file.Sync(); err != nil {
+		return Explain(err)
+	}
+	return Explain(unix.Fstat(int(s.file.Fd()), &s.is))
 }
+
+// openToWrite opens the file same of the folder for writing, and calls write. No process
+// that we start inherits the descriptor: a file that is open for writing cannot be
+// executed.
+func (d *Dir) openToWrite(name string, same *os.File, write func(*os.File) error) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	f, err := d.OpenFile(name, unix.O_WRONLY|openNonblock, 0)
+	if err != nil {
+		return err
+	}
+	a, errA := f.Stat()
+	b, errB := same.Stat()
+	if err := errors.Join(errA, errB); err != nil {
+		return errors.Join(Explain(err), f.Close())
+	}
+	if !os.SameFile(a, b) {
+		return errors.Join(errors.New("another process replaced it"), f.Close())
+	}
+	return errors.Join(write(f), Explain(f.Close()))
+}
+
+// openNonblock keeps an open from hanging on a FIFO that came in between.
+const openNonblock = unix.O_NONBLOCK
 
 // setAttrs goes from owner to attributes to mode: a change of owner clears
 // setuid, and an ACL is reflected in the group bits of the mode.
@@ -136,50 +139,57 @@ func setAttrs(f *os.File, a Attrs, hook Hook) error {
 // Path is where the staged file is.
 func (s *Staged) Path() string { return filepath.Join(s.dir.path, s.name) }
 
-// Holds reports whether the staged file still has this content: a check that
-// was run on it may have written to it.
-func (s *Staged) Holds(content []byte) (bool, error) {
-	info, err := s.file.Stat()
-	if err != nil {
-		return false, fmt.Errorf("look at %s: %w", s.Path(), Explain(err))
+// Altered says what a check that ran on the staged file has changed: its place, content,
+// owner or mode, or its number of hard links; "" if it is as we left it.
+func (s *Staged) Altered(content []byte) (string, error) {
+	now, err := s.dir.stat(s.name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && (now.Ino != s.is.Ino || now.Dev != s.is.Dev):
+		return "place", nil
+	case err != nil:
+		return "", fmt.Errorf("stat %s: %w", s.Path(), Explain(err))
+	case now.Size != int64(len(content)):
+		return "content", nil
+	case now.Uid != s.is.Uid || now.Gid != s.is.Gid:
+		return "owner", nil
+	case now.Mode != s.is.Mode:
+		return "mode", nil
+	case now.Nlink != 1:
+		return "number of hard links", nil
 	}
-	if info.Size() != int64(len(content)) {
-		return false, nil
+	have := make([]byte, len(content))
+	if _, err := s.file.ReadAt(have, 0); err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read %s: %w", s.Path(), Explain(err))
 	}
-	now := make([]byte, len(content))
-	if _, err := s.file.ReadAt(now, 0); err != nil && !errors.Is(err, io.EOF) {
-		return false, fmt.Errorf("read %s: %w", s.Path(), Explain(err))
+	if !bytes.Equal(have, content) {
+		return "content", nil
 	}
-	return bytes.Equal(now, content), nil
+	return "", nil
 }
 
-// Commit puts the staged file in the place of base and makes that durable.
-// In doubt the error of a rename is returned with the staged file still there:
+// Commit puts the staged file in the place of base in the folder to, and makes that
+// durable. In doubt the error of a rename is returned with the staged file still there:
 // call Discard. An error of the folder's fsync comes after the file is in
 // place: it is a *SyncError.
-func (s *Staged) Commit(base string) error {
-	if err := s.dir.stillThere(); err != nil {
+func (s *Staged) Commit(to *Dir, base string) error {
+	if err := to.stillThere(); err != nil {
 		return err
 	}
-	mine, err := s.file.Stat()
-	if err != nil {
-		return fmt.Errorf("look at %s: %w", s.Path(), Explain(err))
-	}
-	there, err := s.dir.root.Lstat(s.name)
-	if err != nil || !os.SameFile(mine, there) {
-		return fmt.Errorf("%s is no longer the file that was staged", s.Path())
+	path := filepath.Join(to.path, base)
+	if there, err := s.dir.stat(s.name); err != nil || there.Ino != s.is.Ino || there.Dev != s.is.Dev {
+		return fmt.Errorf("put %s in place: %s is no longer the file that was staged", path, s.Path())
 	}
 	if err := s.dir.hook.before(StepRename); err != nil {
-		return &RenameError{Path: filepath.Join(s.dir.path, base), Err: err}
+		return &RenameError{Path: path, Err: err}
 	}
-	if err := s.dir.rename(s.name, base); err != nil {
-		return &RenameError{Path: filepath.Join(s.dir.path, base), Err: Explain(err)}
+	if err := again(func() error { return unix.Renameat(s.dir.fd, s.name, to.fd, base) }); err != nil {
+		return &RenameError{Path: path, Err: Explain(err)}
 	}
 	s.name = ""
 	if err := s.dir.hook.before(StepSyncDir); err != nil {
-		return &SyncError{Path: s.dir.path, Err: err}
+		return &SyncError{Path: to.path, Err: err}
 	}
-	return s.dir.Sync()
+	return to.Sync()
 }
 
 // Leave closes the staged file and leaves it where it is.

@@ -64,6 +64,9 @@ func (r *agentReport) table() []string {
 		return colourOf(r.Targets[row].State)
 	}, func(row int) []string {
 		t := r.Targets[row]
+		if t.Waits != "" {
+			return []string{"waits for " + t.Waits + ", which has locked the file"}
+		}
 		if t.State == agent.Current || t.State == agent.Away && !r.Store.Up { // the headline says it
 			return nil
 		}

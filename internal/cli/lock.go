@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,10 +68,14 @@ func (s *session) lock(ctx context.Context, name, node, reason string, last time
 	attrs := marker.Attrs(atomicfile.Attrs{Mode: deliver.NewFileMode, UID: -1, GID: -1})
 	f := s.actor(ctx, at.node)
 	f.By.Key = s.keyOf(ctx, at.node, file)
-	was, err := f.Lock(ctx, file, reason, until)
-	if err != nil {
-		s.observeFailure(err, row, observe.LocationSet)
-		return nil, err
+	was := ""
+	for _, path := range at.files() {
+		before, err := f.Lock(ctx, path, reason, until)
+		if err != nil {
+			s.observeFailure(err, row, observe.LocationSet)
+			return nil, err
+		}
+		was = cmp.Or(was, before)
 	}
 	s.log.Info("locked", at.logged("reason", reason)...)
 	s.metrics.Count("lock", row, observe.LocationComplete)

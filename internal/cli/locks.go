@@ -47,7 +47,9 @@ func (s *session) locks(ctx context.Context, files []string, node string, roster
 		if err != nil {
 			return nil, err
 		}
-		named[kv.FileHash(p.file)] = p.file
+		for _, path := range p.files() {
+			named[kv.FileHash(path)] = path
+		}
 	}
 	all, err := s.freezer().Locks(ctx)
 	if err != nil {

@@ -34,6 +34,7 @@ func (v *listValue) Set(s string) error { *v = append(*v, s); return nil }
 // spot is a file on a node.
 type spot struct {
 	file string // an absolute path
+	real string // where it leads, if that is another path; else ""
 	node string // the operating system's host name
 	here bool   // the node is this machine
 }
@@ -48,8 +49,22 @@ func (s *session) spotOf(name, node string) (spot, error) {
 			kv.Quote(name), p.node)
 	}
 	var err error
-	p.file, err = deliver.ParseFile(name)
-	return p, err
+	if p.file, err = deliver.ParseFile(name); err != nil || !p.here {
+		return p, err
+	}
+	// If it cannot be resolved, out cannot write it.
+	if real, err := deliver.Resolve(p.file); err == nil && real != p.file {
+		p.real = real
+	}
+	return p, nil
+}
+
+// files are the paths under which the file is locked: 1.x goes by the one that was given.
+func (p spot) files() []string {
+	if p.real == "" {
+		return []string{p.file}
+	}
+	return []string{p.file, p.real}
 }
 
 // on says where, for people: "on this node", "on web-17".

@@ -103,6 +103,9 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 	} else if dir, err = deliver.ParseFile(dir); err != nil {
 		return nil, fmt.Errorf("--state-dir: %w", err)
 	}
+	t.Waiting = func(holder string) {
+		s.warn(fmt.Sprintf("%s: waiting for %s, which has locked it", t.File, holder))
+	}
 	p := s.newProgress(t.File)
 	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: p.deliverHook(s.DeliverHook),
 		Interruptible: s.Interruptible}
@@ -196,12 +199,10 @@ func (r outReport) lines() []string {
 		string(deliver.WouldExec):    "would run the exec for " + what,
 		"missing":                    "left as it is, there is no key " + r.Key,
 	}[r.Outcome]
-	switch {
-	case r.Outcome == string(deliver.WouldInstall) && r.SHA256 == "":
-		text = fmt.Sprintf("would install %s, in a new folder", r.Key)
-	case r.Outcome == "stopped":
+	switch r.Outcome {
+	case "stopped":
 		text = fmt.Sprintf("left as it is, %s is stopped: %s", r.Key, r.Reason)
-	case r.Outcome == "locked":
+	case "locked":
 		text = fmt.Sprintf("left as it is, it is locked: %s", r.Reason)
 		if !r.Until.IsZero() {
 			text += fmt.Sprintf(" (until %s)", rfc3339(r.Until))

@@ -46,7 +46,6 @@ func (p *progress) deliverHook(next deliver.Hook) deliver.Hook {
 	}
 	return func(step deliver.Step) error {
 		p.step(map[deliver.Step]string{
-			deliver.StepLock:     "waiting for another kvexpress that works on it",
 			deliver.StepRead:     "asking the store",
 			deliver.StepReadData: "reading the content",
 			deliver.StepCheck:    "running the check",

@@ -5,8 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"time"
 
 	"kvexpress/internal/agent"
@@ -30,11 +29,10 @@ func (s *session) receipt(ctx context.Context, stateDir string, r deliver.Result
 		return
 	}
 	sum := sha256.Sum256([]byte(r.File))
-	owed := filepath.Join(stateDir, "receipts", hex.EncodeToString(sum[:]))
-	if r.Outcome == deliver.Unchanged && err == nil {
-		if _, none := os.Stat(owed); none != nil {
-			return
-		}
+	name, noted := hex.EncodeToString(sum[:]), false
+	s.notes(stateDir, false, func(d *atomicfile.Dir) error { noted = d.Has(name); return nil })
+	if r.Outcome == deliver.Unchanged && err == nil && !noted {
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, receiptLimit)
 	defer cancel()
@@ -49,14 +47,24 @@ func (s *session) receipt(ctx context.Context, stateDir string, r deliver.Result
 	// A token that may not report will not the next time either.
 	denied := errors.Is(lost, kv.ErrDenied)
 	if (lost != nil || said.State != string(agent.Current)) && !denied {
-		if err := os.MkdirAll(filepath.Dir(owed), 0o700); err == nil {
-			err = atomicfile.WriteFile(owed, nil)
-			s.debug("the receipt that is owed was not noted", err)
-		}
-		return
+		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.WriteFile(name, nil) })
+	} else if noted {
+		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.Remove(name) })
 	}
-	if err := os.Remove(owed); !errors.Is(err, os.ErrNotExist) {
-		s.debug("the note of an owed receipt was not removed", err)
+}
+
+// notes opens the folder for notes of receipts that are owed, if it can be used.
+func (s *session) notes(stateDir string, make bool, use func(*atomicfile.Dir) error) {
+	state, err := atomicfile.OpenPrivate(stateDir, make)
+	if err == nil {
+		var d *atomicfile.Dir
+		if d, err = state.Private("receipts", make); err == nil {
+			err = errors.Join(use(d), d.Close())
+		}
+		err = errors.Join(err, state.Close())
+	}
+	if make || !errors.Is(err, fs.ErrNotExist) {
+		s.debug("the note of an owed receipt was not read or written", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -38,14 +39,19 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 	s.about = file
 	f := s.actor(ctx, at.node)
 	f.By.Key = s.keyOf(ctx, at.node, file)
-	was, err := f.Unlock(ctx, file)
-	if err != nil {
-		s.observeFailure(err, row, observe.LocationDelete)
-		return nil, err
-	}
-	if at.here {
-		if err := freeze.RemoveMarker(file); err != nil {
-			s.warn(fmt.Sprintf("%s could not be removed: %s", freeze.Marker(file), oneLine(err)))
+	was := ""
+	for _, path := range at.files() {
+		reason, err := f.Unlock(ctx, path)
+		if err != nil {
+			s.observeFailure(err, row, observe.LocationDelete)
+			return nil, err
+		}
+		was = cmp.Or(was, reason)
+		if !at.here {
+			continue
+		}
+		if err := freeze.RemoveMarker(path); err != nil {
+			s.warn(fmt.Sprintf("%s could not be removed: %s", freeze.Marker(path), oneLine(err)))
 		}
 	}
 	if was == "" {

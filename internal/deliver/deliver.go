@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -34,9 +31,6 @@ type Deliverer struct {
 	Interruptible func(context.Context) (context.Context, context.CancelFunc)
 	Hook          Hook // nil but in tests
 
-	// swept are the targets whose folder was looked at for staged files of runs
-	// before us: once is enough for a process.
-	swept sync.Map
 	// known is what is in place at each path, see glance.
 	known sync.Map
 }
@@ -62,132 +56,32 @@ func (d *Deliverer) Deliver(ctx context.Context, t Target) (Result, error) {
 // stored, from a watch perhaps. It need not be current: it spares a request if it
 // is. The share is what the delivery holds of Limits.
 func (d *Deliverer) DeliverSeen(ctx context.Context, t Target, data []byte, share *Share) (Result, error) {
-	path, err := atomicfile.Resolve(t.File)
+	tx, err := d.transaction(t)
 	if err != nil {
 		return Result{}, err
 	}
-	tx := d.transaction(t, path)
 	tx.data, tx.share = data, share
-	if ready, index, err := d.folder(ctx, tx.reader, filepath.Dir(path)); err != nil || !ready {
-		tx.result.Index = index
-		tx.result.Outcome, tx.result.Held = dryOutcome(err), tx.heldBy(err)
-		return tx.result, err
-	}
-	err = tx.run(ctx)
+	err = errors.Join(tx.run(ctx), tx.close())
 	tx.result.Held = tx.heldBy(err)
 	return tx.result, err
 }
 
-// transaction sets up one for a target whose file is at path.
-func (d *Deliverer) transaction(t Target, path string) *transaction {
+// transaction sets up one for a target.
+func (d *Deliverer) transaction(t Target) (*transaction, error) {
+	place, err := atomicfile.Find(t.File, d.Hook.files())
+	if err != nil {
+		return nil, err
+	}
+	path := place.Path()
 	r := reader{store: d.Store, layout: d.Layout, target: t, hook: d.Hook, now: time.Now}
 	r.locks = []string{d.Layout.Lock(t.File, d.Host)}
 	if path != t.File {
 		r.locks = append(r.locks, d.Layout.Lock(path, d.Host))
 	}
 	return &transaction{
-		Deliverer: d, reader: r, path: path, watch: stopwatch{time.Now()},
+		Deliverer: d, reader: r, place: place, path: path, folder: stateFolder{path: d.StateDir}, watch: stopwatch{time.Now()},
 		result: Result{Key: t.name(), File: t.File, Path: path},
-	}
-}
-
-func dryOutcome(err error) Outcome {
-	if err != nil {
-		return None
-	}
-	return WouldInstall
-}
-
-// folder makes the target's folder if it is missing and something is to be put
-// there. It is false in a dry run without one. The index is that of the checksum that was read for that.
-func (d *Deliverer) folder(ctx context.Context, r reader, dir string) (ready bool, index uint64, err error) {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return true, 0, nil // OpenDir tells what is wrong with it
-	}
-	standing, err := r.full(ctx, kv.Default)
-	if err != nil || r.target.DryRun {
-		return false, standing.Index, err
-	}
-	return true, standing.Index, atomicfile.MakeDirs(dir, d.Hook.files())
-}
-
-// transaction is one run over one target, from lock to exec.
-type transaction struct {
-	*Deliverer
-	reader
-	path   string
-	data   []byte // of the key, as stored, if the caller had it; of any age
-	result Result
-
-	dir   *atomicfile.Dir
-	file  *atomicfile.Target
-	disk  onDisk
-	state *stateFile
-	torn  *pending // an overwrite that was cut off
-	watch stopwatch
-	share *Share
-}
-
-func (tx *transaction) run(ctx context.Context) (err error) {
-	if tx.dir, err = atomicfile.OpenDir(filepath.Dir(tx.path), tx.Hook.files()); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, tx.dir.Close()) }()
-	if err := tx.lock(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, tx.state.close(), tx.file.Close()) }()
-	if err := tx.Hook.before(StepRead); err != nil {
-		return err
-	}
-	tx.watch.lap(&tx.result.Took.Wait)
-	claim, err := meanwhile(ctx, tx.small, tx.look)
-	tx.watch.lap(&tx.result.Took.Read)
-	tx.result.Index = claim.index
-	if tx.torn != nil {
-		err = errors.Join(err, tx.mend(ctx, err))
-	}
-	if err != nil {
-		return err
-	}
-	if claim.sha == tx.disk.sha && tx.disk.unread {
-		if tx.disk, err = look(tx.file, tx.target.keepsOld()); err != nil {
-			return err
-		}
-	}
-	if claim.sha != "" && claim.sha == tx.disk.sha {
-		_, same := tx.seen(claim)
-		tx.result.Apart = tx.data != nil && !same
-		return tx.keep(ctx, claim)
-	}
-	ctx, done := tx.interruptible(ctx)
-	defer done()
-	return tx.replace(ctx, claim)
-}
-
-// look finds out what is on disk, and what a run before us left behind.
-func (tx *transaction) look() (err error) {
-	if tx.disk, err = tx.glance(); err != nil {
-		return err
-	}
-	tx.result.Before, tx.result.Old, tx.result.Looked = tx.disk.sha, tx.disk.content, true
-	return tx.recover()
-}
-
-func (tx *transaction) lock(ctx context.Context) (err error) {
-	if err := tx.Hook.before(StepLock); err != nil {
-		return err
-	}
-	waiting, cancel := context.WithTimeout(ctx, Longest(tx.target))
-	defer cancel()
-	tx.share.keep(0)
-	if tx.file, err = tx.dir.Lock(waiting, filepath.Base(tx.path)); err != nil {
-		return err
-	}
-	if err := tx.share.enter(ctx); err != nil {
-		return errors.Join(err, tx.file.Close())
-	}
-	return nil
+	}, nil
 }
 
 // Longest is how long all that one delivery of a target runs may take, with a wait
@@ -219,20 +113,28 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 		return nil
 	}
 	tx.result.Outcome = Unchanged
-	tx.remember(c.sha)
+	now := markOf(tx.target.name(), c.sha, c.manifest)
+	stale := gate.Older(tx.state.Installed.Lineage, tx.state.Installed.Version, c.manifest)
+	news := adopted || (tx.state.Installed != now && !stale)
+	run := owed && !tx.target.DeferExec
+	if drifted || news || run {
+		if err := tx.hold(ctx); err != nil {
+			tx.result.Outcome = None
+			return err
+		}
+	}
 	if drifted {
-		if err := tx.file.SetAttrs(attrs); err != nil {
+		if err := tx.correct(attrs); err != nil {
 			tx.result.Outcome = None
 			return err
 		}
 		tx.result.Outcome = Repaired
 	}
+	tx.remember(c.sha)
 	if adopted {
 		tx.state.ran(c.sha)
 	}
-	now := markOf(tx.target.name(), c.sha, c.manifest)
-	stale := gate.Older(tx.state.Installed.Lineage, tx.state.Installed.Version, c.manifest)
-	if adopted || (tx.state.Installed != now && !stale) {
+	if news {
 		if tx.state.Installed.SHA256 != c.sha {
 			// Put in place by a run that was cut off, before it was durable?
 			if err := tx.file.Sync(); err != nil {
@@ -243,7 +145,7 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 			return err
 		}
 	}
-	if tx.result.Owed = owed; !owed || tx.target.DeferExec {
+	if tx.result.Owed = owed; !run {
 		return nil
 	}
 	if tx.result.Outcome == Unchanged {
@@ -253,6 +155,30 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 	ctx, done := tx.interruptible(ctx)
 	defer done()
 	return tx.exec(ctx, now, nil)
+}
+
+// correct sets owner and mode. A file with other hard links is replaced by a new one, as
+// they are not ours to change.
+func (tx *transaction) correct(attrs atomicfile.Attrs) error {
+	linked, err := tx.file.Linked()
+	if err != nil {
+		return err
+	}
+	if !linked {
+		return tx.file.SetAttrs(attrs)
+	}
+	if tx.target.InPlace {
+		return fmt.Errorf("correct owner and mode of %s: %w", tx.path, atomicfile.ErrLinks)
+	}
+	now, err := look(tx.file, true)
+	if err != nil {
+		return err
+	}
+	staged, err := tx.file.Stage(now.content, attrs)
+	if err != nil {
+		return err
+	}
+	return errors.Join(tx.file.Replace(staged), staged.Discard())
 }
 
 func dryKeep(drifted, owed bool) Outcome {
@@ -303,6 +229,9 @@ func (tx *transaction) replace(ctx context.Context, c claim) error {
 
 // content is what stands in the store, with its bytes.
 func (tx *transaction) content(ctx context.Context, c claim) (gate.Standing, error) {
+	if c.standing != nil {
+		return *c.standing, nil
+	}
 	if s, ok := tx.seen(c); ok {
 		return s, gate.Deliverable(tx.target.Key, s, tx.target.MinLines)
 	}

@@ -86,6 +86,8 @@ func TestCheckFails(t *testing.T) {
 		"makes it empty":            `: >"$1"`,
 		"puts another in its place": `cp "$1" "$1.copy" && mv "$1.copy" "$1"`,
 		"removes it":                `rm "$1"`,
+		"makes it setuid":           `chmod 4755 "$1"`,
+		"makes a hard link":         `ln "$1" "$2"`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, scratch(t))
@@ -93,7 +95,7 @@ func TestCheckFails(t *testing.T) {
 			n.settle(contentA())
 			n.publish(contentB())
 			ok := n.target.Check
-			n.target.Check = []string{"/bin/sh", "-c", script, "sh", deliver.FileMark}
+			n.target.Check = []string{"/bin/sh", "-c", script, "sh", deliver.FileMark, filepath.Join(n.base(), "link")}
 			n.target.CheckTimeout = 200 * time.Millisecond
 			if name != "hangs" {
 				n.target.CheckTimeout = time.Minute
@@ -103,13 +105,13 @@ func TestCheckFails(t *testing.T) {
 				t.Fatal("it was installed")
 			}
 			var refusal *gate.Refusal
-			if !errors.As(err, &refusal) != (name == "removes it" || name == "puts another in its place") {
+			if !errors.As(err, &refusal) || refusal.Reason != gate.CheckFailed {
 				t.Errorf("error %v", err)
 			}
 			if strings.Contains(script, "line 7") && !strings.Contains(err.Error(), "line 7: bad") {
 				t.Errorf("the error does not say what the check said: %v", err)
 			}
-			if strings.Contains(err.Error(), ".kvexpress-") && refusal != nil {
+			if strings.Contains(err.Error(), "/.kvexpress/") && refusal != nil {
 				t.Errorf("the error speaks of a file that nobody knows: %v", err)
 			}
 			for _, b := range append(n.torn(contentA()), n.left()...) {
@@ -151,7 +153,7 @@ func TestCheckSeesTheNewFile(t *testing.T) {
 		"sh", deliver.FileMark, seen, n.target.File}
 	n.settle(contentB())
 	want := fmt.Sprintf("%s  -\n604\n%s\nKVEXPRESS_FILE=%s\nKVEXPRESS_KEY=hosts\nKVEXPRESS_SHA256=%[1]s\nKVEXPRESS_VERSION=2\n",
-		res.SHA256, n.dir, n.target.File)
+		res.SHA256, filepath.Join(n.dir, ".kvexpress", "hosts"), n.target.File)
 	if got := string(read(t, seen)); got != want {
 		t.Errorf("the check saw\n%swant\n%s", got, want)
 	}

@@ -259,9 +259,10 @@ func (n *node) torn(allowed ...[]byte) (broken []string) {
 // left lists what should not be there any more.
 func (n *node) left() (broken []string) {
 	n.t.Helper()
-	for _, dir := range []string{n.dir, filepath.Join(n.stateDir, "staged"), filepath.Join(n.stateDir, "targets")} {
+	for dir, all := range map[string]bool{n.dir: false, filepath.Join(n.stateDir, "targets"): false,
+		filepath.Join(n.stateDir, "staged"): true, filepath.Join(n.stateDir, "locks"): true} {
 		for _, name := range list(n.t, dir) {
-			if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".new") {
+			if all || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".new") {
 				broken = append(broken, "left behind: "+filepath.Join(dir, name))
 			}
 		}

@@ -77,7 +77,7 @@ func TestTornWithoutCopy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := tornNode(t)
 			staged := filepath.Join(n.stateDir, "staged")
-			if err := spoil(filepath.Join(staged, list(t, staged)[0])); err != nil {
+			if err := spoil(filepath.Join(staged, list(t, staged)[0], "hosts")); err != nil {
 				t.Fatal(err)
 			}
 			store := n.store

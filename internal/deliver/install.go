@@ -15,6 +15,9 @@ import (
 
 // install puts new bytes in place, and runs the exec.
 func (tx *transaction) install(ctx context.Context, content []byte, m mark) error {
+	if err := tx.hold(ctx); err != nil {
+		return err
+	}
 	was := tx.state.Installed
 	if was.SHA256 != tx.disk.sha {
 		was = mark{Key: m.Key, SHA256: tx.disk.sha}
@@ -41,15 +44,11 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 // put stages, checks, gates once more, and replaces the file. The outcome is as
 // from when it is in place.
 func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs atomicfile.Attrs, as Outcome) (err error) {
-	dir := tx.dir
-	p := tx.pending(m)
-	if p.InPlace {
-		if dir, err = tx.openStaged(); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, dir.Close()) }()
+	inPlace := tx.target.InPlace && tx.disk.exists
+	if err := tx.Hook.before(StepPending); err != nil {
+		return err
 	}
-	if err := tx.begin(p); err != nil {
+	if err := tx.state.begin(pending{mark: m, Before: tx.disk.sha}, inPlace); err != nil {
 		return err
 	}
 	over := false // whatever becomes of it, the state says so already
@@ -58,11 +57,23 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 			err = errors.Join(err, tx.state.abandon())
 		}
 	}()
-	wanted := attrs
-	if p.InPlace {
-		attrs.Like = nil // the copy is ours, on another file system perhaps
+	torn := false // the copy is needed to complete it
+	var staged *atomicfile.Staged
+	var copies *atomicfile.Dir
+	if inPlace {
+		if copies, err = tx.staging(); err != nil {
+			return err
+		}
+		defer func() {
+			err = errors.Join(err, copies.Close())
+			if !torn {
+				err = errors.Join(err, tx.removeStaged())
+			}
+		}()
+		staged, err = tx.stageCopy(copies, content, attrs)
+	} else {
+		staged, err = tx.file.Stage(content, attrs)
 	}
-	staged, err := dir.Stage(p.Temp, content, attrs)
 	if err != nil {
 		return err
 	}
@@ -72,13 +83,14 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 		return err
 	}
 	tx.watch.lap(&tx.result.Took.Check)
-	if p.InPlace {
-		if err := dir.Sync(); err != nil {
+	if inPlace {
+		if err := copies.Sync(); err != nil {
 			return err
 		}
-		if over, err = tx.overwrite(staged, content, wanted); err == nil {
+		if over, err = tx.overwrite(staged, content, attrs); err == nil {
 			tx.placed(as)
 		}
+		torn = over && err != nil
 		return err
 	}
 	err = tx.file.Replace(staged)
@@ -99,32 +111,23 @@ func (tx *transaction) placed(as Outcome) {
 	tx.result.Owed = len(tx.target.Exec) > 0
 }
 
-// pending is an install that is to begin.
-func (tx *transaction) pending(m mark) pending {
-	return pending{mark: m, Before: tx.disk.sha, Temp: atomicfile.TempName(tx.file.Base), InPlace: tx.target.InPlace &&
-		tx.disk.exists}
-}
-
-func (tx *transaction) begin(p pending) error {
-	if err := tx.Hook.before(StepPending); err != nil {
-		return err
+// stageCopy makes the copy of an in-place target.
+func (tx *transaction) stageCopy(dir *atomicfile.Dir, content []byte, attrs atomicfile.Attrs) (*atomicfile.Staged, error) {
+	if linked, err := tx.file.Linked(); err != nil || linked {
+		return nil, errors.Join(err, fmt.Errorf("overwrite %s: %w", tx.path, atomicfile.ErrLinks))
 	}
-	return tx.state.begin(p)
-}
-
-func (tx *transaction) openStaged() (*atomicfile.Dir, error) {
-	path, err := tx.state.stagedFolder()
-	if err != nil {
+	if err := dir.Remove(tx.base()); err != nil { // of a run whose state was lost
 		return nil, err
 	}
-	return atomicfile.OpenDir(path, tx.Hook.files())
+	attrs.Like = nil // the copy is ours, on another file system perhaps
+	return dir.Stage(tx.base(), content, attrs)
 }
 
 // overwrite is the last step of an in-place target. If it fails, the old bytes
 // are put back. If even that fails, the file is torn, and over: the staged copy
 // stays, and the next delivery completes it.
 func (tx *transaction) overwrite(staged *atomicfile.Staged, content []byte, attrs atomicfile.Attrs) (over bool, err error) {
-	err = tx.dir.WriteInPlace(tx.file.Base, content, attrs)
+	err = tx.file.WriteInPlace(content, attrs)
 	if err == nil {
 		return true, nil
 	}
@@ -132,7 +135,7 @@ func (tx *transaction) overwrite(staged *atomicfile.Staged, content []byte, attr
 		return false, err
 	}
 	if tx.disk.content != nil {
-		back := tx.dir.WriteInPlace(tx.file.Base, tx.disk.content, tx.disk.attrs())
+		back := tx.file.WriteInPlace(tx.disk.content, tx.disk.attrs())
 		if tx.asBefore() {
 			return false, err
 		}
@@ -167,12 +170,12 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 		}
 		return tx.checkFailed("the check of the new file failed: "+err.Error(), err)
 	}
-	same, err := staged.Holds(content)
+	changed, err := staged.Altered(content)
 	if err != nil {
 		return err
 	}
-	if !same {
-		return tx.checkFailed("its check wrote to the new file, which is no longer what was published", nil)
+	if changed != "" {
+		return tx.checkFailed("its check changed the "+changed+" of the new file", nil)
 	}
 	return tx.gates(ctx)
 }

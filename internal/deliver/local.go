@@ -23,6 +23,7 @@ type onDisk struct {
 	mode     fs.FileMode
 	uid, gid int
 	like     *os.File
+	identity any
 	unread   bool // the content was not read: the sha is what we remember of it
 }
 
@@ -34,7 +35,7 @@ type remembered struct {
 
 // remember notes what is in place.
 func (tx *transaction) remember(sha string) {
-	if tx.data == nil || tx.file.File == nil { // nobody is going to ask
+	if tx.data == nil || tx.file == nil || tx.file.File == nil { // nobody is going to ask
 		return
 	}
 	if info, err := tx.file.File.Stat(); err == nil {
@@ -48,6 +49,9 @@ func (tx *transaction) remember(sha string) {
 // has touched it since, what it holds is known. Whoever then finds that it is to
 // be kept has to look after all.
 func (tx *transaction) glance() (onDisk, error) {
+	if tx.file == nil { // its folder is missing
+		return onDisk{uid: -1, gid: -1}, nil
+	}
 	was, ok := tx.known.Load(tx.path)
 	if !ok || tx.data == nil || tx.file.File == nil || tx.target.RestoreOnFailure || tx.target.InPlace {
 		return look(tx.file, tx.target.keepsOld())
@@ -67,10 +71,11 @@ func (tx *transaction) glance() (onDisk, error) {
 
 func describeFile(t *atomicfile.Target, info fs.FileInfo) onDisk {
 	uid, gid := atomicfile.Owner(info)
-	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, like: t.File}
+	id, _ := atomicfile.Identity(info)
+	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, like: t.File, identity: id}
 }
 
-// look reads a locked target, and may keep its content.
+// look reads a target, and may keep its content.
 func look(t *atomicfile.Target, keep bool) (onDisk, error) {
 	if t.File == nil {
 		return onDisk{uid: -1, gid: -1}, nil

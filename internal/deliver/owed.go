@@ -3,13 +3,10 @@ package deliver
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/command"
 )
 
@@ -37,12 +34,12 @@ func (d *Deliverer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 		}
 	}()
 	for i, t := range targets {
-		path, err := atomicfile.Resolve(t.File)
+		tx, err := d.transaction(t)
 		if err != nil {
 			results[i] = OwedResult{Owed: true, Err: err}
 			continue
 		}
-		all = append(all, &owing{transaction: d.transaction(t, path), result: &results[i]})
+		all = append(all, &owing{transaction: tx, result: &results[i]})
 	}
 	// In one order, whoever runs: else two of us could wait for each other.
 	slices.SortFunc(all, func(a, b *owing) int { return cmp.Compare(a.path, b.path) })
@@ -106,35 +103,21 @@ func (o *owing) thaw(ctx context.Context) {
 	}
 }
 
-func (o *owing) look(ctx context.Context) (err error) {
+func (o *owing) look(ctx context.Context) error {
 	defer func() { o.disk.content = nil }()
-	if o.dir, err = atomicfile.OpenDir(filepath.Dir(o.path), o.Hook.files()); err != nil {
+	if len(o.place.Missing) == 0 {
+		if err := o.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if err := o.transaction.look(); err != nil {
 		return err
 	}
-	if err = o.lock(ctx); err != nil {
-		return err
-	}
-	if err = o.transaction.look(); err != nil {
-		return err
-	}
-	if o.torn != nil {
+	if o.state.Pending != nil {
 		return fmt.Errorf("%s: an overwrite was cut off; the next delivery completes it", o.path)
 	}
 	o.result.Owed = o.disk.exists && o.state.found && o.state.owed(o.disk.sha)
 	return nil
-}
-
-func (o *owing) close() (err error) {
-	err = o.state.close()
-	if o.file != nil {
-		err = errors.Join(err, o.file.Close())
-		o.file = nil
-	}
-	if o.dir != nil {
-		err = errors.Join(err, o.dir.Close())
-		o.dir = nil
-	}
-	return err
 }
 
 // envOf tells an exec what it is about: a line for each target.

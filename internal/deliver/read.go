@@ -60,7 +60,8 @@ func (r reader) gates(ctx context.Context) error {
 type claim struct {
 	sha      string // "" if only the data can tell
 	manifest *kv.Manifest
-	index    uint64 // of the checksum
+	index    uint64         // of the checksum
+	standing *gate.Standing // of a raw path, which has nothing but the data
 }
 
 // meanwhile asks the store, and has something else done until the answer is there.
@@ -89,7 +90,8 @@ func meanwhile[T any](ctx context.Context, ask func(context.Context) (T, error),
 // current, or frozen.
 func (r reader) small(ctx context.Context) (claim, error) {
 	if r.target.Raw != "" {
-		return claim{}, nil // there is nothing but the data
+		s, err := r.full(ctx, kv.Default)
+		return claim{sha: s.SHA256, standing: &s}, err
 	}
 	k, l := r.target.Key, r.layout
 	s, err := r.store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)...)

@@ -2,13 +2,10 @@ package deliver
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 
 	"kvexpress/internal/atomicfile"
@@ -30,13 +27,11 @@ type mark struct {
 	SHA256  string `json:"sha256"`
 }
 
-// pending is an install that was begun. It is written before the staged file
-// exists, and taken back when the install is over.
+// pending is an install that was begun. For an overwrite it is written before the copy
+// of the new bytes exists, and taken back when the overwrite is over.
 type pending struct {
 	mark
-	Before  string `json:"before,omitempty"` // SHA-256 of the file that is to be replaced
-	Temp    string `json:"temp"`             // name of the staged file
-	InPlace bool   `json:"in_place,omitempty"`
+	Before string `json:"before,omitempty"` // SHA-256 of the file that is to be replaced
 }
 
 // state is what a node remembers of one file.
@@ -50,7 +45,7 @@ type state struct {
 	// Lately is what Executed was since the state was last made durable: a power
 	// loss may bring a state back that says so.
 	Lately  []string `json:"lately,omitempty"`
-	Pending *pending `json:"pending,omitempty"`
+	Pending *pending `json:"pending,omitempty"` // an overwrite
 }
 
 // maxLately is how long Lately may get before the state is made durable.
@@ -59,44 +54,74 @@ const maxLately = 8
 // stateFile is the state of one file, where it is kept, and whether it was
 // there. The lock of the target is the lock of its state.
 type stateFile struct {
-	dir  string
-	path string
+	folder *stateFolder
+	dir    *atomicfile.Dir // the folder of the state files; nil if there is none
+	name   string
 	state
 	found   bool
 	damaged bool
 	file    *atomicfile.Small // nil if it was not found
+	read    string            // what it held when it was opened
 	size    int               // of the file, in bytes
 }
+
+const targetsFolder = "targets"
 
 // loadState reads the state of a file. A missing one is an empty state: the file, if
 // it is current, is adopted. A damaged one is a state that owes an exec: to run
 // it once more is safe, to forget it is not.
-func loadState(dir, file string) (*stateFile, error) {
-	sum := sha256.Sum256([]byte(file))
-	s := &stateFile{dir: dir, path: filepath.Join(dir, "targets", hex.EncodeToString(sum[:])+".json")}
-	fresh := state{Format: stateFormat, File: file}
-	s.state = fresh
-	f, b, err := atomicfile.OpenSmall(s.path, maxState)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
-		return nil, &StateError{Dir: dir, Err: err}
-	}
-	s.file = f
-	s.found, s.size = true, len(b)
-	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != file {
-		s.state, s.damaged = fresh, true
+func loadState(folder *stateFolder, file string) (*stateFile, error) {
+	s := &stateFile{folder: folder, name: nameOf(file) + ".json"}
+	s.state = state{Format: stateFormat, File: file}
+	err := s.load()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(&StateError{Dir: folder.path, Err: err}, s.close())
 	}
 	return s, nil
 }
 
+func (s *stateFile) load() (err error) {
+	if s.dir, err = s.folder.open(targetsFolder, false); err != nil {
+		return err
+	}
+	f, b, err := s.dir.OpenSmall(s.name, maxState)
+	if err != nil {
+		return err
+	}
+	fresh := s.state
+	s.file, s.read = f, string(b)
+	s.found, s.size = true, len(b)
+	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != fresh.File {
+		s.state, s.damaged = fresh, true
+	}
+	return nil
+}
+
+// changed reports whether another process wrote the state since it was read.
+func (s *stateFile) changed() (bool, error) {
+	now, err := loadState(s.folder, s.File)
+	if err != nil {
+		return false, err
+	}
+	return now.found != s.found || now.read != s.read, now.close()
+}
+
+// unfinished reports whether a run was cut off that only the state tells of.
+func (s *stateFile) unfinished() bool {
+	return s.Pending != nil || s.damaged || s.dir != nil && s.dir.HalfWritten(s.name)
+}
+
 func (s *stateFile) close() error {
-	if s == nil || s.file == nil {
+	if s == nil {
 		return nil
 	}
-	err := s.file.Close()
-	s.file = nil
+	var err error
+	if s.file != nil {
+		err = s.file.Close()
+		s.file = nil
+	}
+	err = errors.Join(err, s.dir.Close())
+	s.dir = nil
 	return err
 }
 
@@ -116,7 +141,7 @@ func (s *stateFile) save(durable bool) error {
 	}
 	b, err := json.Marshal(s.state)
 	if err != nil {
-		return &StateError{Dir: s.dir, Err: err}
+		return &StateError{Dir: s.folder.path, Err: err}
 	}
 	if durable {
 		s.size = 0 // a new file
@@ -124,7 +149,7 @@ func (s *stateFile) save(durable bool) error {
 	fill := max(s.size, (len(b)/blank+1)*blank) - len(b)
 	b = append(append(b, bytes.Repeat([]byte{' '}, fill-1)...), '\n')
 	if err := s.write(b, durable); err != nil {
-		return &StateError{Dir: s.dir, Err: err}
+		return &StateError{Dir: s.folder.path, Err: err}
 	}
 	s.found, s.damaged, s.size = true, false, len(b)
 	return nil
@@ -139,19 +164,22 @@ func (s *stateFile) write(b []byte, durable bool) error {
 			return err
 		}
 	}
-	if !s.found {
-		if err := makePrivate(s.dir, filepath.Dir(s.path)); err != nil {
+	if s.dir == nil {
+		var err error
+		if s.dir, err = s.folder.open(targetsFolder, true); err != nil {
 			return err
 		}
 	}
-	if err := atomicfile.WriteFile(s.path, b); err != nil {
+	if err := s.dir.WriteFile(s.name, b); err != nil {
 		return err
 	}
-	if err := s.close(); err != nil {
-		return err
+	if s.file != nil {
+		if err := s.file.Close(); err != nil {
+			return err
+		}
 	}
 	var err error
-	s.file, _, err = atomicfile.OpenSmall(s.path, maxState)
+	s.file, _, err = s.dir.OpenSmall(s.name, maxState)
 	return err
 }
 
@@ -161,30 +189,30 @@ func (s *stateFile) owed(sha string) bool { return s.Executed != sha }
 // begin prepares an install before it touches anything.
 //
 // Mostly there is nothing to write: of an install that is cut off there are at most
-// the new bytes, for which no exec ran, and a staged file, which sweep finds. There
+// the new bytes, for which no exec ran, and a staged file, which the next lock removes. There
 // is, and durably, where an older state would say that the exec ran for these very
 // bytes, and for an overwrite, which its note alone can complete.
-func (s *stateFile) begin(p pending) error {
+func (s *stateFile) begin(p pending, inPlace bool) error {
 	if !s.found {
 		// The bytes on disk, if any, are from before our time: nothing is
 		// owed for them.
 		s.Executed = p.Before
 	}
-	durable := !s.found || p.InPlace || len(s.Lately) >= maxLately ||
+	durable := !s.found || inPlace || len(s.Lately) >= maxLately ||
 		s.Executed == p.SHA256 || slices.Contains(s.Lately, p.SHA256)
 	if s.Executed == p.SHA256 {
 		// The same bytes come back after others: what reads them may have
 		// seen the others, so the exec runs again.
 		s.ran("")
 	}
-	if p.InPlace {
+	if inPlace {
 		s.Pending = &p
 	}
 	if durable {
 		return s.save(true)
 	}
 	if err := s.file.Writable(); err != nil { // better now than when the file is in place
-		return &StateError{Dir: s.dir, Err: err}
+		return &StateError{Dir: s.folder.path, Err: err}
 	}
 	return nil
 }

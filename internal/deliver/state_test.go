@@ -3,7 +3,6 @@ package deliver_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,12 +163,7 @@ func TestStateIsPrivate(t *testing.T) {
 func FuzzState(f *testing.F) {
 	sha := codec.Checksum(contentA())
 	f.Add([]byte(`{"format":1,"file":"FILE","installed":{"key":"hosts","sha256":"` + sha + `"},"executed":"` + sha + `"}`))
-	for _, temp := range []string{"../canary", "canary", ".kvexpress-0123456789abcdef", "/etc/passwd"} {
-		for _, inPlace := range []bool{false, true} {
-			f.Add(fmt.Appendf(nil, `{"format":1,"file":"FILE","pending":{"key":"hosts","sha256":"","temp":%q,"in_place":%v}}`, temp,
-				inPlace))
-		}
-	}
+	f.Add([]byte(`{"format":1,"file":"FILE","pending":{"key":"hosts","sha256":"","before":"../canary"}}`))
 	f.Add([]byte(`{"format":1,"file":"FILE","pending":{}}`))
 	f.Add([]byte(`{"format":1,"file":"FILE","installed":{"key":"hosts","lineage":"x","version":18446744073709551615}}`))
 	f.Add([]byte(`null`))

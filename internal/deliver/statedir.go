@@ -1,8 +1,9 @@
 package deliver
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -24,26 +25,60 @@ func DefaultStateDir(getenv func(string) string) (string, error) {
 	return "", errors.New("there is no place for the state: neither XDG_STATE_HOME nor HOME is set; choose one with --state-dir")
 }
 
-// stagedFolder is the folder for the staged files of in-place targets.
-func (s *stateFile) stagedFolder() (string, error) {
-	dir := stagedDir(s.dir)
-	if err := makePrivate(s.dir, dir); err != nil {
-		return "", &StateError{Dir: s.dir, Err: err}
-	}
-	return dir, nil
+// stateFolder is the state folder, opened when it is needed.
+type stateFolder struct {
+	path string
+	dir  *atomicfile.Dir
 }
 
-func stagedDir(stateDir string) string { return filepath.Join(stateDir, "staged") }
-
-// makePrivate makes the state folder and one below it, mode 0700.
-func makePrivate(dir, sub string) error {
-	if err := atomicfile.MakeDirs(filepath.Dir(dir), nil); err != nil {
-		return err
-	}
-	for _, d := range []string{dir, sub} {
-		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return atomicfile.Explain(err)
+// open opens the folder name of the state folder. With make, missing folders are made.
+func (s *stateFolder) open(name string, make bool) (*atomicfile.Dir, error) {
+	if s.dir == nil {
+		var err error
+		if s.dir, err = atomicfile.OpenPrivate(s.path, make); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return s.dir.Private(name, make)
+}
+
+func (s *stateFolder) close() error {
+	err := s.dir.Close()
+	s.dir = nil
+	return err
+}
+
+// nameOf is the name that the state folder has for a file.
+func nameOf(file string) string {
+	sum := sha256.Sum256([]byte(file))
+	return hex.EncodeToString(sum[:])
+}
+
+// staging opens the folder for the copy of an in-place target, which holds nothing else.
+func (tx *transaction) staging() (*atomicfile.Dir, error) {
+	dir, err := tx.folder.open(stagedFolder, true)
+	if err != nil {
+		return nil, &StateError{Dir: tx.StateDir, Err: err}
+	}
+	sub, err := dir.Private(nameOf(tx.path), true)
+	if err := errors.Join(err, dir.Close()); err != nil {
+		return nil, &StateError{Dir: tx.StateDir, Err: err}
+	}
+	return sub, nil
+}
+
+const stagedFolder = "staged"
+
+// removeStaged removes the copy of an in-place target, and its folder.
+func (tx *transaction) removeStaged() error {
+	dir, err := tx.staging()
+	if err != nil {
+		return err
+	}
+	err = errors.Join(dir.Remove(tx.base()), dir.Close())
+	parent, failed := tx.folder.open(stagedFolder, false)
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	return errors.Join(err, parent.RemoveDir(nameOf(tx.path)), parent.Close())
 }

@@ -9,10 +9,10 @@ type Step string
 
 // The steps, in the order in which they happen.
 const (
-	StepLock        Step = "lock"
-	StepRecover     Step = "recover"
 	StepRead        Step = "read"
+	StepRecover     Step = "recover"
 	StepReadData    Step = "read-data"
+	StepLock        Step = "lock"
 	StepPending     Step = "state-pending"
 	StepCheck       Step = "check"
 	StepReadAgain   Step = "read-again"
@@ -27,7 +27,7 @@ const (
 // through, in order.
 func Steps() []Step {
 	return []Step{
-		StepLock, StepRead, StepReadData, StepPending,
+		StepRead, StepReadData, StepLock, StepPending,
 		Step(atomicfile.StepCreate), Step(atomicfile.StepWrite), Step(atomicfile.StepOwner),
 		Step(atomicfile.StepXattrs), Step(atomicfile.StepMode), Step(atomicfile.StepSync),
 		StepCheck, StepReadAgain,

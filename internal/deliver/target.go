@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/kv"
 )
 
@@ -48,6 +49,9 @@ type Target struct {
 	// Postpone, if set, is asked before new bytes are installed, with their
 	// SHA-256: if true, they are not now, and the outcome is Postponed.
 	Postpone func(sha256 string) bool `json:"-"`
+	// Waiting, if set, is called when another process has held the target for a second,
+	// with what is known of that process.
+	Waiting func(holder string) `json:"-"`
 }
 
 // name is the key, or the raw path, for messages.
@@ -84,6 +88,9 @@ func FillFile(argv []string, path string) []string {
 	}
 	return filled
 }
+
+// Resolve tells where the path of a target leads: that is what the file goes by.
+func Resolve(file string) (string, error) { return atomicfile.Resolve(file) }
 
 // ParseCheck makes sure that a check looks at the staged file.
 func ParseCheck(argv []string) error {

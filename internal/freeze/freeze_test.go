@@ -187,7 +187,7 @@ func TestUnknownOutcomeIsRepeated(t *testing.T) {
 func TestMarker(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hosts")
 	a := atomicfile.Attrs{Mode: 0o604, UID: -1, GID: -1}
-	if err := WriteMarker(file, "why", time.Unix(2_000_000_000, 0).UTC(), a); err != nil {
+	if err := WriteMarker(file, "why\r\nserver { \x1b[2J", time.Unix(2_000_000_000, 0).UTC(), a); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(Marker(file))
@@ -197,6 +197,11 @@ func TestMarker(t *testing.T) {
 	for _, want := range []string{file, "why", "2033-05-18T03:33:20Z", "kvexpress unlock -f " + file} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("it does not say %q:\n%s", want, b)
+		}
+	}
+	for line := range strings.Lines(string(b)) { // a service that reads it reads comments
+		if !strings.HasPrefix(line, "# ") || strings.ContainsAny(line, "\r\x1b") {
+			t.Errorf("the line %q", line)
 		}
 	}
 	if info, err := os.Stat(Marker(file)); err != nil || info.Mode() != 0o604 {

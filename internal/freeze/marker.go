@@ -1,6 +1,7 @@
 package freeze
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -8,40 +9,70 @@ import (
 	"time"
 
 	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/safetext"
 )
 
 // Marker is the file that 1.x leaves beside a locked one, for whoever looks into
 // the folder. Nothing reads it.
 func Marker(file string) string { return file + ".locked" }
 
-// WriteMarker leaves the marker of a locked file.
-func WriteMarker(file, reason string, until time.Time, a atomicfile.Attrs) (err error) {
-	var text strings.Builder
-	fmt.Fprintf(&text, "kvexpress leaves %s as it is on this node.\n\n", file)
-	fmt.Fprintf(&text, "Reason: %s\n", reason)
-	if !until.IsZero() {
-		fmt.Fprintf(&text, "Until: %s\n", until.UTC().Format(time.RFC3339))
-	}
-	fmt.Fprintf(&text, "Lift it: kvexpress unlock -f %s\n", file)
+// markerWait is how long we wait for another process that writes the marker.
+const markerWait = 5 * time.Second
 
-	dir, err := atomicfile.OpenDir(filepath.Dir(file), nil)
+// WriteMarker leaves the marker of a locked file. Each line is a comment, as a service
+// may read all files of the folder.
+func WriteMarker(file, reason string, until time.Time, a atomicfile.Attrs) (err error) {
+	text := fmt.Sprintf("kvexpress leaves %s as it is on this node.\n\nReason: %s\n", file, reason)
+	if !until.IsZero() {
+		text += fmt.Sprintf("Until: %s\n", until.UTC().Format(time.RFC3339))
+	}
+	text += fmt.Sprintf("Unlock it: kvexpress unlock -f %s\n", file)
+
+	t, err := marker(file)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	base := filepath.Base(Marker(file))
-	staged, err := dir.Stage(atomicfile.TempName(base), []byte(text.String()), a)
+	defer func() { err = errors.Join(err, t.Close(), t.Dir.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), markerWait)
+	defer cancel()
+	if err := t.Lock(ctx, atomicfile.Waiting{}); err != nil {
+		return err
+	}
+	staged, err := t.Stage([]byte(comment(text)), a)
 	if err != nil {
 		return err
 	}
-	return errors.Join(staged.Commit(base), staged.Discard())
+	return errors.Join(t.Replace(staged), staged.Discard())
+}
+
+// comment puts a # before each line, and drops characters that do not print.
+func comment(text string) string {
+	var b strings.Builder
+	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		b.WriteString("# " + safetext.Line(line, 0) + "\n")
+	}
+	return b.String()
+}
+
+func marker(file string) (*atomicfile.Target, error) {
+	p, err := atomicfile.Find(Marker(file), nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Missing) > 0 {
+		return nil, errors.Join(fmt.Errorf("the folder %s does not exist", filepath.Dir(file)), p.Dir.Close())
+	}
+	return &atomicfile.Target{Dir: p.Dir, Base: p.Base}, nil
 }
 
 // RemoveMarker removes the marker of a file; one that is not there is no error.
-func RemoveMarker(file string) (err error) {
-	dir, err := atomicfile.OpenDir(filepath.Dir(file), nil)
+func RemoveMarker(file string) error {
+	p, err := atomicfile.Find(Marker(file), nil)
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.Remove(filepath.Base(Marker(file))), dir.Close())
+	if len(p.Missing) == 0 {
+		err = p.Dir.Remove(p.Base)
+	}
+	return errors.Join(err, p.Dir.Close())
 }

@@ -64,58 +64,64 @@ func listenUnix(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: the path of a socket has at most %d bytes, this one has %d: name a shorter one",
 			path, maxSocketPath, len(path))
 	}
-	dir := filepath.Dir(path)
-	if err := atomicfile.MakeDirs(dir, nil); err != nil {
-		return nil, err
-	}
-	unlock, err := lockDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
-	}
-	l, err := replaceSocket(path)
-	return l, errors.Join(err, unlock())
-}
-
-// lockDir keeps two agents that start at the same moment from removing each
-// other's socket.
-func lockDir(dir string) (unlock func() error, err error) {
-	f, err := os.Open(dir)
+	place, err := atomicfile.Find(path, nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock the folder %s: %w; another agent may be starting there", dir, err), f.Close())
+	defer func() { _ = place.Dir.Close() }() // nothing was written through it
+	if err := place.MakeDirs(); err != nil {
+		return nil, err
 	}
-	return f.Close, nil
-}
-
-func replaceSocket(path string) (net.Listener, error) {
-	if err := removeStale(path); err != nil {
+	// Else two agents that start at the same moment could remove each other's socket.
+	lock := &atomicfile.Target{Dir: place.Dir, Base: place.Base}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
+	defer cancel()
+	if err := lock.Lock(ctx, atomicfile.Waiting{}); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	l, err := bindSocket(path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w%s", path, unwrapNet(err), listenRemedy(err))
-	}
-	if err := os.Chmod(path, socketMode); err != nil { // the umask may have taken the group's bits
-		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, err), l.Close())
+	l, err := replaceSocket(ctx, path, place)
+	if err := errors.Join(err, lock.Close()); err != nil {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	return l, nil
 }
 
-// bindSocket makes a socket that others cannot open even before its mode is set:
-// Linux gives the file the mode of the descriptor, less the umask. Elsewhere it
-// has that of the umask for a moment.
-func bindSocket(path string) (net.Listener, error) {
+func replaceSocket(ctx context.Context, path string, place *atomicfile.Place) (net.Listener, error) {
+	if err := removeStale(ctx, path, place); err != nil {
+		return nil, err
+	}
+	if real := place.Path(); len(real) <= maxSocketPath {
+		path = real
+	}
+	l, err := bindSocket(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", unwrapNet(err), listenRemedy(err))
+	}
+	if !place.Dir.Has(place.Base) {
+		return nil, errors.Join(errors.New("its folder was replaced by another"), l.Close())
+	}
+	return l, nil
+}
+
+// bindSocket makes a socket with its mode, which others cannot open for a moment: Linux
+// gives the file the mode of the descriptor, less the umask. What this process makes
+// meanwhile has a mode of its own, narrower than this umask.
+func bindSocket(ctx context.Context, path string) (net.Listener, error) {
 	narrow := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
 		return conn.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), socketMode) })
 	}}
-	return narrow.Listen(context.Background(), "unix", path)
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	syscall.Umask(old&^socketMode | 0o007)
+	return narrow.Listen(ctx, "unix", path)
 }
 
 // removeStale removes a socket on which nobody listens any more, and nothing
 // else.
-func removeStale(path string) error {
+func removeStale(ctx context.Context, path string, place *atomicfile.Place) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -126,7 +132,7 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return errors.New("something else than a socket is there: remove it, or name another path")
 	}
-	conn, err := (&net.Dialer{Timeout: dialLimit}).DialContext(context.Background(), "unix", path)
+	conn, err := (&net.Dialer{Timeout: dialLimit}).DialContext(ctx, "unix", path)
 	switch {
 	case err == nil:
 		return errors.Join(ErrRunning, conn.Close())
@@ -137,7 +143,7 @@ func removeStale(path string) error {
 	case !errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("find out whether the socket there is in use: %w", unwrapNet(err))
 	}
-	return os.Remove(path)
+	return place.Dir.Remove(place.Base)
 }
 
 // unwrapNet drops what package net puts in front of a cause, which our messages

@@ -77,7 +77,7 @@ func TestASocketIsNeverOpenToOthers(t *testing.T) {
 	}
 	withUmask(t, 0)
 	path := filepath.Join(t.TempDir(), "agent.sock")
-	l, err := bindSocket(path)
+	l, err := bindSocket(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

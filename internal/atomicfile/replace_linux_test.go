@@ -1,0 +1,439 @@
+package atomicfile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// times is full in a soak, and a tenth of it otherwise.
+func times(full int) int {
+	if os.Getenv("KVEXPRESS_SOAK") == "1" {
+		return full
+	}
+	return max(1, full/10)
+}
+
+// memory is a folder where fsync costs nothing, if there is one.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "atomicfile-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// locked opens and locks the target at path.
+func locked(ctx context.Context, path string, hook Hook) (*Target, error) {
+	p, err := Find(path, hook)
+	if err != nil {
+		return nil, err
+	}
+	target, err := p.Dir.Open(p.Base)
+	if err != nil {
+		return nil, err
+	}
+	if err := target.Lock(ctx, Waiting{}); err != nil {
+		return nil, errors.Join(err, target.Close(), p.Dir.Close())
+	}
+	_, err = target.Reopen(nil)
+	return target, err
+}
+
+// free gives a target back.
+func free(target *Target) error { return errors.Join(target.Close(), target.Dir.Close()) }
+
+// replace is an install as deliver does it: lock, stage, put in place.
+func replace(path string, content []byte, hook Hook) (err error) {
+	target, err := locked(context.Background(), path, hook)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, free(target)) }()
+	staged, err := target.Stage(content, Attrs{Mode: 0o644, UID: -1, GID: -1, Like: target.File})
+	if err != nil {
+		return err
+	}
+	return errors.Join(target.Replace(staged), staged.Discard())
+}
+
+// reads hashes a file over and over while update runs, and counts what is neither
+// all a nor all b.
+func reads(t *testing.T, path string, update func(i int, content []byte) error, updates int) (all, torn int) {
+	t.Helper()
+	contents := [][]byte{bytes.Repeat([]byte("a"), 100_000), bytes.Repeat([]byte("b"), 60_000)}
+	if err := os.WriteFile(path, contents[1], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !stop.Load() {
+			got, err := os.ReadFile(path)
+			if err != nil || !bytes.Equal(got, contents[0]) && !bytes.Equal(got, contents[1]) {
+				torn++
+			}
+			all++
+		}
+	})
+	for i := range updates {
+		if err := update(i, contents[i%2]); err != nil {
+			t.Errorf("update %d: %v", i, err)
+			break
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	return all, torn
+}
+
+// Whoever reads the file meanwhile sees the old or the new bytes. The
+// negative control is a plain write.
+func TestReaderSeesNoTornFile(t *testing.T) {
+	path := filepath.Join(memory(t), "file")
+	updates := times(100_000)
+	all, torn := reads(t, path, func(_ int, content []byte) error { return replace(path, content, nil) }, updates)
+	t.Logf("torn reads: %d of %d, over %d updates", torn, all, updates)
+	if torn > 0 || all < updates/100 {
+		t.Errorf("torn reads: %d of %d", torn, all)
+	}
+	all, torn = reads(t, path, func(_ int, content []byte) error { return os.WriteFile(path, content, 0o644) }, 5000)
+	t.Logf("torn reads of a plain write: %d of %d", torn, all)
+	if torn == 0 {
+		t.Error("the control: a plain write was never seen torn")
+	}
+}
+
+// Writers of this process exclude each other as those of others do, whether there
+// is a file yet or not.
+func TestWritersExcludeEachOther(t *testing.T) {
+	for _, files := range []int{1, 2} { // 2: the negative control
+		dir := memory(t)
+		var inside, overlaps atomic.Int64
+		hook := func(s Step) error {
+			switch s {
+			case StepCreate:
+				if inside.Add(1) > 1 {
+					overlaps.Add(1)
+				}
+				<-time.After(100 * time.Microsecond) // so that two meet if they can
+			case StepSyncDir:
+				inside.Add(-1)
+			}
+			return nil
+		}
+		var wg sync.WaitGroup
+		for w := range 4 {
+			path := filepath.Join(dir, fmt.Sprint("file", w%files))
+			wg.Go(func() {
+				for range times(1000) {
+					if err := replace(path, []byte("x"), hook); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if met := overlaps.Load() > 0; met != (files > 1) {
+			t.Errorf("%d files: %d overlaps", files, overlaps.Load())
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != files {
+			t.Errorf("left behind: %v, %v", entries, err)
+		}
+	}
+}
+
+// A target that is held for too long is an error that names the holder. What shows it is called once.
+func TestLockWaitsForAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	held, err := locked(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Find(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := p.Dir.Open(p.Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	shown := []string{}
+	err = other.Lock(ctx, Waiting{Show: func(holder string) {
+		shown = append(shown, holder)
+		time.AfterFunc(50*time.Millisecond, func() { cancel(errors.New("too long")) })
+	}})
+	if busy, ok := errors.AsType[*BusyError](err); !ok || !errors.Is(err, ErrBusy) || busy.Waited < time.Second ||
+		busy.Holder != ThisProcess || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("error %v", err)
+	}
+	if len(shown) != 1 || shown[0] != ThisProcess {
+		t.Errorf("shown: %q", shown)
+	}
+	if err := free(held); err != nil {
+		t.Error(err)
+	}
+	if err := other.Lock(t.Context(), Waiting{}); err != nil {
+		t.Errorf("a free lock: %v", err)
+	}
+	if err := free(other); err != nil {
+		t.Error(err)
+	}
+	left(t, filepath.Dir(path))
+}
+
+// A folder that was removed is an error at once, and no reason to wait.
+func TestLockInARemovedFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dir")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Find(filepath.Join(dir, "file"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := &Target{Dir: p.Dir, Base: p.Base}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := target.Lock(ctx, Waiting{}); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrBusy) {
+		t.Error(err)
+	}
+	_ = p.Dir.Close()
+}
+
+// left wants these entries in a folder, and no others.
+func left(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	var names []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if err != nil || !slices.Equal(names, want) {
+		t.Errorf("left: %q, %v; want %q", names, err, want)
+	}
+}
+
+// A staged file that another one replaces is not put in place. What a killed run left in
+// the lock folder is removed, and links there are not followed.
+func TestStagedFileOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	path, elsewhere := filepath.Join(dir, "file"), filepath.Join(dir, "elsewhere")
+	old := filepath.Join(dir, lockFolder, "file")
+	if err := errors.Join(os.MkdirAll(filepath.Join(old, "folder"), 0o700), os.WriteFile(filepath.Join(old, "x.tmp"), nil, 0o600),
+		os.Symlink(elsewhere, filepath.Join(old, "file"))); err != nil {
+		t.Fatal(err)
+	}
+	target, err := locked(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	staged, err := target.Stage([]byte("x"), Attrs{Mode: 0o600, UID: -1, GID: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Base(staged.Path()) != "file" {
+		t.Errorf("staged as %s", staged.Path())
+	}
+	if err := errors.Join(os.Remove(staged.Path()), os.WriteFile(staged.Path(), []byte("evil"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Replace(staged); err == nil || !strings.Contains(err.Error(), "staged") {
+		t.Errorf("a swapped file: %v", err)
+	}
+	if err := errors.Join(staged.Discard(), free(target)); err != nil {
+		t.Error(err)
+	}
+	left(t, dir)
+}
+
+// A lock folder that another user put there, or that is no folder, is refused; what it leads to is not touched.
+func TestLockFolderOfAnother(t *testing.T) {
+	needRoot(t)
+	for name, c := range map[string]struct {
+		mode   os.FileMode // of the target's folder
+		make   func(lock, other string) error
+		refuse bool
+	}{
+		"a link":                    {0o755, func(lock, other string) error { return os.Symlink(other, lock) }, true},
+		"a file":                    {0o755, func(lock, _ string) error { return os.WriteFile(lock, nil, 0o600) }, true},
+		"ours":                      {0o755, func(lock, _ string) error { return os.Mkdir(lock, 0o777) }, false},
+		"of nobody, in a shared":    {0o777, ofNobody, false},
+		"of nobody, in a sticky":    {0o777 | os.ModeSticky, ofNobody, false},
+		"of nobody, as it was left": {0o755, ofNobody, false}, // root takes it over
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, other := t.TempDir(), t.TempDir()
+			lock := filepath.Join(dir, lockFolder)
+			if err := errors.Join(os.Chmod(dir, c.mode), c.make(lock, other)); err != nil {
+				t.Fatal(err)
+			}
+			err := replace(filepath.Join(dir, "file"), nil, func(s Step) error {
+				if info, err := os.Stat(filepath.Join(lock, "file")); s == StepSync && err == nil {
+					if uid, _ := Owner(info); uid != 0 || info.Mode().Perm()&^c.mode != 0 && c.mode&0o022 != 0 {
+						t.Errorf("the lock folder belongs to uid %d, mode %v", uid, info.Mode())
+					}
+				}
+				return nil
+			})
+			if (err != nil) != c.refuse || c.refuse && !strings.Contains(err.Error(), lock) {
+				t.Errorf("error %v", err)
+			}
+			if !c.refuse {
+				left(t, dir, "file")
+			}
+			left(t, other)
+		})
+	}
+}
+
+func ofNobody(lock, _ string) error {
+	inner := filepath.Join(lock, "file")
+	return errors.Join(os.MkdirAll(inner, 0o777), os.Chown(lock, 65534, 65534), os.Chown(inner, 65534, 65534))
+}
+
+// The lock folders are open to the writers of the target's folder, and closed to others: by the
+// folder's mode, group and ACL. A staged file has the group and the ACL of one made there.
+func TestLockFolderModes(t *testing.T) {
+	needRoot(t)
+	for name, c := range map[string]struct {
+		spoil [][]string
+		mode  os.FileMode
+		acl   string // a line of getfacl
+	}{
+		"0755":                     {nil, 0o700, ""},
+		"setgid":                   {[][]string{{"chgrp", "4242"}, {"chmod", "2775"}}, 0o770 | os.ModeSetgid, ""},
+		"sticky":                   {[][]string{{"chmod", "1777"}}, 0o777 | os.ModeSticky, ""},
+		"readers of a default ACL": {[][]string{{"chmod", "0775"}, {"setfacl", "-m", "d:u:4242:r-x"}}, 0o770, "!user:4242"},
+		"a writer of the ACL":      {[][]string{{"setfacl", "-m", "u:4242:rwx,u:4243:r-x"}}, 0o770, "user:4242:rwx"},
+		"a reader of the ACL":      {[][]string{{"setfacl", "-m", "u:4242:rwx,u:4243:r-x"}}, 0o770, "user:4243:---"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, argv := range append([][]string{{"chmod", "0755"}}, c.spoil...) {
+				if out, err := exec.Command(argv[0], append(argv[1:], dir)...).CombinedOutput(); err != nil {
+					t.Fatalf("%q: %v, %s", argv, err, out)
+				}
+			}
+			acl := func(path string) string {
+				out, err := exec.Command("getfacl", "-pEnc", path).Output()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(out)
+			}
+			path, plain := filepath.Join(dir, "file"), filepath.Join(dir, "plain")
+			if err := os.WriteFile(plain, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			seen := 0
+			err := replace(path, nil, func(s Step) error {
+				for _, lock := range []string{filepath.Join(dir, lockFolder), filepath.Join(dir, lockFolder, "file")} {
+					info, err := os.Stat(lock)
+					if s != StepWrite || err != nil {
+						continue
+					}
+					seen++
+					if info.Mode() != c.mode|os.ModeDir {
+						t.Errorf("%s: mode %v, want %v", lock, info.Mode(), c.mode)
+					}
+					if not, unwanted := strings.CutPrefix(c.acl, "!"); strings.Contains("\n"+acl(lock), "\n"+not) == unwanted && c.acl != "" {
+						t.Errorf("%s: ACL %s", lock, acl(lock))
+					}
+				}
+				return nil
+			})
+			if err != nil || seen != 2 {
+				t.Errorf("seen %d, %v", seen, err)
+			}
+			if err := os.Chmod(plain, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			a, _ := os.Stat(path)
+			b, _ := os.Stat(plain)
+			_, gidA := Owner(a)
+			if _, gidB := Owner(b); gidA != gidB || acl(path) != acl(plain) {
+				t.Errorf("it has group %d and ACL\n%s; one made in the folder\n%d\n%s", gidA, acl(path), gidB, acl(plain))
+			}
+		})
+	}
+}
+
+// Another user swaps a folder that we make for a link to a file, at any moment: that file keeps its mode.
+func TestMakeDirsSwapped(t *testing.T) {
+	home, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+	defer syscall.Umask(syscall.Umask(0o077)) // so that there is a mode to correct
+	if err := os.WriteFile(victim, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	made, link := filepath.Join(home, "new"), filepath.Join(home, "link")
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !stop.Load() {
+			_ = os.Symlink(victim, link)
+			_ = unix.Renameat2(unix.AT_FDCWD, made, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
+		}
+	})
+	failed := 0
+	for range times(5000) {
+		p, err := Find(filepath.Join(made, "file"), nil)
+		if err == nil {
+			if err = p.MakeDirs(); err == nil && p.Dir.path != made && p.Dir.path != link {
+				t.Errorf("it made %s", p.Dir.path)
+			}
+			_ = p.Dir.Close()
+		}
+		if err != nil {
+			failed++
+		}
+		_ = os.Remove(made)
+		_ = os.Remove(link)
+	}
+	stop.Store(true)
+	wg.Wait()
+	if info, err := os.Stat(victim); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the victim has mode %v, %v", info.Mode(), err)
+	}
+	t.Logf("%d failed", failed)
+}
+
+// Whatever the operating system says, people hear what it is about and what to do.
+func TestRemedies(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM,
+		syscall.EIO} {
+		err := Explain(&os.PathError{Op: "open", Path: "internal name", Err: errno})
+		if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), errno.Error()+"; ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: %q", errno, err)
+		}
+		if again := Explain(fmt.Errorf("set it: %w", err)); strings.Count(again.Error(), "; ") != strings.Count(err.Error(), "; ") {
+			t.Errorf("said twice: %q", again)
+		}
+	}
+	if err := Explain(&os.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}); !errors.Is(err, os.ErrNotExist) ||
+		strings.Contains(err.Error(), ";") {
+		t.Errorf("%q", err)
+	}
+	if err := Explain(nil); err != nil {
+		t.Errorf("nothing is wrong, but %q", err)
+	}
+}

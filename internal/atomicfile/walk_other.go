@@ -1,0 +1,7 @@
+//go:build !linux
+
+package atomicfile
+
+import "golang.org/x/sys/unix"
+
+const openFolder = unix.O_RDONLY
