@@ -12,6 +12,7 @@ import (
 	"kvexpress/internal/command"
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
 )
 
 // parseWord accepts "", as templates write it for none. It does not repeat a refused word: it may hold a password.
@@ -52,7 +53,7 @@ func parseLines(s string) (int, error) {
 // parseDuration returns a parser of times from least to 24h.
 func parseDuration(least time.Duration) func(string) (time.Duration, error) {
 	return func(s string) (time.Duration, error) {
-		d, err := time.ParseDuration(s)
+		d, err := wait.ParseDuration(s)
 		if err != nil || d < least || d > longest {
 			return 0, fmt.Errorf("%.20q is not a time; give a number and a unit, such as 30s, 5m or 2h, from %s to 24h", s, least)
 		}

@@ -1,6 +1,7 @@
 package agentfile
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,14 @@ const (
 )
 
 func (l *loader) targetSetters(t *Target) map[string]func(value) {
+	groups := 0 // how many keys name the group
+	group := func(name string) (*int, error) {
+		if groups++; groups > 1 {
+			return nil, errors.New("the group is given twice; remove group, or the group in owner")
+		}
+		gid, err := deliver.Group(name)
+		return &gid, err
+	}
 	return map[string]func(value){
 		"key": one(&t.Key, func(s string) (kv.Key, error) {
 			s, err := l.fill(s)
@@ -27,13 +36,18 @@ func (l *loader) targetSetters(t *Target) map[string]func(value) {
 			}
 			return kv.ParseKey(s)
 		}),
-		"file":  one(&t.File, func(s string) (string, error) { return l.parseFile(s, t.At) }),
-		"mode":  one(&t.Mode, parseMode),
-		"owner": one(&t.UID, func(s string) (*int, error) { return parseOwner(s, &t.GID) }),
-		"group": one(&t.GID, func(s string) (*int, error) {
-			gid, err := deliver.Group(s)
-			return &gid, err
+		"file": one(&t.File, func(s string) (string, error) { return l.parseFile(s, t.At) }),
+		"mode": one(&t.Mode, parseMode),
+		"owner": one(&t.UID, func(s string) (uid *int, err error) {
+			user, name, named := strings.Cut(s, ":")
+			if named && name != "" {
+				if t.GID, err = group(name); err != nil {
+					return nil, err
+				}
+			}
+			return parseOwner(user, &t.GID)
 		}),
+		"group":              one(&t.GID, group),
 		"min_lines":          one(&t.MinLines, parseLines),
 		"check":              argv(&t.Check, deliver.ParseCheck),
 		"exec":               argv(&t.Exec, func([]string) error { return nil }),

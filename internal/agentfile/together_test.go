@@ -2,6 +2,13 @@ package agentfile
 
 import "testing"
 
+func TestGroupGivenTwice(t *testing.T) {
+	for _, keys := range []string{"owner: root:8\n  group: 7", "group: 7\n  owner: root:8"} {
+		_, err := load(t, map[string]string{"agent.yml": "targets:\n- key: a\n  file: /a\n  " + keys})
+		wantError(t, err, "agent.yml:5 twice")
+	}
+}
+
 func TestExecEvery(t *testing.T) {
 	const good = `
 - {key: a, file: /a, exec: reload x, exec_every: 30s}

@@ -119,7 +119,11 @@ func setAttrs(f *os.File, a Attrs, hook Hook) error {
 	uid, gid := Owner(info)
 	if (a.UID >= 0 && uid != a.UID) || (a.GID >= 0 && gid != a.GID) {
 		if err := f.Chown(a.UID, a.GID); err != nil {
-			return fmt.Errorf("give it to uid %d, gid %d: %w", a.UID, a.GID, Explain(err))
+			err = fmt.Errorf("give it to uid %d, gid %d: %w", a.UID, a.GID, Explain(err))
+			if errors.Is(err, syscall.EINVAL) {
+				err = fmt.Errorf("%w; this process is in a user namespace without one of these ids: give one of /proc/self/uid_map", err)
+			}
+			return err
 		}
 	}
 	if err := hook.before(StepXattrs); err != nil {

@@ -50,6 +50,9 @@ type App struct {
 func (a *App) Run(ctx context.Context, args []string) int {
 	// What a library logs by itself may hold a token: net/http quotes answers that it did not ask for.
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // of package log, too
+	if width, ok := columns(a.Stdout); ok && a.inside == nil {
+		tableWidth.Store(int32(width))
+	}
 	root := a.newRoot(args...)
 	countOnce(root)
 	args = oldSpellings(root, args)
@@ -236,7 +239,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		takes := map[string]string{"int": "a whole number", "duration": "a time such as 30s or 5m",
+		takes := map[string]string{"int": "a whole number", "duration": "a time such as 30s, 5m or 1d",
 			"bool": "true or false"}[invalid.GetFlag().Value.Type()]
 		if err = invalid.Unwrap(); takes != "" && !errors.Is(err, errTwice) {
 			err = fmt.Errorf("%s is not %s", kv.Quote(invalid.GetValue()), takes)

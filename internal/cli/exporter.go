@@ -51,8 +51,8 @@ textfile collector of node_exporter.`,
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.exporter(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultExporterListen, "`address` to serve on: host:port, or the absolute path of a socket")
-	fl.DurationVar(&f.every, "every", 15*time.Second, "how often to look at least, 5s to 2m")
-	fl.DurationVar(&f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
+	durationVar(fl, &f.every, "every", 15*time.Second, "how often to look at least, 5s to 2m")
+	durationVar(fl, &f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
 	fl.BoolVar(&f.perNode, "per-node", false, "name the nodes that are missing or silent")
 	fl.BoolVar(&f.once, "once", false, "print the metrics, and end")
 	return cmd

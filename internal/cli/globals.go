@@ -11,6 +11,7 @@ import (
 	"kvexpress/internal/codec"
 	"kvexpress/internal/command"
 	"kvexpress/internal/deliver"
+	"kvexpress/internal/wait"
 )
 
 // globals are the flags that 1.x took on every command, and a few new ones of
@@ -57,13 +58,13 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.StringVar(&g.tokenFile, "token-file", "", "`file` that holds the Consul ACL token")
 	f.StringVar(&g.datacenter, "datacenter", "", "Consul `datacenter` (default: the agent's own)")
 	f.StringVarP(&g.prefix, "prefix", "p", defaultPrefix, "`prefix` of all keys in the store")
-	f.DurationVar(&g.retryFor, "retry-for", defaultRetryFor, "how long to go on trying while Consul is away")
+	durationVar(f, &g.retryFor, "retry-for", defaultRetryFor, "how long to go on trying while Consul is away")
 
 	f.StringVarP(&g.exec, "exec", "e", "", "`command` to run afterwards, without a shell")
-	f.DurationVar(&g.execTimeout, "exec-timeout", defaultExecTimeout, "time limit of the exec, and of the check")
+	durationVar(f, &g.execTimeout, "exec-timeout", defaultExecTimeout, "time limit of the exec, and of the check")
 	f.IntVarP(&g.length, "length", "l", defaultLength, "fewest `lines` that are accepted")
 	f.VarP(&g.chmod, "chmod", "c", "`mode` of the file, octal (default: kept; 0640 for a new file)")
-	f.StringVarP(&g.owner, "owner", "o", "", "`user` who owns the file, and that user's group (default: kept)")
+	f.StringVarP(&g.owner, "owner", "o", "", "`user` or user:group that owns the file; without a group, the user's own (default: kept)")
 	f.StringVar(&g.group, "group", "", "`group` of the file (default: kept, or the owner's)")
 	f.BoolVarP(&g.compress, "compress", "z", false, "compress in the store (brotli)")
 
@@ -75,6 +76,29 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.BoolVar(&g.verbose, "verbose", false, "print the log to standard output")
 	f.BoolVarP(&g.version, "version", "v", false, "print the version")
 	f.BoolVar(&g.json, "json", false, "print the result as JSON")
+}
+
+// durationValue is a flag for a length of time, with days and weeks.
+type durationValue time.Duration
+
+func (v *durationValue) Type() string { return "duration" }
+
+func (v *durationValue) String() string {
+	if *v == 0 {
+		return "0" // pflag shows no such default
+	}
+	return time.Duration(*v).String()
+}
+
+func (v *durationValue) Set(s string) error {
+	d, err := wait.ParseDuration(s)
+	*v = durationValue(d)
+	return err
+}
+
+func durationVar(fl *pflag.FlagSet, d *time.Duration, name string, otherwise time.Duration, usage string) {
+	*d = otherwise
+	fl.Var((*durationValue)(d), name, usage)
 }
 
 // The groups of global flags that a command may use.
@@ -148,6 +172,9 @@ func (s *session) fileOf(t *deliver.Target) error {
 		}
 	}
 	if g.group != "" {
+		if strings.Contains(g.owner, ":") {
+			return errors.New("the group is given twice; leave out --group, or the group in -o")
+		}
 		gid, err := deliver.Group(g.group)
 		if err != nil {
 			return err

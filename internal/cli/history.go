@@ -147,7 +147,7 @@ func (i versionInfo) published(now time.Time) string {
 	if i.PublishedAt == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%s (%s ago)", i.PublishedAt.In(now.Location()).Format(time.DateTime), span(now.Sub(*i.PublishedAt)))
+	return fmt.Sprintf("%s (%s ago)", i.PublishedAt.In(now.Location()).Format(time.DateTime+"Z07:00"), span(now.Sub(*i.PublishedAt)))
 }
 
 type historyReport struct {

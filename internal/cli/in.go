@@ -86,7 +86,7 @@ again writes nothing. Several publishers may run the same job at the same time.`
 	f.register(fl, "`key` to publish under")
 	fl.StringVarP(&f.file, "file", "f", "", "`file` to read, - for standard input")
 	fl.StringVarP(&f.url, "url", "u", "", "`URL` to read instead of a file; only a 2xx answer is content")
-	fl.DurationVar(&f.urlTimeout, "url-timeout", 30*time.Second, "time limit for reading the URL")
+	durationVar(fl, &f.urlTimeout, "url-timeout", 30*time.Second, "time limit for reading the URL")
 	fl.BoolVarP(&f.sorted, "sorted", "S", false, "sort the lines; blank lines and the last newline go")
 	registerLimits(fl, &f.limits)
 	fl.StringVar(&f.encoding, "encoding", "", "`encoding` in the store: plain, brotli, or zstd, which 1.x cannot read")
@@ -113,6 +113,10 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 		return nil, err
 	}
 	if f.sorted {
+		if encoding := codec.NotSortable(req.Content); encoding != "" {
+			return nil, &gate.Refusal{Reason: gate.NotText, Key: req.Key, Detail: "--sorted: the encoding is " + encoding,
+				Remedy: "convert it with `iconv -t UTF-8`, or leave out --sorted"}
+		}
 		req.Content = codec.Sort(req.Content)
 	}
 	r, err := s.publish(ctx, req, argv, f.diff, "")

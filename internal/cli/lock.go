@@ -39,7 +39,7 @@ and by the whole path of the file there. No FILE.locked is left then.`,
 	})
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to lock")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is locked")
-	cmd.Flags().DurationVar(&last, "for", 0, "unlock by itself after this `time`, such as 90m; 1.x does not know of it")
+	durationVar(cmd.Flags(), &last, "for", 0, "unlock by itself after this `time`, such as 90m; 1.x does not know of it")
 	cmd.Flags().Var(&node, "node", "host `name` of the node to lock it on (default: this machine)")
 	return cmd
 }

@@ -95,10 +95,19 @@ func (a *App) colour() bool {
 }
 
 func isTerminal(w any) bool {
+	_, ok := columns(w)
+	return ok
+}
+
+// columns is the width of a terminal, 0 if the terminal does not know. ok is false for anything else.
+func columns(w any) (n int, ok bool) {
 	f, ok := w.(*os.File)
 	if !ok {
-		return false
+		return 0, false
 	}
-	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	return err == nil
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0, false
+	}
+	return int(size.Col), true
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -16,6 +17,42 @@ const (
 	yellow = "33"
 	cyan   = "36"
 )
+
+// tableWidth is the width of the terminal that tables are for, in columns; 0: there is none, or it does not say.
+var tableWidth atomic.Int32 //nolint:gochecknoglobals // a process has one terminal
+
+// narrowest is the width of a column below which it is not cut.
+const narrowest = 4
+
+// shrink makes the widest columns narrower until the row fits the terminal.
+func shrink(widths []int) {
+	most := int(tableWidth.Load())
+	for total := 2*len(widths) - 2; most > 0; {
+		widest, all := 0, total
+		for i, w := range widths {
+			all += w
+			if w > widths[widest] {
+				widest = i
+			}
+		}
+		if all <= most || widths[widest] <= narrowest {
+			return
+		}
+		widths[widest]--
+	}
+}
+
+// fit cuts a cell that is wider than its column: of a path the end stays, of all else the beginning.
+func fit(cell string, width int) string {
+	runes := []rune(cell)
+	switch {
+	case len(runes) <= width:
+		return cell
+	case strings.HasPrefix(cell, "/"):
+		return "…" + string(runes[len(runes)-width+1:])
+	}
+	return string(runes[:width-1]) + "…"
+}
 
 // table lines up rows, of which the first is the head.
 func table(rows [][]string) []string { return tableWith(rows, nil, nil) }
@@ -30,10 +67,12 @@ func tableWith(rows [][]string, colour func(row, column int) string, below func(
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 		}
 	}
+	shrink(widths)
 	var lines []string
 	for n, row := range rows {
 		var b strings.Builder
 		for i, cell := range row {
+			cell = fit(cell, widths[i])
 			code := ""
 			if n > 0 && colour != nil {
 				code = colour(n-1, i)

@@ -25,8 +25,8 @@ type waitFlags struct {
 
 func (f *waitFlags) register(fl *pflag.FlagSet, what string) {
 	fl.StringVar(&f.share, "wait", "", "wait until this `share` of the nodes, such as 99%, has "+cmp.Or(what, "what was published"))
-	fl.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait at most")
-	fl.DurationVar(&f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
+	durationVar(fl, &f.timeout, "timeout", 30*time.Second, "how long to wait at most")
+	durationVar(fl, &f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
 }
 
 func (f *waitFlags) asked() bool { return f.share != "" }
@@ -149,11 +149,18 @@ func (a *App) utf8() bool {
 }
 
 func (b *bar) show(r fleet.Report) {
-	if b.to != nil {
-		full := int(r.Share() * barWidth)
-		fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s  %s  %d/%d nodes", b.about,
-			strings.Repeat(b.blocks[0], full), strings.Repeat(b.blocks[1], barWidth-full), percent(r), r.Arrived, r.Nodes)
+	if b.to == nil {
+		return
 	}
+	about, width := b.about, barWidth
+	counts := fmt.Sprintf("  %s  %d/%d nodes", percent(r), r.Arrived, r.Nodes)
+	if all, ok := columns(b.to); ok && all > 0 { // a line that wraps cannot be drawn again
+		room := max(0, all-1-len(counts)-len("  "))
+		width = min(width, room/2)
+		about = fit(about, max(1, room-width))
+	}
+	full := int(r.Share() * float64(width))
+	fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s%s", about, strings.Repeat(b.blocks[0], full), strings.Repeat(b.blocks[1], width-full), counts)
 }
 
 // end takes the bar away: what is said next says more.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -100,21 +101,29 @@ func ParseCheck(argv []string) error {
 	return nil
 }
 
-// Owner looks up the numeric user, and that user's main group, of a name or a
-// number. An unknown name is an error, and never somebody else.
-func Owner(name string) (uid, gid int, err error) {
-	if n, err := strconv.Atoi(name); err == nil {
-		if n < 0 {
-			return 0, 0, fmt.Errorf("the owner %s is not a user id", kv.Quote(name))
-		}
-		if u, err := user.LookupId(name); err == nil {
-			gid, err := strconv.Atoi(u.Gid)
-			return n, gid, err
-		}
-		return n, -1, nil // a number needs no entry; the group stays
+// Owner looks up the numeric user of a name or a number, and that user's main group, or, as for chown, the group behind a
+// colon. An unknown name is an error, and never another user. A gid of -1 leaves the group as it is.
+func Owner(spec string) (uid, gid int, err error) {
+	name, group, _ := strings.Cut(spec, ":")
+	if uid, gid, err = owner(name); err == nil && group != "" {
+		gid, err = Group(group)
 	}
-	u, err := user.Lookup(name)
+	return uid, gid, err
+}
+
+func owner(name string) (uid, gid int, err error) {
+	uid, numeric, err := parseID("owner", name)
 	if err != nil {
+		return 0, 0, err
+	}
+	u, unknown := user.LookupId(name)
+	if !numeric {
+		u, unknown = user.Lookup(name)
+	}
+	switch {
+	case unknown != nil && numeric:
+		return uid, -1, nil // a number needs no entry
+	case unknown != nil:
 		return 0, 0, fmt.Errorf("the owner %s is not known on this machine; create the user, or give a numeric id", kv.Quote(name))
 	}
 	uid, errU := strconv.Atoi(u.Uid)
@@ -122,13 +131,22 @@ func Owner(name string) (uid, gid int, err error) {
 	return uid, gid, errors.Join(errU, errG)
 }
 
+// parseID reads a numeric id. The highest number stands for no id: chown would change nothing.
+func parseID(what, s string) (id int, numeric bool, err error) {
+	if s == "" || strings.Trim(s, "+-0123456789") != "" {
+		return 0, false, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n == math.MaxUint32 {
+		return 0, true, fmt.Errorf("the %s %s is not an id; give a name, or a number from 0 to %d", what, kv.Quote(s), math.MaxUint32-1)
+	}
+	return int(n), true, nil
+}
+
 // Group looks up the numeric group of a name or a number.
 func Group(name string) (int, error) {
-	if n, err := strconv.Atoi(name); err == nil {
-		if n < 0 {
-			return 0, fmt.Errorf("the group %s is not a group id", kv.Quote(name))
-		}
-		return n, nil
+	if id, numeric, err := parseID("group", name); numeric {
+		return id, err
 	}
 	g, err := user.LookupGroup(name)
 	if err != nil {
