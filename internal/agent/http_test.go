@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"kvexpress/internal/command"
 	"kvexpress/internal/observe/promtext"
 )
 
@@ -205,5 +207,27 @@ func TestReady(t *testing.T) {
 	}
 	if lines := strings.Split(Ready(many).Error(), "\n"); len(lines) != maxReasons+1 || !strings.Contains(lines[maxReasons], "950") {
 		t.Errorf("%d lines, the last one is %q", len(lines), lines[len(lines)-1])
+	}
+}
+
+// nowhere is a store that nothing asks.
+type nowhere struct{ Store }
+
+func (nowhere) Addr() string { return "" }
+
+// However many commands fail, a status stays small.
+func TestStatusHoldsSoMuchOutput(t *testing.T) {
+	a := &Agent{link: newLink([]Store{nowhere{}}, nil, slog.New(slog.DiscardHandler))}
+	for range 1000 {
+		a.running = append(a.running, &runner{target: &target{status: TargetStatus{
+			Check: strings.Repeat("x", command.MaxOutput), Exec: &ExecStatus{Output: strings.Repeat("x", command.MaxOutput)},
+		}}})
+	}
+	total := 0
+	for _, s := range a.Status().Targets {
+		total += len(s.Check) + len(s.Exec.Output)
+	}
+	if total > maxOutputs || total < maxOutputs/2 {
+		t.Errorf("%d bytes of output", total)
 	}
 }
