@@ -295,10 +295,10 @@ func (l *link) Watch(ctx context.Context, path string, since uint64, wait time.D
 // patiently makes a request again, a few times, that the store refused because there are too many: it is there, and for
 // an outage all would ask at once.
 func patiently(ctx context.Context, request func() error) error {
-	backoff := wait.Backoff{Least: time.Second, Most: 4 * time.Second}
+	backoff := wait.Backoff{Least: 2 * time.Second, Most: 4 * time.Second}
 	for n := 0; ; n++ {
 		err := request()
-		if n == 4 || !errors.Is(err, kv.ErrCrowded) || wait.For(ctx, backoff.After(n)) != nil {
+		if n == 2 || !errors.Is(err, kv.ErrCrowded) || wait.For(ctx, backoff.After(n)) != nil {
 			return err
 		}
 	}

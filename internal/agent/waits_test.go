@@ -76,11 +76,11 @@ func TestLinkWhereThereAreTooManyRequests(t *testing.T) {
 			waits <- err
 		}()
 		synctest.Wait()
-		refused = 3
+		refused = 2
 		if _, err := l.Read(t.Context(), kv.Default, "p"); err != nil || l.away() != nil {
-			t.Errorf("refused three times: %v, %v", err, l.away())
+			t.Errorf("refused twice: %v, %v", err, l.away())
 		}
-		refused = 5
+		refused = 3
 		if _, err := l.Read(t.Context(), kv.Default, "p"); !errors.Is(err, kv.ErrCrowded) || l.away() == nil {
 			t.Errorf("refused again and again: %v, %v", err, l.away())
 		}

@@ -82,12 +82,16 @@ func decodeZstd(stored []byte, most int) ([]byte, error) {
 // readCapped reads to the end, so that the reader sees and judges all of the
 // input, but never more than most bytes. If somebody knows how many there are, it takes no more memory than that.
 func readCapped(r io.Reader, most int) ([]byte, error) {
-	var all bytes.Buffer
+	r = io.LimitReader(r, int64(most)+1)
+	var plain []byte
+	var err error
 	if most < MaxPlain {
-		all.Grow(most + bytes.MinRead)
+		all := bytes.NewBuffer(make([]byte, 0, most+bytes.MinRead))
+		_, err = all.ReadFrom(r)
+		plain = all.Bytes()
+	} else {
+		plain, err = io.ReadAll(r) // which grows by less than a buffer does
 	}
-	_, err := all.ReadFrom(io.LimitReader(r, int64(most)+1))
-	plain := all.Bytes()
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (d *Deliverer) DeliverSeen(ctx context.Context, t Target, data []byte, shar
 	if err != nil {
 		return Result{}, err
 	}
-	tx.data, tx.share = data, share
+	tx.data, tx.reader.share = data, share
 	err = errors.Join(tx.run(ctx), tx.close())
 	tx.result.Held = tx.heldBy(err)
 	return tx.result, err
@@ -124,7 +124,7 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 		}
 	}
 	if drifted {
-		if err := tx.correct(attrs); err != nil {
+		if err := tx.correct(ctx, attrs); err != nil {
 			tx.result.Outcome = None
 			return err
 		}
@@ -159,7 +159,7 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 
 // correct sets owner and mode. A file with other hard links is replaced by a new one, as
 // they are not ours to change.
-func (tx *transaction) correct(attrs atomicfile.Attrs) error {
+func (tx *transaction) correct(ctx context.Context, attrs atomicfile.Attrs) error {
 	linked, err := tx.file.Linked()
 	if err != nil {
 		return err
@@ -169,6 +169,9 @@ func (tx *transaction) correct(attrs atomicfile.Attrs) error {
 	}
 	if tx.target.InPlace {
 		return fmt.Errorf("correct owner and mode of %s: %w", tx.path, atomicfile.ErrLinks)
+	}
+	if err := tx.share.need(ctx, tx.disk.size); err != nil {
+		return err
 	}
 	now, err := look(tx.file, true)
 	if err != nil {
@@ -193,10 +196,19 @@ func dryKeep(drifted, owed bool) Outcome {
 
 // replace handles a file whose bytes are not right, or not known to be.
 func (tx *transaction) replace(ctx context.Context, c claim) error {
+	if tx.target.keepsOld() && tx.share != nil {
+		tx.share.old = tx.disk.size
+	}
 	standing, err := tx.content(ctx, c)
 	tx.watch.lap(&tx.result.Took.Content)
 	if err != nil {
 		return err
+	}
+	if tx.disk.exists && tx.target.keepsOld() {
+		if tx.disk, err = look(tx.file, true); err != nil {
+			return err
+		}
+		tx.result.Old = tx.disk.content
 	}
 	if tx.goesBack(standing) {
 		if standing, err = tx.confirm(ctx); err != nil {
@@ -232,7 +244,7 @@ func (tx *transaction) content(ctx context.Context, c claim) (gate.Standing, err
 	if c.standing != nil {
 		return *c.standing, nil
 	}
-	if s, ok := tx.seen(c); ok {
+	if s, ok := tx.seen(ctx, c); ok {
 		return s, gate.Deliverable(tx.target.Key, s, tx.target.MinLines)
 	}
 	if err := tx.Hook.before(StepReadData); err != nil {

@@ -4,15 +4,15 @@ import (
 	"context"
 
 	"golang.org/x/sync/semaphore"
-
-	"kvexpress/internal/codec"
 )
 
 const (
 	// maxBytes is how many bytes of files the deliveries of one process hold in memory in sum.
 	maxBytes = 64 << 20
-	// minBytes is how much a delivery counts for at least while its check or exec runs: a limit of processes and descriptors.
-	minBytes = 1 << 20
+	// A delivery counts for workBytes at least, and for idleBytes while its check or exec runs: so both are limits of how many
+	// there are at once, of requests, processes and descriptors.
+	workBytes = 4 << 20
+	idleBytes = 1 << 20
 )
 
 // Limits is what the deliveries of one process share.
@@ -21,31 +21,37 @@ type Limits struct{ bytes *semaphore.Weighted }
 // NewLimits makes limits with nothing taken.
 func NewLimits() *Limits { return &Limits{semaphore.NewWeighted(maxBytes)} }
 
-// Share is what one delivery holds: as much as a file may have, and less while it waits for a check, an exec or another
-// process, so that no delivery waits for those of others. nil is without limits.
+// Share is what one delivery holds. It is more once it has to decode a file, and less while it waits for a check, an exec or
+// another process, so that no delivery waits for those of others. nil is without limits.
 type Share struct {
 	limits *Limits
 	held   int64
+	old    int // bytes of the old content that are held beside the new ones
 }
 
 // Enter waits until there is a share, or ctx ends: then the error is its cause.
 func (l *Limits) Enter(ctx context.Context) (*Share, error) {
 	s := &Share{limits: l}
-	return s, s.enter(ctx)
+	return s, s.need(ctx, 0)
 }
 
 // Leave gives back all that is held.
 func (s *Share) Leave() { s.keep(0) }
 
-// enter takes all that a delivery needs. It must hold nothing.
-func (s *Share) enter(ctx context.Context) error {
+// need waits until so many bytes of new content may be held. Nothing is held meanwhile: two never wait for each other.
+func (s *Share) need(ctx context.Context, bytes int) error {
 	if s == nil {
 		return nil
 	}
-	if err := s.limits.bytes.Acquire(ctx, codec.MaxPlain); err != nil {
+	want := int64(max(workBytes, bytes+s.old))
+	if want <= s.held {
+		return nil
+	}
+	s.keep(0)
+	if err := s.limits.bytes.Acquire(ctx, want); err != nil {
 		return context.Cause(ctx)
 	}
-	s.held = codec.MaxPlain
+	s.held = want
 	return nil
 }
 
@@ -62,7 +68,7 @@ func (s *Share) keep(bytes int) {
 
 // aside gives back what is not needed while a command runs, nor after it. content is what is compared then.
 func (tx *transaction) aside(content []byte) {
-	tx.share.keep(max(minBytes, len(content)+len(tx.disk.content)))
+	tx.share.keep(max(idleBytes, len(content)+len(tx.disk.content)))
 }
 
 // keepsOld reports whether the old bytes may be needed.

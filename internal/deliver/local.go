@@ -54,7 +54,7 @@ func (tx *transaction) glance() (onDisk, error) {
 	}
 	was, ok := tx.known.Load(tx.path)
 	if !ok || tx.data == nil || tx.file.File == nil || tx.target.RestoreOnFailure || tx.target.InPlace {
-		return look(tx.file, tx.target.keepsOld())
+		return look(tx.file, false)
 	}
 	info, err := tx.file.File.Stat()
 	if err != nil {
@@ -62,7 +62,7 @@ func (tx *transaction) glance() (onDisk, error) {
 	}
 	known, _ := was.(remembered) // nothing else is stored
 	if id, ok := atomicfile.Identity(info); !ok || id != known.identity {
-		return look(tx.file, tx.target.keepsOld())
+		return look(tx.file, false)
 	}
 	d := describeFile(tx.file, info)
 	d.sha, d.unread = known.sha, true

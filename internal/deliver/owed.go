@@ -104,7 +104,6 @@ func (o *owing) thaw(ctx context.Context) {
 }
 
 func (o *owing) look(ctx context.Context) error {
-	defer func() { o.disk.content = nil }()
 	if len(o.place.Missing) == 0 {
 		if err := o.wait(ctx); err != nil {
 			return err

@@ -19,6 +19,7 @@ type reader struct {
 	locks  []string // paths of the locks of the target, under each of its names
 	hook   Hook
 	now    func() time.Time
+	share  *Share
 }
 
 // frozen gates what was read by lock and stop.
@@ -138,6 +139,9 @@ func (r reader) fullOnce(ctx context.Context, c kv.Consistency) (gate.Standing, 
 	}
 	data, checksum, manifest := s[l.Data(k)], s[l.Checksum(k)], s[l.Manifest(k)]
 	if err := gate.Readable(k, data, checksum, manifest); err != nil {
+		return gate.Standing{}, err
+	}
+	if err := r.share.need(ctx, gate.MostPlain(k, data, checksum, manifest)); err != nil {
 		return gate.Standing{}, err
 	}
 	return gate.Examine(k, data, checksum, manifest)

@@ -66,7 +66,7 @@ func (tx *transaction) mend(p pending, known error) error {
 		return fmt.Errorf("complete what was cut off: %w", err)
 	}
 	tx.result.note("an overwrite of %s that was cut off is complete now", tx.path)
-	if tx.disk, err = look(tx.file, tx.target.keepsOld()); err != nil {
+	if tx.disk, err = look(tx.file, false); err != nil {
 		return err
 	}
 	return errors.Join(tx.removeStaged(), tx.state.finish(p.mark))

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"context"
 	"errors"
 
 	"kvexpress/internal/codec"
@@ -10,7 +11,7 @@ import (
 // seen is what stands in the store, if the data that the caller brought along is
 // what the small rows promise: then nothing more has to be read. Data of any age
 // may be brought: the checksum is of the moment in which lock and stop were read.
-func (tx *transaction) seen(c claim) (gate.Standing, bool) {
+func (tx *transaction) seen(ctx context.Context, c claim) (gate.Standing, bool) {
 	if tx.data == nil || c.sha == "" {
 		return gate.Standing{}, false
 	}
@@ -23,7 +24,11 @@ func (tx *transaction) seen(c claim) (gate.Standing, bool) {
 		if err != nil || encoding == codec.Plain {
 			return gate.Standing{}, false
 		}
-		plain, err = codec.DecodeUpTo(encoding, tx.data, gate.Promised(c.manifest, c.sha, encoding))
+		most := gate.Promised(c.manifest, c.sha, encoding)
+		if err := tx.share.need(ctx, most); err != nil {
+			return gate.Standing{}, false
+		}
+		plain, err = codec.DecodeUpTo(encoding, tx.data, most)
 		if err != nil || codec.Checksum(plain) != c.sha {
 			return gate.Standing{}, false
 		}

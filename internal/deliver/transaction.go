@@ -23,7 +23,6 @@ type transaction struct {
 	folder stateFolder
 	state  *stateFile
 	watch  stopwatch
-	share  *Share
 }
 
 func (tx *transaction) base() string { return tx.place.Base }
@@ -50,7 +49,7 @@ func (tx *transaction) run(ctx context.Context) error {
 		if err := tx.wait(ctx); err != nil {
 			return err
 		}
-		if err := tx.share.enter(ctx); err != nil {
+		if err := tx.share.need(ctx, 0); err != nil {
 			return err
 		}
 	}
@@ -76,12 +75,12 @@ func (tx *transaction) attempt(ctx context.Context) error {
 		return err
 	}
 	if claim.sha == tx.disk.sha && tx.disk.unread {
-		if tx.disk, err = look(tx.file, tx.target.keepsOld()); err != nil {
+		if tx.disk, err = look(tx.file, false); err != nil {
 			return err
 		}
 	}
 	if claim.sha != "" && claim.sha == tx.disk.sha {
-		_, same := tx.seen(claim)
+		_, same := tx.seen(ctx, claim)
 		tx.result.Apart = tx.data != nil && !same
 		return tx.keep(ctx, claim)
 	}
@@ -98,7 +97,7 @@ func (tx *transaction) look() (err error) {
 	if tx.disk, err = tx.glance(); err != nil {
 		return err
 	}
-	tx.result.Before, tx.result.Old, tx.result.Looked = tx.disk.sha, tx.disk.content, true
+	tx.result.Before, tx.result.Looked = tx.disk.sha, true
 	tx.state, err = loadState(&tx.folder, tx.path)
 	return err
 }

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -100,6 +101,20 @@ func Promised(m *kv.Manifest, sha string, e codec.Encoding) int {
 		return codec.MaxPlain
 	}
 	return int(m.Size)
+}
+
+// MostPlain is how many bytes of plain data Examine may hold for these rows.
+func MostPlain(k kv.Key, data, checksum, manifest kv.Entry) int {
+	e, err := codec.FromFlags(data.Flags)
+	old := bytes.HasPrefix(bytes.TrimLeft(data.Value, "\r\n"), []byte("H")) // as gzip in base64, which 1.14 wrote, does
+	if err != nil || e == codec.Plain && !old {
+		return len(data.Value)
+	}
+	m, err := ReadManifest(k, manifest.Value)
+	if err != nil {
+		return codec.MaxPlain
+	}
+	return Promised(&m, strings.TrimSpace(string(checksum.Value)), e)
 }
 
 // examineData sets Plain and SHA256, or else Why.
