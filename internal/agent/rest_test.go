@@ -226,7 +226,7 @@ func TestPolled(t *testing.T) {
 		before := s.agent.Status().Requests
 		pass(time.Minute)
 		// Two transactions in five seconds, and a watch a minute for each of the others.
-		if got, most := s.agent.Status().Requests-before, uint64(maxWatched+2*14+2); got > most {
+		if got, most := s.agent.Status().Requests-before, uint64(maxWatched+2*14+10); got > most {
 			t.Errorf("%d requests in a minute at rest, want %d at most", got, most)
 		}
 		for i := range targets {
