@@ -60,7 +60,7 @@ func (d *Deliverer) DeliverSeen(ctx context.Context, t Target, data []byte, shar
 	if err != nil {
 		return Result{}, err
 	}
-	tx.data, tx.reader.share = data, share
+	tx.data, tx.share = data, share
 	err = errors.Join(tx.run(ctx), tx.close())
 	tx.result.Held = tx.heldBy(err)
 	return tx.result, err
