@@ -103,7 +103,7 @@ func (s *TargetStatus) Output() string {
 	return ""
 }
 
-// ExecWaits reports whether the exec is owed only because the time of exec_every is not over.
+// ExecWaits reports whether the exec is pending only because of exec_every.
 func (s *TargetStatus) ExecWaits() bool {
 	return s.State == Owed && s.Exec != nil && s.Exec.Failures == 0 && s.Exec.Retry != nil
 }

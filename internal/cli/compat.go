@@ -14,7 +14,7 @@ func dashes(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 }
 
-// once is a flag of which one value counts. A second one is refused, in whatever spelling.
+// once is a flag that takes one value. It refuses a second one, in any spelling.
 type once struct {
 	pflag.Value
 	given bool

@@ -19,8 +19,7 @@ const MaxOutput = 4 << 10
 // a background child holds open must not hold us up.
 const outputDelay = 500 * time.Millisecond
 
-// capture keeps the end of what is written to it, however much that is. It never
-// fails, so that the writer is never held up.
+// capture keeps the end of all that is written to it. It never fails, so that no writer waits.
 type capture struct {
 	tail  []byte
 	total int64

@@ -21,7 +21,7 @@ const (
 	Mismatch    Reason = "mismatch"     // the bytes are not those of the checksum
 	Corrupt     Reason = "corrupt"      // the bytes or the manifest cannot be read
 	CheckFailed Reason = "check_failed" // the node's check command said no
-	NotText     Reason = "not_text"     // it is to be sorted, and is not text in UTF-8
+	NotText     Reason = "not_text"     // sorting needs text in UTF-8
 	NeedsNewer  Reason = "needs_newer"  // a later kvexpress wrote it
 	WentBack    Reason = "older"        // the store went back, and the target refuses that
 )
