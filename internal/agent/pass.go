@@ -9,6 +9,7 @@ import (
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/remedy"
 	"kvexpress/internal/wait"
 )
 
@@ -210,6 +211,18 @@ func (t *target) note(r deliver.Result, err error, state State, reason string, b
 	}
 }
 
+// explain is an error with a remedy that leads to our store.
+func (t *target) explain(err error) string {
+	g := remedy.Guide{Role: "node --node " + t.node, Key: string(t.Key)}
+	if p := t.layout.Prefix(); p != "kvexpress" {
+		g.Flags = append(g.Flags, remedy.Flag{Name: "-p", Value: p})
+	}
+	if addr := t.link.Addr(); addr != "localhost:8500" {
+		g.Flags = append(g.Flags, remedy.Flag{Name: "-s", Value: addr})
+	}
+	return oneLine(g.Explain(err))
+}
+
 // enter is the change of state; mu is held.
 func (t *target) enter(state State, err error, now time.Time) {
 	s := &t.status
@@ -218,7 +231,7 @@ func (t *target) enter(state State, err error, now time.Time) {
 	}
 	s.Detail = ""
 	if err != nil {
-		s.Detail = oneLine(err.Error())
+		s.Detail = t.explain(err)
 	}
 	s.brief = brief(err)
 	select {
@@ -244,7 +257,7 @@ func (t *target) failed(err error) time.Duration {
 		}
 		t.status.Counts.Refusals[reason]++
 		if state != Away { // which the link tells, once for all
-			t.log.Warn("the watch failed; the file stays as it is", "error", err)
+			t.log.Warn("the watch failed; the file stays as it is", "error", t.explain(err))
 		}
 	}
 	t.enter(state, err, time.Now())

@@ -165,18 +165,22 @@ func (r *reporter) prepare() *link {
 // told notes what became of a receipt, and logs one that was not written, once for each
 // reason. A store that is away, the link tells.
 func (r *reporter) told(ctx context.Context, err error) {
+	text := ""
 	r.agent.mu.Lock()
 	if now := time.Now(); err == nil {
 		r.agent.receipt = ReceiptStatus{Last: &now}
 	} else {
-		r.agent.receipt.Error = oneLine(err.Error())
+		text = oneLine(err.Error())
+		if len(r.agent.running) > 0 {
+			text = r.agent.running[0].explain(err) // the policy of each target has the right
+		}
+		r.agent.receipt.Error = text
 	}
 	r.agent.mu.Unlock()
 	if err == nil || ctx.Err() != nil {
 		r.failed = ""
 		return
 	}
-	text := oneLine(err.Error())
 	if text != r.failed && !errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome) {
 		r.agent.options.Log.Warn("the receipt was not written; files are installed all the same", "error", text)
 	}

@@ -28,7 +28,7 @@ func (t *target) tell(r deliver.Result, err error, state State) {
 	}
 	detail := ""
 	if err != nil {
-		detail = oneLine(err.Error())
+		detail = t.explain(err)
 	}
 	news := state != t.told || t.detail != detail
 	t.told, t.detail = state, detail

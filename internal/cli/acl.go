@@ -27,7 +27,8 @@ func (a *App) newACL(g *globals) *cobra.Command {
               arrived
   node        installs the key, and reports as itself
   operator    locks and unlocks files, stops and resumes the key, reads its history,
-              sees what nodes report, and forgets them
+              sees what nodes report, and forgets them; without -k it reads all keys and
+              stops none
   exporter    sees all keys, stops and locks, and what nodes report; it takes no key`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
   kvexpress acl node -k hosts -k nginx --node web-17`,
@@ -55,6 +56,14 @@ func (s *session) acl(role string, keys []string, node string) (report, error) {
 			{"key_prefix", l.Prefix() + "/", "read", "what is published, stops and locks"},
 			{"key_prefix", l.NodesDir(), "read", "what nodes report"},
 			{"key_prefix", l.EventsDir(), "read", "who set stops and locks"},
+		}}, nil
+	}
+	if role == "operator" && len(keys) == 0 {
+		return rolePolicy{role: role, rules: []rule{
+			{"key_prefix", l.Prefix() + "/", "read", "what is published, stops and past versions"},
+			{"key_prefix", l.LocksDir(), "write", "the locks of files"},
+			{"key_prefix", l.NodesDir(), "write", "what nodes report, to see it and to forget a node"},
+			{"key_prefix", l.EventsDir(), "write", "who acted"},
 		}}, nil
 	}
 	node, err := kv.ParseNode(cmp.Or(node, s.host))

@@ -131,7 +131,7 @@ func openStores(c agentfile.Store) ([]agent.Store, error) {
 		s, err := consul.New(consul.Options{
 			Addr: addr, TokenFile: c.TokenFile, Datacenter: c.Datacenter,
 			CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey, ServerName: c.ServerName,
-			Namespace: c.Namespace, Partition: c.Partition, Lasting: true,
+			Namespace: c.Namespace, Partition: c.Partition, Lasting: true, File: "agent.yml",
 		})
 		if err != nil {
 			return nil, err

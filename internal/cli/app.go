@@ -81,17 +81,17 @@ func (a *App) Run(ctx context.Context, args []string) int {
 }
 
 // complain tells an error in one line; of a configuration, each mistake in its own.
-func (a *App) complain(err error) {
-	lines := []string{message(err)}
+func (s *session) complain(err error) {
+	lines := []string{s.guide().Explain(err)}
 	if bad := (*agentfile.Error)(nil); errors.As(err, &bad) {
 		lines = strings.Split(err.Error(), "\n")
 	}
 	for _, line := range lines {
-		fmt.Fprintf(a.Stderr, "kvexpress: %s\n", printable(line))
+		fmt.Fprintf(s.Stderr, "kvexpress: %s\n", printable(line))
 	}
 	if failed := (*command.Error)(nil); errors.As(err, &failed) && failed.Output != "" {
 		for _, line := range outputLines(failed.Output) {
-			fmt.Fprintf(a.Stderr, "    %s\n", line)
+			fmt.Fprintf(s.Stderr, "    %s\n", line)
 		}
 	}
 }

@@ -49,11 +49,13 @@ func (s *session) copy(ctx context.Context, from, to, message string, limits gat
 	if err != nil {
 		return nil, err
 	}
+	s.k, s.role = source, "node" // whose policy reads it
 	content, err := s.content(ctx, source)
 	if err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err
 	}
+	s.k, s.role = target, ""
 	if message == "" {
 		message = fmt.Sprintf("copy of %s", source)
 	}

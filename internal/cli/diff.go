@@ -72,7 +72,7 @@ func (s *session) diff(ctx context.Context, name, with string, args []string) (r
 
 // sides reads what is compared. Two versions are read at once.
 func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []uint64) (from, to side, err error) {
-	r := s.past("")
+	r := s.past()
 	if with == "" && len(versions) == 0 {
 		l, err := r.List(ctx, k)
 		if err != nil {

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -18,11 +16,7 @@ import (
 // recorder leaves events, and tells people where it cannot.
 func (s *session) recorder() events.Recorder {
 	return events.Recorder{Store: s.store, Layout: s.layout, Lost: func(err error) {
-		text := "it is done, but left no event: " + oneLine(err)
-		if errors.Is(err, kv.ErrDenied) {
-			text += "; `kvexpress acl operator -k KEY` prints the policy that is needed"
-		}
-		s.warn(text)
+		s.warn("it is done, but left no event: " + s.guide().Explain(err))
 	}}
 }
 
@@ -76,8 +70,7 @@ func (s *session) eventsOf(ctx context.Context, name string, most int) (report, 
 	case err != nil:
 		return nil, err
 	case rows[path].State == kv.Denied:
-		return nil, fmt.Errorf("read %s: %w; `kvexpress acl operator -k %s` prints the policy that is needed", path, kv.ErrDenied,
-			cmp.Or(name, "KEY"))
+		return nil, fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 	case rows[path].State == kv.Absent && rows[checksum].State == kv.Absent && name != "":
 		return nil, &gate.Missing{Name: string(k)}
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"strings"
 
 	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
@@ -42,53 +41,34 @@ func exitCode(err error) int {
 	if strict := (*strictError)(nil); errors.As(err, &strict) {
 		return strict.code
 	}
-	code, _ := judgeError(err)
-	return code
-}
-
-// judgeError finds the exit code of an error, and what its message does not say
-// by itself: a remedy.
-func judgeError(err error) (code int, hint string) {
 	for _, row := range []struct {
 		fits func(error) bool
 		code int
-		hint string
 	}{
-		{as[*deliver.ExecError], exitExec, ""},
-		{as[*execError], exitExec, ""},
-		{as[*fleet.NotReached], exitNotArrived, ""},
-		{as[*gate.Stopped], exitStopped, ""},
-		{as[*freeze.StoppedError], exitStopped, ""},
-		{as[*gate.Locked], exitLocked, ""},
-		{as[*gate.Missing], exitMissing, ""},
-		{as[*history.NotKept], exitMissing, ""},
-		{is(errNothing), exitMissing, ""},
-		{as[*gate.Refusal], exitRefused, ""},
-		{as[*kvdump.Error], exitRefused, ""},
-		{is(kv.ErrTooLarge), exitRefused, "compress it with -z, or split the file"},
-		{is(kv.ErrConflict), exitConflict, ""},
-		{is(kv.ErrUnreachable), exitStore, "is Consul running there? -s or CONSUL_HTTP_ADDR names another"},
-		{is(kv.ErrUnknownOutcome), exitStore, ""},
-		{is(kv.ErrUnknownToken), exitStore, "it has expired, or is another Consul's: look at -t, --token-file and CONSUL_HTTP_TOKEN"},
-		{is(kv.ErrDenied), exitStore, "`kvexpress acl` prints the policy that the token needs"},
-		{is(kv.ErrNotStore), exitStore, "check the address, -s or CONSUL_HTTP_ADDR"},
-		{is(kv.ErrRequest), exitStore, ""},
+		{as[*deliver.ExecError], exitExec},
+		{as[*execError], exitExec},
+		{as[*fleet.NotReached], exitNotArrived},
+		{as[*gate.Stopped], exitStopped},
+		{as[*freeze.StoppedError], exitStopped},
+		{as[*gate.Locked], exitLocked},
+		{as[*gate.Missing], exitMissing},
+		{as[*history.NotKept], exitMissing},
+		{is(errNothing), exitMissing},
+		{as[*gate.Refusal], exitRefused},
+		{as[*kvdump.Error], exitRefused},
+		{is(kv.ErrTooLarge), exitRefused},
+		{is(kv.ErrConflict), exitConflict},
+		{is(kv.ErrUnreachable), exitStore},
+		{is(kv.ErrUnknownOutcome), exitStore},
+		{is(kv.ErrDenied), exitStore},
+		{is(kv.ErrNotStore), exitStore},
+		{is(kv.ErrRequest), exitStore},
 	} {
 		if row.fits(err) {
-			return row.code, row.hint
+			return row.code
 		}
 	}
-	return exitOther, ""
-}
-
-// message is an error for people, in one line, with a remedy where the error
-// itself has none.
-func message(err error) string {
-	text := oneLine(err)
-	if _, hint := judgeError(err); hint != "" && !strings.Contains(text, "the policy") {
-		text += "; " + hint
-	}
-	return text
+	return exitOther
 }
 
 func is(target error) func(error) bool {

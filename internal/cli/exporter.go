@@ -76,7 +76,7 @@ func (s *session) exporter(ctx context.Context, f exporterFlags) (report, error)
 	defer done()
 	o := exporter.Options{
 		Store: s.plain, Layout: s.layout, Every: f.every, Gone: f.gone, PerNode: f.perNode,
-		Version: build().version, Log: slog.New(slog.DiscardHandler),
+		Version: build().version, Log: slog.New(slog.DiscardHandler), Guide: s.guide(),
 	}
 	for _, state := range agent.States() {
 		o.States = append(o.States, string(state))

@@ -74,9 +74,6 @@ func (s *session) forget(ctx context.Context, node, file, name string) (report, 
 			return t.File == file && (key == "" || t.Key == string(key))
 		})
 	})
-	if errors.Is(err, kv.ErrDenied) {
-		err = fmt.Errorf("%w; `kvexpress acl operator -k KEY` prints the policy that is needed", err)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (s *session) frozenFor(ctx context.Context, roster fleet.Roster, standing f
 func (s *session) frozenAll(ctx context.Context, roster fleet.Roster) (frozen, error) {
 	f := frozen{Stops: []freeze.Stop{}}
 	stops, err := s.freezer().Stops(ctx)
-	if err := f.hide(err); err != nil {
+	if err := s.hide(&f, err); err != nil {
 		return f, err
 	}
 	f.Stops = append(f.Stops, stops...)
@@ -46,7 +46,7 @@ func (s *session) frozenAll(ctx context.Context, roster fleet.Roster) (frozen, e
 func (s *session) addLocks(ctx context.Context, f *frozen, files map[string]string, only bool) error {
 	f.Locks = []lockRow{}
 	locks, err := s.freezer().Locks(ctx)
-	if err := f.hide(err); err != nil {
+	if err := s.hide(f, err); err != nil {
 		return err
 	}
 	for _, lock := range locks {
@@ -59,9 +59,9 @@ func (s *session) addLocks(ctx context.Context, f *frozen, files map[string]stri
 }
 
 // hide takes an error that only says that there may be more.
-func (f *frozen) hide(err error) error {
+func (s *session) hide(f *frozen, err error) error {
 	if errors.Is(err, kv.ErrDenied) {
-		f.Hidden = message(err)
+		f.Hidden = s.guide().Explain(err)
 		return nil
 	}
 	return err

@@ -49,17 +49,15 @@ nodes for which no key was known.`,
 	return cmd
 }
 
-// past reads past versions, on behalf of a role.
-func (s *session) past(role string) history.Reader {
-	return history.Reader{Store: s.store, Layout: s.layout, Role: role}
-}
+// past reads past versions.
+func (s *session) past() history.Reader { return history.Reader{Store: s.store, Layout: s.layout} }
 
 func (s *session) history(ctx context.Context, name string, most int) (report, error) {
 	k, err := s.key(name)
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.past("").List(ctx, k)
+	l, err := s.past().List(ctx, k)
 	if err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err
@@ -70,7 +68,7 @@ func (s *session) history(ctx context.Context, name string, most int) (report, e
 		r.Version = live.Number
 	}
 	if l.Stopped != nil {
-		r.Stopped, r.stop = l.Stopped.Reason, l.Stopped.Error()
+		r.Stopped, r.stop = l.Stopped.Reason, s.guide().Typed(l.Stopped.Error())
 	}
 	for i, v := range l.Versions {
 		if most == 0 || i < most {

@@ -18,8 +18,16 @@ func (s *session) tell(r report, err error, code int) error {
 	var out []byte
 	var lost error
 	if s.g.json {
-		out, lost = inJSON(r, err, code)
+		failed := ""
+		if err != nil {
+			failed = s.guide().Explain(err)
+		}
+		out, lost = inJSON(r, failed, code)
 	} else if r != nil {
+		if sentence, ok := r.(said); ok {
+			sentence.text = s.guide().Typed(sentence.text)
+			r = sentence
+		}
 		for _, line := range r.lines() {
 			out = append(append(out, line...), '\n')
 		}
@@ -38,7 +46,7 @@ func (s *session) tell(r report, err error, code int) error {
 }
 
 // inJSON is one object: the fields of the report, and "error" and "exit_code".
-func inJSON(r report, err error, code int) ([]byte, error) {
+func inJSON(r report, failed string, code int) ([]byte, error) {
 	fields := map[string]any{}
 	if r != nil {
 		// Through JSON, so that the report's tags decide. Numbers stay as they are: a
@@ -54,8 +62,8 @@ func inJSON(r report, err error, code int) ([]byte, error) {
 		}
 	}
 	fields["exit_code"] = code
-	if err != nil {
-		fields["error"] = message(err)
+	if failed != "" {
+		fields["error"] = failed
 	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)

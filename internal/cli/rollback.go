@@ -85,7 +85,7 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 // Without one it is the one before the live one, and what stands is pinned: nobody's
 // publish is to be undone unseen.
 func (s *session) choose(ctx context.Context, req *publish.Request, to uint64) (uint64, error) {
-	r := s.past("publisher")
+	r := s.past()
 	if to == 0 {
 		l, err := r.List(ctx, req.Key)
 		if err != nil {

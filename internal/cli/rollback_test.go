@@ -77,7 +77,7 @@ func TestOthersBesideARollback(t *testing.T) {
 			o.many(12)
 			s := &meddled{Store: o.store, n: c.at, meddle: func() { c.meddle(o) }}
 			_, err := rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags{key: "hosts"}, c.to})
-			if code := exitCode(err); code != c.code || err != nil && !strings.Contains(message(err), c.says) {
+			if code := exitCode(err); code != c.code || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("exit %d: %v; want %d, %q", code, err, c.code, c.says)
 			}
 			if v := o.version(); v != c.last {
@@ -97,7 +97,7 @@ func TestRollbackIfVersionIsOfTheChoice(t *testing.T) {
 	o.many(3)
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.publish("rival\n") }}
 	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts", ifVersion: "4"}})
-	if code := exitCode(err); code != exitConflict || !strings.Contains(message(err), "--if-version 4") {
+	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "--if-version 4") {
 		t.Errorf("exit %d: %v", code, err)
 	}
 	if v := o.version(); v != 3 {
@@ -126,7 +126,7 @@ func TestRollbackInACrowd(t *testing.T) {
 	o := others{t: t, store: local.New(), l: l}
 	o.many(12)
 	_, err = rollbackSession(crowded{o.store, o}, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts"}})
-	if code := exitCode(err); code != exitConflict || !strings.Contains(message(err), "hosts") {
+	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "hosts") {
 		t.Errorf("exit %d: %v", code, err)
 	}
 	if _, past := bytes.CutPrefix(o.row(l.Data("hosts")).Value, []byte("after version ")); !past || o.version()%20 != 12 {
@@ -158,7 +158,7 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	o.write1x("one\n")
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.write1x("two\n") }}
 	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts"}})
-	if code := exitCode(err); code != exitConflict || !strings.Contains(message(err), "unmanaged") {
+	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "unmanaged") {
 		t.Errorf("exit %d: %v", code, err)
 	}
 	if got := string(o.row(l.Data("hosts")).Value); got != "two\n" {

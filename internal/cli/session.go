@@ -32,6 +32,8 @@ type session struct {
 	events  *observe.Events
 	started time.Time
 	lasting bool           // it is a daemon's
+	k       kv.Key         // that the command is about; "" if it is about none, or many
+	role    string         // of `kvexpress acl` that it needs; "": that of the command
 	about   string         // the key or file that the metrics speak of
 	place   string         // 1.x's word for where the command ended
 	closers []func() error // run last in, first out
@@ -207,6 +209,7 @@ func (s *session) onRetry(attempt int, err error) {
 
 // warn tells people on stderr, and the log, what they should know.
 func (s *session) warn(text string) {
+	text = s.guide().Typed(text)
 	s.log.Warn(text)
 	fmt.Fprintf(s.Stderr, "kvexpress: %s\n", printable(text))
 }
@@ -252,6 +255,6 @@ func (s *session) key(name string) (kv.Key, error) {
 		return "", errors.New("the key is missing; name it with -k")
 	}
 	k, err := kv.ParseKey(name)
-	s.about = string(k)
+	s.about, s.k = string(k), k
 	return k, err
 }

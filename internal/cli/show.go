@@ -55,7 +55,7 @@ func (s *session) show(ctx context.Context, f showFlags) (report, error) {
 			return nil, err
 		}
 	}
-	all, err := s.past("").Read(ctx, k, version)
+	all, err := s.past().Read(ctx, k, version)
 	if err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err

@@ -87,7 +87,7 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	defer cancel()
 	if err := s.around(ctx, f, k, r); err != nil {
 		// What the wait saw is what is told, whether or not more can be read.
-		r.frozen = frozen{Stops: []freeze.Stop{}, Locks: []lockRow{}, Hidden: message(err)}
+		r.frozen = frozen{Stops: []freeze.Stop{}, Locks: []lockRow{}, Hidden: s.guide().Explain(err)}
 	}
 	r.Report = r.Waited.Report
 	return r, waited
@@ -154,7 +154,7 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 	}
 	for _, standing := range standings {
 		if standing.Err != nil {
-			r.Unknown = append(r.Unknown, unknownKey{Key: string(standing.Key), Why: message(standing.Err)})
+			r.Unknown = append(r.Unknown, unknownKey{Key: string(standing.Key), Why: s.guide().Explain(standing.Err)})
 		}
 	}
 	standings = slices.DeleteFunc(standings, func(s fleet.Standing) bool { return s.Err != nil })

@@ -283,7 +283,7 @@ func (tx *transaction) confirm(ctx context.Context) (gate.Standing, error) {
 			Reason: gate.WentBack, Key: tx.target.Key,
 			Detail: fmt.Sprintf("the store went back from version %d to %d, and this target refuses older ones", was.Version,
 				standing.Manifest.Version),
-			Remedy: "publish it again with `kvexpress in`, or drop refuse_older; the file is left as it is",
+			Remedy: gate.Again(tx.target.Key) + ", or drop refuse_older; the file is left as it is",
 		}
 	}
 	tx.result.note("the store went back from %d to %d: %s follows it", was.Version, standing.Manifest.Version, tx.target.File)

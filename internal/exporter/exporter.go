@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/remedy"
 	"kvexpress/internal/wait"
 )
 
@@ -40,6 +41,7 @@ type Options struct {
 	Version string // of the program
 	PerNode bool   // name the nodes that are missing
 	Log     *slog.Logger
+	Guide   remedy.Guide // for what is logged
 }
 
 // Exporter looks at the fleet, and says what it saw. Its methods but for Run and Once,
@@ -119,7 +121,7 @@ func (e *Exporter) note(look *Look, err error) {
 	e.mu.Unlock()
 	switch {
 	case err != nil && (before == nil || before.Error() != err.Error()):
-		e.o.Log.Warn("the fleet cannot be looked at", "error", err)
+		e.o.Log.Warn("the fleet cannot be looked at", "error", e.o.Guide.Explain(err))
 	case err == nil && before != nil:
 		e.o.Log.Info("the fleet is seen again", "keys", len(look.Keys), "receipts", look.Receipts)
 	case err == nil && first:

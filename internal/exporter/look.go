@@ -2,7 +2,6 @@ package exporter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -60,7 +59,7 @@ func (l *looker) look(ctx context.Context, wait time.Duration) (*Look, error) {
 	l.index = 0 // until it is known
 	roster, err := l.reader.Roster(ctx, since, wait)
 	if err != nil {
-		return nil, l.denied("receipts", l.reader.Layout.NodesDir(), err)
+		return nil, err
 	}
 	now := time.Now()
 	keys, left, err := l.keys(ctx, roster)
@@ -73,7 +72,7 @@ func (l *looker) look(ctx context.Context, wait time.Duration) (*Look, error) {
 	}
 	locks, err := freeze.Freezer{Store: l.reader.Store, Layout: l.reader.Layout}.Locks(ctx)
 	if err != nil {
-		return nil, l.denied("locks", l.reader.Layout.LocksDir(), err)
+		return nil, err
 	}
 	look := &Look{Taken: now, Receipts: len(roster.Nodes), KeysLeftOut: left}
 	for _, n := range roster.Nodes {
@@ -132,7 +131,7 @@ func (l *looker) keys(ctx context.Context, roster fleet.Roster) ([]kv.Key, int, 
 	if may, err := kv.MayRead(ctx, l.reader.Store, below); err != nil {
 		return nil, 0, err
 	} else if !may {
-		return nil, 0, l.denied("keys", below, kv.ErrDenied)
+		return nil, 0, fmt.Errorf("not all keys below %s may be read: %w", below, kv.ErrDenied)
 	}
 	var keys []kv.Key
 	have := map[kv.Key]bool{}
@@ -162,13 +161,4 @@ func (l *looker) keys(ctx context.Context, roster fleet.Roster) ([]kv.Key, int, 
 	}
 	slices.Sort(keys)
 	return keys, left, nil
-}
-
-// denied names the policy that we need, where that is what is wrong.
-func (l *looker) denied(what, below string, err error) error {
-	if !errors.Is(err, kv.ErrDenied) {
-		return err
-	}
-	return fmt.Errorf("the %s below %s: not all of them may be read: %w; `kvexpress acl exporter` prints the policy that is needed",
-		what, below, kv.ErrDenied)
 }

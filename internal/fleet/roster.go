@@ -127,8 +127,7 @@ func Count(ctx context.Context, s kv.Store, l kv.Layout) int {
 }
 
 func (r *Reader) denied() error {
-	return fmt.Errorf("the receipts below %s: not all of them may be read: %w; `kvexpress acl operator -k KEY` prints the "+
-		"policy that is needed", r.Layout.NodesDir(), kv.ErrDenied)
+	return fmt.Errorf("the receipts below %s: not all of them may be read: %w", r.Layout.NodesDir(), kv.ErrDenied)
 }
 
 // Standing is what a key holds in the store, without its bytes.

@@ -84,7 +84,7 @@ func (w *Writer) look(ctx context.Context) error {
 	}
 	row := rows[path]
 	if row.State == kv.Denied {
-		return w.denied("read")
+		return fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 	}
 	w.known, w.index, w.last = true, row.Index, Receipt{}
 	if row.State == kv.Present {
@@ -104,19 +104,11 @@ func (w *Writer) commit(ctx context.Context, r Receipt) error {
 	index := w.index
 	w.known = false // until we are told
 	written, err := w.Store.Commit(ctx, []kv.Op{{Verb: kv.CheckAndSet, Path: path, Value: value, Flags: flags, Index: index}})
-	switch {
-	case errors.Is(err, kv.ErrDenied):
-		return w.denied("write")
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	w.known, w.index, w.last = true, written[path], r
 	return nil
-}
-
-func (w *Writer) denied(verb string) error {
-	return fmt.Errorf("%s the receipt %s: %w; `kvexpress acl node -k KEY` prints the policy that a node needs", verb,
-		w.Layout.Node(w.Node), kv.ErrDenied)
 }
 
 func (w *Writer) now() time.Time {

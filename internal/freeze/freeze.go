@@ -189,7 +189,7 @@ func (f Freezer) recorder() events.Recorder {
 }
 
 func unreadable(path string) error {
-	return fmt.Errorf("%s may not be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed", path, kv.ErrDenied)
+	return fmt.Errorf("%s may not be read: %w", path, kv.ErrDenied)
 }
 
 func checkReason(reason string) error {

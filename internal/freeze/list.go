@@ -38,12 +38,10 @@ type Stop struct {
 // more. It wraps kv.ErrDenied.
 type PartialError struct {
 	Below string // what may not be read as a whole, with a slash at the end
-	role  string // of `kvexpress acl`, which may
 }
 
 func (e *PartialError) Error() string {
-	return fmt.Sprintf("not all below %s may be read: %v; `kvexpress acl %s` prints the policy that is needed", e.Below,
-		kv.ErrDenied, e.role)
+	return fmt.Sprintf("not all below %s may be read: %v", e.Below, kv.ErrDenied)
 }
 
 // Unwrap makes errors.Is find kv.ErrDenied.
@@ -62,7 +60,7 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 		return nil, err
 	}
 	if all.Filtered || !may {
-		return nil, &PartialError{Below: dir, role: "operator -k KEY"}
+		return nil, &PartialError{Below: dir}
 	}
 	var locks []Lock
 	for _, row := range all.Rows {
@@ -109,8 +107,7 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 	}
 	partial := !may
 	if partial && len(keys) == 0 {
-		return nil, fmt.Errorf("no key below %s may be read: %w; `kvexpress acl operator -k KEY` prints the policy that is needed",
-			below, kv.ErrDenied)
+		return nil, fmt.Errorf("no key below %s may be read: %w", below, kv.ErrDenied)
 	}
 	paths = nil
 	for _, k := range keys {
@@ -130,9 +127,7 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 		row := rows[f.Layout.Stop(k)]
 		switch {
 		case row.State == kv.Denied && listed[k]:
-			return nil,
-				fmt.Errorf("the stop of %s may not be read: %w; `kvexpress acl operator -k %[1]s` prints the policy that is needed", k,
-					kv.ErrDenied)
+			return nil, fmt.Errorf("the stop of %s may not be read: %w", k, kv.ErrDenied)
 		case row.State == kv.Denied:
 			partial = true
 		case len(row.Value) > 0:
@@ -140,7 +135,7 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 		}
 	}
 	if partial {
-		return stops, &PartialError{Below: below, role: "exporter"}
+		return stops, &PartialError{Below: below}
 	}
 	return stops, nil
 }

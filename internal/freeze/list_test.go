@@ -147,8 +147,7 @@ func TestLocksThatMayNotBeRead(t *testing.T) {
 		}
 		for _, s := range stores {
 			f.Store = s
-			if got, err := f.Locks(t.Context()); !errors.Is(err, kv.ErrDenied) || got != nil ||
-				!strings.Contains(err.Error(), "`kvexpress acl operator") {
+			if got, err := f.Locks(t.Context()); !errors.Is(err, kv.ErrDenied) || got != nil {
 				t.Errorf("%s, %T: %+v, %v", name, s, got, err)
 			}
 		}
@@ -192,11 +191,7 @@ func TestStopsThatMayNotBeRead(t *testing.T) {
 		if len(got) != test.got || errors.As(err, &part) != test.part || (err == nil) != (name == "all") {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
-		remedy := "`kvexpress acl operator -k "
-		if test.part { // which is about one key
-			remedy = "`kvexpress acl exporter`"
-		}
-		if err != nil && (!errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), remedy)) {
+		if err != nil && !errors.Is(err, kv.ErrDenied) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

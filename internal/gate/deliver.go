@@ -37,7 +37,8 @@ func (m *Missing) Error() string {
 	if m.Raw {
 		return fmt.Sprintf("%s: there is no such value in the store; check -k, which is a whole path", quoted(m.Name))
 	}
-	return fmt.Sprintf("%s: there is no such key in the store; publish it with `kvexpress in`, or check -k and -p", m.Name)
+	return fmt.Sprintf("%s: there is no such key in the store; publish it with `kvexpress in -k %[1]s -f FILE`, "+
+		"or check -k and -p", m.Name)
 }
 
 // NotLocked gates one file by its lock rows. The flags of a lock say when it ends
@@ -49,8 +50,7 @@ func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 		over := !until.IsZero() && !now.Before(until)
 		switch {
 		case lock.State == kv.Denied:
-			return fmt.Errorf("%s: its lock may not be read: %w; `kvexpress acl node -k KEY` prints the policy a node needs", file,
-				kv.ErrDenied)
+			return fmt.Errorf("%s: its lock may not be read: %w", file, kv.ErrDenied)
 		case lock.State == kv.Present && len(lock.Value) > 0 && !over:
 			return &Locked{File: file, Reason: lock.Reason(), Since: since, Until: until, Row: i, Index: lock.Index}
 		}
@@ -63,8 +63,7 @@ func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 func Readable(k kv.Key, rows ...kv.Entry) error {
 	for _, row := range rows {
 		if row.State == kv.Denied {
-			return fmt.Errorf("%s: not all of its rows may be read: %w; `kvexpress acl node -k %s` prints the policy a node needs", k,
-				kv.ErrDenied, k)
+			return fmt.Errorf("%s: not all of its rows may be read: %w", k, kv.ErrDenied)
 		}
 	}
 	return nil
@@ -102,12 +101,12 @@ func Deliverable(k kv.Key, s Standing, minLines int) error {
 	case s.SHA256 == "" && s.Torn:
 		return &Refusal{
 			Reason: Mismatch, Key: k, Detail: s.Why,
-			Remedy: "publish it again with `kvexpress in`; the file is left as it is",
+			Remedy: Again(k) + "; the file is left as it is",
 		}
 	case s.SHA256 == "":
 		return &Refusal{
 			Reason: Corrupt, Key: k, Detail: s.Why,
-			Remedy: "publish it again with `kvexpress in`; the file is left as it is",
+			Remedy: Again(k) + "; the file is left as it is",
 		}
 	}
 	return LongEnough(k, len(s.Plain), codec.Lines(s.Plain), minLines)
@@ -120,7 +119,7 @@ func LongEnough(k kv.Key, size, lines, minLines int) error {
 	case size == 0:
 		return &Refusal{
 			Reason: Empty, Key: k, Detail: "its content is empty",
-			Remedy: "publish it again with `kvexpress in`; the file is left as it is",
+			Remedy: Again(k) + "; the file is left as it is",
 		}
 	case lines < minLines:
 		return &Refusal{

@@ -49,6 +49,11 @@ func (r *Refusal) Error() string {
 	return s
 }
 
+// Again is the remedy for content that is damaged in the store.
+func Again(k kv.Key) string {
+	return fmt.Sprintf("publish it again with `kvexpress in -k %s -f FILE`", k)
+}
+
 // Stopped is a key that is frozen in the whole fleet.
 type Stopped struct {
 	Key    kv.Key

@@ -45,7 +45,7 @@ func (l List) refuse(v Version) error {
 	if kept := l.Kept(); len(kept) > 0 {
 		r.Remedy = "name one that is whole: " + spans(kept)
 	} else {
-		r.Remedy = "publish it again with `kvexpress in`"
+		r.Remedy = gate.Again(l.Key)
 	}
 	return r
 }

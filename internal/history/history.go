@@ -21,8 +21,6 @@ import (
 type Reader struct {
 	Store  kv.Store
 	Layout kv.Layout
-	// Role is whose policy a denial names as the remedy; "": operator.
-	Role string
 	// Wait waits for a writer of 1.x, until the time has passed or ctx ends, then
 	// with its error. nil: a timer.
 	Wait func(context.Context, time.Duration) error

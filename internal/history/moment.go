@@ -55,7 +55,7 @@ func (r Reader) lookOnce(ctx context.Context, k kv.Key, numbers []uint64) (*mome
 		}
 		for _, path := range paths {
 			if rows[path].State == kv.Denied {
-				return nil, r.denied("read "+path, k)
+				return nil, fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 			}
 			m.rows[path] = rows[path]
 		}
@@ -196,9 +196,4 @@ func (m *moment) past(n uint64) (Content, bool) {
 		c.State, c.Plain, c.Size, c.Lines = Whole, plain, int64(len(plain)), codec.Lines(plain)
 	}
 	return c, true
-}
-
-func (r Reader) denied(what string, k kv.Key) error {
-	role := cmp.Or(r.Role, "operator")
-	return fmt.Errorf("%s: %w; `kvexpress acl %s -k %s` prints the policy that this needs", what, kv.ErrDenied, role, k)
 }

@@ -1,9 +1,6 @@
 package kv
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // What a Store's errors wrap.
 var (
@@ -17,8 +14,6 @@ var (
 	ErrCrowded = errors.New("too many requests at once")
 	// ErrDenied: the token may not do this.
 	ErrDenied = errors.New("permission denied")
-	// ErrUnknownToken is the cause where there is no such token, whatever it may do.
-	ErrUnknownToken = errors.New("the store does not know this token")
 	// ErrConflict: a check of the transaction did not hold.
 	ErrConflict = errors.New("the store has changed in between")
 	// ErrNotStore: what answered does not speak the store's protocol, such as
@@ -35,16 +30,23 @@ var (
 // StoreError is what a Store returns: which operation on which store failed,
 // the sentinel that classifies it, and the cause. No token is ever in it.
 type StoreError struct {
-	Op    string // for people: "read kvexpress/hosts/checksum"
-	Addr  string // where the store is
-	Kind  error  // one of the sentinels above
-	Cause error  // may be nil
+	Op     string // for people: "read kvexpress/hosts/checksum"
+	Addr   string // where the store is
+	Kind   error  // one of the sentinels above
+	Says   string // the cause in words, beside those of Kind; may be ""
+	Cause  error  // may be nil
+	Remedy string // what to do about it; "": the store does not know
+	Final  bool   // trying again does not help
 }
 
 func (e *StoreError) Error() string {
-	s := fmt.Sprintf("%s: %v", e.Op, e.Kind)
+	s := e.Op
 	if e.Addr != "" {
-		s = fmt.Sprintf("%s at %s: %v", e.Op, e.Addr, e.Kind)
+		s += " at " + e.Addr
+	}
+	s += ": " + e.Kind.Error()
+	if e.Says != "" {
+		s += ": " + e.Says
 	}
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
@@ -58,4 +60,12 @@ func (e *StoreError) Unwrap() []error {
 		return []error{e.Kind}
 	}
 	return []error{e.Kind, e.Cause}
+}
+
+// Remedy is what the store says to do about an error of its own; "" if it does not know.
+func Remedy(err error) string {
+	if e, ok := errors.AsType[*StoreError](err); ok {
+		return e.Remedy
+	}
+	return ""
 }

@@ -22,7 +22,7 @@ type finding struct {
 func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (found finding, err error) {
 	defer func() { found.event = pl.event }()
 	if pl.old != nil {
-		if _, err := p.ahead(ctx, pl, pl.old); err != nil {
+		if _, err := p.ahead(ctx, pl.old); err != nil {
 			return finding{}, err
 		}
 	}
@@ -35,10 +35,10 @@ func (p *Publisher) carryOut(ctx context.Context, pl plan, before *lostError) (f
 		// history entry with his, and we would flip all the same.
 		pl.flip = append(slices.Clip(pl.flip), guard)
 	}
-	written, err := p.commit(ctx, StepFlip, pl.manifest.Key, pl.flip)
+	written, err := p.commit(ctx, StepFlip, pl.flip)
 	if pl.event && errors.Is(err, kv.ErrDenied) { // that may be the right to the event alone
 		pl.flip, pl.event = pl.flip[1:], false
-		written, err = p.commit(ctx, StepFlip, pl.manifest.Key, pl.flip)
+		written, err = p.commit(ctx, StepFlip, pl.flip)
 	}
 	switch {
 	case errors.Is(err, kv.ErrConflict):
@@ -94,7 +94,7 @@ func (p *Publisher) putHistory(ctx context.Context, pl plan, before *lostError) 
 	}
 	there := rows[path]
 	if there.State == kv.Denied {
-		return kv.Op{}, denied("read "+path, k)
+		return kv.Op{}, fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 	}
 	if there.Index != 0 && (before == nil || before.rival != there.Index) {
 		return kv.Op{},
@@ -102,7 +102,7 @@ func (p *Publisher) putHistory(ctx context.Context, pl plan, before *lostError) 
 	}
 	first := slices.Clone(pl.first)
 	first[0].Verb, first[0].Index = kv.CheckAndSet, there.Index
-	written, err := p.ahead(ctx, pl, first)
+	written, err := p.ahead(ctx, first)
 	if err != nil {
 		return kv.Op{}, err
 	}
@@ -114,8 +114,8 @@ func (p *Publisher) putHistory(ctx context.Context, pl plan, before *lostError) 
 }
 
 // ahead writes to history before the flip.
-func (p *Publisher) ahead(ctx context.Context, pl plan, ops []kv.Op) (map[string]uint64, error) {
-	written, err := p.commit(ctx, StepHistoryWrite, pl.manifest.Key, ops)
+func (p *Publisher) ahead(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	written, err := p.commit(ctx, StepHistoryWrite, ops)
 	switch {
 	case errors.Is(err, kv.ErrConflict):
 		return nil, &lostError{cause: err}
@@ -148,7 +148,7 @@ func (p *Publisher) resolve(ctx context.Context, pl plan, cause error) (finding,
 		case fate == obscure:
 			return finding{}, p.unknown(pl, fmt.Errorf("%s: %w", note, cause))
 		case fate == pending:
-			_, err := p.commit(ctx, StepFlipAgain, pl.manifest.Key, pl.flip)
+			_, err := p.commit(ctx, StepFlipAgain, pl.flip)
 			switch {
 			case err == nil:
 				return finding{resolved: true}, nil
@@ -190,7 +190,7 @@ func (p *Publisher) ask(ctx context.Context, pl plan) (fate, string, error) {
 	}
 	for _, path := range []string{livePath, pastPath, mark} {
 		if rows[path].State == kv.Denied {
-			return 0, "", denied("read "+path, k)
+			return 0, "", fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 		}
 	}
 	now, nowErr := kv.ParseManifest(rows[livePath].Value)

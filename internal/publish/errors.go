@@ -106,12 +106,3 @@ func (e *UnknownError) Error() string {
 }
 
 func (e *UnknownError) Unwrap() []error { return []error{kv.ErrUnknownOutcome, e.Cause} }
-
-// denied says that the token may not do something that publishing needs.
-func denied(what string, k kv.Key) error {
-	return fmt.Errorf("%s: %w; %s", what, kv.ErrDenied, policy(k))
-}
-
-func policy(k kv.Key) string {
-	return fmt.Sprintf("`kvexpress acl publisher -k %s` prints the policy that publishing needs", k)
-}

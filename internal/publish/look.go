@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -24,7 +25,7 @@ func (b base) notes(req Request) []string {
 		notes = append(notes, "what stood was damaged: "+b.Why)
 	}
 	if req.IgnoreStop && gate.NotStopped(req.Key, b.stop) != nil {
-		notes = append(notes, "published under a stop: nodes stay frozen until `kvexpress resume`")
+		notes = append(notes, "published under a stop: nodes stay frozen until `kvexpress resume -k "+string(req.Key)+"`")
 	}
 	return notes
 }
@@ -75,7 +76,7 @@ func (p *Publisher) lookOnce(ctx context.Context, req Request) (base, error) {
 	}
 	for _, path := range own {
 		if rows[path].State == kv.Denied {
-			return base{}, denied("read "+path, k)
+			return base{}, fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 		}
 	}
 	// A publisher may well have no rights on the keys above: those that it
@@ -131,7 +132,7 @@ func (p *Publisher) succeed(ctx context.Context, k kv.Key, s gate.Standing) (pla
 			return place{}, err
 		}
 	}
-	paths, err := p.keys(ctx, StepHistoryList, k, p.Layout.HistoryDir(k))
+	paths, err := p.keys(ctx, StepHistoryList, p.Layout.HistoryDir(k))
 	if err != nil {
 		return place{}, err
 	}
@@ -180,7 +181,7 @@ func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage stri
 	for _, n := range numbers {
 		row, mark := rows[p.Layout.HistoryManifest(k, n)], rows[p.Layout.HistoryPending(k, n)]
 		if row.State == kv.Denied || mark.State == kv.Denied {
-			return "", 0, "", denied("read "+p.Layout.HistoryDir(k), k)
+			return "", 0, "", fmt.Errorf("read %s: %w", p.Layout.HistoryDir(k), kv.ErrDenied)
 		}
 		if len(mark.Value) > 0 {
 			continue
@@ -198,7 +199,7 @@ func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage stri
 
 // noneBelow refuses a new key in whose folder another one exists.
 func (p *Publisher) noneBelow(ctx context.Context, k kv.Key) error {
-	paths, err := p.keys(ctx, StepNested, k, p.Layout.Dir(k))
+	paths, err := p.keys(ctx, StepNested, p.Layout.Dir(k))
 	if err != nil {
 		return err
 	}

@@ -132,7 +132,7 @@ func TestDenied(t *testing.T) {
 	}
 	for _, path := range []string{l.Data(deep), l.Checksum(deep), l.Manifest(deep), l.Stop(deep)} {
 		_, err := publisher(t, deny(path)).Publish(t.Context(), Request{Key: deep, Content: []byte("a\n")})
-		if !errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "acl publisher") {
+		if !errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s denied: %v", path, err)
 		}
 	}
@@ -142,7 +142,7 @@ func TestDenied(t *testing.T) {
 	}
 	readOnly := local.New(local.Deny(func(_ string, write bool) bool { return write }))
 	_, err := publisher(t, readOnly).Publish(t.Context(), Request{Key: deep, Content: []byte("a\n")})
-	if !errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), "acl publisher") {
+	if !errors.Is(err, kv.ErrDenied) {
 		t.Errorf("write denied: %v", err)
 	}
 }

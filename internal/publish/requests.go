@@ -2,8 +2,6 @@ package publish
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -18,26 +16,18 @@ func (p *Publisher) read(ctx context.Context, s Step, c kv.Consistency, paths ..
 	return kv.ReadAll(ctx, p.Store, c, paths...)
 }
 
-func (p *Publisher) keys(ctx context.Context, s Step, k kv.Key, prefix string) ([]string, error) {
+func (p *Publisher) keys(ctx context.Context, s Step, prefix string) ([]string, error) {
 	if err := p.step(s); err != nil {
 		return nil, err
 	}
-	paths, err := p.Store.Keys(ctx, prefix)
-	if errors.Is(err, kv.ErrDenied) {
-		return nil, denied("list "+prefix, k)
-	}
-	return paths, err
+	return p.Store.Keys(ctx, prefix)
 }
 
-func (p *Publisher) commit(ctx context.Context, s Step, k kv.Key, ops []kv.Op) (map[string]uint64, error) {
+func (p *Publisher) commit(ctx context.Context, s Step, ops []kv.Op) (map[string]uint64, error) {
 	if err := p.step(s); err != nil {
 		return nil, err
 	}
-	written, err := p.Store.Commit(ctx, ops)
-	if errors.Is(err, kv.ErrDenied) {
-		return nil, fmt.Errorf("%w; %s", err, policy(k))
-	}
-	return written, err
+	return p.Store.Commit(ctx, ops)
 }
 
 // filled is p with defaults in the place of what is not set.

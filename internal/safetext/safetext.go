@@ -5,6 +5,7 @@ package safetext
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,13 +70,16 @@ func Hide(secret string) {
 	}
 }
 
-// Redact puts a mark in the place of each secret.
+// Redact puts a mark in the place of each secret, and of user and password in URLs.
 func Redact(s string) string {
 	secrets.Range(func(secret, _ any) bool {
 		text, _ := secret.(string) // nothing else is stored
 		s = strings.ReplaceAll(s, text, "(secret)")
 		return true
 	})
+	if strings.Contains(s, "@") {
+		s = regexp.MustCompile(`://[^/@\s]*@`).ReplaceAllString(s, "://(secret)@")
+	}
 	return s
 }
 

@@ -51,7 +51,7 @@ func eventPolicies(t *testing.T, g *guarded, accessors bool) {
 			r := m.Want(0, args...)
 			after := g.eventRow(row)
 			all, damaged := events.Parse([]byte(after))
-			warned := strings.Contains(r.Stderr, "no event") && strings.Contains(r.Stderr, "`kvexpress acl operator") &&
+			warned := strings.Contains(r.Stderr, "no event") && strings.Contains(r.Stderr, "`kvexpress acl ") &&
 				strings.Count(r.Stderr, "\n") == 1
 			switch {
 			case !c.left && (!warned || after != before):

@@ -71,7 +71,7 @@ func (s *Store) written(what string, ops []kv.Op, answer result) (map[string]uin
 			index := echoed[op.Path]
 			if index == 0 {
 				return nil, s.refuse(what, kv.ErrUnknownOutcome,
-					"the answer does not name %s as written; check that the address is Consul's", op.Path)
+					"the answer does not name %s as written", op.Path)
 			}
 			indexes[op.Path] = index
 		case kv.Delete:

@@ -42,6 +42,8 @@ type Options struct {
 	// Bare takes nothing from the environment: the store is our own, and not the one
 	// that it speaks of.
 	Bare bool
+	// File is the configuration that names the store, for remedies; without one, flags and environment do.
+	File string
 	// Timeout is the most that one request may take; the default is 10 s.
 	Timeout time.Duration
 }
@@ -54,6 +56,7 @@ const (
 // Store is a kv.Store in Consul. It needs Consul 1.14 or newer.
 type Store struct {
 	target  target
+	env     settings
 	query   url.Values  // goes with every request
 	header  http.Header // goes with every request; holds the token
 	timeout time.Duration
@@ -88,7 +91,7 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{target: to, query: url.Values{}, timeout: o.Timeout, transport: transport}
+	s := &Store{target: to, env: env, query: url.Values{}, timeout: o.Timeout, transport: transport}
 	if s.timeout <= 0 {
 		s.timeout = defaultTimeout
 	}
@@ -107,16 +110,18 @@ func (s *Store) Addr() string { return s.target.String() }
 
 // refuse is the error of a request that is not sent, or whose answer is known.
 func (s *Store) refuse(what string, kind error, format string, args ...any) error {
-	return &kv.StoreError{Op: what, Addr: s.Addr(), Kind: kind, Cause: fmt.Errorf(format, args...)}
+	return s.failed(what, false, &failure{kind: kind, cause: fmt.Errorf(format, args...)})
 }
 
 // failed is the error of a request that failed on its way.
 func (s *Store) failed(what string, write bool, f *failure) error {
-	kind := f.kind
-	if write && f.maybeRan {
-		kind = kv.ErrUnknownOutcome
+	row, m := s.diagnose(f.kind, f.cause)
+	e := &kv.StoreError{Op: what, Addr: s.Addr(), Kind: f.kind, Says: s.fill(row.says, m), Cause: f.cause,
+		Remedy: s.fill(row.remedy, m), Final: row.final}
+	if write && f.maybeRan && (!row.final || row.ran) {
+		e.Kind = kv.ErrUnknownOutcome
 	}
-	return &kv.StoreError{Op: what, Addr: s.Addr(), Kind: kind, Cause: f.cause}
+	return e
 }
 
 // describe says what is done to which paths: "read a/checksum and 3 more".

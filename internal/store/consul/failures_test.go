@@ -55,6 +55,9 @@ func checkOneKind(t *testing.T, name string, err error) {
 	}
 }
 
+// told is what a user is told of an error.
+func told(err error) string { return err.Error() + "; " + kv.Remedy(err) }
+
 // answer is a stand-in's reply.
 func answer(status int, contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -81,8 +84,8 @@ func TestAnswersThatAreNotConsuls(t *testing.T) {
 		commit  error
 		says    string
 	}{
-		{"captive portal", answer(200, html, "<h1>true Log in!</h1>"+token), kv.ErrNotStore, kv.ErrNotStore, "check the address"},
-		{"200 without a type", answer(200, "", `{"Results":[]}`), kv.ErrNotStore, kv.ErrNotStore, "check the address"},
+		{"captive portal", answer(200, html, "<h1>true Log in!</h1>"+token), kv.ErrNotStore, kv.ErrNotStore, "name Consul"},
+		{"200 without a type", answer(200, "", `{"Results":[]}`), kv.ErrNotStore, kv.ErrNotStore, "name Consul"},
 		{"token as a type", answer(200, "text/"+token, ""), kv.ErrNotStore, kv.ErrNotStore, "text/(secret)"},
 		{"204", answer(204, json, ""), kv.ErrNotStore, kv.ErrNotStore, "204"},
 		{"404 of a web server", answer(404, html, "not here"), kv.ErrNotStore, kv.ErrNotStore, "404"},
@@ -102,12 +105,12 @@ func TestAnswersThatAreNotConsuls(t *testing.T) {
 		{"401", answer(401, html, "who are you"), kv.ErrDenied, kv.ErrDenied, "who are you"},
 		{"413", answer(413, plain, "Request body too large"), kv.ErrTooLarge, kv.ErrTooLarge, "Request body too large"},
 		{"400", answer(400, plain, "bad "+token+big), kv.ErrRequest, kv.ErrRequest, "bad (secret)xxx"},
-		{"cut JSON", answer(200, json, `{"Results":[{"KV":{"Key":"`), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
-		{"empty JSON", answer(200, json, ``), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
-		{"JSON of another shape", answer(200, json, `"Results"`), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
-		{"JSON that quotes the token", answer(200, json, `{"Results":"`+token+`"}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
-		{"JSON with a number of 64 KiB", answer(200, json, `{"Results":[{"KV":{"Flags":`+strings.Repeat("9", 64<<10)+`}}]}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
-		{"deep JSON", answer(200, json, `{"Results":`+strings.Repeat("[", 1<<20)), kv.ErrNotStore, kv.ErrUnknownOutcome, "check the address"},
+		{"cut JSON", answer(200, json, `{"Results":[{"KV":{"Key":"`), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
+		{"empty JSON", answer(200, json, ``), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
+		{"JSON of another shape", answer(200, json, `"Results"`), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
+		{"JSON that quotes the token", answer(200, json, `{"Results":"`+token+`"}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
+		{"JSON with a number of 64 KiB", answer(200, json, `{"Results":[{"KV":{"Flags":`+strings.Repeat("9", 64<<10)+`}}]}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
+		{"deep JSON", answer(200, json, `{"Results":`+strings.Repeat("[", 1<<20)), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
 		{"endless answer", endless(t), kv.ErrNotStore, kv.ErrUnknownOutcome, "1536 KiB"},
 		{"endless error", endlessError(t), kv.ErrUnreachable, kv.ErrUnknownOutcome, "xxx"},
 		{"answer that breaks off", breakOff, kv.ErrUnreachable, kv.ErrUnknownOutcome, "broke off"},
@@ -127,7 +130,7 @@ func TestAnswersThatAreNotConsuls(t *testing.T) {
 				if name == "Keys" && says == "1536 KiB" {
 					says = "8192 KiB" // of names, there may be many
 				}
-				if err != nil && !strings.Contains(err.Error(), says) {
+				if err != nil && !strings.Contains(told(err), says) {
 					t.Errorf("%s says %q, want %q in it", name, err, says)
 				}
 			}
@@ -180,7 +183,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		}).URL})
 		for name, err := range requests(t.Context(), s) {
 			checkError(t, name, err, kv.ErrNotStore)
-			if err != nil && !strings.Contains(err.Error(), "check the address") {
+			if err != nil && !strings.Contains(told(err), "name Consul") {
 				t.Errorf("%s says %q, want a remedy", name, err)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strings"
 
 	"kvexpress/internal/kv"
 )
@@ -28,39 +27,30 @@ func usable(resp *http.Response) bool {
 	return false
 }
 
+// answerError is an answer that is not usable.
+type answerError struct {
+	status int
+	text   string // as it came
+	shown  string
+}
+
+func (e *answerError) Error() string { return fmt.Sprintf("status %d%s", e.status, e.shown) }
+
 // judge classifies an answer that is not usable.
 func (s *Store) judge(resp *http.Response) *failure {
 	// An error's text is for people: what arrives of it will do.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	code, text := resp.StatusCode, string(body)
-	said := fmt.Errorf("status %d: %s", code, s.clean(text))
-	switch {
-	case code >= 300 && code < 400:
-		return &failure{kind: kv.ErrNotStore, cause: fmt.Errorf(
-			"status %d redirects to %s, which is not followed because the token would go there; check the address",
-			code, s.clean(resp.Header.Get("Location")))}
-	case code < 300, code == http.StatusConflict, code == http.StatusNotFound:
-		return &failure{kind: kv.ErrNotStore, cause: fmt.Errorf(
-			"status %d with content of type %q, where JSON was due; check the address, and whether the network wants a login first",
-			code, s.clean(resp.Header.Get("Content-Type")))}
-	case code == http.StatusForbidden && strings.HasPrefix(text, "ACL not found"):
-		// Consul has only the text to tell it by.
-		return &failure{kind: kv.ErrDenied, cause: fmt.Errorf("%w: %w", said, kv.ErrUnknownToken)}
-	case code == http.StatusUnauthorized, code == http.StatusForbidden:
-		return &failure{kind: kv.ErrDenied, cause: said}
-	case code == http.StatusRequestEntityTooLarge:
-		return &failure{kind: kv.ErrTooLarge, cause: said}
-	case code == http.StatusTooManyRequests: // it was not even looked at
-		return &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("%w: %w", said, kv.ErrCrowded)}
-	case code < 500:
-		return &failure{kind: kv.ErrRequest, cause: said}
+	e := &answerError{status: resp.StatusCode, text: string(body), shown: ": " + s.clean(string(body))}
+	row, _ := s.diagnose(nil, e)
+	if row.kind == kv.ErrNotStore { //nolint:errorlint // a row of our table
+		e.shown = fmt.Sprintf(" with content of type %q, where JSON was due", s.clean(resp.Header.Get("Content-Type")))
+		if to := resp.Header.Get("Location"); to != "" {
+			e.shown = fmt.Sprintf(" redirects to %s, which is not followed because the token would go there", s.clean(to))
+		}
 	}
-	return &failure{kind: kv.ErrUnreachable, cause: said, maybeRan: !leaderless(text)}
-}
-
-// leaderless reports whether a 500 says that there was no leader to pass the
-// request to. It is the one 5xx that proves that nothing was written, and the
-// one that every election causes. Consul has only the text to tell it by.
-func leaderless(text string) bool {
-	return strings.HasSuffix(strings.TrimSpace(text), "No cluster leader")
+	f := &failure{kind: row.kind, cause: e, maybeRan: row.ran}
+	if e.status == http.StatusTooManyRequests {
+		f.cause = fmt.Errorf("%w: %w", e, kv.ErrCrowded)
+	}
+	return f
 }

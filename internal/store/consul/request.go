@@ -108,5 +108,5 @@ func (s *Store) why(ctx context.Context, err error) error {
 
 // garbage is an answer that looked like one of Consul's at first.
 func (s *Store) garbage(format string, args ...any) *failure {
-	return &failure{kind: kv.ErrNotStore, cause: fmt.Errorf(format+"; check the address", args...), maybeRan: true}
+	return &failure{kind: kv.ErrNotStore, cause: fmt.Errorf(format, args...), maybeRan: true}
 }

@@ -86,8 +86,7 @@ func (s *Store) rolledBack(verb string, ops []operation, errs []stepError, kind 
 		}
 	}
 	if failed < 0 {
-		return s.refuse(describe(verb, ops[0].KV.Key, len(ops)), kv.ErrNotStore,
-			"status 409 without an operation that failed; check the address")
+		return s.refuse(describe(verb, ops[0].KV.Key, len(ops)), kv.ErrNotStore, "status 409 without an operation that failed")
 	}
 	if strings.HasPrefix(said, "unknown KV operation") {
 		kind, said = kv.ErrRequest, said+"; Consul 1.14 or newer is needed"

@@ -41,7 +41,7 @@ func TestWatchAnswersThatAreNotConsuls(t *testing.T) {
 		want    error
 		says    string
 	}{
-		{"captive portal", answer(200, html, "<h1>Log in!</h1>"+token), kv.ErrNotStore, "check the address"},
+		{"captive portal", answer(200, html, "<h1>Log in!</h1>"+token), kv.ErrNotStore, "name Consul"},
 		{"captive portal by redirect", raw(302, "", "Location", "http://login.example/?"+token), kv.ErrNotStore,
 			"login.example/?(secret), which is not followed"},
 		{"redirect with an index", raw(307, "x", index, "7", "Location", "/v1/kv/other"), kv.ErrNotStore, "not followed"},
@@ -103,7 +103,7 @@ func TestWatchAnswersThatAreNotConsuls(t *testing.T) {
 			for _, since := range []uint64{0, 7} {
 				entry, err := s.Watch(t.Context(), readPath, since, short)
 				checkError(t, "Watch", err, test.want)
-				if err != nil && !strings.Contains(err.Error(), test.says) {
+				if err != nil && !strings.Contains(told(err), test.says) {
 					t.Errorf("Watch says %q, want %q in it", err, test.says)
 				}
 				if entry.State != kv.Denied || entry.Value != nil || entry.Index != 0 {

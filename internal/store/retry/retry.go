@@ -26,7 +26,7 @@ type Policy struct {
 
 // New returns a store that repeats each request to s for as long as it fails
 // with kv.ErrUnreachable, that is, as long as surely nothing was written. A
-// kv.ErrUnknownOutcome is never repeated. The error is that of the last
+// kv.ErrUnknownOutcome and a kv.StoreError that is Final are never repeated. The error is that of the last
 // attempt; if there were several, it says so.
 func New(s kv.Store, p Policy) kv.Store {
 	if p.For <= 0 {
@@ -99,6 +99,9 @@ func repeat[T any](ctx context.Context, p Policy, request func() (T, error)) (T,
 }
 
 func retryable(err error) bool {
+	if e, ok := errors.AsType[*kv.StoreError](err); ok && e.Final {
+		return false
+	}
 	return errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome)
 }
 

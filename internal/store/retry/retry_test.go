@@ -102,6 +102,7 @@ func TestOtherErrorsAreFinal(t *testing.T) {
 	for _, want := range []error{
 		fail(kv.ErrUnknownOutcome), fail(kv.ErrDenied), fail(kv.ErrConflict), fail(kv.ErrNotStore),
 		fail(kv.ErrTooLarge), fail(kv.ErrRequest), both, errors.New("of no kind"),
+		&kv.StoreError{Op: "read", Kind: kv.ErrUnreachable, Final: true},
 	} {
 		requests(t, retry.Policy{For: time.Minute}, []error{want}, func(t *testing.T, f *flaky, err error) {
 			if len(f.came) != 1 || err != want {

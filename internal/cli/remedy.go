@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"cmp"
+
+	"github.com/spf13/pflag"
+
+	"kvexpress/internal/remedy"
+)
+
+// guide completes the remedies of this command: they repeat the flags that were given.
+func (s *session) guide() remedy.Guide {
+	g := remedy.Guide{Key: string(s.k), Role: s.role}
+	if s.cmd == nil {
+		return g
+	}
+	role := map[string]string{"in": "publisher", "copy": "publisher", "rollback": "publisher", "out": "node",
+		"raw": "exporter", "exporter": "exporter", "stops": "exporter", "locks": "exporter"}[s.cmd.Name()]
+	if s.cmd.Name() == "status" && s.k == "" {
+		role = "exporter"
+	}
+	g.Role = cmp.Or(g.Role, role, "operator")
+	names := map[string]string{"config": "-C", "server": "-s", "datacenter": "--datacenter", "prefix": "-p",
+		"token-file": "--token-file"}
+	s.cmd.Flags().Visit(func(f *pflag.Flag) {
+		if name := names[f.Name]; name != "" {
+			g.Flags = append(g.Flags, remedy.Flag{Name: name, Value: f.Value.String()})
+		}
+		g.Token = g.Token || f.Name == "token"
+	})
+	return g
+}

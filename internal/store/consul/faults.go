@@ -1,0 +1,285 @@
+package consul
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+
+	"kvexpress/internal/kv"
+)
+
+// fault is a row of the one table from the cause of a failure to words and a remedy.
+type fault struct {
+	name string
+	fits func(symptom) bool
+	kind error // of an answer; the failures of a network have theirs
+	// final: the same request fails until somebody changes something. Nothing was written.
+	final bool
+	// ran: Consul may have done what the request asked for.
+	ran bool
+	// says and remedy have names in braces, which Store.fill replaces.
+	says, remedy string
+}
+
+// symptom is what a failed request shows.
+type symptom struct {
+	store  *Store
+	kind   error // a sentinel of package kv; nil if the table has yet to tell it
+	err    error
+	text   string // of the error or the answer, in small letters
+	status int    // of the answer; 0 without one
+}
+
+// faults is the table. The first row that fits counts. docs/troubleshooting.md lists it.
+func faults() []fault {
+	return []fault{
+		{name: "canceled", fits: func(m symptom) bool { return errors.Is(m.err, context.Canceled) }},
+
+		{name: "unknown CA", fits: caused[x509.UnknownAuthorityError], final: true,
+			says:   "an unknown CA signed the certificate of the server",
+			remedy: "put the certificate of that CA into {ca}"},
+		{name: "wrong name", fits: caused[x509.HostnameError], final: true,
+			says:   "the certificate of the server is for another name than {host}",
+			remedy: "{other-name}"},
+		{name: "expired certificate", fits: expired, final: true,
+			says:   "the certificate of the server is not valid at this time",
+			remedy: "renew the certificate of the server, or correct the clock of this machine"},
+		{name: "bad certificate", fits: caused[*tls.CertificateVerificationError], final: true,
+			says:   "the certificate of the server cannot be verified",
+			remedy: "`openssl s_client -connect {host-port} -showcerts` shows it; give the server a valid one"},
+		{name: "client certificate missing", fits: clientCert(false), final: true,
+			says:   "the server wants a client certificate",
+			remedy: "name a certificate that the server's CA signed in {cert}"},
+		{name: "client certificate refused", fits: clientCert(true), final: true,
+			says:   "the server refuses the client certificate",
+			remedy: "name a valid certificate that the server's CA signed in {cert}"},
+		{name: "old TLS", fits: broken("protocol version not supported", "unsupported protocol version"), final: true,
+			says:   "the server and kvexpress have no TLS version in common",
+			remedy: "allow TLS 1.2 in the server's configuration (Consul: tls_min_version)"},
+		{name: "https to an http port", fits: caused[tls.RecordHeaderError], final: true,
+			says:   "the server does not speak TLS on this port",
+			remedy: "use {http}, or the https port of Consul"},
+		{name: "http to an https port", fits: plainToTLS, kind: kv.ErrUnreachable, final: true,
+			says:   "the server speaks only TLS on this port",
+			remedy: "use {https}"},
+		{name: "not HTTP", fits: broken("malformed http"), final: true, ran: true,
+			says:   "the server does not speak HTTP on this port",
+			remedy: "name the HTTP port of Consul with {server}"},
+
+		{name: "unknown host", fits: caused[*net.DNSError],
+			says:   "the name {host} cannot be resolved",
+			remedy: "`getent hosts {host}` has to print an address; {server} names another Consul"},
+		{name: "no socket", fits: errno(syscall.ENOENT),
+			says:   "there is no such socket",
+			remedy: "start Consul there, or name another with {server}"},
+		{name: "socket refused", fits: errno(syscall.EACCES), final: true,
+			says:   "this user may not open {addr}",
+			remedy: "run kvexpress as a user who may"},
+		{name: "connection refused", fits: errno(syscall.ECONNREFUSED),
+			says:   "nothing listens there",
+			remedy: "start Consul there, or name another with {server}"},
+		{name: "no route", fits: errno(syscall.ENETUNREACH, syscall.EHOSTUNREACH),
+			says:   "there is no route to that address",
+			remedy: "check the address and the network; {server} names another Consul"},
+		{name: "time-out", fits: timedOut, kind: kv.ErrUnreachable,
+			remedy: "`{curl}` tries it by hand; look for a firewall in between or an overloaded Consul"},
+
+		{name: "redirect", fits: status(300, 399), kind: kv.ErrNotStore,
+			remedy: "`{curl}` shows where it leads; name Consul itself with {server}"},
+		{name: "login of a proxy", fits: status(401, 401), kind: kv.ErrDenied,
+			says:   "a proxy before Consul wants a login",
+			remedy: "give its user and password in CONSUL_HTTP_AUTH, as user:password"},
+		{name: "unknown token", fits: status(403, 403, "acl not found"), kind: kv.ErrDenied,
+			says:   "Consul does not know this token",
+			remedy: "it has expired, or is for another Consul: give a valid one in {token}"},
+		{name: "missing right", fits: status(403, 403, "permission denied"), kind: kv.ErrDenied},
+		{name: "block_endpoints", fits: status(403, 403, "blocked by agent"), kind: kv.ErrDenied,
+			says:   "the Consul agent blocks this endpoint",
+			remedy: "take /v1/txn and /v1/kv/ out of http_config.block_endpoints of the agent at {addr}, or name another with {server}"},
+		{name: "allow_write_http_from", fits: status(403, 403, "access is restricted"), kind: kv.ErrDenied,
+			says: "the Consul agent takes no writes from this machine, and kvexpress reads by PUT /v1/txn as well",
+			remedy: "add this machine's address to http_config.allow_write_http_from of the agent at {addr}, " +
+				"or name another with {server}"},
+		{name: "refused before Consul", fits: status(403, 403), kind: kv.ErrDenied,
+			says:   "something before Consul refuses the request",
+			remedy: "let the proxy or firewall before {addr} pass /v1/txn and /v1/kv/, or name Consul itself with {server}"},
+		{name: "too many connections", fits: status(429, 429, "connections"), kind: kv.ErrUnreachable,
+			says:   "this machine has too many connections to Consul",
+			remedy: "raise limits.http_max_conns_per_client of the agent at {addr}"},
+		{name: "too many requests", fits: status(429, 429), kind: kv.ErrUnreachable,
+			says:   "Consul limits the rate of requests",
+			remedy: "raise limits.request_limits of the Consul servers"},
+		{name: "too large", fits: status(413, 413), kind: kv.ErrTooLarge},
+		{name: "namespace", fits: status(400, 400, "enterprise feature"), kind: kv.ErrRequest,
+			says:   "this Consul has no namespaces or partitions",
+			remedy: "take them out of {namespace}"},
+		{name: "not Consul", fits: func(m symptom) bool { return m.status > 0 && m.status < 300 || m.status == 404 || m.status == 409 },
+			kind:   kv.ErrNotStore,
+			remedy: "`{curl}` shows who answers; log in if the network wants it, or name Consul with {server}"},
+		{name: "refused request", fits: status(400, 499), kind: kv.ErrRequest},
+		{name: "no leader", fits: leaderless, kind: kv.ErrUnreachable,
+			says:   "the Consul servers have no leader",
+			remedy: "more than half of the servers must be alive: `consul members -http-addr={api}` shows them"},
+		{name: "no such datacenter", fits: status(500, 500, "no path to datacenter"), kind: kv.ErrUnreachable, final: true,
+			says:   "Consul knows no path to this datacenter",
+			remedy: "`consul catalog datacenters -http-addr={api}` lists them: name one in {datacenter}"},
+		{name: "server error", fits: status(500, 599), kind: kv.ErrUnreachable, ran: true,
+			says:   "the server has an error",
+			remedy: "see the log of Consul, or of the proxy, at {addr}"},
+
+		{name: "garbled answer", fits: kind(kv.ErrNotStore), kind: kv.ErrNotStore,
+			remedy: "`{curl}` shows who answers; name Consul with {server}"},
+		{name: "no connection", fits: kind(kv.ErrUnreachable), kind: kv.ErrUnreachable,
+			remedy: "`{curl}` tries it by hand; {server} names another Consul"},
+	}
+}
+
+// kind fits what has no other row.
+func kind(sentinel error) func(symptom) bool {
+	return func(m symptom) bool { return errors.Is(m.kind, sentinel) }
+}
+
+func caused[T error](m symptom) bool {
+	_, ok := errors.AsType[T](m.err)
+	return ok
+}
+
+// broken fits a connection that ended with one of these words.
+func broken(words ...string) func(symptom) bool {
+	return func(m symptom) bool { return m.status == 0 && m.mentions(words...) }
+}
+
+// status fits an answer with one of these words; without any, with every text.
+func status(least, most int, words ...string) func(symptom) bool {
+	return func(m symptom) bool {
+		return m.status >= least && m.status <= most && (len(words) == 0 || m.mentions(words...))
+	}
+}
+
+func (m symptom) mentions(words ...string) bool {
+	return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(m.text, word) })
+}
+
+func errno(numbers ...syscall.Errno) func(symptom) bool {
+	return func(m symptom) bool {
+		return slices.ContainsFunc(numbers, func(n syscall.Errno) bool { return errors.Is(m.err, n) })
+	}
+}
+
+func expired(m symptom) bool {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](m.err)
+	return ok && invalid.Reason == x509.Expired
+}
+
+// clientCert fits the alert by which a server refuses a client, which has or has not shown a certificate.
+// Package crypto/tls has only the text to tell it by.
+func clientCert(shown bool) func(symptom) bool {
+	return func(m symptom) bool {
+		return m.status == 0 && shown == (m.store.env.ClientCert != "") &&
+			strings.Contains(m.text, "remote error: tls: ") && m.mentions("certificate", "handshake failure")
+	}
+}
+
+// plainToTLS fits Go's answer, nginx's, and the alert of those who answer in TLS.
+func plainToTLS(m symptom) bool {
+	return m.status == http.StatusBadRequest && m.mentions("http request to an https server", "sent to https port") ||
+		m.status == 0 && m.mentions(`malformed http response "\x15\x03`)
+}
+
+func timedOut(m symptom) bool {
+	if caused[noAnswerError](m) {
+		return true
+	}
+	timeout, ok := errors.AsType[net.Error](m.err)
+	return ok && timeout.Timeout()
+}
+
+// leaderless fits the one 5xx that proves that nothing was written, and that every election
+// causes. Consul has only the text to tell it by.
+func leaderless(m symptom) bool {
+	return m.status >= 500 && strings.HasSuffix(strings.TrimSpace(m.text), "no cluster leader") ||
+		m.status == 0 && strings.HasSuffix(m.text, "knows no leader")
+}
+
+// diagnose finds the row of a failure; an empty one if there is none.
+func (s *Store) diagnose(kind, err error) (fault, symptom) {
+	m := symptom{store: s, kind: kind, err: err, text: strings.ToLower(err.Error())}
+	if answer, ok := errors.AsType[*answerError](err); ok {
+		m.status, m.text = answer.status, strings.ToLower(answer.text)
+	}
+	for _, f := range faults() {
+		if f.fits(m) {
+			return f, m
+		}
+	}
+	return fault{}, m
+}
+
+// fill puts what is true for this store into a text of the table.
+func (s *Store) fill(text string, m symptom) string {
+	if !strings.Contains(text, "{") {
+		return text
+	}
+	to := s.target
+	base, curl, api := to.scheme+"://"+to.host+to.prefix, "curl -m 5 ", to.scheme+"://"+to.host+to.prefix
+	switch {
+	case to.socket != "":
+		curl, api = "curl -m 5 --unix-socket "+to.socket+" ", to.String()
+	case to.scheme == "https":
+		curl = "curl -km 5 "
+	}
+	host, port := (&url.URL{Host: to.host}).Hostname(), cmp.Or((&url.URL{Host: to.host}).Port(), to.scheme)
+	ssl := ""
+	if s.env.scheme == "https" {
+		ssl = " and unset CONSUL_HTTP_SSL"
+	}
+	pairs := []string{
+		"{addr}", s.Addr(), "{host}", host, "{host-port}", net.JoinHostPort(host, port),
+		"{curl}", curl + base + "/v1/status/leader", "{api}", api,
+		"{http}", "{use}http://" + to.host + to.prefix + "{at}" + ssl, "{https}", "{use}https://" + to.host + to.prefix + "{at}",
+	}
+	if s.env.CAFile != "" {
+		pairs = append(pairs, "{ca}", s.env.CAFile)
+	}
+	text = strings.ReplaceAll(text, "{other-name}", s.otherName(m.err, port))
+	text = strings.NewReplacer(pairs...).Replace(text)
+	return strings.NewReplacer(s.env.places()...).Replace(text)
+}
+
+// places says where each setting is given, by its name in the table: in a configuration file, or in flags and
+// environment.
+func (e settings) places() []string {
+	if in := " in " + e.File; e.File != "" {
+		return []string{
+			"{server}", "stores" + in, "{use}", "stores: ", "{at}", in, "{token}", "token_file" + in,
+			"{ca}", "a file that ca_file names" + in, "{cert}", "client_cert and client_key" + in,
+			"{server-name}", "tls_server_name: ", "{datacenter}", "datacenter" + in, "{namespace}", "namespace and partition" + in,
+		}
+	}
+	return []string{
+		"{server}", "-s or CONSUL_HTTP_ADDR", "{use}", "-s ", "{at}", "", "{token}", "--token-file or CONSUL_HTTP_TOKEN",
+		"{ca}", "a file that CONSUL_CACERT names", "{cert}", "CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY",
+		"{server-name}", "CONSUL_TLS_SERVER_NAME=", "{datacenter}", "--datacenter",
+		"{namespace}", "CONSUL_NAMESPACE and CONSUL_PARTITION",
+	}
+}
+
+// otherName is how to reach a server by a name that its certificate has.
+func (s *Store) otherName(err error, port string) string {
+	wrong, ok := errors.AsType[x509.HostnameError](err)
+	switch {
+	case ok && len(wrong.Certificate.DNSNames) > 0 && !strings.Contains(wrong.Certificate.DNSNames[0], "*"):
+		return "set {server-name}" + s.clean(wrong.Certificate.DNSNames[0]) + "{at}"
+	case ok && len(wrong.Certificate.IPAddresses) > 0:
+		return "use {use}https://" + net.JoinHostPort(wrong.Certificate.IPAddresses[0].String(), port) + "{at}"
+	}
+	return "give the server a certificate for {host}"
+}
