@@ -64,7 +64,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	durationVar(f, &g.execTimeout, "exec-timeout", defaultExecTimeout, "time limit of the exec, and of the check")
 	f.IntVarP(&g.length, "length", "l", defaultLength, "fewest `lines` that are accepted")
 	f.VarP(&g.chmod, "chmod", "c", "`mode` of the file, octal (default: kept; 0640 for a new file)")
-	f.StringVarP(&g.owner, "owner", "o", "", "`user` or user:group that owns the file; without a group, the user's own (default: kept)")
+	f.StringVarP(&g.owner, "owner", "o", "", "`user` or user:group of the file; a user brings the main group (default: kept)")
 	f.StringVar(&g.group, "group", "", "`group` of the file (default: kept, or the owner's)")
 	f.BoolVarP(&g.compress, "compress", "z", false, "compress in the store (brotli)")
 

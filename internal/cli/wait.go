@@ -160,7 +160,8 @@ func (b *bar) show(r fleet.Report) {
 		about = fit(about, max(1, room-width))
 	}
 	full := int(r.Share() * float64(width))
-	fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s%s", about, strings.Repeat(b.blocks[0], full), strings.Repeat(b.blocks[1], width-full), counts)
+	blocks := strings.Repeat(b.blocks[0], full) + strings.Repeat(b.blocks[1], width-full)
+	fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s", about, blocks, counts)
 }
 
 // end takes the bar away: what is said next says more.
