@@ -38,6 +38,7 @@ func TestAgentTable(t *testing.T) {
 		{agent.TargetStatus{State: agent.Current, Version: 57, SHA256: sum, Detail: "not to be shown",
 			Exec: &agent.ExecStatus{Last: before(2 * day)}}, "current 57 eeeeeeeeeeee 26h done 2d ago"},
 		{agent.TargetStatus{State: agent.Current, SHA256: sum}, "current unmanaged eeeeeeeeeeee 26h -"},
+		{agent.TargetStatus{State: agent.Current, SHA256: sum, Polled: true}, "current, polled unmanaged eeeeeeeeeeee 26h -"},
 		{agent.TargetStatus{State: agent.Current, Version: 3, SHA256: "short", Exec: &agent.ExecStatus{}}, "current 3 short 26h done"},
 		{agent.TargetStatus{State: agent.Starting, Exec: &agent.ExecStatus{}}, "starting - - 26h -"},
 		{agent.TargetStatus{State: agent.Stopped, Version: 1, SHA256: sum, Detail: "bad upstream"},
