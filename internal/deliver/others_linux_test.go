@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kvexpress/internal/codec"
 	"kvexpress/internal/deliver"
 )
 
@@ -89,6 +90,63 @@ func TestReadersHoldNothingUp(t *testing.T) {
 	n.publish(contentB())
 	within(deliver.Installed)
 	within(deliver.Unchanged)
+}
+
+// While the exec of a group, or a delivery, waits for the lock, another process puts other bytes in place: what is done
+// then is done for those. Taken out: that the file is opened again after a wait.
+func TestFileChangesDuringTheWait(t *testing.T) {
+	for name, run := range map[string]func(n *node, d *deliver.Deliverer, target deliver.Target) error{
+		"a group's exec": func(n *node, d *deliver.Deliverer, target deliver.Target) error {
+			_, results, err := d.RunOwed(context.Background(), []deliver.Target{target})
+			return errors.Join(err, results[0].Err)
+		},
+		"a delivery": func(n *node, d *deliver.Deliverer, target deliver.Target) error {
+			_, err := d.Deliver(context.Background(), target)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, scratch(t))
+			n.publish(contentA())
+			d := n.deliverer(nil)
+			target := n.target
+			target.DeferExec = true
+			if r, err := d.Deliver(t.Context(), target); err != nil || !r.Owed {
+				t.Fatal(err)
+			}
+			n.publish(contentB())
+			target.DeferExec = false
+			other := target
+			inside, waits := make(chan bool), make(chan bool, 1)
+			other.DeferExec, other.Check = true, []string{"/bin/sh", "-c", `until [ -e "$0" ]; do sleep 0.01; done`,
+				filepath.Join(n.base(), "go"), deliver.FileMark}
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				_, err := n.deliverer(func(s deliver.Step) error {
+					if s == deliver.StepCheck {
+						close(inside)
+					}
+					return nil
+				}).Deliver(t.Context(), other)
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			<-inside
+			target.Waiting = func(string) { waits <- true }
+			wg.Go(func() {
+				if err := run(n, d, target); err != nil {
+					t.Error(err)
+				}
+			})
+			<-waits
+			write(t, filepath.Join(n.base(), "go"), nil)
+			wg.Wait()
+			if got := n.execs(); !slices.Equal(got, []string{codec.Checksum(contentB())}) {
+				t.Errorf("the exec ran for %q", got)
+			}
+		})
+	}
 }
 
 // A staged file is in no place where a service finds it by a pattern, and has the name and the extension of the target.

@@ -171,6 +171,29 @@ func TestOneOfManyGetsTheSocket(t *testing.T) {
 	}
 }
 
+// Who can open the folder of the socket can lock it with flock. That keeps no agent from starting.
+func TestALockedFolderHoldsNothingUp(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Listen(filepath.Join(dir, "agent.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
 // Nothing is removed that is not a socket of a dead agent.
 func TestOtherThingsStay(t *testing.T) {
 	for name, put := range map[string]func(path string) error{
