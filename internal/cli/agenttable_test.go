@@ -40,6 +40,8 @@ func TestAgentTable(t *testing.T) {
 		{agent.TargetStatus{State: agent.Current, SHA256: sum}, "current unmanaged eeeeeeeeeeee 26h -"},
 		{agent.TargetStatus{State: agent.Current, SHA256: sum, Polled: true}, "current, polled unmanaged eeeeeeeeeeee 26h -"},
 		{agent.TargetStatus{State: agent.Current, Version: 3, SHA256: "short", Exec: &agent.ExecStatus{}}, "current 3 short 26h done"},
+		{agent.TargetStatus{State: agent.Current, Version: 3, SHA256: sum, Waits: "process 7 (vim)"},
+			"current 3 eeeeeeeeeeee 26h - waits for process 7 (vim), which has locked the file"},
 		{agent.TargetStatus{State: agent.Starting, Exec: &agent.ExecStatus{}}, "starting - - 26h -"},
 		{agent.TargetStatus{State: agent.Stopped, Version: 1, SHA256: sum, Detail: "bad upstream"},
 			"stopped 1 eeeeeeeeeeee 26h - bad upstream"},

@@ -122,6 +122,8 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 			tx.result.Outcome = None
 			return err
 		}
+	} else {
+		tx.tidy(ctx)
 	}
 	if drifted {
 		if err := tx.correct(ctx, attrs); err != nil {

@@ -9,9 +9,12 @@ import (
 	"kvexpress/internal/gate"
 )
 
-// unfinished reports whether a run before us was cut off, or another one is under way.
-func (tx *transaction) unfinished() bool {
-	return tx.state.unfinished() || !tx.held && tx.file != nil && tx.file.Unfinished()
+// tidy removes the lock folder of a run that was killed, if we may and no process holds it. It
+// does not matter to a run with nothing to do if it stays.
+func (tx *transaction) tidy(ctx context.Context) {
+	if tx.file.Unfinished() {
+		_ = tx.hold(ctx)
+	}
 }
 
 // recover clears up what a run before us left behind. known is what the gates said.

@@ -66,7 +66,7 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	if tx.state == nil { // the disk could not be read
 		return err
 	}
-	if !tx.target.DryRun && tx.unfinished() {
+	if !tx.target.DryRun && tx.state.unfinished() {
 		if failed := tx.recover(ctx, err); failed != nil {
 			return errors.Join(err, failed)
 		}
