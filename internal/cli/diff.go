@@ -100,7 +100,7 @@ func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []u
 	if with == "-" {
 		to.plain, err = publish.ReadAll(s.Stdin)
 	} else {
-		to.plain, err = publish.ReadFile(with)
+		to.plain, err = publish.ReadFile(ctx, with)
 	}
 	to.SHA256, to.Size, to.Lines = codec.Checksum(to.plain), len(to.plain), codec.Lines(to.plain)
 	return from, to, err

@@ -148,7 +148,7 @@ func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
 	case f.file == "-":
 		return publish.ReadAll(s.Stdin)
 	}
-	return publish.ReadFile(f.file)
+	return publish.ReadFile(ctx, f.file)
 }
 
 // publish is shared by in, rollback and copy, which says from where: publish, tell the

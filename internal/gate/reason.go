@@ -17,6 +17,7 @@ const (
 	Empty       Reason = "empty"        // no bytes at all
 	TooShort    Reason = "too_short"    // fewer lines than asked for
 	TooLarge    Reason = "too_large"    // over a limit in bytes
+	Changing    Reason = "changing"     // its file is being rewritten
 	Changed     Reason = "changed"      // too different from the live version
 	Mismatch    Reason = "mismatch"     // the bytes are not those of the checksum
 	Corrupt     Reason = "corrupt"      // the bytes or the manifest cannot be read

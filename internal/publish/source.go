@@ -1,30 +1,91 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/wait"
 )
 
 // ErrSource is a source that is not what content can be read from.
 var ErrSource = errors.New("not a source of content")
 
+// settled is how long a file must be unchanged before it is read: one tick of the
+// kernel's clock for files, which is at most 10 ms, and a little more. Within a tick, two
+// writes have the same time.
+const settled = 12 * time.Millisecond
+
+// rereads are the pauses between the attempts to read a file that is being rewritten.
+var rereads = []time.Duration{
+	settled, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond,
+	400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond,
+}
+
 // ReadFile reads a regular file of at most codec.MaxPlain bytes. Links are
-// followed. The error names the file; it is a *gate.Refusal for one that is too
-// large, and wraps ErrSource for what is no regular file.
-func ReadFile(path string) ([]byte, error) {
+// followed. A file that changes meanwhile is read again, for about 3 s. The error
+// names the file; it is a *gate.Refusal for one that is too large or keeps
+// changing, and wraps ErrSource for what is no regular file.
+func ReadFile(ctx context.Context, path string) ([]byte, error) {
+	return readSettled(ctx, path, readRegular)
+}
+
+func readSettled(ctx context.Context, path string, read func(*os.File, string) ([]byte, error)) (content []byte, err error) {
+	changing := false
+	err = wait.Again(ctx, nil, rereads, func() (bool, error) {
+		content, changing, err = readOnce(path, read)
+		return changing, err
+	})
+	if err == nil && changing {
+		err = &gate.Refusal{
+			Reason: gate.Changing, Detail: path + " is being rewritten",
+			Remedy: "write the new content to another file in that folder and rename it",
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return content, nil
+}
+
+// readOnce reports whether the file changed while it was read, or just before.
+func readOnce(path string, read func(*os.File, string) ([]byte, error)) (content []byte, changing bool, err error) {
 	// Opening a FIFO without O_NONBLOCK would wait for a writer, for ever.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("read the content: %w", err)
+		return nil, false, fmt.Errorf("read the content: %w", err)
 	}
-	content, err := readRegular(f, path)
-	return content, errors.Join(err, f.Close())
+	defer f.Close()
+	var before, after, now unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &before); err != nil {
+		return nil, false, fmt.Errorf("read the content of %s: %w", path, err)
+	}
+	if content, err = read(f, path); err != nil {
+		return nil, false, err
+	}
+	lost := errors.Join(unix.Fstat(int(f.Fd()), &after), unix.Stat(path, &now)) // it may be gone: the next attempt tells
+	age := time.Since(time.Unix(before.Ctim.Unix()))
+	fresh := age >= 0 && age < settled // one in the future has another machine's clock
+	return content, fresh || lost != nil || stampOf(before) != stampOf(after) || stampOf(before) != stampOf(now), nil
+}
+
+// stamp changes with the content of a file.
+type stamp struct {
+	inode        uint64
+	size         int64
+	mtime, ctime unix.Timespec
+}
+
+func stampOf(st unix.Stat_t) stamp {
+	return stamp{inode: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
 }
 
 func readRegular(f *os.File, path string) ([]byte, error) {

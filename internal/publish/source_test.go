@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
@@ -28,7 +29,7 @@ func TestReadFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]int{file: 5, link: 5, full: codec.MaxPlain} {
-		if b, err := ReadFile(path); err != nil || len(b) != want {
+		if b, err := ReadFile(t.Context(), path); err != nil || len(b) != want {
 			t.Errorf("%s: %d bytes, %v", path, len(b), err)
 		}
 	}
@@ -36,15 +37,15 @@ func TestReadFile(t *testing.T) {
 		dir: "is a directory", fifo: "with - as the file", "/dev/null": "no regular file",
 		over: "16777217 bytes, at most 16777216", filepath.Join(dir, "none"): "none",
 	} {
-		b, err := ReadFile(path)
+		b, err := ReadFile(t.Context(), path)
 		if err == nil || b != nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %d bytes, %v, want %q", path, len(b), err, want)
 		}
 	}
-	if _, err := ReadFile(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ReadFile(t.Context(), filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
-	if _, err := ReadFile(dir); !errors.Is(err, ErrSource) {
+	if _, err := ReadFile(t.Context(), dir); !errors.Is(err, ErrSource) {
 		t.Errorf("directory: %v", err)
 	}
 }
@@ -61,5 +62,82 @@ func TestReadAll(t *testing.T) {
 	cause := errors.New("torn pipe")
 	if b, err := ReadAll(iotest.ErrReader(cause)); !errors.Is(err, cause) || b != nil {
 		t.Errorf("failing: %d bytes, %v", len(b), err)
+	}
+}
+
+// What another process does to the file during the read is noticed.
+func TestReadFileThatIsRewritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		meanwhile func()
+		changing  bool
+	}{
+		"nothing":  {func() {}, false},
+		"in place": {func() { write(path, "other") }, true},
+		"appended": {func() { write(path, "content and more") }, true},
+		"in place, with the old time": {func() {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(path, "CONTENT")
+			if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"renamed over": {func() {
+			write(path+".new", "content")
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"removed": {func() {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write(path, "content")
+			time.Sleep(2 * settled) // another tick of the kernel's clock for files
+			content, changing, err := readOnce(path, func(f *os.File, path string) ([]byte, error) {
+				defer tt.meanwhile()
+				return readRegular(f, path)
+			})
+			if err != nil || string(content) != "content" || changing != tt.changing {
+				t.Errorf("%q, changing %t, %v", content, changing, err)
+			}
+		})
+	}
+	// Of a file that was written a moment ago, its time tells nothing. A slow machine may
+	// need several attempts to be so quick.
+	for n := 0; ; n++ {
+		write(path, "content")
+		if _, changing, err := readOnce(path, readRegular); err != nil || n == 1000 {
+			t.Fatalf("a fresh file is never waited for: %v", err)
+		} else if changing {
+			break
+		}
+	}
+	if b, err := ReadFile(t.Context(), path); err != nil || string(b) != "content" {
+		t.Errorf("%q, %v", b, err)
+	}
+	// One that never rests is refused.
+	defer func(old []time.Duration) { rereads = old }(rereads)
+	rereads = rereads[:3]
+	reads := 0
+	_, err := readSettled(t.Context(), path, func(*os.File, string) ([]byte, error) {
+		reads++
+		write(path, strings.Repeat("x", reads))
+		return nil, nil
+	})
+	var r *gate.Refusal
+	if !errors.As(err, &r) || r.Reason != gate.Changing || !strings.Contains(err.Error(), path) || reads != 4 {
+		t.Errorf("got %v after %d reads", err, reads)
 	}
 }
