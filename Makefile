@@ -17,7 +17,8 @@ build: ## build kvexpress into .build/bin
 	@scripts/build $(BIN)/kvexpress
 
 demo: ## show it at work: a store and 50 nodes on this machine
-	@go run ./cmd/kvexpress demo
+	@scripts/step "building kvexpress" "2 s, the first time 30 s" scripts/build $(BIN)/kvexpress
+	@$(BIN)/kvexpress demo
 
 lab: packages consul template ## run the hosts-file fleet on this machine: Consul, consul-template, dnsmasq
 	@go build -C lab -o ../$(BIN)/lab . && $(BIN)/lab $(LABFLAGS)

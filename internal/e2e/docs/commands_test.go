@@ -45,7 +45,7 @@ func TestDocumentedCommands(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			r := newReader(t)
 			for _, block := range found {
-				if strings.HasPrefix(block[1], "go run ") {
+				if strings.HasPrefix(block[1], "make demo") {
 					continue // TestDemo, and this very run
 				}
 				blocks++
@@ -60,9 +60,11 @@ func TestDocumentedCommands(t *testing.T) {
 
 // reader is somebody who follows the documents.
 type reader struct {
-	t   *testing.T
-	m   *e2e.Machine
-	url string
+	t      *testing.T
+	m      *e2e.Machine
+	url    string
+	server *consultest.Server
+	onNode string // the environment of commands that `consul exec` runs
 }
 
 func newReader(t *testing.T) *reader {
@@ -75,7 +77,7 @@ func newReader(t *testing.T) *reader {
 		t.Fatal(e2e.Program.Err)
 	}
 	m := &e2e.Machine{T: t, Dir: t.TempDir()}
-	for _, dir := range []string{"bin", "etc/consul-template/output", "etc/systemd/system"} {
+	for _, dir := range []string{"bin", "etc/consul-template/output", "etc/systemd/system", "etc/kvexpress"} {
 		if err := os.MkdirAll(m.Path(dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +104,10 @@ exec %[1]s "$@"
 	m.File("etc/consul-template/output/hosts.consul", hosts)
 	m.File("hosts.new", hosts+"10.0.0.1 one-more\n")
 	m.Ok("in", "-k", "hosts", "-f", m.Path("etc/consul-template/output/hosts.consul"))
-	return &reader{t: t, m: m, url: web.URL}
+	m.File("etc/kvexpress/token", server.ManagementToken)
+	// `consul exec` runs commands as the agent, who has no token of its own.
+	return &reader{t: t, m: m, url: web.URL, server: server,
+		onNode: "CONSUL_HTTP_TOKEN=$CONSUL_HTTP_TOKEN CONSUL_HTTP_ADDR=$CONSUL_HTTP_ADDR "}
 }
 
 // fakeSystemd makes a systemctl that does for the agent what its unit says, as far as
@@ -143,9 +148,7 @@ func (r *reader) follow(block string) {
 	script = strings.ReplaceAll(script, "http://127.0.0.1:8000", r.url)
 	script = strings.ReplaceAll(script, "/var/lib/kvexpress/store", r.m.Path("store"))
 	script = strings.ReplaceAll(script, "127.0.0.1:18500", freeAddr(r.t))
-	// `consul exec` runs commands as the agent, who has no token of its own.
-	script = strings.ReplaceAll(script, `consul exec "`,
-		`consul exec "CONSUL_HTTP_TOKEN=$CONSUL_HTTP_TOKEN CONSUL_HTTP_ADDR=$CONSUL_HTTP_ADDR `)
+	script = strings.ReplaceAll(script, `consul exec "`, `consul exec "`+r.onNode)
 	ctx, cancel := context.WithTimeout(r.t.Context(), e2e.RunTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script)
@@ -203,6 +206,15 @@ func TestDemo(t *testing.T) {
 			t.Errorf("it moves the cursor of what is no terminal:\n%q", out)
 		}
 		nothing(t, tmp)
+	})
+	t.Run("make says that it builds", func(t *testing.T) {
+		m := &e2e.Machine{T: t, Dir: t.TempDir()}
+		m.Script("go", "exit 3\n") // before it compiles
+		cmd := exec.CommandContext(t.Context(), "make", "-s", "-C", "../../..", "demo", "BIN="+m.Path("bin"))
+		cmd.Env = append(os.Environ(), "PATH="+m.Dir+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err == nil || !bytes.HasPrefix(out, []byte("== building")) {
+			t.Errorf("make demo prints, %v:\n%s", err, out)
+		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
 		t.Parallel()

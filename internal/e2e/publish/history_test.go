@@ -90,3 +90,58 @@ func TestDamagedHistory(t *testing.T) {
 }
 
 func versionText(v uint64) string { return string(rune('0' + v)) } // below 10
+
+// A store that went back to version 3 and kept its newer history gives no number twice,
+// whoever publishes. A snapshot of all of Consul brings the history back as well: then
+// a number comes again, and a node goes by the bytes.
+func TestNumbersAfterARestore(t *testing.T) {
+	t.Parallel()
+	s, m := e2e.Start(t)
+	backup, snapshot := m.Path("backup"), m.Path("snapshot")
+	in := func(text string) string {
+		t.Helper()
+		return m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text(text, 20)))
+	}
+	consul := func(args ...string) {
+		t.Helper()
+		args = append([]string{"snapshot", args[0], "-http-addr=" + s.Server.Addr}, args[1:]...)
+		if r := m.Exec(s.Server.Bin, args); r.Code != 0 {
+			t.Fatalf("consul %v: %d %s%s", args, r.Code, r.Stdout, r.Stderr)
+		}
+	}
+	m.Ok("in", "-k", "other", "-f", m.File("source", e2e.Text("other", 20)))
+	for _, text := range []string{"1", "2", "3"} {
+		in(text)
+	}
+	m.File("backup", m.Ok("kv", "export", "kvexpress/hosts/"))
+	consul("save", snapshot)
+	in("4")
+	in("5")
+	for _, publish := range []struct {
+		version uint64
+		how     func()
+	}{
+		{6, func() { in("new") }},
+		{7, func() { m.Ok("copy", "--keyfrom", "other", "--keyto", "hosts") }},
+		{8, func() { m.Ok("rollback", "-k", "hosts") }},
+	} {
+		m.Ok("kv", "import", backup)
+		if v := s.Version(); v != 3 {
+			t.Fatalf("version %d was restored, want 3", v)
+		}
+		if publish.how(); s.Version() != publish.version {
+			t.Errorf("version %d follows, want %d", s.Version(), publish.version)
+		}
+	}
+	if got := s.Value("kvexpress/hosts/data"); got != e2e.Text("2", 20) {
+		t.Errorf("the rollback from version 3 brought %s", e2e.Brief(got))
+	}
+	m.Ok("rollback", "-k", "hosts", "--to", "5")
+
+	out := []string{"out", "-k", "hosts", "-f", m.Path("hosts")}
+	m.Ok(out...)
+	consul("restore", snapshot)
+	in("another 4")
+	m.Ok(out...)
+	m.Holds("hosts", e2e.Text("another 4", 20))
+}
