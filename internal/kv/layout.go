@@ -48,15 +48,6 @@ func (l Layout) Rows(k Key) []string {
 	return paths
 }
 
-// HistoryRow reports whether a path is a row of a past version of a key, and not of a key
-// whose name goes on after k's.
-func (l Layout) HistoryRow(k Key, path string) bool {
-	rest, below := strings.CutPrefix(path, l.HistoryDir(k))
-	number, row, ok := strings.Cut(rest, "/")
-	_, err := strconv.ParseUint(number, 10, 64)
-	return below && ok && err == nil && row != "" && !strings.Contains(row, "/")
-}
-
 // Lock is the path of the reason for which one file (an absolute path) is
 // frozen on one node (the operating system's host name). It is 1.x's path.
 func (l Layout) Lock(file, host string) string {

@@ -157,7 +157,11 @@ func (pl *plan) leave(req Request, l kv.Layout, row kv.Entry) {
 
 // fits puts operations into the flip, if they fit.
 func (pl *plan) fits(ops []kv.Op) bool {
-	if bodySize(pl.flip)+bodySize(ops) > kv.MaxTxnBody {
+	size := bodySize(pl.flip) + bodySize(ops)
+	if pl.first != nil {
+		size += bodySize(pl.first[2:3]) // what carryOut adds for its mark
+	}
+	if size > kv.MaxTxnBody {
 		return false
 	}
 	pl.flip = append(pl.flip, ops...)

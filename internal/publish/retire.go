@@ -33,7 +33,10 @@ func Left(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key) (r Remains, er
 	own := l.Rows(k)
 	r.live = slices.DeleteFunc(r.live, func(path string) bool { return !slices.Contains(own, path) })
 	r.past, err = s.Keys(ctx, l.HistoryDir(k))
-	r.past = slices.DeleteFunc(r.past, func(path string) bool { return !l.HistoryRow(k, path) })
+	r.past = slices.DeleteFunc(r.past, func(path string) bool {
+		_, _, ok := l.HistoryVersion(k, path)
+		return !ok
+	})
 	return r, err
 }
 
