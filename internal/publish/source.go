@@ -25,9 +25,11 @@ var ErrSource = errors.New("not a source of content")
 const settled = 12 * time.Millisecond
 
 // rereads are the pauses between the attempts to read a file that is being rewritten.
-var rereads = []time.Duration{
-	settled, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond,
-	400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond,
+func rereads() []time.Duration {
+	return []time.Duration{
+		settled, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond,
+		400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond,
+	}
 }
 
 // ReadFile reads a regular file of at most codec.MaxPlain bytes. Links are
@@ -35,12 +37,13 @@ var rereads = []time.Duration{
 // names the file; it is a *gate.Refusal for one that is too large or keeps
 // changing, and wraps ErrSource for what is no regular file.
 func ReadFile(ctx context.Context, path string) ([]byte, error) {
-	return readSettled(ctx, path, readRegular)
+	return readSettled(ctx, path, rereads(), readRegular)
 }
 
-func readSettled(ctx context.Context, path string, read func(*os.File, string) ([]byte, error)) (content []byte, err error) {
+func readSettled(ctx context.Context, path string, pauses []time.Duration, read func(*os.File, string) ([]byte, error)) (
+	content []byte, err error) {
 	changing := false
-	err = wait.Again(ctx, nil, rereads, func() (bool, error) {
+	err = wait.Again(ctx, nil, pauses, func() (bool, error) {
 		content, changing, err = readOnce(path, read)
 		return changing, err
 	})
@@ -63,7 +66,7 @@ func readOnce(path string, read func(*os.File, string) ([]byte, error)) (content
 	if err != nil {
 		return nil, false, fmt.Errorf("read the content: %w", err)
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	var before, after, now unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &before); err != nil {
 		return nil, false, fmt.Errorf("read the content of %s: %w", path, err)

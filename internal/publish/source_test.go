@@ -10,10 +10,10 @@ import (
 	"syscall"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/wait"
 )
 
 func TestReadFile(t *testing.T) {
@@ -104,7 +104,9 @@ func TestReadFileThatIsRewritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			write(path, "content")
-			time.Sleep(2 * settled) // another tick of the kernel's clock for files
+			if err := wait.For(t.Context(), 2*settled); err != nil { // another tick of the kernel's clock for files
+				t.Fatal(err)
+			}
 			content, changing, err := readOnce(path, func(f *os.File, path string) ([]byte, error) {
 				defer tt.meanwhile()
 				return readRegular(f, path)
@@ -128,10 +130,8 @@ func TestReadFileThatIsRewritten(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 	// One that never rests is refused.
-	defer func(old []time.Duration) { rereads = old }(rereads)
-	rereads = rereads[:3]
 	reads := 0
-	_, err := readSettled(t.Context(), path, func(*os.File, string) ([]byte, error) {
+	_, err := readSettled(t.Context(), path, rereads()[:3], func(*os.File, string) ([]byte, error) {
 		reads++
 		write(path, strings.Repeat("x", reads))
 		return nil, nil

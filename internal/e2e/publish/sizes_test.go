@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,7 +42,10 @@ func TestSizes(t *testing.T) {
 				s.Remove(k)
 			}
 			m := e2e.NewMachine(t, s.Server.Addr)
-			in := append([]string{"in", "-k", "hosts", "-l", "1", "-f", m.File("source", c.content)}, c.args...)
+			in := append([]string{"in", "-k", "hosts", "-f", m.File("source", c.content)}, c.args...)
+			if !slices.Contains(in, "-l") {
+				in = append(in, "-l", "1")
+			}
 			if c.refused != nil {
 				m.Fails(6, c.refused, in...)
 				if keys := s.Keys("kvexpress/"); len(keys) > 0 {

@@ -3,6 +3,7 @@ package publish
 import (
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -156,7 +157,8 @@ func TestUnknownOutcome(t *testing.T) {
 				if now := s.Manifest("kvexpress/hosts/manifest"); now.Version != 2 || now.SHA256 != e2e.Sum(content) {
 					t.Errorf("version %d with %s stands, want 2 with %s", now.Version, now.SHA256, e2e.Sum(content))
 				}
-				if got := s.Keys("kvexpress/.history/hosts/"); len(got) != 4 {
+				got := slices.DeleteFunc(s.Keys("kvexpress/.history/hosts/"), func(path string) bool { return strings.HasSuffix(path, "/pending") })
+				if len(got) != 4 {
 					t.Errorf("history holds %v, want versions 1 and 2", got)
 				}
 				m.Ok("out", "-k", "hosts", "-f", m.Path("hosts"))
