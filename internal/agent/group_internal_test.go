@@ -78,6 +78,7 @@ func TestExecEvery(t *testing.T) {
 		changed := func() { r.record(deliver.Result{Outcome: deliver.Installed, Owed: true}, nil, time.Now()) }
 		at := func(second int) {
 			time.Sleep(time.Until(began.Add(time.Duration(second) * time.Second))) //nolint:forbidigo // the same
+			synctest.Wait()
 		}
 		wants := func(owed bool, retry int, seconds ...int) {
 			t.Helper()
