@@ -73,7 +73,7 @@ func TestExecEvery(t *testing.T) {
 			}
 			return result, []deliver.OwedResult{{Ran: true}}, nil
 		}
-		r := &target{group: g, pace: patience, log: log, news: make(chan struct{}, 1)}
+		r := &target{group: g, pace: patience, log: log, news: make(chan struct{}, 1), link: newLink([]Store{nowhere{}}, nil, log)}
 		r.status.Exec = &ExecStatus{}
 		changed := func() { r.record(deliver.Result{Outcome: deliver.Installed, Owed: true}, nil, time.Now()) }
 		at := func(second int) {
