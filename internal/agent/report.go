@@ -157,7 +157,7 @@ func (r *reporter) prepare() *link {
 	}
 	if r.writer == nil || r.link != a.link || r.writer.Node != a.config.Node || r.writer.Layout != a.config.Layout {
 		r.link, r.sent = a.link, nil
-		r.writer = &fleet.Writer{Store: aside{a.link}, Layout: a.config.Layout, Node: a.config.Node}
+		r.writer = &fleet.Writer{Store: aside{a.link}, Layout: a.config.Layout, Node: a.config.Node, Host: a.options.Host}
 	}
 	return r.link
 }

@@ -124,7 +124,7 @@ func (t *tale) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	standing, err := stands(ctx, &t.reader, demoKey)
+	standing, err := stands(ctx, &t.reader, roster, demoKey)
 	if err != nil {
 		return err
 	}

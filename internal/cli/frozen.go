@@ -28,30 +28,31 @@ func (s *session) frozenFor(ctx context.Context, roster fleet.Roster, standing f
 	if errors.As(gate.NotStopped(standing.Key, standing.Stop), &stopped) {
 		f.Stops = append(f.Stops, freeze.Stop{Key: stopped.Key, Reason: stopped.Reason, Since: stopped.Since, Index: stopped.Index})
 	}
-	return f, s.addLocks(ctx, &f, filesOf(roster, string(standing.Key)), true)
+	return f, s.addLocks(ctx, &f, roster, string(standing.Key))
 }
 
 // frozenAll are all stops and locks.
 func (s *session) frozenAll(ctx context.Context, roster fleet.Roster) (frozen, error) {
 	f := frozen{Stops: []freeze.Stop{}}
-	stops, err := s.freezer().Stops(ctx)
+	stops, _, err := s.freezer().Stops(ctx)
 	if err := s.hide(&f, err); err != nil {
 		return f, err
 	}
 	f.Stops = append(f.Stops, stops...)
-	return f, s.addLocks(ctx, &f, filesOf(roster, ""), false)
+	return f, s.addLocks(ctx, &f, roster, "")
 }
 
-// addLocks adds the locks that are in force; with only, those of files that are known.
-func (s *session) addLocks(ctx context.Context, f *frozen, files map[string]string, only bool) error {
+// addLocks adds the locks that are in force; with a key, those of its files.
+func (s *session) addLocks(ctx context.Context, f *frozen, roster fleet.Roster, key string) error {
 	f.Locks = []lockRow{}
 	locks, err := s.freezer().Locks(ctx)
 	if err := s.hide(f, err); err != nil {
 		return err
 	}
+	files := filesOf(roster, key)
 	for _, lock := range locks {
-		row := rowOf(lock, files, time.Now())
-		if !row.Expired && (row.File != "" || !only) {
+		row := rowOf(lock, roster, files, time.Now())
+		if !row.Expired && (row.File != "" || key == "") {
 			f.Locks = append(f.Locks, row)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 func (a *App) newLock(g *globals) *cobra.Command {
 	var file, reason string
 	var node nodeValue
+	var force bool
 	var last time.Duration
 	cmd := a.with(g, &cobra.Command{
 		Use:   "lock -f FILE",
@@ -28,26 +29,40 @@ func (a *App) newLock(g *globals) *cobra.Command {
 FILE.locked is left beside it, for whoever looks into the folder; -c, -o and
 --group are about that file.
 
-With --node, the file is locked on another node: by the host name of that machine,
-and by the whole path of the file there. No FILE.locked is left then.`,
+With --node, the file is locked on another node: by its name, or that of its host, as
+receipts tell them, and by the whole path of the file there. No FILE.locked is left
+then. A node that no receipt knows is refused, as one that is misspelled would lock
+nothing; --force takes its name for a host name.`,
 		Example: `  kvexpress lock -f /etc/hosts.consul -r 'looking into a DNS problem' --for 1h
   kvexpress lock -f /etc/hosts.consul
   kvexpress lock -f /etc/hosts.consul --node web-17 -r 'its disk is being replaced'`,
 		Annotations: uses(flagsStore, flagsFile, flagsReport),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
-		return s.lock(ctx, file, node.name, reason, last, s.cmd.Flags().Changed("for"))
+		return s.lock(ctx, file, node.name, force, reason, last, s.cmd.Flags().Changed("for"))
 	})
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to lock")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is locked")
 	durationVar(cmd.Flags(), &last, "for", 0, "unlock by itself after this `time`, such as 90m; 1.x does not know of it")
-	cmd.Flags().Var(&node, "node", "host `name` of the node to lock it on (default: this machine)")
+	cmd.Flags().Var(&node, "node", "`name` of the node to lock it on, or of its host (default: this machine)")
+	cmd.Flags().BoolVar(&force, "force", false, "lock it on a --node that no receipt knows, such as one with kvexpress 1.x")
 	return cmd
 }
 
-func (s *session) lock(ctx context.Context, name, node, reason string, last time.Duration, timed bool) (report, error) {
+func (s *session) lock(ctx context.Context, name, node string, force bool, reason string, last time.Duration, timed bool) (report,
+	error) {
 	at, err := s.spotOf(name, node)
 	if err != nil {
 		return nil, err
+	}
+	if !at.here && !force {
+		if err := at.known(ctx, s); err != nil {
+			return nil, err
+		}
+		if at.here { // by another name
+			if at, err = s.spotOf(name, ""); err != nil {
+				return nil, err
+			}
+		}
 	}
 	file, row := at.file, s.layout.Lock(at.file, at.node)
 	s.about = file
@@ -67,7 +82,7 @@ func (s *session) lock(ctx context.Context, name, node, reason string, last time
 	}
 	attrs := marker.Attrs(atomicfile.Attrs{Mode: deliver.NewFileMode, UID: -1, GID: -1})
 	f := s.actor(ctx, at.node)
-	f.By.Key = s.keyOf(ctx, at.node, file)
+	f.By.Key = s.keyOf(ctx, cmp.Or(node, at.node), file)
 	was := ""
 	for _, path := range at.files() {
 		before, err := f.Lock(ctx, path, reason, until)

@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +36,7 @@ of 1.x they are not known.`,
 		return s.locks(ctx, files, node.name, s.reported(ctx))
 	})
 	cmd.Flags().VarP(&files, "file", "f", "`file` whose locks are shown; may be given more than once")
-	cmd.Flags().Var(&node, "node", "show the locks of the node with this host `name` alone")
+	cmd.Flags().Var(&node, "node", "show the locks of the node, or the host, with this `name` alone")
 	return cmd
 }
 
@@ -63,8 +65,8 @@ func (s *session) locks(ctx context.Context, files []string, node string, roster
 		known = named
 	}
 	for _, l := range all {
-		row := rowOf(l, known, r.now)
-		if (node == "" || l.Node == node) && (row.File != "" || !r.named) {
+		row := rowOf(l, roster, known, r.now)
+		if (node == "" || l.Node == node || slices.Contains(row.Nodes, node)) && (row.File != "" || !r.named) {
 			r.Locks = append(r.Locks, row)
 		}
 	}
@@ -84,12 +86,28 @@ type lockReport struct {
 
 type lockRow struct {
 	freeze.Lock
-	File    string `json:"file,omitempty"` // "" where it is not known
-	Expired bool   `json:"expired"`
+	File string `json:"file,omitempty"` // "" where it is not known
+	// Nodes are the names that nodes on this host have, where they are others.
+	Nodes   []string `json:"nodes,omitempty"`
+	Expired bool     `json:"expired"`
 }
 
-func rowOf(l freeze.Lock, known map[string]string, now time.Time) lockRow {
-	return lockRow{Lock: l, File: known[l.Hash], Expired: !l.Until.IsZero() && !now.Before(l.Until)}
+func rowOf(l freeze.Lock, roster fleet.Roster, known map[string]string, now time.Time) lockRow {
+	row := lockRow{Lock: l, File: known[l.Hash], Expired: !l.Until.IsZero() && !now.Before(l.Until)}
+	for _, n := range roster.On(l.Node) {
+		if n.Name != l.Node && n.Host() == l.Node {
+			row.Nodes = append(row.Nodes, n.Name)
+		}
+	}
+	return row
+}
+
+// where is the host, with the names of its nodes where they are others.
+func (l lockRow) where() string {
+	if len(l.Nodes) == 0 {
+		return l.Lock.Node
+	}
+	return fmt.Sprintf("%s (%s)", l.Lock.Node, strings.Join(l.Nodes, ", "))
 }
 
 // name is what a file is called, for people.
@@ -124,7 +142,7 @@ func (r lockReport) lines() []string {
 	}
 	rows := [][]string{{"NODE", "FILE", "SINCE", "UNTIL", "WHO", "REASON"}}
 	for _, l := range r.Locks {
-		rows = append(rows, []string{l.Node, l.name(), ageOf(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who, "unknown"), l.Reason})
+		rows = append(rows, []string{l.where(), l.name(), ageOf(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who, "unknown"), l.Reason})
 	}
 	return table(rows)
 }

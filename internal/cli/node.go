@@ -2,16 +2,19 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"kvexpress/internal/deliver"
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
 )
 
-// nodeValue is the flag --node: the host name of a node. One that is given and
+// nodeValue is the flag --node: the name of a node, or of its host. One that is given and
 // empty, as by a variable that is not set, is refused: it must not mean this one.
 type nodeValue struct{ name string }
 
@@ -65,6 +68,62 @@ func (p spot) files() []string {
 		return []string{p.file}
 	}
 	return []string{p.file, p.real}
+}
+
+// onHost makes the node the host that receipts know by that name, and returns its nodes: none if
+// no receipt knows it. The error tells that several hosts go by it.
+func (p *spot) onHost(s *session, roster fleet.Roster) ([]fleet.Node, error) {
+	nodes := roster.On(p.node)
+	for _, n := range nodes {
+		if n.Host() != nodes[0].Host() {
+			return nil, fmt.Errorf("%s is the name of a node or a host on both %s and %s; name the host with --node, and use "+
+				"`lock --force` if it is %[1]s", p.node, printable(nodes[0].Host()), printable(n.Host()))
+		}
+	}
+	if len(nodes) > 0 {
+		p.node = nodes[0].Host()
+	}
+	p.here = p.node == s.host
+	return nodes, nil
+}
+
+// known is onHost for a lock: it refuses a node that no receipt knows, where the lock would hold
+// nothing, and warns of a file that none names.
+func (p *spot) known(ctx context.Context, s *session) error {
+	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
+	roster, err := reader.Roster(ctx, 0, 0)
+	if err != nil {
+		return fmt.Errorf("%w; --force locks it without a look at the receipts, and takes %s for a host name", err, p.node)
+	}
+	name := p.node
+	nodes, err := p.onHost(s, roster)
+	if err != nil {
+		return err
+	}
+	if len(nodes) == 0 {
+		return fmt.Errorf("no receipt knows a node or a host %s%s; --force locks the file there all the same, by that host name", name,
+			alike(roster, name))
+	}
+	whole := !slices.ContainsFunc(nodes, func(n fleet.Node) bool { return n.Receipt.Omitted > 0 })
+	if whole && !slices.ContainsFunc(roster.On(p.node), func(n fleet.Node) bool {
+		return slices.ContainsFunc(n.Receipt.Targets, func(t fleet.Target) bool { return t.File == p.file })
+	}) {
+		s.warn(fmt.Sprintf("%s has reported no file %s: is this its whole path there?", name, p.file))
+	}
+	return nil
+}
+
+// alike suggests nodes whose names differ from a name by their domain alone.
+func alike(roster fleet.Roster, name string) string {
+	first, _, _ := strings.Cut(name, ".")
+	for _, n := range roster.Nodes {
+		for _, other := range []string{n.Name, n.Host()} {
+			if is, _, _ := strings.Cut(other, "."); is == first {
+				return fmt.Sprintf("; did you mean %s?", printable(other))
+			}
+		}
+	}
+	return ""
 }
 
 // on says where, for people: "on this node", "on web-17".

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
 
@@ -40,12 +41,16 @@ func (s *session) receipt(ctx context.Context, stateDir string, r deliver.Result
 	now := time.Now()
 	said := agent.Said(r, err, now)
 	_, lost := w.PutOut(ctx, now, said)
-	if lost != nil {
+	denied := errors.Is(lost, kv.ErrDenied)
+	if denied && !errors.Is(err, kv.ErrDenied) { // else that is what out fails with
+		s.warn(fmt.Sprintf("`kvexpress status` does not know of this, as the token may not write the receipt %s; "+
+			"`kvexpress acl node -k %s --node %s -p %s` prints the policy that is needed, and --no-receipt does without",
+			s.layout.Node(s.host), r.Key, s.host, s.layout.Prefix()))
+	} else if lost != nil {
 		s.log.Warn("the receipt was not written; `--no-receipt` does without", "error", oneLine(lost))
 	}
 	// What went wrong is over when nothing has changed, and that is to be said then.
 	// A token that may not report will not the next time either.
-	denied := errors.Is(lost, kv.ErrDenied)
 	if (lost != nil || said.State != string(agent.Current)) && !denied {
 		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.WriteFile(name, nil) })
 	} else if noted {

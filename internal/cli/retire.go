@@ -55,7 +55,7 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	if err != nil {
 		return nil, err
 	}
-	now, err := reader.Standings(ctx, k)
+	now, err := reader.Standings(ctx, roster, k)
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/agent"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/freeze"
 	"kvexpress/internal/gate"
@@ -104,18 +106,87 @@ func (s *session) around(ctx context.Context, f statusFlags, k kv.Key, r *status
 	if err != nil {
 		return err
 	}
-	standing, err := stands(ctx, &reader, k)
+	standing, err := stands(ctx, &reader, roster, k)
 	if err != nil {
 		return err
 	}
 	r.Report = fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone})
+	if err := r.verify(ctx, &reader, standing); err != nil {
+		return err
+	}
 	r.frozen, err = s.frozenFor(ctx, roster, standing)
+	if r.Hidden == "" {
+		r.noteLifted(roster)
+	}
 	return err
 }
 
+// maxVerified is how many bytes of data are read to verify them, of all keys.
+const maxVerified = 64 << 20
+
+// verified is what the data in the store come to.
+type verified struct {
+	Damaged    []unknownKey `json:"damaged,omitempty"`
+	Unverified int          `json:"unverified,omitempty"` // keys whose data was not read
+	read       int          // bytes
+}
+
+// verify reads the data of a key that is there, one key at a time, while there is room.
+func (v *verified) verify(ctx context.Context, reader *fleet.Reader, standing fleet.Standing) error {
+	if !standing.Exists {
+		return nil
+	}
+	if v.read > maxVerified {
+		v.Unverified++
+		return nil
+	}
+	var waits []time.Duration
+	if len(v.Damaged) < 3 { // more do not come from a writer who is at it
+		waits = gate.TornWaits()
+	}
+	why, size, err := reader.Damage(ctx, standing.Key, waits)
+	v.read += size
+	switch {
+	case errors.Is(err, kv.ErrDenied):
+		v.Unverified++
+	case as[*gate.Refusal](err):
+		v.Damaged = append(v.Damaged, unknownKey{string(standing.Key), oneLine(err)})
+	case err != nil:
+		return err
+	case why != "":
+		v.Damaged = append(v.Damaged, unknownKey{string(standing.Key), why})
+	}
+	return nil
+}
+
+func (v *verified) lines(colour bool) []string {
+	var lines []string
+	for _, d := range v.Damaged {
+		lines = append(lines, fmt.Sprintf("  %s is %s in the store: %s; nodes keep what they have; publish it again with "+
+			"`kvexpress in -k %[1]s`", printable(d.Key), paint(colour, red, "damaged"), printable(d.Why)))
+	}
+	if v.Unverified > 0 {
+		lines = append(lines, fmt.Sprintf("  the data of %s was not verified; `kvexpress status -k KEY` does so for one key, "+
+			"with a token that may read it", plural(v.Unverified, "key")))
+	}
+	return lines
+}
+
+// noteLifted tells of nodes that were held back by a lock which is lifted. It wakes agents alone.
+func (r *statusReport) noteLifted(roster fleet.Roster) {
+	for i, l := range r.Stragglers {
+		locked := slices.ContainsFunc(r.Locks, func(row lockRow) bool {
+			return row.Lock.Node == l.Node || slices.Contains(row.Nodes, l.Node)
+		})
+		if l.State == string(agent.Locked) && !locked && l.By == fleet.ByOut {
+			r.Stragglers[i].Detail = "the lock is lifted, and `kvexpress out` has not run there since: run it, or publish the next version"
+		}
+	}
+}
+
 // stands is what a key holds, which must exist.
-func stands(ctx context.Context, reader *fleet.Reader, k kv.Key) (fleet.Standing, error) {
-	standings, err := reader.Standings(ctx, k)
+func stands(ctx context.Context, reader *fleet.Reader, roster fleet.Roster, k kv.Key) (fleet.Standing, error) {
+	standings, err := reader.Standings(ctx, roster, k)
 	switch {
 	case err != nil:
 		return fleet.Standing{}, err
@@ -134,18 +205,21 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 	if err != nil {
 		return nil, err
 	}
-	keys, err := s.keys(ctx)
+	found, err := kv.ListKeys(ctx, s.store, s.layout)
 	if err != nil {
 		return nil, err
 	}
-	keys, more := withReported(keys, roster)
-	standings, err := reader.Standings(ctx, keys...)
+	keys, more := withReported(found.Sorted("checksum"), roster)
+	standings, err := reader.Standings(ctx, roster, keys...)
 	if err != nil {
 		return nil, err
 	}
-	r := &statusOfAllReport{Unknown: []unknownKey{}, Unread: []fleet.Unread{}, MoreKeys: more, now: time.Now(), colour: s.colour()}
+	r := &statusOfAllReport{Unknown: []unknownKey{}, Unread: []fleet.Unread{}, MoreKeys: more, Left: found.Left,
+		now: time.Now(), colour: s.colour()}
 	for _, n := range roster.Nodes {
 		switch {
+		case errors.Is(n.Err, fleet.ErrLeftOut):
+			r.NodesLeft = append(r.NodesLeft, n.Name)
 		case n.Err != nil:
 			r.Unread = append(r.Unread, fleet.Unread{Node: n.Name, Why: n.Err.Error()})
 		case n.Receipt.Omitted > 0:
@@ -158,24 +232,14 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 		}
 	}
 	standings = slices.DeleteFunc(standings, func(s fleet.Standing) bool { return s.Err != nil })
+	for _, standing := range standings {
+		if err := r.verify(ctx, &reader, standing); err != nil {
+			return nil, err
+		}
+	}
 	r.Keys = fleet.ExamineAll(roster, standings, fleet.Options{Gone: f.wait.gone})
 	r.frozen, err = s.frozenAll(ctx, roster)
 	return r, err
-}
-
-// keys are those that are published.
-func (s *session) keys(ctx context.Context) ([]kv.Key, error) {
-	paths, err := s.store.Keys(ctx, s.layout.Prefix()+"/")
-	if err != nil {
-		return nil, err
-	}
-	found := map[kv.Key]bool{}
-	for _, path := range paths {
-		if k, row, ok := s.layout.KeyOf(path); ok && row == "checksum" {
-			found[k] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(found)), nil
 }
 
 // maxReported is how many keys that are not published are shown because nodes speak of

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
 )
 
 // maxNamed is how many nodes are named without --all.
@@ -16,6 +18,7 @@ const maxNamed = 20
 type statusReport struct {
 	fleet.Report
 	frozen
+	verified
 	Waited *waitReport `json:"wait,omitempty"`
 
 	all    bool
@@ -30,6 +33,7 @@ func (r *statusReport) lines() []string {
 	}
 	lines = append(lines, times(r.Report)...)
 	lines = append(lines, clocks(r.Report)...)
+	lines = append(lines, r.verified.lines(r.colour)...)
 	lines = append(lines, r.frozen.lines(r.now, r.colour)...)
 	return append(lines, stragglers(r.Report, r.all)...)
 }
@@ -48,7 +52,7 @@ func (f frozen) lines(now time.Time, colour bool) []string {
 			now)+": "+printable(s.Reason))
 	}
 	for _, l := range f.Locks {
-		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.name()), paint(colour, yellow, "locked"), printable(l.Node),
+		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.name()), paint(colour, yellow, "locked"), printable(l.where()),
 			ago(l.Since, now))
 		if !l.Until.IsZero() {
 			text += ", for another " + span(l.Until.Sub(now))
@@ -88,7 +92,8 @@ func countOf(r fleet.Report, colour bool) string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{r.Owed, "with an exec that is owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"}, {r.Silent, "silent"}, {r.Gone, "gone"},
+	}{{r.Owed, "with an exec that is owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"},
+		{r.Unknown, "unknown"}, {r.Silent, "silent"}, {r.Gone, "gone"},
 		{len(r.Unread), "not to be read"}} {
 		if part.n > 0 {
 			text += fmt.Sprintf(", %d %s", part.n, part.what)
@@ -152,6 +157,7 @@ func stragglers(r fleet.Report, all bool) []string {
 	if r.Omitted > 0 {
 		lines = append(lines, "  "+omitted(r.Omitted))
 	}
+	lines = append(lines, receiptsLeftOut(r.LeftOut)...)
 	return append(lines, listed([]string{"NOT TO BE READ", "WHY"}, r.Unread, most,
 		func(u fleet.Unread) []string { return []string{u.Node, u.Why} })...)
 }
@@ -174,8 +180,8 @@ func listed[T any](head []string, all []T, most int, row func(T) []string) []str
 
 // stateOf is what a node says, or what is thought of it where that says more.
 func stateOf(l fleet.Line) string {
-	if l.Verdict == fleet.Unsound {
-		return string(fleet.Unsound)
+	if l.Verdict == fleet.Unsound || l.Verdict == fleet.Stale {
+		return string(l.Verdict)
 	}
 	return l.State
 }
@@ -197,6 +203,7 @@ func why(l fleet.Line) string {
 type statusOfAllReport struct {
 	Keys []fleet.Report `json:"keys"`
 	frozen
+	verified
 	// Unknown are keys of which nothing is known, such as those that the token may not
 	// read and nodes speak of.
 	Unknown []unknownKey `json:"unknown"`
@@ -204,8 +211,12 @@ type statusOfAllReport struct {
 	// fit into a receipt: what they have of the keys above is not counted.
 	Unread  []fleet.Unread `json:"unread"`
 	Omitted int            `json:"omitted,omitempty"`
+	// NodesLeft are the nodes whose receipts were left out, see fleet.ErrLeftOut.
+	NodesLeft []string `json:"nodes_left_out,omitempty"`
 	// MoreKeys are keys that nodes speak of, which are not published, and not shown.
 	MoreKeys int `json:"more_keys,omitempty"`
+	// Left are the folders with too much in them, whose keys may be missing here.
+	Left []string `json:"left_out,omitempty"`
 
 	now    time.Time
 	colour bool
@@ -238,13 +249,14 @@ func (r *statusOfAllReport) lines() []string {
 			p50, last = took(time.Duration(k.Delivered.P50)), took(time.Duration(k.Delivered.Last))
 		}
 		share := "-"
-		if k.Nodes > 0 {
+		if k.Nodes > 0 && k.Exists {
 			share = percent(k)
 		}
 		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed),
-			strconv.Itoa(k.Behind + k.Unsound), strconv.Itoa(k.Silent), p50, last})
+			strconv.Itoa(k.Behind + k.Unsound + k.Unknown), strconv.Itoa(k.Silent), p50, last})
 	}
-	lines := append(table(rows), r.notes()...)
+	lines := append(table(rows), r.verified.lines(r.colour)...)
+	lines = append(lines, r.notes()...)
 	return append(lines, r.frozen.lines(r.now, r.colour)...)
 }
 
@@ -261,10 +273,36 @@ func (r *statusOfAllReport) notes() []string {
 	if r.Omitted > 0 {
 		lines = append(lines, omitted(r.Omitted))
 	}
+	lines = append(lines, receiptsLeftOut(r.NodesLeft)...)
 	if r.MoreKeys > 0 {
 		lines = append(lines, fmt.Sprintf("nodes speak of %d more keys, which are not published", r.MoreKeys))
 	}
+	if len(r.Left) > 0 {
+		lines = append(lines, leftOut(r.Left))
+	}
 	return lines
+}
+
+// leftOut says which folders have too much in them.
+func leftOut(left []string) string {
+	text := "there is too much below " + kv.Quote(left[0])
+	if len(left) > 1 {
+		text += fmt.Sprintf(" and %d more folders", len(left)-1)
+	}
+	return text + fmt.Sprintf(": keys there may be missing here; `kvexpress kv export %s` shows all", left[0])
+}
+
+// receiptsLeftOut names nodes whose receipts were not read; nothing if there are none.
+func receiptsLeftOut(nodes []string) []string {
+	if len(nodes) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("receipts of %s were left out, as all together have more than %d MiB; `kvexpress forget NODE` drops one: %s",
+		plural(len(nodes), "node"), fleet.MaxDecoded>>20, strings.Join(nodes[:min(maxNamed, len(nodes))], ", "))
+	if len(nodes) > maxNamed {
+		text += ", …"
+	}
+	return []string{printable(text)}
 }
 
 // omitted says what is not counted.

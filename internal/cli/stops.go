@@ -28,14 +28,19 @@ they are not known.`,
 }
 
 func (s *session) stops(ctx context.Context) (report, error) {
-	stops, err := s.freezer().Stops(ctx)
+	stops, left, err := s.freezer().Stops(ctx)
 	var part *freeze.PartialError
 	if errors.As(err, &part) {
 		s.warn(fmt.Sprintf("this token may not read all keys below %s; others may be stopped, too", part.Below))
 	} else if err != nil {
 		return nil, err
 	}
-	return stopReport{Stops: append([]freeze.Stop{}, stops...), Partial: part != nil, now: s.started}, nil
+	r := stopReport{Stops: append([]freeze.Stop{}, stops...), Partial: part != nil, now: s.started}
+	if len(left) > 0 {
+		s.warn(leftOut(left))
+		r.Partial = true
+	}
+	return r, nil
 }
 
 type stopReport struct {

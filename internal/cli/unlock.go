@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ another node, where FILE.locked stays if it is there.`,
 		return s.unlock(ctx, file, node.name)
 	})
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to unlock")
-	cmd.Flags().Var(&node, "node", "host `name` of the node to unlock it on (default: this machine)")
+	cmd.Flags().Var(&node, "node", "`name` of the node to unlock it on, or of its host (default: this machine)")
 	return cmd
 }
 
@@ -35,20 +36,35 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 	if err != nil {
 		return nil, err
 	}
-	file, row := at.file, s.layout.Lock(at.file, at.node)
+	file, names := at.file, []string{at.node}
 	s.about = file
-	f := s.actor(ctx, at.node)
-	f.By.Key = s.keyOf(ctx, at.node, file)
-	was := ""
-	for _, path := range at.files() {
-		reason, err := f.Unlock(ctx, path)
-		if err != nil {
-			s.observeFailure(err, row, observe.LocationDelete)
+	if !at.here {
+		if _, err := at.onHost(s, s.reported(ctx)); err != nil {
 			return nil, err
 		}
-		was = cmp.Or(was, reason)
+		names = slices.Compact([]string{node, at.node}) // it may have been locked by either
+		if at.here {
+			if at, err = s.spotOf(name, ""); err != nil {
+				return nil, err
+			}
+		}
+	}
+	was := ""
+	for _, host := range names {
+		f := s.actor(ctx, host)
+		f.By.Key = s.keyOf(ctx, host, file)
+		for _, path := range at.files() {
+			reason, err := f.Unlock(ctx, path)
+			if err != nil {
+				s.observeFailure(err, s.layout.Lock(path, host), observe.LocationDelete)
+				return nil, err
+			}
+			was = cmp.Or(was, reason)
+		}
+	}
+	for _, path := range at.files() {
 		if !at.here {
-			continue
+			break
 		}
 		if err := freeze.RemoveMarker(path); err != nil {
 			s.warn(fmt.Sprintf("%s could not be removed: %s", freeze.Marker(path), oneLine(err)))
@@ -61,7 +77,7 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 		}, nil
 	}
 	s.log.Info("unlocked", at.logged("was", was)...)
-	s.metrics.Count("unlock", row, observe.LocationComplete)
+	s.metrics.Count("unlock", s.layout.Lock(file, at.node), observe.LocationComplete)
 	text := "unlocked"
 	if !at.here {
 		text += " " + at.on()

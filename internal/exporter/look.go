@@ -66,7 +66,7 @@ func (l *looker) look(ctx context.Context, wait time.Duration) (*Look, error) {
 	if err != nil {
 		return nil, err
 	}
-	standings, err := l.reader.Standings(ctx, keys...)
+	standings, err := l.reader.Standings(ctx, roster, keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (l *looker) examine(look *Look, roster fleet.Roster, standings []fleet.Stan
 // how many were left out.
 func (l *looker) keys(ctx context.Context, roster fleet.Roster) ([]kv.Key, int, error) {
 	below := l.reader.Layout.Prefix() + "/"
-	paths, err := l.reader.Store.Keys(ctx, below)
+	found, err := kv.ListKeys(ctx, l.reader.Store, l.reader.Layout)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -135,7 +135,7 @@ func (l *looker) keys(ctx context.Context, roster fleet.Roster) ([]kv.Key, int, 
 	}
 	var keys []kv.Key
 	have := map[kv.Key]bool{}
-	left := 0
+	left := len(found.Left)
 	add := func(k kv.Key) {
 		switch {
 		case have[k]:
@@ -147,10 +147,8 @@ func (l *looker) keys(ctx context.Context, roster fleet.Roster) ([]kv.Key, int, 
 			have[k] = true
 		}
 	}
-	for _, path := range paths {
-		if k, row, ok := l.reader.Layout.KeyOf(path); ok && (row == "checksum" || row == "stop") {
-			add(k)
-		}
+	for _, k := range found.Sorted("checksum", "stop") {
+		add(k)
 	}
 	for _, n := range roster.Nodes {
 		for _, t := range n.Receipt.Targets {

@@ -109,6 +109,8 @@ func (m metrics) keys(keys []Key) {
 			func(k Key) float64 { return float64(k.Owed) }},
 		{"nodes_behind", "Nodes that have another version, or none.", func(k Key) float64 { return float64(k.Behind) }},
 		{"nodes_unsound", "Nodes that say of themselves what cannot be.", func(k Key) float64 { return float64(k.Unsound) }},
+		{"nodes_unknown", "Nodes that have not reported since the store was restored from a snapshot.",
+			func(k Key) float64 { return float64(k.Unknown) }},
 		{"nodes_silent", "Nodes that did not report for longer than they promised; they do not count.",
 			func(k Key) float64 { return float64(k.Silent) }},
 		{"nodes_gone", "Nodes that have been silent for so long that they are left out.",

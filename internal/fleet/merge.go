@@ -58,7 +58,8 @@ func carry(now *Target, before Target) {
 	if now.Version == 0 && now.Key == before.Key && now.SHA256 == before.SHA256 {
 		now.Lineage, now.Version = before.Lineage, before.Version
 	}
-	if now.Placed == nil && now.Key == before.Key && now.SHA256 == before.SHA256 &&
+	// What an `out` placed again was repaired, or followed a restored store.
+	if (now.Placed == nil || now.By == ByOut && before.Placed != nil) && now.Key == before.Key && now.SHA256 == before.SHA256 &&
 		now.Lineage == before.Lineage && now.Version == before.Version {
 		now.Placed = before.Placed
 	}

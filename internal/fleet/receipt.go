@@ -34,6 +34,10 @@ const (
 	packFrom = 4 << 10
 	// maxPlain is the most bytes of a receipt once decompressed.
 	maxPlain = 4 << 20
+	// MaxDecoded is the most bytes that all receipts may take in the memory of a reader, and
+	// targetSize what a target does beside its texts.
+	MaxDecoded = 64 << 20
+	targetSize = 256
 )
 
 // ErrReceipt is a receipt that cannot be read, or speaks of another node than that
@@ -46,11 +50,15 @@ var ErrReceipt = errors.New("the receipt is not sound")
 type Receipt struct {
 	Format int       `json:"format"`
 	Node   string    `json:"node"`
-	Sent   time.Time `json:"sent"` // by the node's clock, just before it was written
+	Host   string    `json:"host,omitempty"` // the operating system's host name, if it is another: locks go by it
+	Sent   time.Time `json:"sent"`           // by the node's clock, just before it was written
 	// ClockOffset is by how many milliseconds that clock is ahead of the store's; nil: it
 	// is not known.
 	ClockOffset *int64 `json:"clock_offset_ms,omitempty"`
 	Agent       *Agent `json:"agent,omitempty"`
+	// Lost is the index of an earlier receipt of the node that the store does not have any more: a snapshot
+	// was restored, and all that has a lower index was written before that. 0: none was lost.
+	Lost uint64 `json:"lost_index,omitempty"`
 	// Targets are the files of the node, sorted by their names.
 	Targets []Target `json:"targets"`
 	// Edited: somebody else dropped targets of it. When the row was written says nothing of
@@ -223,8 +231,15 @@ func (r Receipt) encode() ([]byte, uint64, error) {
 // ParseReceipt reads what is stored under a node's name. Unknown fields are ignored.
 // The error wraps ErrReceipt.
 func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
-	bad := func(format string, args ...any) (Receipt, error) {
-		return Receipt{}, fmt.Errorf("%w: %s", ErrReceipt, safetext.Cut(fmt.Sprintf(format, args...), MaxDetail))
+	r, _, err := parseReceipt(node, value, flags, maxPlain)
+	return r, err
+}
+
+// parseReceipt is ParseReceipt for one of at most so many bytes once decompressed, else the error
+// wraps codec.ErrTooBig. size is what it takes in memory, about.
+func parseReceipt(node string, value []byte, flags uint64, most int) (r Receipt, size int64, err error) {
+	bad := func(format string, args ...any) (Receipt, int64, error) {
+		return Receipt{}, 0, fmt.Errorf("%w: %s", ErrReceipt, safetext.Cut(fmt.Sprintf(format, args...), MaxDetail))
 	}
 	if len(value) > MaxStored {
 		return bad("it has %d bytes, at most %d are read", len(value), MaxStored)
@@ -233,11 +248,13 @@ func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 	if err != nil {
 		return bad("%v", err)
 	}
-	plain, err := codec.DecodeUpTo(e, value, maxPlain)
-	if err != nil {
+	plain, err := codec.DecodeUpTo(e, value, most)
+	if errors.Is(err, codec.ErrTooBig) {
+		return Receipt{}, 0, fmt.Errorf("%w: %w", ErrReceipt, err)
+	} else if err != nil {
 		return bad("%v", err)
 	}
-	r, err := decode(plain)
+	r, err = decode(plain)
 	switch {
 	case err != nil:
 		return bad("%v", err)
@@ -255,13 +272,14 @@ func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 		return bad("it has %d omitted targets", r.Omitted)
 	}
 	r.shorten()
-	return r, nil
+	return r, int64(len(plain)) + int64(len(r.Targets))*targetSize, nil
 }
 
 // shorten cuts all texts of a receipt that came from the store. No honest node writes longer
 // ones.
 func (r *Receipt) shorten() {
 	short := func(s *string, most int) { *s = safetext.Cut(*s, most) }
+	short(&r.Host, kv.MaxNodeLen)
 	if r.Agent != nil {
 		short(&r.Agent.Version, maxVersion)
 	}

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -24,6 +25,7 @@ type Report struct {
 	Owed    int `json:"owed"`    // have it, and their exec has yet to succeed
 	Behind  int `json:"behind"`
 	Unsound int `json:"unsound"` // say something that cannot be
+	Unknown int `json:"unknown"` // have not reported since the store was restored
 	Silent  int `json:"silent"`  // do not count
 	Gone    int `json:"gone"`    // do not count, and are not listed
 
@@ -33,6 +35,8 @@ type Report struct {
 	SilentNodes []Line `json:"silent_nodes"`
 	// Unread are receipts that cannot be used: nobody knows what they are about.
 	Unread []Unread `json:"unread"`
+	// LeftOut are the nodes whose receipts were not read, see ErrLeftOut.
+	LeftOut []string `json:"left_out,omitempty"`
 	// Omitted are nodes with more targets than fit into a receipt. Whether one of those
 	// that were left out is of this key, nobody knows.
 	Omitted int `json:"omitted,omitempty"`
@@ -123,6 +127,10 @@ func examine(roster Roster, standing Standing, o Options) (Report, []Delivery) {
 	}
 	var delivered, onNode, exec []Delivery
 	for _, n := range roster.Nodes {
+		if errors.Is(n.Err, ErrLeftOut) {
+			r.LeftOut = append(r.LeftOut, n.Name)
+			continue
+		}
 		if n.Err != nil {
 			r.Unread = append(r.Unread, Unread{n.Name, n.Err.Error()})
 			continue
@@ -135,7 +143,7 @@ func examine(roster Roster, standing Standing, o Options) (Report, []Delivery) {
 			continue
 		}
 		r.count(l)
-		if l.Verdict == Gone {
+		if l.Verdict == Gone || !standing.Exists {
 			continue
 		}
 		if l.ClockOff != 0 {
@@ -170,9 +178,13 @@ func (r *Report) count(l Line) {
 	case Owed:
 		r.Owed++
 	case Behind:
-		r.Behind++
+		if r.Exists { // else there is nothing to be behind of
+			r.Behind++
+		}
 	case Unsound:
 		r.Unsound++
+	case Stale:
+		r.Unknown++
 	case Silent:
 		r.Silent++
 		r.SilentNodes = append(r.SilentNodes, l)
@@ -182,14 +194,15 @@ func (r *Report) count(l Line) {
 		return
 	}
 	r.Nodes++
-	if l.Verdict != Arrived {
+	if l.Verdict != Arrived && r.Exists {
 		r.Stragglers = append(r.Stragglers, l)
 	}
 }
 
 // newScene puts all times by the store's clock.
 func newScene(roster Roster, standing Standing, o Options) scene {
-	s := scene{standing: standing, wanted: standing.Current(), gone: cmp.Or(o.Gone, DefaultGone)}
+	s := scene{standing: standing, wanted: standing.Current(), gone: cmp.Or(o.Gone, DefaultGone),
+		restored: restored(roster.Nodes)}
 	s.now = byStore(roster.Read, roster.ClockOffset)
 	s.order = newOrder(roster.Nodes, standing, s.now)
 	if o.Wanted != nil {

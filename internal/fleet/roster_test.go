@@ -132,7 +132,7 @@ func TestStandings(t *testing.T) {
 	for i := range 60 {
 		keys = append(keys, kv.Key("k"+string(rune('0'+i/10))+string(rune('0'+i%10))))
 	}
-	all, err := b.reader().Standings(t.Context(), keys...)
+	all, err := b.reader().Standings(t.Context(), fleet.Roster{}, keys...)
 	if err != nil || len(all) != len(keys) {
 		t.Fatalf("%v, %d of %d", err, len(all), len(keys))
 	}
@@ -182,11 +182,31 @@ func TestLongNames(t *testing.T) {
 			t.Errorf("a node is told in %d bytes: %.100s", len(text), text)
 		}
 	}
-	standings, err := b.reader().Standings(t.Context(), "hosts")
+	standings, err := b.reader().Standings(t.Context(), r, "hosts")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := fleet.Examine(r, standings[0], fleet.Options{}); got.Nodes != 2 || len(got.Unread) != 2 {
 		t.Errorf("%d nodes count, of %d the receipts cannot be read", got.Nodes, len(got.Unread))
+	}
+}
+
+// When the versions before were published is read where an `out` has missed one, and only there.
+func TestPastVersions(t *testing.T) {
+	b := newBench(t)
+	for _, version := range []uint64{1, 2, 3} {
+		b.publish(fmt.Sprint(version, "\n"))
+		roster := fleet.Roster{Nodes: []fleet.Node{{Receipt: fleet.Receipt{Targets: []fleet.Target{
+			{By: fleet.ByOut, Key: "hosts", Version: 1}, {By: fleet.ByAgent, Key: "other", Version: 1},
+		}}}}}
+		standings, err := b.reader().Standings(t.Context(), roster, "hosts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		past := standings[0].Past
+		if version < 3 && len(past) > 0 || version == 3 && (len(past) != 2 || past[0].Version != 2 || past[0].At.Before(past[1].At) ||
+			time.Since(past[1].At).Abs() > time.Minute) {
+			t.Errorf("version %d: %+v", version, past)
+		}
 	}
 }

@@ -17,6 +17,7 @@ const (
 	Arrived Verdict = "arrived" // it has the version, or a later one, and owes nothing
 	Owed    Verdict = "owed"    // the bytes are in place, the exec has yet to succeed
 	Behind  Verdict = "behind"  // it has another version, or none
+	Stale   Verdict = "unknown" // it has not reported since the store was restored from a snapshot
 	Unsound Verdict = "unsound" // what it says cannot be
 	Silent  Verdict = "silent"  // it did not report for longer than it promised
 	Gone    Verdict = "gone"    // it has been silent for so long that it is left out
@@ -56,6 +57,7 @@ type Line struct {
 	Verdict Verdict `json:"verdict"`
 	File    string  `json:"file,omitempty"`
 	Version uint64  `json:"version,omitempty"` // in place
+	By      string  `json:"by,omitempty"`      // who says so: ByAgent or ByOut
 	State   string  `json:"state,omitempty"`   // in the agent's words
 	Since   Millis  `json:"since_ms"`          // how long it has been in that state
 	Detail  string  `json:"detail,omitempty"`  // why, in one line
@@ -77,17 +79,23 @@ type scene struct {
 	published    *time.Time    // what is wanted, by a clock that can be relied on; nil: by none
 	stood        time.Duration // for how long what stands has been there, at most
 	gone         time.Duration
+	restored     uint64 // what has a lower index was written before the store was restored; 0: it was not
 }
 
 // judge is what the receipt of a node means; ok is false if it says nothing about the
 // key. Of several files, the one that is worst off counts, of those that are not silent.
 func (s scene) judge(n Node) (worst Line, ok bool) {
 	files := 0
+	ours := func(t Target) bool { return t.Key == string(s.standing.Key) }
+	agents := slices.ContainsFunc(n.Receipt.Targets, func(t Target) bool { return ours(t) && t.By != ByOut })
 	for _, t := range n.Receipt.Targets {
-		if t.Key != string(s.standing.Key) {
+		if !ours(t) {
 			continue
 		}
 		line := s.heard(n, t, s.line(n, t))
+		if agents && t.By == ByOut && t.State == stateCurrent && line.Verdict == Behind {
+			continue // somebody's copy: the agent's files tell what this node has
+		}
 		files++
 		if !ok || line.worseThan(worst) {
 			worst, ok = line, true
@@ -108,14 +116,16 @@ func (l Line) worseThan(o Line) bool {
 
 // badness ranks what a target can be. What is silent counts for a node only if all is.
 func (v Verdict) badness() int {
-	return slices.Index([]Verdict{Gone, Silent, Arrived, Owed, Behind, Unsound}, v)
+	return slices.Index([]Verdict{Gone, Silent, Arrived, Owed, Stale, Behind, Unsound}, v)
 }
 
 func (s scene) line(n Node, t Target) Line {
-	l := Line{Node: n.Name, File: t.File, Version: t.Version, State: t.State, Since: t.Since, Detail: t.Detail,
+	l := Line{Node: n.Name, File: t.File, Version: t.Version, By: t.By, State: t.State, Since: t.Since, Detail: t.Detail,
 		ClockOff: s.off(n.Receipt.Sent, n.Receipt.ClockOffset)}
 	has, lie := s.has(t)
 	switch {
+	case n.Index < s.restored:
+		l.Verdict, l.Detail = Stale, "its receipt is from before the store was restored; its next one tells what it has"
 	case lie != "":
 		l.Verdict, l.Detail = Unsound, lie
 	case !has:
@@ -192,11 +202,47 @@ func (s scene) heard(n Node, t Target, l Line) Line {
 	// An `out` reports when it has something to say, and promises nothing.
 	l.Heard = l.Since
 	told := time.Duration(l.Since)
-	late := min(told, s.stood)
+	late := min(told, max(s.stood, s.missed(t)))
 	if l.Verdict == Behind && late > outGrace && (told > s.stood || t.State == stateCurrent) {
 		l.Verdict = s.away(late)
 	}
 	return l
+}
+
+// missed is how long ago the first version was published that a target has not reported; 0 if that is
+// not known.
+func (s scene) missed(t Target) time.Duration {
+	at := time.Time{}
+	for _, p := range s.standing.Past { // the newest first
+		if t.Lineage == s.standing.Current().Lineage && t.Version > 0 && t.Version < p.Version {
+			at = p.At
+		}
+	}
+	if at.IsZero() {
+		return 0
+	}
+	return possible(s.now.Sub(at))
+}
+
+// restored is the index that separates what was written before the store was restored, by the word of two
+// nodes, or of all but one: one alone tells lies about no other.
+func restored(nodes []Node) uint64 {
+	var lost []uint64
+	sound := 0
+	for _, n := range nodes {
+		if n.Err != nil {
+			continue
+		}
+		if sound++; n.Receipt.Lost < n.Index { // else it is of another store
+			lost = append(lost, n.Receipt.Lost)
+		}
+	}
+	need := min(2, max(1, sound-1))
+	if len(lost) < need {
+		return 0
+	}
+	slices.Sort(lost)
+	return lost[len(lost)-need]
 }
 
 func (s scene) away(late time.Duration) Verdict {

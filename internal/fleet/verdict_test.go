@@ -247,6 +247,7 @@ func TestSilenceIsOfATarget(t *testing.T) {
 		targets  []Target
 		want     string // see counts
 	}{
+		"somebody's copy beside an agent":      {time.Minute, 0, []Target{has(5), out(4, time.Minute, "current")}, "1: 1 0 0 0, 0 0 0"},
 		"an out of long ago beside an agent":   {time.Minute, 0, []Target{has(5), out(4, time.Hour, "current")}, "1: 1 0 0 0, 0 0 0"},
 		"the control: of this very version":    {time.Minute, 0, []Target{has(5), out(4, time.Minute, "refused")}, "1: 0 0 1 0, 0 0 0"},
 		"an out where an agent was":            {time.Minute, 3 * time.Hour, []Target{out(5, 0, "current")}, "1: 1 0 0 0, 0 0 0"},

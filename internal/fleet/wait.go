@@ -65,8 +65,12 @@ func (e *NotReached) Error() string {
 		return fmt.Sprintf("%s: waited for %s, and no node that has reported this key is there to count; run agents, or `out` "+
 			"without --no-receipt", r.Key, e.Timeout)
 	}
-	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %d nodes, where %s are asked for; "+
-		"`kvexpress status -k %s` names the others", r.Key, e.Timeout, r.Arrived, r.Nodes, percent(e.Share), r.Key)
+	left := ""
+	if n := len(r.LeftOut); n > 0 {
+		left = fmt.Sprintf(" (and the receipts of %d nodes were left out)", n)
+	}
+	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %d nodes%s, where %s are asked for; "+
+		"`kvexpress status -k %s` names the others", r.Key, e.Timeout, r.Arrived, r.Nodes, left, percent(e.Share), r.Key)
 }
 
 // Unknown is a wait at whose end the store could not be asked. It wraps the cause.
@@ -176,7 +180,7 @@ func (w *waiting) look(ctx context.Context) error {
 	}
 	w.roster = roster
 	if w.standing == nil || w.outdated() {
-		all, err := w.Standings(ctx, w.goal.Key)
+		all, err := w.Standings(ctx, roster, w.goal.Key)
 		if err != nil {
 			w.roster.Index = 0 // what it has was not looked at: the next look waits for no change
 			return err
@@ -248,7 +252,8 @@ func (w *waiting) placed(n Node) (age time.Duration, ok bool) {
 }
 
 func (w *waiting) reached() bool {
-	return w.report.Nodes > 0 && float64(w.report.Arrived) >= w.goal.Share*float64(w.report.Nodes)-1e-9
+	r := w.report
+	return r.Nodes > 0 && float64(r.Arrived) >= w.goal.Share*float64(r.Nodes+len(r.LeftOut))-1e-9
 }
 
 // seen leaves out what was in place before the wait began.

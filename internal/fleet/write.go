@@ -28,8 +28,10 @@ type Writer struct {
 	}
 	Layout kv.Layout
 	Node   string
+	Host   string           // the operating system's host name; "": as the node
 	Now    func() time.Time // nil: time.Now
 
+	lost  uint64
 	known bool // index and last are what stands, as far as we know
 	index uint64
 	last  Receipt
@@ -45,11 +47,12 @@ func (w *Writer) PutAgent(ctx context.Context, at time.Time, a Agent, targets []
 }
 
 // PutOut writes what an `out` says of its one target at a moment, see PutAgent, unless the
-// same stands already. It reports whether it wrote.
+// same stands already and nothing was placed: a restored receipt may say the same. It reports
+// whether it wrote.
 func (w *Writer) PutOut(ctx context.Context, at time.Time, t Target) (bool, error) {
 	t.File = strings.ToValidUTF8(t.File, "\ufffd") // as it is read again
 	return w.put(ctx, at, news{targets: []Target{t}}, func(r Receipt) bool {
-		return slices.ContainsFunc(r.Targets, func(o Target) bool { return Same(o, t) })
+		return t.Placed == nil && slices.ContainsFunc(r.Targets, func(o Target) bool { return Same(o, t) })
 	})
 }
 
@@ -67,6 +70,10 @@ func (w *Writer) put(ctx context.Context, at time.Time, n news, enough func(Rece
 		now := w.now()
 		r := merge(w.last, n.later(at, now), w.Node, now)
 		r.ClockOffset = kv.ClockOffset(w.Store)
+		r.Lost = max(w.last.Lost, w.lost)
+		if w.Host != w.Node {
+			r.Host = w.Host
+		}
 		err = w.commit(ctx, r)
 		if !errors.Is(err, kv.ErrConflict) {
 			return err == nil, err
@@ -85,6 +92,9 @@ func (w *Writer) look(ctx context.Context) error {
 	row := rows[path]
 	if row.State == kv.Denied {
 		return fmt.Errorf("read %s: %w", path, kv.ErrDenied)
+	}
+	if row.State == kv.Present && row.Index < w.index { // what we wrote is not there any more
+		w.lost = w.index
 	}
 	w.known, w.index, w.last = true, row.Index, Receipt{}
 	if row.State == kv.Present {

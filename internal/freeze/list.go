@@ -3,6 +3,7 @@ package freeze
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -78,56 +79,43 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 // Stops lists the stopped keys, in the order of their names. With a *PartialError
 // it returns those that may be read: a token may be for some keys alone. Any other
 // error comes without a list; it wraps kv.ErrDenied if no key shows and some may be
-// hidden, or if a stop that is there may not be read. The rows are read kv.MaxOps at a time, and so are
-// not all of one moment.
-func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
+// hidden, or if a stop that is there may not be read. left are the folders of kv.Keys.Left. The
+// rows are read kv.MaxOps at a time, and so are not all of one moment.
+func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err error) {
 	below := f.Layout.Prefix() + "/"
-	paths, err := f.Store.Keys(ctx, below)
+	found, err := kv.ListKeys(ctx, f.Store, f.Layout)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Every key that shows by any of its rows is asked for its stop: one that may not
 	// be read would not show by itself.
-	var keys []kv.Key
-	listed := map[kv.Key]bool{} // its stop is in the list
-	for _, path := range paths {
-		k, row, ok := f.Layout.KeyOf(path)
-		if !ok {
-			continue
-		}
-		if _, known := listed[k]; !known {
-			keys = append(keys, k)
-		}
-		listed[k] = listed[k] || row == "stop"
-	}
-	slices.Sort(keys)
+	keys := slices.Sorted(maps.Keys(found.Rows))
 	may, err := kv.MayRead(ctx, f.Store, below)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	partial := !may
 	if partial && len(keys) == 0 {
-		return nil, fmt.Errorf("no key below %s may be read: %w", below, kv.ErrDenied)
+		return nil, nil, fmt.Errorf("no key below %s may be read: %w", below, kv.ErrDenied)
 	}
-	paths = nil
+	var paths []string
 	for _, k := range keys {
 		paths = append(paths, f.Layout.Stop(k))
 	}
 	rows, err := kv.ReadAll(ctx, f.Store, kv.Default, paths...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	stopped := slices.DeleteFunc(slices.Clone(keys), func(k kv.Key) bool { return len(rows[f.Layout.Stop(k)].Value) == 0 })
 	past, err := f.recorder().Read(ctx, stopped...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var stops []Stop
 	for _, k := range keys {
 		row := rows[f.Layout.Stop(k)]
 		switch {
-		case row.State == kv.Denied && listed[k]:
-			return nil, fmt.Errorf("the stop of %s may not be read: %w", k, kv.ErrDenied)
+		case row.State == kv.Denied && slices.Contains(found.Rows[k], "stop"):
+			return nil, nil, fmt.Errorf("the stop of %s may not be read: %w", k, kv.ErrDenied)
 		case row.State == kv.Denied:
 			partial = true
 		case len(row.Value) > 0:
@@ -135,9 +123,9 @@ func (f Freezer) Stops(ctx context.Context) ([]Stop, error) {
 		}
 	}
 	if partial {
-		return stops, &PartialError{Below: below}
+		return stops, found.Left, &PartialError{Below: below}
 	}
-	return stops, nil
+	return stops, found.Left, nil
 }
 
 // stopOf is the stop in a row, and by the events of its key who set it.

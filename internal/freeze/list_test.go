@@ -84,7 +84,7 @@ func TestLongLocks(t *testing.T) {
 
 func TestStops(t *testing.T) {
 	f := newFreezer(t, local.New())
-	if got, err := f.Stops(t.Context()); err != nil || len(got) != 0 {
+	if got, _, err := f.Stops(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("without any: %+v, %v", got, err)
 	}
 	const keys = 2*kv.MaxOps + 3 // for three requests
@@ -101,7 +101,7 @@ func TestStops(t *testing.T) {
 	f.put(t, "kvexpress//hosts/stop", "x", 0)
 	f.put(t, "kvexpress/.x/stop", "x", 0)
 	f.put(t, f.Layout.Lock("/f", "stop"), "x", 0)
-	got, err := f.Stops(t.Context())
+	got, _, err := f.Stops(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestStopsThatMayNotBeRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		denied = true
-		got, err := f.Stops(t.Context())
+		got, _, err := f.Stops(t.Context())
 		var part *PartialError
 		if len(got) != test.got || errors.As(err, &part) != test.part || (err == nil) != (name == "all") {
 			t.Errorf("%s: %+v, %v", name, got, err)
@@ -216,7 +216,7 @@ func TestStopThatDoesNotComeBack(t *testing.T) {
 	}
 	f.Store = lost{f.Store, f.Layout.Stop("hosts")}
 	var part *PartialError
-	if got, err := f.Stops(t.Context()); !errors.Is(err, kv.ErrDenied) || errors.As(err, &part) || got != nil ||
+	if got, _, err := f.Stops(t.Context()); !errors.Is(err, kv.ErrDenied) || errors.As(err, &part) || got != nil ||
 		!strings.Contains(err.Error(), "hosts") {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -106,6 +106,9 @@ const (
 	MaxValue = 512 << 10
 )
 
+// MaxNames is the most bytes of paths that one answer may bring, as they are sent.
+const MaxNames = 8 << 20
+
 // MaxListing is the most bytes that one List may bring, as they are sent: 20,000
 // rows of four kilobytes and more.
 const MaxListing = 128 << 20
@@ -170,6 +173,9 @@ type Store interface {
 	// caller may not read are left out silently: an empty answer proves
 	// nothing.
 	Keys(ctx context.Context, prefix string) ([]string, error)
+	// Level is Keys for one level: of deeper paths, only what is up to the next slash, each
+	// once. The prefix ends with a slash. ErrTooLarge: they have more than MaxNames bytes.
+	Level(ctx context.Context, prefix string) ([]string, error)
 	// List returns all rows whose paths begin with prefix, of one moment; with "" all
 	// there are. With
 	// since, the Index of the Listing before, it waits for a change first, and for

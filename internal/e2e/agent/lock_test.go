@@ -95,6 +95,6 @@ func TestLockFromElsewhere(t *testing.T) {
 	}
 
 	// The control: the lock of another node of the fleet holds nothing here.
-	operator.Ok("lock", "-f", hosts, "--node", node+"-b", "-r", "its disk")
+	operator.Ok("lock", "-f", hosts, "--node", node+"-b", "--force", "-r", "its disk")
 	d.Delivers("hosts", m.Publish(e2e.Text("four", 20)))
 }

@@ -90,7 +90,7 @@ func (g *guarded) eventRow(of kv.Key) string {
 
 var (
 	operatorActs = [][]string{{"stop", "-k", "hosts", "-r", "why"}, {"resume", "-k", "hosts"},
-		{"lock", "-f", "/etc/motd", "--node", "web-17", "-r", "why"}, {"unlock", "-f", "/etc/motd", "--node", "web-17"},
+		{"lock", "-f", "/etc/motd", "--node", "web-17", "--force", "-r", "why"}, {"unlock", "-f", "/etc/motd", "--node", "web-17"},
 		{"forget", "web-17"}}
 	publisherActs = [][]string{{"stop", "-k", "hosts", "-r", "why"}, {"resume", "-k", "hosts"}, {"rollback", "-k", "hosts"}}
 )

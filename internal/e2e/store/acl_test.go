@@ -151,8 +151,8 @@ func operatorPolicy(t *testing.T, g *guarded) {
 	g.admin.Ok("in", "-k", "hosts", "-f", g.admin.File("source", e2e.Text("one", 20)))
 	m := g.as(t, "operator", "-k", "hosts")
 	m.Ok("lock", "-f", m.Path("hosts"), "-r", "a reason")
-	m.Ok("lock", "-f", m.Path("hosts"), "--node", "web-17", "-r", "a reason", "--for", "1h")
-	g.admin.Ok("lock", "-f", "/etc/motd", "--node", "web-18", "-r", "a reason")
+	m.Ok("lock", "-f", m.Path("hosts"), "--node", "web-17", "--force", "-r", "a reason", "--for", "1h")
+	g.admin.Ok("lock", "-f", "/etc/motd", "--node", "web-18", "--force", "-r", "a reason")
 	if got := m.Want(0, "locks"); strings.Count(got.Stdout, "\n") != 4 || !strings.Contains(got.Stdout, "web-17") ||
 		!strings.Contains(got.Stdout, "web-18") || got.Stderr != "" {
 		t.Errorf("an operator does not see all locks: %+v", got)
@@ -283,7 +283,7 @@ func withoutRights(t *testing.T, g *guarded) {
 	}
 
 	// And no list looks as if there were nothing.
-	g.admin.Ok("lock", "-f", "/etc/motd", "--node", "web-17", "-r", "a reason")
+	g.admin.Ok("lock", "-f", "/etc/motd", "--node", "web-17", "--force", "-r", "a reason")
 	g.admin.Ok("stop", "-k", "hosts", "-r", "a reason")
 	nobody := e2e.NewMachine(t, g.Server.Addr)
 	for name, m := range map[string]*e2e.Machine{

@@ -3,6 +3,7 @@ package consul
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -57,9 +58,21 @@ func entry(r *row) kv.Entry {
 
 // Keys implements kv.Store.
 func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
+	return s.keys(ctx, prefix, url.Values{"keys": {""}})
+}
+
+// Level implements kv.Store.
+func (s *Store) Level(ctx context.Context, prefix string) ([]string, error) {
+	return s.keys(ctx, prefix, url.Values{"keys": {""}, "separator": {"/"}})
+}
+
+func (s *Store) keys(ctx context.Context, prefix string, query url.Values) ([]string, error) {
 	what := describe("list", prefix, 1)
-	status, got, f := s.ask(ctx, http.MethodGet, "/v1/kv/"+prefix, url.Values{"keys": {""}}, nil, maxAnswer)
+	status, got, f := s.ask(ctx, http.MethodGet, "/v1/kv/"+prefix, query, nil, kv.MaxNames)
 	if f != nil {
+		if query.Has("separator") && errors.Is(f.cause, kv.ErrLongAnswer) {
+			f.kind, f.cause = kv.ErrTooLarge, kv.ErrLongAnswer
+		}
 		return nil, s.failed(what, false, f)
 	}
 	if status == http.StatusNotFound {

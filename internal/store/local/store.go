@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -93,6 +95,17 @@ func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
 		}
 	}
 	return keys, nil
+}
+
+// Level implements kv.Store.
+func (s *Store) Level(ctx context.Context, prefix string) ([]string, error) {
+	keys, err := s.Keys(ctx, prefix)
+	for i, key := range keys {
+		if at := strings.IndexByte(key[len(prefix):], '/'); at >= 0 {
+			keys[i] = key[:len(prefix)+at+1]
+		}
+	}
+	return slices.Compact(keys), err
 }
 
 // List implements kv.Store. As in Consul, the index of a list is the largest of its rows and of what was

@@ -52,6 +52,10 @@ func (s *store) Keys(ctx context.Context, prefix string) ([]string, error) {
 	return repeat(ctx, s.policy, func() ([]string, error) { return s.next.Keys(ctx, prefix) })
 }
 
+func (s *store) Level(ctx context.Context, prefix string) ([]string, error) {
+	return repeat(ctx, s.policy, func() ([]string, error) { return s.next.Level(ctx, prefix) })
+}
+
 func (s *store) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
 	return repeat(ctx, s.policy, func() (kv.Listing, error) { return s.next.List(ctx, c, prefix, since, wait) })
 }

@@ -137,6 +137,15 @@ func testKeys(t *testing.T, b bench) {
 			t.Errorf("keys of %s are %q, want %q", test.prefix, got, test.want)
 		}
 	}
+	for prefix, want := range map[string][]string{"k/": {"k/a", "k/a/", "k/b"}, "k/a/": {"k/a/1", "k/a/2"}, "k/c/": nil} {
+		got, err := b.store.Level(t.Context(), b.path(prefix))
+		for i := range got {
+			got[i] = strings.TrimPrefix(got[i], b.prefix)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("the level of %s is %q, %v, want %q", prefix, got, err, want)
+		}
+	}
 }
 
 func testContext(t *testing.T, b bench) {

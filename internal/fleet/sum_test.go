@@ -1,0 +1,79 @@
+package fleet_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/codec"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+)
+
+// inflated is a receipt of a few kilobytes that decodes to nearly 4 MB.
+func inflated(t *testing.T, node string) []byte {
+	t.Helper()
+	target := `{"by":"out","key":"hosts","file":"/` + strings.Repeat("x", 940) + `%d","state":"current"},`
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"format":1,"node":%q,"sent":%q,"targets":[`, node, time.Now().UTC().Format(time.RFC3339))
+	for i := range 4000 {
+		fmt.Fprintf(&b, target, i)
+	}
+	packed, err := codec.Pack([]byte(strings.TrimSuffix(b.String(), ",") + "]}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packed
+}
+
+// Receipts that decode to a lot leave out themselves and no others, are named, and let no wait
+// end as if they had arrived. When some of them go, others have room.
+func TestReceiptsInSum(t *testing.T) {
+	b := newBench(t)
+	b.publish("one\n")
+	const bad, good = 20, 100
+	b.fleet(good, b.want)
+	for i := range bad {
+		node := fmt.Sprintf("bad-%02d", i)
+		op := kv.Op{Verb: kv.Set, Path: "kvexpress-nodes/" + node, Value: inflated(t, node), Flags: codec.Zstd.Flags()}
+		if _, err := b.store.Store.Commit(t.Context(), []kv.Op{op}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reader := b.reader()
+	examine := func() fleet.Report {
+		t.Helper()
+		r, err := reader.Roster(t.Context(), 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		standings, err := reader.Standings(t.Context(), r, "hosts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fleet.Examine(r, standings[0], fleet.Options{})
+	}
+	for look := range 2 { // the second one knows the first one's
+		r := examine()
+		if r.Arrived != good || len(r.Unread) > 0 || len(r.LeftOut) < bad-16 || r.Nodes-good+len(r.LeftOut) != bad ||
+			!strings.HasPrefix(r.LeftOut[0], "bad-") {
+			t.Errorf("look %d: %d arrived of %d, left out %v", look, r.Arrived, r.Nodes, r.LeftOut)
+		}
+	}
+	_, _, err := reader.Wait(t.Context(), fleet.Goal{Key: "hosts", Share: 0.87, Timeout: 50 * time.Millisecond}) // of those read: 100 of 113
+	var not *fleet.NotReached
+	if !errors.As(err, &not) || !strings.Contains(err.Error(), "left out") {
+		t.Errorf("the wait ends with %v", err)
+	}
+	for i := range 10 {
+		op := kv.Op{Verb: kv.Delete, Path: fmt.Sprintf("kvexpress-nodes/bad-%02d", i)}
+		if _, err := b.store.Store.Commit(t.Context(), []kv.Op{op}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := examine(); len(r.LeftOut) > 0 || r.Nodes != good+10 {
+		t.Errorf("with room: %d nodes, left out %v", r.Nodes, r.LeftOut)
+	}
+}
