@@ -29,10 +29,10 @@ func (a *App) newLock(g *globals) *cobra.Command {
 FILE.locked is left beside it, for whoever looks into the folder; -c, -o and
 --group are about that file.
 
-With --node, the file is locked on another node: by its name, or that of its host, as
-receipts tell them, and by the whole path of the file there. No FILE.locked is left
-then. A node that no receipt knows is refused, as one that is misspelled would lock
-nothing; --force takes its name for a host name.`,
+With --node, the file is locked on another node. Receipts tell the names of nodes and
+hosts. -f takes the whole path of the file there, and no FILE.locked is left. A node that
+no receipt knows is refused: a misspelled name would lock nothing. --force takes the name
+for a host name.`,
 		Example: `  kvexpress lock -f /etc/hosts.consul -r 'looking into a DNS problem' --for 1h
   kvexpress lock -f /etc/hosts.consul
   kvexpress lock -f /etc/hosts.consul --node web-17 -r 'its disk is being replaced'`,

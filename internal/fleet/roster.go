@@ -300,9 +300,9 @@ func standing(k kv.Key, checksum, manifest, stop kv.Entry) Standing {
 	return s
 }
 
-// Damage is what is wrong with the data of what a key holds; "" if nothing is, or if the key is
-// absent. size is what was read, in bytes. What a writer of kvexpress 1.x may be about to mend is read
-// again after each of the waits. The error wraps kv.ErrDenied if the data may not be read.
+// Damage verifies the data of the current version of a key. why is "" if it is whole or absent; size
+// is in bytes. After each of the waits it reads data again that a writer of kvexpress 1.x may be about to
+// complete. The error wraps kv.ErrDenied if the data may not be read.
 func (r *Reader) Damage(ctx context.Context, k kv.Key, waits []time.Duration) (why string, size int, err error) {
 	data, checksum, manifest := r.Layout.Data(k), r.Layout.Checksum(k), r.Layout.Manifest(k)
 	for _, pause := range append(waits, 0) {

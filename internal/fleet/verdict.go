@@ -79,7 +79,7 @@ type scene struct {
 	published    *time.Time    // what is wanted, by a clock that can be relied on; nil: by none
 	stood        time.Duration // for how long what stands has been there, at most
 	gone         time.Duration
-	restored     uint64 // what has a lower index was written before the store was restored; 0: it was not
+	restored     uint64 // rows with a lower index are from before a restore of the store; 0: there was none
 }
 
 // judge is what the receipt of a node means; ok is false if it says nothing about the
