@@ -105,9 +105,9 @@ func rowOf(l freeze.Lock, roster fleet.Roster, known map[string]string, now time
 // where is the host, with the names of its nodes where they are others.
 func (l lockRow) where() string {
 	if len(l.Nodes) == 0 {
-		return l.Lock.Node
+		return l.Node
 	}
-	return fmt.Sprintf("%s (%s)", l.Lock.Node, strings.Join(l.Nodes, ", "))
+	return fmt.Sprintf("%s (%s)", l.Node, strings.Join(l.Nodes, ", "))
 }
 
 // name is what a file is called, for people.

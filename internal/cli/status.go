@@ -116,7 +116,7 @@ func (s *session) around(ctx context.Context, f statusFlags, k kv.Key, r *status
 	}
 	r.frozen, err = s.frozenFor(ctx, roster, standing)
 	if r.Hidden == "" {
-		r.noteLifted(roster)
+		r.noteLifted()
 	}
 	return err
 }
@@ -173,10 +173,10 @@ func (v *verified) lines(colour bool) []string {
 }
 
 // noteLifted tells of nodes that were held back by a lock which is lifted. It wakes agents alone.
-func (r *statusReport) noteLifted(roster fleet.Roster) {
+func (r *statusReport) noteLifted() {
 	for i, l := range r.Stragglers {
 		locked := slices.ContainsFunc(r.Locks, func(row lockRow) bool {
-			return row.Lock.Node == l.Node || slices.Contains(row.Nodes, l.Node)
+			return row.Node == l.Node || slices.Contains(row.Nodes, l.Node)
 		})
 		if l.State == string(agent.Locked) && !locked && l.By == fleet.ByOut {
 			r.Stragglers[i].Detail = "the lock is lifted, and `kvexpress out` has not run there since: run it, or publish the next version"
