@@ -3,6 +3,7 @@ package kv
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -42,7 +43,7 @@ func (l Layout) Stop(k Key) string { return l.Dir(k) + "stop" }
 // Rows are the paths of all rows that a key can have, without its history.
 func (l Layout) Rows(k Key) []string {
 	var paths []string
-	for _, row := range []string{"data", "checksum", "manifest", "stop", "policy", "candidate", "signature"} {
+	for _, row := range KeyRows() {
 		paths = append(paths, l.Dir(k)+row)
 	}
 	return paths
@@ -81,7 +82,7 @@ func (l Layout) LocksDir() string { return l.prefix + "/locks/" }
 func (l Layout) KeyOf(path string) (k Key, row string, ok bool) {
 	rest, below := strings.CutPrefix(path, l.prefix+"/")
 	at := strings.LastIndexByte(rest, '/')
-	if !below || at < 0 || !reservedPart(rest[at+1:]) {
+	if !below || at < 0 || !slices.Contains(KeyRows(), rest[at+1:]) {
 		return "", "", false
 	}
 	k, err := ParseKey(rest[:at])

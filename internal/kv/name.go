@@ -2,6 +2,7 @@ package kv
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,14 +40,10 @@ func Quote(s string) string {
 	return strconv.QuoteToASCII(s)
 }
 
-// reservedParts are the names that the layout uses below a key; a key that
-// contained one could not be told from another key's entries.
-func reservedPart(part string) bool {
-	switch part {
-	case "data", "checksum", "manifest", "stop", "candidate", "signature":
-		return true
-	}
-	return false
+// KeyRows are the names of the rows of a key. No part of a key may have one of them,
+// because such a key could not be told from another key's rows.
+func KeyRows() []string {
+	return []string{"data", "checksum", "manifest", "stop", "policy", "candidate", "signature"}
 }
 
 // ParseKey validates the name of a key. A leading slash is dropped, as 1.x
@@ -69,7 +66,7 @@ func ParseKey(s string) (Key, error) {
 		if reason := badPart(part); reason != "" {
 			return bad("%s", reason)
 		}
-		if reservedPart(part) {
+		if slices.Contains(KeyRows(), part) {
 			return bad("the part %q is reserved", part)
 		}
 	}

@@ -37,6 +37,7 @@ func TestParseKey(t *testing.T) {
 		{given: "manifest/x", names: "manifest"},
 		{given: "a/stop/b", names: "stop"},
 		{given: "a/candidate", names: "candidate"},
+		{given: "policy/a", names: "policy"},
 		{given: "a/signature", names: "signature"},
 		{given: "a b", names: "' '"},
 		{given: "a\nb", names: `\n`},

@@ -96,11 +96,8 @@ func placeOf(path string) (name string, rank int, version string) {
 	if folder, hash := cutLast(dir); kv.IsSHA256(hash) && (folder == "locks" || strings.HasSuffix(folder, "/locks")) {
 		return path, rankLock, ""
 	}
-	switch row {
-	case "data", "checksum", "manifest", "stop", "candidate", "signature":
-		if dir != "" {
-			return dir + "/", rankKey, ""
-		}
+	if dir != "" && slices.Contains(kv.KeyRows(), row) {
+		return dir + "/", rankKey, ""
 	}
 	return path, rankOther, ""
 }
