@@ -39,19 +39,26 @@ func Content(k kv.Key, plain []byte, minLines int) error {
 }
 
 // StoredSize gates the size in bytes of the content as it is stored, encoded
-// with e: at most kv.MaxStored. The error is a *Refusal.
-func StoredSize(k kv.Key, size int, e codec.Encoding) error {
-	if size <= kv.MaxStored {
+// with e: at most kv.MaxStored. The error is a *Refusal, which names the encoding that
+// fits, if there is one.
+func StoredSize(k kv.Key, plain, stored []byte, e codec.Encoding) error {
+	if len(stored) <= kv.MaxStored {
 		return nil
 	}
 	r := &Refusal{
-		Reason: TooLarge, Key: k,
-		Detail: fmt.Sprintf("it has %d bytes, at most %d fit into one transaction", size, kv.MaxStored),
-		Remedy: "compress it with -z",
+		Reason: TooLarge, Key: k, Remedy: "split the file",
+		Detail: fmt.Sprintf("it has %d bytes as %s, at most %d fit into one transaction", len(stored), e, kv.MaxStored),
 	}
-	if e != codec.Plain {
-		r.Detail = fmt.Sprintf("it has %d bytes even as %s, at most %d fit into one transaction", size, e, kv.MaxStored)
-		r.Remedy = "split the file"
+	for _, other := range []struct {
+		encoding codec.Encoding
+		flag     string
+	}{{codec.Zstd, "--encoding zstd"}, {codec.Brotli, "-z"}} { // 1.x can read the last one
+		if other.encoding == e {
+			continue
+		}
+		if packed, err := codec.Encode(other.encoding, plain); err == nil && len(packed) <= kv.MaxStored {
+			r.Remedy = fmt.Sprintf("with %s it has %d bytes, and fits", other.flag, len(packed))
+		}
 	}
 	return r
 }

@@ -1,7 +1,9 @@
 package gate
 
 import (
+	"bytes"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -46,9 +48,23 @@ func wantRefusal(t *testing.T, err error, want Reason, text string) {
 }
 
 func TestStoredSize(t *testing.T) {
-	wantRefusal(t, StoredSize("hosts", kv.MaxStored, codec.Plain), "", "")
-	wantRefusal(t, StoredSize("hosts", kv.MaxStored+1, codec.Plain), TooLarge, "-z")
-	wantRefusal(t, StoredSize("hosts", kv.MaxStored+1, codec.Brotli), TooLarge, "brotli")
+	text, noise := bytes.Repeat([]byte("a line\n"), 100_000), make([]byte, kv.MaxStored+1)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	for _, c := range []struct {
+		plain    []byte
+		stored   int
+		encoding codec.Encoding
+		why      Reason
+		says     string
+	}{
+		{noise, kv.MaxStored, codec.Plain, "", ""},
+		{text, kv.MaxStored + 1, codec.Plain, TooLarge, "with -z it has"},
+		{text, kv.MaxStored + 1, codec.Zstd, TooLarge, "with -z it has"},
+		{text, kv.MaxStored + 1, codec.Brotli, TooLarge, "with --encoding zstd it has"},
+		{noise, kv.MaxStored + 1, codec.Plain, TooLarge, "split"},
+	} {
+		wantRefusal(t, StoredSize("hosts", c.plain, make([]byte, c.stored), c.encoding), c.why, c.says)
+	}
 }
 
 func TestMessage(t *testing.T) {

@@ -47,7 +47,7 @@ func pack(req Request) (parcel, error) {
 	if err != nil {
 		return parcel{}, fmt.Errorf("publish %s: %w", req.Key, err)
 	}
-	if err := gate.StoredSize(req.Key, len(stored), e); err != nil {
+	if err := gate.StoredSize(req.Key, req.Content, stored, e); err != nil {
 		return parcel{}, err
 	}
 	return parcel{

@@ -77,7 +77,7 @@ func TestContentIsGatedBeforeAnyRequest(t *testing.T) {
 		"empty": {Request{}, gate.Empty, "empty"},
 		"short": {Request{Content: []byte("1\n2\n"), MinLines: 3}, gate.TooShort, "it has 2 lines, at least 3"},
 		"plain": {Request{Content: noise(kv.MaxStored+1, 1)}, gate.TooLarge,
-			"389121 bytes, at most 389120 fit into one transaction; compress it with -z"},
+			"389121 bytes as plain, at most 389120 fit into one transaction; split the file"},
 		"compressed":     {Request{Content: noise(kv.MaxStored+1, 1), Encoding: codec.Zstd}, gate.TooLarge, "split the file"},
 		"beyond reading": {Request{Content: make([]byte, codec.MaxPlain+1), Encoding: codec.Zstd}, gate.TooLarge, "16777217"},
 	}
