@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -22,6 +23,9 @@ func (e *osError) Unwrap() error { return e.err }
 func Explain(err error) error {
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		err = pe.Err
+		if slices.Contains([]string{"write", "sync", "chmod", "chown", "truncate"}, pe.Op) { // else the caller names the step
+			err = fmt.Errorf("%s: %w", pe.Op, err)
+		}
 	} else if le := (*os.LinkError)(nil); errors.As(err, &le) {
 		err = le.Err
 	}
@@ -44,6 +48,7 @@ func Remedy(err error) string {
 	}{
 		{syscall.ENOSPC, "free some space or inodes there, see df and df -i"},
 		{syscall.EDQUOT, fmt.Sprintf("raise the quota of uid %d, or free some space there", os.Geteuid())},
+		{syscall.EXDEV, "the file is not on the file system of its folder: install it with --in-place (in_place: true in agent.yml)"},
 		{syscall.EROFS, "the file system is mounted read-only: remount it, see mount"},
 		{syscall.EACCES, fmt.Sprintf("uid %d may not do this: run it as a user who may", os.Geteuid())},
 		{syscall.EPERM, "it may be immutable or append-only (see lsattr), or need root"},
