@@ -70,6 +70,13 @@ func (s *session) history(ctx context.Context, name string, most int) (report, e
 	if l.Stopped != nil {
 		r.Stopped, r.stop = l.Stopped.Reason, s.guide().Typed(l.Stopped.Error())
 	}
+	if r.Deleted {
+		r.deleted = fmt.Sprintf("%s was deleted, and its history is still there", k)
+		if kept := l.Kept(); len(kept) > 0 {
+			r.deleted += fmt.Sprintf("; `kvexpress rollback -k %s --to %d` publishes the newest version", k, kept[0])
+			r.deleted = s.guide().Typed(r.deleted)
+		}
+	}
 	for i, v := range l.Versions {
 		if most == 0 || i < most {
 			r.Versions = append(r.Versions, infoOf(v))
@@ -157,9 +164,10 @@ type historyReport struct {
 	Skipped  int           `json:"skipped,omitempty"`
 	Versions []versionInfo `json:"versions"`
 
-	stop   string
-	now    time.Time // in the zone in which times are shown
-	colour bool
+	stop    string
+	deleted string
+	now     time.Time // in the zone in which times are shown
+	colour  bool
 }
 
 func (r historyReport) lines() []string {
@@ -167,11 +175,8 @@ func (r historyReport) lines() []string {
 	if r.stop != "" {
 		lines = append(lines, paint(r.colour, yellow, printable(r.stop)))
 	}
-	if r.Deleted {
-		lines = append(lines,
-			paint(r.colour, yellow,
-				fmt.Sprintf("%s was deleted, its history is still there; `kvexpress rollback -k %[1]s --to VERSION` publishes one of these",
-					r.Key)))
+	if r.deleted != "" {
+		lines = append(lines, paint(r.colour, yellow, r.deleted))
 	}
 	if r.Skipped > 0 {
 		lines = append(lines, fmt.Sprintf("there are %d more entries, far more than kvexpress keeps", r.Skipped))

@@ -122,8 +122,8 @@ func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time)
 	}
 	flags, ok := kv.FreezeFlags(f.now(), until)
 	if !ok {
-		return "", fmt.Errorf("%w: %s is not between 1970 and %s; without an end it holds until `kvexpress unlock`",
-			ErrUntil, until.UTC().Format(time.RFC3339), kv.MaxFreeze().UTC().Format(time.RFC3339))
+		return "", fmt.Errorf("%w: %s is not between 1970 and %s; without an end it holds until `kvexpress unlock -f %s`",
+			ErrUntil, until.UTC().Format(time.RFC3339), kv.MaxFreeze().UTC().Format(time.RFC3339), file)
 	}
 	path := f.Layout.Lock(file, f.Host)
 	f.By.Node, f.By.File = f.Host, file

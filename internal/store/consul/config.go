@@ -71,6 +71,9 @@ func parseAddr(addr, scheme string) (target, error) {
 		return target{}, errors.New("Consul address: a user and password do not belong there; set CONSUL_HTTP_AUTH")
 	}
 	u, err := url.Parse(scheme + "://" + rest)
+	if strings.Count(rest, ":") > 1 && net.ParseIP(rest) != nil {
+		return target{}, fmt.Errorf("Consul address %s: an IPv6 address needs brackets, as in [::1]:8500", kv.Quote(addr))
+	}
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return target{},
 			fmt.Errorf("Consul address %s: use host:port, http://host:port, https://host:port or unix:///path", kv.Quote(addr))

@@ -101,6 +101,8 @@ func TestAddr(t *testing.T) {
 		{given: "unix://", fails: "socket"},
 		{given: "ftp://consul.example", fails: `"ftp"`},
 		{given: "http://", fails: "host:port"},
+		{given: "::1:8500", fails: "brackets"},
+		{given: "fe80::1", fails: "brackets"},
 		{given: "consul.example:port", fails: "host:port"},
 		{given: "consul.example?token=" + token, fails: "host:port"},
 		{given: "http://root:" + token + "@consul.example", fails: "CONSUL_HTTP_AUTH"},

@@ -90,7 +90,8 @@ func (e settings) tls() (*tls.Config, error) {
 	if e.ClientCert != "" {
 		pair, err := tls.LoadX509KeyPair(e.ClientCert, e.ClientKey)
 		if err != nil {
-			return nil, fmt.Errorf("the client's certificate: %w", err)
+			return nil, fmt.Errorf("the client's certificate: %w; correct CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY "+
+				"(client_cert and client_key in agent.yml)", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
@@ -121,7 +122,7 @@ func (e settings) authorities() (*x509.CertPool, error) {
 	for _, file := range files {
 		pem, err := readCapped(file, maxCertificates)
 		if err != nil {
-			return nil, fmt.Errorf("the certificate authority: %w", err)
+			return nil, fmt.Errorf("the certificate authority: %w; correct CONSUL_CACERT (ca_file in agent.yml)", err)
 		}
 		if !pool.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("the certificate authority %s: there is no certificate in it", file)
