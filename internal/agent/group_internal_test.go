@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,8 +65,12 @@ func TestExecEvery(t *testing.T) {
 		var ran []int // seconds since began
 		since := func(at time.Time) int { return int(at.Sub(began).Seconds()) }
 		failing := false
+		var mu sync.Mutex // of both
 		g.runOwed = func(_ context.Context, targets []deliver.Target) (*command.Result, []deliver.OwedResult, error) {
+			mu.Lock()
 			ran = append(ran, since(time.Now()))
+			failing := failing
+			mu.Unlock()
 			time.Sleep(2 * time.Second) //nolint:forbidigo // the time of this test is its own
 			result := &command.Result{Duration: 2 * time.Second}
 			if failing {
@@ -82,6 +87,8 @@ func TestExecEvery(t *testing.T) {
 		}
 		wants := func(owed bool, retry int, seconds ...int) {
 			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
 			s := r.snapshot()
 			next := 0
 			if s.Exec.Retry != nil {
@@ -107,14 +114,19 @@ func TestExecEvery(t *testing.T) {
 		at(33)
 		wants(false, 0, 0, 30)
 		at(100) // nothing changes: nothing runs
-		failing = true
+		fail := func(yes bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			failing = yes
+		}
+		fail(true)
 		changed()
 		at(103)
 		wants(true, 130, 0, 30, 100)
 		changed()
 		at(129)
 		wants(true, 130, 0, 30, 100)
-		failing = false
+		fail(false)
 		at(133)
 		wants(false, 0, 0, 30, 100, 130)
 		cancel()
