@@ -119,11 +119,7 @@ func (d *Dir) widen(mode uint32) error {
 	if err != nil || bits(s.Mode)&0o777 == mode {
 		return err
 	}
-	names, err := d.names()
-	if err != nil {
-		return err
-	}
-	if int(s.Uid) != os.Geteuid() || len(names) > 0 {
+	if int(s.Uid) != os.Geteuid() || !d.empty() {
 		return errors.New("another process replaced it")
 	}
 	return unix.Fchmod(d.fd, bits(s.Mode)&^0o777|mode)
@@ -185,11 +181,29 @@ func (d *Dir) names() ([]string, error) {
 	return names, errors.Join(Explain(err), f.Close())
 }
 
+func (d *Dir) empty() bool {
+	names, err := d.names()
+	return err == nil && len(names) == 0
+}
+
 // Remove removes a file of the folder; one that is not there is no error.
 func (d *Dir) Remove(name string) error { return d.unlink(name, 0) }
 
-// RemoveDir removes an empty folder of this one; one that is not there is no error.
-func (d *Dir) RemoveDir(name string) error { return d.unlink(name, unix.AT_REMOVEDIR) }
+// RemoveAll removes a folder of this one with all that is in it; one that is not there is
+// no error.
+func (d *Dir) RemoveAll(name string) error {
+	sub, err := d.sub(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(sub.clear(), sub.Close(), d.removeDir(name))
+}
+
+// removeDir removes an empty folder of this one; one that is not there is no error.
+func (d *Dir) removeDir(name string) error { return d.unlink(name, unix.AT_REMOVEDIR) }
 
 func (d *Dir) unlink(name string, flags int) error {
 	err := again(func() error { return unix.Unlinkat(d.fd, name, flags) })
@@ -199,7 +213,7 @@ func (d *Dir) unlink(name string, flags int) error {
 	return fmt.Errorf("remove %s: %w", filepath.Join(d.path, name), Explain(err))
 }
 
-// clear removes the files of the folder.
+// clear removes all that is in the folder: a check may have left files and folders there.
 func (d *Dir) clear() error {
 	names, err := d.names()
 	if err != nil {
@@ -208,7 +222,7 @@ func (d *Dir) clear() error {
 	for _, name := range names {
 		err := d.Remove(name)
 		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) { // EPERM: what others say of a folder
-			err = d.RemoveDir(name)
+			err = d.RemoveAll(name)
 		}
 		if err != nil {
 			return err
@@ -252,6 +266,9 @@ func (d *Dir) Sync() error {
 
 func (d *Dir) sync() error {
 	f, err := d.OpenFile(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, unix.EACCES) {
+		return nil // no right to read it; the file system makes the rename durable within seconds
+	}
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ type Waiting struct {
 // It waits at most until the context ends; then the error wraps ErrBusy.
 func (t *Target) Lock(ctx context.Context, w Waiting) (err error) {
 	began, shown := time.Now(), false
-	poll := wait.Backoff{Least: 12 * time.Millisecond, Most: 12 * time.Millisecond}
+	poll := wait.Backoff{Least: 12 * time.Millisecond, Most: 200 * time.Millisecond}
 	for try := 0; ; try++ {
 		t.lock, err = t.tryLock(w)
 		took := time.Since(began)
@@ -84,16 +85,12 @@ func (t *Target) Lock(ctx context.Context, w Waiting) (err error) {
 		default:
 			return fmt.Errorf("lock %s: %w", t.Path(), err)
 		}
-		holder := "another process"
-		if held := (*heldError)(nil); errors.As(err, &held) {
-			holder = held.by
-		}
 		if took > showAfter && !shown && w.Show != nil {
 			shown = true
-			w.Show(holder)
+			w.Show(holder(err))
 		}
-		if err := wait.For(ctx, poll.After(0)); err != nil {
-			return &BusyError{Path: t.Path(), Holder: holder, Waited: time.Since(began), Err: err}
+		if ended := wait.For(ctx, poll.After(try/8)); ended != nil {
+			return &BusyError{Path: t.Path(), Holder: holder(err), Waited: time.Since(began), Err: ended}
 		}
 	}
 }
@@ -104,10 +101,10 @@ var (
 	errClosed = errors.New("its lock folder is closed")
 )
 
-// heldError names the process that has the lock.
-type heldError struct{ by string }
+// heldError: another process has locked this folder.
+type heldError struct{ inode uint64 }
 
-func (e *heldError) Error() string { return e.by }
+func (e *heldError) Error() string { return ErrBusy.Error() }
 func (e *heldError) Unwrap() error { return ErrBusy }
 
 func (t *Target) tryLock(w Waiting) (*lock, error) {
@@ -154,7 +151,7 @@ func lockIn(parent *Dir, outer, inner string) (_ *lock, err error) {
 	}
 	err = again(func() error { return unix.Flock(l.inner.fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, &heldError{holder(mine.Ino)}
+		return nil, &heldError{mine.Ino}
 	}
 	if err != nil {
 		return nil, Explain(err)
@@ -163,7 +160,9 @@ func lockIn(parent *Dir, outer, inner string) (_ *lock, err error) {
 		return nil, errGone
 	}
 	if !made { // a run that was killed left it
-		return l, l.inner.clear()
+		if err := l.inner.clear(); err != nil {
+			return nil, err
+		}
 	}
 	return l, nil
 }
@@ -188,6 +187,9 @@ func (d *Dir) lockable(name string, like writers, inner bool) (_ *Dir, made bool
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, false, errGone
 	case errors.Is(err, unix.EACCES):
+		if unix.Faccessat(d.fd, ".", unix.W_OK, 0) != nil {
+			return nil, false, fmt.Errorf("%w: %w", errUnwritable, err)
+		}
 		return nil, false, fmt.Errorf("%w: %w; remove %s if no kvexpress runs", errClosed, err, path)
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return nil, false, fmt.Errorf("%s is not a folder, and kvexpress needs it for its locks: remove it", path)
@@ -226,6 +228,16 @@ func (d *Dir) writers() (w writers, err error) {
 	return w, nil
 }
 
+// renames reports whether each writer can rename the folders of others: one of these may stand where a lock folder should.
+func (w writers) renames() bool { return w.shared && !w.sticky }
+
+// groupLost reports whether a change of the mode would drop setgid: then the group of new files matters more than that
+// other users can wait for the lock.
+func (w writers) groupLost() bool {
+	groups, err := os.Getgroups()
+	return w.mode&unix.S_ISGID != 0 && err == nil && int(w.gid) != os.Getegid() && !slices.Contains(groups, int(w.gid))
+}
+
 // lockBits are what a lock folder takes over as it is: setgid, so that new files have the folder's group, and sticky.
 const lockBits = unix.S_ISGID | unix.S_ISVTX
 
@@ -236,8 +248,8 @@ func (d *Dir) adjust(like writers, inner bool) error {
 	if err != nil {
 		return err
 	}
-	if (os.Geteuid() == 0 || int(s.Uid) == os.Geteuid()) &&
-		(s.Uid != like.uid || s.Gid != like.gid || bits(s.Mode)&(0o777|lockBits) != like.mode) {
+	if (os.Geteuid() == 0 || int(s.Uid) == os.Geteuid() && !like.groupLost()) &&
+		(s.Uid != like.uid || s.Gid != like.gid || bits(s.Mode)&(0o777|lockBits) != like.mode) && (!like.renames() || d.empty()) {
 		if err := d.give(like); err != nil {
 			return fmt.Errorf("set owner and mode of %s: %w", d.path, Explain(err))
 		}
@@ -245,7 +257,7 @@ func (d *Dir) adjust(like writers, inner bool) error {
 			return err
 		}
 	}
-	if ours(s.Uid) || s.Uid == like.uid || like.shared && (!like.sticky || !inner) {
+	if ours(s.Uid) || s.Uid == like.uid || like.renames() || like.shared && !inner {
 		return nil
 	}
 	return fmt.Errorf("the folder %s belongs to %s, who may not write the target: remove it", d.path, userName(s.Uid))
@@ -275,19 +287,24 @@ func (l *lock) close() error {
 	if l == nil {
 		return nil
 	}
-	err := l.outer.RemoveDir(filepath.Base(l.inner.path))
-	if errors.Is(err, unix.ENOTEMPTY) { // a check may have left files there
-		err = errors.Join(l.inner.clear(), l.outer.RemoveDir(filepath.Base(l.inner.path)))
+	inner := l.outer.removeDir(filepath.Base(l.inner.path))
+	if errors.Is(inner, unix.ENOTEMPTY) || errors.Is(inner, unix.EEXIST) {
+		inner = errors.Join(l.inner.clear(), l.outer.removeDir(filepath.Base(l.inner.path)))
 	}
-	outer := l.parent.RemoveDir(filepath.Base(l.outer.path))
-	for _, fine := range []error{unix.ENOTEMPTY, unix.EEXIST, unix.EACCES, unix.EPERM, unix.EBUSY} {
-		if errors.Is(outer, fine) { // in use, or not ours
-			outer = nil
-		}
-	}
-	err = errors.Join(err, outer, l.inner.Close(), l.outer.Close())
+	outer := l.parent.removeDir(filepath.Base(l.outer.path))
+	err := errors.Join(unlessInUse(inner), unlessInUse(outer), l.inner.Close(), l.outer.Close())
 	if l.why != nil {
 		err = errors.Join(err, l.parent.Close())
+	}
+	return err
+}
+
+// unlessInUse is err unless the folder is in use, or not ours to remove: then a later run removes it.
+func unlessInUse(err error) error {
+	for _, fine := range []error{unix.ENOTEMPTY, unix.EEXIST, unix.EACCES, unix.EPERM, unix.EBUSY} {
+		if errors.Is(err, fine) {
+			return nil
+		}
 	}
 	return err
 }
@@ -295,9 +312,13 @@ func (l *lock) close() error {
 // ThisProcess is the holder of a lock that another goroutine has.
 const ThisProcess = "this process"
 
-// holder names the process that has the lock on a folder, if the kernel tells.
-func holder(inode uint64) string {
+// holder names the process that has the lock, if the kernel tells.
+func holder(busy error) string {
 	const unknown = "another process"
+	held, ok := errors.AsType[*heldError](busy)
+	if !ok {
+		return unknown
+	}
 	f, err := os.Open("/proc/locks")
 	if err != nil {
 		return unknown
@@ -310,7 +331,7 @@ func holder(inode uint64) string {
 	for line := range strings.Lines(string(locks)) {
 		// 1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF
 		fields := strings.Fields(line)
-		if len(fields) < 6 || fields[1] != "FLOCK" || !strings.HasSuffix(fields[5], fmt.Sprintf(":%d", inode)) {
+		if len(fields) < 6 || fields[1] != "FLOCK" || !strings.HasSuffix(fields[5], fmt.Sprintf(":%d", held.inode)) {
 			continue
 		}
 		if fields[4] == strconv.Itoa(os.Getpid()) {

@@ -239,7 +239,7 @@ func TestStagedFileOfAnother(t *testing.T) {
 	dir := t.TempDir()
 	path, elsewhere := filepath.Join(dir, "file"), filepath.Join(dir, "elsewhere")
 	old := filepath.Join(dir, lockFolder, "file")
-	if err := errors.Join(os.MkdirAll(filepath.Join(old, "folder"), 0o700), os.WriteFile(filepath.Join(old, "x.tmp"), nil, 0o600),
+	if err := errors.Join(os.MkdirAll(filepath.Join(old, "folder", "folder"), 0o700), os.WriteFile(filepath.Join(old, "x.tmp"), nil, 0o600),
 		os.Symlink(elsewhere, filepath.Join(old, "file"))); err != nil {
 		t.Fatal(err)
 	}
@@ -309,6 +309,28 @@ func TestLockFolderOfAnother(t *testing.T) {
 func ofNobody(lock, _ string) error {
 	inner := filepath.Join(lock, "file")
 	return errors.Join(os.MkdirAll(inner, 0o777), os.Chown(lock, 65534, 65534), os.Chown(inner, 65534, 65534))
+}
+
+// In a folder that several users may write, one of them can rename a folder of another to that of the locks.
+// It keeps its owner and mode.
+func TestFolderOfAVictim(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	lock := filepath.Join(dir, lockFolder)
+	if err := errors.Join(os.Chmod(dir, 0o777), os.Mkdir(lock, 0o700), os.WriteFile(filepath.Join(lock, "secret"), nil, 0o600),
+		os.Chown(lock, 4242, 4242)); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(filepath.Join(dir, "file"), nil, nil); err != nil {
+		t.Error(err)
+	}
+	info, err := os.Stat(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid, gid := Owner(info); info.Mode().Perm() != 0o700 || uid != 4242 || gid != 4242 {
+		t.Errorf("%v %d %d", info.Mode(), uid, gid)
+	}
 }
 
 // The lock folders are open to the writers of the target's folder, and closed to others: by the

@@ -205,7 +205,7 @@ func (w *walker) step(name string) ([]string, error) {
 		w.fds, w.names = append(w.fds, fd), append(w.names, name)
 		return nil, nil
 	}
-	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EMLINK) { // EMLINK: FreeBSD
 		to, failed := w.link(name)
 		if failed != nil {
 			return nil, failed

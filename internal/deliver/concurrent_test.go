@@ -2,6 +2,7 @@ package deliver_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -87,31 +88,39 @@ func TestExclusionControl(t *testing.T) {
 	}
 }
 
-// A process of root and one of another user on one path.
+// A process of root and one of another user on one path, in a folder of that user and in one like /tmp.
 func TestUsersExcludeEachOther(t *testing.T) {
 	needRoot(t)
-	const nobody = 65534
-	n := newNode(t, scratch(t))
-	self := filepath.Join(n.base(), "self") // the test binary's own folder is private
-	copySelf(t, self)
-	roots := flipping(n, times(500))
-	theirs := roots
-	theirs.StateDir = filepath.Join(n.base(), "state of nobody")
-	write(t, n.target.File, contentA())
-	mkdir(t, theirs.StateDir)
-	for _, path := range []string{n.base(), n.dir, n.target.File, theirs.StateDir} {
-		if err := os.Chown(path, nobody, nobody); err != nil {
-			t.Fatal(err)
+	for _, sticky := range []bool{false, true} {
+		n := newNode(t, scratch(t))
+		self := filepath.Join(n.base(), "self") // the test binary's own folder is private
+		copySelf(t, self)
+		uid := nobody
+		n.target.UID = &uid
+		roots := flipping(n, times(500))
+		theirs := roots
+		theirs.StateDir = filepath.Join(n.base(), "state of nobody")
+		write(t, n.target.File, contentA())
+		mkdir(t, theirs.StateDir)
+		for _, path := range []string{n.base(), n.dir, n.target.File, theirs.StateDir} {
+			if err := os.Chown(path, nobody, nobody); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	installed, overlaps := together(t, []job{roots, theirs, roots, theirs}, func(i int, cmd *exec.Cmd) {
-		cmd.Path = self
-		if i%2 == 1 {
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		if sticky {
+			if err := errors.Join(os.Chown(n.dir, 0, 0), os.Chmod(n.dir, 0o777|os.ModeSticky)); err != nil {
+				t.Fatal(err)
+			}
 		}
-	})
-	if overlaps > 0 || installed == 0 {
-		t.Errorf("%d overlaps in %d installs", overlaps, installed)
+		installed, overlaps := together(t, []job{roots, theirs, roots, theirs}, func(i int, cmd *exec.Cmd) {
+			cmd.Path = self
+			if i%2 == 1 {
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			}
+		})
+		if overlaps > 0 || installed == 0 {
+			t.Errorf("sticky %v: %d overlaps in %d installs", sticky, overlaps, installed)
+		}
 	}
 }
 

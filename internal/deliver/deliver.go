@@ -117,7 +117,7 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 	stale := gate.Older(tx.state.Installed.Lineage, tx.state.Installed.Version, c.manifest)
 	news := adopted || (tx.state.Installed != now && !stale)
 	run := owed && !tx.target.DeferExec
-	if drifted || news || run {
+	if drifted || news || owed {
 		if err := tx.hold(ctx); err != nil {
 			tx.result.Outcome = None
 			return err

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -71,14 +72,12 @@ const stagedFolder = "staged"
 
 // removeStaged removes the copy of an in-place target, and its folder.
 func (tx *transaction) removeStaged() error {
-	dir, err := tx.staging()
+	dir, err := tx.folder.open(stagedFolder, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	err = errors.Join(dir.Remove(tx.base()), dir.Close())
-	parent, failed := tx.folder.open(stagedFolder, false)
-	if failed != nil {
-		return errors.Join(err, failed)
-	}
-	return errors.Join(err, parent.RemoveDir(nameOf(tx.path)), parent.Close())
+	return errors.Join(dir.RemoveAll(nameOf(tx.path)), dir.Close())
 }

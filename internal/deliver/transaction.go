@@ -91,7 +91,9 @@ func (tx *transaction) attempt(ctx context.Context) error {
 
 // look reads the file, if need be, and its state.
 func (tx *transaction) look() (err error) {
-	if err := errors.Join(tx.state.close(), tx.open()); err != nil {
+	err = errors.Join(tx.state.close(), tx.open())
+	tx.state = nil
+	if err != nil {
 		return err
 	}
 	if tx.disk, err = tx.glance(); err != nil {

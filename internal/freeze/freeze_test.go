@@ -217,6 +217,26 @@ func TestMarker(t *testing.T) {
 	}
 }
 
+// A link in the place of the marker leads to no other file.
+func TestMarkerIsALink(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "hosts")
+	other := filepath.Join(t.TempDir(), "other")
+	for _, change := range []func() error{
+		func() error {
+			return WriteMarker(file, "why", time.Time{}, atomicfile.Attrs{Mode: 0o600, UID: -1, GID: -1})
+		},
+		func() error { return RemoveMarker(file) },
+	} {
+		_ = os.Remove(Marker(file))
+		if err := errors.Join(os.WriteFile(other, []byte("other"), 0o600), os.Symlink(other, Marker(file)), change()); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(other); string(b) != "other" {
+			t.Errorf("the other file has %q, %v", b, err)
+		}
+	}
+}
+
 // Of many who stop a key at once for different reasons, one does, and the others are told who.
 func TestStopsAtOnce(t *testing.T) {
 	f := newFreezer(t, local.New())

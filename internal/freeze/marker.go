@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -54,25 +55,23 @@ func comment(text string) string {
 	return b.String()
 }
 
+// marker is the marker itself, even if it is a link.
 func marker(file string) (*atomicfile.Target, error) {
-	p, err := atomicfile.Find(Marker(file), nil)
+	d, err := atomicfile.OpenDir(filepath.Dir(file))
 	if err != nil {
 		return nil, err
 	}
-	if len(p.Missing) > 0 {
-		return nil, errors.Join(fmt.Errorf("the folder %s does not exist", filepath.Dir(file)), p.Dir.Close())
-	}
-	return &atomicfile.Target{Dir: p.Dir, Base: p.Base}, nil
+	return &atomicfile.Target{Dir: d, Base: filepath.Base(Marker(file))}, nil
 }
 
 // RemoveMarker removes the marker of a file; one that is not there is no error.
 func RemoveMarker(file string) error {
-	p, err := atomicfile.Find(Marker(file), nil)
+	t, err := marker(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if len(p.Missing) == 0 {
-		err = p.Dir.Remove(p.Base)
-	}
-	return errors.Join(err, p.Dir.Close())
+	return errors.Join(t.Dir.Remove(t.Base), t.Dir.Close())
 }
