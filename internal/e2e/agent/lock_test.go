@@ -41,6 +41,7 @@ func TestLockFromElsewhere(t *testing.T) {
 	d.Delivers("hosts", e2e.Text("one", 20))
 	operator := e2e.NewMachine(t, s.Server.Addr)
 	hosts := m.Path("hosts")
+	e2e.Eventually(t, "the node has reported", func() bool { return s.Get("kvexpress-nodes/"+node) != nil })
 
 	const last = 5 * time.Second
 	from := time.Now()
