@@ -70,31 +70,31 @@ func cmdBabbler(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() { _ = l.Close() })
 	ts.Setenv("BABBLER", l.Addr().String())
 	store := ts.Getenv("CONSUL_HTTP_ADDR")
+	// One request a connection: a client that has sent its next one takes the answer too
+	// many for its own, and tries again.
 	babble := func(conn net.Conn) error {
 		defer conn.Close()
-		for in := bufio.NewReader(conn); ; {
-			req, err := http.ReadRequest(in)
-			if err != nil {
-				return err
-			}
-			req.URL.Scheme, req.URL.Host, req.RequestURI = "http", store, ""
-			resp, err := http.DefaultTransport.RoundTrip(req)
-			if err != nil {
-				return err
-			}
-			var out bytes.Buffer
-			if err := resp.Write(&out); err != nil {
-				return err
-			}
-			out.WriteString("HTTP/1.1 200 OK\r\n")
-			if err := req.Header.Write(&out); err != nil {
-				return err
-			}
-			out.WriteString("\r\n")
-			if _, err := conn.Write(out.Bytes()); err != nil {
-				return err
-			}
+		req, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return err
 		}
+		req.URL.Scheme, req.URL.Host, req.RequestURI = "http", store, ""
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		var out bytes.Buffer
+		if err := resp.Write(&out); err != nil {
+			return err
+		}
+		out.WriteString("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n")
+		req.Header.Del("Content-Length")
+		if err := req.Header.Write(&out); err != nil {
+			return err
+		}
+		out.WriteString("\r\n")
+		_, err = conn.Write(out.Bytes())
+		return err
 	}
 	go func() {
 		for {
