@@ -135,6 +135,7 @@ func lockIn(parent *Dir, outer, inner string) (_ *lock, err error) {
 	l := &lock{parent: parent}
 	defer func() {
 		if err != nil {
+			_ = parent.removeDir(outer) // if it is empty: nothing is left, or closed by a run that was killed
 			err = errors.Join(err, l.outer.Close(), l.inner.Close())
 		}
 	}()
@@ -265,12 +266,14 @@ func (d *Dir) adjust(like writers, inner bool) error {
 
 // give sets what we may set.
 func (d *Dir) give(like writers) error {
-	err := unix.Fchown(d.fd, int(like.uid), int(like.gid))
-	if errors.Is(err, unix.EPERM) {
-		err = unix.Fchown(d.fd, -1, int(like.gid))
-	}
-	if err != nil && !errors.Is(err, unix.EPERM) {
-		return err
+	for _, uid := range []int{int(like.uid), -1} {
+		err := unix.Fchown(d.fd, uid, int(like.gid))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) { // EINVAL: a container without that user
+			return err
+		}
 	}
 	if like.mode&0o070 != 0 { // else the mask of an ACL closes it
 		if err := setACL(d, like.acl); err != nil {
