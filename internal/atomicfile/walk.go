@@ -236,7 +236,7 @@ func (w *walker) link(name string) (string, error) {
 	if err := unix.Fstatat(w.fds[len(w.fds)-1], name, &s, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return "", fmt.Errorf("stat the link %s: %w", path, Explain(err))
 	}
-	const remedy = "name the file that the link leads to, or correct its owner"
+	const remedy = "name the file that the link leads to, or correct owner and mode"
 	if !ours(s.Uid) {
 		return "", fmt.Errorf("%s: %w: it belongs to %s; %s", path, ErrUntrustedLink, userName(s.Uid), remedy)
 	}
@@ -262,7 +262,7 @@ func unsafeFolder(s unix.Stat_t) string {
 		return "belongs to " + userName(s.Uid)
 	}
 	if s.Mode&0o022 != 0 && s.Mode&unix.S_ISVTX == 0 {
-		return fmt.Sprintf("is writable for others (mode %04o)", s.Mode&0o7777)
+		return fmt.Sprintf("is writable for others (mode %04o; see `chmod go-w`)", s.Mode&0o7777)
 	}
 	return ""
 }
