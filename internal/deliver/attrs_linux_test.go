@@ -196,7 +196,6 @@ func TestInPlaceAcrossFileSystems(t *testing.T) {
 // A process of another user that lacks rights hears which, and what to do.
 func TestWithoutRights(t *testing.T) {
 	needRoot(t)
-	const nobody = 65534
 	n := newNode(t, scratch(t))
 	self := filepath.Join(n.base(), "self")
 	copySelf(t, self)

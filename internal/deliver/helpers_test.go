@@ -23,6 +23,8 @@ import (
 
 const hosts = kv.Key("hosts")
 
+const nobody = 65534
+
 // times is full in a soak, and a tenth of it otherwise.
 func times(full int) int {
 	if os.Getenv("KVEXPRESS_SOAK") == "1" {

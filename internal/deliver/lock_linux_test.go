@@ -1,6 +1,7 @@
 package deliver_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/deliver"
 )
 
@@ -103,4 +105,27 @@ func TestDeliveryWaitsForTheGroup(t *testing.T) {
 	}
 	write(t, end, nil)
 	wg.Wait()
+}
+
+// A run with nothing to do waits for no other.
+func TestNothingToDoWaitsForNoOther(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.settle(contentA())
+	p, err := atomicfile.Find(n.target.File, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &atomicfile.Target{Dir: p.Dir, Base: p.Base}
+	if err := other.Lock(t.Context(), atomicfile.Waiting{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if r, err := n.deliverer(nil).Deliver(ctx, n.target); err != nil || r.Outcome != deliver.Unchanged {
+		t.Errorf("%q, %v", r.Outcome, err)
+	}
+	if err := errors.Join(other.Close(), p.Dir.Close()); err != nil {
+		t.Error(err)
+	}
 }

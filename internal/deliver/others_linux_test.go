@@ -18,12 +18,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/codec"
 	"kvexpress/internal/deliver"
 )
-
-const nobody = 65534
 
 // script is content that can be executed.
 func script(version string) []byte { return []byte("#!/bin/sh\nexec 9<\"$0\"; echo " + version + "\n") }
@@ -147,29 +144,6 @@ func TestFileChangesDuringTheWait(t *testing.T) {
 				t.Errorf("the exec ran for %q", got)
 			}
 		})
-	}
-}
-
-// A run with nothing to do waits for no other.
-func TestNothingToDoWaitsForNoOther(t *testing.T) {
-	n := newNode(t, scratch(t))
-	n.publish(contentA())
-	n.settle(contentA())
-	p, err := atomicfile.Find(n.target.File, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := &atomicfile.Target{Dir: p.Dir, Base: p.Base}
-	if err := other.Lock(t.Context(), atomicfile.Waiting{}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if r, err := n.deliverer(nil).Deliver(ctx, n.target); err != nil || r.Outcome != deliver.Unchanged {
-		t.Errorf("%q, %v", r.Outcome, err)
-	}
-	if err := errors.Join(other.Close(), p.Dir.Close()); err != nil {
-		t.Error(err)
 	}
 }
 
