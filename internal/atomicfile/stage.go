@@ -171,31 +171,6 @@ func (s *Staged) Altered(content []byte) (string, error) {
 	return "", nil
 }
 
-// Commit puts the staged file in the place of base in the folder to, and makes that
-// durable. In doubt the error of a rename is returned with the staged file still there:
-// call Discard. An error of the folder's fsync comes after the file is in
-// place: it is a *SyncError.
-func (s *Staged) Commit(to *Dir, base string) error {
-	if err := to.stillThere(); err != nil {
-		return err
-	}
-	path := filepath.Join(to.path, base)
-	if there, err := s.dir.stat(s.name); err != nil || there.Ino != s.is.Ino || there.Dev != s.is.Dev {
-		return fmt.Errorf("put %s in place: %s is no longer the file that was staged", path, s.Path())
-	}
-	if err := s.dir.hook.before(StepRename); err != nil {
-		return &RenameError{Path: path, Err: err}
-	}
-	if err := again(func() error { return unix.Renameat(s.dir.fd, s.name, to.fd, base) }); err != nil {
-		return &RenameError{Path: path, Err: Explain(err)}
-	}
-	s.name = ""
-	if err := s.dir.hook.before(StepSyncDir); err != nil {
-		return &SyncError{Path: to.path, Err: err}
-	}
-	return to.Sync()
-}
-
 // Leave closes the staged file and leaves it where it is.
 func (s *Staged) Leave() error {
 	s.name = ""
@@ -203,7 +178,7 @@ func (s *Staged) Leave() error {
 }
 
 // Discard removes a staged file that was not committed and closes it. It may
-// be called twice, and after Commit or Leave.
+// be called twice, and after Replace or Leave.
 func (s *Staged) Discard() error {
 	var errs []error
 	if s.file != nil {

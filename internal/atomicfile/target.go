@@ -80,25 +80,32 @@ func (t *Target) Reopen(before any) (changed bool, err error) {
 	return true, t.open()
 }
 
-// Replace commits the staged file.
+// Replace puts the staged file in the place of the target, and makes that durable. In doubt
+// the error of a rename is returned with the staged file still there: call Discard. An error
+// of the folder's fsync comes after the file is in place: it is a *SyncError.
 func (t *Target) Replace(s *Staged) error {
-	if err := s.Commit(t.Dir, t.Base); err != nil {
-		var sync *SyncError
-		if errors.As(err, &sync) {
-			return errors.Join(err, t.adopt(s))
-		}
+	if err := t.Dir.stillThere(); err != nil {
 		return err
 	}
-	return t.adopt(s)
-}
-
-func (t *Target) adopt(s *Staged) error {
-	old := t.File
-	t.File, s.file = s.file, nil
-	if old == nil {
-		return nil
+	if there, err := s.dir.stat(s.name); err != nil || there.Ino != s.is.Ino || there.Dev != s.is.Dev {
+		return fmt.Errorf("put %s in place: %s is no longer the file that was staged", t.Path(), s.Path())
 	}
-	return Explain(old.Close())
+	if err := s.dir.hook.before(StepRename); err != nil {
+		return &RenameError{Path: t.Path(), Err: err}
+	}
+	if err := again(func() error { return unix.Renameat(s.dir.fd, s.name, t.Dir.fd, t.Base) }); err != nil {
+		return &RenameError{Path: t.Path(), Err: Explain(err)}
+	}
+	old := t.File
+	t.File, s.file, s.name = s.file, nil, ""
+	var closed error
+	if old != nil {
+		closed = Explain(old.Close())
+	}
+	if err := s.dir.hook.before(StepSyncDir); err != nil {
+		return errors.Join(&SyncError{Path: t.Dir.path, Err: err}, closed)
+	}
+	return errors.Join(t.Dir.Sync(), closed)
 }
 
 // Close releases the lock, and closes the file.
