@@ -19,7 +19,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -143,6 +142,7 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+	source := m.File("another", e2e.Text("two", 20))
 	for name, c := range map[string]struct {
 		certificate string
 		tls         *tls.Config
@@ -196,7 +196,7 @@ func TestFaults(t *testing.T) {
 				}
 				addr = at
 			}
-			args := append([]string{"in", "-k", cmp.Or(c.key, "hosts"), "-f", m.File(strconv.Itoa(len(name))+"-source", e2e.Text("two", 20))}, c.args...)
+			args := append([]string{"in", "-k", cmp.Or(c.key, "hosts"), "-f", source}, c.args...)
 			failing := append(args, "-s", addr)
 			if c.retried {
 				failing = append(failing, "--retry-for", "0")
