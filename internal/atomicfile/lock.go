@@ -235,8 +235,11 @@ func (w writers) renames() bool { return w.shared && !w.sticky }
 // groupLost reports whether a change of the mode would drop setgid: then the group of new files matters more than that
 // other users can wait for the lock.
 func (w writers) groupLost() bool {
+	if w.mode&unix.S_ISGID == 0 || int(w.gid) == os.Getegid() {
+		return false
+	}
 	groups, err := os.Getgroups()
-	return w.mode&unix.S_ISGID != 0 && err == nil && int(w.gid) != os.Getegid() && !slices.Contains(groups, int(w.gid))
+	return err == nil && !slices.Contains(groups, int(w.gid))
 }
 
 // lockBits are what a lock folder takes over as it is: setgid, so that new files have the folder's group, and sticky.

@@ -36,6 +36,9 @@ func (tx *transaction) close() error {
 // errAgain: another process has the lock, or file or state changed before we had it.
 var errAgain = errors.New("read again, under the lock")
 
+// errLongest is why a wait ends: see Longest.
+var errLongest = errors.New("no run waits longer")
+
 func (tx *transaction) run(ctx context.Context) error {
 	begun := tx.result
 	err := tx.attempt(ctx)
@@ -156,7 +159,7 @@ func (tx *transaction) lock(ctx context.Context) error {
 	if err := tx.open(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Longest(tx.target))
+	ctx, cancel := context.WithTimeoutCause(ctx, Longest(tx.target), errLongest)
 	defer cancel()
 	err := tx.file.Lock(ctx, atomicfile.Waiting{Elsewhere: tx.elsewhere, Show: tx.target.Waiting})
 	tx.watch.lap(&tx.result.Took.Wait)
