@@ -83,6 +83,11 @@ func cmdBabbler(ts *testscript.TestScript, neg bool, args []string) {
 		if err != nil {
 			return err
 		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err
+		}
+		resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		var out bytes.Buffer
 		if err := resp.Write(&out); err != nil {
 			return err
