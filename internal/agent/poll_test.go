@@ -57,7 +57,7 @@ func TestGoroutinesOfManyTargets(t *testing.T) { // not parallel: it counts thos
 		s := newSite(t, dir, targets, time.Hour)
 		pass(3 * time.Minute)
 		s.all(Current, "one\n")
-		if got, most := runtime.NumGoroutine()-before, targets+2*maxWatched+40; got > most {
+		if got, most := runtime.NumGoroutine()-before, targets+2*maxWatched+100; got > most {
 			t.Errorf("%d goroutines, want %d at most", got, most)
 		}
 		if most := s.store.most.Load(); most > maxWatched {

@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -388,26 +387,4 @@ func TestReceipts(t *testing.T) {
 				func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.Steps.Exec > 0 })
 		}
 	})
-}
-
-// An out says the same of its delivery as an agent would, and nothing that a command
-// printed.
-func TestSaid(t *testing.T) {
-	now := time.Now()
-	installed := deliver.Result{Key: "hosts", File: "/h", Outcome: deliver.Installed, Lineage: "l", Version: 3, SHA256: "new",
-		Before: "old", Placed: now.Add(-time.Second)}
-	if got := agent.Said(installed, nil, now); got.State != "current" || got.By != fleet.ByOut || got.Version != 3 ||
-		got.SHA256 != "new" || got.Placed == nil || got.Placed.First || time.Duration(got.Placed.Age) != time.Second {
-		t.Errorf("%+v", got)
-	}
-	first := installed
-	first.Before = ""
-	if got := agent.Said(first, nil, now); !got.Placed.First {
-		t.Errorf("%+v", got.Placed)
-	}
-	failed := deliver.Result{Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "new", Before: "old"}
-	if got := agent.Said(failed, errors.New("disk full"), now); got.State != "failed" || got.Version != 0 || got.SHA256 != "old" ||
-		got.Placed != nil || got.Detail != "disk full" {
-		t.Errorf("%+v", got)
-	}
 }

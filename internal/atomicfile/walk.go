@@ -34,6 +34,9 @@ type Place struct {
 // write to these: else the error wraps ErrUntrustedLink. So do all functions of this
 // package that take a path.
 func Find(path string, hook Hook) (*Place, error) {
+	if p := findDirect(path, hook); p != nil {
+		return p, nil
+	}
 	w, err := walk(path)
 	if err != nil {
 		return nil, err
@@ -58,6 +61,24 @@ func Find(path string, hook Hook) (*Place, error) {
 	}
 }
 
+// findDirect is Find for a path without symbolic links, as most are. It is nil for others.
+func findDirect(path string, hook Hook) *Place {
+	dir, base := filepath.Split(path)
+	if !filepath.IsAbs(path) || base == "" || base == "." || base == ".." {
+		return nil
+	}
+	d := direct(dir)
+	if d == nil {
+		return nil
+	}
+	if _, err := unix.Readlinkat(d.fd, base, make([]byte, 1)); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		d.hook = hook
+		return &Place{Dir: d, Base: base}
+	}
+	_ = d.Close() // nothing was written through it
+	return nil
+}
+
 // Path is where the file is, without symbolic links.
 func (p *Place) Path() string {
 	return filepath.Join(append(append([]string{p.Dir.path}, p.Missing...), p.Base)...)
@@ -79,6 +100,11 @@ func (p *Place) MakeDirs() error {
 
 // OpenDir opens a folder, which must exist.
 func OpenDir(path string) (*Dir, error) {
+	if filepath.IsAbs(path) {
+		if d := direct(path); d != nil {
+			return d, nil
+		}
+	}
 	w, err := walk(path)
 	if err != nil {
 		return nil, err
