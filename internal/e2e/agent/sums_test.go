@@ -208,7 +208,7 @@ func TestManyTargetsOnAStockConsul(t *testing.T) {
 // Taken out: the limit; then it holds a file for each target.
 func TestManyLargeFilesAtOnce(t *testing.T) {
 	t.Parallel()
-	n := newMany(t, 150)
+	n := newMany(t, max(50, e2e.Times(150)))
 	n.publish("one\n")
 	n.agent = n.Agent("agent")
 	n.delivered("start")
