@@ -116,7 +116,7 @@ func shortByHand(t *testing.T, f *Fleet) {
 		return nil
 	})
 	bad, careless := f.Last(), f.Nodes[0]
-	runOut(t, careless, "-l", "1")
+	runOut(t, careless, "1")
 	arrived(t, f, careless)
 	_, err := f.Kvexpress(t.Context(), Publisher, "rollback", "-k", Key, "-l", "30")
 	must(t, err)

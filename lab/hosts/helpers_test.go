@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -242,10 +243,14 @@ func turn(t *testing.T, n *Node, to Mode) {
 	}
 }
 
-// runOut runs kvexpress out on the node, as a person would.
-func runOut(t *testing.T, n *Node, flags ...string) {
+// runOut runs kvexpress out on the node, as a person would, with the node's limit of lines or another.
+func runOut(t *testing.T, n *Node, limit ...string) {
 	t.Helper()
-	_, err := n.fleet.Set.Run(t.Context(), nil, n.fleet.hostNamed(n.Name, n.out(flags...)...)...)
+	argv := n.out()
+	if len(limit) > 0 {
+		argv[slices.Index(argv, "-l")+1] = limit[0]
+	}
+	_, err := n.fleet.Set.Run(t.Context(), nil, n.fleet.hostNamed(n.Name, argv...)...)
 	must(t, err)
 }
 

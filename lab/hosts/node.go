@@ -90,11 +90,11 @@ func (n *Node) reload() []string {
 }
 
 // out is the command line with which a watch, or a person, installs the file here.
-func (n *Node) out(flags ...string) []string {
-	return append([]string{
+func (n *Node) out() []string {
+	return []string{
 		n.fleet.Tools.Kvexpress, "out", "-s", n.Addr, "--token-file", n.fleet.TokenFile(n.Name), "-k", Key, "-f", n.Hosts,
 		"-l", strconv.Itoa(minLines), "-c", "0644", "-e", commandLine(n.reload()), "--state-dir", n.state(),
-	}, flags...)
+	}
 }
 
 // watch makes Consul's agent on the node run kvexpress out, or no longer, from its next
