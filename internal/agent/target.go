@@ -90,7 +90,7 @@ type question struct {
 	wait  time.Duration
 }
 
-// watched is what is being followed.
+// watched is the row that the watch follows.
 type watched struct {
 	question
 	cancel  context.CancelFunc

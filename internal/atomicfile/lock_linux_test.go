@@ -54,7 +54,7 @@ func ofNobody(lock, _ string) error {
 	return errors.Join(os.MkdirAll(inner, 0o777), os.Chown(lock, 65534, 65534), os.Chown(inner, 65534, 65534))
 }
 
-// In a folder that several users may write, one of them can rename a folder of another to that of the locks.
+// In a folder that several users may write, one user can rename another's folder to the lock folder.
 // It keeps its owner and mode.
 func TestFolderOfAVictim(t *testing.T) {
 	needRoot(t)

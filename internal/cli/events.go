@@ -55,7 +55,7 @@ func (s *session) keyOf(ctx context.Context, node, file string) kv.Key {
 	return ""
 }
 
-// eventsOf shows what was done to a key; without one, to nodes.
+// eventsOf shows the events of a key; without a key, those of nodes.
 func (s *session) eventsOf(ctx context.Context, name string, most int) (report, error) {
 	k := events.Nodes
 	if name != "" {

@@ -35,7 +35,7 @@ type remembered struct {
 
 // remember notes what is in place.
 func (tx *transaction) remember(sha string) {
-	if tx.data == nil || tx.file == nil || tx.file.File == nil { // nobody is going to ask
+	if tx.data == nil || tx.file == nil || tx.file.File == nil { // no caller asks for it
 		return
 	}
 	if info, err := tx.file.File.Stat(); err == nil {
@@ -110,7 +110,7 @@ func look(t *atomicfile.Target, keep bool) (onDisk, error) {
 	return d, nil
 }
 
-// newlines counts those in what is written to it.
+// newlines counts the newlines of all writes.
 type newlines int
 
 func (n *newlines) Write(b []byte) (int, error) {

@@ -175,7 +175,7 @@ func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 	return false, err
 }
 
-// Leave leaves an event of what was done already.
+// Leave leaves an event of an action that is already done.
 func (r Recorder) Leave(ctx context.Context, e Event) error {
 	_, err := r.Do(ctx, e, nil, func(kv.Snapshot) ([]kv.Op, error) { return []kv.Op{}, nil })
 	return err

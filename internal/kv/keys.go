@@ -124,7 +124,7 @@ func (w *walk) round(room int) []string {
 	return round
 }
 
-// tooLarge notes a folder that cannot be listed. It may be that of a key.
+// tooLarge notes a folder that cannot be listed. It may be a key's folder.
 func (w *walk) tooLarge(folder string) {
 	w.found.Left = append(w.found.Left, folder)
 	w.found.Rows[Key(strings.Trim(folder[len(w.layout.Prefix()):], "/"))] = nil

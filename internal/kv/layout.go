@@ -128,7 +128,7 @@ func (l Layout) Node(node string) string { return l.NodesDir() + node }
 // NodesDir is what the receipts of all nodes have in common.
 func (l Layout) NodesDir() string { return l.prefix + "-nodes/" }
 
-// Events is the path of what was done to a key, and by whom. It is outside the prefix, as
+// Events is the path of a key's events. It is outside the prefix, as
 // receipts are, and stays when the key is retired.
 func (l Layout) Events(k Key) string { return l.EventsDir() + string(k) }
 

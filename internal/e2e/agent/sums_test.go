@@ -120,7 +120,7 @@ func (n *many) publishAtOnce(content string) {
 	}
 }
 
-// delivered waits until all files hold what was published last, and returns how long that took.
+// delivered waits until all files hold the last version, and returns how long that took.
 func (n *many) delivered(what string) { n.deliveredWhile(what, func() {}) }
 
 // deliveredWhile is delivered, and does something again and again meanwhile.

@@ -142,7 +142,7 @@ func faults() []fault {
 	}
 }
 
-// kind fits what has no other row.
+// kind fits an error without another row.
 func kind(sentinel error) func(symptom) bool {
 	return func(m symptom) bool { return errors.Is(m.kind, sentinel) }
 }
@@ -223,7 +223,7 @@ func (s *Store) diagnose(kind, err error) (fault, symptom) {
 	return fault{}, m
 }
 
-// fill puts what is true for this store into a text of the table.
+// fill puts the values of this store into a text of the table.
 func (s *Store) fill(text string, m symptom) string {
 	if !strings.Contains(text, "{") {
 		return text
