@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // many is the number of targets of a large agent.

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // rounds is how often each program runs in a comparison.

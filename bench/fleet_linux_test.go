@@ -9,10 +9,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // landLimit is the longest that a fleet may take for one change, or to start.

@@ -9,7 +9,7 @@ import (
 	"strconv"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/agentfile"
+	"kvexpress/internal/config"
 	"kvexpress/internal/store/consul"
 )
 
@@ -30,7 +30,7 @@ func agentYAML(s site, i int, targets ...target) []byte {
 // node is an agent of this process, and its configuration.
 type node struct {
 	*agent.Agent
-	config agentfile.Config
+	config config.Config
 }
 
 // newAgent makes a node's agent in this process, from the same configuration as
@@ -44,12 +44,12 @@ func newAgent(s site, i int) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := agentfile.Load(file, agentfile.Env{Getenv: os.Getenv, Hostname: host})
+	conf, err := config.Load(file, config.Env{Getenv: os.Getenv, Hostname: host})
 	if err != nil {
 		return nil, err
 	}
 	var stores []agent.Store // made once: a reload goes on with the same connections
-	for _, addr := range config.Store.Addrs {
+	for _, addr := range conf.Store.Addrs {
 		store, err := consul.New(consul.Options{Addr: addr, Lasting: true})
 		if err != nil {
 			return nil, err
@@ -57,11 +57,11 @@ func newAgent(s site, i int) (*node, error) {
 		stores = append(stores, store)
 	}
 	a, err := agent.New(agent.Options{
-		Config: config, Host: host, Version: "bench",
-		Open: func(agentfile.Store) ([]agent.Store, error) { return stores, nil },
+		Config: conf, Host: host, Version: "bench",
+		Open: func(config.Store) ([]agent.Store, error) { return stores, nil },
 		Log:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
-	return &node{a, config}, err
+	return &node{a, conf}, err
 }
 
 // report turns receipts on or off.

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/consultest"
 	kvfleet "kvexpress/internal/fleet"
+	"kvexpress/internal/testutil/consultest"
 )
 
 const (

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/consultest"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // side is one of the stores that are compared.

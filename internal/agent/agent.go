@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/config"
+	"kvexpress/internal/install"
 )
 
 // maxOutputs is how many bytes of output a status holds, of the commands of all targets.
@@ -20,12 +20,12 @@ const maxOutputs = 1 << 20
 
 // Options are what an agent is made of.
 type Options struct {
-	Config  agentfile.Config
-	Open    func(agentfile.Store) ([]Store, error) // makes the stores of a configuration; nothing is sent
-	Host    string                                 // the operating system's host name: locks go by it
-	Version string                                 // of the program
+	Config  config.Config
+	Open    func(config.Store) ([]Store, error) // makes the stores of a configuration; nothing is sent
+	Host    string                              // the operating system's host name: locks go by it
+	Version string                              // of the program
 	Log     *slog.Logger
-	Hook    deliver.Hook // nil but in tests
+	Hook    install.Hook // nil but in tests
 
 	pace pace // nil but in tests
 }
@@ -37,13 +37,13 @@ type Agent struct {
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before
-	config  agentfile.Config
+	config  config.Config
 	loaded  time.Time
 	refused error // why the last reload was
 	link    *link
 	running []*runner
 	groups  map[string]*groupRunner
-	limits  *deliver.Limits
+	limits  *install.Limits
 	waits   *waits
 	past    uint64 // requests of links that are no more
 	receipt ReceiptStatus
@@ -92,7 +92,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		options: o, started: time.Now(),
-		groups: map[string]*groupRunner{}, limits: deliver.NewLimits(), waits: newWaits(),
+		groups: map[string]*groupRunner{}, limits: install.NewLimits(), waits: newWaits(),
 		news: make(chan struct{}, 1),
 	}
 	stores, err := o.Open(o.Config.Store)
@@ -129,7 +129,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // Reload puts another configuration in force. All that can fail is done before
 // anything that runs is touched: after an error all is as it was. Targets that did
 // not change are not disturbed.
-func (a *Agent) Reload(c agentfile.Config) error {
+func (a *Agent) Reload(c config.Config) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if c.StateDir != a.config.StateDir || c.Listen != a.config.Listen {
@@ -181,11 +181,11 @@ func (a *Agent) Refuse(err error) {
 
 // apply makes the targets of a configuration that do not exist yet; mu is held, or
 // nobody knows us.
-func (a *Agent) apply(c agentfile.Config) {
+func (a *Agent) apply(c config.Config) {
 	a.config, a.loaded, a.refused = c, time.Now(), nil
 	a.link.serve(len(c.Targets))
 	shared := sharedExecs(c.Targets)
-	d := &deliver.Deliverer{Store: a.link, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Hook: a.options.Hook}
+	d := &install.Installer{Store: a.link, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Hook: a.options.Hook}
 	var all []*runner
 	since := a.loaded
 	for _, t := range c.Targets {
@@ -225,7 +225,7 @@ func (a *Agent) apply(c agentfile.Config) {
 }
 
 // sharedExecs counts how many targets have the same exec.
-func sharedExecs(targets []agentfile.Target) map[string]int {
+func sharedExecs(targets []config.Target) map[string]int {
 	n := map[string]int{}
 	for _, t := range targets {
 		if key := t.ExecGroup(); key != "" {
@@ -236,7 +236,7 @@ func sharedExecs(targets []agentfile.Target) map[string]int {
 }
 
 // deferred reports whether a group runs the exec of a target.
-func deferred(t agentfile.Target, shared map[string]int) bool {
+func deferred(t config.Target, shared map[string]int) bool {
 	return shared[t.ExecGroup()] > 1 || t.ExecEvery > 0
 }
 

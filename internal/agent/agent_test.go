@@ -14,12 +14,12 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/codec"
-	"kvexpress/internal/deliver"
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/config"
+	"kvexpress/internal/hold"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/record"
 	"kvexpress/internal/store/consul"
 )
 
@@ -29,7 +29,7 @@ type node struct {
 	dir    string
 	store  *consul.Store // of the test, not of the agent
 	layout kv.Layout
-	config agentfile.Config
+	config config.Config
 	log    *logged
 	tally  tally // of what the agent asks of the store
 	change func(*agent.Options)
@@ -58,7 +58,7 @@ func (l *logged) String() string {
 
 const host = "web-17"
 
-func newNode(t testing.TB, addr string, targets ...deliver.Target) *node {
+func newNode(t testing.TB, addr string, targets ...install.Target) *node {
 	t.Helper()
 	store, err := consul.New(consul.Options{Addr: addr})
 	if err != nil {
@@ -70,8 +70,8 @@ func newNode(t testing.TB, addr string, targets ...deliver.Target) *node {
 		t.Fatal(err)
 	}
 	n := &node{t: t, dir: t.TempDir(), store: store, layout: layout, log: &logged{}}
-	n.config = agentfile.Config{
-		Store: agentfile.Store{Addrs: []string{addr}}, Layout: layout, Node: host,
+	n.config = config.Config{
+		Store: config.Store{Addrs: []string{addr}}, Layout: layout, Node: host,
 		StateDir: filepath.Join(n.dir, "state"), Reconcile: time.Hour,
 	}
 	for _, target := range targets {
@@ -90,7 +90,7 @@ func newNode(t testing.TB, addr string, targets ...deliver.Target) *node {
 
 // target fills in what a test does not care about. A relative file, and a script
 // that begins with ./, are in the node's folder.
-func (n *node) target(t deliver.Target) agentfile.Target {
+func (n *node) target(t install.Target) config.Target {
 	if t.File == "" {
 		t.File = string(t.Key)
 	}
@@ -101,10 +101,10 @@ func (n *node) target(t deliver.Target) agentfile.Target {
 		// Not by itself: a file that was just written may be "busy".
 		t.Exec = append([]string{"/bin/sh", n.path(t.Exec[0])}, t.Exec[1:]...)
 	}
-	return agentfile.Target{Target: t}
+	return config.Target{Target: t}
 }
 
-func (n *node) open(s agentfile.Store) ([]agent.Store, error) {
+func (n *node) open(s config.Store) ([]agent.Store, error) {
 	var all []agent.Store
 	for _, addr := range s.Addrs {
 		store, err := consul.New(consul.Options{Addr: addr, TokenFile: s.TokenFile, Lasting: true, Timeout: 5 * time.Second})
@@ -232,8 +232,8 @@ func (n *node) unlock(name string) {
 	}
 }
 
-func (n *node) freezer() freeze.Freezer {
-	return freeze.Freezer{Store: n.store, Layout: n.layout, Host: host, Replace: true}
+func (n *node) freezer() hold.Freezer {
+	return hold.Freezer{Store: n.store, Layout: n.layout, Host: host, Replace: true}
 }
 
 // path is where a file of the node is.
@@ -294,7 +294,7 @@ func (n *node) current(i int, content string) agent.TargetStatus {
 	var s agent.TargetStatus
 	until(n.t, fmt.Sprintf("%s is current with %.20q", file, content), func() bool {
 		s = n.status(i)
-		return s.State == agent.Current && s.SHA256 == codec.Checksum([]byte(content))
+		return s.State == agent.Current && s.SHA256 == record.Checksum([]byte(content))
 	})
 	if got := n.file(filepath.Base(file)); got != content {
 		n.t.Fatalf("%s is said to be current, and holds %.20q", file, got)

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/consultest"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // gone waits until the store is away for a target, with content in place.
@@ -33,7 +33,7 @@ func (n *node) gone(i int, content string) {
 func TestAway(t *testing.T) {
 	t.Parallel()
 	server := consultest.Start(t, consultest.WithData())
-	n := newNode(t, server.Addr, deliver.Target{Key: "hosts"})
+	n := newNode(t, server.Addr, install.Target{Key: "hosts"})
 	n.begin("one\n")
 	if s := n.agent.Status().Store; !s.Up || s.Since == nil || s.Error != "" || s.Addr != server.Addr {
 		t.Errorf("%+v", s)
@@ -60,7 +60,7 @@ func TestAway(t *testing.T) {
 func TestRebuilt(t *testing.T) {
 	t.Parallel()
 	server := consultest.Start(t)
-	n := newNode(t, server.Addr, deliver.Target{Key: "hosts"})
+	n := newNode(t, server.Addr, install.Target{Key: "hosts"})
 	for i := range 20 { // the index is far ahead of what the new one will have
 		n.publish("hosts", fmt.Sprintf("before %d\n", i))
 	}
@@ -91,7 +91,7 @@ func TestCut(t *testing.T) {
 		n.config.Store.Addrs = []string{line.addr}
 		for i := range 20 {
 			key := kv.Key(fmt.Sprint("k", i))
-			n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: key}))
+			n.config.Targets = append(n.config.Targets, n.target(install.Target{Key: key}))
 			n.publish(key, "one\n")
 		}
 		n.start()
@@ -124,7 +124,7 @@ func TestCut(t *testing.T) {
 	beside(t, "away from the start", func(t *testing.T) {
 		line := newLine(t, addr)
 		line.cut()
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Store.Addrs = []string{line.addr}
 		n.publish("hosts", "one\n")
 		n.start()
@@ -139,7 +139,7 @@ func TestCut(t *testing.T) {
 
 	// As during an election: any server answers the watch, and none the read.
 	beside(t, "for a read alone", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
 		n.tally.fail.Store(1)
 		n.publish("hosts", "two\n")
@@ -147,7 +147,7 @@ func TestCut(t *testing.T) {
 	})
 
 	beside(t, "for a read without a change", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+		n := newNode(t, addr, install.Target{Key: "hosts", Exec: []string{"./exec"}})
 		n.exec("exec", "test -e good")
 		n.change = hasty
 		n.publish("hosts", "one\n")
@@ -161,7 +161,7 @@ func TestCut(t *testing.T) {
 
 	beside(t, "another one is there", func(t *testing.T) {
 		line := newLine(t, addr)
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Store.Addrs = []string{line.addr, addr}
 		n.begin("one\n")
 		line.cut()
@@ -172,7 +172,7 @@ func TestCut(t *testing.T) {
 
 	beside(t, "frozen meanwhile", func(t *testing.T) {
 		line := newLine(t, addr)
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Store.Addrs = []string{line.addr}
 		n.begin("one\n")
 		n.lock("hosts", "busy", time.Time{})

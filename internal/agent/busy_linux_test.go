@@ -8,13 +8,13 @@ import (
 	"testing"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
 // A target whose file another process has locked waits for it, and tells so: in its status and in the log.
 func TestWaitsForAnotherProcess(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, storeAddr(t), deliver.Target{Key: "hosts"})
+	n := newNode(t, storeAddr(t), install.Target{Key: "hosts"})
 	n.publish("hosts", "one\n")
 	n.start()
 	n.current(0, "one\n")

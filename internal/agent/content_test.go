@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/codec"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // refused expects content that is refused for a reason, with other content in place.
@@ -26,17 +26,17 @@ func (n *node) refused(reason, content string) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
-	begin := func(t *testing.T, target deliver.Target) *node {
+	begin := func(t *testing.T, target install.Target) *node {
 		t.Helper()
 		target.Key = "hosts"
 		n := newNode(t, addr, target)
 		n.begin("one\none\n")
 		return n
 	}
-	sum := func(s string) string { return codec.Checksum([]byte(s)) }
+	sum := func(s string) string { return record.Checksum([]byte(s)) }
 
 	beside(t, "too short", func(t *testing.T) {
-		n := begin(t, deliver.Target{MinLines: 2})
+		n := begin(t, install.Target{MinLines: 2})
 		n.publish("hosts", "two\n")
 		n.refused("too_short", "one\none\n")
 		n.publish("hosts", "three\nthree\n")
@@ -46,7 +46,7 @@ func TestRefused(t *testing.T) {
 	})
 
 	beside(t, "empty", func(t *testing.T) {
-		n := begin(t, deliver.Target{})
+		n := begin(t, install.Target{})
 		n.commit(
 			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts")},
 			kv.Op{Verb: kv.Set, Path: n.layout.Checksum("hosts"), Value: []byte(sum(""))},
@@ -57,7 +57,7 @@ func TestRefused(t *testing.T) {
 	})
 
 	beside(t, "a check that fails", func(t *testing.T) {
-		n := begin(t, deliver.Target{Check: []string{"grep", "-q", "one", "{file}"}})
+		n := begin(t, install.Target{Check: []string{"grep", "-q", "one", "{file}"}})
 		n.publish("hosts", "two\n")
 		n.refused("check_failed", "one\none\n")
 		n.publish("hosts", "one again\n")
@@ -65,7 +65,7 @@ func TestRefused(t *testing.T) {
 	})
 
 	beside(t, "a manifest of a later kvexpress", func(t *testing.T) {
-		n := begin(t, deliver.Target{})
+		n := begin(t, install.Target{})
 		n.commit(
 			kv.Op{Verb: kv.Set, Path: n.layout.Manifest("hosts"), Value: []byte(`{"format":99}`)},
 			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("two\n")},
@@ -77,9 +77,9 @@ func TestRefused(t *testing.T) {
 	})
 
 	beside(t, "data that cannot be read", func(t *testing.T) {
-		n := begin(t, deliver.Target{})
+		n := begin(t, install.Target{})
 		n.commit(
-			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("this is no brotli"), Flags: codec.Brotli.Flags()},
+			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("this is no brotli"), Flags: record.Brotli.Flags()},
 			kv.Op{Verb: kv.Set, Path: n.layout.Checksum("hosts"), Value: []byte(sum("two\n"))},
 		)
 		n.refused("corrupt", "one\none\n")
@@ -89,7 +89,7 @@ func TestRefused(t *testing.T) {
 
 	// Whoever heals it may touch the one row or the other.
 	beside(t, "a mismatch", func(t *testing.T) {
-		n := begin(t, deliver.Target{})
+		n := begin(t, install.Target{})
 		n.put(n.layout.Checksum("hosts"), sum("two\n"))
 		n.put(n.layout.Data("hosts"), "two, by hand\n")
 		n.refused("mismatch", "one\none\n")
@@ -105,7 +105,7 @@ func TestRefused(t *testing.T) {
 	})
 
 	beside(t, "a checksum that is gone", func(t *testing.T) {
-		n := begin(t, deliver.Target{})
+		n := begin(t, install.Target{})
 		n.commit(
 			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("two\n")},
 			kv.Op{Verb: kv.Delete, Path: n.layout.Checksum("hosts")},
@@ -121,7 +121,7 @@ func TestOlder(t *testing.T) {
 	addr := storeAddr(t)
 
 	beside(t, "is followed", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.publish("hosts", "one\n")
 		past := n.rows("hosts")
 		n.begin("two\n")
@@ -135,7 +135,7 @@ func TestOlder(t *testing.T) {
 	})
 
 	beside(t, "is refused", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Targets[0].RefuseOlder = true // as package agentfile sets it
 		n.publish("hosts", "one\n")
 		past := n.rows("hosts")
@@ -150,7 +150,7 @@ func TestOlder(t *testing.T) {
 	})
 
 	beside(t, "another lineage is not older", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts", RefuseOlder: true})
+		n := newNode(t, addr, install.Target{Key: "hosts", RefuseOlder: true})
 		n.publish("hosts", "one\n")
 		n.publish("hosts", "two\n")
 		n.start()

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/consultest"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/config"
+	"kvexpress/internal/install"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // rights are those of a node, in Consul's HCL.
@@ -23,7 +23,7 @@ func (n *node) rights() string {
 // locked is a node of a store with ACLs, whose agent has a token in a file.
 func newDeniable(t *testing.T, server *consultest.Server, rights func(*node) string) (n *node, token string) {
 	t.Helper()
-	n = newNode(t, server.Addr, deliver.Target{Key: "hosts"})
+	n = newNode(t, server.Addr, install.Target{Key: "hosts"})
 	n.change = hasty
 	store, err := consul.New(consul.Options{Addr: server.Addr, Token: server.ManagementToken})
 	if err != nil {
@@ -81,7 +81,7 @@ func TestDenied(t *testing.T) {
 		n.start()
 		n.state(0, agent.Denied)
 		n.write("token2", server.NewToken(t, n.rights()))
-		n.config.Store = agentfile.Store{Addrs: n.config.Store.Addrs, TokenFile: n.path("token2")}
+		n.config.Store = config.Store{Addrs: n.config.Store.Addrs, TokenFile: n.path("token2")}
 		if err := n.agent.Reload(n.config); err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
 // never is longer than any test: no look without a change.
@@ -39,9 +39,9 @@ func (n *node) right(name, content string) bool {
 	return n.file(name) == content && info.Mode().Perm() == 0o644 && int(owner.Uid) == os.Geteuid() && int(owner.Gid) == os.Getegid()
 }
 
-func strict(key string) deliver.Target {
+func strict(key string) install.Target {
 	mode, uid, gid := fs.FileMode(0o644), os.Geteuid(), os.Getegid()
-	return deliver.Target{Key: "hosts", File: key, Mode: &mode, UID: &uid, GID: &gid}
+	return install.Target{Key: "hosts", File: key, Mode: &mode, UID: &uid, GID: &gid}
 }
 
 func TestDrift(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
 // lines are the lines of a log that an exec of the node writes.
@@ -26,7 +26,7 @@ func waiting(file string) string {
 func TestExec(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
-	target := deliver.Target{Key: "hosts", Exec: []string{"./exec"}}
+	target := install.Target{Key: "hosts", Exec: []string{"./exec"}}
 
 	beside(t, "one that fails is tried again", func(t *testing.T) {
 		n := newNode(t, addr, target)
@@ -173,9 +173,9 @@ func TestSlowExecs(t *testing.T) {
 	n := newNode(t, storeAddr(t))
 	for i := range 6 {
 		n.config.Targets = append(n.config.Targets,
-			n.target(deliver.Target{Key: "hosts", File: fmt.Sprint("slow", i), Exec: []string{"./exec", fmt.Sprint(i)}}))
+			n.target(install.Target{Key: "hosts", File: fmt.Sprint("slow", i), Exec: []string{"./exec", fmt.Sprint(i)}}))
 	}
-	n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "other"}))
+	n.config.Targets = append(n.config.Targets, n.target(install.Target{Key: "other"}))
 	n.exec("exec", `echo "$1" >> log; while ! test -e go; do sleep 0.1; done`)
 	n.publish("hosts", "one\n")
 	n.start()

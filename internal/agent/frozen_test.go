@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
 // held expects a target to be frozen for a reason, with content in place.
@@ -34,7 +34,7 @@ func TestFrozen(t *testing.T) {
 	addr := storeAddr(t)
 
 	beside(t, "a stop holds what is published, until resume", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
 		n.stopKey("hosts", "no more today")
 		n.publish("hosts", "two\n")
@@ -47,7 +47,7 @@ func TestFrozen(t *testing.T) {
 	})
 
 	beside(t, "a stop from before the agent's start", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.stopKey("hosts", "not yet")
 		n.publish("hosts", "one\n")
 		n.start()
@@ -59,7 +59,7 @@ func TestFrozen(t *testing.T) {
 	})
 
 	beside(t, "a lock holds one node", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"}, deliver.Target{Key: "hosts", File: "other"})
+		n := newNode(t, addr, install.Target{Key: "hosts"}, install.Target{Key: "hosts", File: "other"})
 		n.begin("one\n")
 		n.lock("hosts", "I debug", time.Time{})
 		n.publish("hosts", "two\n")
@@ -72,7 +72,7 @@ func TestFrozen(t *testing.T) {
 	})
 
 	beside(t, "a lock ends by itself", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
 		n.lock("hosts", "for a moment", time.Now().Add(2*time.Second))
 		n.publish("hosts", "two\n")
@@ -84,7 +84,7 @@ func TestFrozen(t *testing.T) {
 	})
 
 	beside(t, "a lock that gets an end", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.publish("hosts", "one\n")
 		n.lock("hosts", "for ever", time.Time{})
 		n.start()
@@ -94,7 +94,7 @@ func TestFrozen(t *testing.T) {
 	})
 
 	beside(t, "both", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
 		n.stopKey("hosts", "the fleet")
 		n.lock("hosts", "the node", time.Time{})
@@ -110,7 +110,7 @@ func TestFrozen(t *testing.T) {
 	})
 
 	beside(t, "a repair", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Reconcile = 200 * time.Millisecond
 		n.begin("one\n")
 		n.lock("hosts", "my own version", time.Time{})
@@ -125,7 +125,7 @@ func TestFrozen(t *testing.T) {
 	})
 
 	beside(t, "an exec", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+		n := newNode(t, addr, install.Target{Key: "hosts", Exec: []string{"./exec"}})
 		n.exec("exec", `cat hosts >> log; test -e good`)
 		n.config.Reconcile = 200 * time.Millisecond
 		n.publish("hosts", "one\n")

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"kvexpress/internal/command"
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/install"
 	"kvexpress/internal/wait"
 )
 
@@ -22,7 +22,7 @@ const (
 
 // group is targets of a node with the same exec. It runs once for all that owe it.
 type group struct {
-	runOwed func(context.Context, []deliver.Target) (*command.Result, []deliver.OwedResult, error)
+	runOwed func(context.Context, []install.Target) (*command.Result, []install.OwedResult, error)
 	pace    pace
 	every   time.Duration // between the starts of two runs, at least
 	log     *slog.Logger
@@ -36,7 +36,7 @@ type group struct {
 	output string // of the exec, as it was logged last
 }
 
-func newGroup(d *deliver.Deliverer, p pace, log *slog.Logger) *group {
+func newGroup(d *install.Installer, p pace, log *slog.Logger) *group {
 	return &group{runOwed: d.RunOwed, pace: p, log: log, wake: make(chan struct{}, 1)}
 }
 
@@ -140,7 +140,7 @@ func (g *group) gather(ctx context.Context) []*target {
 // once runs the exec for all that owe it, and tells them. It is false if it is to
 // be tried again.
 func (g *group) once(ctx context.Context, all []*target) bool {
-	targets := make([]deliver.Target, len(all))
+	targets := make([]install.Target, len(all))
 	for i, t := range all {
 		targets[i] = t.Target.Target
 		targets[i].Waiting = t.waits
@@ -183,7 +183,7 @@ func (g *group) notRun(all []*target, pause time.Duration) {
 }
 
 // groupRan notes what a run of the group came to for one target.
-func (t *target) groupRan(ran *command.Result, r deliver.OwedResult, err error) {
+func (t *target) groupRan(ran *command.Result, r install.OwedResult, err error) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 )
 
@@ -16,8 +16,8 @@ import (
 // which it ran, one line a run, and succeeds while there is a file "good".
 func newGroup(t testing.TB, addr string) *node {
 	exec := []string{"./exec"}
-	n := newNode(t, addr, deliver.Target{Key: "a", Exec: exec}, deliver.Target{Key: "b", Exec: exec},
-		deliver.Target{Key: "c", Exec: exec})
+	n := newNode(t, addr, install.Target{Key: "a", Exec: exec}, install.Target{Key: "b", Exec: exec},
+		install.Target{Key: "c", Exec: exec})
 	n.exec("exec", `
 		test $(echo "$KVEXPRESS_SHA256" | wc -l) = $(echo "$KVEXPRESS_KEY" | wc -l) || echo wrong >> log
 		test $(echo "$KVEXPRESS_VERSION" | wc -l) = $(echo "$KVEXPRESS_KEY" | wc -l) || echo wrong >> log
@@ -176,7 +176,7 @@ func TestGroup(t *testing.T) {
 	beside(t, "a target is taken out, another is changed", func(t *testing.T) {
 		n := newGroup(t, addr)
 		exec := n.config.Targets[0].Exec
-		n.config.Targets = append(n.config.Targets, n.target(deliver.Target{Key: "d", Exec: exec}))
+		n.config.Targets = append(n.config.Targets, n.target(install.Target{Key: "d", Exec: exec}))
 		n.each("one", "a", "b", "c", "d")
 		n.start()
 		for i := range 4 {

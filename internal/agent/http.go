@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"time"
 
-	"kvexpress/internal/httpserve"
-	"kvexpress/internal/observe/promtext"
+	"kvexpress/internal/httpd"
+	"kvexpress/internal/observe"
 )
 
 // Paths of an agent's HTTP interface.
@@ -31,15 +31,15 @@ func Handler(status func() Status, healthy, ready func() error, local bool) http
 	if all := status; !local {
 		status = func() Status { return all().Public() }
 	}
-	return httpserve.Pages{
-		{Path: HealthPath, Write: httpserve.Verdict(healthy)},
-		{Path: ReadyPath, Write: httpserve.Verdict(ready)},
+	return httpd.Pages{
+		{Path: HealthPath, Write: httpd.Verdict(healthy)},
+		{Path: ReadyPath, Write: httpd.Verdict(ready)},
 		{Path: MetricsPath, Write: func(w http.ResponseWriter) {
-			httpserve.Begin(w, promtext.ContentType)
+			httpd.Begin(w, observe.ContentType)
 			_ = WriteMetrics(w, status(), time.Now()) // it fails when the client is gone
 		}},
 		{Path: StatusPath, Write: func(w http.ResponseWriter) {
-			httpserve.Begin(w, "application/json")
+			httpd.Begin(w, "application/json")
 			enc := json.NewEncoder(w)
 			enc.SetEscapeHTML(false)
 			_ = enc.Encode(status()) // the same

@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"kvexpress/internal/command"
-	"kvexpress/internal/observe/promtext"
+	"kvexpress/internal/observe"
 )
 
 // testLimit is how long a test waits for what must happen.
@@ -65,7 +65,7 @@ func TestHandler(t *testing.T) {
 	}{
 		{"GET", "/healthz", 200, plain, "ok\n"},
 		{"GET", "/readyz", 503, plain, "hosts: not yet\n\ufffd[31mflags: not yet\n"},
-		{"GET", "/metrics", 200, promtext.ContentType, "kvexpress_agent_store_up 1\n"},
+		{"GET", "/metrics", 200, observe.ContentType, "kvexpress_agent_store_up 1\n"},
 		{"GET", "/status", 200, "application/json", `"node":"web-17"`},
 		{"GET", "/", 404, plain, "/healthz\n/readyz\n/metrics\n/status\n"},
 		{"GET", "/metrics/", 404, plain, "/metrics\n"},
@@ -77,7 +77,7 @@ func TestHandler(t *testing.T) {
 		{"DELETE", "/nothing", 405, plain, "only GET and HEAD"},
 		{"HEAD", "/healthz", 200, plain, ""},
 		{"HEAD", "/readyz", 503, plain, ""},
-		{"HEAD", "/metrics", 200, promtext.ContentType, ""},
+		{"HEAD", "/metrics", 200, observe.ContentType, ""},
 		{"HEAD", "/status", 200, "application/json", ""},
 	} {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 )
 
@@ -15,9 +15,9 @@ import (
 func TestHugeRowsAmongPolledOnes(t *testing.T) {
 	t.Parallel()
 	const first, targets = 60, 80
-	var all []deliver.Target
+	var all []install.Target
 	for i := range targets {
-		all = append(all, deliver.Target{Key: kv.Key(fmt.Sprint("k", i))})
+		all = append(all, install.Target{Key: kv.Key(fmt.Sprint("k", i))})
 	}
 	n := newNode(t, storeAddr(t), all...)
 	for i := first; i < targets-1; i++ {

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 )
 
@@ -14,10 +14,10 @@ import (
 // them. Taken out: that a delivery gives back its share while a command runs; then it does.
 func TestNobodyWaitsForCommandsOfOthers(t *testing.T) {
 	t.Parallel()
-	var all []deliver.Target
+	var all []install.Target
 	for i := range 12 {
-		target := deliver.Target{Key: kv.Key(fmt.Sprint("k", i))}
-		hang := []string{"/bin/sh", "-c", "echo x >>hangs; sleep 600", deliver.FileMark}
+		target := install.Target{Key: kv.Key(fmt.Sprint("k", i))}
+		hang := []string{"/bin/sh", "-c", "echo x >>hangs; sleep 600", install.FileMark}
 		switch {
 		case i < 6:
 			target.Check = hang

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
-	"kvexpress/internal/remedy"
 	"kvexpress/internal/wait"
 )
 
@@ -138,7 +137,7 @@ func (l *link) status() StoreStatus {
 		s.Since = &since
 	}
 	if l.err != nil {
-		s.Error = oneLine(remedy.Guide{}.Explain(l.err))
+		s.Error = oneLine(kv.Guide{}.Explain(l.err))
 	}
 	return s
 }
@@ -238,7 +237,7 @@ func (l *link) report(ctx context.Context, t ticket, err error) {
 		l.failures = 0
 	}
 	if l.up || !l.known {
-		l.log.Warn("the store is away; the files stay as they are", "error", oneLine(remedy.Guide{}.Explain(err)))
+		l.log.Warn("the store is away; the files stay as they are", "error", oneLine(kv.Guide{}.Explain(err)))
 		l.up, l.known, l.since = false, true, now
 		l.turns++
 		if !errors.Is(err, kv.ErrCrowded) {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"kvexpress/internal/gate"
-	"kvexpress/internal/observe/promtext"
+	"kvexpress/internal/observe"
 )
 
 // WriteMetrics writes a status, and what this process uses, as metrics in
@@ -18,80 +18,80 @@ import (
 // with Prometheus, what is absent cannot be alerted on. The exception is what a
 // target does not have: without an exec, there is nothing about execs.
 func WriteMetrics(w io.Writer, s Status, now time.Time) error {
-	m := metrics{promtext.New(w)}
+	m := metrics{observe.NewProm(w)}
 	m.process(s)
 	m.agent(s)
 	targets := make([]labelled, len(s.Targets))
 	for i, t := range s.Targets {
-		targets[i] = labelled{t, append(make([]promtext.Label, 0, 3), promtext.With("key", t.Key), promtext.With("file", t.File))}
+		targets[i] = labelled{t, append(make([]observe.Label, 0, 3), observe.With("key", t.Key), observe.With("file", t.File))}
 	}
 	m.targets(targets, s.Started, now)
 	m.execs(slices.DeleteFunc(targets, func(t labelled) bool { return t.Exec == nil }))
 	return m.End()
 }
 
-type metrics struct{ *promtext.Writer }
+type metrics struct{ *observe.PromWriter }
 
 // labelled is a target with its labels, and room for one more.
 type labelled struct {
 	TargetStatus
-	labels []promtext.Label
+	labels []observe.Label
 }
 
 // and is the target's labels with one more, until the next call.
-func (t labelled) and(name, value string) []promtext.Label {
-	return append(t.labels, promtext.With(name, value))
+func (t labelled) and(name, value string) []observe.Label {
+	return append(t.labels, observe.With(name, value))
 }
 
 func (m metrics) agent(s Status) {
-	m.One("kvexpress_agent_config_last_reload_successful", promtext.Gauge,
+	m.One("kvexpress_agent_config_last_reload_successful", observe.Gauge,
 		"1 if the configuration in force is what the files say, 0 if the last reload was refused.",
-		promtext.Truth(s.Config.Error == ""))
-	m.One("kvexpress_agent_config_last_reload_success_timestamp_seconds", promtext.Gauge,
+		observe.Truth(s.Config.Error == ""))
+	m.One("kvexpress_agent_config_last_reload_success_timestamp_seconds", observe.Gauge,
 		"When the configuration in force was read, in Unix seconds.", unixSeconds(&s.Config.Loaded))
-	m.One("kvexpress_agent_store_up", promtext.Gauge, "1 if the store answers.", promtext.Truth(s.Store.Up))
-	m.One("kvexpress_agent_store_state_changed_timestamp_seconds", promtext.Gauge,
+	m.One("kvexpress_agent_store_up", observe.Gauge, "1 if the store answers.", observe.Truth(s.Store.Up))
+	m.One("kvexpress_agent_store_state_changed_timestamp_seconds", observe.Gauge,
 		"Since when kvexpress_agent_store_up is what it is, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
-	m.One("kvexpress_agent_receipt_last_success_timestamp_seconds", promtext.Gauge,
+	m.One("kvexpress_agent_receipt_last_success_timestamp_seconds", observe.Gauge,
 		"When what became of the targets was last reported to the store, in Unix seconds; 0 if it was not yet.",
 		unixSeconds(s.Receipt.Last))
-	m.One("kvexpress_agent_receipt_failed", promtext.Gauge, "1 if the last receipt could not be written.",
-		promtext.Truth(s.Receipt.Error != ""))
-	m.One("kvexpress_agent_store_requests_total", promtext.Counter, "Requests to the store.", float64(s.Requests))
+	m.One("kvexpress_agent_receipt_failed", observe.Gauge, "1 if the last receipt could not be written.",
+		observe.Truth(s.Receipt.Error != ""))
+	m.One("kvexpress_agent_store_requests_total", observe.Counter, "Requests to the store.", float64(s.Requests))
 }
 
 // targets writes what every target has.
 func (m metrics) targets(targets []labelled, started, now time.Time) {
 	for _, f := range []struct {
 		name string
-		kind promtext.Kind
+		kind observe.PromKind
 		help string
 		of   func(labelled) float64
 	}{
-		{"version", promtext.Gauge, "Version in place, within its lineage; 0 for one without a number.",
+		{"version", observe.Gauge, "Version in place, within its lineage; 0 for one without a number.",
 			func(t labelled) float64 { return float64(t.Version) }},
-		{"content_hash", promtext.Gauge,
+		{"content_hash", observe.Gauge,
 			"The first 48 bits of the SHA-256 of the bytes in place, to see whether nodes agree; 0 before they are known.",
 			func(t labelled) float64 { return fingerprint(t.SHA256) }},
-		{"size_bytes", promtext.Gauge, "Size of the bytes in place.",
+		{"size_bytes", observe.Gauge, "Size of the bytes in place.",
 			func(t labelled) float64 { return float64(t.Size) }},
-		{"state_changed_timestamp_seconds", promtext.Gauge,
+		{"state_changed_timestamp_seconds", observe.Gauge,
 			"Since when the target is in its state, in Unix seconds; 0 if it has none yet.",
 			func(t labelled) float64 { return unixSeconds(t.Since) }},
-		{"last_good_timestamp_seconds", promtext.Gauge,
+		{"last_good_timestamp_seconds", observe.Gauge,
 			"When a pass last found the file right or made it right, in Unix seconds; 0 if none did yet.",
 			func(t labelled) float64 { return unixSeconds(t.Good) }},
-		{"last_good_age_seconds", promtext.Gauge,
+		{"last_good_age_seconds", observe.Gauge,
 			"How long ago that was, at the time of the scrape; since the start of the agent if no pass did yet.",
 			func(t labelled) float64 { return goodAge(t, started, now) }},
-		{"last_install_timestamp_seconds", promtext.Gauge,
+		{"last_install_timestamp_seconds", observe.Gauge,
 			"When this process last replaced the file, in Unix seconds; 0 if it did not.",
 			func(t labelled) float64 { return unixSeconds(t.Changed) }},
-		{"passes_total", promtext.Counter, "Passes over the target.",
+		{"passes_total", observe.Counter, "Passes over the target.",
 			func(t labelled) float64 { return float64(t.Counts.Passes) }},
-		{"installs_total", promtext.Counter, "Times that the file was replaced.",
+		{"installs_total", observe.Counter, "Times that the file was replaced.",
 			func(t labelled) float64 { return float64(t.Counts.Installs) }},
-		{"repairs_total", promtext.Counter, "Times that mode or owner were corrected.",
+		{"repairs_total", observe.Counter, "Times that mode or owner were corrected.",
 			func(t labelled) float64 { return float64(t.Counts.Repairs) }},
 	} {
 		m.Family("kvexpress_agent_target_"+f.name, f.kind, f.help)
@@ -101,17 +101,17 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 	}
 	// The checksum is not among these labels: each publish would leave a series
 	// behind for every node.
-	m.Family("kvexpress_agent_target_info", promtext.Gauge, "The lineage that versions are counted in; always 1.")
+	m.Family("kvexpress_agent_target_info", observe.Gauge, "The lineage that versions are counted in; always 1.")
 	for _, t := range targets {
 		m.Sample(1, t.and("lineage", t.Lineage)...)
 	}
-	m.Family("kvexpress_agent_target_state", promtext.Gauge, "1 for the state that the target is in, 0 for the others.")
+	m.Family("kvexpress_agent_target_state", observe.Gauge, "1 for the state that the target is in, 0 for the others.")
 	for _, t := range targets {
 		for _, state := range States() {
-			m.Sample(promtext.Truth(t.State == state), t.and("state", string(state))...)
+			m.Sample(observe.Truth(t.State == state), t.and("state", string(state))...)
 		}
 	}
-	m.Family("kvexpress_agent_target_refusals_total", promtext.Counter, "Times that the file was left as it is, by reason.")
+	m.Family("kvexpress_agent_target_refusals_total", observe.Counter, "Times that the file was left as it is, by reason.")
 	for _, t := range targets {
 		for _, reason := range reasons(t.Counts.Refusals) {
 			m.Sample(float64(t.Counts.Refusals[reason]), t.and("reason", reason)...)
@@ -121,16 +121,16 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 
 // execs writes what those targets have that run one.
 func (m metrics) execs(targets []labelled) {
-	m.Family("kvexpress_agent_target_exec_owed", promtext.Gauge, "1 if the exec has yet to succeed for the bytes in place.")
+	m.Family("kvexpress_agent_target_exec_owed", observe.Gauge, "1 if the exec has yet to succeed for the bytes in place.")
 	for _, t := range targets {
-		m.Sample(promtext.Truth(t.Exec.Owed), t.labels...)
+		m.Sample(observe.Truth(t.Exec.Owed), t.labels...)
 	}
-	m.Family("kvexpress_agent_target_exec_total", promtext.Counter, "Execs that ended, by result: ok or failed.")
+	m.Family("kvexpress_agent_target_exec_total", observe.Counter, "Execs that ended, by result: ok or failed.")
 	for _, t := range targets {
 		m.Sample(float64(t.Counts.ExecOK), t.and("result", "ok")...)
 		m.Sample(float64(t.Counts.ExecFail), t.and("result", "failed")...)
 	}
-	m.Family("kvexpress_agent_target_exec_duration_seconds", promtext.Histogram, "How long execs took, whatever their result.")
+	m.Family("kvexpress_agent_target_exec_duration_seconds", observe.Histogram, "How long execs took, whatever their result.")
 	bounds := ExecBuckets()
 	for _, t := range targets {
 		m.Histogram(bounds, t.Counts.ExecSeconds, t.Counts.ExecTotal.Seconds(), t.labels...)
@@ -180,5 +180,5 @@ func unixSeconds(t *time.Time) float64 {
 	if t == nil {
 		return 0
 	}
-	return promtext.Seconds(*t)
+	return observe.Seconds(*t)
 }

@@ -6,10 +6,9 @@ import (
 	"time"
 
 	"kvexpress/internal/atomicfile"
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/remedy"
 	"kvexpress/internal/wait"
 )
 
@@ -34,7 +33,7 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return false // we were told to end
-	case err == nil && result.Outcome == deliver.Postponed:
+	case err == nil && result.Outcome == install.Postponed:
 		t.wait()
 		return false
 	}
@@ -68,20 +67,20 @@ func (t *target) stuck(now time.Time) time.Duration {
 		return 0
 	}
 	took := now.Sub(time.Unix(0, begun))
-	if took < deliver.Longest(t.Target.Target)+stuckAfter {
+	if took < install.Longest(t.Target.Target)+stuckAfter {
 		return 0
 	}
 	return took
 }
 
 // record notes what a pass came to, and when to look again.
-func (t *target) record(r deliver.Result, err error, began time.Time) {
+func (t *target) record(r install.Result, err error, began time.Time) {
 	state, reason := Judge(r, err)
 	t.heldBy, t.denied, t.holdOff, t.blind = r.Held, 0, time.Time{}, state == Away
 	switch {
 	case r.Apart, reason == string(gate.Mismatch):
 		t.apart = true
-	case r.Outcome == deliver.Installed:
+	case r.Outcome == install.Installed:
 		t.apart = false
 	}
 	t.retry = time.Time{}
@@ -101,7 +100,7 @@ func (t *target) record(r deliver.Result, err error, began time.Time) {
 
 // Judge is the one table from what a delivery came to, to a state of the target. The
 // reason is a word of gate.Reason or, for what is refused otherwise, the state itself.
-func Judge(r deliver.Result, err error) (State, string) {
+func Judge(r install.Result, err error) (State, string) {
 	var refusal *gate.Refusal
 	switch {
 	case err == nil && r.Owed:
@@ -118,7 +117,7 @@ func Judge(r deliver.Result, err error) (State, string) {
 		return Older, string(refusal.Reason)
 	case refusal != nil:
 		return Refused, string(refusal.Reason)
-	case errorIs[*deliver.ExecError](err):
+	case errorIs[*install.ExecError](err):
 		return Owed, ""
 	case errors.Is(err, kv.ErrDenied):
 		return Denied, string(Denied)
@@ -159,7 +158,7 @@ func patience(s State, reason string) wait.Backoff {
 }
 
 // note keeps what a pass came to for status and metrics.
-func (t *target) note(r deliver.Result, err error, state State, reason string, began time.Time) {
+func (t *target) note(r install.Result, err error, state State, reason string, began time.Time) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -169,13 +168,13 @@ func (t *target) note(r deliver.Result, err error, state State, reason string, b
 		s.Check = r.Check.Output
 	}
 	switch r.Outcome {
-	case deliver.Installed, deliver.Restored:
+	case install.Installed, install.Restored:
 		s.Counts.Installs++
 		s.Changed = &now
-	case deliver.Repaired:
+	case install.Repaired:
 		s.Counts.Repairs++
 	}
-	switch inPlace := r.Outcome == deliver.Installed || r.Outcome != deliver.Restored && r.Before == r.SHA256; {
+	switch inPlace := r.Outcome == install.Installed || r.Outcome != install.Restored && r.Before == r.SHA256; {
 	case r.SHA256 != "" && (err == nil || inPlace):
 		s.Version, s.Lineage, s.SHA256, s.Size = r.Version, r.Lineage, r.SHA256, r.Size
 	case err != nil && r.Looked && r.Before != s.SHA256:
@@ -200,7 +199,7 @@ func (t *target) note(r deliver.Result, err error, state State, reason string, b
 		t.group.owe(t) // with mu held, so that groupRan finds both or none
 	}
 	if s.Exec != nil {
-		if err == nil || state == Owed || r.Outcome == deliver.Installed { // else it did not get that far
+		if err == nil || state == Owed || r.Outcome == install.Installed { // else it did not get that far
 			s.Exec.Owed = state == Owed || r.Owed
 		}
 		s.noteExec(r.Exec, err, now)
@@ -213,12 +212,12 @@ func (t *target) note(r deliver.Result, err error, state State, reason string, b
 
 // explain is an error with a remedy that leads to our store.
 func (t *target) explain(err error) string {
-	g := remedy.Guide{Role: "node --node " + t.node, Key: string(t.Key)}
+	g := kv.Guide{Role: "node --node " + t.node, Key: string(t.Key)}
 	if p := t.layout.Prefix(); p != "kvexpress" {
-		g.Flags = append(g.Flags, remedy.Flag{Name: "-p", Value: p})
+		g.Flags = append(g.Flags, kv.Flag{Name: "-p", Value: p})
 	}
 	if addr := t.link.Addr(); addr != "localhost:8500" {
-		g.Flags = append(g.Flags, remedy.Flag{Name: "-s", Value: addr})
+		g.Flags = append(g.Flags, kv.Flag{Name: "-s", Value: addr})
 	}
 	return oneLine(g.Explain(err))
 }
@@ -243,7 +242,7 @@ func (t *target) enter(state State, err error, now time.Time) {
 // failed notes a watch that failed, and says how long to wait before the next one.
 // The last good file stays.
 func (t *target) failed(err error) time.Duration {
-	state, reason := Judge(deliver.Result{}, err)
+	state, reason := Judge(install.Result{}, err)
 	delay := time.Duration(0) // the link makes us wait while the store is away
 	if state != Away {
 		delay = t.pace(state, reason).After(t.denied)

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 // ask follows a row until it is answered.
@@ -23,7 +23,7 @@ func (p *poller) ask(ctx context.Context, path string, since uint64) <-chan answ
 func TestPollTellsEachOfItsRow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &day{Store: local.New(local.Deny(func(path string, _ bool) bool { return path == "denied" }))}
+		s := &day{Store: embedded.New(embedded.Deny(func(path string, _ bool) bool { return path == "denied" }))}
 		p := newTestLink(s).poller
 		denied, missing := p.ask(t.Context(), "denied", 0), p.ask(t.Context(), "missing", 0)
 		if a := <-denied; !errors.Is(a.err, kv.ErrDenied) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
 // Between the agent and the store is a proxy that allows an answer 2 s. Nothing is wrong, so nothing is logged; once the
@@ -27,7 +27,7 @@ func TestAProxyThatEndsWaits(t *testing.T) {
 	}
 	server := httptest.NewServer(proxy)
 	defer server.Close()
-	n := newNode(t, server.Listener.Addr().String(), deliver.Target{Key: "hosts"})
+	n := newNode(t, server.Listener.Addr().String(), install.Target{Key: "hosts"})
 	n.begin("one\n")
 	until(t, "waits were ended", func() bool { return ended.Load() >= 2 })
 	<-time.After(3 * time.Second)

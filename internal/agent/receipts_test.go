@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/config"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 )
 
@@ -67,14 +67,14 @@ func TestReceipts(t *testing.T) {
 	addr := storeAddr(t)
 	begin := func(t *testing.T, every time.Duration) *node {
 		t.Helper()
-		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(every)
+		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(every)
 		n.begin("one\n")
 		n.told("version 1", "hosts", version(1))
 		return n
 	}
 
 	beside(t, "are off in other tests", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Reconcile = 10 * time.Millisecond // and so the heartbeat
 		n.begin("one\n")
 		<-time.After(300 * time.Millisecond)
@@ -110,7 +110,7 @@ func TestReceipts(t *testing.T) {
 	})
 
 	beside(t, "waiting for a key is not the first look", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
+		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(time.Hour)
 		n.start()
 		n.state(0, agent.Missing)
 		n.told("missing", "hosts",
@@ -158,7 +158,7 @@ func TestReceipts(t *testing.T) {
 		"conflicts": kv.ErrConflict, "refused": kv.ErrRequest, "answers that are not Consul's": kv.ErrNotStore,
 	} {
 		beside(t, "that fail: "+name, func(t *testing.T) {
-			n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(5 * time.Second)
+			n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(5 * time.Second)
 			var err error = &kv.StoreError{Op: "write", Kind: kind}
 			n.tally.refuse.Store(&err)
 			n.begin("one\n")
@@ -186,7 +186,7 @@ func TestReceipts(t *testing.T) {
 	}
 
 	beside(t, "a repair is no delivery", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(300 * time.Millisecond)
+		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(300 * time.Millisecond)
 		n.start()
 		n.state(0, agent.Missing)
 		n.publish("hosts", "one\n")
@@ -202,7 +202,7 @@ func TestReceipts(t *testing.T) {
 	})
 
 	beside(t, "a store that is slow with them holds up no delivery", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
+		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(time.Hour)
 		slow := make(chan struct{})
 		n.tally.slow.Store(&slow)
 		n.begin("one\n")
@@ -230,7 +230,7 @@ func TestReceipts(t *testing.T) {
 	})
 
 	beside(t, "outlive a restart", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"}, deliver.Target{Key: "slow", Exec: []string{"./exec"}}).reporting(time.Hour)
+		n := newNode(t, addr, install.Target{Key: "hosts"}, install.Target{Key: "slow", Exec: []string{"./exec"}}).reporting(time.Hour)
 		n.exec("exec", waiting("go"))
 		n.write("go", "")
 		n.each("one", "hosts", "slow")
@@ -271,27 +271,27 @@ func TestReceipts(t *testing.T) {
 
 	beside(t, "follow the configuration", func(t *testing.T) {
 		n := begin(t, time.Hour)
-		n.mustReload(func(c *agentfile.Config) { c.Receipts = false })
+		n.mustReload(func(c *config.Config) { c.Receipts = false })
 		n.publish("hosts", "two\n")
 		n.current(0, "two\n")
 		<-time.After(1500 * time.Millisecond)
 		if r, _, _ := n.stored(host); r.Targets[0].Version != 1 {
 			t.Error("it reports although it should not")
 		}
-		n.mustReload(func(c *agentfile.Config) { c.Receipts = true }) // and nothing is new
+		n.mustReload(func(c *config.Config) { c.Receipts = true }) // and nothing is new
 		n.told("version 2", "hosts", version(2))
-		n.mustReload(func(c *agentfile.Config) { c.Node = "web-18" })
+		n.mustReload(func(c *config.Config) { c.Node = "web-18" })
 		if r := n.told("version 2", "hosts", version(2)); r.Node != "web-18" {
 			t.Errorf("%+v", r)
 		}
-		n.mustReload(func(c *agentfile.Config) { // one target more, and one less
-			c.Targets = append(c.Targets, n.target(deliver.Target{Key: "more"}))
+		n.mustReload(func(c *config.Config) { // one target more, and one less
+			c.Targets = append(c.Targets, n.target(install.Target{Key: "more"}))
 		})
 		n.told("missing", "more", func(fleet.Receipt, fleet.Target) bool { return true })
-		n.mustReload(func(c *agentfile.Config) { c.Targets = c.Targets[:1] })
+		n.mustReload(func(c *config.Config) { c.Targets = c.Targets[:1] })
 		n.told("no more", "hosts", func(r fleet.Receipt, _ fleet.Target) bool { return len(r.Targets) == 1 })
 		// It promises more than before, and holds to it.
-		n.mustReload(func(c *agentfile.Config) { c.Reconcile = time.Second })
+		n.mustReload(func(c *config.Config) { c.Reconcile = time.Second })
 		n.told("it promises", "hosts",
 			func(r fleet.Receipt, _ fleet.Target) bool { return time.Duration(r.Agent.Every) == time.Second })
 		_, index, _ := n.stored("web-18")
@@ -307,7 +307,7 @@ func TestReceipts(t *testing.T) {
 
 	beside(t, "tell of an outage that is over", func(t *testing.T) {
 		line := newLine(t, addr)
-		n := newNode(t, addr, deliver.Target{Key: "hosts"}).reporting(time.Hour)
+		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(time.Hour)
 		n.config.Store.Addrs = []string{line.addr}
 		n.publish("hosts", "one\n")
 		n.start()
@@ -330,11 +330,11 @@ func TestReceipts(t *testing.T) {
 
 	beside(t, "tell of an exec, and nothing that it says", func(t *testing.T) {
 		const secret = "hunter2"
-		file := deliver.Target{Key: "hosts", Exec: []string{"./exec", secret},
+		file := install.Target{Key: "hosts", Exec: []string{"./exec", secret},
 			Check: []string{"/bin/sh", "-c", "echo " + secret + " $1; test ! -e $0", "", ""}}
 		n := newNode(t, addr)
 		file.Check[3] = n.path("bad")
-		file.Check[4] = deliver.FileMark
+		file.Check[4] = install.FileMark
 		n.config.Targets = append(n.config.Targets, n.target(file))
 		n.reporting(time.Hour).change = hasty
 		n.exec("exec", "echo "+secret+"; echo "+secret+" >&2; test -e good")

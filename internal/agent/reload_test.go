@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/config"
+	"kvexpress/internal/install"
 )
 
 // reload puts the node's configuration in force, changed by change.
-func (n *node) reload(change func(*agentfile.Config)) error {
+func (n *node) reload(change func(*config.Config)) error {
 	c := n.config
 	c.Targets = slices.Clone(c.Targets)
 	change(&c)
@@ -28,7 +28,7 @@ func (n *node) reload(change func(*agentfile.Config)) error {
 	return err
 }
 
-func (n *node) mustReload(change func(*agentfile.Config)) {
+func (n *node) mustReload(change func(*config.Config)) {
 	n.t.Helper()
 	if err := n.reload(change); err != nil {
 		n.t.Fatal(err)
@@ -40,7 +40,7 @@ func TestReload(t *testing.T) {
 	addr := storeAddr(t)
 	begin := func(t *testing.T) *node {
 		t.Helper()
-		n := newNode(t, addr, deliver.Target{Key: "a"}, deliver.Target{Key: "b"})
+		n := newNode(t, addr, install.Target{Key: "a"}, install.Target{Key: "b"})
 		n.each("one", "a", "b", "c")
 		n.start()
 		n.current(0, "a one\n")
@@ -52,11 +52,11 @@ func TestReload(t *testing.T) {
 	beside(t, "targets come, go and change", func(t *testing.T) {
 		n := begin(t)
 		was, watches := n.status(0), n.tally.of(n.layout.Data("a"))
-		n.mustReload(func(c *agentfile.Config) {
-			c.Targets = append([]agentfile.Target{n.target(deliver.Target{Key: "c"})}, c.Targets...)
+		n.mustReload(func(c *config.Config) {
+			c.Targets = append([]config.Target{n.target(install.Target{Key: "c"})}, c.Targets...)
 		})
 		n.current(0, "c one\n")
-		n.mustReload(func(c *agentfile.Config) { // "b" goes, and "c" has another mode
+		n.mustReload(func(c *config.Config) { // "b" goes, and "c" has another mode
 			mode := fs.FileMode(0o604)
 			c.Targets = slices.Delete(c.Targets, 2, 3)
 			c.Targets[0].Mode = &mode
@@ -87,14 +87,14 @@ func TestReload(t *testing.T) {
 	beside(t, "one that fails leaves all as it was", func(t *testing.T) {
 		n := begin(t)
 		was, watches, loaded := n.agent.Status(), n.tally.watches.Load(), n.agent.Status().Config.Loaded
-		broken := func(c *agentfile.Config) {
+		broken := func(c *config.Config) {
 			c.Targets = c.Targets[:1]
 			c.Store.Addrs = []string{"nonsense://"}
 		}
 		if err := n.reload(broken); err == nil {
 			t.Fatal("a store that cannot be opened is taken")
 		}
-		elsewhere := func(c *agentfile.Config) {
+		elsewhere := func(c *config.Config) {
 			c.Targets = c.Targets[:1]
 			c.StateDir = filepath.Join(n.dir, "elsewhere")
 		}
@@ -118,7 +118,7 @@ func TestReload(t *testing.T) {
 		n.each("two", "a", "b")
 		n.current(0, "a two\n")
 		n.current(1, "b two\n")
-		n.mustReload(func(*agentfile.Config) {})
+		n.mustReload(func(*config.Config) {})
 		if s := n.agent.Status(); s.Config.Error != "" || s.Config.Loaded.Equal(loaded) {
 			t.Errorf("%+v", s)
 		}
@@ -128,7 +128,7 @@ func TestReload(t *testing.T) {
 		n := begin(t)
 		requests := n.agent.Status().Requests
 		line := newLine(t, addr)
-		n.mustReload(func(c *agentfile.Config) { c.Store.Addrs = []string{line.addr} })
+		n.mustReload(func(c *config.Config) { c.Store.Addrs = []string{line.addr} })
 		n.current(0, "a one\n")
 		n.current(1, "b one\n")
 		if s := n.agent.Status(); s.Requests < requests+2 || s.Store.Addr != line.addr {
@@ -140,14 +140,14 @@ func TestReload(t *testing.T) {
 	})
 
 	beside(t, "while an exec runs", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+		n := newNode(t, addr, install.Target{Key: "hosts", Exec: []string{"./exec"}})
 		n.exec("exec", waiting("go"))
 		n.publish("hosts", "one\n")
 		n.start()
 		until(t, "it runs", func() bool { return len(n.lines("log")) == 1 })
-		n.mustReload(func(c *agentfile.Config) { c.Targets[0].MinLines = 1 })
+		n.mustReload(func(c *config.Config) { c.Targets[0].MinLines = 1 })
 		until(t, "it runs anew", func() bool { return len(n.lines("log")) == 2 })
-		n.mustReload(func(c *agentfile.Config) { c.Targets[0].At = "elsewhere" }) // no change
+		n.mustReload(func(c *config.Config) { c.Targets[0].At = "elsewhere" }) // no change
 		n.write("go", "")
 		if s := n.current(0, "one\n"); s.Counts.ExecOK != 1 || s.Counts.ExecFail != 0 {
 			t.Errorf("%+v", s)
@@ -171,7 +171,7 @@ func TestReload(t *testing.T) {
 			done <- seen
 		}()
 		for i := range times(200) {
-			n.mustReload(func(c *agentfile.Config) { c.Targets[0].MinLines = i % 2 })
+			n.mustReload(func(c *config.Config) { c.Targets[0].MinLines = i % 2 })
 		}
 		cancel()
 		if <-done == 0 {
@@ -188,9 +188,9 @@ func TestTwoAgents(t *testing.T) {
 	addr := storeAddr(t)
 
 	beside(t, "on one state folder", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
-		other := newNode(t, addr, deliver.Target{Key: "hosts"})
+		other := newNode(t, addr, install.Target{Key: "hosts"})
 		other.config.StateDir = n.config.StateDir
 		other.start()
 		if err := other.wait(); err == nil || !strings.Contains(err.Error(), "another agent") {
@@ -206,7 +206,7 @@ func TestTwoAgents(t *testing.T) {
 	})
 
 	beside(t, "on one file", func(t *testing.T) {
-		a := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+		a := newNode(t, addr, install.Target{Key: "hosts", Exec: []string{"./exec"}})
 		a.exec("exec", `cat hosts >> log`)
 		b := newNode(t, addr)
 		b.dir, b.layout, b.config.Layout, b.config.Targets = a.dir, a.layout, a.layout, a.config.Targets

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"kvexpress/internal/command"
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/wait"
 )
@@ -262,9 +262,9 @@ type placed struct {
 
 // place notes an install, but not that of a version that was in place before: that is
 // a repair. mu is held.
-func (t *target) place(r deliver.Result, began time.Time) {
+func (t *target) place(r install.Result, began time.Time) {
 	old := t.placed
-	if r.Outcome != deliver.Installed || r.Placed.IsZero() ||
+	if r.Outcome != install.Installed || r.Placed.IsZero() ||
 		old != nil && old.lineage == r.Lineage && old.version == r.Version && old.sha256 == r.SHA256 {
 		return
 	}
@@ -280,7 +280,7 @@ func (t *target) place(r deliver.Result, began time.Time) {
 	t.placed.steps.Wait = fleet.Millis(wait)
 }
 
-func steps(t deliver.Took) fleet.Steps {
+func steps(t install.Took) fleet.Steps {
 	return fleet.Steps{
 		Wait: fleet.Millis(t.Wait), Read: fleet.Millis(t.Read), Content: fleet.Millis(t.Content), Stage: fleet.Millis(t.Stage),
 		Check: fleet.Millis(t.Check), Place: fleet.Millis(t.Place), Exec: fleet.Millis(t.Exec),
@@ -288,7 +288,7 @@ func steps(t deliver.Took) fleet.Steps {
 }
 
 // Said is what an `out` has to say of its one delivery, in an agent's words.
-func Said(r deliver.Result, err error, now time.Time) fleet.Target {
+func Said(r install.Result, err error, now time.Time) fleet.Target {
 	state, reason := Judge(r, err)
 	said := fleet.Target{
 		By: fleet.ByOut, Key: r.Key, File: r.File, State: string(state), Detail: brief(err), Owed: r.Owed || state == Owed,
@@ -297,13 +297,13 @@ func Said(r deliver.Result, err error, now time.Time) fleet.Target {
 	if state == Refused {
 		said.Reason = reason
 	}
-	if err != nil && r.Outcome != deliver.Installed && state != Owed || r.Outcome == deliver.Restored {
+	if err != nil && r.Outcome != install.Installed && state != Owed || r.Outcome == install.Restored {
 		said.Lineage, said.Version, said.SHA256 = "", 0, r.Before // what the store has is not in place
 	}
 	if r.Exec != nil {
 		said.Exec = &fleet.Exec{Exit: r.Exec.ExitCode}
 	}
-	if r.Outcome == deliver.Installed && !r.Placed.IsZero() {
+	if r.Outcome == install.Installed && !r.Placed.IsZero() {
 		// The first version of a key is new to all of its nodes.
 		first := r.Before == "" && r.Version != 1
 		said.Placed = &fleet.Placed{Age: fleet.Millis(now.Sub(r.Placed)), First: first, Steps: steps(r.Took)}

@@ -5,9 +5,9 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/codec"
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/install"
+	"kvexpress/internal/record"
 )
 
 // What is on disk counts, whatever held the agent back, and whenever it began.
@@ -16,7 +16,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 	addr := storeAddr(t)
 	frozen := func(t *testing.T, exec string) *node {
 		t.Helper()
-		target := deliver.Target{Key: "hosts"}
+		target := install.Target{Key: "hosts"}
 		if exec != "" {
 			target.Exec = []string{"./exec"}
 		}
@@ -36,7 +36,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 			func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Stopped) && t.Version == 1 })
 		n.write("hosts", "edited\n")
 		n.told("other bytes", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.Version == 0 && t.SHA256 == codec.Checksum([]byte("edited\n"))
+			return t.Version == 0 && t.SHA256 == record.Checksum([]byte("edited\n"))
 		})
 	})
 	beside(t, "begun again under a stop, with an exec that is owed", func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 		})
 	})
 	beside(t, "new to the key, after a trouble", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts", MinLines: 2}).reporting(time.Hour)
+		n := newNode(t, addr, install.Target{Key: "hosts", MinLines: 2}).reporting(time.Hour)
 		n.publish("hosts", "one\n")
 		n.start()
 		n.told("refused", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Refused) })

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agentfile"
+	"kvexpress/internal/config"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 // A machine has much to do, and between the time for a receipt and the look at what there is to say, a file is put in
@@ -21,8 +21,8 @@ func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside oth
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := &day{Store: local.New()}
-	config := agentfile.Config{Receipts: true, Node: "web-1", Layout: layout, Reconcile: time.Minute}
+	store := &day{Store: embedded.New()}
+	config := config.Config{Receipts: true, Node: "web-1", Layout: layout, Reconcile: time.Minute}
 	r := &target{status: TargetStatus{State: Current, Version: 1, SHA256: "one"}}
 	a := &Agent{options: Options{Log: slog.New(slog.DiscardHandler)}, config: config, link: newTestLink(store),
 		running: []*runner{{target: r}}}

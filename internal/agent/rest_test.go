@@ -12,16 +12,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/config"
+	"kvexpress/internal/embedded"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
-	"kvexpress/internal/store/local"
 )
 
 // day is a store in the process, for days that pass in a moment.
 type day struct {
-	*local.Store
+	*embedded.Store
 	down    atomic.Bool
 	waiting atomic.Int64 // watches that are under way
 	most    atomic.Int64 // of them at once
@@ -66,7 +66,7 @@ type site struct {
 	dir    string
 	store  *day
 	layout kv.Layout
-	config agentfile.Config
+	config config.Config
 	agent  *Agent
 	end    func()
 }
@@ -79,11 +79,11 @@ func newSite(t *testing.T, dir string, targets int, every time.Duration) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, dir: dir, store: &day{Store: local.New()}, layout: layout}
-	c := agentfile.Config{Layout: layout, Node: "web-17", StateDir: filepath.Join(dir, "state"), Reconcile: every}
+	s := &site{t: t, dir: dir, store: &day{Store: embedded.New()}, layout: layout}
+	c := config.Config{Layout: layout, Node: "web-17", StateDir: filepath.Join(dir, "state"), Reconcile: every}
 	for i := range targets {
 		key := kv.Key(fmt.Sprint("k", i))
-		c.Targets = append(c.Targets, agentfile.Target{Target: deliver.Target{Key: key, File: filepath.Join(dir, string(key))}})
+		c.Targets = append(c.Targets, config.Target{Target: install.Target{Key: key, File: filepath.Join(dir, string(key))}})
 		s.send(key, "one\n")
 	}
 	s.config = c
@@ -97,7 +97,7 @@ func (s *site) begin() {
 	var err error
 	s.agent, err = New(Options{
 		Config: s.config, Host: "web-17", Log: slog.New(slog.DiscardHandler),
-		Open: func(agentfile.Store) ([]Store, error) { return []Store{s.store}, nil },
+		Open: func(config.Store) ([]Store, error) { return []Store{s.store}, nil },
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -6,15 +6,15 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/install"
 )
 
 // An out says the same of its delivery as an agent would, and nothing that a command
 // printed.
 func TestSaid(t *testing.T) {
 	now := time.Now()
-	installed := deliver.Result{Key: "hosts", File: "/h", Outcome: deliver.Installed, Lineage: "l", Version: 3, SHA256: "new",
+	installed := install.Result{Key: "hosts", File: "/h", Outcome: install.Installed, Lineage: "l", Version: 3, SHA256: "new",
 		Before: "old", Placed: now.Add(-time.Second)}
 	if got := agent.Said(installed, nil, now); got.State != "current" || got.By != fleet.ByOut || got.Version != 3 ||
 		got.SHA256 != "new" || got.Placed == nil || got.Placed.First || time.Duration(got.Placed.Age) != time.Second {
@@ -25,7 +25,7 @@ func TestSaid(t *testing.T) {
 	if got := agent.Said(first, nil, now); !got.Placed.First {
 		t.Errorf("%+v", got.Placed)
 	}
-	failed := deliver.Result{Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "new", Before: "old"}
+	failed := install.Result{Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "new", Before: "old"}
 	if got := agent.Said(failed, errors.New("disk full"), now); got.State != "failed" || got.Version != 0 || got.SHA256 != "old" ||
 		got.Placed != nil || got.Detail != "disk full" {
 		t.Errorf("%+v", got)

@@ -11,15 +11,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kvexpress/internal/agentfile"
 	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/config"
 )
 
 // sameTarget tells whether a target of configuration c is what runs already. Where
 // it stands in the files does not matter.
-func sameTarget(running *target, c agentfile.Config) func(agentfile.Target) bool {
+func sameTarget(running *target, c config.Config) func(config.Target) bool {
 	shared := sharedExecs(c.Targets)
-	return func(t agentfile.Target) bool {
+	return func(t config.Target) bool {
 		t.At = running.At
 		t.DeferExec = deferred(t, shared)
 		return reflect.DeepEqual(t, running.Target)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
 // spread makes all targets of a node wait with new versions.
@@ -50,11 +50,11 @@ func TestSpread(t *testing.T) {
 
 	beside(t, "a new version waits, and those that come meanwhile with it", func(t *testing.T) {
 		early, late := names()
-		n := newNode(t, addr, deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+		n := newNode(t, addr, install.Target{Key: "hosts", Exec: []string{"./exec"}})
 		n.exec("exec", "cat hosts >> log")
 		n.config.Node = late
 		n.spread(5 * time.Second)
-		first := newNode(t, addr, deliver.Target{Key: "hosts"})
+		first := newNode(t, addr, install.Target{Key: "hosts"})
 		first.layout, first.config.Layout, first.config.Node = n.layout, n.layout, early
 		first.spread(5 * time.Second)
 
@@ -85,7 +85,7 @@ func TestSpread(t *testing.T) {
 	// With an hour of time, whatever arrives has not waited.
 	hour := func(t *testing.T, addr string) *node {
 		t.Helper()
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.spread(time.Hour)
 		n.begin("one\n")
 		return n
@@ -93,7 +93,7 @@ func TestSpread(t *testing.T) {
 
 	beside(t, "nothing new does not wait", func(t *testing.T) {
 		line := newLine(t, addr)
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Store.Addrs = []string{line.addr}
 		n.spread(time.Hour)
 		n.start()
@@ -141,7 +141,7 @@ func TestSpread(t *testing.T) {
 	})
 
 	beside(t, "a stop while it waits", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		_, n.config.Node = names()
 		n.spread(3 * time.Second)
 		n.begin("one\n")
@@ -154,7 +154,7 @@ func TestSpread(t *testing.T) {
 	})
 
 	beside(t, "a repair does not wait", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Reconcile = 200 * time.Millisecond
 		n.spread(time.Hour)
 		n.begin("one\n")
@@ -169,7 +169,7 @@ func TestSpread(t *testing.T) {
 	})
 
 	beside(t, "a large one", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.spread(time.Hour)
 		one := strings.Repeat("one\n", 50_000)
 		n.begin(one)
@@ -178,7 +178,7 @@ func TestSpread(t *testing.T) {
 	})
 
 	beside(t, "one that is refused", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts", MinLines: 2})
+		n := newNode(t, addr, install.Target{Key: "hosts", MinLines: 2})
 		n.spread(time.Hour)
 		n.begin("one\none\n")
 		n.publish("hosts", "two\n")
@@ -193,7 +193,7 @@ func TestSpread(t *testing.T) {
 // Of a storm of versions the last one counts, and not each of them is delivered.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, storeAddr(t), deliver.Target{Key: "hosts", Exec: []string{"./exec"}})
+	n := newNode(t, storeAddr(t), install.Target{Key: "hosts", Exec: []string{"./exec"}})
 	n.exec("exec", "cat hosts >> log")
 	n.begin("before\n")
 	versions, since := times(2000), time.Now()

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/config"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 )
 
@@ -27,13 +27,13 @@ const (
 // freezes it. Whatever happens ends in a pass, which is one delivery: what there is
 // to do, deliver finds out.
 type target struct {
-	agentfile.Target
+	config.Target
 	node    string
 	every   time.Duration // between two looks although nothing changed
 	layout  kv.Layout
 	link    *link
-	deliver *deliver.Deliverer
-	limits  *deliver.Limits
+	deliver *install.Installer
+	limits  *install.Limits
 	group   *group // of targets with the same exec; nil for one of its own
 	pace    pace
 	log     *slog.Logger
@@ -52,7 +52,7 @@ type target struct {
 	retry     time.Time     // when to look because the last pass did not end well; zero: never
 	failures  int           // passes that did not end well, in a row
 	denied    int           // watches that were refused, in a row
-	heldBy    *deliver.Held // what freezes the target
+	heldBy    *install.Held // what freezes the target
 	apart     bool          // data and checksum were of different versions
 	blind     bool          // the store went away during the last pass
 	readUpTo  uint64        // index of the checksum that the last pass read; 0: there was none

@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/embedded"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 // What is due while the store is away cannot be done, and must not be tried without
@@ -27,7 +27,7 @@ func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
 	}{
 		{"a look", func(t *target, at time.Time) { t.reconcile = at }},
 		{"a retry", func(t *target, at time.Time) { t.retry = at }},
-		{"the end of a lock", func(t *target, at time.Time) { t.heldBy = &deliver.Held{Path: "lock", Until: at} }},
+		{"the end of a lock", func(t *target, at time.Time) { t.heldBy = &install.Held{Path: "lock", Until: at} }},
 		{"the end of a delay", func(t *target, at time.Time) { t.holdOff = at }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -86,11 +86,11 @@ func TestIndexes(t *testing.T) {
 					t.Fatal(err)
 				}
 				r := &target{
-					layout: layout, link: newTestLink(&day{Store: local.New()}), pace: patience, log: slog.New(slog.DiscardHandler),
-					answers: make(chan answer, 1), returns: newReturns(), limits: deliver.NewLimits(),
+					layout: layout, link: newTestLink(&day{Store: embedded.New()}), pace: patience, log: slog.New(slog.DiscardHandler),
+					answers: make(chan answer, 1), returns: newReturns(), limits: install.NewLimits(),
 				}
 				r.Key, r.File = "hosts", filepath.Join(dir, "hosts")
-				r.deliver = &deliver.Deliverer{Store: r.link, Layout: layout, StateDir: filepath.Join(dir, "state")}
+				r.deliver = &install.Installer{Store: r.link, Layout: layout, StateDir: filepath.Join(dir, "state")}
 				ctx, cancel := context.WithCancel(t.Context())
 				path := layout.Data("hosts")
 				r.watched = watched{question: question{path: path, since: 7}, cancel: func() {}}

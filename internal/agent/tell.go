@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"kvexpress/internal/command"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 	"kvexpress/internal/safetext"
 )
 
 // tell logs what a pass came to, if it is news.
-func (t *target) tell(r deliver.Result, err error, state State) {
-	if r.Outcome == deliver.ExecOnly {
+func (t *target) tell(r install.Result, err error, state State) {
+	if r.Outcome == install.ExecOnly {
 		if err == nil {
 			t.log.Info("the owed exec ran", "version", r.Version)
 		}
@@ -23,7 +23,7 @@ func (t *target) tell(r deliver.Result, err error, state State) {
 		}
 	}
 	switch r.Outcome {
-	case deliver.Installed, deliver.Restored, deliver.Repaired:
+	case install.Installed, install.Restored, install.Repaired:
 		t.log.Info(string(r.Outcome), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
 	}
 	detail := ""

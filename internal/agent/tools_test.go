@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/demo"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // storeAddr is the address of a store that is there until the test ends: a Consul, or

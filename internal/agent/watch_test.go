@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/codec"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // asOf1x publishes as kvexpress 1.x does: by two writes, one after the other.
@@ -18,7 +18,7 @@ func (n *node) asOf1x(key kv.Key, content string, gap time.Duration) {
 	n.t.Helper()
 	n.put(n.layout.Data(key), content)
 	<-time.After(gap)
-	n.put(n.layout.Checksum(key), codec.Checksum([]byte(content)))
+	n.put(n.layout.Checksum(key), record.Checksum([]byte(content)))
 }
 
 func TestWatch(t *testing.T) {
@@ -26,7 +26,7 @@ func TestWatch(t *testing.T) {
 	addr := storeAddr(t)
 
 	beside(t, "what is published", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.publish("hosts", "one\n")
 		n.start()
 		s := n.current(0, "one\n")
@@ -53,7 +53,7 @@ func TestWatch(t *testing.T) {
 	for name, line := range map[string]string{"small": "one\n", "large": strings.Repeat("one\n", 50_000)} {
 		t.Run("reads that are older than the watch, "+name, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t, addr, deliver.Target{Key: "hosts"})
+			n := newNode(t, addr, install.Target{Key: "hosts"})
 			n.start()
 			n.state(0, agent.Missing)
 			for i := range 5 {
@@ -68,13 +68,13 @@ func TestWatch(t *testing.T) {
 
 	// What is refused is read again when something changes, and not before.
 	beside(t, "a file without a folder that 1.x writes too short", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts", File: filepath.Join(t.TempDir(), "new", "hosts"), MinLines: 2})
+		n := newNode(t, addr, install.Target{Key: "hosts", File: filepath.Join(t.TempDir(), "new", "hosts"), MinLines: 2})
 		n.start()
 		n.state(0, agent.Missing)
-		n.put(n.layout.Checksum("hosts"), codec.Checksum([]byte("one\n")))
+		n.put(n.layout.Checksum("hosts"), record.Checksum([]byte("one\n")))
 		n.put(n.layout.Data("hosts"), "two\n")
 		until(t, "it is taken for torn", func() bool { return n.status(0).Reason == "mismatch" })
-		n.put(n.layout.Checksum("hosts"), codec.Checksum([]byte("two\n")))
+		n.put(n.layout.Checksum("hosts"), record.Checksum([]byte("two\n")))
 		until(t, "it is refused", func() bool { return n.status(0).Reason == "too_short" })
 		before := n.status(0).Counts.Passes
 		<-time.After(4 * time.Second) // a burst is over, and four a second would come
@@ -85,7 +85,7 @@ func TestWatch(t *testing.T) {
 
 	for _, gap := range []time.Duration{3 * time.Millisecond, 800 * time.Millisecond} {
 		beside(t, fmt.Sprintf("1.x writes with %s in between", gap), func(t *testing.T) {
-			n := newNode(t, addr, deliver.Target{Key: "hosts"})
+			n := newNode(t, addr, install.Target{Key: "hosts"})
 			n.asOf1x("hosts", "one\n", gap)
 			n.start()
 			n.current(0, "one\n")
@@ -102,7 +102,7 @@ func TestWatch(t *testing.T) {
 	}
 
 	beside(t, "a key that is made later", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.start()
 		s := n.state(0, agent.Missing)
 		if s.Detail == "" || s.Good != nil || n.file("hosts") != "" {
@@ -114,7 +114,7 @@ func TestWatch(t *testing.T) {
 	})
 
 	beside(t, "a key that is deleted and made again", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
 		for i := range 2 {
 			n.remove(n.layout.Dir("hosts"))
@@ -130,7 +130,7 @@ func TestWatch(t *testing.T) {
 	})
 
 	beside(t, "all keys are deleted", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "a"}, deliver.Target{Key: "b"})
+		n := newNode(t, addr, install.Target{Key: "a"}, install.Target{Key: "b"})
 		n.publish("a", "a\n")
 		n.publish("b", "b\n")
 		n.start()
@@ -152,7 +152,7 @@ func TestWatch(t *testing.T) {
 	})
 
 	beside(t, "what changes nothing wakes nobody", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
 		passes := n.status(0).Counts.Passes
 		n.publish("hosts", "one\n")
@@ -175,7 +175,7 @@ func TestLarge(t *testing.T) {
 	large := func(text string) string { return strings.Repeat(text+"\n", 200<<10/(len(text)+1)) }
 
 	beside(t, "small and large", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("small\n")
 		for i := range 3 {
 			one, two := large(fmt.Sprint("one ", i)), large(fmt.Sprint("two ", i))
@@ -197,7 +197,7 @@ func TestLarge(t *testing.T) {
 	})
 
 	beside(t, "of 1.x", func(t *testing.T) {
-		n := newNode(t, addr, deliver.Target{Key: "hosts"})
+		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.asOf1x("hosts", large("one"), 3*time.Millisecond)
 		n.start()
 		n.current(0, large("one"))

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/httpserve"
+	"kvexpress/internal/config"
+	"kvexpress/internal/httpd"
 	"kvexpress/internal/store/consul"
 )
 
@@ -98,12 +98,12 @@ func (a *App) told(g *globals, run func() (report, error)) error {
 	return &reportedError{error: err, code: code}
 }
 
-func (a *App) loadAgentFile(path string) (agentfile.Config, string, error) {
+func (a *App) loadAgentFile(path string) (config.Config, string, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		return agentfile.Config{}, "", fmt.Errorf("find out this machine's host name: %w", err)
+		return config.Config{}, "", fmt.Errorf("find out this machine's host name: %w", err)
 	}
-	c, err := agentfile.Load(path, agentfile.Env{Getenv: a.Getenv, Hostname: host})
+	c, err := config.Load(path, config.Env{Getenv: a.Getenv, Hostname: host})
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w; write it, see `kvexpress agent --help`, or name another with -C", err)
 	}
@@ -125,7 +125,7 @@ func (a *App) checkAgentFile(path string) (report, error) {
 }
 
 // openStores makes the stores of a configuration. Nothing is sent.
-func openStores(c agentfile.Store) ([]agent.Store, error) {
+func openStores(c config.Store) ([]agent.Store, error) {
 	var all []agent.Store
 	for _, addr := range c.Addrs {
 		s, err := consul.New(consul.Options{
@@ -161,14 +161,14 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 	}
 	parts := []func(context.Context) error{d.Run}
 	if config.Listen != "" {
-		l, err := httpserve.Listen(config.Listen)
+		l, err := httpd.Listen(config.Listen)
 		if err != nil {
 			return err
 		}
 		log.Info("listening", "address", l.Addr().String())
 		parts = append(parts, func(ctx context.Context) error {
 			h := agent.Handler(d.Status, d.Healthy, d.Ready, l.Addr().Network() == "unix")
-			return httpserve.Serve(ctx, l, h, httpserve.ForPages())
+			return httpd.Serve(ctx, l, h, httpd.ForPages())
 		})
 	}
 	log.Info("started", "version", build().version, "node", config.Node, "targets", len(config.Targets), "config",

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/agentfile"
+	"kvexpress/internal/config"
 )
 
 const (
@@ -47,7 +47,7 @@ func (a *App) agentAddress(g *globals, listen string) (string, error) {
 	}
 	// What is not in the file depends on who reads it, and that may not be the
 	// user of the agent.
-	if own := agentfile.DefaultListen(os.Geteuid() == 0, a.Getenv, c.StateDir); c.Listen == own {
+	if own := config.DefaultListen(os.Geteuid() == 0, a.Getenv, c.StateDir); c.Listen == own {
 		if _, err := os.Lstat(own); errors.Is(err, fs.ErrNotExist) {
 			return systemSocket, nil
 		}

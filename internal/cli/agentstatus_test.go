@@ -16,19 +16,19 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/httpserve"
+	"kvexpress/internal/httpd"
 )
 
 // answering serves a handler on an address until the test ends.
 func answering(t *testing.T, addr string, h http.Handler) string {
 	t.Helper()
-	l, err := httpserve.Listen(addr)
+	l, err := httpd.Listen(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- httpserve.Serve(ctx, l, h, httpserve.ForPages()) }()
+	go func() { ended <- httpd.Serve(ctx, l, h, httpd.ForPages()) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

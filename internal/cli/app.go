@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"kvexpress/internal/agentfile"
 	"kvexpress/internal/command"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/config"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/safetext"
@@ -27,7 +27,7 @@ type App struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
-	StateDir       string // without --state-dir; "": deliver.DefaultStateDir
+	StateDir       string // without --state-dir; "": install.DefaultStateDir
 
 	// Interruptible returns a context that ends with a signal. It is called only
 	// for what must not just be cut off. nil: the context of Run is taken.
@@ -40,7 +40,7 @@ type App struct {
 	inside *inside // nil, unless it is a command of the demo
 
 	// For tests: called before each step of an install and of a publish.
-	DeliverHook deliver.Hook
+	DeliverHook install.Hook
 	PublishHook func(publish.Step) error
 }
 
@@ -83,7 +83,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 // complain tells an error in one line; of a configuration, each mistake in its own.
 func (s *session) complain(err error) {
 	lines := []string{s.guide().Explain(err)}
-	if bad := (*agentfile.Error)(nil); errors.As(err, &bad) {
+	if bad := (*config.Error)(nil); errors.As(err, &bad) {
 		lines = strings.Split(err.Error(), "\n")
 	}
 	for _, line := range lines {
@@ -210,7 +210,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 
 // meant is a question about the nearest of some names; "" if none is near.
 func meant(word, dashes string, names []string) string {
-	if near := agentfile.Nearest(word, names); near != "" {
+	if near := config.Nearest(word, names); near != "" {
 		return fmt.Sprintf(", did you mean %q?", dashes+near)
 	}
 	return ""

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
 func (a *App) newClean(g *globals) *cobra.Command {
@@ -30,7 +30,7 @@ kvexpress needs none of them any more: the store is the truth.`,
 
 func (s *session) clean(ctx context.Context, file string) (report, error) {
 	s.about = "none"
-	path, err := deliver.ParseFile(file)
+	path, err := install.ParseFile(file)
 	if err != nil {
 		return nil, err
 	}

@@ -12,9 +12,9 @@ import (
 // maxConfig is the most bytes of a configuration file that are read.
 const maxConfig = 1 << 20
 
-// config is the file of -C, with 1.x's keys. Keys that are not here are left
+// fileConfig is the file of -C, with 1.x's keys. Keys that are not here are left
 // alone, as 1.x did: the file may be shared.
-type config struct {
+type fileConfig struct {
 	ConsulServer     string `yaml:"consul_server"`
 	Token            string `yaml:"token"`
 	Dogstatsd        bool   `yaml:"dogstatsd"`
@@ -24,8 +24,8 @@ type config struct {
 	DatadogHost      string `yaml:"datadog_host"`
 }
 
-func loadConfig(path string) (config, error) {
-	var c config
+func loadConfig(path string) (fileConfig, error) {
+	var c fileConfig
 	if path == "" {
 		return c, nil
 	}
@@ -46,7 +46,7 @@ func loadConfig(path string) (config, error) {
 			where = fmt.Sprintf(": see line %d", at.Mark.Line)
 		}
 		// The parser's text may quote the file, which holds secrets.
-		return config{}, fmt.Errorf("the configuration %s is not the YAML that is expected%s", path, where)
+		return fileConfig{}, fmt.Errorf("the configuration %s is not the YAML that is expected%s", path, where)
 	}
 	return c, nil
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func loadText(t *testing.T, text string) (config, error) {
+func loadText(t *testing.T, text string) (fileConfig, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "1.x.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -22,10 +22,10 @@ func loadText(t *testing.T, text string) (config, error) {
 func TestLoadConfig(t *testing.T) {
 	c, err := loadText(t, "---\n  consul_server: localhost:8500\n  token: 017\n  dogstatsd: yes\n  datadog_host:\n"+
 		"  other: {a: [b]}\n---\nsecond: x\n")
-	if want := (config{ConsulServer: "localhost:8500", Token: "017", Dogstatsd: true}); err != nil || c != want {
+	if want := (fileConfig{ConsulServer: "localhost:8500", Token: "017", Dogstatsd: true}); err != nil || c != want {
 		t.Errorf("got %+v, want %+v: %v", c, want, err)
 	}
-	if c, err := loadText(t, ""); err != nil || c != (config{}) {
+	if c, err := loadText(t, ""); err != nil || c != (fileConfig{}) {
 		t.Errorf("an empty file is %+v: %v", c, err)
 	}
 	for text, line := range map[string]string{

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/demo"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/record"
 )
 
 // tale is a demo that is being told. After an error, which is what did not hold, nothing
@@ -85,7 +85,7 @@ func (t *tale) tell(ctx context.Context) {
 
 	content := demo.Hosts(demoLines, 42)
 	t.do(func() error { return t.fleet.Verify(content) })
-	t.report.SHA256, t.report.Nodes, t.report.Seconds = codec.Checksum(content), n, time.Since(t.began).Seconds()
+	t.report.SHA256, t.report.Nodes, t.report.Seconds = record.Checksum(content), n, time.Since(t.began).Seconds()
 	t.chapter("All of it held")
 	t.note("%s",
 		paint(t.colour(), green,

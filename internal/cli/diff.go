@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/record"
 )
 
 // commandDiff takes numbers as arguments, see oldSpellings.
@@ -102,7 +102,7 @@ func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []u
 	} else {
 		to.plain, err = publish.ReadFile(ctx, with)
 	}
-	to.SHA256, to.Size, to.Lines = codec.Checksum(to.plain), len(to.plain), codec.Lines(to.plain)
+	to.SHA256, to.Size, to.Lines = record.Checksum(to.plain), len(to.plain), record.Lines(to.plain)
 	return from, to, err
 }
 

@@ -8,8 +8,8 @@ import (
 
 	"kvexpress/internal/events"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
@@ -30,7 +30,7 @@ func (s *session) by(ctx context.Context) events.Event {
 }
 
 // actor is a freezer that acts: on a key, and on the files of a node.
-func (s *session) actor(ctx context.Context, node string) freeze.Freezer {
+func (s *session) actor(ctx context.Context, node string) hold.Freezer {
 	f := s.freezer()
 	f.Host, f.By, f.Lost = node, s.by(ctx), s.recorder().Lost
 	return f

@@ -3,13 +3,13 @@ package cli
 import (
 	"errors"
 
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/embedded/dump"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
+	"kvexpress/internal/hold"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/kvdump"
 )
 
 // The exit codes. They are a contract: scripts depend on them.
@@ -45,17 +45,17 @@ func exitCode(err error) int {
 		fits func(error) bool
 		code int
 	}{
-		{as[*deliver.ExecError], exitExec},
+		{as[*install.ExecError], exitExec},
 		{as[*execError], exitExec},
 		{as[*fleet.NotReached], exitNotArrived},
 		{as[*gate.Stopped], exitStopped},
-		{as[*freeze.StoppedError], exitStopped},
+		{as[*hold.StoppedError], exitStopped},
 		{as[*gate.Locked], exitLocked},
 		{as[*gate.Missing], exitMissing},
 		{as[*history.NotKept], exitMissing},
 		{is(errNothing), exitMissing},
 		{as[*gate.Refusal], exitRefused},
-		{as[*kvdump.Error], exitRefused},
+		{as[*dump.Error], exitRefused},
 		{is(kv.ErrTooLarge), exitRefused},
 		{is(kv.ErrConflict), exitConflict},
 		{is(kv.ErrUnreachable), exitStore},

@@ -14,7 +14,7 @@ import (
 	"kvexpress/internal/agent"
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/httpserve"
+	"kvexpress/internal/httpd"
 )
 
 // defaultExporterListen is where an exporter listens when --listen does not say.
@@ -87,14 +87,14 @@ func (s *session) exporter(ctx context.Context, f exporterFlags) (report, error)
 	log, closeLog := s.daemonLog("exporter")
 	o.Log = log
 	e := exporter.New(o)
-	l, err := httpserve.Listen(f.listen)
+	l, err := httpd.Listen(f.listen)
 	if err != nil {
 		return nil, err
 	}
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
 	return nil, errors.Join(s.daemon(ctx, daemon{log: log, status: func() string { return exporterStatus(e) }, healthy: e.Healthy},
 		func(ctx context.Context) error { e.Run(ctx); return nil },
-		func(ctx context.Context) error { return httpserve.Serve(ctx, l, e.Handler(), httpserve.ForPages()) },
+		func(ctx context.Context) error { return httpd.Serve(ctx, l, e.Handler(), httpd.ForPages()) },
 	), closeLog())
 }
 

@@ -8,32 +8,32 @@ import (
 	"time"
 
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
 // frozen is what holds nodes back on purpose.
 type frozen struct {
-	Stops []freeze.Stop `json:"stops"`
-	Locks []lockRow     `json:"locks"`
+	Stops []hold.Stop `json:"stops"`
+	Locks []lockRow   `json:"locks"`
 	// Hidden is why there may be more than these; "" if these are all.
 	Hidden string `json:"hidden,omitempty"`
 }
 
 // frozenFor are the stop and the locks of one key.
 func (s *session) frozenFor(ctx context.Context, roster fleet.Roster, standing fleet.Standing) (frozen, error) {
-	f := frozen{Stops: []freeze.Stop{}}
+	f := frozen{Stops: []hold.Stop{}}
 	var stopped *gate.Stopped
 	if errors.As(gate.NotStopped(standing.Key, standing.Stop), &stopped) {
-		f.Stops = append(f.Stops, freeze.Stop{Key: stopped.Key, Reason: stopped.Reason, Since: stopped.Since, Index: stopped.Index})
+		f.Stops = append(f.Stops, hold.Stop{Key: stopped.Key, Reason: stopped.Reason, Since: stopped.Since, Index: stopped.Index})
 	}
 	return f, s.addLocks(ctx, &f, roster, string(standing.Key))
 }
 
 // frozenAll are all stops and locks.
 func (s *session) frozenAll(ctx context.Context, roster fleet.Roster) (frozen, error) {
-	f := frozen{Stops: []freeze.Stop{}}
+	f := frozen{Stops: []hold.Stop{}}
 	stops, _, err := s.freezer().Stops(ctx)
 	if err := s.hide(&f, err); err != nil {
 		return f, err
@@ -83,7 +83,7 @@ func filesOf(roster fleet.Roster, key string) map[string]string {
 }
 
 // keysOf are the keys that locked files may be of.
-func keysOf(roster fleet.Roster, locks []freeze.Lock) []kv.Key {
+func keysOf(roster fleet.Roster, locks []hold.Lock) []kv.Key {
 	locked, keys := map[string]bool{}, map[kv.Key]bool{}
 	for _, l := range locks {
 		locked[l.Hash] = true

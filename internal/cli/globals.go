@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/command"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
+	"kvexpress/internal/record"
 	"kvexpress/internal/wait"
 )
 
@@ -112,8 +112,8 @@ const (
 
 // execArgv is the exec of a command that installs no file, as words; nil without one.
 func (s *session) execArgv() ([]string, error) {
-	if strings.Contains(s.g.exec, deliver.FileMark) {
-		s.warn("-e: " + deliver.FileMark + " stays as it is, because this command installs no file")
+	if strings.Contains(s.g.exec, install.FileMark) {
+		s.warn("-e: " + install.FileMark + " stays as it is, because this command installs no file")
 	}
 	return s.execOf()
 }
@@ -155,14 +155,14 @@ func inShell(line string) string {
 }
 
 // fileOf fills in what the flags say of a target's file.
-func (s *session) fileOf(t *deliver.Target) error {
+func (s *session) fileOf(t *install.Target) error {
 	g := s.g
 	if w := g.chmod.warning; w != "" {
 		s.warn(w)
 	}
 	t.Mode, t.MinLines, t.ExecTimeout, t.CheckTimeout = g.chmod.mode, g.length, g.execTimeout, g.execTimeout
 	if g.owner != "" {
-		uid, gid, err := deliver.Owner(g.owner)
+		uid, gid, err := install.Owner(g.owner)
 		if err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (s *session) fileOf(t *deliver.Target) error {
 		if strings.Contains(g.owner, ":") {
 			return errors.New("the group is given twice; leave out --group, or the group in -o")
 		}
-		gid, err := deliver.Group(g.group)
+		gid, err := install.Group(g.group)
 		if err != nil {
 			return err
 		}
@@ -187,12 +187,12 @@ func (s *session) fileOf(t *deliver.Target) error {
 }
 
 // encodingOf is how content is to be stored.
-func (g *globals) encodingOf(name string) (codec.Encoding, error) {
+func (g *globals) encodingOf(name string) (record.Encoding, error) {
 	switch {
 	case name != "":
-		return codec.ParseEncoding(name)
+		return record.ParseEncoding(name)
 	case g.compress:
-		return codec.Brotli, nil
+		return record.Brotli, nil
 	}
-	return codec.Plain, nil
+	return record.Plain, nil
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/command"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/record"
 )
 
 type inFlags struct {
@@ -113,11 +113,11 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 		return nil, err
 	}
 	if f.sorted {
-		if encoding := codec.NotSortable(req.Content); encoding != "" {
+		if encoding := record.NotSortable(req.Content); encoding != "" {
 			return nil, &gate.Refusal{Reason: gate.NotText, Key: req.Key, Detail: "--sorted: the encoding is " + encoding,
 				Remedy: "convert it with `iconv -t UTF-8`, or leave out --sorted"}
 		}
-		req.Content = codec.Sort(req.Content)
+		req.Content = record.Sort(req.Content)
 	}
 	r, err := s.publish(ctx, req, argv, f.diff, "")
 	if r == nil {

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/embedded/dump"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/kvdump"
 )
 
 // commandExport prints an export to standard output, and so nothing else may go there.
@@ -85,11 +85,11 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 	s.g.json = false // what follows is the result
 	if isTerminal(s.Stdout) {
 		var text bytes.Buffer
-		if err = kvdump.Encode(&text, rows); err == nil {
+		if err = dump.Encode(&text, rows); err == nil {
 			_, err = s.Stdout.Write(printableJSON(text.Bytes()))
 		}
 	} else {
-		err = kvdump.Encode(s.Stdout, rows)
+		err = dump.Encode(s.Stdout, rows)
 	}
 	if err != nil {
 		return fmt.Errorf("write the export to standard output: %w", err)

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/embedded/dump"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/kvdump"
 )
 
 func (a *App) newKVImport(g *globals) *cobra.Command {
@@ -44,7 +44,7 @@ An import that was cut off can be repeated.`,
 }
 
 func (s *session) kvImport(ctx context.Context, file, prefix string) (report, error) {
-	to := kvdump.Place{Namespace: s.Getenv("CONSUL_NAMESPACE"), Partition: s.Getenv("CONSUL_PARTITION")}
+	to := dump.Place{Namespace: s.Getenv("CONSUL_NAMESPACE"), Partition: s.Getenv("CONSUL_PARTITION")}
 	if prefix != "" {
 		layout, err := kv.NewLayout(prefix)
 		if err != nil {
@@ -66,7 +66,7 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 	p := s.newProgress("import")
 	p.step("writing " + plural(r.Of, "key"))
 	defer p.step("")
-	for _, w := range kvdump.Plan(rows) {
+	for _, w := range dump.Plan(rows) {
 		if w.Put {
 			row := w.Rows[0]
 			err = putter.Put(ctx, row.Path, row.Value, row.Flags)
@@ -89,7 +89,7 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 
 // readExport reads an export from a file; "" and "-" are standard input, and Consul's
 // own spelling @FILE is taken, too.
-func (s *session) readExport(file string, to kvdump.Place) ([]kv.Row, error) {
+func (s *session) readExport(file string, to dump.Place) ([]kv.Row, error) {
 	name, in := "standard input", s.Stdin
 	if file != "" && file != "-" {
 		name = strings.TrimPrefix(file, "@")
@@ -103,7 +103,7 @@ func (s *session) readExport(file string, to kvdump.Place) ([]kv.Row, error) {
 	p := s.newProgress("import")
 	p.step("reading " + printable(name))
 	defer p.step("")
-	rows, err := kvdump.Decode(in, to)
+	rows, err := dump.Decode(in, to)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/atomicfile"
-	"kvexpress/internal/deliver"
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/hold"
+	"kvexpress/internal/install"
 	"kvexpress/internal/observe"
 )
 
@@ -76,11 +76,11 @@ func (s *session) lock(ctx context.Context, name, node string, force bool, reaso
 	if reason == "" {
 		reason = fmt.Sprintf("No reason given for '%s' by '%s' at '%s'.", file, s.author(), s.started.UTC().Format(time.RFC3339))
 	}
-	var marker deliver.Target // what the flags say of FILE.locked
+	var marker install.Target // what the flags say of FILE.locked
 	if err := s.fileOf(&marker); err != nil && at.here {
 		return nil, err
 	}
-	attrs := marker.Attrs(atomicfile.Attrs{Mode: deliver.NewFileMode, UID: -1, GID: -1})
+	attrs := marker.Attrs(atomicfile.Attrs{Mode: install.NewFileMode, UID: -1, GID: -1})
 	f := s.actor(ctx, at.node)
 	f.By.Key = s.keyOf(ctx, cmp.Or(node, at.node), file)
 	was := ""
@@ -95,8 +95,8 @@ func (s *session) lock(ctx context.Context, name, node string, force bool, reaso
 	s.log.Info("locked", at.logged("reason", reason)...)
 	s.metrics.Count("lock", row, observe.LocationComplete)
 	if at.here {
-		if err := freeze.WriteMarker(file, reason, until, attrs); err != nil {
-			s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", freeze.Marker(file), oneLine(err)))
+		if err := hold.WriteMarker(file, reason, until, attrs); err != nil {
+			s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", hold.Marker(file), oneLine(err)))
 		}
 	}
 	fields := map[string]any{"file": file, "node": at.node, "outcome": "locked", "reason": reason, "since": rfc3339(s.started)}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
@@ -85,14 +85,14 @@ type lockReport struct {
 }
 
 type lockRow struct {
-	freeze.Lock
+	hold.Lock
 	File string `json:"file,omitempty"` // "" where it is not known
 	// Nodes are the names that nodes on this host have, where they are others.
 	Nodes   []string `json:"nodes,omitempty"`
 	Expired bool     `json:"expired"`
 }
 
-func rowOf(l freeze.Lock, roster fleet.Roster, known map[string]string, now time.Time) lockRow {
+func rowOf(l hold.Lock, roster fleet.Roster, known map[string]string, now time.Time) lockRow {
 	row := lockRow{Lock: l, File: known[l.Hash], Expired: !l.Until.IsZero() && !now.Before(l.Until)}
 	for _, n := range roster.On(l.Node) {
 		if n.Name != l.Node && n.Host() == l.Node {

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 // A path that somebody knows is shown.
@@ -19,7 +19,7 @@ func TestPathsOfLocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{App: &App{}, g: &globals{}, host: "here", layout: layout, store: local.New(), started: time.Now()}
+	s := &session{App: &App{}, g: &globals{}, host: "here", layout: layout, store: embedded.New(), started: time.Now()}
 	for _, file := range []string{"/etc/hosts", "/etc/motd", "/etc/unknown"} {
 		f := s.freezer()
 		f.Host = "web-17"
@@ -50,11 +50,11 @@ func TestPathsOfLocks(t *testing.T) {
 func TestTablesOfStopsAndLocks(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	locks := lockReport{now: now, Locks: []lockRow{
-		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-1", Reason: "why\x1b[2J", Who: "ann@build", Since: now.Add(-90 * time.Minute),
+		{Lock: hold.Lock{Hash: kv.FileHash("/a"), Node: "web-1", Reason: "why\x1b[2J", Who: "ann@build", Since: now.Add(-90 * time.Minute),
 			Until: now}, File: "/a", Expired: true},
-		{Lock: freeze.Lock{Hash: kv.FileHash("/a"), Node: "web-17.example.com", Reason: strings.Repeat("é", 101),
+		{Lock: hold.Lock{Hash: kv.FileHash("/a"), Node: "web-17.example.com", Reason: strings.Repeat("é", 101),
 			Since: now.Add(time.Hour), Until: now.Add(26 * time.Hour)}},
-		{Lock: freeze.Lock{Hash: kv.FileHash("/b"), Node: "web-2", Reason: "1.x"}, File: "/etc/hosts.consul"},
+		{Lock: hold.Lock{Hash: kv.FileHash("/b"), Node: "web-2", Reason: "1.x"}, File: "/etc/hosts.consul"},
 	}}
 	want := []string{
 		"NODE                FILE               SINCE    UNTIL    WHO        REASON",
@@ -65,7 +65,7 @@ func TestTablesOfStopsAndLocks(t *testing.T) {
 	if got := locks.lines(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	stops := stopReport{now: now, Stops: []freeze.Stop{{Key: "hosts", Reason: "bad data", Who: "ann@build", Since: now.Add(-50 * time.Hour)},
+	stops := stopReport{now: now, Stops: []hold.Stop{{Key: "hosts", Reason: "bad data", Who: "ann@build", Since: now.Add(-50 * time.Hour)},
 		{Key: "team/app/flags", Reason: "1.x"}}}
 	want = []string{
 		"KEY             SINCE    WHO        REASON",

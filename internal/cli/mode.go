@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"io/fs"
 
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
-// modeValue is the flag -c; see deliver.ParseMode.
+// modeValue is the flag -c; see install.ParseMode.
 type modeValue struct {
 	text    string
 	mode    *fs.FileMode
@@ -18,7 +18,7 @@ func (v *modeValue) String() string { return v.text }
 func (v *modeValue) Type() string   { return "mode" }
 
 func (v *modeValue) Set(s string) error {
-	mode, decimal, err := deliver.ParseMode(s)
+	mode, decimal, err := install.ParseMode(s)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 )
 
@@ -52,11 +52,11 @@ func (s *session) spotOf(name, node string) (spot, error) {
 			kv.Quote(name), p.node)
 	}
 	var err error
-	if p.file, err = deliver.ParseFile(name); err != nil || !p.here {
+	if p.file, err = install.ParseFile(name); err != nil || !p.here {
 		return p, err
 	}
 	// If it cannot be resolved, out cannot write it.
-	if real, err := deliver.Resolve(p.file); err == nil && real != p.file {
+	if real, err := install.Resolve(p.file); err == nil && real != p.file {
 		p.real = real
 	}
 	return p, nil

@@ -4,8 +4,8 @@ import (
 	"errors"
 
 	"kvexpress/internal/atomicfile"
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 )
@@ -50,16 +50,16 @@ func (s *session) panicked(about, place string) {
 }
 
 // observeDelivery tells log and metrics what became of a delivery.
-func (s *session) observeDelivery(t deliver.Target, r deliver.Result, missingOK bool, err error) {
+func (s *session) observeDelivery(t install.Target, r install.Result, missingOK bool, err error) {
 	name := r.Key
 	switch r.Outcome {
-	case deliver.Installed, deliver.Restored, deliver.Repaired:
+	case install.Installed, install.Restored, install.Repaired:
 		s.log.Info(string(r.Outcome), "key", name, "file", t.File, "version", r.Version, "sha256", r.SHA256)
-	case deliver.Unchanged:
+	case install.Unchanged:
 		s.place = observe.LocationSameFile
 		s.log.Debug("unchanged", "key", name, "file", t.File)
 	}
-	if r.Outcome == deliver.Installed {
+	if r.Outcome == install.Installed {
 		metric := "out"
 		if t.Raw != "" {
 			metric = "raw"

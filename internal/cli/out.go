@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/install"
 )
 
 type outFlags struct {
@@ -73,13 +73,13 @@ func (s *session) out(ctx context.Context, f outFlags) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.deliver(ctx, deliver.Target{Key: k, IgnoreStop: f.ignoreStop}, f)
+	return s.deliver(ctx, install.Target{Key: k, IgnoreStop: f.ignoreStop}, f)
 }
 
 // deliver is shared by out and raw: fill in the target, install it, tell people.
-func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (report, error) {
+func (s *session) deliver(ctx context.Context, t install.Target, f outFlags) (report, error) {
 	var err error
-	if t.File, err = deliver.ParseFile(f.file); err != nil {
+	if t.File, err = install.ParseFile(f.file); err != nil {
 		return nil, err
 	}
 	if err := s.fileOf(&t); err != nil {
@@ -89,27 +89,27 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 		return nil, err
 	}
 	if t.Check != nil {
-		if err := deliver.ParseCheck(t.Check); err != nil {
+		if err := install.ParseCheck(t.Check); err != nil {
 			return nil, err
 		}
 	}
-	t.Exec = deliver.FillFile(t.Exec, t.File)
+	t.Exec = install.FillFile(t.Exec, t.File)
 	t.InPlace, t.RestoreOnFailure, t.DryRun, t.Diff = f.inPlace, f.restore, f.dryRun, f.diff
 	dir := cmp.Or(f.stateDir, s.StateDir)
 	if dir == "" {
-		if dir, err = deliver.DefaultStateDir(s.Getenv); err != nil {
+		if dir, err = install.DefaultStateDir(s.Getenv); err != nil {
 			return nil, err
 		}
-	} else if dir, err = deliver.ParseFile(dir); err != nil {
+	} else if dir, err = install.ParseFile(dir); err != nil {
 		return nil, fmt.Errorf("--state-dir: %w", err)
 	}
 	t.Waiting = func(holder string) {
 		s.warn(fmt.Sprintf("%s: waiting for %s, which has locked it", t.File, holder))
 	}
 	p := s.newProgress(t.File)
-	d := deliver.Deliverer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: p.deliverHook(s.DeliverHook),
+	d := install.Installer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: p.deliverHook(s.DeliverHook),
 		Interruptible: s.Interruptible}
-	result, err := d.Deliver(ctx, t)
+	result, err := d.Install(ctx, t)
 	p.step("")
 	for _, note := range result.Notes {
 		s.warn(note)
@@ -118,7 +118,7 @@ func (s *session) deliver(ctx context.Context, t deliver.Target, f outFlags) (re
 	if t.Raw == "" && !t.DryRun && !f.noReceipt {
 		s.receipt(ctx, dir, result, err)
 	}
-	if f.diff && result.New != nil && result.Outcome != deliver.None { // if it cannot be shown, nor can the result
+	if f.diff && result.New != nil && result.Outcome != install.None { // if it cannot be shown, nor can the result
 		_ = s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, versionOf(result.Version)), result.Old, result.New)
 	}
 	return s.judge(reportOut(t, result), err, f)
@@ -140,7 +140,7 @@ func (s *session) judge(r outReport, err error, f outFlags) (report, error) {
 	case errors.As(err, &missing):
 		r.Outcome = "missing"
 		err = s.unless(f.missingOK, err)
-	case err != nil && r.Outcome == string(deliver.None):
+	case err != nil && r.Outcome == string(install.None):
 		r.Outcome = "failed"
 		if refusal := (*gate.Refusal)(nil); errors.As(err, &refusal) {
 			r.Outcome, r.Reason = "refused", string(refusal.Reason)
@@ -179,7 +179,7 @@ type outReport struct {
 	failed  bool
 }
 
-func reportOut(t deliver.Target, r deliver.Result) outReport {
+func reportOut(t install.Target, r install.Result) outReport {
 	return outReport{
 		Key: r.Key, File: t.File, Outcome: string(r.Outcome), Version: r.Version, Lineage: r.Lineage,
 		SHA256: r.SHA256, Before: r.Before, Size: r.Size, Lines: r.Lines, Check: reportExec(r.Check), Exec: reportExec(r.Exec),
@@ -190,13 +190,13 @@ func reportOut(t deliver.Target, r deliver.Result) outReport {
 func (r outReport) lines() []string {
 	what := fmt.Sprintf("%s of %s (%s, sha256 %s)", versionOf(r.Version), r.Key, plural(r.Lines, "line"), short(r.SHA256))
 	text := map[string]string{
-		string(deliver.Unchanged):    "unchanged, has " + what,
-		string(deliver.Installed):    "installed " + what,
-		string(deliver.Repaired):     "owner and mode corrected, has " + what,
-		string(deliver.ExecOnly):     "unchanged, ran the exec for " + what,
-		string(deliver.WouldInstall): "would install " + what,
-		string(deliver.WouldRepair):  "would correct owner and mode, has " + what,
-		string(deliver.WouldExec):    "would run the exec for " + what,
+		string(install.Unchanged):    "unchanged, has " + what,
+		string(install.Installed):    "installed " + what,
+		string(install.Repaired):     "owner and mode corrected, has " + what,
+		string(install.ExecOnly):     "unchanged, ran the exec for " + what,
+		string(install.WouldInstall): "would install " + what,
+		string(install.WouldRepair):  "would correct owner and mode, has " + what,
+		string(install.WouldExec):    "would run the exec for " + what,
 		"missing":                    "left as it is, there is no key " + r.Key,
 	}[r.Outcome]
 	switch r.Outcome {

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"kvexpress/internal/atomicfile"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/install"
 )
 
 // slow is how long a step may take before people are told what is going on.
@@ -40,19 +40,19 @@ func (p *progress) step(what string) {
 }
 
 // deliverHook names the steps of a delivery, before the hook of a test is called.
-func (p *progress) deliverHook(next deliver.Hook) deliver.Hook {
+func (p *progress) deliverHook(next install.Hook) install.Hook {
 	if p.say == nil {
 		return next
 	}
-	return func(step deliver.Step) error {
-		p.step(map[deliver.Step]string{
-			deliver.StepRead:     "asking the store",
-			deliver.StepReadData: "reading the content",
-			deliver.StepCheck:    "running the check",
-			deliver.StepExec:     "running the exec",
-			deliver.StepRestore:  "putting the old content back",
+	return func(step install.Step) error {
+		p.step(map[install.Step]string{
+			install.StepRead:     "asking the store",
+			install.StepReadData: "reading the content",
+			install.StepCheck:    "running the check",
+			install.StepExec:     "running the exec",
+			install.StepRestore:  "putting the old content back",
 
-			deliver.Step(atomicfile.StepSync): "writing to disk",
+			install.Step(atomicfile.StepSync): "writing to disk",
 		}[step])
 		if next == nil {
 			return nil

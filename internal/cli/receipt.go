@@ -11,8 +11,8 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/atomicfile"
-	"kvexpress/internal/deliver"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 )
 
@@ -21,18 +21,18 @@ const receiptLimit = 2 * time.Second
 
 // receipt reports what became of a delivery, unless nothing has changed. One that is
 // lost is noted, and made good by the next `out`; it never changes how this one ends.
-func (s *session) receipt(ctx context.Context, stateDir string, r deliver.Result, err error) {
+func (s *session) receipt(ctx context.Context, stateDir string, r install.Result, err error) {
 	if errors.Is(err, kv.ErrUnreachable) || errors.Is(err, kv.ErrNotStore) || ctx.Err() != nil {
 		return // who could be told
 	}
-	var state *deliver.StateError
+	var state *install.StateError
 	if errors.As(err, &state) || r.Key == "" {
 		return
 	}
 	sum := sha256.Sum256([]byte(r.File))
 	name, noted := hex.EncodeToString(sum[:]), false
 	s.notes(stateDir, false, func(d *atomicfile.Dir) error { noted = d.Has(name); return nil })
-	if r.Outcome == deliver.Unchanged && err == nil && !noted {
+	if r.Outcome == install.Unchanged && err == nil && !noted {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, receiptLimit)

@@ -5,12 +5,12 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"kvexpress/internal/remedy"
+	"kvexpress/internal/kv"
 )
 
 // guide completes the remedies of this command: they repeat the flags that were given.
-func (s *session) guide() remedy.Guide {
-	g := remedy.Guide{Key: string(s.k), Role: s.role}
+func (s *session) guide() kv.Guide {
+	g := kv.Guide{Key: string(s.k), Role: s.role}
 	if s.cmd == nil {
 		return g
 	}
@@ -24,7 +24,7 @@ func (s *session) guide() remedy.Guide {
 		"token-file": "--token-file"}
 	s.cmd.Flags().Visit(func(f *pflag.Flag) {
 		if name := names[f.Name]; name != "" {
-			g.Flags = append(g.Flags, remedy.Flag{Name: name, Value: f.Value.String()})
+			g.Flags = append(g.Flags, kv.Flag{Name: name, Value: f.Value.String()})
 		}
 		g.Token = g.Token || f.Name == "token"
 	})

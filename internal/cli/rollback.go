@@ -6,13 +6,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/record"
 )
 
 type rollbackFlags struct {
@@ -114,8 +114,8 @@ func (s *session) choose(ctx context.Context, req *publish.Request, to uint64) (
 		return 0, err
 	}
 	req.Content = all[0].Plain
-	if req.Encoding, err = codec.ParseEncoding(string(all[0].Encoding)); err != nil { // a newer one
-		req.Encoding = codec.Plain
+	if req.Encoding, err = record.ParseEncoding(string(all[0].Encoding)); err != nil { // a newer one
+		req.Encoding = record.Plain
 	}
 	return to, nil
 }

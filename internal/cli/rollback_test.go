@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
-	"kvexpress/internal/store/local"
+	"kvexpress/internal/record"
 )
 
 // meddled is a store in which somebody else does something before the n-th read.
@@ -73,7 +73,7 @@ func TestOthersBesideARollback(t *testing.T) {
 		}, "", 10, "version 12", 13},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := others{t: t, store: local.New(), l: l}
+			o := others{t: t, store: embedded.New(), l: l}
 			o.many(12)
 			s := &meddled{Store: o.store, n: c.at, meddle: func() { c.meddle(o) }}
 			_, err := rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags{key: "hosts"}, c.to})
@@ -93,7 +93,7 @@ func TestRollbackIfVersionIsOfTheChoice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := others{t: t, store: local.New(), l: l}
+	o := others{t: t, store: embedded.New(), l: l}
 	o.many(3)
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.publish("rival\n") }}
 	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts", ifVersion: "4"}})
@@ -123,7 +123,7 @@ func TestRollbackInACrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := others{t: t, store: local.New(), l: l}
+	o := others{t: t, store: embedded.New(), l: l}
 	o.many(12)
 	_, err = rollbackSession(crowded{o.store, o}, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts"}})
 	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "hosts") {
@@ -153,7 +153,7 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := others{t: t, store: local.New(), l: l}
+	o := others{t: t, store: embedded.New(), l: l}
 	o.many(3)
 	o.write1x("one\n")
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.write1x("two\n") }}
@@ -205,7 +205,7 @@ func (o others) put(path, value string, flags uint64) {
 func (o others) write1x(text string) {
 	o.t.Helper()
 	o.put(o.l.Data("hosts"), text, 0)
-	o.put(o.l.Checksum("hosts"), codec.Checksum([]byte(text)), 0)
+	o.put(o.l.Checksum("hosts"), record.Checksum([]byte(text)), 0)
 }
 
 func (o others) remove(paths ...string) {

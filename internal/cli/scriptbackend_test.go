@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // scriptStore is the store that all scripts work on, with ACLs.
@@ -35,7 +35,7 @@ func newScriptStore(t *testing.T) *scriptStore {
 	if os.Getenv("CI") != "" {
 		t.Fatal("-short runs the scripts without a Consul: run all of it in CI")
 	}
-	e := &embedded{file: filepath.Join(t.TempDir(), "tokens.hcl"), hangups: make(chan os.Signal, 1)}
+	e := &serving{file: filepath.Join(t.TempDir(), "tokens.hcl"), hangups: make(chan os.Signal, 1)}
 	token, err := e.add(`key_prefix "" { policy = "write" }`)
 	if err != nil {
 		t.Fatal(err)
@@ -60,8 +60,8 @@ func (s *scriptStore) request(method, path, token string, body []byte) (int, []b
 	return resp.StatusCode, answer, err
 }
 
-// embedded is a `kvexpress serve` that gets its tokens from a file.
-type embedded struct {
+// serving is a `kvexpress serve` that gets its tokens from a file.
+type serving struct {
 	addr    string
 	hangups chan os.Signal
 
@@ -70,7 +70,7 @@ type embedded struct {
 }
 
 // add writes one more token to the file.
-func (e *embedded) add(policy string) (string, error) {
+func (e *serving) add(policy string) (string, error) {
 	f, err := os.OpenFile(e.file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", err
@@ -83,7 +83,7 @@ func (e *embedded) add(policy string) (string, error) {
 }
 
 // newToken returns when the store knows the token.
-func (e *embedded) newToken(policy string) (string, error) {
+func (e *serving) newToken(policy string) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	token, err := e.add(policy)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/record"
 )
 
 // serve starts an HTTP server and puts its address into $URL, and host and port
@@ -48,7 +48,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	mux.Handle("/", page(http.StatusOK))
 	mux.HandleFunc("/large", func(w http.ResponseWriter, _ *http.Request) {
 		block := bytes.Repeat([]byte("one more line\n"), 4096)
-		for sent := 0; sent <= codec.MaxPlain; sent += len(block) {
+		for sent := 0; sent <= record.MaxPlain; sent += len(block) {
 			if _, err := w.Write(block); err != nil {
 				return // the client has had enough
 			}

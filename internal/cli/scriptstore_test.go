@@ -9,7 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/record"
 )
 
 // kv looks at the store, and changes it, past kvexpress:
@@ -49,13 +49,13 @@ func cmdKV(ts *testscript.TestScript, neg bool, args []string) {
 	case "del":
 		request(ts, http.MethodDelete, "/v1/kv/"+args[1], nil)
 	case "dump":
-		dump(ts)
+		dumpStore(ts)
 	default:
 		usageError(ts, true, usage)
 	}
 }
 
-func dump(ts *testscript.TestScript) {
+func dumpStore(ts *testscript.TestScript) {
 	out := ts.Stdout() // empty, if there is no row
 	status, body := request(ts, http.MethodGet, "/v1/kv/"+ts.Getenv("PREFIX")+"/?recurse", nil)
 	if status == http.StatusNotFound {
@@ -69,7 +69,7 @@ func dump(ts *testscript.TestScript) {
 	}
 	ts.Check(json.Unmarshal(body, &rows))
 	for _, row := range rows {
-		_, err := fmt.Fprintln(out, row.Key, row.Flags, row.ModifyIndex, codec.Checksum(row.Value))
+		_, err := fmt.Fprintln(out, row.Key, row.Flags, row.ModifyIndex, record.Checksum(row.Value))
 		ts.Check(err)
 	}
 }

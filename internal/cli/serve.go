@@ -11,10 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/consulhttp"
-	"kvexpress/internal/httpserve"
-	"kvexpress/internal/store/local"
-	"kvexpress/internal/store/local/disk"
+	"kvexpress/internal/embedded"
+	"kvexpress/internal/embedded/consulapi"
+	"kvexpress/internal/embedded/disk"
+	"kvexpress/internal/httpd"
 )
 
 // defaultServeListen is where Consul's clients look without being told.
@@ -83,7 +83,7 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 	}
 	ctx, done := s.interruptible(ctx)
 	defer done()
-	l, err := httpserve.Listen(f.listen)
+	l, err := httpd.Listen(f.listen)
 	if err != nil {
 		return err
 	}
@@ -99,22 +99,22 @@ func (s *session) serve(ctx context.Context, f serveFlags) error {
 }
 
 // open opens the store.
-func (f *serveFlags) open(log *slog.Logger) (*local.Engine, error) {
+func (f *serveFlags) open(log *slog.Logger) (*embedded.Engine, error) {
 	if f.dev {
-		return local.Open(local.Options{})
+		return embedded.Open(embedded.Options{})
 	}
 	journal, err := disk.Open(f.data)
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", f.data, err)
 	}
-	return local.Open(local.Options{Journal: journal, Broken: func(err error) { log.Error("broken", "error", oneLine(err)) }})
+	return embedded.Open(embedded.Options{Journal: journal, Broken: func(err error) { log.Error("broken", "error", oneLine(err)) }})
 }
 
 // serveStore answers until the context ends or the listener breaks.
 func (s *session) serveStore(
-	ctx context.Context, l net.Listener, engine *local.Engine, f serveFlags, guard *guard, log *slog.Logger,
+	ctx context.Context, l net.Listener, engine *embedded.Engine, f serveFlags, guard *guard, log *slog.Logger,
 ) error {
-	h := consulhttp.New(consulhttp.Options{
+	h := consulapi.New(consulapi.Options{
 		Engine: engine, ACL: guard.access(), NodeName: s.host, Datacenter: s.g.datacenter, Address: l.Addr().String(),
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
@@ -126,8 +126,8 @@ func (s *session) serveStore(
 		healthy: engine.Healthy, reload: func() { guard.reload(log) },
 	}, func(ctx context.Context) error {
 		fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
-		return httpserve.Serve(ctx, l, h, httpserve.Options{
-			TLS: guard.tls(), Conns: maxServeConns(), PerClient: f.conns, Request: requestTime, Answer: consulhttp.AnswerTime, Log: log,
+		return httpd.Serve(ctx, l, h, httpd.Options{
+			TLS: guard.tls(), Conns: maxServeConns(), PerClient: f.conns, Request: requestTime, Answer: consulapi.AnswerTime, Log: log,
 		})
 	})
 }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"kvexpress/internal/consulhttp"
-	"kvexpress/internal/policy"
+	"kvexpress/internal/embedded/consulapi"
+	"kvexpress/internal/embedded/policy"
 )
 
 // maxPEM is the largest file of certificates or of a key, in bytes.
@@ -162,7 +162,7 @@ func (g *guard) tell(log *slog.Logger, t *policy.Tokens) {
 }
 
 // access is what consulhttp asks; nil if everybody may do everything.
-func (g *guard) access() consulhttp.ACL {
+func (g *guard) access() consulapi.ACL {
 	if g.acl == nil {
 		return nil
 	}

@@ -143,7 +143,7 @@ func (s *session) openLog(direction string) {
 	s.closers = append(s.closers, closeLog)
 }
 
-func (s *session) openObservers(conf config) (err error) {
+func (s *session) openObservers(conf fileConfig) (err error) {
 	g, direction := s.g, s.cmd.Name()
 	enabled := g.dogstatsd
 	if !s.cmd.Flags().Changed("dogstatsd") {
@@ -175,7 +175,7 @@ func (s *session) datadogAgent() bool {
 }
 
 // openStore follows the order flag, environment, configuration file, default.
-func (s *session) openStore(conf config) error {
+func (s *session) openStore(conf fileConfig) error {
 	g := s.g
 	o := consul.Options{Addr: g.server, Token: g.token, TokenFile: g.tokenFile, Datacenter: g.datacenter, Lasting: s.lasting}
 	if o.Token == "anonymous" {

@@ -12,8 +12,8 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
@@ -89,7 +89,7 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	defer cancel()
 	if err := s.around(ctx, f, k, r); err != nil {
 		// What the wait saw is what is told, whether or not more can be read.
-		r.frozen = frozen{Stops: []freeze.Stop{}, Locks: []lockRow{}, Hidden: s.guide().Explain(err)}
+		r.frozen = frozen{Stops: []hold.Stop{}, Locks: []lockRow{}, Hidden: s.guide().Explain(err)}
 	}
 	r.Report = r.Waited.Report
 	return r, waited

@@ -8,12 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/observe"
 )
 
-func (s *session) freezer() freeze.Freezer {
-	return freeze.Freezer{Store: s.store, Layout: s.layout, Host: s.host, Now: func() time.Time { return s.started }}
+func (s *session) freezer() hold.Freezer {
+	return hold.Freezer{Store: s.store, Layout: s.layout, Host: s.host, Now: func() time.Time { return s.started }}
 }
 
 func (a *App) newStop(g *globals) *cobra.Command {

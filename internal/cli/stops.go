@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/hold"
 )
 
 func (a *App) newStops(g *globals) *cobra.Command {
@@ -29,13 +29,13 @@ they are not known.`,
 
 func (s *session) stops(ctx context.Context) (report, error) {
 	stops, left, err := s.freezer().Stops(ctx)
-	var part *freeze.PartialError
+	var part *hold.PartialError
 	if errors.As(err, &part) {
 		s.warn(fmt.Sprintf("this token may not read all keys below %s; others may be stopped, too", part.Below))
 	} else if err != nil {
 		return nil, err
 	}
-	r := stopReport{Stops: append([]freeze.Stop{}, stops...), Partial: part != nil, now: s.started}
+	r := stopReport{Stops: append([]hold.Stop{}, stops...), Partial: part != nil, now: s.started}
 	if len(left) > 0 {
 		s.warn(leftOut(left))
 		r.Partial = true
@@ -44,8 +44,8 @@ func (s *session) stops(ctx context.Context) (report, error) {
 }
 
 type stopReport struct {
-	Stops   []freeze.Stop `json:"stops"`
-	Partial bool          `json:"partial"` // there may be more
+	Stops   []hold.Stop `json:"stops"`
+	Partial bool        `json:"partial"` // there may be more
 	now     time.Time
 }
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/observe"
 )
 
@@ -66,8 +66,8 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 		if !at.here {
 			break
 		}
-		if err := freeze.RemoveMarker(path); err != nil {
-			s.warn(fmt.Sprintf("%s could not be removed: %s", freeze.Marker(path), oneLine(err)))
+		if err := hold.RemoveMarker(path); err != nil {
+			s.warn(fmt.Sprintf("%s could not be removed: %s", hold.Marker(path), oneLine(err)))
 		}
 	}
 	if was == "" {

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/agentfile"
-	"kvexpress/internal/deliver"
+	"kvexpress/internal/config"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
 )
@@ -102,7 +102,7 @@ func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 		return nil, err
 	}
 	mode := fs.FileMode(0o644)
-	target := deliver.Target{
+	target := install.Target{
 		Key: o.Key, File: n.File, Mode: &mode, MinLines: o.Lines, CheckTimeout: commandTimeout,
 		Exec: []string{"cp", n.File, n.Reloaded}, ExecTimeout: commandTimeout,
 	}
@@ -110,12 +110,12 @@ func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 		target.Check = n.check()
 	}
 	return agent.New(agent.Options{
-		Config: agentfile.Config{
-			Store: agentfile.Store{Addrs: []string{o.Addr}}, Layout: o.Layout, Node: n.Name,
+		Config: config.Config{
+			Store: config.Store{Addrs: []string{o.Addr}}, Layout: o.Layout, Node: n.Name,
 			StateDir: filepath.Join(n.dir, "state"), Reconcile: reconcile, Receipts: true,
-			Targets: []agentfile.Target{{Target: target}},
+			Targets: []config.Target{{Target: target}},
 		},
-		Open: func(agentfile.Store) ([]agent.Store, error) {
+		Open: func(config.Store) ([]agent.Store, error) {
 			store, err := consul.New(consul.Options{Addr: o.Addr, Bare: true, Lasting: true})
 			return []agent.Store{store}, err
 		},
@@ -135,5 +135,5 @@ func (n Node) Quick() error { return os.Remove(n.overloaded) }
 // check is the one of a node that may be slowed.
 func (n Node) check() []string {
 	const script = `if [ -e "$2" ]; then sleep "$(cat "$2")"; fi`
-	return []string{"sh", "-c", script, "check", deliver.FileMark, n.overloaded}
+	return []string{"sh", "-c", script, "check", install.FileMark, n.overloaded}
 }

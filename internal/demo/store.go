@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"kvexpress/internal/consulhttp"
-	"kvexpress/internal/httpserve"
-	"kvexpress/internal/store/local"
-	"kvexpress/internal/store/local/disk"
+	"kvexpress/internal/embedded"
+	"kvexpress/internal/embedded/consulapi"
+	"kvexpress/internal/embedded/disk"
+	"kvexpress/internal/httpd"
 )
 
 // maxConns is the most connections of a store: what 500 nodes and a few people need.
@@ -21,7 +21,7 @@ const maxConns = 8192
 type Store struct {
 	Addr string // host:port
 
-	engine *local.Engine
+	engine *embedded.Engine
 	end    context.CancelFunc
 	served sync.WaitGroup
 	err    error // of serving, once served
@@ -34,7 +34,7 @@ func StartStore(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := local.Open(local.Options{Journal: journal})
+	engine, err := embedded.Open(embedded.Options{Journal: journal})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())
 	}
@@ -45,9 +45,9 @@ func StartStore(dir string) (*Store, error) {
 	s := &Store{Addr: l.Addr().String(), engine: engine}
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
-	h := consulhttp.New(consulhttp.Options{Engine: engine, Address: s.Addr})
-	o := httpserve.Options{Conns: maxConns, Request: time.Minute, Answer: consulhttp.AnswerTime}
-	s.served.Go(func() { s.err = httpserve.Serve(ctx, l, h, o) })
+	h := consulapi.New(consulapi.Options{Engine: engine, Address: s.Addr})
+	o := httpd.Options{Conns: maxConns, Request: time.Minute, Answer: consulapi.AnswerTime}
+	s.served.Go(func() { s.err = httpd.Serve(ctx, l, h, o) })
 	return s, nil
 }
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 var at = time.Unix(1_700_000_000, 5).UTC()
@@ -72,7 +72,7 @@ func TestDo(t *testing.T) {
 		"may neither act nor leave it": {func(_ string, write bool) bool { return write }, false, kv.ErrDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, lost := newRecorder(t, local.New(local.Deny(c.deny)))
+			r, lost := newRecorder(t, embedded.New(embedded.Deny(c.deny)))
 			did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, nil, set)
 			if !errors.Is(err, c.err) || did != (c.err == nil) || len(*lost) > 0 != c.lost {
 				t.Errorf("%t, %v, lost: %v", did, err, *lost)
@@ -87,7 +87,7 @@ func TestDo(t *testing.T) {
 
 // A store that is away after an unknown outcome does not make it a known one.
 func TestUnknownStaysUnknown(t *testing.T) {
-	s := &rival{Store: local.New(), unknown: true, away: true}
+	s := &rival{Store: embedded.New(), unknown: true, away: true}
 	r, _ := newRecorder(t, s)
 	if did, err := r.Do(t.Context(), Event{Time: at, Action: Stop}, nil, set); did || !errors.Is(err, kv.ErrUnknownOutcome) {
 		t.Errorf("%t, %v", did, err)
@@ -127,13 +127,13 @@ func (s *rival) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 
 func TestRivals(t *testing.T) {
 	for times, lost := range map[int]int{0: 0, 3: 0, maxTries + 1: 1} {
-		r, told := newRecorder(t, &rival{Store: local.New(), times: times})
+		r, told := newRecorder(t, &rival{Store: embedded.New(), times: times})
 		did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, nil, set)
 		if err != nil || !did || len(*told) != lost {
 			t.Errorf("%d rivals: %t, %v, lost: %v", times, did, err, *told)
 		}
 	}
-	r, _ := newRecorder(t, &rival{Store: local.New(), unknown: true})
+	r, _ := newRecorder(t, &rival{Store: embedded.New(), unknown: true})
 	did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, []string{"x"}, func(rows kv.Snapshot) ([]kv.Op, error) {
 		if rows["x"].State == kv.Present {
 			return nil, nil
@@ -148,7 +148,7 @@ func TestRivals(t *testing.T) {
 
 // Many at once leave all of their events.
 func TestManyAtOnce(t *testing.T) {
-	r, lost := newRecorder(t, local.New())
+	r, lost := newRecorder(t, embedded.New())
 	var wg sync.WaitGroup
 	for i := range 40 {
 		wg.Go(func() {

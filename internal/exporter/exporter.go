@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
-	"kvexpress/internal/remedy"
 	"kvexpress/internal/wait"
 )
 
@@ -41,7 +40,7 @@ type Options struct {
 	Version string // of the program
 	PerNode bool   // name the nodes that are missing
 	Log     *slog.Logger
-	Guide   remedy.Guide // for what is logged
+	Guide   kv.Guide // for what is logged
 }
 
 // Exporter looks at the fleet, and says what it saw. Its methods but for Run and Once,

@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 // run runs the exporter until the function ends.
@@ -138,7 +138,7 @@ func TestChangesShowSoon(t *testing.T) {
 func TestNoRights(t *testing.T) {
 	for _, below := range []string{"kvexpress/", "kvexpress-nodes/", "kvexpress/locks/"} {
 		locks := strings.HasSuffix(below, "/locks/")
-		store := local.New(local.Deny(func(path string, write bool) bool {
+		store := embedded.New(embedded.Deny(func(path string, write bool) bool {
 			return !write && strings.HasPrefix(path, below) && locks == strings.HasPrefix(path, "kvexpress/locks/")
 		}))
 		w := newWorld(t, func(o *exporter.Options) { o.Store = store })

@@ -4,17 +4,17 @@ import (
 	"net/http"
 	"time"
 
-	"kvexpress/internal/httpserve"
-	"kvexpress/internal/observe/promtext"
+	"kvexpress/internal/httpd"
+	"kvexpress/internal/observe"
 )
 
 // Handler answers what monitors ask.
 func (e *Exporter) Handler() http.Handler {
-	return httpserve.Pages{
-		{Path: "/healthz", Write: httpserve.Verdict(e.Healthy)},
-		{Path: "/readyz", Write: httpserve.Verdict(e.Ready)},
+	return httpd.Pages{
+		{Path: "/healthz", Write: httpd.Verdict(e.Healthy)},
+		{Path: "/readyz", Write: httpd.Verdict(e.Ready)},
 		{Path: "/metrics", Write: func(w http.ResponseWriter) {
-			httpserve.Begin(w, promtext.ContentType)
+			httpd.Begin(w, observe.ContentType)
 			_ = e.WriteMetrics(w, time.Now()) // it fails when the client is gone
 		}},
 	}

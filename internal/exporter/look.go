@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
@@ -70,7 +70,7 @@ func (l *looker) look(ctx context.Context, wait time.Duration) (*Look, error) {
 	if err != nil {
 		return nil, err
 	}
-	locks, err := freeze.Freezer{Store: l.reader.Store, Layout: l.reader.Layout}.Locks(ctx)
+	locks, err := hold.Freezer{Store: l.reader.Store, Layout: l.reader.Layout}.Locks(ctx)
 	if err != nil {
 		return nil, err
 	}

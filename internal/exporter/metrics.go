@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/observe/promtext"
+	"kvexpress/internal/observe"
 )
 
 const (
@@ -43,21 +43,21 @@ func (v View) up(now time.Time) bool {
 // A time that is not known is 0. The times of nodes are left out where none is known,
 // and so is all of the fleet when the last look is older than MaxAge.
 func WriteMetrics(w io.Writer, v View, now time.Time) error {
-	m := metrics{promtext.New(w)}
-	m.Family("kvexpress_build_info", promtext.Gauge, "What runs here; always 1.")
-	m.Sample(1, promtext.With("version", v.Version), promtext.With("goversion", runtime.Version()))
-	m.one("up", "1 if the last look at the fleet succeeded.", promtext.Truth(v.up(now)))
+	m := metrics{observe.NewProm(w)}
+	m.Family("kvexpress_build_info", observe.Gauge, "What runs here; always 1.")
+	m.Sample(1, observe.With("version", v.Version), observe.With("goversion", runtime.Version()))
+	m.one("up", "1 if the last look at the fleet succeeded.", observe.Truth(v.up(now)))
 	seen, age := time.Time{}, now.Sub(v.Started)
 	if v.Last != nil {
 		seen, age = v.Last.Taken, now.Sub(v.Last.Taken)
 	}
 	m.one("last_look_timestamp_seconds", "When the fleet was last seen, in Unix seconds; 0 if it was not yet.",
-		promtext.Seconds(seen))
+		observe.Seconds(seen))
 	m.one("last_look_age_seconds", "How long ago that was, at the time of the scrape; since the start if it was not yet.",
 		max(0, age.Seconds()))
-	m.Family(prefix+"looks_total", promtext.Counter, "Looks at the fleet, by result: ok or failed.")
-	m.Sample(float64(v.Good), promtext.With("result", "ok"))
-	m.Sample(float64(v.Bad), promtext.With("result", "failed"))
+	m.Family(prefix+"looks_total", observe.Counter, "Looks at the fleet, by result: ok or failed.")
+	m.Sample(float64(v.Good), observe.With("result", "ok"))
+	m.Sample(float64(v.Bad), observe.With("result", "failed"))
 	if v.Last != nil && age <= MaxAge {
 		m.fleet(*v.Last)
 		m.keys(v.Last.Keys)
@@ -72,11 +72,11 @@ func WriteMetrics(w io.Writer, v View, now time.Time) error {
 
 const prefix = "kvexpress_fleet_"
 
-type metrics struct{ *promtext.Writer }
+type metrics struct{ *observe.PromWriter }
 
 // one writes a family of one sample without labels.
 func (m metrics) one(name, help string, value float64) {
-	m.One(prefix+name, promtext.Gauge, help, value)
+	m.One(prefix+name, observe.Gauge, help, value)
 }
 
 func (m metrics) fleet(l Look) {
@@ -98,11 +98,11 @@ func (m metrics) keys(keys []Key) {
 		of   func(Key) float64
 	}{
 		{"published", "1 if the key is published, 0 if it is only stopped or reported.",
-			func(k Key) float64 { return promtext.Truth(k.Exists) }},
+			func(k Key) float64 { return observe.Truth(k.Exists) }},
 		{"version", "Version that nodes are to have, within its lineage; 0 for one without a number.",
 			func(k Key) float64 { return float64(k.Version) }},
 		{"published_timestamp_seconds", "When that was published, in Unix seconds by the store's clock; 0 if it is not known.",
-			func(k Key) float64 { return promtext.Seconds(timeOf(k.Published)) }},
+			func(k Key) float64 { return observe.Seconds(timeOf(k.Published)) }},
 		{"nodes", "Nodes that count: they reported the key, and are not silent.", func(k Key) float64 { return float64(k.Nodes) }},
 		{"nodes_arrived", "Of those, nodes that have the version and owe nothing.", func(k Key) float64 { return float64(k.Arrived) }},
 		{"nodes_owed", "Nodes that have the version, and whose exec has yet to succeed.",
@@ -121,13 +121,13 @@ func (m metrics) keys(keys []Key) {
 			"For how long that node has been missing that is missing longest, without those that are stopped, locked or waiting; 0 if " +
 				"there is none.",
 			func(k Key) float64 { return k.Oldest.Seconds() }},
-		{"stopped", "1 if the key is stopped in the whole fleet.", func(k Key) float64 { return promtext.Truth(k.Stopped) }},
+		{"stopped", "1 if the key is stopped in the whole fleet.", func(k Key) float64 { return observe.Truth(k.Stopped) }},
 		{"stopped_since_timestamp_seconds", "Since when, in Unix seconds; 0 if it is not stopped, or that is not known.",
-			func(k Key) float64 { return promtext.Seconds(k.StoppedSince) }},
+			func(k Key) float64 { return observe.Seconds(k.StoppedSince) }},
 	} {
-		m.Family(prefix+f.name, promtext.Gauge, f.help)
+		m.Family(prefix+f.name, observe.Gauge, f.help)
 		for _, k := range keys {
-			m.Sample(f.of(k), promtext.With("key", k.Key))
+			m.Sample(f.of(k), observe.With("key", k.Key))
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (m metrics) times(keys []Key) {
 		{"on_node_seconds", "The part of it on the node, from when it had the news.",
 			func(k Key) fleet.Percentiles { return k.OnNode }},
 	} {
-		m.Family(prefix+f.name, promtext.Gauge, f.help)
+		m.Family(prefix+f.name, observe.Gauge, f.help)
 		for _, k := range keys {
 			p := f.of(k)
 			if p.Count == 0 {
@@ -155,7 +155,7 @@ func (m metrics) times(keys []Key) {
 				percentile string
 				took       fleet.Millis
 			}{{"50", p.P50}, {"90", p.P90}, {"99", p.P99}, {"100", p.Last}} {
-				m.Sample(time.Duration(row.took).Seconds(), promtext.With("key", k.Key), promtext.With("percentile", row.percentile))
+				m.Sample(time.Duration(row.took).Seconds(), observe.With("key", k.Key), observe.With("percentile", row.percentile))
 			}
 		}
 	}
@@ -168,7 +168,7 @@ const other = "other"
 // word of ours does not become a label.
 func (m metrics) stragglers(keys []Key, states []string) {
 	states = append(slices.Clone(states), string(fleet.Unsound), other)
-	m.Family(prefix+"stragglers", promtext.Gauge, "Nodes that count and have not arrived, by the state that they report.")
+	m.Family(prefix+"stragglers", observe.Gauge, "Nodes that count and have not arrived, by the state that they report.")
 	for _, k := range keys {
 		count := map[string]int{}
 		for _, l := range k.Stragglers {
@@ -182,14 +182,14 @@ func (m metrics) stragglers(keys []Key, states []string) {
 			count[state]++
 		}
 		for _, state := range states {
-			m.Sample(float64(count[state]), promtext.With("key", k.Key), promtext.With("state", state))
+			m.Sample(float64(count[state]), observe.With("key", k.Key), observe.With("state", state))
 		}
 	}
 }
 
 // nodes names those that are missing or silent.
 func (m metrics) nodes(keys []Key) {
-	m.Family(prefix+"node_verdict", promtext.Gauge, "1 for each node that has not arrived or is silent.")
+	m.Family(prefix+"node_verdict", observe.Gauge, "1 for each node that has not arrived or is silent.")
 	room, left := MaxPerNode, 0
 	for _, k := range keys {
 		lines := slices.Concat(k.Stragglers, k.SilentNodes)
@@ -197,7 +197,7 @@ func (m metrics) nodes(keys []Key) {
 		some := lines[:min(room, len(lines))]
 		room, left = room-len(some), left+len(lines)-len(some)
 		for _, l := range some {
-			m.Sample(1, promtext.With("key", k.Key), promtext.With("node", nodeName(l.Node)), promtext.With("verdict", string(l.Verdict)))
+			m.Sample(1, observe.With("key", k.Key), observe.With("node", nodeName(l.Node)), observe.With("verdict", string(l.Verdict)))
 		}
 	}
 	m.one("node_verdicts_left_out", "Nodes that are not named because there are too many.", float64(left))

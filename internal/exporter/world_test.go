@@ -18,11 +18,11 @@ import (
 	"github.com/prometheus/common/model"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/freeze"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 // world is a store with a fleet around it, and an exporter that looks at it.
@@ -30,7 +30,7 @@ type world struct {
 	t        *testing.T
 	store    *shaky
 	layout   kv.Layout
-	freezer  freeze.Freezer
+	freezer  hold.Freezer
 	manifest map[kv.Key]kv.Manifest
 	e        *exporter.Exporter
 }
@@ -41,8 +41,8 @@ func newWorld(t *testing.T, change ...func(*exporter.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: &shaky{Store: local.New()}, layout: l, manifest: map[kv.Key]kv.Manifest{}}
-	w.freezer = freeze.Freezer{Store: w.store, Layout: l, Host: "web-0"}
+	w := &world{t: t, store: &shaky{Store: embedded.New()}, layout: l, manifest: map[kv.Key]kv.Manifest{}}
+	w.freezer = hold.Freezer{Store: w.store, Layout: l, Host: "web-0"}
 	o := exporter.Options{
 		Store: w.store, Layout: l, Every: 15 * time.Second, Gone: 24 * time.Hour, Version: "2.0.0",
 		States: states(), Log: slog.New(slog.DiscardHandler),

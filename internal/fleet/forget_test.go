@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 func forget(t *testing.T, s kv.Store, path string) {
@@ -37,7 +37,7 @@ func TestDrop(t *testing.T) {
 		"the only one that fits":   {fleet.Receipt{Omitted: 3, Targets: []fleet.Target{out("/a")}}, []string{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := local.New()
+			s := embedded.New()
 			c.receipt.Node, c.receipt.Sent = web, now
 			value, flags, err := c.receipt.Marshal()
 			if err != nil {

@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 	"kvexpress/internal/safetext"
 )
 
@@ -222,10 +222,10 @@ func (r Receipt) encode() ([]byte, uint64, error) {
 		return nil, 0, fmt.Errorf("encode the receipt of %s: %w", r.Node, err)
 	}
 	if len(b) < packFrom {
-		return b, codec.Plain.Flags(), nil
+		return b, record.Plain.Flags(), nil
 	}
-	packed, err := codec.Pack(b)
-	return packed, codec.Zstd.Flags(), err
+	packed, err := record.Pack(b)
+	return packed, record.Zstd.Flags(), err
 }
 
 // ParseReceipt reads what is stored under a node's name. Unknown fields are ignored.
@@ -236,7 +236,7 @@ func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 }
 
 // parseReceipt is ParseReceipt for one of at most so many bytes once decompressed, else the error
-// wraps codec.ErrTooBig. size is what it takes in memory, about.
+// wraps record.ErrTooBig. size is what it takes in memory, about.
 func parseReceipt(node string, value []byte, flags uint64, most int) (r Receipt, size int64, err error) {
 	bad := func(format string, args ...any) (Receipt, int64, error) {
 		return Receipt{}, 0, fmt.Errorf("%w: %s", ErrReceipt, safetext.Cut(fmt.Sprintf(format, args...), MaxDetail))
@@ -244,12 +244,12 @@ func parseReceipt(node string, value []byte, flags uint64, most int) (r Receipt,
 	if len(value) > MaxStored {
 		return bad("it has %d bytes, at most %d are read", len(value), MaxStored)
 	}
-	e, err := codec.FromFlags(flags)
+	e, err := record.FromFlags(flags)
 	if err != nil {
 		return bad("%v", err)
 	}
-	plain, err := codec.DecodeUpTo(e, value, most)
-	if errors.Is(err, codec.ErrTooBig) {
+	plain, err := record.DecodeUpTo(e, value, most)
+	if errors.Is(err, record.ErrTooBig) {
 		return Receipt{}, 0, fmt.Errorf("%w: %w", ErrReceipt, err)
 	} else if err != nil {
 		return bad("%v", err)

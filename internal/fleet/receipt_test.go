@@ -15,13 +15,13 @@ import (
 
 	"pgregory.net/rapid"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/record"
 )
 
 func start() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
 // sha is like a SHA-256: it does not compress.
-func sha(n int) string { return codec.Checksum(fmt.Appendf(nil, "%d", n)) }
+func sha(n int) string { return record.Checksum(fmt.Appendf(nil, "%d", n)) }
 
 // sized is a receipt of so many targets.
 func sized(targets int, detail string) Receipt {
@@ -101,7 +101,7 @@ func TestReceiptComesBackAsItWas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if packed := flags == codec.Zstd.Flags(); packed != (bytes.HasPrefix(value, []byte("\x28\xb5\x2f\xfd"))) {
+		if packed := flags == record.Zstd.Flags(); packed != (bytes.HasPrefix(value, []byte("\x28\xb5\x2f\xfd"))) {
 			t.Fatalf("flags %d for %.8q", flags, value)
 		}
 		got, err := ParseReceipt(r.Node, value, flags)
@@ -191,7 +191,7 @@ func TestReceiptWithLengthsThatAreNone(t *testing.T) {
 func TestParseReceiptRefuses(t *testing.T) {
 	good := `"format":1,"node":"web-1","sent":"2026-03-01T12:00:00Z"`
 	pack := func(s string) string {
-		b, err := codec.Pack([]byte(s))
+		b, err := record.Pack([]byte(s))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,13 +259,13 @@ func TestParseReceiptRefuses(t *testing.T) {
 func TestParseReceiptIsCheapToRefuse(t *testing.T) {
 	plain := `{"format":1,"node":"web-1","sent":"2026-03-01T12:00:00Z","targets":[` + strings.Repeat("{},", (maxPlain-200)/3) +
 		`{}]}`
-	value, err := codec.Pack([]byte(plain))
+	value, err := record.Pack([]byte(plain))
 	if err != nil || len(value) > MaxStored {
 		t.Fatalf("%d bytes, %v", len(value), err)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if _, err := ParseReceipt("web-1", value, codec.Zstd.Flags()); !errors.Is(err, ErrReceipt) {
+	if _, err := ParseReceipt("web-1", value, record.Zstd.Flags()); !errors.Is(err, ErrReceipt) {
 		t.Error(err)
 	}
 	runtime.ReadMemStats(&after)

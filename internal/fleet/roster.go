@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 	"kvexpress/internal/safetext"
 	"kvexpress/internal/wait"
 )
@@ -132,7 +132,7 @@ func readAll(nodes []Node, rows []kv.Row) {
 				return
 			case fresh:
 				node.Receipt, node.size, node.Err = readOne(node, row, min(most, maxPlain))
-				if larger[n] = most < maxPlain && errors.Is(node.Err, codec.ErrTooBig); larger[n] {
+				if larger[n] = most < maxPlain && errors.Is(node.Err, record.ErrTooBig); larger[n] {
 					node.Err = errUnread
 					return
 				}

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 // What may not be read is never taken for absent.
@@ -34,7 +34,7 @@ func TestRosterRights(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, silently := range []bool{false, true} { // Consul does not tell an anonymous token
-				b := newBench(t, local.Deny(tt.deny))
+				b := newBench(t, embedded.Deny(tt.deny))
 				b.publish("one\n")
 				for i := range tt.nodes {
 					b.put("kvexpress-nodes/web-"+string(rune('0'+i)), "{}")
@@ -123,7 +123,7 @@ func TestRosterAgainAndAgain(t *testing.T) {
 
 // More keys than one request can ask for; each is told what became of it.
 func TestStandings(t *testing.T) {
-	b := newBench(t, local.Deny(func(path string, write bool) bool { return !write && strings.HasPrefix(path, "kvexpress/k30/") }))
+	b := newBench(t, embedded.Deny(func(path string, write bool) bool { return !write && strings.HasPrefix(path, "kvexpress/k30/") }))
 	b.publish("one\n")
 	b.put("kvexpress/k40/checksum", strings.Repeat("a", 64)) // as 1.x writes it
 	b.put("kvexpress/k50/manifest", `{"format":99}`)

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // inflated is a receipt of a few kilobytes that decodes to nearly 4 MB.
@@ -21,7 +21,7 @@ func inflated(t *testing.T, node string) []byte {
 	for i := range 4000 {
 		fmt.Fprintf(&b, target, i)
 	}
-	packed, err := codec.Pack([]byte(strings.TrimSuffix(b.String(), ",") + "]}"))
+	packed, err := record.Pack([]byte(strings.TrimSuffix(b.String(), ",") + "]}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestReceiptsInSum(t *testing.T) {
 	b.fleet(good, b.want)
 	for i := range bad {
 		node := fmt.Sprintf("bad-%02d", i)
-		op := kv.Op{Verb: kv.Set, Path: "kvexpress-nodes/" + node, Value: inflated(t, node), Flags: codec.Zstd.Flags()}
+		op := kv.Op{Verb: kv.Set, Path: "kvexpress-nodes/" + node, Value: inflated(t, node), Flags: record.Zstd.Flags()}
 		if _, err := b.store.Store.Commit(t.Context(), []kv.Op{op}); err != nil {
 			t.Fatal(err)
 		}

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
-	"kvexpress/internal/store/local"
+	"kvexpress/internal/record"
 )
 
 // bench is a store with a key, and nodes that report.
@@ -24,9 +24,9 @@ type bench struct {
 	want  fleet.Wanted // what was published last
 }
 
-func newBench(t *testing.T, options ...local.Option) *bench {
+func newBench(t *testing.T, options ...embedded.Option) *bench {
 	t.Helper()
-	return &bench{t: t, store: &faulty{Store: local.New(options...)}}
+	return &bench{t: t, store: &faulty{Store: embedded.New(options...)}}
 }
 
 func (b *bench) publish(content string) {
@@ -158,7 +158,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b.publish("one\n")
 		b.fleet(2, b.want)
 		b.says("web-8", fleet.Wanted{Lineage: b.want.Lineage, Version: 99, SHA256: b.want.SHA256})
-		b.says("web-9", fleet.Wanted{Lineage: b.want.Lineage, Version: 1, SHA256: codec.Checksum([]byte("other"))})
+		b.says("web-9", fleet.Wanted{Lineage: b.want.Lineage, Version: 1, SHA256: record.Checksum([]byte("other"))})
 		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
 		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 2 || r.Unsound != 2 || r.Nodes != 4 {
 			t.Errorf("%v, %+v", err, r)
@@ -308,7 +308,7 @@ func TestWaitForAStoreMadeAnew(t *testing.T) {
 		if n > 1 {
 			return
 		}
-		b.store.Store = local.New()
+		b.store.Store = embedded.New()
 		b.publish("one\n")
 		b.fleet(3, b.want)
 	})

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 const web = "web-1"
@@ -117,7 +117,7 @@ func target(by, file string, version uint64) fleet.Target {
 
 // Who wrote last makes one request; who finds the same, one.
 func TestWriterMakesOneRequest(t *testing.T) {
-	s := &faulty{Store: local.New()}
+	s := &faulty{Store: embedded.New()}
 	w := writer(t, s)
 	for i := range 10 {
 		if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", uint64(i+1))}); err != nil {
@@ -152,7 +152,7 @@ func TestWriterMakesOneRequest(t *testing.T) {
 
 // An agent and outs of one node write all at once: what each said last is there.
 func TestWritersAtOnce(t *testing.T) {
-	s := local.New()
+	s := embedded.New()
 	const outs, rounds = 4, 50
 	var all sync.WaitGroup
 	patiently := func(put func() error) {
@@ -204,7 +204,7 @@ func TestWriterAfterFailures(t *testing.T) {
 		return w.PutAgent(context.Background(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", version)})
 	}
 	t.Run("the outcome is unknown, and it was written", func(t *testing.T) {
-		s := &faulty{Store: local.New()}
+		s := &faulty{Store: embedded.New()}
 		w := writer(t, s)
 		s.done = func([]kv.Op) error { return failed(kv.ErrUnknownOutcome) }
 		if err := put(w, 1); !errors.Is(err, kv.ErrUnknownOutcome) || s.commits.Load() != 1 {
@@ -221,7 +221,7 @@ func TestWriterAfterFailures(t *testing.T) {
 	})
 	t.Run("it was not written", func(t *testing.T) {
 		for _, kind := range []error{kv.ErrUnknownOutcome, kv.ErrUnreachable, kv.ErrDenied, kv.ErrTooLarge} {
-			s := &faulty{Store: local.New()}
+			s := &faulty{Store: embedded.New()}
 			w := writer(t, s)
 			s.commit = func([]kv.Op) error { return failed(kind) }
 			if err := put(w, 1); !errors.Is(err, kind) || s.commits.Load() != 1 {
@@ -235,7 +235,7 @@ func TestWriterAfterFailures(t *testing.T) {
 	})
 	t.Run("denied", func(t *testing.T) {
 		for _, write := range []bool{false, true} {
-			s := local.New(local.Deny(func(_ string, w bool) bool { return w || w == write }))
+			s := embedded.New(embedded.Deny(func(_ string, w bool) bool { return w || w == write }))
 			err := put(writer(t, s), 1)
 			if !errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), "kvexpress-nodes/web-1") {
 				t.Errorf("%v", err)
@@ -243,7 +243,7 @@ func TestWriterAfterFailures(t *testing.T) {
 		}
 	})
 	t.Run("others write without a pause", func(t *testing.T) {
-		s := &faulty{Store: local.New()}
+		s := &faulty{Store: embedded.New()}
 		path := newLayout(t).Node(web)
 		n := 0
 		s.commit = func([]kv.Op) error {
@@ -257,7 +257,7 @@ func TestWriterAfterFailures(t *testing.T) {
 		}
 	})
 	t.Run("it was forgotten, and the store made anew", func(t *testing.T) {
-		s := &faulty{Store: local.New()}
+		s := &faulty{Store: embedded.New()}
 		w := writer(t, s)
 		for range 3 {
 			if err := put(w, 1); err != nil {
@@ -268,7 +268,7 @@ func TestWriterAfterFailures(t *testing.T) {
 		if err := put(w, 2); err != nil || stands(t, s).Targets[0].Version != 2 {
 			t.Errorf("after it was forgotten: %v", err)
 		}
-		s.Store = local.New()
+		s.Store = embedded.New()
 		if err := put(w, 3); err != nil || stands(t, s).Targets[0].Version != 3 {
 			t.Errorf("in a new store: %v", err)
 		}
@@ -276,7 +276,7 @@ func TestWriterAfterFailures(t *testing.T) {
 	t.Run("what stands there is none", func(t *testing.T) {
 		for _, value := range []string{"", "<html>", `{"format":9}`,
 			`{"format":1,"node":"web-2","sent":"2026-03-01T12:00:00Z","targets":[{"file":"/x"}]}`} {
-			s := local.New()
+			s := embedded.New()
 			if _, err := s.Commit(t.Context(),
 				[]kv.Op{{Verb: kv.Set, Path: newLayout(t).Node(web), Value: []byte(value), Flags: 2}}); err != nil {
 				t.Fatal(err)
@@ -290,7 +290,7 @@ func TestWriterAfterFailures(t *testing.T) {
 
 // A receipt, and a look at it, have what the store tells of the clock.
 func TestClockOffset(t *testing.T) {
-	s := &faulty{Store: local.New(), off: -24 * time.Hour}
+	s := &faulty{Store: embedded.New(), off: -24 * time.Hour}
 	if err := writer(t, s).PutAgent(t.Context(), time.Now(), about(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func TestClockOffset(t *testing.T) {
 
 // A file name that is no text does not make the receipt grow.
 func TestOutOfAFileThatIsNoText(t *testing.T) {
-	s := local.New()
+	s := embedded.New()
 	for i := range 5 {
 		if _, err := writer(t, s).PutOut(t.Context(), time.Now(), target(fleet.ByOut, "/etc/\xff\xfe", uint64(i))); err != nil {
 			t.Fatal(err)
@@ -320,7 +320,7 @@ func TestOutOfAFileThatIsNoText(t *testing.T) {
 
 // What an agent does not know yet after its start, stays as it was.
 func TestAgentThatIsStarting(t *testing.T) {
-	s := local.New()
+	s := embedded.New()
 	placed := &fleet.Placed{Age: fleet.Millis(time.Minute)}
 	a, b, c := target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1), target(fleet.ByAgent, "/c", 1)
 	a.Placed, b.Placed = placed, placed
@@ -351,7 +351,7 @@ func TestAgentThatIsStarting(t *testing.T) {
 // of the moment.
 func TestALookIsNoPartOfADelivery(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	s := &faulty{Store: local.New()}
+	s := &faulty{Store: embedded.New()}
 	s.read = func([]string) error { now = now.Add(time.Second); return nil }
 	conflicts := 1
 	s.commit = func([]kv.Op) error {

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // Locked is a file that is frozen on this node.
@@ -109,7 +109,7 @@ func Deliverable(k kv.Key, s Standing, minLines int) error {
 			Remedy: Again(k) + "; the file is left as it is",
 		}
 	}
-	return LongEnough(k, len(s.Plain), codec.Lines(s.Plain), minLines)
+	return LongEnough(k, len(s.Plain), record.Lines(s.Plain), minLines)
 }
 
 // LongEnough gates delivered content by its size in bytes and its lines. The

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 func present(value string) kv.Entry {
@@ -80,7 +80,7 @@ func TestTimesOfStopsAndLocks(t *testing.T) {
 }
 
 func TestClaimed(t *testing.T) {
-	sum, other := codec.Checksum([]byte("content\n")), codec.Checksum([]byte("other\n"))
+	sum, other := record.Checksum([]byte("content\n")), record.Checksum([]byte("other\n"))
 	m := kv.Manifest{Format: 1, Lineage: "l", Version: 3, PublishID: "p", Key: "hosts", SHA256: sum, Size: 8, Lines: 1}
 	b, err := m.Marshal()
 	if err != nil {
@@ -118,7 +118,7 @@ func TestClaimed(t *testing.T) {
 
 func TestDeliverable(t *testing.T) {
 	whole := func(content string) Standing {
-		return Standing{State: Managed, Plain: []byte(content), SHA256: codec.Checksum([]byte(content))}
+		return Standing{State: Managed, Plain: []byte(content), SHA256: record.Checksum([]byte(content))}
 	}
 	for name, test := range map[string]struct {
 		standing Standing

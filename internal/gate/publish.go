@@ -7,28 +7,28 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // ErrMessage is a message that no manifest may carry.
 var ErrMessage = errors.New("the message is not allowed")
 
 // Content gates the plain bytes that are to be published: not empty, at most
-// codec.MaxPlain bytes, at least minLines lines as codec.Lines counts (0: any
+// record.MaxPlain bytes, at least minLines lines as record.Lines counts (0: any
 // number). The error is a *Refusal.
 func Content(k kv.Key, plain []byte, minLines int) error {
 	if len(plain) == 0 {
 		return &Refusal{Reason: Empty, Key: k, Detail: "the content is empty", Remedy: "check its source"}
 	}
-	if len(plain) > codec.MaxPlain {
+	if len(plain) > record.MaxPlain {
 		return &Refusal{
 			Reason: TooLarge, Key: k,
-			Detail: fmt.Sprintf("it has %d bytes, at most %d are allowed", len(plain), codec.MaxPlain),
+			Detail: fmt.Sprintf("it has %d bytes, at most %d are allowed", len(plain), record.MaxPlain),
 			Remedy: "split the file",
 		}
 	}
-	if lines := codec.Lines(plain); lines < minLines {
+	if lines := record.Lines(plain); lines < minLines {
 		return &Refusal{
 			Reason: TooShort, Key: k,
 			Detail: fmt.Sprintf("it has %s, at least %d are asked for", countLines(lines), minLines),
@@ -41,7 +41,7 @@ func Content(k kv.Key, plain []byte, minLines int) error {
 // StoredSize gates the size in bytes of the content as it is stored, encoded
 // with e: at most kv.MaxStored. The error is a *Refusal, which names the encoding that
 // fits, if there is one.
-func StoredSize(k kv.Key, plain, stored []byte, e codec.Encoding) error {
+func StoredSize(k kv.Key, plain, stored []byte, e record.Encoding) error {
 	if len(stored) <= kv.MaxStored {
 		return nil
 	}
@@ -50,13 +50,13 @@ func StoredSize(k kv.Key, plain, stored []byte, e codec.Encoding) error {
 		Detail: fmt.Sprintf("it has %d bytes as %s, at most %d fit into one transaction", len(stored), e, kv.MaxStored),
 	}
 	for _, other := range []struct {
-		encoding codec.Encoding
+		encoding record.Encoding
 		flag     string
-	}{{codec.Zstd, "--encoding zstd"}, {codec.Brotli, "-z"}} { // 1.x can read the last one
+	}{{record.Zstd, "--encoding zstd"}, {record.Brotli, "-z"}} { // 1.x can read the last one
 		if other.encoding == e {
 			continue
 		}
-		if packed, err := codec.Encode(other.encoding, plain); err == nil && len(packed) <= kv.MaxStored {
+		if packed, err := record.Encode(other.encoding, plain); err == nil && len(packed) <= kv.MaxStored {
 			r.Remedy = fmt.Sprintf("with %s it has %d bytes, and fits", other.flag, len(packed))
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 func TestContent(t *testing.T) {
@@ -25,8 +25,8 @@ func TestContent(t *testing.T) {
 		"empty":        {"", 0, Empty, "empty"},
 		"short":        {"1\n2\n", 3, TooShort, "2 lines"},
 		"newline only": {"\n", 2, TooShort, "1 line,"},
-		"full":         {strings.Repeat("x", codec.MaxPlain), 0, "", ""},
-		"too large":    {strings.Repeat("x", codec.MaxPlain+1), 0, TooLarge, "16777217"},
+		"full":         {strings.Repeat("x", record.MaxPlain), 0, "", ""},
+		"too large":    {strings.Repeat("x", record.MaxPlain+1), 0, TooLarge, "16777217"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) { wantRefusal(t, Content("hosts", []byte(tt.plain), tt.minLines), tt.want, tt.text) })
@@ -53,15 +53,15 @@ func TestStoredSize(t *testing.T) {
 	for _, c := range []struct {
 		plain    []byte
 		stored   int
-		encoding codec.Encoding
+		encoding record.Encoding
 		why      Reason
 		says     string
 	}{
-		{noise, kv.MaxStored, codec.Plain, "", ""},
-		{text, kv.MaxStored + 1, codec.Plain, TooLarge, "with -z it has"},
-		{text, kv.MaxStored + 1, codec.Zstd, TooLarge, "with -z it has"},
-		{text, kv.MaxStored + 1, codec.Brotli, TooLarge, "with --encoding zstd it has"},
-		{noise, kv.MaxStored + 1, codec.Plain, TooLarge, "split"},
+		{noise, kv.MaxStored, record.Plain, "", ""},
+		{text, kv.MaxStored + 1, record.Plain, TooLarge, "with -z it has"},
+		{text, kv.MaxStored + 1, record.Zstd, TooLarge, "with -z it has"},
+		{text, kv.MaxStored + 1, record.Brotli, TooLarge, "with --encoding zstd it has"},
+		{noise, kv.MaxStored + 1, record.Plain, TooLarge, "split"},
 	} {
 		wantRefusal(t, StoredSize("hosts", c.plain, make([]byte, c.stored), c.encoding), c.why, c.says)
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // State is how whole a key is in the store.
@@ -73,7 +73,7 @@ func Examine(k kv.Key, data, checksum, manifest kv.Entry) (Standing, error) {
 			s.Manifest = &m
 		}
 	}
-	encoding, err := codec.FromFlags(data.Flags)
+	encoding, err := record.FromFlags(data.Flags)
 	if data.State == kv.Present && err != nil {
 		return Standing{}, needsNewer(k, err.Error())
 	}
@@ -96,46 +96,46 @@ func Examine(k kv.Key, data, checksum, manifest kv.Entry) (Standing, error) {
 
 // Promised is how many bytes of plain data there may be, if the manifest tells it of the bytes with this SHA-256. Only brotli is
 // held to it: plain data is in memory already, and a zstd frame may ask for more memory than its content has bytes.
-func Promised(m *kv.Manifest, sha string, e codec.Encoding) int {
-	if m == nil || m.SHA256 != sha || m.Size <= 0 || m.Size > codec.MaxPlain || e != codec.Brotli {
-		return codec.MaxPlain
+func Promised(m *kv.Manifest, sha string, e record.Encoding) int {
+	if m == nil || m.SHA256 != sha || m.Size <= 0 || m.Size > record.MaxPlain || e != record.Brotli {
+		return record.MaxPlain
 	}
 	return int(m.Size)
 }
 
 // MostPlain is how many bytes of plain data Examine may hold for these rows.
 func MostPlain(k kv.Key, data, checksum, manifest kv.Entry) int {
-	e, err := codec.FromFlags(data.Flags)
+	e, err := record.FromFlags(data.Flags)
 	old := bytes.HasPrefix(bytes.TrimLeft(data.Value, "\r\n"), []byte("H")) // as gzip in base64, which 1.14 wrote, does
-	if err != nil || e == codec.Plain && !old {
+	if err != nil || e == record.Plain && !old {
 		return len(data.Value)
 	}
 	m, err := ReadManifest(k, manifest.Value)
 	if err != nil {
-		return codec.MaxPlain
+		return record.MaxPlain
 	}
 	return Promised(&m, strings.TrimSpace(string(checksum.Value)), e)
 }
 
 // examineData sets Plain and SHA256, or else Why.
-func (s *Standing) examineData(data, checksum kv.Entry, e codec.Encoding, most int) {
+func (s *Standing) examineData(data, checksum kv.Entry, e record.Encoding, most int) {
 	if data.State == kv.Absent {
 		s.Why = "its data is missing"
 		return
 	}
-	plain, err := codec.DecodeUpTo(e, data.Value, most)
+	plain, err := record.DecodeUpTo(e, data.Value, most)
 	switch {
-	case errors.Is(err, codec.ErrTooBig) && most < codec.MaxPlain:
+	case errors.Is(err, record.ErrTooBig) && most < record.MaxPlain:
 		s.Torn, s.Why = true, fmt.Sprintf("its data has more than the %d bytes of its manifest", most)
 		return
 	case err != nil:
 		s.Why = fmt.Sprintf("its data cannot be read: %v", err)
 		return
 	}
-	sum := codec.Checksum(plain)
-	if sum != s.rowSum && e == codec.Plain {
+	sum := record.Checksum(plain)
+	if sum != s.rowSum && e == record.Plain {
 		// kvexpress 1.14 and older left no mark on what they compressed.
-		if old, err := codec.DecodeLegacyGzip(data.Value); err == nil && codec.Checksum(old) == s.rowSum {
+		if old, err := record.DecodeLegacyGzip(data.Value); err == nil && record.Checksum(old) == s.rowSum {
 			plain, sum = old, s.rowSum
 		}
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"testing"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 func there(value string, flags uint64) kv.Entry {
@@ -15,7 +15,7 @@ func there(value string, flags uint64) kv.Entry {
 
 func manifestOf(t testing.TB, plain string, change func(*kv.Manifest)) kv.Entry {
 	t.Helper()
-	m := kv.Manifest{Format: 1, Lineage: "l", Version: 7, Key: "hosts", SHA256: codec.Checksum([]byte(plain))}
+	m := kv.Manifest{Format: 1, Lineage: "l", Version: 7, Key: "hosts", SHA256: record.Checksum([]byte(plain))}
 	if change != nil {
 		change(&m)
 	}
@@ -29,13 +29,13 @@ func manifestOf(t testing.TB, plain string, change func(*kv.Manifest)) kv.Entry 
 func TestExamineAndDecide(t *testing.T) {
 	const a, oldGzip = "a\n", "H4sIAAAAAAAC/0vkAgAHoerdAgAAAA=="
 	none := kv.Entry{State: kv.Absent}
-	sum := func(s string) kv.Entry { return there(codec.Checksum([]byte(s)), 0) }
-	brotli, err := codec.Encode(codec.Brotli, []byte(a))
+	sum := func(s string) kv.Entry { return there(record.Checksum([]byte(s)), 0) }
+	brotli, err := record.Encode(record.Brotli, []byte(a))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ours := manifestOf(t, a, nil)
-	longer, err := codec.Encode(codec.Brotli, []byte("longer\n"))
+	longer, err := record.Encode(record.Brotli, []byte("longer\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestExamineAndDecide(t *testing.T) {
 		"managed":         {there(a, 0), sum(a), ours, Managed, false, 7, true, Keep, Replace},
 		"managed, brotli": {there(string(brotli), 1), sum(a), ours, Managed, false, 7, true, Keep, Replace},
 		"1.x alone":       {there(a, 0), sum(a), none, Unmanaged, false, 0, true, Keep, Replace},
-		"1.x, newline": {there(a, 0), there(codec.Checksum([]byte(a))+"\n", 0), none, Unmanaged, false, 0, true, Keep,
+		"1.x, newline": {there(a, 0), there(record.Checksum([]byte(a))+"\n", 0), none, Unmanaged, false, 0, true, Keep,
 			Replace},
 		"1.14 -z":                     {there(oldGzip, 0), sum(a), none, Unmanaged, false, 0, true, Keep, Replace},
 		"gzip as it is":               {there(oldGzip, 0), sum(oldGzip), none, Unmanaged, false, 0, true, Replace, Replace},
@@ -84,10 +84,10 @@ func TestExamineAndDecide(t *testing.T) {
 			if v, known := s.Version(); v != tt.version || known != tt.known {
 				t.Errorf("version %d, %v", v, known)
 			}
-			if got := s.Decide(codec.Checksum([]byte(a))); got != tt.same {
+			if got := s.Decide(record.Checksum([]byte(a))); got != tt.same {
 				t.Errorf("decision for the same bytes: %d, want %d", got, tt.same)
 			}
-			if got := s.Decide(codec.Checksum([]byte("c"))); got != tt.other {
+			if got := s.Decide(record.Checksum([]byte("c"))); got != tt.other {
 				t.Errorf("decision for other bytes: %d, want %d", got, tt.other)
 			}
 		})
@@ -118,15 +118,15 @@ func TestExamineRefuses(t *testing.T) {
 }
 
 func FuzzExamine(f *testing.F) {
-	f.Add([]byte("a\n"), []byte(codec.Checksum([]byte("a\n"))), manifestOf(f, "a\n", nil).Value, uint8(0))
-	f.Add([]byte("H4sIAAAAAAAC/0vkAgAHoerdAgAAAA=="), []byte(codec.Checksum([]byte("a\n"))+"\n"), []byte("{"), uint8(0))
+	f.Add([]byte("a\n"), []byte(record.Checksum([]byte("a\n"))), manifestOf(f, "a\n", nil).Value, uint8(0))
+	f.Add([]byte("H4sIAAAAAAAC/0vkAgAHoerdAgAAAA=="), []byte(record.Checksum([]byte("a\n"))+"\n"), []byte("{"), uint8(0))
 	f.Add([]byte{}, []byte{}, []byte(`{"format":2}`), uint8(3))
 	f.Fuzz(func(t *testing.T, data, checksum, manifest []byte, flags uint8) {
 		s, err := Examine("hosts", there(string(data), uint64(flags)), there(string(checksum), 0), there(string(manifest), 0))
 		if err != nil {
 			return
 		}
-		if s.State == Absent || s.Plain != nil && codec.Checksum(s.Plain) != s.SHA256 {
+		if s.State == Absent || s.Plain != nil && record.Checksum(s.Plain) != s.SHA256 {
 			t.Fatalf("%+v", s)
 		}
 		if s.State == Managed && (s.Manifest == nil || s.Manifest.SHA256 != s.SHA256 || s.SHA256 != string(bytes.TrimSpace(checksum))) {

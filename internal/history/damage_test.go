@@ -10,9 +10,9 @@ import (
 
 	"github.com/andybalholm/brotli"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // Damage is shown as what it is, and what is damaged is not read.
@@ -74,13 +74,13 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// bomb is small, and becomes more than codec.MaxPlain bytes.
+// bomb is small, and becomes more than record.MaxPlain bytes.
 func bomb(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	w := brotli.NewWriterLevel(&b, brotli.BestSpeed)
 	block := make([]byte, 1<<20)
-	for range codec.MaxPlain>>20 + 1 {
+	for range record.MaxPlain>>20 + 1 {
 		if _, err := w.Write(block); err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +190,7 @@ func TestTornIsWaitedFor(t *testing.T) {
 	s := &between{Store: b.store}
 	s.beforeRead = func(n int) {
 		if n == 3 {
-			b.put(b.l.Checksum(hosts), codec.Checksum([]byte("theirs\n")), 0)
+			b.put(b.l.Checksum(hosts), record.Checksum([]byte("theirs\n")), 0)
 		}
 	}
 	all, err := b.on(s).Read(t.Context(), hosts, 0)

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
-	"kvexpress/internal/store/local"
 )
 
 const hosts = kv.Key("hosts")
@@ -25,13 +25,13 @@ type bench struct {
 	waits int
 }
 
-func newBench(t *testing.T, options ...local.Option) *bench {
+func newBench(t *testing.T, options ...embedded.Option) *bench {
 	t.Helper()
 	l, err := kv.NewLayout("kvexpress")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bench{t: t, store: local.New(options...), l: l}
+	return &bench{t: t, store: embedded.New(options...), l: l}
 }
 
 // on is a reader of a store around the bench's own.

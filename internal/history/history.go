@@ -12,9 +12,9 @@ import (
 	"fmt"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // Reader reads the past versions of keys. It may be used concurrently.
@@ -60,7 +60,7 @@ type Content struct {
 	Version
 	Plain []byte
 	// Encoding is how it was stored when it was live.
-	Encoding codec.Encoding
+	Encoding record.Encoding
 }
 
 // List is what there is of a key.

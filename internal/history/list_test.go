@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
+	"kvexpress/internal/record"
 )
 
 func contains(text, words string) bool { return strings.Contains(text, words) }
@@ -20,11 +20,11 @@ func TestList(t *testing.T) {
 	b.many(12)
 	l := b.tells("12 live", "11", "10", "9", "8", "7", "6", "5", "4", "3")
 	v := l.Versions[1]
-	if v.Size != int64(len(content(11))) || v.Lines != 1 || v.SHA256 != codec.Checksum([]byte(content(11))) ||
+	if v.Size != int64(len(content(11))) || v.Lines != 1 || v.SHA256 != record.Checksum([]byte(content(11))) ||
 		v.Manifest.Message != "why content 11" || v.Why != "" {
 		t.Errorf("version 11 is %+v", v)
 	}
-	if l.State != gate.Managed || l.Last != 12 || l.SHA256 != codec.Checksum([]byte(content(12))) || l.Stopped != nil ||
+	if l.State != gate.Managed || l.Last != 12 || l.SHA256 != record.Checksum([]byte(content(12))) || l.Stopped != nil ||
 		l.Skipped != 0 {
 		t.Errorf("the list is %+v", l)
 	}
@@ -81,14 +81,14 @@ func TestOrphansAreLeftOut(t *testing.T) {
 func (b *bench) write1x(text string) {
 	b.t.Helper()
 	b.put(b.l.Data(hosts), text, 0)
-	b.put(b.l.Checksum(hosts), codec.Checksum([]byte(text)), 0)
+	b.put(b.l.Checksum(hosts), record.Checksum([]byte(text)), 0)
 }
 
 func TestUnmanaged(t *testing.T) {
 	b := newBench(t)
 	b.write1x("theirs\n")
 	l := b.tells("unmanaged live")
-	if v := l.Versions[0]; v.SHA256 != codec.Checksum([]byte("theirs\n")) || v.Lines != 1 || v.Size != 7 || l.Last != 0 {
+	if v := l.Versions[0]; v.SHA256 != record.Checksum([]byte("theirs\n")) || v.Lines != 1 || v.Size != 7 || l.Last != 0 {
 		t.Errorf("it is %+v", v)
 	}
 	b.reads(0, "theirs\n")
@@ -144,7 +144,7 @@ func TestDeniedIsNotAbsent(t *testing.T) {
 	for _, row := range rows {
 		for _, gone := range []bool{false, true} {
 			on := false
-			b := newBench(t, local.Deny(func(path string, _ bool) bool { return on && strings.HasPrefix(path, row) }))
+			b := newBench(t, embedded.Deny(func(path string, _ bool) bool { return on && strings.HasPrefix(path, row) }))
 			b.many(3)
 			if gone {
 				b.remove(b.l.Data(hosts), b.l.HistoryData(hosts, 2), b.l.HistoryManifest(hosts, 2))

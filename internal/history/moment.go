@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"slices"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 	"kvexpress/internal/wait"
 )
 
@@ -94,7 +94,7 @@ func (m *moment) standing() (Content, bool) {
 	s := m.live
 	c := Content{Version: Version{Live: true, State: Whole, SHA256: s.SHA256, Size: int64(len(s.Plain))}, Plain: s.Plain}
 	if s.SHA256 != "" {
-		c.Lines = codec.Lines(s.Plain)
+		c.Lines = record.Lines(s.Plain)
 	}
 	switch s.State {
 	case gate.Absent:
@@ -104,7 +104,7 @@ func (m *moment) standing() (Content, bool) {
 		if m.last() > 0 {
 			c.Why = fmt.Sprintf("kvexpress 1.x wrote it, after version %d", m.last())
 		}
-		c.Encoding, _ = codec.FromFlags(m.flags) // Examine has read it
+		c.Encoding, _ = record.FromFlags(m.flags) // Examine has read it
 		return c, true
 	case gate.Damaged:
 		c.State, c.Why = Damaged, s.Why
@@ -117,7 +117,7 @@ func (m *moment) standing() (Content, bool) {
 
 // describe takes over what a manifest says; of whole bytes it is known better.
 func (c *Content) describe(manifest kv.Manifest, verified bool) {
-	c.Number, c.Manifest, c.Encoding = manifest.Version, &manifest, codec.Encoding(manifest.Encoding)
+	c.Number, c.Manifest, c.Encoding = manifest.Version, &manifest, record.Encoding(manifest.Encoding)
 	if !verified {
 		c.SHA256, c.Size, c.Lines = manifest.SHA256, manifest.Size, manifest.Lines
 	}
@@ -181,19 +181,19 @@ func (m *moment) past(n uint64) (Content, bool) {
 		c.Why = "its data is missing"
 		return c, true
 	}
-	encoding, err := codec.FromFlags(data.Flags)
+	encoding, err := record.FromFlags(data.Flags)
 	if err != nil {
 		c.State, c.Why = NeedsNewer, err.Error()
 		return c, true
 	}
-	plain, err := codec.Decode(encoding, data.Value)
+	plain, err := record.Decode(encoding, data.Value)
 	switch {
 	case err != nil:
 		c.Why = fmt.Sprintf("its data cannot be read: %v", err)
-	case codec.Checksum(plain) != manifest.SHA256:
+	case record.Checksum(plain) != manifest.SHA256:
 		c.Why = "its data is not what its manifest says"
 	default:
-		c.State, c.Plain, c.Size, c.Lines = Whole, plain, int64(len(plain)), codec.Lines(plain)
+		c.State, c.Plain, c.Size, c.Lines = Whole, plain, int64(len(plain)), record.Lines(plain)
 	}
 	return c, true
 }

@@ -7,13 +7,13 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 // small is a store whose answers have so many names at most, and which counts requests.
 type small struct {
-	*local.Store
+	*embedded.Store
 	most  int
 	asked atomic.Int64
 }
@@ -30,7 +30,7 @@ func (s *small) Level(ctx context.Context, prefix string) ([]string, error) {
 // All keys are found with their rows, whatever stands beside them, and without history. What a
 // publisher writes below its own key hides no other key, and is named.
 func TestListKeys(t *testing.T) {
-	s := &small{Store: local.New(), most: 20}
+	s := &small{Store: embedded.New(), most: 20}
 	layout, err := kv.NewLayout("team/kvexpress")
 	if err != nil {
 		t.Fatal(err)

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/events"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 )
 
 var ann = events.Event{Time: time.Unix(1_700_000_000, 0), Who: "ann@build", Action: events.Rollback, Key: hosts}
@@ -30,7 +30,7 @@ func TestEventOfAPublish(t *testing.T) {
 		"without room":                  {func(string, bool) bool { return false }, noise(kv.MaxStored, 1), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &probe{Store: local.New(local.Deny(c.deny))}
+			s := &probe{Store: embedded.New(embedded.Deny(c.deny))}
 			p := publisher(t, s)
 			s.before = func(_ int, ops []kv.Op) ([]kv.Op, error) {
 				if isEvent(ops[0].Path) && len(ops) < 4 {
@@ -60,7 +60,7 @@ func TestEventOfAPublish(t *testing.T) {
 
 // A rival who leaves an event in between costs one more attempt.
 func TestEventLosesTheRace(t *testing.T) {
-	s := local.New()
+	s := embedded.New()
 	p := publisher(t, s)
 	before(p, StepFlip, func() { put(t, s, p.Layout.Events(hosts), string(events.Append(nil, ann)), 0) })
 	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("one\n"), Event: &ann})
@@ -89,7 +89,7 @@ func (s *cutOff) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, er
 func TestRetire(t *testing.T) {
 	l := layout(t, "kvexpress")
 	for after := range 6 {
-		s := local.New()
+		s := embedded.New()
 		for i := range 12 {
 			do(t, publisher(t, s), fmt.Sprint(i))
 		}
@@ -123,7 +123,7 @@ func TestRetire(t *testing.T) {
 	}
 
 	// Somebody who publishes meanwhile is told of.
-	s := local.New()
+	s := embedded.New()
 	do(t, publisher(t, s), "one")
 	left, err := Left(t.Context(), s, l, hosts)
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
+	"kvexpress/internal/record"
 )
 
 const hosts = kv.Key("hosts")
@@ -77,7 +77,7 @@ func get1(t testing.TB, s kv.Store, path string) kv.Entry {
 func oldWrite(t testing.TB, s kv.Store, l kv.Layout, k kv.Key, text string) {
 	t.Helper()
 	put(t, s, l.Data(k), text, 0)
-	put(t, s, l.Checksum(k), codec.Checksum([]byte(text)), 0)
+	put(t, s, l.Checksum(k), record.Checksum([]byte(text)), 0)
 }
 
 // noise is n bytes that no codec makes smaller.
@@ -114,11 +114,11 @@ func stands(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key, res Result, 
 	case !bytes.Equal(rows[past].Value, rows[l.Manifest(k)].Value):
 		return errors.New("the manifest in history is another one")
 	}
-	e, err := codec.FromFlags(rows[pastData].Flags)
+	e, err := record.FromFlags(rows[pastData].Flags)
 	if err != nil {
 		return err
 	}
-	plain, err := codec.Decode(e, rows[pastData].Value)
+	plain, err := record.Decode(e, rows[pastData].Value)
 	if err != nil || !bytes.Equal(plain, content) {
 		return errors.Join(errors.New("the bytes in history are other ones"), err)
 	}
@@ -229,7 +229,7 @@ var (
 	errUnreachable = &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable}
 )
 
-func newStore() *local.Store { return local.New() }
+func newStore() *embedded.Store { return embedded.New() }
 
 func hasNote(res Result, part string) bool {
 	return strings.Contains(strings.Join(res.Notes, "\n"), part)

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"testing"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // rivalHistory lets a rival overwrite the history entry between ours and our
@@ -134,7 +134,7 @@ func TestHistoryOfASlowWinnerIsNotReplaced(t *testing.T) {
 	if err != nil || res.Version != 3 {
 		t.Fatalf("%+v, %v", res, err)
 	}
-	if m := pastVersions(t, s, p.Layout, hosts)[2]; m.SHA256 != codec.Checksum(noise(300<<10, 2)) {
+	if m := pastVersions(t, s, p.Layout, hosts)[2]; m.SHA256 != record.Checksum(noise(300<<10, 2)) {
 		t.Errorf("history 2 is %+v, want the rival's", m)
 	}
 }
@@ -156,7 +156,7 @@ func TestHistoryOfAWinnerIsNotOverwritten(t *testing.T) {
 	if err != nil || res.Version != 3 {
 		t.Fatalf("%+v, %v", res, err)
 	}
-	if m := pastVersions(t, s, p.Layout, hosts)[2]; m.SHA256 != codec.Checksum([]byte("rival\n")) {
+	if m := pastVersions(t, s, p.Layout, hosts)[2]; m.SHA256 != record.Checksum([]byte("rival\n")) {
 		t.Errorf("history 2 is %+v, want the rival's", m)
 	}
 }
@@ -302,7 +302,7 @@ func keysOf(t *testing.T, s kv.Store, prefix string) []string {
 func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 	l := layout(t, "kvexpress")
 	zipped := func(plain []byte) string {
-		z, err := codec.Encode(codec.Brotli, plain)
+		z, err := record.Encode(record.Brotli, plain)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -329,7 +329,7 @@ func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 			if err := s.Put(t.Context(), l.Data(hosts), []byte(tt.stored), tt.flags); err != nil {
 				t.Fatal(err)
 			}
-			put(t, s, l.Checksum(hosts), codec.Checksum(tt.plain), 0)
+			put(t, s, l.Checksum(hosts), record.Checksum(tt.plain), 0)
 			ours := noise(kv.MaxStored, 4)
 			if tt.die != "" {
 				dead := publisher(t, s)
@@ -356,12 +356,12 @@ func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 				return
 			}
 			row := get1(t, s, l.HistoryData(hosts, 1))
-			e, err := codec.FromFlags(row.Flags)
+			e, err := record.FromFlags(row.Flags)
 			if err != nil {
 				t.Fatal(err)
 			}
-			plain, err := codec.Decode(e, row.Value)
-			if err != nil || codec.Checksum(plain) != m.SHA256 || m.SHA256 != codec.Checksum(tt.plain) || m.Lineage != res.Lineage ||
+			plain, err := record.Decode(e, row.Value)
+			if err != nil || record.Checksum(plain) != m.SHA256 || m.SHA256 != record.Checksum(tt.plain) || m.Lineage != res.Lineage ||
 				tt.flags == 1 && m.Encoding != "brotli" {
 				t.Errorf("history has %+v, %v", m, err)
 			}

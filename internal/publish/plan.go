@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // keptVersions is how many versions a key's history holds, the live one
@@ -21,7 +21,7 @@ const keptVersions = 10
 // parcel is content that passed the gate, ready to be stored.
 type parcel struct {
 	plain, stored []byte
-	encoding      codec.Encoding
+	encoding      record.Encoding
 	sha256        string
 	lines         int
 	// past is how history holds it, with the KV flags. It costs a compression,
@@ -41,9 +41,9 @@ func pack(req Request) (parcel, error) {
 	}
 	e := req.Encoding
 	if e == "" {
-		e = codec.Plain
+		e = record.Plain
 	}
-	stored, err := codec.Encode(e, req.Content)
+	stored, err := record.Encode(e, req.Content)
 	if err != nil {
 		return parcel{}, fmt.Errorf("publish %s: %w", req.Key, err)
 	}
@@ -52,18 +52,18 @@ func pack(req Request) (parcel, error) {
 	}
 	return parcel{
 		plain: req.Content, stored: stored, encoding: e,
-		sha256: codec.Checksum(req.Content), lines: codec.Lines(req.Content),
+		sha256: record.Checksum(req.Content), lines: record.Lines(req.Content),
 		past: sync.OnceValues(func() ([]byte, uint64) { return pastForm(req.Content, stored, e) }),
 	}, nil
 }
 
 // pastForm is how history holds content that is stored in this form, with the KV flags.
-func pastForm(plain, stored []byte, e codec.Encoding) ([]byte, uint64) {
-	z, err := codec.Pack(plain)
+func pastForm(plain, stored []byte, e record.Encoding) ([]byte, uint64) {
+	z, err := record.Pack(plain)
 	if err != nil || len(z) > len(stored) {
 		return stored, e.Flags()
 	}
-	return z, codec.Zstd.Flags()
+	return z, record.Zstd.Flags()
 }
 
 // plan is what one attempt writes.
@@ -177,12 +177,12 @@ func (p *Publisher) outgoing(pl *plan, b base, at place) ([]kv.Op, error) {
 	} else if b.Manifest != nil && b.Manifest.Version < at.version {
 		m.Previous = b.Manifest.Version
 	}
-	e, _ := codec.FromFlags(b.data.Flags) // Examine has read it
+	e, _ := record.FromFlags(b.data.Flags) // Examine has read it
 	switch {
 	case at.enters:
 		theirs := kv.Manifest{
 			Format: kv.ManifestFormat, Lineage: at.lineage, Version: m.Previous, PublishID: kv.NewID(), Key: m.Key,
-			SHA256: b.SHA256, Size: int64(len(b.Plain)), Lines: codec.Lines(b.Plain), Encoding: string(e),
+			SHA256: b.SHA256, Size: int64(len(b.Plain)), Lines: record.Lines(b.Plain), Encoding: string(e),
 			By: "kvexpress 1.x", Message: "written by 1.x",
 		}
 		if b.Manifest != nil {
@@ -198,7 +198,7 @@ func (p *Publisher) outgoing(pl *plan, b base, at place) ([]kv.Op, error) {
 		return nil, nil
 	}
 	stored := b.data.Value
-	if e == codec.Plain {
+	if e == record.Plain {
 		stored = b.Plain // kvexpress 1.14 compressed it without a mark
 	}
 	past, flags := pastForm(b.Plain, stored, e)

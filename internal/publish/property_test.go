@@ -10,16 +10,16 @@ import (
 
 	"pgregory.net/rapid"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
+	"kvexpress/internal/record"
 )
 
 // machine does random things to one key, by us, by 1.x and by accident.
 type machine struct {
 	t       *testing.T
-	store   *local.Store
+	store   *embedded.Store
 	p       *Publisher
 	stopped bool
 	newest  map[string]uint64 // version by lineage
@@ -38,10 +38,10 @@ func contents() *rapid.Generator[[]byte] {
 func (m *machine) publish(t *rapid.T) {
 	req := Request{
 		Key: hosts, Content: contents().Draw(t, "content"), IgnoreStop: rapid.Bool().Draw(t, "ignore stop"),
-		Encoding: rapid.SampledFrom([]codec.Encoding{"", "", "", codec.Plain, codec.Zstd, codec.Brotli}).Draw(t, "encoding"),
+		Encoding: rapid.SampledFrom([]record.Encoding{"", "", "", record.Plain, record.Zstd, record.Brotli}).Draw(t, "encoding"),
 	}
-	if len(req.Content) > 10 && req.Encoding == codec.Brotli {
-		req.Encoding = codec.Zstd // brotli takes its time on noise
+	if len(req.Content) > 10 && req.Encoding == record.Brotli {
+		req.Encoding = record.Zstd // brotli takes its time on noise
 	}
 	res, err := m.p.Publish(m.t.Context(), req)
 	var stopped *gate.Stopped
@@ -111,7 +111,7 @@ func (m *machine) write1x(t *rapid.T) {
 	}
 	put(m.t, m.store, l.Data(hosts), stored, 0)
 	if rapid.IntRange(0, 4).Draw(t, "dies") > 0 {
-		put(m.t, m.store, l.Checksum(hosts), codec.Checksum(plain), 0)
+		put(m.t, m.store, l.Checksum(hosts), record.Checksum(plain), 0)
 	}
 }
 

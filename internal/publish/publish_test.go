@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/codec"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
+	"kvexpress/internal/record"
 )
 
 func TestPublishNewSameAndOther(t *testing.T) {
@@ -28,13 +28,13 @@ func TestPublishNewSameAndOther(t *testing.T) {
 	if same.Outcome != Unchanged || same.Version != 1 || same.Lineage != first.Lineage || s.commits != 1 {
 		t.Errorf("same: %+v after %d commits", same, s.commits)
 	}
-	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("a\n"), Encoding: codec.Brotli})
+	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("a\n"), Encoding: record.Brotli})
 	if err != nil || res.Outcome != Unchanged {
 		t.Errorf("same bytes in another encoding: %+v, %v", res, err)
 	}
 
 	other, err := p.Publish(t.Context(),
-		Request{Key: hosts, Content: []byte("b\nc\n"), Encoding: codec.Brotli, Message: "two", MinLines: 2})
+		Request{Key: hosts, Content: []byte("b\nc\n"), Encoding: record.Brotli, Message: "two", MinLines: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,8 +78,8 @@ func TestContentIsGatedBeforeAnyRequest(t *testing.T) {
 		"short": {Request{Content: []byte("1\n2\n"), MinLines: 3}, gate.TooShort, "it has 2 lines, at least 3"},
 		"plain": {Request{Content: noise(kv.MaxStored+1, 1)}, gate.TooLarge,
 			"389121 bytes as plain, at most 389120 fit into one transaction; split the file"},
-		"compressed":     {Request{Content: noise(kv.MaxStored+1, 1), Encoding: codec.Zstd}, gate.TooLarge, "split the file"},
-		"beyond reading": {Request{Content: make([]byte, codec.MaxPlain+1), Encoding: codec.Zstd}, gate.TooLarge, "16777217"},
+		"compressed":     {Request{Content: noise(kv.MaxStored+1, 1), Encoding: record.Zstd}, gate.TooLarge, "split the file"},
+		"beyond reading": {Request{Content: make([]byte, record.MaxPlain+1), Encoding: record.Zstd}, gate.TooLarge, "16777217"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -127,8 +127,8 @@ func TestStop(t *testing.T) {
 func TestDenied(t *testing.T) {
 	l := layout(t, "kvexpress")
 	const deep = kv.Key("team/app/flags")
-	deny := func(what ...string) *local.Store {
-		return local.New(local.Deny(func(path string, _ bool) bool { return slices.Contains(what, path) }))
+	deny := func(what ...string) *embedded.Store {
+		return embedded.New(embedded.Deny(func(path string, _ bool) bool { return slices.Contains(what, path) }))
 	}
 	for _, path := range []string{l.Data(deep), l.Checksum(deep), l.Manifest(deep), l.Stop(deep)} {
 		_, err := publisher(t, deny(path)).Publish(t.Context(), Request{Key: deep, Content: []byte("a\n")})
@@ -140,7 +140,7 @@ func TestDenied(t *testing.T) {
 	if res, err := p.Publish(t.Context(), Request{Key: deep, Content: []byte("a\n")}); err != nil || res.Version != 1 {
 		t.Errorf("ancestors denied: %+v, %v", res, err)
 	}
-	readOnly := local.New(local.Deny(func(_ string, write bool) bool { return write }))
+	readOnly := embedded.New(embedded.Deny(func(_ string, write bool) bool { return write }))
 	_, err := publisher(t, readOnly).Publish(t.Context(), Request{Key: deep, Content: []byte("a\n")})
 	if !errors.Is(err, kv.ErrDenied) {
 		t.Errorf("write denied: %v", err)
@@ -182,7 +182,7 @@ func TestIfSHA256(t *testing.T) {
 	p := publisher(t, s)
 	try := func(version uint64, stands, text string) error {
 		_, err := p.Publish(t.Context(), Request{
-			Key: hosts, Content: []byte(text), IfVersion: &version, IfSHA256: codec.Checksum([]byte(stands)),
+			Key: hosts, Content: []byte(text), IfVersion: &version, IfSHA256: record.Checksum([]byte(stands)),
 		})
 		return err
 	}
@@ -233,7 +233,7 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 	}{
 		"1.x wrote other bytes": {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "x\n") }, "b\n", Published, 3, "x\n"},
 		"1.x wrote ours":        {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "x\n") }, "x\n", Unchanged, 0, "x\n"},
-		"checksum with newline": {func(t *testing.T, s kv.Store) { put(t, s, l.Checksum(hosts), codec.Checksum([]byte(a))+"\n", 0) },
+		"checksum with newline": {func(t *testing.T, s kv.Store) { put(t, s, l.Checksum(hosts), record.Checksum([]byte(a))+"\n", 0) },
 			a, Unchanged, 1, a},
 		"data gone":        {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts)) }, a, Healed, 2, ""},
 		"data gone, other": {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts)) }, "b\n", Published, 2, ""},
@@ -281,7 +281,7 @@ func TestUnmanagedFromOldGzip(t *testing.T) {
 	s := newStore()
 	p := publisher(t, s)
 	put(t, s, p.Layout.Data(hosts), "H4sIAAAAAAAC/0vkAgAHoerdAgAAAA==", 0)
-	put(t, s, p.Layout.Checksum(hosts), codec.Checksum([]byte("a\n")), 0)
+	put(t, s, p.Layout.Checksum(hosts), record.Checksum([]byte("a\n")), 0)
 	if res := do(t, p, "a\n"); res.Outcome != Unchanged {
 		t.Errorf("same bytes: %+v", res)
 	}

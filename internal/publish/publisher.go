@@ -11,10 +11,10 @@ import (
 	"sync"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // countLimit is how long a publish waits for the number of nodes, which is a hint.
@@ -69,11 +69,11 @@ const (
 // Request is what to publish, and under which conditions.
 type Request struct {
 	Key        kv.Key
-	Content    []byte         // plain; not changed
-	MinLines   int            // fewer are refused; 0: any number
-	Encoding   codec.Encoding // how it is stored; "": plain
-	Message    string         // kept in the manifest, at most kv.MaxMessage bytes
-	IgnoreStop bool           // publish although the key is stopped
+	Content    []byte          // plain; not changed
+	MinLines   int             // fewer are refused; 0: any number
+	Encoding   record.Encoding // how it is stored; "": plain
+	Message    string          // kept in the manifest, at most kv.MaxMessage bytes
+	IgnoreStop bool            // publish although the key is stopped
 	// IfVersion, if set, is the managed version that must stand; 0: the key
 	// must not exist, or be unmanaged.
 	IfVersion *uint64

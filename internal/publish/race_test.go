@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 const crowd = 50
@@ -193,7 +193,7 @@ func TestLoserGatesAgain(t *testing.T) {
 			}},
 		"1.x, its first write": {func(t *testing.T, s kv.Store) { put(t, s, l.Data(hosts), "old tool\n", 0) }, onTopOfDamage},
 		"1.x, its second write": {func(t *testing.T, s kv.Store) {
-			put(t, s, l.Checksum(hosts), codec.Checksum([]byte("old tool\n")), 0)
+			put(t, s, l.Checksum(hosts), record.Checksum([]byte("old tool\n")), 0)
 		}, onTopOfDamage},
 		"deleted": {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts)) },
 			func(t *testing.T, res Result, err error) {
@@ -269,7 +269,7 @@ func TestWriterOf1xBetweenItsTwoWrites(t *testing.T) {
 	var waits []time.Duration
 	p.Wait = func(_ context.Context, d time.Duration) error {
 		if waits = append(waits, d); len(waits) == 2 {
-			put(t, s, l.Checksum(hosts), codec.Checksum([]byte("old tool\n")), 0)
+			put(t, s, l.Checksum(hosts), record.Checksum([]byte("old tool\n")), 0)
 		}
 		return nil
 	}

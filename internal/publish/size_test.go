@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // TestLimits publishes each size with the longest names and texts there are, and
@@ -17,7 +17,7 @@ import (
 func TestLimits(t *testing.T) {
 	key := kv.Key(strings.Repeat("k", kv.MaxKeyLen))
 	for _, size := range []int{0, 1, 190 << 10, kv.MaxStored - 1, kv.MaxStored, kv.MaxStored + 1} {
-		for _, e := range []codec.Encoding{codec.Plain, codec.Zstd} {
+		for _, e := range []record.Encoding{record.Plain, record.Zstd} {
 			t.Run(fmt.Sprintf("%s %d", e, size), func(t *testing.T) {
 				s := &probe{Store: newStore()}
 				p := publisher(t, s)
@@ -26,7 +26,7 @@ func TestLimits(t *testing.T) {
 				for i := range 12 {
 					// Noise does not shrink: as zstd it grows by a few bytes.
 					content := noise(size, uint64(i))
-					if e == codec.Zstd && size > 100 {
+					if e == record.Zstd && size > 100 {
 						content = content[:size-100]
 					}
 					if size == 1 {
@@ -35,7 +35,7 @@ func TestLimits(t *testing.T) {
 					res, err := p.Publish(t.Context(), Request{
 						Key: key, Content: content, Encoding: e, Message: strings.Repeat(`\`, kv.MaxMessage),
 					})
-					if size == 0 || size > kv.MaxStored && e == codec.Plain {
+					if size == 0 || size > kv.MaxStored && e == record.Plain {
 						var r *gate.Refusal
 						if !errors.As(err, &r) {
 							t.Fatalf("got %+v, %v, want a refusal", res, err)
@@ -80,8 +80,8 @@ func TestHistoryHoldsTheSmallerForm(t *testing.T) {
 		content []byte
 		flags   uint64
 	}{
-		{bytes.Repeat([]byte("line\n"), 1000), codec.Zstd.Flags()},
-		{noise(1000, 1), codec.Plain.Flags()},
+		{bytes.Repeat([]byte("line\n"), 1000), record.Zstd.Flags()},
+		{noise(1000, 1), record.Plain.Flags()},
 	} {
 		do(t, p, string(tt.content))
 		row := get1(t, s, p.Layout.HistoryData(hosts, uint64(version+1)))

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/record"
 	"kvexpress/internal/wait"
 )
 
@@ -32,7 +32,7 @@ func rereads() []time.Duration {
 	}
 }
 
-// ReadFile reads a regular file of at most codec.MaxPlain bytes. Links are
+// ReadFile reads a regular file of at most record.MaxPlain bytes. Links are
 // followed. A file that changes meanwhile is read again, for about 3 s. The error
 // names the file; it is a *gate.Refusal for one that is too large or keeps
 // changing, and wraps ErrSource for what is no regular file.
@@ -100,26 +100,26 @@ func readRegular(f *os.File, path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is a directory, %w; name one file", path, ErrSource)
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is no regular file, %w; pipe it in, with - as the file", path, ErrSource)
-	case info.Size() > codec.MaxPlain:
+	case info.Size() > record.MaxPlain:
 		return nil, tooLarge(path, fmt.Sprintf("%d bytes", info.Size()))
 	}
 	return readCapped(f, path)
 }
 
 // ReadAll reads standard input, or what stands for it, up to its end: at most
-// codec.MaxPlain bytes. The error is a *gate.Refusal where there are more.
+// record.MaxPlain bytes. The error is a *gate.Refusal where there are more.
 func ReadAll(r io.Reader) ([]byte, error) {
 	return readCapped(r, "standard input")
 }
 
 // readCapped reads one byte more than is allowed, to tell "full" from "more".
 func readCapped(r io.Reader, name string) ([]byte, error) {
-	content, err := io.ReadAll(io.LimitReader(r, codec.MaxPlain+1))
+	content, err := io.ReadAll(io.LimitReader(r, record.MaxPlain+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the content from %s: %w", name, err)
 	}
-	if len(content) > codec.MaxPlain {
-		return nil, tooLarge(name, fmt.Sprintf("more than %d bytes", codec.MaxPlain))
+	if len(content) > record.MaxPlain {
+		return nil, tooLarge(name, fmt.Sprintf("more than %d bytes", record.MaxPlain))
 	}
 	return content, nil
 }
@@ -127,7 +127,7 @@ func readCapped(r io.Reader, name string) ([]byte, error) {
 func tooLarge(name, size string) error {
 	return &gate.Refusal{
 		Reason: gate.TooLarge,
-		Detail: fmt.Sprintf("%s has %s, at most %d are read", name, size, codec.MaxPlain),
+		Detail: fmt.Sprintf("%s has %s, at most %d are read", name, size, record.MaxPlain),
 		Remedy: "split it",
 	}
 }

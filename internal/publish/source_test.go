@@ -11,8 +11,8 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/record"
 	"kvexpress/internal/wait"
 )
 
@@ -20,7 +20,7 @@ func TestReadFile(t *testing.T) {
 	dir := t.TempDir()
 	file, fifo := filepath.Join(dir, "file"), filepath.Join(dir, "fifo")
 	full, over, link := filepath.Join(dir, "full"), filepath.Join(dir, "over"), filepath.Join(dir, "link")
-	for path, size := range map[string]int64{file: 5, full: codec.MaxPlain, over: codec.MaxPlain + 1} {
+	for path, size := range map[string]int64{file: 5, full: record.MaxPlain, over: record.MaxPlain + 1} {
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, size)); err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,7 @@ func TestReadFile(t *testing.T) {
 	if err := errors.Join(syscall.Mkfifo(fifo, 0o600), os.Symlink(file, link)); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]int{file: 5, link: 5, full: codec.MaxPlain} {
+	for path, want := range map[string]int{file: 5, link: 5, full: record.MaxPlain} {
 		if b, err := ReadFile(t.Context(), path); err != nil || len(b) != want {
 			t.Errorf("%s: %d bytes, %v", path, len(b), err)
 		}
@@ -51,10 +51,10 @@ func TestReadFile(t *testing.T) {
 }
 
 func TestReadAll(t *testing.T) {
-	if b, err := ReadAll(bytes.NewReader(make([]byte, codec.MaxPlain))); err != nil || len(b) != codec.MaxPlain {
+	if b, err := ReadAll(bytes.NewReader(make([]byte, record.MaxPlain))); err != nil || len(b) != record.MaxPlain {
 		t.Errorf("full: %d bytes, %v", len(b), err)
 	}
-	_, err := ReadAll(bytes.NewReader(make([]byte, codec.MaxPlain+1)))
+	_, err := ReadAll(bytes.NewReader(make([]byte, record.MaxPlain+1)))
 	var r *gate.Refusal
 	if !errors.As(err, &r) || r.Reason != gate.TooLarge || !strings.Contains(err.Error(), "standard input") {
 		t.Errorf("over: %v", err)

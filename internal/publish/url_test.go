@@ -13,14 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/codec"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/record"
 )
 
 func bomb(t *testing.T) []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	_, err := z.Write(make([]byte, codec.MaxPlain+1))
+	_, err := z.Write(make([]byte, record.MaxPlain+1))
 	if err = errors.Join(err, z.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,9 @@ import (
 	"reflect"
 	"testing"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // The same for reads, lists and writes: a part of an answer is never taken for the whole, and a write whose answer breaks

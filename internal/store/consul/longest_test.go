@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // shortProxy is a proxy that allows an answer 2 s. What it does to a later one is end's matter. It counts those.

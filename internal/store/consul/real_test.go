@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
-	"kvexpress/internal/store/storetest"
+	"kvexpress/internal/testutil/consultest"
+	"kvexpress/internal/testutil/storetest"
 )
 
 func TestConformance(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // wire is a TCP proxy in front of Consul, which can cut answers.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/consultest"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/testutil/consultest"
 )
 
 func set(t *testing.T, s *consul.Store, path, value string) uint64 {

@@ -9,14 +9,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/local"
 	"kvexpress/internal/store/retry"
-	"kvexpress/internal/store/storetest"
+	"kvexpress/internal/testutil/storetest"
 )
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(*testing.T) kv.Store { return retry.New(local.New(), retry.Policy{For: time.Second}) })
+	storetest.Run(t, func(*testing.T) kv.Store { return retry.New(embedded.New(), retry.Policy{For: time.Second}) })
 }
 
 // flaky fails each request with the next of errs, then for ever with the last
@@ -78,7 +78,7 @@ func requests(t *testing.T, p retry.Policy, errs []error, check func(t *testing.
 
 // A store without Put has none behind a retry either.
 func TestNoPut(t *testing.T) {
-	p, ok := retry.New(struct{ kv.Store }{local.New()}, retry.Policy{For: time.Second}).(kv.Putter)
+	p, ok := retry.New(struct{ kv.Store }{embedded.New()}, retry.Policy{For: time.Second}).(kv.Putter)
 	if !ok {
 		t.Fatal("a retry has no Put")
 	}

@@ -1,0 +1,126 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	maxFile   = 1 << 20 // bytes
+	fragments = "conf.d"
+)
+
+// Env is what a configuration takes from around it.
+type Env struct {
+	Getenv   func(string) string
+	Hostname string // of the operating system
+}
+
+// Load reads the file, and beside it conf.d/*.yml and *.yaml in the order of their names, which may hold nothing but
+// targets. Hidden files are left out, and so are copies that editors and package managers put beside a file.
+//
+// Defaults of the main file: node is the host's name, prefix kvexpress, reconcile 5m, state_dir
+// deliver.DefaultStateDir, listen /run/kvexpress/agent.sock for root, else kvexpress/agent.sock in
+// $XDG_RUNTIME_DIR, else agent.sock in the state folder. Without stores, Addrs is one empty address: Consul's
+// environment, or its default. In a target min_lines is 1 and both time limits are 5m.
+//
+// A file may have 1 MiB, and all files together 4096 targets. The error is an *Error with all that is wrong, or,
+// if the main file cannot be read, the cause.
+func Load(path string, env Env) (Config, error) {
+	l := &loader{
+		env: env, main: printable(path), file: printable(path),
+		config: defaults(path), words: map[string]string{wordNode: wordNode}, files: map[string]string{},
+		execs: map[string]Target{},
+	}
+	b, err := readFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read the configuration %s: %w", l.main, err)
+	}
+	// If the main file is no map, what follows from that is noise.
+	if lines := l.readMap(b, l.mainSetters()); lines != nil {
+		l.finish(lines)
+		if l.targets.node != nil {
+			l.readTargets(l.targets)
+		}
+		l.readFragments(filepath.Join(filepath.Dir(path), fragments))
+	}
+	if err := l.err(); err != nil {
+		return Config{}, err
+	}
+	return l.config, nil
+}
+
+// loader is what is known while the files are read.
+type loader struct {
+	env        Env
+	main, file string // the main file, and the file that is being read; both printable
+	config     Config
+	problems   []problem
+	words      map[string]string // for {word}
+	targets    value             // of the main file, which are read when all words are known
+	files      map[string]string // of targets, and where they are
+	execs      map[string]Target // the first of each ExecGroup
+}
+
+// readFragments reads the files in conf.d, which need not exist.
+func (l *loader) readFragments(dir string) {
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.file = printable(dir)
+		l.add(0, "%w", bare(err))
+	}
+	for _, f := range files {
+		ext, path := filepath.Ext(f.Name()), filepath.Join(dir, f.Name())
+		if ext != ".yml" && ext != ".yaml" || strings.ContainsAny(f.Name()[:1], ".#") {
+			continue
+		}
+		l.config.Files, l.file = append(l.config.Files, path), printable(path)
+		if b, err := readFile(path); err != nil {
+			l.add(0, "%w", err)
+		} else {
+			l.readMap(b, map[string]func(value){"targets": l.readTargets})
+		}
+	}
+}
+
+// elsewhere says where a key belongs that is unknown where it is; "" if it is unknown everywhere.
+func (l *loader) elsewhere(key string) string {
+	_, ofMain := l.mainSetters()[key]
+	_, ofTarget := l.targetSetters(&Target{})[key]
+	switch {
+	case key == "token":
+		return "; put the token in a file of its own and give token_file"
+	case ofMain:
+		return "; it belongs at the top of " + l.main
+	case ofTarget:
+		return "; it belongs to a target, below targets"
+	}
+	return ""
+}
+
+// readFile reads a regular file. Links are followed. The error does not name the file.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, bare(err)
+	case !info.Mode().IsRegular(): // to open a FIFO would wait for a writer
+		return nil, errors.New("not a regular file; give a file, or a link to one")
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("%d bytes, at most %d are allowed; spread the targets over files in %s", info.Size(), maxFile, fragments)
+	}
+	b, err := os.ReadFile(path)
+	return b, bare(err)
+}
+
+// bare is an error of the file system without the path, which is said already.
+func bare(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

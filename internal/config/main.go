@@ -1,0 +1,138 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
+)
+
+// Limits of the main file.
+const (
+	minReconcile = 10 * time.Second
+	longest      = 24 * time.Hour // of every time
+	maxStores    = 64
+	maxNode      = 253 // bytes of a host name
+	maxSocket    = 107 // bytes of a Unix socket's path on Linux
+	socketName   = "agent.sock"
+)
+
+func defaults(path string) Config {
+	c := Config{Reconcile: 5 * time.Minute, Receipts: true, Files: []string{path}, Store: Store{Addrs: []string{""}}}
+	c.Layout, _ = kv.NewLayout("kvexpress")
+	return c
+}
+
+func (l *loader) mainSetters() map[string]func(value) {
+	c, s := &l.config, &l.config.Store
+	return map[string]func(value){
+		"stores":          l.readStores,
+		"token_file":      one(&s.TokenFile, parsePath),
+		"ca_file":         one(&s.CAFile, parsePath),
+		"client_cert":     one(&s.ClientCert, parsePath),
+		"client_key":      one(&s.ClientKey, parsePath),
+		"tls_server_name": one(&s.ServerName, parseWord),
+		"datacenter":      one(&s.Datacenter, parseWord),
+		"namespace":       one(&s.Namespace, parseWord),
+		"partition":       one(&s.Partition, parseWord),
+		"prefix":          one(&c.Layout, kv.NewLayout),
+		"node":            one(&c.Node, parseNode),
+		"vars":            l.readVars,
+		"state_dir":       one(&c.StateDir, parsePath),
+		"listen":          one(&c.Listen, parseListen),
+		"reconcile":       one(&c.Reconcile, parseDuration(minReconcile)),
+		"receipts":        one(&c.Receipts, parseSwitch),
+		"targets":         func(v value) { l.targets = v },
+	}
+}
+
+func (l *loader) readStores(v value) {
+	list := []value{v}
+	if kindOf(v.node) == aList {
+		list = v.items()
+	}
+	if len(list) == 0 || len(list) > maxStores {
+		v.bad("a list of %d; give 1 to %d addresses, or remove the key", len(list), maxStores)
+		return
+	}
+	l.config.Store.Addrs = make([]string, len(list))
+	for i, item := range list {
+		one(&l.config.Store.Addrs[i], parseAddr)(item)
+	}
+}
+
+func parseAddr(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("the address is empty; give one such as 127.0.0.1:8500, or remove the key")
+	}
+	return parseWord(s)
+}
+
+// parseNode refuses names that cannot be a part of a path in the store.
+func parseNode(s string) (string, error) {
+	if s == "" || s == "." || s == ".." || len(s) > maxNode || strings.Contains(s, "/") || strings.ContainsFunc(s, unprintable) {
+		return "", fmt.Errorf("%s is not a node's name; give up to %d letters and digits, without a slash", kv.Quote(s), maxNode)
+	}
+	return s, nil
+}
+
+func parseListen(s string) (string, error) {
+	if filepath.IsAbs(s) {
+		return filepath.Clean(s), nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if n, bad := strconv.ParseUint(port, 10, 16); s != "" && (err != nil || bad != nil || strconv.FormatUint(n, 10) != port) {
+		return "", errors.New(`the value is not an address; give an absolute path of a socket, host:port, or "" for none`)
+	}
+	return s, nil
+}
+
+// finish fills in what the main file does not give, and checks keys that belong together.
+func (l *loader) finish(lines map[string]int) {
+	c, s := &l.config, l.config.Store
+	if lines["node"] == 0 {
+		var err error
+		if c.Node, err = parseNode(l.env.Hostname); err != nil {
+			l.add(1, "the host name %w, or set node", err)
+		}
+	}
+	for word, text := range map[string]string{wordNode: c.Node, wordDatacenter: s.Datacenter} {
+		if text != "" {
+			l.words[word] = text
+		}
+	}
+	if (s.ClientCert == "") != (s.ClientKey == "") {
+		l.add(max(lines["client_cert"], lines["client_key"]), "client_cert and client_key need each other; give both or none")
+	}
+	if c.StateDir == "" {
+		dir, err := install.DefaultStateDir(l.env.Getenv)
+		if err != nil {
+			l.add(1, "neither XDG_STATE_HOME nor HOME says where the state belongs; set state_dir")
+		}
+		c.StateDir = dir
+	}
+	if lines["listen"] == 0 {
+		c.Listen = DefaultListen(os.Geteuid() == 0, l.env.Getenv, c.StateDir)
+	}
+	if filepath.IsAbs(c.Listen) && len(c.Listen) > maxSocket {
+		l.add(max(lines["listen"], 1), "listen: %s is too long for a socket; give at most %d bytes", kv.Quote(c.Listen), maxSocket)
+	}
+}
+
+// DefaultListen is where the agent listens when the file does not say.
+func DefaultListen(root bool, getenv func(string) string, stateDir string) string {
+	if root {
+		return "/run/kvexpress/" + socketName
+	}
+	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "kvexpress", socketName)
+	}
+	return filepath.Join(stateDir, socketName)
+}

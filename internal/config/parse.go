@@ -1,0 +1,106 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"kvexpress/internal/command"
+	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
+)
+
+// parseWord accepts "", as templates write it for none. It does not repeat a refused word: it may hold a password.
+func parseWord(s string) (string, error) {
+	if strings.ContainsAny(s, " ,") {
+		return "", errors.New("the value is not one word; remove spaces and commas")
+	}
+	return s, nil
+}
+
+// parsePath accepts "" too. It does not repeat a refused path: it may be the token itself.
+func parsePath(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", nil
+	case !filepath.IsAbs(s):
+		return "", errors.New("the value is not an absolute path; begin it with /")
+	}
+	return filepath.Clean(s), nil
+}
+
+func parseSwitch(s string) (bool, error) {
+	on, err := strconv.ParseBool(s)
+	if err != nil || len(s) == 1 {
+		return false, fmt.Errorf("%.20q is not a switch; give true or false", s)
+	}
+	return on, nil
+}
+
+func parseLines(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n > maxLines {
+		return 0, fmt.Errorf("%.20q is not a number of lines; give 0 to %d", s, maxLines)
+	}
+	return int(n), nil
+}
+
+// parseDuration returns a parser of times from least to 24h.
+func parseDuration(least time.Duration) func(string) (time.Duration, error) {
+	return func(s string) (time.Duration, error) {
+		d, err := wait.ParseDuration(s)
+		if err != nil || d < least || d > longest {
+			return 0, fmt.Errorf("%.20q is not a time; give a number and a unit, such as 30s, 5m or 2h, from %s to 24h", s, least)
+		}
+		return d, nil
+	}
+}
+
+// parseMode refuses decimal numbers such as 420 for 0644: programs that write YAML turn modes into them.
+func parseMode(s string) (*fs.FileMode, error) {
+	mode, decimal, err := install.ParseMode(s)
+	if decimal {
+		return nil, fmt.Errorf("%s looks like a decimal number, and modes are octal; write \"%04o\"", s, mode)
+	}
+	return &mode, err
+}
+
+// argv is the setter of a command: one line, which is split without a shell, or a list of words, taken as they are.
+func argv(to *[]string, check func([]string) error) func(value) {
+	return func(v value) {
+		words, err := []string(nil), error(nil)
+		switch kindOf(v.node) {
+		case aList:
+			for _, item := range v.items() {
+				if !item.is(single) {
+					return
+				}
+				words = append(words, item.node.Value)
+			}
+			if n := len(words); n == 0 || n > command.MaxArgs || words[0] == "" || strings.Contains(strings.Join(words, ""), "\x00") {
+				const want = "give the program's name and at most %d arguments, without NUL bytes"
+				err = fmt.Errorf("a list of %d words is not a command; "+want, n, command.MaxArgs-1)
+			}
+		case single:
+			line := v.node.Value
+			if words, err = command.Split(line); err == nil && command.ShellSyntax(line) != "" {
+				err = fmt.Errorf(`%s means nothing without a shell; write ["sh", "-c", %q]`, kv.Quote(command.ShellSyntax(line)), line)
+			}
+		default:
+			v.is(single)
+			return
+		}
+		if err == nil {
+			err = check(words)
+		}
+		if err != nil {
+			v.bad("%w", err)
+		}
+		*to = words
+	}
+}

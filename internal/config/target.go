@@ -1,0 +1,134 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
+)
+
+// Limits of targets.
+const (
+	maxTargets = 4096
+	maxPath    = 4095 // bytes, of Linux
+	maxLines   = 1_000_000_000
+	minTimeout = 100 * time.Millisecond
+)
+
+func (l *loader) targetSetters(t *Target) map[string]func(value) {
+	groups := 0 // how many keys name the group
+	group := func(name string) (*int, error) {
+		if groups++; groups > 1 {
+			return nil, errors.New("the group is given twice; remove group, or the group in owner")
+		}
+		gid, err := install.Group(name)
+		return &gid, err
+	}
+	return map[string]func(value){
+		"key": one(&t.Key, func(s string) (kv.Key, error) {
+			s, err := l.fill(s)
+			if err != nil {
+				return "", err
+			}
+			return kv.ParseKey(s)
+		}),
+		"file": one(&t.File, func(s string) (string, error) { return l.parseFile(s, t.At) }),
+		"mode": one(&t.Mode, parseMode),
+		"owner": one(&t.UID, func(s string) (uid *int, err error) {
+			user, name, named := strings.Cut(s, ":")
+			if named && name != "" {
+				if t.GID, err = group(name); err != nil {
+					return nil, err
+				}
+			}
+			return parseOwner(user, &t.GID)
+		}),
+		"group":              one(&t.GID, group),
+		"min_lines":          one(&t.MinLines, parseLines),
+		"check":              argv(&t.Check, install.ParseCheck),
+		"exec":               argv(&t.Exec, func([]string) error { return nil }),
+		"check_timeout":      one(&t.CheckTimeout, parseDuration(minTimeout)),
+		"exec_timeout":       one(&t.ExecTimeout, parseDuration(minTimeout)),
+		"in_place":           one(&t.InPlace, parseSwitch),
+		"restore_on_failure": one(&t.RestoreOnFailure, parseSwitch),
+		"refuse_older":       one(&t.RefuseOlder, parseSwitch),
+		"spread":             one(&t.Spread, parseDuration(0)),
+		"exec_every":         one(&t.ExecEvery, parseDuration(time.Second)),
+	}
+}
+
+// parseOwner sets the user's main group too, unless the key group has set one. If that comes later, it wins as well.
+func parseOwner(s string, group **int) (*int, error) {
+	uid, gid, err := install.Owner(s)
+	if err == nil && gid >= 0 && *group == nil {
+		*group = &gid
+	}
+	return &uid, err
+}
+
+func (l *loader) readTargets(v value) {
+	for _, item := range v.items() {
+		if len(l.config.Targets) == maxTargets {
+			item.bad("more than %d targets; remove some", maxTargets)
+			return
+		}
+		t := Target{At: l.at(item.line)}
+		t.MinLines, t.CheckTimeout, t.ExecTimeout = 1, 5*time.Minute, 5*time.Minute
+		lines := item.read(l.targetSetters(&t))
+		for _, key := range []string{"key", "file"} {
+			if lines != nil && lines[key] == 0 {
+				item.add(item.line, "the target has no %s; add one", key)
+			}
+		}
+		t.Exec = install.FillFile(t.Exec, t.File)
+		l.checkEvery(item, t)
+		l.config.Targets = append(l.config.Targets, t)
+	}
+}
+
+// checkEvery refuses what two runs of an exec cannot keep apart.
+func (l *loader) checkEvery(item value, t Target) {
+	switch {
+	case t.ExecEvery > 0 && len(t.Exec) == 0:
+		item.add(item.line, "exec_every means nothing without exec; add one, or remove it")
+	case t.ExecEvery > 0 && t.RestoreOnFailure:
+		item.add(item.line, "exec_every delays the exec, and restore_on_failure needs it at once; remove one of the two")
+	}
+	group := t.ExecGroup()
+	first, found := l.execs[group]
+	if !found {
+		l.execs[group] = t
+	} else if group != "" && first.ExecEvery != t.ExecEvery {
+		item.add(item.line, "exec_every is %s here and %s at %s, for the same exec; give both the same", t.ExecEvery, first.ExecEvery,
+			first.At)
+	}
+}
+
+func (l *loader) parseFile(s, at string) (string, error) {
+	s, err := l.fill(s)
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Clean(s)
+	switch {
+	case !filepath.IsAbs(s):
+		return "", fmt.Errorf("%s is not absolute; begin it with /", kv.Quote(s))
+	case strings.HasSuffix(s, "/") || file == "/":
+		return "", fmt.Errorf("%s is a folder; give a file", kv.Quote(s))
+	case l.files[file] != "":
+		return "", fmt.Errorf("%s is the file of the target at %s too; give each target its own", kv.Quote(file), l.files[file])
+	}
+	l.files[file] = at
+	if real, err := install.Resolve(file); err == nil && real != file { // else the delivery tells what is wrong
+		if l.files[real] != "" {
+			return "", fmt.Errorf("%s leads to %s, the file of the target at %s; drop one of the two", kv.Quote(file), kv.Quote(real),
+				l.files[real])
+		}
+		l.files[real] = at
+	}
+	return file, nil
+}

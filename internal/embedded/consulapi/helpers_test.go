@@ -1,0 +1,90 @@
+package consulapi_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/embedded"
+	"kvexpress/internal/embedded/consulapi"
+	"kvexpress/internal/httpd"
+	"kvexpress/internal/store/consul"
+)
+
+// serve runs a handler over a new store in memory, both of which end with the test, or with the function that it returns.
+func serve(t testing.TB, o consulapi.Options, limits httpd.Options) (addr string, engine *embedded.Engine) {
+	t.Helper()
+	engine, err := embedded.Open(embedded.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Engine = engine
+	if limits.Answer == 0 {
+		limits = httpd.Options{Request: time.Minute, Answer: consulapi.AnswerTime}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- httpd.Serve(ctx, ln, consulapi.New(o), limits) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := engine.Close(); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
+	})
+	return ln.Addr().String(), engine
+}
+
+// open makes a store that the environment of the tests has no part in.
+func open(t testing.TB, o consul.Options) *consul.Store {
+	t.Helper()
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "CONSUL_") {
+			t.Setenv(name, "") // Consul's client takes empty for not set
+		}
+	}
+	s, err := consul.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func set(t testing.TB, engine *embedded.Engine, path string, value []byte) uint64 {
+	t.Helper()
+	if _, err := engine.Apply(t.Context(), embedded.Op{Verb: embedded.Set, Path: path, Value: value}); err != nil {
+		t.Fatal(err)
+	}
+	return engine.View().Get(path).ModifyIndex
+}
+
+// asks is what a client gets, by a connection of its own. Its status is 0 if there is no answer.
+func asks(t testing.TB, method, addr, path, body string) (status int, text string, header http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
+	if err != nil {
+		return 0, err.Error(), nil
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error(), nil
+	}
+	return resp.StatusCode, string(b), resp.Header
+}

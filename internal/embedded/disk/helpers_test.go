@@ -1,0 +1,146 @@
+package disk_test
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+
+	"kvexpress/internal/embedded"
+	"kvexpress/internal/embedded/disk"
+)
+
+// times is n in a soak and a tenth of it else.
+func times(n int) int {
+	if os.Getenv("KVEXPRESS_SOAK") == "1" {
+		return n
+	}
+	return max(1, n/10)
+}
+
+// open opens and loads a folder. It is closed with the test.
+func open(t testing.TB, dir string) (*disk.Journal, embedded.Saved) {
+	t.Helper()
+	j, err := disk.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	var s embedded.Saved
+	if err := j.Load(&s); err != nil {
+		t.Fatal(err)
+	}
+	return j, s
+}
+
+func shut(t testing.TB, j *disk.Journal) {
+	t.Helper()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func add(t testing.TB, j *disk.Journal, changes ...embedded.Change) {
+	t.Helper()
+	if err := j.Append(changes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reopened is what a folder holds.
+func reopened(t testing.TB, dir string) embedded.Saved {
+	t.Helper()
+	j, s := open(t, dir)
+	shut(t, j)
+	return s
+}
+
+// set is a change that writes one row.
+func set(index uint64, path string, value []byte) embedded.Change {
+	return embedded.Change{Index: index, Rows: []*embedded.Row{{Path: path, Value: value, CreateIndex: index, ModifyIndex: index}}}
+}
+
+// model is what a journal should hold.
+type model struct {
+	index, tables uint64
+	rows          map[string]embedded.Row
+	graves        map[string]embedded.Grave
+}
+
+func newModel(changes ...embedded.Change) *model {
+	m := &model{rows: map[string]embedded.Row{}, graves: map[string]embedded.Grave{}}
+	m.add(changes...)
+	return m
+}
+
+func (m *model) add(changes ...embedded.Change) {
+	for _, c := range changes {
+		m.index = c.Index
+		if c.Tables() {
+			m.tables = c.Index
+		}
+		for _, path := range c.Deleted {
+			delete(m.rows, path)
+		}
+		for _, r := range c.Rows {
+			m.rows[r.Path] = *r
+		}
+		for _, g := range c.Graves {
+			m.graves[g.Path] = g
+		}
+		for _, path := range c.Reaped {
+			delete(m.graves, path)
+		}
+	}
+}
+
+// differs says how what was loaded differs from the model; "" if it does not.
+func (m *model) differs(s embedded.Saved) string {
+	if s.Index != m.index || s.Tables != m.tables {
+		return fmt.Sprintf("indexes %d, %d, want %d, %d", s.Index, s.Tables, m.index, m.tables)
+	}
+	if len(m.rows) != len(s.Rows) || len(m.graves) != len(s.Graves) {
+		return fmt.Sprintf("%d rows and %d graves, want %d and %d", len(s.Rows), len(s.Graves), len(m.rows), len(m.graves))
+	}
+	for _, got := range s.Rows {
+		if want := m.rows[got.Path]; !reflect.DeepEqual(&want, got) {
+			return fmt.Sprintf("row %+v, want %+v", got, want)
+		}
+	}
+	graves := slices.SortedFunc(maps.Values(m.graves), func(a, b embedded.Grave) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(s.Graves, func(a, b embedded.Grave) int { return cmp.Compare(a.Path, b.Path) })
+	same := func(a, b embedded.Grave) bool { return a.Path == b.Path && a.Index == b.Index && a.At.Equal(b.At) }
+	if !slices.EqualFunc(graves, s.Graves, same) {
+		return fmt.Sprintf("graves %+v, want %+v", s.Graves, graves)
+	}
+	return ""
+}
+
+func (m *model) check(t testing.TB, s embedded.Saved) {
+	t.Helper()
+	if diff := m.differs(s); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func path(dir string) string { return filepath.Join(dir, "store.db") }
+
+func read(t testing.TB, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func write(t testing.TB, file string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,209 @@
+package dump
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"kvexpress/internal/kv"
+)
+
+// MaxInput is the most bytes that Decode reads. An export of ours has fewer, since
+// one list brings no more.
+const MaxInput = kv.MaxListing
+
+// Error says which row of an export cannot be brought in, and why. Nothing of it
+// must be written then.
+type Error struct {
+	Row    int    // from 1; 0: it is not about one row
+	Key    string // as it stands there; "" where it is not known
+	Reason string // for people, with a remedy where there is one
+}
+
+func (e *Error) Error() string {
+	text := "the export cannot be used"
+	if e.Row > 0 {
+		text += fmt.Sprintf(", row %d", e.Row)
+	}
+	if e.Key != "" {
+		text += ", key " + kv.Quote(e.Key)
+	}
+	return text + ": " + e.Reason
+}
+
+// Place says where the rows are to go.
+type Place struct {
+	// Prefix is put before each key, with one slash between them, as Consul's own
+	// import does; "": nothing is.
+	Prefix string
+	// Namespace and Partition are those of Consul Enterprise that will be written
+	// to. A row that names another one is refused; "" is "default".
+	Namespace, Partition string
+}
+
+// entry is a row as it is written. What else stands in it is ignored, as Consul does.
+type entry struct {
+	Key       string          `json:"key"`
+	Flags     uint64          `json:"flags"`
+	Value     json.RawMessage `json:"value"`
+	Namespace string          `json:"namespace"`
+	Partition string          `json:"partition"`
+}
+
+// Decode reads a whole export and returns its rows in the order of their paths. An
+// export that is not valid to its end is refused with an *Error; any other error is
+// that of r.
+func Decode(r io.Reader, to Place) ([]kv.Row, error) { return decode(r, to, MaxInput) }
+
+func decode(r io.Reader, to Place, most int64) ([]kv.Row, error) {
+	in := &io.LimitedReader{R: r, N: most + 1}
+	dec := json.NewDecoder(in)
+	bad := func(err error, row int) error {
+		if in.N <= 0 {
+			return &Error{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", most>>20)}
+		}
+		return judge(err, row)
+	}
+	if begin, err := dec.Token(); err != nil {
+		return nil, bad(err, 0)
+	} else if begin != json.Delim('[') {
+		return nil, &Error{Reason: "it is not a list of keys as `consul kv export` prints it"}
+	}
+	var rows []kv.Row
+	for dec.More() {
+		var e *entry
+		if err := dec.Decode(&e); err != nil {
+			return nil, bad(err, len(rows)+1)
+		}
+		row, err := e.row(to)
+		if err != nil {
+			err.Row = len(rows) + 1
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	if _, err := dec.Token(); err != nil { // the bracket at the end
+		return nil, bad(err, 0)
+	}
+	switch _, err := dec.Token(); {
+	case in.N <= 0:
+		return nil, bad(nil, 0)
+	case err == nil:
+		return nil, &Error{Reason: "there is more after the end of the list"}
+	case !errors.Is(err, io.EOF):
+		return nil, bad(err, 0)
+	}
+	return inOrder(rows)
+}
+
+// judge is what to say of an error of the decoder; one of its reader is as it is.
+func judge(err error, row int) error {
+	var syntax *json.SyntaxError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return &Error{Row: row, Reason: "it ends in the middle"}
+	case errors.As(err, &syntax):
+		return &Error{Row: row, Reason: "it is not JSON: " + kv.Quote(err.Error())}
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return &Error{Row: row, Reason: fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))}
+	case errors.As(err, &wrong):
+		return &Error{Row: row, Reason: "it is a " + wrong.Value + ", and no object with key, flags and value"}
+	}
+	return err
+}
+
+// inOrder sorts rows, and refuses those that are there twice.
+func inOrder(rows []kv.Row) ([]kv.Row, error) {
+	slices.SortStableFunc(rows, func(a, b kv.Row) int { return strings.Compare(a.Path, b.Path) })
+	for i := 1; i < len(rows); i++ {
+		if rows[i].Path == rows[i-1].Path {
+			return nil, &Error{Key: rows[i].Path, Reason: "it is there twice; remove one of them"}
+		}
+	}
+	return rows, nil
+}
+
+func (e *entry) row(to Place) (kv.Row, *Error) {
+	if e == nil {
+		return kv.Row{}, &Error{Reason: "it is null"}
+	}
+	bad := func(format string, args ...any) (kv.Row, *Error) {
+		return kv.Row{}, &Error{Key: e.Key, Reason: fmt.Sprintf(format, args...)}
+	}
+	reason := badKey(e.Key)
+	switch {
+	case reason != "":
+		return bad("%s", reason)
+	case !same(e.Namespace, to.Namespace):
+		return bad("it is of the namespace %s; name that with CONSUL_NAMESPACE, or remove it from the export", kv.Quote(e.Namespace))
+	case !same(e.Partition, to.Partition):
+		return bad("it is of the partition %s; name that with CONSUL_PARTITION, or remove it from the export", kv.Quote(e.Partition))
+	}
+	value, err := valueOf(e.Value)
+	switch {
+	case err != nil:
+		return bad("%v", err)
+	case len(value) > kv.MaxValue:
+		return bad("its value has %d bytes, at most %d are allowed; remove it from the export", len(value), kv.MaxValue)
+	}
+	full := e.Key
+	if to.Prefix != "" {
+		full = strings.TrimRight(to.Prefix, "/") + "/" + full
+	}
+	return kv.Row{Path: full, Entry: kv.Entry{State: kv.Present, Value: value, Flags: e.Flags}}, nil
+}
+
+// badKey is why a key could not be asked for by its name in Consul's API.
+func badKey(key string) string {
+	switch {
+	case key == "":
+		return "it has no key"
+	case strings.ContainsRune(key, utf8.RuneError): // which JSON puts in the place of what is no character
+		return "its name is not UTF-8"
+	case key == ".", key == "./":
+		return "its name is a dot"
+	case key[0] == '/':
+		return "its name begins with a slash"
+	case strings.HasPrefix(key, " "), strings.HasSuffix(key, " "):
+		return "its name begins or ends with a space"
+	}
+	if clean := path.Clean(key); clean != strings.TrimSuffix(key, "/") || clean == ".." || strings.HasPrefix(clean, "../") {
+		return `a part of its name between slashes is empty, "." or "..", which Consul does not take`
+	}
+	return ""
+}
+
+// valueOf reads a value. One that is missing is not an empty one, which is null in
+// answers of Consul's API.
+func valueOf(raw json.RawMessage) ([]byte, error) {
+	if len(raw) == 0 {
+		return nil, errors.New("it has no value")
+	}
+	var packed *string
+	if err := json.Unmarshal(raw, &packed); err != nil {
+		return nil, errors.New("its value is no string")
+	}
+	if packed == nil {
+		return nil, nil
+	}
+	value, err := base64.StdEncoding.DecodeString(*packed)
+	if err != nil {
+		return nil, fmt.Errorf("its value is not base64: %w", err)
+	}
+	return value, nil
+}
+
+func same(named, used string) bool {
+	const usual = "default"
+	if used == "" {
+		used = usual
+	}
+	return named == "" || named == used
+}

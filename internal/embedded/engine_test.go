@@ -1,0 +1,310 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// journal is one in memory that can be held up and made to fail.
+type journal struct {
+	mu      sync.Mutex
+	saved   Saved
+	batches [][]Change
+	fail    error
+	begun   chan struct{} // not nil: told when Append begins
+	hold    chan struct{} // not nil: Append waits for it
+	closed  bool
+}
+
+func (j *journal) Load(saved *Saved) error { *saved = j.saved; return nil }
+
+func (j *journal) Append(changes []Change) error {
+	if j.hold != nil {
+		j.begun <- struct{}{}
+		<-j.hold
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fail != nil {
+		return j.fail
+	}
+	j.batches = append(j.batches, slices.Clone(changes))
+	return nil
+}
+
+func (j *journal) Close() error { j.closed = true; return nil }
+
+func open(t *testing.T, j *journal) *Engine {
+	t.Helper()
+	e, err := Open(Options{Journal: j})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func put(t *testing.T, e *Engine, path, value string) {
+	t.Helper()
+	if ok, err := e.Apply(t.Context(), Op{Verb: Set, Path: path, Value: []byte(value)}); err != nil || !ok {
+		t.Fatalf("set %s: %v, %v", path, ok, err)
+	}
+}
+
+// Nobody sees a write before it is durable: neither who reads, nor who waits.
+func TestNotSeenBeforeDurable(t *testing.T) {
+	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
+	e := open(t, j)
+	bell := e.hub.subscribe(KeyTopic("a"))
+	done := make(chan error, 1)
+	go func() {
+		_, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a"})
+		done <- err
+	}()
+	<-j.begun
+	if row := e.View().Get("a"); row != nil {
+		t.Errorf("before it is durable, a view shows %+v", row)
+	}
+	select {
+	case <-bell.rung:
+		t.Error("before it is durable, it wakes")
+	case err := <-done:
+		t.Errorf("before it is durable, it is acknowledged with %v", err)
+	default:
+	}
+	j.hold <- struct{}{}
+	<-bell.rung
+	if err := <-done; err != nil || e.View().Get("a") == nil {
+		t.Errorf("written with %v, and a view shows %v", err, e.View().Get("a"))
+	}
+}
+
+// What comes while a write is on its way to disk goes there together, in one batch, each with an
+// index of its own.
+func TestGroupCommit(t *testing.T) {
+	const writers = 40
+	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
+	e := open(t, j)
+	var group sync.WaitGroup
+	begin := func(n int) {
+		group.Go(func() {
+			if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: fmt.Sprint(n)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	begin(0)
+	<-j.begun
+	for n := range writers {
+		begin(n + 1)
+	}
+	for queued := 0; queued < writers; {
+		e.mu.Lock()
+		queued = len(e.queue)
+		e.mu.Unlock()
+	}
+	j.hold <- struct{}{}
+	<-j.begun
+	j.hold <- struct{}{}
+	group.Wait()
+	if len(j.batches) != 2 || len(j.batches[0]) != 1 || len(j.batches[1]) != writers {
+		t.Fatalf("%d batches, want one of 1 and one of %d", len(j.batches), writers)
+	}
+	last := uint64(0)
+	for _, change := range slices.Concat(j.batches...) {
+		if change.Index <= last || len(change.Rows) != 1 || change.Rows[0].ModifyIndex != change.Index {
+			t.Errorf("after index %d comes %+v", last, change)
+		}
+		last = change.Index
+	}
+}
+
+// A batch that was not written leaves no trace, and the next one is taken. After an unknown outcome
+// nothing more is written, and what was acknowledged before is still there.
+func TestFailedWrites(t *testing.T) {
+	j := &journal{}
+	told := 0
+	e, err := Open(Options{Journal: j, Broken: func(error) { told++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, e, "a", "1")
+	before := e.View().Get("a")
+
+	j.fail = fmt.Errorf("%w: the disk is full", ErrNotWritten)
+	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a", Value: []byte("2")}); !errors.Is(err, ErrNotWritten) {
+		t.Errorf("on a full disk, a write gives %v", err)
+	}
+	if got := e.View().Get("a"); got != before {
+		t.Errorf("after a write that was not made, a view shows %+v", got)
+	}
+	j.fail = nil
+	put(t, e, "a", "3")
+	if err := e.Healthy(); err != nil || told != 0 {
+		t.Errorf("after a full disk it is %v, and told %d times", err, told)
+	}
+
+	j.fail = errors.New("fsync: input/output error")
+	_, _, err = e.Txn(t.Context(), []Op{{Verb: Set, Path: "a", Value: []byte("4")}})
+	if !errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotWritten) {
+		t.Errorf("after a failed fsync, a write gives %v, want ErrUnknown", err)
+	}
+	j.fail = nil
+	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "b"}); !errors.Is(err, ErrClosed) {
+		t.Errorf("after an unknown outcome, a write gives %v, want ErrClosed", err)
+	}
+	if err := e.Healthy(); !errors.Is(err, ErrClosed) || told != 1 {
+		t.Errorf("after an unknown outcome it is %v, and told %d times", err, told)
+	}
+	if got := e.View().Get("a"); string(got.Value) != "3" || len(j.batches) != 2 {
+		t.Errorf("a view shows %s, and %d batches were written", got.Value, len(j.batches))
+	}
+	if err := e.Close(); err != nil || !j.closed {
+		t.Errorf("close gives %v, journal closed: %v", err, j.closed)
+	}
+}
+
+// A transaction that fails changes nothing, and tells all that failed.
+func TestFailedTransaction(t *testing.T) {
+	j := &journal{}
+	e := open(t, j)
+	put(t, e, "a", "1")
+	_, failed, err := e.Txn(t.Context(), []Op{
+		{Verb: Set, Path: "b"}, {Verb: CAS, Path: "a", Index: 99}, {Verb: Get, Path: "b"}, {Verb: CheckNotExists, Path: "a"},
+	})
+	want := []OpError{{1, `failed to set key "a", index is stale`}, {3, `key "a" exists`}}
+	if err != nil || !slices.Equal(failed, want) {
+		t.Errorf("failed with %+v and %v, want %+v", failed, err, want)
+	}
+	if e.View().Get("b") != nil || len(j.batches) != 1 {
+		t.Error("a failed transaction wrote something")
+	}
+}
+
+// A transaction that writes may not read all of a large store besides, and writes nothing when it does.
+func TestAnswerTooLarge(t *testing.T) {
+	e := open(t, &journal{})
+	for n := range 20 {
+		put(t, e, fmt.Sprint("large/", n), strings.Repeat("x", 512<<10))
+	}
+	all := []Op{{Verb: Set, Path: "new"}, {Verb: GetTree, Path: "large/"}}
+	rows, failed, err := e.Txn(t.Context(), all)
+	if !errors.Is(err, ErrAnswerTooLarge) || rows != nil || failed != nil || e.View().Get("new") != nil {
+		t.Errorf("it gives %d rows, %v, %v", len(rows), failed, err)
+	}
+	all[1].Path = "large/1"
+	if rows, _, err := e.Txn(t.Context(), all); err != nil || len(rows) != 12 || e.View().Get("new") == nil {
+		t.Errorf("within the limit it gives %d rows, %v", len(rows), err)
+	}
+}
+
+// What a closed engine was told is refused, and the journal is closed once all is written.
+func TestClose(t *testing.T) {
+	j := &journal{}
+	e := open(t, j)
+	put(t, e, "a", "1")
+	if err := e.Close(); err != nil || !j.closed {
+		t.Errorf("close gives %v, journal closed: %v", err, j.closed)
+	}
+	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a"}); !errors.Is(err, ErrClosed) {
+		t.Errorf("a write after close gives %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Errorf("the second close gives %v", err)
+	}
+}
+
+// replay applies batches to what is saved, as a journal would.
+func (j *journal) replay() *journal {
+	rows, graves := map[string]*Row{}, map[string]Grave{}
+	var saved Saved
+	for _, change := range slices.Concat(j.batches...) {
+		saved.Index = change.Index
+		if change.Tables() {
+			saved.Tables = change.Index
+		}
+		for _, row := range change.Rows {
+			rows[row.Path] = row
+		}
+		for _, path := range change.Deleted {
+			delete(rows, path)
+		}
+		for _, grave := range change.Graves {
+			graves[grave.Path] = grave
+		}
+		for _, path := range change.Reaped {
+			delete(graves, path)
+		}
+	}
+	for _, row := range rows {
+		saved.Rows = append(saved.Rows, row)
+	}
+	for _, grave := range graves {
+		saved.Graves = append(saved.Graves, grave)
+	}
+	return &journal{saved: saved}
+}
+
+// A store that is opened again is what it was: rows, indexes of lists.
+func TestReopened(t *testing.T) {
+	j := &journal{}
+	e := open(t, j)
+	put(t, e, "a/1", "x")
+	put(t, e, "a/2", "y")
+	put(t, e, "b/1", "z")
+	for _, op := range []Op{{Verb: Delete, Path: "a/2"}, {Verb: Set, Path: "c", Value: []byte("x")}, {Verb: DeleteTree, Path: "c"}} {
+		if _, err := e.Apply(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := open(t, j.replay())
+	defer func() { _ = again.Close() }()
+	for _, prefix := range []string{"", "a/", "a/2", "b/", "c", "none"} {
+		if got, want := again.View().ListIndex(prefix), e.View().ListIndex(prefix); got != want {
+			t.Errorf("below %q the index is %d, was %d", prefix, got, want)
+		}
+		got, want := slices.Collect(again.View().List(prefix)), slices.Collect(e.View().List(prefix))
+		if !slices.Equal(got, want) {
+			t.Errorf("below %q there is %v, was %v", prefix, got, want)
+		}
+	}
+	before := again.View().s.index
+	put(t, again, "d", "")
+	if got := again.View().Get("d").ModifyIndex; got != before+1 || before != e.View().s.index {
+		t.Errorf("the first write has index %d, want the one after %d", got, e.View().s.index)
+	}
+}
+
+// Graves are kept for 15 minutes, and not for ever.
+func TestReap(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	j := &journal{}
+	e, err := Open(Options{Journal: j, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, e, "a/1", "x")
+	put(t, e, "b", "x")
+	if _, err := e.Apply(t.Context(), Op{Verb: Delete, Path: "a/1"}); err != nil {
+		t.Fatal(err)
+	}
+	dug := e.View().ListIndex("a/")
+	put(t, e, "b", "y")
+	now = now.Add(graveLife)
+	put(t, e, "b", "z")
+	if got := e.View().ListIndex("a/"); got != dug {
+		t.Errorf("after 15 minutes the index is %d, want still %d", got, dug)
+	}
+	now = now.Add(reapEvery)
+	put(t, e, "b", "0")
+	if got := e.View().ListIndex("a/"); got != e.View().Index() {
+		t.Errorf("after more the index is %d, want that of the tables, %d", got, e.View().Index())
+	}
+	if last := j.batches[len(j.batches)-1]; !slices.Equal(last[0].Reaped, []string{"a/1"}) {
+		t.Errorf("the journal was told %+v", last[0])
+	}
+}

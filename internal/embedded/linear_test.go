@@ -1,0 +1,148 @@
+package embedded
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// input is what a client asked for, of one path; output what it was told.
+type (
+	input struct {
+		verb  Verb
+		path  string
+		value string
+		index uint64
+	}
+	output struct {
+		ok    bool
+		value string
+		index uint64 // of the row that was read; 0: there is none
+	}
+	// row is the state of one path.
+	row struct {
+		value string
+		index uint64 // 0: there is none, or nobody has read it since it was written
+		gone  bool
+	}
+)
+
+// oneRow says what may come after what, for one path.
+func oneRow() porcupine.Model {
+	return porcupine.Model{
+		Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+			byPath := map[string][]porcupine.Operation{}
+			for _, op := range history {
+				if in, ok := op.Input.(input); ok {
+					byPath[in.path] = append(byPath[in.path], op)
+				}
+			}
+			var parts [][]porcupine.Operation
+			for _, part := range byPath {
+				parts = append(parts, part)
+			}
+			return parts
+		},
+		Init: func() any { return row{gone: true} },
+		Step: func(state, in, out any) (bool, any) {
+			now, _ := state.(row)
+			asked, _ := in.(input)
+			told, _ := out.(output)
+			return step(now, asked, told)
+		},
+		DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
+	}
+}
+
+func step(now row, asked input, told output) (bool, row) {
+	switch asked.verb {
+	case Get:
+		if now.gone {
+			return told.index == 0, now
+		}
+		if told.index == 0 || told.value != now.value || now.index != 0 && told.index != now.index {
+			return false, now
+		}
+		now.index = told.index
+		return true, now
+	case Set:
+		if !now.gone && now.value == asked.value {
+			return told.ok, now // no change: the index stays
+		}
+		return told.ok, row{value: asked.value}
+	case Delete:
+		return told.ok, row{gone: true}
+	default: // CAS: an index that nobody has read, nobody can name
+		matches := now.gone && asked.index == 0 || !now.gone && asked.index != 0 && now.index == asked.index
+		if told.ok != matches || !matches {
+			return told.ok == matches, now
+		}
+		return true, row{value: asked.value}
+	}
+}
+
+// However many write and read at once, there is one order of all that explains what each was told.
+func TestLinearizable(t *testing.T) {
+	const clients, each = 8, 200
+	e := open(t, &journal{})
+	begun := time.Now()
+	var mu sync.Mutex
+	var history []porcupine.Operation
+	var group sync.WaitGroup
+	for client := range clients {
+		group.Go(func() {
+			seen := map[string]uint64{}
+			for n := range each {
+				in := input{path: fmt.Sprint("p", rand.IntN(3)), value: fmt.Sprint(client, "-", n)}
+				in.verb = []Verb{Get, Get, Set, CAS, CAS, Delete}[rand.IntN(6)]
+				in.index = seen[in.path]
+				call := time.Since(begun).Nanoseconds()
+				out, err := ask(t, e, in)
+				back := time.Since(begun).Nanoseconds()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if in.verb == Get {
+					seen[in.path] = out.index
+				}
+				mu.Lock()
+				history = append(history, porcupine.Operation{ClientId: client, Input: in, Call: call, Output: out, Return: back})
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	if result := porcupine.CheckOperationsTimeout(oneRow(), history, time.Minute); result != porcupine.Ok {
+		t.Errorf("the history of %d operations is %s", len(history), result)
+	}
+
+	// The control: an answer that cannot be is found.
+	for i, op := range history {
+		if out, ok := op.Output.(output); ok && out.value != "" {
+			out.value += "!"
+			history[i].Output = out
+			break
+		}
+	}
+	if result := porcupine.CheckOperationsTimeout(oneRow(), history, time.Minute); result == porcupine.Ok {
+		t.Error("a value that nobody wrote was not noticed")
+	}
+}
+
+func ask(t *testing.T, e *Engine, in input) (output, error) {
+	if in.verb != Get {
+		ok, err := e.Apply(t.Context(), Op{Verb: in.verb, Path: in.path, Value: bytes.Clone([]byte(in.value)), Index: in.index})
+		return output{ok: ok}, err
+	}
+	got := e.View().Get(in.path)
+	if got == nil {
+		return output{}, nil
+	}
+	return output{value: string(got.Value), index: got.ModifyIndex}, nil
+}

@@ -1,0 +1,292 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kvexpress/internal/embedded/consulapi"
+)
+
+const secret, other = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+func rules(t testing.TB, text string) *Rules {
+	t.Helper()
+	tokens, err := Parse([]byte("anonymous {" + text + "\n}"))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return tokens.anonymous.rules
+}
+
+// what a policy allows on a key, in letters.
+func may(r *Rules, key string) string {
+	s := ""
+	for _, can := range []struct {
+		letter string
+		ok     bool
+	}{{"r", r.KeyRead(key)}, {"w", r.KeyWrite(key)}, {"t", r.KeyWritePrefix(key)}} {
+		if can.ok {
+			s += can.letter
+		}
+	}
+	return s
+}
+
+func TestPrecedence(t *testing.T) {
+	for text, want := range map[string]map[string]string{
+		``:                                    {"": "", "a": ""},
+		`key_prefix "" { policy = "write" }`:  {"": "rwt", "a": "rwt"},
+		`key_prefix "a/" { policy = "read" }`: {"a": "", "a/": "r", "a/b": "r"},
+		`key "a" { policy = "write" }`:        {"a": "rw", "a/": "", "": ""},
+		`key "a" { policy = "deny" } key_prefix "" { policy = "write" }`: {"a": "",
+			"ab": "rwt", "": "rw", "b": "rwt"},
+		`key_prefix "a/b" { policy = "write" } key_prefix "a" { policy="read"}`: {"a": "r",
+			"a/b": "rwt", "a/bc": "rwt"},
+		`key_prefix "a" { policy = "write" } key_prefix "a/b" { policy="list"}`: {"a": "rw",
+			"a/b": "r", "a/c": "rwt"},
+		`key "a" { policy = "read" } key "a" { policy = "write" }`:              {"a": "rw"},
+		`key "a" { policy = "write" } key "a" { policy = "deny" }`:              {"a": ""},
+		`key_prefix "a" { policy = "list" } key_prefix "a" { policy = "read" }`: {"ab": "r"},
+		`key_prefix = { "a" = { policy = "WRITE" } }`:                           {"a": "rwt"},
+		`key_prefix = [{ "a" = { policy = "write" } }, { b { policy = "read" } }]`: {"a": "rwt",
+			"b": "r"},
+		"# a comment\n// another\n/* one\n more */ key \"\\\"\\\\\\u00e9\" {\r\n policy = \"read\" // here\r\n}": {"\"\\é": "r"},
+		`key "${a}" { policy = "read" }`: {"${a}": "r"},
+	} {
+		r := rules(t, text)
+		for key, letters := range want {
+			if got := may(r, key); got != letters {
+				t.Errorf("%s: on %q it may %q, want %q", text, key, got, letters)
+			}
+		}
+	}
+}
+
+func TestWhatIsRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"\n\nfoo \"a\" { policy = \"read\" }":          "line 3: there is no such rule",
+		"key \"a\" {\n policy = \"all\" }":             "line 2: policy is",
+		`key "a" { }`:                                  "no policy",
+		`key "a" { policy = "read" sentinel = "x" }`:   "nothing but a policy",
+		`key "a" { policy = "read" policy = "write" }`: "twice",
+		`key "a" { policy = 7 }`:                       "text in quotes",
+		`key "a" { policy = { a = "b" } }`:             "policy is",
+		`key { policy = "read" }`:                      "what the rule is about is missing",
+		`key = "read"`:                                 "is a block",
+		`key "a" "b" { policy = "read" }`:              "nothing but a policy",
+		`session "a" { policy = "list" }`:              "for keys alone",
+		`agent "a" { policy = "list" }`:                "for keys alone",
+		`operator = "list"`:                            "operator is",
+		`operator "x" { policy = "read" }`:             "operator is",
+		`service "x" { policy = "maybe" }`:             "policy is",
+		`service = "x"`:                                "is a block",
+		"key \"a\" {\n policy = \"read\"":              "line 3",
+		`key "a`:                                       "line 1",
+		"a" + strings.Repeat("{a", 1000):               "nested too deeply",
+		"a = " + strings.Repeat("[", 1<<19):            "nested too deeply",
+		strings.Repeat("a ", 1000) + "{}":              "nested too deeply",
+		"key \"\xff\" { policy = \"read\" }":           "line 1",
+		"key \"a\" { policy = \"read\" }\x00":          "line 1",
+		"key \"\\q\" { policy = \"read\" }":            "line 1",
+	} {
+		r, err := Parse([]byte("anonymous {" + text + "\n}"))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q gives %+v, %v; want %q", text, r, err, want)
+		}
+	}
+}
+
+const file = `
+# who may do what
+token "` + secret + `" {
+  name = "publisher"
+  key_prefix "app/" { policy = "write" }
+  node_prefix "" { policy = "read" }
+  operator = "read"
+}
+token "` + other + `" { name = "nobody" }
+anonymous {
+  key "public" { policy = "read" }
+  service "x" { policy = "write" intentions = "read" }
+}
+`
+
+func TestTokens(t *testing.T) {
+	tokens, err := Parse([]byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := tokens.Idle(); tokens.Len() != 2 || !tokens.Anonymous() || !slices.Equal(got, []string{"node_prefix", "operator", "service"}) {
+		t.Errorf("%d tokens, without effect: %v", tokens.Len(), got)
+	}
+	acl := New(tokens)
+	for token, want := range map[string]string{secret: "publisher w.", other: "nobody ..", "": " .r"} {
+		a, err := acl.Resolve(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := a.AccessorID() + " "
+		for _, ok := range []string{letter(a.KeyWrite("app/x") && a.KeyRead("app/") && a.KeyWritePrefix("app/"), "w"), letter(a.KeyRead("public"), "r")} {
+			got += ok
+		}
+		if got != want {
+			t.Errorf("a token may %q, want %q", got, want)
+		}
+	}
+	for _, unknown := range []string{"x", secret + " ", strings.ToUpper(secret), secret[1:]} {
+		if a, err := acl.Resolve(unknown); !errors.Is(err, consulapi.ErrUnknownToken) {
+			t.Errorf("%q is somebody: %v", unknown, a)
+		}
+	}
+}
+
+func letter(ok bool, l string) string {
+	if ok {
+		return l
+	}
+	return "."
+}
+
+// What is taken from a token is taken from its requests that wait, too.
+func TestSwap(t *testing.T) {
+	parsed := func(text string) *Tokens {
+		tokens, err := Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tokens
+	}
+	acl := New(parsed(file))
+	held, err := acl.Resolve(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anonymous, _ := acl.Resolve("")
+	acl.Swap(parsed(`token "` + secret + `" { name = "less" key "app/1" { policy = "read" } }`))
+	if held.KeyWrite("app/1") || !held.KeyRead("app/1") || held.AccessorID() != "publisher" || anonymous.KeyRead("public") {
+		t.Error("an older request may do what is not allowed any more")
+	}
+	acl.Swap(parsed(""))
+	if held.KeyRead("app/1") {
+		t.Error("a request of a token that is gone may read")
+	}
+	if _, err := acl.Resolve(secret); !errors.Is(err, consulapi.ErrUnknownToken) {
+		t.Error(err)
+	}
+}
+
+// What is wrong is told with its line, and never with what stands there: it could be a secret.
+func TestTokensThatAreRefused(t *testing.T) {
+	block := func(s string) string { return `token "` + s + `" { name = "n" }` }
+	for text, want := range map[string]string{
+		"\ntoken \"" + secret + "\" {}": "line 2: the token has no name",
+		block(secret[:15]):              "shorter than 16",
+		block(secret + "\\n"):           "no header",
+		block(secret + " x"):            "no header",
+		block(secret + "é"):             "no header",
+		block(secret) + block(other):    "same name",
+		block(secret) + "\n" + strings.Replace(block(secret), `"n"`, `"m"`, 1): "line 2: another token has the same secret",
+		`"` + secret + `" { name = "n" }`:                                      "nothing else",
+		secret[10:] + ` { name = "n" }`:                                        "line 1",
+		`token { "` + secret + `" }`:                                           "line 1",
+		`token "` + secret + `"`:                                               "line 1",
+		`token = "` + secret + `"`:                                             "nothing else",
+		`token "` + secret:                                                     "line 1",
+		`token "` + secret + `" { name = "` + other + `" `:                     "line 1",
+		`token "` + secret + `" { ` + other[9:] + ` "x" { policy = "read" } }`: "no such rule",
+		`token "` + secret + `" { name = "" }`:                                 "1 to 128",
+		`token "` + secret + `" { name = "a" name = "b" }`:                     "twice",
+		`token "` + secret + `" { name = { a = "b" } }`:                        "1 to 128",
+		`token "` + secret + `" { name = "a\nb" }`:                             "1 to 128",
+		`token "` + secret + `" { name = "` + strings.Repeat("a", 129) + `" }`: "1 to 128",
+		`token "` + secret + `" "` + other + `" { name = "a" }`:                "no such rule",
+		`anonymous {} anonymous {}`:                                            "twice",
+		`anonymous { name = "x" }`:                                             "no such rule",
+		`key "a" { policy = "read" }`:                                          "nothing else",
+	} {
+		tokens, err := Parse([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s gives %+v, %v; want %q", text, tokens, err, want)
+		}
+		if err != nil && (strings.Contains(err.Error(), secret[:8]) || strings.Contains(err.Error(), secret[10:]) ||
+			strings.Contains(err.Error(), other[9:])) {
+			t.Errorf("the error of %s tells a secret: %v", text, err)
+		}
+	}
+}
+
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "tokens.hcl")
+	put := func(content string, mode fs.FileMode) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for mode, fine := range map[fs.FileMode]bool{0o600: true, 0o640: true, 0o400: true, 0o440: true, 0o644: false, 0o604: false,
+		0o660: false, 0o606: false, 0o700: false, 0o777: false} {
+		put(file, mode)
+		tokens, err := Load(path)
+		if (err == nil) != fine || fine && tokens.Len() != 2 {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+		if !fine && !strings.Contains(fmt.Sprint(err), "chmod 0600 "+path) {
+			t.Errorf("no remedy: %v", err)
+		}
+	}
+	for content, want := range map[string]string{
+		"": "nobody could", "# nothing\n": "nobody could", file + "\nx": path, file + "#" + strings.Repeat("x", maxFile): "more than",
+	} {
+		put(content, 0o600)
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Error(err)
+	}
+	if _, err := Load(path + ".none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(fifo); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Error(err)
+	}
+	put(file, 0o600)
+	if os.Geteuid() == 0 { // who is not root cannot give a file away
+		if err := os.Chown(path, 12345, -1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "belongs to uid 12345") {
+			t.Error(err)
+		}
+	}
+}
+
+// Whatever the bytes, there is an answer, and no error tells what stands there.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		file, "", "{", "}", "[", "a = <<EOF\nx\nEOF\n", "a = <<-EOF\n  x\n  EOF\n", "a = <<", "a = <<\n",
+		"key \"${\"a\"}\" { policy = \"read\" }", "a \"\\u12\" {}", "a = 1e3", "a = 0x", "a = -", "a = [1,", "/*", "/* x", "a = true",
+		"\xef\xbb\xbfkey \"a\" { policy = \"read\" }", "a\x00", "a = \"\\", "a,b", "a = {b = {c = [{d = {}}]}}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		tokens, err := Parse(src)
+		if err == nil {
+			_, _ = New(tokens).Resolve("x")
+		}
+	})
+}

@@ -1,0 +1,304 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"kvexpress/internal/kv"
+)
+
+// Store is an Engine as a kv.Store and a kv.Watcher, with the limits of Consul's API.
+type Store struct {
+	engine *Engine
+	deny   func(path string, write bool) bool
+}
+
+var (
+	_ kv.Store   = (*Store)(nil)
+	_ kv.Watcher = (*Store)(nil)
+	_ kv.Putter  = (*Store)(nil)
+	_ kv.Clock   = (*Store)(nil)
+)
+
+// Option changes a Store that New makes.
+type Option func(*Store)
+
+// Deny makes the store refuse what rule says, as a token without rights would
+// be refused: a path that may not be read is left out of answers, and a
+// transaction that writes one that may not be written fails. The rule may be
+// called from several goroutines, and must not call the store.
+func Deny(rule func(path string, write bool) bool) Option {
+	return func(s *Store) { s.deny = rule }
+}
+
+// New makes an empty Store in memory.
+func New(options ...Option) *Store {
+	e := &Engine{now: time.Now, reaped: time.Now()}
+	e.state.Store(restore(&Saved{}))
+	return e.Store(options...)
+}
+
+// Store is the engine for those who want a kv.Store, without tokens.
+func (e *Engine) Store(options ...Option) *Store {
+	s := &Store{engine: e, deny: func(string, bool) bool { return false }}
+	for _, option := range options {
+		option(s)
+	}
+	return s
+}
+
+// Read implements kv.Store.
+func (s *Store) Read(ctx context.Context, _ kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	if err := ended(ctx, "read"); err != nil {
+		return nil, err
+	}
+	if len(paths) > kv.MaxOps {
+		return nil, refuse("read", kv.ErrTooLarge, "%d paths, at most %d are allowed", len(paths), kv.MaxOps)
+	}
+	view := s.engine.View()
+	snap := make(kv.Snapshot, len(paths))
+	for _, path := range paths {
+		if !valid(path) {
+			return nil, refuse("read", kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
+		}
+		if !s.deny(path, false) {
+			snap[path] = entry(view.Get(path))
+		}
+	}
+	return snap, nil
+}
+
+// entry is a row as kv has it, a copy that is the caller's.
+func entry(row *Row) kv.Entry {
+	if row == nil {
+		return kv.Entry{State: kv.Absent}
+	}
+	return kv.Entry{State: kv.Present, Value: bytes.Clone(row.Value), Flags: row.Flags, Index: row.ModifyIndex}
+}
+
+// Keys implements kv.Store.
+func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
+	if err := ended(ctx, "list "+prefix); err != nil {
+		return nil, err
+	}
+	var keys []string
+	for row := range s.engine.View().List(prefix) {
+		if !s.deny(row.Path, false) {
+			keys = append(keys, row.Path)
+		}
+	}
+	return keys, nil
+}
+
+// Level implements kv.Store.
+func (s *Store) Level(ctx context.Context, prefix string) ([]string, error) {
+	keys, err := s.Keys(ctx, prefix)
+	for i, key := range keys {
+		if at := strings.IndexByte(key[len(prefix):], '/'); at >= 0 {
+			keys[i] = key[:len(prefix)+at+1]
+		}
+	}
+	return slices.Compact(keys), err
+}
+
+// List implements kv.Store. As in Consul, the index of a list is the largest of its rows and of what was
+// deleted below the prefix; that of an empty one is the store's. Nothing wakes it but a change below
+// the prefix.
+func (s *Store) List(ctx context.Context, _ kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
+	what := "list " + prefix
+	if err := ended(ctx, what); err != nil {
+		return kv.Listing{}, err
+	}
+	if prefix != "" && !valid(prefix) {
+		return kv.Listing{}, refuse("list", kv.ErrRequest, "the path %s is not allowed", kv.Quote(prefix))
+	}
+	var all kv.Listing
+	err := s.engine.Await(ctx, PrefixTopic(prefix), bounded(wait), func(view View) bool {
+		all = s.below(view, prefix)
+		return since == 0 || all.Index > since
+	})
+	if err != nil {
+		return kv.Listing{}, ended(ctx, what)
+	}
+	return all, nil
+}
+
+func (s *Store) below(view View, prefix string) kv.Listing {
+	all := kv.Listing{Index: view.ListIndex(prefix)}
+	for row := range view.List(prefix) {
+		if s.deny(row.Path, false) {
+			all.Filtered = true
+			continue
+		}
+		all.Rows = append(all.Rows, kv.Row{Path: row.Path, Entry: entry(row)})
+	}
+	return all
+}
+
+// Watch implements kv.Watcher, as Consul does it. The index of an absent entry is
+// that of the store, so that asking for one may be answered at once though only
+// others have changed; but while it waits, nothing wakes it except a change of
+// this very entry. An index that the store has not reached yet is waited for.
+// Whether the path may be read is asked once, at the beginning.
+func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
+	what := "watch " + path
+	switch {
+	case ctx.Err() != nil:
+		return kv.Entry{}, ended(ctx, what)
+	case !valid(path):
+		return kv.Entry{}, refuse("watch", kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
+	case s.deny(path, false):
+		return kv.Entry{}, refuse(what, kv.ErrDenied, "a rule of this store forbids it")
+	}
+	var found kv.Entry
+	err := s.engine.Await(ctx, KeyTopic(path), bounded(wait), func(view View) bool {
+		found = entry(view.Get(path))
+		if found.State == kv.Absent {
+			found.Index = view.Index()
+		}
+		return found.Index > since
+	})
+	if err != nil {
+		return kv.Entry{}, ended(ctx, what)
+	}
+	return found, nil
+}
+
+// minWait keeps a caller from asking in a loop.
+const minWait = 10 * time.Millisecond
+
+func bounded(wait time.Duration) time.Duration { return min(max(wait, minWait), kv.MaxWait) }
+
+// Commit implements kv.Store.
+func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	if err := ended(ctx, "write"); err != nil {
+		return nil, err
+	}
+	if err := withinLimits(ops); err != nil {
+		return nil, err
+	}
+	for _, op := range ops { // before any check, as Consul does
+		if s.deny(op.Path, op.Verb != kv.CheckIndex) {
+			return nil, refuse("write "+op.Path, kv.ErrDenied, "a rule of this store forbids it")
+		}
+	}
+	rows, failed, err := s.engine.Txn(ctx, translate(ops))
+	switch {
+	case err != nil:
+		return nil, notWritten("write", err)
+	case len(failed) > 0:
+		return nil, refuse("write "+ops[failed[0].OpIndex].Path, kv.ErrConflict, "%s", failed[0].What)
+	}
+	written := make(map[string]uint64, len(rows))
+	for _, row := range rows {
+		written[row.Path] = row.ModifyIndex
+	}
+	last := make(map[string]kv.Verb, len(ops))
+	for _, op := range ops {
+		if op.Verb == kv.Set || op.Verb == kv.CheckAndSet || op.Verb == kv.Delete {
+			last[op.Path] = op.Verb
+		}
+	}
+	for path := range written {
+		if verb := last[path]; verb == 0 || verb == kv.Delete { // only checked, or gone again
+			delete(written, path)
+		}
+	}
+	return written, nil
+}
+
+// Put implements kv.Putter.
+func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
+	what := "write " + path
+	switch {
+	case ctx.Err() != nil:
+		return ended(ctx, what)
+	case !valid(path):
+		return refuse("write", kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
+	case len(value) > kv.MaxValue:
+		return refuse(what, kv.ErrTooLarge, "the value has %d bytes, at most %d are allowed", len(value), kv.MaxValue)
+	case s.deny(path, true):
+		return refuse(what, kv.ErrDenied, "a rule of this store forbids it")
+	}
+	if _, err := s.engine.Apply(ctx, Op{Verb: Set, Path: path, Value: bytes.Clone(value), Flags: flags}); err != nil {
+		return notWritten(what, err)
+	}
+	return nil
+}
+
+// notWritten is why the engine did not write, as kv has it.
+func notWritten(what string, err error) error {
+	if errors.Is(err, ErrUnknown) {
+		return &kv.StoreError{Op: what, Kind: kv.ErrUnknownOutcome, Cause: err}
+	}
+	return &kv.StoreError{Op: what, Kind: kv.ErrUnreachable, Cause: err}
+}
+
+func translate(ops []kv.Op) []Op {
+	out := make([]Op, len(ops))
+	for i, op := range ops {
+		out[i] = Op{Verb: verbOf(op.Verb), Path: op.Path, Value: bytes.Clone(op.Value), Flags: op.Flags, Index: op.Index}
+	}
+	return out
+}
+
+func verbOf(verb kv.Verb) Verb {
+	switch verb {
+	case kv.CheckAndSet:
+		return CAS
+	case kv.CheckIndex:
+		return CheckIndex
+	case kv.CheckAbsent:
+		return CheckNotExists
+	case kv.Delete:
+		return Delete
+	default:
+		return Set
+	}
+}
+
+// opOverhead is the JSON around path and value of one operation in a request
+// to Consul, in bytes, rounded up.
+const opOverhead = 128
+
+func withinLimits(ops []kv.Op) error {
+	if len(ops) > kv.MaxOps {
+		return refuse("write", kv.ErrTooLarge, "%d operations, at most %d are allowed", len(ops), kv.MaxOps)
+	}
+	body := 0
+	for _, op := range ops {
+		if !valid(op.Path) || op.Verb < kv.Set || op.Verb > kv.Delete {
+			return refuse("write", kv.ErrRequest, "verb %d on the path %s is not allowed", op.Verb, kv.Quote(op.Path))
+		}
+		body += opOverhead + len(op.Path) + base64.StdEncoding.EncodedLen(len(op.Value))
+	}
+	if body > kv.MaxTxnBody {
+		return refuse("write", kv.ErrTooLarge, "the request has about %d bytes, at most %d are allowed", body, kv.MaxTxnBody)
+	}
+	return nil
+}
+
+// valid reports whether a path would arrive at Consul as it is.
+func valid(path string) bool { return path != "" && utf8.ValidString(path) }
+
+// ended is the error of a request whose context has ended.
+func ended(ctx context.Context, what string) error {
+	if err := ctx.Err(); err != nil {
+		return &kv.StoreError{Op: what, Kind: kv.ErrUnreachable, Cause: err}
+	}
+	return nil
+}
+
+func refuse(what string, kind error, format string, args ...any) error {
+	return &kv.StoreError{Op: what, Kind: kind, Cause: fmt.Errorf(format, args...)}
+}
+
+// Offset implements kv.Clock: the clock is this machine's.
+func (s *Store) Offset() (time.Duration, bool) { return 0, true }

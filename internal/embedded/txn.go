@@ -1,0 +1,190 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Verb is what an Op does, by the name that Consul's transactions have for it.
+type Verb string
+
+// The verbs of Consul's transactions, but for those of sessions.
+const (
+	Set            Verb = "set"
+	CAS            Verb = "cas"
+	Get            Verb = "get"
+	GetOrEmpty     Verb = "get-or-empty"
+	GetTree        Verb = "get-tree"
+	CheckIndex     Verb = "check-index"
+	CheckNotExists Verb = "check-not-exists"
+	Delete         Verb = "delete"
+	DeleteTree     Verb = "delete-tree"
+	DeleteCAS      Verb = "delete-cas"
+)
+
+// Writes reports whether the verb may change the store.
+func (v Verb) Writes() bool {
+	switch v {
+	case Set, CAS, Delete, DeleteTree, DeleteCAS:
+		return true
+	default:
+		return false
+	}
+}
+
+// Reads reports whether the verb answers with values.
+func (v Verb) Reads() bool { return v == Get || v == GetOrEmpty || v == GetTree }
+
+// Known reports whether there is such a verb.
+func (v Verb) Known() bool { return v.Writes() || v.Reads() || v == CheckIndex || v == CheckNotExists }
+
+// Op is one operation on one path, or on the tree below it.
+type Op struct {
+	Verb  Verb
+	Path  string
+	Value []byte // the store keeps it: it is not to be changed any more
+	Flags uint64
+	Index uint64 // of cas, delete-cas and check-index
+}
+
+// OpError is why an operation of a transaction failed, in Consul's words.
+type OpError struct {
+	OpIndex int
+	What    string
+}
+
+// Apply makes one write, as PUT and DELETE on Consul's KV API do. False: the check of a cas or delete-cas
+// did not hold, and nothing was written. Errors wrap ErrNotWritten, ErrUnknown or ErrClosed.
+func (e *Engine) Apply(ctx context.Context, op Op) (bool, error) {
+	held := false
+	err := e.do(ctx, func(d *draft) error {
+		_, held = d.apply(op)
+		return nil
+	})
+	return held && err == nil, err
+}
+
+// Txn applies all operations or none, in order; each sees those before it. The rows are what Consul answers
+// with: one for each operation that leaves or finds a row, and all of a get-tree; Value is empty except
+// for get, get-or-empty and get-tree. With OpErrors, nothing was written and there are no rows. That an
+// operation is allowed, known and has a path, the caller has made sure of.
+func (e *Engine) Txn(ctx context.Context, ops []Op) ([]*Row, []OpError, error) {
+	var rows []*Row
+	var failed []OpError
+	err := e.do(ctx, func(d *draft) (err error) {
+		size := 0
+		failed, err = d.txn(ops, func(row *Row) error {
+			if size += row.Size(); size > MaxAnswer {
+				return ErrAnswerTooLarge
+			}
+			rows = append(rows, row)
+			return nil
+		})
+		if err == nil && len(failed) > 0 {
+			return errFailed
+		}
+		return err
+	})
+	if errors.Is(err, errFailed) {
+		return nil, failed, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return rows, nil, nil
+}
+
+// errFailed undoes the draft of a transaction whose operations have failed.
+var errFailed = errors.New("the transaction has failed")
+
+// MaxAnswer is the largest answer of a transaction that writes, by the Size of its rows. Since each of its operations may
+// read the whole store, without a limit a small request could take more memory than there is.
+const MaxAnswer = 8 << 20
+
+// ErrAnswerTooLarge is the error of a transaction whose answer would be too large; nothing was written.
+var ErrAnswerTooLarge = fmt.Errorf("the answer would have more than %d bytes; read less, or in another transaction", MaxAnswer)
+
+// Size is what a row costs in an answer, in bytes.
+func (r *Row) Size() int { return len(r.Path) + len(r.Value) + 128 }
+
+// txn gives each the rows of the answer.
+func (d *draft) txn(ops []Op, each func(*Row) error) (failed []OpError, err error) {
+	for i, op := range ops {
+		var row *Row
+		what := ""
+		switch {
+		case op.Verb == GetTree:
+			for row := range values(d.rows.Root(), op.Path) {
+				if err := each(row); err != nil {
+					return nil, err
+				}
+			}
+		case op.Verb.Writes():
+			var held bool
+			if row, held = d.apply(op); !held {
+				what = refusal(op)
+			}
+		default:
+			row, what = d.look(op)
+		}
+		if what != "" {
+			failed = append(failed, OpError{OpIndex: i, What: what}) // Consul tells all that failed
+		}
+		if row == nil || what != "" {
+			continue
+		}
+		if !op.Verb.Reads() {
+			bare := *row
+			bare.Value = nil
+			row = &bare
+		}
+		if err := each(row); err != nil {
+			return nil, err
+		}
+	}
+	return failed, nil
+}
+
+// apply does one write. The row is the current one then, if the verb leaves one.
+func (d *draft) apply(op Op) (*Row, bool) {
+	switch op.Verb {
+	case Set:
+		return d.set(op), true
+	case CAS:
+		return d.cas(op)
+	case Delete:
+		d.delete(op.Path)
+	case DeleteCAS:
+		return nil, d.deleteCAS(op)
+	case DeleteTree:
+		d.deleteTree(op.Path)
+	}
+	return nil, true
+}
+
+// look does one read or check, and returns what is wrong in Consul's words.
+func (d *draft) look(op Op) (row *Row, what string) {
+	row = d.get(op.Path)
+	switch {
+	case op.Verb == GetOrEmpty && row == nil: // Consul gives back what it was asked with
+		return &Row{Path: op.Path, Flags: op.Flags, ModifyIndex: op.Index}, ""
+	case op.Verb == Get && row == nil:
+		return nil, fmt.Sprintf("key %q doesn't exist", op.Path)
+	case op.Verb == CheckIndex && row == nil:
+		return nil, fmt.Sprintf("failed to check index, key %q doesn't exist", op.Path)
+	case op.Verb == CheckIndex && row.ModifyIndex != op.Index:
+		return nil, fmt.Sprintf("failed index check for key %q, current modify index %d != %d", op.Path, row.ModifyIndex, op.Index)
+	case op.Verb == CheckNotExists && row != nil:
+		return nil, fmt.Sprintf("key %q exists", op.Path)
+	}
+	return row, ""
+}
+
+// refusal is what Consul says of a write in a transaction whose check did not hold.
+func refusal(op Op) string {
+	if op.Verb == DeleteCAS {
+		return fmt.Sprintf("failed to delete key %q, index is stale", op.Path)
+	}
+	return fmt.Sprintf("failed to set key %q, index is stale", op.Path)
+}

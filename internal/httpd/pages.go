@@ -1,0 +1,72 @@
+package httpd
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+)
+
+// Page answers GET and HEAD of one path.
+type Page struct {
+	Path  string
+	Write func(http.ResponseWriter)
+}
+
+// Pages answer what monitors and people ask.
+type Pages []Page
+
+// ServeHTTP implements http.Handler.
+func (p Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if bug := recover(); bug != nil { // after a beginning, this spoils what follows, as it should
+			Text(w, http.StatusInternalServerError, fmt.Sprintf("this is a bug in kvexpress: %v", bug))
+		}
+	}()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		Text(w, http.StatusMethodNotAllowed, "only GET and HEAD are answered here")
+		return
+	}
+	paths := []string{"not found; what there is:"}
+	for _, page := range p {
+		if page.Path == r.URL.Path {
+			page.Write(w)
+			return
+		}
+		paths = append(paths, page.Path)
+	}
+	Text(w, http.StatusNotFound, strings.Join(paths, "\n"))
+}
+
+// Verdict answers ok, or with 503 and the error.
+func Verdict(check func() error) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		if err := check(); err != nil {
+			Text(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		Text(w, http.StatusOK, "ok")
+	}
+}
+
+// Text answers with lines for people, in which nothing can upset a terminal.
+func Text(w http.ResponseWriter, code int, lines string) {
+	Begin(w, "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	lines = strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, lines)
+	fmt.Fprintln(w, lines) //nolint:gosec // it is plain text, and nosniff keeps browsers from seeing HTML in it
+}
+
+// Begin sets the headers of every page: it is of this moment, and what a browser
+// takes it for is not the browser's guess.
+func Begin(w http.ResponseWriter, kind string) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+}

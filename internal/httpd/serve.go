@@ -1,0 +1,101 @@
+// Package httpd is the one set-up of an HTTP server: for the agent, the exporter and the embedded store. No client can
+// hold it up: requests and answers have time limits, and connections are limited in all and for each client address.
+//
+// It imports nothing of this module but the maker of folders.
+package httpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	headerTimeout = 5 * time.Second  // for a TLS handshake, and for the head of a request
+	idleTimeout   = 10 * time.Second // between requests
+	farewell      = 2 * time.Second  // for requests under way, when the server ends
+	maxHeader     = 32 << 10         // bytes; net/http allows 4 KiB more
+)
+
+// Options are the limits of a server that differ between listeners.
+type Options struct {
+	TLS       *tls.Config   // nil: plain HTTP, which answers only for this machine's own names
+	Conns     int           // connections at a time; 0: as many as there may be
+	PerClient int           // of them from one client address; 0: as many as Conns
+	Local     int           // the same for all of this machine, over loopback or a socket
+	Request   time.Duration // for a client to send a whole request
+	Answer    time.Duration // from a request to the end of its answer
+	Log       *slog.Logger  // is told, once a minute, of clients that have too many connections; may be nil
+}
+
+// ForPages returns the limits of a listener for monitors and people.
+func ForPages() Options {
+	return Options{Conns: 64, PerClient: 16, Local: 48, Request: 10 * time.Second, Answer: 30 * time.Second}
+}
+
+// Serve answers on a listener, which it closes, until ctx ends. Then the contexts of requests end too, and answers that are
+// under way have two seconds. It returns no error then, and leaves no goroutine.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, o Options) error {
+	if o.TLS == nil {
+		h = forOwnNames(l, h)
+	}
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	limited := limit(l, o)
+	var conns sync.WaitGroup
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       o.Request,
+		WriteTimeout:      o.Answer,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		Protocols:         new(http.Protocols),
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // anybody could fill the log
+		ConnState: func(c net.Conn, state http.ConnState) {
+			limited.note(c, state)
+			switch state {
+			case http.StateNew:
+				conns.Add(1)
+			case http.StateClosed:
+				conns.Done()
+			}
+		},
+	}
+	server.Protocols.SetHTTP1(true) // a connection of HTTP/2 has many requests, which no limit here would see
+	var serving net.Listener = limited
+	if o.TLS != nil {
+		serving = tls.NewListener(limited, o.TLS)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(serving) }()
+	select {
+	case err := <-ended: // the listener is broken
+		err = errors.Join(fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err), server.Close())
+		conns.Wait()
+		return err
+	case <-ctx.Done():
+	}
+	cancel()
+	short, stop := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer stop()
+	err := server.Shutdown(short)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	if broken := <-ended; !errors.Is(broken, http.ErrServerClosed) {
+		err = errors.Join(err, broken)
+	}
+	conns.Wait()
+	if err != nil {
+		return fmt.Errorf("close %s: %w", l.Addr(), err)
+	}
+	return nil
+}

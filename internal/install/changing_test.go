@@ -1,0 +1,112 @@
+package install_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"testing"
+
+	"kvexpress/internal/gate"
+	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
+)
+
+// changing is a store that changes between the read of the small rows and that of
+// the data.
+type changing struct {
+	kv.Store
+	data   string
+	change func() error
+}
+
+func (c *changing) Read(ctx context.Context, how kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	if change := c.change; change != nil && slices.Contains(paths, c.data) {
+		c.change = nil
+		if err := change(); err != nil {
+			return nil, err
+		}
+	}
+	return c.Store.Read(ctx, how, paths...)
+}
+
+// The store changes while the data is on its way. What comes may be something
+// else, or nothing: then nothing is left, and no exec is owed for what was meant.
+func TestInstallComesOtherwise(t *testing.T) {
+	a, c := contentA(), lines("C", 30)
+	for name, w := range map[string]struct {
+		change func(n *node) error
+		want   install.Outcome
+		kind   func(error) bool
+		after  func(n *node)
+		final  []byte
+	}{
+		"another version":  {func(n *node) error { n.publish(c); return nil }, install.Installed, nil, nil, c},
+		"what is in place": {func(n *node) error { n.publish(a); return nil }, install.Unchanged, nil, nil, a},
+		"no answer": {func(*node) error { return &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable} }, install.None,
+			func(err error) bool { return errors.Is(err, kv.ErrUnreachable) }, nil, contentB()},
+		"a stop": {func(n *node) error { n.put(n.layout.Stop(hosts), "wait", 0); return nil }, install.None,
+			as[*gate.Stopped], func(n *node) { n.remove(n.layout.Stop(hosts)) }, contentB()},
+		"something too short": {func(n *node) error { n.publish([]byte("x\n")); return nil }, install.None,
+			refusedAs(gate.TooShort), func(n *node) { n.publish(c) }, c},
+		"no key": {func(n *node) error {
+			for path := range n.rows() {
+				n.remove(path)
+			}
+			return nil
+		}, install.None, as[*gate.Missing], func(n *node) { n.publish(c) }, c},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, scratch(t))
+			n.target.MinLines = 2
+			n.publish(a)
+			n.settle(a)
+			n.publish(contentB())
+			n.store = &changing{Store: n.store, data: n.layout.Data(hosts), change: func() error { return w.change(n) }}
+			ran := len(n.execs())
+			res, err := n.deliver(nil)
+			if res.Outcome != w.want || (w.kind == nil) != (err == nil) || w.kind != nil && !w.kind(err) {
+				t.Fatalf("%q, %v; want %q", res.Outcome, err, w.want)
+			}
+			var s savedState
+			if err := json.Unmarshal(read(t, n.stateFile()), &s); err != nil || s.Pending != nil {
+				t.Errorf("pending %s, %v", s.Pending, err)
+			}
+			if w.want != install.Installed {
+				if len(n.torn(a)) > 0 || len(n.execs()) != ran || s.Executed != record.Checksum(a) {
+					t.Errorf("something was done, or is owed: %d execs, executed %.8s", len(n.execs())-ran, s.Executed)
+				}
+			}
+			if w.after != nil {
+				w.after(n)
+			}
+			n.settle(w.final)
+		})
+	}
+}
+
+// What comes instead are bytes for which the exec had run, before others: it is owed.
+func TestInstallComesAsOldBytes(t *testing.T) {
+	n := newNode(t, scratch(t))
+	c := lines("C", 30)
+	n.publish(c)
+	n.settle(c)
+	repair := n.failing()
+	n.publish(contentA())
+	n.failed(install.Installed)
+	repair()
+	n.publish(contentB())
+	n.store = &changing{Store: n.store, data: n.layout.Data(hosts), change: func() error { n.publish(c); return nil }}
+	_, err := n.deliver(func(s install.Step) error {
+		if s == install.StepExec {
+			return errBoom
+		}
+		return nil
+	})
+	if !errors.Is(err, errBoom) || len(n.torn(c)) > 0 {
+		t.Fatal(err)
+	}
+	n.must(install.ExecOnly)
+	n.settle(c)
+}

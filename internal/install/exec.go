@@ -1,0 +1,89 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"kvexpress/internal/command"
+)
+
+// exec runs the exec for the bytes on disk, and notes its success. It stays owed
+// otherwise. With was, bytes have just been replaced, and may be restored.
+func (tx *transaction) exec(ctx context.Context, m mark, was *mark) error {
+	if err := tx.Hook.before(StepExec); err != nil {
+		return err
+	}
+	tx.aside(nil)
+	result, err := tx.runExec(ctx, m)
+	tx.result.Exec, tx.result.Took.Exec = &result, result.Duration
+	if err != nil {
+		// Interrupted is not failed: the exec stays owed, nothing is restored.
+		if was != nil && tx.target.RestoreOnFailure && ctx.Err() == nil {
+			return tx.restore(ctx, *was, err)
+		}
+		return &ExecError{File: tx.target.File, Err: err}
+	}
+	return tx.executed(m.SHA256)
+}
+
+func (tx *transaction) runExec(ctx context.Context, m mark) (command.Result, error) {
+	return command.Run(ctx, command.Command{Argv: tx.target.Exec, Timeout: tx.target.ExecTimeout, Env: tx.env(m.SHA256, m.Version)})
+}
+
+func (tx *transaction) executed(sha string) error {
+	if err := tx.Hook.before(StepExecDone); err != nil {
+		return err
+	}
+	tx.state.ran(sha)
+	if err := tx.state.save(false); err != nil {
+		return err
+	}
+	tx.result.Owed = false
+	return tx.Hook.before(StepStateFinish)
+}
+
+// restore puts the bytes from before back, and runs the exec for them: the one
+// that failed may have left the service down.
+func (tx *transaction) restore(ctx context.Context, was mark, cause error) (err error) {
+	if err := tx.Hook.before(StepRestore); err != nil {
+		return err
+	}
+	failed := &ExecError{File: tx.target.File, Err: cause}
+	old := tx.disk
+	if old.content == nil {
+		tx.result.note("there is no old content to put back")
+		return failed
+	}
+	if tx.disk, err = look(tx.file, false); err != nil {
+		return errors.Join(failed, err)
+	}
+	attrs := old.attrs()
+	attrs.Like = tx.disk.like
+	tx.state.ran("")
+	tx.target.Check = nil // the old bytes were good enough to be there
+	err = tx.put(ctx, old.content, was, attrs, Restored)
+	failed.Restored = tx.result.Outcome == Restored
+	if err != nil {
+		return errors.Join(failed, fmt.Errorf("put the old content back: %w", err))
+	}
+	if err := tx.state.finish(was); err != nil {
+		return errors.Join(failed, err)
+	}
+	if _, err := tx.runExec(ctx, was); err != nil {
+		tx.result.note("the exec failed for the old content too: %v", err)
+		return failed
+	}
+	return errors.Join(failed, tx.executed(was.SHA256))
+}
+
+// env tells a check or an exec what it is about.
+func (tx *transaction) env(sha string, version uint64) []string {
+	return []string{
+		"KVEXPRESS_KEY=" + tx.target.name(),
+		"KVEXPRESS_FILE=" + tx.target.File,
+		"KVEXPRESS_SHA256=" + sha,
+		"KVEXPRESS_VERSION=" + strconv.FormatUint(version, 10),
+	}
+}

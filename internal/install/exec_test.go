@@ -1,0 +1,160 @@
+package install_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kvexpress/internal/command"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/install"
+)
+
+// An exec that hangs and ignores SIGTERM is killed, and is owed.
+func TestHangingExec(t *testing.T) {
+	n := newNode(t, scratch(t))
+	ok := n.target.Exec
+	n.target.Exec = n.script(`trap "" TERM; echo $$ >"$log.pid"; exec sleep 600`)
+	n.target.ExecTimeout = 100 * time.Millisecond
+	n.publish(contentA())
+	_, err := n.failed(install.Installed)
+	if !errors.Is(err, command.ErrTimeout) {
+		t.Errorf("error %v", err)
+	}
+	if pid := n.pid(); syscall.Kill(-pid, 0) == nil {
+		t.Errorf("process group %d is still there", pid)
+	}
+	n.target.Exec, n.target.ExecTimeout = ok, time.Minute
+	n.settle(contentA())
+}
+
+// pid is what an exec noted.
+func (n *node) pid() int {
+	n.t.Helper()
+	pid, err := strconv.Atoi(strings.TrimSpace(string(read(n.t, n.log+".pid"))))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return pid
+}
+
+// An exec that leaves a daemon behind, which holds its output open, is done when
+// it is done itself: nothing waits for the daemon, neither now nor for the lock.
+func TestExecLeavesDaemon(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.target.Exec = n.script(`(sleep 600 & echo $! >"$log.pid") ; echo "$KVEXPRESS_SHA256" >>"$log"`)
+	n.publish(contentA())
+	res := n.must(install.Installed)
+	if err := syscall.Kill(n.pid(), syscall.SIGKILL); err != nil {
+		t.Errorf("the daemon is gone: %v", err)
+	}
+	if res.Exec.ExitCode != 0 {
+		t.Errorf("exec %+v", res.Exec)
+	}
+	n.target.Exec = n.appendSHA()
+	n.publish(contentB())
+	n.settle(contentB())
+}
+
+// Of a flood of output the end is kept.
+func TestFloodOfOutput(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.target.Exec = n.script(fmt.Sprintf(`echo begin; head -c %d /dev/zero | tr "\0" x; echo end; echo "$KVEXPRESS_SHA256" >>"$log"`, times(1<<30)))
+	n.publish(contentA())
+	out := n.must(install.Installed).Exec
+	if len(out.Output) > command.MaxOutput || !strings.HasSuffix(out.Output, "end\n") {
+		t.Errorf("%d bytes of output: %s", len(out.Output), out.Output)
+	}
+	n.settle(contentA())
+}
+
+// A check that says no, crashes, hangs or is not there at all. The staged
+// file is gone, the old one is untouched, and the exec does not run.
+func TestCheckFails(t *testing.T) {
+	for name, script := range map[string]string{
+		"says no":                   `echo "line 7: bad"; exit 1`,
+		"crashes":                   `echo "line 7: bad"; kill -SEGV $$`,
+		"hangs":                     `echo "line 7: bad"; sleep 600`,
+		"writes to the new file":    `echo more >>"$1"`,
+		"changes a byte of it":      `printf x | dd of="$1" conv=notrunc status=none`,
+		"makes it empty":            `: >"$1"`,
+		"puts another in its place": `cp "$1" "$1.copy" && mv "$1.copy" "$1"`,
+		"removes it":                `rm "$1"`,
+		"makes it setuid":           `chmod 4755 "$1"`,
+		"makes a hard link":         `ln "$1" "$2"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, scratch(t))
+			n.publish(contentA())
+			n.settle(contentA())
+			n.publish(contentB())
+			ok := n.target.Check
+			n.target.Check = []string{"/bin/sh", "-c", script, "sh", install.FileMark, filepath.Join(n.base(), "link")}
+			n.target.CheckTimeout = 200 * time.Millisecond
+			if name != "hangs" {
+				n.target.CheckTimeout = time.Minute
+			}
+			_, err := n.deliver(nil)
+			if err == nil {
+				t.Fatal("it was installed")
+			}
+			var refusal *gate.Refusal
+			if !errors.As(err, &refusal) || refusal.Reason != gate.CheckFailed {
+				t.Errorf("error %v", err)
+			}
+			if strings.Contains(script, "line 7") && !strings.Contains(err.Error(), "line 7: bad") {
+				t.Errorf("the error does not say what the check said: %v", err)
+			}
+			if strings.Contains(err.Error(), "/.kvexpress/") && refusal != nil {
+				t.Errorf("the error speaks of a file that nobody knows: %v", err)
+			}
+			for _, b := range append(n.torn(contentA()), n.left()...) {
+				t.Error(b)
+			}
+			if len(n.execs()) != 1 {
+				t.Error("the exec ran")
+			}
+			n.target.Check = ok
+			n.settle(contentB())
+		})
+	}
+}
+
+func TestCheckCannotBeRun(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.target.Check = []string{filepath.Join(n.dir, "no such check"), install.FileMark}
+	_, err := n.deliver(nil)
+	var refusal *gate.Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != gate.CheckFailed || n.content() != nil {
+		t.Errorf("error %v", err)
+	}
+}
+
+// The check sees the new file as it will be: bytes, owner and mode; and what it is
+// about.
+func TestCheckSeesTheNewFile(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.settle(contentA())
+	if err := os.Chmod(n.target.File, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	res := n.publish(contentB())
+	seen := filepath.Join(n.base(), "seen")
+	n.target.Check = []string{"/bin/sh", "-c", `
+		{ sha256sum <"$1"; stat -c %a "$1"; dirname "$1"; env | grep -E "^KVEXPRESS_(FILE|KEY|SHA256|VERSION)=" | sort; } >"$2"; cmp -s "$1" "$3" && exit 1; exit 0`,
+		"sh", install.FileMark, seen, n.target.File}
+	n.settle(contentB())
+	want := fmt.Sprintf("%s  -\n604\n%s\nKVEXPRESS_FILE=%s\nKVEXPRESS_KEY=hosts\nKVEXPRESS_SHA256=%[1]s\nKVEXPRESS_VERSION=2\n",
+		res.SHA256, filepath.Join(n.dir, ".kvexpress", "hosts"), n.target.File)
+	if got := string(read(t, seen)); got != want {
+		t.Errorf("the check saw\n%swant\n%s", got, want)
+	}
+}

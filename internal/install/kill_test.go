@@ -1,0 +1,203 @@
+package install_test
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/install"
+)
+
+// A process that is killed at any step, and another that comes after it.
+func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
+	kills := 0
+	for _, s := range scenarios() {
+		t.Run(s.name, func(t *testing.T) {
+			rounds := times(10)
+			if s.name == "replace" {
+				rounds = times(100)
+			}
+			for i, step := range s.start(t).steps() {
+				t.Run(label(i, step), func(t *testing.T) {
+					for range rounds {
+						n := s.start(t)
+						j := n.job()
+						j.KillAt = i + 1
+						j.killed(t)
+						kills++
+						s.finish(n)
+					}
+				})
+			}
+		})
+	}
+	t.Logf("%d kills", kills)
+}
+
+// Every label that the transaction knows is killed and failed by some scenario.
+func TestScenariosPassEveryStep(t *testing.T) {
+	missing := make(map[install.Step]bool)
+	for _, s := range append(install.Steps(), install.StepRecover, install.StepRestore,
+		install.Step(atomicfile.StepMakeDirs), install.Step(atomicfile.StepInPlaceWrite), install.Step(atomicfile.StepInPlaceSync)) {
+		missing[s] = true
+	}
+	for _, s := range scenarios() {
+		for _, step := range s.start(t).steps() {
+			delete(missing, step)
+		}
+	}
+	for s := range missing {
+		t.Errorf("no scenario passes the step %q", s)
+	}
+}
+
+// Steps promises the order of an install with check and exec.
+func TestStepsInOrder(t *testing.T) {
+	got := scenarios()[0].start(t).steps()
+	want := install.Steps()
+	if len(got) != len(want) {
+		t.Fatalf("steps %q, want %q", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("step %d is %q, want %q", i, got[i], want[i])
+		}
+	}
+}
+
+// A process is killed, and so is the one that comes to put it right.
+func TestKilledTwice(t *testing.T) {
+	t.Parallel()
+	s := scenarios()[0]
+	steps := len(s.start(t).steps())
+	for range times(200) {
+		first, second := 1+rand.N(steps), 1+rand.N(steps)
+		n := s.start(t)
+		j := n.job()
+		j.KillAt = first
+		j.killed(t)
+		// The second may have fewer steps to do, and end well.
+		j.KillAt = second
+		if err := j.command(t).Run(); err == nil {
+			j.KillAt = 0
+		}
+		s.finish(n)
+		if t.Failed() {
+			t.Fatalf("killed at step %d, then at %d", first, second)
+		}
+	}
+}
+
+// A process that delivers all the time is killed at any moment, also where there
+// are no labels.
+func TestKilledAtAnyMoment(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	j := n.job()
+	n.publish(contentB())
+	j.Flip, j.Times = n.rows(), 1<<30
+	for range times(300) {
+		cmd := j.command(t)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It goes to the exec too, and ends with the last of them: an exec that
+		// outlives the killed process must not be taken for one of the next.
+		alive, inherited, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.ExtraFiles = []*os.File{inherited}
+		if err := errors.Join(cmd.Start(), inherited.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(rand.N(50 * time.Millisecond))
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if _, err := io.Copy(io.Discard, alive); err != nil {
+			t.Fatal(err)
+		}
+		_ = alive.Close()
+		for _, b := range n.torn(nil, contentA(), contentB()) {
+			t.Error(b)
+		}
+		n.settle(contentB())
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// The exec kills the process that runs it, as a package upgrade might.
+func TestKilledByItsOwnExec(t *testing.T) {
+	s := scenarios()[0]
+	n := s.start(t)
+	ok := n.target.Exec
+	n.target.Exec = n.script(`kill -9 $PPID`)
+	n.job().killed(t)
+	n.target.Exec = ok
+	s.finish(n)
+}
+
+// Negative controls: without one of its guards a kill breaks a promise, and the
+// checks above see it.
+func TestKillControls(t *testing.T) {
+	s := scenarios()[0]
+	for _, c := range []struct {
+		name     string
+		killed   install.Step
+		sabotage func(n *node, before []byte)
+		settled  func(n *node) []string
+	}{
+		{"a write that is not atomic", install.Step(atomicfile.StepRename),
+			func(n *node, _ []byte) { write(t, n.target.File, tornAB()) },
+			func(n *node) []string { return n.torn(s.allowed...) }},
+		{"a staged file in the lock folder of another target", install.Step(atomicfile.StepMode),
+			func(n *node, _ []byte) { n.disown() }, (*node).left},
+		{"an exec that is not known to be owed", install.StepExec,
+			func(n *node, _ []byte) { _ = os.RemoveAll(n.stateDir) },
+			func(n *node) []string { return n.unsettled(s.want) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := s.start(t)
+			before := read(t, n.stateFile())
+			n.killedBefore(c.killed)
+			c.sabotage(n, before)
+			if c.name != "a write that is not atomic" {
+				n.must(deliverTo(c.killed))
+			}
+			if broken := c.settled(n); len(broken) == 0 {
+				t.Error("the checks do not see it")
+			}
+		})
+	}
+}
+
+// deliverTo is what the next delivery does after a kill before that step.
+func deliverTo(killed install.Step) install.Outcome {
+	if killed == install.StepExec {
+		return install.Unchanged
+	}
+	return install.Installed
+}
+
+// disown makes the staged file one of another target.
+func (n *node) disown() {
+	n.t.Helper()
+	locks := filepath.Join(n.dir, ".kvexpress")
+	if err := os.Rename(filepath.Join(locks, "hosts"), filepath.Join(locks, "other")); err != nil {
+		n.t.Fatal(err)
+	}
+}

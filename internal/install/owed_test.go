@@ -1,0 +1,186 @@
+package install_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+
+	"kvexpress/internal/install"
+	"kvexpress/internal/record"
+)
+
+// failing makes the exec fail until the function that it returns is called.
+func (n *node) failing() (repair func()) {
+	ok := n.target.Exec
+	n.target.Exec = n.script(`echo "no such service"; exit 3`)
+	return func() { n.target.Exec = ok }
+}
+
+// failed delivers, and wants a failed exec.
+func (n *node) failed(want install.Outcome) (install.Result, *install.ExecError) {
+	n.t.Helper()
+	res, err := n.deliver(nil)
+	var failed *install.ExecError
+	if !errors.As(err, &failed) || res.Outcome != want {
+		n.t.Fatalf("%q, %v; want %q and an ExecError", res.Outcome, err, want)
+	}
+	return res, failed
+}
+
+// A failed exec is owed, and runs again at the next delivery, for which nothing is
+// fetched. Its success clears it.
+func TestFailedExecIsOwed(t *testing.T) {
+	n := newNode(t, scratch(t))
+	repair := n.failing()
+	n.publish(contentA())
+	res, _ := n.failed(install.Installed)
+	if res.Exec == nil || res.Exec.ExitCode != 3 {
+		t.Errorf("exec %+v", res.Exec)
+	}
+	c := n.count()
+	n.failed(install.ExecOnly)
+	repair()
+	n.must(install.ExecOnly)
+	if reads, of := c.asked(n.layout.Data(hosts)); reads != 2 || of != 0 {
+		t.Errorf("%d reads, %d of them of the data; want 2 and 0", reads, of)
+	}
+	n.settle(contentA())
+	if got := len(n.execs()); got != 1 {
+		t.Errorf("%d execs went well, want 1", got)
+	}
+}
+
+// Bytes that come back after others need their exec again: what reads the file may
+// have seen the others.
+func TestSameBytesAgainRunExecAgain(t *testing.T) {
+	n := newNode(t, scratch(t))
+	for _, c := range [][]byte{contentA(), contentB(), contentA()} {
+		n.publish(c)
+		n.settle(c)
+	}
+	a, b := record.Checksum(contentA()), record.Checksum(contentB())
+	if got := n.execs(); len(got) != 3 || got[0] != a || got[1] != b || got[2] != a {
+		t.Errorf("execs %q", got)
+	}
+	// So do those that replace what somebody wrote by hand.
+	write(t, n.target.File, contentB())
+	n.settle(contentA())
+	if got := len(n.execs()); got != 4 {
+		t.Errorf("%d execs, want 4", got)
+	}
+}
+
+// The exec had run for these bytes, but not since others were there.
+func TestFailedExecForOldBytesIsOwed(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.settle(contentA())
+	repair := n.failing()
+	for _, c := range [][]byte{contentB(), contentA()} {
+		n.publish(c)
+		n.failed(install.Installed)
+	}
+	n.failed(install.ExecOnly)
+	repair()
+	n.must(install.ExecOnly)
+	n.settle(contentA())
+}
+
+// A first install that came to nothing owes nothing for what was there before.
+func TestAbandonedInstallOwesNothing(t *testing.T) {
+	for at := range 8 {
+		n := newNode(t, scratch(t))
+		write(t, n.target.File, contentA())
+		n.publish(contentB())
+		if _, err := n.deliver(failAt(at + 1)); err == nil {
+			t.Fatal("it was installed")
+		}
+		n.publish(contentA())
+		n.must(install.Unchanged)
+		if len(n.execs()) != 0 {
+			t.Errorf("failed at step %d, and the exec ran", at+1)
+		}
+	}
+}
+
+// An exec that a target is given later is owed for what is in place.
+func TestExecAddedLater(t *testing.T) {
+	n := newNode(t, scratch(t))
+	exec := n.target.Exec
+	n.target.Exec = nil
+	n.publish(contentA())
+	n.must(install.Installed)
+	n.must(install.Unchanged)
+	n.target.Exec = exec
+	n.must(install.ExecOnly)
+	n.settle(contentA())
+}
+
+// A file that somebody else made current while an exec was owed owes its own.
+func TestOwedForOtherBytes(t *testing.T) {
+	n := newNode(t, scratch(t))
+	repair := n.failing()
+	n.publish(contentA())
+	n.failed(install.Installed)
+	n.publish(contentB())
+	write(t, n.target.File, contentB())
+	repair()
+	n.must(install.ExecOnly)
+	n.settle(contentB())
+}
+
+// An interrupted exec is owed, and no reason to restore anything.
+func TestInterruptedExecIsOwed(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.settle(contentA())
+	n.publish(contentB())
+	n.target.RestoreOnFailure = true
+	ok := n.target.Exec
+	n.target.Exec = n.script(`touch "$log.runs"; exec sleep 600`)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if _, err := os.Stat(n.log + ".runs"); err == nil {
+				cancel()
+			}
+		}
+	}()
+	res, err := n.deliverer(nil).Install(ctx, n.target)
+	cancel()
+	<-done
+	if !errors.Is(err, context.Canceled) || res.Outcome != install.Installed {
+		t.Errorf("%q, %v", res.Outcome, err)
+	}
+	n.target.Exec = ok
+	n.settle(contentB())
+}
+
+// A dry run says what is owed, and changes nothing.
+func TestDryRun(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.target.DryRun = true
+	n.must(install.WouldInstall)
+	if len(list(t, n.stateDir)) > 0 {
+		t.Error("a dry run made a state")
+	}
+	n.target.DryRun = false
+	repair := n.failing()
+	n.failed(install.Installed)
+	repair()
+	n.target.DryRun = true
+	before := read(t, n.stateFile())
+	n.must(install.WouldExec)
+	mode := os.FileMode(0o600)
+	n.target.Mode = &mode
+	n.must(install.WouldRepair)
+	n.publish(contentB())
+	n.must(install.WouldInstall)
+	if len(n.execs()) != 0 || string(read(t, n.stateFile())) != string(before) || len(n.torn(contentA())) != 0 {
+		t.Error("a dry run changed something")
+	}
+}

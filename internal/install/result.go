@@ -1,0 +1,130 @@
+package install
+
+import (
+	"fmt"
+	"time"
+
+	"kvexpress/internal/command"
+)
+
+// Outcome says in one stable word what a delivery did.
+type Outcome string
+
+// The outcomes. A delivery that was refused, or failed before the target was
+// touched, has None.
+const (
+	None         Outcome = ""
+	Unchanged    Outcome = "unchanged"     // bytes, mode and owner were right, no exec was owed
+	Installed    Outcome = "installed"     // new bytes are in place
+	Repaired     Outcome = "repaired"      // the bytes were right, mode or owner were corrected
+	Restored     Outcome = "restored"      // the exec failed, the old bytes are back
+	ExecOnly     Outcome = "exec_only"     // the bytes were right, an exec was owed and ran
+	Postponed    Outcome = "postponed"     // there are new bytes, and Target.Postpone said not now
+	WouldInstall Outcome = "would_install" // dry run
+	WouldRepair  Outcome = "would_repair"  // dry run
+	WouldExec    Outcome = "would_exec"    // dry run
+)
+
+// Result is what a delivery did. It is valid beside an error too.
+type Result struct {
+	Outcome Outcome
+	Key     string
+	File    string // as asked for
+	Path    string // what it leads to, where it is a symbolic link
+	Lineage string // of the version that stands in the store; "" for an unmanaged one
+	Version uint64 // 0 for an unmanaged one
+	SHA256  string // of the bytes that stand in the store
+	Size    int    // in bytes
+	Lines   int
+	// Before is the SHA-256 of the file before, "" if there was none or it was
+	// too large to be ours.
+	Before string
+	// Looked: the disk was looked at, so that Before is known.
+	Looked bool
+	// Old and New are the bytes before and after, with Target.Diff; New is nil when
+	// nothing was fetched.
+	Old, New []byte
+	Check    *command.Result // nil if none ran
+	Exec     *command.Result // nil if none ran
+	Owed     bool            // an exec is owed for what is in place
+	Held     *Held           // what freezes the target; nil if nothing does
+	// Apart: nothing was done, but the data that the caller had is not that of
+	// the checksum. One of the two is to change, as between the writes of
+	// kvexpress 1.x.
+	Apart bool
+	// Index is that of the checksum, as it was read first; 0: there was none.
+	Index uint64
+	Took  Took
+	// Placed is when the new bytes were in place; zero if none were put there.
+	Placed time.Time
+	// Fleet is how many nodes the publisher counted; 0: it is not known.
+	Fleet int
+	Notes []string // what people should know, in the order it was found
+}
+
+// Took is how long the steps of a delivery took, by the machine's monotonic clock.
+// What did not happen took no time.
+type Took struct {
+	Wait    time.Duration // for whoever worked on the target before us
+	Read    time.Duration // checksum, manifest, stop and lock, and meanwhile the disk
+	Content time.Duration // the bytes, if the caller had not brought them
+	Stage   time.Duration // write, owner, mode, fsync
+	Check   time.Duration // the check, and stop and lock once more
+	Place   time.Duration // rename, fsync of the folder, state
+	Exec    time.Duration
+}
+
+// stopwatch tells how long it was since it was looked at last.
+type stopwatch struct{ last time.Time }
+
+func (s *stopwatch) lap(d *time.Duration) time.Time {
+	now := time.Now()
+	if !s.last.IsZero() {
+		*d += now.Sub(s.last)
+	}
+	s.last = now
+	return now
+}
+
+// Held is the row of the store that freezes a target: when it changes, or the time
+// has come, it is worth another look.
+type Held struct {
+	Path  string
+	Index uint64
+	Until time.Time // when a lock ends by itself; zero: never
+}
+
+func (r *Result) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// ExecError: the new bytes are in place (or, restored, the old ones), but the
+// exec did not succeed. It is owed: the next delivery runs it again.
+type ExecError struct {
+	File     string
+	Restored bool
+	Err      error
+}
+
+func (e *ExecError) Error() string {
+	if e.Restored {
+		return fmt.Sprintf("%s: the exec failed and the old content is back: %v", e.File, e.Err)
+	}
+	return fmt.Sprintf("%s is in place, but the exec failed: %v; it runs again with the next delivery", e.File, e.Err)
+}
+
+func (e *ExecError) Unwrap() error { return e.Err }
+
+// StateError: the state folder cannot be read or written. That is found before
+// the target is touched; if it comes later, such as by a disk that fills up, the
+// outcome says so, and the exec stays owed.
+type StateError struct {
+	Dir string
+	Err error
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("the state folder %s: %v; make it usable, or choose another with --state-dir", e.Dir, e.Err)
+}
+
+func (e *StateError) Unwrap() error { return e.Err }

@@ -1,0 +1,185 @@
+package install_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"kvexpress/internal/gate"
+	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/publish"
+	"kvexpress/internal/record"
+)
+
+// counting counts the reads, and those of them that fetch the data.
+type counting struct {
+	kv.Store
+	data        string
+	reads, bulk int
+}
+
+func (c *counting) Read(ctx context.Context, how kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	c.reads++
+	if slices.Contains(paths, c.data) {
+		c.bulk++
+	}
+	return c.Store.Read(ctx, how, paths...)
+}
+
+// seen delivers with data that a watch brought, and counts requests.
+func (n *node) seen(d *install.Installer, data []byte, want install.Outcome) *counting {
+	n.t.Helper()
+	c := &counting{Store: n.store, data: n.layout.Data(hosts)}
+	d.Store = c
+	if r, err := d.DeliverSeen(context.Background(), n.target, data, nil); err != nil || r.Outcome != want {
+		n.t.Fatalf("%q, %v; want %q", r.Outcome, err, want)
+	}
+	return c
+}
+
+// Data that the caller has is not asked for again if it is what the store promises,
+// and never installed if it is not.
+func TestDataThatWasSeen(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.target.Check = nil // after it, stop and lock are read once more
+	d := n.deliverer(nil)
+	a, b := contentA(), contentB()
+	n.publish(a)
+	if c := n.seen(d, a, install.Installed); c.reads != 1 || c.bulk != 0 {
+		t.Errorf("the right data: %d reads, %d of them of the data", c.reads, c.bulk)
+	}
+	n.publish(b)
+	if c := n.seen(d, a, install.Installed); c.bulk != 1 { // the control
+		t.Errorf("data of an older version: %d reads of the data", c.bulk)
+	}
+	if broken := n.torn(b); len(broken) > 0 {
+		t.Error(broken)
+	}
+	p := publish.Publisher{Store: n.store, Layout: n.layout, By: "test"}
+	if _, err := p.Publish(context.Background(), publish.Request{Key: hosts, Content: a, Encoding: record.Brotli}); err != nil {
+		t.Fatal(err)
+	}
+	stored := n.rows()[n.layout.Data(hosts)].Value
+	if c := n.seen(d, stored, install.Installed); c.bulk != 0 || string(n.content()) != string(a) {
+		t.Errorf("compressed data: %d reads of the data, the file holds %.20q", c.bulk, n.content())
+	}
+}
+
+// What this process remembers of a file is not relied on once somebody touched it,
+// nor when the file is to be kept.
+func TestRememberedFileWasTouched(t *testing.T) {
+	n := newNode(t, scratch(t))
+	d := n.deliverer(nil)
+	a := contentA()
+	n.publish(a)
+	n.seen(d, a, install.Installed)
+	n.seen(d, a, install.Unchanged)
+	other := []byte(strings.Repeat("x", len(a)))
+	write(t, n.target.File, other) // the same inode, the same size
+	n.seen(d, a, install.Installed)
+	if string(n.content()) != string(a) {
+		t.Errorf("the file holds %.20q", n.content())
+	}
+}
+
+// A store that went back is not followed by a target that refuses that.
+func TestRefuseOlder(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.target.RefuseOlder = true
+	n.publish(contentA())
+	older := n.rows()
+	n.settle(contentA())
+	n.publish(contentB())
+	n.settle(contentB())
+	for path, row := range older {
+		n.put(path, string(row.Value), row.Flags)
+	}
+	if _, err := n.deliver(nil); !refusedAs(gate.WentBack)(err) {
+		t.Errorf("%v", err)
+	}
+	n.target.RefuseOlder = false // the control
+	n.must(install.Installed)
+}
+
+// One run of an exec is for all targets that owe it, and for nothing else.
+func TestRunOwed(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	d := n.deliverer(nil)
+	var targets []install.Target
+	for _, name := range []string{"one", "two", "three"} {
+		target := n.target
+		target.File, target.DeferExec = filepath.Join(n.dir, name), true
+		targets = append(targets, target)
+		if name == "three" {
+			continue // is not there, and owes nothing
+		}
+		if r, err := d.Install(context.Background(), target); err != nil || !r.Owed || len(n.execs()) != 0 {
+			t.Fatalf("%s: owed %v, %v, execs %q", name, r.Owed, err, n.execs())
+		}
+	}
+	link := n.target
+	link.File, link.DeferExec = filepath.Join(n.dir, "link"), true
+	if err := os.Symlink(targets[0].File, link.File); err != nil {
+		t.Fatal(err)
+	}
+	ran, results, err := d.RunOwed(context.Background(), append(slices.Clone(targets), link))
+	if err != nil || ran == nil {
+		t.Fatalf("%v, %v", ran, err)
+	}
+	if got := len(n.execs()); got != 2 { // a line for each target, of one run
+		t.Errorf("the exec wrote %d lines: %q", got, n.execs())
+	}
+	for i, owed := range []bool{false, false, false, true} {
+		if results[i].Owed != owed || (results[i].Err != nil) != owed {
+			t.Errorf("result %d: %+v", i, results[i])
+		}
+	}
+	if ran, _, err := d.RunOwed(context.Background(), targets); ran != nil || err != nil {
+		t.Errorf("once more: %v, %v", ran, err)
+	}
+}
+
+// To wait until all files are locked may take minutes. A stop that is set meanwhile holds for those that were locked
+// before. Taken out: that stop and lock are read once all are locked; then the exec runs for a key that is stopped.
+func TestRunOwedReadsTheStopLast(t *testing.T) {
+	n := newNode(t, scratch(t))
+	n.publish(contentA())
+	n.publishAs("other", contentB())
+	var targets []install.Target
+	for name, key := range map[string]kv.Key{"one": hosts, "two": "other"} {
+		target := n.target
+		target.Key, target.File, target.DeferExec = key, filepath.Join(n.dir, name), true
+		if r, err := n.deliverer(nil).Install(context.Background(), target); err != nil || !r.Owed {
+			t.Fatalf("%s: owed %v, %v", name, r.Owed, err)
+		}
+		targets = append(targets, target)
+	}
+	slices.SortFunc(targets, func(a, b install.Target) int { return strings.Compare(a.File, b.File) })
+	locked := 0
+	d := n.deliverer(func(s install.Step) error {
+		if s == install.StepLock {
+			if locked++; locked == 2 { // the first one's is ours
+				n.put(n.layout.Stop(hosts), "bad data", 0)
+			}
+		}
+		return nil
+	})
+	ran, results, err := d.RunOwed(context.Background(), targets)
+	if err != nil || ran == nil || locked != 2 {
+		t.Fatalf("%v, %v, %d locks", ran, err, locked)
+	}
+	if r := results[0]; r.Ran || !r.Owed || r.Held == nil || r.Held.Path != n.layout.Stop(hosts) {
+		t.Errorf("the one that is stopped: %+v", r)
+	}
+	if r := results[1]; !r.Ran || r.Owed || r.Err != nil {
+		t.Errorf("the other one: %+v", r)
+	}
+	if got := n.execs(); !slices.Equal(got, []string{record.Checksum(contentB())}) {
+		t.Errorf("the exec ran for %q", got)
+	}
+}

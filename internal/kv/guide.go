@@ -1,0 +1,71 @@
+package kv
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	"kvexpress/internal/safetext"
+)
+
+// Guide is what the remedies of one command, or of one target of an agent, have in common.
+type Guide struct {
+	Role  string // of `kvexpress acl`
+	Key   string // "" if it is about no single key
+	Flags []Flag // that lead to the same store and keys
+	Token bool   // -t leads there as well, and must not show
+}
+
+// Flag is a flag of a command.
+type Flag struct{ Name, Value string }
+
+// Explain is an error in one line, with a remedy.
+func (g Guide) Explain(err error) string {
+	text, remedy := safetext.Joined(err.Error(), 0), Remedy(err)
+	if remedy == "" && errors.Is(err, ErrDenied) && !strings.Contains(text, "policy") {
+		remedy = "`kvexpress acl " + g.Role + "` prints the policy that the token needs"
+		if g.Key != "" {
+			remedy = "`kvexpress acl " + g.Role + " -k " + g.Key + "` prints the policy that the token needs"
+		}
+	}
+	if remedy != "" {
+		text += "; " + remedy
+	}
+	return g.Typed(text)
+}
+
+// Typed completes each `kvexpress …` of a text.
+func (g Guide) Typed(text string) string {
+	if !strings.Contains(text, "`kvexpress ") {
+		return text
+	}
+	asks := false // one of the commands uses a token
+	command := regexp.MustCompile("`kvexpress ([a-z]+)[^`]*`")
+	text = command.ReplaceAllStringFunc(text, func(all string) string {
+		name := command.FindStringSubmatch(all)[1]
+		if name == "agent" || name == "demo" || strings.Contains(all, "--help") {
+			return all
+		}
+		asks = asks || name != "acl"
+		for _, f := range g.Flags {
+			prefix := f.Name == "-p"
+			if name == "acl" && !prefix || name == "kv" && prefix || strings.Contains(all, " "+f.Name+" ") {
+				continue
+			}
+			all = strings.TrimSuffix(all, "`") + " " + f.Name + " " + quote(f.Value) + "`"
+		}
+		return all
+	})
+	if asks && g.Token {
+		text += " (with the same -t)"
+	}
+	return text
+}
+
+// quote makes a value one word of a shell.
+func quote(s string) string {
+	if regexp.MustCompile(`^[-a-zA-Z0-9_./:@=+,]+$`).MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,75 @@
+// Package outcome has the one list of words for what became of a target on a node, with what each word means,
+// its exit code, and what to do. It imports nothing of this module.
+package outcome
+
+// Outcome says what became of a target, in one stable word: in receipts, --json, metrics and
+// `agent status`. The words are a contract.
+type Outcome string
+
+// The outcomes that a node reports.
+const (
+	Starting    Outcome = "starting"    // the agent has not reconciled it yet
+	Converged   Outcome = "converged"   // the file is the live version, and no exec is pending
+	Pending     Outcome = "pending"     // the file is in place, its exec has not succeeded yet
+	Waiting     Outcome = "waiting"     // spread holds a new version back
+	Stopped     Outcome = "stopped"     // the key is stopped in the whole fleet
+	Locked      Outcome = "locked"      // the file is locked on this node
+	Missing     Outcome = "missing"     // the store has no such key
+	Denied      Outcome = "denied"      // the token cannot read the key
+	Refused     Outcome = "refused"     // the content is refused: see gate.Reason
+	Older       Outcome = "older"       // the store went back to an older version, and refuse_older is set
+	Unreachable Outcome = "unreachable" // the store cannot be reached
+	Failed      Outcome = "failed"      // any other failure, such as a full disk
+)
+
+// The outcomes that follow from what a node reported, and when. A node without contact is not
+// counted.
+const (
+	Outdated  Outcome = "outdated"   // it has another version, or none
+	Invalid   Outcome = "invalid"    // its receipt contradicts what was published
+	Unknown   Outcome = "unknown"    // no receipt since the store was restored from a snapshot
+	NoContact Outcome = "no_contact" // no receipt for longer than the node promised
+	Expired   Outcome = "expired"    // no contact for so long that the node is left out
+)
+
+// Row is what one outcome means, for people.
+type Row struct {
+	Outcome Outcome
+	Meaning string
+	Exit    int    // exit code of `out`; with --strict where Strict is set
+	Strict  bool   // without --strict the exit code is 0
+	Remedy  string // what to do; "" if there is nothing to do
+}
+
+// All lists all outcomes, from the best to the worst, in the order of tables and docs.
+func All() []Row {
+	return []Row{
+		{Outcome: Converged, Meaning: "the file is the live version and its exec has succeeded"},
+		{Outcome: Starting, Meaning: "the agent has not reconciled the target yet", Remedy: "wait a few seconds"},
+		{Outcome: Waiting, Meaning: "spread holds a new version back", Remedy: "wait, or lower spread in agent.yml"},
+		{Outcome: Pending, Meaning: "the file is in place, but its exec has not succeeded yet", Exit: 8,
+			Remedy: "read the exec's output in `kvexpress agent status`; it is retried"},
+		{Outcome: Stopped, Meaning: "the key is stopped in the whole fleet", Exit: 3, Strict: true,
+			Remedy: "`kvexpress stops` says why; `kvexpress resume -k KEY` lifts it"},
+		{Outcome: Locked, Meaning: "the file is locked on this node", Exit: 4, Strict: true,
+			Remedy: "`kvexpress locks` says why; `kvexpress unlock -f FILE` lifts it"},
+		{Outcome: Missing, Meaning: "the store has no such key; the file is left as it is", Exit: 5,
+			Remedy: "publish it with `kvexpress in -k KEY -f FILE`, or correct the key"},
+		{Outcome: Refused, Meaning: "the content is refused; the file is left as it is", Exit: 6,
+			Remedy: "publish content that passes the checks"},
+		{Outcome: Older, Meaning: "the store went back to an older version, and refuse_older is set", Exit: 6,
+			Remedy: "publish again, or remove refuse_older"},
+		{Outcome: Denied, Meaning: "the token cannot read the key; the file is left as it is", Exit: 7,
+			Remedy: "`kvexpress acl node -k KEY` prints the policy that the token needs"},
+		{Outcome: Unreachable, Meaning: "the store cannot be reached; the last good file stays", Exit: 7,
+			Remedy: "check the address and the store; the agent retries by itself"},
+		{Outcome: Failed, Meaning: "another failure on the node, such as a full disk", Exit: 1,
+			Remedy: "read the error in `kvexpress agent status`"},
+		{Outcome: Outdated, Meaning: "the node reports another version, or none", Remedy: "`kvexpress status -k KEY` says why"},
+		{Outcome: Unknown, Meaning: "no receipt since the store was restored from a snapshot", Remedy: "wait for the node's next receipt"},
+		{Outcome: Invalid, Meaning: "the receipt contradicts what was published", Remedy: "check who writes receipts under this node name"},
+		{Outcome: NoContact, Meaning: "no receipt for longer than the node promised", Remedy: "check the node and its agent"},
+		{Outcome: Expired, Meaning: "no contact for so long that the node is left out",
+			Remedy: "`kvexpress forget NODE` removes a decommissioned node"},
+	}
+}

@@ -1,0 +1,95 @@
+// Package record owns what the bytes of a key look like in the store: the
+// encodings and their KV flags, with a cap on what decoding may produce, and
+// the checksum, line count and sorting of plain data as kvexpress 1.x defined
+// them. It does no I/O, keeps no state, does no work at start-up, and may
+// import only kv of this module.
+package record
+
+import (
+	"errors"
+	"fmt"
+
+	"kvexpress/internal/kv"
+)
+
+// MaxPlain is the most bytes of plain data that are encoded or decoded. It
+// keeps a small stored value from filling a node's memory.
+const MaxPlain = 16 << 20
+
+// What the errors of this package wrap.
+var (
+	// ErrCorrupt: the stored bytes are damaged, cut short, or followed by
+	// something else.
+	ErrCorrupt = errors.New("the stored data is damaged")
+	// ErrTooBig: the plain data has more than MaxPlain bytes, or cannot be
+	// decoded in as much memory.
+	ErrTooBig = errors.New("the plain data is larger than 16 MiB")
+	// ErrUnknown: an encoding that this program does not know.
+	ErrUnknown = errors.New("the encoding is not known to this kvexpress")
+)
+
+// Encoding is how a key's data is stored, by the name that manifests use.
+type Encoding string
+
+const (
+	// Plain is the data itself.
+	Plain Encoding = "plain"
+	// Brotli is what kvexpress 1.16 reads and writes with -z.
+	Brotli Encoding = "brotli"
+	// Zstd is faster in both directions, but 1.x cannot read it.
+	Zstd Encoding = "zstd"
+)
+
+// The KV flags of the stored data. They are a contract with 1.x and with every
+// installation: they never change.
+const (
+	flagsPlain  = 0
+	flagsBrotli = 1
+	flagsZstd   = 2
+	flagsChunks = 3 // reserved
+)
+
+// Flags is the KV flags that go with the encoding. Encode refuses an encoding
+// that is not one of the constants, so nothing is ever stored under its flags.
+func (e Encoding) Flags() uint64 {
+	switch e {
+	case Brotli:
+		return flagsBrotli
+	case Zstd:
+		return flagsZstd
+	default:
+		return flagsPlain
+	}
+}
+
+// FromFlags is the encoding that the KV flags of stored data name. Flags 0 may
+// also be what kvexpress up to 1.14 wrote with -z; only the reader's own -z
+// tells, see DecodeLegacyGzip. The error wraps ErrUnknown.
+func FromFlags(flags uint64) (Encoding, error) {
+	switch flags {
+	case flagsPlain:
+		return Plain, nil
+	case flagsBrotli:
+		return Brotli, nil
+	case flagsZstd:
+		return Zstd, nil
+	case flagsChunks:
+		return "", fmt.Errorf("%w: KV flags 3 (data in chunks) need a newer one", ErrUnknown)
+	default:
+		return "", fmt.Errorf("%w: KV flags %d were set by a newer one or by another program", ErrUnknown, flags)
+	}
+}
+
+// ParseEncoding is the encoding with that name. The error wraps ErrUnknown.
+func ParseEncoding(name string) (Encoding, error) {
+	switch e := Encoding(name); e {
+	case Plain, Brotli, Zstd:
+		return e, nil
+	default:
+		return "", unknownName(name)
+	}
+}
+
+func unknownName(name string) error {
+	return fmt.Errorf("%w: %s is none of plain, brotli, zstd", ErrUnknown, kv.Quote(name))
+}

@@ -1,0 +1,206 @@
+//go:build linux
+
+package agent
+
+import (
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/test/e2e"
+)
+
+// Answers that are no answers, from something between the agent and
+// Consul.
+
+// fake is a way to answer, and what an agent makes of it.
+type fake struct {
+	name   string
+	meddle meddler
+	// follows: a new version gets through all the same.
+	follows bool
+	// up: the agent goes on taking it for a store.
+	up bool
+	// pairs: each time that it tries again, a watch is answered before a read fails.
+	pairs bool
+	// retried: requests that are made again before the store counts as unreachable.
+	retried int
+}
+
+func fakes() []fake {
+	say := func(status int, contentType, body string) meddler {
+		return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			w.Header().Set("Content-Type", contentType)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	index := func(values ...string) meddler {
+		return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			next.ServeHTTP(&reheader{ResponseWriter: w, edit: func(h http.Header) {
+				if h.Get("X-Consul-Index") != "" {
+					h.Del("X-Consul-Index")
+					for _, v := range values {
+						h.Add("X-Consul-Index", v)
+					}
+				}
+			}}, r)
+		}
+	}
+	redirect := func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Location", "http://127.0.0.1:1/login")
+		w.WriteHeader(http.StatusFound)
+	}
+	return []fake{
+		{name: "no index", meddle: index()},
+		{name: "index 0", meddle: index("0")},
+		{name: "a negative index", meddle: index("-1")},
+		{name: "an index that is no number", meddle: index("soon")},
+		{name: "an index beyond all numbers", meddle: index("99999999999999999999999")},
+		// With these it is a store, but one whose watches are worth nothing: that the
+		// agent looks by itself every 10 s is what gets a version through.
+		{name: "a huge index", meddle: index("18446744073709551615"), follows: true, up: true},
+		{name: "always the same index", meddle: index("1"), follows: true, up: true},
+		{name: "another index each time", meddle: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			index("1"+strings.Repeat("0", rand.N(15)))(w, r, next)
+		}, follows: true, up: true},
+
+		{name: "429", retried: 4, // a watch and a read, each twice
+			meddle: say(429, "text/plain", "Your IP is issuing too many concurrent connections, please rate limit your calls")},
+		{name: "500", meddle: say(500, "text/plain", "rpc error making call: EOF")},
+		{name: "500, no leader", meddle: say(500, "text/plain", "No cluster leader")},
+		// A server without a leader goes on answering watches.
+		{name: "500 for reads", meddle: only("/v1/txn", say(500, "text/plain", "No cluster leader")), pairs: true},
+		{name: "500 for watches", meddle: only("/v1/kv/", say(500, "text/plain", "rpc error making call: EOF"))},
+		{name: "503", meddle: say(503, "text/html", "<h1>Service Unavailable</h1>")},
+
+		{name: "a captive portal", meddle: say(200, "text/html", "<html>Log in, and all is true</html>")},
+		{name: "a captive portal that redirects", meddle: redirect},
+		{name: "true", meddle: say(200, "application/json", "true")},
+		{name: "an empty list", meddle: say(200, "application/json", "[]")},
+		{name: "a page that is not found", meddle: say(404, "text/html", "<h1>404</h1>")},
+	}
+}
+
+// only meddles with requests for paths that begin like this.
+func only(path string, m meddler) meddler {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.HasPrefix(r.URL.Path, path) {
+			m(w, r, next)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// reheader changes the header of an answer.
+type reheader struct {
+	http.ResponseWriter
+	edit func(http.Header)
+}
+
+func (w *reheader) WriteHeader(status int) {
+	w.edit(w.Header())
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *reheader) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// agentAndFakes has an agent live with each of them for a while, in which a version is
+// published: the file is never wrong, requests stay rare, and afterwards all is well.
+// Taken out: the check of the index (five of them pass for a store); the limit on how
+// often a watch may return (19,000 requests with always the same index); the link's
+// pauses (27 requests in place of 5); the watch from the beginning after a read that
+// failed (after the storm, the last version does not arrive).
+func agentAndFakes(t *testing.T, c *e2e.Cluster) {
+	parts := e2e.Parts{}
+	for _, f := range fakes() {
+		parts[f.name] = func(t *testing.T) { agentAndFake(t, c, f) }
+	}
+	parts["the control"] = func(t *testing.T) { naiveClient(t, c) }
+	e2e.Together(t, parts)
+}
+
+const (
+	fakeTime = 15 * time.Second
+	// mostRequests is how many an agent with one target may make in fakeTime:
+	// those of the first retries, and one in 5 s; or, where it goes on taking what
+	// answers for a store, ten returns of a watch at once and then four a second,
+	// each with a request or two of the pass that follows.
+	mostRequestsAway = 3 + int(fakeTime/(5*time.Second)) + 2
+	mostRequestsUp   = (10 + int(fakeTime/(250*time.Millisecond))) * 3
+)
+
+func agentAndFake(t *testing.T, c *e2e.Cluster, f fake) {
+	x := c.Site(t, rand.N(3))
+	front := newFront(t, x.Store.Server.Addr)
+	x.Publish("hosts", e2e.Version(1))
+	x.ConfigWith("agent", e2e.Fields{"reconcile": "10s", "receipts": false}, []string{front.addr}, to(x, "hosts"))
+	d := x.Agent("agent")
+	d.Delivers("hosts", e2e.Version(1))
+
+	from := time.Now()
+	front.with(f.meddle)
+	x.Publish("hosts", e2e.Version(2)) // which the watch that is under way may still bring
+	e2e.Pause(time.Second)
+	x.Publish("hosts", e2e.Version(3))
+	if f.follows {
+		d.DeliversWithin(30*time.Second, "hosts", e2e.Version(3))
+	} else {
+		d.Becomes("hosts", agent.Away)
+	}
+	before := x.Read("hosts")
+	e2e.Pause(time.Until(from.Add(fakeTime)))
+	requests := front.requests.since(from)
+	x.Holds("hosts", before)
+	if n := number(x, "hosts"); n < 1 || n > 3 {
+		t.Errorf("the file holds %s", e2e.Brief(before))
+	}
+	most := mostRequestsAway
+	switch {
+	case f.up:
+		most = mostRequestsUp
+	case f.pairs:
+		most *= 2
+	}
+	most += f.retried
+	t.Logf("%d requests in %v, at most %d are allowed", requests, time.Since(from).Round(time.Second), most)
+	if requests > most {
+		t.Errorf("%d requests in %v", requests, time.Since(from))
+	}
+	if s := d.Status().Store; s.Up != f.up {
+		t.Errorf("the store: %+v", s)
+	}
+
+	// What was published meanwhile arrives, and needs nobody to publish again.
+	front.with(nil)
+	d.DeliversWithin(30*time.Second, "hosts", e2e.Version(3))
+	x.Publish("hosts", e2e.Version(4))
+	d.Delivers("hosts", e2e.Version(4))
+}
+
+// naiveClient is the control: who asks again at once, and takes a missing index for 0,
+// makes more requests than an agent may, long before the time is over.
+func naiveClient(t *testing.T, c *e2e.Cluster) {
+	x := c.Site(t, 2)
+	front := newFront(t, x.Store.Server.Addr)
+	front.with(fakes()[0].meddle)
+	x.Publish("hosts", e2e.Version(1))
+	client := http.Client{Timeout: 10 * time.Second}
+	from := time.Now()
+	for front.requests.since(from) <= mostRequestsAway {
+		resp, err := client.Get("http://" + front.addr + "/v1/kv/" + x.Row("hosts", "data") + "?raw&wait=60s&index=0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	if took := time.Since(from); took > fakeTime/2 {
+		t.Errorf("a busy loop makes %d requests in %v: the limit would not see it", mostRequestsAway+1, took)
+	}
+}

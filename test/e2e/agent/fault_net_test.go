@@ -1,0 +1,185 @@
+//go:build linux
+
+package agent
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"kvexpress/internal/agent"
+	"kvexpress/test/e2e"
+)
+
+// The most that an agent may ever have resident, in KiB, whatever it is sent. What is
+// packed may hold 16 MiB, and is unpacked with a few times as much.
+const (
+	maxMemory     = 64 << 10
+	maxBombMemory = 96 << 10
+)
+
+// endless is a source of memory without an end.
+type endless struct {
+	name   string
+	meddle meddler
+}
+
+func endlessAnswers() []endless {
+	pour := func(w http.ResponseWriter, chunk string) {
+		b := []byte(strings.Repeat(chunk, 1+(64<<10)/len(chunk)))
+		for {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}
+	watches := func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/v1/kv/") }
+	return []endless{
+		{"an endless value", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if !watches(r) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			w.Header().Set("X-Consul-Index", fmt.Sprint(rand.N(1<<40)))
+			pour(w, "127.0.0.1 endless\n")
+		}},
+		{"an endless answer", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if watches(r) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"Results":[`)
+			pour(w, `{"KV":{"Key":"x","Value":"`+strings.Repeat("A", 1000)+`","CreateIndex":1}},`)
+		}},
+	}
+}
+
+// agentAndEndless: whatever it is sent, an agent's memory stays small.
+// Taken out: the caps on a watched value, on an answer and on what is unpacked, which
+// were raised to 200 and 160 MiB; then 560 to 670 MiB were resident.
+func agentAndEndless(t *testing.T, c *e2e.Cluster) {
+	parts := e2e.Parts{}
+	for _, e := range endlessAnswers() {
+		parts[e.name] = func(t *testing.T) { agentAndEndlessAnswer(t, c, e.meddle) }
+	}
+	for name, bomb := range map[string]func(io.Writer) io.WriteCloser{
+		"zstd":   func(w io.Writer) io.WriteCloser { z, _ := zstd.NewWriter(w); return z },
+		"brotli": func(w io.Writer) io.WriteCloser { return brotli.NewWriterLevel(w, 5) },
+		"gzip":   func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
+	} {
+		parts["a bomb of "+name] = func(t *testing.T) { agentAndBomb(t, c, name, bomb) }
+	}
+	e2e.Together(t, parts)
+}
+
+func agentAndEndlessAnswer(t *testing.T, c *e2e.Cluster, meddle meddler) {
+	x := c.Site(t, 0)
+	front := newFront(t, x.Store.Server.Addr)
+	x.Publish("hosts", e2e.Version(1))
+	agentConfig(x, "agent", []string{front.addr}, to(x, "hosts"))
+	d := x.Agent("agent")
+	d.Delivers("hosts", e2e.Version(1))
+	from := time.Now()
+	front.with(meddle)
+	x.Publish("hosts", e2e.Version(2))
+	e2e.Pause(time.Second)
+	x.Publish("hosts", e2e.Version(3))
+	d.Becomes("hosts", agent.Away)
+	e2e.Eventually(t, "it tries again", func() bool { return front.requests.since(from) > 3 })
+	if n := number(x, "hosts"); n < 1 || n > 3 {
+		t.Errorf("the file holds %s", e2e.Brief(x.Read("hosts")))
+	}
+	front.with(nil)
+	x.Publish("hosts", e2e.Version(4))
+	d.Delivers("hosts", e2e.Version(4))
+	frugal(d, maxMemory)
+}
+
+// frugal fails the test if the agent ever had more resident than so many KiB.
+func frugal(d *e2e.Daemon, allowed int) {
+	d.T.Helper()
+	most := memory(d, "VmHWM")
+	d.T.Logf("at most %.1f MiB were resident", float64(most)/1024)
+	if most > allowed {
+		d.T.Errorf("%d KiB were resident, at most %d are allowed", most, allowed)
+	}
+}
+
+// agentAndBomb publishes a few KB, in the way of 1.x or past our own limits, that
+// unpack to very much more.
+func agentAndBomb(t *testing.T, c *e2e.Cluster, name string, packer func(io.Writer) io.WriteCloser) {
+	const size = 4 * maxMemory << 10
+	var packed bytes.Buffer
+	w := packer(&packed)
+	chunk := make([]byte, 1<<20)
+	for range size / len(chunk) {
+		if _, err := w.Write(chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x := c.Site(t, 0)
+	x.Publish("hosts", e2e.Version(1))
+	agentConfig(x, "agent", nil, to(x, "hosts"))
+	d := x.Agent("agent")
+	d.Delivers("hosts", e2e.Version(1))
+	x.Store.Remove(x.Row("hosts", "manifest"))
+	value, flags := packed.String(), uint64(0)
+	switch name {
+	case "zstd":
+		flags = 2
+	case "brotli":
+		flags = 1
+	case "gzip":
+		value = base64.StdEncoding.EncodeToString(packed.Bytes())
+	}
+	x.Store.Put(x.Row("hosts", "data"), value, flags)
+	x.Store.Put(x.Row("hosts", "checksum"), e2e.Sum("whatever"), 0)
+	t.Logf("%d bytes for %d MiB", len(value), size>>20)
+	d.Becomes("hosts", agent.Refused)
+	x.Holds("hosts", e2e.Version(1))
+	x.Publish("hosts", e2e.Version(2))
+	d.Delivers("hosts", e2e.Version(2))
+	frugal(d, maxBombMemory)
+}
+
+// blackHole: nothing gets through a connection any more, and nobody says
+// so. The agent notices, and goes on over a new one. The function that it returns is
+// the rest, after a while. Taken out: the time limit of a watch; then nobody notices.
+func blackHole(t *testing.T, c *e2e.Cluster) (rest func()) {
+	x := c.Site(t, 1)
+	w := newWire(t, x.Store.Server.Addr)
+	x.Publish("hole", e2e.Version(1))
+	agentConfig(x, "agent", []string{w.addr}, to(x, "hole"))
+	d := x.Agent("agent")
+	d.Delivers("hole", e2e.Version(1))
+	w.hole(true)
+	from := time.Now()
+	x.Publish("hole", e2e.Version(2))
+	return func() {
+		e2e.Within(t, 2*time.Minute, "the agent notices", func() bool { return !d.Status().Store.Up })
+		noticed := time.Since(from)
+		t.Logf("black hole: noticed within %v", noticed.Round(time.Second))
+		if noticed > 90*time.Second {
+			t.Errorf("it took %v", noticed)
+		}
+		x.Holds("hole", e2e.Version(1))
+		w.hole(false)
+		began := time.Now()
+		d.Delivers("hole", e2e.Version(2))
+		t.Logf("delivered %v after the end of the hole", time.Since(began).Round(time.Millisecond))
+	}
+}

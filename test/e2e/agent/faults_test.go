@@ -1,0 +1,50 @@
+//go:build linux
+
+package agent
+
+import (
+	"testing"
+
+	"kvexpress/test/e2e"
+)
+
+// Faults of an agent, its network and its servers: it is a process
+// against three servers. Most of the time is spent waiting, so what can be is done at
+// the same time. "Taken out" in the comments tells which guard was taken out by hand,
+// in the code under test, to see the test fail.
+func TestAgentFaults(t *testing.T) {
+	t.Parallel()
+	e2e.Together(t, e2e.Parts{
+		"servers that are well": agentWithGoodServers,
+		"servers that fail":     agentWithFailingServers,
+		"over a minute":         agentFaultsOverAMinute,
+	})
+}
+
+// agentWithGoodServers has the faults of the agent itself and of its network.
+func agentWithGoodServers(t *testing.T) {
+	c := e2e.StartCluster(t)
+	all := func(faults map[string]func(*testing.T, *e2e.Cluster)) {
+		parts := e2e.Parts{}
+		for name, fault := range faults {
+			parts[name] = func(t *testing.T) { fault(t, c) }
+		}
+		e2e.Together(t, parts)
+	}
+	all(map[string]func(*testing.T, *e2e.Cluster){
+		"killed at each step":  agentKilledAtEachStep,
+		"killed at any moment": agentKilledAtAnyMoment,
+		"killed, controls":     agentKilledControls,
+		"state damaged":        agentStateDamaged,
+	})
+	all(map[string]func(*testing.T, *e2e.Cluster){
+		"deleted keys":              agentAndDeletedKeys,
+		"deleted prefix":            agentAndDeletedPrefix,
+		"endless answers and bombs": agentAndEndless,
+		"fake answers":              agentAndFakes,
+		"bad execs":                 agentAndBadExecs,
+		"clocks":                    agentAndClocks,
+		"reconnect":                 agentsThatReconnect,
+	})
+	agentsOfOneFile(t, c) // alone: its reader never rests
+}

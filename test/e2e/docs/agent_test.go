@@ -1,0 +1,147 @@
+package docs
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/config"
+)
+
+// page is the document of the agent.
+func page(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../../docs/agent.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Every ```yaml block with targets is a good agent.yml.
+func TestDocumentedConfigurations(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, pattern := range []string{"../../../docs/*.md", "../../../*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
+				if !strings.Contains(block[1], "targets:") {
+					continue
+				}
+				found++
+				path := filepath.Join(t.TempDir(), "agent.yml")
+				if err := os.WriteFile(path, []byte(block[1]), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				env := config.Env{Getenv: func(string) string { return "/nonexistent" }, Hostname: "web-17"}
+				if _, err := config.Load(path, env); err != nil {
+					t.Errorf("%s shows a configuration that is refused: %v\n%s", file, err, block[1])
+				}
+			}
+		}
+	}
+	if found < 2 {
+		t.Errorf("only %d configurations were found", found)
+	}
+}
+
+// The document has every key of agent.yml, every state, metric and path, in `…`.
+func TestTheAgentIsDocumented(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, file := range []string{"main.go", "target.go"} {
+		b, err := os.ReadFile(filepath.Join("../../../internal/config", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := regexp.MustCompile(`(?m)^\t\t"([a-z_]+)": `).FindAllStringSubmatch(string(b), -1)
+		if len(keys) < 10 {
+			t.Errorf("only %d keys were found in %s", len(keys), file)
+		}
+		for _, key := range keys {
+			names = append(names, key[1])
+		}
+	}
+	for _, state := range agent.States() {
+		names = append(names, string(state))
+	}
+	names = append(names, agent.HealthPath, agent.ReadyPath, agent.StatusPath, agent.MetricsPath)
+	var metrics bytes.Buffer
+	full := agent.Status{Targets: []agent.TargetStatus{{Exec: &agent.ExecStatus{}}}}
+	if err := agent.WriteMetrics(&metrics, full, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllStringSubmatch(metrics.String(), -1) {
+		names = append(names, family[1])
+	}
+	if len(names) < 60 {
+		t.Errorf("only %d names were found", len(names))
+	}
+	text := page(t)
+	for _, name := range names {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/agent.md does not have %s", name)
+		}
+	}
+}
+
+// Every link within the documents leads somewhere.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(b)
+	}
+	links := 0
+	for _, file := range append(files, "../../../README.md") {
+		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(read(file), -1) {
+			path, anchor, _ := strings.Cut(link[1], "#")
+			if strings.Contains(path, "://") {
+				continue
+			}
+			links++
+			to := file
+			if path != "" {
+				to = filepath.Join(filepath.Dir(file), path)
+			}
+			if text := read(to); anchor != "" && !hasAnchor(text, anchor) {
+				t.Errorf("%s: there is no %s", file, link[1])
+			}
+		}
+	}
+	if links < 20 {
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+// hasAnchor reports whether a heading has this anchor: in lower case, blanks are dashes,
+// and what is neither letter nor digit is left out.
+func hasAnchor(text, anchor string) bool {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := strings.ReplaceAll(strings.ToLower(heading[1]), " ", "-")
+		if regexp.MustCompile(`[^a-z0-9_-]`).ReplaceAllString(name, "") == anchor {
+			return true
+		}
+	}
+	return false
+}

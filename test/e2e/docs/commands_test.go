@@ -1,0 +1,244 @@
+package docs
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kvexpress/internal/testutil/consultest"
+	"kvexpress/test/e2e"
+)
+
+// Every command in a ```sh block of the documents is run, in order, and must
+// succeed. What they name in /etc is in the test's folder, and what they reload is
+// a program of the test's own.
+func TestDocumentedCommands(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for _, file := range append(files, "../../../README.md") {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(b), -1)
+		switch base := filepath.Base(file); {
+		case len(found) == 0, base == "hosts-file.md", base == "lab.md": // TestHostsFilePage, and the lab's own tests
+			continue
+		}
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			r := newReader(t)
+			for _, block := range found {
+				if strings.HasPrefix(block[1], "make demo") {
+					continue // TestDemo, and this very run
+				}
+				blocks++
+				r.follow(block[1])
+			}
+		})
+	}
+	if blocks < 10 && !testing.Short() { // -short skips what needs Consul
+		t.Errorf("only %d blocks were found and run", blocks)
+	}
+}
+
+// reader is somebody who follows the documents.
+type reader struct {
+	t      *testing.T
+	m      *e2e.Machine
+	url    string
+	server *consultest.Server
+	onNode string // the environment of commands that `consul exec` runs
+}
+
+func newReader(t *testing.T) *reader {
+	t.Helper()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, e2e.Text("config", 600))
+	}))
+	t.Cleanup(web.Close)
+	if e2e.Program.Err != nil {
+		t.Fatal(e2e.Program.Err)
+	}
+	m := &e2e.Machine{T: t, Dir: t.TempDir()}
+	for _, dir := range []string{"bin", "etc/consul-template/output", "etc/systemd/system", "etc/kvexpress"} {
+		if err := os.MkdirAll(m.Path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Script("bin/pkill", "exit 0\n")
+	m.Script("bin/kvexpress", fmt.Sprintf(`config=%[3]s/etc/kvexpress/agent.yml
+case "$1" in
+out|raw) exec %[1]s "$@" --state-dir %[2]s ;;
+agent)
+	grep -q ^state_dir $config || sed -i '1i state_dir: %[2]s\nlisten: %[3]s/agent.sock' $config
+	case "$*" in *" -C "*) ;; *) set -- "$@" -C $config ;; esac ;;
+esac
+exec %[1]s "$@"
+`, e2e.Program.Path, m.Path("state"), m.Dir))
+	fakeSystemd(t, m)
+	path := "PATH=" + m.Path("bin") + ":" + os.Getenv("PATH")
+	server := consultest.Start(t, consultest.WithACL(), consultest.WithConfig(map[string]any{"disable_remote_exec": false}),
+		consultest.WithEnv(append(e2e.Quiet(m.Dir), path)...))
+	// As the last one on PATH, so that the test's own are found first.
+	path += ":" + filepath.Dir(server.Bin)
+	m.Env = append(e2e.Quiet(m.Dir), path, "CONSUL_HTTP_ADDR="+server.Addr, "CONSUL_HTTP_TOKEN="+server.ManagementToken)
+
+	hosts := "127.0.0.1 localhost\n" + e2e.Text("web", 200)
+	m.File("etc/consul-template/output/hosts.consul", hosts)
+	m.File("hosts.new", hosts+"10.0.0.1 one-more\n")
+	m.Ok("in", "-k", "hosts", "-f", m.Path("etc/consul-template/output/hosts.consul"))
+	// The node that they name, which has the file of another key: of hosts it waits for nothing.
+	store := &e2e.Store{T: t, Server: server, Token: server.ManagementToken}
+	store.Put("kvexpress-nodes/web-17", fmt.Sprintf(`{"format":1,"node":"web-17","sent":"2026-01-01T00:00:00Z","targets":[`+
+		`{"by":"out","key":"other","file":%q,"state":"current"}]}`, m.Path("etc/hosts.consul")), 0)
+	m.File("etc/kvexpress/token", server.ManagementToken)
+	// `consul exec` runs commands as the agent, who has no token of its own.
+	return &reader{t: t, m: m, url: web.URL, server: server,
+		onNode: "CONSUL_HTTP_TOKEN=$CONSUL_HTTP_TOKEN CONSUL_HTTP_ADDR=$CONSUL_HTTP_ADDR "}
+}
+
+// fakeSystemd makes a systemctl that does for the agent what its unit says, as far as
+// the documents use it.
+func fakeSystemd(t *testing.T, m *e2e.Machine) {
+	t.Helper()
+	units, err := filepath.Abs("../../../systemd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(units, m.Path("systemd")); err != nil {
+		t.Fatal(err)
+	}
+	m.Script("bin/systemctl", fmt.Sprintf(`unit=$(ls /etc/systemd/system)
+case "$*" in
+daemon-reload) ;;
+"enable --now ${unit%%.service}")
+	kvexpress agent >%[1]s/agent.log 2>&1 &
+	echo $! >%[1]s/agent.pid
+	for i in $(seq 600); do if kvexpress agent status >/dev/null 2>&1; then exit 0; fi; sleep 0.1; done
+	exit 1 ;;
+"disable --now ${unit%%.service}") kill $(cat %[1]s/agent.pid) && rm %[1]s/agent.pid ;;
+*) echo "this test knows no systemctl $*" >&2; exit 1 ;;
+esac
+`, m.Dir))
+	m.File("bin/systemctl", strings.ReplaceAll(m.Read("bin/systemctl"), "/etc/", m.Path("etc")+"/"))
+	t.Cleanup(func() {
+		if pid, err := strconv.Atoi(strings.TrimSpace(m.Read("agent.pid"))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+}
+
+// follow runs one block, as it is written but for the folder and the URL.
+func (r *reader) follow(block string) {
+	r.t.Helper()
+	script := strings.ReplaceAll(block, "/etc/", r.m.Path("etc")+"/")
+	script = strings.ReplaceAll(script, "http://127.0.0.1:8000", r.url)
+	script = strings.ReplaceAll(script, "/var/lib/kvexpress/store", r.m.Path("store"))
+	script = strings.ReplaceAll(script, "127.0.0.1:18500", freeAddr(r.t))
+	script = strings.ReplaceAll(script, `consul exec "`, `consul exec "`+r.onNode)
+	ctx, cancel := context.WithTimeout(r.t.Context(), e2e.RunTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script)
+	cmd.Dir, cmd.Env = r.m.Dir, r.m.Env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.t.Errorf("the documents say\n%s\nand that ends with: %v\n%s", block, err, out)
+	}
+}
+
+// freeAddr is an address that nobody listens on, or was when it was asked for.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// The README's first command, as a program of its own: with no Consul to be found, to
+// its end and to a signal, after which nothing is left.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	if e2e.Program.Err != nil {
+		t.Fatal(e2e.Program.Err)
+	}
+	demo := func(t *testing.T, args ...string) (cmd *exec.Cmd, tmp string) {
+		tmp = t.TempDir()
+		ctx, cancel := context.WithTimeout(t.Context(), e2e.RunTime)
+		t.Cleanup(cancel)
+		cmd = exec.CommandContext(ctx, e2e.Program.Path, append([]string{"demo"}, args...)...)
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=" + tmp, "CONSUL_HTTP_ADDR=127.0.0.1:1"}
+		return cmd, tmp
+	}
+	nothing := func(t *testing.T, tmp string) {
+		t.Helper()
+		if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+			t.Errorf("left are %v, %v", left, err)
+		}
+	}
+	t.Run("to its end", func(t *testing.T) {
+		t.Parallel()
+		cmd, tmp := demo(t)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("the demo ends with %v:\n%s", err, out)
+		}
+		for _, want := range []string{"50 of 50", "slowed", "(exit 6)", "(exit 3)", "49 of 50", "rolled back"} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("the demo does not show %q:\n%s", want, out)
+			}
+		}
+		if bytes.ContainsAny(out, "\x1b\r") {
+			t.Errorf("it moves the cursor of what is no terminal:\n%q", out)
+		}
+		nothing(t, tmp)
+	})
+	t.Run("make says that it builds", func(t *testing.T) {
+		m := &e2e.Machine{T: t, Dir: t.TempDir()}
+		m.Script("go", "exit 3\n") // before it compiles
+		cmd := exec.CommandContext(t.Context(), "make", "-s", "-C", "../../..", "demo", "BIN="+m.Path("bin"))
+		cmd.Env = append(os.Environ(), "PATH="+m.Dir+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err == nil || !bytes.HasPrefix(out, []byte("== building")) {
+			t.Errorf("make demo prints, %v:\n%s", err, out)
+		}
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		t.Parallel()
+		cmd, tmp := demo(t, "--nodes", "5")
+		stdout, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			if strings.Contains(lines.Text(), "$ kvexpress in") {
+				_ = cmd.Process.Signal(syscall.SIGHUP) // the second time it may have ended
+			}
+		}
+		_ = cmd.Wait() // it is judged by its exit code
+		if code := cmd.ProcessState.ExitCode(); code != 1 {
+			t.Errorf("it ends with %d", code)
+		}
+		nothing(t, tmp)
+	})
+}

@@ -1,0 +1,208 @@
+//go:build linux
+
+package docs
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/testutil/consultest"
+	"kvexpress/test/e2e"
+)
+
+// docs/hosts-file.md, followed: its files are those that run, each of its commands is
+// run on the machines that it names, and in the end names come and go in the answers of
+// real dnsmasqs.
+func TestHostsFilePage(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../../docs/hosts-file.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := stepsOf(t, string(b))
+	s := newHostsSite(t)
+	for _, step := range steps {
+		s.follow(step)
+	}
+	if t.Failed() {
+		return
+	}
+	t.Run("unit", func(t *testing.T) {
+		for _, step := range steps {
+			if strings.HasSuffix(step.file, ".service") {
+				text := strings.ReplaceAll(step.text, "=consul lock ", "="+consultest.Binary(t)+" lock ")
+				if said, err := analyze(t, "hosts-renderer.service", text, "verify", "--man=no"); err != nil || said != "" {
+					t.Errorf("systemd-analyze verify: %v\n%s", err, said)
+				}
+			}
+		}
+	})
+	s.comesAndGoes("mail")
+	s.oneRenders()
+	s.isStopped()
+	s.hasNoCatalog()
+	s.diesHard()
+	s.isNotReloaded() // the last: it changes what the page has set up
+}
+
+// hostsStep is one thing that the page has one do: write a file or run a block.
+type hostsStep struct {
+	on   string // as its heading says
+	file string // "": text is a block of commands
+	text string
+}
+
+// stepsOf reads the page. A file is a block below a line that ends with its path.
+func stepsOf(t *testing.T, page string) []hostsStep {
+	t.Helper()
+	on := regexp.MustCompile(`^## .*[,?] [oO]n (.+)$`)
+	path := regexp.MustCompile("`(/[^`]+)`:$")
+	copied := regexp.MustCompile("^\\| `(\\S+[.]token)` \\| (.+) \\| `(/\\S+)` \\|$")
+	var all []hostsStep
+	var now hostsStep
+	var above, open string
+	files, blocks, tokens := 0, 0, 0
+	for line := range strings.Lines(page) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case open == "" && strings.HasPrefix(line, "```"):
+			open, now.text, now.file = line, "", ""
+			if m := path.FindStringSubmatch(above); m != nil {
+				now.file = m[1]
+			}
+		case open != "" && line == "```":
+			if now.file != "" {
+				files++
+			} else if open == "```sh" {
+				blocks++
+			}
+			if (now.file != "" || open == "```sh") && now.on != "" {
+				all = append(all, now)
+			}
+			open = ""
+		case open != "":
+			now.text += line + "\n"
+		case strings.HasPrefix(line, "## "):
+			now.on = ""
+			if m := on.FindStringSubmatch(line); m != nil {
+				now.on = m[1]
+			}
+		case copied.MatchString(line):
+			m := copied.FindStringSubmatch(line)
+			tokens++
+			all = append(all, hostsStep{on: m[2], file: m[3], text: "token " + m[1]})
+		}
+		if line != "" {
+			above = line
+		}
+	}
+	if files != 5 || blocks < 10 || tokens != 4 || len(all) != files+blocks+tokens {
+		t.Fatalf("the page has %d files, %d blocks of commands and %d tokens: %d steps", files, blocks, tokens, len(all))
+	}
+	return all
+}
+
+// comesAndGoes registers a service at the node that has the agent, and deregisters it.
+func (s *hostsSite) comesAndGoes(name string) {
+	s.t.Helper()
+	s.sh(s.agent, "consul services register -name "+name+" -id "+name+" -address 192.0.2.99")
+	s.knows(name, true)
+	s.sh(s.agent, "consul services deregister -id "+name)
+	s.knows(name, false)
+	s.knows("db", true)
+}
+
+// oneRenders stops the server that renders: the other one takes over, publishes nothing
+// that is there already, and then what is new.
+func (s *hostsSite) oneRenders() {
+	s.t.Helper()
+	holder, other := s.holder()
+	before := s.version()
+	said := len(other.said("hosts-renderer"))
+	begin := time.Now()
+	s.sh(holder, "systemctl stop hosts-renderer")
+	s.t.Logf("it is stopped after %s", time.Since(begin).Round(time.Millisecond))
+	e2e.Eventually(s.t, "the other server has rendered",
+		func() bool { return strings.Contains(other.said("hosts-renderer")[said:], "unchanged") })
+	s.t.Logf("the other server has rendered after %s", time.Since(begin).Round(time.Millisecond))
+	if now := s.version(); now != before {
+		s.t.Errorf("a takeover publishes what is there already: version %d, now %d", before, now)
+	}
+	s.comesAndGoes("news")
+	s.sh(holder, "systemctl start hosts-renderer")
+}
+
+// isStopped: what came while the key was stopped is published after the resume, although
+// nothing changes any more. Taken out: RuntimeDirectory in the unit; then it never is.
+func (s *hostsSite) isStopped() {
+	s.t.Helper()
+	s.sh(s.own, "kvexpress stop -k hosts -r 'to try the page' --token-file operator.token")
+	s.sh(s.watch, "consul services register -name late -id late -address 192.0.2.98")
+	for _, server := range s.servers {
+		e2e.Eventually(s.t, server.name+" is refused",
+			func() bool { return strings.Contains(server.said("hosts-renderer"), "stopped") })
+	}
+	s.knows("late", false)
+	s.sh(s.own, "kvexpress resume -k hosts --token-file operator.token")
+	s.knows("late", true)
+}
+
+// hasNoCatalog takes the renderer's right to read nodes, all or two thirds of them: Consul
+// then leaves out their instances, without a word, and nobody forgets a name. Taken
+// out: -l 20 of the page; then the catalog of two thirds less is published.
+func (s *hostsSite) hasNoCatalog() {
+	s.t.Helper()
+	before := s.version()
+	good := s.own.m.Read("renderer.hcl")
+	rights := func(rules string) {
+		s.own.m.File("renderer.hcl", rules)
+		s.sh(s.own, "consul acl policy update -name hosts-renderer -rules @renderer.hcl >/dev/null")
+	}
+	holder, other := s.holder()
+	s.sh(other, "systemctl stop hosts-renderer") // or it would take over, whose Consul may know the old rights for a while
+	for nodes, refusal := range map[string]string{"none": "is empty", "db-1": "at least 20"} {
+		rights(strings.Replace(good, `node_prefix ""`, `node_prefix "`+nodes+`"`, 1))
+		e2e.Eventually(s.t, "the renderer sees less, and is refused", func() bool {
+			s.sh(holder, "systemctl restart hosts-renderer")
+			said, refused := len(holder.said("hosts-renderer")), false
+			e2e.Eventually(s.t, "the renderer has published, or not", func() bool {
+				now := holder.said("hosts-renderer")[said:]
+				refused = strings.Contains(now, refusal)
+				return refused || strings.Contains(now, "unchanged") || strings.Contains(now, "published")
+			})
+			return refused
+		})
+		s.knows("db", true)
+		s.knows("late", true)
+		if now := s.version(); now != before {
+			s.t.Errorf("too small a catalog is published: version %d, now %d", before, now)
+		}
+	}
+	rights(good)
+	s.sh(other, "systemctl start hosts-renderer")
+	s.comesAndGoes("again")
+}
+
+// isNotReloaded is the control: a watch that does not tell dnsmasq. The file loses the
+// name, and dnsmasq does not, until it is told.
+func (s *hostsSite) isNotReloaded() {
+	s.t.Helper()
+	s.sh(s.watch, "consul services register -name old -id old -address 192.0.2.97")
+	s.knows("old", true)
+	watch := s.watch.m.Read("etc/consul.d/hosts.json")
+	without := regexp.MustCompile(`,\s*"-e", "pkill -HUP dnsmasq"`).ReplaceAllString(watch, "")
+	if without == watch {
+		s.t.Fatalf("the watch has no exec:\n%s", watch)
+	}
+	s.watch.m.File("etc/consul.d/hosts.json", without)
+	s.sh(s.watch, "systemctl reload consul\nconsul services deregister -id old")
+	e2e.Eventually(s.t, "the file of the watch has lost the name",
+		func() bool { return !strings.Contains(s.watch.m.Read("etc/hosts.consul"), "old.svc.example") })
+	s.agent.knows("old", false)
+	s.watch.knows("old", true)
+	s.sh(s.watch, "pkill -HUP dnsmasq")
+	s.watch.knows("old", false)
+}

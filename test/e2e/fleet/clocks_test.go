@@ -1,0 +1,174 @@
+//go:build linux
+
+package fleet
+
+import (
+	"cmp"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"testing"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+	"kvexpress/test/e2e"
+)
+
+const day = 24 * time.Hour
+
+// sane fails the test if a clock has gone into any figure.
+func sane(t *testing.T, s seen) {
+	t.Helper()
+	for name, p := range map[string]fleet.Percentiles{"delivered": s.Delivered, "on the node": s.OnNode, "exec": s.Exec} {
+		if time.Duration(p.Last) > 10*time.Second || p.P50 > p.Last || p.P50 < 0 {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if s.Delivered.Count+s.Unmeasured != s.Arrived+s.Owed || time.Duration(s.Ago) > time.Minute {
+		t.Errorf("delivered %+v, %d not measured, published %v ago", s.Delivered, s.Unmeasured, time.Duration(s.Ago))
+	}
+	for _, l := range s.Stragglers {
+		if time.Duration(l.Heard) > time.Minute {
+			t.Errorf("heard of %s %v ago", l.Node, time.Duration(l.Heard))
+		}
+	}
+}
+
+// off fails the test unless just these clocks are named, each by so much.
+func off(t *testing.T, s seen, want map[string]time.Duration) {
+	t.Helper()
+	named := map[string]time.Duration{}
+	for _, c := range s.Clocks {
+		named[cmp.Or(c.Node, c.Who)] = c.Off
+	}
+	if len(named) != len(want) {
+		t.Errorf("named are the clocks %v, want %v", named, want)
+	}
+	for who, by := range want {
+		if d := named[who] - by; d.Abs() > 2*time.Second {
+			t.Errorf("the clock of %q is off by %v, want %v", who, named[who], by)
+		}
+	}
+}
+
+// by is a receipt of a node whose clock is off, and which knows it.
+func by(off time.Duration) func(*fleet.Receipt) {
+	return func(r *fleet.Receipt) {
+		ms := off.Milliseconds()
+		r.Sent, r.ClockOffset = r.Sent.Add(off), &ms
+	}
+}
+
+// before is a receipt of a node that has the version before.
+func before(r *fleet.Receipt) {
+	r.Targets[0].Version, r.Targets[0].SHA256 = 1, e2e.Sum(e2e.Version(1))
+}
+
+// receiptsOfClocksADayOff: nodes whose clocks are a day off, among honest ones, are
+// named, and change nothing else: they count, and all figures stay those of seconds. The
+// store of "blind" has the same wrong clock as the node. Taken out: that a clock which is
+// off is not used; then the last delivery took a day. Taken out: the order of receipts;
+// then "blind" is silent.
+func receiptsOfClocksADayOff(t *testing.T, c *e2e.Cluster) {
+	x := c.Site(t, 0)
+	x.Publish("hosts", e2e.Version(1))
+	x.Publish("hosts", e2e.Version(2))
+	put := func(node string, change ...func(*fleet.Receipt)) {
+		putReceipt(x, node, honest(x, node, "hosts", change...))
+	}
+	put("first", by(-day))
+	putFleet(x, "hosts", 4)
+	put("ahead", by(day), before)
+	put("behind", by(-day), before)
+	put("blind", sent(-day), before)
+	put("last", by(day))
+	s := status(x, "hosts")
+	if counts(s.Report) != "6 of 9, 3 behind" || s.Delivered.Count != 4 {
+		t.Errorf("it is %s: %+v", counts(s.Report), s)
+	}
+	sane(t, s)
+	off(t, s, map[string]time.Duration{"first": -day, "ahead": day, "behind": -day, "last": day})
+	got := must(x, 0, "status", "-k", "hosts")
+	if !tells(got.Stdout, "\n  the clock of ahead is ahead by about 1d", "\n  the clock of behind is behind by about 1d") {
+		t.Errorf("status says:\n%s", got.Stdout)
+	}
+	// They arrive as all others do.
+	put("ahead", by(day))
+	put("behind", by(-day))
+	must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "1s")
+	put("blind", sent(-day))
+	s = told(x, must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "5s", "--json"))
+	if counts(s.Report) != "9 of 9" || s.Delivered.Count != 4 {
+		t.Errorf("it is %s: %+v", counts(s.Report), s)
+	}
+	sane(t, s)
+}
+
+// programsADayOff: an agent, a publisher and whoever asks, whose clocks are a day off, among
+// nodes whose clocks are right. The programs have the clock of this machine. So it is the
+// store whose Date is a day off, by what stands between it and them, and the receipts of all
+// others are. Taken out: that who asks puts its clock right; then nodes are silent, and the
+// wait ends with exit 0, or the dead are waited for. Taken out: that an agent reports its
+// offset, or a publisher; then it is named by what it is not, or not at all.
+func programsADayOff(t *testing.T, c *e2e.Cluster) {
+	for name, is := range map[string]time.Duration{"ahead": day, "behind": -day} {
+		t.Run(name, func(t *testing.T) {
+			x := c.Site(t, 0)
+			front := dated(t, x.Store.Server.Addr, -is)
+			x.Machine = x.With("CONSUL_HTTP_ADDR=" + front)
+			right := sent(-is) // by the clock of the store
+			byRight := func(m *kv.Manifest) { m.PublishedAt = m.PublishedAt.Add(-is) }
+			x.Publish("hosts", e2e.Version(1))
+			putReceipt(x, "dead", honest(x, "dead", "hosts", sent(-is-5*time.Minute)))
+			rewrite(x, "hosts", byRight) // after it: who reports after a publish is not dead
+			putFleet(x, "hosts", 4, right)
+			x.ConfigWith("wrong", e2e.Fields{"reconcile": "10s"}, []string{front}, e2e.Fields{"key": "hosts", "file": x.Path("hosts")})
+			d := x.Agent("wrong")
+			d.Delivers("hosts", e2e.Version(1))
+			s := comesTo(x, "hosts", "5 of 5, 1 silent")
+			sane(t, s)
+			off(t, s, map[string]time.Duration{"here": is, "wrong": is})
+
+			s, _ = inWait(x, 9, "hosts", e2e.Version(2), "-l", "1", "--wait", "100%", "--timeout", "3s")
+			if counts(s.Wait.Fleet) != "1 of 5, 4 behind, 1 silent" || time.Duration(s.Wait.Seen.Delivered.Last) > 10*time.Second {
+				t.Errorf("it is %s: %+v", counts(s.Wait.Fleet), s.Wait.Seen)
+			}
+			putFleet(x, "hosts", 4, right)
+			s = told(x, must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "10s", "--json"))
+			if counts(s.Report) != "5 of 5, 1 silent" || s.Delivered.Count != 0 {
+				t.Errorf("it is %s: %+v", counts(s.Report), s.Delivered)
+			}
+			sane(t, s)
+			off(t, s, map[string]time.Duration{"here": is, "publisher": is, "wrong": is})
+
+			x.Publish("hosts", e2e.Version(3))
+			rewrite(x, "hosts", byRight)
+			d.Delivers("hosts", e2e.Version(3))
+			putFleet(x, "hosts", 4, right)
+			s = comesTo(x, "hosts", "5 of 5, 1 silent")
+			if sane(t, s); s.Delivered.Count != 4 {
+				t.Errorf("delivered %+v", s.Delivered)
+			}
+			off(t, s, map[string]time.Duration{"here": is, "wrong": is})
+		})
+	}
+}
+
+// dated is a way to a store whose answers have another Date.
+func dated(t *testing.T, store string, off time.Duration) string {
+	t.Helper()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: store})
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // who is killed hangs up
+	proxy.ModifyResponse = func(r *http.Response) error {
+		date, err := http.ParseTime(r.Header.Get("Date"))
+		r.Header.Set("Date", date.Add(off).Format(http.TimeFormat))
+		return err
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}

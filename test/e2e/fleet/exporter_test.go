@@ -1,0 +1,168 @@
+//go:build linux
+
+package fleet
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/testutil/consultest"
+	"kvexpress/test/e2e"
+)
+
+// exported is a `kvexpress exporter` of a test: a process of its own.
+type exported struct {
+	*e2e.Daemon
+	addr string
+}
+
+// exporter runs one until the test ends, and waits until it listens.
+func exporter(m *e2e.Machine, args ...string) *exported {
+	m.T.Helper()
+	x := &exported{Daemon: m.Start("exporter",
+		append([]string{e2e.Program.Path, "exporter", "--listen", "127.0.0.1:0"}, args...)...)}
+	e2e.Eventually(m.T, "the exporter listens", func() bool {
+		found := regexp.MustCompile(`listening address=["']?(127[.0-9]+:[0-9]+)`).FindStringSubmatch(x.Said())
+		if found != nil {
+			x.addr = found[1]
+		}
+		return found != nil
+	})
+	return x
+}
+
+// get is a page, "" if there is none.
+func (x *exported) get(path string) string {
+	client := &http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Get("http://" + x.addr + path)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(body)
+}
+
+// says waits until the metrics have all of these lines.
+func (x *exported) says(lines ...string) {
+	x.T.Helper()
+	limit := time.Now().Add(time.Minute)
+	for {
+		now, missing := "\n"+x.get("/metrics"), ""
+		for _, line := range lines {
+			if !strings.Contains(now, "\nkvexpress_fleet_"+line+"\n") {
+				missing = line
+			}
+		}
+		if missing == "" {
+			return
+		}
+		if time.Now().After(limit) {
+			x.T.Fatalf("the exporter never says %s, but\n%s", missing, now)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}
+
+// A fleet of two agents, one of them with an exec that fails, and of a node that is
+// silent, as the exporter tells of it; while its store goes away and comes back.
+func TestExporter(t *testing.T) {
+	t.Parallel()
+	s := consultest.Start(t, consultest.WithData())
+	m := e2e.NewMachine(t, s.Addr)
+	// A node that reported an hour ago, and is not heard of any more. It comes first: a
+	// receipt was not sent before those that the store has already.
+	st := &e2e.Store{T: t, Server: s}
+	old := fleet.Receipt{
+		Node: "web-c", Sent: time.Now().Add(-time.Hour), Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)},
+		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/etc/hosts", State: "missing"}},
+	}
+	value, flags, err := old.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, answer := st.Request(http.MethodPut, fmt.Sprintf("/v1/kv/kvexpress-nodes/web-c?flags=%d", flags),
+		value); status != http.StatusOK {
+		t.Fatalf("%d %s", status, answer)
+	}
+	x := exporter(m, "--every", "5s", "--per-node")
+	x.says("up 1", "receipts 1", `published{key="hosts"} 0`)
+
+	content := m.Publish(e2e.Text("one", 20))
+	m.Configure("a", e2e.Fields{"node": "web-a"}, e2e.Fields{"key": "hosts", "file": m.Path("a-hosts"), "exec": "true"})
+	m.Configure("b", e2e.Fields{"node": "web-b"}, e2e.Fields{"key": "hosts", "file": m.Path("b-hosts"), "exec": "sh -c 'exit 3'"})
+	a := m.Agent("a")
+	m.Agent("b")
+	a.Delivers("a-hosts", content)
+	x.says(`nodes{key="hosts"} 2`, `nodes_arrived{key="hosts"} 1`, `nodes_owed{key="hosts"} 1`,
+		`stragglers{key="hosts",state="owed"} 1`,
+		`node_verdict{key="hosts",node="web-b",verdict="owed"} 1`, `version{key="hosts"} 1`, `stopped{key="hosts"} 0`, `receipts 3`)
+
+	m.Ok("stop", "-k", "hosts", "-r", "bad data")
+	m.Ok("lock", "-f", m.Path("a-hosts"), "-r", "looking into it")
+	x.says(`nodes{key="hosts"} 2`, `nodes_silent{key="hosts"} 1`, `node_verdict{key="hosts",node="web-c",verdict="silent"} 1`,
+		`stopped{key="hosts"} 1`, `locks 1`)
+	if since := regexp.MustCompile(`stopped_since_timestamp_seconds\{key="hosts"\} [0-9]{9}`); !since.MatchString(x.get("/metrics")) {
+		t.Error("it does not say since when the key is stopped")
+	}
+
+	// Without the store, it tells what it saw last, and that it sees nothing.
+	s.Stop()
+	x.says("up 0", `nodes_silent{key="hosts"} 1`)
+	if x.get("/healthz") == "" || x.get("/readyz") == "" {
+		t.Error("it is not healthy, or not ready any more")
+	}
+	s.Restart()
+	x.says("up 1", `stopped{key="hosts"} 1`)
+	m.Ok("resume", "-k", "hosts")
+	m.Ok("unlock", "-f", m.Path("a-hosts"))
+	x.says(`stopped{key="hosts"} 0`, "locks 0")
+
+	x.EndsWell()
+}
+
+// systemd is told that the exporter has begun, how it goes, that it is alive and that it
+// ends; also without a store.
+func TestExporterTellsSystemd(t *testing.T) {
+	t.Parallel()
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@kvexpress-" + e2e.Sum(t.TempDir())[:16], Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	told := func(begin string) {
+		t.Helper()
+		if err := systemd.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		for b := make([]byte, 64<<10); ; {
+			size, err := systemd.Read(b)
+			if err != nil {
+				t.Fatalf("systemd is never told %s: %v", begin, err)
+			}
+			if strings.HasPrefix(string(b[:size]), begin) {
+				return
+			}
+		}
+	}
+	m := e2e.NewMachine(t, "127.0.0.1:1", "NOTIFY_SOCKET="+systemd.LocalAddr().String(), "WATCHDOG_USEC=600000")
+	x := exporter(m)
+	told("READY=1")
+	told("STATUS=")
+	told("WATCHDOG=1")
+	if x.get("/readyz") != "" {
+		t.Error("it is ready without having seen anything")
+	}
+	x.EndsWell()
+	told("STOPPING=1")
+}

@@ -1,0 +1,17 @@
+package publish
+
+import (
+	"os"
+	"testing"
+
+	"kvexpress/internal/publish"
+	"kvexpress/test/e2e"
+)
+
+func TestMain(m *testing.M) {
+	if step := os.Getenv(dieAtEnv); step != "" {
+		dieAt(publish.Step(step))
+		return
+	}
+	e2e.Main(m)
+}

@@ -1,0 +1,9 @@
+package store
+
+import (
+	"testing"
+
+	"kvexpress/test/e2e"
+)
+
+func TestMain(m *testing.M) { e2e.Main(m) }

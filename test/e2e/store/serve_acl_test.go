@@ -1,0 +1,298 @@
+//go:build linux
+
+package store
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/testutil/consultest"
+	"kvexpress/test/e2e"
+)
+
+// tokensFile is the file of a `kvexpress serve` that has tokens.
+type tokensFile struct {
+	path   string
+	server *served
+
+	mu     sync.Mutex
+	blocks map[string]string // by secret
+}
+
+const mayAll = `key_prefix "" { policy = "write" }`
+
+// add writes a token into the file without telling anybody.
+func (f *tokensFile) add(t testing.TB, rules string) (secret string) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	secret = kv.NewID()
+	f.blocks[secret] = fmt.Sprintf("token %q {\n  name = \"token-%d\"\n%s\n}\n", secret, len(f.blocks), rules)
+	f.write(t)
+	return secret
+}
+
+func (f *tokensFile) write(t testing.TB) {
+	t.Helper()
+	text := ""
+	for _, block := range f.blocks {
+		text += block
+	}
+	if err := os.WriteFile(f.path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reload is a hang-up, and waits until serve knows, or knows no more, the secret.
+func (f *tokensFile) reload(t testing.TB, secret string, known bool) {
+	t.Helper()
+	if err := f.server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	e2e.Eventually(t, "serve reads its tokens", func() bool {
+		_, body, err := consultest.At(t, f.server.addr, "").Request(http.MethodGet, "/v1/kv/?keys", secret, nil)
+		return err == nil && known != strings.Contains(string(body), "ACL not found")
+	})
+}
+
+// startGuardedServe is a `kvexpress serve` with tokens, in the place of a Consul with ACLs.
+func startGuardedServe(t *testing.T) *guarded {
+	t.Helper()
+	f := &tokensFile{path: filepath.Join(t.TempDir(), "tokens.hcl"), blocks: map[string]string{}}
+	root := f.add(t, mayAll)
+	f.server = serve(t, "--tokens", f.path)
+	s := &e2e.Store{T: t, Server: consultest.At(t, f.server.addr, root), Token: root}
+	return &guarded{
+		Store: s, admin: e2e.NewMachine(t, f.server.addr, "CONSUL_HTTP_TOKEN="+root),
+		newToken: func(t testing.TB, rules string) string {
+			secret := f.add(t, rules)
+			f.reload(t, secret, true)
+			return secret
+		},
+		revoke: func(t testing.TB, secret string) {
+			f.mu.Lock()
+			delete(f.blocks, secret)
+			f.write(t)
+			f.mu.Unlock()
+			f.reload(t, secret, false)
+		},
+	}
+}
+
+// The policies that `kvexpress acl` prints suffice on serve, and no more, in the same cases as on Consul.
+func TestPoliciesOnServe(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]func(*testing.T, *guarded){
+		"publisher": publisherPolicy, "node": nodePolicy, "operator": operatorPolicy, "nested": nestedPublisherPolicy,
+		"without rights": withoutRights, "reports": receiptPolicies,
+		"events": func(t *testing.T, g *guarded) { eventPolicies(t, g, false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, startGuardedServe(t))
+		})
+	}
+}
+
+// certificates makes an authority and, signed by it, a certificate: NAME.crt and NAME.key in dir. The
+// certificate is for 127.0.0.1 and store.example, and serial tells it from others.
+func certificates(t *testing.T, dir, name string, serial int64) {
+	t.Helper()
+	now := time.Now()
+	newKey := func() *ecdsa.PrivateKey {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	write := func(file, kind string, der []byte) {
+		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sign := func(c, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) []byte {
+		der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour),
+		NotAfter: now.Add(time.Hour),
+		DNSNames: []string{"store.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	caKey, key := newKey(), newKey()
+	write(name+"-ca.crt", "CERTIFICATE", sign(ca, ca, caKey, caKey))
+	write(name+".crt", "CERTIFICATE", sign(leaf, ca, key, caKey))
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(name+".key", "PRIVATE KEY", der)
+}
+
+// Beyond loopback, over TLS: kvexpress and `consul kv` work, the anonymous and the stranger do not, and a new
+// certificate is used after a hang-up.
+func TestServeBeyondLoopback(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	certificates(t, dir, "store", 100)
+	certificates(t, dir, "client", 200)
+	at := func(name string) string { return filepath.Join(dir, name) }
+	f := &tokensFile{path: at("tokens.hcl"), blocks: map[string]string{}}
+	root := f.add(t, mayAll)
+	own := ""
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+			own = ip.IP.String()
+		}
+	}
+	s := serve(t, "--listen", "0.0.0.0:0", "--tokens", f.path, "--tls-cert", at("store.crt"), "--tls-key", at("store.key"),
+		"--tls-client-ca", at("client-ca.crt"))
+	_, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := net.JoinHostPort("127.0.0.1", port)
+	m := e2e.NewMachine(t, addr, "CONSUL_HTTP_SSL=true", "CONSUL_CACERT="+at("store-ca.crt"),
+		"CONSUL_CLIENT_CERT="+at("client.crt"), "CONSUL_CLIENT_KEY="+at("client.key"))
+	may := m.With("CONSUL_HTTP_TOKEN=" + root)
+	may.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("one", 20)))
+	may.Ok("out", "-k", "hosts", "-f", m.Path("hosts"))
+	m.Holds("hosts", e2e.Text("one", 20))
+	if r := may.Exec(consultest.Binary(t), []string{"kv", "get", "-keys", "kvexpress/hosts/"}); r.Code != 0 ||
+		!strings.Contains(r.Stdout, "kvexpress/hosts/data") {
+		t.Errorf("consul kv: %+v", r)
+	}
+	// By another name, which only its certificate knows, and by its other address.
+	pair, err := tls.LoadX509KeyPair(at("client.crt"), at("client.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := x509.NewCertPool()
+	trust.AppendCertsFromPEM(contentOf(t, at("store-ca.crt")))
+	conn, err := tls.Dial("tcp", addr,
+		&tls.Config{ServerName: "store.example", RootCAs: trust, Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /v1/status/leader HTTP/1.1\r\nHost: store.example:8501\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("by another name: %+v %v", resp, err)
+	}
+	if own != "" {
+		if r := may.With("CONSUL_TLS_SERVER_NAME=store.example", "CONSUL_HTTP_ADDR="+net.JoinHostPort(own, port)).Run("out", "-k",
+			"hosts", "-f", m.Path("hosts")); r.Code != 0 {
+			t.Errorf("by its address %s: %+v", own, r)
+		}
+	}
+	m.Fails(7, []string{"permission denied"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
+	may.With("CONSUL_CLIENT_CERT=", "CONSUL_CLIENT_KEY=").Fails(7, []string{"could not be reached"}, "in", "-k", "hosts", "-f",
+		m.Path("source"), "--retry-for", "0s")
+	may.With("CONSUL_HTTP_SSL=false").Fails(7, []string{"HTTPS server"}, "in", "-k", "hosts", "-f", m.Path("source"),
+		"--retry-for", "0s")
+
+	// A file that is no good leaves all as it was, and a good one is used.
+	hangup := func(until string) {
+		t.Helper()
+		before := strings.Count(s.said(), until)
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		e2e.Eventually(t, until, func() bool { return strings.Count(s.said(), until) > before })
+	}
+	good := contentOf(t, f.path)
+	for _, wrong := range []string{"token", `token "` + root + `" { name = "x" nonsense "y" {} }`} {
+		if err := os.WriteFile(f.path, []byte(wrong), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		hangup("the files are refused, all stays as it was")
+		may.Ok("in", "-k", "hosts", "-f", m.Path("source"))
+	}
+	if err := os.WriteFile(f.path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	certificates(t, dir, "store", 101)
+	hangup("the files were read again")
+	may.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("two", 20)))
+	if said := s.said(); strings.Contains(said, root) || !strings.Contains(said, "line 1") {
+		t.Errorf("the log:\n%s", said)
+	}
+}
+
+func contentOf(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// What was taken from a token is not seen by its requests that wait.
+func TestRevokedWhileWaiting(t *testing.T) {
+	t.Parallel()
+	g := startGuardedServe(t)
+	g.Put("a", "1", 0)
+	secret := g.newToken(t, `key "a" { policy = "read" }`)
+	status, body := g.Request(http.MethodGet, "/v1/kv/a", nil)
+	if status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	answered := make(chan string, 1)
+	go func() {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+			fmt.Sprintf("http://%s/v1/kv/a?raw&wait=1m&index=%d", g.Server.Addr, g.Get("a").ModifyIndex), nil)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		req.Header.Set("X-Consul-Token", secret)
+		resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		answered <- fmt.Sprint(resp.StatusCode, " ", string(b), " ", err)
+	}()
+	g.revoke(t, secret)
+	g.Put("a", "hidden", 0)
+	if got := <-answered; strings.Contains(got, "hidden") || !strings.HasPrefix(got, "403") {
+		t.Errorf("it gets %s", got)
+	}
+}

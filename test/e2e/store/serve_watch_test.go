@@ -1,0 +1,132 @@
+//go:build linux
+
+package store
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kvexpress/test/e2e"
+)
+
+// job is a program that runs beside a test, until it ends or the test does.
+type job struct {
+	t    testing.TB
+	m    *e2e.Machine
+	cmd  *exec.Cmd
+	log  string // the name of the file that holds what it says
+	done chan struct{}
+}
+
+// start runs a command line, which can begin with "exec", with its output in the file
+// name.log.
+func startJob(m *e2e.Machine, name, line string) *job {
+	m.T.Helper()
+	j := &job{t: m.T, m: m, log: name + ".log", done: make(chan struct{})}
+	out, err := os.OpenFile(m.Path(j.log), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		m.T.Fatal(err)
+	}
+	defer out.Close()
+	j.cmd = exec.Command("/bin/sh", "-c", line) // not CommandContext: clean-ups end it
+	j.cmd.Env, j.cmd.Dir, j.cmd.Stdout, j.cmd.Stderr = m.Env, m.Dir, out, out
+	j.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := j.cmd.Start(); err != nil {
+		m.T.Fatal(err)
+	}
+	go func() {
+		defer close(j.done)
+		_ = j.cmd.Wait()
+	}()
+	m.T.Cleanup(func() {
+		j.kill()
+		if m.T.Failed() {
+			m.T.Logf("%s said:\n%s", line, e2e.Tail(m.Read(j.log), 30))
+		}
+	})
+	return j
+}
+
+func (j *job) kill() {
+	_ = j.cmd.Process.Kill() // it may have ended
+	<-j.done
+}
+
+// lines are what it said so far.
+func (j *job) lines() []string {
+	return strings.FieldsFunc(j.m.Read(j.log), func(r rune) bool { return r == '\n' })
+}
+
+// `consul watch` runs its handler with the rows that there are, and at each change.
+func TestConsulWatch(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *e2e.Machine) {
+		m = withConsul(m)
+		// What the handler gets is "null" or a row, or a list of rows.
+		seen := func(j *job) (all []string) {
+			for _, line := range j.lines() {
+				var rows []e2e.Row
+				if !strings.HasPrefix(line, "[") && line != "null" {
+					line = "[" + line + "]"
+				}
+				if err := json.Unmarshal([]byte(line), &rows); err != nil {
+					t.Fatalf("the handler got %q: %v", line, err)
+				}
+				var brief []string
+				for _, r := range rows {
+					brief = append(brief, r.Key+"="+string(r.Value))
+				}
+				all = append(all, strings.Join(brief, " "))
+			}
+			return all
+		}
+		key := startJob(m, "key", "exec consul watch -type=key -key=app/a cat")
+		prefix := startJob(m, "prefix", "exec consul watch -type=keyprefix -prefix=app/ cat")
+		var keys, prefixes []string
+		step := func(ofKey, ofPrefix string) {
+			t.Helper()
+			add := func(all []string, one string) []string {
+				if one == "-" {
+					return all
+				}
+				return append(all, one)
+			}
+			keys, prefixes = add(keys, ofKey), add(prefixes, ofPrefix)
+			e2e.Eventually(t, "the handlers run: "+ofKey+", "+ofPrefix, func() bool {
+				return len(seen(key)) >= len(keys) && len(seen(prefix)) >= len(prefixes)
+			})
+			if got := seen(key); !slices.Equal(got, keys) {
+				t.Fatalf("the watch of a key saw %q, want %q", got, keys)
+			}
+			if got := seen(prefix); !slices.Equal(got, prefixes) {
+				t.Fatalf("the watch of a prefix saw %q, want %q", got, prefixes)
+			}
+		}
+		// "-" is a watch that is not woken; it tells with the next step.
+		step("", "")
+		consul(m, "kv put app/a one")
+		step("app/a=one", "app/a=one")
+		consul(m, "kv put app/b/c two")
+		step("-", "app/a=one app/b/c=two")
+		consul(m, "kv put app/a three")
+		step("app/a=three", "app/a=three app/b/c=two")
+		consul(m, "kv put app/a three") // the same again is no change
+		consul(m, "kv put ap/a near")   // and neither is a neighbour
+		consul(m, "kv delete app/b/c")
+		step("-", "app/a=three")
+		consul(m, "kv delete -recurse app/")
+		step("", "")
+		consul(m, "kv put app/a four")
+		step("app/a=four", "app/a=four")
+
+		// Without a handler it prints what there is, and ends.
+		var one e2e.Row
+		if err := json.Unmarshal([]byte(consul(m, "watch -type=key -key=app/a")), &one); err != nil || string(one.Value) != "four" {
+			t.Errorf("watch without a handler gives %+v, %v", one, err)
+		}
+	})
+}
