@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/wait"
 )
@@ -22,9 +23,6 @@ const (
 const (
 	// leastGap is the least time between two looks, as each brings all receipts.
 	leastGap = 2 * time.Second
-	// lookLimit is how much longer than its wait a look may take in all. Each of its
-	// requests has its own limit, which is the store's.
-	lookLimit = time.Minute
 	// After failures the next look is made less and less often, up to every retryMost.
 	retryLeast, retryMost = 2 * time.Second, 30 * time.Second
 )
@@ -47,12 +45,12 @@ type Options struct {
 // of which one may run at a time, are safe for concurrent use.
 type Exporter struct {
 	o       Options
-	looker  *looker
+	scanner *fleet.Scanner
 	started time.Time
 
 	mu       sync.Mutex
-	last     *Look // that succeeded
-	failed   error // why the last one did not
+	last     *fleet.Scan // that succeeded
+	failed   error       // why the last one did not
 	good     uint64
 	bad      uint64
 	progress time.Time // when a look began or ended
@@ -61,7 +59,7 @@ type Exporter struct {
 // New makes an Exporter. Nothing is read yet.
 func New(o Options) *Exporter {
 	now := time.Now()
-	return &Exporter{o: o, looker: newLooker(o.Store, o.Layout, o.Gone), started: now, progress: now}
+	return &Exporter{o: o, scanner: fleet.NewScanner(o.Store, o.Layout, o.Gone), started: now, progress: now}
 }
 
 // Run looks until the context ends.
@@ -87,15 +85,15 @@ func (e *Exporter) Run(ctx context.Context) {
 // for Options.Every at most. The error is the store's.
 func (e *Exporter) Once(ctx context.Context) error {
 	most := max(0, e.o.Every-max(leastGap, e.o.Every/3))
-	limited, cancel := context.WithTimeout(ctx, most+lookLimit)
+	limited, cancel := context.WithTimeout(ctx, most+fleet.ScanLimit)
 	defer cancel()
 	e.touch()
-	look, err := e.looker.look(limited, most)
+	look, err := e.scanner.Scan(limited, most)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case limited.Err() != nil:
-		look, err = nil, fmt.Errorf("%w: a look takes longer than %s", kv.ErrUnreachable, most+lookLimit)
+		look, err = nil, fmt.Errorf("%w: a look takes longer than %s", kv.ErrUnreachable, most+fleet.ScanLimit)
 	}
 	e.note(look, err)
 	return err
@@ -108,7 +106,7 @@ func (e *Exporter) touch() {
 }
 
 // note keeps what a look came to, and logs when that is news.
-func (e *Exporter) note(look *Look, err error) {
+func (e *Exporter) note(look *fleet.Scan, err error) {
 	e.mu.Lock()
 	before, first := e.failed, e.good+e.bad == 0
 	e.failed, e.progress = err, time.Now()
@@ -130,13 +128,13 @@ func (e *Exporter) note(look *Look, err error) {
 
 // WriteMetrics writes what is known at a time.
 func (e *Exporter) WriteMetrics(w io.Writer, now time.Time) error {
-	return WriteMetrics(w, e.view(), now)
+	return e.metrics().Write(w, now)
 }
 
-func (e *Exporter) view() View {
+func (e *Exporter) metrics() fleet.Metrics {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return View{
+	return fleet.Metrics{
 		Version: e.o.Version, Started: e.started, Every: e.o.Every, States: e.o.States, PerNode: e.o.PerNode,
 		Last: e.last, Failed: e.failed, Good: e.good, Bad: e.bad,
 	}
@@ -167,7 +165,7 @@ func (e *Exporter) Trouble() error {
 func (e *Exporter) Healthy() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if since := time.Since(e.progress); since > e.o.Every+lookLimit+retryMost {
+	if since := time.Since(e.progress); since > e.o.Every+fleet.ScanLimit+retryMost {
 		return fmt.Errorf("nothing has happened for %s", since.Round(time.Second))
 	}
 	return nil

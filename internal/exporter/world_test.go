@@ -54,8 +54,6 @@ func newWorld(t *testing.T, change ...func(*exporter.Options)) *world {
 	return w
 }
 
-func perNode(o *exporter.Options) { o.PerNode = true }
-
 func states() []string {
 	var all []string
 	for _, s := range agent.States() {

@@ -9,6 +9,9 @@
 //	verdict   what one node's receipt means for a version of a key
 //	report    what all of them mean: counts, stragglers, percentiles
 //	wait      the same, until enough nodes have a version
+//	scan      the whole fleet at one moment: all keys, stops and locks
+//	missing   for how long nodes have been missing, from scan to scan
+//	metrics   a scan as Prometheus text
 //
-// Of this module it imports kv, codec and gate.
+// Of this module it imports kv, record, gate, hold, observe and outcome.
 package fleet

@@ -1,4 +1,4 @@
-package exporter_test
+package fleet_test
 
 import (
 	"cmp"
@@ -185,7 +185,7 @@ func (s story) firing(t *testing.T, bin string, all []rule) []string {
 				pass(early)
 			}
 			s.step(w, passed)
-			_ = w.e.Once(t.Context())
+			w.scan()
 			take("exporter", w.text())
 			take("agent", agentText(t, time.Now(), s.agentIs == nil || s.agentIs(passed)))
 		}

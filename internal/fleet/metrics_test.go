@@ -1,4 +1,4 @@
-package exporter_test
+package fleet_test
 
 import (
 	"fmt"
@@ -9,16 +9,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
 )
 
 // full is a fleet with all that there can be: the exporter has looked.
-type target = fleet.Target
-
 func full(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t, perNode)
+	w := newWorld(t)
+	w.metrics.PerNode = true
 	old := w.publish("hosts")
 	w.reportAt("gone-1", time.Now(), old)
 	pass(25 * time.Hour)
@@ -153,9 +151,6 @@ func TestMetricsBeforeTheFirstLook(t *testing.T) {
 		w.wants(f, 7, "last_look_age_seconds")
 		w.wants(f, 0, "last_look_timestamp_seconds")
 		w.lacks(f, "receipts")
-		if w.e.Ready() == nil {
-			t.Error("it is ready")
-		}
 	})
 }
 
@@ -175,14 +170,15 @@ func TestNoLabelOfANode(t *testing.T) {
 // What comes from outside is bounded, and safe to print.
 func TestMetricsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, perNode)
+		w := newWorld(t)
+		w.metrics.PerNode = true
 		old := w.publish("hosts")
 		w.publish("hosts")
-		for i := range exporter.MaxPerNode + 5 {
+		for i := range fleet.MaxPerNode + 5 {
 			w.report(fmt.Sprintf("web-%04d", i), old)
 		}
 		var many []fleet.Target
-		for i := range exporter.MaxKeys + 10 {
+		for i := range fleet.MaxKeys + 10 {
 			many = append(many, fleet.Target{By: fleet.ByAgent, Key: fmt.Sprintf("a/%d", i), State: "current"})
 		}
 		for _, key := range []string{"", "../x", "a b", "/a/1", "x\x1b"} {
@@ -191,7 +187,7 @@ func TestMetricsAreBounded(t *testing.T) {
 		w.report("aaa\x1b[2J", append(many, old)...)
 		w.look()
 		f := w.scrape()
-		w.wants(f, exporter.MaxKeys, "keys")
+		w.wants(f, fleet.MaxKeys, "keys")
 		w.wants(f, 11, "keys_left_out")
 		w.wants(f, 2, "version", "key=hosts") // what is published comes first
 		named := 0
@@ -204,7 +200,7 @@ func TestMetricsAreBounded(t *testing.T) {
 			}
 		}
 		left, _ := f.find("node_verdicts_left_out")
-		if named != exporter.MaxPerNode || left != 5+1 { // none of keys that are not published
+		if named != fleet.MaxPerNode || left != 5+1 { // none of keys that are not published
 			t.Errorf("%d nodes are named, and %v left out", named, left)
 		}
 	})

@@ -1,4 +1,4 @@
-package exporter_test
+package fleet_test
 
 import (
 	"bytes"
@@ -111,7 +111,7 @@ func everything(t *testing.T) map[string]map[string]map[string]bool {
 	synctest.Test(t, func(t *testing.T) { texts = append(texts, full(t).text(), agentText(t, time.Now(), true)) })
 	found := map[string]map[string]map[string]bool{"up": {}}
 	for _, text := range texts {
-		for name, family := range parse(t, text) {
+		for name, family := range parseMetrics(t, text) {
 			for _, m := range family.GetMetric() {
 				names := []string{name}
 				if m.GetHistogram() != nil {

@@ -1,4 +1,4 @@
-package exporter
+package fleet
 
 import (
 	"cmp"
@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"kvexpress/internal/fleet"
 	"kvexpress/internal/observe"
 )
 
@@ -16,34 +15,37 @@ const (
 	// MaxAge is for how long what was seen is told after nothing more can be seen. What
 	// is said to be well and is not known to be is worse than nothing.
 	MaxAge = 5 * time.Minute
-	// MaxPerNode is how many nodes are named, with Options.PerNode.
+	// MaxPerNode is how many nodes are named, with Metrics.PerNode.
 	MaxPerNode = 1000
+	// ScanLimit is how much longer than its wait a scan may take in all. Each of its
+	// requests has its own limit, which is the store's.
+	ScanLimit = time.Minute
 )
 
-// View is all that the metrics are made of.
-type View struct {
+// Metrics is all that the metrics of the fleet are made of.
+type Metrics struct {
 	Version   string
 	Started   time.Time
 	Every     time.Duration
 	States    []string
 	PerNode   bool
-	Last      *Look // that succeeded; nil: none did yet
+	Last      *Scan // that succeeded; nil: none did yet
 	Failed    error // why the last one did not; nil: it did
 	Good, Bad uint64
 }
 
 // up reports whether the last look succeeded, and is not older than it should be.
-func (v View) up(now time.Time) bool {
-	return v.Last != nil && v.Failed == nil && now.Sub(v.Last.Taken) <= v.Every+lookLimit
+func (v Metrics) up(now time.Time) bool {
+	return v.Last != nil && v.Failed == nil && now.Sub(v.Last.Taken) <= v.Every+ScanLimit
 }
 
-// WriteMetrics writes a view as metrics in Prometheus' text format. now is the time of
+// Write writes them in Prometheus' text format. now is the time of
 // the scrape.
 //
 // A time that is not known is 0. The times of nodes are left out where none is known,
 // and so is all of the fleet when the last look is older than MaxAge.
-func WriteMetrics(w io.Writer, v View, now time.Time) error {
-	m := metrics{observe.NewProm(w)}
+func (v Metrics) Write(w io.Writer, now time.Time) error {
+	m := promWriter{observe.NewProm(w)}
 	m.Family("kvexpress_build_info", observe.Gauge, "What runs here; always 1.")
 	m.Sample(1, observe.With("version", v.Version), observe.With("goversion", runtime.Version()))
 	m.one("up", "1 if the last look at the fleet succeeded.", observe.Truth(v.up(now)))
@@ -72,14 +74,14 @@ func WriteMetrics(w io.Writer, v View, now time.Time) error {
 
 const prefix = "kvexpress_fleet_"
 
-type metrics struct{ *observe.PromWriter }
+type promWriter struct{ *observe.PromWriter }
 
 // one writes a family of one sample without labels.
-func (m metrics) one(name, help string, value float64) {
+func (m promWriter) one(name, help string, value float64) {
 	m.One(prefix+name, observe.Gauge, help, value)
 }
 
-func (m metrics) fleet(l Look) {
+func (m promWriter) fleet(l Scan) {
 	m.one("look_duration_seconds", "How long the last look took, from when the receipts had come.", l.Took.Seconds())
 	m.one("receipts", "Nodes that have a receipt.", float64(l.Receipts))
 	m.one("receipts_unread", "Of those, receipts that cannot be used.", float64(l.Unread))
@@ -91,39 +93,39 @@ func (m metrics) fleet(l Look) {
 }
 
 // keys writes what every key has.
-func (m metrics) keys(keys []Key) {
+func (m promWriter) keys(keys []ScannedKey) {
 	for _, f := range []struct {
 		name string
 		help string
-		of   func(Key) float64
+		of   func(ScannedKey) float64
 	}{
 		{"published", "1 if the key is published, 0 if it is only stopped or reported.",
-			func(k Key) float64 { return observe.Truth(k.Exists) }},
+			func(k ScannedKey) float64 { return observe.Truth(k.Exists) }},
 		{"version", "Version that nodes are to have, within its lineage; 0 for one without a number.",
-			func(k Key) float64 { return float64(k.Version) }},
+			func(k ScannedKey) float64 { return float64(k.Version) }},
 		{"published_timestamp_seconds", "When that was published, in Unix seconds by the store's clock; 0 if it is not known.",
-			func(k Key) float64 { return observe.Seconds(timeOf(k.Published)) }},
-		{"nodes", "Nodes that count: they reported the key, and are not silent.", func(k Key) float64 { return float64(k.Nodes) }},
-		{"nodes_arrived", "Of those, nodes that have the version and owe nothing.", func(k Key) float64 { return float64(k.Arrived) }},
+			func(k ScannedKey) float64 { return observe.Seconds(timeOf(k.Published)) }},
+		{"nodes", "Nodes that count: they reported the key, and are not silent.", func(k ScannedKey) float64 { return float64(k.Nodes) }},
+		{"nodes_arrived", "Of those, nodes that have the version and owe nothing.", func(k ScannedKey) float64 { return float64(k.Arrived) }},
 		{"nodes_owed", "Nodes that have the version, and whose exec has yet to succeed.",
-			func(k Key) float64 { return float64(k.Owed) }},
-		{"nodes_behind", "Nodes that have another version, or none.", func(k Key) float64 { return float64(k.Behind) }},
-		{"nodes_unsound", "Nodes that say of themselves what cannot be.", func(k Key) float64 { return float64(k.Unsound) }},
+			func(k ScannedKey) float64 { return float64(k.Owed) }},
+		{"nodes_behind", "Nodes that have another version, or none.", func(k ScannedKey) float64 { return float64(k.Behind) }},
+		{"nodes_unsound", "Nodes that say of themselves what cannot be.", func(k ScannedKey) float64 { return float64(k.Unsound) }},
 		{"nodes_unknown", "Nodes that have not reported since the store was restored from a snapshot.",
-			func(k Key) float64 { return float64(k.Unknown) }},
+			func(k ScannedKey) float64 { return float64(k.Unknown) }},
 		{"nodes_silent", "Nodes that did not report for longer than they promised; they do not count.",
-			func(k Key) float64 { return float64(k.Silent) }},
+			func(k ScannedKey) float64 { return float64(k.Silent) }},
 		{"nodes_gone", "Nodes that have been silent for so long that they are left out.",
-			func(k Key) float64 { return float64(k.Gone) }},
+			func(k ScannedKey) float64 { return float64(k.Gone) }},
 		{"nodes_measured", "Nodes of which it is known how long the version took to them.",
-			func(k Key) float64 { return float64(k.Delivered.Count) }},
+			func(k ScannedKey) float64 { return float64(k.Delivered.Count) }},
 		{"oldest_straggler_seconds",
 			"For how long that node has been missing that is missing longest, without those that are stopped, locked or waiting; 0 if " +
 				"there is none.",
-			func(k Key) float64 { return k.Oldest.Seconds() }},
-		{"stopped", "1 if the key is stopped in the whole fleet.", func(k Key) float64 { return observe.Truth(k.Stopped) }},
+			func(k ScannedKey) float64 { return k.Oldest.Seconds() }},
+		{"stopped", "1 if the key is stopped in the whole ", func(k ScannedKey) float64 { return observe.Truth(k.Stopped) }},
 		{"stopped_since_timestamp_seconds", "Since when, in Unix seconds; 0 if it is not stopped, or that is not known.",
-			func(k Key) float64 { return observe.Seconds(k.StoppedSince) }},
+			func(k ScannedKey) float64 { return observe.Seconds(k.StoppedSince) }},
 	} {
 		m.Family(prefix+f.name, observe.Gauge, f.help)
 		for _, k := range keys {
@@ -134,16 +136,16 @@ func (m metrics) keys(keys []Key) {
 
 // times writes how long it took. The label is not "quantile", which is for summaries:
 // these are of one version, and not of a period.
-func (m metrics) times(keys []Key) {
+func (m promWriter) times(keys []ScannedKey) {
 	for _, f := range []struct {
 		name string
 		help string
-		of   func(Key) fleet.Percentiles
+		of   func(ScannedKey) Percentiles
 	}{
 		{"delivered_seconds", "From the publish of the version until it was in place, of the nodes of which that is known.",
-			func(k Key) fleet.Percentiles { return k.Delivered }},
+			func(k ScannedKey) Percentiles { return k.Delivered }},
 		{"on_node_seconds", "The part of it on the node, from when it had the news.",
-			func(k Key) fleet.Percentiles { return k.OnNode }},
+			func(k ScannedKey) Percentiles { return k.OnNode }},
 	} {
 		m.Family(prefix+f.name, observe.Gauge, f.help)
 		for _, k := range keys {
@@ -153,7 +155,7 @@ func (m metrics) times(keys []Key) {
 			}
 			for _, row := range []struct {
 				percentile string
-				took       fleet.Millis
+				took       Millis
 			}{{"50", p.P50}, {"90", p.P90}, {"99", p.P99}, {"100", p.Last}} {
 				m.Sample(time.Duration(row.took).Seconds(), observe.With("key", k.Key), observe.With("percentile", row.percentile))
 			}
@@ -166,16 +168,16 @@ const other = "other"
 
 // stragglers writes why nodes are missing. A receipt may come from anybody: what is no
 // word of ours does not become a label.
-func (m metrics) stragglers(keys []Key, states []string) {
-	states = append(slices.Clone(states), string(fleet.Unsound), other)
+func (m promWriter) stragglers(keys []ScannedKey, states []string) {
+	states = append(slices.Clone(states), string(Unsound), other)
 	m.Family(prefix+"stragglers", observe.Gauge, "Nodes that count and have not arrived, by the state that they report.")
 	for _, k := range keys {
 		count := map[string]int{}
 		for _, l := range k.Stragglers {
 			state := l.State
 			switch {
-			case l.Verdict == fleet.Unsound:
-				state = string(fleet.Unsound)
+			case l.Verdict == Unsound:
+				state = string(Unsound)
 			case !slices.Contains(states, state):
 				state = other
 			}
@@ -188,12 +190,12 @@ func (m metrics) stragglers(keys []Key, states []string) {
 }
 
 // nodes names those that are missing or silent.
-func (m metrics) nodes(keys []Key) {
+func (m promWriter) nodes(keys []ScannedKey) {
 	m.Family(prefix+"node_verdict", observe.Gauge, "1 for each node that has not arrived or is silent.")
 	room, left := MaxPerNode, 0
 	for _, k := range keys {
 		lines := slices.Concat(k.Stragglers, k.SilentNodes)
-		slices.SortFunc(lines, func(a, b fleet.Line) int { return cmp.Compare(a.Node, b.Node) })
+		slices.SortFunc(lines, func(a, b Line) int { return cmp.Compare(a.Node, b.Node) })
 		some := lines[:min(room, len(lines))]
 		room, left = room-len(some), left+len(lines)-len(some)
 		for _, l := range some {

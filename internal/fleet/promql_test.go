@@ -1,4 +1,4 @@
-package exporter_test
+package fleet_test
 
 import (
 	"bytes"

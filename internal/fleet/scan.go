@@ -1,4 +1,4 @@
-package exporter
+package fleet
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
@@ -15,23 +14,23 @@ import (
 // likes: published and stopped ones come first.
 const MaxKeys = 1000
 
-// Look is what one look at the fleet found.
-type Look struct {
+// Scan is the whole fleet at one moment.
+type Scan struct {
 	Taken time.Time     // when the receipts came, by our own clock
 	Took  time.Duration // from then until all was read and counted
-	Keys  []Key         // sorted by name
+	Keys  []ScannedKey  // sorted by name
 
 	Receipts    int // of nodes
 	Unread      int // of those, how many cannot be used
 	Locks       int // files that are locked, on all nodes
-	ClocksOff   int // clocks that are wrong, see fleet.ClockOff
+	ClocksOff   int // clocks that are wrong, see ClockOff
 	KeysUnread  int // keys of which nothing is known, though the store answered
 	KeysLeftOut int // beyond MaxKeys
 }
 
-// Key is how the fleet is for one key.
-type Key struct {
-	fleet.Report
+// ScannedKey is the fleet for one key.
+type ScannedKey struct {
+	Report
 	Stopped bool
 	// StoppedSince is when it was stopped, by the clock of whoever did; zero: not known.
 	StoppedSince time.Time
@@ -40,21 +39,22 @@ type Key struct {
 	Oldest time.Duration
 }
 
-// looker looks again and again. It is not safe for concurrent use.
-type looker struct {
-	reader  fleet.Reader
+// Scanner reads the whole fleet again and again. It is not safe for concurrent use.
+type Scanner struct {
+	reader  Reader
 	gone    time.Duration
-	index   uint64 // of the receipts of the last look, to wait for a change with
+	index   uint64 // of the receipts of the last scan, to wait for a change with
 	missing missing
 }
 
-func newLooker(s kv.Store, l kv.Layout, gone time.Duration) *looker {
-	return &looker{reader: fleet.Reader{Store: s, Layout: l}, gone: gone, missing: missing{}}
+// NewScanner makes a Scanner. After gone without contact a node is left out.
+func NewScanner(s kv.Store, l kv.Layout, gone time.Duration) *Scanner {
+	return &Scanner{reader: Reader{Store: s, Layout: l}, gone: gone, missing: missing{}}
 }
 
-// look reads everything. Unless it is the first one, or the last one failed, it waits for
+// Scan reads everything. Unless it is the first one, or the last one failed, it waits for
 // a change of the receipts first, and for wait at most. The error is the store's.
-func (l *looker) look(ctx context.Context, wait time.Duration) (*Look, error) {
+func (l *Scanner) Scan(ctx context.Context, wait time.Duration) (*Scan, error) {
 	since := l.index
 	l.index = 0 // until it is known
 	roster, err := l.reader.Roster(ctx, since, wait)
@@ -74,36 +74,36 @@ func (l *looker) look(ctx context.Context, wait time.Duration) (*Look, error) {
 	if err != nil {
 		return nil, err
 	}
-	look := &Look{Taken: now, Receipts: len(roster.Nodes), KeysLeftOut: left}
+	scan := &Scan{Taken: now, Receipts: len(roster.Nodes), KeysLeftOut: left}
 	for _, n := range roster.Nodes {
 		if n.Err != nil {
-			look.Unread++
+			scan.Unread++
 		}
 	}
 	for _, lock := range locks {
 		if lock.Until.IsZero() || lock.Until.After(now) {
-			look.Locks++
+			scan.Locks++
 		}
 	}
-	l.examine(look, roster, standings)
+	l.examine(scan, roster, standings)
 	if len(roster.Nodes) > 0 && roster.Index >= since { // lower ones began anew
 		l.index = roster.Index
 	}
-	look.Took = time.Since(now)
-	return look, nil
+	scan.Took = time.Since(now)
+	return scan, nil
 }
 
-func (l *looker) examine(look *Look, roster fleet.Roster, standings []fleet.Standing) {
+func (l *Scanner) examine(scan *Scan, roster Roster, standings []Standing) {
 	off := map[string]bool{}
 	known := map[string]bool{}
 	for _, standing := range standings {
 		known[string(standing.Key)] = true
 		if standing.Err != nil {
-			look.KeysUnread++
+			scan.KeysUnread++
 			continue
 		}
-		r := fleet.Examine(roster, standing, fleet.Options{Gone: l.gone})
-		k := Key{Report: r, Stopped: standing.Stopped(), Oldest: l.missing.note(r, look.Taken)}
+		r := Examine(roster, standing, Options{Gone: l.gone})
+		k := ScannedKey{Report: r, Stopped: standing.Stopped(), Oldest: l.missing.note(r, scan.Taken)}
 		if k.Stopped {
 			k.StoppedSince, _ = kv.FreezeTimes(standing.Stop.Flags)
 		}
@@ -114,15 +114,15 @@ func (l *looker) examine(look *Look, roster fleet.Roster, standings []fleet.Stan
 			}
 			off[who] = true
 		}
-		look.Keys = append(look.Keys, k)
+		scan.Keys = append(scan.Keys, k)
 	}
-	look.ClocksOff = len(off)
+	scan.ClocksOff = len(off)
 	l.missing.keep(known)
 }
 
 // keys are all that are published or stopped, or that a node has reported, sorted; and
 // how many were left out.
-func (l *looker) keys(ctx context.Context, roster fleet.Roster) ([]kv.Key, int, error) {
+func (l *Scanner) keys(ctx context.Context, roster Roster) ([]kv.Key, int, error) {
 	below := l.reader.Layout.Prefix() + "/"
 	found, err := kv.ListKeys(ctx, l.reader.Store, l.reader.Layout)
 	if err != nil {

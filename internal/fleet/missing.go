@@ -1,10 +1,8 @@
-package exporter
+package fleet
 
 import (
 	"slices"
 	"time"
-
-	"kvexpress/internal/fleet"
 )
 
 // missing is since when nodes have been missing, by key and node. A version that stands
@@ -15,10 +13,10 @@ type missing map[string]map[string]time.Time
 // note takes in what a look found for a key, and returns for how long that node has been
 // missing that is missing longest; 0 if all have arrived. Who is held back on purpose does
 // not count.
-func (m missing) note(r fleet.Report, now time.Time) (oldest time.Duration) {
+func (m missing) note(r Report, now time.Time) (oldest time.Duration) {
 	before, after := m[r.Key], map[string]time.Time{}
 	for _, l := range r.Stragglers {
-		if l.Verdict != fleet.Unsound && slices.Contains([]string{"stopped", "locked", "waiting"}, l.State) {
+		if l.Verdict != Unsound && slices.Contains([]string{"stopped", "locked", "waiting"}, l.State) {
 			continue
 		}
 		since := now.Add(-missed(r, l))
@@ -44,7 +42,7 @@ func (m missing) keep(keys map[string]bool) {
 // missed is how long a node has been missing for all that a single look can tell. In
 // trouble it is for as long as it has been in that state. Otherwise, as with one that has
 // not heard of the version, it is not for longer than the version stands.
-func missed(r fleet.Report, l fleet.Line) time.Duration {
+func missed(r Report, l Line) time.Duration {
 	inState := time.Duration(l.Since)
 	if slices.Contains([]string{"refused", "failed", "owed", "missing", "denied", "older", "away"}, l.State) {
 		return inState
