@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/events"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
@@ -122,7 +122,7 @@ func (s *session) rules(role string, k kv.Key, node string) (rules []rule, err e
 			{"key_prefix", l.HistoryDir(k), "read", "past versions"},
 			{"key_prefix", l.NodesDir(), "write", "what nodes report, to see it and to forget a node"},
 			{"key", l.Events(k), "write", "who acted on the key"},
-			{"key", l.Events(events.Nodes), "write", "who acted on nodes"},
+			{"key", l.Events(hold.NodeEvents), "write", "who acted on nodes"},
 		}
 	default:
 		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or exporter", kv.Quote(role))

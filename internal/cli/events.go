@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"kvexpress/internal/events"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/hold"
@@ -14,15 +13,15 @@ import (
 )
 
 // recorder leaves events, and tells people where it cannot.
-func (s *session) recorder() events.Recorder {
-	return events.Recorder{Store: s.store, Layout: s.layout, Lost: func(err error) {
+func (s *session) recorder() hold.Recorder {
+	return hold.Recorder{Store: s.store, Layout: s.layout, Lost: func(err error) {
 		s.warn("it is done, but left no event: " + s.guide().Explain(err))
 	}}
 }
 
 // by is who acts.
-func (s *session) by(ctx context.Context) events.Event {
-	e := events.Event{Time: s.started, Who: s.author()}
+func (s *session) by(ctx context.Context) hold.Event {
+	e := hold.Event{Time: s.started, Who: s.author()}
 	if store, ok := s.plain.(interface{ Accessor(context.Context) string }); ok {
 		e.Accessor = store.Accessor(ctx)
 	}
@@ -57,7 +56,7 @@ func (s *session) keyOf(ctx context.Context, node, file string) kv.Key {
 
 // eventsOf shows the events of a key; without a key, those of nodes.
 func (s *session) eventsOf(ctx context.Context, name string, most int) (report, error) {
-	k := events.Nodes
+	k := hold.NodeEvents
 	if name != "" {
 		var err error
 		if k, err = s.key(name); err != nil {
@@ -75,18 +74,18 @@ func (s *session) eventsOf(ctx context.Context, name string, most int) (report, 
 		return nil, &gate.Missing{Name: string(k)}
 	}
 	r := eventReport{Key: name, now: s.started}
-	r.Events, r.Damaged = events.Parse(rows[path].Value)
+	r.Events, r.Damaged = hold.ParseEvents(rows[path].Value)
 	if most > 0 {
 		r.Events = r.Events[:min(most, len(r.Events))]
 	}
-	r.Events = append([]events.Event{}, r.Events...)
+	r.Events = append([]hold.Event{}, r.Events...)
 	return r, nil
 }
 
 type eventReport struct {
-	Key     string         `json:"key,omitempty"`
-	Events  []events.Event `json:"events"`
-	Damaged int            `json:"damaged,omitempty"` // lines that cannot be read
+	Key     string       `json:"key,omitempty"`
+	Events  []hold.Event `json:"events"`
+	Damaged int          `json:"damaged,omitempty"` // lines that cannot be read
 
 	now time.Time
 }
@@ -112,7 +111,7 @@ func (r eventReport) lines() []string {
 }
 
 // whoOf is who acted, with the beginning of the token's accessor.
-func whoOf(e events.Event) string {
+func whoOf(e hold.Event) string {
 	if id, _, ok := strings.Cut(e.Accessor, "-"); ok {
 		return e.Who + " (token " + id + ")"
 	}

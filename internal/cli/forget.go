@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/events"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
@@ -58,7 +58,7 @@ func (s *session) forget(ctx context.Context, node, file, name string) (report, 
 		}
 	}
 	what, e := printable(node), s.by(ctx)
-	e.Action, e.Node = events.Forget, node
+	e.Action, e.Node = hold.ActionForget, node
 	if file != "" {
 		if !filepath.IsAbs(file) {
 			return nil, fmt.Errorf("%s is not an absolute path; give the whole path that `kvexpress status` shows", kv.Quote(file))

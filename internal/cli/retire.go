@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/events"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
 )
@@ -97,7 +97,7 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	e := s.by(ctx)
-	e.Action, e.Key, e.Reason = events.Retire, k, reason
+	e.Action, e.Key, e.Reason = hold.ActionRetire, k, reason
 	if m := now[0].Manifest; m != nil {
 		e.Version = m.Version
 	}
@@ -106,7 +106,7 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	}
 	for _, node := range named {
 		path := s.layout.Node(node)
-		_, err := s.recorder().Do(ctx, events.Event{}, []string{path}, func(rows kv.Snapshot) ([]kv.Op, error) {
+		_, err := s.recorder().Do(ctx, hold.Event{}, []string{path}, func(rows kv.Snapshot) ([]kv.Op, error) {
 			return fleet.Drop(s.layout, node, rows[path], of)
 		})
 		if err != nil {

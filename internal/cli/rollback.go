@@ -6,9 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
@@ -58,7 +58,7 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 	}
 	req.Message = rollbackMessage(f.message, to)
 	e := s.by(ctx)
-	e.Action, e.Key, e.Reason = events.Rollback, req.Key, req.Message
+	e.Action, e.Key, e.Reason = hold.ActionRollback, req.Key, req.Message
 	req.Event = &e
 	r, err := s.publish(ctx, req, argv, f.diff, "")
 	if f.to == "" && f.ifVersion == "" && as[*publish.Conflict](err) {

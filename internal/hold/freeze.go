@@ -1,6 +1,6 @@
-// Package hold owns the switches that hold files still: stop and resume of a
-// key in the whole fleet, lock and unlock of one file on one node. Of this module
-// it imports kv, events and atomicfile.
+// Package hold owns stop and resume of a key in the whole fleet, lock and unlock of a file
+// on one node, and the events that tell who did what and why. Of this module it imports
+// kv, atomicfile, safetext and wait.
 package hold
 
 import (
@@ -10,7 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"kvexpress/internal/events"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/safetext"
 )
@@ -31,10 +30,10 @@ type Freezer struct {
 	Now func() time.Time
 	// By is who acts, for the event. Its Key is the one that a locked file is of, if
 	// that is known.
-	By events.Event
+	By Event
 	// Replace lets a stop replace the reason of another one.
 	Replace bool
-	// Lost is told why an action left no event, see events.Recorder.
+	// Lost is told why an action left no event, see Recorder.
 	Lost func(error)
 }
 
@@ -78,7 +77,7 @@ func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (done Stoppe
 	flags, _ := kv.FreezeFlags(f.now(), time.Time{})
 	path, checksum, past := f.Layout.Stop(k), f.Layout.Checksum(k), f.Layout.Events(k)
 	f.By.Key = k
-	done.Changed, err = f.act(ctx, events.Stop, reason, []string{path, checksum}, func(rows kv.Snapshot) ([]kv.Op, error) {
+	done.Changed, err = f.act(ctx, ActionStop, reason, []string{path, checksum}, func(rows kv.Snapshot) ([]kv.Op, error) {
 		done.Exists = rows[checksum].State != kv.Absent
 		row := rows[path]
 		switch {
@@ -87,7 +86,7 @@ func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (done Stoppe
 		case string(row.Value) == reason:
 			return nil, nil
 		case len(row.Value) > 0 && !f.Replace:
-			all, _ := events.Parse(rows[past].Value)
+			all, _ := ParseEvents(rows[past].Value)
 			return nil, &StoppedError{stopOf(k, row, all)}
 		}
 		return []kv.Op{{Verb: kv.CheckAndSet, Path: path, Value: []byte(reason), Flags: flags, Index: row.Index}}, nil
@@ -100,10 +99,10 @@ func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (done Stoppe
 // stop wakes no Consul watch on that row. asleep: the token may not write the checksum.
 func (f Freezer) Resume(ctx context.Context, k kv.Key) (was string, asleep bool, err error) {
 	f.By.Key = k
-	was, err = f.lift(ctx, events.Resume, f.Layout.Stop(k), f.Layout.Checksum(k))
+	was, err = f.lift(ctx, ActionResume, f.Layout.Stop(k), f.Layout.Checksum(k))
 	switch {
 	case errors.Is(err, kv.ErrDenied):
-		was, err = f.lift(ctx, events.Resume, f.Layout.Stop(k), "")
+		was, err = f.lift(ctx, ActionResume, f.Layout.Stop(k), "")
 		asleep = err == nil
 	case errors.Is(err, kv.ErrConflict):
 		err = fmt.Errorf("%s: publishers kept writing it; run the command again: %w", k, err)
@@ -128,7 +127,7 @@ func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time)
 	path := f.Layout.Lock(file, f.Host)
 	f.By.Node, f.By.File = f.Host, file
 	sent := false
-	_, err = f.act(ctx, events.Lock, reason, []string{path}, func(rows kv.Snapshot) ([]kv.Op, error) {
+	_, err = f.act(ctx, ActionLock, reason, []string{path}, func(rows kv.Snapshot) ([]kv.Op, error) {
 		row := rows[path]
 		if sent && string(row.Value) == reason && row.Flags == flags {
 			return nil, nil // the outcome was unknown
@@ -143,7 +142,7 @@ func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time)
 // "" if the file was not locked.
 func (f Freezer) Unlock(ctx context.Context, file string) (was string, err error) {
 	f.By.Node, f.By.File = f.Host, file
-	return f.lift(ctx, events.Unlock, f.Layout.Lock(file, f.Host), "")
+	return f.lift(ctx, ActionUnlock, f.Layout.Lock(file, f.Host), "")
 }
 
 // lift removes a row. wake, if set, is one that is written anew, so that watches on it return.
@@ -184,8 +183,8 @@ func (f Freezer) act(ctx context.Context, action, reason string, paths []string,
 	return f.recorder().Do(ctx, e, paths, decide)
 }
 
-func (f Freezer) recorder() events.Recorder {
-	return events.Recorder{Store: f.Store, Layout: f.Layout, Lost: f.Lost}
+func (f Freezer) recorder() Recorder {
+	return Recorder{Store: f.Store, Layout: f.Layout, Lost: f.Lost}
 }
 
 func unreadable(path string) error {

@@ -14,7 +14,6 @@ import (
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/embedded"
-	"kvexpress/internal/events"
 	"kvexpress/internal/kv"
 )
 
@@ -259,7 +258,7 @@ func TestStopsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	past, _ := events.Parse(f.row(t, "kvexpress-events/hosts").Value)
+	past, _ := ParseEvents(f.row(t, "kvexpress-events/hosts").Value)
 	if done.Load() != 1 || refused.Load() != 9 || len(past) != 1 || past[0].Reason != string(f.row(t, "kvexpress/hosts/stop").Value) {
 		t.Errorf("%d stopped it, %d were refused, events: %+v", done.Load(), refused.Load(), past)
 	}

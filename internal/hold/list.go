@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"kvexpress/internal/events"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/safetext"
 )
@@ -129,12 +128,12 @@ func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err er
 }
 
 // stopOf is the stop in a row, and by the events of its key who set it.
-func stopOf(k kv.Key, row kv.Entry, past []events.Event) Stop {
+func stopOf(k kv.Key, row kv.Entry, past []Event) Stop {
 	since, _ := kv.FreezeTimes(row.Flags)
 	s := Stop{Key: k, Reason: row.Reason(), Since: since, Index: row.Index}
 	// A stop of 1.x has no time, and one that was replaced has another.
 	for _, e := range past {
-		if e.Action == events.Stop && e.Time.Equal(since) {
+		if e.Action == ActionStop && e.Time.Equal(since) {
 			s.Who = e.Who
 			break
 		}
@@ -145,7 +144,7 @@ func stopOf(k kv.Key, row kv.Entry, past []events.Event) Stop {
 // WhoLocked adds who set locks, by the events of the keys that the files may be of, as far
 // as those may be read.
 func (f Freezer) WhoLocked(ctx context.Context, locks []Lock, keys ...kv.Key) error {
-	past, err := f.recorder().Read(ctx, append(keys, events.Nodes)...)
+	past, err := f.recorder().Read(ctx, append(keys, NodeEvents)...)
 	if err != nil {
 		return err
 	}
@@ -156,7 +155,7 @@ func (f Freezer) WhoLocked(ctx context.Context, locks []Lock, keys ...kv.Key) er
 	who := map[set]string{}
 	for _, all := range past {
 		for _, e := range all {
-			if e.Action == events.Lock {
+			if e.Action == ActionLock {
 				who[set{kv.FileHash(e.File), e.Node, e.Time.Unix()}] = e.Who
 			}
 		}

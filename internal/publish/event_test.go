@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"kvexpress/internal/embedded"
-	"kvexpress/internal/events"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
-var ann = events.Event{Time: time.Unix(1_700_000_000, 0), Who: "ann@build", Action: events.Rollback, Key: hosts}
+var ann = hold.Event{Time: time.Unix(1_700_000_000, 0), Who: "ann@build", Action: hold.ActionRollback, Key: hosts}
 
 // The event is in the transaction that makes the version live; it never keeps a version from that.
 func TestEventOfAPublish(t *testing.T) {
@@ -40,7 +40,7 @@ func TestEventOfAPublish(t *testing.T) {
 			}
 			var row []byte
 			for range 60 { // events of some size
-				row = events.Append(row, ann)
+				row = hold.AppendEvent(row, ann)
 			}
 			if name == "without room" {
 				put(t, s.Store, p.Layout.Events(hosts), string(row), 0)
@@ -50,7 +50,7 @@ func TestEventOfAPublish(t *testing.T) {
 				t.Fatalf("%+v, %v", res, err)
 			}
 			mustStand(t, s, p.Layout, hosts, res, c.content)
-			all, _ := events.Parse(get1(t, s, p.Layout.Events(hosts)).Value)
+			all, _ := hold.ParseEvents(get1(t, s, p.Layout.Events(hosts)).Value)
 			if left := len(all) > 0 && all[0].Version == 1; left != c.left {
 				t.Errorf("the events are %+v", all)
 			}
@@ -62,9 +62,9 @@ func TestEventOfAPublish(t *testing.T) {
 func TestEventLosesTheRace(t *testing.T) {
 	s := embedded.New()
 	p := publisher(t, s)
-	before(p, StepFlip, func() { put(t, s, p.Layout.Events(hosts), string(events.Append(nil, ann)), 0) })
+	before(p, StepFlip, func() { put(t, s, p.Layout.Events(hosts), string(hold.AppendEvent(nil, ann)), 0) })
 	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("one\n"), Event: &ann})
-	all, _ := events.Parse(get1(t, s, p.Layout.Events(hosts)).Value)
+	all, _ := hold.ParseEvents(get1(t, s, p.Layout.Events(hosts)).Value)
 	if err != nil || res.Attempts != 2 || len(all) != 2 {
 		t.Errorf("%+v, %v, %+v", res, err, all)
 	}
@@ -105,7 +105,7 @@ func TestRetire(t *testing.T) {
 			if err != nil || left.None() {
 				return err
 			}
-			return Retire(t.Context(), events.Recorder{Store: s, Layout: l}, ann, left)
+			return Retire(t.Context(), hold.Recorder{Store: s, Layout: l}, ann, left)
 		}
 		if err := retire(&cutOff{s, after}); !errors.Is(err, errCut) {
 			t.Errorf("cut off after %d: %v", after, err)
@@ -117,7 +117,7 @@ func TestRetire(t *testing.T) {
 		if err != nil || len(paths) != len(others) {
 			t.Errorf("after %d, left are %v, %v", after, paths, err)
 		}
-		if all, _ := events.Parse(get1(t, s, l.Events(hosts)).Value); len(all) < 1 || len(all) > 2 {
+		if all, _ := hold.ParseEvents(get1(t, s, l.Events(hosts)).Value); len(all) < 1 || len(all) > 2 {
 			t.Errorf("after %d, the events are %+v", after, all)
 		}
 	}
@@ -129,7 +129,7 @@ func TestRetire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := events.Recorder{Store: &again{s, func() { do(t, publisher(t, s), "two") }}, Layout: l}
+	r := hold.Recorder{Store: &again{s, func() { do(t, publisher(t, s), "two") }}, Layout: l}
 	if err := Retire(t.Context(), r, ann, left); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("published again: %v", err)
 	}

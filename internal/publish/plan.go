@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
 )
@@ -148,7 +148,7 @@ func (pl *plan) leave(req Request, l kv.Layout, row kv.Entry) {
 	}
 	e := *req.Event
 	e.Version = pl.manifest.Version
-	flip := append([]kv.Op{events.Op(l.Events(e.Row()), row, e)}, pl.flip...)
+	flip := append([]kv.Op{hold.EventOp(l.Events(e.Row()), row, e)}, pl.flip...)
 	mark := kv.Op{Path: l.HistoryPending(req.Key, e.Version)} // which carryOut adds
 	if pl.event = len(flip) < kv.MaxOps && bodySize(append(slices.Clip(flip), mark)) <= kv.MaxTxnBody; pl.event {
 		pl.flip = flip

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"kvexpress/internal/events"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
 )
@@ -84,7 +84,7 @@ type Request struct {
 	Limits   gate.Limits // how much it may differ from what stands
 	// Event is left with the version, in the same transaction where rights and room
 	// allow; nil: none.
-	Event *events.Event
+	Event *hold.Event
 }
 
 // Outcome is how a publish without an error ended. The words are stable.

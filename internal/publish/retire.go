@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"kvexpress/internal/events"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
@@ -42,12 +42,12 @@ func Left(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key) (r Remains, er
 
 // Retire removes a key with the event of it: first all of its rows at once, then its history in
 // transactions of bounded size. One that was cut off can be repeated.
-func Retire(ctx context.Context, r events.Recorder, e events.Event, left Remains) error {
+func Retire(ctx context.Context, r hold.Recorder, e hold.Event, left Remains) error {
 	if _, err := r.Do(ctx, e, nil, removal(r.Layout.Rows(e.Key))); err != nil {
 		return err
 	}
 	for some := range slices.Chunk(left.past, kv.MaxOps) {
-		if _, err := r.Do(ctx, events.Event{}, nil, removal(some)); err != nil {
+		if _, err := r.Do(ctx, hold.Event{}, nil, removal(some)); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"kvexpress/internal/events"
+	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/test/e2e"
 )
@@ -46,11 +46,11 @@ func eventPolicies(t *testing.T, g *guarded, accessors bool) {
 		}
 		g.Put("kvexpress-nodes/web-17", "{}", 0)
 		for _, args := range c.args {
-			row := map[bool]kv.Key{true: events.Nodes, false: "hosts"}[slices.Contains(args, "web-17")]
+			row := map[bool]kv.Key{true: hold.NodeEvents, false: "hosts"}[slices.Contains(args, "web-17")]
 			before := g.eventRow(row)
 			r := m.Want(0, args...)
 			after := g.eventRow(row)
-			all, damaged := events.Parse([]byte(after))
+			all, damaged := hold.ParseEvents([]byte(after))
 			warned := strings.Contains(r.Stderr, "no event") && strings.Contains(r.Stderr, "`kvexpress acl ") &&
 				strings.Count(r.Stderr, "\n") == 1
 			switch {
@@ -65,7 +65,7 @@ func eventPolicies(t *testing.T, g *guarded, accessors bool) {
 		if !c.left {
 			continue
 		}
-		var told struct{ Events []events.Event }
+		var told struct{ Events []hold.Event }
 		if err := json.Unmarshal([]byte(m.Ok("history", "-k", "hosts", "--events", "--json")), &told); err != nil ||
 			len(told.Events) == 0 {
 			t.Errorf("%s sees %+v, %v", name, told, err)

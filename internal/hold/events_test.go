@@ -1,4 +1,4 @@
-package events
+package hold
 
 import (
 	"bytes"
@@ -27,33 +27,33 @@ func newRecorder(t *testing.T, s kv.Store) (r Recorder, lost *[]error) {
 	return Recorder{Store: s, Layout: l, Lost: func(err error) { *lost = append(*lost, err) }}, lost
 }
 
-func set(kv.Snapshot) ([]kv.Op, error) {
+func setX(kv.Snapshot) ([]kv.Op, error) {
 	return []kv.Op{{Verb: kv.Set, Path: "x", Value: []byte("y")}}, nil
 }
 
 // The newest events stay, in the order in which they were written, within the limits.
 func TestAppend(t *testing.T) {
 	var row []byte
-	for i := range 2*Most + 1 {
-		row = Append(row, Event{Time: at.Add(-time.Duration(i) * time.Hour), Who: "ann@build", Action: Stop, Version: uint64(i)})
+	for i := range 2*MaxEvents + 1 {
+		row = AppendEvent(row, Event{Time: at.Add(-time.Duration(i) * time.Hour), Who: "ann@build", Action: ActionStop, Version: uint64(i)})
 	}
-	all, damaged := Parse(row)
-	if len(all) != Most || damaged > 0 || all[0].Version != 2*Most || all[Most-1].Version != Most+1 || all[0].Time.Nanosecond() != 0 {
+	all, damaged := ParseEvents(row)
+	if len(all) != MaxEvents || damaged > 0 || all[0].Version != 2*MaxEvents || all[MaxEvents-1].Version != MaxEvents+1 || all[0].Time.Nanosecond() != 0 {
 		t.Errorf("%d events and %d damaged lines, from %+v to %+v", len(all), damaged, all[0], all[len(all)-1])
 	}
 	foul := strings.Repeat("\x1b\n", 4096)
-	for range 2 * Most {
-		row = Append(row, Event{Time: at, Who: foul, Action: Lock, File: foul[:4096], Reason: foul})
+	for range 2 * MaxEvents {
+		row = AppendEvent(row, Event{Time: at, Who: foul, Action: ActionLock, File: foul[:4096], Reason: foul})
 	}
-	if all, _ = Parse(row); len(row) > MaxRow || len(all) < 2 || len(all[0].Reason) > kv.MaxReason || len(all[0].Who) > maxWho {
+	if all, _ = ParseEvents(row); len(row) > MaxEventRow || len(all) < 2 || len(all[0].Reason) > kv.MaxReason || len(all[0].Who) > maxWho {
 		t.Errorf("%d bytes, %d events", len(row), len(all))
 	}
 	// A line that a later version wrote stays, one that is cut short goes.
-	row = Append([]byte(`{"time":"2040-01-01T00:00:00Z","action":"later","more":1}`+"\n"+`{"time":"20`), Event{Time: at, Action: Stop})
-	if all, damaged = Parse(row); len(all) != 2 || damaged > 0 || !bytes.Contains(row, []byte(`"more":1`)) {
+	row = AppendEvent([]byte(`{"time":"2040-01-01T00:00:00Z","action":"later","more":1}`+"\n"+`{"time":"20`), Event{Time: at, Action: ActionStop})
+	if all, damaged = ParseEvents(row); len(all) != 2 || damaged > 0 || !bytes.Contains(row, []byte(`"more":1`)) {
 		t.Errorf("%s", row)
 	}
-	if row = Append(bytes.Repeat([]byte("x"), kv.MaxValue), Event{Time: at, Action: Stop}); !json.Valid(row) {
+	if row = AppendEvent(bytes.Repeat([]byte("x"), kv.MaxValue), Event{Time: at, Action: ActionStop}); !json.Valid(row) {
 		t.Errorf("%.100s", row)
 	}
 }
@@ -73,7 +73,7 @@ func TestDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, lost := newRecorder(t, embedded.New(embedded.Deny(c.deny)))
-			did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, nil, set)
+			did, err := r.Do(t.Context(), Event{Time: at, Action: ActionStop, Key: "hosts"}, nil, setX)
 			if !errors.Is(err, c.err) || did != (c.err == nil) || len(*lost) > 0 != c.lost {
 				t.Errorf("%t, %v, lost: %v", did, err, *lost)
 			}
@@ -89,7 +89,7 @@ func TestDo(t *testing.T) {
 func TestUnknownStaysUnknown(t *testing.T) {
 	s := &rival{Store: embedded.New(), unknown: true, away: true}
 	r, _ := newRecorder(t, s)
-	if did, err := r.Do(t.Context(), Event{Time: at, Action: Stop}, nil, set); did || !errors.Is(err, kv.ErrUnknownOutcome) {
+	if did, err := r.Do(t.Context(), Event{Time: at, Action: ActionStop}, nil, setX); did || !errors.Is(err, kv.ErrUnknownOutcome) {
 		t.Errorf("%t, %v", did, err)
 	}
 }
@@ -128,17 +128,17 @@ func (s *rival) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 func TestRivals(t *testing.T) {
 	for times, lost := range map[int]int{0: 0, 3: 0, maxTries + 1: 1} {
 		r, told := newRecorder(t, &rival{Store: embedded.New(), times: times})
-		did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, nil, set)
+		did, err := r.Do(t.Context(), Event{Time: at, Action: ActionStop, Key: "hosts"}, nil, setX)
 		if err != nil || !did || len(*told) != lost {
 			t.Errorf("%d rivals: %t, %v, lost: %v", times, did, err, *told)
 		}
 	}
 	r, _ := newRecorder(t, &rival{Store: embedded.New(), unknown: true})
-	did, err := r.Do(t.Context(), Event{Time: at, Action: Stop, Key: "hosts"}, []string{"x"}, func(rows kv.Snapshot) ([]kv.Op, error) {
+	did, err := r.Do(t.Context(), Event{Time: at, Action: ActionStop, Key: "hosts"}, []string{"x"}, func(rows kv.Snapshot) ([]kv.Op, error) {
 		if rows["x"].State == kv.Present {
 			return nil, nil
 		}
-		return set(rows)
+		return setX(rows)
 	})
 	past, err2 := r.Read(t.Context(), "hosts")
 	if err != nil || !did || err2 != nil || len(past["hosts"]) != 1 {
@@ -153,7 +153,7 @@ func TestManyAtOnce(t *testing.T) {
 	for i := range 40 {
 		wg.Go(func() {
 			path := fmt.Sprint("x", i)
-			_, err := r.Do(t.Context(), Event{Time: at, Action: Lock, Key: "hosts", Node: path}, nil, func(kv.Snapshot) ([]kv.Op, error) {
+			_, err := r.Do(t.Context(), Event{Time: at, Action: ActionLock, Key: "hosts", Node: path}, nil, func(kv.Snapshot) ([]kv.Op, error) {
 				return []kv.Op{{Verb: kv.Set, Path: path, Value: []byte("y")}}, nil
 			})
 			if err != nil {

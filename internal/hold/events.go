@@ -1,6 +1,4 @@
-// Package events owns the record of who acted on a key or a node, when and why: one row
-// of JSON lines for each key. Of this module it imports kv, safetext and wait.
-package events
+package hold
 
 import (
 	"bytes"
@@ -19,27 +17,27 @@ import (
 
 // Limits of a row. The oldest events make room.
 const (
-	// Most is how many events a row keeps.
-	Most = 100
-	// MaxRow is the most bytes of a row, so that it fits into a transaction beside others.
-	MaxRow = 64 << 10
+	// MaxEvents is how many events a row keeps.
+	MaxEvents = 100
+	// MaxEventRow is the most bytes of a row, so that it fits into a transaction beside others.
+	MaxEventRow = 64 << 10
 	// maxWho and maxFile are the most bytes of these fields; the rest is cut off.
 	maxWho, maxFile = 256, 4096
 )
 
-// Nodes stands for the key where an action is about a node, and no key is known. It is
+// NodeEvents stands for the key where an action is about a node, and no key is known. It is
 // no valid key, so it is no key's.
-const Nodes kv.Key = ".nodes"
+const NodeEvents kv.Key = ".nodes"
 
 // The actions. The words are stable.
 const (
-	Stop     = "stop"
-	Resume   = "resume"
-	Lock     = "lock"
-	Unlock   = "unlock"
-	Forget   = "forget"
-	Rollback = "rollback"
-	Retire   = "retire"
+	ActionStop     = "stop"
+	ActionResume   = "resume"
+	ActionLock     = "lock"
+	ActionUnlock   = "unlock"
+	ActionForget   = "forget"
+	ActionRollback = "rollback"
+	ActionRetire   = "retire"
 )
 
 // Event is one action of a person or a program. Texts are not safe to print.
@@ -59,7 +57,7 @@ type Event struct {
 // Row is the key whose row keeps the event.
 func (e Event) Row() kv.Key {
 	if e.Key == "" {
-		return Nodes
+		return NodeEvents
 	}
 	return e.Key
 }
@@ -73,7 +71,7 @@ func (e Event) cut() Event {
 
 // Append is a row with one more event. Lines that are not JSON are dropped. The order is
 // that of the writes, whatever the clocks say.
-func Append(row []byte, e Event) []byte {
+func AppendEvent(row []byte, e Event) []byte {
 	e.Time = e.Time.UTC().Truncate(time.Second)
 	line, err := json.Marshal(e.cut())
 	if err != nil {
@@ -84,7 +82,7 @@ func Append(row []byte, e Event) []byte {
 		if !json.Valid(old) {
 			continue
 		}
-		if size += len(old) + 1; len(lines) == Most || size > MaxRow {
+		if size += len(old) + 1; len(lines) == MaxEvents || size > MaxEventRow {
 			break
 		}
 		lines = append(lines, old)
@@ -94,14 +92,14 @@ func Append(row []byte, e Event) []byte {
 }
 
 // Parse reads a row, the newest event first, and counts the lines that are damaged.
-func Parse(row []byte) (all []Event, damaged int) {
+func ParseEvents(row []byte) (all []Event, damaged int) {
 	for _, line := range slices.Backward(bytes.Split(row, []byte("\n"))) {
 		var e Event
 		switch err := json.Unmarshal(line, &e); {
 		case len(line) == 0:
 		case err != nil || e.Action == "" || e.Time.IsZero():
 			damaged++
-		case len(all) < Most:
+		case len(all) < MaxEvents:
 			all = append(all, e.cut())
 		}
 	}
@@ -149,7 +147,7 @@ func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 			lost = fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 		}
 		if lost == nil && e.Action != "" {
-			ops = append(ops, Op(path, row, e))
+			ops = append(ops, EventOp(path, row, e))
 		}
 		if len(ops) > 0 {
 			_, err = r.Store.Commit(ctx, ops)
@@ -182,8 +180,8 @@ func (r Recorder) Leave(ctx context.Context, e Event) error {
 }
 
 // Op is the write that adds an event to a row as it was read.
-func Op(path string, row kv.Entry, e Event) kv.Op {
-	return kv.Op{Verb: kv.CheckAndSet, Path: path, Index: row.Index, Value: Append(row.Value, e)}
+func EventOp(path string, row kv.Entry, e Event) kv.Op {
+	return kv.Op{Verb: kv.CheckAndSet, Path: path, Index: row.Index, Value: AppendEvent(row.Value, e)}
 }
 
 // atOnce is how many rows are read at once: that many of kv.MaxValue fit into one answer.
@@ -202,7 +200,7 @@ func (r Recorder) Read(ctx context.Context, keys ...kv.Key) (map[kv.Key][]Event,
 			return nil, err
 		}
 		for i, k := range some {
-			all[k], _ = Parse(rows[paths[i]].Value)
+			all[k], _ = ParseEvents(rows[paths[i]].Value)
 		}
 	}
 	return all, nil
