@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/config"
 	"kvexpress/internal/httpd"
 	"kvexpress/internal/store/consul"
@@ -119,7 +120,7 @@ func (a *App) checkAgentFile(path string) (report, error) {
 		return nil, err
 	}
 	return said{
-		text:   fmt.Sprintf("%s: good, %s in %s", path, plural(len(c.Targets), "target"), plural(len(c.Files), "file")),
+		text:   fmt.Sprintf("%s: good, %s in %s", path, render.Plural(len(c.Targets), "target"), render.Plural(len(c.Files), "file")),
 		fields: map[string]any{"files": c.Files, "targets": len(c.Targets)},
 	}, nil
 }

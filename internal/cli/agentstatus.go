@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
@@ -101,7 +102,7 @@ func (r *agentReport) verdict() error {
 	}
 	err := fmt.Errorf("%s is not as it should be: %s, key %s", bad[0].File, bad[0].State, bad[0].Key)
 	if len(bad) > 1 {
-		err = fmt.Errorf("%d of %s are not as they should be; the first: %w", len(bad), plural(len(r.Targets), "target"), err)
+		err = fmt.Errorf("%d of %s are not as they should be; the first: %w", len(bad), render.Plural(len(r.Targets), "target"), err)
 	}
 	return &strictError{err, exitCode(failing(bad[0].State))}
 }

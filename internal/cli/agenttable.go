@@ -5,16 +5,17 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli/render"
 )
 
 func (r *agentReport) lines() []string {
 	lines := []string{r.headline()}
 	if c := r.Config; c.Error != "" {
-		lines = append(lines, paint(r.colour, red,
-			fmt.Sprintf("the last reload was refused, the configuration of %s ago is in force: ", r.age(c.Loaded)))+printable(c.Error))
+		lines = append(lines, render.Paint(r.colour, render.Red,
+			fmt.Sprintf("the last reload was refused, the configuration of %s ago is in force: ", r.age(c.Loaded)))+render.Line(c.Error))
 	}
 	if err := r.Receipt.Error; err != "" {
-		lines = append(lines, paint(r.colour, yellow, "the last receipt was not written: ")+printable(err))
+		lines = append(lines, render.Paint(r.colour, render.Yellow, "the last receipt was not written: ")+render.Line(err))
 	}
 	if len(r.Targets) == 0 {
 		return append(lines, "it has no targets")
@@ -24,16 +25,16 @@ func (r *agentReport) lines() []string {
 
 // headline is about the agent and its store.
 func (r *agentReport) headline() string {
-	store, colour := "has not answered yet", yellow
+	store, colour := "has not answered yet", render.Yellow
 	if since := r.Store.Since; since != nil && r.Store.Up {
-		store, colour = "up for "+r.age(*since), green
+		store, colour = "up for "+r.age(*since), render.Green
 	} else if since != nil {
-		store, colour = "away for "+r.age(*since), red
+		store, colour = "away for "+r.age(*since), render.Red
 	}
-	line := printable(fmt.Sprintf("%s: agent %s up for %s; store %s ", r.Node, r.Version, r.age(r.Started), r.Store.Addr)) +
-		paint(r.colour, colour, store)
+	line := render.Line(fmt.Sprintf("%s: agent %s up for %s; store %s ", r.Node, r.Version, r.age(r.Started), r.Store.Addr)) +
+		render.Paint(r.colour, colour, store)
 	if !r.Store.Up && r.Store.Error != "" {
-		line += ": " + printable(r.Store.Error)
+		line += ": " + render.Line(r.Store.Error)
 	}
 	return line
 }
@@ -55,9 +56,9 @@ func (r *agentReport) table() []string {
 			shown += ", polled"
 		}
 		rows = append(rows,
-			[]string{t.Key, t.File, shown, number(t.Version, unnumbered), dash(short(t.SHA256)), since, r.exec(t)})
+			[]string{t.Key, t.File, shown, render.Number(t.Version, unnumbered), render.Dash(render.Short(t.SHA256)), since, r.exec(t)})
 	}
-	return tableWith(rows, func(row, column int) string {
+	return render.TableWith(rows, func(row, column int) string {
 		if !r.colour || column != state {
 			return ""
 		}
@@ -100,19 +101,19 @@ func (r *agentReport) exec(t agent.TargetStatus) string {
 		if t.ExecWaits() {
 			when = ", runs in "
 		}
-		text += when + span(e.Retry.Sub(r.now))
+		text += when + render.Span(e.Retry.Sub(r.now))
 	}
 	return text
 }
 
-func (r *agentReport) age(at time.Time) string { return span(r.now.Sub(at)) }
+func (r *agentReport) age(at time.Time) string { return render.Span(r.now.Sub(at)) }
 
 func colourOf(s agent.State) string {
 	switch {
 	case s == agent.Current:
-		return green
+		return render.Green
 	case failing(s) == nil || s == agent.Starting:
-		return yellow
+		return render.Yellow
 	}
-	return red
+	return render.Red
 }

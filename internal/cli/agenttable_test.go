@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli/render"
 )
 
 // agentNow is when the tests look, in a zone of its own.
@@ -75,7 +76,7 @@ func TestAgentTable(t *testing.T) {
 			t.Errorf("there is no %q in\n%q", want, coloured)
 		}
 	}
-	for _, code := range []string{red, green, yellow, "0"} {
+	for _, code := range []string{render.Red, render.Green, render.Yellow, "0"} {
 		coloured = strings.ReplaceAll(coloured, "\x1b["+code+"m", "")
 	}
 	if coloured != strings.Join(lines, "\n") {
@@ -135,10 +136,10 @@ func TestAgentTableIsPrintable(t *testing.T) {
 			t.Errorf("%d lines", len(lines))
 		}
 		for _, line := range lines {
-			for _, code := range []string{red, green, yellow, "0"} {
+			for _, code := range []string{render.Red, render.Green, render.Yellow, "0"} {
 				line = strings.ReplaceAll(line, "\x1b["+code+"m", "")
 			}
-			if plain := printable(line); plain != line {
+			if plain := render.Line(line); plain != line {
 				t.Errorf("not printable: %q", line)
 			}
 		}
@@ -152,7 +153,7 @@ func TestSpan(t *testing.T) {
 		time.Hour:         "1h", time.Hour + 59*time.Second: "1h", 23*time.Hour + 59*time.Minute: "23h59m", 2 * day: "2d", 2*day +
 			3*time.Hour: "2d3h", 2*day + 59*time.Minute: "2d",
 	} {
-		if got := span(d); got != want {
+		if got := render.Span(d); got != want {
 			t.Errorf("%s is %q, want %q", d, got, want)
 		}
 	}

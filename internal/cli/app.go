@@ -13,12 +13,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/command"
 	"kvexpress/internal/config"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
-	"kvexpress/internal/safetext"
 )
 
 // App is one run of the program, with all that it takes from the process as
@@ -50,8 +50,8 @@ type App struct {
 func (a *App) Run(ctx context.Context, args []string) int {
 	// What a library logs by itself may hold a token: net/http quotes answers that it did not ask for.
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // of package log, too
-	if width, ok := columns(a.Stdout); ok && a.inside == nil {
-		tableWidth.Store(int32(width))
+	if a.inside == nil {
+		render.FitTables(a.Stdout)
 	}
 	root := a.newRoot(args...)
 	countOnce(root)
@@ -87,7 +87,7 @@ func (s *session) complain(err error) {
 		lines = strings.Split(err.Error(), "\n")
 	}
 	for _, line := range lines {
-		fmt.Fprintf(s.Stderr, "kvexpress: %s\n", printable(line))
+		fmt.Fprintf(s.Stderr, "kvexpress: %s\n", render.Line(line))
 	}
 	if failed := (*command.Error)(nil); errors.As(err, &failed) && failed.Output != "" {
 		for _, line := range outputLines(failed.Output) {
@@ -108,10 +108,6 @@ type reportedError struct {
 }
 
 func (e *reportedError) Unwrap() error { return e.error }
-
-// oneLine is the text of an error without line breaks, which joined errors have,
-// and without what else is not printable.
-func oneLine(err error) string { return safetext.Joined(err.Error(), 0) }
 
 // newRoot sets up the commands: all of them, or, to be quick, only those whose
 // names are among args.

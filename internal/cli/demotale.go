@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/demo"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/record"
@@ -47,7 +48,7 @@ func (t *tale) tell(ctx context.Context) {
 	t.note("A node reports a while after its delivery, so that reports do not slow those of others.")
 	t.note("\"in place\" is when the file was there.")
 
-	t.chapter("2. Change one line of it. %s is slowed on purpose: its check takes %s", t.slow.Name, took(demoSlow))
+	t.chapter("2. Change one line of it. %s is slowed on purpose: its check takes %s", t.slow.Name, render.Took(demoSlow))
 	t.do(func() error { return t.slow.Slow(demoSlow) })
 	t.publish(ctx, "hosts", demo.Hosts(demoLines, 42), "-m", "web-0042 has moved", "--wait", "100%", "--diff")
 	t.do(t.slow.Quick)
@@ -88,10 +89,10 @@ func (t *tale) tell(ctx context.Context) {
 	t.report.SHA256, t.report.Nodes, t.report.Seconds = record.Checksum(content), n, time.Since(t.began).Seconds()
 	t.chapter("All of it held")
 	t.note("%s",
-		paint(t.colour(), green,
+		render.Paint(t.colour(), render.Green,
 			fmt.Sprintf("%d of %[1]d files have the bytes of version 2 (sha256 %s), and %[1]d of %[1]d reloads saw them.", n,
-				short(t.report.SHA256))))
-	t.note("That was read from the disk, and not from what the nodes say. It took %s in all.", took(time.Since(t.began)))
+				render.Short(t.report.SHA256))))
+	t.note("That was read from the disk, and not from what the nodes say. It took %s in all.", render.Took(time.Since(t.began)))
 	if t.over = t.err == nil && ctx.Err() == nil; !t.over {
 		return
 	}
@@ -115,7 +116,7 @@ func (t *tale) reported(ctx context.Context) {
 		}
 		return nil
 	})
-	t.note("All have reported after %s: they have no file yet.", took(time.Since(t.began)))
+	t.note("All have reported after %s: they have no file yet.", render.Took(time.Since(t.began)))
 }
 
 // measure tells how long the change took to the node that was slowed, and to the others.
@@ -131,10 +132,10 @@ func (t *tale) measure(ctx context.Context) error {
 	d := fleet.Examine(roster, standing, fleet.Options{}).Delivered
 	t.report.Delivered, t.report.Slowed = d, t.slow.Name
 	if d.LastNode != t.slow.Name || time.Duration(d.Last) < demoSlow {
-		return fmt.Errorf("%s was slowed by %s, and that is not what the nodes report: %s", t.slow.Name, took(demoSlow), percentiles(d))
+		return fmt.Errorf("%s was slowed by %s, and that is not what the nodes report: %s", t.slow.Name, render.Took(demoSlow), percentiles(d))
 	}
 	t.note("%s: it had the change after %s. Nobody waited for it: half of all had it after %s.",
-		paint(t.colour(), yellow, t.slow.Name+", slowed on purpose"), took(time.Duration(d.Last)), took(time.Duration(d.P50)))
+		render.Paint(t.colour(), render.Yellow, t.slow.Name+", slowed on purpose"), render.Took(time.Duration(d.Last)), render.Took(time.Duration(d.P50)))
 	return nil
 }
 
@@ -174,7 +175,7 @@ func (t *tale) print(text string) {
 
 // chapter begins one.
 func (t *tale) chapter(format string, args ...any) {
-	t.print("\n" + paint(t.colour(), bold, fmt.Sprintf(format, args...)))
+	t.print("\n" + render.Paint(t.colour(), render.Bold, fmt.Sprintf(format, args...)))
 }
 
 // note says what is to be known of what is shown.
@@ -205,13 +206,13 @@ func (t *tale) run(ctx context.Context, code int, args ...string) {
 		}
 		shown += " " + arg
 	}
-	t.note("%s", paint(t.colour(), cyan, "$ "+shown))
+	t.note("%s", render.Paint(t.colour(), render.Cyan, "$ "+shown))
 	var printed bytes.Buffer
 	app := &App{
 		Stdin: strings.NewReader(""), Stdout: &printed, Stderr: &printed, Getenv: t.getenv,
 		inside: &inside{addr: t.addr, colour: t.colour()},
 	}
-	if isTerminal(t.to) && t.Getenv("TERM") != "dumb" {
+	if render.IsTerminal(t.to) && t.Getenv("TERM") != "dumb" {
 		app.inside.screen = t.to
 	}
 	got := app.Run(ctx, args)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
@@ -65,7 +66,7 @@ func (s *session) diff(ctx context.Context, name, with string, args []string) (r
 	}
 	before, after := r.From.plain, r.To.plain
 	if r.Same = bytes.Equal(before, after); s.g.json && !r.Same {
-		r.Diff, r.Why = unified(r.From.title(k), r.To.title(k), before, after)
+		r.Diff, r.Why = render.Unified(r.From.title(k), r.To.title(k), before, after)
 	}
 	return r, s.showDiff(r.From.title(k), r.To.title(k), before, after)
 }
@@ -126,7 +127,7 @@ func sideOf(c history.Content) side {
 func (x side) title(k kv.Key) string {
 	switch x.File {
 	case "":
-		return fmt.Sprintf("%s (%s)", k, versionOf(x.Version))
+		return fmt.Sprintf("%s (%s)", k, render.Version(x.Version))
 	case "-":
 		return "standard input"
 	}
@@ -147,6 +148,6 @@ func (r diffReport) lines() []string {
 	if !r.Same {
 		return nil
 	}
-	return []string{printable(fmt.Sprintf("%s and %s are the same (sha256 %s)", r.From.title(r.Key), r.To.title(r.Key),
-		short(r.To.SHA256)))}
+	return []string{render.Line(fmt.Sprintf("%s and %s are the same (sha256 %s)", r.From.title(r.Key), r.To.title(r.Key),
+		render.Short(r.To.SHA256)))}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/hold"
@@ -98,14 +99,14 @@ func (r eventReport) lines() []string {
 	for _, e := range r.Events {
 		on := strings.TrimSpace(e.Node + " " + e.File)
 		if e.Version > 0 {
-			on = versionOf(e.Version)
+			on = render.Version(e.Version)
 		}
-		rows = append(rows, []string{fmt.Sprintf("%s (%s ago)", rfc3339(e.Time), span(r.now.Sub(e.Time))), e.Action,
-			whoOf(e), dash(on), dash(e.Reason)})
+		rows = append(rows, []string{fmt.Sprintf("%s (%s ago)", render.Time(e.Time), render.Span(r.now.Sub(e.Time))), e.Action,
+			whoOf(e), render.Dash(on), render.Dash(e.Reason)})
 	}
-	lines := table(rows)
+	lines := render.Table(rows)
 	if r.Damaged > 0 {
-		lines = append(lines, plural(r.Damaged, "damaged line")+" left out")
+		lines = append(lines, render.Plural(r.Damaged, "damaged line")+" left out")
 	}
 	return lines
 }
@@ -115,5 +116,5 @@ func whoOf(e hold.Event) string {
 	if id, _, ok := strings.Cut(e.Accessor, "-"); ok {
 		return e.Who + " (token " + id + ")"
 	}
-	return dash(e.Who)
+	return render.Dash(e.Who)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/httpd"
@@ -119,7 +120,7 @@ func lookOnce(ctx context.Context, e *exporter.Exporter) (report, error) {
 // exporterStatus is how it goes, in one line, for systemd.
 func exporterStatus(e *exporter.Exporter) string {
 	if err := e.Trouble(); err != nil {
-		return "the fleet cannot be looked at: " + oneLine(err)
+		return "the fleet cannot be looked at: " + render.Error(err)
 	}
 	return "looks at the fleet"
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
@@ -57,13 +58,13 @@ func (s *session) forget(ctx context.Context, node, file, name string) (report, 
 			return nil, err
 		}
 	}
-	what, e := printable(node), s.by(ctx)
+	what, e := render.Line(node), s.by(ctx)
 	e.Action, e.Node = hold.ActionForget, node
 	if file != "" {
 		if !filepath.IsAbs(file) {
 			return nil, fmt.Errorf("%s is not an absolute path; give the whole path that `kvexpress status` shows", kv.Quote(file))
 		}
-		what, e.File, e.Key = printable(node+" "+file), file, s.keyOf(ctx, node, file)
+		what, e.File, e.Key = render.Line(node+" "+file), file, s.keyOf(ctx, node, file)
 	}
 	path := s.layout.Node(node)
 	was, err := s.recorder().Do(ctx, e, []string{path}, func(rows kv.Snapshot) ([]kv.Op, error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
@@ -137,7 +138,7 @@ func infoOf(v history.Version) versionInfo {
 
 // name is how a version is called in a table.
 func (i versionInfo) name() string {
-	name := number(i.Version, "unknown")
+	name := render.Number(i.Version, "unknown")
 	if i.Unmanaged {
 		name = "unmanaged"
 	}
@@ -152,7 +153,7 @@ func (i versionInfo) published(now time.Time) string {
 	if i.PublishedAt == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%s (%s ago)", i.PublishedAt.In(now.Location()).Format(time.DateTime+"Z07:00"), span(now.Sub(*i.PublishedAt)))
+	return fmt.Sprintf("%s (%s ago)", i.PublishedAt.In(now.Location()).Format(time.DateTime+"Z07:00"), render.Span(now.Sub(*i.PublishedAt)))
 }
 
 type historyReport struct {
@@ -173,10 +174,10 @@ type historyReport struct {
 func (r historyReport) lines() []string {
 	var lines []string
 	if r.stop != "" {
-		lines = append(lines, paint(r.colour, yellow, printable(r.stop)))
+		lines = append(lines, render.Paint(r.colour, render.Yellow, render.Line(r.stop)))
 	}
 	if r.deleted != "" {
-		lines = append(lines, paint(r.colour, yellow, r.deleted))
+		lines = append(lines, render.Paint(r.colour, render.Yellow, r.deleted))
 	}
 	if r.Skipped > 0 {
 		lines = append(lines, fmt.Sprintf("there are %d more entries, far more than kvexpress keeps", r.Skipped))
@@ -190,20 +191,20 @@ func (r historyReport) lines() []string {
 func (r historyReport) table() []string {
 	rows := [][]string{{"VERSION", "PUBLISHED", "BY", "LINES", "SIZE", "SHA256", "MESSAGE"}}
 	for _, v := range r.Versions {
-		row := []string{v.name(), v.published(r.now), dash(v.By), "-", "-", dash(short(v.SHA256)), dash(v.Message)}
+		row := []string{v.name(), v.published(r.now), render.Dash(v.By), "-", "-", render.Dash(render.Short(v.SHA256)), render.Dash(v.Message)}
 		if v.SHA256 != "" {
 			row[3], row[4] = strconv.Itoa(v.Lines), strconv.FormatInt(v.Size, 10)
 		}
 		rows = append(rows, row)
 	}
-	return tableWith(rows, func(row, column int) string {
+	return render.TableWith(rows, func(row, column int) string {
 		switch v := r.Versions[row]; {
 		case !r.colour || column != 0:
 			return ""
 		case v.State != history.Whole:
-			return red
+			return render.Red
 		case v.Live:
-			return green
+			return render.Green
 		}
 		return ""
 	}, func(row int) []string { return []string{r.Versions[row].judgement()} })

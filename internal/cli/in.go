@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/command"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
@@ -137,9 +138,9 @@ func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
 	case f.file != "" && f.url != "":
 		return nil, errors.New("-f and -u exclude each other; give one of them")
 	case f.url != "":
-		p := s.newProgress(s.about)
-		p.step("reading the URL")
-		defer p.step("")
+		p := render.NewSteps(s.Stderr, s.about)
+		p.Step("reading the URL")
+		defer p.Step("")
 		content, err := publish.ReadURL(ctx, f.url, publish.URLOptions{Timeout: f.urlTimeout})
 		if err != nil && !as[*gate.Refusal](err) {
 			s.panicked(s.about, observe.LocationReadURL)
@@ -156,12 +157,12 @@ func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
 func (s *session) publish(ctx context.Context, req publish.Request, argv []string, diff bool, copied kv.Key) (*inReport, error) {
 	ctx, done := s.interruptible(ctx)
 	defer done()
-	p := s.newProgress(string(req.Key))
-	p.step("asking the store")
+	p := render.NewSteps(s.Stderr, string(req.Key))
+	p.Step("asking the store")
 	publisher := s.publisher()
 	publisher.Step = s.PublishHook
 	result, err := publisher.Publish(ctx, req)
-	p.step("")
+	p.Step("")
 	if err != nil {
 		s.observeFailedPublish(ctx, req, err)
 		return nil, err
@@ -175,7 +176,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 		Change: result.Change, event: result.EventLeft, previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
 	}
 	if diff && result.Outcome != publish.Unchanged { // if it cannot be shown, nor can the result
-		from, to := fmt.Sprintf("%s (%s)", req.Key, versionOf(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
+		from, to := fmt.Sprintf("%s (%s)", req.Key, render.Version(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
 		_ = s.showDiff(from, to, result.Old, req.Content)
 	}
 	switch result.Outcome {
@@ -198,7 +199,7 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 	case copied != "":
 		s.event(s.events.Copied(ctx, string(copied), string(req.Key)))
 	default:
-		s.event(s.events.Updated(ctx, s.layout.Data(req.Key), eventDiff(result.Old, req.Content)))
+		s.event(s.events.Updated(ctx, s.layout.Data(req.Key), render.EventDiff(result.Old, req.Content)))
 	}
 	r.Exec, err = s.exec(ctx, argv, "KVEXPRESS_KEY="+string(req.Key), "KVEXPRESS_SHA256="+result.SHA256,
 		"KVEXPRESS_VERSION="+strconv.FormatUint(result.Version, 10))
@@ -220,9 +221,9 @@ func (s *session) exec(ctx context.Context, argv []string, env ...string) (*exec
 	s.log.Debug("exec", "command", argv[0])
 	ctx, done := s.interruptible(ctx)
 	defer done()
-	p := s.newProgress(s.about)
-	p.step("running the exec")
-	defer p.step("")
+	p := render.NewSteps(s.Stderr, s.about)
+	p.Step("running the exec")
+	defer p.Step("")
 	result, err := command.Run(ctx, command.Command{Argv: argv, Timeout: s.g.execTimeout, Env: env})
 	if err != nil {
 		err = &execError{err}
@@ -285,7 +286,7 @@ func (r inReport) line() string {
 	what := r.what()
 	switch r.Outcome {
 	case publish.Unchanged:
-		return fmt.Sprintf("%s: unchanged, %s stands (%s)", r.Key, versionOf(r.Version), what)
+		return fmt.Sprintf("%s: unchanged, %s stands (%s)", r.Key, render.Version(r.Version), what)
 	case publish.WouldPublish:
 		return fmt.Sprintf("%s: would publish version %d (%s)", r.Key, r.Version, what)
 	case publish.Healed:
@@ -296,7 +297,7 @@ func (r inReport) line() string {
 
 // what is the content in a few words.
 func (r inReport) what() string {
-	return fmt.Sprintf("%s, %s, sha256 %s", plural(r.Lines, "line"), plural(r.Size, "byte"), short(r.SHA256))
+	return fmt.Sprintf("%s, %s, sha256 %s", render.Plural(r.Lines, "line"), render.Plural(r.Size, "byte"), render.Short(r.SHA256))
 }
 
 // refused is the report for content that is refused because of its change; else nil.
@@ -317,7 +318,7 @@ func (r refusedReport) lines() []string { return changeLines(r.Change) }
 
 // changeLines show how content differs from the live version, with the first lost lines.
 func changeLines(c *gate.Change) []string {
-	lines := []string{fmt.Sprintf("  loses %d of %s, gains %d", c.Lost, plural(c.Before, "line"), c.Gained)}
+	lines := []string{fmt.Sprintf("  loses %d of %s, gains %d", c.Lost, render.Plural(c.Before, "line"), c.Gained)}
 	for _, line := range c.Lines {
 		lines = append(lines, "  - "+line)
 	}

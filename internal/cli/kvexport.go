@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/embedded/dump"
 	"kvexpress/internal/kv"
 )
@@ -67,10 +68,10 @@ func exportPrefix(cmd *cobra.Command, args []string) (string, error) {
 }
 
 func (s *session) kvExport(ctx context.Context, prefix string, partial bool) error {
-	p := s.newProgress(commandExport)
-	p.step("reading all keys")
+	p := render.NewSteps(s.Stderr, commandExport)
+	p.Step("reading all keys")
 	rows, hidden, err := s.everything(ctx, prefix)
-	p.step("")
+	p.Step("")
 	switch {
 	case err != nil:
 		return err
@@ -83,10 +84,10 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 		s.warn(fmt.Sprintf("this token may not read %s; others may be missing in the export", allKeys(prefix)))
 	}
 	s.g.json = false // what follows is the result
-	if isTerminal(s.Stdout) {
+	if render.IsTerminal(s.Stdout) {
 		var text bytes.Buffer
 		if err = dump.Encode(&text, rows); err == nil {
-			_, err = s.Stdout.Write(printableJSON(text.Bytes()))
+			_, err = s.Stdout.Write(render.PrintableJSON(text.Bytes()))
 		}
 	} else {
 		err = dump.Encode(s.Stdout, rows)

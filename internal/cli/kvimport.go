@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/embedded/dump"
 	"kvexpress/internal/kv"
 )
@@ -63,9 +64,9 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	r := importReport{Of: len(rows)}
-	p := s.newProgress("import")
-	p.step("writing " + plural(r.Of, "key"))
-	defer p.step("")
+	p := render.NewSteps(s.Stderr, "import")
+	p.Step("writing " + render.Plural(r.Of, "key"))
+	defer p.Step("")
 	for _, w := range dump.Plan(rows) {
 		if w.Put {
 			row := w.Rows[0]
@@ -100,9 +101,9 @@ func (s *session) readExport(file string, to dump.Place) ([]kv.Row, error) {
 		defer func() { _ = f.Close() }() // it was only read
 		in = io.Reader(f)
 	}
-	p := s.newProgress("import")
-	p.step("reading " + printable(name))
-	defer p.step("")
+	p := render.NewSteps(s.Stderr, "import")
+	p.Step("reading " + render.Line(name))
+	defer p.Step("")
 	rows, err := dump.Decode(in, to)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
@@ -121,7 +122,7 @@ func (r importReport) lines() []string {
 	if r.Keys < r.Of {
 		return nil // the error says it
 	}
-	return []string{fmt.Sprintf("imported %s (%s)", plural(r.Keys, "key"), plural(int(r.Bytes), "byte"))}
+	return []string{fmt.Sprintf("imported %s (%s)", render.Plural(r.Keys, "key"), render.Plural(int(r.Bytes), "byte"))}
 }
 
 // cutOff is why an import did not get to its end.
@@ -131,5 +132,5 @@ func (r importReport) cutOff(err error) error {
 		unsure = "at least "
 	}
 	return fmt.Errorf("import: %w; %s%d of %s have been written, and the import can be repeated", err, unsure, r.Keys,
-		plural(r.Of, "key"))
+		render.Plural(r.Of, "key"))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/install"
 	"kvexpress/internal/observe"
@@ -96,14 +97,14 @@ func (s *session) lock(ctx context.Context, name, node string, force bool, reaso
 	s.metrics.Count("lock", row, observe.LocationComplete)
 	if at.here {
 		if err := hold.WriteMarker(file, reason, until, attrs); err != nil {
-			s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", hold.Marker(file), oneLine(err)))
+			s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", hold.Marker(file), render.Error(err)))
 		}
 	}
-	fields := map[string]any{"file": file, "node": at.node, "outcome": "locked", "reason": reason, "since": rfc3339(s.started)}
+	fields := map[string]any{"file": file, "node": at.node, "outcome": "locked", "reason": reason, "since": render.Time(s.started)}
 	text := fmt.Sprintf("%s: locked %s", file, at.on())
 	if timed {
 		text += " until " + until.Format(time.RFC3339)
-		fields["until"] = rfc3339(until)
+		fields["until"] = render.Time(until)
 	}
 	if was != "" && was != reason {
 		text += fmt.Sprintf(", in the place of a lock with the reason %q", was)

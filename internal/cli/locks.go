@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
@@ -113,7 +114,7 @@ func (l lockRow) where() string {
 // name is what a file is called, for people.
 func (l lockRow) name() string {
 	if l.File == "" {
-		return short(l.Hash) + "…"
+		return render.Short(l.Hash) + "…"
 	}
 	return l.File
 }
@@ -126,7 +127,7 @@ func (l lockRow) rest(now time.Time) string {
 	case l.Expired:
 		return "expired"
 	}
-	return span(l.Until.Sub(now))
+	return render.Span(l.Until.Sub(now))
 }
 
 func (r lockReport) lines() []string {
@@ -138,11 +139,11 @@ func (r lockReport) lines() []string {
 		if r.node != "" {
 			text += " on " + r.node
 		}
-		return []string{printable(text)}
+		return []string{render.Line(text)}
 	}
 	rows := [][]string{{"NODE", "FILE", "SINCE", "UNTIL", "WHO", "REASON"}}
 	for _, l := range r.Locks {
-		rows = append(rows, []string{l.where(), l.name(), ageOf(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who, "unknown"), l.Reason})
+		rows = append(rows, []string{l.where(), l.name(), render.Age(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who, "unknown"), l.Reason})
 	}
-	return table(rows)
+	return render.Table(rows)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
@@ -36,7 +37,7 @@ func TestPathsOfLocks(t *testing.T) {
 	for _, line := range r.lines()[1:] {
 		files = append(files, strings.Fields(line)[1])
 	}
-	want := []string{"/etc/hosts", short(kv.FileHash("/etc/motd")) + "…", short(kv.FileHash("/etc/unknown")) + "…"}
+	want := []string{"/etc/hosts", render.Short(kv.FileHash("/etc/motd")) + "…", render.Short(kv.FileHash("/etc/unknown")) + "…"}
 	slices.Sort(want)
 	if !slices.Equal(files, want) {
 		t.Errorf("the files are %v, want %v", files, want)
@@ -59,7 +60,7 @@ func TestTablesOfStopsAndLocks(t *testing.T) {
 	want := []string{
 		"NODE                FILE               SINCE    UNTIL    WHO        REASON",
 		`web-1               /a                 1h30m    expired  ann@build  why\x1b[2J`,
-		"web-17.example.com  " + short(kv.FileHash("/a")) + "…      0s       1d2h     unknown    " + strings.Repeat("é", 101),
+		"web-17.example.com  " + render.Short(kv.FileHash("/a")) + "…      0s       1d2h     unknown    " + strings.Repeat("é", 101),
 		"web-2               /etc/hosts.consul  unknown  -        unknown    1.x",
 	}
 	if got := locks.lines(); !slices.Equal(got, want) {

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
@@ -77,7 +77,7 @@ func (p *spot) onHost(s *session, roster fleet.Roster) ([]fleet.Node, error) {
 	for _, n := range nodes {
 		if n.Host() != nodes[0].Host() {
 			return nil, fmt.Errorf("%s is the name of a node or a host on both %s and %s; name the host with --node, and use "+
-				"`lock --force` if it is %[1]s", p.node, printable(nodes[0].Host()), printable(n.Host()))
+				"`lock --force` if it is %[1]s", p.node, render.Line(nodes[0].Host()), render.Line(n.Host()))
 		}
 	}
 	if len(nodes) > 0 {
@@ -119,7 +119,7 @@ func alike(roster fleet.Roster, name string) string {
 	for _, n := range roster.Nodes {
 		for _, other := range []string{n.Name, n.Host()} {
 			if is, _, _ := strings.Cut(other, "."); is == first {
-				return fmt.Sprintf("; did you mean %s?", printable(other))
+				return fmt.Sprintf("; did you mean %s?", render.Line(other))
 			}
 		}
 	}
@@ -152,4 +152,3 @@ func (p spot) unlock() string {
 }
 
 // rfc3339 is a time for programs.
-func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }

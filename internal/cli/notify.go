@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/command"
 	"kvexpress/internal/observe"
 )
@@ -97,7 +98,7 @@ func notify(ctx context.Context, d daemon) {
 			told = now
 		}
 		if stuck := d.healthy(); stuck != nil {
-			d.log.Error("stuck", "error", oneLine(stuck)) // systemd restarts us
+			d.log.Error("stuck", "error", render.Error(stuck)) // systemd restarts us
 		} else if watchdog > 0 {
 			say(d.log, systemd.SdNotifyWatchdog)
 		}
@@ -139,7 +140,7 @@ func summary(s agent.Status) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}
 	}
-	text := plural(len(s.Targets), "target")
+	text := render.Plural(len(s.Targets), "target")
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}

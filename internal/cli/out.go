@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/install"
 )
@@ -106,11 +107,11 @@ func (s *session) deliver(ctx context.Context, t install.Target, f outFlags) (re
 	t.Waiting = func(holder string) {
 		s.warn(fmt.Sprintf("%s: waiting for %s, which has locked it", t.File, holder))
 	}
-	p := s.newProgress(t.File)
-	d := install.Installer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: p.deliverHook(s.DeliverHook),
+	p := render.NewSteps(s.Stderr, t.File)
+	d := install.Installer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: installHook(p, s.DeliverHook),
 		Interruptible: s.Interruptible}
 	result, err := d.Install(ctx, t)
-	p.step("")
+	p.Step("")
 	for _, note := range result.Notes {
 		s.warn(note)
 	}
@@ -119,7 +120,7 @@ func (s *session) deliver(ctx context.Context, t install.Target, f outFlags) (re
 		s.receipt(ctx, dir, result, err)
 	}
 	if f.diff && result.New != nil && result.Outcome != install.None { // if it cannot be shown, nor can the result
-		_ = s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, versionOf(result.Version)), result.Old, result.New)
+		_ = s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, render.Version(result.Version)), result.Old, result.New)
 	}
 	return s.judge(reportOut(t, result), err, f)
 }
@@ -156,7 +157,7 @@ func (s *session) unless(fine bool, err error) error {
 	if !fine {
 		return err
 	}
-	s.log.Info(oneLine(err))
+	s.log.Info(render.Error(err))
 	return nil
 }
 
@@ -188,7 +189,7 @@ func reportOut(t install.Target, r install.Result) outReport {
 }
 
 func (r outReport) lines() []string {
-	what := fmt.Sprintf("%s of %s (%s, sha256 %s)", versionOf(r.Version), r.Key, plural(r.Lines, "line"), short(r.SHA256))
+	what := fmt.Sprintf("%s of %s (%s, sha256 %s)", render.Version(r.Version), r.Key, render.Plural(r.Lines, "line"), render.Short(r.SHA256))
 	text := map[string]string{
 		string(install.Unchanged):    "unchanged, has " + what,
 		string(install.Installed):    "installed " + what,
@@ -205,11 +206,11 @@ func (r outReport) lines() []string {
 	case "locked":
 		text = fmt.Sprintf("left as it is, it is locked: %s", r.Reason)
 		if !r.Until.IsZero() {
-			text += fmt.Sprintf(" (until %s)", rfc3339(r.Until))
+			text += fmt.Sprintf(" (until %s)", render.Time(r.Until))
 		}
 	}
 	if text == "" || r.failed { // the error tells it
 		return nil
 	}
-	return []string{printable(r.File + ": " + text)}
+	return []string{render.Line(r.File + ": " + text)}
 }

@@ -11,6 +11,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
@@ -47,7 +48,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 			"`kvexpress acl node -k %s --node %s -p %s` prints the policy that is needed, and --no-receipt does without",
 			s.layout.Node(s.host), r.Key, s.host, s.layout.Prefix()))
 	} else if lost != nil {
-		s.log.Warn("the receipt was not written; `--no-receipt` does without", "error", oneLine(lost))
+		s.log.Warn("the receipt was not written; `--no-receipt` does without", "error", render.Error(lost))
 	}
 	// What went wrong is over when nothing has changed, and that is to be said then.
 	// A token that may not report will not the next time either.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/hold"
@@ -120,7 +121,7 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 
 // confirm asks people at a terminal to type a word before something is done for good.
 func (s *session) confirm(word, what string) error {
-	if !isTerminal(s.Stdin) {
+	if !render.IsTerminal(s.Stdin) {
 		return fmt.Errorf("%s; without a terminal to ask at, give --yes", what)
 	}
 	fmt.Fprintf(s.Stderr, "kvexpress: %s; type %s to go on:\n", what, word)
@@ -152,5 +153,5 @@ func (r retireReport) lines() []string {
 	if r.Outcome != "retired" {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: retired, with its history; %s named it", r.Key, plural(r.Receipts, "receipt"))}
+	return []string{fmt.Sprintf("%s: retired, with its history; %s named it", r.Key, render.Plural(r.Receipts, "receipt"))}
 }

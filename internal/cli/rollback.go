@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
 	"kvexpress/internal/hold"
@@ -64,7 +65,7 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 	if f.to == "" && f.ifVersion == "" && as[*publish.Conflict](err) {
 		err = fmt.Errorf("%s: somebody changed it after the rollback had looked at %s, so nothing was done (%w); see `kvexpress "+
 			"history -k %[1]s`, then run it again, or name a version with --to",
-			req.Key, versionOf(*req.IfVersion), kv.ErrConflict)
+			req.Key, render.Version(*req.IfVersion), kv.ErrConflict)
 	}
 	if r == nil {
 		return nil, err
@@ -142,12 +143,12 @@ type rollbackReport struct {
 func (r rollbackReport) lines() []string {
 	from := ""
 	if r.previous > 0 || r.stood {
-		from = " from " + versionOf(r.previous)
+		from = " from " + render.Version(r.previous)
 	}
 	text := fmt.Sprintf("rolled back%s to version %d, published again as version %d", from, r.To, r.Version)
 	switch r.Outcome {
 	case publish.Unchanged:
-		text = fmt.Sprintf("unchanged, %s stands and has the content of version %d", versionOf(r.Version), r.To)
+		text = fmt.Sprintf("unchanged, %s stands and has the content of version %d", render.Version(r.Version), r.To)
 		if r.Version == r.To {
 			text = fmt.Sprintf("unchanged, version %d stands", r.To)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/embedded/disk"
@@ -107,7 +108,7 @@ func (f *serveFlags) open(log *slog.Logger) (*embedded.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", f.data, err)
 	}
-	return embedded.Open(embedded.Options{Journal: journal, Broken: func(err error) { log.Error("broken", "error", oneLine(err)) }})
+	return embedded.Open(embedded.Options{Journal: journal, Broken: func(err error) { log.Error("broken", "error", render.Error(err)) }})
 }
 
 // serveStore answers until the context ends or the listener breaks.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/embedded/policy"
 )
@@ -139,7 +140,7 @@ func (g *guard) reload(log *slog.Logger) {
 	}
 	l, err := g.flags.load()
 	if err != nil {
-		log.Error("the files are refused, all stays as it was", "error", oneLine(err))
+		log.Error("the files are refused, all stays as it was", "error", render.Error(err))
 		return
 	}
 	if l.tokens != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/store/consul"
@@ -203,7 +204,7 @@ func (s *session) onRetry(attempt int, err error) {
 	s.metrics.ConsulReconnect()
 	s.log.Warn("the store is away, trying again", "attempt", attempt, "error", err)
 	if attempt == 2 { // the first comes back within a moment
-		fmt.Fprintf(s.Stderr, "kvexpress: %s; trying again for %s\n", oneLine(err), s.g.retryFor)
+		fmt.Fprintf(s.Stderr, "kvexpress: %s; trying again for %s\n", render.Error(err), s.g.retryFor)
 	}
 }
 
@@ -211,7 +212,7 @@ func (s *session) onRetry(attempt int, err error) {
 func (s *session) warn(text string) {
 	text = s.guide().Typed(text)
 	s.log.Warn(text)
-	fmt.Fprintf(s.Stderr, "kvexpress: %s\n", printable(text))
+	fmt.Fprintf(s.Stderr, "kvexpress: %s\n", render.Line(text))
 }
 
 func (s *session) close(err error, code int) {
@@ -221,11 +222,11 @@ func (s *session) close(err error, code int) {
 		s.metrics.Gauge("time", s.about, s.place, time.Since(s.started).Milliseconds())
 	}
 	if err != nil {
-		s.log.Error(oneLine(err), "exit", code)
+		s.log.Error(render.Error(err), "exit", code)
 	}
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		if err := s.closers[i](); err != nil {
-			fmt.Fprintf(s.Stderr, "kvexpress: %s\n", oneLine(err))
+			fmt.Fprintf(s.Stderr, "kvexpress: %s\n", render.Error(err))
 		}
 	}
 }

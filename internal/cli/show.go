@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
 )
@@ -73,10 +74,10 @@ func (s *session) show(ctx context.Context, f showFlags) (report, error) {
 
 // print writes content: as it is, or for the eyes of people.
 func (s *session) print(plain []byte) error {
-	if isTerminal(s.Stdout) {
+	if render.IsTerminal(s.Stdout) {
 		var b bytes.Buffer
 		for line := range strings.Lines(string(plain)) {
-			b.WriteString(printableLine(line) + "\n")
+			b.WriteString(render.TabbedLine(line) + "\n")
 		}
 		plain = b.Bytes()
 	}
@@ -100,17 +101,17 @@ func (r showReport) lines() []string {
 		{"key", string(r.Key)},
 		{"version", r.name()},
 		{"published", r.published(r.now)},
-		{"by", dash(r.By)},
-		{"message", dash(r.Message)},
+		{"by", render.Dash(r.By)},
+		{"message", render.Dash(r.Message)},
 		{"lines", fmt.Sprint(r.Lines)},
-		{"size", plural(int(r.Size), "byte")},
+		{"size", render.Plural(int(r.Size), "byte")},
 		{"sha256", r.SHA256},
-		{"stored as", dash(r.Encoding)},
-		{"lineage", dash(r.Lineage)},
-		{"publish id", dash(r.PublishID)},
+		{"stored as", render.Dash(r.Encoding)},
+		{"lineage", render.Dash(r.Lineage)},
+		{"publish id", render.Dash(r.PublishID)},
 	}
 	if r.State != history.Whole || r.Detail != "" {
 		rows = append(rows, []string{"note", r.Detail})
 	}
-	return table(rows)
+	return render.Table(rows)
 }

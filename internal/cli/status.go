@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/hold"
@@ -150,7 +151,7 @@ func (v *verified) verify(ctx context.Context, reader *fleet.Reader, standing fl
 	case errors.Is(err, kv.ErrDenied):
 		v.Unverified++
 	case as[*gate.Refusal](err):
-		v.Damaged = append(v.Damaged, unknownKey{string(standing.Key), oneLine(err)})
+		v.Damaged = append(v.Damaged, unknownKey{string(standing.Key), render.Error(err)})
 	case err != nil:
 		return err
 	case why != "":
@@ -163,11 +164,11 @@ func (v *verified) lines(colour bool) []string {
 	var lines []string
 	for _, d := range v.Damaged {
 		lines = append(lines, fmt.Sprintf("  %s is %s in the store: %s; nodes keep what they have; publish it again with "+
-			"`kvexpress in -k %[1]s`", printable(d.Key), paint(colour, red, "damaged"), printable(d.Why)))
+			"`kvexpress in -k %[1]s`", render.Line(d.Key), render.Paint(colour, render.Red, "damaged"), render.Line(d.Why)))
 	}
 	if v.Unverified > 0 {
 		lines = append(lines, fmt.Sprintf("  the data of %s was not verified; `kvexpress status -k KEY` does so for one key, "+
-			"with a token that may read it", plural(v.Unverified, "key")))
+			"with a token that may read it", render.Plural(v.Unverified, "key")))
 	}
 	return lines
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
 )
@@ -29,7 +30,7 @@ type statusReport struct {
 func (r *statusReport) lines() []string {
 	lines := []string{r.headline(), "  " + countOf(r.Report, r.colour)}
 	if w := r.Waited; w != nil {
-		lines = append(lines, "  waited       "+took(time.Duration(w.Seen.Took)))
+		lines = append(lines, "  waited       "+render.Took(time.Duration(w.Seen.Took)))
 	}
 	lines = append(lines, times(r.Report)...)
 	lines = append(lines, clocks(r.Report)...)
@@ -42,38 +43,38 @@ func ago(since, now time.Time) string {
 	if since.IsZero() {
 		return ""
 	}
-	return " for " + span(now.Sub(since))
+	return " for " + render.Span(now.Sub(since))
 }
 
 func (f frozen) lines(now time.Time, colour bool) []string {
 	var lines []string
 	for _, s := range f.Stops {
-		lines = append(lines, "  "+printable(string(s.Key))+" is "+paint(colour, red, "stopped")+" in the whole fleet"+ago(s.Since,
-			now)+": "+printable(s.Reason))
+		lines = append(lines, "  "+render.Line(string(s.Key))+" is "+render.Paint(colour, render.Red, "stopped")+" in the whole fleet"+ago(s.Since,
+			now)+": "+render.Line(s.Reason))
 	}
 	for _, l := range f.Locks {
-		text := fmt.Sprintf("  %s is %s on %s%s", printable(l.name()), paint(colour, yellow, "locked"), printable(l.where()),
+		text := fmt.Sprintf("  %s is %s on %s%s", render.Line(l.name()), render.Paint(colour, render.Yellow, "locked"), render.Line(l.where()),
 			ago(l.Since, now))
 		if !l.Until.IsZero() {
-			text += ", for another " + span(l.Until.Sub(now))
+			text += ", for another " + render.Span(l.Until.Sub(now))
 		}
-		lines = append(lines, text+": "+printable(l.Reason))
+		lines = append(lines, text+": "+render.Line(l.Reason))
 	}
 	if f.Hidden != "" {
-		lines = append(lines, "  there may be more stops and locks: "+printable(f.Hidden))
+		lines = append(lines, "  there may be more stops and locks: "+render.Line(f.Hidden))
 	}
 	return lines
 }
 
 func (r *statusReport) headline() string {
-	text := fmt.Sprintf("%s: %s", r.Key, versionOf(r.Version))
+	text := fmt.Sprintf("%s: %s", r.Key, render.Version(r.Version))
 	if r.Published != nil {
-		text += fmt.Sprintf(", published %s ago by %s", span(time.Duration(r.Ago)), r.By)
+		text += fmt.Sprintf(", published %s ago by %s", render.Span(time.Duration(r.Ago)), r.By)
 	}
 	if r.Message != "" {
 		text += ": " + r.Message
 	}
-	return printable(text)
+	return render.Line(text)
 }
 
 // countOf is how many nodes have it: "1186 of 1188 nodes have it (99.8 %), 2 silent".
@@ -81,11 +82,11 @@ func countOf(r fleet.Report, colour bool) string {
 	if r.Nodes+r.Silent+r.Gone+len(r.Unread) == 0 {
 		return "no node has reported this key: agents do, and `kvexpress out` when something changed"
 	}
-	how := green
+	how := render.Green
 	if r.Arrived < r.Nodes || r.Nodes == 0 {
-		how = yellow
+		how = render.Yellow
 	}
-	text := paint(colour, how, fmt.Sprintf("%d of %s", r.Arrived, plural(r.Nodes, "node"))) + " have it"
+	text := render.Paint(colour, how, fmt.Sprintf("%d of %s", r.Arrived, render.Plural(r.Nodes, "node"))) + " have it"
 	if r.Nodes > 0 {
 		text += " (" + percent(r) + ")"
 	}
@@ -114,7 +115,7 @@ func times(r fleet.Report) []string {
 		}
 	}
 	if r.Unmeasured > 0 && r.Delivered.Count > 0 {
-		lines = append(lines, fmt.Sprintf("               (without %s of which it is not known)", plural(r.Unmeasured, "node")))
+		lines = append(lines, fmt.Sprintf("               (without %s of which it is not known)", render.Plural(r.Unmeasured, "node")))
 	}
 	return lines
 }
@@ -128,7 +129,7 @@ func clocks(r fleet.Report) []string {
 		}
 		who := map[string]string{"node": "the clock of " + c.Node, "publisher": "the publisher's clock",
 			"here": "this machine's clock"}[c.Who]
-		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used", printable(who), ahead(c.Off), span(c.Off.Abs())))
+		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used", render.Line(who), ahead(c.Off), render.Span(c.Off.Abs())))
 	}
 	return lines
 }
@@ -147,12 +148,12 @@ func stragglers(r fleet.Report, all bool) []string {
 		most = math.MaxInt
 	}
 	lines := listed([]string{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
-		return []string{l.Node, number(l.Version, "-"), stateOf(l), span(time.Duration(l.Since)), span(time.Duration(l.Heard)) +
+		return []string{l.Node, render.Number(l.Version, "-"), stateOf(l), render.Span(time.Duration(l.Since)), render.Span(time.Duration(l.Heard)) +
 			" ago", why(l)}
 	})
 	lines = append(lines,
 		listed([]string{"SILENT", "VERSION", "HEARD", "LAST STATE"}, r.SilentNodes, most, func(l fleet.Line) []string {
-			return []string{l.Node, number(l.Version, "-"), span(time.Duration(l.Heard)) + " ago", l.State}
+			return []string{l.Node, render.Number(l.Version, "-"), render.Span(time.Duration(l.Heard)) + " ago", l.State}
 		})...)
 	if r.Omitted > 0 {
 		lines = append(lines, "  "+omitted(r.Omitted))
@@ -171,7 +172,7 @@ func listed[T any](head []string, all []T, most int, row func(T) []string) []str
 	for _, x := range all[:min(most, len(all))] {
 		rows = append(rows, row(x))
 	}
-	lines := append([]string{""}, table(rows)...)
+	lines := append([]string{""}, render.Table(rows)...)
 	if more := len(all) - most; more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more, see --all", more))
 	}
@@ -237,16 +238,16 @@ func (r *statusOfAllReport) lines() []string {
 	}
 	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST"}}
 	for _, k := range r.Keys {
-		published, version := "-", number(k.Version, "unmanaged")
+		published, version := "-", render.Number(k.Version, "unmanaged")
 		if !k.Exists {
 			version = "none"
 		}
 		if k.Published != nil {
-			published = span(time.Duration(k.Ago)) + " ago"
+			published = render.Span(time.Duration(k.Ago)) + " ago"
 		}
 		p50, last := "-", "-"
 		if k.Delivered.Count > 0 {
-			p50, last = took(time.Duration(k.Delivered.P50)), took(time.Duration(k.Delivered.Last))
+			p50, last = render.Took(time.Duration(k.Delivered.P50)), render.Took(time.Duration(k.Delivered.Last))
 		}
 		share := "-"
 		if k.Nodes > 0 && k.Exists {
@@ -255,7 +256,7 @@ func (r *statusOfAllReport) lines() []string {
 		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed),
 			strconv.Itoa(k.Behind + k.Unsound + k.Unknown), strconv.Itoa(k.Silent), p50, last})
 	}
-	lines := append(table(rows), r.verified.lines(r.colour)...)
+	lines := append(render.Table(rows), r.verified.lines(r.colour)...)
 	lines = append(lines, r.notes()...)
 	return append(lines, r.frozen.lines(r.now, r.colour)...)
 }
@@ -264,11 +265,11 @@ func (r *statusOfAllReport) lines() []string {
 func (r *statusOfAllReport) notes() []string {
 	var lines []string
 	for _, u := range r.Unknown {
-		lines = append(lines, printable(u.Key)+": unknown: "+printable(u.Why))
+		lines = append(lines, render.Line(u.Key)+": unknown: "+render.Line(u.Why))
 	}
 	if len(r.Unread) > 0 {
-		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is of %s: %s", plural(len(r.Unread), "receipt"),
-			printable(r.Unread[0].Node), printable(r.Unread[0].Why)))
+		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is of %s: %s", render.Plural(len(r.Unread), "receipt"),
+			render.Line(r.Unread[0].Node), render.Line(r.Unread[0].Why)))
 	}
 	if r.Omitted > 0 {
 		lines = append(lines, omitted(r.Omitted))
@@ -298,14 +299,14 @@ func receiptsLeftOut(nodes []string) []string {
 		return nil
 	}
 	text := fmt.Sprintf("receipts of %s were left out, as all together have more than %d MiB; `kvexpress forget NODE` drops one: %s",
-		plural(len(nodes), "node"), fleet.MaxDecoded>>20, strings.Join(nodes[:min(maxNamed, len(nodes))], ", "))
+		render.Plural(len(nodes), "node"), fleet.MaxDecoded>>20, strings.Join(nodes[:min(maxNamed, len(nodes))], ", "))
 	if len(nodes) > maxNamed {
 		text += ", …"
 	}
-	return []string{printable(text)}
+	return []string{render.Line(text)}
 }
 
 // omitted says what is not counted.
 func omitted(nodes int) string {
-	return plural(nodes, "node") + " with more files than a receipt holds: those that did not fit are not counted"
+	return render.Plural(nodes, "node") + " with more files than a receipt holds: those that did not fit are not counted"
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/observe"
 )
@@ -71,6 +72,6 @@ func (s *session) stop(ctx context.Context, name, reason string, replace bool) (
 	_, err = s.exec(ctx, argv)
 	return said{
 		text:   fmt.Sprintf("%s: stopped in the whole fleet; `kvexpress resume -k %[1]s` lifts it", k),
-		fields: map[string]any{"key": k, "outcome": "stopped", "reason": reason, "since": rfc3339(s.started)},
+		fields: map[string]any{"key": k, "outcome": "stopped", "reason": reason, "since": render.Time(s.started)},
 	}, err
 }

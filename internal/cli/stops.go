@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/hold"
 )
 
@@ -58,7 +59,7 @@ func (r stopReport) lines() []string {
 	}
 	rows := [][]string{{"KEY", "SINCE", "WHO", "REASON"}}
 	for _, stop := range r.Stops {
-		rows = append(rows, []string{string(stop.Key), ageOf(stop.Since, r.now), cmp.Or(stop.Who, "unknown"), stop.Reason})
+		rows = append(rows, []string{string(stop.Key), render.Age(stop.Since, r.now), cmp.Or(stop.Who, "unknown"), stop.Reason})
 	}
-	return table(rows)
+	return render.Table(rows)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/observe"
 )
@@ -67,7 +68,7 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 			break
 		}
 		if err := hold.RemoveMarker(path); err != nil {
-			s.warn(fmt.Sprintf("%s could not be removed: %s", hold.Marker(path), oneLine(err)))
+			s.warn(fmt.Sprintf("%s could not be removed: %s", hold.Marker(path), render.Error(err)))
 		}
 	}
 	if was == "" {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/publish"
 )
@@ -59,7 +60,7 @@ func (f *waitFlags) goal() (float64, error) {
 	number, percent := strings.CutSuffix(f.share, "%")
 	n, err := strconv.ParseFloat(number, 64)
 	if !percent || err != nil || !(n > 0 && n <= 100) {
-		return 0, fmt.Errorf("--wait %s is not a share; give one such as 99%%, above 0%% and up to 100%%", printable(f.share))
+		return 0, fmt.Errorf("--wait %s is not a share; give one such as 99%%, above 0%% and up to 100%%", render.Line(f.share))
 	}
 	return n / 100, nil
 }
@@ -80,11 +81,14 @@ func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitRep
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	g.Timeout, g.Gone = f.timeout, f.gone
-	b := s.newBar(string(g.Key))
-	g.Progress = b.show
+	b := render.NewBar(s.screen(), string(g.Key), s.utf8())
+	g.Progress = func(r fleet.Report) {
+		b.Show(r.Share(), fmt.Sprintf("%s  %d/%d nodes", percent(r), r.Arrived, r.Nodes))
+	}
+	g.Progress(fleet.Report{})
 	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
 	r, seen, err := reader.Wait(ctx, g)
-	b.end()
+	b.End()
 	return &waitReport{Share: g.Share, Report: r, Seen: seen}, err
 }
 
@@ -105,30 +109,11 @@ func (w *waitReport) lines() []string {
 		return nil // the error says it
 	}
 	lines := []string{fmt.Sprintf("%s: %d of %s have %s after %s (of those that reported this key and are not silent)",
-		r.Key, r.Arrived, plural(r.Nodes, "node"), versionOf(r.Version), took(time.Duration(w.Seen.Took)))}
+		r.Key, r.Arrived, render.Plural(r.Nodes, "node"), render.Version(r.Version), render.Took(time.Duration(w.Seen.Took)))}
 	if d := w.Seen.Delivered; d.Count > 0 {
 		lines = append(lines, "  in place  "+percentiles(d)+"  by this machine's clock, at most")
 	}
 	return append(lines, stragglers(r, false)...)
-}
-
-// bar shows people at a terminal how many nodes have arrived, in one line that is
-// drawn anew.
-type bar struct {
-	to     io.Writer // nil: nobody looks
-	about  string
-	blocks [2]string // what is full, and what is not
-}
-
-const barWidth = 30
-
-func (s *session) newBar(about string) *bar {
-	b := &bar{to: s.screen(), about: printable(about), blocks: [2]string{"#", "."}}
-	if s.utf8() {
-		b.blocks = [2]string{"█", "░"}
-	}
-	b.show(fleet.Report{})
-	return b
 }
 
 // screen is the terminal of who waits; nil without one.
@@ -136,7 +121,7 @@ func (s *session) screen() io.Writer {
 	switch {
 	case s.inside != nil:
 		return s.inside.screen
-	case isTerminal(s.Stderr):
+	case render.IsTerminal(s.Stderr):
 		return s.Stderr
 	}
 	return nil
@@ -148,50 +133,12 @@ func (a *App) utf8() bool {
 	return strings.Contains(locale, "UTF-8") || strings.Contains(locale, "UTF8")
 }
 
-func (b *bar) show(r fleet.Report) {
-	if b.to == nil {
-		return
-	}
-	about, width := b.about, barWidth
-	counts := fmt.Sprintf("  %s  %d/%d nodes", percent(r), r.Arrived, r.Nodes)
-	if all, ok := columns(b.to); ok && all > 0 { // a line that wraps cannot be drawn again
-		room := max(0, all-1-len(counts)-len("  "))
-		width = min(width, room/2)
-		about = fit(about, max(1, room-width))
-	}
-	full := int(r.Share() * float64(width))
-	blocks := strings.Repeat(b.blocks[0], full) + strings.Repeat(b.blocks[1], width-full)
-	fmt.Fprintf(b.to, "\r\x1b[K%s  %s%s", about, blocks, counts)
-}
-
-// end takes the bar away: what is said next says more.
-func (b *bar) end() {
-	if b.to != nil {
-		fmt.Fprint(b.to, "\r\x1b[K")
-	}
-}
-
 // percent is rounded down: 100 % means all.
 func percent(r fleet.Report) string {
 	return fmt.Sprintf("%.1f %%", float64(int(r.Share()*1000))/10)
 }
 
-// took is a length of time as people say it: 312 µs, 4.2 ms, 212 ms, 1.31 s, 2m12s.
-func took(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return fmt.Sprintf("%d µs", d.Microseconds())
-	case d < 10*time.Millisecond:
-		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.2f s", d.Seconds())
-	}
-	return span(d)
-}
-
 func percentiles(p fleet.Percentiles) string {
-	return fmt.Sprintf("p50 %s  p90 %s  p99 %s  last %s (%s)", took(time.Duration(p.P50)), took(time.Duration(p.P90)),
-		took(time.Duration(p.P99)), took(time.Duration(p.Last)), printable(p.LastNode))
+	return fmt.Sprintf("p50 %s  p90 %s  p99 %s  last %s (%s)", render.Took(time.Duration(p.P50)), render.Took(time.Duration(p.P90)),
+		render.Took(time.Duration(p.P99)), render.Took(time.Duration(p.Last)), render.Line(p.LastNode))
 }

@@ -1,4 +1,4 @@
-package cli
+package render
 
 import (
 	"bytes"
@@ -16,14 +16,14 @@ func TestEventDiff(t *testing.T) {
 		{"-- a\n", "++ b\n", "--- a\n+++ b\n"},
 		{"a\n", "a\x00\n", "binary content differs: 2 bytes before, 3 bytes after"},
 		{strings.Repeat("a line\n", 300_000), "a\n",
-			"the content differs, and is too large for a diff: 2100000 bytes before, 2 bytes after"},
+			"the content differs and is too large for a diff: 2100000 bytes before, 2 bytes after"},
 	} {
-		if got := eventDiff([]byte(c.before), []byte(c.after)); got != c.want {
+		if got := EventDiff([]byte(c.before), []byte(c.after)); got != c.want {
 			t.Errorf("%.20q to %.20q: got %.300q, want %q", c.before, c.after, got, c.want)
 		}
 	}
 	// Just at the limit, and nothing in common: it must end all the same.
-	if got := eventDiff(bytes.Repeat([]byte("a\n"), 1<<20), bytes.Repeat([]byte("b\n"), 1<<20)); !strings.HasPrefix(got, "-a\n") {
+	if got := EventDiff(bytes.Repeat([]byte("a\n"), 1<<20), bytes.Repeat([]byte("b\n"), 1<<20)); !strings.HasPrefix(got, "-a\n") {
 		t.Errorf("got %.60q, want a diff", got)
 	}
 }
