@@ -3,7 +3,7 @@ package cli
 import (
 	"errors"
 
-	"kvexpress/internal/embedded/dump"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/history"
@@ -55,7 +55,7 @@ func exitCode(err error) int {
 		{as[*history.NotKept], exitMissing},
 		{is(errNothing), exitMissing},
 		{as[*gate.Refusal], exitRefused},
-		{as[*dump.Error], exitRefused},
+		{as[*embedded.ExportError], exitRefused},
 		{is(kv.ErrTooLarge), exitRefused},
 		{is(kv.ErrConflict), exitConflict},
 		{is(kv.ErrUnreachable), exitStore},

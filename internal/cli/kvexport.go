@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/cli/render"
-	"kvexpress/internal/embedded/dump"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
 )
 
@@ -86,11 +86,11 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 	s.g.json = false // what follows is the result
 	if render.IsTerminal(s.Stdout) {
 		var text bytes.Buffer
-		if err = dump.Encode(&text, rows); err == nil {
+		if err = embedded.WriteExport(&text, rows); err == nil {
 			_, err = s.Stdout.Write(render.PrintableJSON(text.Bytes()))
 		}
 	} else {
-		err = dump.Encode(s.Stdout, rows)
+		err = embedded.WriteExport(s.Stdout, rows)
 	}
 	if err != nil {
 		return fmt.Errorf("write the export to standard output: %w", err)

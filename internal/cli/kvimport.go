@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/cli/render"
-	"kvexpress/internal/embedded/dump"
+	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
 )
 
@@ -45,7 +45,7 @@ An import that was cut off can be repeated.`,
 }
 
 func (s *session) kvImport(ctx context.Context, file, prefix string) (report, error) {
-	to := dump.Place{Namespace: s.Getenv("CONSUL_NAMESPACE"), Partition: s.Getenv("CONSUL_PARTITION")}
+	to := embedded.Destination{Namespace: s.Getenv("CONSUL_NAMESPACE"), Partition: s.Getenv("CONSUL_PARTITION")}
 	if prefix != "" {
 		layout, err := kv.NewLayout(prefix)
 		if err != nil {
@@ -67,7 +67,7 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 	p := render.NewSteps(s.Stderr, "import")
 	p.Step("writing " + render.Plural(r.Of, "key"))
 	defer p.Step("")
-	for _, w := range dump.Plan(rows) {
+	for _, w := range embedded.PlanImport(rows) {
 		if w.Put {
 			row := w.Rows[0]
 			err = putter.Put(ctx, row.Path, row.Value, row.Flags)
@@ -90,7 +90,7 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 
 // readExport reads an export from a file; "" and "-" are standard input, and Consul's
 // own spelling @FILE is taken, too.
-func (s *session) readExport(file string, to dump.Place) ([]kv.Row, error) {
+func (s *session) readExport(file string, to embedded.Destination) ([]kv.Row, error) {
 	name, in := "standard input", s.Stdin
 	if file != "" && file != "-" {
 		name = strings.TrimPrefix(file, "@")
@@ -104,7 +104,7 @@ func (s *session) readExport(file string, to dump.Place) ([]kv.Row, error) {
 	p := render.NewSteps(s.Stderr, "import")
 	p.Step("reading " + render.Line(name))
 	defer p.Step("")
-	rows, err := dump.Decode(in, to)
+	rows, err := embedded.ReadExport(in, to)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

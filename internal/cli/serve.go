@@ -116,7 +116,7 @@ func (s *session) serveStore(
 	ctx context.Context, l net.Listener, engine *embedded.Engine, f serveFlags, guard *guard, log *slog.Logger,
 ) error {
 	h := consulapi.New(consulapi.Options{
-		Engine: engine, ACL: guard.access(), NodeName: s.host, Datacenter: s.g.datacenter, Address: l.Addr().String(),
+		Engine: engine, ACL: guard.acl, NodeName: s.host, Datacenter: s.g.datacenter, Address: l.Addr().String(),
 	})
 	log.Info("listening", "address", l.Addr().String(), "version", build().version)
 	if guard.acl != nil {

@@ -15,7 +15,6 @@ import (
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/embedded/consulapi"
-	"kvexpress/internal/embedded/policy"
 )
 
 // maxPEM is the largest file of certificates or of a key, in bytes.
@@ -68,19 +67,19 @@ func (f *guardFlags) admits(listen string, addr net.Addr) error {
 // guard is who may reach a store, as the files say that are read again at each hang-up.
 type guard struct {
 	flags guardFlags
-	acl   *policy.ACL // nil: everybody may do everything
+	acl   *consulapi.ACL // nil: everybody may do everything
 	now   atomic.Pointer[tls.Config]
 }
 
 // loaded is what the files say.
 type loaded struct {
-	tokens *policy.Tokens
+	tokens *consulapi.Tokens
 	tls    *tls.Config
 }
 
 func (f *guardFlags) load() (l loaded, err error) {
 	if f.tokens != "" {
-		if l.tokens, err = policy.Load(f.tokens); err != nil {
+		if l.tokens, err = consulapi.LoadTokens(f.tokens); err != nil {
 			return loaded{}, fmt.Errorf("the tokens: %w", err)
 		}
 	}
@@ -97,7 +96,7 @@ func (f *guardFlags) loadTLS() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the certificate: %w", err)
 	}
-	key, err := policy.ReadSecret(f.key, maxPEM)
+	key, err := consulapi.ReadSecret(f.key, maxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("the key: %w", err)
 	}
@@ -126,7 +125,7 @@ func newGuard(f guardFlags) (*guard, error) {
 	}
 	g := &guard{flags: f}
 	if l.tokens != nil {
-		g.acl = policy.New(l.tokens)
+		g.acl = consulapi.NewACL(l.tokens)
 	}
 	g.now.Store(l.tls)
 	return g, nil
@@ -152,7 +151,7 @@ func (g *guard) reload(log *slog.Logger) {
 }
 
 // tell logs what tokens there are, and which of their rules have no effect. No secret is in it.
-func (g *guard) tell(log *slog.Logger, t *policy.Tokens) {
+func (g *guard) tell(log *slog.Logger, t *consulapi.Tokens) {
 	if t == nil {
 		return
 	}
@@ -160,14 +159,6 @@ func (g *guard) tell(log *slog.Logger, t *policy.Tokens) {
 	if idle := t.Idle(); len(idle) > 0 {
 		log.Warn("some rules have no effect here: there is nothing that they are about", "rules", strings.Join(idle, " "))
 	}
-}
-
-// access is what consulhttp asks; nil if everybody may do everything.
-func (g *guard) access() consulapi.ACL {
-	if g.acl == nil {
-		return nil
-	}
-	return g.acl
 }
 
 // tls is what a listener has of it, if there is a certificate. Each connection has the one of the moment.

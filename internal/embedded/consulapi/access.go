@@ -1,62 +1,69 @@
 package consulapi
 
 import (
-	"errors"
+	"crypto/sha256"
 	"fmt"
 	"strings"
 )
 
-// ACL says what tokens may do.
-type ACL interface {
-	// Resolve returns what a token may do; the empty one is that of requests without a token. It
-	// is asked once for each request, before its body is read. ErrUnknownToken: there is no such token.
-	Resolve(token string) (Authorizer, error)
+// grant is what the token of one request may do. Each question is answered by the current tokens: a request that waits ten minutes
+// must not see at its end what its token lost meanwhile.
+type grant struct {
+	acl    *ACL               // nil: everything is allowed
+	secret *[sha256.Size]byte // nil: the request has no token
+	name   string             // of the token
 }
 
-// ErrUnknownToken is Consul's answer to a token that does not exist.
-var ErrUnknownToken = errors.New("ACL not found")
-
-// Authorizer is what one token may do. It is safe for concurrent use, and asked for each row.
-type Authorizer interface {
-	AccessorID() string      // names the token in errors; empty for that of requests without one
-	KeyRead(key string) bool // a list leaves out what it denies, as in a Consul without enable_key_list_policy
-	KeyWrite(key string) bool
-	KeyWritePrefix(prefix string) bool
-}
-
-// grant is an Authorizer, or none, which allows all.
-type grant struct{ auth Authorizer }
-
-// admit resolves the token of a request.
-func (h *Handler) admit(r *request) (grant, error) {
-	if h.o.ACL == nil {
-		return grant{}, nil
+// grant resolves the token of a request; "" is a request without one. a may be nil.
+func (a *ACL) grant(token string) (grant, error) {
+	g := grant{acl: a}
+	if a == nil || token == "" {
+		return g, nil
 	}
-	auth, err := h.o.ACL.Resolve(tokenOf(r))
-	if err != nil {
-		return grant{}, err
+	secret := sha256.Sum256([]byte(token))
+	g.secret = &secret
+	holder := g.holder()
+	if holder == nil {
+		return grant{}, ErrUnknownToken
 	}
-	return grant{auth}, nil
+	g.name = holder.name
+	return g, nil
 }
 
-// anonymous reports whether the request has shown no token: such are not told that rows were left out.
-func (g grant) anonymous() bool { return g.auth != nil && g.auth.AccessorID() == "" }
+func (g grant) holder() *holder {
+	tokens := g.acl.Tokens()
+	if g.secret == nil {
+		return tokens.anonymous
+	}
+	return tokens.bySecret[*g.secret]
+}
 
-func (g grant) reads(key string) bool { return g.auth == nil || g.auth.KeyRead(key) }
+// anonymous reports whether tokens are required and the request has none. Consul does not tell such clients that rows were left out.
+func (g grant) anonymous() bool { return g.acl != nil && g.secret == nil }
+
+func (g grant) allowed(by func(*rules) bool) bool {
+	if g.acl == nil {
+		return true
+	}
+	holder := g.holder()
+	return holder != nil && by(holder.rules)
+}
+
+func (g grant) reads(key string) bool { return g.allowed(func(r *rules) bool { return r.reads(key) }) }
 
 func (g grant) keyRead(key string) error { return g.check(g.reads(key), "key:read", key) }
 func (g grant) keyWrite(key string) error {
-	return g.check(g.auth == nil || g.auth.KeyWrite(key), "key:write", key)
+	return g.check(g.allowed(func(r *rules) bool { return r.writes(key) }), "key:write", key)
 }
-func (g grant) keyWriteAll(p string) error {
-	return g.check(g.auth == nil || g.auth.KeyWritePrefix(p), "key:write", p)
+func (g grant) keyWriteAll(prefix string) error {
+	return g.check(g.allowed(func(r *rules) bool { return r.writesAll(prefix) }), "key:write", prefix)
 }
 
 func (g grant) check(allowed bool, permission, name string) error {
 	if allowed {
 		return nil
 	}
-	return &denial{accessor: g.auth.AccessorID(), permission: permission, name: name}
+	return &denial{accessor: g.name, permission: permission, name: name}
 }
 
 // denial is an error in Consul's words. The accessor's id is no secret.

@@ -21,7 +21,7 @@ const version = "1.22.5+kvexpress"
 // Options are what New needs. Only Engine must be there.
 type Options struct {
 	Engine     *embedded.Engine
-	ACL        ACL    // nil: everybody may do everything
+	ACL        *ACL   // nil: everybody may do everything
 	NodeName   string // of this machine; "localhost" if empty
 	Datacenter string // the only one that requests may name; "dc1" if empty
 	Address    string // host:port, which is told as that of the leader
@@ -112,7 +112,7 @@ func (h *Handler) enter(r *http.Request) (*request, error) {
 		return nil, errors.New("No path to datacenter")
 	}
 	req := &request{Request: r, params: params}
-	req.grant, err = h.admit(req)
+	req.grant, err = h.o.ACL.grant(tokenOf(req))
 	return req, err
 }
 

@@ -56,7 +56,7 @@ func apply(t *testing.T, h *Handler, verb embedded.Verb, path string) uint64 {
 	return h.engine.View().Index()
 }
 
-func newHandler(t *testing.T, acl ACL) *Handler {
+func newHandler(t *testing.T, acl *ACL) *Handler {
 	t.Helper()
 	engine, err := embedded.Open(embedded.Options{})
 	if err != nil {
@@ -138,35 +138,24 @@ func TestWaitEnds(t *testing.T) {
 	})
 }
 
-// bearers are tokens that may read all, and a change of mind.
-type bearers struct{ revoked bool }
-
-func (b *bearers) Resolve(token string) (Authorizer, error) {
-	switch token {
-	case "known":
-		return &bearer{b, token}, nil
-	case "":
-		return &bearer{b, ""}, nil
+// tokensThatMay returns the tokens "" and knownToken with these rules.
+func tokensThatMay(t *testing.T, rules string) *Tokens {
+	t.Helper()
+	tokens, err := ParseTokens(fmt.Appendf(nil, "token %q { name = \"known\"\n%s }\nanonymous { %s }", knownToken, rules, rules))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return nil, ErrUnknownToken
+	return tokens
 }
 
-type bearer struct {
-	*bearers
-	name string
-}
-
-func (b *bearer) AccessorID() string         { return b.name }
-func (b *bearer) KeyRead(string) bool        { return !b.revoked }
-func (b *bearer) KeyWrite(string) bool       { return !b.revoked }
-func (b *bearer) KeyWritePrefix(string) bool { return !b.revoked }
+const knownToken = "a-token-that-is-known"
 
 // Without a valid token nothing waits, not even for what everybody may read; and who loses the right while it waits gets
 // nothing.
 func TestNobodyWaitsWithoutToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		all := &bearers{}
-		h := newHandler(t, all)
+		acl := NewACL(tokensThatMay(t, `key_prefix "" { policy = "write" }`))
+		h := newHandler(t, acl)
 		index := apply(t, h, embedded.Set, "a/b")
 		for _, path := range []string{
 			"/v1/kv/a/b?raw", "/v1/kv/a/?recurse", "/v1/kv/a/?keys", "/v1/kv/none/?recurse", "/v1/kv/none?raw",
@@ -179,9 +168,9 @@ func TestNobodyWaitsWithoutToken(t *testing.T) {
 			}
 		}
 		ask(t.Context(), h, "/v1/kv/a/b", "").is(t, "without waiting", http.StatusOK, index)
-		q := ask(t.Context(), h, fmt.Sprintf("/v1/kv/a/b?raw&index=%d", index), "known")
+		q := ask(t.Context(), h, fmt.Sprintf("/v1/kv/a/b?raw&index=%d", index), knownToken)
 		q.is(t, "a known token", 0, 0)
-		all.revoked = true
+		acl.Swap(tokensThatMay(t, ""))
 		apply(t, h, embedded.Set, "a/b")
 		synctest.Wait()
 		if !q.done || q.w.Code != http.StatusForbidden || q.w.Header().Get("X-Consul-Index") != "" {
@@ -192,9 +181,8 @@ func TestNobodyWaitsWithoutToken(t *testing.T) {
 
 // The body of a request that may not write is not waited for.
 func TestNoBodyWithoutToken(t *testing.T) {
-	all := &bearers{revoked: true}
-	h := newHandler(t, all)
-	for _, token := range []string{"", "unknown", "known"} {
+	h := newHandler(t, NewACL(tokensThatMay(t, "")))
+	for _, token := range []string{"", "unknown", knownToken} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/v1/kv/a", failing{t})
 		r.Header.Set("X-Consul-Token", token)
 		w := httptest.NewRecorder()

@@ -1,8 +1,4 @@
-// Package policy reads what tokens may do from a file, in Consul's policy language, and answers for
-// consulhttp what each of them may do.
-//
-// No error has a secret in it: of the text they tell the lines alone.
-package policy
+package consulapi
 
 import (
 	"errors"
@@ -12,17 +8,17 @@ import (
 	"syscall"
 )
 
-// maxFile is the largest file of tokens, in bytes.
-const maxFile = 1 << 20
+// maxTokenFile is the largest token file, in bytes.
+const maxTokenFile = 1 << 20
 
-// Load reads a file of tokens. It must belong to us or to root, and be readable by nobody but its owner
+// LoadTokens reads a file of tokens. It must belong to us or to root, and be readable by nobody but its owner
 // and its group.
-func Load(path string) (*Tokens, error) {
-	b, err := ReadSecret(path, maxFile)
+func LoadTokens(path string) (*Tokens, error) {
+	b, err := ReadSecret(path, maxTokenFile)
 	if err != nil {
 		return nil, err
 	}
-	t, err := Parse(b)
+	t, err := ParseTokens(b)
 	if err == nil && t.Len() == 0 && !t.Anonymous() {
 		err = errEmpty
 	}
@@ -62,3 +58,5 @@ func ReadSecret(path string, limit int64) (b []byte, err error) {
 	}
 	return b, nil
 }
+
+var errEmpty = errors.New("it has no token and no anonymous block, so every request would be denied")

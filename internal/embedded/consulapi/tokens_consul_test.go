@@ -1,4 +1,4 @@
-package policy
+package consulapi
 
 import (
 	"encoding/json"
@@ -16,7 +16,6 @@ import (
 	"pgregory.net/rapid"
 
 	"kvexpress/internal/embedded"
-	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/testutil/consultest"
 )
 
@@ -34,7 +33,7 @@ func rowsOfPair() []string {
 
 func startPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{t: t, consul: consultest.Start(t, consultest.WithACL(), consultest.WithData()), acl: New(&Tokens{})}
+	p := &pair{t: t, consul: consultest.Start(t, consultest.WithACL(), consultest.WithData()), acl: NewACL(&Tokens{})}
 	engine, err := embedded.Open(embedded.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +47,7 @@ func startPair(t *testing.T) *pair {
 			t.Fatal(err)
 		}
 	}
-	front := httptest.NewServer(consulapi.New(consulapi.Options{Engine: engine, ACL: p.acl}))
+	front := httptest.NewServer(New(Options{Engine: engine, ACL: p.acl}))
 	t.Cleanup(front.Close)
 	p.ours = front.URL
 	return p
@@ -58,7 +57,7 @@ func startPair(t *testing.T) *pair {
 func (p *pair) token(text string) (secret string) {
 	p.t.Helper()
 	secret = p.consul.NewToken(p.t, text)
-	tokens, err := Parse([]byte(fmt.Sprintf("token %q {\n name = \"n\"\n%s\n}", secret, text)))
+	tokens, err := ParseTokens([]byte(fmt.Sprintf("token %q {\n name = \"n\"\n%s\n}", secret, text)))
 	if err != nil {
 		p.t.Fatalf("%v: %s", err, text)
 	}
@@ -66,16 +65,16 @@ func (p *pair) token(text string) (secret string) {
 	return secret
 }
 
-type question struct{ method, path, body string }
+type rightsQuestion struct{ method, path, body string }
 
-// questions leave all rows as they are: writes are check-and-sets of no index, or part of a transaction
+// rightsQuestions leave all rows as they are: writes are check-and-sets of no index, or part of a transaction
 // that fails.
-func questions(key string) []question {
+func rightsQuestions(key string) []rightsQuestion {
 	escaped := (&url.URL{Path: "/v1/kv/" + key}).EscapedPath()
 	quoted, _ := json.Marshal(key)
 	op := func(verb string) string { return fmt.Sprintf(`{"KV":{"Verb":%q,"Key":%s}}`, verb, quoted) }
 	const fails = `{"KV":{"Verb":"get","Key":"none"}}`
-	all := []question{
+	all := []rightsQuestion{
 		{http.MethodGet, escaped + "?recurse", ""},
 		{http.MethodGet, escaped + "?keys", ""},
 		{http.MethodPut, "/v1/txn", "[" + op("delete-tree") + "," + fails + "]"},
@@ -85,16 +84,16 @@ func questions(key string) []question {
 		return all
 	}
 	return append(all,
-		question{http.MethodGet, escaped, ""},
-		question{http.MethodPut, escaped + "?cas=18446744073709551615", "x"},
-		question{http.MethodDelete, escaped + "?cas=18446744073709551614", ""},
-		question{http.MethodPut, "/v1/txn", "[" + op("set") + "," + op("check-index") + "," + op("check-not-exists") + "," + fails +
+		rightsQuestion{http.MethodGet, escaped, ""},
+		rightsQuestion{http.MethodPut, escaped + "?cas=18446744073709551615", "x"},
+		rightsQuestion{http.MethodDelete, escaped + "?cas=18446744073709551614", ""},
+		rightsQuestion{http.MethodPut, "/v1/txn", "[" + op("set") + "," + op("check-index") + "," + op("check-not-exists") + "," + fails +
 			"]"},
-		question{http.MethodPut, "/v1/txn", "[" + op("get-or-empty") + "]"},
+		rightsQuestion{http.MethodPut, "/v1/txn", "[" + op("get-or-empty") + "]"},
 	)
 }
 
-func (p *pair) same(text, token string, q question) error {
+func (p *pair) same(text, token string, q rightsQuestion) error {
 	status, theirs, err := p.consul.Request(q.method, q.path, token, []byte(q.body))
 	if err != nil {
 		return err
@@ -125,7 +124,7 @@ func told(b []byte) []string {
 	return regexp.MustCompile(`^\["[^{]*|"(Key|Value)":"[^"]*"|"OpIndex":\d+|Permission denied|^(true|false)`).FindAllString(string(b), -1)
 }
 
-func TestSameAsConsul(t *testing.T) {
+func TestRulesAsConsul(t *testing.T) {
 	p := startPair(t)
 	for _, text := range []string{
 		`# nothing`,
@@ -142,7 +141,7 @@ func TestSameAsConsul(t *testing.T) {
 	} {
 		token := p.token(text)
 		for _, key := range append(rowsOfPair(), "", "c", "a/b/") {
-			for _, q := range questions(key) {
+			for _, q := range rightsQuestions(key) {
 				if err := p.same(text, token, q); err != nil {
 					t.Error(err)
 				}
@@ -152,7 +151,7 @@ func TestSameAsConsul(t *testing.T) {
 }
 
 // Any rules, any keys.
-func TestSameAsConsulAlways(t *testing.T) {
+func TestRulesAnyAsConsul(t *testing.T) {
 	p := startPair(t)
 	path := rapid.StringMatching(`([ab]{0,2}(/[ab]{0,2}){0,2})?`).Filter(func(s string) bool {
 		return !strings.HasPrefix(s, "/") &&
@@ -167,7 +166,7 @@ func TestSameAsConsulAlways(t *testing.T) {
 		}
 		token := p.token(b.String())
 		for range 4 {
-			for _, q := range questions(path.Draw(rt, "key")) {
+			for _, q := range rightsQuestions(path.Draw(rt, "key")) {
 				if err := p.same(b.String(), token, q); err != nil {
 					rt.Fatal(err)
 				}

@@ -1,4 +1,4 @@
-package policy
+package consulapi
 
 import (
 	"cmp"
@@ -11,28 +11,28 @@ import (
 type level int
 
 const (
-	deny level = iota + 1
-	write
-	list
-	read
+	levelDeny level = iota + 1
+	levelWrite
+	levelList
+	levelRead
 )
 
 func parseLevel(text string) level {
 	switch strings.ToLower(text) {
 	case "deny":
-		return deny
+		return levelDeny
 	case "write":
-		return write
+		return levelWrite
 	case "list":
-		return list
+		return levelList
 	case "read":
-		return read
+		return levelRead
 	default:
 		return 0
 	}
 }
 
-func (l level) reads() bool { return l == read || l == list || l == write }
+func (l level) reads() bool { return l == levelRead || l == levelList || l == levelWrite }
 
 // matcher finds the rule for a name: that of the name itself, or else that of the longest prefix.
 type matcher struct {
@@ -84,12 +84,12 @@ func (m *matcher) below(name string) level {
 // writesAll reports whether everything that begins with prefix may be written: it is granted, and no
 // rule below takes it back.
 func (m *matcher) writesAll(prefix string) bool {
-	if m.below(prefix) != write {
+	if m.below(prefix) != levelWrite {
 		return false
 	}
-	for _, rules := range []map[string]level{m.exact, m.prefix} {
-		for name, l := range rules {
-			if l != write && strings.HasPrefix(name, prefix) {
+	for _, levels := range []map[string]level{m.exact, m.prefix} {
+		for name, l := range levels {
+			if l != levelWrite && strings.HasPrefix(name, prefix) {
 				return false
 			}
 		}
@@ -97,27 +97,27 @@ func (m *matcher) writesAll(prefix string) bool {
 	return true
 }
 
-// Rules are what a policy allows on keys. What no rule speaks of is denied. They are not changed any more.
-type Rules struct {
+// rules are what a policy allows on keys. What no rule speaks of is denied. They are not changed any more.
+type rules struct {
 	keys matcher
 	idle map[string]bool // kinds of rules that have no effect here
 }
 
-// KeyRead reports whether the row may be read.
-func (r *Rules) KeyRead(key string) bool { return r.keys.find(key).reads() }
+// reads reports whether the row may be read.
+func (r *rules) reads(key string) bool { return r.keys.find(key).reads() }
 
-// KeyWrite reports whether the row may be written.
-func (r *Rules) KeyWrite(key string) bool { return r.keys.find(key) == write }
+// writes reports whether the row may be written.
+func (r *rules) writes(key string) bool { return r.keys.find(key) == levelWrite }
 
-// KeyWritePrefix reports whether all rows below may be deleted at once.
-func (r *Rules) KeyWritePrefix(prefix string) bool { return r.keys.writesAll(prefix) }
+// writesAll reports whether all rows below may be deleted at once.
+func (r *rules) writesAll(prefix string) bool { return r.keys.writesAll(prefix) }
 
 // add takes the rules of one kind.
-func (r *Rules) add(e entry) error {
+func (r *rules) add(e entry) error {
 	isKey := e.name == "key" || e.name == "key_prefix"
 	switch e.name {
 	case "acl", "keyring", "operator", "mesh", "peering":
-		if e.text == nil || parseLevel(*e.text) == 0 || parseLevel(*e.text) == list {
+		if e.text == nil || parseLevel(*e.text) == 0 || parseLevel(*e.text) == levelList {
 			return mistake(e.line, "%s is \"read\", \"write\" or \"deny\"", e.name)
 		}
 	case "key", "key_prefix", "session", "session_prefix", "agent", "agent_prefix", "node", "node_prefix",
@@ -162,7 +162,7 @@ func ruleLevel(rule entry, isKey bool) (level, error) {
 		case e.text == nil:
 			return 0, mistake(e.line, "%w", errLevel)
 		}
-		if found = parseLevel(*e.text); found == 0 || found == list && !isKey {
+		if found = parseLevel(*e.text); found == 0 || found == levelList && !isKey {
 			return 0, mistake(e.line, "%w", errLevel)
 		}
 	}

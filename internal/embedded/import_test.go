@@ -1,4 +1,4 @@
-package dump
+package embedded
 
 import (
 	"encoding/json"
@@ -9,14 +9,13 @@ import (
 
 	"pgregory.net/rapid"
 
-	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
 )
 
-func sized(path string, size int) kv.Row { return row(path, strings.Repeat("x", size), 1) }
+func sized(path string, size int) kv.Row { return kvRow(path, strings.Repeat("x", size), 1) }
 
 // shape is a plan in words: the paths of each write.
-func shape(writes []Write) string {
+func shape(writes []ImportStep) string {
 	var lines []string
 	for _, w := range writes {
 		var paths []string
@@ -32,7 +31,7 @@ func shape(writes []Write) string {
 	return strings.Join(lines, "\n")
 }
 
-func TestPlan(t *testing.T) {
+func TestPlanImport(t *testing.T) {
 	lock := "p/locks/" + strings.Repeat("0", 64) + "/web-1"
 	for name, test := range map[string]struct {
 		rows []kv.Row
@@ -68,7 +67,7 @@ func TestPlan(t *testing.T) {
 			"data p/.history/odd p/locks/x\nput z\nzz",
 		},
 	} {
-		if got := shape(Plan(test.rows)); got != test.want {
+		if got := shape(PlanImport(test.rows)); got != test.want {
 			t.Errorf("%s:\n%s\nwant\n%s", name, got, test.want)
 		}
 	}
@@ -76,14 +75,14 @@ func TestPlan(t *testing.T) {
 
 // A key whose rows would be cut by the end of a transaction begins the next one, with
 // its history.
-func TestPlanCutsBetweenKeys(t *testing.T) {
+func TestPlanImportCutsBetweenKeys(t *testing.T) {
 	var rows []kv.Row
 	for i := range kv.MaxOps - 2 {
 		rows = append(rows, sized(fmt.Sprintf("a/%02d", i), 1))
 	}
 	rows = append(rows, sized("p/.history/k/1/data", 1), sized("p/.history/k/1/manifest", 1), sized("p/k/checksum", 1),
 		sized("p/k/data", 1))
-	writes := Plan(rows)
+	writes := PlanImport(rows)
 	if len(writes) != 2 || len(writes[0].Rows) != kv.MaxOps-2 || len(writes[1].Rows) != 4 {
 		t.Errorf("the rows are written as\n%s", shape(writes))
 	}
@@ -91,7 +90,7 @@ func TestPlanCutsBetweenKeys(t *testing.T) {
 
 // Every row is written once, all writes fit, and at no time is a key's data of one
 // version beside the checksum of another, unless no transaction could hold both.
-func TestPlanHolds(t *testing.T) {
+func TestPlanImportHolds(t *testing.T) {
 	sizes := rapid.SampledFrom([]int{0, 1, 64, 9 << 10, 100 << 10, 200 << 10, kv.MaxStored, 393_000, kv.MaxValue})
 	name := rapid.SampledFrom([]string{"a", "a/b", "<&>\u2028", strings.Repeat("k", kv.MaxKeyLen)})
 	rapid.Check(t, func(t *rapid.T) {
@@ -124,9 +123,9 @@ func TestPlanHolds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store := embedded.New()
+		store := New()
 		written := map[string]int{} // by path, in which write
-		for i, w := range Plan(rows) {
+		for i, w := range PlanImport(rows) {
 			for _, r := range w.Rows {
 				if _, twice := written[r.Path]; twice {
 					t.Fatalf("%s is written twice", r.Path)
@@ -178,7 +177,7 @@ func TestPlanHolds(t *testing.T) {
 }
 
 // bodySize is that of the request that Consul's adapter makes of a transaction.
-func bodySize(t *rapid.T, w Write) int {
+func bodySize(t *rapid.T, w ImportStep) int {
 	type step struct {
 		Verb, Key string
 		Value     []byte `json:",omitempty"`
@@ -196,12 +195,12 @@ func bodySize(t *rapid.T, w Write) int {
 }
 
 // Ten thousand small rows take few transactions.
-func TestPlanIsFull(t *testing.T) {
+func TestPlanImportIsFull(t *testing.T) {
 	var rows []kv.Row
 	for i := range 10_000 {
 		rows = append(rows, sized(fmt.Sprintf("k/%05d", i), 10))
 	}
-	if got, want := len(Plan(rows)), (10_000+kv.MaxOps-1)/kv.MaxOps; got != want {
+	if got, want := len(PlanImport(rows)), (10_000+kv.MaxOps-1)/kv.MaxOps; got != want {
 		t.Errorf("it takes %d transactions, want %d", got, want)
 	}
 	slices.Reverse(rows)

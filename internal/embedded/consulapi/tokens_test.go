@@ -1,4 +1,4 @@
-package policy
+package consulapi
 
 import (
 	"errors"
@@ -10,15 +10,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"kvexpress/internal/embedded/consulapi"
 )
 
 const secret, other = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "0f8fad5b-d9cb-469f-a165-70867728950e"
 
-func rules(t testing.TB, text string) *Rules {
+func parsedRules(t testing.TB, text string) *rules {
 	t.Helper()
-	tokens, err := Parse([]byte("anonymous {" + text + "\n}"))
+	tokens, err := ParseTokens([]byte("anonymous {" + text + "\n}"))
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
@@ -26,12 +24,12 @@ func rules(t testing.TB, text string) *Rules {
 }
 
 // what a policy allows on a key, in letters.
-func may(r *Rules, key string) string {
+func may(r *rules, key string) string {
 	s := ""
 	for _, can := range []struct {
 		letter string
 		ok     bool
-	}{{"r", r.KeyRead(key)}, {"w", r.KeyWrite(key)}, {"t", r.KeyWritePrefix(key)}} {
+	}{{"r", r.reads(key)}, {"w", r.writes(key)}, {"t", r.writesAll(key)}} {
 		if can.ok {
 			s += can.letter
 		}
@@ -39,7 +37,7 @@ func may(r *Rules, key string) string {
 	return s
 }
 
-func TestPrecedence(t *testing.T) {
+func TestRulePrecedence(t *testing.T) {
 	for text, want := range map[string]map[string]string{
 		``:                                    {"": "", "a": ""},
 		`key_prefix "" { policy = "write" }`:  {"": "rwt", "a": "rwt"},
@@ -60,7 +58,7 @@ func TestPrecedence(t *testing.T) {
 		"# a comment\n// another\n/* one\n more */ key \"\\\"\\\\\\u00e9\" {\r\n policy = \"read\" // here\r\n}": {"\"\\é": "r"},
 		`key "${a}" { policy = "read" }`: {"${a}": "r"},
 	} {
-		r := rules(t, text)
+		r := parsedRules(t, text)
 		for key, letters := range want {
 			if got := may(r, key); got != letters {
 				t.Errorf("%s: on %q it may %q, want %q", text, key, got, letters)
@@ -69,7 +67,7 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-func TestWhatIsRefused(t *testing.T) {
+func TestRulesRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"\n\nfoo \"a\" { policy = \"read\" }":          "line 3: there is no such rule",
 		"key \"a\" {\n policy = \"all\" }":             "line 2: policy is",
@@ -96,7 +94,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"key \"a\" { policy = \"read\" }\x00":          "line 1",
 		"key \"\\q\" { policy = \"read\" }":            "line 1",
 	} {
-		r, err := Parse([]byte("anonymous {" + text + "\n}"))
+		r, err := ParseTokens([]byte("anonymous {" + text + "\n}"))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60q gives %+v, %v; want %q", text, r, err, want)
 		}
@@ -119,21 +117,21 @@ anonymous {
 `
 
 func TestTokens(t *testing.T) {
-	tokens, err := Parse([]byte(file))
+	tokens, err := ParseTokens([]byte(file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := tokens.Idle(); tokens.Len() != 2 || !tokens.Anonymous() || !slices.Equal(got, []string{"node_prefix", "operator", "service"}) {
 		t.Errorf("%d tokens, without effect: %v", tokens.Len(), got)
 	}
-	acl := New(tokens)
+	acl := NewACL(tokens)
 	for token, want := range map[string]string{secret: "publisher w.", other: "nobody ..", "": " .r"} {
-		a, err := acl.Resolve(token)
+		a, err := acl.grant(token)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := a.AccessorID() + " "
-		for _, ok := range []string{letter(a.KeyWrite("app/x") && a.KeyRead("app/") && a.KeyWritePrefix("app/"), "w"), letter(a.KeyRead("public"), "r")} {
+		got := a.name + " "
+		for _, ok := range []string{letter(a.keyWrite("app/x") == nil && a.reads("app/") && a.keyWriteAll("app/") == nil, "w"), letter(a.reads("public"), "r")} {
 			got += ok
 		}
 		if got != want {
@@ -141,7 +139,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	for _, unknown := range []string{"x", secret + " ", strings.ToUpper(secret), secret[1:]} {
-		if a, err := acl.Resolve(unknown); !errors.Is(err, consulapi.ErrUnknownToken) {
+		if a, err := acl.grant(unknown); !errors.Is(err, ErrUnknownToken) {
 			t.Errorf("%q is somebody: %v", unknown, a)
 		}
 	}
@@ -155,35 +153,35 @@ func letter(ok bool, l string) string {
 }
 
 // What is taken from a token is taken from its requests that wait, too.
-func TestSwap(t *testing.T) {
+func TestSwapTokens(t *testing.T) {
 	parsed := func(text string) *Tokens {
-		tokens, err := Parse([]byte(text))
+		tokens, err := ParseTokens([]byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return tokens
 	}
-	acl := New(parsed(file))
-	held, err := acl.Resolve(secret)
+	acl := NewACL(parsed(file))
+	held, err := acl.grant(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	anonymous, _ := acl.Resolve("")
+	anonymous, _ := acl.grant("")
 	acl.Swap(parsed(`token "` + secret + `" { name = "less" key "app/1" { policy = "read" } }`))
-	if held.KeyWrite("app/1") || !held.KeyRead("app/1") || held.AccessorID() != "publisher" || anonymous.KeyRead("public") {
+	if held.keyWrite("app/1") == nil || !held.reads("app/1") || held.name != "publisher" || anonymous.reads("public") {
 		t.Error("an older request may do what is not allowed any more")
 	}
 	acl.Swap(parsed(""))
-	if held.KeyRead("app/1") {
+	if held.reads("app/1") {
 		t.Error("a request of a token that is gone may read")
 	}
-	if _, err := acl.Resolve(secret); !errors.Is(err, consulapi.ErrUnknownToken) {
+	if _, err := acl.grant(secret); !errors.Is(err, ErrUnknownToken) {
 		t.Error(err)
 	}
 }
 
 // What is wrong is told with its line, and never with what stands there: it could be a secret.
-func TestTokensThatAreRefused(t *testing.T) {
+func TestTokensRefused(t *testing.T) {
 	block := func(s string) string { return `token "` + s + `" { name = "n" }` }
 	for text, want := range map[string]string{
 		"\ntoken \"" + secret + "\" {}": "line 2: the token has no name",
@@ -211,7 +209,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 		`anonymous { name = "x" }`:                                             "no such rule",
 		`key "a" { policy = "read" }`:                                          "nothing else",
 	} {
-		tokens, err := Parse([]byte(text))
+		tokens, err := ParseTokens([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s gives %+v, %v; want %q", text, tokens, err, want)
 		}
@@ -222,7 +220,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestFile(t *testing.T) {
+func TestTokenFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "tokens.hcl")
 	put := func(content string, mode fs.FileMode) {
@@ -234,7 +232,7 @@ func TestFile(t *testing.T) {
 	for mode, fine := range map[fs.FileMode]bool{0o600: true, 0o640: true, 0o400: true, 0o440: true, 0o644: false, 0o604: false,
 		0o660: false, 0o606: false, 0o700: false, 0o777: false} {
 		put(file, mode)
-		tokens, err := Load(path)
+		tokens, err := LoadTokens(path)
 		if (err == nil) != fine || fine && tokens.Len() != 2 {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
@@ -243,24 +241,24 @@ func TestFile(t *testing.T) {
 		}
 	}
 	for content, want := range map[string]string{
-		"": "nobody could", "# nothing\n": "nobody could", file + "\nx": path, file + "#" + strings.Repeat("x", maxFile): "more than",
+		"": "every request would be denied", "# nothing\n": "every request would be denied", file + "\nx": path, file + "#" + strings.Repeat("x", maxTokenFile): "more than",
 	} {
 		put(content, 0o600)
-		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := LoadTokens(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := LoadTokens(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Error(err)
 	}
-	if _, err := Load(path + ".none"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := LoadTokens(path + ".none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	fifo := filepath.Join(dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(fifo); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := LoadTokens(fifo); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Error(err)
 	}
 	put(file, 0o600)
@@ -268,14 +266,14 @@ func TestFile(t *testing.T) {
 		if err := os.Chown(path, 12345, -1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "belongs to uid 12345") {
+		if _, err := LoadTokens(path); err == nil || !strings.Contains(err.Error(), "belongs to uid 12345") {
 			t.Error(err)
 		}
 	}
 }
 
 // Whatever the bytes, there is an answer, and no error tells what stands there.
-func FuzzParse(f *testing.F) {
+func FuzzParseTokens(f *testing.F) {
 	for _, seed := range []string{
 		file, "", "{", "}", "[", "a = <<EOF\nx\nEOF\n", "a = <<-EOF\n  x\n  EOF\n", "a = <<", "a = <<\n",
 		"key \"${\"a\"}\" { policy = \"read\" }", "a \"\\u12\" {}", "a = 1e3", "a = 0x", "a = -", "a = [1,", "/*", "/* x", "a = true",
@@ -284,9 +282,9 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		tokens, err := Parse(src)
+		tokens, err := ParseTokens(src)
 		if err == nil {
-			_, _ = New(tokens).Resolve("x")
+			_, _ = NewACL(tokens).grant("x")
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package policy
+package consulapi
 
 import (
 	"bytes"
@@ -40,10 +40,10 @@ var (
 	errText  = errors.New("neither a text in quotes nor a block")
 )
 
-// parse reads HCL.
-func parse(src []byte) (value, error) {
+// parseHCL reads HCL.
+func parseHCL(src []byte) (value, error) {
 	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
-	if err := scan(src); err != nil {
+	if err := scanHCL(src); err != nil {
 		return value{}, err
 	}
 	file, err := parser.Parse(src)
@@ -67,8 +67,8 @@ func notHCL(err error) error {
 		at.Pos.Column)
 }
 
-// scan refuses what the parser, which calls itself for each block, should not see.
-func scan(src []byte) error {
+// scanHCL refuses what the parser, which calls itself for each block, should not see.
+func scanHCL(src []byte) error {
 	s := scanner.New(src)
 	var wrong error
 	s.Error = func(at token.Pos, msg string) { wrong = notHCL(&parser.PosError{Pos: at, Err: errors.New(msg)}) }

@@ -1,6 +1,7 @@
-package dump
+package embedded
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -14,19 +15,18 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// MaxInput is the most bytes that Decode reads. An export of ours has fewer, since
-// one list brings no more.
-const MaxInput = kv.MaxListing
+// maxExport is the largest export, in bytes. WriteExport stays below it, since a listing of a store is limited to the same size.
+const maxExport = kv.MaxListing
 
-// Error says which row of an export cannot be brought in, and why. Nothing of it
+// ExportError says which row of an export cannot be brought in, and why. Nothing of it
 // must be written then.
-type Error struct {
+type ExportError struct {
 	Row    int    // from 1; 0: it is not about one row
 	Key    string // as it stands there; "" where it is not known
 	Reason string // for people, with a remedy where there is one
 }
 
-func (e *Error) Error() string {
+func (e *ExportError) Error() string {
 	text := "the export cannot be used"
 	if e.Row > 0 {
 		text += fmt.Sprintf(", row %d", e.Row)
@@ -37,8 +37,8 @@ func (e *Error) Error() string {
 	return text + ": " + e.Reason
 }
 
-// Place says where the rows are to go.
-type Place struct {
+// Destination says where the rows are to go.
+type Destination struct {
 	// Prefix is put before each key, with one slash between them, as Consul's own
 	// import does; "": nothing is.
 	Prefix string
@@ -47,8 +47,8 @@ type Place struct {
 	Namespace, Partition string
 }
 
-// entry is a row as it is written. What else stands in it is ignored, as Consul does.
-type entry struct {
+// exportRow is a row as it is written. What else stands in it is ignored, as Consul does.
+type exportRow struct {
 	Key       string          `json:"key"`
 	Flags     uint64          `json:"flags"`
 	Value     json.RawMessage `json:"value"`
@@ -56,28 +56,28 @@ type entry struct {
 	Partition string          `json:"partition"`
 }
 
-// Decode reads a whole export and returns its rows in the order of their paths. An
-// export that is not valid to its end is refused with an *Error; any other error is
+// ReadExport reads a whole export and returns its rows in the order of their paths. An
+// export that is not valid to its end is refused with an *ExportError; any other error is
 // that of r.
-func Decode(r io.Reader, to Place) ([]kv.Row, error) { return decode(r, to, MaxInput) }
+func ReadExport(r io.Reader, to Destination) ([]kv.Row, error) { return readExport(r, to, maxExport) }
 
-func decode(r io.Reader, to Place, most int64) ([]kv.Row, error) {
+func readExport(r io.Reader, to Destination, most int64) ([]kv.Row, error) {
 	in := &io.LimitedReader{R: r, N: most + 1}
 	dec := json.NewDecoder(in)
 	bad := func(err error, row int) error {
 		if in.N <= 0 {
-			return &Error{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", most>>20)}
+			return &ExportError{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", most>>20)}
 		}
 		return judge(err, row)
 	}
 	if begin, err := dec.Token(); err != nil {
 		return nil, bad(err, 0)
 	} else if begin != json.Delim('[') {
-		return nil, &Error{Reason: "it is not a list of keys as `consul kv export` prints it"}
+		return nil, &ExportError{Reason: "it is not a list of keys as `consul kv export` prints it"}
 	}
 	var rows []kv.Row
 	for dec.More() {
-		var e *entry
+		var e *exportRow
 		if err := dec.Decode(&e); err != nil {
 			return nil, bad(err, len(rows)+1)
 		}
@@ -95,7 +95,7 @@ func decode(r io.Reader, to Place, most int64) ([]kv.Row, error) {
 	case in.N <= 0:
 		return nil, bad(nil, 0)
 	case err == nil:
-		return nil, &Error{Reason: "there is more after the end of the list"}
+		return nil, &ExportError{Reason: "there is more after the end of the list"}
 	case !errors.Is(err, io.EOF):
 		return nil, bad(err, 0)
 	}
@@ -108,13 +108,13 @@ func judge(err error, row int) error {
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &Error{Row: row, Reason: "it ends in the middle"}
+		return &ExportError{Row: row, Reason: "it ends in the middle"}
 	case errors.As(err, &syntax):
-		return &Error{Row: row, Reason: "it is not JSON: " + kv.Quote(err.Error())}
+		return &ExportError{Row: row, Reason: "it is not JSON: " + kv.Quote(err.Error())}
 	case errors.As(err, &wrong) && wrong.Field != "":
-		return &Error{Row: row, Reason: fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))}
+		return &ExportError{Row: row, Reason: fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))}
 	case errors.As(err, &wrong):
-		return &Error{Row: row, Reason: "it is a " + wrong.Value + ", and no object with key, flags and value"}
+		return &ExportError{Row: row, Reason: "it is a " + wrong.Value + ", and no object with key, flags and value"}
 	}
 	return err
 }
@@ -124,18 +124,18 @@ func inOrder(rows []kv.Row) ([]kv.Row, error) {
 	slices.SortStableFunc(rows, func(a, b kv.Row) int { return strings.Compare(a.Path, b.Path) })
 	for i := 1; i < len(rows); i++ {
 		if rows[i].Path == rows[i-1].Path {
-			return nil, &Error{Key: rows[i].Path, Reason: "it is there twice; remove one of them"}
+			return nil, &ExportError{Key: rows[i].Path, Reason: "it is there twice; remove one of them"}
 		}
 	}
 	return rows, nil
 }
 
-func (e *entry) row(to Place) (kv.Row, *Error) {
+func (e *exportRow) row(to Destination) (kv.Row, *ExportError) {
 	if e == nil {
-		return kv.Row{}, &Error{Reason: "it is null"}
+		return kv.Row{}, &ExportError{Reason: "it is null"}
 	}
-	bad := func(format string, args ...any) (kv.Row, *Error) {
-		return kv.Row{}, &Error{Key: e.Key, Reason: fmt.Sprintf(format, args...)}
+	bad := func(format string, args ...any) (kv.Row, *ExportError) {
+		return kv.Row{}, &ExportError{Key: e.Key, Reason: fmt.Sprintf(format, args...)}
 	}
 	reason := badKey(e.Key)
 	switch {
@@ -206,4 +206,26 @@ func same(named, used string) bool {
 		used = usual
 	}
 	return named == "" || named == used
+}
+
+// WriteExport writes rows as `consul kv export` does, to the byte, with a line break at
+// the end.
+func WriteExport(w io.Writer, rows []kv.Row) error {
+	out := bufio.NewWriterSize(w, 64<<10) // which keeps its first error
+	next, end := "[\n\t", "[]\n"
+	for _, row := range rows {
+		b, err := json.MarshalIndent(struct {
+			Key   string `json:"key"`
+			Flags uint64 `json:"flags"`
+			Value string `json:"value"`
+		}{row.Path, row.Flags, base64.StdEncoding.EncodeToString(row.Value)}, "\t", "\t")
+		if err != nil {
+			return err
+		}
+		_, _ = out.WriteString(next)
+		_, _ = out.Write(b)
+		next, end = ",\n\t", "\n]\n"
+	}
+	_, _ = out.WriteString(end)
+	return out.Flush()
 }

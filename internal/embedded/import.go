@@ -1,4 +1,4 @@
-package dump
+package embedded
 
 import (
 	"cmp"
@@ -10,15 +10,15 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Write is one step of bringing rows in: a transaction, or one row that is too large
+// ImportStep is one step of bringing rows in: a transaction, or one row that is too large
 // for any.
-type Write struct {
+type ImportStep struct {
 	Rows []kv.Row
 	Put  bool // one row, which only a kv.Putter can write
 }
 
 // Ops is the write as a transaction.
-func (w Write) Ops() []kv.Op {
+func (w ImportStep) Ops() []kv.Op {
 	ops := make([]kv.Op, len(w.Rows))
 	for i, row := range w.Rows {
 		ops[i] = kv.Op{Verb: kv.Set, Path: row.Path, Value: row.Value, Flags: row.Flags}
@@ -26,7 +26,7 @@ func (w Write) Ops() []kv.Op {
 	return ops
 }
 
-// Plan puts rows into writes, so that whoever watches the store meanwhile is not misled:
+// PlanImport puts rows into writes, so that whoever watches the store meanwhile is not misled:
 //
 //   - Locks come first: what is locked is not overwritten in between.
 //   - Then whatever is not a key's of kvexpress, receipts among it.
@@ -38,7 +38,7 @@ func (w Write) Ops() []kv.Op {
 //     and install nothing.
 //
 // Which rows belong together is told by their paths alone, under whatever prefix.
-func Plan(rows []kv.Row) []Write {
+func PlanImport(rows []kv.Row) []ImportStep {
 	groups := map[string]*group{}
 	var order []*group
 	for _, row := range rows {
@@ -165,7 +165,7 @@ func split(rows []kv.Row) [][]kv.Row {
 
 // packer fills transactions.
 type packer struct {
-	writes []Write
+	writes []ImportStep
 	open   []kv.Row
 	size   int
 }
@@ -179,7 +179,7 @@ func (p *packer) add(unit []kv.Row) {
 		p.flush()
 	}
 	if size > maxBody { // then it is one row: see split
-		p.writes = append(p.writes, Write{Rows: unit, Put: true})
+		p.writes = append(p.writes, ImportStep{Rows: unit, Put: true})
 		return
 	}
 	p.open, p.size = append(p.open, unit...), p.size+size
@@ -187,12 +187,12 @@ func (p *packer) add(unit []kv.Row) {
 
 func (p *packer) flush() {
 	if len(p.open) > 0 {
-		p.writes = append(p.writes, Write{Rows: p.open})
+		p.writes = append(p.writes, ImportStep{Rows: p.open})
 	}
 	p.open, p.size = nil, 0
 }
 
-func (p *packer) done() []Write {
+func (p *packer) done() []ImportStep {
 	p.flush()
 	return p.writes
 }

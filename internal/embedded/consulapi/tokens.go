@@ -1,4 +1,4 @@
-package policy
+package consulapi
 
 import (
 	"crypto/sha256"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"unicode"
-
-	"kvexpress/internal/embedded/consulapi"
 )
 
 // minSecret is the length of the shortest secret, in bytes. A UUID, which Consul's are, has 36.
@@ -25,7 +23,7 @@ type Tokens struct {
 // holder is a token without its secret.
 type holder struct {
 	name  string // empty for that of requests without a token
-	rules *Rules
+	rules *rules
 }
 
 // Len is how many tokens there are.
@@ -37,7 +35,7 @@ func (t *Tokens) Anonymous() bool { return t.anonymous != nil }
 // Idle are the kinds of rules in it that Consul knows and that have no effect here, in order.
 func (t *Tokens) Idle() []string { return t.idle }
 
-// Parse reads a file of tokens:
+// ParseTokens reads a file of tokens:
 //
 //	token "SECRET" {
 //	  name = "publisher"
@@ -48,8 +46,8 @@ func (t *Tokens) Idle() []string { return t.idle }
 //	}
 //
 // No error has anything of the text in it but its lines.
-func Parse(src []byte) (*Tokens, error) {
-	v, err := parse(src)
+func ParseTokens(src []byte) (*Tokens, error) {
+	v, err := parseHCL(src)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +102,7 @@ func (t *Tokens) add(e entry, names, idle map[string]bool) error {
 }
 
 func readHolder(e entry, idle map[string]bool, named bool) (*holder, error) {
-	h := &holder{rules: &Rules{idle: idle}}
+	h := &holder{rules: &rules{idle: idle}}
 	for _, inner := range e.entries {
 		if !named || inner.name != "name" {
 			if err := h.rules.add(inner); err != nil {
@@ -127,69 +125,21 @@ func readHolder(e entry, idle map[string]bool, named bool) (*holder, error) {
 	return h, nil
 }
 
-// ACL says what tokens may do, as consulhttp asks for it. It is safe for concurrent use.
-type ACL struct{ now atomic.Pointer[Tokens] }
+// ErrUnknownToken is Consul's answer to a token that does not exist.
+var ErrUnknownToken = errors.New("ACL not found")
 
-// New is an ACL with these tokens. What they do not allow is denied.
-func New(t *Tokens) *ACL {
+// ACL holds the current tokens. It is safe for concurrent use.
+type ACL struct{ current atomic.Pointer[Tokens] }
+
+// NewACL returns an ACL with these tokens. What they do not allow is denied.
+func NewACL(t *Tokens) *ACL {
 	a := &ACL{}
 	a.Swap(t)
 	return a
 }
 
-// Swap replaces the tokens at once, also for requests that wait.
-func (a *ACL) Swap(t *Tokens) { a.now.Store(t) }
+// Swap replaces the tokens. Requests that are already waiting are judged by the new ones.
+func (a *ACL) Swap(t *Tokens) { a.current.Store(t) }
 
-// Tokens are those of the moment.
-func (a *ACL) Tokens() *Tokens { return a.now.Load() }
-
-// Resolve implements consulapi.ACL.
-func (a *ACL) Resolve(token string) (consulapi.Authorizer, error) {
-	bearer := &bearer{acl: a, anonymous: token == ""}
-	if !bearer.anonymous {
-		bearer.secret = sha256.Sum256([]byte(token))
-	}
-	h := bearer.holder()
-	if h == nil && !bearer.anonymous {
-		return nil, consulapi.ErrUnknownToken
-	}
-	if h != nil {
-		bearer.name = h.name
-	}
-	return bearer, nil
-}
-
-// bearer is one request's token. Each question is answered by the tokens of the moment: who waits for
-// ten minutes must not see, at their end, what was taken from him meanwhile.
-type bearer struct {
-	acl       *ACL
-	anonymous bool
-	secret    [sha256.Size]byte
-	name      string
-}
-
-func (b *bearer) holder() *holder {
-	t := b.acl.now.Load()
-	if b.anonymous {
-		return t.anonymous
-	}
-	return t.bySecret[b.secret]
-}
-
-func (b *bearer) may(allowed func(*Rules) bool) bool {
-	h := b.holder()
-	return h != nil && allowed(h.rules)
-}
-
-func (b *bearer) AccessorID() string { return b.name }
-func (b *bearer) KeyRead(key string) bool {
-	return b.may(func(r *Rules) bool { return r.KeyRead(key) })
-}
-func (b *bearer) KeyWrite(key string) bool {
-	return b.may(func(r *Rules) bool { return r.KeyWrite(key) })
-}
-func (b *bearer) KeyWritePrefix(prefix string) bool {
-	return b.may(func(r *Rules) bool { return r.KeyWritePrefix(prefix) })
-}
-
-var errEmpty = errors.New("it has no token and no anonymous block, so that nobody could do anything")
+// Tokens returns the current tokens.
+func (a *ACL) Tokens() *Tokens { return a.current.Load() }

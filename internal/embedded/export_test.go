@@ -1,4 +1,4 @@
-package dump
+package embedded
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-func row(path, value string, flags uint64) kv.Row {
+func kvRow(path, value string, flags uint64) kv.Row {
 	return kv.Row{Path: path, Entry: kv.Entry{State: kv.Present, Value: []byte(value), Flags: flags}}
 }
 
@@ -58,22 +58,22 @@ func wantSame(t interface {
 	}
 }
 
-func TestFormat(t *testing.T) {
+func TestExportFormat(t *testing.T) {
 	for name, rows := range map[string][]kv.Row{
 		"none": {},
-		"one":  {row("a", "1", 0)},
+		"one":  {kvRow("a", "1", 0)},
 		"all kinds": {
-			row("a", "", 0), row("a/", "folder", 1), row("a/<b>&\u2028\"\\", "\x00\xff", math.MaxUint64), row("\u00fc/\U0001f600", "x", 7),
+			kvRow("a", "", 0), kvRow("a/", "folder", 1), kvRow("a/<b>&\u2028\"\\", "\x00\xff", math.MaxUint64), kvRow("\u00fc/\U0001f600", "x", 7),
 		},
 	} {
 		var b bytes.Buffer
-		if err := Encode(&b, rows); err != nil {
+		if err := WriteExport(&b, rows); err != nil {
 			t.Fatal(err)
 		}
 		if want := likeConsul(t, rows); b.String() != want {
 			t.Errorf("%s: it is written as\n%q\nwhere Consul writes\n%q", name, b.String(), want)
 		}
-		back, err := Decode(iotest.OneByteReader(&b), Place{})
+		back, err := ReadExport(iotest.OneByteReader(&b), Destination{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -82,13 +82,13 @@ func TestFormat(t *testing.T) {
 }
 
 // What goes out comes back, whatever it is.
-func TestRoundTrip(t *testing.T) {
+func TestExportRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		paths := rapid.SliceOfDistinct(rapid.StringMatching(`[a-zü<"\\. ]{0,6}[a-z/]{0,2}x/?`), rapid.ID).Draw(t, "paths")
 		var rows []kv.Row
 		for _, path := range paths {
 			if badKey(path) == "" {
-				rows = append(rows, row(path, string(rapid.SliceOf(rapid.Byte()).Draw(t, "value")), rapid.Uint64().Draw(t, "flags")))
+				rows = append(rows, kvRow(path, string(rapid.SliceOf(rapid.Byte()).Draw(t, "value")), rapid.Uint64().Draw(t, "flags")))
 			}
 		}
 		rows, err := inOrder(rows)
@@ -96,10 +96,10 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		var b bytes.Buffer
-		if err := Encode(&b, rows); err != nil {
+		if err := WriteExport(&b, rows); err != nil {
 			t.Fatal(err)
 		}
-		back, err := Decode(&b, Place{})
+		back, err := ReadExport(&b, Destination{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,23 +108,23 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // What Consul's import takes beyond what its export writes.
-func TestDecodeTakes(t *testing.T) {
-	got, err := Decode(strings.NewReader(` [ {"Value":null,"Key":"b/","Flags":18446744073709551615,"LockIndex":0,"Session":{"x":[]}},`+
-		`{"key":"a","value":"AA==","namespace":"default","partition":"default"}] `), Place{})
+func TestReadExportTakes(t *testing.T) {
+	got, err := ReadExport(strings.NewReader(` [ {"Value":null,"Key":"b/","Flags":18446744073709551615,"LockIndex":0,"Session":{"x":[]}},`+
+		`{"key":"a","value":"AA==","namespace":"default","partition":"default"}] `), Destination{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantSame(t, got, []kv.Row{row("a", "\x00", 0), row("b/", "", math.MaxUint64)})
+	wantSame(t, got, []kv.Row{kvRow("a", "\x00", 0), kvRow("b/", "", math.MaxUint64)})
 
-	got, err = Decode(strings.NewReader(`[{"key":"a/","value":"","namespace":"team","partition":"one"}]`),
-		Place{Prefix: "x/y", Namespace: "team", Partition: "one"})
+	got, err = ReadExport(strings.NewReader(`[{"key":"a/","value":"","namespace":"team","partition":"one"}]`),
+		Destination{Prefix: "x/y", Namespace: "team", Partition: "one"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantSame(t, got, []kv.Row{row("x/y/a/", "", 0)})
+	wantSame(t, got, []kv.Row{kvRow("x/y/a/", "", 0)})
 }
 
-func TestDecodeRefuses(t *testing.T) {
+func TestReadExportRefuses(t *testing.T) {
 	one := func(fields string) string { return `[{"key":"first","flags":0,"value":""},{` + fields + `}]` }
 	for name, test := range map[string]struct {
 		text string
@@ -170,8 +170,8 @@ func TestDecodeRefuses(t *testing.T) {
 			2, "524289 bytes, at most 524288"},
 		"too deep": {`[{"key":"a","value":"","x":` + strings.Repeat("[", 20000), 1, "not JSON"},
 	} {
-		rows, err := Decode(strings.NewReader(test.text), Place{})
-		var bad *Error
+		rows, err := ReadExport(strings.NewReader(test.text), Destination{})
+		var bad *ExportError
 		if !errors.As(err, &bad) || bad.Row != test.row || !strings.Contains(err.Error(), test.want) || rows != nil {
 			t.Errorf("%s: %d rows and %v, want none and row %d: %s", name, len(rows), err, test.row, test.want)
 		}
@@ -179,10 +179,10 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 // A reader that fails is not a bad export, and one that never ends is cut off.
-func TestDecodeReaders(t *testing.T) {
+func TestReadExportReaders(t *testing.T) {
 	broken := errors.New("the disk is on fire")
-	var bad *Error
-	_, err := Decode(io.MultiReader(strings.NewReader(`[{"key":"a"`), iotest.ErrReader(broken)), Place{})
+	var bad *ExportError
+	_, err := ReadExport(io.MultiReader(strings.NewReader(`[{"key":"a"`), iotest.ErrReader(broken)), Destination{})
 	if !errors.Is(err, broken) || errors.As(err, &bad) {
 		t.Errorf("a broken reader gives %v", err)
 	}
@@ -191,15 +191,15 @@ func TestDecodeReaders(t *testing.T) {
 		begin, end := `[{"key":"a","value":"","x":"`, `"}]`
 		return strings.NewReader(begin + strings.Repeat("x", size-len(begin)-len(end)) + end)
 	}
-	if rows, err := decode(long(most), Place{}, most); err != nil || len(rows) != 1 {
+	if rows, err := readExport(long(most), Destination{}, most); err != nil || len(rows) != 1 {
 		t.Errorf("as much as is allowed gives %d rows and %v", len(rows), err)
 	}
-	if _, err := decode(long(most+1), Place{}, most); !errors.As(err, &bad) || !strings.Contains(err.Error(), "more than 1 MiB") {
+	if _, err := readExport(long(most+1), Destination{}, most); !errors.As(err, &bad) || !strings.Contains(err.Error(), "more than 1 MiB") {
 		t.Errorf("a byte too many gives %v", err)
 	}
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzReadExport(f *testing.F) {
 	for _, seed := range []string{
 		`[]`, `[{"key":"a","flags":0,"value":""}]`,
 		`[{"key":"a/\u00fc","flags":18446744073709551615,"value":"AP8="},{"key":"b","value":null}]`,
@@ -209,9 +209,9 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		rows, err := Decode(bytes.NewReader(text), Place{})
+		rows, err := ReadExport(bytes.NewReader(text), Destination{})
 		if err != nil {
-			var bad *Error
+			var bad *ExportError
 			if !errors.As(err, &bad) || rows != nil || strings.ContainsAny(err.Error(), "\n\x1b\x00") {
 				t.Errorf("%q gives %d rows and %q", text, len(rows), err)
 			}
@@ -233,13 +233,13 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		var b bytes.Buffer
-		if err := Encode(&b, rows); err != nil {
+		if err := WriteExport(&b, rows); err != nil {
 			t.Fatal(err)
 		}
 		if b.String() != likeConsul(t, rows) {
 			t.Errorf("%q is written as %q", text, b.String())
 		}
-		again, err := Decode(&b, Place{})
+		again, err := ReadExport(&b, Destination{})
 		if err != nil {
 			t.Fatal(err)
 		}
