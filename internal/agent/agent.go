@@ -25,7 +25,7 @@ type Options struct {
 	Host    string                              // the operating system's host name: locks go by it
 	Version string                              // of the program
 	Log     *slog.Logger
-	Hook    install.Hook // nil but in tests
+	Hook    install.FaultHook // nil but in tests
 
 	pace pace // nil but in tests
 }
@@ -185,7 +185,7 @@ func (a *Agent) apply(c config.Config) {
 	a.config, a.loaded, a.refused = c, time.Now(), nil
 	a.link.serve(len(c.Targets))
 	shared := sharedExecs(c.Targets)
-	d := &install.Installer{Store: a.link, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Hook: a.options.Hook}
+	d := &install.Installer{Store: a.link, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Fault: a.options.Hook}
 	var all []*runner
 	since := a.loaded
 	for _, t := range c.Targets {

@@ -22,7 +22,7 @@ const (
 
 // group is targets of a node with the same exec. It runs once for all that owe it.
 type group struct {
-	runOwed func(context.Context, []install.Target) (*command.Result, []install.OwedResult, error)
+	runOwed func(context.Context, []install.Target) (*command.Result, []install.PendingResult, error)
 	pace    pace
 	every   time.Duration // between the starts of two runs, at least
 	log     *slog.Logger
@@ -37,7 +37,7 @@ type group struct {
 }
 
 func newGroup(d *install.Installer, p pace, log *slog.Logger) *group {
-	return &group{runOwed: d.RunOwed, pace: p, log: log, wake: make(chan struct{}, 1)}
+	return &group{runOwed: d.RunPending, pace: p, log: log, wake: make(chan struct{}, 1)}
 }
 
 // owe notes that a target owes the exec.
@@ -164,7 +164,7 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 	ok := err == nil
 	for i, t := range all {
 		t.groupRan(ran, results[i], err)
-		if results[i].Err != nil && results[i].Held == nil {
+		if results[i].Err != nil && results[i].Frozen == nil {
 			ok = false // as a store that is away: a frozen one is looked at when it thaws
 		}
 	}
@@ -183,14 +183,14 @@ func (g *group) notRun(all []*target, pause time.Duration) {
 }
 
 // groupRan notes what a run of the group came to for one target.
-func (t *target) groupRan(ran *command.Result, r install.OwedResult, err error) {
+func (t *target) groupRan(ran *command.Result, r install.PendingResult, err error) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.Err != nil {
 		err = r.Err
 	}
-	if r.Held != nil {
+	if r.Frozen != nil {
 		t.wake() // its pass finds out what to wait for
 	}
 	if !r.Ran {
@@ -200,14 +200,14 @@ func (t *target) groupRan(ran *command.Result, r install.OwedResult, err error) 
 	if t.group.owes(t) {
 		return // a delivery came after that run, and the next one is for what it found or put in place
 	}
-	t.status.Exec.Owed = r.Owed
+	t.status.Exec.Owed = r.Pending
 	if ran != nil && t.placed != nil {
 		t.placed.steps.Exec = fleet.Millis(ran.Duration)
 	}
 	if t.status.State != Owed && t.status.State != Current {
 		return // it is about something else by now
 	}
-	if r.Owed {
+	if r.Pending {
 		t.enter(Owed, err, now)
 		return
 	}

@@ -25,9 +25,9 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		r := &target{group: g, pace: patience, log: log, news: make(chan struct{}, 1)}
 		r.status.Exec = &ExecStatus{}
 		installed := func(version uint64, sha256 string) {
-			r.record(install.Result{Outcome: install.Installed, Owed: true, Version: version, SHA256: sha256}, nil, time.Now())
+			r.record(install.Result{Action: install.Installed, ExecPending: true, Version: version, SHA256: sha256}, nil, time.Now())
 		}
-		ran := func() { r.groupRan(&command.Result{}, install.OwedResult{Ran: true}, nil) }
+		ran := func() { r.groupRan(&command.Result{}, install.PendingResult{Ran: true}, nil) }
 		taken := func() {
 			t.Helper()
 			if all := g.gather(t.Context()); len(all) != 1 || all[0] != r {
@@ -66,7 +66,7 @@ func TestExecEvery(t *testing.T) {
 		since := func(at time.Time) int { return int(at.Sub(began).Seconds()) }
 		failing := false
 		var mu sync.Mutex // of both
-		g.runOwed = func(_ context.Context, targets []install.Target) (*command.Result, []install.OwedResult, error) {
+		g.runOwed = func(_ context.Context, targets []install.Target) (*command.Result, []install.PendingResult, error) {
 			mu.Lock()
 			ran = append(ran, since(time.Now()))
 			failing := failing
@@ -74,13 +74,13 @@ func TestExecEvery(t *testing.T) {
 			time.Sleep(2 * time.Second) //nolint:forbidigo // the time of this test is its own
 			result := &command.Result{Duration: 2 * time.Second}
 			if failing {
-				return result, []install.OwedResult{{Ran: true, Owed: true}}, errors.New("no")
+				return result, []install.PendingResult{{Ran: true, Pending: true}}, errors.New("no")
 			}
-			return result, []install.OwedResult{{Ran: true}}, nil
+			return result, []install.PendingResult{{Ran: true}}, nil
 		}
 		r := &target{group: g, pace: patience, log: log, news: make(chan struct{}, 1), link: newLink([]Store{nowhere{}}, nil, log)}
 		r.status.Exec = &ExecStatus{}
-		changed := func() { r.record(install.Result{Outcome: install.Installed, Owed: true}, nil, time.Now()) }
+		changed := func() { r.record(install.Result{Action: install.Installed, ExecPending: true}, nil, time.Now()) }
 		at := func(second int) {
 			time.Sleep(time.Until(began.Add(time.Duration(second) * time.Second))) //nolint:forbidigo // the same
 			synctest.Wait()

@@ -27,13 +27,13 @@ func (t *target) pass(ctx context.Context, data []byte) bool {
 		target.Postpone = t.postpone
 	}
 	target.Waiting = t.waits
-	result, err := t.deliver.DeliverSeen(ctx, target, data, share)
+	result, err := t.deliver.InstallData(ctx, target, data, share)
 	t.waitsNoMore()
 	t.readUpTo = result.Index
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return false // we were told to end
-	case err == nil && result.Outcome == install.Postponed:
+	case err == nil && result.Action == install.Postponed:
 		t.wait()
 		return false
 	}
@@ -76,11 +76,11 @@ func (t *target) stuck(now time.Time) time.Duration {
 // record notes what a pass came to, and when to look again.
 func (t *target) record(r install.Result, err error, began time.Time) {
 	state, reason := Judge(r, err)
-	t.heldBy, t.denied, t.holdOff, t.blind = r.Held, 0, time.Time{}, state == Away
+	t.heldBy, t.denied, t.holdOff, t.blind = r.Frozen, 0, time.Time{}, state == Away
 	switch {
-	case r.Apart, reason == string(gate.Mismatch):
+	case r.Mismatch, reason == string(gate.Mismatch):
 		t.apart = true
-	case r.Outcome == install.Installed:
+	case r.Action == install.Installed:
 		t.apart = false
 	}
 	t.retry = time.Time{}
@@ -103,7 +103,7 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 func Judge(r install.Result, err error) (State, string) {
 	var refusal *gate.Refusal
 	switch {
-	case err == nil && r.Owed:
+	case err == nil && r.ExecPending:
 		return Owed, ""
 	case err == nil:
 		return Current, ""
@@ -167,17 +167,17 @@ func (t *target) note(r install.Result, err error, state State, reason string, b
 	if r.Check != nil {
 		s.Check = r.Check.Output
 	}
-	switch r.Outcome {
+	switch r.Action {
 	case install.Installed, install.Restored:
 		s.Counts.Installs++
 		s.Changed = &now
 	case install.Repaired:
 		s.Counts.Repairs++
 	}
-	switch inPlace := r.Outcome == install.Installed || r.Outcome != install.Restored && r.Before == r.SHA256; {
+	switch inPlace := r.Action == install.Installed || r.Action != install.Restored && r.Before == r.SHA256; {
 	case r.SHA256 != "" && (err == nil || inPlace):
 		s.Version, s.Lineage, s.SHA256, s.Size = r.Version, r.Lineage, r.SHA256, r.Size
-	case err != nil && r.Looked && r.Before != s.SHA256:
+	case err != nil && r.DiskRead && r.Before != s.SHA256:
 		s.Version, s.Lineage, s.SHA256 = 0, "", r.Before // somebody else's, or not known of which version
 	}
 	t.place(r, began)
@@ -195,12 +195,12 @@ func (t *target) note(r install.Result, err error, state State, reason string, b
 		s.Reason = reason
 	}
 	t.enter(state, err, now)
-	if err == nil && r.Owed {
+	if err == nil && r.ExecPending {
 		t.group.owe(t) // with mu held, so that groupRan finds both or none
 	}
 	if s.Exec != nil {
-		if err == nil || state == Owed || r.Outcome == install.Installed { // else it did not get that far
-			s.Exec.Owed = state == Owed || r.Owed
+		if err == nil || state == Owed || r.Action == install.Installed { // else it did not get that far
+			s.Exec.Owed = state == Owed || r.ExecPending
 		}
 		s.noteExec(r.Exec, err, now)
 		if s.Exec.Owed && !t.retry.IsZero() {

@@ -264,7 +264,7 @@ type placed struct {
 // a repair. mu is held.
 func (t *target) place(r install.Result, began time.Time) {
 	old := t.placed
-	if r.Outcome != install.Installed || r.Placed.IsZero() ||
+	if r.Action != install.Installed || r.Placed.IsZero() ||
 		old != nil && old.lineage == r.Lineage && old.version == r.Version && old.sha256 == r.SHA256 {
 		return
 	}
@@ -291,19 +291,19 @@ func steps(t install.Took) fleet.Steps {
 func Said(r install.Result, err error, now time.Time) fleet.Target {
 	state, reason := Judge(r, err)
 	said := fleet.Target{
-		By: fleet.ByOut, Key: r.Key, File: r.File, State: string(state), Detail: brief(err), Owed: r.Owed || state == Owed,
+		By: fleet.ByOut, Key: r.Key, File: r.File, State: string(state), Detail: brief(err), Owed: r.ExecPending || state == Owed,
 		Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256,
 	}
 	if state == Refused {
 		said.Reason = reason
 	}
-	if err != nil && r.Outcome != install.Installed && state != Owed || r.Outcome == install.Restored {
+	if err != nil && r.Action != install.Installed && state != Owed || r.Action == install.Restored {
 		said.Lineage, said.Version, said.SHA256 = "", 0, r.Before // what the store has is not in place
 	}
 	if r.Exec != nil {
 		said.Exec = &fleet.Exec{Exit: r.Exec.ExitCode}
 	}
-	if r.Outcome == install.Installed && !r.Placed.IsZero() {
+	if r.Action == install.Installed && !r.Placed.IsZero() {
 		// The first version of a key is new to all of its nodes.
 		first := r.Before == "" && r.Version != 1
 		said.Placed = &fleet.Placed{Age: fleet.Millis(now.Sub(r.Placed)), First: first, Steps: steps(r.Took)}

@@ -14,7 +14,7 @@ import (
 // printed.
 func TestSaid(t *testing.T) {
 	now := time.Now()
-	installed := install.Result{Key: "hosts", File: "/h", Outcome: install.Installed, Lineage: "l", Version: 3, SHA256: "new",
+	installed := install.Result{Key: "hosts", File: "/h", Action: install.Installed, Lineage: "l", Version: 3, SHA256: "new",
 		Before: "old", Placed: now.Add(-time.Second)}
 	if got := agent.Said(installed, nil, now); got.State != "current" || got.By != fleet.ByOut || got.Version != 3 ||
 		got.SHA256 != "new" || got.Placed == nil || got.Placed.First || time.Duration(got.Placed.Age) != time.Second {

@@ -48,16 +48,16 @@ type target struct {
 	admitted bool        // it may have a query that waits
 	startAt  time.Time   // and from when on
 
-	reconcile time.Time     // when to look although nothing changed
-	retry     time.Time     // when to look because the last pass did not end well; zero: never
-	failures  int           // passes that did not end well, in a row
-	denied    int           // watches that were refused, in a row
-	heldBy    *install.Held // what freezes the target
-	apart     bool          // data and checksum were of different versions
-	blind     bool          // the store went away during the last pass
-	readUpTo  uint64        // index of the checksum that the last pass read; 0: there was none
-	holdOff   time.Time     // until when a new version is held back; zero: none is
-	served    string        // SHA-256 of the last version that was held back for long enough
+	reconcile time.Time       // when to look although nothing changed
+	retry     time.Time       // when to look because the last pass did not end well; zero: never
+	failures  int             // passes that did not end well, in a row
+	denied    int             // watches that were refused, in a row
+	heldBy    *install.Frozen // what freezes the target
+	apart     bool            // data and checksum were of different versions
+	blind     bool            // the store went away during the last pass
+	readUpTo  uint64          // index of the checksum that the last pass read; 0: there was none
+	holdOff   time.Time       // until when a new version is held back; zero: none is
+	served    string          // SHA-256 of the last version that was held back for long enough
 
 	newsAt time.Time    // when there was something new; zero: nothing was
 	fleet  atomic.Int64 // how many nodes there are, as the last manifest said

@@ -27,7 +27,7 @@ func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
 	}{
 		{"a look", func(t *target, at time.Time) { t.reconcile = at }},
 		{"a retry", func(t *target, at time.Time) { t.retry = at }},
-		{"the end of a lock", func(t *target, at time.Time) { t.heldBy = &install.Held{Path: "lock", Until: at} }},
+		{"the end of a lock", func(t *target, at time.Time) { t.heldBy = &install.Frozen{Path: "lock", Until: at} }},
 		{"the end of a delay", func(t *target, at time.Time) { t.holdOff = at }},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 // tell logs what a pass came to, if it is news.
 func (t *target) tell(r install.Result, err error, state State) {
-	if r.Outcome == install.ExecOnly {
+	if r.Action == install.ExecRan {
 		if err == nil {
 			t.log.Info("the owed exec ran", "version", r.Version)
 		}
@@ -22,9 +22,9 @@ func (t *target) tell(r install.Result, err error, state State) {
 			t.log.Warn(oneLine(note))
 		}
 	}
-	switch r.Outcome {
+	switch r.Action {
 	case install.Installed, install.Restored, install.Repaired:
-		t.log.Info(string(r.Outcome), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
+		t.log.Info(string(r.Action), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
 	}
 	detail := ""
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 type Dir struct {
 	path string // without symbolic links
 	fd   int
-	hook Hook
+	hook FaultHook
 }
 
 // Path is where the folder was when it was opened.
@@ -92,7 +92,7 @@ func (d *Dir) sub(name string) (*Dir, error) {
 // another process made just before is as good.
 func (d *Dir) makeDir(name string, mode uint32) (*Dir, error) {
 	path := filepath.Join(d.path, name)
-	err := d.hook.before(StepMakeDirs)
+	err := d.hook.before(AtMakeDirs)
 	if err == nil {
 		err = unix.Mkdirat(d.fd, name, mode)
 	}

@@ -9,30 +9,30 @@
 // Of this module it imports wait.
 package atomicfile
 
-// Step is the label of one operation of a replacement.
-type Step string
+// FaultPoint labels one operation of a replacement.
+type FaultPoint string
 
-// The steps, in the order in which they happen.
+// The fault injection points, in the order of a replacement.
 const (
-	StepMakeDirs Step = "make-dirs"
-	StepCreate   Step = "create"
-	StepWrite    Step = "write"
-	StepOwner    Step = "owner"
-	StepXattrs   Step = "xattrs"
-	StepMode     Step = "mode"
-	StepSync     Step = "sync"
-	StepRename   Step = "rename"
-	StepSyncDir  Step = "sync-dir"
-	// The steps of WriteInPlace.
-	StepInPlaceWrite Step = "in-place-write"
-	StepInPlaceSync  Step = "in-place-sync"
+	AtMakeDirs FaultPoint = "make-dirs"
+	AtCreate   FaultPoint = "create"
+	AtWrite    FaultPoint = "write"
+	AtOwner    FaultPoint = "owner"
+	AtXattrs   FaultPoint = "xattrs"
+	AtMode     FaultPoint = "mode"
+	AtSync     FaultPoint = "sync"
+	AtRename   FaultPoint = "rename"
+	AtSyncDir  FaultPoint = "sync-dir"
+	// Those of WriteInPlace.
+	AtInPlaceWrite FaultPoint = "in-place-write"
+	AtInPlaceSync  FaultPoint = "in-place-sync"
 )
 
-// Hook is called before each step. An error that it returns is taken for the
-// failure of that step. A nil Hook does nothing.
-type Hook func(Step) error
+// FaultHook is called before each operation. The operation fails with the error that the hook
+// returns. A nil hook does nothing.
+type FaultHook func(FaultPoint) error
 
-func (h Hook) before(s Step) error {
+func (h FaultHook) before(s FaultPoint) error {
 	if h == nil {
 		return nil
 	}

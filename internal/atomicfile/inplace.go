@@ -20,7 +20,7 @@ func (t *Target) WriteInPlace(content []byte, a Attrs) (err error) {
 	if linked, err := t.Linked(); err != nil || linked {
 		return errors.Join(err, ErrLinks)
 	}
-	if err := t.Dir.hook.before(StepInPlaceWrite); err != nil {
+	if err := t.Dir.hook.before(AtInPlaceWrite); err != nil {
 		return err
 	}
 	err = t.Dir.openToWrite(t.Base, t.File, func(f *os.File) error {
@@ -40,7 +40,7 @@ func (t *Target) WriteInPlace(content []byte, a Attrs) (err error) {
 	if err := setAttrs(t.File, a, t.Dir.hook); err != nil {
 		return err
 	}
-	if err := t.Dir.hook.before(StepInPlaceSync); err != nil {
+	if err := t.Dir.hook.before(AtInPlaceSync); err != nil {
 		return err
 	}
 	return Explain(t.File.Sync())

@@ -30,8 +30,8 @@ func TestLockFolderOfAnother(t *testing.T) {
 			if err := errors.Join(os.Chmod(dir, c.mode), c.make(lock, other)); err != nil {
 				t.Fatal(err)
 			}
-			err := replace(filepath.Join(dir, "file"), nil, func(s Step) error {
-				if info, err := os.Stat(filepath.Join(lock, "file")); s == StepSync && err == nil {
+			err := replace(filepath.Join(dir, "file"), nil, func(s FaultPoint) error {
+				if info, err := os.Stat(filepath.Join(lock, "file")); s == AtSync && err == nil {
 					if uid, _ := Owner(info); uid != 0 || info.Mode().Perm()&^c.mode != 0 && c.mode&0o022 != 0 {
 						t.Errorf("the lock folder belongs to uid %d, mode %v", uid, info.Mode())
 					}
@@ -111,10 +111,10 @@ func TestLockFolderModes(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := 0
-			err := replace(path, nil, func(s Step) error {
+			err := replace(path, nil, func(s FaultPoint) error {
 				for _, lock := range []string{filepath.Join(dir, lockFolder), filepath.Join(dir, lockFolder, "file")} {
 					info, err := os.Stat(lock)
-					if s != StepWrite || err != nil {
+					if s != AtWrite || err != nil {
 						continue
 					}
 					seen++

@@ -38,7 +38,7 @@ func memory(t *testing.T) string {
 }
 
 // locked opens and locks the target at path.
-func locked(ctx context.Context, path string, hook Hook) (*Target, error) {
+func locked(ctx context.Context, path string, hook FaultHook) (*Target, error) {
 	p, err := Find(path, hook)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func locked(ctx context.Context, path string, hook Hook) (*Target, error) {
 func free(target *Target) error { return errors.Join(target.Close(), target.Dir.Close()) }
 
 // replace is an install as deliver does it: lock, stage, put in place.
-func replace(path string, content []byte, hook Hook) (err error) {
+func replace(path string, content []byte, hook FaultHook) (err error) {
 	target, err := locked(context.Background(), path, hook)
 	if err != nil {
 		return err
@@ -124,14 +124,14 @@ func TestWritersExcludeEachOther(t *testing.T) {
 	for _, files := range []int{1, 2} { // 2: the negative control
 		dir := memory(t)
 		var inside, overlaps atomic.Int64
-		hook := func(s Step) error {
+		hook := func(s FaultPoint) error {
 			switch s {
-			case StepCreate:
+			case AtCreate:
 				if inside.Add(1) > 1 {
 					overlaps.Add(1)
 				}
 				<-time.After(100 * time.Microsecond) // so that two meet if they can
-			case StepSyncDir:
+			case AtSyncDir:
 				inside.Add(-1)
 			}
 			return nil

@@ -57,13 +57,13 @@ func (d *Dir) Stage(name string, content []byte, a Attrs) (*Staged, error) {
 
 func (s *Staged) fill(content []byte, a Attrs) (err error) {
 	hook := s.dir.hook
-	if err := hook.before(StepCreate); err != nil {
+	if err := hook.before(AtCreate); err != nil {
 		return err
 	}
 	if s.file, err = s.dir.OpenFile(s.name, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL, 0o600); err != nil {
 		return err
 	}
-	if err := hook.before(StepWrite); err != nil {
+	if err := hook.before(AtWrite); err != nil {
 		return err
 	}
 	err = s.dir.openToWrite(s.name, s.file, func(f *os.File) error { return writeAll(f, content) })
@@ -73,7 +73,7 @@ func (s *Staged) fill(content []byte, a Attrs) (err error) {
 	if err := setAttrs(s.file, a, hook); err != nil {
 		return err
 	}
-	if err := hook.before(StepSync); err != nil {
+	if err := hook.before(AtSync); err != nil {
 		return err
 	}
 	if err := s.file.Sync(); err != nil {
@@ -108,8 +108,8 @@ const openNonblock = unix.O_NONBLOCK
 
 // setAttrs goes from owner to attributes to mode: a change of owner clears
 // setuid, and an ACL is reflected in the group bits of the mode.
-func setAttrs(f *os.File, a Attrs, hook Hook) error {
-	if err := hook.before(StepOwner); err != nil {
+func setAttrs(f *os.File, a Attrs, hook FaultHook) error {
+	if err := hook.before(AtOwner); err != nil {
 		return err
 	}
 	info, err := f.Stat()
@@ -126,7 +126,7 @@ func setAttrs(f *os.File, a Attrs, hook Hook) error {
 			return err
 		}
 	}
-	if err := hook.before(StepXattrs); err != nil {
+	if err := hook.before(AtXattrs); err != nil {
 		return err
 	}
 	if a.Like != nil {
@@ -134,7 +134,7 @@ func setAttrs(f *os.File, a Attrs, hook Hook) error {
 			return Explain(err)
 		}
 	}
-	if err := hook.before(StepMode); err != nil {
+	if err := hook.before(AtMode); err != nil {
 		return err
 	}
 	return Explain(f.Chmod(a.Mode))

@@ -90,7 +90,7 @@ func (t *Target) Replace(s *Staged) error {
 	if there, err := s.dir.stat(s.name); err != nil || there.Ino != s.is.Ino || there.Dev != s.is.Dev {
 		return fmt.Errorf("put %s in place: %s is no longer the file that was staged", t.Path(), s.Path())
 	}
-	if err := s.dir.hook.before(StepRename); err != nil {
+	if err := s.dir.hook.before(AtRename); err != nil {
 		return &RenameError{Path: t.Path(), Err: err}
 	}
 	if err := again(func() error { return unix.Renameat(s.dir.fd, s.name, t.Dir.fd, t.Base) }); err != nil {
@@ -102,7 +102,7 @@ func (t *Target) Replace(s *Staged) error {
 	if old != nil {
 		closed = Explain(old.Close())
 	}
-	if err := s.dir.hook.before(StepSyncDir); err != nil {
+	if err := s.dir.hook.before(AtSyncDir); err != nil {
 		return errors.Join(&SyncError{Path: t.Dir.path, Err: err}, closed)
 	}
 	return errors.Join(t.Dir.Sync(), closed)

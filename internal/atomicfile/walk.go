@@ -33,7 +33,7 @@ type Place struct {
 // only if root or we own the link and the folders that lead to it, and others cannot
 // write to these: else the error wraps ErrUntrustedLink. So do all functions of this
 // package that take a path.
-func Find(path string, hook Hook) (*Place, error) {
+func Find(path string, hook FaultHook) (*Place, error) {
 	if p := findDirect(path, hook); p != nil {
 		return p, nil
 	}
@@ -62,7 +62,7 @@ func Find(path string, hook Hook) (*Place, error) {
 }
 
 // findDirect is Find for a path without symbolic links, as most are. It is nil for others.
-func findDirect(path string, hook Hook) *Place {
+func findDirect(path string, hook FaultHook) *Place {
 	dir, base := filepath.Split(path)
 	if !filepath.IsAbs(path) || base == "" || base == "." || base == ".." {
 		return nil
@@ -158,7 +158,7 @@ func (w *walker) close() {
 func (w *walker) here() string { return filepath.Join(w.names...) }
 
 // take hands the last folder over.
-func (w *walker) take(hook Hook) *Dir {
+func (w *walker) take(hook FaultHook) *Dir {
 	last := len(w.fds) - 1
 	d := &Dir{path: w.here(), fd: w.fds[last], hook: hook}
 	w.fds = w.fds[:last]

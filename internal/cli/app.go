@@ -40,7 +40,7 @@ type App struct {
 	inside *inside // nil, unless it is a command of the demo
 
 	// For tests: called before each step of an install and of a publish.
-	DeliverHook install.Hook
+	FaultHook   install.FaultHook
 	PublishHook func(publish.Step) error
 }
 

@@ -52,14 +52,14 @@ func (s *session) panicked(about, place string) {
 // observeDelivery tells log and metrics what became of a delivery.
 func (s *session) observeDelivery(t install.Target, r install.Result, missingOK bool, err error) {
 	name := r.Key
-	switch r.Outcome {
+	switch r.Action {
 	case install.Installed, install.Restored, install.Repaired:
-		s.log.Info(string(r.Outcome), "key", name, "file", t.File, "version", r.Version, "sha256", r.SHA256)
+		s.log.Info(string(r.Action), "key", name, "file", t.File, "version", r.Version, "sha256", r.SHA256)
 	case install.Unchanged:
 		s.place = observe.LocationSameFile
 		s.log.Debug("unchanged", "key", name, "file", t.File)
 	}
-	if r.Outcome == install.Installed {
+	if r.Action == install.Installed {
 		metric := "out"
 		if t.Raw != "" {
 			metric = "raw"

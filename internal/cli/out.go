@@ -108,7 +108,7 @@ func (s *session) deliver(ctx context.Context, t install.Target, f outFlags) (re
 		s.warn(fmt.Sprintf("%s: waiting for %s, which has locked it", t.File, holder))
 	}
 	p := render.NewSteps(s.Stderr, t.File)
-	d := install.Installer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Hook: installHook(p, s.DeliverHook),
+	d := install.Installer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Fault: installHook(p, s.FaultHook),
 		Interruptible: s.Interruptible}
 	result, err := d.Install(ctx, t)
 	p.Step("")
@@ -119,7 +119,7 @@ func (s *session) deliver(ctx context.Context, t install.Target, f outFlags) (re
 	if t.Raw == "" && !t.DryRun && !f.noReceipt {
 		s.receipt(ctx, dir, result, err)
 	}
-	if f.diff && result.New != nil && result.Outcome != install.None { // if it cannot be shown, nor can the result
+	if f.diff && result.New != nil && result.Action != install.NoAction { // if it cannot be shown, nor can the result
 		_ = s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, render.Version(result.Version)), result.Old, result.New)
 	}
 	return s.judge(reportOut(t, result), err, f)
@@ -141,7 +141,7 @@ func (s *session) judge(r outReport, err error, f outFlags) (report, error) {
 	case errors.As(err, &missing):
 		r.Outcome = "missing"
 		err = s.unless(f.missingOK, err)
-	case err != nil && r.Outcome == string(install.None):
+	case err != nil && r.Outcome == string(install.NoAction):
 		r.Outcome = "failed"
 		if refusal := (*gate.Refusal)(nil); errors.As(err, &refusal) {
 			r.Outcome, r.Reason = "refused", string(refusal.Reason)
@@ -182,7 +182,7 @@ type outReport struct {
 
 func reportOut(t install.Target, r install.Result) outReport {
 	return outReport{
-		Key: r.Key, File: t.File, Outcome: string(r.Outcome), Version: r.Version, Lineage: r.Lineage,
+		Key: r.Key, File: t.File, Outcome: string(r.Action), Version: r.Version, Lineage: r.Lineage,
 		SHA256: r.SHA256, Before: r.Before, Size: r.Size, Lines: r.Lines, Check: reportExec(r.Check), Exec: reportExec(r.Exec),
 		Notes: r.Notes,
 	}
@@ -194,7 +194,7 @@ func (r outReport) lines() []string {
 		string(install.Unchanged):    "unchanged, has " + what,
 		string(install.Installed):    "installed " + what,
 		string(install.Repaired):     "owner and mode corrected, has " + what,
-		string(install.ExecOnly):     "unchanged, ran the exec for " + what,
+		string(install.ExecRan):     "unchanged, ran the exec for " + what,
 		string(install.WouldInstall): "would install " + what,
 		string(install.WouldRepair):  "would correct owner and mode, has " + what,
 		string(install.WouldExec):    "would run the exec for " + what,

@@ -7,19 +7,19 @@ import (
 )
 
 // installHook names the steps of an install, and then calls a test's hook.
-func installHook(p *render.Steps, next install.Hook) install.Hook {
+func installHook(p *render.Steps, next install.FaultHook) install.FaultHook {
 	if !p.Shown() {
 		return next
 	}
-	return func(step install.Step) error {
-		p.Step(map[install.Step]string{
-			install.StepRead:     "asking the store",
-			install.StepReadData: "reading the content",
-			install.StepCheck:    "running the check",
-			install.StepExec:     "running the exec",
-			install.StepRestore:  "putting the old content back",
+	return func(step install.FaultPoint) error {
+		p.Step(map[install.FaultPoint]string{
+			install.AtRead:     "asking the store",
+			install.AtReadData: "reading the content",
+			install.AtCheck:    "running the check",
+			install.AtExec:     "running the exec",
+			install.AtRestore:  "putting the old content back",
 
-			install.Step(atomicfile.StepSync): "writing to disk",
+			install.FaultPoint(atomicfile.AtSync): "writing to disk",
 		}[step])
 		if next == nil {
 			return nil

@@ -33,7 +33,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	sum := sha256.Sum256([]byte(r.File))
 	name, noted := hex.EncodeToString(sum[:]), false
 	s.notes(stateDir, false, func(d *atomicfile.Dir) error { noted = d.Has(name); return nil })
-	if r.Outcome == install.Unchanged && err == nil && !noted {
+	if r.Action == install.Unchanged && err == nil && !noted {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, receiptLimit)

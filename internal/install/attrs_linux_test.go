@@ -154,7 +154,7 @@ func TestStagedIsPrivate(t *testing.T) {
 	mode := fs.FileMode(0o600)
 	n.target.Mode = &mode
 	looked := 0
-	_, err := n.deliver(func(install.Step) error {
+	_, err := n.deliver(func(install.FaultPoint) error {
 		for _, name := range list(t, n.dir) {
 			info, err := os.Stat(filepath.Join(n.dir, name))
 			if err != nil {

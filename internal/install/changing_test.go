@@ -37,25 +37,25 @@ func TestInstallComesOtherwise(t *testing.T) {
 	a, c := contentA(), lines("C", 30)
 	for name, w := range map[string]struct {
 		change func(n *node) error
-		want   install.Outcome
+		want   install.Action
 		kind   func(error) bool
 		after  func(n *node)
 		final  []byte
 	}{
 		"another version":  {func(n *node) error { n.publish(c); return nil }, install.Installed, nil, nil, c},
 		"what is in place": {func(n *node) error { n.publish(a); return nil }, install.Unchanged, nil, nil, a},
-		"no answer": {func(*node) error { return &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable} }, install.None,
+		"no answer": {func(*node) error { return &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable} }, install.NoAction,
 			func(err error) bool { return errors.Is(err, kv.ErrUnreachable) }, nil, contentB()},
-		"a stop": {func(n *node) error { n.put(n.layout.Stop(hosts), "wait", 0); return nil }, install.None,
+		"a stop": {func(n *node) error { n.put(n.layout.Stop(hosts), "wait", 0); return nil }, install.NoAction,
 			as[*gate.Stopped], func(n *node) { n.remove(n.layout.Stop(hosts)) }, contentB()},
-		"something too short": {func(n *node) error { n.publish([]byte("x\n")); return nil }, install.None,
+		"something too short": {func(n *node) error { n.publish([]byte("x\n")); return nil }, install.NoAction,
 			refusedAs(gate.TooShort), func(n *node) { n.publish(c) }, c},
 		"no key": {func(n *node) error {
 			for path := range n.rows() {
 				n.remove(path)
 			}
 			return nil
-		}, install.None, as[*gate.Missing], func(n *node) { n.publish(c) }, c},
+		}, install.NoAction, as[*gate.Missing], func(n *node) { n.publish(c) }, c},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, scratch(t))
@@ -66,8 +66,8 @@ func TestInstallComesOtherwise(t *testing.T) {
 			n.store = &changing{Store: n.store, data: n.layout.Data(hosts), change: func() error { return w.change(n) }}
 			ran := len(n.execs())
 			res, err := n.deliver(nil)
-			if res.Outcome != w.want || (w.kind == nil) != (err == nil) || w.kind != nil && !w.kind(err) {
-				t.Fatalf("%q, %v; want %q", res.Outcome, err, w.want)
+			if res.Action != w.want || (w.kind == nil) != (err == nil) || w.kind != nil && !w.kind(err) {
+				t.Fatalf("%q, %v; want %q", res.Action, err, w.want)
 			}
 			var s savedState
 			if err := json.Unmarshal(read(t, n.stateFile()), &s); err != nil || s.Pending != nil {
@@ -98,8 +98,8 @@ func TestInstallComesAsOldBytes(t *testing.T) {
 	repair()
 	n.publish(contentB())
 	n.store = &changing{Store: n.store, data: n.layout.Data(hosts), change: func() error { n.publish(c); return nil }}
-	_, err := n.deliver(func(s install.Step) error {
-		if s == install.StepExec {
+	_, err := n.deliver(func(s install.FaultPoint) error {
+		if s == install.AtExec {
 			return errBoom
 		}
 		return nil
@@ -107,6 +107,6 @@ func TestInstallComesAsOldBytes(t *testing.T) {
 	if !errors.Is(err, errBoom) || len(n.torn(c)) > 0 {
 		t.Fatal(err)
 	}
-	n.must(install.ExecOnly)
+	n.must(install.ExecRan)
 	n.settle(c)
 }

@@ -41,7 +41,7 @@ func together(t *testing.T, jobs []job, change func(i int, cmd *exec.Cmd)) (inst
 		if r.Error != "" {
 			t.Errorf("process %d: %s", i, r.Error)
 		}
-		installed += r.Outcomes[install.Installed]
+		installed += r.Actions[install.Installed]
 		overlaps += r.Overlaps
 	}
 	return installed, overlaps
@@ -193,8 +193,8 @@ func TestReaderSeesNoTornFile(t *testing.T) {
 			// As 1.x writes: publishing is not what is tested here.
 			n.put(n.layout.Data(hosts), string(content), 0)
 			n.put(n.layout.Checksum(hosts), record.Checksum(content), 0)
-			if res, err := n.deliver(nil); err != nil || res.Outcome != install.Installed {
-				return fmt.Errorf("update %d: %q: %w", i, res.Outcome, err)
+			if res, err := n.deliver(nil); err != nil || res.Action != install.Installed {
+				return fmt.Errorf("update %d: %q: %w", i, res.Action, err)
 			}
 		}
 		return nil

@@ -27,8 +27,8 @@ func (n *node) refused(kind error, words ...string) {
 			n.t.Errorf("the error does not say %q: %v", w, err)
 		}
 	}
-	if !bytes.Equal(n.content(), before) || len(n.execs()) != ran || res.Outcome != install.None {
-		n.t.Errorf("something was done: %q", res.Outcome)
+	if !bytes.Equal(n.content(), before) || len(n.execs()) != ran || res.Action != install.NoAction {
+		n.t.Errorf("something was done: %q", res.Action)
 	}
 	for _, b := range n.left() {
 		n.t.Error(b)
@@ -113,13 +113,13 @@ func TestNearlyFullDisk(t *testing.T) {
 		empty := d.fill(free)
 		res, err := n.deliver(nil)
 		now := n.content()
-		if put := res.Outcome == install.Installed; put != bytes.Equal(now, b) {
-			t.Errorf("%d bytes free: it says %q, %v", free, res.Outcome, err)
+		if put := res.Action == install.Installed; put != bytes.Equal(now, b) {
+			t.Errorf("%d bytes free: it says %q, %v", free, res.Action, err)
 		}
 		for _, broken := range n.torn(contentA(), b) {
 			t.Errorf("%d bytes free: %s", free, broken)
 		}
-		if res.Outcome == install.Installed {
+		if res.Action == install.Installed {
 			installed++
 		}
 		empty()
@@ -183,8 +183,8 @@ func TestReadOnly(t *testing.T) {
 			run(t, "mount", "-o", "remount,ro", d.path)
 			n.refused(syscall.EROFS, "mounted read-only")
 			n.publish(contentA()) // version 3: bytes as they are
-			if res, err := n.deliver(nil); where == "target" && (err != nil || res.Outcome != install.Unchanged) {
-				t.Errorf("with nothing to do: %q, %v", res.Outcome, err)
+			if res, err := n.deliver(nil); where == "target" && (err != nil || res.Action != install.Unchanged) {
+				t.Errorf("with nothing to do: %q, %v", res.Action, err)
 			}
 			run(t, "mount", "-o", "remount,rw", d.path)
 			n.publish(b)

@@ -12,7 +12,7 @@ import (
 // exec runs the exec for the bytes on disk, and notes its success. It stays owed
 // otherwise. With was, bytes have just been replaced, and may be restored.
 func (tx *transaction) exec(ctx context.Context, m mark, was *mark) error {
-	if err := tx.Hook.before(StepExec); err != nil {
+	if err := tx.Fault.before(AtExec); err != nil {
 		return err
 	}
 	tx.aside(nil)
@@ -33,21 +33,21 @@ func (tx *transaction) runExec(ctx context.Context, m mark) (command.Result, err
 }
 
 func (tx *transaction) executed(sha string) error {
-	if err := tx.Hook.before(StepExecDone); err != nil {
+	if err := tx.Fault.before(AtExecDone); err != nil {
 		return err
 	}
 	tx.state.ran(sha)
 	if err := tx.state.save(false); err != nil {
 		return err
 	}
-	tx.result.Owed = false
-	return tx.Hook.before(StepStateFinish)
+	tx.result.ExecPending = false
+	return tx.Fault.before(AtStateFinish)
 }
 
 // restore puts the bytes from before back, and runs the exec for them: the one
 // that failed may have left the service down.
 func (tx *transaction) restore(ctx context.Context, was mark, cause error) (err error) {
-	if err := tx.Hook.before(StepRestore); err != nil {
+	if err := tx.Fault.before(AtRestore); err != nil {
 		return err
 	}
 	failed := &ExecError{File: tx.target.File, Err: cause}
@@ -64,7 +64,7 @@ func (tx *transaction) restore(ctx context.Context, was mark, cause error) (err 
 	tx.state.ran("")
 	tx.target.Check = nil // the old bytes were good enough to be there
 	err = tx.put(ctx, old.content, was, attrs, Restored)
-	failed.Restored = tx.result.Outcome == Restored
+	failed.Restored = tx.result.Action == Restored
 	if err != nil {
 		return errors.Join(failed, fmt.Errorf("put the old content back: %w", err))
 	}

@@ -23,7 +23,7 @@ func TestFailedAtEachStep(t *testing.T) {
 					before, inherited := n.content(), n.left()
 					res, err := n.deliver(failAt(i + 1))
 					if !errors.Is(err, errBoom) {
-						t.Errorf("the error is lost: %q, %v", res.Outcome, err)
+						t.Errorf("the error is lost: %q, %v", res.Action, err)
 					}
 					for _, b := range n.left() {
 						if !slices.Contains(inherited, b) {
@@ -31,8 +31,8 @@ func TestFailedAtEachStep(t *testing.T) {
 						}
 					}
 					touched := !bytes.Equal(before, n.content())
-					if claimed := res.Outcome == install.Installed; claimed != touched && s.name != "mend a torn overwrite" {
-						t.Errorf("it says %q; touched: %v", res.Outcome, touched)
+					if claimed := res.Action == install.Installed; claimed != touched && s.name != "mend a torn overwrite" {
+						t.Errorf("it says %q; touched: %v", res.Action, touched)
 					}
 					s.finish(n)
 				})
@@ -42,24 +42,24 @@ func TestFailedAtEachStep(t *testing.T) {
 }
 
 // Where nothing was put in place nothing is said to be.
-func TestOutcomeOfAFailure(t *testing.T) {
-	for step, want := range map[install.Step]install.Outcome{
-		install.Step(atomicfile.StepWrite):   install.None,
-		install.Step(atomicfile.StepRename):  install.None,
-		install.Step(atomicfile.StepSyncDir): install.Installed,
-		install.StepInstalled:                install.Installed,
-		install.StepExecDone:                 install.Installed,
+func TestActionOfAFailure(t *testing.T) {
+	for step, want := range map[install.FaultPoint]install.Action{
+		install.FaultPoint(atomicfile.AtWrite):   install.NoAction,
+		install.FaultPoint(atomicfile.AtRename):  install.NoAction,
+		install.FaultPoint(atomicfile.AtSyncDir): install.Installed,
+		install.AtInstalled:                      install.Installed,
+		install.AtExecDone:                       install.Installed,
 	} {
 		t.Run(string(step), func(t *testing.T) {
 			n := scenarios()[0].start(t)
-			res, err := n.deliver(func(s install.Step) error {
+			res, err := n.deliver(func(s install.FaultPoint) error {
 				if s == step {
 					return errBoom
 				}
 				return nil
 			})
-			if err == nil || res.Outcome != want {
-				t.Errorf("outcome %q, %v; want %q and an error", res.Outcome, err, want)
+			if err == nil || res.Action != want {
+				t.Errorf("outcome %q, %v; want %q and an error", res.Action, err, want)
 			}
 			if filepath.Dir(res.Path) != n.dir {
 				t.Errorf("path %q", res.Path)

@@ -68,8 +68,8 @@ func TestFrozen(t *testing.T) {
 				}
 				for range 2 {
 					res, err := n.deliver(nil)
-					if !w.kind(err) || res.Outcome != install.None {
-						t.Fatalf("%q, %v", res.Outcome, err)
+					if !w.kind(err) || res.Action != install.NoAction {
+						t.Fatalf("%q, %v", res.Action, err)
 					}
 				}
 				after, err := os.Stat(n.target.File)
@@ -78,8 +78,8 @@ func TestFrozen(t *testing.T) {
 				}
 				// The negative control: without the row it is done.
 				n.remove(w.row(n))
-				if res, err := n.deliver(nil); err != nil || res.Outcome == install.Unchanged {
-					t.Errorf("lifted, but %q, %v", res.Outcome, err)
+				if res, err := n.deliver(nil); err != nil || res.Action == install.Unchanged {
+					t.Errorf("lifted, but %q, %v", res.Action, err)
 				}
 				if info, err := os.Stat(n.target.File); err != nil || info.Mode().Perm() != mode {
 					t.Errorf("mode %v, %v", info.Mode(), err)
@@ -127,8 +127,8 @@ func TestFrozenDuringCheck(t *testing.T) {
 			n.publish(contentA())
 			n.settle(contentA())
 			n.publish(contentB())
-			hook := func(s install.Step) error {
-				if s == install.StepCheck {
+			hook := func(s install.FaultPoint) error {
+				if s == install.AtCheck {
 					n.put(row(n), "wait", 0)
 				}
 				return nil
@@ -181,8 +181,8 @@ func TestDeniedIsNotAbsent(t *testing.T) {
 				denied = path(n)
 				before := n.content()
 				res, err := n.deliver(nil)
-				if !errors.Is(err, kv.ErrDenied) || res.Outcome != install.None || !bytes.Equal(n.content(), before) {
-					t.Errorf("%q, %v, %d bytes", res.Outcome, err, len(n.content()))
+				if !errors.Is(err, kv.ErrDenied) || res.Action != install.NoAction || !bytes.Equal(n.content(), before) {
+					t.Errorf("%q, %v, %d bytes", res.Action, err, len(n.content()))
 				}
 				denied = "" // the negative control
 				n.settle(contentB())
@@ -226,8 +226,8 @@ func TestRefusedContent(t *testing.T) {
 				c.change(n)
 				before, beside := n.content(), len(list(t, n.dir))
 				res, err := n.deliver(nil)
-				if !c.kind(err) || res.Outcome != install.None {
-					t.Errorf("%q, %v", res.Outcome, err)
+				if !c.kind(err) || res.Action != install.NoAction {
+					t.Errorf("%q, %v", res.Action, err)
 				}
 				if !bytes.Equal(n.content(), before) || len(n.execs()) != 0 || len(list(t, n.dir)) != beside {
 					t.Errorf("something was done: %q", list(t, n.dir))

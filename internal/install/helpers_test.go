@@ -177,37 +177,37 @@ func (n *node) job() job {
 	return job{Rows: n.rows(), Target: n.target, StateDir: n.stateDir}
 }
 
-func (n *node) deliverer(hook install.Hook) *install.Installer {
-	return &install.Installer{Store: n.store, Layout: n.layout, Host: "node", StateDir: n.stateDir, Hook: hook}
+func (n *node) deliverer(hook install.FaultHook) *install.Installer {
+	return &install.Installer{Store: n.store, Layout: n.layout, Host: "node", StateDir: n.stateDir, Fault: hook}
 }
 
-func (n *node) deliver(hook install.Hook) (install.Result, error) {
+func (n *node) deliver(hook install.FaultHook) (install.Result, error) {
 	return n.deliverer(hook).Install(context.Background(), n.target)
 }
 
 // must delivers, and wants this outcome.
-func (n *node) must(want install.Outcome) install.Result {
+func (n *node) must(want install.Action) install.Result {
 	n.t.Helper()
 	res, err := n.deliver(nil)
-	if err != nil || res.Outcome != want {
-		n.t.Fatalf("deliver: %q, %v; want %q", res.Outcome, err, want)
+	if err != nil || res.Action != want {
+		n.t.Fatalf("deliver: %q, %v; want %q", res.Action, err, want)
 	}
 	return res
 }
 
 // steps records the steps of one delivery, whatever it comes to.
-func (n *node) steps() []install.Step {
-	var seen []install.Step
-	_, _ = n.deliver(func(s install.Step) error { seen = append(seen, s); return nil })
+func (n *node) steps() []install.FaultPoint {
+	var seen []install.FaultPoint
+	_, _ = n.deliver(func(s install.FaultPoint) error { seen = append(seen, s); return nil })
 	return seen
 }
 
 var errBoom = errors.New("boom")
 
 // failAt is a hook that fails the step with this number, counted from 1.
-func failAt(number int) install.Hook {
+func failAt(number int) install.FaultHook {
 	var n atomic.Int64
-	return func(install.Step) error {
+	return func(install.FaultPoint) error {
 		if n.Add(1) == int64(number) {
 			return errBoom
 		}
@@ -304,8 +304,8 @@ func (n *node) settle(want []byte) {
 		n.t.Error(b)
 	}
 	ran := len(n.execs())
-	if res, err := n.deliver(nil); err != nil || res.Outcome != install.Unchanged || len(n.execs()) != ran {
-		n.t.Errorf("a delivery with nothing to do: %q, %v, %d execs", res.Outcome, err, len(n.execs())-ran)
+	if res, err := n.deliver(nil); err != nil || res.Action != install.Unchanged || len(n.execs()) != ran {
+		n.t.Errorf("a delivery with nothing to do: %q, %v, %d execs", res.Action, err, len(n.execs())-ran)
 	}
 }
 

@@ -129,13 +129,13 @@ func TestOverwriteAndPutBackFail(t *testing.T) {
 	n := scenarios()[0].start(t)
 	n.target.InPlace = true
 	writes := 0
-	_, err := n.deliver(func(s install.Step) error {
+	_, err := n.deliver(func(s install.FaultPoint) error {
 		switch s {
-		case install.Step(atomicfile.StepInPlaceWrite):
+		case install.FaultPoint(atomicfile.AtInPlaceWrite):
 			if writes++; writes > 1 {
 				return errBoom
 			}
-		case install.Step(atomicfile.StepInPlaceSync):
+		case install.FaultPoint(atomicfile.AtInPlaceSync):
 			write(t, n.target.File, tornAB()) // as a failing disk leaves it
 			return errBoom
 		}
@@ -156,16 +156,16 @@ func TestOverwriteIsTakenBack(t *testing.T) {
 	n := scenarios()[0].start(t)
 	n.target.InPlace = true
 	first := true
-	res, err := n.deliver(func(s install.Step) error {
-		if s == install.Step(atomicfile.StepInPlaceSync) && first {
+	res, err := n.deliver(func(s install.FaultPoint) error {
+		if s == install.FaultPoint(atomicfile.AtInPlaceSync) && first {
 			first = false
 			write(t, n.target.File, tornAB())
 			return errBoom
 		}
 		return nil
 	})
-	if !errors.Is(err, errBoom) || res.Outcome != install.None {
-		t.Errorf("%q, %v", res.Outcome, err)
+	if !errors.Is(err, errBoom) || res.Action != install.NoAction {
+		t.Errorf("%q, %v", res.Action, err)
 	}
 	for _, b := range append(n.torn(contentA()), n.left()...) {
 		t.Error(b)
@@ -178,7 +178,7 @@ func TestInPlaceKeepsInode(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.target.InPlace = true
 	n.publish(contentA())
-	if steps := n.steps(); !contains(steps, atomicfile.StepRename) {
+	if steps := n.steps(); !contains(steps, atomicfile.AtRename) {
 		t.Errorf("a new file was written in place: %q", steps)
 	}
 	before, err := os.Stat(n.target.File)
@@ -193,9 +193,9 @@ func TestInPlaceKeepsInode(t *testing.T) {
 	}
 }
 
-func contains(steps []install.Step, want atomicfile.Step) bool {
+func contains(steps []install.FaultPoint, want atomicfile.FaultPoint) bool {
 	for _, s := range steps {
-		if s == install.Step(want) {
+		if s == install.FaultPoint(want) {
 			return true
 		}
 	}

@@ -29,7 +29,7 @@ type Installer struct {
 	// is, and setting signals up is a tenth of a run with nothing to do. nil: the
 	// context of Deliver is taken as it is.
 	Interruptible func(context.Context) (context.Context, context.CancelFunc)
-	Hook          Hook // nil but in tests
+	Fault         FaultHook // nil but in tests
 
 	// known is what is in place at each path, see glance.
 	known sync.Map
@@ -46,34 +46,34 @@ func (d *Installer) interruptible(ctx context.Context) (context.Context, context
 //
 // The error is a *gate.Locked or *gate.Stopped (frozen: deliberate), a *gate.Missing,
 // a *gate.Refusal, an *ExecError, a *StateError, or wraps one of kv's sentinels
-// or of atomicfile's. The result is valid beside an error: its Outcome tells
+// or of atomicfile's. The result is valid beside an error: its Action tells
 // whether the file was touched.
 func (d *Installer) Install(ctx context.Context, t Target) (Result, error) {
-	return d.DeliverSeen(ctx, t, nil, nil)
+	return d.InstallData(ctx, t, nil, nil)
 }
 
 // DeliverSeen is Deliver for a caller who has the data of the key already, as it is
 // stored, from a watch perhaps. It need not be current: it spares a request if it
 // is. The share is what the delivery holds of Limits.
-func (d *Installer) DeliverSeen(ctx context.Context, t Target, data []byte, share *Share) (Result, error) {
+func (d *Installer) InstallData(ctx context.Context, t Target, data []byte, share *Share) (Result, error) {
 	tx, err := d.transaction(t)
 	if err != nil {
 		return Result{}, err
 	}
 	tx.data, tx.share = data, share
 	err = errors.Join(tx.run(ctx), tx.close())
-	tx.result.Held = tx.heldBy(err)
+	tx.result.Frozen = tx.heldBy(err)
 	return tx.result, err
 }
 
 // transaction sets up one for a target.
 func (d *Installer) transaction(t Target) (*transaction, error) {
-	place, err := atomicfile.Find(t.File, d.Hook.files())
+	place, err := atomicfile.Find(t.File, d.Fault.files())
 	if err != nil {
 		return nil, err
 	}
 	path := place.Path()
-	r := reader{store: d.Store, layout: d.Layout, target: t, hook: d.Hook, now: time.Now}
+	r := reader{store: d.Store, layout: d.Layout, target: t, hook: d.Fault, now: time.Now}
 	r.locks = []string{d.Layout.Lock(t.File, d.Host)}
 	if path != t.File {
 		r.locks = append(r.locks, d.Layout.Lock(path, d.Host))
@@ -109,17 +109,17 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 	adopted := !tx.state.found
 	owed := len(tx.target.Exec) > 0 && !adopted && tx.state.owed(c.sha)
 	if tx.target.DryRun {
-		tx.result.Outcome = dryKeep(drifted, owed)
+		tx.result.Action = dryKeep(drifted, owed)
 		return nil
 	}
-	tx.result.Outcome = Unchanged
+	tx.result.Action = Unchanged
 	now := markOf(tx.target.name(), c.sha, c.manifest)
 	stale := gate.Older(tx.state.Installed.Lineage, tx.state.Installed.Version, c.manifest)
 	news := adopted || (tx.state.Installed != now && !stale)
 	run := owed && !tx.target.DeferExec
 	if drifted || news || owed {
 		if err := tx.hold(ctx); err != nil {
-			tx.result.Outcome = None
+			tx.result.Action = NoAction
 			return err
 		}
 	} else {
@@ -127,10 +127,10 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 	}
 	if drifted {
 		if err := tx.correct(ctx, attrs); err != nil {
-			tx.result.Outcome = None
+			tx.result.Action = NoAction
 			return err
 		}
-		tx.result.Outcome = Repaired
+		tx.result.Action = Repaired
 	}
 	tx.remember(c.sha)
 	if adopted {
@@ -147,11 +147,11 @@ func (tx *transaction) keep(ctx context.Context, c claim) error {
 			return err
 		}
 	}
-	if tx.result.Owed = owed; !run {
+	if tx.result.ExecPending = owed; !run {
 		return nil
 	}
-	if tx.result.Outcome == Unchanged {
-		tx.result.Outcome = ExecOnly
+	if tx.result.Action == Unchanged {
+		tx.result.Action = ExecRan
 	}
 	tx.result.note("the exec is owed for what is in place, and runs now")
 	ctx, done := tx.interruptible(ctx)
@@ -186,7 +186,7 @@ func (tx *transaction) correct(ctx context.Context, attrs atomicfile.Attrs) erro
 	return errors.Join(tx.file.Replace(staged), staged.Discard())
 }
 
-func dryKeep(drifted, owed bool) Outcome {
+func dryKeep(drifted, owed bool) Action {
 	switch {
 	case drifted:
 		return WouldRepair
@@ -231,11 +231,11 @@ func (tx *transaction) replace(ctx context.Context, c claim) error {
 			markOf("", "", manifest).describe(), was.describe())
 	}
 	if tx.target.DryRun {
-		tx.result.Outcome = WouldInstall
+		tx.result.Action = WouldInstall
 		return nil
 	}
 	if tx.target.Postpone != nil && tx.target.Postpone(standing.SHA256) {
-		tx.result.Outcome = Postponed
+		tx.result.Action = Postponed
 		return nil
 	}
 	return tx.install(ctx, standing.Plain, markOf(tx.target.name(), standing.SHA256, manifest))
@@ -249,7 +249,7 @@ func (tx *transaction) content(ctx context.Context, c claim) (gate.Standing, err
 	if s, ok := tx.seen(ctx, c); ok {
 		return s, gate.Deliverable(tx.target.Key, s, tx.target.MinLines)
 	}
-	if err := tx.Hook.before(StepReadData); err != nil {
+	if err := tx.Fault.before(AtReadData); err != nil {
 		return gate.Standing{}, err
 	}
 	return tx.full(ctx, kv.Default)

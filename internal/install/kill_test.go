@@ -42,9 +42,9 @@ func TestKilledAtEachStep(t *testing.T) {
 
 // Every label that the transaction knows is killed and failed by some scenario.
 func TestScenariosPassEveryStep(t *testing.T) {
-	missing := make(map[install.Step]bool)
-	for _, s := range append(install.Steps(), install.StepRecover, install.StepRestore,
-		install.Step(atomicfile.StepMakeDirs), install.Step(atomicfile.StepInPlaceWrite), install.Step(atomicfile.StepInPlaceSync)) {
+	missing := make(map[install.FaultPoint]bool)
+	for _, s := range append(install.FaultPoints(), install.AtRecover, install.AtRestore,
+		install.FaultPoint(atomicfile.AtMakeDirs), install.FaultPoint(atomicfile.AtInPlaceWrite), install.FaultPoint(atomicfile.AtInPlaceSync)) {
 		missing[s] = true
 	}
 	for _, s := range scenarios() {
@@ -60,7 +60,7 @@ func TestScenariosPassEveryStep(t *testing.T) {
 // Steps promises the order of an install with check and exec.
 func TestStepsInOrder(t *testing.T) {
 	got := scenarios()[0].start(t).steps()
-	want := install.Steps()
+	want := install.FaultPoints()
 	if len(got) != len(want) {
 		t.Fatalf("steps %q, want %q", got, want)
 	}
@@ -157,16 +157,16 @@ func TestKillControls(t *testing.T) {
 	s := scenarios()[0]
 	for _, c := range []struct {
 		name     string
-		killed   install.Step
+		killed   install.FaultPoint
 		sabotage func(n *node, before []byte)
 		settled  func(n *node) []string
 	}{
-		{"a write that is not atomic", install.Step(atomicfile.StepRename),
+		{"a write that is not atomic", install.FaultPoint(atomicfile.AtRename),
 			func(n *node, _ []byte) { write(t, n.target.File, tornAB()) },
 			func(n *node) []string { return n.torn(s.allowed...) }},
-		{"a staged file in the lock folder of another target", install.Step(atomicfile.StepMode),
+		{"a staged file in the lock folder of another target", install.FaultPoint(atomicfile.AtMode),
 			func(n *node, _ []byte) { n.disown() }, (*node).left},
-		{"an exec that is not known to be owed", install.StepExec,
+		{"an exec that is not known to be owed", install.AtExec,
 			func(n *node, _ []byte) { _ = os.RemoveAll(n.stateDir) },
 			func(n *node) []string { return n.unsettled(s.want) }},
 	} {
@@ -186,8 +186,8 @@ func TestKillControls(t *testing.T) {
 }
 
 // deliverTo is what the next delivery does after a kill before that step.
-func deliverTo(killed install.Step) install.Outcome {
-	if killed == install.StepExec {
+func deliverTo(killed install.FaultPoint) install.Action {
+	if killed == install.AtExec {
 		return install.Unchanged
 	}
 	return install.Installed

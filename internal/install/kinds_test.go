@@ -140,7 +140,7 @@ func TestFolderSwappedForLink(t *testing.T) {
 	s := scenarios()[0]
 	steps := s.start(t).steps()
 	for i, step := range steps {
-		if step == install.StepLock {
+		if step == install.AtLock {
 			continue // not opened yet
 		}
 		t.Run(label(i, step), func(t *testing.T) {
@@ -149,14 +149,14 @@ func TestFolderSwappedForLink(t *testing.T) {
 			mkdir(t, victim)
 			write(t, filepath.Join(victim, "hosts"), []byte("not ours\n"))
 			calls := 0
-			_, err := n.deliver(func(install.Step) error {
+			_, err := n.deliver(func(install.FaultPoint) error {
 				if calls++; calls == i+1 {
 					return errors.Join(os.Rename(n.dir, away), os.Symlink(victim, n.dir))
 				}
 				return nil
 			})
 			placed := bytes.Equal(read(t, filepath.Join(away, "hosts")), contentB())
-			if seen := i < slices.Index(steps, install.Step(atomicfile.StepRename)); seen == (err == nil) || seen == placed {
+			if seen := i < slices.Index(steps, install.FaultPoint(atomicfile.AtRename)); seen == (err == nil) || seen == placed {
 				t.Errorf("error %v, in place: %v", err, placed)
 			}
 			if got := list(t, victim); len(got) != 1 || string(read(t, filepath.Join(victim, "hosts"))) != "not ours\n" {

@@ -91,7 +91,7 @@ func TestDeliveryWaitsForTheGroup(t *testing.T) {
 	d := n.deliverer(nil)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if _, r, err := d.RunOwed(t.Context(), []install.Target{n.target}); err != nil || r[0].Owed {
+		if _, r, err := d.RunPending(t.Context(), []install.Target{n.target}); err != nil || r[0].Pending {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
@@ -100,8 +100,8 @@ func TestDeliveryWaitsForTheGroup(t *testing.T) {
 	}
 	target := n.target
 	target.Waiting = func(string) { write(t, end, nil) }
-	if r, err := d.Install(t.Context(), target); err != nil || r.Owed {
-		t.Errorf("owed %v, %v", r.Owed, err)
+	if r, err := d.Install(t.Context(), target); err != nil || r.ExecPending {
+		t.Errorf("owed %v, %v", r.ExecPending, err)
 	}
 	write(t, end, nil)
 	wg.Wait()
@@ -122,8 +122,8 @@ func TestNothingToDoWaitsForNoOther(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if r, err := n.deliverer(nil).Install(ctx, n.target); err != nil || r.Outcome != install.Unchanged {
-		t.Errorf("%q, %v", r.Outcome, err)
+	if r, err := n.deliverer(nil).Install(ctx, n.target); err != nil || r.Action != install.Unchanged {
+		t.Errorf("%q, %v", r.Action, err)
 	}
 	if err := errors.Join(other.Close(), p.Dir.Close()); err != nil {
 		t.Error(err)

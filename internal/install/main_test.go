@@ -45,7 +45,7 @@ type job struct {
 
 // report is what it prints.
 type report struct {
-	Outcomes map[install.Outcome]int
+	Actions  map[install.Action]int
 	Error    string // the first one
 	Overlaps int    // how often the marker was there already
 }
@@ -61,7 +61,7 @@ func childMain() error {
 	if err != nil {
 		return err
 	}
-	r := report{Outcomes: make(map[install.Outcome]int)}
+	r := report{Actions: make(map[install.Action]int)}
 	for i := range max(1, j.Times) {
 		rows := j.Rows
 		if i%2 == 1 && j.Flip != nil {
@@ -73,9 +73,9 @@ func childMain() error {
 		if i == 0 {
 			fmt.Fprintln(os.Stdout, "ready")
 		}
-		d := install.Installer{Store: store, Layout: layout, Host: "node", StateDir: j.StateDir, Hook: j.hook(&r)}
+		d := install.Installer{Store: store, Layout: layout, Host: "node", StateDir: j.StateDir, Fault: j.hook(&r)}
 		result, err := d.Install(context.Background(), j.Target)
-		r.Outcomes[result.Outcome]++
+		r.Actions[result.Action]++
 		if err != nil && r.Error == "" {
 			r.Error = err.Error()
 		}
@@ -94,9 +94,9 @@ func fill(store kv.Store, rows map[string]kv.Entry) error {
 }
 
 // hook kills the process, and watches over the marker.
-func (j job) hook(r *report) install.Hook {
+func (j job) hook(r *report) install.FaultHook {
 	n := 0
-	return func(s install.Step) error {
+	return func(s install.FaultPoint) error {
 		if n++; n == j.KillAt {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -105,7 +105,7 @@ func (j job) hook(r *report) install.Hook {
 			return nil
 		}
 		switch s {
-		case install.StepPending: // we have the lock
+		case install.AtPending: // we have the lock
 			f, err := os.OpenFile(j.Marker, os.O_CREATE|os.O_EXCL, 0o666)
 			if errors.Is(err, os.ErrExist) {
 				r.Overlaps++
@@ -115,7 +115,7 @@ func (j job) hook(r *report) install.Hook {
 				return err
 			}
 			return f.Close()
-		case install.StepStateFinish:
+		case install.AtStateFinish:
 			_ = os.Remove(j.Marker) // somebody else's, if we overlapped
 		}
 		return nil

@@ -49,7 +49,7 @@ func TestExecutableTarget(t *testing.T) {
 	})
 	for i := range times(400) {
 		n.publish(script(fmt.Sprint("version ", i)))
-		if r := n.must(install.Installed); r.Owed {
+		if r := n.must(install.Installed); r.ExecPending {
 			t.Error("its exec is owed")
 		}
 	}
@@ -74,12 +74,12 @@ func TestReadersHoldNothingUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	within := func(want install.Outcome) {
+	within := func(want install.Action) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		if r, err := n.deliverer(nil).Install(ctx, n.target); err != nil || r.Outcome != want {
-			t.Fatalf("%q, %v; want %q", r.Outcome, err, want)
+		if r, err := n.deliverer(nil).Install(ctx, n.target); err != nil || r.Action != want {
+			t.Fatalf("%q, %v; want %q", r.Action, err, want)
 		}
 	}
 	hold(n.dir)
@@ -95,7 +95,7 @@ func TestReadersHoldNothingUp(t *testing.T) {
 func TestFileChangesDuringTheWait(t *testing.T) {
 	for name, run := range map[string]func(n *node, d *install.Installer, target install.Target) error{
 		"a group's exec": func(n *node, d *install.Installer, target install.Target) error {
-			_, results, err := d.RunOwed(context.Background(), []install.Target{target})
+			_, results, err := d.RunPending(context.Background(), []install.Target{target})
 			return errors.Join(err, results[0].Err)
 		},
 		"a delivery": func(n *node, d *install.Installer, target install.Target) error {
@@ -109,7 +109,7 @@ func TestFileChangesDuringTheWait(t *testing.T) {
 			d := n.deliverer(nil)
 			target := n.target
 			target.DeferExec = true
-			if r, err := d.Install(t.Context(), target); err != nil || !r.Owed {
+			if r, err := d.Install(t.Context(), target); err != nil || !r.ExecPending {
 				t.Fatal(err)
 			}
 			n.publish(contentB())
@@ -120,8 +120,8 @@ func TestFileChangesDuringTheWait(t *testing.T) {
 				filepath.Join(n.base(), "go"), install.FileMark}
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				_, err := n.deliverer(func(s install.Step) error {
-					if s == install.StepCheck {
+				_, err := n.deliverer(func(s install.FaultPoint) error {
+					if s == install.AtCheck {
 						close(inside)
 					}
 					return nil
@@ -154,7 +154,7 @@ func TestStagedFileHasItsName(t *testing.T) {
 	n.target.Check = []string{"/bin/sh", "-c", `ls "$0"; case $1 in */app.conf) exit 0;; esac; exit 1`, n.dir, install.FileMark}
 	n.publish(contentA())
 	seen := 0
-	_, err := n.deliver(func(s install.Step) error {
+	_, err := n.deliver(func(s install.FaultPoint) error {
 		for _, pattern := range []string{"*", "*/*", ".*.conf"} {
 			found, err := filepath.Glob(filepath.Join(n.dir, pattern))
 			found = slices.DeleteFunc(found, func(path string) bool {
@@ -202,8 +202,8 @@ func TestLinksOfOthers(t *testing.T) {
 			before := list(t, victims)
 			state := n.stateDir
 			change(n, link)
-			if r, err := n.deliver(nil); err == nil || r.Outcome != install.None || !strings.Contains(err.Error(), link) {
-				t.Errorf("%q, %v", r.Outcome, err)
+			if r, err := n.deliver(nil); err == nil || r.Action != install.NoAction || !strings.Contains(err.Error(), link) {
+				t.Errorf("%q, %v", r.Action, err)
 			}
 			info, err := os.Stat(filepath.Join(victims, "victim"))
 			if err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 || string(read(t, filepath.Join(victims, "victim"))) != "tweet" ||
@@ -234,8 +234,8 @@ func TestStateFolderOfOthers(t *testing.T) {
 			}
 			n.publish(contentA())
 			var state *install.StateError
-			if r, err := n.deliver(nil); !errors.As(err, &state) || r.Outcome != install.None || n.content() != nil {
-				t.Errorf("%q, %v", r.Outcome, err)
+			if r, err := n.deliver(nil); !errors.As(err, &state) || r.Action != install.NoAction || n.content() != nil {
+				t.Errorf("%q, %v", r.Action, err)
 			}
 		})
 	}
@@ -288,10 +288,10 @@ func TestHardLinks(t *testing.T) {
 			}
 			n.publish(content)
 			if inPlace {
-				want = install.None
+				want = install.NoAction
 			}
-			if r, err := n.deliver(nil); r.Outcome != want || (err != nil) != inPlace {
-				t.Errorf("in place %v, current %v: %q, %v; want %q", inPlace, current, r.Outcome, err, want)
+			if r, err := n.deliver(nil); r.Action != want || (err != nil) != inPlace {
+				t.Errorf("in place %v, current %v: %q, %v; want %q", inPlace, current, r.Action, err, want)
 			}
 			info, err := os.Stat(other)
 			if err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 || string(read(t, other)) != string(contentA()) {
@@ -318,15 +318,15 @@ func TestNewFileWaitsForNoOther(t *testing.T) {
 	one.CheckTimeout = 30 * time.Second
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if r, err := d.Install(t.Context(), one); err != nil || r.Outcome != install.Installed {
-			t.Errorf("%q, %v", r.Outcome, err)
+		if r, err := d.Install(t.Context(), one); err != nil || r.Action != install.Installed {
+			t.Errorf("%q, %v", r.Action, err)
 		}
 	})
 	for !slices.Contains(list(t, n.dir), ".kvexpress") {
 		<-time.After(time.Millisecond)
 	}
-	if r, err := d.Install(t.Context(), two); err != nil || r.Outcome != install.Installed || r.Took.Wait > 10*time.Second {
-		t.Errorf("%q, %v after %s", r.Outcome, err, r.Took.Wait)
+	if r, err := d.Install(t.Context(), two); err != nil || r.Action != install.Installed || r.Took.Wait > 10*time.Second {
+		t.Errorf("%q, %v after %s", r.Action, err, r.Took.Wait)
 	}
 	wg.Wait()
 	for _, b := range n.left() {
@@ -346,8 +346,8 @@ func TestManyNewFilesInOneFolder(t *testing.T) {
 		target := n.target
 		target.File = filepath.Join(n.dir, fmt.Sprint("file", i))
 		wg.Go(func() {
-			if r, err := d.Install(t.Context(), target); err != nil || r.Outcome != install.Installed {
-				t.Errorf("%s: %q, %v", target.File, r.Outcome, err)
+			if r, err := d.Install(t.Context(), target); err != nil || r.Action != install.Installed {
+				t.Errorf("%s: %q, %v", target.File, r.Action, err)
 			}
 		})
 	}
@@ -374,7 +374,7 @@ func TestNothingToDoTakesNoLock(t *testing.T) {
 		n.settle(contentA())
 		change(n)
 		for _, s := range n.steps() {
-			if s != install.StepRead && s != install.StepReadData {
+			if s != install.AtRead && s != install.AtReadData {
 				t.Errorf("%s: it comes to the step %s", name, s)
 			}
 		}

@@ -85,7 +85,7 @@ func TestPowerLoss(t *testing.T) {
 				d, n := powerNode(t)
 				s.prepare(n)
 				snaps := []snapshot{}
-				_, err := n.deliver(func(step install.Step) error {
+				_, err := n.deliver(func(step install.FaultPoint) error {
 					snaps = append(snaps, d.snap(n, label(len(snaps), step), others))
 					return nil
 				})

@@ -17,7 +17,7 @@ type reader struct {
 	layout kv.Layout
 	target Target
 	locks  []string // paths of the locks of the target, under each of its names
-	hook   Hook
+	hook   FaultHook
 	now    func() time.Time
 	share  *Share
 }
@@ -43,7 +43,7 @@ func (r reader) frozen(s kv.Snapshot) error {
 
 // gates reads lock and stop alone, and gates them.
 func (r reader) gates(ctx context.Context) error {
-	if err := r.hook.before(StepReadAgain); err != nil {
+	if err := r.hook.before(AtReadAgain); err != nil {
 		return err
 	}
 	paths := r.locks

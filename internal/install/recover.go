@@ -32,7 +32,7 @@ func (tx *transaction) recover(ctx context.Context, known error) error {
 	if p == nil {
 		return nil
 	}
-	if err := tx.Hook.before(StepRecover); err != nil {
+	if err := tx.Fault.before(AtRecover); err != nil {
 		return err
 	}
 	switch {

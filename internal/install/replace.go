@@ -25,7 +25,7 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 	if err := tx.put(ctx, content, m, tx.disk.wanted(tx.target), Installed); err != nil {
 		return err
 	}
-	if err := tx.Hook.before(StepInstalled); err != nil {
+	if err := tx.Fault.before(AtInstalled); err != nil {
 		return err
 	}
 	tx.remember(m.SHA256)
@@ -33,19 +33,19 @@ func (tx *transaction) install(ctx context.Context, content []byte, m mark) erro
 		return err
 	}
 	if len(tx.target.Exec) == 0 {
-		return tx.Hook.before(StepStateFinish)
+		return tx.Fault.before(AtStateFinish)
 	}
 	if tx.target.DeferExec {
-		return tx.Hook.before(StepStateFinish)
+		return tx.Fault.before(AtStateFinish)
 	}
 	return tx.exec(ctx, m, &was)
 }
 
 // put stages, checks, gates once more, and replaces the file. The outcome is as
 // from when it is in place.
-func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs atomicfile.Attrs, as Outcome) (err error) {
+func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs atomicfile.Attrs, as Action) (err error) {
 	inPlace := tx.target.InPlace && tx.disk.exists
-	if err := tx.Hook.before(StepPending); err != nil {
+	if err := tx.Fault.before(AtPending); err != nil {
 		return err
 	}
 	if err := tx.state.begin(pending{mark: m, Before: tx.disk.sha}, inPlace); err != nil {
@@ -105,10 +105,10 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 }
 
 // placed notes that the file has new bytes.
-func (tx *transaction) placed(as Outcome) {
-	tx.result.Outcome = as
+func (tx *transaction) placed(as Action) {
+	tx.result.Action = as
 	tx.result.Placed = tx.watch.lap(&tx.result.Took.Place)
-	tx.result.Owed = len(tx.target.Exec) > 0
+	tx.result.ExecPending = len(tx.target.Exec) > 0
 }
 
 // stageCopy makes the copy of an in-place target.
@@ -156,7 +156,7 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 	if len(tx.target.Check) == 0 {
 		return nil
 	}
-	if err := tx.Hook.before(StepCheck); err != nil {
+	if err := tx.Fault.before(AtCheck); err != nil {
 		return err
 	}
 	tx.aside(content)

@@ -82,7 +82,7 @@ func TestRestoreWhoseExecFails(t *testing.T) {
 	}
 	n.publish(contentA())
 	n.target.Exec = n.appendSHA()
-	n.must(install.ExecOnly)
+	n.must(install.ExecRan)
 	n.settle(contentA())
 }
 

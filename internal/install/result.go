@@ -7,27 +7,27 @@ import (
 	"kvexpress/internal/command"
 )
 
-// Outcome says in one stable word what a delivery did.
-type Outcome string
+// Action says in one stable word what an install did.
+type Action string
 
-// The outcomes. A delivery that was refused, or failed before the target was
-// touched, has None.
+// The actions. An install that was refused, or that failed before it touched the target, has
+// NoAction.
 const (
-	None         Outcome = ""
-	Unchanged    Outcome = "unchanged"     // bytes, mode and owner were right, no exec was owed
-	Installed    Outcome = "installed"     // new bytes are in place
-	Repaired     Outcome = "repaired"      // the bytes were right, mode or owner were corrected
-	Restored     Outcome = "restored"      // the exec failed, the old bytes are back
-	ExecOnly     Outcome = "exec_only"     // the bytes were right, an exec was owed and ran
-	Postponed    Outcome = "postponed"     // there are new bytes, and Target.Postpone said not now
-	WouldInstall Outcome = "would_install" // dry run
-	WouldRepair  Outcome = "would_repair"  // dry run
-	WouldExec    Outcome = "would_exec"    // dry run
+	NoAction     Action = ""
+	Unchanged    Action = "unchanged"     // bytes, mode and owner were right, no exec was pending
+	Installed    Action = "installed"     // new bytes are in place
+	Repaired     Action = "repaired"      // the bytes were right, mode or owner were corrected
+	Restored     Action = "restored"      // the exec failed, the old bytes are back
+	ExecRan      Action = "exec_ran"      // the bytes were right, a pending exec ran
+	Postponed    Action = "postponed"     // there are new bytes, and Target.Postpone said not now
+	WouldInstall Action = "would_install" // dry run
+	WouldRepair  Action = "would_repair"  // dry run
+	WouldExec    Action = "would_exec"    // dry run
 )
 
 // Result is what a delivery did. It is valid beside an error too.
 type Result struct {
-	Outcome Outcome
+	Action  Action
 	Key     string
 	File    string // as asked for
 	Path    string // what it leads to, where it is a symbolic link
@@ -39,19 +39,18 @@ type Result struct {
 	// Before is the SHA-256 of the file before, "" if there was none or it was
 	// too large to be ours.
 	Before string
-	// Looked: the disk was looked at, so that Before is known.
-	Looked bool
+	// DiskRead: the file was read, so Before is known.
+	DiskRead bool
 	// Old and New are the bytes before and after, with Target.Diff; New is nil when
 	// nothing was fetched.
-	Old, New []byte
-	Check    *command.Result // nil if none ran
-	Exec     *command.Result // nil if none ran
-	Owed     bool            // an exec is owed for what is in place
-	Held     *Held           // what freezes the target; nil if nothing does
-	// Apart: nothing was done, but the data that the caller had is not that of
-	// the checksum. One of the two is to change, as between the writes of
-	// kvexpress 1.x.
-	Apart bool
+	Old, New    []byte
+	Check       *command.Result // nil if none ran
+	Exec        *command.Result // nil if none ran
+	ExecPending bool            // the exec has not succeeded yet for the bytes on disk
+	Frozen      *Frozen         // the row that freezes the target; nil if none does
+	// Mismatch: nothing was done, but the caller's data does not match the checksum. One of
+	// the two will change, as between the writes of kvexpress 1.x.
+	Mismatch bool
 	// Index is that of the checksum, as it was read first; 0: there was none.
 	Index uint64
 	Took  Took
@@ -86,9 +85,9 @@ func (s *stopwatch) lap(d *time.Duration) time.Time {
 	return now
 }
 
-// Held is the row of the store that freezes a target: when it changes, or the time
-// has come, it is worth another look.
-type Held struct {
+// Frozen is the stop or lock row that freezes a target. When the row changes, or at Until,
+// the target is reconciled again.
+type Frozen struct {
 	Path  string
 	Index uint64
 	Until time.Time // when a lock ends by itself; zero: never

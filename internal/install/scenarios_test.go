@@ -43,11 +43,11 @@ func scenarios() []scenario {
 		}, allowed: [][]byte{nil, a}, want: a},
 		{name: "recover", prepare: func(n *node) {
 			replacing(n)
-			n.killedBefore(install.Step("mode"))
+			n.killedBefore(install.FaultPoint("mode"))
 		}, allowed: [][]byte{a, b}, want: b},
 		{name: "recover after the rename", prepare: func(n *node) {
 			replacing(n)
-			n.killedBefore(install.Step("sync-dir"))
+			n.killedBefore(install.FaultPoint("sync-dir"))
 		}, allowed: [][]byte{b}, want: b},
 		{name: "back to the same bytes", prepare: func(n *node) {
 			replacing(n)
@@ -70,7 +70,7 @@ func scenarios() []scenario {
 		{name: "mend a torn overwrite", prepare: func(n *node) {
 			replacing(n)
 			n.target.InPlace = true
-			n.killedBefore(install.Step("in-place-write"))
+			n.killedBefore(install.FaultPoint("in-place-write"))
 			write(n.t, n.target.File, tornAB())
 		}, allowed: [][]byte{tornAB(), b}, want: b},
 	}
@@ -83,7 +83,7 @@ func tornAB() []byte {
 }
 
 // killedBefore lets a child process deliver until that step.
-func (n *node) killedBefore(s install.Step) {
+func (n *node) killedBefore(s install.FaultPoint) {
 	n.t.Helper()
 	twin := n.twin()
 	i := slices.Index(twin.steps(), s)
@@ -133,4 +133,4 @@ func (s scenario) finish(n *node) {
 }
 
 // label names a step of a scenario for messages.
-func label(i int, s install.Step) string { return fmt.Sprintf("%02d before %s", i+1, s) }
+func label(i int, s install.FaultPoint) string { return fmt.Sprintf("%02d before %s", i+1, s) }

@@ -41,12 +41,12 @@ func (tx *transaction) seen(ctx context.Context, c claim) (gate.Standing, bool) 
 }
 
 // heldBy is the row that an error is about, if it is one that freezes.
-func (r reader) heldBy(err error) *Held {
+func (r reader) heldBy(err error) *Frozen {
 	if locked, ok := errors.AsType[*gate.Locked](err); ok && locked.Row < len(r.locks) {
-		return &Held{Path: r.locks[locked.Row], Index: locked.Index, Until: locked.Until}
+		return &Frozen{Path: r.locks[locked.Row], Index: locked.Index, Until: locked.Until}
 	}
 	if stopped, ok := errors.AsType[*gate.Stopped](err); ok {
-		return &Held{Path: r.layout.Stop(stopped.Key), Index: stopped.Index}
+		return &Frozen{Path: r.layout.Stop(stopped.Key), Index: stopped.Index}
 	}
 	return nil
 }

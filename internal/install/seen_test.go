@@ -31,12 +31,12 @@ func (c *counting) Read(ctx context.Context, how kv.Consistency, paths ...string
 }
 
 // seen delivers with data that a watch brought, and counts requests.
-func (n *node) seen(d *install.Installer, data []byte, want install.Outcome) *counting {
+func (n *node) seen(d *install.Installer, data []byte, want install.Action) *counting {
 	n.t.Helper()
 	c := &counting{Store: n.store, data: n.layout.Data(hosts)}
 	d.Store = c
-	if r, err := d.DeliverSeen(context.Background(), n.target, data, nil); err != nil || r.Outcome != want {
-		n.t.Fatalf("%q, %v; want %q", r.Outcome, err, want)
+	if r, err := d.InstallData(context.Background(), n.target, data, nil); err != nil || r.Action != want {
+		n.t.Fatalf("%q, %v; want %q", r.Action, err, want)
 	}
 	return c
 }
@@ -106,7 +106,7 @@ func TestRefuseOlder(t *testing.T) {
 }
 
 // One run of an exec is for all targets that owe it, and for nothing else.
-func TestRunOwed(t *testing.T) {
+func TestRunPending(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
 	d := n.deliverer(nil)
@@ -118,8 +118,8 @@ func TestRunOwed(t *testing.T) {
 		if name == "three" {
 			continue // is not there, and owes nothing
 		}
-		if r, err := d.Install(context.Background(), target); err != nil || !r.Owed || len(n.execs()) != 0 {
-			t.Fatalf("%s: owed %v, %v, execs %q", name, r.Owed, err, n.execs())
+		if r, err := d.Install(context.Background(), target); err != nil || !r.ExecPending || len(n.execs()) != 0 {
+			t.Fatalf("%s: owed %v, %v, execs %q", name, r.ExecPending, err, n.execs())
 		}
 	}
 	link := n.target
@@ -127,7 +127,7 @@ func TestRunOwed(t *testing.T) {
 	if err := os.Symlink(targets[0].File, link.File); err != nil {
 		t.Fatal(err)
 	}
-	ran, results, err := d.RunOwed(context.Background(), append(slices.Clone(targets), link))
+	ran, results, err := d.RunPending(context.Background(), append(slices.Clone(targets), link))
 	if err != nil || ran == nil {
 		t.Fatalf("%v, %v", ran, err)
 	}
@@ -135,18 +135,18 @@ func TestRunOwed(t *testing.T) {
 		t.Errorf("the exec wrote %d lines: %q", got, n.execs())
 	}
 	for i, owed := range []bool{false, false, false, true} {
-		if results[i].Owed != owed || (results[i].Err != nil) != owed {
+		if results[i].Pending != owed || (results[i].Err != nil) != owed {
 			t.Errorf("result %d: %+v", i, results[i])
 		}
 	}
-	if ran, _, err := d.RunOwed(context.Background(), targets); ran != nil || err != nil {
+	if ran, _, err := d.RunPending(context.Background(), targets); ran != nil || err != nil {
 		t.Errorf("once more: %v, %v", ran, err)
 	}
 }
 
 // To wait until all files are locked may take minutes. A stop that is set meanwhile holds for those that were locked
 // before. Taken out: that stop and lock are read once all are locked; then the exec runs for a key that is stopped.
-func TestRunOwedReadsTheStopLast(t *testing.T) {
+func TestRunPendingReadsTheStopLast(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
 	n.publishAs("other", contentB())
@@ -154,29 +154,29 @@ func TestRunOwedReadsTheStopLast(t *testing.T) {
 	for name, key := range map[string]kv.Key{"one": hosts, "two": "other"} {
 		target := n.target
 		target.Key, target.File, target.DeferExec = key, filepath.Join(n.dir, name), true
-		if r, err := n.deliverer(nil).Install(context.Background(), target); err != nil || !r.Owed {
-			t.Fatalf("%s: owed %v, %v", name, r.Owed, err)
+		if r, err := n.deliverer(nil).Install(context.Background(), target); err != nil || !r.ExecPending {
+			t.Fatalf("%s: owed %v, %v", name, r.ExecPending, err)
 		}
 		targets = append(targets, target)
 	}
 	slices.SortFunc(targets, func(a, b install.Target) int { return strings.Compare(a.File, b.File) })
 	locked := 0
-	d := n.deliverer(func(s install.Step) error {
-		if s == install.StepLock {
+	d := n.deliverer(func(s install.FaultPoint) error {
+		if s == install.AtLock {
 			if locked++; locked == 2 { // the first one's is ours
 				n.put(n.layout.Stop(hosts), "bad data", 0)
 			}
 		}
 		return nil
 	})
-	ran, results, err := d.RunOwed(context.Background(), targets)
+	ran, results, err := d.RunPending(context.Background(), targets)
 	if err != nil || ran == nil || locked != 2 {
 		t.Fatalf("%v, %v, %d locks", ran, err, locked)
 	}
-	if r := results[0]; r.Ran || !r.Owed || r.Held == nil || r.Held.Path != n.layout.Stop(hosts) {
+	if r := results[0]; r.Ran || !r.Pending || r.Frozen == nil || r.Frozen.Path != n.layout.Stop(hosts) {
 		t.Errorf("the one that is stopped: %+v", r)
 	}
-	if r := results[1]; !r.Ran || r.Owed || r.Err != nil {
+	if r := results[1]; !r.Ran || r.Pending || r.Err != nil {
 		t.Errorf("the other one: %+v", r)
 	}
 	if got := n.execs(); !slices.Equal(got, []string{record.Checksum(contentB())}) {

@@ -28,7 +28,7 @@ func TestDamagedStateOwesExec(t *testing.T) {
 			n.publish(contentA())
 			n.settle(contentA())
 			write(t, n.stateFile(), damage(read(t, n.stateFile())))
-			res := n.must(install.ExecOnly)
+			res := n.must(install.ExecRan)
 			if len(n.execs()) != 2 {
 				t.Errorf("the exec ran %d times, want 2", len(n.execs()))
 			}
@@ -73,7 +73,7 @@ func TestRolledBackState(t *testing.T) {
 	n.publish(contentB())
 	n.settle(contentB())
 	write(t, n.stateFile(), old)
-	n.must(install.ExecOnly)
+	n.must(install.ExecRan)
 	n.settle(contentB())
 	if got := len(n.execs()); got != 3 {
 		t.Errorf("%d execs, want 3", got)
@@ -132,8 +132,8 @@ func TestUnusableStateFolder(t *testing.T) {
 			before := n.content()
 			res, err := n.deliver(nil)
 			var state *install.StateError
-			if !errors.As(err, &state) || res.Outcome != install.None || !strings.Contains(err.Error(), "--state-dir") {
-				t.Errorf("%q, %v", res.Outcome, err)
+			if !errors.As(err, &state) || res.Action != install.NoAction || !strings.Contains(err.Error(), "--state-dir") {
+				t.Errorf("%q, %v", res.Action, err)
 			}
 			if !bytes.Equal(n.content(), before) {
 				t.Error("the target was touched")

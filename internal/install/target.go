@@ -41,7 +41,7 @@ type Target struct {
 
 	IgnoreStop       bool // install even what is stopped
 	RefuseOlder      bool // keep the file although the store went back
-	DeferExec        bool // leave an owed exec to RunOwed
+	DeferExec        bool // leave a pending exec to RunPending
 	InPlace          bool // overwrite instead of rename: see atomicfile.WriteInPlace
 	RestoreOnFailure bool // put the old bytes back when the exec fails
 	DryRun           bool // look and decide, change nothing

@@ -129,8 +129,8 @@ func TestFsyncFails(t *testing.T) {
 			if last := i == len(syncs)-1; inPlace != last {
 				t.Errorf("in place: %v", inPlace)
 			}
-			if inPlace != (r.Outcomes["installed"] == 1) {
-				t.Errorf("it says %v", r.Outcomes)
+			if inPlace != (r.Actions["installed"] == 1) {
+				t.Errorf("it says %v", r.Actions)
 			}
 			for _, b := range n.left() {
 				t.Error(b)

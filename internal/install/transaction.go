@@ -60,7 +60,7 @@ func (tx *transaction) run(ctx context.Context) error {
 }
 
 func (tx *transaction) attempt(ctx context.Context) error {
-	if err := tx.Hook.before(StepRead); err != nil {
+	if err := tx.Fault.before(AtRead); err != nil {
 		return err
 	}
 	claim, err := meanwhile(ctx, tx.small, tx.look)
@@ -84,7 +84,7 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	}
 	if claim.sha != "" && claim.sha == tx.disk.sha {
 		_, same := tx.seen(ctx, claim)
-		tx.result.Apart = tx.data != nil && !same
+		tx.result.Mismatch = tx.data != nil && !same
 		return tx.keep(ctx, claim)
 	}
 	ctx, done := tx.interruptible(ctx)
@@ -102,7 +102,7 @@ func (tx *transaction) look() (err error) {
 	if tx.disk, err = tx.glance(); err != nil {
 		return err
 	}
-	tx.result.Before, tx.result.Looked = tx.disk.sha, true
+	tx.result.Before, tx.result.DiskRead = tx.disk.sha, true
 	tx.state, err = loadState(&tx.folder, tx.path)
 	return err
 }
@@ -150,7 +150,7 @@ func (tx *transaction) wait(ctx context.Context) error {
 
 // lock takes the lock. It waits for another process until the context ends.
 func (tx *transaction) lock(ctx context.Context) error {
-	if err := tx.Hook.before(StepLock); err != nil {
+	if err := tx.Fault.before(AtLock); err != nil {
 		return err
 	}
 	if err := tx.place.MakeDirs(); err != nil {

@@ -28,9 +28,9 @@ type killed struct {
 	old, new string
 }
 
-func newKilled(t *testing.T, c *e2e.Cluster, step install.Step, files ...string) *killed {
+func newKilled(t *testing.T, c *e2e.Cluster, step install.FaultPoint, files ...string) *killed {
 	k := &killed{Site: c.Site(t, 0), files: files, old: e2e.Version(1), new: e2e.Version(2)}
-	if step == install.StepReadData {
+	if step == install.AtReadData {
 		// The data of small files comes along with the watch, and is not read.
 		k.old, k.new = e2e.Noise(100_000, 1), e2e.Noise(100_000, 2)
 	}
@@ -45,7 +45,7 @@ func newKilled(t *testing.T, c *e2e.Cluster, step install.Step, files ...string)
 
 // die installs the old content, and has the agent killed before a step of the
 // install of the new one.
-func (k *killed) die(step install.Step) {
+func (k *killed) die(step install.FaultPoint) {
 	k.T.Helper()
 	for _, f := range k.files {
 		k.Publish(f, k.old)
@@ -92,7 +92,7 @@ func (k *killed) wholeAndTidy(d *e2e.Daemon) {
 
 func agentKilledAtEachStep(t *testing.T, c *e2e.Cluster) {
 	parts := e2e.Parts{}
-	for _, step := range install.Steps() {
+	for _, step := range install.FaultPoints() {
 		for name, files := range map[string][]string{"": {"one"}, " of two": {"one", "two"}} {
 			parts[string(step)+name] = func(t *testing.T) {
 				for range e2e.Times(10) {
@@ -146,7 +146,7 @@ func agentKilledControls(t *testing.T, c *e2e.Cluster) {
 	e2e.Together(t, e2e.Parts{
 		"a write that is not atomic": func(t *testing.T) {
 			k := newKilled(t, c, "", "one")
-			step := install.Step(atomicfile.StepRename)
+			step := install.FaultPoint(atomicfile.AtRename)
 			k.die(step)
 			k.File("one", k.new[:len(k.new)/2])
 			if len(k.torn()) == 0 {
@@ -155,7 +155,7 @@ func agentKilledControls(t *testing.T, c *e2e.Cluster) {
 		},
 		"a staged file that is not known of": func(t *testing.T) {
 			k := newKilled(t, c, "", "one")
-			k.die(install.Step(atomicfile.StepMode))
+			k.die(install.FaultPoint(atomicfile.AtMode))
 			if err := os.Rename(k.Path(".kvexpress/one"), k.Path(".kvexpress/other")); err != nil {
 				t.Fatal(err)
 			}
@@ -166,7 +166,7 @@ func agentKilledControls(t *testing.T, c *e2e.Cluster) {
 		},
 		"an exec that is not known to be owed": func(t *testing.T) {
 			k := newKilled(t, c, "", "one")
-			k.die(install.StepExec)
+			k.die(install.AtExec)
 			if err := os.RemoveAll(k.Path("agent.state")); err != nil {
 				t.Fatal(err)
 			}
@@ -178,10 +178,10 @@ func agentKilledControls(t *testing.T, c *e2e.Cluster) {
 	})
 }
 
-func agentDieAt(step install.Step) {
+func agentDieAt(step install.FaultPoint) {
 	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Interruptible: cli.Signals,
 		Hangups: cli.Hangups}
-	app.DeliverHook = func(s install.Step) error {
+	app.FaultHook = func(s install.FaultPoint) error {
 		if _, err := os.Stat(os.Getenv(agentArmedEnv)); s != step || errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if step := os.Getenv(agentDieAtEnv); step != "" {
-		agentDieAt(install.Step(step))
+		agentDieAt(install.FaultPoint(step))
 		return
 	}
 	e2e.Main(m)

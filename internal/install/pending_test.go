@@ -18,19 +18,19 @@ func (n *node) failing() (repair func()) {
 }
 
 // failed delivers, and wants a failed exec.
-func (n *node) failed(want install.Outcome) (install.Result, *install.ExecError) {
+func (n *node) failed(want install.Action) (install.Result, *install.ExecError) {
 	n.t.Helper()
 	res, err := n.deliver(nil)
 	var failed *install.ExecError
-	if !errors.As(err, &failed) || res.Outcome != want {
-		n.t.Fatalf("%q, %v; want %q and an ExecError", res.Outcome, err, want)
+	if !errors.As(err, &failed) || res.Action != want {
+		n.t.Fatalf("%q, %v; want %q and an ExecError", res.Action, err, want)
 	}
 	return res, failed
 }
 
 // A failed exec is owed, and runs again at the next delivery, for which nothing is
 // fetched. Its success clears it.
-func TestFailedExecIsOwed(t *testing.T) {
+func TestFailedExecIsPending(t *testing.T) {
 	n := newNode(t, scratch(t))
 	repair := n.failing()
 	n.publish(contentA())
@@ -39,9 +39,9 @@ func TestFailedExecIsOwed(t *testing.T) {
 		t.Errorf("exec %+v", res.Exec)
 	}
 	c := n.count()
-	n.failed(install.ExecOnly)
+	n.failed(install.ExecRan)
 	repair()
-	n.must(install.ExecOnly)
+	n.must(install.ExecRan)
 	if reads, of := c.asked(n.layout.Data(hosts)); reads != 2 || of != 0 {
 		t.Errorf("%d reads, %d of them of the data; want 2 and 0", reads, of)
 	}
@@ -72,7 +72,7 @@ func TestSameBytesAgainRunExecAgain(t *testing.T) {
 }
 
 // The exec had run for these bytes, but not since others were there.
-func TestFailedExecForOldBytesIsOwed(t *testing.T) {
+func TestFailedExecForOldBytesIsPending(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
 	n.settle(contentA())
@@ -81,9 +81,9 @@ func TestFailedExecForOldBytesIsOwed(t *testing.T) {
 		n.publish(c)
 		n.failed(install.Installed)
 	}
-	n.failed(install.ExecOnly)
+	n.failed(install.ExecRan)
 	repair()
-	n.must(install.ExecOnly)
+	n.must(install.ExecRan)
 	n.settle(contentA())
 }
 
@@ -113,12 +113,12 @@ func TestExecAddedLater(t *testing.T) {
 	n.must(install.Installed)
 	n.must(install.Unchanged)
 	n.target.Exec = exec
-	n.must(install.ExecOnly)
+	n.must(install.ExecRan)
 	n.settle(contentA())
 }
 
 // A file that somebody else made current while an exec was owed owes its own.
-func TestOwedForOtherBytes(t *testing.T) {
+func TestPendingForOtherBytes(t *testing.T) {
 	n := newNode(t, scratch(t))
 	repair := n.failing()
 	n.publish(contentA())
@@ -126,12 +126,12 @@ func TestOwedForOtherBytes(t *testing.T) {
 	n.publish(contentB())
 	write(t, n.target.File, contentB())
 	repair()
-	n.must(install.ExecOnly)
+	n.must(install.ExecRan)
 	n.settle(contentB())
 }
 
 // An interrupted exec is owed, and no reason to restore anything.
-func TestInterruptedExecIsOwed(t *testing.T) {
+func TestInterruptedExecIsPending(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
 	n.settle(contentA())
@@ -152,8 +152,8 @@ func TestInterruptedExecIsOwed(t *testing.T) {
 	res, err := n.deliverer(nil).Install(ctx, n.target)
 	cancel()
 	<-done
-	if !errors.Is(err, context.Canceled) || res.Outcome != install.Installed {
-		t.Errorf("%q, %v", res.Outcome, err)
+	if !errors.Is(err, context.Canceled) || res.Action != install.Installed {
+		t.Errorf("%q, %v", res.Action, err)
 	}
 	n.target.Exec = ok
 	n.settle(contentB())

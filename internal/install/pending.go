@@ -10,23 +10,23 @@ import (
 	"kvexpress/internal/command"
 )
 
-// OwedResult is what RunOwed came to for one target.
-type OwedResult struct {
-	// Owed: the exec is still owed for what is in place.
-	Owed bool
-	Ran  bool  // it was part of the run, however that ended
-	Held *Held // what freezes it; nil if nothing does
-	Err  error // why it could not be looked at, or was left out; nil if it was part of the run, or owes nothing
+// PendingResult is the result of RunPending for one target.
+type PendingResult struct {
+	// Pending: the exec has not succeeded yet for the bytes on disk.
+	Pending bool
+	Ran     bool    // it was part of the run, however that ended
+	Frozen  *Frozen // what freezes it; nil if nothing does
+	Err     error   // why it could not be looked at, or was left out; nil if it was part of the run, or owes nothing
 }
 
-// RunOwed runs one exec once for all of the targets that owe it: those of DeferExec,
-// which share the exec and its time limit. What is stopped, locked or cannot be
-// looked at is left out, and goes on owing. The results are in the order of the
-// targets. The command's result is nil if nothing ran; the error is an *ExecError.
+// RunPending runs one exec once for all targets for which it is pending: targets with DeferExec
+// that share the exec and its time limit. A target that is stopped, locked or unreadable is left
+// out and stays pending. The results are in the order of the targets. The command's result is nil
+// if nothing ran; the error is an *ExecError.
 //
 // The exec sees the same variables as that of one target, with a line for each.
-func (d *Installer) RunOwed(ctx context.Context, targets []Target) (*command.Result, []OwedResult, error) {
-	results := make([]OwedResult, len(targets))
+func (d *Installer) RunPending(ctx context.Context, targets []Target) (*command.Result, []PendingResult, error) {
+	results := make([]PendingResult, len(targets))
 	var all []*owing
 	defer func() {
 		for _, o := range all {
@@ -36,7 +36,7 @@ func (d *Installer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 	for i, t := range targets {
 		tx, err := d.transaction(t)
 		if err != nil {
-			results[i] = OwedResult{Owed: true, Err: err}
+			results[i] = PendingResult{Pending: true, Err: err}
 			continue
 		}
 		all = append(all, &owing{transaction: tx, result: &results[i]})
@@ -45,7 +45,7 @@ func (d *Installer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 	slices.SortFunc(all, func(a, b *owing) int { return cmp.Compare(a.path, b.path) })
 	for i, o := range all {
 		if i > 0 && all[i-1].path == o.path { // by a link; its lock is ours already
-			*o.result = OwedResult{Owed: true,
+			*o.result = PendingResult{Pending: true,
 				Err: fmt.Errorf("%s and %s are the same file; drop one of the two targets", all[i-1].target.File, o.target.File)}
 			continue
 		}
@@ -55,11 +55,11 @@ func (d *Installer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 	for _, o := range all {
 		o.thaw(ctx)
 	}
-	owed := slices.DeleteFunc(slices.Clone(all), func(o *owing) bool { return !o.result.Owed || o.result.Err != nil })
+	owed := slices.DeleteFunc(slices.Clone(all), func(o *owing) bool { return !o.result.Pending || o.result.Err != nil })
 	if len(owed) == 0 {
 		return nil, results, nil
 	}
-	if err := owed[0].Hook.before(StepExec); err != nil {
+	if err := owed[0].Fault.before(AtExec); err != nil {
 		return nil, results, err
 	}
 	t := owed[0].target
@@ -72,7 +72,7 @@ func (d *Installer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 	}
 	for _, o := range owed {
 		if o.result.Err = o.executed(o.disk.sha); o.result.Err == nil {
-			o.result.Owed = false
+			o.result.Pending = false
 		}
 	}
 	return &ran, results, nil
@@ -81,24 +81,24 @@ func (d *Installer) RunOwed(ctx context.Context, targets []Target) (*command.Res
 // owing is a target whose exec may be owed, locked as long as the exec runs.
 type owing struct {
 	*transaction
-	result *OwedResult
+	result *PendingResult
 }
 
 // open finds out whether the exec is owed.
 func (o *owing) open(ctx context.Context) {
-	o.result.Owed = true
-	if o.result.Err = o.look(ctx); o.result.Err != nil || !o.result.Owed {
+	o.result.Pending = true
+	if o.result.Err = o.look(ctx); o.result.Err != nil || !o.result.Pending {
 		_ = o.close()
 	}
 }
 
 // thaw leaves out what may not run because it is frozen.
 func (o *owing) thaw(ctx context.Context) {
-	if !o.result.Owed || o.result.Err != nil {
+	if !o.result.Pending || o.result.Err != nil {
 		return
 	}
 	if err := o.gates(ctx); err != nil {
-		o.result.Err, o.result.Held = err, o.heldBy(err)
+		o.result.Err, o.result.Frozen = err, o.heldBy(err)
 		_ = o.close()
 	}
 }
@@ -115,7 +115,7 @@ func (o *owing) look(ctx context.Context) error {
 	if o.state.Pending != nil {
 		return fmt.Errorf("%s: an overwrite was cut off; the next delivery completes it", o.path)
 	}
-	o.result.Owed = o.disk.exists && o.state.found && o.state.owed(o.disk.sha)
+	o.result.Pending = o.disk.exists && o.state.found && o.state.owed(o.disk.sha)
 	return nil
 }
 
