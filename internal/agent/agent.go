@@ -13,6 +13,7 @@ import (
 
 	"kvexpress/internal/config"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 )
 
 // maxOutputs is how many bytes of output a status holds, of the commands of all targets.
@@ -166,7 +167,7 @@ func (a *Agent) Reload(c config.Config) error {
 func (a *Agent) renew(stores []Store) {
 	a.link.renew(stores)
 	for _, r := range a.running {
-		if r.snapshot().State == Denied {
+		if r.snapshot().Outcome == outcome.Denied {
 			r.wake()
 		}
 	}
@@ -200,7 +201,7 @@ func (a *Agent) apply(c config.Config) {
 			Target: t, node: c.Node, every: c.Reconcile, layout: c.Layout, link: a.link, deliver: d, limits: a.limits,
 			returns: newReturns(), pace: a.options.pace, log: log, news: a.news,
 			answers: make(chan answer, 1), kick: make(chan struct{}, 1),
-			status: TargetStatus{Key: string(t.Key), File: t.File, State: Starting, Since: &since},
+			status: TargetStatus{Key: string(t.Key), File: t.File, Outcome: outcome.Starting, Since: &since},
 		}}
 		if len(t.Exec) > 0 {
 			r.status.Exec = &ExecStatus{}

@@ -18,6 +18,7 @@ import (
 	"kvexpress/internal/hold"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/record"
 	"kvexpress/internal/store/consul"
@@ -276,12 +277,12 @@ func until(t testing.TB, what string, is func() bool) {
 }
 
 // state waits for a target to be in a state.
-func (n *node) state(i int, want agent.State) agent.TargetStatus {
+func (n *node) state(i int, want outcome.Outcome) agent.TargetStatus {
 	n.t.Helper()
 	var s agent.TargetStatus
 	until(n.t, fmt.Sprintf("target %d is %s", i, want), func() bool {
 		s = n.agent.Status().Targets[i]
-		return s.State == want
+		return s.Outcome == want
 	})
 	return s
 }
@@ -294,7 +295,7 @@ func (n *node) current(i int, content string) agent.TargetStatus {
 	var s agent.TargetStatus
 	until(n.t, fmt.Sprintf("%s is current with %.20q", file, content), func() bool {
 		s = n.status(i)
-		return s.State == agent.Current && s.SHA256 == record.Checksum([]byte(content))
+		return s.Outcome == outcome.Converged && s.SHA256 == record.Checksum([]byte(content))
 	})
 	if got := n.file(filepath.Base(file)); got != content {
 		n.t.Fatalf("%s is said to be current, and holds %.20q", file, got)

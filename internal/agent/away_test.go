@@ -6,16 +6,16 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/testutil/consultest"
 )
 
 // gone waits until the store is away for a target, with content in place.
 func (n *node) gone(i int, content string) {
 	n.t.Helper()
-	s := n.state(i, agent.Away)
+	s := n.state(i, outcome.Unreachable)
 	if s.Detail == "" {
 		n.t.Errorf("%+v", s)
 	}
@@ -69,7 +69,7 @@ func TestRebuilt(t *testing.T) {
 	server.Kill()
 	n.gone(0, "before 19\n")
 	server.Restart()
-	n.state(0, agent.Missing)
+	n.state(0, outcome.Missing)
 	if got := n.file("hosts"); got != "before 19\n" {
 		t.Errorf("the file holds %q", got)
 	}
@@ -177,11 +177,11 @@ func TestCut(t *testing.T) {
 		n.begin("one\n")
 		n.lock("hosts", "busy", time.Time{})
 		n.publish("hosts", "two\n")
-		n.held(0, agent.Locked, "busy", "one\n")
+		n.held(0, outcome.Locked, "busy", "one\n")
 		line.cut()
 		n.gone(0, "one\n")
 		line.mend()
-		n.held(0, agent.Locked, "busy", "one\n")
+		n.held(0, outcome.Locked, "busy", "one\n")
 		line.cut()
 		n.gone(0, "one\n")
 		n.unlock("hosts")

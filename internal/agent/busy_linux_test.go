@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 )
 
 // A target whose file another process has locked waits for it, and tells so: in its status and in the log.
@@ -47,7 +47,7 @@ func TestWaitsForAnotherProcess(t *testing.T) {
 	}
 	_ = other.Wait()
 	n.current(0, "two\n")
-	if s := n.state(0, agent.Current); s.Waits != "" {
+	if s := n.state(0, outcome.Converged); s.Waits != "" {
 		t.Errorf("it still waits for %s", s.Waits)
 	}
 }

@@ -4,16 +4,16 @@ import (
 	"strings"
 	"testing"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
 )
 
 // refused expects content that is refused for a reason, with other content in place.
 func (n *node) refused(reason, content string) {
 	n.t.Helper()
-	until(n.t, "it is refused: "+reason, func() bool { s := n.status(0); return s.State == agent.Refused && s.Reason == reason })
+	until(n.t, "it is refused: "+reason, func() bool { s := n.status(0); return s.Outcome == outcome.Refused && s.Reason == reason })
 	if s := n.status(0); s.Detail == "" || s.Counts.Refusals[reason] == 0 {
 		n.t.Errorf("%+v", s)
 	}
@@ -141,7 +141,7 @@ func TestOlder(t *testing.T) {
 		past := n.rows("hosts")
 		n.begin("two\n")
 		n.commit(past...)
-		if s := n.state(0, agent.Older); s.Version != 2 || n.file("hosts") != "two\n" || !strings.Contains(s.Detail, "2 to 1") {
+		if s := n.state(0, outcome.Older); s.Version != 2 || n.file("hosts") != "two\n" || !strings.Contains(s.Detail, "2 to 1") {
 			t.Errorf("%+v", s)
 		}
 		n.well()
@@ -156,7 +156,7 @@ func TestOlder(t *testing.T) {
 		n.start()
 		was := n.current(0, "two\n")
 		n.remove(n.layout.Prefix() + "/")
-		n.state(0, agent.Missing)
+		n.state(0, outcome.Missing)
 		n.publish("hosts", "anew\n")
 		if s := n.current(0, "anew\n"); s.Version != 1 || s.Lineage == was.Lineage {
 			t.Errorf("%+v", s)

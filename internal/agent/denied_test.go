@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/agent"
 	"kvexpress/internal/config"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/store/consul"
 	"kvexpress/internal/testutil/consultest"
 )
@@ -46,7 +47,7 @@ func TestDenied(t *testing.T) {
 		n.publish("hosts", "one\n")
 		n.write("hosts", "from before\n")
 		n.start()
-		s := n.state(0, agent.Denied)
+		s := n.state(0, outcome.Denied)
 		if s.Detail == "" || s.Counts.Refusals["denied"] == 0 || n.file("hosts") != "from before\n" {
 			t.Errorf("%+v", s)
 		}
@@ -64,7 +65,7 @@ func TestDenied(t *testing.T) {
 		n.change = func(o *agent.Options) { agent.Paced(o, time.Hour, 3*time.Hour) }
 		n.publish("hosts", "one\n")
 		n.start()
-		n.state(0, agent.Denied)
+		n.state(0, outcome.Denied)
 		n.write("token", server.NewToken(t, n.rights()))
 		if err := n.agent.Reload(n.config); err != nil {
 			t.Fatal(err)
@@ -79,7 +80,7 @@ func TestDenied(t *testing.T) {
 		n.change = nil
 		n.publish("hosts", "one\n")
 		n.start()
-		n.state(0, agent.Denied)
+		n.state(0, outcome.Denied)
 		n.write("token2", server.NewToken(t, n.rights()))
 		n.config.Store = config.Store{Addrs: n.config.Store.Addrs, TokenFile: n.path("token2")}
 		if err := n.agent.Reload(n.config); err != nil {
@@ -93,7 +94,7 @@ func TestDenied(t *testing.T) {
 		n.begin("one\n")
 		server.RevokeToken(t, token)
 		n.publish("hosts", "two\n")
-		n.state(0, agent.Denied)
+		n.state(0, outcome.Denied)
 		if got := n.file("hosts"); got != "one\n" {
 			t.Errorf("the file holds %q", got)
 		}
@@ -112,10 +113,10 @@ func TestDenied(t *testing.T) {
 		})
 		n.publish("hosts", "one\n")
 		n.start()
-		n.state(0, agent.Denied)
+		n.state(0, outcome.Denied)
 		n.publish("hosts", "two\n")
 		n.passes(0, 2)
-		if s := n.state(0, agent.Denied); n.file("hosts") != "" || s.Counts.Installs != 0 {
+		if s := n.state(0, outcome.Denied); n.file("hosts") != "" || s.Counts.Installs != 0 {
 			t.Errorf("%+v", s)
 		}
 		allow(t, server, token, n.rights())

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 )
 
 // never is longer than any test: no look without a change.
@@ -100,14 +100,14 @@ func TestDrift(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			passes := n.status(0).Counts.Passes
+			passes := n.status(0).Counts.Reconciles
 			<-time.After(time.Second)
 			for name := range drifts() {
 				if n.right(name, "one\n") {
 					t.Errorf("%s: nobody was to look", name)
 				}
 			}
-			if s := n.status(0); s.Counts.Passes != passes || s.State != agent.Current {
+			if s := n.status(0); s.Counts.Reconciles != passes || s.Outcome != outcome.Converged {
 				t.Errorf("%+v", s)
 			}
 		}
@@ -119,7 +119,7 @@ func TestDrift(t *testing.T) {
 		}
 		spoil()
 		line.cut()
-		n.state(0, agent.Away)
+		n.state(0, outcome.Unreachable)
 		line.mend()
 		all()
 		spoil()

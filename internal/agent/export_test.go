@@ -3,12 +3,13 @@ package agent
 import (
 	"time"
 
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/wait"
 )
 
 // Paced makes an agent that tries again after such a while, whatever failed.
 func Paced(o *Options, least, most time.Duration) {
-	o.pace = func(s State, reason string) wait.Backoff {
+	o.pace = func(s outcome.Outcome, reason string) wait.Backoff {
 		if patience(s, reason).Most == 0 {
 			return wait.Backoff{}
 		}

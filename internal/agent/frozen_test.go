@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 )
 
 // held expects a target to be frozen for a reason, with content in place.
-func (n *node) held(i int, state agent.State, reason, content string) {
+func (n *node) held(i int, state outcome.Outcome, reason, content string) {
 	n.t.Helper()
 	if s := n.state(i, state); !strings.Contains(s.Detail, reason) || s.Counts.Refusals[string(state)] == 0 {
 		n.t.Errorf("%+v", s)
@@ -25,8 +25,8 @@ func (n *node) held(i int, state agent.State, reason, content string) {
 // passes waits for so many more passes of a target.
 func (n *node) passes(i int, more uint64) {
 	n.t.Helper()
-	from := n.status(i).Counts.Passes
-	until(n.t, "more passes", func() bool { return n.status(i).Counts.Passes >= from+more })
+	from := n.status(i).Counts.Reconciles
+	until(n.t, "more passes", func() bool { return n.status(i).Counts.Reconciles >= from+more })
 }
 
 func TestFrozen(t *testing.T) {
@@ -38,7 +38,7 @@ func TestFrozen(t *testing.T) {
 		n.begin("one\n")
 		n.stopKey("hosts", "no more today")
 		n.publish("hosts", "two\n")
-		n.held(0, agent.Stopped, "no more today", "one\n")
+		n.held(0, outcome.Stopped, "no more today", "one\n")
 		n.publish("hosts", "three\n")
 		n.resume("hosts")
 		n.current(0, "three\n")
@@ -51,7 +51,7 @@ func TestFrozen(t *testing.T) {
 		n.stopKey("hosts", "not yet")
 		n.publish("hosts", "one\n")
 		n.start()
-		n.held(0, agent.Stopped, "not yet", "")
+		n.held(0, outcome.Stopped, "not yet", "")
 		n.stopKey("hosts", "another reason")
 		until(t, "the other reason", func() bool { return strings.Contains(n.status(0).Detail, "another reason") })
 		n.resume("hosts")
@@ -64,7 +64,7 @@ func TestFrozen(t *testing.T) {
 		n.lock("hosts", "I debug", time.Time{})
 		n.publish("hosts", "two\n")
 		n.current(1, "two\n")
-		n.held(0, agent.Locked, "I debug", "one\n")
+		n.held(0, outcome.Locked, "I debug", "one\n")
 		n.unlock("hosts")
 		n.current(0, "two\n")
 		n.publish("hosts", "three\n")
@@ -76,7 +76,7 @@ func TestFrozen(t *testing.T) {
 		n.begin("one\n")
 		n.lock("hosts", "for a moment", time.Now().Add(2*time.Second))
 		n.publish("hosts", "two\n")
-		n.held(0, agent.Locked, "for a moment", "one\n")
+		n.held(0, outcome.Locked, "for a moment", "one\n")
 		n.current(0, "two\n")
 		// The row is still there, and means nothing any more.
 		n.publish("hosts", "three\n")
@@ -88,7 +88,7 @@ func TestFrozen(t *testing.T) {
 		n.publish("hosts", "one\n")
 		n.lock("hosts", "for ever", time.Time{})
 		n.start()
-		n.held(0, agent.Locked, "for ever", "")
+		n.held(0, outcome.Locked, "for ever", "")
 		n.lock("hosts", "not for ever", time.Now().Add(2*time.Second))
 		n.current(0, "one\n")
 	})
@@ -99,12 +99,12 @@ func TestFrozen(t *testing.T) {
 		n.stopKey("hosts", "the fleet")
 		n.lock("hosts", "the node", time.Time{})
 		n.publish("hosts", "two\n")
-		n.held(0, agent.Locked, "the node", "one\n")
+		n.held(0, outcome.Locked, "the node", "one\n")
 		n.unlock("hosts")
-		n.held(0, agent.Stopped, "the fleet", "one\n")
+		n.held(0, outcome.Stopped, "the fleet", "one\n")
 		n.lock("hosts", "the node", time.Time{})
 		n.resume("hosts")
-		n.held(0, agent.Locked, "the node", "one\n")
+		n.held(0, outcome.Locked, "the node", "one\n")
 		n.unlock("hosts")
 		n.current(0, "two\n")
 	})
@@ -114,12 +114,12 @@ func TestFrozen(t *testing.T) {
 		n.config.Reconcile = 200 * time.Millisecond
 		n.begin("one\n")
 		n.lock("hosts", "my own version", time.Time{})
-		n.held(0, agent.Locked, "my own version", "one\n") // a look finds it
+		n.held(0, outcome.Locked, "my own version", "one\n") // a look finds it
 		if err := os.Remove(n.path("hosts")); err != nil {
 			t.Fatal(err)
 		}
 		n.passes(0, 3)
-		n.held(0, agent.Locked, "my own version", "")
+		n.held(0, outcome.Locked, "my own version", "")
 		n.unlock("hosts")
 		n.current(0, "one\n")
 	})
@@ -132,15 +132,15 @@ func TestFrozen(t *testing.T) {
 		n.start()
 		until(t, "the exec fails", func() bool { return n.status(0).Counts.ExecFail > 0 })
 		n.stopKey("hosts", "stop it")
-		n.state(0, agent.Stopped)
+		n.state(0, outcome.Stopped)
 		ran := n.file("log")
 		n.write("good", "")
 		n.passes(0, 3)
-		if s := n.status(0); n.file("log") != ran || !s.Exec.Owed || s.State != agent.Stopped {
+		if s := n.status(0); n.file("log") != ran || !s.Exec.Pending || s.Outcome != outcome.Stopped {
 			t.Errorf("it ran under a stop: %+v", s)
 		}
 		n.resume("hosts")
-		if s := n.current(0, "one\n"); s.Exec.Owed || s.Counts.ExecOK != 1 || n.file("log") != ran+"one\n" {
+		if s := n.current(0, "one\n"); s.Exec.Pending || s.Counts.ExecOK != 1 || n.file("log") != ran+"one\n" {
 			t.Errorf("%+v", s)
 		}
 	})

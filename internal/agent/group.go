@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/command"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/wait"
 )
 
@@ -92,7 +93,7 @@ func (g *group) run(ctx context.Context) {
 			failures = 0
 			continue
 		}
-		pause := g.pace(Owed, "").After(failures)
+		pause := g.pace(outcome.Pending, "").After(failures)
 		failures++
 		g.notRun(all, pause)
 		g.rest(ctx, pause)
@@ -175,7 +176,7 @@ func (g *group) notRun(all []*target, pause time.Duration) {
 	retry := time.Now().Add(pause)
 	for _, t := range all {
 		t.mu.Lock()
-		if t.status.Exec != nil && t.status.Exec.Owed {
+		if t.status.Exec != nil && t.status.Exec.Pending {
 			t.status.Exec.Retry = &retry
 		}
 		t.mu.Unlock()
@@ -200,17 +201,17 @@ func (t *target) groupRan(ran *command.Result, r install.PendingResult, err erro
 	if t.group.owes(t) {
 		return // a delivery came after that run, and the next one is for what it found or put in place
 	}
-	t.status.Exec.Owed = r.Pending
+	t.status.Exec.Pending = r.Pending
 	if ran != nil && t.placed != nil {
 		t.placed.steps.Exec = fleet.Millis(ran.Duration)
 	}
-	if t.status.State != Owed && t.status.State != Current {
+	if t.status.Outcome != outcome.Pending && t.status.Outcome != outcome.Converged {
 		return // it is about something else by now
 	}
 	if r.Pending {
-		t.enter(Owed, err, now)
+		t.enter(outcome.Pending, err, now)
 		return
 	}
 	t.status.Good = &now
-	t.enter(Current, nil, now)
+	t.enter(outcome.Converged, nil, now)
 }

@@ -12,6 +12,7 @@ import (
 
 	"kvexpress/internal/command"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 )
 
 // While the exec of a group ran, a delivery waited for the file, and it puts the next version in place before the group
@@ -34,12 +35,12 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 				t.Fatalf("the group takes %v", all)
 			}
 		}
-		wants := func(state State, owed bool, ok uint64) {
+		wants := func(state outcome.Outcome, owed bool, ok uint64) {
 			t.Helper()
 			said := r.tale()
-			if s := r.snapshot(); s.State != state || s.Exec.Owed != owed || s.Counts.ExecOK != ok || said.State != string(state) ||
+			if s := r.snapshot(); s.Outcome != state || s.Exec.Pending != owed || s.Counts.ExecOK != ok || said.State != ReceiptWord(state) ||
 				said.Owed != owed {
-				t.Errorf("it is %s, owed %v, after %d runs; its receipt says %s, owed %v", s.State, s.Exec.Owed, s.Counts.ExecOK,
+				t.Errorf("it is %s, owed %v, after %d runs; its receipt says %s, owed %v", s.Outcome, s.Exec.Pending, s.Counts.ExecOK,
 					said.State, said.Owed)
 			}
 		}
@@ -47,10 +48,10 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		taken()
 		installed(2, "two")
 		ran()
-		wants(Owed, true, 1)
+		wants(outcome.Pending, true, 1)
 		taken()
 		ran()
-		wants(Current, false, 2)
+		wants(outcome.Converged, false, 2)
 	})
 }
 
@@ -94,8 +95,8 @@ func TestExecEvery(t *testing.T) {
 			if s.Exec.Retry != nil {
 				next = since(*s.Exec.Retry)
 			}
-			if s.Exec.Owed != owed || next != retry || s.ExecWaits() != (retry > 0 && !failing) || !slices.Equal(ran, seconds) {
-				t.Errorf("after %s it ran at %v, owed %v, and runs at %ds", time.Since(began), ran, s.Exec.Owed, next)
+			if s.Exec.Pending != owed || next != retry || s.ExecWaits() != (retry > 0 && !failing) || !slices.Equal(ran, seconds) {
+				t.Errorf("after %s it ran at %v, owed %v, and runs at %ds", time.Since(began), ran, s.Exec.Pending, next)
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // newGroup is a node with three targets that have one exec. It logs the keys for
@@ -45,7 +45,7 @@ func TestGroup(t *testing.T) {
 		n.each("one", "a", "b", "c")
 		n.start()
 		for i, key := range []string{"a", "b", "c"} {
-			if s := n.current(i, key+" one\n"); s.Exec.Owed || s.Counts.ExecOK != 1 {
+			if s := n.current(i, key+" one\n"); s.Exec.Pending || s.Counts.ExecOK != 1 {
 				t.Errorf("%+v, %+v", s, s.Exec)
 			}
 		}
@@ -73,8 +73,8 @@ func TestGroup(t *testing.T) {
 		n.start()
 		for i := range 3 {
 			until(t, "it has failed a few times", func() bool { return n.status(i).Counts.ExecFail > 2 })
-			s := n.state(i, agent.Owed)
-			if !s.Exec.Owed || s.Exec.Failures < 2 || s.Exec.Exit != 1 || !strings.Contains(s.Detail, "exit status 1") {
+			s := n.state(i, outcome.Pending)
+			if !s.Exec.Pending || s.Exec.Failures < 2 || s.Exec.Exit != 1 || !strings.Contains(s.Detail, "exit status 1") {
 				t.Errorf("%+v, %+v", s, s.Exec)
 			}
 		}
@@ -85,7 +85,7 @@ func TestGroup(t *testing.T) {
 		}
 		n.write("good", "")
 		for i, key := range []string{"a", "b", "c"} {
-			if s := n.current(i, key+" one\n"); s.Exec.Owed || s.Exec.Failures != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 ||
+			if s := n.current(i, key+" one\n"); s.Exec.Pending || s.Exec.Failures != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 ||
 				s.Counts.Installs != 1 {
 				t.Errorf("%+v, %+v", s, s.Exec)
 			}
@@ -102,9 +102,9 @@ func TestGroup(t *testing.T) {
 		n := newGroup(t, addr)
 		n.each("one", "a", "b", "c")
 		n.start()
-		n.state(0, agent.Owed)
-		n.state(1, agent.Owed)
-		n.state(2, agent.Owed)
+		n.state(0, outcome.Pending)
+		n.state(1, outcome.Pending)
+		n.state(2, outcome.Pending)
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -127,19 +127,19 @@ func TestGroup(t *testing.T) {
 		n.start()
 		until(t, "it fails", func() bool { return n.status(1).Counts.ExecFail > 0 })
 		n.lock("b", "I debug", time.Time{})
-		n.state(1, agent.Locked)
+		n.state(1, outcome.Locked)
 		n.write("good", "")
 		n.current(0, "a one\n")
 		n.current(2, "c one\n")
-		s := n.state(1, agent.Locked)
-		if !s.Exec.Owed || s.Counts.ExecOK != 0 {
+		s := n.state(1, outcome.Locked)
+		if !s.Exec.Pending || s.Counts.ExecOK != 0 {
 			t.Errorf("%+v, %+v", s, s.Exec)
 		}
 		if log := n.lines("log"); log[len(log)-1] != "a c " {
 			t.Errorf("it ran like this:\n%s", n.file("log"))
 		}
 		n.unlock("b")
-		if s := n.current(1, "b one\n"); s.Exec.Owed || s.Counts.ExecOK != 1 {
+		if s := n.current(1, "b one\n"); s.Exec.Pending || s.Counts.ExecOK != 1 {
 			t.Errorf("%+v, %+v", s, s.Exec)
 		}
 		if log := n.lines("log"); log[len(log)-1] != "b " {
@@ -159,7 +159,7 @@ func TestGroup(t *testing.T) {
 		n.start()
 		until(t, "it fails", func() bool { return n.status(1).Counts.ExecFail > 0 })
 		line.cut()
-		n.state(0, agent.Away)
+		n.state(0, outcome.Unreachable)
 		n.write("good", "")
 		<-time.After(300 * time.Millisecond)
 		ran := n.file("log")

@@ -9,6 +9,7 @@ import (
 
 	"kvexpress/internal/httpd"
 	"kvexpress/internal/observe"
+	"kvexpress/internal/outcome"
 )
 
 // Paths of an agent's HTTP interface.
@@ -62,7 +63,7 @@ func Ready(s Status) error {
 	for _, t := range s.Targets {
 		switch {
 		case hadPass(t):
-		case t.State == Away:
+		case t.Outcome == outcome.Unreachable:
 			reasons = append(reasons, fmt.Errorf("%s: %s: the store was away from the start: %s", t.Key, t.File, s.Store.Error))
 		default:
 			reasons = append(reasons, fmt.Errorf("%s: %s: the first pass has not ended yet", t.Key, t.File))
@@ -76,12 +77,12 @@ func Ready(s Status) error {
 
 // hadPass reports whether the store has ever said what is to become of a target.
 func hadPass(t TargetStatus) bool {
-	switch t.State {
-	case Starting:
+	switch t.Outcome {
+	case outcome.Starting:
 		return false
-	case Away:
+	case outcome.Unreachable:
 		c := t.Counts
-		_, away := c.Refusals[string(Away)]
+		_, away := c.Refusals[string(outcome.Unreachable)]
 		others := len(c.Refusals) > 1 || len(c.Refusals) == 1 && !away
 		return t.Good != nil || others || c.Installs+c.Repairs+c.ExecOK+c.ExecFail > 0
 	}

@@ -17,6 +17,7 @@ import (
 
 	"kvexpress/internal/command"
 	"kvexpress/internal/observe"
+	"kvexpress/internal/outcome"
 )
 
 // testLimit is how long a test waits for what must happen.
@@ -155,17 +156,17 @@ func TestABugIsAnAnswer(t *testing.T) {
 func TestReady(t *testing.T) {
 	loaded := ConfigStatus{Loaded: scrapeTime()}
 	away := StoreStatus{Error: "connection refused"}
-	target := func(state State, c Counts) TargetStatus {
-		return TargetStatus{Key: "hosts", File: "/f", State: state, Counts: c}
+	target := func(state outcome.Outcome, c Counts) TargetStatus {
+		return TargetStatus{Key: "hosts", File: "/f", Outcome: state, Counts: c}
 	}
 	counted := func(reasons ...string) Counts {
-		c := Counts{Passes: 3, Refusals: map[string]uint64{}}
+		c := Counts{Reconciles: 3, Refusals: map[string]uint64{}}
 		for _, reason := range reasons {
 			c.Refusals[reason]++
 		}
 		return c
 	}
-	good := target(Away, Counts{})
+	good := target(outcome.Unreachable, Counts{})
 	good.Good = ago(time.Hour)
 	for _, tt := range []struct {
 		name string
@@ -174,18 +175,18 @@ func TestReady(t *testing.T) {
 	}{
 		{"nothing is loaded", Status{}, "loaded"},
 		{"no targets", Status{Config: loaded}, ""},
-		{"starting", Status{Config: loaded, Targets: []TargetStatus{target(Starting, Counts{})}}, "hosts: /f"},
-		{"away from the start", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, Counts{})}},
+		{"starting", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Starting, Counts{})}}, "hosts: /f"},
+		{"away from the start", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, Counts{})}},
 			"connection refused"},
 		{"away from the start, tried often",
-			Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("away"))}}, "connection refused"},
+			Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, counted("unreachable"))}}, "connection refused"},
 		{"away after a good pass", Status{Config: loaded, Store: away, Targets: []TargetStatus{good}}, ""},
-		{"away after a stop", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("stopped"))}}, ""},
+		{"away after a stop", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, counted("stopped"))}}, ""},
 		{"away after a stop, and before",
-			Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, counted("away", "stopped"))}}, ""},
-		{"away after a failed exec", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(Away, Counts{ExecFail: 1})}},
+			Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, counted("unreachable", "stopped"))}}, ""},
+		{"away after a failed exec", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, Counts{ExecFail: 1})}},
 			""},
-		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(Current, Counts{}), target(Starting, Counts{})}},
+		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Converged, Counts{}), target(outcome.Starting, Counts{})}},
 			"hosts: /f"},
 	} {
 		err := Ready(tt.s)
@@ -193,8 +194,8 @@ func TestReady(t *testing.T) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
-	for _, state := range States() {
-		if state == Starting || state == Away {
+	for _, state := range outcome.Reported() {
+		if state == outcome.Starting || state == outcome.Unreachable {
 			continue
 		}
 		if err := Ready(Status{Config: loaded, Targets: []TargetStatus{target(state, Counts{})}}); err != nil {
@@ -203,7 +204,7 @@ func TestReady(t *testing.T) {
 	}
 	many := Status{Config: loaded}
 	for range 1000 {
-		many.Targets = append(many.Targets, target(Starting, Counts{}))
+		many.Targets = append(many.Targets, target(outcome.Starting, Counts{}))
 	}
 	if lines := strings.Split(Ready(many).Error(), "\n"); len(lines) != maxReasons+1 || !strings.Contains(lines[maxReasons], "950") {
 		t.Errorf("%d lines, the last one is %q", len(lines), lines[len(lines)-1])

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"testing"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // Huge rows where checksums should be fill an answer to the poller. The others are read all the same. Taken out: that such a read
@@ -28,15 +28,15 @@ func TestHugeRowsAmongPolledOnes(t *testing.T) {
 	}
 	n.start()
 	for i := range first {
-		n.state(i, agent.Missing)
+		n.state(i, outcome.Missing)
 	}
 	n.publish(all[targets-1].Key, "one\n")
 	n.current(targets-1, "one\n")
 	n.publish(all[targets-1].Key, "two\n")
 	n.current(targets-1, "two\n")
 	for i, target := range n.agent.Status().Targets {
-		if target.State == agent.Away {
-			t.Errorf("target %d is %s: %s", i, target.State, target.Detail)
+		if target.Outcome == outcome.Unreachable {
+			t.Errorf("target %d is %s: %s", i, target.Outcome, target.Detail)
 		}
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // Checks and execs that do not end, more than deliveries work at a time, and a target without. It does not wait for
@@ -42,7 +42,7 @@ func TestNobodyWaitsForCommandsOfOthers(t *testing.T) {
 	until(t, "eleven commands run", func() bool { return strings.Count(n.file("hangs"), "x") == 11 })
 	n.publish(all[11].Key, "one\n")
 	n.current(11, "one\n")
-	if got := n.status(0).State; got != agent.Starting {
+	if got := n.status(0).Outcome; got != outcome.Starting {
 		t.Errorf("one whose check runs is %s", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/observe"
+	"kvexpress/internal/outcome"
 )
 
 // WriteMetrics writes a status, and what this process uses, as metrics in
@@ -75,8 +76,8 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 			func(t labelled) float64 { return fingerprint(t.SHA256) }},
 		{"size_bytes", observe.Gauge, "Size of the bytes in place.",
 			func(t labelled) float64 { return float64(t.Size) }},
-		{"state_changed_timestamp_seconds", observe.Gauge,
-			"Since when the target is in its state, in Unix seconds; 0 if it has none yet.",
+		{"outcome_changed_timestamp_seconds", observe.Gauge,
+			"When the outcome last changed, in Unix seconds; 0 if there is none yet.",
 			func(t labelled) float64 { return unixSeconds(t.Since) }},
 		{"last_good_timestamp_seconds", observe.Gauge,
 			"When a pass last found the file right or made it right, in Unix seconds; 0 if none did yet.",
@@ -87,8 +88,8 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 		{"last_install_timestamp_seconds", observe.Gauge,
 			"When this process last replaced the file, in Unix seconds; 0 if it did not.",
 			func(t labelled) float64 { return unixSeconds(t.Changed) }},
-		{"passes_total", observe.Counter, "Passes over the target.",
-			func(t labelled) float64 { return float64(t.Counts.Passes) }},
+		{"reconciles_total", observe.Counter, "Times that the target was reconciled.",
+			func(t labelled) float64 { return float64(t.Counts.Reconciles) }},
 		{"installs_total", observe.Counter, "Times that the file was replaced.",
 			func(t labelled) float64 { return float64(t.Counts.Installs) }},
 		{"repairs_total", observe.Counter, "Times that mode or owner were corrected.",
@@ -105,10 +106,10 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 	for _, t := range targets {
 		m.Sample(1, t.and("lineage", t.Lineage)...)
 	}
-	m.Family("kvexpress_agent_target_state", observe.Gauge, "1 for the state that the target is in, 0 for the others.")
+	m.Family("kvexpress_agent_target_outcome", observe.Gauge, "1 for the outcome of the target, 0 for the others.")
 	for _, t := range targets {
-		for _, state := range States() {
-			m.Sample(observe.Truth(t.State == state), t.and("state", string(state))...)
+		for _, state := range outcome.Reported() {
+			m.Sample(observe.Truth(t.Outcome == state), t.and("outcome", string(state))...)
 		}
 	}
 	m.Family("kvexpress_agent_target_refusals_total", observe.Counter, "Times that the file was left as it is, by reason.")
@@ -121,9 +122,9 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 
 // execs writes what those targets have that run one.
 func (m metrics) execs(targets []labelled) {
-	m.Family("kvexpress_agent_target_exec_owed", observe.Gauge, "1 if the exec has yet to succeed for the bytes in place.")
+	m.Family("kvexpress_agent_target_exec_pending", observe.Gauge, "1 if the exec has not succeeded yet for the bytes in place.")
 	for _, t := range targets {
-		m.Sample(observe.Truth(t.Exec.Owed), t.labels...)
+		m.Sample(observe.Truth(t.Exec.Pending), t.labels...)
 	}
 	m.Family("kvexpress_agent_target_exec_total", observe.Counter, "Execs that ended, by result: ok or failed.")
 	for _, t := range targets {
@@ -143,7 +144,7 @@ func reasons(counted map[string]uint64) []string {
 	known := []string{
 		string(gate.Empty), string(gate.TooShort), string(gate.TooLarge), string(gate.Mismatch),
 		string(gate.Corrupt), string(gate.CheckFailed), string(gate.NeedsNewer),
-		string(Stopped), string(Locked), string(Missing), string(Denied), string(Older), string(Failed), string(Away),
+		string(outcome.Stopped), string(outcome.Locked), string(outcome.Missing), string(outcome.Denied), string(outcome.Older), string(outcome.Failed), string(outcome.Unreachable),
 	}
 	for _, reason := range slices.Sorted(maps.Keys(counted)) {
 		if !slices.Contains(known, reason) {

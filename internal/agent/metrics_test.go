@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"kvexpress/internal/outcome"
 )
 
 // scrapeTime is when the tests look.
@@ -31,17 +32,17 @@ func sample() Status {
 		Store:    StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: ago(3 * time.Hour)},
 		Requests: 1234,
 		Targets: []TargetStatus{{
-			Key: "hosts", File: "/etc/hosts.consul", State: Owed, Since: ago(time.Minute), Detail: "the exec failed",
+			Key: "hosts", File: "/etc/hosts.consul", Outcome: outcome.Pending, Since: ago(time.Minute), Detail: "the exec failed",
 			Version: 57, Lineage: "4f2c", SHA256: "0123456789ab" + strings.Repeat("f", 52), Size: 22_000,
 			Changed: ago(2 * time.Minute), Good: ago(90 * time.Second),
-			Exec: &ExecStatus{Owed: true, Failures: 2, Last: ago(time.Minute), Exit: 3, Took: 80 * time.Millisecond,
+			Exec: &ExecStatus{Pending: true, Failures: 2, Last: ago(time.Minute), Exit: 3, Took: 80 * time.Millisecond,
 				Retry: ago(-time.Minute)},
 			Counts: Counts{
-				Passes: 40, Installs: 7, Repairs: 2, Refusals: map[string]uint64{"too_short": 3, "stopped": 1, "made_up": 5},
+				Reconciles: 40, Installs: 7, Repairs: 2, Refusals: map[string]uint64{"too_short": 3, "stopped": 1, "made_up": 5},
 				ExecOK: 6, ExecFail: 2, ExecSeconds: []uint64{1, 4, 2, 0, 0, 0, 0, 0, 1}, ExecTotal: 1500 * time.Millisecond,
 			},
 		}, {
-			Key: "team/app/flags", File: `/srv/it's "here"\now` + "\n", State: Starting,
+			Key: "team/app/flags", File: `/srv/it's "here"\now` + "\n", Outcome: outcome.Starting,
 		}},
 	}
 }
@@ -132,18 +133,18 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 		{"kvexpress_agent_target_info", []string{hosts, "lineage=4f2c"}, 1},
 		{"kvexpress_agent_target_content_hash", []string{hosts}, 0x0123456789ab},
 		{"kvexpress_agent_target_size_bytes", []string{hosts}, 22_000},
-		{"kvexpress_agent_target_state_changed_timestamp_seconds", []string{hosts}, at(time.Minute)},
+		{"kvexpress_agent_target_outcome_changed_timestamp_seconds", []string{hosts}, at(time.Minute)},
 		{"kvexpress_agent_target_last_good_timestamp_seconds", []string{hosts}, at(90 * time.Second)},
 		{"kvexpress_agent_target_last_good_age_seconds", []string{hosts}, 90},
 		{"kvexpress_agent_target_last_install_timestamp_seconds", []string{hosts}, at(2 * time.Minute)},
-		{"kvexpress_agent_target_passes_total", []string{hosts}, 40},
+		{"kvexpress_agent_target_reconciles_total", []string{hosts}, 40},
 		{"kvexpress_agent_target_installs_total", []string{hosts}, 7},
 		{"kvexpress_agent_target_repairs_total", []string{hosts}, 2},
 		{"kvexpress_agent_target_refusals_total", []string{hosts, "reason=too_short"}, 3},
 		{"kvexpress_agent_target_refusals_total", []string{hosts, "reason=stopped"}, 1},
 		{"kvexpress_agent_target_refusals_total", []string{hosts, "reason=mismatch"}, 0},
 		{"kvexpress_agent_target_refusals_total", []string{hosts, "reason=made_up"}, 5},
-		{"kvexpress_agent_target_exec_owed", []string{hosts}, 1},
+		{"kvexpress_agent_target_exec_pending", []string{hosts}, 1},
 		{"kvexpress_agent_target_exec_total", []string{hosts, "result=ok"}, 6},
 		{"kvexpress_agent_target_exec_total", []string{hosts, "result=failed"}, 2},
 		// Nothing has happened to the other one.
@@ -157,9 +158,9 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 			t.Errorf("%s%v is %v, want %v", tt.name, tt.labels, got, tt.want)
 		}
 	}
-	for key, current := range map[string]State{hosts: Owed, flags: Starting} {
-		for _, state := range States() {
-			if got := value(t, families, "kvexpress_agent_target_state", key, "state="+string(state)); (got == 1) != (state == current) {
+	for key, current := range map[string]outcome.Outcome{hosts: outcome.Pending, flags: outcome.Starting} {
+		for _, state := range outcome.Reported() {
+			if got := value(t, families, "kvexpress_agent_target_outcome", key, "outcome="+string(state)); (got == 1) != (state == current) {
 				t.Errorf("%s: %s is %v", key, state, got)
 			}
 		}
@@ -168,7 +169,7 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 
 func TestMetricsOfExecs(t *testing.T) {
 	families, _ := scrape(t, sample())
-	for _, name := range []string{"exec_owed", "exec_total", "exec_duration_seconds"} {
+	for _, name := range []string{"exec_pending", "exec_total", "exec_duration_seconds"} {
 		for _, m := range families["kvexpress_agent_target_"+name].GetMetric() {
 			for _, l := range m.GetLabel() {
 				if l.GetValue() == "team/app/flags" {

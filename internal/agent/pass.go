@@ -9,6 +9,7 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/wait"
 )
 
@@ -76,7 +77,7 @@ func (t *target) stuck(now time.Time) time.Duration {
 // record notes what a pass came to, and when to look again.
 func (t *target) record(r install.Result, err error, began time.Time) {
 	state, reason := Judge(r, err)
-	t.heldBy, t.denied, t.holdOff, t.blind = r.Frozen, 0, time.Time{}, state == Away
+	t.heldBy, t.denied, t.holdOff, t.blind = r.Frozen, 0, time.Time{}, state == outcome.Unreachable
 	switch {
 	case r.Mismatch, reason == string(gate.Mismatch):
 		t.apart = true
@@ -100,31 +101,31 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 
 // Judge is the one table from what a delivery came to, to a state of the target. The
 // reason is a word of gate.Reason or, for what is refused otherwise, the state itself.
-func Judge(r install.Result, err error) (State, string) {
+func Judge(r install.Result, err error) (outcome.Outcome, string) {
 	var refusal *gate.Refusal
 	switch {
 	case err == nil && r.ExecPending:
-		return Owed, ""
+		return outcome.Pending, ""
 	case err == nil:
-		return Current, ""
+		return outcome.Converged, ""
 	case errorIs[*gate.Stopped](err):
-		return Stopped, string(Stopped)
+		return outcome.Stopped, string(outcome.Stopped)
 	case errorIs[*gate.Locked](err):
-		return Locked, string(Locked)
+		return outcome.Locked, string(outcome.Locked)
 	case errorIs[*gate.Missing](err):
-		return Missing, string(Missing)
+		return outcome.Missing, string(outcome.Missing)
 	case errors.As(err, &refusal) && refusal.Reason == gate.WentBack:
-		return Older, string(refusal.Reason)
+		return outcome.Older, string(refusal.Reason)
 	case refusal != nil:
-		return Refused, string(refusal.Reason)
+		return outcome.Refused, string(refusal.Reason)
 	case errorIs[*install.ExecError](err):
-		return Owed, ""
+		return outcome.Pending, ""
 	case errors.Is(err, kv.ErrDenied):
-		return Denied, string(Denied)
+		return outcome.Denied, string(outcome.Denied)
 	case errors.Is(err, kv.ErrUnreachable), errors.Is(err, kv.ErrNotStore):
-		return Away, string(Away)
+		return outcome.Unreachable, string(outcome.Unreachable)
 	}
-	return Failed, string(Failed)
+	return outcome.Failed, string(outcome.Failed)
 }
 
 func errorIs[T error](err error) bool {
@@ -133,19 +134,19 @@ func errorIs[T error](err error) bool {
 }
 
 // pace is patience, but for tests.
-type pace func(State, string) wait.Backoff
+type pace func(outcome.Outcome, string) wait.Backoff
 
 // patience is when to look again after a pass that did not end well; none where
 // only a change can help, and that is watched.
-func patience(s State, reason string) wait.Backoff {
+func patience(s outcome.Outcome, reason string) wait.Backoff {
 	switch s {
-	case Owed:
+	case outcome.Pending:
 		return wait.Backoff{Least: 2 * time.Second, Most: 2 * time.Minute}
-	case Denied:
+	case outcome.Denied:
 		return wait.Backoff{Least: 5 * time.Second, Most: time.Minute}
-	case Failed:
+	case outcome.Failed:
 		return wait.Backoff{Least: 2 * time.Second, Most: time.Minute}
-	case Refused:
+	case outcome.Refused:
 		switch gate.Reason(reason) {
 		case gate.Mismatch, gate.Corrupt, gate.NeedsNewer:
 			// What heals it need not touch the row that is watched.
@@ -158,12 +159,12 @@ func patience(s State, reason string) wait.Backoff {
 }
 
 // note keeps what a pass came to for status and metrics.
-func (t *target) note(r install.Result, err error, state State, reason string, began time.Time) {
+func (t *target) note(r install.Result, err error, state outcome.Outcome, reason string, began time.Time) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := &t.status
-	s.Counts.Passes++
+	s.Counts.Reconciles++
 	if r.Check != nil {
 		s.Check = r.Check.Output
 	}
@@ -191,7 +192,7 @@ func (t *target) note(r install.Result, err error, state State, reason string, b
 		s.Counts.Refusals[reason]++
 	}
 	s.Reason = ""
-	if state == Refused {
+	if state == outcome.Refused {
 		s.Reason = reason
 	}
 	t.enter(state, err, now)
@@ -199,11 +200,11 @@ func (t *target) note(r install.Result, err error, state State, reason string, b
 		t.group.owe(t) // with mu held, so that groupRan finds both or none
 	}
 	if s.Exec != nil {
-		if err == nil || state == Owed || r.Action == install.Installed { // else it did not get that far
-			s.Exec.Owed = state == Owed || r.ExecPending
+		if err == nil || state == outcome.Pending || r.Action == install.Installed { // else it did not get that far
+			s.Exec.Pending = state == outcome.Pending || r.ExecPending
 		}
 		s.noteExec(r.Exec, err, now)
-		if s.Exec.Owed && !t.retry.IsZero() {
+		if s.Exec.Pending && !t.retry.IsZero() {
 			retry := t.retry
 			s.Exec.Retry = &retry
 		}
@@ -223,10 +224,10 @@ func (t *target) explain(err error) string {
 }
 
 // enter is the change of state; mu is held.
-func (t *target) enter(state State, err error, now time.Time) {
+func (t *target) enter(state outcome.Outcome, err error, now time.Time) {
 	s := &t.status
-	if s.State != state || s.Since == nil {
-		s.State, s.Since = state, &now
+	if s.Outcome != state || s.Since == nil {
+		s.Outcome, s.Since = state, &now
 	}
 	s.Detail = ""
 	if err != nil {
@@ -244,18 +245,18 @@ func (t *target) enter(state State, err error, now time.Time) {
 func (t *target) failed(err error) time.Duration {
 	state, reason := Judge(install.Result{}, err)
 	delay := time.Duration(0) // the link makes us wait while the store is away
-	if state != Away {
+	if state != outcome.Unreachable {
 		delay = t.pace(state, reason).After(t.denied)
 		t.denied++
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.status.State != state {
+	if t.status.Outcome != state {
 		if t.status.Counts.Refusals == nil {
 			t.status.Counts.Refusals = map[string]uint64{}
 		}
 		t.status.Counts.Refusals[reason]++
-		if state != Away { // which the link tells, once for all
+		if state != outcome.Unreachable { // which the link tells, once for all
 			t.log.Warn("the watch failed; the file stays as it is", "error", t.explain(err))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // ask follows a row until it is answered.
@@ -56,7 +57,7 @@ func TestGoroutinesOfManyTargets(t *testing.T) { // not parallel: it counts thos
 		before := runtime.NumGoroutine()
 		s := newSite(t, dir, targets, time.Hour)
 		pass(3 * time.Minute)
-		s.all(Current, "one\n")
+		s.all(outcome.Converged, "one\n")
 		if got, most := runtime.NumGoroutine()-before, targets+2*maxWatched+100; got > most {
 			t.Errorf("%d goroutines, want %d at most", got, most)
 		}

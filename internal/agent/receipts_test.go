@@ -13,6 +13,7 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // reporting makes a node report.
@@ -59,7 +60,9 @@ func (n *node) told(what string, file string, is func(fleet.Receipt, fleet.Targe
 }
 
 func version(v uint64) func(fleet.Receipt, fleet.Target) bool {
-	return func(_ fleet.Receipt, t fleet.Target) bool { return t.Version == v && t.State == string(agent.Current) }
+	return func(_ fleet.Receipt, t fleet.Target) bool {
+		return t.Version == v && t.State == agent.ReceiptWord(outcome.Converged)
+	}
 }
 
 func TestReceipts(t *testing.T) {
@@ -98,23 +101,25 @@ func TestReceipts(t *testing.T) {
 		})
 		n.stopKey("hosts", "a reason")
 		n.publish("hosts", "three\n") // which shows it
-		held := func(s agent.State) func(fleet.Receipt, fleet.Target) bool {
+		held := func(s outcome.Outcome) func(fleet.Receipt, fleet.Target) bool {
 			return func(_ fleet.Receipt, t fleet.Target) bool {
 				return t.State == string(s) && t.Version == 2 && strings.Contains(t.Detail, "a reason")
 			}
 		}
-		n.told("stopped", "hosts", held(agent.Stopped))
+		n.told("stopped", "hosts", held(outcome.Stopped))
 		n.lock("hosts", "a reason", time.Time{})
 		n.resume("hosts")
-		n.told("locked", "hosts", held(agent.Locked))
+		n.told("locked", "hosts", held(outcome.Locked))
 	})
 
 	beside(t, "waiting for a key is not the first look", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(time.Hour)
 		n.start()
-		n.state(0, agent.Missing)
+		n.state(0, outcome.Missing)
 		n.told("missing", "hosts",
-			func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Missing) && t.Version == 0 })
+			func(_ fleet.Receipt, t fleet.Target) bool {
+				return t.State == string(outcome.Missing) && t.Version == 0
+			})
 		n.publish("hosts", "one\n")
 		n.told("it waited for it", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
 			return t.Version == 1 && t.Placed != nil && !t.Placed.First
@@ -188,7 +193,7 @@ func TestReceipts(t *testing.T) {
 	beside(t, "a repair is no delivery", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(300 * time.Millisecond)
 		n.start()
-		n.state(0, agent.Missing)
+		n.state(0, outcome.Missing)
 		n.publish("hosts", "one\n")
 		r := n.told("version 1", "hosts", version(1))
 		edited := time.Now()
@@ -320,7 +325,7 @@ func TestReceipts(t *testing.T) {
 		line.mend()
 		began := time.Now()
 		r := n.told("it was away", "hosts", func(r fleet.Receipt, t fleet.Target) bool {
-			return r.Agent.Away != nil && t.State == string(agent.Current)
+			return r.Agent.Away != nil && t.State == agent.ReceiptWord(outcome.Converged)
 		})
 		if a := r.Agent.Away; time.Duration(a.Lasted) < time.Second || time.Duration(a.Lasted) > time.Minute ||
 			time.Duration(a.Ended) > time.Since(began) {
@@ -349,20 +354,20 @@ func TestReceipts(t *testing.T) {
 		n.publish("hosts", "one\n")
 		n.start()
 		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.Owed && t.State == string(agent.Owed) && t.Exec != nil && t.Exec.Exit == 1 && t.Exec.Failures > 0 &&
+			return t.Owed && t.State == agent.ReceiptWord(outcome.Pending) && t.Exec != nil && t.Exec.Exit == 1 && t.Exec.Failures > 0 &&
 				t.Version == 1 && t.Detail != ""
 		})
 		clean()
 		n.write("good", "")
 		n.told("not owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return !t.Owed && t.State == string(agent.Current) && t.Exec != nil && t.Exec.Exit == 0 && t.Exec.Failures == 0 &&
+			return !t.Owed && t.State == agent.ReceiptWord(outcome.Converged) && t.Exec != nil && t.Exec.Exit == 0 && t.Exec.Failures == 0 &&
 				t.Detail == ""
 		})
 		clean()
 		n.write("bad", "")
 		n.publish("hosts", "two\n")
 		n.told("refused", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.State == string(agent.Refused) && t.Reason == "check_failed" && t.Version == 1 && t.Detail != ""
+			return t.State == string(outcome.Refused) && t.Reason == "check_failed" && t.Version == 1 && t.Detail != ""
 		})
 		clean()
 		if !strings.Contains(n.status(0).Detail+n.log.String(), secret) {

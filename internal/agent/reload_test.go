@@ -71,7 +71,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		<-time.After(200 * time.Millisecond)
-		if s, got := n.status(1), n.tally.of(n.layout.Data("a")); s.Counts.Passes != was.Counts.Passes ||
+		if s, got := n.status(1), n.tally.of(n.layout.Data("a")); s.Counts.Reconciles != was.Counts.Reconciles ||
 			!s.Since.Equal(*was.Since) || got != watches {
 			t.Errorf("it was disturbed: %+v, %d watches", s, got-watches)
 		}
@@ -106,7 +106,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		for i := range s.Targets {
-			if s.Targets[i].Counts.Passes != was.Targets[i].Counts.Passes {
+			if s.Targets[i].Counts.Reconciles != was.Targets[i].Counts.Reconciles {
 				t.Errorf("it was disturbed: %+v", s.Targets[i])
 			}
 		}
@@ -227,7 +227,7 @@ func TestTwoAgents(t *testing.T) {
 		b.current(0, content(last))
 		for _, n := range []*node{a, b} {
 			n.well()
-			if s := n.status(0); s.Exec.Owed {
+			if s := n.status(0); s.Exec.Pending {
 				t.Errorf("%+v", s.Exec)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/wait"
 )
 
@@ -199,7 +200,7 @@ func (a *Agent) receipts() (all []fleet.Target, starting []string, said time.Tim
 	}
 	said = time.Now() // not before: a file may have been put in place a moment ago
 	for _, tale := range tales {
-		if tale.State == string(Starting) {
+		if tale.State == string(outcome.Starting) {
 			starting = append(starting, tale.File)
 		} else {
 			all = append(all, tale.upTo(said))
@@ -233,13 +234,13 @@ func (t *target) tale() tale {
 	said := tale{Target: fleet.Target{
 		By: fleet.ByAgent, Key: s.Key, File: s.File,
 		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
-		State: string(s.State), Reason: s.Reason, Detail: s.brief,
+		State: ReceiptWord(s.Outcome), Reason: s.Reason, Detail: s.brief,
 	}}
 	if s.Since != nil {
 		said.since = *s.Since
 	}
 	if e := s.Exec; e != nil {
-		said.Owed = e.Owed
+		said.Owed = e.Pending
 		if e.Last != nil {
 			said.Exec = &fleet.Exec{Exit: e.Exit, Failures: e.Failures}
 		}
@@ -274,7 +275,7 @@ func (t *target) place(r install.Result, began time.Time) {
 	}
 	t.placed = &placed{
 		lineage: r.Lineage, version: r.Version, sha256: r.SHA256, at: r.Placed,
-		first: r.Before == "" && t.status.Good == nil && t.status.State != Missing,
+		first: r.Before == "" && t.status.Good == nil && t.status.Outcome != outcome.Missing,
 		steps: steps(r.Took),
 	}
 	t.placed.steps.Wait = fleet.Millis(wait)
@@ -291,13 +292,13 @@ func steps(t install.Took) fleet.Steps {
 func Said(r install.Result, err error, now time.Time) fleet.Target {
 	state, reason := Judge(r, err)
 	said := fleet.Target{
-		By: fleet.ByOut, Key: r.Key, File: r.File, State: string(state), Detail: brief(err), Owed: r.ExecPending || state == Owed,
+		By: fleet.ByOut, Key: r.Key, File: r.File, State: ReceiptWord(state), Detail: brief(err), Owed: r.ExecPending || state == outcome.Pending,
 		Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256,
 	}
-	if state == Refused {
+	if state == outcome.Refused {
 		said.Reason = reason
 	}
-	if err != nil && r.Action != install.Installed && state != Owed || r.Action == install.Restored {
+	if err != nil && r.Action != install.Installed && state != outcome.Pending || r.Action == install.Restored {
 		said.Lineage, said.Version, said.SHA256 = "", 0, r.Before // what the store has is not in place
 	}
 	if r.Exec != nil {
@@ -349,4 +350,17 @@ func (a *Agent) fleetSize() int {
 		most = max(most, int(r.fleet.Load()))
 	}
 	return most
+}
+
+// ReceiptWord is the word that receipts have for an outcome.
+func ReceiptWord(o outcome.Outcome) string {
+	switch o {
+	case outcome.Converged:
+		return "current"
+	case outcome.Pending:
+		return "owed"
+	case outcome.Unreachable:
+		return "away"
+	}
+	return string(o)
 }

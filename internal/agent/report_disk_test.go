@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
 )
 
@@ -33,7 +33,9 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 		n.told("version 1", "hosts", version(1))
 		n.stopKey("hosts", "why")
 		n.told("stopped", "hosts",
-			func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Stopped) && t.Version == 1 })
+			func(_ fleet.Receipt, t fleet.Target) bool {
+				return t.State == string(outcome.Stopped) && t.Version == 1
+			})
 		n.write("hosts", "edited\n")
 		n.told("other bytes", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
 			return t.Version == 0 && t.SHA256 == record.Checksum([]byte("edited\n"))
@@ -44,7 +46,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Owed && t.Version == 1 && t.Exec != nil })
 		n.stopKey("hosts", "why")
 		n.told("stopped", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.State == string(agent.Stopped) && t.Version == 1 && t.Owed
+			return t.State == string(outcome.Stopped) && t.Version == 1 && t.Owed
 		})
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
@@ -52,14 +54,14 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 		was, _, _ := n.stored(host)
 		n.start()
 		n.told("the same as before", "hosts", func(r fleet.Receipt, t fleet.Target) bool {
-			return r.Sent.After(was.Sent) && t.State == string(agent.Stopped) && t.Version == 1 && t.Owed && t.Exec != nil
+			return r.Sent.After(was.Sent) && t.State == string(outcome.Stopped) && t.Version == 1 && t.Owed && t.Exec != nil
 		})
 	})
 	beside(t, "new to the key, after a trouble", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts", MinLines: 2}).reporting(time.Hour)
 		n.publish("hosts", "one\n")
 		n.start()
-		n.told("refused", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(agent.Refused) })
+		n.told("refused", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(outcome.Refused) })
 		n.publish("hosts", "one\ntwo\n")
 		if got := n.told("version 2", "hosts", version(2)).Targets[0]; got.Placed == nil || !got.Placed.First {
 			t.Errorf("it is new here, and was placed %+v", got.Placed)

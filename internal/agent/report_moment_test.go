@@ -11,6 +11,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // A machine has much to do, and between the time for a receipt and the look at what there is to say, a file is put in
@@ -23,7 +24,7 @@ func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside oth
 	}
 	store := &day{Store: embedded.New()}
 	config := config.Config{Receipts: true, Node: "web-1", Layout: layout, Reconcile: time.Minute}
-	r := &target{status: TargetStatus{State: Current, Version: 1, SHA256: "one"}}
+	r := &target{status: TargetStatus{Outcome: outcome.Converged, Version: 1, SHA256: "one"}}
 	a := &Agent{options: Options{Log: slog.New(slog.DiscardHandler)}, config: config, link: newTestLink(store),
 		running: []*runner{{target: r}}}
 	done := make(chan struct{})

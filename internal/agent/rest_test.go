@@ -16,6 +16,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/publish"
 )
 
@@ -136,12 +137,12 @@ func (s *site) set(path, value string) {
 }
 
 // all expects all targets in a state, with content in place.
-func (s *site) all(state State, content string) {
+func (s *site) all(state outcome.Outcome, content string) {
 	s.t.Helper()
 	for _, target := range s.agent.Status().Targets {
 		got, err := os.ReadFile(target.File)
-		if target.State != state || err != nil || string(got) != content {
-			s.t.Errorf("%s: %s, %q, %v", target.Key, target.State, got, err)
+		if target.Outcome != state || err != nil || string(got) != content {
+			s.t.Errorf("%s: %s, %q, %v", target.Key, target.Outcome, got, err)
 		}
 	}
 }
@@ -159,7 +160,7 @@ func TestADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, dir, targets, every)
 		pass(time.Minute)
-		s.all(Current, "one\n")
+		s.all(outcome.Converged, "one\n")
 
 		// One watch a minute, one look in five minutes.
 		before := s.agent.Status()
@@ -169,7 +170,7 @@ func TestADay(t *testing.T) {
 		if got := after.Requests - before.Requests; got > due+targets || got < due*9/10 {
 			t.Errorf("%d requests in a day, want about %d", got, due)
 		}
-		s.all(Current, "one\n")
+		s.all(outcome.Converged, "one\n")
 
 		// A day without the store.
 		s.store.down.Store(true)
@@ -183,13 +184,13 @@ func TestADay(t *testing.T) {
 		if got := after.Requests - before.Requests; got > uint64(hours*3600/5) {
 			t.Errorf("%d requests in a day without the store", got)
 		}
-		s.all(Away, "one\n")
+		s.all(outcome.Unreachable, "one\n")
 		if s := after.Store; s.Up || s.Since == nil || time.Since(*s.Since) < time.Duration(hours)*time.Hour {
 			t.Errorf("%+v", s)
 		}
 		s.store.down.Store(false)
 		pass(time.Minute)
-		s.all(Current, "two\n")
+		s.all(outcome.Converged, "two\n")
 
 		// A store that comes and goes.
 		for i := range 200 {
@@ -201,7 +202,7 @@ func TestADay(t *testing.T) {
 		pass(time.Minute)
 		s.send("k0", "two\n")
 		pass(time.Second)
-		s.all(Current, "two\n")
+		s.all(outcome.Converged, "two\n")
 		if err := s.agent.Healthy(); err != nil {
 			t.Error(err)
 		}
@@ -217,7 +218,7 @@ func TestPolled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, dir, targets, time.Hour)
 		pass(2 * time.Minute)
-		s.all(Current, "one\n")
+		s.all(outcome.Converged, "one\n")
 		for i, target := range s.agent.Status().Targets {
 			if target.Polled != (i >= maxWatched) {
 				t.Errorf("target %d: polled is %v", i, target.Polled)
@@ -233,18 +234,18 @@ func TestPolled(t *testing.T) {
 			s.send(kv.Key(fmt.Sprint("k", i)), "two\n")
 		}
 		pass(6 * time.Second)
-		s.all(Current, "two\n")
+		s.all(outcome.Converged, "two\n")
 		// What is frozen is polled by the row that freezes it.
 		key, last := kv.Key(fmt.Sprint("k", targets-1)), targets-1
 		s.set(s.layout.Stop(key), "bad")
 		s.send(key, "three\n")
 		pass(6 * time.Second)
-		if got := s.agent.Status().Targets[last].State; got != Stopped {
+		if got := s.agent.Status().Targets[last].Outcome; got != outcome.Stopped {
 			t.Errorf("a stopped one is %s", got)
 		}
-		passes := s.agent.Status().Targets[last].Counts.Passes
+		passes := s.agent.Status().Targets[last].Counts.Reconciles
 		pass(time.Minute)
-		if got := s.agent.Status().Targets[last].Counts.Passes; got != passes {
+		if got := s.agent.Status().Targets[last].Counts.Reconciles; got != passes {
 			t.Errorf("%d passes over one that is stopped", got-passes)
 		}
 		s.set(s.layout.Stop(key), "")

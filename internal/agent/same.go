@@ -37,7 +37,7 @@ func (t *target) snapshot() TargetStatus {
 	if s.Exec != nil {
 		e := *s.Exec
 		s.Exec = &e
-		if next := t.group.nextRun(); e.Owed && next.After(time.Now()) && (e.Retry == nil || e.Retry.Before(next)) {
+		if next := t.group.nextRun(); e.Pending && next.After(time.Now()) && (e.Retry == nil || e.Retry.Before(next)) {
 			e.Retry = &next
 		}
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"kvexpress/internal/outcome"
 	"time"
 )
 
@@ -31,7 +32,7 @@ func (t *target) wait() {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.enter(Waiting, nil, now)
+	t.enter(outcome.Waiting, nil, now)
 	t.status.Detail = "a new version is installed in " + t.holdOff.Sub(now).Round(time.Second).String()
 }
 

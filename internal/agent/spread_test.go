@@ -8,6 +8,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 )
 
 // spread makes all targets of a node wait with new versions.
@@ -20,7 +21,7 @@ func (n *node) spread(d time.Duration) {
 // waits expects a target to wait with content in place.
 func (n *node) waits(i int, content string) {
 	n.t.Helper()
-	if s := n.state(i, agent.Waiting); s.Detail == "" {
+	if s := n.state(i, outcome.Waiting); s.Detail == "" {
 		n.t.Errorf("%+v", s)
 	}
 	if got := n.file(n.config.Targets[i].File[len(n.dir)+1:]); got != content {
@@ -97,12 +98,12 @@ func TestSpread(t *testing.T) {
 		n.config.Store.Addrs = []string{line.addr}
 		n.spread(time.Hour)
 		n.start()
-		n.state(0, agent.Missing)
+		n.state(0, outcome.Missing)
 		n.publish("hosts", "one\n")
 		n.current(0, "one\n")
 		n.stopKey("hosts", "a stop")
 		n.publish("hosts", "two\n")
-		n.held(0, agent.Stopped, "a stop", "one\n")
+		n.held(0, outcome.Stopped, "a stop", "one\n")
 		n.publish("hosts", "one\n")
 		n.resume("hosts")
 		n.current(0, "one\n")
@@ -124,7 +125,7 @@ func TestSpread(t *testing.T) {
 		n := hour(t, addr)
 		n.lock("hosts", "a lock", time.Time{})
 		n.publish("hosts", "two\n")
-		n.held(0, agent.Locked, "a lock", "one\n")
+		n.held(0, outcome.Locked, "a lock", "one\n")
 		n.unlock("hosts")
 		n.current(0, "two\n")
 		n.publish("hosts", "three\n")
@@ -135,7 +136,7 @@ func TestSpread(t *testing.T) {
 		n := hour(t, addr)
 		n.stopKey("hosts", "a stop")
 		n.publish("hosts", "two\n")
-		n.held(0, agent.Stopped, "a stop", "one\n")
+		n.held(0, outcome.Stopped, "a stop", "one\n")
 		n.resume("hosts")
 		n.waits(0, "one\n")
 	})
@@ -148,7 +149,7 @@ func TestSpread(t *testing.T) {
 		n.publish("hosts", "two\n")
 		n.waits(0, "one\n")
 		n.stopKey("hosts", "a stop")
-		n.held(0, agent.Stopped, "a stop", "one\n")
+		n.held(0, outcome.Stopped, "a stop", "one\n")
 		n.resume("hosts")
 		n.current(0, "two\n")
 	})
@@ -182,7 +183,7 @@ func TestSpread(t *testing.T) {
 		n.spread(time.Hour)
 		n.begin("one\none\n")
 		n.publish("hosts", "two\n")
-		if s := n.state(0, agent.Refused); s.Reason != "too_short" {
+		if s := n.state(0, outcome.Refused); s.Reason != "too_short" {
 			t.Errorf("%+v", s)
 		}
 		n.publish("hosts", "three\nthree\n")
@@ -204,8 +205,8 @@ func TestStorm(t *testing.T) {
 	s := n.current(0, last)
 	// A burst of ten, then four a second.
 	most := uint64(time.Since(since)/(250*time.Millisecond)) + 15
-	if s.Counts.Passes > most || int(most) > versions {
-		t.Errorf("%d passes for %d versions, at most %d are to be", s.Counts.Passes, versions, most)
+	if s.Counts.Reconciles > most || int(most) > versions {
+		t.Errorf("%d passes for %d versions, at most %d are to be", s.Counts.Reconciles, versions, most)
 	}
 	if log := n.lines("log"); uint64(len(log)) != s.Counts.ExecOK || log[len(log)-1]+"\n" != last || len(log) > int(most) {
 		t.Errorf("the exec ran %d times, the last time for %q", len(log), log[len(log)-1])

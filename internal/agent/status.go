@@ -5,32 +5,8 @@ import (
 	"time"
 
 	"kvexpress/internal/gate"
+	"kvexpress/internal/outcome"
 )
-
-// State says in one stable word how a target stands. The words stand in JSON output
-// and in metrics: they never change.
-type State string
-
-// The states of a target.
-const (
-	Starting State = "starting" // no pass has come to an end yet
-	Current  State = "current"  // the file is what the store says, and no exec is owed
-	Waiting  State = "waiting"  // a new version is held back by spread
-	Stopped  State = "stopped"  // the key is frozen in the whole fleet
-	Locked   State = "locked"   // the file is frozen on this node
-	Missing  State = "missing"  // the store has no such key; the file is left as it is
-	Denied   State = "denied"   // the token may not read it; the file is left as it is
-	Refused  State = "refused"  // the content is refused; the file is left as it is
-	Older    State = "older"    // the store has an older version, and refuse_older is set
-	Owed     State = "owed"     // the file is in place, its exec has yet to succeed
-	Failed   State = "failed"   // anything else, such as a full disk
-	Away     State = "away"     // the store cannot be reached; the last good file stays
-)
-
-// States lists all of them, for metrics.
-func States() []State {
-	return []State{Starting, Current, Waiting, Stopped, Locked, Missing, Denied, Refused, Older, Owed, Failed, Away}
-}
 
 // Status is what an agent says of itself.
 type Status struct {
@@ -71,23 +47,23 @@ type ReceiptStatus struct {
 
 // TargetStatus is how one target is.
 type TargetStatus struct {
-	Key     string      `json:"key"`
-	File    string      `json:"file"`
-	State   State       `json:"state"`
-	Since   *time.Time  `json:"since,omitempty"`   // since when it is in that state
-	Detail  string      `json:"detail,omitempty"`  // why, in one line, printable
-	Reason  string      `json:"reason,omitempty"`  // with Refused: the word of gate.Reason
-	Waits   string      `json:"waits,omitempty"`   // for which process, as that has locked the file
-	Version uint64      `json:"version,omitempty"` // in place; 0 for an unmanaged one
-	Lineage string      `json:"lineage,omitempty"`
-	SHA256  string      `json:"sha256,omitempty"`       // in place, "" before it is known
-	Size    int         `json:"size,omitempty"`         // in bytes
-	Changed *time.Time  `json:"changed,omitempty"`      // when this process last replaced the file
-	Good    *time.Time  `json:"good,omitempty"`         // end of the last pass that found or made it right
-	Check   string      `json:"check_output,omitempty"` // the end of what the last check printed
-	Exec    *ExecStatus `json:"exec,omitempty"`         // nil without an exec
-	Polled  bool        `json:"polled,omitempty"`       // its row is read every few seconds, where others are watched
-	Counts  Counts      `json:"counts"`
+	Key     string          `json:"key"`
+	File    string          `json:"file"`
+	Outcome outcome.Outcome `json:"outcome"`
+	Since   *time.Time      `json:"since,omitempty"`   // since when it has that outcome
+	Detail  string          `json:"detail,omitempty"`  // why, in one line, printable
+	Reason  string          `json:"reason,omitempty"`  // with Refused: the word of gate.Reason
+	Waits   string          `json:"waits,omitempty"`   // for which process, as that has locked the file
+	Version uint64          `json:"version,omitempty"` // in place; 0 for an unmanaged one
+	Lineage string          `json:"lineage,omitempty"`
+	SHA256  string          `json:"sha256,omitempty"`       // in place, "" before it is known
+	Size    int             `json:"size,omitempty"`         // in bytes
+	Changed *time.Time      `json:"changed,omitempty"`      // when this process last replaced the file
+	Good    *time.Time      `json:"good,omitempty"`         // end of the last reconcile that found or made it right
+	Check   string          `json:"check_output,omitempty"` // the end of what the last check printed
+	Exec    *ExecStatus     `json:"exec,omitempty"`         // nil without an exec
+	Polled  bool            `json:"polled,omitempty"`       // its row is read every few seconds, where others are watched
+	Counts  Counts          `json:"counts"`
 
 	brief string // Detail without command lines and output
 }
@@ -95,7 +71,7 @@ type TargetStatus struct {
 // Output returns the output of the command that failed; "" if none did.
 func (s *TargetStatus) Output() string {
 	switch {
-	case s.State == Refused && s.Reason == string(gate.CheckFailed):
+	case s.Outcome == outcome.Refused && s.Reason == string(gate.CheckFailed):
 		return s.Check
 	case s.Exec != nil && s.Exec.Failures > 0:
 		return s.Exec.Output
@@ -105,7 +81,7 @@ func (s *TargetStatus) Output() string {
 
 // ExecWaits reports whether the exec is pending only because of exec_every.
 func (s *TargetStatus) ExecWaits() bool {
-	return s.State == Owed && s.Exec != nil && s.Exec.Failures == 0 && s.Exec.Retry != nil
+	return s.Outcome == outcome.Pending && s.Exec != nil && s.Exec.Failures == 0 && s.Exec.Retry != nil
 }
 
 func (s *TargetStatus) hideOutput() {
@@ -130,23 +106,23 @@ func (s Status) Public() Status {
 
 // ExecStatus is how a target's exec is.
 type ExecStatus struct {
-	Owed     bool          `json:"owed"`
+	Pending  bool          `json:"pending"`
 	Failures int           `json:"failures,omitempty"` // in a row
 	Last     *time.Time    `json:"last,omitempty"`     // when it last ended
 	Exit     int           `json:"exit"`               // its exit status then; -1 if a signal ended it
 	Output   string        `json:"output,omitempty"`   // the end of what it printed then
 	Took     time.Duration `json:"took_ns,omitempty"`
-	Retry    *time.Time    `json:"retry,omitempty"` // when it runs again, if it is owed
+	Retry    *time.Time    `json:"retry,omitempty"` // when it runs again, if it is pending
 }
 
 // Counts are of one target since the process began.
 type Counts struct {
-	Passes   uint64            `json:"passes"`
-	Installs uint64            `json:"installs"`
-	Repairs  uint64            `json:"repairs"`            // mode or owner corrected
-	Refusals map[string]uint64 `json:"refusals,omitempty"` // by reason: gate.Reason, or a State such as stopped
-	ExecOK   uint64            `json:"exec_ok"`
-	ExecFail uint64            `json:"exec_fail"`
+	Reconciles uint64            `json:"reconciles"`
+	Installs   uint64            `json:"installs"`
+	Repairs    uint64            `json:"repairs"`            // mode or owner corrected
+	Refusals   map[string]uint64 `json:"refusals,omitempty"` // by reason: gate.Reason, or an outcome such as stopped
+	ExecOK     uint64            `json:"exec_ok"`
+	ExecFail   uint64            `json:"exec_fail"`
 	// ExecSeconds is a histogram of how long execs took: see ExecBuckets.
 	// The last entry counts those beyond the last bucket. Not cumulative.
 	ExecSeconds []uint64      `json:"exec_seconds,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/config"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // maxWoken is the size in bytes of the largest data that a watch brings along, and
@@ -63,11 +64,11 @@ type target struct {
 	fleet  atomic.Int64 // how many nodes there are, as the last manifest said
 	news   chan<- struct{}
 
-	begun  atomic.Int64 // when the pass that runs began, in Unix nanoseconds; 0: none runs
-	ended  atomic.Bool  // it runs no more
-	told   State        // what the log knows
-	detail string       // and why
-	output string       // and what the command printed
+	begun  atomic.Int64    // when the pass that runs began, in Unix nanoseconds; 0: none runs
+	ended  atomic.Bool     // it runs no more
+	told   outcome.Outcome // what the log knows
+	detail string          // and why
+	output string          // and what the command printed
 
 	mu     sync.Mutex
 	status TargetStatus // written by run alone, and by the group
@@ -235,7 +236,7 @@ func (t *target) answered(ctx context.Context, a answer) {
 			since = 0
 		}
 		delay = t.returns.take(time.Now())
-		if a.entry.State == kv.Absent && a.path == t.layout.Data(t.Key) && t.state() == Missing {
+		if a.entry.State == kv.Absent && a.path == t.layout.Data(t.Key) && t.state() == outcome.Missing {
 			break // for a row that is not there, any write anywhere may be an answer
 		}
 		t.woken(ctx, a)
@@ -243,7 +244,7 @@ func (t *target) answered(ctx context.Context, a answer) {
 			since = 0 // the same
 		}
 	}
-	if a.err == nil && a.entry.State == kv.Present && t.state() == Missing {
+	if a.err == nil && a.entry.State == kv.Present && t.state() == outcome.Missing {
 		t.apart = true // as the checksum comes last, and another server may be behind
 	}
 	path, from := t.next(a.path, since)
@@ -257,10 +258,10 @@ func (t *target) readOlder(a answer) bool {
 		t.heldBy == nil && t.retry.IsZero()
 }
 
-func (t *target) state() State {
+func (t *target) state() outcome.Outcome {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.status.State
+	return t.status.Outcome
 }
 
 // woken passes because of a change.

@@ -15,6 +15,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // What is due while the store is away cannot be done, and must not be tried without
@@ -52,8 +53,8 @@ func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
 				if rest := time.Until(r.due()); rest < time.Minute {
 					t.Errorf("it is due again in %s", rest)
 				}
-				if r.status.State != Away {
-					t.Errorf("it is %s", r.status.State)
+				if r.status.Outcome != outcome.Unreachable {
+					t.Errorf("it is %s", r.status.Outcome)
 				}
 			})
 		})
@@ -95,8 +96,8 @@ func TestIndexes(t *testing.T) {
 				path := layout.Data("hosts")
 				r.watched = watched{question: question{path: path, since: 7}, cancel: func() {}}
 				r.answered(ctx, answer{path, kv.Entry{State: kv.Absent, Index: test.index}, test.err, test.quiet})
-				if r.watched.path != path || r.watched.since != test.want || r.status.Counts.Passes != test.passes {
-					t.Errorf("it asks for %s since %d, after %d passes", r.watched.path, r.watched.since, r.status.Counts.Passes)
+				if r.watched.path != path || r.watched.since != test.want || r.status.Counts.Reconciles != test.passes {
+					t.Errorf("it asks for %s since %d, after %d passes", r.watched.path, r.watched.since, r.status.Counts.Reconciles)
 				}
 				cancel()
 				<-r.answers

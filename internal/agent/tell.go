@@ -8,11 +8,12 @@ import (
 
 	"kvexpress/internal/command"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/safetext"
 )
 
 // tell logs what a pass came to, if it is news.
-func (t *target) tell(r install.Result, err error, state State) {
+func (t *target) tell(r install.Result, err error, state outcome.Outcome) {
 	if r.Action == install.ExecRan {
 		if err == nil {
 			t.log.Info("the owed exec ran", "version", r.Version)
@@ -33,10 +34,10 @@ func (t *target) tell(r install.Result, err error, state State) {
 	news := state != t.told || t.detail != detail
 	t.told, t.detail = state, detail
 	switch {
-	case err == nil || !news && state != Owed:
-	case state == Stopped || state == Locked:
+	case err == nil || !news && state != outcome.Pending:
+	case state == outcome.Stopped || state == outcome.Locked:
 		t.log.Info("left as it is", "why", detail)
-	case state == Away: // the link has told it, once for all targets
+	case state == outcome.Unreachable: // the link has told it, once for all targets
 	case !t.retry.IsZero():
 		t.log.Warn("not done", "error", detail, "again in", time.Until(t.retry).Round(time.Second))
 	default:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // An agent that has run for long is restarted, reloaded and restarted again and again, and meanwhile its store goes away.
@@ -41,7 +42,7 @@ func TestWaitsOfManyRestarts(t *testing.T) {
 			pass(70 * time.Second)
 			s.store.down.Store(false)
 			pass(15 * time.Second)
-			s.all(Current, "one\n")
+			s.all(outcome.Converged, "one\n")
 		}
 		// Beside waits there are reads.
 		t.Logf("Consul would count at most %d connections", s.store.highest.Load())

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
 )
 
@@ -55,7 +55,7 @@ func TestWatch(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, addr, install.Target{Key: "hosts"})
 			n.start()
-			n.state(0, agent.Missing)
+			n.state(0, outcome.Missing)
 			for i := range 5 {
 				n.tally.lag.Store(int64(4 - i))
 				content := line + fmt.Sprintf("version %d\n", i)
@@ -70,15 +70,15 @@ func TestWatch(t *testing.T) {
 	beside(t, "a file without a folder that 1.x writes too short", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts", File: filepath.Join(t.TempDir(), "new", "hosts"), MinLines: 2})
 		n.start()
-		n.state(0, agent.Missing)
+		n.state(0, outcome.Missing)
 		n.put(n.layout.Checksum("hosts"), record.Checksum([]byte("one\n")))
 		n.put(n.layout.Data("hosts"), "two\n")
 		until(t, "it is taken for torn", func() bool { return n.status(0).Reason == "mismatch" })
 		n.put(n.layout.Checksum("hosts"), record.Checksum([]byte("two\n")))
 		until(t, "it is refused", func() bool { return n.status(0).Reason == "too_short" })
-		before := n.status(0).Counts.Passes
+		before := n.status(0).Counts.Reconciles
 		<-time.After(4 * time.Second) // a burst is over, and four a second would come
-		if passes := n.status(0).Counts.Passes - before; passes > 3 {
+		if passes := n.status(0).Counts.Reconciles - before; passes > 3 {
 			t.Errorf("%d passes although nothing changes", passes)
 		}
 	})
@@ -104,7 +104,7 @@ func TestWatch(t *testing.T) {
 	beside(t, "a key that is made later", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.start()
-		s := n.state(0, agent.Missing)
+		s := n.state(0, outcome.Missing)
 		if s.Detail == "" || s.Good != nil || n.file("hosts") != "" {
 			t.Errorf("%+v", s)
 		}
@@ -118,7 +118,7 @@ func TestWatch(t *testing.T) {
 		n.begin("one\n")
 		for i := range 2 {
 			n.remove(n.layout.Dir("hosts"))
-			n.state(0, agent.Missing)
+			n.state(0, outcome.Missing)
 			if i == 0 && n.file("hosts") != "one\n" {
 				t.Fatal("the file is gone with the key")
 			}
@@ -137,8 +137,8 @@ func TestWatch(t *testing.T) {
 		lineage := n.current(0, "a\n").Lineage
 		n.current(1, "b\n")
 		n.remove(n.layout.Prefix() + "/")
-		n.state(0, agent.Missing)
-		n.state(1, agent.Missing)
+		n.state(0, outcome.Missing)
+		n.state(1, outcome.Missing)
 		if n.file("a") != "a\n" || n.file("b") != "b\n" {
 			t.Fatal("the files are gone with the keys")
 		}
@@ -154,7 +154,7 @@ func TestWatch(t *testing.T) {
 	beside(t, "what changes nothing wakes nobody", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
-		passes := n.status(0).Counts.Passes
+		passes := n.status(0).Counts.Reconciles
 		n.publish("hosts", "one\n")
 		n.asOf1x("hosts", "one\n", time.Millisecond)
 		n.publish("others", "other\n")
@@ -162,7 +162,7 @@ func TestWatch(t *testing.T) {
 		n.publish("hosts-too", "other\n")
 		n.publish("hosts", "two\n")
 		n.current(0, "two\n")
-		if got := n.status(0).Counts.Passes - passes; got != 1 {
+		if got := n.status(0).Counts.Reconciles - passes; got != 1 {
 			t.Errorf("%d passes for one change", got)
 		}
 	})

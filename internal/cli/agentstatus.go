@@ -13,6 +13,7 @@ import (
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 func (a *App) newAgentStatus(g *globals) *cobra.Command {
@@ -93,35 +94,35 @@ type strictError struct {
 func (r *agentReport) verdict() error {
 	var bad []agent.TargetStatus
 	for _, t := range r.Targets {
-		if failing(t.State) != nil && !t.ExecWaits() {
+		if failing(t.Outcome) != nil && !t.ExecWaits() {
 			bad = append(bad, t)
 		}
 	}
 	if len(bad) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("%s is not as it should be: %s, key %s", bad[0].File, bad[0].State, bad[0].Key)
+	err := fmt.Errorf("%s is not as it should be: %s, key %s", bad[0].File, bad[0].Outcome, bad[0].Key)
 	if len(bad) > 1 {
 		err = fmt.Errorf("%d of %s are not as they should be; the first: %w", len(bad), render.Plural(len(r.Targets), "target"), err)
 	}
-	return &strictError{err, exitCode(failing(bad[0].State))}
+	return &strictError{err, exitCode(failing(bad[0].Outcome))}
 }
 
 // failing is the error that ends a command when it meets what a state says, so
 // that both have one exit code; nil where nothing is wrong.
-func failing(s agent.State) error {
+func failing(s outcome.Outcome) error {
 	switch s {
-	case agent.Current, agent.Waiting, agent.Stopped, agent.Locked:
+	case outcome.Converged, outcome.Waiting, outcome.Stopped, outcome.Locked:
 		return nil
-	case agent.Missing:
+	case outcome.Missing:
 		return &gate.Missing{}
-	case agent.Denied:
+	case outcome.Denied:
 		return kv.ErrDenied
-	case agent.Away:
+	case outcome.Unreachable:
 		return kv.ErrUnreachable
-	case agent.Refused, agent.Older:
+	case outcome.Refused, outcome.Older:
 		return &gate.Refusal{}
-	case agent.Owed:
+	case outcome.Pending:
 		return &execError{errors.New(string(s))}
 	}
 	return errors.New(string(s))

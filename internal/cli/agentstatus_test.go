@@ -17,6 +17,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/httpd"
+	"kvexpress/internal/outcome"
 )
 
 // answering serves a handler on an address until the test ends.
@@ -38,11 +39,11 @@ func answering(t *testing.T, addr string, h http.Handler) string {
 	return l.Addr().String()
 }
 
-func statusOf(states ...agent.State) http.Handler {
+func statusOf(states ...outcome.Outcome) http.Handler {
 	return agent.Handler(func() agent.Status {
 		s := agent.Status{Version: "2.0.0", Node: "web-17", Started: time.Now()}
 		for _, state := range states {
-			s.Targets = append(s.Targets, agent.TargetStatus{Key: "hosts", File: "/etc/hosts.consul", State: state})
+			s.Targets = append(s.Targets, agent.TargetStatus{Key: "hosts", File: "/etc/hosts.consul", Outcome: state})
 		}
 		return s
 	}, func() error { return nil }, func() error { return nil }, true)
@@ -59,17 +60,17 @@ func runStatus(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 // The exit codes of --strict are a contract, as all are.
 func TestAgentStatusExitCodes(t *testing.T) {
-	want := map[agent.State]int{
-		agent.Current: 0, agent.Waiting: 0, agent.Stopped: 0, agent.Locked: 0,
-		agent.Missing: 5, agent.Denied: 7, agent.Away: 7, agent.Refused: 6, agent.Older: 6, agent.Owed: 8, agent.Failed: 1,
-		agent.Starting: 1, "levitating": 1,
+	want := map[outcome.Outcome]int{
+		outcome.Converged: 0, outcome.Waiting: 0, outcome.Stopped: 0, outcome.Locked: 0,
+		outcome.Missing: 5, outcome.Denied: 7, outcome.Unreachable: 7, outcome.Refused: 6, outcome.Older: 6, outcome.Pending: 8, outcome.Failed: 1,
+		outcome.Starting: 1, "levitating": 1,
 	}
-	for _, state := range append(agent.States(), "levitating") {
+	for _, state := range append(outcome.Reported(), "levitating") {
 		if _, ok := want[state]; !ok {
 			t.Errorf("nobody thought of the state %s", state)
 		}
 		// the first bad one counts
-		sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"), statusOf(agent.Current, state, agent.Missing, agent.Stopped))
+		sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"), statusOf(outcome.Converged, state, outcome.Missing, outcome.Stopped))
 		code, stdout, stderr := runStatus(t, "--listen", sock)
 		if code != 0 || stderr != "" || !strings.Contains(stdout, string(state)) || strings.Contains(stdout, "\x1b") {
 			t.Errorf("%s: %d, %q, %q", state, code, stdout, stderr)
@@ -85,14 +86,14 @@ func TestAgentStatusExitCodes(t *testing.T) {
 		}
 	}
 	sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"),
-		statusOf(agent.Current, agent.Stopped, agent.Locked, agent.Waiting))
+		statusOf(outcome.Converged, outcome.Stopped, outcome.Locked, outcome.Waiting))
 	if code, _, stderr := runStatus(t, "--strict", "--listen", sock); code != 0 || stderr != "" {
 		t.Errorf("what is deliberate ends with %d, %s", code, stderr)
 	}
 }
 
 func TestAgentStatusJSON(t *testing.T) {
-	const sent = `{"version":"3.0.0","node":"web-17","started":"2026-03-01T13:00:00Z","levitates":true,"store":{"addr":"\u001b[31m"},"targets":[{"key":"hosts","state":"missing"}]}`
+	const sent = `{"version":"3.0.0","node":"web-17","started":"2026-03-01T13:00:00Z","levitates":true,"store":{"addr":"\u001b[31m"},"targets":[{"key":"hosts","outcome":"missing"}]}`
 	addr := answering(t, "127.0.0.1:0",
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sent) }))
 	for _, tt := range []struct {
@@ -232,8 +233,8 @@ func statusAsNobody(t *testing.T, dir, sock string) (stderr string) {
 // The configuration says where the agent listens.
 func TestAgentStatusReadsTheConfiguration(t *testing.T) {
 	dir := t.TempDir()
-	sock := answering(t, filepath.Join(dir, "a b.sock"), statusOf(agent.Locked))
-	tcp := answering(t, "127.0.0.1:0", statusOf(agent.Refused))
+	sock := answering(t, filepath.Join(dir, "a b.sock"), statusOf(outcome.Locked))
+	tcp := answering(t, "127.0.0.1:0", statusOf(outcome.Refused))
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

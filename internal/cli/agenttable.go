@@ -6,6 +6,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/cli/render"
+	"kvexpress/internal/outcome"
 )
 
 func (r *agentReport) lines() []string {
@@ -51,7 +52,7 @@ func (r *agentReport) table() []string {
 		if t.Since != nil {
 			since = r.age(*t.Since)
 		}
-		shown := string(t.State)
+		shown := string(t.Outcome)
 		if t.Polled {
 			shown += ", polled"
 		}
@@ -62,23 +63,23 @@ func (r *agentReport) table() []string {
 		if !r.colour || column != state {
 			return ""
 		}
-		return colourOf(r.Targets[row].State)
+		return colourOf(r.Targets[row].Outcome)
 	}, func(row int) []string {
 		t := r.Targets[row]
 		if t.Waits != "" {
 			return []string{"waits for " + t.Waits + ", which has locked the file"}
 		}
-		if t.State == agent.Current || t.State == agent.Away && !r.Store.Up { // the headline says it
+		if t.Outcome == outcome.Converged || t.Outcome == outcome.Unreachable && !r.Store.Up { // the headline says it
 			return nil
 		}
 		return append([]string{t.Detail}, outputLines(t.Output())...)
 	})
 }
 
-// exec is how a target's exec is: what is owed first.
+// exec is how a target's exec is: a pending one first.
 func (r *agentReport) exec(t agent.TargetStatus) string {
 	e := t.Exec
-	if e == nil || e.Last == nil && !e.Owed && t.SHA256 == "" {
+	if e == nil || e.Last == nil && !e.Pending && t.SHA256 == "" {
 		return "-"
 	}
 	text := "done"
@@ -87,16 +88,16 @@ func (r *agentReport) exec(t agent.TargetStatus) string {
 		text = "killed"
 	case e.Failures > 0:
 		text = fmt.Sprintf("exit %d", e.Exit)
-	case e.Owed:
-		text = "owed"
+	case e.Pending:
+		text = "pending"
 	}
 	switch {
-	case !e.Owed && e.Last != nil: // else it ran before this agent began
+	case !e.Pending && e.Last != nil: // else it ran before this agent began
 		text += " " + r.age(*e.Last) + " ago"
-	case e.Owed && e.Failures > 1:
+	case e.Pending && e.Failures > 1:
 		text += fmt.Sprintf(", %d times", e.Failures)
 	}
-	if e.Owed && e.Retry != nil {
+	if e.Pending && e.Retry != nil {
 		when := ", again in "
 		if t.ExecWaits() {
 			when = ", runs in "
@@ -108,11 +109,11 @@ func (r *agentReport) exec(t agent.TargetStatus) string {
 
 func (r *agentReport) age(at time.Time) string { return render.Span(r.now.Sub(at)) }
 
-func colourOf(s agent.State) string {
+func colourOf(s outcome.Outcome) string {
 	switch {
-	case s == agent.Current:
+	case s == outcome.Converged:
 		return render.Green
-	case failing(s) == nil || s == agent.Starting:
+	case failing(s) == nil || s == outcome.Starting:
 		return render.Yellow
 	}
 	return render.Red

@@ -8,6 +8,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/cli/render"
+	"kvexpress/internal/outcome"
 )
 
 // agentNow is when the tests look, in a zone of its own.
@@ -27,7 +28,7 @@ const day = 24 * time.Hour
 func TestAgentTable(t *testing.T) {
 	sum := strings.Repeat("e", 64)
 	owed := func(failures, exit int, retry *time.Time) *agent.ExecStatus {
-		return &agent.ExecStatus{Owed: true, Failures: failures, Exit: exit, Last: before(time.Minute), Retry: retry}
+		return &agent.ExecStatus{Pending: true, Failures: failures, Exit: exit, Last: before(time.Minute), Retry: retry}
 	}
 	s := agent.Status{Version: "2.0.0", Node: "web-17", Started: *before(3*day + 4*time.Hour),
 		Store: agent.StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: before(3 * time.Hour)}}
@@ -36,25 +37,25 @@ func TestAgentTable(t *testing.T) {
 		t    agent.TargetStatus
 		want string // after the key and the file
 	}{
-		{agent.TargetStatus{State: agent.Current, Version: 57, SHA256: sum, Detail: "not to be shown",
-			Exec: &agent.ExecStatus{Last: before(2 * day)}}, "current 57 eeeeeeeeeeee 26h done 2d ago"},
-		{agent.TargetStatus{State: agent.Current, SHA256: sum}, "current unmanaged eeeeeeeeeeee 26h -"},
-		{agent.TargetStatus{State: agent.Current, SHA256: sum, Polled: true}, "current, polled unmanaged eeeeeeeeeeee 26h -"},
-		{agent.TargetStatus{State: agent.Current, Version: 3, SHA256: "short", Exec: &agent.ExecStatus{}}, "current 3 short 26h done"},
-		{agent.TargetStatus{State: agent.Current, Version: 3, SHA256: sum, Waits: "process 7 (vim)"},
-			"current 3 eeeeeeeeeeee 26h - waits for process 7 (vim), which has locked the file"},
-		{agent.TargetStatus{State: agent.Starting, Exec: &agent.ExecStatus{}}, "starting - - 26h -"},
-		{agent.TargetStatus{State: agent.Stopped, Version: 1, SHA256: sum, Detail: "bad upstream"},
+		{agent.TargetStatus{Outcome: outcome.Converged, Version: 57, SHA256: sum, Detail: "not to be shown",
+			Exec: &agent.ExecStatus{Last: before(2 * day)}}, "converged 57 eeeeeeeeeeee 26h done 2d ago"},
+		{agent.TargetStatus{Outcome: outcome.Converged, SHA256: sum}, "converged unmanaged eeeeeeeeeeee 26h -"},
+		{agent.TargetStatus{Outcome: outcome.Converged, SHA256: sum, Polled: true}, "converged, polled unmanaged eeeeeeeeeeee 26h -"},
+		{agent.TargetStatus{Outcome: outcome.Converged, Version: 3, SHA256: "short", Exec: &agent.ExecStatus{}}, "converged 3 short 26h done"},
+		{agent.TargetStatus{Outcome: outcome.Converged, Version: 3, SHA256: sum, Waits: "process 7 (vim)"},
+			"converged 3 eeeeeeeeeeee 26h - waits for process 7 (vim), which has locked the file"},
+		{agent.TargetStatus{Outcome: outcome.Starting, Exec: &agent.ExecStatus{}}, "starting - - 26h -"},
+		{agent.TargetStatus{Outcome: outcome.Stopped, Version: 1, SHA256: sum, Detail: "bad upstream"},
 			"stopped 1 eeeeeeeeeeee 26h - bad upstream"},
-		{agent.TargetStatus{State: agent.Refused, Version: 1, SHA256: sum, Detail: "3 lines"}, "refused 1 eeeeeeeeeeee 26h - 3 lines"},
-		{agent.TargetStatus{State: agent.Owed, Version: 9, SHA256: sum, Exec: owed(3, 7, before(-75*time.Second))},
-			"owed 9 eeeeeeeeeeee 26h exit 7, 3 times, again in 1m15s"},
-		{agent.TargetStatus{State: agent.Owed, Version: 9, SHA256: sum, Exec: owed(1, -1, before(time.Second))},
-			"owed 9 eeeeeeeeeeee 26h killed, again in 0s"},
-		{agent.TargetStatus{State: agent.Owed, Version: 9, SHA256: sum, Exec: owed(0, 0, nil)}, "owed 9 eeeeeeeeeeee 26h owed"},
-		{agent.TargetStatus{State: agent.Failed, Version: 9, SHA256: sum, Exec: &agent.ExecStatus{Failures: 1, Exit: 2,
+		{agent.TargetStatus{Outcome: outcome.Refused, Version: 1, SHA256: sum, Detail: "3 lines"}, "refused 1 eeeeeeeeeeee 26h - 3 lines"},
+		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(3, 7, before(-75*time.Second))},
+			"pending 9 eeeeeeeeeeee 26h exit 7, 3 times, again in 1m15s"},
+		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(1, -1, before(time.Second))},
+			"pending 9 eeeeeeeeeeee 26h killed, again in 0s"},
+		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(0, 0, nil)}, "pending 9 eeeeeeeeeeee 26h pending"},
+		{agent.TargetStatus{Outcome: outcome.Failed, Version: 9, SHA256: sum, Exec: &agent.ExecStatus{Failures: 1, Exit: 2,
 			Last: before(90 * time.Minute)}}, "failed 9 eeeeeeeeeeee 26h exit 2 1h30m ago"},
-		{agent.TargetStatus{State: "levitating", Version: math.MaxUint64, SHA256: sum},
+		{agent.TargetStatus{Outcome: "levitating", Version: math.MaxUint64, SHA256: sum},
 			"levitating 18446744073709551615 eeeeeeeeeeee 26h -"},
 	} {
 		row.t.Key, row.t.File, row.t.Since = "team/app/flags", "/etc/f", before(26*time.Hour)
@@ -70,7 +71,7 @@ func TestAgentTable(t *testing.T) {
 		t.Errorf("it does not line up:\n%s", strings.Join(lines[2:5], "\n"))
 	}
 	coloured := strings.Join((&agentReport{Status: s, now: agentNow(), colour: true}).lines(), "\n")
-	for _, want := range []string{"\x1b[32mup for 3h\x1b[0m", "\x1b[32mcurrent\x1b[0m", "\x1b[33mstopped\x1b[0m",
+	for _, want := range []string{"\x1b[32mup for 3h\x1b[0m", "\x1b[32mconverged\x1b[0m", "\x1b[33mstopped\x1b[0m",
 		"\x1b[33mstarting\x1b[0m", "\x1b[31mrefused\x1b[0m", "\x1b[31mlevitating\x1b[0m"} {
 		if !strings.Contains(coloured, want) {
 			t.Errorf("there is no %q in\n%q", want, coloured)
@@ -111,7 +112,7 @@ func TestAgentTableSaysOnceThatTheStoreIsAway(t *testing.T) {
 	const why = "connection refused"
 	s := agent.Status{Node: "web-17", Store: agent.StoreStatus{Since: before(0), Error: why}}
 	for range 3 {
-		s.Targets = append(s.Targets, agent.TargetStatus{Key: "hosts", File: "/f", State: agent.Away, Detail: why})
+		s.Targets = append(s.Targets, agent.TargetStatus{Key: "hosts", File: "/f", Outcome: outcome.Unreachable, Detail: why})
 	}
 	r := agentReport{Status: s, now: agentNow()}
 	if text := strings.Join(r.lines(), "\n"); strings.Count(text, why) != 1 {
@@ -126,7 +127,7 @@ func TestAgentTableIsPrintable(t *testing.T) {
 	s := agent.Status{
 		Version: evil, Node: evil, Config: agent.ConfigStatus{Error: evil},
 		Store: agent.StoreStatus{Addr: evil, Since: at, Error: evil},
-		Targets: []agent.TargetStatus{{Key: evil, File: evil, State: evil, Since: at, SHA256: evil, Detail: evil, Lineage: evil,
+		Targets: []agent.TargetStatus{{Key: evil, File: evil, Outcome: evil, Since: at, SHA256: evil, Detail: evil, Lineage: evil,
 			Reason: evil, Exec: &agent.ExecStatus{Last: at}}},
 	}
 	for _, colour := range []bool{false, true} {

@@ -16,6 +16,7 @@ import (
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/httpd"
+	"kvexpress/internal/outcome"
 )
 
 // defaultExporterListen is where an exporter listens when --listen does not say.
@@ -79,8 +80,8 @@ func (s *session) exporter(ctx context.Context, f exporterFlags) (report, error)
 		Store: s.plain, Layout: s.layout, Every: f.every, Gone: f.gone, PerNode: f.perNode,
 		Version: build().version, Log: slog.New(slog.DiscardHandler), Guide: s.guide(),
 	}
-	for _, state := range agent.States() {
-		o.States = append(o.States, string(state))
+	for _, state := range outcome.Reported() {
+		o.States = append(o.States, agent.ReceiptWord(state))
 	}
 	if f.once {
 		return lookOnce(ctx, exporter.New(o))

@@ -19,6 +19,7 @@ import (
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/command"
 	"kvexpress/internal/observe"
+	"kvexpress/internal/outcome"
 )
 
 // statusEvery is how often systemd is told how things are.
@@ -128,14 +129,14 @@ func reloading(log *slog.Logger, reload func()) {
 	say(log, systemd.SdNotifyReady)
 }
 
-// summary is a status in one line: "3 targets: 2 current, 1 stopped; store up".
+// summary is a status in one line: "3 targets: 2 converged, 1 stopped; store up".
 func summary(s agent.Status) string {
-	count := map[agent.State]int{}
+	count := map[outcome.Outcome]int{}
 	for _, t := range s.Targets {
-		count[t.State]++
+		count[t.Outcome]++
 	}
 	var parts []string
-	for _, state := range agent.States() {
+	for _, state := range outcome.Reported() {
 		if n := count[state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}

@@ -15,6 +15,7 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // receiptLimit is how long an `out` takes to report, after its work is done.
@@ -52,7 +53,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	}
 	// What went wrong is over when nothing has changed, and that is to be said then.
 	// A token that may not report will not the next time either.
-	if (lost != nil || said.State != string(agent.Current)) && !denied {
+	if (lost != nil || said.State != agent.ReceiptWord(outcome.Converged)) && !denied {
 		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.WriteFile(name, nil) })
 	} else if noted {
 		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.Remove(name) })

@@ -10,12 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 type statusFlags struct {
@@ -179,7 +179,7 @@ func (r *statusReport) noteLifted() {
 		locked := slices.ContainsFunc(r.Locks, func(row lockRow) bool {
 			return row.Node == l.Node || slices.Contains(row.Nodes, l.Node)
 		})
-		if l.State == string(agent.Locked) && !locked && l.By == fleet.ByOut {
+		if l.State == string(outcome.Locked) && !locked && l.By == fleet.ByOut {
 			r.Stragglers[i].Detail = "the lock is lifted, and `kvexpress out` has not run there since: run it, or publish the next version"
 		}
 	}

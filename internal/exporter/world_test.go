@@ -23,6 +23,7 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // world is a store with a fleet around it, and an exporter that looks at it.
@@ -56,8 +57,8 @@ func newWorld(t *testing.T, change ...func(*exporter.Options)) *world {
 
 func states() []string {
 	var all []string
-	for _, s := range agent.States() {
-		all = append(all, string(s))
+	for _, s := range outcome.Reported() {
+		all = append(all, agent.ReceiptWord(s))
 	}
 	return all
 }

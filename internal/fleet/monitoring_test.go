@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 )
 
 // rules is alert-rules.yml.
@@ -148,7 +149,7 @@ func agentText(t *testing.T, now time.Time, good bool) string {
 		Version: "2.0.0", Node: "web-1", Started: now.Add(-2 * time.Hour), Config: agent.ConfigStatus{Loaded: now.Add(-time.Hour)},
 		Store: agent.StoreStatus{Up: true, Since: &at},
 		Targets: []agent.TargetStatus{{
-			Key: "hosts", File: "/etc/hosts", State: agent.Current, Good: &at, Exec: &agent.ExecStatus{},
+			Key: "hosts", File: "/etc/hosts", Outcome: outcome.Converged, Good: &at, Exec: &agent.ExecStatus{},
 			Counts: agent.Counts{ExecOK: 1, ExecSeconds: []uint64{1}},
 		}},
 	}

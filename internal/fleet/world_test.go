@@ -20,6 +20,7 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // world is a store with a fleet around it, which is scanned.
@@ -48,8 +49,8 @@ func newWorld(t *testing.T) *world {
 
 func states() []string {
 	var all []string
-	for _, s := range agent.States() {
-		all = append(all, string(s))
+	for _, s := range outcome.Reported() {
+		all = append(all, agent.ReceiptWord(s))
 	}
 	return all
 }

@@ -32,6 +32,13 @@ const (
 	Expired   Outcome = "expired"    // no contact for so long that the node is left out
 )
 
+// Reported lists the outcomes that a node reports, for metrics and docs.
+func Reported() []Outcome {
+	return []Outcome{
+		Starting, Converged, Pending, Waiting, Stopped, Locked, Missing, Denied, Refused, Older, Unreachable, Failed,
+	}
+}
+
 // Row is what one outcome means, for people.
 type Row struct {
 	Outcome Outcome

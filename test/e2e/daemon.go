@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 )
 
 // Daemon is a `kvexpress agent` of a test: a process of its own.
@@ -184,12 +185,12 @@ func (d *Daemon) Target(file string) agent.TargetStatus {
 }
 
 // Becomes waits until a target is in a state.
-func (d *Daemon) Becomes(file string, want agent.State) agent.TargetStatus {
+func (d *Daemon) Becomes(file string, want outcome.Outcome) agent.TargetStatus {
 	d.T.Helper()
 	var now agent.TargetStatus
 	Eventually(d.T, file+" is "+string(want), func() bool {
 		now = d.Target(file)
-		return now.State == want
+		return now.Outcome == want
 	})
 	return now
 }
@@ -216,7 +217,7 @@ func (d *Daemon) DeliversWithin(limit time.Duration, file, content string) {
 			return false
 		}
 		now := d.Target(file)
-		return now.State == agent.Current && now.SHA256 == want
+		return now.Outcome == outcome.Converged && now.SHA256 == want
 	})
 	delivered = true
 }

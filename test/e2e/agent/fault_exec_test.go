@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -66,7 +67,7 @@ while :; do sleep 1; done
 		key := fmt.Sprintf("hangs-%d", i)
 		var now agent.TargetStatus
 		e2e.Eventually(t, "the time limit ends "+key, func() bool { now = d.Target(key); return now.Exec.Failures > 0 })
-		if now.State != agent.Owed || !now.Exec.Owed || now.Exec.Took < hangTime || now.Exec.Took > 2*hangTime {
+		if now.Outcome != outcome.Pending || !now.Exec.Pending || now.Exec.Took < hangTime || now.Exec.Took > 2*hangTime {
 			t.Errorf("%s: %+v, exec %+v", key, now, now.Exec)
 		}
 		x.Holds(key, e2e.Version(1))
@@ -158,7 +159,7 @@ func agentDiesInExec(t *testing.T, c *e2e.Cluster, shared bool) {
 		for _, f := range files {
 			d.Delivers(f, e2e.Version(2*i+2))
 			e2e.Eventually(t, "the exec runs for what is in place", func() bool { return ranLast(x, "hash", f, e2e.Version(2*i+2)) })
-			e2e.Eventually(t, "nothing is owed", func() bool { return !d.Target(f).Exec.Owed })
+			e2e.Eventually(t, "nothing is owed", func() bool { return !d.Target(f).Exec.Pending })
 		}
 		for _, f := range files {
 			x.Publish(f, e2e.Version(2*i+3))

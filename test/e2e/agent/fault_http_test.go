@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -151,7 +151,7 @@ func agentAndFake(t *testing.T, c *e2e.Cluster, f fake) {
 	if f.follows {
 		d.DeliversWithin(30*time.Second, "hosts", e2e.Version(3))
 	} else {
-		d.Becomes("hosts", agent.Away)
+		d.Becomes("hosts", outcome.Unreachable)
 	}
 	before := x.Read("hosts")
 	e2e.Pause(time.Until(from.Add(fakeTime)))

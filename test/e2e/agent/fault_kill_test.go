@@ -67,7 +67,7 @@ func (k *killed) settles(d *e2e.Daemon, want string) {
 	for _, f := range k.files {
 		d.Delivers(f, want)
 		e2e.Eventually(k.T, "the exec runs for "+f, func() bool { return ranLast(k.Site, "hash", f, want) })
-		e2e.Eventually(k.T, "no exec is owed for "+f, func() bool { return !d.Target(f).Exec.Owed })
+		e2e.Eventually(k.T, "no exec is owed for "+f, func() bool { return !d.Target(f).Exec.Pending })
 	}
 }
 

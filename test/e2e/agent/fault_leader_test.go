@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/store/consul"
 	"kvexpress/test/e2e"
@@ -234,7 +234,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	})
 	noticed := time.Since(lost)
 	for i := range targets {
-		d.Becomes(key(i), agent.Away)
+		d.Becomes(key(i), outcome.Unreachable)
 	}
 	e2e.Within(t, time.Minute, "the first two retries are over",
 		func() bool { return strings.Count(d.Said(), "the store is away") > 0 && w.requests.since(lost) > 3 })
@@ -271,7 +271,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	x.Publish(key(0), e2e.Version(2))
 	d.Delivers(key(0), e2e.Version(2))
 	for i := 1; i < targets; i++ {
-		d.Becomes(key(i), agent.Current)
+		d.Becomes(key(i), outcome.Converged)
 	}
 	t.Logf("back %v after the servers", time.Since(back).Round(time.Millisecond))
 	if !d.Status().Store.Up {

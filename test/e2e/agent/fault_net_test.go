@@ -17,7 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -95,7 +95,7 @@ func agentAndEndlessAnswer(t *testing.T, c *e2e.Cluster, meddle meddler) {
 	x.Publish("hosts", e2e.Version(2))
 	e2e.Pause(time.Second)
 	x.Publish("hosts", e2e.Version(3))
-	d.Becomes("hosts", agent.Away)
+	d.Becomes("hosts", outcome.Unreachable)
 	e2e.Eventually(t, "it tries again", func() bool { return front.requests.since(from) > 3 })
 	if n := number(x, "hosts"); n < 1 || n > 3 {
 		t.Errorf("the file holds %s", e2e.Brief(x.Read("hosts")))
@@ -149,7 +149,7 @@ func agentAndBomb(t *testing.T, c *e2e.Cluster, name string, packer func(io.Writ
 	x.Store.Put(x.Row("hosts", "data"), value, flags)
 	x.Store.Put(x.Row("hosts", "checksum"), e2e.Sum("whatever"), 0)
 	t.Logf("%d bytes for %d MiB", len(value), size>>20)
-	d.Becomes("hosts", agent.Refused)
+	d.Becomes("hosts", outcome.Refused)
 	x.Holds("hosts", e2e.Version(1))
 	x.Publish("hosts", e2e.Version(2))
 	d.Delivers("hosts", e2e.Version(2))

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/publish"
 	"kvexpress/test/e2e"
 )
@@ -35,7 +35,7 @@ func agentAndDeletedKeys(t *testing.T, c *e2e.Cluster) {
 			if !history {
 				removeAll(x.Store, x.Prefix+"/.history/hosts/")
 			}
-			d.Becomes("hosts", agent.Missing)
+			d.Becomes("hosts", outcome.Missing)
 			x.Holds("hosts", e2e.Version(n))
 			from := time.Now()
 			for i := range e2e.Times(1000) {
@@ -90,7 +90,7 @@ func agentAndDeletedPrefix(t *testing.T, c *e2e.Cluster) {
 	ran := x.Read("count.ran")
 	removeAll(x.Store, x.Prefix+"/")
 	for i := range files {
-		s := d.Becomes(file(i), agent.Missing)
+		s := d.Becomes(file(i), outcome.Missing)
 		if s.Detail == "" {
 			t.Error("it does not say why")
 		}
@@ -99,7 +99,7 @@ func agentAndDeletedPrefix(t *testing.T, c *e2e.Cluster) {
 	d.Stop() // and over a restart
 	d = x.Agent("agent")
 	for i := range files {
-		d.Becomes(file(i), agent.Missing)
+		d.Becomes(file(i), outcome.Missing)
 		x.Holds(file(i), e2e.Version(1))
 	}
 	if now := x.Read("count.ran"); now != ran {
@@ -112,7 +112,7 @@ func agentAndDeletedPrefix(t *testing.T, c *e2e.Cluster) {
 	// The control: a key that becomes empty in the way of 1.x is what could blank a
 	// file, and it is told from a missing one.
 	oldInAt(x.Store, x.Row(key(0), ""), "")
-	s := d.Becomes(file(0), agent.Refused)
+	s := d.Becomes(file(0), outcome.Refused)
 	if s.Reason != "empty" {
 		t.Errorf("%+v", s)
 	}
@@ -172,7 +172,7 @@ func agentAndClocks(t *testing.T, c *e2e.Cluster) {
 		t.Fatal(err)
 	}
 	x.Publish("hosts", e2e.Version(14))
-	d.Becomes("hosts", agent.Locked)
+	d.Becomes("hosts", outcome.Locked)
 	d.Delivers("hosts", e2e.Version(14))
 }
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/testutil/consultest"
 	"kvexpress/test/e2e"
 )
@@ -76,7 +76,7 @@ func storeThatGoesBack(t *testing.T, c *e2e.Cluster) (rest func()) {
 			}
 		}
 		t.Logf("a restored snapshot is followed at all servers within %v", time.Since(restored).Round(100*time.Millisecond))
-		if s := daemons[0].Becomes("refuses", agent.Older); !strings.Contains(s.Detail, "3 to 1") {
+		if s := daemons[0].Becomes("refuses", outcome.Older); !strings.Contains(s.Detail, "3 to 1") {
 			t.Errorf("%+v", s)
 		}
 		for n := 2; n <= 4; n++ {
@@ -114,10 +114,10 @@ func revokedToken(t *testing.T, c *e2e.Cluster) (rest func()) {
 	server.RevokeToken(t, token)
 	from := time.Now()
 	return func() {
-		e2e.Within(t, 2*time.Minute, "the agent is denied", func() bool { return d.Target("revoked").State == agent.Denied })
+		e2e.Within(t, 2*time.Minute, "the agent is denied", func() bool { return d.Target("revoked").Outcome == outcome.Denied })
 		t.Logf("a revoked token is noticed within %v", time.Since(from).Round(time.Second))
 		s := d.Target("revoked")
-		if s.Detail == "" || s.Counts.Refusals[string(agent.Denied)] == 0 || !d.Status().Store.Up {
+		if s.Detail == "" || s.Counts.Refusals[string(outcome.Denied)] == 0 || !d.Status().Store.Up {
 			t.Errorf("%+v", s)
 		}
 		x.Publish("revoked", e2e.Version(2))
@@ -164,7 +164,7 @@ func rebuiltStore(t *testing.T, c *e2e.Cluster) {
 	}
 	began := time.Now()
 	for i, d := range daemons {
-		d.Becomes(file(i), agent.Missing)
+		d.Becomes(file(i), outcome.Missing)
 		x.Holds(file(i), e2e.Version(30))
 	}
 	if v := x.Publish("rebuilt", e2e.Version(31)); v != 1 {

@@ -84,7 +84,7 @@ func TestAgentSoak(t *testing.T) {
 		if i%2 == 0 {
 			e2e.Eventually(t, "the exec runs for "+key(i), func() bool { return ranLast(x, "hash-"+key(i), key(i), content) })
 		}
-		e2e.Eventually(t, "no exec is owed", func() bool { return !d.Target(key(i)).Exec.Owed })
+		e2e.Eventually(t, "no exec is owed", func() bool { return !d.Target(key(i)).Exec.Pending })
 	}
 	if litter := litter(x); len(litter) > 0 {
 		t.Errorf("left behind: %q", litter)

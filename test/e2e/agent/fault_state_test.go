@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -109,7 +109,7 @@ func stateDamaged(t *testing.T, c *e2e.Cluster, how damage) {
 	// An exec is owed when it happens.
 	x.File("broken", "")
 	x.Publish("hosts", e2e.Version(4))
-	d.Becomes("hosts", agent.Owed)
+	d.Becomes("hosts", outcome.Pending)
 	how.do(t, state, older)
 	d.Stop()
 	if err := os.Remove(x.Path("broken")); err != nil {
@@ -134,7 +134,7 @@ func stateThatLies(t *testing.T, c *e2e.Cluster) {
 	x, d, state := remembering(t, c)
 	x.File("broken", "")
 	x.Publish("hosts", e2e.Version(2))
-	d.Becomes("hosts", agent.Owed)
+	d.Becomes("hosts", outcome.Pending)
 	d.Stop()
 	var s map[string]any
 	if err := json.Unmarshal(get(t, state), &s); err != nil {

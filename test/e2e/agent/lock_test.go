@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -59,12 +59,12 @@ func TestLockFromElsewhere(t *testing.T) {
 		t.Errorf("it is locked since %v, %v", set, err)
 	}
 	content := m.Publish(e2e.Text("two", 20))
-	if now := d.Becomes("hosts", agent.Locked); !strings.Contains(now.Detail, "its disk") ||
+	if now := d.Becomes("hosts", outcome.Locked); !strings.Contains(now.Detail, "its disk") ||
 		!strings.Contains(now.Detail, lock.Until) {
 		t.Errorf("the agent says %q", now.Detail)
 	}
 	e2e.Pause(time.Second) // for the passes that come of the lock and of the publish
-	passes := d.Target("hosts").Counts.Passes
+	passes := d.Target("hosts").Counts.Reconciles
 	if got := operator.Ok("locks", "-f", hosts); !strings.Contains(got, node) || !strings.Contains(got, "its disk") {
 		t.Errorf("locks says %s", got)
 	}
@@ -76,7 +76,7 @@ func TestLockFromElsewhere(t *testing.T) {
 	}
 	d.Delivers("hosts", content)
 	// Nothing but that end woke it.
-	if now := d.Target("hosts").Counts.Passes; now > passes+2 {
+	if now := d.Target("hosts").Counts.Reconciles; now > passes+2 {
 		t.Errorf("%d passes while it waited", now-passes)
 	}
 	t.Logf("the lock is over: delivered after %v", late.Round(time.Millisecond))
@@ -87,7 +87,7 @@ func TestLockFromElsewhere(t *testing.T) {
 	// Without an end, until somebody lifts it.
 	operator.Ok("lock", "-f", hosts, "--node", node, "-r", "its disk")
 	content = m.Publish(e2e.Text("three", 20))
-	d.Becomes("hosts", agent.Locked)
+	d.Becomes("hosts", outcome.Locked)
 	m.Holds("hosts", e2e.Text("two", 20))
 	operator.Ok("unlock", "-f", hosts, "--node", node)
 	d.DeliversWithin(20*time.Second, "hosts", content)

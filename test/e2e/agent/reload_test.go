@@ -62,7 +62,7 @@ func TestAgentReloads(t *testing.T) {
 	was := d.Target("a")
 	reload(d, "read again", "targets='2'")
 	d.Delivers("b", e2e.Text("two", 20))
-	if now := d.Target("a"); now.Counts.Passes != was.Counts.Passes || !now.Since.Equal(*was.Since) {
+	if now := d.Target("a"); now.Counts.Reconciles != was.Counts.Reconciles || !now.Since.Equal(*was.Since) {
 		t.Errorf("the other target was %+v, and is %+v", was, now)
 	}
 	if s := d.Status(); s.Config.Error != "" || len(s.Config.Files) != 2 {

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kvexpress/internal/agent"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -68,7 +68,7 @@ func TestAgentOfAnUnprivilegedUser(t *testing.T) {
 		"theirs/hosts": {m.Path("theirs"), "permission denied", "uid 65534 may not do this"},
 		"mine/rooted":  {m.Path("mine"), "operation not permitted"},
 	} {
-		failed := d.Becomes(file, agent.Failed)
+		failed := d.Becomes(file, outcome.Failed)
 		for _, word := range words {
 			if !strings.Contains(failed.Detail, word) {
 				t.Errorf("%s: the status does not say %q: %s", file, word, failed.Detail)

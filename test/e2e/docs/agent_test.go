@@ -11,6 +11,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/config"
+	"kvexpress/internal/outcome"
 )
 
 // page is the document of the agent.
@@ -75,7 +76,7 @@ func TestTheAgentIsDocumented(t *testing.T) {
 			names = append(names, key[1])
 		}
 	}
-	for _, state := range agent.States() {
+	for _, state := range outcome.Reported() {
 		names = append(names, string(state))
 	}
 	names = append(names, agent.HealthPath, agent.ReadyPath, agent.StatusPath, agent.MetricsPath)

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -103,7 +103,7 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	t.Helper()
 	must(x, 0, "stop", "-k", "hosts", "-r", "an outage")
 	for i, d := range daemons {
-		d.Becomes(fmt.Sprintf("hosts-%d", i), agent.Stopped)
+		d.Becomes(fmt.Sprintf("hosts-%d", i), outcome.Stopped)
 	}
 	must(x, 0, "lock", "-f", x.Path("hosts-3"), "-r", "its disk")
 	must(x, 0, "rollback", "-k", "hosts", "--ignore-stop", "-m", "back") // to version 2
@@ -132,7 +132,7 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	comesTo(x, "hosts", "3 of 5, 2 behind")
 	e2e.Eventually(t, "web-4 is told to refuse it", func() bool {
 		l := status(x, "hosts").line("web-4")
-		return l != nil && l.State == string(agent.Refused) && l.Version == 4 && tells(l.Detail, "12 lines", "15")
+		return l != nil && l.State == string(outcome.Refused) && l.Version == 4 && tells(l.Detail, "12 lines", "15")
 	})
 	must(x, 0, "unlock", "-f", x.Path("hosts-3"))
 	must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "2s")
