@@ -41,7 +41,7 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		}
 		return s.acl(args[0], keys, node)
 	})
-	cmd.Flags().VarP(&keys, "key", "k", "`key` that the role is about; may be given more than once")
+	cmd.Flags().VarP(&keys, "key", "k", "`key` that the role uses; can be repeated")
 	cmd.Flags().StringVar(&node, "node", "", "`name` of the node (default: this machine's host name)")
 	return cmd
 }

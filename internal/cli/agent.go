@@ -29,7 +29,7 @@ func (a *App) newAgent(g *globals) *cobra.Command {
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "agent",
-		Short: "Keep all files of this node right: the daemon",
+		Short: "Run the node agent",
 		Long: `Keep all files of this node right: one daemon in the place of many watches.
 
 What is to be where stands in a file of YAML (default ` + defaultAgentFile + `),
@@ -65,7 +65,7 @@ agent.yml:
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&check, "check-config", false, "read the configuration, say what is wrong with it, and end")
+	cmd.Flags().BoolVar(&check, "check-config", false, "check the configuration and exit")
 	cmd.AddCommand(a.newAgentStatus(g))
 	return cmd
 }

@@ -21,7 +21,7 @@ func (a *App) newAgentStatus(g *globals) *cobra.Command {
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show how the agent of this node and its targets are",
+		Short: "Show the state of this node's agent and its targets",
 		Long: `Show how the agent of this node and its targets are.
 
 It asks the agent where its configuration says that it listens. This is a report:
@@ -56,7 +56,7 @@ and count as good.`,
 	}
 	cmd.Flags().StringVar(&listen, "listen", "",
 		"`address` of the agent: its socket, or host:port (default: what the configuration says)")
-	cmd.Flags().BoolVar(&strict, "strict", false, "exit by the first target that is not as it should be")
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with the code of the first unhealthy target")
 	return cmd
 }
 

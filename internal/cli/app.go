@@ -118,23 +118,23 @@ func (a *App) newRoot(args ...string) *cobra.Command {
 		Short: "Put a file on every machine of a fleet through Consul, verified",
 		Long: `kvexpress puts a file on every machine of a fleet through Consul's KV store.
 
-One machine publishes it with "in". Every node installs it with "out": verified,
-whole or not at all, and only when something has changed.
+One machine publishes the file with "in". Every node installs it with "out" or with
+the agent: verified, completely or not at all, and only if it changed.
 
-Consul's environment counts, such as CONSUL_HTTP_ADDR and CONSUL_HTTP_TOKEN. The
-log goes to syslog, with KVEXPRESS_DEBUG=1 in more detail.
+Honours CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and Consul's other variables. Logs go to
+syslog; KVEXPRESS_DEBUG=1 adds details.
 
 Exit codes:
   0   done, or nothing to do; for out also stopped or locked
-  1   the command line is wrong, or any other failure
-  3   the key is stopped (for out only with --strict)
+  1   wrong usage, or any other failure
+  3   the key is stopped (out: only with --strict)
   4   the file is locked (only with --strict)
-  5   there is no such key, or no such version
-  6   the content is refused: too short, empty, too large, damaged, check failed
-  7   Consul could not be reached, or refused us
+  5   no such key or version
+  6   content refused: too short, empty, too large, damaged, or a check failed
+  7   Consul is unreachable or refused the request
   8   done, but the command of -e failed
-  9   --wait: too few nodes have it in time
-  10  --if-version did not hold, or others kept changing the key`,
+  9   --wait: too few nodes were up to date in time
+  10  the live version is not --if-version, or other publishers kept changing the key`,
 		Example: `  kvexpress in  -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
   kvexpress out -k hosts -f /etc/hosts.consul -l 100 -e 'pkill -HUP dnsmasq'
   kvexpress stop -k hosts -r 'bad upstream data'
@@ -150,42 +150,58 @@ Exit codes:
 	root.SetGlobalNormalizationFunc(dashes)
 	g.register(root.PersistentFlags())
 	root.SetUsageFunc(usage)
+	a.addCommands(root, g, args)
 	help := newHelp()
 	root.SetHelpCommand(help)
-	root.AddCommand(append(a.commands(g, args), help)...)
+	root.AddCommand(help)
 	root.SetFlagErrorFunc(flagError)
 	return root
 }
 
-func (a *App) commands(g *globals, args []string) []*cobra.Command {
-	table := []struct {
-		name string
-		set  func(*globals) *cobra.Command
-	}{
-		{"in", a.newIn}, {"out", a.newOut}, {"raw", a.newRaw}, {"copy", a.newCopy}, {"clean", a.newClean},
-		{"status", a.newStatus}, {"forget", a.newForget}, {"retire", a.newRetire},
-		{"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff}, {"rollback", a.newRollback},
-		{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock}, {"unlock", a.newUnlock},
-		{"stops", a.newStops}, {"locks", a.newLocks},
-		{"agent", a.newAgent}, {"exporter", a.newExporter}, {"serve", a.newServe}, {"kv", a.newKV}, {"demo", a.newDemo},
-		{"acl", a.newACL}, {"completion", a.newCompletion}, {"version", a.newVersion},
+// commandGroup is a part of the list of commands in the help.
+type commandGroup struct {
+	title    string
+	commands []namedCommand
+}
+
+type namedCommand struct {
+	name   string
+	create func(*globals) *cobra.Command
+}
+
+func (a *App) commandGroups() []commandGroup {
+	return []commandGroup{
+		{"Publish", []namedCommand{{"in", a.newIn}, {"copy", a.newCopy}, {"rollback", a.newRollback}, {"retire", a.newRetire}}},
+		{"Install", []namedCommand{{"out", a.newOut}, {"raw", a.newRaw}}},
+		{"See", []namedCommand{{"status", a.newStatus}, {"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff},
+			{"stops", a.newStops}, {"locks", a.newLocks}}},
+		{"Freeze and undo", []namedCommand{{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock},
+			{"unlock", a.newUnlock}}},
+		{"Run", []namedCommand{{"agent", a.newAgent}, {"exporter", a.newExporter}, {"serve", a.newServe}, {"demo", a.newDemo}}},
+		{"More", []namedCommand{{"acl", a.newACL}, {"clean", a.newClean}, {"completion", a.newCompletion}, {"forget", a.newForget},
+			{"kv", a.newKV}, {"version", a.newVersion}}},
 	}
-	aboutAll := slices.ContainsFunc(args, func(arg string) bool {
+}
+
+// addCommands creates the commands whose names are in args, or all if there are none: `out` runs at
+// every change, so its start is short.
+func (a *App) addCommands(root *cobra.Command, g *globals, args []string) {
+	all := slices.ContainsFunc(args, func(arg string) bool {
 		return arg == "help" || arg == "completion" || strings.HasPrefix(arg, cobra.ShellCompRequestCmd)
 	})
-	var all, named []*cobra.Command
-	for _, row := range table {
-		if !aboutAll && slices.Contains(args, row.name) {
-			named = append(named, row.set(g))
+	all = all || !slices.ContainsFunc(a.commandGroups(), func(group commandGroup) bool {
+		return slices.ContainsFunc(group.commands, func(c namedCommand) bool { return slices.Contains(args, c.name) })
+	})
+	for _, group := range a.commandGroups() {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, c := range group.commands {
+			if all || slices.Contains(args, c.name) {
+				cmd := c.create(g)
+				cmd.GroupID = group.title
+				root.AddCommand(cmd)
+			}
 		}
 	}
-	if len(named) > 0 {
-		return named
-	}
-	for _, row := range table {
-		all = append(all, row.set(g))
-	}
-	return all
 }
 
 // unknownCommand refuses an unknown command, and suggests the nearest one.

@@ -17,7 +17,7 @@ func (a *App) newClean(g *globals) *cobra.Command {
 	var file string
 	cmd := a.with(g, &cobra.Command{
 		Use:   "clean -f FILE",
-		Short: "Remove a source file and what 1.x left beside it",
+		Short: "Remove a source file and the files that 1.x left beside it",
 		Long: `Remove a source file, and the .compare and .last files that 1.x left beside it.
 
 kvexpress needs none of them any more: the store is the truth.`,

@@ -17,7 +17,7 @@ func (a *App) newCopy(g *globals) *cobra.Command {
 	var limits gate.Limits
 	cmd := a.with(g, &cobra.Command{
 		Use:   "copy --keyfrom KEY --keyto KEY",
-		Short: "Publish what one key has under another",
+		Short: "Publish the content of one key under another",
 		Long: `Publish what one key has under another.
 
 The content is verified, and gated as "in" does it.`,
@@ -28,7 +28,7 @@ The content is verified, and gated as "in" does it.`,
 	})
 	cmd.Flags().StringVar(&from, "keyfrom", "", "`key` to read")
 	cmd.Flags().StringVar(&to, "keyto", "", "`key` to publish under")
-	cmd.Flags().StringVarP(&message, "message", "m", "", "`text` that tells others why this is published")
+	cmd.Flags().StringVarP(&message, "message", "m", "", "`reason`, shown in history")
 	registerLimits(cmd.Flags(), &limits)
 	return cmd
 }

@@ -40,7 +40,7 @@ func (a *App) newDemo(g *globals) *cobra.Command {
 	var f demoFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show it at work: a store and 50 nodes, here and now",
+		Short: "Run a store and 50 nodes on this machine, and show a rollout",
 		Long: `Show it at work: an embedded store and 50 agents in this one process, without a
 Consul, a network, root or anything to install. It takes some ten seconds.
 
@@ -65,8 +65,8 @@ All of it is in a temporary folder, which is removed at the end.`,
 			})
 		},
 	}
-	cmd.Flags().IntVar(&f.nodes, "nodes", 50, fmt.Sprintf("how many `nodes` there are, %d to %d", minNodes, maxNodes))
-	cmd.Flags().BoolVar(&f.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
+	cmd.Flags().IntVar(&f.nodes, "nodes", 50, fmt.Sprintf("number of `nodes`, %d to %d", minNodes, maxNodes))
+	cmd.Flags().BoolVar(&f.keep, "keep", false, "keep running until Ctrl-C, and suggest what to try")
 	return cmd
 }
 

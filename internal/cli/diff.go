@@ -22,7 +22,7 @@ func (a *App) newDiff(g *globals) *cobra.Command {
 	var name, with string
 	cmd := a.with(g, &cobra.Command{
 		Use:   commandDiff + " -k KEY [FROM [TO]]",
-		Short: "Show what differs between two versions",
+		Short: "Compare two versions, or a version with a file",
 		Long: `Show what differs between two versions: without numbers, what the last publish
 changed; with one, what has changed since that version; with two, from one to the
 other. With --with, what differs between a version, or what stands, and a file.`,
@@ -35,8 +35,8 @@ other. With --with, what differs between a version, or what stands, and a file.`
 	}, func(ctx context.Context, s *session, args []string) (report, error) {
 		return s.diff(ctx, name, with, args)
 	})
-	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` whose versions are compared")
-	cmd.Flags().StringVar(&with, "with", "", "`file` to compare with, - for standard input")
+	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to compare versions of")
+	cmd.Flags().StringVar(&with, "with", "", "`file` to compare with; - is standard input")
 	return cmd
 }
 

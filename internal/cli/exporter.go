@@ -34,7 +34,7 @@ func (a *App) newExporter(g *globals) *cobra.Command {
 	var f exporterFlags
 	cmd := a.with(g, &cobra.Command{
 		Use:   "exporter",
-		Short: "Tell Prometheus how the whole fleet is: a daemon",
+		Short: "Serve the fleet's metrics to Prometheus",
 		Long: `Tell Prometheus how the whole fleet is: one daemon, anywhere, reads what "status"
 shows, for all keys, and serves it as /metrics, beside /healthz and /readyz.
 
@@ -53,10 +53,10 @@ textfile collector of node_exporter.`,
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.exporter(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultExporterListen, "`address` to serve on: host:port, or the absolute path of a socket")
-	durationVar(fl, &f.every, "every", 15*time.Second, "how often to look at least, 5s to 2m")
-	durationVar(fl, &f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
-	fl.BoolVar(&f.perNode, "per-node", false, "name the nodes that are missing or silent")
-	fl.BoolVar(&f.once, "once", false, "print the metrics, and end")
+	durationVar(fl, &f.every, "every", 15*time.Second, "read the fleet at least this often, 5s to 2m")
+	durationVar(fl, &f.gone, "gone-after", fleet.DefaultGone, "leave out nodes without contact for this long")
+	fl.BoolVar(&f.perNode, "per-node", false, "label metrics with nodes that are not up to date or have no contact")
+	fl.BoolVar(&f.once, "once", false, "print the metrics and exit")
 	return cmd
 }
 

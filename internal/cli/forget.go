@@ -19,7 +19,7 @@ func (a *App) newForget(g *globals) *cobra.Command {
 	var file, name string
 	cmd := a.with(g, &cobra.Command{
 		Use:   "forget NODE",
-		Short: "Drop the receipt of a node that is no more, or one file of it",
+		Short: "Forget a decommissioned node, or one of its files",
 		Long: `Drop the receipt of a node that is no more, so that it does not count for "status".
 With -f, drop one file of it, such as one that "out" installs no longer.
 
@@ -39,8 +39,8 @@ agent.yml.`,
 		}
 		return s.forget(ctx, args[0], file, name)
 	})
-	cmd.Flags().StringVarP(&file, "file", "f", "", "drop only this `file`, by its whole path on the node")
-	cmd.Flags().StringVarP(&name, "key", "k", "", "drop the file only if it is of this `key`")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "forget only this `file`, by its absolute path on the node")
+	cmd.Flags().StringVarP(&name, "key", "k", "", "forget the file only if it belongs to this `key`")
 	return cmd
 }
 

@@ -52,26 +52,27 @@ const (
 
 func (g *globals) register(f *pflag.FlagSet) {
 	f.StringVarP(&g.config, "config", "C", "", "configuration `file` (YAML)")
-	f.StringVarP(&g.server, "server", "s", "", "Consul's `address` (default CONSUL_HTTP_ADDR, or localhost:8500)")
+	f.StringVarP(&g.server, "server", "s", "", "`address` of Consul (default CONSUL_HTTP_ADDR, else localhost:8500)")
 	f.StringVarP(&g.token, "token", "t", "",
-		"Consul ACL `token`; CONSUL_HTTP_TOKEN and --token-file keep it from others on this machine")
-	f.StringVar(&g.tokenFile, "token-file", "", "`file` that holds the Consul ACL token")
+		"Consul ACL `token`; other users can see it: CONSUL_HTTP_TOKEN and --token-file are safer")
+	f.StringVar(&g.tokenFile, "token-file", "", "`file` with the Consul ACL token")
 	f.StringVar(&g.datacenter, "datacenter", "", "Consul `datacenter` (default: the agent's own)")
 	f.StringVarP(&g.prefix, "prefix", "p", defaultPrefix, "`prefix` of all keys in the store")
-	durationVar(f, &g.retryFor, "retry-for", defaultRetryFor, "how long to go on trying while Consul is away")
+	durationVar(f, &g.retryFor, "retry-for", defaultRetryFor, "keep retrying this long if Consul is unreachable")
 
 	f.StringVarP(&g.exec, "exec", "e", "", "`command` to run afterwards, without a shell")
-	durationVar(f, &g.execTimeout, "exec-timeout", defaultExecTimeout, "time limit of the exec, and of the check")
-	f.IntVarP(&g.length, "length", "l", defaultLength, "fewest `lines` that are accepted")
+	durationVar(f, &g.execTimeout, "exec-timeout", defaultExecTimeout, "time limit of the exec and of the check")
+	f.IntVarP(&g.length, "length", "l", defaultLength, "minimum number of `lines`")
 	f.VarP(&g.chmod, "chmod", "c", "`mode` of the file, octal (default: kept; 0640 for a new file)")
-	f.StringVarP(&g.owner, "owner", "o", "", "`user` or user:group of the file; a user brings the main group (default: kept)")
-	f.StringVar(&g.group, "group", "", "`group` of the file (default: kept, or the owner's)")
-	f.BoolVarP(&g.compress, "compress", "z", false, "compress in the store (brotli)")
+	f.StringVarP(&g.owner, "owner", "o", "",
+		"`user` or user:group of the file (default: kept); a user alone sets the user's main group, too")
+	f.StringVar(&g.group, "group", "", "`group` of the file (default: kept, or the group of --owner)")
+	f.BoolVarP(&g.compress, "compress", "z", false, "compress in the store with brotli")
 
 	f.BoolVarP(&g.dogstatsd, "dogstatsd", "d", false, "send metrics to dogstatsd")
 	f.StringVarP(&g.dogstatsdAddr, "dogstatsd-address", "D", "", "`address` of dogstatsd (default localhost:8125)")
-	f.StringVarP(&g.apiKey, "datadog-api-key", "a", "", "Datadog API `key`, for events")
-	f.StringVarP(&g.appKey, "datadog-app-key", "A", "", "Datadog app `key`, for events")
+	f.StringVarP(&g.apiKey, "datadog-api-key", "a", "", "Datadog API `key` for events")
+	f.StringVarP(&g.appKey, "datadog-app-key", "A", "", "Datadog app `key` for events")
 
 	f.BoolVar(&g.verbose, "verbose", false, "print the log to standard output")
 	f.BoolVarP(&g.version, "version", "v", false, "print the version")
@@ -87,7 +88,13 @@ func (v *durationValue) String() string {
 	if *v == 0 {
 		return "0" // pflag shows no such default
 	}
-	return time.Duration(*v).String()
+	text := time.Duration(*v).String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }
 
 func (v *durationValue) Set(s string) error {

@@ -21,7 +21,7 @@ func (a *App) newHistory(g *globals) *cobra.Command {
 	var past bool
 	cmd := a.with(g, &cobra.Command{
 		Use:   "history -k KEY",
-		Short: "Show the versions of a key that are kept",
+		Short: "Show a key's versions and events",
 		Long: `Show the versions of a key that are kept, the newest first: when they were
 published, by whom and why. The bytes of each are read and verified.
 
@@ -44,8 +44,8 @@ nodes for which no key was known.`,
 		}
 		return s.history(ctx, name, most)
 	})
-	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` whose versions are shown")
-	cmd.Flags().IntVarP(&most, "number", "n", 0, "show the newest `n` (default: all)")
+	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to show versions of")
+	cmd.Flags().IntVarP(&most, "number", "n", 0, "show the newest `n` only (default: all)")
 	cmd.Flags().BoolVar(&past, "events", false, "show who acted on the key, when and why")
 	return cmd
 }
@@ -153,7 +153,8 @@ func (i versionInfo) published(now time.Time) string {
 	if i.PublishedAt == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%s (%s ago)", i.PublishedAt.In(now.Location()).Format(time.DateTime+"Z07:00"), render.Span(now.Sub(*i.PublishedAt)))
+	return fmt.Sprintf("%s (%s ago)", i.PublishedAt.In(now.Location()).Format(time.DateTime+"Z07:00"),
+		render.Span(now.Sub(*i.PublishedAt)))
 }
 
 type historyReport struct {
@@ -191,7 +192,8 @@ func (r historyReport) lines() []string {
 func (r historyReport) table() []string {
 	rows := [][]string{{"VERSION", "PUBLISHED", "BY", "LINES", "SIZE", "SHA256", "MESSAGE"}}
 	for _, v := range r.Versions {
-		row := []string{v.name(), v.published(r.now), render.Dash(v.By), "-", "-", render.Dash(render.Short(v.SHA256)), render.Dash(v.Message)}
+		row := []string{v.name(), v.published(r.now), render.Dash(v.By), "-", "-", render.Dash(render.Short(v.SHA256)),
+			render.Dash(v.Message)}
 		if v.SHA256 != "" {
 			row[3], row[4] = strconv.Itoa(v.Lines), strconv.FormatInt(v.Size, 10)
 		}

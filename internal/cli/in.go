@@ -39,11 +39,11 @@ type publishFlags struct {
 
 func (f *publishFlags) register(fl *pflag.FlagSet, about string) {
 	fl.StringVarP(&f.key, "key", "k", "", about)
-	fl.StringVarP(&f.message, "message", "m", "", "`text` that tells others why this is published")
-	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` stands (0: none, or one that 1.x wrote)")
-	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish although the key is stopped; nodes stay frozen")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
-	fl.BoolVar(&f.diff, "diff", false, "show what changes")
+	fl.StringVarP(&f.message, "message", "m", "", "`reason`, shown in history")
+	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` is live (0: no version, or one of 1.x)")
+	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish even if the key is stopped; nodes stay stopped")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would happen, and change nothing")
+	fl.BoolVar(&f.diff, "diff", false, "print the difference to the live version")
 	f.wait.register(fl, "")
 }
 
@@ -70,7 +70,7 @@ func (a *App) newIn(g *globals) *cobra.Command {
 	var f inFlags
 	cmd := a.with(g, &cobra.Command{
 		Use:   "in -k KEY -f FILE",
-		Short: "Publish a file: put it into Consul",
+		Short: "Publish a file to the store",
 		Long: `Publish a file: put it into Consul, for every node to install.
 
 Too short or empty content is refused, and so is a stopped key. --max-shrink and
@@ -85,19 +85,19 @@ again writes nothing. Several publishers may run the same job at the same time.`
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.in(ctx, f) })
 	fl := cmd.Flags()
 	f.register(fl, "`key` to publish under")
-	fl.StringVarP(&f.file, "file", "f", "", "`file` to read, - for standard input")
-	fl.StringVarP(&f.url, "url", "u", "", "`URL` to read instead of a file; only a 2xx answer is content")
-	durationVar(fl, &f.urlTimeout, "url-timeout", 30*time.Second, "time limit for reading the URL")
-	fl.BoolVarP(&f.sorted, "sorted", "S", false, "sort the lines; blank lines and the last newline go")
+	fl.StringVarP(&f.file, "file", "f", "", "`file` to publish; - is standard input")
+	fl.StringVarP(&f.url, "url", "u", "", "`URL` to publish instead of a file; the answer must be 2xx")
+	durationVar(fl, &f.urlTimeout, "url-timeout", 30*time.Second, "time limit of the download")
+	fl.BoolVarP(&f.sorted, "sorted", "S", false, "sort the lines; remove blank lines and the last newline")
 	registerLimits(fl, &f.limits)
-	fl.StringVar(&f.encoding, "encoding", "", "`encoding` in the store: plain, brotli, or zstd, which 1.x cannot read")
+	fl.StringVar(&f.encoding, "encoding", "", "`encoding` in the store: plain, brotli, or zstd (1.x cannot read zstd)")
 	return cmd
 }
 
 // registerLimits is for what publishes new content.
 func registerLimits(fl *pflag.FlagSet, l *gate.Limits) {
-	fl.Var(&l.Shrink, "max-shrink", "refuse content that has fewer lines than the live version, by more than this `percentage`")
-	fl.Var(&l.Change, "max-change", "refuse content that loses or gains more lines than this `percentage` of the live version")
+	fl.Var(&l.Shrink, "max-shrink", "refuse content that loses more than this `percentage` of the live version's lines")
+	fl.Var(&l.Change, "max-change", "refuse content that adds or removes more than this `percentage` of the live version's lines")
 }
 
 func (s *session) in(ctx context.Context, f inFlags) (report, error) {
@@ -176,7 +176,8 @@ func (s *session) publish(ctx context.Context, req publish.Request, argv []strin
 		Change: result.Change, event: result.EventLeft, previous: result.Previous, stood: result.Old != nil, at: result.PublishedAt,
 	}
 	if diff && result.Outcome != publish.Unchanged { // if it cannot be shown, nor can the result
-		from, to := fmt.Sprintf("%s (%s)", req.Key, render.Version(result.Previous)), fmt.Sprintf("%s (version %d)", req.Key, result.Version)
+		from, to := fmt.Sprintf("%s (%s)", req.Key, render.Version(result.Previous)), fmt.Sprintf("%s (version %d)",
+			req.Key, result.Version)
 		_ = s.showDiff(from, to, result.Old, req.Content)
 	}
 	switch result.Outcome {

@@ -9,7 +9,7 @@ const flagsWhole = "config server token token-file datacenter retry-for"
 func (a *App) newKV(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kv COMMAND",
-		Short: "Take keys out of a store and into another, in Consul's format",
+		Short: "Export and import keys in Consul's JSON format",
 		Long: `Take keys out of a store and into another, in the format of "consul kv export" and
 "consul kv import": what one of them writes, the other reads.`,
 		Example: `  kvexpress kv export >all.json

@@ -22,7 +22,7 @@ func (a *App) newKVExport(g *globals) *cobra.Command {
 	var partial bool
 	cmd := a.with(g, &cobra.Command{
 		Use:   commandExport + " [PREFIX]",
-		Short: "Print all keys, or those that begin with a prefix, as JSON",
+		Short: "Print all keys, or those with a prefix, as JSON",
 		Long: `Print all keys, or those that begin with PREFIX, as JSON, of one moment, to standard
 output: to the byte what "consul kv export" prints of the same store.
 
@@ -41,7 +41,7 @@ printed; with --partial, what it may read. Without a single key the exit code is
 		}
 		return nil, s.kvExport(ctx, prefix, partial)
 	})
-	cmd.Flags().BoolVar(&partial, "partial", false, "leave out keys that the token may not read")
+	cmd.Flags().BoolVar(&partial, "partial", false, "leave out keys that the token cannot read")
 	return cmd
 }
 

@@ -19,7 +19,7 @@ func (a *App) newKVImport(g *globals) *cobra.Command {
 	var prefix string
 	cmd := a.with(g, &cobra.Command{
 		Use:   "import [FILE]",
-		Short: "Write the keys of an export into the store",
+		Short: "Write the keys of an export to the store",
 		Long: `Write the keys of an export, of "kvexpress kv export" or "consul kv export", into the
 store. Without FILE, or with -, it is read from standard input.
 
@@ -40,7 +40,7 @@ An import that was cut off can be repeated.`,
 		}
 		return s.kvImport(ctx, strings.Join(args, ""), prefix)
 	})
-	cmd.Flags().StringVarP(&prefix, "prefix", "p", "", "`text` to put before each key, and a slash (default: nothing)")
+	cmd.Flags().StringVarP(&prefix, "prefix", "p", "", "`prefix` to put before each key, with a slash (default: none)")
 	return cmd
 }
 

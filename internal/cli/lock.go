@@ -23,7 +23,7 @@ func (a *App) newLock(g *globals) *cobra.Command {
 	var last time.Duration
 	cmd := a.with(g, &cobra.Command{
 		Use:   "lock -f FILE",
-		Short: "Freeze one file on this node, or on another",
+		Short: "Freeze one file on one node",
 		Long: `Freeze one file on this node: it stays as it is, whatever is published, until
 "unlock", or until the time of --for is over.
 
@@ -42,10 +42,10 @@ for a host name.`,
 		return s.lock(ctx, file, node.name, force, reason, last, s.cmd.Flags().Changed("for"))
 	})
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to lock")
-	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is locked")
-	durationVar(cmd.Flags(), &last, "for", 0, "unlock by itself after this `time`, such as 90m; 1.x does not know of it")
-	cmd.Flags().Var(&node, "node", "`name` of the node to lock it on, or of its host (default: this machine)")
-	cmd.Flags().BoolVar(&force, "force", false, "lock it on a --node that no receipt knows, such as one with kvexpress 1.x")
+	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`reason`, shown by locks, status and history")
+	durationVar(cmd.Flags(), &last, "for", 0, "end the lock after this `time`, such as 90m (default: never); 1.x ignores it")
+	cmd.Flags().Var(&node, "node", "`name` of the node or its host (default: this machine)")
+	cmd.Flags().BoolVar(&force, "force", false, "accept a --node without a receipt, such as one with kvexpress 1.x")
 	return cmd
 }
 

@@ -21,7 +21,7 @@ func (a *App) newLocks(g *globals) *cobra.Command {
 	var node nodeValue
 	cmd := a.with(g, &cobra.Command{
 		Use:   "locks",
-		Short: "List the files that are locked, on all nodes",
+		Short: "List locked files",
 		Long: `List the files that are locked, on all nodes, also by kvexpress 1.x.
 
 The store has only the SHA-256 of a file's path: the path itself is shown for files
@@ -36,8 +36,8 @@ of 1.x they are not known.`,
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
 		return s.locks(ctx, files, node.name, s.reported(ctx))
 	})
-	cmd.Flags().VarP(&files, "file", "f", "`file` whose locks are shown; may be given more than once")
-	cmd.Flags().Var(&node, "node", "show the locks of the node, or the host, with this `name` alone")
+	cmd.Flags().VarP(&files, "file", "f", "show only locks of this `file`; can be repeated")
+	cmd.Flags().Var(&node, "node", "show only locks of the node or host with this `name`")
 	return cmd
 }
 
@@ -143,7 +143,8 @@ func (r lockReport) lines() []string {
 	}
 	rows := [][]string{{"NODE", "FILE", "SINCE", "UNTIL", "WHO", "REASON"}}
 	for _, l := range r.Locks {
-		rows = append(rows, []string{l.where(), l.name(), render.Age(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who, "unknown"), l.Reason})
+		rows = append(rows, []string{l.where(), l.name(), render.Age(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who,
+			"unknown"), l.Reason})
 	}
 	return render.Table(rows)
 }

@@ -31,7 +31,7 @@ func (a *App) newOut(g *globals) *cobra.Command {
 	var f outFlags
 	cmd := a.with(g, &cobra.Command{
 		Use:   "out -k KEY -f FILE",
-		Short: "Install a file: write what Consul has, verified",
+		Short: "Install a file from the store",
 		Long: `Install a file: write what Consul has, verified, and run a command.
 
 The file is replaced as a whole or not at all. With nothing to do, it costs one
@@ -49,8 +49,8 @@ As a Consul watch:
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to install")
 	f.register(cmd)
-	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "install although the key is stopped")
-	fl.BoolVar(&f.noReceipt, "no-receipt", false, "do not report what became of it to \"kvexpress status\"")
+	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "install even if the key is stopped")
+	fl.BoolVar(&f.noReceipt, "no-receipt", false, "write no receipt; \"kvexpress status\" does not see this install")
 	return cmd
 }
 
@@ -58,15 +58,16 @@ As a Consul watch:
 func (f *outFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVarP(&f.file, "file", "f", "", "`file` to write")
-	fl.StringVar(&f.check, "check", "", "`command` that must accept the new file, {file}, before it is put in place")
+	fl.StringVar(&f.check, "check", "", "`command` that must succeed before the new file, {file}, is installed")
 	fl.StringVar(&f.stateDir, "state-dir", "",
 		"`folder` to remember what was installed (default /var/lib/kvexpress for root, else ~/.local/state/kvexpress)")
-	fl.BoolVar(&f.inPlace, "in-place", false, "overwrite the file instead of renaming, for bind mounts; readers may see a torn file")
-	fl.BoolVar(&f.restore, "restore-on-failure", false, "put the old content back when the exec fails")
-	fl.BoolVar(&f.strict, "strict", false, "exit 3 when the key is stopped, 4 when the file is locked")
-	fl.BoolVar(&f.missingOK, "missing-ok", false, "exit 0 when there is no such key")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
-	fl.BoolVar(&f.diff, "diff", false, "show what changes")
+	fl.BoolVar(&f.inPlace, "in-place", false,
+		"overwrite the file instead of renaming it, for bind mounts; readers can see a torn file")
+	fl.BoolVar(&f.restore, "restore-on-failure", false, "restore the old content if the exec fails")
+	fl.BoolVar(&f.strict, "strict", false, "exit 3 if the key is stopped, 4 if the file is locked")
+	fl.BoolVar(&f.missingOK, "missing-ok", false, "exit 0 if there is no such key")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would happen, and change nothing")
+	fl.BoolVar(&f.diff, "diff", false, "print the difference to the live version")
 }
 
 func (s *session) out(ctx context.Context, f outFlags) (report, error) {
@@ -189,7 +190,8 @@ func reportOut(t install.Target, r install.Result) outReport {
 }
 
 func (r outReport) lines() []string {
-	what := fmt.Sprintf("%s of %s (%s, sha256 %s)", render.Version(r.Version), r.Key, render.Plural(r.Lines, "line"), render.Short(r.SHA256))
+	what := fmt.Sprintf("%s of %s (%s, sha256 %s)", render.Version(r.Version), r.Key, render.Plural(r.Lines, "line"),
+		render.Short(r.SHA256))
 	text := map[string]string{
 		string(install.Unchanged):    "unchanged, has " + what,
 		string(install.Installed):    "installed " + what,

@@ -14,7 +14,7 @@ func (a *App) newRaw(g *globals) *cobra.Command {
 	var f outFlags
 	cmd := a.with(g, &cobra.Command{
 		Use:   "raw -k PATH -f FILE",
-		Short: "Install any value of Consul's KV store as a file",
+		Short: "Install any Consul KV value as a file",
 		Long: `Install any value of Consul's KV store as a file.
 
 The path is taken as it is, without --prefix. There is no checksum to verify the

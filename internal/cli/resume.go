@@ -13,7 +13,7 @@ func (a *App) newResume(g *globals) *cobra.Command {
 	var name string
 	cmd := a.with(g, &cobra.Command{
 		Use:   "resume -k KEY",
-		Short: "Lift the stop of a key",
+		Short: "End the stop of a key",
 		Long: `Lift the stop of a key: publishing and installing go on.
 
 The checksum is written anew, so that Consul watches on it run "out" again. That is so

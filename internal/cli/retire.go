@@ -23,7 +23,7 @@ func (a *App) newRetire(g *globals) *cobra.Command {
 	var yes, force bool
 	cmd := a.with(g, &cobra.Command{
 		Use:   "retire -k KEY",
-		Short: "Remove a key with its history from the store",
+		Short: "Delete a key and its history from the store",
 		Long: `Remove a key with its history from the store, and from the receipts of all nodes. Files on
 nodes stay as they are. Nothing of it can be brought back.
 
@@ -40,9 +40,9 @@ policies of publisher and operator. "history --events" shows later who retired i
 		return s.retire(ctx, name, reason, yes, force)
 	})
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to remove")
-	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why, for the event")
+	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`reason`, shown in history")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&force, "force", false, "remove it although nodes still have targets on it")
+	cmd.Flags().BoolVar(&force, "force", false, "remove the key even if nodes still have targets for it")
 	return cmd
 }
 

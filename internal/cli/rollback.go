@@ -38,7 +38,7 @@ With --to it is published on top of whatever stands.`,
 		Annotations: uses(flagsStore, "length", flagsExec, flagsReport),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.rollback(ctx, f) })
 	f.register(cmd.Flags(), "`key` to roll back")
-	cmd.Flags().StringVar(&f.to, "to", "", "`version` to publish again (default: the one before the live one)")
+	cmd.Flags().StringVar(&f.to, "to", "", "`version` to publish again (default: the one before the live version)")
 	return cmd
 }
 

@@ -33,7 +33,7 @@ func (a *App) newServe(g *globals) *cobra.Command {
 	var f serveFlags
 	cmd := a.with(g, &cobra.Command{
 		Use:   "serve --data-dir DIR | --dev",
-		Short: "Be the store of one machine, with Consul's HTTP API: a daemon",
+		Short: "Run a store for one machine, with Consul's HTTP API",
 		Long: `Be the store of one machine: Consul's KV store and transactions behind Consul's
 HTTP API, so that kvexpress, consul-template and "consul kv" work with it
 as with Consul.
@@ -108,7 +108,10 @@ func (f *serveFlags) open(log *slog.Logger) (*embedded.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", f.data, err)
 	}
-	return embedded.Open(embedded.Options{Journal: journal, Broken: func(err error) { log.Error("broken", "error", render.Error(err)) }})
+	return embedded.Open(embedded.Options{Journal: journal, Broken: func(err error) {
+		log.Error("broken", "error",
+			render.Error(err))
+	}})
 }
 
 // serveStore answers until the context ends or the listener breaks.

@@ -40,8 +40,8 @@ is valid UTF-8.`,
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.show(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show")
-	fl.StringVar(&f.version, "version", "", "`version` to show (default: the one that stands)")
-	fl.BoolVar(&f.info, "info", false, "print what is known of the version instead of its content")
+	fl.StringVar(&f.version, "version", "", "`version` to show (default: the live version)")
+	fl.BoolVar(&f.info, "info", false, "print facts about the version instead of its content")
 	return cmd
 }
 

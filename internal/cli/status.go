@@ -28,7 +28,7 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 	var f statusFlags
 	cmd := a.with(g, &cobra.Command{
 		Use:   "status [-k KEY]",
-		Short: "Show which nodes have what was published",
+		Short: "Show which nodes are up to date",
 		Long: `Show which nodes have what was published, who is missing and why, and how long it
 took: from the receipts that agents and "out" leave in Consul.
 
@@ -51,8 +51,8 @@ and exits 9 if they do not in time.`,
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.status(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
-	fl.BoolVar(&f.all, "all", false, "name all nodes that are missing, not only some")
-	f.wait.register(fl, "the version that stands")
+	fl.BoolVar(&f.all, "all", false, "name all nodes that are not up to date (default: the first 20)")
+	f.wait.register(fl, "the live version")
 	return cmd
 }
 

@@ -49,11 +49,13 @@ func ago(since, now time.Time) string {
 func (f frozen) lines(now time.Time, colour bool) []string {
 	var lines []string
 	for _, s := range f.Stops {
-		lines = append(lines, "  "+render.Line(string(s.Key))+" is "+render.Paint(colour, render.Red, "stopped")+" in the whole fleet"+ago(s.Since,
+		lines = append(lines, "  "+render.Line(string(s.Key))+" is "+render.Paint(colour, render.Red,
+			"stopped")+" in the whole fleet"+ago(s.Since,
 			now)+": "+render.Line(s.Reason))
 	}
 	for _, l := range f.Locks {
-		text := fmt.Sprintf("  %s is %s on %s%s", render.Line(l.name()), render.Paint(colour, render.Yellow, "locked"), render.Line(l.where()),
+		text := fmt.Sprintf("  %s is %s on %s%s", render.Line(l.name()), render.Paint(colour, render.Yellow, "locked"),
+			render.Line(l.where()),
 			ago(l.Since, now))
 		if !l.Until.IsZero() {
 			text += ", for another " + render.Span(l.Until.Sub(now))
@@ -129,7 +131,8 @@ func clocks(r fleet.Report) []string {
 		}
 		who := map[string]string{"node": "the clock of " + c.Node, "publisher": "the publisher's clock",
 			"here": "this machine's clock"}[c.Who]
-		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used", render.Line(who), ahead(c.Off), render.Span(c.Off.Abs())))
+		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used", render.Line(who), ahead(c.Off),
+			render.Span(c.Off.Abs())))
 	}
 	return lines
 }
@@ -148,8 +151,9 @@ func stragglers(r fleet.Report, all bool) []string {
 		most = math.MaxInt
 	}
 	lines := listed([]string{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
-		return []string{l.Node, render.Number(l.Version, "-"), stateOf(l), render.Span(time.Duration(l.Since)), render.Span(time.Duration(l.Heard)) +
-			" ago", why(l)}
+		return []string{l.Node, render.Number(l.Version, "-"), stateOf(l), render.Span(time.Duration(l.Since)),
+			render.Span(time.Duration(l.Heard)) +
+				" ago", why(l)}
 	})
 	lines = append(lines,
 		listed([]string{"SILENT", "VERSION", "HEARD", "LAST STATE"}, r.SilentNodes, most, func(l fleet.Line) []string {

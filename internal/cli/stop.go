@@ -34,8 +34,8 @@ exit code is 3; --replace gives the key the new reason.`,
 		return s.stop(ctx, name, reason, replace)
 	})
 	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to stop")
-	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`text` that tells others why it is stopped")
-	cmd.Flags().BoolVar(&replace, "replace", false, "replace the reason of a key that is stopped already")
+	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`reason`, shown by stops, status and history")
+	cmd.Flags().BoolVar(&replace, "replace", false, "replace the reason if the key is already stopped")
 	return cmd
 }
 

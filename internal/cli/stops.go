@@ -16,7 +16,7 @@ import (
 func (a *App) newStops(g *globals) *cobra.Command {
 	return a.with(g, &cobra.Command{
 		Use:   "stops",
-		Short: "List the keys that are stopped",
+		Short: "List stopped keys",
 		Long: `List the keys that are stopped, also by kvexpress 1.x.
 
 With a token that may read only some keys, it lists those, and says that there may

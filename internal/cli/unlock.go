@@ -18,7 +18,7 @@ func (a *App) newUnlock(g *globals) *cobra.Command {
 	var node nodeValue
 	cmd := a.with(g, &cobra.Command{
 		Use:   "unlock -f FILE",
-		Short: "Lift the lock of a file on this node, or on another",
+		Short: "End the lock of a file",
 		Long: `Lift the lock of a file on this node, and remove FILE.locked; or, with --node, on
 another node, where FILE.locked stays if it is there.`,
 		Example: `  kvexpress unlock -f /etc/hosts.consul
@@ -28,7 +28,7 @@ another node, where FILE.locked stays if it is there.`,
 		return s.unlock(ctx, file, node.name)
 	})
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to unlock")
-	cmd.Flags().Var(&node, "node", "`name` of the node to unlock it on, or of its host (default: this machine)")
+	cmd.Flags().Var(&node, "node", "`name` of the node or its host (default: this machine)")
 	return cmd
 }
 

@@ -20,10 +20,14 @@ func usage(cmd *cobra.Command) error {
 	if cmd.Example != "" {
 		fmt.Fprintf(w, "\nExamples:\n%s\n", cmd.Example)
 	}
-	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(w, "\nCommands:\n")
+	groups := cmd.Groups()
+	if cmd.HasAvailableSubCommands() && len(groups) == 0 {
+		groups = []*cobra.Group{{Title: "Commands"}}
+	}
+	for _, group := range groups {
+		fmt.Fprintf(w, "\n%s:\n", group.Title)
 		for _, sub := range cmd.Commands() {
-			if sub.IsAvailableCommand() || sub.Name() == "help" {
+			if sub.GroupID == group.ID {
 				fmt.Fprintf(w, "  %-12s %s\n", sub.Name(), sub.Short)
 			}
 		}

@@ -25,9 +25,9 @@ type waitFlags struct {
 }
 
 func (f *waitFlags) register(fl *pflag.FlagSet, what string) {
-	fl.StringVar(&f.share, "wait", "", "wait until this `share` of the nodes, such as 99%, has "+cmp.Or(what, "what was published"))
-	durationVar(fl, &f.timeout, "timeout", 30*time.Second, "how long to wait at most")
-	durationVar(fl, &f.gone, "gone-after", fleet.DefaultGone, "leave out nodes that have been silent for as long")
+	fl.StringVar(&f.share, "wait", "", "wait until this `share` of the nodes, such as 99%, has "+cmp.Or(what, "the new version"))
+	durationVar(fl, &f.timeout, "timeout", 30*time.Second, "time limit of --wait, 1s to 24h")
+	durationVar(fl, &f.gone, "gone-after", fleet.DefaultGone, "leave out nodes without contact for this long")
 }
 
 func (f *waitFlags) asked() bool { return f.share != "" }
