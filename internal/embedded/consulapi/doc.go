@@ -1,7 +1,7 @@
 // Package consulapi is an HTTP front that speaks a part of the API of Consul 1.22.5 over the
 // embedded store: KV, transactions, and what clients ask of an agent on the way there. What clients read is as in Consul:
 // statuses, indexes, JSON, when a blocking query is answered, and why an operation of a transaction failed. A test
-// compares it with a real Consul (store/difftest).
+// compares it with a real Consul (internal/testutil/difftest).
 //
 // What differs, on purpose:
 //   - A blocking query is woken by a change of what it asks for, and by nothing else. In

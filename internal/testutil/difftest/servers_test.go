@@ -1,3 +1,9 @@
+// Package difftest sends the same requests to a real Consul (the reference) and to another server
+// (the subject). It fails at the first difference that a client of Consul's KV store can read: a
+// status, an index header, a leader header, the JSON or the bytes of an answer, the reason of a
+// failed operation, or the moment at which a blocking query is answered.
+//
+// Each server has indexes of its own. They must be in the same order on both servers.
 package difftest
 
 import (
