@@ -26,10 +26,18 @@ lab: packages consul template ## run the hosts-file fleet on this machine: Consu
 lab-scale: packages consul template ## run 1,188 agents on this machine, each a process
 	@go build -C lab -o ../$(BIN)/lab . && $(BIN)/lab scale $(LABFLAGS)
 
-check: vet lint ## the inner loop: vet, lint, unit and script tests; no Consul, nothing is installed
+check: ## the inner loop: vet, lint, unit and script tests; no Consul, nothing is installed
+	@$(MAKE) --no-print-directory -j 3 vet lint short
+
+test: ## run vet, lint and every test, with the race detector
+	@$(MAKE) --no-print-directory packages tools
+	@$(MAKE) --no-print-directory -j 3 vet lint race
+
+.PHONY: short race
+short:
 	@scripts/step "unit and script tests" "20 to 90 s" scripts/modules go test -short -parallel 8 $(TESTFLAGS) ./...
 
-test: packages tools vet lint ## run vet, lint and every test, with the race detector
+race:
 	@CGO_ENABLED=1 scripts/step "all tests with the race detector" "10 min" \
 		scripts/modules $(CURDIR)/scripts/go-test -race -timeout 20m $(TESTFLAGS)
 
