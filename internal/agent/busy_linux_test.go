@@ -18,7 +18,7 @@ func TestWaitsForAnotherProcess(t *testing.T) {
 	n.publish("hosts", "one\n")
 	n.start()
 	n.current(0, "one\n")
-	lock := n.path(".kvexpress/hosts")
+	lock := n.path(".hosts.kvexpress")
 	if err := os.MkdirAll(lock, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -26,12 +26,12 @@ func TestLockFolderOfAnother(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, other := t.TempDir(), t.TempDir()
-			lock := filepath.Join(dir, lockFolder)
+			lock := filepath.Join(dir, lockName("file"))
 			if err := errors.Join(os.Chmod(dir, c.mode), c.make(lock, other)); err != nil {
 				t.Fatal(err)
 			}
 			err := replace(filepath.Join(dir, "file"), nil, func(s FaultPoint) error {
-				if info, err := os.Stat(filepath.Join(lock, "file")); s == AtSync && err == nil {
+				if info, err := os.Stat(lock); s == AtSync && err == nil {
 					if uid, _ := Owner(info); uid != 0 || info.Mode().Perm()&^c.mode != 0 && c.mode&0o022 != 0 {
 						t.Errorf("the lock folder belongs to uid %d, mode %v", uid, info.Mode())
 					}
@@ -50,16 +50,15 @@ func TestLockFolderOfAnother(t *testing.T) {
 }
 
 func ofNobody(lock, _ string) error {
-	inner := filepath.Join(lock, "file")
-	return errors.Join(os.MkdirAll(inner, 0o777), os.Chown(lock, 65534, 65534), os.Chown(inner, 65534, 65534))
+	return errors.Join(os.Mkdir(lock, 0o777), os.WriteFile(filepath.Join(lock, "file"), nil, 0o600), os.Chown(lock, 65534, 65534))
 }
 
 // In a folder that several users may write, one user can rename another's folder to the lock folder.
-// It keeps its owner and mode.
+// It keeps its owner, mode and content.
 func TestFolderOfAVictim(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
-	lock := filepath.Join(dir, lockFolder)
+	lock := filepath.Join(dir, lockName("file"))
 	if err := errors.Join(os.Chmod(dir, 0o777), os.Mkdir(lock, 0o700), os.WriteFile(filepath.Join(lock, "secret"), nil, 0o600),
 		os.Chown(lock, 4242, 4242)); err != nil {
 		t.Fatal(err)
@@ -67,6 +66,7 @@ func TestFolderOfAVictim(t *testing.T) {
 	if err := replace(filepath.Join(dir, "file"), nil, nil); err != nil {
 		t.Error(err)
 	}
+	left(t, lock, "secret")
 	info, err := os.Stat(lock)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestFolderOfAVictim(t *testing.T) {
 	}
 }
 
-// The lock folders are open to the writers of the target's folder, and closed to others: by the
+// The lock folder is open to the writers of the target's folder, and closed to others: by the
 // folder's mode, group and ACL. A staged file has the group and the ACL of one made there.
 func TestLockFolderModes(t *testing.T) {
 	needRoot(t)
@@ -112,22 +112,21 @@ func TestLockFolderModes(t *testing.T) {
 			}
 			seen := 0
 			err := replace(path, nil, func(s FaultPoint) error {
-				for _, lock := range []string{filepath.Join(dir, lockFolder), filepath.Join(dir, lockFolder, "file")} {
-					info, err := os.Stat(lock)
-					if s != AtWrite || err != nil {
-						continue
-					}
-					seen++
-					if info.Mode() != c.mode|os.ModeDir {
-						t.Errorf("%s: mode %v, want %v", lock, info.Mode(), c.mode)
-					}
-					if not, unwanted := strings.CutPrefix(c.acl, "!"); strings.Contains("\n"+acl(lock), "\n"+not) == unwanted && c.acl != "" {
-						t.Errorf("%s: ACL %s", lock, acl(lock))
-					}
+				lock := filepath.Join(dir, lockName("file"))
+				info, err := os.Stat(lock)
+				if s != AtWrite || err != nil {
+					return nil
+				}
+				seen++
+				if info.Mode() != c.mode|os.ModeDir {
+					t.Errorf("%s: mode %v, want %v", lock, info.Mode(), c.mode)
+				}
+				if not, unwanted := strings.CutPrefix(c.acl, "!"); strings.Contains("\n"+acl(lock), "\n"+not) == unwanted && c.acl != "" {
+					t.Errorf("%s: ACL %s", lock, acl(lock))
 				}
 				return nil
 			})
-			if err != nil || seen != 2 {
+			if err != nil || seen != 1 {
 				t.Errorf("seen %d, %v", seen, err)
 			}
 			if err := os.Chmod(plain, 0o644); err != nil {
@@ -140,5 +139,25 @@ func TestLockFolderModes(t *testing.T) {
 				t.Errorf("it has group %d and ACL\n%s; one made in the folder\n%d\n%s", gidA, acl(path), gidB, acl(plain))
 			}
 		})
+	}
+}
+
+// A lock folder fits beside every file, and no pattern that fits the file fits it.
+func TestLockName(t *testing.T) {
+	for _, base := range []string{"a.conf", strings.Repeat("x", 244), strings.Repeat("x", 245), strings.Repeat("x", 250) + ".conf"} {
+		dir := t.TempDir()
+		seen := 0
+		err := replace(filepath.Join(dir, base), nil, func(FaultPoint) error {
+			info, err := os.Stat(filepath.Join(dir, lockName(base)))
+			if matched, _ := filepath.Match("*.conf", lockName(base)); err != nil || !info.IsDir() || matched {
+				t.Errorf("%s: %v", lockName(base), err)
+			}
+			seen++
+			return nil
+		})
+		if err != nil || seen == 0 {
+			t.Errorf("%s: seen %d, %v", base, seen, err)
+		}
+		left(t, dir, base)
 	}
 }

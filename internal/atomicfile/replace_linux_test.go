@@ -237,7 +237,7 @@ func left(t *testing.T, dir string, want ...string) {
 func TestStagedFileOfAnother(t *testing.T) {
 	dir := t.TempDir()
 	path, elsewhere := filepath.Join(dir, "file"), filepath.Join(dir, "elsewhere")
-	old := filepath.Join(dir, lockFolder, "file")
+	old := filepath.Join(dir, lockName("file"))
 	if err := errors.Join(os.MkdirAll(filepath.Join(old, "folder", "folder"), 0o700), os.WriteFile(filepath.Join(old, "x.tmp"), nil, 0o600),
 		os.Symlink(elsewhere, filepath.Join(old, "file"))); err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func (t *Target) Stage(content []byte, a Attrs) (*Staged, error) {
 	if t.lock.why != nil {
 		return nil, fmt.Errorf("write %s: %w", t.Path(), t.lock.why)
 	}
-	s, err := t.lock.inner.Stage(t.Base, content, a)
+	s, err := t.lock.dir.Stage(t.Base, content, a)
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", t.Path(), err)
 	}

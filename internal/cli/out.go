@@ -196,7 +196,7 @@ func (r outReport) lines() []string {
 		string(install.Unchanged):    "unchanged, has " + what,
 		string(install.Installed):    "installed " + what,
 		string(install.Repaired):     "owner and mode corrected, has " + what,
-		string(install.ExecRan):     "unchanged, ran the exec for " + what,
+		string(install.ExecRan):      "unchanged, ran the exec for " + what,
 		string(install.WouldInstall): "would install " + what,
 		string(install.WouldRepair):  "would correct owner and mode, has " + what,
 		string(install.WouldExec):    "would run the exec for " + what,

@@ -111,7 +111,7 @@ func TestCheckFails(t *testing.T) {
 			if strings.Contains(script, "line 7") && !strings.Contains(err.Error(), "line 7: bad") {
 				t.Errorf("the error does not say what the check said: %v", err)
 			}
-			if strings.Contains(err.Error(), "/.kvexpress/") && refusal != nil {
+			if strings.Contains(err.Error(), ".kvexpress/") && refusal != nil {
 				t.Errorf("the error speaks of a file that nobody knows: %v", err)
 			}
 			for _, b := range append(n.torn(contentA()), n.left()...) {
@@ -153,7 +153,7 @@ func TestCheckSeesTheNewFile(t *testing.T) {
 		"sh", install.FileMark, seen, n.target.File}
 	n.settle(contentB())
 	want := fmt.Sprintf("%s  -\n604\n%s\nKVEXPRESS_FILE=%s\nKVEXPRESS_KEY=hosts\nKVEXPRESS_SHA256=%[1]s\nKVEXPRESS_VERSION=2\n",
-		res.SHA256, filepath.Join(n.dir, ".kvexpress", "hosts"), n.target.File)
+		res.SHA256, filepath.Join(n.dir, ".hosts.kvexpress"), n.target.File)
 	if got := string(read(t, seen)); got != want {
 		t.Errorf("the check saw\n%swant\n%s", got, want)
 	}

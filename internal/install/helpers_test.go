@@ -261,8 +261,8 @@ func (n *node) torn(allowed ...[]byte) (broken []string) {
 // left lists what should not be there any more.
 func (n *node) left() (broken []string) {
 	n.t.Helper()
-	for dir, all := range map[string]bool{n.dir: false, filepath.Join(n.stateDir, "targets"): false,
-		filepath.Join(n.stateDir, "staged"): true, filepath.Join(n.stateDir, "locks"): true} {
+	for dir, all := range map[string]bool{n.dir: false, n.stateDir: false, filepath.Join(n.stateDir, "targets"): false,
+		filepath.Join(n.stateDir, "staged"): true} {
 		for _, name := range list(n.t, dir) {
 			if all || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".new") {
 				broken = append(broken, "left behind: "+filepath.Join(dir, name))

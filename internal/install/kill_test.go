@@ -196,8 +196,7 @@ func deliverTo(killed install.FaultPoint) install.Action {
 // disown makes the staged file one of another target.
 func (n *node) disown() {
 	n.t.Helper()
-	locks := filepath.Join(n.dir, ".kvexpress")
-	if err := os.Rename(filepath.Join(locks, "hosts"), filepath.Join(locks, "other")); err != nil {
+	if err := os.Rename(filepath.Join(n.dir, ".hosts.kvexpress"), filepath.Join(n.dir, ".other.kvexpress")); err != nil {
 		n.t.Fatal(err)
 	}
 }

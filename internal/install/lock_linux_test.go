@@ -34,11 +34,11 @@ func TestFolderOfRoot(t *testing.T) {
 	for _, c := range []struct {
 		mode     os.FileMode
 		file     string
-		locked   string // left by root
+		locked   bool // by root, in a run that was killed
 		installs int
 	}{
-		{0o711, "hosts", "", 0}, {0o755, "hosts", "hosts", 0}, {0o733, "new", "", 1}, {0o770 | os.ModeSetgid, "theirs", "", 1},
-		{0o777, "mapped", "", 1}, {0o777, "new", ".", 1},
+		{0o711, "hosts", false, 0}, {0o755, "hosts", true, 0}, {0o733, "new", false, 1}, {0o770 | os.ModeSetgid, "theirs", false, 1},
+		{0o777, "mapped", false, 1}, {0o777, "new", true, 1},
 	} {
 		t.Run(fmt.Sprint(c.mode, " ", c.file), func(t *testing.T) {
 			n := newNode(t, scratch(t))
@@ -59,8 +59,8 @@ func TestFolderOfRoot(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if c.locked != "" {
-				if err := os.MkdirAll(filepath.Join(n.dir, ".kvexpress", c.locked), 0o700); err != nil {
+			if c.locked {
+				if err := os.Mkdir(filepath.Join(n.dir, "."+c.file+".kvexpress"), 0o700); err != nil {
 					t.Fatal(err)
 				}
 			}

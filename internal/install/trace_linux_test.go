@@ -186,7 +186,7 @@ func TestDurableInOrder(t *testing.T) {
 	t.Parallel()
 	needStrace(t)
 	noted := []call{{"fsync", `.json.new>`}, {"renameat", `.json.new"`}, {"fsync", `/state/targets>`}}
-	renamed := []call{{"fsync", `/etc/.kvexpress/hosts/hosts>`}, {"renameat", `"hosts"`}, {"fsync", `/etc>`}}
+	renamed := []call{{"fsync", `/etc/.hosts.kvexpress/hosts>`}, {"renameat", `"hosts"`}, {"fsync", `/etc>`}}
 	overwritten := []call{{"fsync", `/hosts>`}, {"fsync", `/state/staged/`}, {"ftruncate", `/etc/hosts>`}, {"fsync", `/etc/hosts>`}}
 	for _, s := range scenarios() {
 		wanted := slices.Concat(noted, renamed)

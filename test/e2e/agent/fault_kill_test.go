@@ -156,7 +156,7 @@ func agentKilledControls(t *testing.T, c *e2e.Cluster) {
 		"a staged file that is not known of": func(t *testing.T) {
 			k := newKilled(t, c, "", "one")
 			k.die(install.FaultPoint(atomicfile.AtMode))
-			if err := os.Rename(k.Path(".kvexpress/one"), k.Path(".kvexpress/other")); err != nil {
+			if err := os.Rename(k.Path(".one.kvexpress"), k.Path(".other.kvexpress")); err != nil {
 				t.Fatal(err)
 			}
 			k.settles(k.Agent("agent"), k.new)

@@ -56,7 +56,7 @@ func litter(x *e2e.Site) []string {
 	x.T.Helper()
 	var all []string
 	err := filepath.WalkDir(x.Dir, func(path string, _ os.DirEntry, err error) error {
-		if base := filepath.Base(path); err == nil && (base == ".kvexpress" || strings.HasSuffix(base, ".new")) {
+		if base := filepath.Base(path); err == nil && (strings.HasSuffix(base, ".kvexpress") || strings.HasSuffix(base, ".new")) {
 			all = append(all, path)
 		}
 		return nil // what is gone in between is no litter

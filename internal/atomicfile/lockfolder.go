@@ -1,0 +1,141 @@
+package atomicfile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockName names the lock folder of a file: a folder beside it, which is its lock, by flock, and the place of the staged
+// file. Who cannot write to the target's folder cannot open it. No pattern of a service, such as *.conf, fits the name.
+func lockName(base string) string {
+	const suffix, longest = ".kvexpress", 255 // NAME_MAX
+	if len(base)+len(suffix) >= longest {
+		sum := sha256.Sum256([]byte(base))
+		base = hex.EncodeToString(sum[:])
+	}
+	return "." + base + suffix
+}
+
+// errUnwritable: no lock folder can be made beside the target.
+var errUnwritable = errors.New("nothing can be written there")
+
+// openLockFolder opens a lock folder, which it makes if it is missing.
+func (d *Dir) openLockFolder(name string) (_ *Dir, made bool, err error) {
+	path := filepath.Join(d.path, name)
+	err = again(func() error { return unix.Mkdirat(d.fd, name, 0o700) })
+	made = err == nil
+	switch {
+	case made, errors.Is(err, fs.ErrExist):
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return nil, false, fmt.Errorf("%w: make the folder %s: %w", errUnwritable, path, Explain(err))
+	default:
+		return nil, false, fmt.Errorf("make the folder %s: %w", path, Explain(err))
+	}
+	sub, err := d.sub(name)
+	switch {
+	case err == nil:
+		return sub, made, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, false, errGone
+	case errors.Is(err, unix.EACCES):
+		if unix.Faccessat(d.fd, ".", unix.W_OK, 0) != nil {
+			return nil, false, fmt.Errorf("%w: %w", errUnwritable, err)
+		}
+		return nil, false, fmt.Errorf("%w: %w; remove %s if no kvexpress runs", errClosed, err, path)
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return nil, false, fmt.Errorf("%s is not a folder, and kvexpress needs it for its lock: remove it", path)
+	}
+	return nil, false, err
+}
+
+// writers are who can write to a folder.
+type writers struct {
+	uid, gid uint32
+	mode     uint32 // of a lock folder: rwx for them
+	acl      []byte // the same; nil if the folder has none
+	sticky   bool
+	shared   bool // others than the owner can write
+}
+
+func (d *Dir) writers() (w writers, err error) {
+	s, err := d.statSelf()
+	if err != nil {
+		return w, err
+	}
+	mode := bits(s.Mode)
+	w = writers{uid: s.Uid, gid: s.Gid, mode: 0o700 | mode&lockBits, sticky: mode&unix.S_ISVTX != 0, shared: mode&0o022 != 0}
+	if mode&0o020 != 0 {
+		w.mode |= 0o070
+		w.acl = writersACL(d)
+	}
+	if mode&0o002 != 0 {
+		w.mode |= 0o007
+	}
+	return w, nil
+}
+
+// rename reports whether each writer can rename the folders of others, and so put one in the place of a lock folder.
+func (w writers) rename() bool { return w.shared && !w.sticky }
+
+// groupLost reports whether a change of the mode would drop setgid: then the group of new files matters more than that
+// other users can wait for the lock.
+func (w writers) groupLost() bool {
+	if w.mode&unix.S_ISGID == 0 || int(w.gid) == os.Getegid() {
+		return false
+	}
+	groups, err := os.Getgroups()
+	return err == nil && !slices.Contains(groups, int(w.gid))
+}
+
+// lockBits are what a lock folder takes over as it is: setgid, so that new files have the folder's group, and sticky.
+const lockBits = unix.S_ISGID | unix.S_ISVTX
+
+// openTo opens a lock folder to the writers of the target's folder, and closes it to all others. It refuses one of a user who
+// is none of them.
+func (d *Dir) openTo(w writers, s unix.Stat_t) error {
+	right := s.Uid == w.uid && s.Gid == w.gid && bits(s.Mode)&(0o777|lockBits) == w.mode
+	may := os.Geteuid() == 0 || int(s.Uid) == os.Geteuid() && !w.groupLost()
+	if !right && may && (!w.rename() || d.empty()) {
+		if err := d.give(w); err != nil {
+			return fmt.Errorf("set owner and mode of %s: %w", d.path, Explain(err))
+		}
+		var err error
+		if s, err = d.statSelf(); err != nil {
+			return err
+		}
+	}
+	if ours(s.Uid) || s.Uid == w.uid || w.rename() {
+		return nil
+	}
+	return fmt.Errorf("the folder %s belongs to %s, who may not write the target: remove it", d.path, userName(s.Uid))
+}
+
+// give sets what we may set.
+func (d *Dir) give(like writers) error {
+	for _, uid := range []int{int(like.uid), -1} {
+		err := unix.Fchown(d.fd, uid, int(like.gid))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) { // EINVAL: a container without that user
+			return err
+		}
+	}
+	if like.mode&0o070 != 0 { // else the mask of an ACL closes it
+		if err := setACL(d, like.acl); err != nil {
+			return err
+		}
+	}
+	if err := unix.Fchmod(d.fd, like.mode); !errors.Is(err, unix.EPERM) { // as of a file system without modes
+		return err
+	}
+	return nil
+}
