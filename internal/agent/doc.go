@@ -1,13 +1,7 @@
-// Package agent is the daemon of a node: it keeps every target what the store
-// says, with one goroutine for each. It owns watching (when to look), and leaves
-// what a look does to package deliver: the same transaction as `out`.
+// Package agent is the daemon of a node: a source tells of changes to keys, each target reconciles its file, exec groups
+// run what the files of a node share, and receipts report the outcome. An install is package install's, the same
+// transaction as `out`.
 //
-//	link     the store: up or away, whose turn it is to try, how often; queries that wait there
-//	poll     the rows of targets that are not watched
-//	waits    how many queries wait at the store, and when they begin
-//	target   one target: watch, pass, what to wait for next
-//	agent    all of them: start, reload, status
-//
-// Of this module it imports kv, codec, gate, deliver, command, agentfile and
-// observe.
+// Of this module it imports kv, config, install, command, gate, fleet, outcome, atomicfile, safetext and wait. It serves
+// no HTTP: cli shows its status.
 package agent

@@ -233,7 +233,7 @@ func (t *target) enter(state outcome.Outcome, err error, now time.Time) {
 	if err != nil {
 		s.Detail = t.explain(err)
 	}
-	s.brief = brief(err)
+	s.Brief = brief(err)
 	select {
 	case t.news <- struct{}{}:
 	default: // it is known that there is something new

@@ -234,7 +234,7 @@ func (t *target) tale() tale {
 	said := tale{Target: fleet.Target{
 		By: fleet.ByAgent, Key: s.Key, File: s.File,
 		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
-		State: ReceiptWord(s.Outcome), Reason: s.Reason, Detail: s.brief,
+		State: ReceiptWord(s.Outcome), Reason: s.Reason, Detail: s.Brief,
 	}}
 	if s.Since != nil {
 		said.since = *s.Since

@@ -259,3 +259,17 @@ func TestPolled(t *testing.T) {
 		s.end()
 	})
 }
+
+// testLimit is how long a test waits for an event.
+const testLimit = 30 * time.Second
+
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	for end := time.After(testLimit); !ok(); {
+		select {
+		case <-end:
+			t.Fatal("it did not happen")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

@@ -65,7 +65,7 @@ type TargetStatus struct {
 	Polled  bool            `json:"polled,omitempty"`       // its row is read every few seconds, where others are watched
 	Counts  Counts          `json:"counts"`
 
-	brief string // Detail without command lines and output
+	Brief string `json:"-"` // Detail without command lines and output
 }
 
 // Output returns the output of the command that failed; "" if none did.
@@ -95,7 +95,7 @@ func (s *TargetStatus) hideOutput() {
 func (s Status) Public() Status {
 	s.Targets = slices.Clone(s.Targets)
 	for i := range s.Targets {
-		s.Targets[i].Detail = s.Targets[i].brief
+		s.Targets[i].Detail = s.Targets[i].Brief
 		s.Targets[i].hideOutput()
 	}
 	if s.Config.Error != "" {

@@ -168,7 +168,7 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 		}
 		log.Info("listening", "address", l.Addr().String())
 		parts = append(parts, func(ctx context.Context) error {
-			h := agent.Handler(d.Status, d.Healthy, d.Ready, l.Addr().Network() == "unix")
+			h := agentPages(d.Status, d.Healthy, d.Ready, l.Addr().Network() == "unix")
 			return httpd.Serve(ctx, l, h, httpd.ForPages())
 		})
 	}

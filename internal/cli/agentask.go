@@ -18,6 +18,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/config"
+	"kvexpress/internal/httpd"
 )
 
 const (
@@ -81,7 +82,7 @@ func askAgent(ctx context.Context, addr string) (agent.Status, json.RawMessage, 
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	at := url.URL{Scheme: "http", Host: host, Path: agent.StatusPath}
+	at := url.URL{Scheme: "http", Host: host, Path: httpd.StatusPath}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
 		return agent.Status{}, nil, fmt.Errorf("the agent's address %q: %w", addr, err)

@@ -40,7 +40,7 @@ func answering(t *testing.T, addr string, h http.Handler) string {
 }
 
 func statusOf(states ...outcome.Outcome) http.Handler {
-	return agent.Handler(func() agent.Status {
+	return agentPages(func() agent.Status {
 		s := agent.Status{Version: "2.0.0", Node: "web-17", Started: time.Now()}
 		for _, state := range states {
 			s.Targets = append(s.Targets, agent.TargetStatus{Key: "hosts", File: "/etc/hosts.consul", Outcome: state})

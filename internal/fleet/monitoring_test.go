@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli"
 	"kvexpress/internal/outcome"
 )
 
@@ -157,7 +158,7 @@ func agentText(t *testing.T, now time.Time, good bool) string {
 		s.Config.Error = "agent.yml:3: no such word"
 	}
 	var out bytes.Buffer
-	if err := agent.WriteMetrics(&out, s, now); err != nil {
+	if err := cli.WriteAgentMetrics(&out, s, now); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/httpd"
 	"kvexpress/internal/outcome"
 )
 
@@ -71,7 +72,7 @@ func (m *Machine) AgentOf(binary, name string, before ...string) *Daemon {
 		if d.Ended() {
 			m.T.Fatalf("the agent ended: %v\n%s", d.Cmd.ProcessState, Tail(d.Said(), 10))
 		}
-		_, err := d.Ask(agent.HealthPath)
+		_, err := d.Ask(httpd.HealthPath)
 		return err == nil
 	})
 	return d
@@ -162,7 +163,7 @@ func (d *Daemon) Ask(path string) ([]byte, error) {
 func (d *Daemon) Status() agent.Status {
 	d.T.Helper()
 	var s agent.Status
-	body, err := d.Ask(agent.StatusPath)
+	body, err := d.Ask(httpd.StatusPath)
 	if err == nil {
 		err = json.Unmarshal(body, &s)
 	}
@@ -208,7 +209,7 @@ func (d *Daemon) DeliversWithin(limit time.Duration, file, content string) {
 	delivered := false
 	defer func() {
 		if !delivered {
-			status, err := d.Ask(agent.StatusPath)
+			status, err := d.Ask(httpd.StatusPath)
 			d.T.Logf("%s holds %s; status: %s %v", file, Brief(d.m.Read(file)), status, err)
 		}
 	}()

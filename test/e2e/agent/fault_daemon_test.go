@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"kvexpress/internal/agent"
+	"kvexpress/internal/httpd"
 	"kvexpress/test/e2e"
 )
 
@@ -44,7 +44,7 @@ func descriptors(d *e2e.Daemon) int {
 // metric is a sample without labels of /metrics.
 func metric(d *e2e.Daemon, name string) float64 {
 	d.T.Helper()
-	page, err := d.Ask(agent.MetricsPath)
+	page, err := d.Ask(httpd.MetricsPath)
 	if err != nil {
 		d.T.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/httpd"
 	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
@@ -73,7 +74,7 @@ while :; do sleep 1; done
 		x.Holds(key, e2e.Version(1))
 	}
 	t.Logf("with %d hanging, the other exec's file had 3 more versions %v after the start", hanging, went.Round(10*time.Millisecond))
-	if _, err := d.Ask(agent.HealthPath); err != nil {
+	if _, err := d.Ask(httpd.HealthPath); err != nil {
 		t.Error(err)
 	}
 	// It ends although one of them may be running again.

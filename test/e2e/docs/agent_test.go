@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/cli"
 	"kvexpress/internal/config"
+	"kvexpress/internal/httpd"
 	"kvexpress/internal/outcome"
 )
 
@@ -79,10 +81,10 @@ func TestTheAgentIsDocumented(t *testing.T) {
 	for _, state := range outcome.Reported() {
 		names = append(names, string(state))
 	}
-	names = append(names, agent.HealthPath, agent.ReadyPath, agent.StatusPath, agent.MetricsPath)
+	names = append(names, httpd.HealthPath, httpd.ReadyPath, httpd.StatusPath, httpd.MetricsPath)
 	var metrics bytes.Buffer
 	full := agent.Status{Targets: []agent.TargetStatus{{Exec: &agent.ExecStatus{}}}}
-	if err := agent.WriteMetrics(&metrics, full, time.Now()); err != nil {
+	if err := cli.WriteAgentMetrics(&metrics, full, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for _, family := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllStringSubmatch(metrics.String(), -1) {

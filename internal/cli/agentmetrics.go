@@ -1,4 +1,4 @@
-package agent
+package cli
 
 import (
 	"io"
@@ -7,19 +7,20 @@ import (
 	"strconv"
 	"time"
 
+	"kvexpress/internal/agent"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/outcome"
 )
 
-// WriteMetrics writes a status, and what this process uses, as metrics in
+// WriteAgentMetrics writes a status, and what this process uses, as metrics in
 // Prometheus' text format. now is the time of the scrape.
 //
 // A time that has not come yet is 0, and a counter that never counted is there:
 // with Prometheus, what is absent cannot be alerted on. The exception is what a
 // target does not have: without an exec, there is nothing about execs.
-func WriteMetrics(w io.Writer, s Status, now time.Time) error {
-	m := metrics{observe.NewProm(w)}
+func WriteAgentMetrics(w io.Writer, s agent.Status, now time.Time) error {
+	m := agentMetrics{observe.NewProm(w)}
 	m.process(s)
 	m.agent(s)
 	targets := make([]labelled, len(s.Targets))
@@ -31,11 +32,11 @@ func WriteMetrics(w io.Writer, s Status, now time.Time) error {
 	return m.End()
 }
 
-type metrics struct{ *observe.PromWriter }
+type agentMetrics struct{ *observe.PromWriter }
 
 // labelled is a target with its labels, and room for one more.
 type labelled struct {
-	TargetStatus
+	agent.TargetStatus
 	labels []observe.Label
 }
 
@@ -44,7 +45,7 @@ func (t labelled) and(name, value string) []observe.Label {
 	return append(t.labels, observe.With(name, value))
 }
 
-func (m metrics) agent(s Status) {
+func (m agentMetrics) agent(s agent.Status) {
 	m.One("kvexpress_agent_config_last_reload_successful", observe.Gauge,
 		"1 if the configuration in force is what the files say, 0 if the last reload was refused.",
 		observe.Truth(s.Config.Error == ""))
@@ -62,7 +63,7 @@ func (m metrics) agent(s Status) {
 }
 
 // targets writes what every target has.
-func (m metrics) targets(targets []labelled, started, now time.Time) {
+func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 	for _, f := range []struct {
 		name string
 		kind observe.PromKind
@@ -114,14 +115,14 @@ func (m metrics) targets(targets []labelled, started, now time.Time) {
 	}
 	m.Family("kvexpress_agent_target_refusals_total", observe.Counter, "Times that the file was left as it is, by reason.")
 	for _, t := range targets {
-		for _, reason := range reasons(t.Counts.Refusals) {
+		for _, reason := range refusalReasons(t.Counts.Refusals) {
 			m.Sample(float64(t.Counts.Refusals[reason]), t.and("reason", reason)...)
 		}
 	}
 }
 
 // execs writes what those targets have that run one.
-func (m metrics) execs(targets []labelled) {
+func (m agentMetrics) execs(targets []labelled) {
 	m.Family("kvexpress_agent_target_exec_pending", observe.Gauge, "1 if the exec has not succeeded yet for the bytes in place.")
 	for _, t := range targets {
 		m.Sample(observe.Truth(t.Exec.Pending), t.labels...)
@@ -132,7 +133,7 @@ func (m metrics) execs(targets []labelled) {
 		m.Sample(float64(t.Counts.ExecFail), t.and("result", "failed")...)
 	}
 	m.Family("kvexpress_agent_target_exec_duration_seconds", observe.Histogram, "How long execs took, whatever their result.")
-	bounds := ExecBuckets()
+	bounds := agent.ExecBuckets()
 	for _, t := range targets {
 		m.Histogram(bounds, t.Counts.ExecSeconds, t.Counts.ExecTotal.Seconds(), t.labels...)
 	}
@@ -140,7 +141,7 @@ func (m metrics) execs(targets []labelled) {
 
 // reasons are those that everybody knows, whether they have occurred or not, and
 // then others that have.
-func reasons(counted map[string]uint64) []string {
+func refusalReasons(counted map[string]uint64) []string {
 	known := []string{
 		string(gate.Empty), string(gate.TooShort), string(gate.TooLarge), string(gate.Mismatch),
 		string(gate.Corrupt), string(gate.CheckFailed), string(gate.NeedsNewer),

@@ -1,4 +1,4 @@
-package agent
+package cli
 
 import (
 	"bytes"
@@ -13,31 +13,32 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"kvexpress/internal/agent"
 	"kvexpress/internal/outcome"
 )
 
 // scrapeTime is when the tests look.
 func scrapeTime() time.Time { return time.Date(2026, 3, 1, 14, 7, 11, 500e6, time.UTC) }
 
-func ago(d time.Duration) *time.Time {
+func scrapedAgo(d time.Duration) *time.Time {
 	at := scrapeTime().Add(-d)
 	return &at
 }
 
-// sample is a status with a target of every sort.
-func sample() Status {
-	return Status{
-		Version: "2.0.0", Node: "web-17", PID: 4711, Started: *ago(72 * time.Hour),
-		Config:   ConfigStatus{Files: []string{"/etc/kvexpress/agent.yml"}, Loaded: *ago(time.Hour)},
-		Store:    StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: ago(3 * time.Hour)},
+// agentSample is a status with a target of every sort.
+func agentSample() agent.Status {
+	return agent.Status{
+		Version: "2.0.0", Node: "web-17", PID: 4711, Started: *scrapedAgo(72 * time.Hour),
+		Config:   agent.ConfigStatus{Files: []string{"/etc/kvexpress/agent.yml"}, Loaded: *scrapedAgo(time.Hour)},
+		Store:    agent.StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: scrapedAgo(3 * time.Hour)},
 		Requests: 1234,
-		Targets: []TargetStatus{{
-			Key: "hosts", File: "/etc/hosts.consul", Outcome: outcome.Pending, Since: ago(time.Minute), Detail: "the exec failed",
+		Targets: []agent.TargetStatus{{
+			Key: "hosts", File: "/etc/hosts.consul", Outcome: outcome.Pending, Since: scrapedAgo(time.Minute), Detail: "the exec failed",
 			Version: 57, Lineage: "4f2c", SHA256: "0123456789ab" + strings.Repeat("f", 52), Size: 22_000,
-			Changed: ago(2 * time.Minute), Good: ago(90 * time.Second),
-			Exec: &ExecStatus{Pending: true, Failures: 2, Last: ago(time.Minute), Exit: 3, Took: 80 * time.Millisecond,
-				Retry: ago(-time.Minute)},
-			Counts: Counts{
+			Changed: scrapedAgo(2 * time.Minute), Good: scrapedAgo(90 * time.Second),
+			Exec: &agent.ExecStatus{Pending: true, Failures: 2, Last: scrapedAgo(time.Minute), Exit: 3, Took: 80 * time.Millisecond,
+				Retry: scrapedAgo(-time.Minute)},
+			Counts: agent.Counts{
 				Reconciles: 40, Installs: 7, Repairs: 2, Refusals: map[string]uint64{"too_short": 3, "stopped": 1, "made_up": 5},
 				ExecOK: 6, ExecFail: 2, ExecSeconds: []uint64{1, 4, 2, 0, 0, 0, 0, 0, 1}, ExecTotal: 1500 * time.Millisecond,
 			},
@@ -47,10 +48,10 @@ func sample() Status {
 	}
 }
 
-func scrape(t *testing.T, s Status) (map[string]*dto.MetricFamily, []byte) {
+func scrapeAgent(t *testing.T, s agent.Status) (map[string]*dto.MetricFamily, []byte) {
 	t.Helper()
 	var out bytes.Buffer
-	if err := WriteMetrics(&out, s, scrapeTime()); err != nil {
+	if err := WriteAgentMetrics(&out, s, scrapeTime()); err != nil {
 		t.Fatal(err)
 	}
 	parser := expfmt.NewTextParser(model.LegacyValidation)
@@ -63,9 +64,9 @@ func scrape(t *testing.T, s Status) (map[string]*dto.MetricFamily, []byte) {
 
 // Prometheus reads it, each series is there once, and its linter has nothing to
 // say about the names.
-func TestMetricsAreWhatPrometheusWants(t *testing.T) {
-	for name, s := range map[string]Status{"full": sample(), "new": {}} {
-		families, text := scrape(t, s)
+func TestAgentMetricsAreWhatPrometheusWants(t *testing.T) {
+	for name, s := range map[string]agent.Status{"full": agentSample(), "new": {}} {
+		families, text := scrapeAgent(t, s)
 		problems, err := promlint.New(bytes.NewReader(text)).Lint()
 		if err != nil {
 			t.Fatal(err)
@@ -83,7 +84,7 @@ func TestMetricsAreWhatPrometheusWants(t *testing.T) {
 				seen[series] = true
 			}
 		}
-		if _, again := scrape(t, s); !bytes.Equal(stable(text), stable(again)) {
+		if _, again := scrapeAgent(t, s); !bytes.Equal(stable(text), stable(again)) {
 			t.Errorf("%s: two scrapes of the same status differ:\n%s\n%s", name, text, again)
 		}
 	}
@@ -97,8 +98,8 @@ func stable(text []byte) []byte {
 	return bytes.Join(lines, nil)
 }
 
-// value is that of the one sample with these labels, written "name=value".
-func value(t *testing.T, families map[string]*dto.MetricFamily, name string, labels ...string) float64 {
+// value is that of the one agentSample with these labels, written "name=value".
+func metricValue(t *testing.T, families map[string]*dto.MetricFamily, name string, labels ...string) float64 {
 	t.Helper()
 	for _, m := range families[name].GetMetric() {
 		var has []string
@@ -113,9 +114,9 @@ func value(t *testing.T, families map[string]*dto.MetricFamily, name string, lab
 	return math.NaN()
 }
 
-func TestMetricsSayWhatTheStatusSays(t *testing.T) {
-	families, _ := scrape(t, sample())
-	at := func(d time.Duration) float64 { return float64(ago(d).UnixMilli()) / 1000 }
+func TestAgentMetricsSayWhatTheStatusSays(t *testing.T) {
+	families, _ := scrapeAgent(t, agentSample())
+	at := func(d time.Duration) float64 { return float64(scrapedAgo(d).UnixMilli()) / 1000 }
 	const hosts, flags = "key=hosts", "key=team/app/flags"
 	for _, tt := range []struct {
 		name   string
@@ -154,21 +155,21 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 		{"kvexpress_agent_target_last_good_age_seconds", []string{flags}, 72 * 3600},
 		{"kvexpress_agent_target_refusals_total", []string{flags, "reason=too_short"}, 0},
 	} {
-		if got := value(t, families, tt.name, tt.labels...); got != tt.want {
+		if got := metricValue(t, families, tt.name, tt.labels...); got != tt.want {
 			t.Errorf("%s%v is %v, want %v", tt.name, tt.labels, got, tt.want)
 		}
 	}
 	for key, current := range map[string]outcome.Outcome{hosts: outcome.Pending, flags: outcome.Starting} {
 		for _, state := range outcome.Reported() {
-			if got := value(t, families, "kvexpress_agent_target_outcome", key, "outcome="+string(state)); (got == 1) != (state == current) {
+			if got := metricValue(t, families, "kvexpress_agent_target_outcome", key, "outcome="+string(state)); (got == 1) != (state == current) {
 				t.Errorf("%s: %s is %v", key, state, got)
 			}
 		}
 	}
 }
 
-func TestMetricsOfExecs(t *testing.T) {
-	families, _ := scrape(t, sample())
+func TestAgentMetricsOfExecs(t *testing.T) {
+	families, _ := scrapeAgent(t, agentSample())
 	for _, name := range []string{"exec_pending", "exec_total", "exec_duration_seconds"} {
 		for _, m := range families["kvexpress_agent_target_"+name].GetMetric() {
 			for _, l := range m.GetLabel() {
@@ -188,7 +189,7 @@ func TestMetricsOfExecs(t *testing.T) {
 		t.Fatalf("%d buckets, want %d", len(h.GetBucket()), len(want))
 	}
 	for i, b := range h.GetBucket() {
-		if b.GetCumulativeCount() != want[i] || i < len(ExecBuckets()) && b.GetUpperBound() != ExecBuckets()[i] {
+		if b.GetCumulativeCount() != want[i] || i < len(agent.ExecBuckets()) && b.GetUpperBound() != agent.ExecBuckets()[i] {
 			t.Errorf("bucket %d is %v ≤ %v, want %d", i, b.GetCumulativeCount(), b.GetUpperBound(), want[i])
 		}
 	}
@@ -198,40 +199,40 @@ func TestMetricsOfExecs(t *testing.T) {
 }
 
 // A bad reload and a store that is away show.
-func TestMetricsOfTrouble(t *testing.T) {
-	s := sample()
+func TestAgentMetricsOfTrouble(t *testing.T) {
+	s := agentSample()
 	s.Config.Error = "agent.yml:3: no such word"
-	s.Store = StoreStatus{Addr: "127.0.0.1:8500", Since: ago(5 * time.Minute), Error: "connection refused"}
-	s.Targets[0].Good = ago(-time.Hour) // the clock was set back
-	families, _ := scrape(t, s)
+	s.Store = agent.StoreStatus{Addr: "127.0.0.1:8500", Since: scrapedAgo(5 * time.Minute), Error: "connection refused"}
+	s.Targets[0].Good = scrapedAgo(-time.Hour) // the clock was set back
+	families, _ := scrapeAgent(t, s)
 	for name, want := range map[string]float64{
 		"kvexpress_agent_config_last_reload_successful": 0,
 		"kvexpress_agent_store_up":                      0,
 	} {
-		if got := value(t, families, name); got != want {
+		if got := metricValue(t, families, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
-	if got := value(t, families, "kvexpress_agent_target_last_good_age_seconds", "key=hosts"); got != 0 {
+	if got := metricValue(t, families, "kvexpress_agent_target_last_good_age_seconds", "key=hosts"); got != 0 {
 		t.Errorf("a pass in the future was %v s ago", got)
 	}
 }
 
-func TestMetricsOfTheProcess(t *testing.T) {
-	families, _ := scrape(t, Status{})
-	if got := value(t, families, "go_goroutines"); got < 1 {
+func TestAgentMetricsOfTheProcess(t *testing.T) {
+	families, _ := scrapeAgent(t, agent.Status{})
+	if got := metricValue(t, families, "go_goroutines"); got < 1 {
 		t.Errorf("%v goroutines", got)
 	}
-	if usage() == (processUse{}) {
-		t.Skip("this system does not tell")
+	if residentMemory() == 0 {
+		t.Skip("no /proc")
 	}
-	if got := value(t, families, "process_resident_memory_bytes"); got < 1<<20 || got > 1<<40 {
+	if got := metricValue(t, families, "process_resident_memory_bytes"); got < 1<<20 || got > 1<<40 {
 		t.Errorf("%v bytes resident", got)
 	}
-	if got := value(t, families, "process_cpu_seconds_total"); got <= 0 || got > 1e6 {
+	if got := metricValue(t, families, "process_cpu_seconds_total"); got <= 0 || got > 1e6 {
 		t.Errorf("%v s of CPU", got)
 	}
-	if got := value(t, families, "process_open_fds"); got < 3 || got > 1e6 {
+	if got := metricValue(t, families, "process_open_fds"); got < 3 || got > 1e6 {
 		t.Errorf("%v open files", got)
 	}
 }
