@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/record"
 )
 
 func (a *App) newCopy(g *globals) *cobra.Command {
@@ -72,9 +73,9 @@ func (s *session) copy(ctx context.Context, from, to, message string, limits gat
 
 // content reads the verified bytes of a key.
 func (s *session) content(ctx context.Context, k kv.Key) ([]byte, error) {
-	standing, err := s.publisher().Standing(ctx, k)
+	live, _, err := record.Read(ctx, s.store, s.layout, k, record.Query{})
 	if err != nil {
 		return nil, err
 	}
-	return standing.Plain, gate.Deliverable(k, standing, s.g.length)
+	return live.Plain, live.Installable(s.g.length)
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/cli/render"
-	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/record"
@@ -73,7 +72,7 @@ func (s *session) diff(ctx context.Context, name, with string, args []string) (r
 
 // sides reads what is compared. Two versions are read at once.
 func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []uint64) (from, to side, err error) {
-	r := s.past()
+	r := s.versions()
 	if with == "" && len(versions) == 0 {
 		l, err := r.List(ctx, k)
 		if err != nil {
@@ -109,18 +108,18 @@ func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []u
 
 // side is one of two things that are compared.
 type side struct {
-	Version   uint64 `json:"version,omitempty"`
-	Unmanaged bool   `json:"unmanaged,omitempty"`
-	File      string `json:"file,omitempty"`
-	SHA256    string `json:"sha256"`
-	Size      int    `json:"size"`
-	Lines     int    `json:"lines"`
+	Version uint64       `json:"version,omitempty"`
+	State   record.State `json:"state,omitempty"` // of a version
+	File    string       `json:"file,omitempty"`
+	SHA256  string       `json:"sha256"`
+	Size    int          `json:"size"`
+	Lines   int          `json:"lines"`
 
 	plain []byte
 }
 
-func sideOf(c history.Content) side {
-	return side{Version: c.Number, Unmanaged: c.Unmanaged, SHA256: c.SHA256, Size: len(c.Plain), Lines: c.Lines, plain: c.Plain}
+func sideOf(c record.Content) side {
+	return side{Version: c.Number, State: c.State, SHA256: c.SHA256, Size: len(c.Plain), Lines: c.Lines, plain: c.Plain}
 }
 
 // title is what a side is called above a diff.

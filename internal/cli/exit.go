@@ -6,10 +6,10 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
-	"kvexpress/internal/history"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // The exit codes. They are a contract: scripts depend on them.
@@ -52,7 +52,7 @@ func exitCode(err error) int {
 		{as[*hold.StoppedError], exitStopped},
 		{as[*gate.Locked], exitLocked},
 		{as[*gate.Missing], exitMissing},
-		{as[*history.NotKept], exitMissing},
+		{as[*record.NotKept], exitMissing},
 		{is(errNothing), exitMissing},
 		{as[*gate.Refusal], exitRefused},
 		{as[*embedded.ExportError], exitRefused},

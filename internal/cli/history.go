@@ -10,9 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/cli/render"
-	"kvexpress/internal/gate"
-	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 func (a *App) newHistory(g *globals) *cobra.Command {
@@ -50,20 +49,20 @@ nodes for which no key was known.`,
 	return cmd
 }
 
-// past reads past versions.
-func (s *session) past() history.Reader { return history.Reader{Store: s.store, Layout: s.layout} }
+// versions reads past versions.
+func (s *session) versions() record.History { return record.History{Store: s.store, Layout: s.layout} }
 
 func (s *session) history(ctx context.Context, name string, most int) (report, error) {
 	k, err := s.key(name)
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.past().List(ctx, k)
+	l, err := s.versions().List(ctx, k)
 	if err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err
 	}
-	r := historyReport{Key: k, Lineage: l.Lineage, Deleted: l.State == gate.Absent, Skipped: l.Skipped, now: time.Now(),
+	r := historyReport{Key: k, Lineage: l.Lineage, Deleted: l.State == record.Absent, Skipped: l.Skipped, now: time.Now(),
 		colour: s.colour()}
 	if live, ok := l.Live(); ok {
 		r.Version = live.Number
@@ -106,28 +105,27 @@ func parseKept(what, text string) (uint64, error) {
 
 // versionInfo is a version in JSON.
 type versionInfo struct {
-	Version     uint64        `json:"version,omitempty"`
-	Live        bool          `json:"live"`
-	Unmanaged   bool          `json:"unmanaged,omitempty"`
-	State       history.State `json:"state"`
-	Detail      string        `json:"detail,omitempty"`
-	PublishedAt *time.Time    `json:"published_at,omitempty"`
-	By          string        `json:"by,omitempty"`
-	Message     string        `json:"message,omitempty"`
-	Lines       int           `json:"lines"`
-	Size        int64         `json:"size"`
-	SHA256      string        `json:"sha256,omitempty"`
-	Encoding    string        `json:"encoding,omitempty"`
-	Lineage     string        `json:"lineage,omitempty"`
-	PublishID   string        `json:"publish_id,omitempty"`
+	Version     uint64       `json:"version,omitempty"`
+	Live        bool         `json:"live"`
+	State       record.State `json:"state"`
+	Detail      string       `json:"detail,omitempty"`
+	PublishedAt *time.Time   `json:"published_at,omitempty"`
+	By          string       `json:"by,omitempty"`
+	Message     string       `json:"message,omitempty"`
+	Lines       int          `json:"lines"`
+	Size        int64        `json:"size"`
+	SHA256      string       `json:"sha256,omitempty"`
+	Encoding    string       `json:"encoding,omitempty"`
+	Lineage     string       `json:"lineage,omitempty"`
+	PublishID   string       `json:"publish_id,omitempty"`
 }
 
-func infoOf(v history.Version) versionInfo {
+func infoOf(v record.Version) versionInfo {
 	i := versionInfo{
-		Version: v.Number, Live: v.Live, Unmanaged: v.Unmanaged, State: v.State, Detail: v.Why,
+		Version: v.Number, Live: v.Live, State: v.State, Detail: v.Why,
 		Lines: v.Lines, Size: v.Size, SHA256: v.SHA256,
 	}
-	if m := v.Manifest; m != nil && !v.Unmanaged {
+	if m := v.Manifest; m != nil && v.State != record.Unmanaged {
 		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = m.By, m.Message, m.Encoding, m.Lineage, m.PublishID
 		if !m.PublishedAt.IsZero() {
 			i.PublishedAt = &m.PublishedAt
@@ -139,7 +137,7 @@ func infoOf(v history.Version) versionInfo {
 // name is how a version is called in a table.
 func (i versionInfo) name() string {
 	name := render.Number(i.Version, "unknown")
-	if i.Unmanaged {
+	if i.State == record.Unmanaged {
 		name = "unmanaged"
 	}
 	if i.Live {
@@ -203,7 +201,7 @@ func (r historyReport) table() []string {
 		switch v := r.Versions[row]; {
 		case !r.colour || column != 0:
 			return ""
-		case v.State != history.Whole:
+		case !v.State.Whole():
 			return render.Red
 		case v.Live:
 			return render.Green
@@ -214,7 +212,7 @@ func (r historyReport) table() []string {
 
 // judgement is the detail, with what it means.
 func (i versionInfo) judgement() string {
-	if i.State == history.Damaged && i.Detail != "" {
+	if i.State == record.Damaged && i.Detail != "" {
 		return "damaged: " + i.Detail
 	}
 	return i.Detail

@@ -7,8 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/cli/render"
-	"kvexpress/internal/gate"
-	"kvexpress/internal/history"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
@@ -86,14 +84,14 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 // Without one it is the one before the live one, and what stands is pinned: nobody's
 // publish is to be undone unseen.
 func (s *session) choose(ctx context.Context, req *publish.Request, to uint64) (uint64, error) {
-	r := s.past()
+	r := s.versions()
 	if to == 0 {
 		l, err := r.List(ctx, req.Key)
 		if err != nil {
 			return 0, err
 		}
-		if l.Behind {
-			return 0, &publish.Conflict{Key: req.Key, Attempts: history.MaxLists}
+		if l.Incomplete {
+			return 0, &publish.Conflict{Key: req.Key, Attempts: record.MaxLists}
 		}
 		before, err := l.Before(true)
 		if err != nil {
@@ -105,7 +103,7 @@ func (s *session) choose(ctx context.Context, req *publish.Request, to uint64) (
 		} else if *req.IfVersion != live.Number {
 			return 0, &publish.Conflict{Key: req.Key, IfVersion: req.IfVersion, Current: &live.Number}
 		}
-		if l.State != gate.Damaged {
+		if l.State != record.Damaged {
 			req.IfSHA256 = l.SHA256
 		}
 		to = before.Number

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/cli/render"
-	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
 )
 
@@ -56,7 +55,7 @@ func (s *session) show(ctx context.Context, f showFlags) (report, error) {
 			return nil, err
 		}
 	}
-	all, err := s.past().Read(ctx, k, version)
+	all, err := s.versions().Read(ctx, k, version)
 	if err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err
@@ -110,7 +109,7 @@ func (r showReport) lines() []string {
 		{"lineage", render.Dash(r.Lineage)},
 		{"publish id", render.Dash(r.PublishID)},
 	}
-	if r.State != history.Whole || r.Detail != "" {
+	if !r.State.Whole() || r.Detail != "" {
 		rows = append(rows, []string{"note", r.Detail})
 	}
 	return render.Table(rows)

@@ -141,11 +141,8 @@ func (v *verified) verify(ctx context.Context, reader *fleet.Reader, standing fl
 		v.Unverified++
 		return nil
 	}
-	var waits []time.Duration
-	if len(v.Damaged) < 3 { // more do not come from a writer who is at it
-		waits = gate.TornWaits()
-	}
-	why, size, err := reader.Damage(ctx, standing.Key, waits)
+	once := len(v.Damaged) >= 3 // so many do not come from one writer of 1.x
+	why, size, err := reader.Damage(ctx, standing.Key, once)
 	v.read += size
 	switch {
 	case errors.Is(err, kv.ErrDenied):

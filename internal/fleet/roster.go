@@ -15,7 +15,6 @@ import (
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
 	"kvexpress/internal/safetext"
-	"kvexpress/internal/wait"
 )
 
 // ErrLeftOut is a receipt that was not read because all of them have more than MaxDecoded
@@ -219,7 +218,9 @@ type Past struct {
 }
 
 // Stopped reports whether the key is frozen in the whole fleet.
-func (s Standing) Stopped() bool { return gate.NotStopped(s.Key, s.Stop) != nil }
+func (s Standing) Stopped() bool {
+	return s.Stop.State == kv.Present && gate.NotStopped(s.Key, s.Stop) != nil
+}
 
 // Standings reads what several keys hold. Read the roster before: what nodes say they
 // have can only be older then than what the store is asked for afterwards. Past versions are
@@ -292,7 +293,7 @@ const keptVersions = 10
 func standing(k kv.Key, checksum, manifest, stop kv.Entry) Standing {
 	s := Standing{Key: k, Exists: checksum.State == kv.Present, Stop: stop, Index: manifest.Index}
 	if s.Err = gate.Readable(k, checksum, manifest, stop); s.Err == nil {
-		s.SHA256, s.Manifest, s.Err = gate.Claimed(k, checksum, manifest)
+		s.SHA256, s.Manifest, s.Err = record.Claimed(k, checksum, manifest)
 		if s.Manifest == nil {
 			s.Index = checksum.Index
 		}
@@ -300,27 +301,13 @@ func standing(k kv.Key, checksum, manifest, stop kv.Entry) Standing {
 	return s
 }
 
-// Damage verifies the data of the current version of a key. why is "" if it is whole or absent; size
-// is in bytes. After each of the waits it reads data again that a writer of kvexpress 1.x may be about to
-// complete. The error wraps kv.ErrDenied if the data may not be read.
-func (r *Reader) Damage(ctx context.Context, k kv.Key, waits []time.Duration) (why string, size int, err error) {
-	data, checksum, manifest := r.Layout.Data(k), r.Layout.Checksum(k), r.Layout.Manifest(k)
-	for _, pause := range append(waits, 0) {
-		rows, err := r.Store.Read(ctx, kv.Default, data, checksum, manifest)
-		if err != nil {
-			return "", size, err
-		}
-		size += len(rows[data].Value)
-		s, err := gate.Examine(k, rows[data], rows[checksum], rows[manifest])
-		if err != nil {
-			return "", size, err
-		}
-		if why = s.Why; s.State != gate.Damaged || !s.Torn {
-			return why, size, nil
-		}
-		if err := wait.For(ctx, pause); err != nil {
-			return "", size, err
-		}
-	}
-	return why, size, nil
+// Damage verifies the data of the live version of a key. why is "" if it is whole or absent; size
+// is how many bytes were read. Unless once is set, it waits for a writer of kvexpress 1.x that may be about
+// to complete it. The error wraps kv.ErrDenied if the data cannot be read.
+func (r *Reader) Damage(ctx context.Context, k kv.Key, once bool) (why string, size int, err error) {
+	live, _, err := record.Read(ctx, r.Store, r.Layout, k, record.Query{Once: once, Accept: func(rows kv.Snapshot) error {
+		size += len(rows[r.Layout.Data(k)].Value)
+		return nil
+	}})
+	return live.Why, size, err
 }

@@ -1,4 +1,4 @@
-// Package gate owns the decisions of publishing and delivering, as pure
-// functions: from content and rows of the store to "do it" or to the reason
-// why not. It does no I/O and imports only kv, codec and safetext of this module.
+// Package gate owns the reasons for which content is refused, and the pure decisions over
+// values: long enough, too different, older, stopped, locked. It does no I/O. Of this module
+// it imports kv and safetext.
 package gate

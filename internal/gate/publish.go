@@ -8,59 +8,27 @@ import (
 	"unicode/utf8"
 
 	"kvexpress/internal/kv"
-	"kvexpress/internal/record"
 )
 
 // ErrMessage is a message that no manifest may carry.
 var ErrMessage = errors.New("the message is not allowed")
 
-// Content gates the plain bytes that are to be published: not empty, at most
-// record.MaxPlain bytes, at least minLines lines as record.Lines counts (0: any
-// number). The error is a *Refusal.
-func Content(k kv.Key, plain []byte, minLines int) error {
-	if len(plain) == 0 {
-		return &Refusal{Reason: Empty, Key: k, Detail: "the content is empty", Remedy: "check its source"}
-	}
-	if len(plain) > record.MaxPlain {
-		return &Refusal{
-			Reason: TooLarge, Key: k,
-			Detail: fmt.Sprintf("it has %d bytes, at most %d are allowed", len(plain), record.MaxPlain),
-			Remedy: "split the file",
-		}
-	}
-	if lines := record.Lines(plain); lines < minLines {
-		return &Refusal{
-			Reason: TooShort, Key: k,
-			Detail: fmt.Sprintf("it has %s, at least %d are asked for", countLines(lines), minLines),
-			Remedy: "check its source, or ask for fewer with -l",
-		}
-	}
-	return nil
+// Publishable decides whether content of so many bytes and lines may be published (0: any
+// number of lines). The error is a *Refusal.
+func Publishable(k kv.Key, size, lines, minLines int) error {
+	return tooSmall(k, size, lines, minLines, "check its source", "check its source, or lower the minimum with -l")
 }
 
-// StoredSize gates the size in bytes of the content as it is stored, encoded
-// with e: at most kv.MaxStored. The error is a *Refusal, which names the encoding that
-// fits, if there is one.
-func StoredSize(k kv.Key, plain, stored []byte, e record.Encoding) error {
-	if len(stored) <= kv.MaxStored {
-		return nil
+// tooSmall refuses empty and short content, each with its remedy.
+func tooSmall(k kv.Key, size, lines, minLines int, empty, short string) error {
+	switch {
+	case size == 0:
+		return &Refusal{Reason: Empty, Key: k, Detail: "the content is empty", Remedy: empty}
+	case lines < minLines:
+		return &Refusal{Reason: TooShort, Key: k, Remedy: short,
+			Detail: fmt.Sprintf("%s; minimum is %d (-l)", countLines(lines), minLines)}
 	}
-	r := &Refusal{
-		Reason: TooLarge, Key: k, Remedy: "split the file",
-		Detail: fmt.Sprintf("it has %d bytes as %s, at most %d fit into one transaction", len(stored), e, kv.MaxStored),
-	}
-	for _, other := range []struct {
-		encoding record.Encoding
-		flag     string
-	}{{record.Zstd, "--encoding zstd"}, {record.Brotli, "-z"}} { // 1.x can read the last one
-		if other.encoding == e {
-			continue
-		}
-		if packed, err := record.Encode(other.encoding, plain); err == nil && len(packed) <= kv.MaxStored {
-			r.Remedy = fmt.Sprintf("with %s it has %d bytes, and fits", other.flag, len(packed))
-		}
-	}
-	return r
+	return nil
 }
 
 // Message gates the message of a version: valid UTF-8, at most kv.MaxMessage
@@ -98,9 +66,12 @@ func unprintable(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
-// NotStopped gates a key's stop row: one with a value freezes the key. The
-// error is a *Stopped. The row must not be Denied.
+// NotStopped refuses a key whose stop row has a value. The error is a *Stopped, or wraps
+// kv.ErrDenied: a stop that cannot be read is never taken for an absent one.
 func NotStopped(k kv.Key, stop kv.Entry) error {
+	if stop.State == kv.Denied {
+		return fmt.Errorf("%s: its stop cannot be read: %w", k, kv.ErrDenied)
+	}
 	if stop.State == kv.Present && len(stop.Value) > 0 {
 		since, _ := kv.FreezeTimes(stop.Flags) // a stop never ends by itself
 		return &Stopped{Key: k, Reason: stop.Reason(), Since: since, Index: stop.Index}

@@ -1,35 +1,35 @@
 package gate
 
 import (
-	"bytes"
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"kvexpress/internal/kv"
-	"kvexpress/internal/record"
 )
 
-func TestContent(t *testing.T) {
+// A publisher is told to check the source; a node, that it keeps its file.
+func TestTooSmall(t *testing.T) {
 	tests := map[string]struct {
-		plain    string
-		minLines int
-		want     Reason
-		text     string
+		size, lines, minLines int
+		want                  Reason
+		text                  string
 	}{
-		"fine":         {"1\n2\n", 2, "", ""},
-		"any number":   {"x", 0, "", ""},
-		"one line":     {"x", 1, "", ""}, // 1.x counted so
-		"empty":        {"", 0, Empty, "empty"},
-		"short":        {"1\n2\n", 3, TooShort, "2 lines"},
-		"newline only": {"\n", 2, TooShort, "1 line,"},
-		"full":         {strings.Repeat("x", record.MaxPlain), 0, "", ""},
-		"too large":    {strings.Repeat("x", record.MaxPlain+1), 0, TooLarge, "16777217"},
+		"fine":       {4, 2, 2, "", ""},
+		"any number": {1, 1, 0, "", ""},
+		"empty":      {0, 1, 0, Empty, "empty"},
+		"short":      {4, 2, 3, TooShort, "2 lines; minimum is 3 (-l)"},
+		"one line":   {1, 1, 2, TooShort, "1 line; minimum"},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) { wantRefusal(t, Content("hosts", []byte(tt.plain), tt.minLines), tt.want, tt.text) })
+		t.Run(name, func(t *testing.T) {
+			wantRefusal(t, Publishable("hosts", tt.size, tt.lines, tt.minLines), tt.want, tt.text)
+			wantRefusal(t, LongEnough("hosts", tt.size, tt.lines, tt.minLines), tt.want, tt.text)
+			if err := LongEnough("hosts", tt.size, tt.lines, tt.minLines); err != nil && !strings.Contains(err.Error(), "the file is left") {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -44,26 +44,6 @@ func wantRefusal(t *testing.T, err error, want Reason, text string) {
 	var r *Refusal
 	if !errors.As(err, &r) || r.Reason != want || !strings.Contains(err.Error(), text) {
 		t.Errorf("got %v, want %s with %q", err, want, text)
-	}
-}
-
-func TestStoredSize(t *testing.T) {
-	text, noise := bytes.Repeat([]byte("a line\n"), 100_000), make([]byte, kv.MaxStored+1)
-	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
-	for _, c := range []struct {
-		plain    []byte
-		stored   int
-		encoding record.Encoding
-		why      Reason
-		says     string
-	}{
-		{noise, kv.MaxStored, record.Plain, "", ""},
-		{text, kv.MaxStored + 1, record.Plain, TooLarge, "with -z it has"},
-		{text, kv.MaxStored + 1, record.Zstd, TooLarge, "with -z it has"},
-		{text, kv.MaxStored + 1, record.Brotli, TooLarge, "with --encoding zstd it has"},
-		{noise, kv.MaxStored + 1, record.Plain, TooLarge, "split"},
-	} {
-		wantRefusal(t, StoredSize("hosts", c.plain, make([]byte, c.stored), c.encoding), c.why, c.says)
 	}
 }
 

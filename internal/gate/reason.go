@@ -8,8 +8,8 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// Reason says in one stable word why content was refused. The words stand in
-// JSON output and in metrics: they never change.
+// Reason says in one stable word why content was refused. The words are a contract:
+// they are in JSON and in metrics.
 type Reason string
 
 // Why content is refused, by a publisher or by a node.
@@ -31,7 +31,7 @@ const (
 type Refusal struct {
 	Reason Reason
 	Key    kv.Key  // "" where no key is known yet
-	Detail string  // what is wrong, with numbers: "it has 3 lines, at least 10 are asked for"
+	Detail string  // what is wrong, with numbers: "3 lines; minimum is 10 (-l)"
 	Remedy string  // what to do about it; "" if there is nothing
 	Err    error   // the cause, such as a check that failed; nil if there is none
 	Change *Change // of what is Changed
@@ -59,12 +59,12 @@ func Again(k kv.Key) string {
 type Stopped struct {
 	Key    kv.Key
 	Reason string    // as it is stored: not safe to print, see Error
-	Since  time.Time // when it was set, by the clock of whoever did; zero: not known
+	Since  time.Time // when it was set, by the clock of the machine that set it; zero: not known
 	Index  uint64    // of the row
 }
 
 func (s *Stopped) Error() string {
-	return fmt.Sprintf("%s is stopped: %s; `kvexpress resume -k %s` lifts it", s.Key, quoted(s.Reason), s.Key)
+	return fmt.Sprintf("%s is stopped: %s; to undo: `kvexpress resume -k %s`", s.Key, quoted(s.Reason), s.Key)
 }
 
 // quoted is a text from the store for people.

@@ -217,7 +217,7 @@ func (tx *transaction) replace(ctx context.Context, c claim) error {
 			return err
 		}
 	}
-	manifest := currentManifest(standing)
+	manifest := standing.Own()
 	tx.describe(standing.SHA256, manifest, len(standing.Plain), record.Lines(standing.Plain))
 	if tx.target.Diff {
 		tx.result.New = standing.Plain
@@ -242,35 +242,27 @@ func (tx *transaction) replace(ctx context.Context, c claim) error {
 }
 
 // content is what stands in the store, with its bytes.
-func (tx *transaction) content(ctx context.Context, c claim) (gate.Standing, error) {
-	if c.standing != nil {
-		return *c.standing, nil
+func (tx *transaction) content(ctx context.Context, c claim) (record.Live, error) {
+	if c.live != nil {
+		return *c.live, nil
 	}
 	if s, ok := tx.seen(ctx, c); ok {
-		return s, gate.Deliverable(tx.target.Key, s, tx.target.MinLines)
+		return s, s.Installable(tx.target.MinLines)
 	}
 	if err := tx.Fault.before(AtReadData); err != nil {
-		return gate.Standing{}, err
+		return record.Live{}, err
 	}
 	return tx.full(ctx, kv.Default)
 }
 
-// currentManifest is the manifest, if it speaks of the bytes that stand.
-func currentManifest(s gate.Standing) *kv.Manifest {
-	if s.Manifest == nil || s.Manifest.SHA256 != s.SHA256 {
-		return nil
-	}
-	return s.Manifest
-}
-
-func (tx *transaction) goesBack(s gate.Standing) bool {
+func (tx *transaction) goesBack(s record.Live) bool {
 	was := tx.state.Installed
-	return was.Key == tx.target.name() && gate.Older(was.Lineage, was.Version, currentManifest(s))
+	return was.Key == tx.target.name() && gate.Older(was.Lineage, was.Version, s.Own())
 }
 
 // confirm asks the leader whether the store really went back. What it says is
 // installed; if it cannot say, the file is kept.
-func (tx *transaction) confirm(ctx context.Context) (gate.Standing, error) {
+func (tx *transaction) confirm(ctx context.Context) (record.Live, error) {
 	was := tx.state.Installed
 	standing, err := tx.full(ctx, kv.Consistent)
 	if err != nil {

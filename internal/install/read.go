@@ -8,7 +8,6 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
-	"kvexpress/internal/wait"
 )
 
 // reader reads the rows of one target.
@@ -34,11 +33,7 @@ func (r reader) frozen(s kv.Snapshot) error {
 	if r.target.Raw != "" || r.target.IgnoreStop {
 		return nil
 	}
-	stop := s[r.layout.Stop(r.target.Key)]
-	if err := gate.Readable(r.target.Key, stop); err != nil {
-		return err
-	}
-	return gate.NotStopped(r.target.Key, stop)
+	return gate.NotStopped(r.target.Key, s[r.layout.Stop(r.target.Key)])
 }
 
 // gates reads lock and stop alone, and gates them.
@@ -61,8 +56,8 @@ func (r reader) gates(ctx context.Context) error {
 type claim struct {
 	sha      string // "" if only the data can tell
 	manifest *kv.Manifest
-	index    uint64         // of the checksum
-	standing *gate.Standing // of a raw path, which has nothing but the data
+	index    uint64       // of the checksum
+	live     *record.Live // of a raw path, which has nothing but the data
 }
 
 // meanwhile asks the store, and has something else done until the answer is there.
@@ -92,7 +87,7 @@ func meanwhile[T any](ctx context.Context, ask func(context.Context) (T, error),
 func (r reader) small(ctx context.Context) (claim, error) {
 	if r.target.Raw != "" {
 		s, err := r.full(ctx, kv.Default)
-		return claim{sha: s.SHA256, standing: &s}, err
+		return claim{sha: s.SHA256, live: &s}, err
 	}
 	k, l := r.target.Key, r.layout
 	s, err := r.store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)...)
@@ -106,62 +101,51 @@ func (r reader) small(ctx context.Context) (claim, error) {
 	if err := gate.Readable(k, checksum, manifest); err != nil {
 		return claim{}, err
 	}
-	sha, m, err := gate.Claimed(k, checksum, manifest)
+	sha, m, err := record.Claimed(k, checksum, manifest)
 	return claim{sha: sha, manifest: m, index: checksum.Index}, err
 }
 
 // full reads everything, with the data, and gates it. Lock and stop are of the
 // same moment as the data.
-func (r reader) full(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
-	var standing gate.Standing
-	err := wait.Again(ctx, nil, gate.TornWaits(), func() (torn bool, err error) {
-		standing, err = r.fullOnce(ctx, c)
-		return standing.Torn, err
-	})
-	if err != nil {
-		return standing, err
+func (r reader) full(ctx context.Context, c kv.Consistency) (live record.Live, err error) {
+	if r.target.Raw != "" {
+		live, err = r.raw(ctx, c)
+	} else {
+		live, _, err = record.Read(ctx, r.store, r.layout, r.target.Key, record.Query{Consistency: c, Also: r.locks, Accept: r.accept(ctx)})
 	}
-	return standing, gate.Deliverable(kv.Key(r.target.name()), standing, r.target.MinLines)
+	if err != nil {
+		return live, err
+	}
+	return live, live.Installable(r.target.MinLines)
 }
 
-func (r reader) fullOnce(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
-	if r.target.Raw != "" {
-		return r.raw(ctx, c)
+// accept refuses a frozen target, and waits for the memory that its content needs.
+func (r reader) accept(ctx context.Context) func(kv.Snapshot) error {
+	return func(s kv.Snapshot) error {
+		if err := r.frozen(s); err != nil {
+			return err
+		}
+		k, l := r.target.Key, r.layout
+		data, checksum, manifest := s[l.Data(k)], s[l.Checksum(k)], s[l.Manifest(k)]
+		return r.share.need(ctx, record.Memory(k, data, checksum, manifest))
 	}
-	k, l := r.target.Key, r.layout
-	paths := append([]string{l.Data(k), l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)
-	s, err := r.store.Read(ctx, c, paths...)
-	if err != nil {
-		return gate.Standing{}, err
-	}
-	if err := r.frozen(s); err != nil {
-		return gate.Standing{}, err
-	}
-	data, checksum, manifest := s[l.Data(k)], s[l.Checksum(k)], s[l.Manifest(k)]
-	if err := gate.Readable(k, data, checksum, manifest); err != nil {
-		return gate.Standing{}, err
-	}
-	if err := r.share.need(ctx, gate.MostPlain(k, data, checksum, manifest)); err != nil {
-		return gate.Standing{}, err
-	}
-	return gate.Examine(k, data, checksum, manifest)
 }
 
 // raw reads any value. It is taken as it is: there is nothing to verify it by.
-func (r reader) raw(ctx context.Context, c kv.Consistency) (gate.Standing, error) {
+func (r reader) raw(ctx context.Context, c kv.Consistency) (record.Live, error) {
 	s, err := r.store.Read(ctx, c, append([]string{r.target.Raw}, r.locks...)...)
 	if err != nil {
-		return gate.Standing{}, err
+		return record.Live{}, err
 	}
 	if err := r.frozen(s); err != nil {
-		return gate.Standing{}, err
+		return record.Live{}, err
 	}
 	switch e := s[r.target.Raw]; e.State {
 	case kv.Present:
-		return gate.Standing{State: gate.Unmanaged, Plain: e.Value, SHA256: record.Checksum(e.Value)}, nil
+		return record.Live{Key: kv.Key(r.target.Raw), State: record.Unmanaged, Plain: e.Value, SHA256: record.Checksum(e.Value)}, nil
 	case kv.Absent:
-		return gate.Standing{}, &gate.Missing{Name: r.target.Raw, Raw: true}
+		return record.Live{}, &gate.Missing{Name: r.target.Raw, Raw: true}
 	default:
-		return gate.Standing{}, fmt.Errorf("%s may not be read: %w", kv.Quote(r.target.Raw), kv.ErrDenied)
+		return record.Live{}, fmt.Errorf("%s cannot be read: %w", kv.Quote(r.target.Raw), kv.ErrDenied)
 	}
 }

@@ -11,31 +11,31 @@ import (
 // seen is what stands in the store, if the data that the caller brought along is
 // what the small rows promise: then nothing more has to be read. Data of any age
 // may be brought: the checksum is of the moment in which lock and stop were read.
-func (tx *transaction) seen(ctx context.Context, c claim) (gate.Standing, bool) {
+func (tx *transaction) seen(ctx context.Context, c claim) (record.Live, bool) {
 	if tx.data == nil || c.sha == "" {
-		return gate.Standing{}, false
+		return record.Live{}, false
 	}
 	plain := tx.data
 	if record.Checksum(plain) != c.sha {
 		if c.manifest == nil {
-			return gate.Standing{}, false
+			return record.Live{}, false
 		}
 		encoding, err := record.ParseEncoding(c.manifest.Encoding)
 		if err != nil || encoding == record.Plain {
-			return gate.Standing{}, false
+			return record.Live{}, false
 		}
-		most := gate.Promised(c.manifest, c.sha, encoding)
+		most := record.SizeLimit(c.manifest, c.sha, encoding)
 		if err := tx.share.need(ctx, most); err != nil {
-			return gate.Standing{}, false
+			return record.Live{}, false
 		}
 		plain, err = record.DecodeUpTo(encoding, tx.data, most)
 		if err != nil || record.Checksum(plain) != c.sha {
-			return gate.Standing{}, false
+			return record.Live{}, false
 		}
 	}
-	s := gate.Standing{State: gate.Unmanaged, Plain: plain, SHA256: c.sha, Manifest: c.manifest}
+	s := record.Live{Key: tx.target.Key, State: record.Unmanaged, Plain: plain, SHA256: c.sha, Manifest: c.manifest}
 	if c.manifest != nil {
-		s.State = gate.Managed
+		s.State = record.Managed
 	}
 	return s, true
 }

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
 // Conflict is a publish that others were in the way of. Nothing was published.
@@ -42,7 +42,7 @@ func (c *Conflict) Unwrap() error { return kv.ErrConflict }
 
 // ifVersion holds req.IfVersion against what stands. After a lost race it
 // never holds: the caller asked to be told, not to be put on top.
-func ifVersion(req Request, s gate.Standing, before *lostError) error {
+func ifVersion(req Request, s record.Live, before *lostError) error {
 	if req.IfVersion == nil {
 		return nil
 	}

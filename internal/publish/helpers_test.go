@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"kvexpress/internal/embedded"
-	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
 )
@@ -102,12 +101,12 @@ func stands(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key, res Result, 
 	if err != nil {
 		return err
 	}
-	at, err := gate.Examine(k, rows[l.Data(k)], rows[l.Checksum(k)], rows[l.Manifest(k)])
+	at, err := record.Verify(k, rows[l.Data(k)], rows[l.Checksum(k)], rows[l.Manifest(k)])
 	switch {
 	case err != nil:
 		return err
-	case at.State != gate.Managed || !bytes.Equal(at.Plain, content):
-		return fmt.Errorf("state %d (%s), want managed with the content", at.State, at.Why)
+	case at.State != record.Managed || !bytes.Equal(at.Plain, content):
+		return fmt.Errorf("state %s (%s), want managed with the content", at.State, at.Why)
 	case at.Manifest.Version != res.Version || at.Manifest.Lineage != res.Lineage || at.Manifest.Key != k:
 		return fmt.Errorf("manifest is of %s %d, the result says %s %d", at.Manifest.Lineage, at.Manifest.Version, res.Lineage,
 			res.Version)

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -9,97 +10,65 @@ import (
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/wait"
+	"kvexpress/internal/record"
 )
 
-// base is what an attempt builds on: the rows as read, and what they mean.
+// base is what an attempt builds on: the rows as read, and the live version that they are.
 type base struct {
-	gate.Standing
-	data, checksum, manifest, stop, events kv.Entry
+	record.Live
+	rows kv.Snapshot
 }
 
 // notes tells people what was found.
-func (b base) notes(req Request) []string {
+func (b base) notes(req Request, l kv.Layout) []string {
 	var notes []string
-	if b.State == gate.Damaged {
-		notes = append(notes, "what stood was damaged: "+b.Why)
+	if b.State == record.Damaged {
+		notes = append(notes, "the live version was damaged: "+b.Why)
 	}
-	if req.IgnoreStop && gate.NotStopped(req.Key, b.stop) != nil {
+	if req.IgnoreStop && gate.NotStopped(req.Key, b.rows[l.Stop(req.Key)]) != nil {
 		notes = append(notes, "published under a stop: nodes stay frozen until `kvexpress resume -k "+string(req.Key)+"`")
 	}
 	return notes
 }
 
-// look reads what stands under the key, and gates what only the store can
-// tell: rights, nesting, stop.
-func (p *Publisher) look(ctx context.Context, req Request) (base, error) {
-	return p.settled(ctx, func() (base, error) { return p.lookOnce(ctx, req) })
-}
-
-// Standing reads what stands under a key, to publish it elsewhere. The errors are
-// those of the store and of gate.Examine.
-func (p *Publisher) Standing(ctx context.Context, k kv.Key) (gate.Standing, error) {
-	p = p.filled()
-	data, checksum, manifest := p.Layout.Data(k), p.Layout.Checksum(k), p.Layout.Manifest(k)
-	b, err := p.settled(ctx, func() (b base, err error) {
-		rows, err := p.read(ctx, StepRead, kv.Default, data, checksum, manifest)
-		if err == nil {
-			b.Standing, err = gate.Examine(k, rows[data], rows[checksum], rows[manifest])
-		}
-		return b, err
-	})
-	return b.Standing, err
-}
-
-// settled reads again while what stands is torn, as long as that may heal.
-func (p *Publisher) settled(ctx context.Context, read func() (base, error)) (b base, err error) {
-	err = wait.Again(ctx, p.Wait, gate.TornWaits(), func() (bool, error) {
-		b, err = read()
-		return b.Torn, err
-	})
-	return b, err
-}
-
-func (p *Publisher) lookOnce(ctx context.Context, req Request) (base, error) {
+// read reads the live version, and gates what only the store can tell: rights, nesting, stop.
+func (p *Publisher) readLive(ctx context.Context, req Request) (b base, err error) {
 	k, l := req.Key, p.Layout
-	own := []string{l.Data(k), l.Checksum(k), l.Manifest(k), l.Stop(k)}
-	paths := own
+	var also []string
 	if req.Event != nil {
-		paths = append(paths, l.Events(k))
+		also = append(also, l.Events(k))
 	}
 	for _, up := range k.Ancestors() {
-		paths = append(paths, l.Checksum(up))
+		also = append(also, l.Checksum(up))
 	}
-	rows, err := p.read(ctx, StepRead, kv.Default, paths...)
-	if err != nil {
-		return base{}, err
-	}
-	for _, path := range own {
-		if rows[path].State == kv.Denied {
-			return base{}, fmt.Errorf("read %s: %w", path, kv.ErrDenied)
+	accept := func(rows kv.Snapshot) error {
+		// A publisher may have no rights on the keys above: if it cannot read them, they are
+		// not held against it.
+		for _, up := range k.Ancestors() {
+			if rows[l.Checksum(up)].State == kv.Present {
+				return gate.Nested(k, up)
+			}
 		}
-	}
-	// A publisher may well have no rights on the keys above: those that it
-	// cannot see are not held against it.
-	for _, up := range k.Ancestors() {
-		if rows[l.Checksum(up)].State == kv.Present {
-			return base{}, gate.Nested(k, up)
+		if err := gate.NotStopped(k, rows[l.Stop(k)]); err != nil && (!req.IgnoreStop || errors.Is(err, kv.ErrDenied)) {
+			return err
 		}
+		return nil
 	}
-	b := base{data: rows[own[0]], checksum: rows[own[1]], manifest: rows[own[2]], stop: rows[own[3]], events: rows[l.Events(k)]}
-	if !req.IgnoreStop {
-		if err := gate.NotStopped(k, b.stop); err != nil {
-			return base{}, err
-		}
-	}
-	b.Standing, err = gate.Examine(k, b.data, b.checksum, b.manifest)
+	b.Live, b.rows, err = record.Read(ctx, stepping{p}, l, k, record.Query{Also: also, Accept: accept, Wait: p.Wait})
 	return b, err
+}
+
+// stepping is the store, with a step before each read of the live version.
+type stepping struct{ *Publisher }
+
+func (s stepping) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	return s.read(ctx, StepRead, c, paths...)
 }
 
 // compare holds the content against what stands, if there are limits, or for a dry run.
-func compare(req Request, s gate.Standing, d gate.Decision) (*gate.Change, error) {
+func compare(req Request, s record.Live, d record.Decision) (*gate.Change, error) {
 	switch {
-	case !req.Limits.Any() && !req.DryRun, s.State == gate.Absent, d == gate.Heal:
+	case !req.Limits.Any() && !req.DryRun, s.State == record.Absent, d == record.Heal:
 		return nil, nil
 	case s.Plain == nil && req.Limits.Any():
 		return nil, &gate.Refusal{
@@ -126,8 +95,8 @@ type place struct {
 // succeed finds the place after what stands: above all numbers that history has. Some
 // may be above the live one, if it was deleted or restored. What a publish put there
 // and did not make live does not count.
-func (p *Publisher) succeed(ctx context.Context, k kv.Key, s gate.Standing) (place, error) {
-	if s.State == gate.Absent {
+func (p *Publisher) succeed(ctx context.Context, k kv.Key, s record.Live) (place, error) {
+	if s.State == record.Absent {
 		if err := p.noneBelow(ctx, k); err != nil {
 			return place{}, err
 		}
@@ -152,7 +121,7 @@ func (p *Publisher) succeed(ctx context.Context, k kv.Key, s gate.Standing) (pla
 	if at.lineage, at.version = lineage, version; lineage == "" || version >= math.MaxUint64-1 {
 		at.lineage, at.version = kv.NewID(), 0
 	}
-	at.enters = s.State == gate.Unmanaged && s.SHA256 != newest
+	at.enters = s.State == record.Unmanaged && s.SHA256 != newest
 	if at.version++; at.enters {
 		at.version++
 	}
@@ -186,7 +155,7 @@ func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage stri
 		if len(mark.Value) > 0 {
 			continue
 		}
-		m, err := gate.ReadManifest(k, row.Value)
+		m, err := record.ParseManifest(k, row.Value)
 		if n > version {
 			version, sha256 = n, m.SHA256
 		}

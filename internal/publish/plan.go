@@ -2,6 +2,7 @@ package publish
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,25 +37,53 @@ func pack(req Request) (parcel, error) {
 	if err := gate.Message(req.Message); err != nil {
 		return parcel{}, fmt.Errorf("publish %s: %w", req.Key, err)
 	}
-	if err := gate.Content(req.Key, req.Content, req.MinLines); err != nil {
+	lines := record.Lines(req.Content)
+	if err := gate.Publishable(req.Key, len(req.Content), lines, req.MinLines); err != nil {
 		return parcel{}, err
 	}
 	e := req.Encoding
 	if e == "" {
 		e = record.Plain
 	}
-	stored, err := record.Encode(e, req.Content)
+	stored, err := encode(req.Key, req.Content, e)
 	if err != nil {
-		return parcel{}, fmt.Errorf("publish %s: %w", req.Key, err)
-	}
-	if err := gate.StoredSize(req.Key, req.Content, stored, e); err != nil {
 		return parcel{}, err
 	}
 	return parcel{
 		plain: req.Content, stored: stored, encoding: e,
-		sha256: record.Checksum(req.Content), lines: record.Lines(req.Content),
+		sha256: record.Checksum(req.Content), lines: lines,
 		past: sync.OnceValues(func() ([]byte, uint64) { return pastForm(req.Content, stored, e) }),
 	}, nil
+}
+
+// encode returns the content as it is stored: at most kv.MaxStored bytes of at most record.MaxPlain. The error is a
+// *gate.Refusal, which names the encoding that fits, if there is one.
+func encode(k kv.Key, plain []byte, e record.Encoding) ([]byte, error) {
+	stored, err := record.Encode(e, plain)
+	if err == nil && len(stored) <= kv.MaxStored {
+		return stored, nil
+	}
+	r := &gate.Refusal{Reason: gate.TooLarge, Key: k, Remedy: "split the file",
+		Detail: fmt.Sprintf("it has %d bytes, at most %d are allowed", len(plain), record.MaxPlain)}
+	switch {
+	case errors.Is(err, record.ErrTooBig):
+		return nil, r
+	case err != nil:
+		return nil, fmt.Errorf("publish %s: %w", k, err)
+	}
+	r.Detail = fmt.Sprintf("it has %d bytes as %s, at most %d fit into one transaction", len(stored), e, kv.MaxStored)
+	for _, other := range []struct {
+		encoding record.Encoding
+		flag     string
+	}{{record.Zstd, "--encoding zstd"}, {record.Brotli, "-z"}} { // 1.x can read the last one
+		if other.encoding == e {
+			continue
+		}
+		if packed, err := record.Encode(other.encoding, plain); err == nil && len(packed) <= kv.MaxStored {
+			r.Remedy = fmt.Sprintf("with %s it has %d bytes, and fits", other.flag, len(packed))
+		}
+	}
+	return nil, r
 }
 
 // pastForm is how history holds content that is stored in this form, with the KV flags.
@@ -94,7 +123,7 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 	}
 	now := p.Now()
 	pl := plan{
-		base: b.manifest.Index, began: now,
+		base: b.rows[l.Manifest(k)].Index, began: now,
 		manifest: kv.Manifest{
 			Format: kv.ManifestFormat, Lineage: at.lineage, Version: at.version, PublishID: kv.NewID(),
 			Key: k, SHA256: load.sha256, Size: int64(len(load.plain)), Lines: load.lines,
@@ -111,12 +140,12 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 		return plan{}, err
 	}
 	pl.flip = []kv.Op{
-		{Verb: kv.CheckAndSet, Path: l.Data(k), Index: b.data.Index, Value: load.stored, Flags: load.encoding.Flags()},
-		{Verb: kv.CheckAndSet, Path: l.Checksum(k), Index: b.checksum.Index, Value: []byte(load.sha256)},
-		{Verb: kv.CheckAndSet, Path: l.Manifest(k), Index: b.manifest.Index, Value: manifest},
+		{Verb: kv.CheckAndSet, Path: l.Data(k), Index: b.rows[l.Data(k)].Index, Value: load.stored, Flags: load.encoding.Flags()},
+		{Verb: kv.CheckAndSet, Path: l.Checksum(k), Index: b.rows[l.Checksum(k)].Index, Value: []byte(load.sha256)},
+		{Verb: kv.CheckAndSet, Path: l.Manifest(k), Index: b.rows[l.Manifest(k)].Index, Value: manifest},
 	}
 	if !req.IgnoreStop {
-		pl.flip = append(pl.flip, unchanged(l.Stop(k), b.stop.Index))
+		pl.flip = append(pl.flip, unchanged(l.Stop(k), b.rows[l.Stop(k)].Index))
 	}
 	past, flags := load.past()
 	history := p.entry(k, at.version, manifest, past, flags)
@@ -125,11 +154,11 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 		// Index. A competitor's entry that comes after this check fails our flip, see
 		// carryOut; one who has flipped before it fails this.
 		history[2] = kv.Op{Verb: kv.Set, Path: l.HistoryPending(k, at.version), Value: []byte(pl.manifest.PublishID)}
-		pl.first = append(history, unchanged(l.Manifest(k), b.manifest.Index))
+		pl.first = append(history, unchanged(l.Manifest(k), b.rows[l.Manifest(k)].Index))
 	}
 	if !pl.fits(old) {
 		// These checks let it take no number that a competitor has.
-		old = append(old, unchanged(l.Manifest(k), b.manifest.Index), unchanged(l.Checksum(k), b.checksum.Index))
+		old = append(old, unchanged(l.Manifest(k), b.rows[l.Manifest(k)].Index), unchanged(l.Checksum(k), b.rows[l.Checksum(k)].Index))
 		if pl.old = old; bodySize(old) > kv.MaxTxnBody {
 			pl.old, pl.note = nil, "the replaced content is too large for the history; `kvexpress rollback` cannot bring it back"
 		}
@@ -137,7 +166,7 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (plan, erro
 	if prune := at.outdated(pl.manifest.Previous); !pl.fits(prune) {
 		pl.prune = prune
 	}
-	pl.leave(req, l, b.events)
+	pl.leave(req, l, b.rows[l.Events(k)])
 	return pl, nil
 }
 
@@ -171,13 +200,14 @@ func (pl *plan) fits(ops []kv.Op) bool {
 // outgoing is the history entry of what stands, if history has none: above all, of what
 // kvexpress 1.x wrote. It tells the manifest which version it replaces.
 func (p *Publisher) outgoing(pl *plan, b base, at place) ([]kv.Op, error) {
-	m, row := &pl.manifest, b.manifest.Value
-	if b.State == gate.Unmanaged {
+	m, row := &pl.manifest, b.rows[p.Layout.Manifest(pl.manifest.Key)].Value
+	if b.State == record.Unmanaged {
 		m.Previous = at.version - 1
 	} else if b.Manifest != nil && b.Manifest.Version < at.version {
 		m.Previous = b.Manifest.Version
 	}
-	e, _ := record.FromFlags(b.data.Flags) // Examine has read it
+	data := b.rows[p.Layout.Data(m.Key)]
+	e, _ := record.FromFlags(data.Flags) // record.Verify has read it
 	switch {
 	case at.enters:
 		theirs := kv.Manifest{
@@ -194,10 +224,10 @@ func (p *Publisher) outgoing(pl *plan, b base, at place) ([]kv.Op, error) {
 		if row, err = theirs.Marshal(); err != nil {
 			return nil, err
 		}
-	case b.State != gate.Managed || len(at.rows[m.Previous]) > 0:
+	case b.State != record.Managed || len(at.rows[m.Previous]) > 0:
 		return nil, nil
 	}
-	stored := b.data.Value
+	stored := data.Value
 	if e == record.Plain {
 		stored = b.Plain // kvexpress 1.14 compressed it without a mark
 	}

@@ -56,9 +56,9 @@ func (m *machine) publish(t *rapid.T) {
 	}
 	if res.Outcome == Unchanged {
 		l := m.p.Layout
-		s, err := gate.Examine(hosts, get1(m.t, m.store, l.Data(hosts)), get1(m.t, m.store, l.Checksum(hosts)),
+		s, err := record.Verify(hosts, get1(m.t, m.store, l.Data(hosts)), get1(m.t, m.store, l.Checksum(hosts)),
 			get1(m.t, m.store, l.Manifest(hosts)))
-		if err != nil || s.State == gate.Damaged || !bytes.Equal(s.Plain, req.Content) {
+		if err != nil || s.State == record.Damaged || !bytes.Equal(s.Plain, req.Content) {
 			t.Fatalf("unchanged, but what stands is %+v, %v", s, err)
 		}
 		return

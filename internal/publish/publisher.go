@@ -161,33 +161,33 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
 // attempt goes once from reading to writing. The error is a *lostError if it
 // is worth to begin again; before is that of the attempt before.
 func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, before *lostError) (Result, error) {
-	b, err := p.look(ctx, req)
+	b, err := p.readLive(ctx, req)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := ifVersion(req, b.Standing, before); err != nil {
+	if err := ifVersion(req, b.Live, before); err != nil {
 		return Result{}, err
 	}
 	res := Result{
 		Key: req.Key, SHA256: load.sha256, Size: len(load.plain), Stored: len(load.stored), Lines: load.lines,
-		Old: b.Plain, Notes: b.notes(req),
+		Old: b.Plain, Notes: b.notes(req, p.Layout),
 	}
 	res.Previous, _ = b.Version()
 	decision := b.Decide(load.sha256)
-	if decision == gate.Keep {
+	if decision == record.Keep {
 		res.Outcome, res.Version = Unchanged, res.Previous
-		if b.State == gate.Managed {
+		if b.State == record.Managed {
 			res.Lineage = b.Manifest.Lineage
 		}
 		return res, nil
 	}
-	if res.Change, err = compare(req, b.Standing, decision); err != nil {
+	if res.Change, err = compare(req, b.Live, decision); err != nil {
 		return Result{}, err
 	}
 	if !req.DryRun {
 		go load.nodes() // while history is listed
 	}
-	place, err := p.succeed(ctx, req.Key, b.Standing)
+	place, err := p.succeed(ctx, req.Key, b.Live)
 	if err != nil {
 		return Result{}, err
 	}
@@ -204,7 +204,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	case req.DryRun:
 		res.Outcome = WouldPublish
 		return res, nil
-	case decision == gate.Heal:
+	case decision == record.Heal:
 		res.Outcome = Healed
 	}
 	found, err := p.carryOut(ctx, pl, before)

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"kvexpress/internal/history"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 	"kvexpress/internal/store/consul"
 	"kvexpress/lab/order"
 	"kvexpress/lab/proc"
@@ -75,7 +75,7 @@ func (r *Recorder) watch(layout kv.Layout, stores []*consul.Store) {
 		for {
 			entry, err := store.Watch(r.ctx, layout.Data(Key), since, kv.MaxWait)
 			if err == nil && entry.State == kv.Present {
-				err = r.take(history.Reader{Store: store, Layout: layout})
+				err = r.take(record.History{Store: store, Layout: layout})
 			}
 			if since = entry.Index; err != nil {
 				break
@@ -86,7 +86,7 @@ func (r *Recorder) watch(layout kv.Layout, stores []*consul.Store) {
 }
 
 // take notes the current version, and those between it and the last one.
-func (r *Recorder) take(past history.Reader) error {
+func (r *Recorder) take(past record.History) error {
 	all, err := past.Read(r.ctx, Key, 0)
 	if err != nil {
 		return err

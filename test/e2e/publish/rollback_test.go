@@ -181,7 +181,7 @@ func lookOn(ctx context.Context, t *testing.T, m *e2e.Machine, key string) {
 			return
 		}
 		for i, v := range told.Versions {
-			if v.State != "whole" || v.Detail != "" || v.Live != (v.Version == told.Version) || v.Version > told.Version {
+			if v.State != "managed" || v.Detail != "" || v.Live != (v.Version == told.Version) || v.Version > told.Version {
 				t.Errorf("history shows %+v, with version %d live", v, told.Version)
 			}
 			if i > 0 && v.Version >= told.Versions[i-1].Version {

@@ -1,4 +1,4 @@
-package history
+package record
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// NotKept is a version that the store does not have, or no longer.
+// NotKept is a version that the store does not have, or no longer has.
 type NotKept struct {
 	Key  kv.Key
 	What string   // which one, and why
@@ -28,17 +28,17 @@ func (e *NotKept) Error() string {
 	return fmt.Sprintf("%s: %s; %s, see `kvexpress history -k %s`", e.Key, e.What, kept, e.Key)
 }
 
-func (l List) notKept(what string) error {
+func (l VersionList) notKept(what string) error {
 	return &NotKept{Key: l.Key, What: what, Kept: l.Kept()}
 }
 
-// refuse is the error for a version that is there, and cannot be had.
-func (l List) refuse(v Version) error {
+// refuse is the error for a version that is in the store and cannot be used.
+func (l VersionList) refuse(v Version) error {
 	r := &gate.Refusal{Reason: gate.Corrupt, Key: l.Key,
 		Detail: fmt.Sprintf("version %d in its history is damaged: %s", v.Number, v.Why)}
 	switch {
 	case v.Live:
-		r.Detail = "what stands is damaged: " + v.Why
+		r.Detail = "the live version is damaged: " + v.Why
 	case v.State == NeedsNewer:
 		r.Reason, r.Detail = gate.NeedsNewer, fmt.Sprintf("version %d in its history: %s", v.Number, v.Why)
 	}

@@ -1,4 +1,4 @@
-package history
+package record_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/record"
 )
 
 const hosts = kv.Key("hosts")
@@ -35,14 +36,14 @@ func newBench(t *testing.T, options ...embedded.Option) *bench {
 }
 
 // on is a reader of a store around the bench's own.
-func (b *bench) on(s kv.Store) Reader {
-	return Reader{Store: s, Layout: b.l, Wait: func(ctx context.Context, _ time.Duration) error {
+func (b *bench) on(s kv.Store) record.History {
+	return record.History{Store: s, Layout: b.l, Wait: func(ctx context.Context, _ time.Duration) error {
 		b.waits++
 		return ctx.Err()
 	}}
 }
 
-func (b *bench) reader() Reader { return b.on(b.store) }
+func (b *bench) reader() record.History { return b.on(b.store) }
 
 // publish publishes each text as a version of its own.
 func (b *bench) publish(texts ...string) {
@@ -82,7 +83,7 @@ func (b *bench) remove(paths ...string) {
 	}
 }
 
-// removeLive deletes the key, and leaves its history.
+// removeLive deletes the key, and leaves its
 func (b *bench) removeLive() {
 	b.t.Helper()
 	b.remove(b.l.Data(hosts), b.l.Checksum(hosts), b.l.Manifest(hosts))
@@ -121,7 +122,7 @@ func (b *bench) orphan(version uint64) {
 	b.put(b.l.HistoryPending(hosts, version), "not live yet", 0)
 }
 
-func (b *bench) list() List {
+func (b *bench) list() record.VersionList {
 	b.t.Helper()
 	l, err := b.reader().List(b.t.Context(), hosts)
 	if err != nil {
@@ -131,7 +132,7 @@ func (b *bench) list() List {
 }
 
 // reads wants a version to have these bytes.
-func (b *bench) reads(version uint64, want string) Content {
+func (b *bench) reads(version uint64, want string) record.Content {
 	b.t.Helper()
 	all, err := b.reader().Read(b.t.Context(), hosts, version)
 	if err != nil {
@@ -158,17 +159,17 @@ func refuses[T error](b *bench, version uint64, words string) T {
 }
 
 // told is a list in short: "3 live, 2 damaged, 1".
-func told(l List) []string {
+func told(l record.VersionList) []string {
 	var all []string
 	for _, v := range l.Versions {
 		text := fmt.Sprint(v.Number)
-		if v.Unmanaged {
+		if v.State == record.Unmanaged {
 			text = "unmanaged"
 		}
 		if v.Live {
 			text += " live"
 		}
-		if v.State != Whole {
+		if !v.State.Whole() {
 			text += " " + string(v.State)
 		}
 		all = append(all, text)
@@ -176,7 +177,7 @@ func told(l List) []string {
 	return all
 }
 
-func (b *bench) tells(want ...string) List {
+func (b *bench) tells(want ...string) record.VersionList {
 	b.t.Helper()
 	l := b.list()
 	if got := told(l); !slices.Equal(got, want) {
@@ -186,7 +187,7 @@ func (b *bench) tells(want ...string) List {
 }
 
 var (
-	_ error = (*NotKept)(nil)
+	_ error = (*record.NotKept)(nil)
 	_ error = (*gate.Refusal)(nil)
 )
 

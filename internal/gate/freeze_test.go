@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
-	"kvexpress/internal/record"
 )
 
 func present(value string) kv.Entry {
@@ -76,85 +75,6 @@ func TestTimesOfStopsAndLocks(t *testing.T) {
 	var stopped *Stopped
 	if err := NotStopped("hosts", row); !errors.As(err, &stopped) || stopped.Since.Unix() != 999_999 {
 		t.Errorf("%+v", err)
-	}
-}
-
-func TestClaimed(t *testing.T) {
-	sum, other := record.Checksum([]byte("content\n")), record.Checksum([]byte("other\n"))
-	m := kv.Manifest{Format: 1, Lineage: "l", Version: 3, PublishID: "p", Key: "hosts", SHA256: sum, Size: 8, Lines: 1}
-	b, err := m.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest := present(string(b))
-	for name, test := range map[string]struct {
-		checksum, manifest kv.Entry
-		sha                string
-		version            uint64 // 0: no manifest counts
-		newer              bool
-	}{
-		"managed":                    {checksum: present(sum), manifest: manifest, sha: sum, version: 3},
-		"as 1.x may have written it": {checksum: present(sum + "\n"), manifest: absent(), sha: sum},
-		"1.x wrote last":             {checksum: present(other), manifest: manifest, sha: other},
-		"no checksum":                {checksum: absent(), manifest: manifest},
-		"no checksum that is one":    {checksum: present("x"), manifest: absent()},
-		"nothing":                    {checksum: absent(), manifest: absent()},
-		"a broken manifest":          {checksum: present(sum), manifest: present("{"), sha: sum},
-		"a newer manifest":           {checksum: present(sum), manifest: present(`{"format":2}`), newer: true},
-	} {
-		sha, got, err := Claimed("hosts", test.checksum, test.manifest)
-		var refusal *Refusal
-		if test.newer {
-			if !errors.As(err, &refusal) || refusal.Reason != NeedsNewer {
-				t.Errorf("%s: %v", name, err)
-			}
-			continue
-		}
-		if err != nil || sha != test.sha || (got != nil) != (test.version > 0) || (got != nil && got.Version != test.version) {
-			t.Errorf("%s: %q, %+v, %v", name, sha, got, err)
-		}
-	}
-}
-
-func TestDeliverable(t *testing.T) {
-	whole := func(content string) Standing {
-		return Standing{State: Managed, Plain: []byte(content), SHA256: record.Checksum([]byte(content))}
-	}
-	for name, test := range map[string]struct {
-		standing Standing
-		lines    int
-		reason   Reason // "" and not missing: delivered
-		missing  bool
-	}{
-		"whole":                           {standing: whole("a\nb\n"), lines: 2},
-		"the last line without a newline": {standing: whole("a\nb"), lines: 1},
-		"too short":                       {standing: whole("a\nb\n"), lines: 3, reason: TooShort},
-		"empty":                           {standing: whole(""), reason: Empty},
-		"absent":                          {standing: Standing{State: Absent}, missing: true},
-		"other bytes than the checksum's": {standing: Standing{State: Damaged, Torn: true, Why: "w"}, reason: Mismatch},
-		"unreadable":                      {standing: Standing{State: Damaged, Why: "w"}, reason: Corrupt},
-		"whole, beside a damaged manifest": {standing: func() Standing {
-			s := whole("a\n")
-			s.State, s.Why = Damaged,
-				"w"
-			return s
-		}(), lines: 1},
-	} {
-		err := Deliverable("hosts", test.standing, test.lines)
-		var refusal *Refusal
-		var missing *Missing
-		switch {
-		case test.missing:
-			if !errors.As(err, &missing) {
-				t.Errorf("%s: %v", name, err)
-			}
-		case test.reason != "":
-			if !errors.As(err, &refusal) || refusal.Reason != test.reason || refusal.Remedy == "" {
-				t.Errorf("%s: %v, want %s", name, err, test.reason)
-			}
-		case err != nil:
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }
 

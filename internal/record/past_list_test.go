@@ -1,4 +1,4 @@
-package history
+package record_test
 
 import (
 	"errors"
@@ -24,15 +24,15 @@ func TestList(t *testing.T) {
 		v.Manifest.Message != "why content 11" || v.Why != "" {
 		t.Errorf("version 11 is %+v", v)
 	}
-	if l.State != gate.Managed || l.Last != 12 || l.SHA256 != record.Checksum([]byte(content(12))) || l.Stopped != nil ||
+	if l.State != record.Managed || l.Last != 12 || l.SHA256 != record.Checksum([]byte(content(12))) || l.Stopped != nil ||
 		l.Skipped != 0 {
 		t.Errorf("the list is %+v", l)
 	}
 	for n := uint64(3); n <= 12; n++ {
 		b.reads(n, content(n))
 	}
-	refuses[*NotKept](b, 2, "3 to 12")
-	refuses[*NotKept](b, 13, "version 13")
+	refuses[*record.NotKept](b, 2, "3 to 12")
+	refuses[*record.NotKept](b, 13, "version 13")
 
 	b.put(b.l.Stop(hosts), "why", 0)
 	if l := b.list(); l.Stopped == nil || l.Stopped.Reason != "why" {
@@ -67,15 +67,15 @@ func TestOrphansAreLeftOut(t *testing.T) {
 	b.orphan(4)
 	b.orphan(5)
 	b.tells("3 live", "2", "1")
-	refuses[*NotKept](b, 4, "1 to 3")
+	refuses[*record.NotKept](b, 4, "1 to 3")
 	b.put(b.l.HistoryData(hosts, 4), "junk", 2)
 	b.tells("3 live", "2", "1")
-	refuses[*NotKept](b, 4, "version 4")
+	refuses[*record.NotKept](b, 4, "version 4")
 
 	// The same under kvexpress 1.x.
 	b.write1x("theirs\n")
 	b.tells("unmanaged live", "3", "2", "1")
-	refuses[*NotKept](b, 4, "version 4")
+	refuses[*record.NotKept](b, 4, "version 4")
 }
 
 func (b *bench) write1x(text string) {
@@ -92,7 +92,7 @@ func TestUnmanaged(t *testing.T) {
 		t.Errorf("it is %+v", v)
 	}
 	b.reads(0, "theirs\n")
-	refuses[*NotKept](b, 1, "version 1")
+	refuses[*record.NotKept](b, 1, "version 1")
 
 	b.publish("ours\n", "ours 2\n")
 	b.write1x("theirs\n")
@@ -101,7 +101,7 @@ func TestUnmanaged(t *testing.T) {
 		t.Errorf("the list is %+v", l)
 	}
 	b.reads(3, "ours 2\n")
-	if c := b.reads(0, "theirs\n"); !c.Unmanaged || c.Number != 0 {
+	if c := b.reads(0, "theirs\n"); c.State != record.Unmanaged || c.Number != 0 {
 		t.Errorf("what stands is %+v", c.Version)
 	}
 	b.remove(b.l.Manifest(hosts))
@@ -119,15 +119,15 @@ func TestMissing(t *testing.T) {
 	refuses[*gate.Missing](b, 0, "hosts")
 	refuses[*gate.Missing](b, 3, "hosts")
 
-	// A deleted key has a history.
+	// A deleted key has a
 	b.many(3)
 	b.removeLive()
 	l := b.tells("3", "2", "1")
-	if l.State != gate.Absent {
-		t.Errorf("state %d", l.State)
+	if l.State != record.Absent {
+		t.Errorf("state %s", l.State)
 	}
 	b.reads(2, content(2))
-	refuses[*NotKept](b, 0, "1 to 3")
+	refuses[*record.NotKept](b, 0, "1 to 3")
 }
 
 // A row that did not come back is not an absent one, whichever it is: the error
@@ -188,7 +188,7 @@ func TestPublishersBesideAList(t *testing.T) {
 			want = append(want, fmt.Sprint(12+uint64(n)-i))
 		}
 		want[0] += " live"
-		if got := told(l); !slices.Equal(got, want) || l.Behind {
+		if got := told(l); !slices.Equal(got, want) || l.Incomplete {
 			t.Errorf("after %d publishes in between, listed are %q, want %q", n, got, want)
 		}
 	}
@@ -202,12 +202,12 @@ func TestPrunedByHand(t *testing.T) {
 		b.remove(b.l.HistoryManifest(hosts, n), b.l.HistoryData(hosts, n))
 	}
 	l := b.tells("40 live", "32", "31")
-	if v, err := l.Before(true); err != nil || v.Number != 32 || l.Behind {
-		t.Errorf("before it is %d, %v; behind: %t", v.Number, err, l.Behind)
+	if v, err := l.Before(true); err != nil || v.Number != 32 || l.Incomplete {
+		t.Errorf("before it is %d, %v; behind: %t", v.Number, err, l.Incomplete)
 	}
 	b.remove(b.l.HistoryManifest(hosts, 32), b.l.HistoryData(hosts, 32), b.l.HistoryManifest(hosts, 31), b.l.HistoryData(hosts, 31))
 	l = b.tells("40 live")
-	if _, err := l.Before(true); !as[*NotKept](err) {
+	if _, err := l.Before(true); !as[*record.NotKept](err) {
 		t.Errorf("before it: %v", err)
 	}
 	b.reads(40, content(40))
@@ -228,11 +228,11 @@ func TestPublishersAlwaysBesideAList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Before(true); !l.Behind || err == nil {
-		t.Errorf("behind: %t; the version before is found: %v", l.Behind, err)
+	if _, err := l.Before(true); !l.Incomplete || err == nil {
+		t.Errorf("behind: %t; the version before is found: %v", l.Incomplete, err)
 	}
 	for _, v := range l.Versions {
-		if v.State != Whole || v.Why != "" {
+		if !v.State.Whole() || v.Why != "" {
 			t.Errorf("version %d is %s: %s", v.Number, v.State, v.Why)
 		}
 	}
@@ -248,7 +248,7 @@ func TestPrunedBesideARead(t *testing.T) {
 	l := b.list()
 	oldest := l.Versions[len(l.Versions)-1].Number
 	b.publish("one more\n")
-	kept := refuses[*NotKept](b, oldest, "2 to 11")
+	kept := refuses[*record.NotKept](b, oldest, "2 to 11")
 	if !slices.Equal(kept.Kept, []uint64{11, 10, 9, 8, 7, 6, 5, 4, 3, 2}) {
 		t.Errorf("kept are %v", kept.Kept)
 	}
@@ -272,7 +272,7 @@ func TestCrowdedHistory(t *testing.T) {
 	if got := l.Kept(); !slices.Equal(got, []uint64{12, 11, 10, 9, 8, 7, 6, 5, 4, 3}) {
 		t.Errorf("kept are %v", got)
 	}
-	if l.Skipped != 300+10-maxEntries {
+	if l.Skipped != 300+10-64 {
 		t.Errorf("%d are skipped", l.Skipped)
 	}
 	for _, paths := range s.reads {

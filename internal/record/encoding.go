@@ -1,8 +1,6 @@
-// Package record owns what the bytes of a key look like in the store: the
-// encodings and their KV flags, with a cap on what decoding may produce, and
-// the checksum, line count and sorting of plain data as kvexpress 1.x defined
-// them. It does no I/O, keeps no state, does no work at start-up, and may
-// import only kv of this module.
+// Package record owns reading a key and its past versions, verified: which rows there are,
+// how their data is encoded, and whether data, checksum and manifest agree. Everything that
+// reads a key uses Read. It writes nothing. Of this module it imports kv, gate and wait.
 package record
 
 import (

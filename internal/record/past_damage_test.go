@@ -1,4 +1,4 @@
-package history
+package record_test
 
 import (
 	"errors"
@@ -20,37 +20,37 @@ func TestDamage(t *testing.T) {
 	const bad = `{"format":1,`
 	for name, c := range map[string]struct {
 		damage func(b *bench, manifest, data string)
-		state  State
+		state  record.State
 		why    string
 	}{
-		"data that is other bytes": {func(b *bench, _, data string) { b.put(data, "junk", 0) }, Damaged, "data"},
+		"data that is other bytes": {func(b *bench, _, data string) { b.put(data, "junk", 0) }, record.Damaged, "data"},
 		"data of another version": {func(b *bench, _, data string) {
 			r := b.row(b.l.HistoryData(hosts, 1))
 			b.put(data, string(r.Value), r.Flags)
-		}, Damaged, "data"},
-		"data that is no zstd": {func(b *bench, _, data string) { b.put(data, "junk", 2) }, Damaged, "data"},
+		}, record.Damaged, "data"},
+		"data that is no zstd": {func(b *bench, _, data string) { b.put(data, "junk", 2) }, record.Damaged, "data"},
 		"data that is cut short": {func(b *bench, _, data string) {
 			r := b.row(data)
 			b.put(data, string(r.Value[:len(r.Value)-3]), r.Flags)
-		}, Damaged, "it"},
-		"a bomb":                     {func(b *bench, _, data string) { b.put(data, bomb(t), 1) }, Damaged, "16 MiB"},
-		"flags of a later kvexpress": {func(b *bench, _, data string) { b.put(data, "x", 3) }, NeedsNewer, "KV flags 3"},
-		"no data":                    {func(b *bench, _, data string) { b.remove(data) }, Damaged, "missing"},
-		"no manifest":                {func(b *bench, manifest, _ string) { b.remove(manifest) }, Damaged, "missing"},
-		"a manifest that is no JSON": {func(b *bench, manifest, _ string) { b.put(manifest, bad, 0) }, Damaged, "manifest"},
-		"an empty manifest":          {func(b *bench, manifest, _ string) { b.put(manifest, "", 0) }, Damaged, "manifest"},
+		}, record.Damaged, "it"},
+		"a bomb":                     {func(b *bench, _, data string) { b.put(data, bomb(t), 1) }, record.Damaged, "16 MiB"},
+		"flags of a later kvexpress": {func(b *bench, _, data string) { b.put(data, "x", 3) }, record.NeedsNewer, "KV flags 3"},
+		"no data":                    {func(b *bench, _, data string) { b.remove(data) }, record.Damaged, "missing"},
+		"no manifest":                {func(b *bench, manifest, _ string) { b.remove(manifest) }, record.Damaged, "missing"},
+		"a manifest that is no JSON": {func(b *bench, manifest, _ string) { b.put(manifest, bad, 0) }, record.Damaged, "manifest"},
+		"an empty manifest":          {func(b *bench, manifest, _ string) { b.put(manifest, "", 0) }, record.Damaged, "manifest"},
 		"a manifest of another version": {func(b *bench, manifest, _ string) {
 			b.rewrite(manifest, manifest, func(m *kv.Manifest) { m.Version = 1 })
-		}, Damaged, "version 1"},
+		}, record.Damaged, "version 1"},
 		"a manifest of another key": {func(b *bench, manifest, _ string) {
 			b.rewrite(manifest, manifest, func(m *kv.Manifest) { m.Key = "other" })
-		}, Damaged, `"other"`},
+		}, record.Damaged, `"other"`},
 		"a manifest of a later kvexpress": {func(b *bench, manifest, _ string) {
 			b.rewrite(manifest, manifest, func(m *kv.Manifest) { m.Requires = []string{"x"} })
-		}, NeedsNewer, "newer"},
+		}, record.NeedsNewer, "newer"},
 		"another lineage": {func(b *bench, manifest, _ string) {
 			b.rewrite(manifest, manifest, func(m *kv.Manifest) { m.Lineage = "x" })
-		}, OtherLineage, "another lineage"},
+		}, record.OtherLineage, "another lineage"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -63,8 +63,8 @@ func TestDamage(t *testing.T) {
 			if got := l.Kept(); !slices.Equal(got, []uint64{3, 1}) {
 				t.Errorf("kept are %v", got)
 			}
-			if c.state == OtherLineage {
-				refuses[*NotKept](b, 2, "1, 3")
+			if c.state == record.OtherLineage {
+				refuses[*record.NotKept](b, 2, "1, 3")
 			} else {
 				refuses[*gate.Refusal](b, 2, "1, 3")
 			}
@@ -146,7 +146,7 @@ func TestTheLiveVersionHasTwoPlaces(t *testing.T) {
 			b.many(3)
 			damage(b)
 			l := b.list()
-			if v := l.Versions[0]; v.Number != 3 || !v.Live || v.State != Whole || !contains(v.Why, "whole") {
+			if v := l.Versions[0]; v.Number != 3 || !v.Live || !v.State.Whole() || !contains(v.Why, "whole") {
 				t.Errorf("version 3 is %+v", v)
 			}
 			b.reads(3, content(3))
@@ -164,11 +164,11 @@ func TestTheLiveVersionHasTwoPlaces(t *testing.T) {
 			b.many(3)
 			damage(b)
 			l := b.tells("3 live", "2", "1")
-			if v := l.Versions[0]; !contains(v.Why, "what stands") {
+			if v := l.Versions[0]; !contains(v.Why, "the live") {
 				t.Errorf("version 3 is %+v", v)
 			}
 			b.reads(3, content(3))
-			refuses[*gate.Refusal](b, 0, "what stands")
+			refuses[*gate.Refusal](b, 0, "the live")
 		})
 	}
 	b := newBench(t)
@@ -219,7 +219,7 @@ func TestBefore(t *testing.T) {
 		switch {
 		case err == nil:
 			return fmt.Sprint(v.Number)
-		case as[*NotKept](err):
+		case as[*record.NotKept](err):
 			return "not kept: " + err.Error()
 		case as[*gate.Refusal](err):
 			return "refused: " + err.Error()
@@ -271,14 +271,4 @@ func TestBefore(t *testing.T) {
 	want(true, "5")
 	b.write1x("a\n")
 	want(true, "3")
-}
-
-func TestSpans(t *testing.T) {
-	for want, numbers := range map[string][]uint64{
-		"": nil, "1": {1}, "1, 2": {2, 1}, "1 to 3": {3, 2, 1}, "1, 2, 5 to 9, 12": {12, 9, 8, 7, 6, 5, 2, 1},
-	} {
-		if got := spans(numbers); got != want {
-			t.Errorf("%v is written %q, want %q", numbers, got, want)
-		}
-	}
 }
