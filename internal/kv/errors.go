@@ -6,7 +6,7 @@ import "errors"
 var (
 	// ErrUnreachable: no answer, or one that says "try again" (5xx, 429, no
 	// leader). Nothing was written.
-	ErrUnreachable = errors.New("the store could not be reached")
+	ErrUnreachable = errors.New("the store is unreachable")
 	// ErrUnknownOutcome: a Commit was sent, and it is not known whether it was
 	// applied (time-out, lost connection, lost leadership).
 	ErrUnknownOutcome = errors.New("the outcome of the write is unknown")

@@ -8,14 +8,13 @@ import (
 	"time"
 )
 
-// selfLimit is how long the question for the token may take, and maxSelf the most bytes of its answer.
+// selfLimit limits the time of the request for the token, and maxSelf its answer, in bytes.
 const (
 	selfLimit = 2 * time.Second
 	maxSelf   = 256 << 10
 )
 
-// Accessor is the public id of the token that is used; "" without a token, and where the
-// store does not tell.
+// Accessor returns the accessor id of the token in use. It is "" without a token, and if Consul does not tell.
 func (s *Store) Accessor(ctx context.Context) string {
 	secret := s.header.Get("X-Consul-Token")
 	if secret == "" {
@@ -24,7 +23,7 @@ func (s *Store) Accessor(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, selfLimit)
 	defer cancel()
 	var self struct{ AccessorID string }
-	status, answer, f := s.ask(ctx, http.MethodGet, "/v1/acl/token/self", nil, nil, maxSelf)
+	status, answer, f := s.ask(ctx, request{method: http.MethodGet, path: "/v1/acl/token/self"}, maxSelf)
 	if f != nil || status != http.StatusOK || json.Unmarshal(answer, &self) != nil {
 		return ""
 	}

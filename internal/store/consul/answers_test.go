@@ -61,9 +61,9 @@ func TestRolledBack(t *testing.T) {
 		{"both", `[{"OpIndex":0,"What":"index is stale"},{"OpIndex":2,"What":"` + denied + `"}]`, kv.ErrDenied, `write third at`},
 		{"an old Consul", `[{"OpIndex":0,"What":"unknown KV operation: x"}]`, kv.ErrRequest, `1.14`},
 		{"the token in it", `[{"OpIndex":0,"What":"` + token + `\nstale"}]`, kv.ErrConflict, `(secret)\nstale`},
-		{"no reason", `null`, kv.ErrNotStore, "name Consul"},
-		{"empty reason", `[null]`, kv.ErrNotStore, "name Consul"},
-		{"impossible operation", `[{"OpIndex":3,"What":"x"},{"OpIndex":-1,"What":"x"}]`, kv.ErrNotStore, "name Consul"},
+		{"no reason", `null`, kv.ErrNotStore, "set Consul's"},
+		{"empty reason", `[null]`, kv.ErrNotStore, "set Consul's"},
+		{"impossible operation", `[{"OpIndex":3,"What":"x"},{"OpIndex":-1,"What":"x"}]`, kv.ErrNotStore, "set Consul's"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -6,16 +6,15 @@ import (
 	"time"
 )
 
-// clock is what the Date of answers tells: by how much this machine's clock is ahead of
-// the store's, between two bounds. Date has whole seconds, so that one answer leaves open
-// a second and the time of its request. The answers together leave open less.
+// clock estimates the skew between this machine's clock and the store's, between two bounds. One answer's Date, in whole
+// seconds, leaves an uncertainty of a second and the time of the request. Several answers together narrow it down.
 type clock struct {
 	mu          sync.Mutex
 	known       bool
 	least, most time.Duration
 }
 
-// send makes a request, and notes the Date of its answer.
+// send sends a request and notes the Date of the answer.
 func (s *Store) send(req *http.Request) (*http.Response, error) {
 	asked := time.Now()
 	resp, err := s.transport.RoundTrip(req)
@@ -25,8 +24,7 @@ func (s *Store) send(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// note takes in an answer that was written between two moments. How long it was between
-// them is known although the clock may have been set meanwhile.
+// note adds an answer that was written between two times. Their difference is monotonic, so setting the clock does not matter.
 func (c *clock) note(asked, came time.Time, date string) {
 	store, err := http.ParseTime(date)
 	if err != nil {
@@ -38,12 +36,11 @@ func (c *clock) note(asked, came time.Time, date string) {
 	defer c.mu.Unlock()
 	if c.known && least <= c.most && most >= c.least {
 		least, most = max(least, c.least), min(most, c.most)
-	} // else the clock was set, or has drifted: what was known before is no more
+	} // else the clock was set, or has drifted: the older bounds are void
 	c.known, c.least, c.most = true, least, most
 }
 
-// Offset implements kv.Clock: what is nearest to none, so that no clock is taken for wrong
-// that may be right.
+// Offset implements kv.Clock: the smallest possible skew, so that a clock that may be right is not reported as wrong.
 func (s *Store) Offset() (time.Duration, bool) {
 	c := &s.clock
 	c.mu.Lock()

@@ -27,8 +27,7 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 		}
 		steps[i].KV = step{Verb: verb, Key: op.Path, Value: op.Value, Flags: op.Flags, Index: op.Index}
 	}
-	// Consul answers a transaction of checks alone as a read: that read must
-	// not be an old one. With a write in it, this has no effect.
+	// Consul answers a transaction without writes as a read, which must not be stale.
 	ok, answer, f := s.txn(ctx, url.Values{"consistent": {""}}, steps)
 	if f != nil {
 		return nil, s.failed(what, true, f)
@@ -55,8 +54,7 @@ func verbOf(v kv.Verb) string {
 	return ""
 }
 
-// written collects the new index of each path that was written. Consul echoes
-// every one; an answer that does not may come from anything.
+// written collects the new index of each written path. Consul returns all of them; an answer without one proves nothing.
 func (s *Store) written(what string, ops []kv.Op, answer result) (map[string]uint64, error) {
 	echoed := make(map[string]uint64, len(answer.Results))
 	for _, r := range answer.Results {
@@ -70,8 +68,7 @@ func (s *Store) written(what string, ops []kv.Op, answer result) (map[string]uin
 		case kv.Set, kv.CheckAndSet:
 			index := echoed[op.Path]
 			if index == 0 {
-				return nil, s.refuse(what, kv.ErrUnknownOutcome,
-					"the answer does not name %s as written", op.Path)
+				return nil, s.refuse(what, kv.ErrUnknownOutcome, "the answer does not name %s as written", op.Path)
 			}
 			indexes[op.Path] = index
 		case kv.Delete:

@@ -23,10 +23,10 @@ const (
 	readBuffer  = 32 << 10 // bytes; most files come in one or two reads
 
 	lastingIdleTimeout = 90 * time.Second // Consul's is 120 s
-	lastingBuffer      = 2 << 10          // bytes; there is a connection for each target
+	lastingBuffer      = 2 << 10          // bytes; each target has a connection
 	maxHeaderBytes     = 64 << 10         // of an answer
 	maxTokenFile       = 4 << 10          // bytes; a token has 36
-	// maxCertificates is the most bytes of one file of certificate authorities.
+	// maxCertificates limits one file of certificate authorities, in bytes.
 	maxCertificates = 4 << 20
 )
 
@@ -48,8 +48,8 @@ func (t target) String() string {
 	return t.host + t.prefix
 }
 
-// parseAddr reads an address as Consul's own commands do. The scheme that the
-// environment asks for is only ever raised to https, never lowered to http.
+// parseAddr reads an address as Consul's own commands do. An address raises the scheme of the environment to https, and never
+// lowers it to http.
 func parseAddr(addr, scheme string) (target, error) {
 	given, rest, ok := strings.Cut(addr, "://")
 	if !ok {
@@ -81,7 +81,7 @@ func parseAddr(addr, scheme string) (target, error) {
 	return target{scheme: scheme, host: u.Host, prefix: strings.TrimRight(u.Path, "/")}, nil
 }
 
-// chooseToken finds the ACL token; empty means an anonymous one.
+// chooseToken finds the ACL token; "" is the anonymous token.
 func chooseToken(s settings) (token string, err error) {
 	switch {
 	case s.TokenFile != "":
@@ -113,7 +113,7 @@ func readToken(path string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// credentials returns the header of every request, and hides its secrets from all texts.
+// credentials returns the header of every request, and registers its secrets for redaction.
 func credentials(token string, auth *login) http.Header {
 	header := http.Header{"Content-Type": {"application/json"}}
 	if token != "" {
@@ -129,9 +129,8 @@ func credentials(token string, auth *login) http.Header {
 	return header
 }
 
-// newTransport makes a transport with limits. It uses no proxy, which would
-// see the token, and asks for no compression, which would cost Consul's CPU on
-// every poll. Certificates are read only if TLS is used.
+// newTransport returns a transport with limits. It uses no proxy, which would see the token, and no compression, which would cost
+// Consul's CPU on every poll. It reads certificates only for TLS.
 func newTransport(to target, env settings) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	t := &http.Transport{
@@ -144,7 +143,7 @@ func newTransport(to target, env settings) (*http.Transport, error) {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
 	if env.Lasting {
-		// A peer that vanished without a word is noticed in half a minute.
+		// A dead peer is noticed in half a minute.
 		dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 		t.IdleConnTimeout = lastingIdleTimeout
 		t.ReadBufferSize, t.WriteBufferSize = lastingBuffer, lastingBuffer

@@ -1,10 +1,8 @@
-// Package consul is the kv.Store that lives in Consul. It owns what is sent, how
-// an answer is judged, and the translation of failures into the sentinels of
-// package kv. Of this module it imports kv and safetext.
+// Package consul implements kv.Store with Consul's HTTP API. It owns the requests, the checks of answers, and the table that
+// turns a failed request into a kind of error, words and a remedy. Of this module it imports kv and safetext.
 //
-// It does not use Consul's Go client. Two requests are all that is needed, and
-// the client takes a millisecond of each start of the program, a fifth of a whole
-// `out`; its answers to failures are texts without a status.
+// It does not use Consul's Go client. Two endpoints are enough, the client adds a millisecond to each start of the program, a
+// fifth of a whole `out`, and it reports failures as texts without a status.
 package consul
 
 import (
@@ -12,39 +10,34 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"kvexpress/internal/kv"
 )
 
-// Options say which Consul to talk to, and as whom. An empty field falls back
-// to Consul's environment (CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
-// CONSUL_HTTP_TOKEN_FILE, CONSUL_CACERT …), then to Consul's defaults.
+// Options name the Consul to use and the credentials. An empty field falls back to Consul's environment variables
+// (CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE, CONSUL_CACERT …), then to Consul's defaults.
 type Options struct {
-	// Addr is host:port, http://…, https://… or unix:///path; the default is
-	// localhost:8500.
+	// Addr is host:port, http://…, https://… or unix:///path; the default is localhost:8500.
 	Addr string
-	// Token is the ACL token. Given here, it wins over the environment's token
-	// and over the environment's token file.
+	// Token is the ACL token. It wins over the token and the token file of the environment.
 	Token string
-	// TokenFile holds the ACL token, and wins over Token, as in Consul's own
-	// commands. It is read once, in New.
+	// TokenFile holds the ACL token, and wins over Token, as in Consul's own commands. New reads it once.
 	TokenFile string
-	// Datacenter is the one to ask; the default is the agent's own.
+	// Datacenter is the datacenter to query; the default is the agent's own.
 	Datacenter string
 	// CAFile, ClientCert, ClientKey and ServerName are for https.
 	CAFile, ClientCert, ClientKey, ServerName string
-	// Namespace and Partition are those of Consul Enterprise.
+	// Namespace and Partition exist in Consul Enterprise only.
 	Namespace, Partition string
-	// Lasting is for a program that stays: connections are kept for longer,
-	// take less memory, and are tried when nothing arrives.
+	// Lasting is for a daemon: connections are kept for longer, take less memory, and have keep-alives.
 	Lasting bool
-	// Bare takes nothing from the environment: the store is our own, and not the one
-	// that it speaks of.
+	// Bare ignores the environment variables.
 	Bare bool
-	// File is the configuration that names the store, for remedies; without one, flags and environment do.
+	// File is the configuration file that names the store. Remedies name it; without one, they name flags and variables.
 	File string
-	// Timeout is the most that one request may take; the default is 10 s.
+	// Timeout limits the wait for the head of an answer, and again the time to read its body; the default is 10 s.
 	Timeout time.Duration
 }
 
@@ -53,17 +46,17 @@ const (
 	defaultTimeout = 10 * time.Second
 )
 
-// Store is a kv.Store in Consul. It needs Consul 1.14 or newer.
+// Store implements kv.Store. It needs Consul 1.14 or newer.
 type Store struct {
 	target  target
 	env     settings
 	query   url.Values  // goes with every request
 	header  http.Header // goes with every request; holds the token
 	timeout time.Duration
-	// A bare transport follows no redirects: the token must not travel.
-	transport *http.Transport
-	clock     clock
-	waits     longest
+	// A transport, unlike a client, follows no redirects, which would take the token elsewhere.
+	transport   *http.Transport
+	clock       clock
+	longestWait atomic.Int64 // in nanoseconds, see learn; 0: no limit is known
 }
 
 var (
@@ -72,8 +65,7 @@ var (
 	_ kv.Clock  = (*Store)(nil)
 )
 
-// New makes a Store. Nothing is sent yet. The error tells of an address, a
-// token file or a certificate that cannot be used.
+// New returns a Store and sends nothing. It fails if the address, the token file or a certificate cannot be used.
 func New(o Options) (*Store, error) {
 	env, err := o.settled()
 	if err != nil {
@@ -104,16 +96,15 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
-// Addr is where the store is, for people: host:port, https://host:port or
-// unix:///path.
+// Addr returns the address for people: host:port, https://host:port or unix:///path.
 func (s *Store) Addr() string { return s.target.String() }
 
-// refuse is the error of a request that is not sent, or whose answer is known.
+// refuse returns the error of a request that is not sent, or that Consul refused.
 func (s *Store) refuse(what string, kind error, format string, args ...any) error {
 	return s.failed(what, false, &failure{kind: kind, cause: fmt.Errorf(format, args...)})
 }
 
-// failed is the error of a request that failed on its way.
+// failed returns the error of a request that failed. A write that may have run has an unknown outcome.
 func (s *Store) failed(what string, write bool, f *failure) error {
 	row, m := s.diagnose(f.kind, f.cause)
 	e := &kv.StoreError{Op: what, Addr: s.Addr(), Kind: f.kind, Says: s.fill(row.says, m), Cause: f.cause,
@@ -124,7 +115,7 @@ func (s *Store) failed(what string, write bool, f *failure) error {
 	return e
 }
 
-// describe says what is done to which paths: "read a/checksum and 3 more".
+// describe names an operation and its paths: "read a/checksum and 3 more".
 func describe(verb, first string, count int) string {
 	if strings.ContainsFunc(first, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		first = kv.Quote(first)

@@ -16,9 +16,8 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// settings are Options with what Consul's own variables say in the place of what is empty.
-// Their meaning is that of Consul's commands, except that a switch that is neither true nor
-// false is an error: Consul takes an unreadable CONSUL_HTTP_SSL_VERIFY for "do not verify".
+// settings are Options completed from Consul's environment variables, which mean the same as for Consul's commands. One
+// difference: a switch that is neither true nor false is an error. Consul takes it for "do not verify".
 type settings struct {
 	Options
 	scheme                 string
@@ -28,7 +27,7 @@ type settings struct {
 	skipVerify             bool
 }
 
-// login is the user and password of a reverse proxy before Consul.
+// login is for a reverse proxy in front of Consul.
 type login struct{ user, password string }
 
 func (o Options) settled() (settings, error) {
@@ -73,7 +72,7 @@ func boolVariable(name string, otherwise bool) (bool, error) {
 	return value, nil
 }
 
-// tls reads the certificates and says how to use them.
+// tls reads the certificates.
 func (e settings) tls() (*tls.Config, error) {
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
@@ -85,12 +84,12 @@ func (e settings) tls() (*tls.Config, error) {
 	}
 	if (e.ClientCert == "") != (e.ClientKey == "") {
 		return nil,
-			errors.New("a client's certificate and its key (CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY) belong together; set both or none")
+			errors.New("CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY belong together; set both or none")
 	}
 	if e.ClientCert != "" {
 		pair, err := tls.LoadX509KeyPair(e.ClientCert, e.ClientKey)
 		if err != nil {
-			return nil, fmt.Errorf("the client's certificate: %w; correct CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY "+
+			return nil, fmt.Errorf("the client certificate: %w; correct CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY "+
 				"(client_cert and client_key in agent.yml)", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
@@ -100,7 +99,7 @@ func (e settings) tls() (*tls.Config, error) {
 	return config, err
 }
 
-// authorities is whom to trust; nil means those of the system.
+// authorities returns the CAs to trust; nil means the CAs of the system.
 func (e settings) authorities() (*x509.CertPool, error) {
 	files := []string{e.CAFile}
 	switch {
@@ -125,7 +124,7 @@ func (e settings) authorities() (*x509.CertPool, error) {
 			return nil, fmt.Errorf("the certificate authority: %w; correct CONSUL_CACERT (ca_file in agent.yml)", err)
 		}
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("the certificate authority %s: there is no certificate in it", file)
+			return nil, fmt.Errorf("the certificate authority %s: the file has no certificate", file)
 		}
 	}
 	return pool, nil

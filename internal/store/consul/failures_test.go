@@ -84,8 +84,8 @@ func TestAnswersThatAreNotConsuls(t *testing.T) {
 		commit  error
 		says    string
 	}{
-		{"captive portal", answer(200, html, "<h1>true Log in!</h1>"+token), kv.ErrNotStore, kv.ErrNotStore, "name Consul"},
-		{"200 without a type", answer(200, "", `{"Results":[]}`), kv.ErrNotStore, kv.ErrNotStore, "name Consul"},
+		{"captive portal", answer(200, html, "<h1>true Log in!</h1>"+token), kv.ErrNotStore, kv.ErrNotStore, "set Consul's"},
+		{"200 without a type", answer(200, "", `{"Results":[]}`), kv.ErrNotStore, kv.ErrNotStore, "set Consul's"},
 		{"token as a type", answer(200, "text/"+token, ""), kv.ErrNotStore, kv.ErrNotStore, "text/(secret)"},
 		{"204", answer(204, json, ""), kv.ErrNotStore, kv.ErrNotStore, "204"},
 		{"404 of a web server", answer(404, html, "not here"), kv.ErrNotStore, kv.ErrNotStore, "404"},
@@ -105,12 +105,12 @@ func TestAnswersThatAreNotConsuls(t *testing.T) {
 		{"401", answer(401, html, "who are you"), kv.ErrDenied, kv.ErrDenied, "who are you"},
 		{"413", answer(413, plain, "Request body too large"), kv.ErrTooLarge, kv.ErrTooLarge, "Request body too large"},
 		{"400", answer(400, plain, "bad "+token+big), kv.ErrRequest, kv.ErrRequest, "bad (secret)xxx"},
-		{"cut JSON", answer(200, json, `{"Results":[{"KV":{"Key":"`), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
-		{"empty JSON", answer(200, json, ``), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
-		{"JSON of another shape", answer(200, json, `"Results"`), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
-		{"JSON that quotes the token", answer(200, json, `{"Results":"`+token+`"}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
-		{"JSON with a number of 64 KiB", answer(200, json, `{"Results":[{"KV":{"Flags":`+strings.Repeat("9", 64<<10)+`}}]}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
-		{"deep JSON", answer(200, json, `{"Results":`+strings.Repeat("[", 1<<20)), kv.ErrNotStore, kv.ErrUnknownOutcome, "name Consul"},
+		{"cut JSON", answer(200, json, `{"Results":[{"KV":{"Key":"`), kv.ErrNotStore, kv.ErrUnknownOutcome, "set Consul's"},
+		{"empty JSON", answer(200, json, ``), kv.ErrNotStore, kv.ErrUnknownOutcome, "set Consul's"},
+		{"JSON of another shape", answer(200, json, `"Results"`), kv.ErrNotStore, kv.ErrUnknownOutcome, "set Consul's"},
+		{"JSON that quotes the token", answer(200, json, `{"Results":"`+token+`"}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "set Consul's"},
+		{"JSON with a number of 64 KiB", answer(200, json, `{"Results":[{"KV":{"Flags":`+strings.Repeat("9", 64<<10)+`}}]}`), kv.ErrNotStore, kv.ErrUnknownOutcome, "set Consul's"},
+		{"deep JSON", answer(200, json, `{"Results":`+strings.Repeat("[", 1<<20)), kv.ErrNotStore, kv.ErrUnknownOutcome, "set Consul's"},
 		{"endless answer", endless(t), kv.ErrNotStore, kv.ErrUnknownOutcome, "1536 KiB"},
 		{"endless error", endlessError(t), kv.ErrUnreachable, kv.ErrUnknownOutcome, "xxx"},
 		{"answer that breaks off", breakOff, kv.ErrUnreachable, kv.ErrUnknownOutcome, "broke off"},
@@ -183,7 +183,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		}).URL})
 		for name, err := range requests(t.Context(), s) {
 			checkError(t, name, err, kv.ErrNotStore)
-			if err != nil && !strings.Contains(told(err), "name Consul") {
+			if err != nil && !strings.Contains(told(err), "set Consul's") {
 				t.Errorf("%s says %q, want a remedy", name, err)
 			}
 		}

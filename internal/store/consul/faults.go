@@ -16,51 +16,51 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// fault is a row of the one table from the cause of a failure to words and a remedy.
+// fault is a row of the table of causes: how to recognise one, its words, and its remedy.
 type fault struct {
 	name string
 	fits func(symptom) bool
-	kind error // of an answer; the failures of a network have theirs
-	// final: the same request fails until somebody changes something. Nothing was written.
+	kind error // of an answer; a network failure already has one
+	// final: retrying does not help. Nothing was written, unless ran is set.
 	final bool
-	// ran: Consul may have done what the request asked for.
+	// ran: Consul may have executed the request.
 	ran bool
-	// says and remedy have names in braces, which Store.fill replaces.
+	// says and remedy contain names in braces, which Store.fill replaces.
 	says, remedy string
 }
 
-// symptom is what a failed request shows.
+// symptom is the evidence of a failed request.
 type symptom struct {
 	store  *Store
-	kind   error // a sentinel of package kv; nil if the table has yet to tell it
+	kind   error // a sentinel of package kv; nil if the table decides it
 	err    error
-	text   string // of the error or the answer, in small letters
+	text   string // of the error or the answer, in lower case
 	status int    // of the answer; 0 without one
 }
 
-// faults is the table. The first row that fits counts. docs/troubleshooting.md lists it.
+// faults returns the table. The first row that fits counts. docs/troubleshooting.md lists it.
 func faults() []fault {
 	return []fault{
 		{name: "canceled", fits: func(m symptom) bool { return errors.Is(m.err, context.Canceled) }},
 
 		{name: "unknown CA", fits: caused[x509.UnknownAuthorityError], final: true,
-			says:   "an unknown CA signed the certificate of the server",
-			remedy: "put the certificate of that CA into {ca}"},
+			says:   "the server's certificate is signed by an unknown CA",
+			remedy: "add the certificate of that CA to {ca}"},
 		{name: "wrong name", fits: caused[x509.HostnameError], final: true,
-			says:   "the certificate of the server is for another name than {host}",
+			says:   "the server's certificate is not valid for {host}",
 			remedy: "{other-name}"},
 		{name: "expired certificate", fits: expired, final: true,
-			says:   "the certificate of the server is not valid at this time",
-			remedy: "renew the certificate of the server, or correct the clock of this machine"},
+			says:   "the server's certificate has expired or is not yet valid",
+			remedy: "renew the server's certificate, or correct this machine's clock"},
 		{name: "bad certificate", fits: caused[*tls.CertificateVerificationError], final: true,
-			says:   "the certificate of the server cannot be verified",
-			remedy: "`openssl s_client -connect {host-port} -showcerts` shows it; give the server a valid one"},
+			says:   "the server's certificate cannot be verified",
+			remedy: "`openssl s_client -connect {host-port} -showcerts` shows it; install a valid one on the server"},
 		{name: "client certificate missing", fits: clientCert(false), final: true,
-			says:   "the server wants a client certificate",
-			remedy: "name a certificate that the server's CA signed in {cert}"},
+			says:   "the server requires a client certificate",
+			remedy: "set {cert} to a certificate signed by the server's CA"},
 		{name: "client certificate refused", fits: clientCert(true), final: true,
-			says:   "the server refuses the client certificate",
-			remedy: "name a valid certificate that the server's CA signed in {cert}"},
+			says:   "the server rejects the client certificate",
+			remedy: "set {cert} to a valid certificate signed by the server's CA"},
 		{name: "old TLS", fits: broken("protocol version not supported", "unsupported protocol version"), final: true,
 			says:   "the server and kvexpress have no TLS version in common",
 			remedy: "allow TLS 1.2 in the server's configuration (Consul: tls_min_version)"},
@@ -68,49 +68,49 @@ func faults() []fault {
 			says:   "the server does not speak TLS on this port",
 			remedy: "use {http}, or the https port of Consul"},
 		{name: "http to an https port", fits: plainToTLS, kind: kv.ErrUnreachable, final: true,
-			says:   "the server speaks only TLS on this port",
+			says:   "the server accepts only TLS on this port",
 			remedy: "use {https}"},
 		{name: "not HTTP", fits: broken("malformed http"), final: true, ran: true,
 			says:   "the server does not speak HTTP on this port",
-			remedy: "name the HTTP port of Consul with {server}"},
+			remedy: "set Consul's HTTP port with {server}"},
 
 		{name: "unknown host", fits: caused[*net.DNSError],
-			says:   "the name {host} cannot be resolved",
-			remedy: "`getent hosts {host}` has to print an address; {server} names another Consul"},
+			says:   "the host name {host} cannot be resolved",
+			remedy: "`getent hosts {host}` must print an address; correct DNS, or set another Consul with {server}"},
 		{name: "no socket", fits: errno(syscall.ENOENT),
-			says:   "there is no such socket",
-			remedy: "start Consul there, or name another with {server}"},
+			says:   "the socket does not exist",
+			remedy: "start Consul there, or set another address with {server}"},
 		{name: "socket refused", fits: errno(syscall.EACCES), final: true,
-			says:   "this user may not open {addr}",
-			remedy: "run kvexpress as a user who may"},
+			says:   "this user has no permission to open {addr}",
+			remedy: "run kvexpress as a member of the socket's group"},
 		{name: "connection refused", fits: errno(syscall.ECONNREFUSED),
-			says:   "nothing listens there",
-			remedy: "start Consul there, or name another with {server}"},
+			says:   "no process listens there",
+			remedy: "start Consul there, or set another address with {server}"},
 		{name: "no route", fits: errno(syscall.ENETUNREACH, syscall.EHOSTUNREACH),
-			says:   "there is no route to that address",
-			remedy: "check the address and the network; {server} names another Consul"},
+			says:   "there is no route to the address",
+			remedy: "check the address and the network, or set another Consul with {server}"},
 		{name: "time-out", fits: timedOut, kind: kv.ErrUnreachable,
-			remedy: "`{curl}` tries it by hand; look for a firewall in between or an overloaded Consul"},
+			remedy: "run `{curl}`; if it hangs too, check for a firewall or an overloaded Consul"},
 
 		{name: "redirect", fits: status(300, 399), kind: kv.ErrNotStore,
-			remedy: "`{curl}` shows where it leads; name Consul itself with {server}"},
-		{name: "login of a proxy", fits: status(401, 401), kind: kv.ErrDenied,
-			says:   "a proxy before Consul wants a login",
-			remedy: "give its user and password in CONSUL_HTTP_AUTH, as user:password"},
+			remedy: "`{curl}` shows the redirect; set Consul's own address with {server}"},
+		{name: "proxy login", fits: status(401, 401), kind: kv.ErrDenied,
+			says:   "a proxy in front of Consul requires a login",
+			remedy: "set CONSUL_HTTP_AUTH to user:password"},
 		{name: "unknown token", fits: status(403, 403, "acl not found"), kind: kv.ErrDenied,
 			says:   "Consul does not know this token",
-			remedy: "it has expired, or is for another Consul: give a valid one in {token}"},
-		{name: "missing right", fits: status(403, 403, "permission denied"), kind: kv.ErrDenied},
+			remedy: "the token has expired, or belongs to another Consul; set a valid one with {token}"},
+		{name: "missing permission", fits: status(403, 403, "permission denied"), kind: kv.ErrDenied},
 		{name: "block_endpoints", fits: status(403, 403, "blocked by agent"), kind: kv.ErrDenied,
 			says:   "the Consul agent blocks this endpoint",
-			remedy: "take /v1/txn and /v1/kv/ out of http_config.block_endpoints of the agent at {addr}, or name another with {server}"},
+			remedy: "remove /v1/txn and /v1/kv/ from http_config.block_endpoints of the agent at {addr}, or set another agent with {server}"},
 		{name: "allow_write_http_from", fits: status(403, 403, "access is restricted"), kind: kv.ErrDenied,
-			says: "the Consul agent takes no writes from this machine, and kvexpress reads by PUT /v1/txn as well",
+			says: "the Consul agent accepts no writes from this machine, and kvexpress also reads with PUT /v1/txn",
 			remedy: "add this machine's address to http_config.allow_write_http_from of the agent at {addr}, " +
-				"or name another with {server}"},
-		{name: "refused before Consul", fits: status(403, 403), kind: kv.ErrDenied,
-			says:   "something before Consul refuses the request",
-			remedy: "let the proxy or firewall before {addr} pass /v1/txn and /v1/kv/, or name Consul itself with {server}"},
+				"or set another agent with {server}"},
+		{name: "blocked by a proxy", fits: status(403, 403), kind: kv.ErrDenied,
+			says:   "a proxy or firewall in front of Consul blocks the request",
+			remedy: "allow /v1/txn and /v1/kv/ in the proxy at {addr}, or set Consul's own address with {server}"},
 		{name: "too many connections", fits: status(429, 429, "connections"), kind: kv.ErrUnreachable,
 			says:   "this machine has too many connections to Consul",
 			remedy: "raise limits.http_max_conns_per_client of the agent at {addr}"},
@@ -119,26 +119,26 @@ func faults() []fault {
 			remedy: "raise limits.request_limits of the Consul servers"},
 		{name: "too large", fits: status(413, 413), kind: kv.ErrTooLarge},
 		{name: "namespace", fits: status(400, 400, "enterprise feature"), kind: kv.ErrRequest,
-			says:   "this Consul has no namespaces or partitions",
-			remedy: "take them out of {namespace}"},
+			says:   "this Consul has no namespaces or partitions (Consul Enterprise)",
+			remedy: "unset {namespace}"},
 		{name: "not Consul", fits: func(m symptom) bool { return m.status > 0 && m.status < 300 || m.status == 404 || m.status == 409 },
 			kind:   kv.ErrNotStore,
-			remedy: "`{curl}` shows who answers; log in if the network wants it, or name Consul with {server}"},
+			remedy: "`{curl}` shows the answer; log in to the network if it is a login page, or set Consul's address with {server}"},
 		{name: "refused request", fits: status(400, 499), kind: kv.ErrRequest},
 		{name: "no leader", fits: leaderless, kind: kv.ErrUnreachable,
 			says:   "the Consul servers have no leader",
-			remedy: "more than half of the servers must be alive: `consul members -http-addr={api}` shows them"},
-		{name: "no such datacenter", fits: status(500, 500, "no path to datacenter"), kind: kv.ErrUnreachable, final: true,
-			says:   "Consul knows no path to this datacenter",
-			remedy: "`consul catalog datacenters -http-addr={api}` lists them: name one in {datacenter}"},
+			remedy: "start Consul servers until more than half are alive; `consul members -http-addr={api}` lists them"},
+		{name: "unknown datacenter", fits: status(500, 500, "no path to datacenter"), kind: kv.ErrUnreachable, final: true,
+			says:   "Consul cannot reach a datacenter of this name",
+			remedy: "`consul catalog datacenters -http-addr={api}` lists the datacenters; set one with {datacenter}"},
 		{name: "server error", fits: status(500, 599), kind: kv.ErrUnreachable, ran: true,
-			says:   "the server has an error",
-			remedy: "see the log of Consul, or of the proxy, at {addr}"},
+			says:   "the server reports an error",
+			remedy: "read the log of Consul or the proxy at {addr}"},
 
-		{name: "garbled answer", fits: kind(kv.ErrNotStore), kind: kv.ErrNotStore,
-			remedy: "`{curl}` shows who answers; name Consul with {server}"},
+		{name: "invalid answer", fits: kind(kv.ErrNotStore), kind: kv.ErrNotStore,
+			remedy: "`{curl}` shows the answer; set Consul's address with {server}"},
 		{name: "no connection", fits: kind(kv.ErrUnreachable), kind: kv.ErrUnreachable,
-			remedy: "`{curl}` tries it by hand; {server} names another Consul"},
+			remedy: "run `{curl}`; if it fails too, check Consul and the network, or set another Consul with {server}"},
 	}
 }
 
@@ -152,12 +152,12 @@ func caused[T error](m symptom) bool {
 	return ok
 }
 
-// broken fits a connection that ended with one of these words.
+// broken fits a connection that failed with one of these words.
 func broken(words ...string) func(symptom) bool {
 	return func(m symptom) bool { return m.status == 0 && m.mentions(words...) }
 }
 
-// status fits an answer with one of these words; without any, with every text.
+// status fits an answer with a status from least to most, and one of these words if there are any.
 func status(least, most int, words ...string) func(symptom) bool {
 	return func(m symptom) bool {
 		return m.status >= least && m.status <= most && (len(words) == 0 || m.mentions(words...))
@@ -179,8 +179,8 @@ func expired(m symptom) bool {
 	return ok && invalid.Reason == x509.Expired
 }
 
-// clientCert fits the alert by which a server refuses a client, which has or has not shown a certificate.
-// Package crypto/tls has only the text to tell it by.
+// clientCert fits the alert of a server that rejects a client with a certificate (shown) or without one. Package crypto/tls
+// reports it as text only.
 func clientCert(shown bool) func(symptom) bool {
 	return func(m symptom) bool {
 		return m.status == 0 && shown == (m.store.env.ClientCert != "") &&
@@ -188,7 +188,7 @@ func clientCert(shown bool) func(symptom) bool {
 	}
 }
 
-// plainToTLS fits Go's answer, nginx's, and the alert of those who answer in TLS.
+// plainToTLS fits the answers of Go and nginx, and a TLS alert.
 func plainToTLS(m symptom) bool {
 	return m.status == http.StatusBadRequest && m.mentions("http request to an https server", "sent to https port") ||
 		m.status == 0 && m.mentions(`malformed http response "\x15\x03`)
@@ -202,14 +202,13 @@ func timedOut(m symptom) bool {
 	return ok && timeout.Timeout()
 }
 
-// leaderless fits the one 5xx that proves that nothing was written, and that every election
-// causes. Consul has only the text to tell it by.
+// leaderless fits the one 5xx that proves that nothing was written. Every election causes it. Consul reports it as text only.
 func leaderless(m symptom) bool {
 	return m.status >= 500 && strings.HasSuffix(strings.TrimSpace(m.text), "no cluster leader") ||
 		m.status == 0 && strings.HasSuffix(m.text, "knows no leader")
 }
 
-// diagnose finds the row of a failure; an empty one if there is none.
+// diagnose finds the row of a failure. Without one, the row is empty.
 func (s *Store) diagnose(kind, err error) (fault, symptom) {
 	m := symptom{store: s, kind: kind, err: err, text: strings.ToLower(err.Error())}
 	if answer, ok := errors.AsType[*answerError](err); ok {
@@ -223,7 +222,7 @@ func (s *Store) diagnose(kind, err error) (fault, symptom) {
 	return fault{}, m
 }
 
-// fill puts the values of this store into a text of the table.
+// fill replaces the names in braces with the values of this store.
 func (s *Store) fill(text string, m symptom) string {
 	if !strings.Contains(text, "{") {
 		return text
@@ -254,8 +253,7 @@ func (s *Store) fill(text string, m symptom) string {
 	return strings.NewReplacer(s.env.places()...).Replace(text)
 }
 
-// places says where each setting is given, by its name in the table: in a configuration file, or in flags and
-// environment.
+// places names the setting for each name in braces: in the configuration file, or a flag or variable.
 func (e settings) places() []string {
 	if in := " in " + e.File; e.File != "" {
 		return []string{
@@ -272,12 +270,12 @@ func (e settings) places() []string {
 	}
 }
 
-// otherName is how to reach a server by a name that its certificate has.
+// otherName is the remedy that uses a name which the certificate has.
 func (s *Store) otherName(err error, port string) string {
 	wrong, ok := errors.AsType[x509.HostnameError](err)
 	switch {
 	case ok && len(wrong.Certificate.DNSNames) > 0 && !strings.Contains(wrong.Certificate.DNSNames[0], "*"):
-		return "set {server-name}" + s.clean(wrong.Certificate.DNSNames[0]) + "{at}"
+		return "set {server-name}" + clean(wrong.Certificate.DNSNames[0]) + "{at}"
 	case ok && len(wrong.Certificate.IPAddresses) > 0:
 		return "use {use}https://" + net.JoinHostPort(wrong.Certificate.IPAddresses[0].String(), port) + "{at}"
 	}

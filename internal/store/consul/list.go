@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// List implements kv.Store: a recursive query, which blocks with since.
+// List implements kv.Store with a recursive query, which blocks with since.
 func (s *Store) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
 	what := describe("list", prefix, 1)
 	if prefix == "" {
@@ -51,7 +51,7 @@ func (s *Store) listing(ctx context.Context, prefix string, resp *http.Response)
 	}
 	all := kv.Listing{Filtered: resp.Header.Get("X-Consul-Results-Filtered-By-ACLs") == "true"}
 	var f *failure
-	if all.Index, f = s.index(resp); f != nil || resp.StatusCode == http.StatusNotFound {
+	if all.Index, f = indexOf(resp); f != nil || resp.StatusCode == http.StatusNotFound {
 		return all, f
 	}
 	body := &io.LimitedReader{R: resp.Body, N: kv.MaxListing}
@@ -64,18 +64,18 @@ func (s *Store) listing(ctx context.Context, prefix string, resp *http.Response)
 	case body.N <= 0:
 		return kv.Listing{}, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf("the rows have more than %d MiB", kv.MaxListing>>20)}
 	case ctx.Err() != nil, errors.Is(err, io.ErrUnexpectedEOF):
-		return kv.Listing{}, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.broken(ctx, err))}
+		return kv.Listing{}, brokeOff(ctx, err)
 	}
-	return kv.Listing{}, s.garbage("status %d, and no list of rows: %s", resp.StatusCode, s.clean(err.Error()))
+	return kv.Listing{}, garbage("status %d, and not a list of rows: %s", resp.StatusCode, clean(err.Error()))
 }
 
-// decodeRows reads a list of rows one by one, so that an answer is in memory once.
+// decodeRows reads rows one by one, so that the answer is in memory only once.
 func decodeRows(body io.Reader, prefix string) ([]kv.Row, error) {
 	dec := json.NewDecoder(body)
 	if begin, err := dec.Token(); err != nil {
 		return nil, err
 	} else if begin != json.Delim('[') {
-		return nil, errors.New("it is not a list")
+		return nil, errors.New("not a list")
 	}
 	var rows []kv.Row
 	for dec.More() {
@@ -85,7 +85,7 @@ func decodeRows(body io.Reader, prefix string) ([]kv.Row, error) {
 		}
 		switch {
 		case !strings.HasPrefix(r.Key, prefix):
-			return nil, fmt.Errorf("it lists %s", kv.Quote(r.Key))
+			return nil, fmt.Errorf("the list has %s", kv.Quote(r.Key))
 		case r.CreateIndex == 0 || r.ModifyIndex == 0:
 			return nil, fmt.Errorf("%s has no index", kv.Quote(r.Key))
 		}

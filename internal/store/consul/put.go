@@ -10,9 +10,8 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Put implements kv.Putter: the value is the body of a request, and so as large as
-// Consul takes one. Consul cleans the path: what is between slashes must be neither
-// empty, "." nor "..".
+// Put implements kv.Putter. The value is the body of the request, so it may be as large as Consul allows. Consul cleans the path:
+// no part between slashes may be empty, "." or "..".
 func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
 	what := describe("write", path, 1)
 	if err := checkPath(path); err != nil {
@@ -22,9 +21,9 @@ func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64
 		return s.refuse(what, kv.ErrTooLarge, "the value has %d bytes, at most %d are allowed", len(value), kv.MaxValue)
 	}
 	query := url.Values{"flags": {strconv.FormatUint(flags, 10)}}
-	_, answer, f := s.ask(ctx, http.MethodPut, "/v1/kv/"+path, query, value, maxErrorBody)
+	_, answer, f := s.ask(ctx, request{method: http.MethodPut, path: "/v1/kv/" + path, query: query, body: value}, maxErrorBody)
 	if f == nil && string(bytes.TrimSpace(answer)) != "true" {
-		f = s.garbage("it is %q, where true was due", s.clean(string(answer)))
+		f = garbage("the answer is %q instead of true", clean(string(answer)))
 	}
 	if f != nil {
 		return s.failed(what, true, f)

@@ -39,8 +39,7 @@ func (s *Store) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv
 	if !ok {
 		return nil, s.rolledBack("read", ops, answer.Errors, kv.ErrRequest)
 	}
-	// Rows are matched by key: Consul leaves out those that the token may not
-	// read, so that positions shift.
+	// Rows are matched by key. Consul leaves out rows that the token may not read, so positions shift.
 	for _, r := range answer.Results {
 		if r.KV != nil && slices.Contains(paths, r.KV.Key) {
 			snap[r.KV.Key] = entry(r.KV)
@@ -68,7 +67,7 @@ func (s *Store) Level(ctx context.Context, prefix string) ([]string, error) {
 
 func (s *Store) keys(ctx context.Context, prefix string, query url.Values) ([]string, error) {
 	what := describe("list", prefix, 1)
-	status, got, f := s.ask(ctx, http.MethodGet, "/v1/kv/"+prefix, query, nil, kv.MaxNames)
+	status, got, f := s.ask(ctx, request{method: http.MethodGet, path: "/v1/kv/" + prefix, query: query}, kv.MaxNames)
 	if f != nil {
 		if query.Has("separator") && errors.Is(f.cause, kv.ErrLongAnswer) {
 			f.kind, f.cause = kv.ErrTooLarge, kv.ErrLongAnswer
@@ -80,11 +79,11 @@ func (s *Store) keys(ctx context.Context, prefix string, query url.Values) ([]st
 	}
 	var keys []string
 	if err := json.Unmarshal(got, &keys); err != nil || status != http.StatusOK {
-		return nil, s.failed(what, false, s.garbage("status %d, and no list of keys", status))
+		return nil, s.failed(what, false, garbage("status %d, and not a list of keys", status))
 	}
 	stray := func(key string) bool { return !strings.HasPrefix(key, prefix) }
 	if i := slices.IndexFunc(keys, stray); i >= 0 {
-		return nil, s.failed(what, false, s.garbage("it lists %s", s.clean(keys[i])))
+		return nil, s.failed(what, false, garbage("the list has %s", clean(keys[i])))
 	}
 	slices.Sort(keys)
 	return keys, nil

@@ -10,27 +10,26 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"kvexpress/internal/kv"
 )
 
-// maxAnswer is the most bytes of an answer that are read, and maxRow what one entry
-// takes of it at most: it has 512 KiB, in base64.
+// maxAnswer limits the answer to a transaction, in bytes. maxRow is the share of one entry: 512 KiB in base64.
 const (
 	maxAnswer = 8 << 20
 	maxRow    = 768 << 10
 )
 
-// failure is why a request brought no answer that can be used.
+// failure says why a request brought no usable answer.
 type failure struct {
 	kind  error // a sentinel of package kv
 	cause error
-	// maybeRan: Consul may have done what was asked. For a write the outcome
-	// is then unknown, whatever the kind.
+	// maybeRan: Consul may have executed the request, so the outcome of a write is unknown, whatever the kind.
 	maybeRan bool
-	cut      bool // what lies between us and Consul may have ended a query that waited
+	cut      bool // a proxy may have ended a blocking query
 }
 
 // noAnswerError is the end of a request's time limit.
@@ -38,75 +37,109 @@ type noAnswerError time.Duration
 
 func (e noAnswerError) Error() string { return fmt.Sprintf("no answer within %s", time.Duration(e)) }
 
-// ask sends one request and returns the answer's status and whole body. The
-// answer is JSON of at most so many bytes, or Consul's 404; everything else is a failure.
-func (s *Store) ask(ctx context.Context, method, path string, query url.Values, body []byte, most int64) (int, []byte, *failure) {
-	if len(body) > kv.MaxTxnBody { // Consul would hang up while we send
-		return 0, nil, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf(
-			"the request has %d bytes, at most %d are allowed", len(body), kv.MaxTxnBody)}
+// request is one HTTP request. With since it is a blocking query, which Consul answers after wait at the latest.
+type request struct {
+	method, path string
+	query        url.Values
+	body         []byte
+	since        uint64
+	wait         time.Duration
+}
+
+// exchange sends a request and passes the answer to read. The time limit covers the head of the answer, and begins again for its
+// body. sent is when the request was written; the zero time if it was not.
+func (s *Store) exchange(
+	ctx context.Context, r request, read func(context.Context, *http.Response) *failure,
+) (sent time.Time, f *failure) {
+	limit, query := s.timeout, maps.Clone(s.query)
+	maps.Copy(query, r.query)
+	if r.since > 0 {
+		query.Set("index", strconv.FormatUint(r.since, 10))
+		query.Set("wait", r.wait.String())
+		limit += r.wait + r.wait/16 // Consul adds up to a sixteenth
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, noAnswerError(s.timeout))
-	defer cancel()
-	// From the moment there is a connection, bytes may have reached Consul.
-	// (Whether all were written is known only later, and then too late.)
-	var connected atomic.Bool
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, s.url(path, query), bytes.NewReader(body))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(limit, func() { cancel(noAnswerError(limit)) })
+	defer func() { timer.Stop() }()
+
+	var connected atomic.Bool             // from then on, bytes may have reached Consul
+	var written atomic.Pointer[time.Time] // the last one counts: net/http may send the request again
+	trace := &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { connected.Store(true) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { now := time.Now(); written.Store(&now) },
+	}
+	to := url.URL{Scheme: s.target.scheme, Host: s.target.host, Path: s.target.prefix + r.path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), r.method, to.String(), bytes.NewReader(r.body))
 	if err != nil {
-		return 0, nil, &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
+		return sent, &failure{kind: kv.ErrRequest, cause: presentable(err)}
 	}
 	req.Header = s.header.Clone()
-
 	resp, err := s.send(req)
+	if at := written.Load(); at != nil {
+		sent = *at
+	}
 	if err != nil {
-		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: s.why(ctx, err), maybeRan: connected.Load()}
+		return sent, &failure{kind: kv.ErrUnreachable, cause: why(ctx, err), maybeRan: connected.Load(), cut: ctx.Err() == nil}
 	}
 	defer resp.Body.Close()
-	if !usable(resp) {
-		return 0, nil, s.judge(resp)
-	}
-	answer, err := readBody(resp, most)
-	if err != nil {
-		return 0, nil, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.why(ctx, err)), maybeRan: true}
-	}
-	if int64(len(answer)) > most {
-		return 0, nil, s.garbage("%w: more than %d KiB", kv.ErrLongAnswer, most>>10)
-	}
-	return resp.StatusCode, answer, nil
+	timer.Stop()
+	timer = time.AfterFunc(s.timeout, func() { cancel(noAnswerError(s.timeout)) })
+	return sent, read(ctx, resp)
 }
 
-// readBody reads so many bytes of an answer at most, and one more if there are more.
-func readBody(resp *http.Response, most int64) ([]byte, error) {
+// ask sends one request and returns the status and the whole body of its answer. The answer is JSON of at most limit bytes, or
+// Consul's 404; anything else is a failure.
+func (s *Store) ask(ctx context.Context, r request, limit int64) (status int, answer []byte, f *failure) {
+	if len(r.body) > kv.MaxTxnBody { // Consul would close the connection while we send
+		return 0, nil, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf(
+			"the request has %d bytes, at most %d are allowed", len(r.body), kv.MaxTxnBody)}
+	}
+	_, f = s.exchange(ctx, r, func(ctx context.Context, resp *http.Response) (f *failure) {
+		if !usable(resp) {
+			return s.judge(resp)
+		}
+		status = resp.StatusCode
+		if answer, f = readBody(ctx, resp, limit); f == nil && int64(len(answer)) > limit {
+			return garbage("%w: more than %d KiB", kv.ErrLongAnswer, limit>>10)
+		}
+		return f
+	})
+	if f != nil {
+		return 0, nil, f
+	}
+	return status, answer, nil
+}
+
+// readBody reads at most limit bytes of an answer, and one more if there are more.
+func readBody(ctx context.Context, resp *http.Response, limit int64) ([]byte, *failure) {
 	var body bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= most {
+	if n := resp.ContentLength; n > 0 && n <= limit {
 		body.Grow(int(n) + bytes.MinRead)
 	}
-	_, err := body.ReadFrom(io.LimitReader(resp.Body, most+1))
-	return body.Bytes(), err
-}
-
-func (s *Store) url(path string, query url.Values) string {
-	all := maps.Clone(s.query)
-	maps.Copy(all, query)
-	u := url.URL{Scheme: s.target.scheme, Host: s.target.host, Path: s.target.prefix + path, RawQuery: all.Encode()}
-	return u.String()
-}
-
-// why is the reason of a broken request: the end of its context, if it has
-// ended, for then the network's error is only a consequence.
-func (s *Store) why(ctx context.Context, err error) error {
-	ended := ctx.Err()
-	if ended == nil {
-		return s.scrub(err)
+	if _, err := body.ReadFrom(io.LimitReader(resp.Body, limit+1)); err != nil {
+		return nil, brokeOff(ctx, err)
 	}
-	cause := context.Cause(ctx)
-	if _, ours := errors.AsType[noAnswerError](cause); ours || errors.Is(cause, ended) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", ended, cause)
+	return body.Bytes(), nil
 }
 
-// garbage is an answer that looked like one of Consul's at first.
-func (s *Store) garbage(format string, args ...any) *failure {
+func brokeOff(ctx context.Context, err error) *failure {
+	return &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", why(ctx, err)), maybeRan: true}
+}
+
+// why returns why a request broke: the end of its context if it has ended, since the network's error is only a consequence then.
+func why(ctx context.Context, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		cause := context.Cause(ctx)
+		if _, ours := errors.AsType[noAnswerError](cause); ours || errors.Is(cause, ended) {
+			return cause
+		}
+		return fmt.Errorf("%w: %w", ended, cause)
+	}
+	return presentable(err)
+}
+
+// garbage is the failure of an answer that looked like one of Consul's at first.
+func garbage(format string, args ...any) *failure {
 	return &failure{kind: kv.ErrNotStore, cause: fmt.Errorf(format, args...), maybeRan: true}
 }

@@ -27,8 +27,7 @@ type step struct {
 	Index uint64 `json:",omitempty"`
 }
 
-// result is Consul's answer to a transaction: rows, or errors if it was rolled
-// back (status 409).
+// result is Consul's answer to a transaction: rows, or errors if it was rolled back (status 409).
 type result struct {
 	Results []struct{ KV *row }
 	Errors  []stepError
@@ -54,22 +53,22 @@ func (s *Store) txn(ctx context.Context, query url.Values, ops []operation) (boo
 	if err != nil {
 		return false, answer, &failure{kind: kv.ErrRequest, cause: err}
 	}
-	status, got, f := s.ask(ctx, http.MethodPut, "/v1/txn", query, body, min(maxAnswer, int64(len(ops)+1)*maxRow))
+	r := request{method: http.MethodPut, path: "/v1/txn", query: query, body: body}
+	status, got, f := s.ask(ctx, r, min(maxAnswer, int64(len(ops)+1)*maxRow))
 	switch {
 	case f != nil:
 		return false, answer, f
 	case status == http.StatusNotFound, !bytes.Contains(got, []byte(`"Results"`)):
 		// Any other JSON object would decode into a transaction without rows.
-		return false, answer, s.garbage("status %d, and no answer to a transaction", status)
+		return false, answer, garbage("status %d, and not an answer to a transaction", status)
 	}
 	if err := json.Unmarshal(got, &answer); err != nil {
-		return false, answer, s.garbage("it cannot be decoded: %s", s.clean(err.Error()))
+		return false, answer, garbage("the answer cannot be decoded: %s", clean(err.Error()))
 	}
 	return status == http.StatusOK, answer, nil
 }
 
-// rolledBack explains a status 409, by which Consul means a check that did not
-// hold and a missing permission alike; only its words tell them apart.
+// rolledBack explains a status 409. Consul sends it for a failed check and for a missing permission; only its words differ.
 func (s *Store) rolledBack(verb string, ops []operation, errs []stepError, kind error) error {
 	failed := -1
 	var said string
@@ -91,10 +90,10 @@ func (s *Store) rolledBack(verb string, ops []operation, errs []stepError, kind 
 	if strings.HasPrefix(said, "unknown KV operation") {
 		kind, said = kv.ErrRequest, said+"; Consul 1.14 or newer is needed"
 	}
-	return s.refuse(describe(verb, ops[failed].KV.Key, 1), kind, "%s", s.clean(said))
+	return s.refuse(describe(verb, ops[failed].KV.Key, 1), kind, "%s", clean(said))
 }
 
-// checkPath refuses what would not arrive at Consul as it is.
+// checkPath refuses a path that would not reach Consul unchanged.
 func checkPath(path string) error {
 	switch {
 	case path == "":

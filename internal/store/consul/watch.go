@@ -3,34 +3,32 @@ package consul
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
-	"unicode"
 
 	"kvexpress/internal/kv"
 )
 
 const (
-	// maxWatched is the most bytes of an entry: one has at most 512 KiB.
+	// maxWatched limits the answer to a watch, in bytes: an entry has at most 512 KiB.
 	maxWatched = 1 << 20
-	// minWait keeps a caller from asking in a loop.
+	// minWait prevents a busy loop.
 	minWait = 10 * time.Millisecond
+	// minCut is the shortest wait that a proxy may have ended.
+	minCut = time.Second
+	// minLearned is the shortest wait that later waits are limited to. A shorter one may have ended because Consul restarted, and
+	// the nodes of a fleet must not poll from then on.
+	minLearned = 30 * time.Second
 )
 
 var _ kv.Watcher = (*Store)(nil)
 
-// Watch implements kv.Watcher: a blocking query that any server may answer.
+// Watch implements kv.Watcher with a blocking query that any server may answer.
 //
-// It asks for the raw value. Consul then sends the bytes as they are, which costs
-// both sides a fourth of what JSON with base64 costs; what is lost are the flags.
+// It asks for the raw value: JSON with base64 costs both sides a third more. A raw answer has no flags.
 func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
 	what := describe("watch", path, 1)
 	if err := checkPath(path); err != nil {
@@ -48,111 +46,90 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 	return entry, nil
 }
 
-// reading reads an answer, with the request's time for it from when it began, and returns its index.
-type reading func(context.Context, *http.Response) (uint64, *failure)
-
-// blocking sends a query that blocks with since: several one after the other, if something on the way to Consul ends long
-// ones.
-func (s *Store) blocking(
-	ctx context.Context, path string, query url.Values, since uint64, wait time.Duration, read reading,
+// blocking sends a blocking query and returns when read has an answer with a newer index, or when the wait is over. If a proxy
+// ends the query early, blocking sends another one.
+func (s *Store) blocking(ctx context.Context, path string, query url.Values, since uint64, wait time.Duration,
+	read func(context.Context, *http.Response) (index uint64, f *failure),
 ) *failure {
-	if since == 0 { // Consul answers it at once
-		_, _, f := s.get(ctx, path, query, 0, 0, read)
+	get := func(since uint64, wait time.Duration) (index uint64, sent time.Time, f *failure) {
+		r := request{method: http.MethodGet, path: "/v1/kv/" + path, query: query, since: since, wait: wait}
+		sent, f = s.exchange(ctx, r, func(ctx context.Context, resp *http.Response) (f *failure) {
+			if index, f = read(ctx, resp); f != nil {
+				timeouts := []int{http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout}
+				f.cut = slices.Contains(timeouts, resp.StatusCode)
+			}
+			return f
+		})
+		return index, sent, f
+	}
+	if since == 0 { // Consul answers at once
+		_, _, f := get(0, 0)
 		return f
 	}
 	wait = min(max(wait, minWait), kv.MaxWait)
 	for end := time.Now().Add(wait); ; wait = time.Until(end) {
-		part, longer := s.waits.next(wait)
-		index, sent, f := s.get(ctx, path, query, since, part, read)
+		part := s.allowed(wait)
+		index, sent, f := get(since, part)
 		lasted := time.Since(sent)
-		quiet := lasted >= part
-		switch {
-		case f == nil && lasted >= part && longer:
-			s.waits.lasted()
-		case f != nil && f.cut && !sent.IsZero() && lasted >= minCut && ctx.Err() == nil:
-			// Is Consul still there? Then nothing is wrong, and this is the answer.
-			if index, _, f = s.get(ctx, path, query, 0, 0, read); f == nil {
-				s.waits.cut(sent, lasted, longer)
-				quiet = true
+		unchanged := lasted >= part
+		if f != nil && f.cut && !sent.IsZero() && lasted >= minCut && ctx.Err() == nil {
+			// If Consul still answers, a proxy ended the query, and nothing is wrong.
+			if index, _, f = get(0, 0); f == nil {
+				s.learn(lasted)
+				unchanged = true
 			}
 		}
-		if f != nil || !quiet || index != since || time.Until(end) < minCut {
+		if f != nil || !unchanged || index != since || time.Until(end) < minCut {
 			return f
 		}
 	}
 }
 
-// get sends one query, and returns when it was sent.
-func (s *Store) get(
-	ctx context.Context, path string, query url.Values, since uint64, wait time.Duration, read reading,
-) (index uint64, sent time.Time, f *failure) {
-	limit := s.timeout
-	if since > 0 {
-		query = maps.Clone(query)
-		query.Set("index", strconv.FormatUint(since, 10))
-		query.Set("wait", wait.String())
-		limit += wait + wait/16 // which is what Consul adds by itself
+// learn notes that a proxy ended a query after some time. Later queries wait for less.
+func (s *Store) learn(lasted time.Duration) {
+	if lasted >= minLearned {
+		s.longestWait.Store(int64(lasted * 9 / 10))
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	timer := time.AfterFunc(limit, func() { cancel(noAnswerError(limit)) })
-	defer func() { timer.Stop() }()
-	var written atomic.Pointer[time.Time] // the last one counts: net/http may send it anew
-	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { now := time.Now(); written.Store(&now) }}
-	traced := httptrace.WithClientTrace(ctx, trace)
-	req, err := http.NewRequestWithContext(traced, http.MethodGet, s.url("/v1/kv/"+path, query), http.NoBody)
-	if err != nil {
-		return 0, sent, &failure{kind: kv.ErrRequest, cause: s.scrub(err)}
-	}
-	req.Header = s.header.Clone()
-	resp, err := s.send(req)
-	if at := written.Load(); at != nil {
-		sent = *at
-	}
-	if err != nil {
-		return 0, sent, &failure{kind: kv.ErrUnreachable, cause: s.broken(ctx, err), cut: ctx.Err() == nil}
-	}
-	defer resp.Body.Close()
-	timer.Stop() // the rest is on its way
-	timer = time.AfterFunc(s.timeout, func() { cancel(noAnswerError(s.timeout)) })
-	index, f = read(ctx, resp)
-	if f != nil {
-		f.cut = slices.Contains([]int{http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout}, resp.StatusCode)
-	}
-	return index, sent, f
 }
 
-// watched is the entry that an answer brings.
+// allowed limits a wait to what the proxy before Consul allows, as far as it is known.
+func (s *Store) allowed(wait time.Duration) time.Duration {
+	if longest := s.longestWait.Load(); longest > 0 {
+		return min(wait, time.Duration(longest))
+	}
+	return wait
+}
+
+// watched reads the entry in an answer.
 func (s *Store) watched(ctx context.Context, resp *http.Response) (kv.Entry, *failure) {
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
 		return kv.Entry{}, s.judge(resp)
 	}
-	index, f := s.index(resp)
+	index, f := indexOf(resp)
 	if f == nil {
-		f = s.whole(resp)
+		f = checkLength(resp)
 	}
 	if f != nil {
 		return kv.Entry{}, f
 	}
-	body, err := readBody(resp, maxWatched)
+	body, f := readBody(ctx, resp, maxWatched)
 	switch {
-	case err != nil:
-		return kv.Entry{}, &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", s.broken(ctx, err))}
+	case f != nil:
+		return kv.Entry{}, f
 	case len(body) > maxWatched:
-		return kv.Entry{}, s.garbage("it has more than %d KiB", maxWatched>>10)
+		return kv.Entry{}, garbage("the entry has more than %d KiB", maxWatched>>10)
 	case resp.StatusCode == http.StatusNotFound:
 		return kv.Entry{State: kv.Absent, Index: index}, nil
 	}
 	return kv.Entry{State: kv.Present, Value: body, Index: index}, nil
 }
 
-// index reads what Consul says of an answer beside its bytes. Without an index it
-// is not Consul's, and a watch would turn into a busy loop.
-func (s *Store) index(resp *http.Response) (uint64, *failure) {
+// indexOf reads the index of an answer. An answer without one does not come from Consul, and would turn a watch into a busy loop.
+func indexOf(resp *http.Response) (uint64, *failure) {
 	text := resp.Header.Get("X-Consul-Index")
 	index, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || index == 0 {
-		return 0, s.garbage("status %d with the index %q, where a number was due", resp.StatusCode, s.clean(text))
+		return 0, garbage("status %d with the index %q instead of a number", resp.StatusCode, clean(text))
 	}
 	if resp.Header.Get("X-Consul-KnownLeader") == "false" {
 		return 0, &failure{kind: kv.ErrUnreachable, cause: errors.New("the server that answered knows no leader")}
@@ -160,26 +137,13 @@ func (s *Store) index(resp *http.Response) (uint64, *failure) {
 	return index, nil
 }
 
-// whole refuses a body whose bytes cannot be relied on. JSON shows a cut by itself,
-// bytes as they are do not.
-func (s *Store) whole(resp *http.Response) *failure {
+// checkLength refuses an answer whose end cannot be told from a broken connection. JSON shows that by itself, a raw value does not.
+func checkLength(resp *http.Response) *failure {
 	if form := resp.Header.Get("Content-Encoding"); form != "" { // not asked for
-		return s.garbage("it is packed as %s", s.clean(form))
+		return garbage("the answer is compressed with %s", clean(form))
 	}
 	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 { // it ends with the connection
-		return s.garbage("it says nothing of its length, so that one that broke off would not show")
+		return garbage("the answer has no length, so a part cannot be told from the whole")
 	}
 	return nil
-}
-
-// broken is why, fit to show: the network's error may quote all that a server
-// sent in the place of an answer.
-func (s *Store) broken(ctx context.Context, err error) error {
-	why := s.why(ctx, err)
-	text := why.Error()
-	hidden := strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
-	if ctx.Err() == nil && (hidden || len(text) > maxExcerpt*3/2) {
-		return errors.New(s.clean(text))
-	}
-	return why
 }

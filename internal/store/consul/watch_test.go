@@ -41,10 +41,10 @@ func TestWatchAnswersThatAreNotConsuls(t *testing.T) {
 		want    error
 		says    string
 	}{
-		{"captive portal", answer(200, html, "<h1>Log in!</h1>"+token), kv.ErrNotStore, "name Consul"},
+		{"captive portal", answer(200, html, "<h1>Log in!</h1>"+token), kv.ErrNotStore, "set Consul's"},
 		{"captive portal by redirect", raw(302, "", "Location", "http://login.example/?"+token), kv.ErrNotStore,
-			"login.example/?(secret), which is not followed"},
-		{"redirect with an index", raw(307, "x", index, "7", "Location", "/v1/kv/other"), kv.ErrNotStore, "not followed"},
+			"login.example/?(secret); kvexpress does not follow"},
+		{"redirect with an index", raw(307, "x", index, "7", "Location", "/v1/kv/other"), kv.ErrNotStore, "does not follow"},
 		{"no index", raw(200, "x"), kv.ErrNotStore, `the index ""`},
 		{"404 of a web server", answer(404, html, "not here"), kv.ErrNotStore, `status 404 with the index ""`},
 		{"204", raw(204, "", index, "7"), kv.ErrNotStore, "204"},

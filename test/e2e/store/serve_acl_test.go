@@ -220,7 +220,7 @@ func TestServeBeyondLoopback(t *testing.T) {
 		}
 	}
 	m.Fails(7, []string{"permission denied"}, "in", "-k", "hosts", "-f", m.Path("source"), "--retry-for", "0s")
-	may.With("CONSUL_CLIENT_CERT=", "CONSUL_CLIENT_KEY=").Fails(7, []string{"could not be reached"}, "in", "-k", "hosts", "-f",
+	may.With("CONSUL_CLIENT_CERT=", "CONSUL_CLIENT_KEY=").Fails(7, []string{"unreachable"}, "in", "-k", "hosts", "-f",
 		m.Path("source"), "--retry-for", "0s")
 	may.With("CONSUL_HTTP_SSL=false").Fails(7, []string{"HTTPS server"}, "in", "-k", "hosts", "-f", m.Path("source"),
 		"--retry-for", "0s")

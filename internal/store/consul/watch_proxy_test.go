@@ -31,8 +31,7 @@ func shortProxy(t *testing.T, to string, end http.HandlerFunc) (addr string, end
 	return server.Listener.Addr().String(), ended
 }
 
-// A proxy ends waits, as many do after 5 or 60 s: the time is measured, so that another one makes no other way through
-// the code. Nobody is told, and soon waits are shorter than that.
+// If a proxy ends waits, Watch still waits for as long as it was asked to, and then returns the change.
 func TestWaitsThatAProxyEnds(t *testing.T) {
 	real := consultest.Start(t)
 	withoutEnvironment(t)
@@ -60,20 +59,19 @@ func TestWaitsThatAProxyEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			same, err := s.Watch(t.Context(), path, was.Index, 8*time.Second)
-			if took := time.Since(began); err != nil || same.Index != was.Index || took < 7*time.Second {
+			same, err := s.Watch(t.Context(), path, was.Index, 5*time.Second)
+			if took := time.Since(began); err != nil || same.Index != was.Index || took < 4*time.Second {
 				t.Errorf("after %v: %+v, %v", took, same, err)
 			}
-			if got := ended.Load(); got < 1 || got > 4 { // net/http sends one anew by itself
-				t.Errorf("the proxy ended %d waits until they were shorter", got)
+			if ended.Load() == 0 {
+				t.Error("the proxy ended no wait")
 			}
-			ended.Store(0)
 			done := make(chan struct{})
-			go func() { defer close(done); <-time.After(5 * time.Second); put("two") }()
+			go func() { defer close(done); <-time.After(3 * time.Second); put("two") }()
 			next, err := s.Watch(t.Context(), path, was.Index, 30*time.Second)
 			<-done
-			if err != nil || string(next.Value) != "two" || ended.Load() != 0 {
-				t.Errorf("after that: %+v, %v; the proxy ended %d", next, err, ended.Load())
+			if err != nil || string(next.Value) != "two" {
+				t.Errorf("after that: %+v, %v", next, err)
 			}
 		})
 	}
