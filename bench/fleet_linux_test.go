@@ -75,7 +75,7 @@ func (c comparison) block(b *testing.B, t tools, k kind, server *consultest.Serv
 	for range c.warm {
 		r.change()
 	}
-	machine, procs, store := r.machine(), r.fleet.cpu(), server.CPU()
+	machine, procs, store := r.machine(), r.fleet.cpu(), consulCPU(b, server)
 	var p50, p99, last []float64
 	for range c.changes {
 		took := r.change()
@@ -84,7 +84,7 @@ func (c comparison) block(b *testing.B, t tools, k kind, server *consultest.Serv
 	each := func(d time.Duration) float64 { return ms(d) / float64(c.changes) }
 	return result{
 		p50: middle(p50), p99: middle(p99), last: middle(last),
-		machine: each(r.machine() - machine), procs: each(r.fleet.cpu() - procs), consul: each(server.CPU() - store),
+		machine: each(r.machine() - machine), procs: each(r.fleet.cpu() - procs), consul: each(consulCPU(b, server) - store),
 		memory: r.fleet.memory(),
 	}
 }
@@ -154,6 +154,16 @@ func (r *running) machine() time.Duration {
 	d, err := machineCPU()
 	if err != nil {
 		r.b.Fatal(err)
+	}
+	return d
+}
+
+// consulCPU is the CPU time that a Consul has used so far.
+func consulCPU(b *testing.B, server *consultest.Server) time.Duration {
+	b.Helper()
+	d, err := processCPU(server.PID())
+	if err != nil {
+		b.Fatal(err)
 	}
 	return d
 }

@@ -70,7 +70,7 @@ func (r *reporting) publishReported(server *consultest.Server, on bool, window t
 	r.b.Helper()
 	content := r.pub.content()
 	r.seen.expect(content)
-	store, procs := server.CPU(), r.fleet.cpu()
+	store, procs := consulCPU(r.b, server), r.fleet.cpu()
 	sent := r.pub.publish(r.b, content)
 	x := reported{}
 	var took []float64
@@ -80,7 +80,7 @@ func (r *reporting) publishReported(server *consultest.Server, on bool, window t
 	slices.Sort(took)
 	x.p50, x.last = quantile(took, 0.5), quantile(took, 1)
 	time.Sleep(time.Until(sent.Add(window)))
-	x.consul, x.nodes = ms(server.CPU()-store), ms(r.fleet.cpu()-procs)
+	x.consul, x.nodes = ms(consulCPU(r.b, server)-store), ms(r.fleet.cpu()-procs)
 	x.late = on && r.reported(content) < r.site.Nodes
 	return x
 }

@@ -34,7 +34,7 @@ func storeSides(b *testing.B) (consul, serve side) {
 		b.Fatal(err)
 	}
 	server := consultest.Start(b, consultest.WithData())
-	consul = side{name: "consul", addr: server.Addr, cpu: server.CPU}
+	consul = side{name: "consul", addr: server.Addr, cpu: func() time.Duration { return consulCPU(b, server) }}
 
 	build(b, dir, "kvexpress", "scripts/build")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
-	"time"
 )
 
 // dieWithParent has the kernel kill the agent when the test program is gone
@@ -29,24 +27,4 @@ func stopped(pid int) bool {
 		}
 	}
 	return err == nil
-}
-
-// cpuTime reads a process's user and system time, in the kernel's hundredths of a
-// second; sched gives nanoseconds, but not of threads that have ended.
-func cpuTime(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	// The second field, the name, may hold spaces; it ends with the last ")".
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	var ticks int
-	for _, f := range fields[11:13] {
-		n, err := strconv.Atoi(string(f))
-		if err != nil {
-			return 0, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * (time.Second / 100), nil
 }

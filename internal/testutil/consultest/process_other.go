@@ -2,16 +2,10 @@
 
 package consultest
 
-import (
-	"errors"
-	"syscall"
-	"time"
-)
+import "syscall"
 
 // dieWithParent does nothing here: after a panic or a time-out of the test
 // program its agents have to be ended by hand.
 func dieWithParent() *syscall.SysProcAttr { return nil }
 
 func stopped(int) bool { return true }
-
-func cpuTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }

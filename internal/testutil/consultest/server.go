@@ -196,20 +196,6 @@ func lastLines(s string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// CPU is what the agent has used so far, user and system together.
-func (s *Server) CPU() time.Duration {
-	s.t.Helper()
-	p := s.process()
-	if p == nil {
-		return 0
-	}
-	d, err := cpuTime(p.cmd.Process.Pid)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return d
-}
-
 // PID is the number of the agent's process, 0 before its first start. It changes with
 // Launch and Restart.
 func (s *Server) PID() int {

@@ -25,6 +25,7 @@ import (
 // Two Consuls are the same: what differs would be a fault of this test. And a
 // Consul that is a little wrong is found, and what shows it is made small.
 func TestConsulAgainstConsul(t *testing.T) {
+	t.Parallel()
 	ref, sub := consul(t), consul(t)
 	t.Run("same behind a proxy", func(t *testing.T) { // which is all that the next ones add, but for their lies
 		random(t, servers(t, ref, liar(t, sub, nil, nil)), full(10_000))

@@ -33,6 +33,7 @@ func serve(t *testing.T) string {
 // it is ten pairs of servers, so that none gets as old as its graves, which each
 // reaps after 15 minutes at a moment of its own.
 func TestServeAgainstConsul(t *testing.T) {
+	t.Parallel()
 	const each = 10_000
 	for round := range full(100_000) / each {
 		t.Run(strconv.Itoa(round), func(t *testing.T) {
@@ -45,6 +46,7 @@ func TestServeAgainstConsul(t *testing.T) {
 
 // The kept cases say of Consul what is true.
 func TestKeptCasesOfConsul(t *testing.T) {
+	t.Parallel()
 	kept(t, servers(t, consul(t), consul(t)))
 }
 

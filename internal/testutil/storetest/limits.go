@@ -1,16 +1,43 @@
 package storetest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"kvexpress/internal/kv"
 )
+
+func testReadLimit(t *testing.T, b bench) {
+	paths := make([]string, kv.MaxOps+1)
+	for i := range paths {
+		paths[i] = b.path(fmt.Sprintf("row-%02d", i))
+	}
+	b.set(paths[0], "first")
+	b.set(paths[kv.MaxOps-1], "last")
+	snap, err := b.store.Read(t.Context(), kv.Default, paths[:kv.MaxOps]...)
+	if err != nil {
+		t.Fatalf("reading %d paths: %v", kv.MaxOps, err)
+	}
+	for i, path := range paths[:kv.MaxOps] {
+		want := kv.Absent
+		if i == 0 || i == kv.MaxOps-1 {
+			want = kv.Present
+		}
+		if got := snap[path].State; got != want {
+			t.Errorf("row %d has state %d, want %d", i, got, want)
+		}
+	}
+	if _, err := b.store.Read(t.Context(), kv.Default, paths...); !errors.Is(err, kv.ErrTooLarge) {
+		t.Errorf("reading %d paths gives %v, want ErrTooLarge", len(paths), err)
+	}
+}
 
 func testOpsLimit(t *testing.T, b bench) {
 	ops := make([]kv.Op, kv.MaxOps+1)
@@ -24,8 +51,7 @@ func testOpsLimit(t *testing.T, b bench) {
 	}
 }
 
-// testLargestPublish: what kv.MaxStored promises, with everything else as
-// large as it gets.
+// testLargestPublish: kv.MaxStored bytes fit, with everything else as large as it gets.
 func testLargestPublish(t *testing.T, b bench) {
 	long := func(name string) string { return b.path(strings.Repeat("p", 400-len(b.prefix)-len(name)) + name) }
 	data := make([]byte, kv.MaxStored)
@@ -55,7 +81,7 @@ func testLargestPublish(t *testing.T, b bench) {
 	b.wants(long("manifest"), string(manifest))
 }
 
-func testTooLarge(t *testing.T, b bench) {
+func testTooLarge(_ *testing.T, b bench) {
 	path, half := b.path("a"), make([]byte, kv.MaxTxnBody/2)
 	b.refused(kv.ErrTooLarge, kv.Op{Verb: kv.Set, Path: path, Value: make([]byte, kv.MaxTxnBody+1)})
 	b.refused(kv.ErrTooLarge, kv.Op{Verb: kv.Set, Path: path, Value: make([]byte, kv.MaxTxnBody)}) // base64 needs more
@@ -67,17 +93,24 @@ func testTooLarge(t *testing.T, b bench) {
 	b.commit(kv.Op{Verb: kv.Set, Path: path, Value: half})
 }
 
-func testBadRequest(t *testing.T, b bench) {
-	path := b.path("a")
-	write := kv.Op{Verb: kv.Set, Path: path}
-	b.refused(kv.ErrRequest, write, kv.Op{Path: b.path("no verb")})
-	b.refused(kv.ErrRequest, write, kv.Op{Verb: kv.Delete + 1, Path: b.path("unknown verb")})
-	b.refused(kv.ErrRequest, write, kv.Op{Verb: kv.Set})
-	b.refused(kv.ErrRequest, write, kv.Op{Verb: kv.Set, Path: b.path("not UTF-8 \xff")})
-	b.wantsAbsent(path)
-	for _, bad := range []string{"", b.path("not UTF-8 \xff")} {
-		if _, err := b.store.Read(t.Context(), kv.Default, path, bad); !errors.Is(err, kv.ErrRequest) {
-			t.Errorf("reading the path %q gives %v, want ErrRequest", bad, err)
+// testPut: Put takes values that are too large for a transaction, up to kv.MaxValue bytes.
+func testPut(t *testing.T, b bench) {
+	path := b.path("a b/\u00fc?flags=3&cas=0#%")
+	for _, value := range [][]byte{bytes.Repeat([]byte{0, 0xff, '"'}, kv.MaxValue/3), make([]byte, kv.MaxValue), nil} {
+		before := b.read(path).Index
+		if err := b.putter.Put(t.Context(), path, value, math.MaxUint64); err != nil {
+			t.Fatalf("put %d bytes: %v", len(value), err)
 		}
+		e := b.read(path)
+		if e.State != kv.Present || !bytes.Equal(e.Value, value) || e.Flags != math.MaxUint64 || e.Index <= before {
+			t.Errorf("%d bytes come back as %d, with state %d, flags %d and index %d after %d",
+				len(value), len(e.Value), e.State, e.Flags, e.Index, before)
+		}
+	}
+	if err := b.putter.Put(t.Context(), path, make([]byte, kv.MaxValue+1), 0); !errors.Is(err, kv.ErrTooLarge) {
+		t.Errorf("a byte too many gives %v, want ErrTooLarge", err)
+	}
+	if e := b.read(path); len(e.Value) != 0 {
+		t.Errorf("a refused Put wrote %d bytes", len(e.Value))
 	}
 }

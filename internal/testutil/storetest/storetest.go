@@ -1,70 +1,58 @@
-// Package storetest is the one suite that every kv.Store must pass. It asks
-// only what package kv promises, and writes only below random prefixes, so
-// that a real, shared store can be put to it. Of this module it imports kv
-// alone.
+// Package storetest is the one suite that every kv.Store must pass. It tests only what package kv
+// promises. It writes only below random prefixes, so that it can run on a shared store. Of this
+// module it imports kv alone.
 package storetest
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"kvexpress/internal/kv"
 )
 
-// Run puts the store that open returns to the whole suite. Each part of it
-// opens the store anew; it may be the same one each time, and need not be
-// empty. A store that can wait for changes must show it by implementing
-// kv.Watcher; without that, the part Watch is reported as skipped. Put is asked of
-// those that implement kv.Putter.
+// Run runs the suite on the store that open returns, which may be the same one each time and need
+// not be empty. A store that implements kv.Putter or kv.Watcher is tested for that too.
 func Run(t *testing.T, open func(t *testing.T) kv.Store) {
-	parts := []part{
-		{"Read/States", testReadStates},
-		{"Read/Values", testValues},
-		{"Read/Limit", testReadLimit},
-		{"Read/ConsistencyModes", testConsistency},
-		{"Keys", testKeys},
-		{"List", testList},
-		{"List/All", testListAll},
-		{"List/Waits", testListWaits},
-		{"List/Empty", testListEmpty},
-		{"Index", testIndex},
-		{"CheckAndSet", testCheckAndSet},
-		{"Checks", testChecks},
-		{"AllOrNone", testAllOrNone},
-		{"Order", testOrder},
-		{"Delete", testDelete},
-		{"Limit/Ops", testOpsLimit},
-		{"Limit/LargestPublish", testLargestPublish},
-		{"Limit/TooLarge", testTooLarge},
-		{"BadRequest", testBadRequest},
-		{"Concurrent/OneWinner", testOneWinner},
-		{"Concurrent/Snapshots", testSnapshots},
-		{"Context", testContext},
-	}
-	for _, part := range parts {
-		t.Run(part.name, func(t *testing.T) {
-			part.test(t, bench{t: t, store: open(t), prefix: "storetest/" + kv.NewID() + "/"})
-		})
-	}
-	if _, ok := open(t).(kv.Putter); ok {
-		t.Run("Put", func(t *testing.T) { testPut(t, bench{t: t, store: open(t), prefix: "storetest/" + kv.NewID() + "/"}) })
-	}
-	if _, ok := open(t).(kv.Watcher); !ok {
-		t.Log("it cannot wait for changes, and so is not asked to") // as a decorator
-		return
-	}
-	t.Run("Watch", func(t *testing.T) {
-		for _, part := range watchParts() {
+	run := func(t *testing.T, parts ...part) {
+		for _, part := range parts {
 			t.Run(part.name, func(t *testing.T) {
-				store := open(t)
-				watcher, ok := store.(kv.Watcher)
-				if !ok {
-					t.Fatalf("%T does not implement kv.Watcher, as the store before did", store)
-				}
-				part.test(t, bench{t: t, store: store, watcher: watcher, prefix: "storetest/" + kv.NewID() + "/"})
+				b := bench{t: t, store: open(t), prefix: "storetest/" + kv.NewID() + "/"}
+				b.putter, _ = b.store.(kv.Putter)
+				b.watcher, _ = b.store.(kv.Watcher)
+				part.test(t, b)
 			})
 		}
-	})
+	}
+	run(t,
+		part{"Read/States", testReadStates},
+		part{"Read/Values", testValues},
+		part{"Read/Limit", testReadLimit},
+		part{"Keys", testKeys},
+		part{"List", testList},
+		part{"List/All", testListAll},
+		part{"List/Waits", testListWaits},
+		part{"Index", testIndex},
+		part{"CheckAndSet", testCheckAndSet},
+		part{"Checks", testChecks},
+		part{"AllOrNone", testAllOrNone},
+		part{"Order", testOrder},
+		part{"Delete", testDelete},
+		part{"Limit/Ops", testOpsLimit},
+		part{"Limit/LargestPublish", testLargestPublish},
+		part{"Limit/TooLarge", testTooLarge},
+		part{"BadRequest", testBadRequest},
+		part{"Context", testContext},
+		part{"Concurrent/OneWinner", testOneWinner},
+		part{"Concurrent/Snapshots", testSnapshots},
+	)
+	if _, ok := open(t).(kv.Putter); ok {
+		run(t, part{"Put", testPut})
+	}
+	if _, ok := open(t).(kv.Watcher); ok {
+		t.Run("Watch", func(t *testing.T) { run(t, watchParts()...) })
+	}
 }
 
 // part is one test of the suite.
@@ -77,7 +65,8 @@ type part struct {
 type bench struct {
 	t       *testing.T
 	store   kv.Store
-	watcher kv.Watcher // the same store; nil outside of the Watch part
+	putter  kv.Putter  // the same store; nil if it is none
+	watcher kv.Watcher // the same store; nil if it is none
 	prefix  string
 }
 
@@ -100,6 +89,12 @@ func (b bench) set(path, value string) uint64 {
 	return b.commit(kv.Op{Verb: kv.Set, Path: path, Value: []byte(value)})[path]
 }
 
+// remove deletes one row.
+func (b bench) remove(path string) {
+	b.t.Helper()
+	b.commit(kv.Op{Verb: kv.Delete, Path: path})
+}
+
 // refused applies ops and must fail with kind.
 func (b bench) refused(kind error, ops ...kv.Op) {
 	b.t.Helper()
@@ -108,7 +103,7 @@ func (b bench) refused(kind error, ops ...kv.Op) {
 	}
 }
 
-// read returns one entry as the leader knows it.
+// read returns one entry as the leader has it.
 func (b bench) read(path string) kv.Entry {
 	b.t.Helper()
 	snap, err := b.store.Read(b.t.Context(), kv.Consistent, path)
@@ -118,7 +113,7 @@ func (b bench) read(path string) kv.Entry {
 	return snap[path]
 }
 
-// wants compares what stands at path with a value.
+// wants compares the entry at path with a value.
 func (b bench) wants(path, value string) {
 	b.t.Helper()
 	if e := b.read(path); e.State != kv.Present || string(e.Value) != value {
@@ -126,10 +121,124 @@ func (b bench) wants(path, value string) {
 	}
 }
 
-// wantsAbsent makes sure that nothing stands at path.
+// wantsAbsent fails the test unless path has no entry.
 func (b bench) wantsAbsent(path string) {
 	b.t.Helper()
 	if e := b.read(path); e.State != kv.Absent || e.Index != 0 {
 		b.t.Errorf("%s has state %d and index %d, want absent and 0", path, e.State, e.Index)
+	}
+}
+
+// requests makes each kind of request about a path, and returns the errors.
+func (b bench) requests(ctx context.Context, path string) map[string]error {
+	_, read := b.store.Read(ctx, kv.Default, b.path("read"), path)
+	_, commit := b.store.Commit(ctx, []kv.Op{{Verb: kv.Set, Path: b.path("commit")}, {Verb: kv.Set, Path: path}})
+	_, keys := b.store.Keys(ctx, path)
+	_, list := b.store.List(ctx, kv.Default, path, 0, 0)
+	all := map[string]error{"Read": read, "Commit": commit, "Keys": keys, "List": list}
+	if b.putter != nil {
+		all["Put"] = b.putter.Put(ctx, path, []byte("x"), 0)
+	}
+	if b.watcher != nil {
+		_, all["Watch"] = b.watcher.Watch(ctx, path, 0, short)
+	}
+	return all
+}
+
+func testBadRequest(t *testing.T, b bench) {
+	path := b.path("a")
+	write := kv.Op{Verb: kv.Set, Path: path}
+	b.refused(kv.ErrRequest, write, kv.Op{Path: b.path("no verb")})
+	b.refused(kv.ErrRequest, write, kv.Op{Verb: kv.Delete + 1, Path: b.path("unknown verb")})
+	b.wantsAbsent(path)
+	for _, bad := range []string{"", b.path("not UTF-8 \xff")} {
+		for name, err := range b.requests(t.Context(), bad) {
+			valid := name == "Keys" || name == "List" && bad == "" // keys of any prefix, a list of all
+			if !valid && !errors.Is(err, kv.ErrRequest) {
+				t.Errorf("%s of the path %q gives %v, want ErrRequest", name, bad, err)
+			}
+		}
+	}
+	b.wantsAbsent(b.path("commit"))
+}
+
+// testContext: no request is sent after its context has ended.
+func testContext(t *testing.T, b bench) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, err := range b.requests(ended, b.path("a")) {
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, kv.ErrUnreachable) {
+			t.Errorf("%s gives %v, want context.Canceled and ErrUnreachable", name, err)
+		}
+	}
+	b.wantsAbsent(b.path("a"))
+}
+
+const (
+	// patience is for a store to answer on a busy machine. It is shorter than kv.MaxWait, so that
+	// a watch that ran out is not taken for one that woke.
+	patience = 30 * time.Second
+	// still is how long a watch must stay blocked.
+	still = 150 * time.Millisecond
+	// short is the wait of a watch that must run out.
+	short = 100 * time.Millisecond
+)
+
+// answer is how a request that waits ended.
+type answer[T any] struct {
+	got T
+	err error
+}
+
+// start sends a request that waits beside the test.
+func start[T any](b bench, request func() (T, error)) <-chan answer[T] {
+	result := make(chan answer[T], 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		got, err := request()
+		result <- answer[T]{got, err}
+	}()
+	b.t.Cleanup(func() { <-done }) // the test's context has ended then
+	return result
+}
+
+// blocked fails the test if a request that waits has been answered.
+func blocked[T any](b bench, result <-chan answer[T], why string) {
+	b.t.Helper()
+	select {
+	case a := <-result:
+		b.t.Fatalf("%s, and the store answers %+v and %v; want it to go on waiting", why, a.got, a.err)
+	case <-time.After(still):
+	}
+}
+
+// answered waits for an answer, which must come before its time is up.
+func answered[T any](b bench, result <-chan answer[T]) (T, error) {
+	b.t.Helper()
+	select {
+	case a := <-result:
+		return a.got, a.err
+	case <-time.After(patience):
+		b.t.Fatalf("no answer within %s: the change did not wake it", patience)
+		return answer[T]{}.got, nil
+	}
+}
+
+// wantsEntry compares an answer with a value and its index.
+func (b bench) wantsEntry(got kv.Entry, value string, index uint64) {
+	b.t.Helper()
+	if got.State != kv.Present || string(got.Value) != value || got.Index != index {
+		b.t.Errorf("the watch returned state %d, value %.40q and index %d, want present, %.40q and %d",
+			got.State, got.Value, got.Index, value, index)
+	}
+}
+
+// wantsNone compares an answer with the absence of an entry, at a higher index.
+func (b bench) wantsNone(got kv.Entry, above uint64) {
+	b.t.Helper()
+	if got.State != kv.Absent || got.Index <= above {
+		b.t.Errorf("the watch returned state %d, value %.40q and index %d, want absent and more than %d",
+			got.State, got.Value, got.Index, above)
 	}
 }
