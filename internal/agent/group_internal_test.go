@@ -38,10 +38,10 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		wants := func(state outcome.Outcome, owed bool, ok uint64) {
 			t.Helper()
 			said := r.tale()
-			if s := r.snapshot(); s.Outcome != state || s.Exec.Pending != owed || s.Counts.ExecOK != ok || said.State != ReceiptWord(state) ||
-				said.Owed != owed {
+			if s := r.snapshot(); s.Outcome != state || s.Exec.Pending != owed || s.Counts.ExecOK != ok || said.Outcome != state ||
+				said.ExecPending != owed {
 				t.Errorf("it is %s, owed %v, after %d runs; its receipt says %s, owed %v", s.Outcome, s.Exec.Pending, s.Counts.ExecOK,
-					said.State, said.Owed)
+					said.Outcome, said.ExecPending)
 			}
 		}
 		installed(1, "one")

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/config"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/install"
@@ -61,7 +60,7 @@ func (n *node) told(what string, file string, is func(fleet.Receipt, fleet.Targe
 
 func version(v uint64) func(fleet.Receipt, fleet.Target) bool {
 	return func(_ fleet.Receipt, t fleet.Target) bool {
-		return t.Version == v && t.State == agent.ReceiptWord(outcome.Converged)
+		return t.Version == v && t.Outcome == outcome.Converged
 	}
 }
 
@@ -103,7 +102,7 @@ func TestReceipts(t *testing.T) {
 		n.publish("hosts", "three\n") // which shows it
 		held := func(s outcome.Outcome) func(fleet.Receipt, fleet.Target) bool {
 			return func(_ fleet.Receipt, t fleet.Target) bool {
-				return t.State == string(s) && t.Version == 2 && strings.Contains(t.Detail, "a reason")
+				return t.Outcome == s && t.Version == 2 && strings.Contains(t.Detail, "a reason")
 			}
 		}
 		n.told("stopped", "hosts", held(outcome.Stopped))
@@ -118,7 +117,7 @@ func TestReceipts(t *testing.T) {
 		n.state(0, outcome.Missing)
 		n.told("missing", "hosts",
 			func(_ fleet.Receipt, t fleet.Target) bool {
-				return t.State == string(outcome.Missing) && t.Version == 0
+				return t.Outcome == outcome.Missing && t.Version == 0
 			})
 		n.publish("hosts", "one\n")
 		n.told("it waited for it", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
@@ -223,7 +222,7 @@ func TestReceipts(t *testing.T) {
 	beside(t, "beside an out", func(t *testing.T) {
 		n := begin(t, time.Hour)
 		w := fleet.Writer{Store: n.store, Layout: n.layout, Node: host}
-		out := fleet.Target{By: fleet.ByOut, Key: "other", File: "/etc/other", State: "current", Version: 7}
+		out := fleet.Target{By: fleet.ByOut, Key: "other", File: "/etc/other", Outcome: outcome.Converged, Version: 7}
 		if _, err := w.PutOut(t.Context(), time.Now(), out); err != nil {
 			t.Fatal(err)
 		}
@@ -316,8 +315,8 @@ func TestReceipts(t *testing.T) {
 		n.config.Store.Addrs = []string{line.addr}
 		n.publish("hosts", "one\n")
 		n.start()
-		if r := n.told("version 1", "hosts", version(1)); r.Agent.Away != nil {
-			t.Errorf("%+v", r.Agent.Away)
+		if r := n.told("version 1", "hosts", version(1)); r.Agent.Outage != nil {
+			t.Errorf("%+v", r.Agent.Outage)
 		}
 		line.cut()
 		n.gone(0, "one\n")
@@ -325,9 +324,9 @@ func TestReceipts(t *testing.T) {
 		line.mend()
 		began := time.Now()
 		r := n.told("it was away", "hosts", func(r fleet.Receipt, t fleet.Target) bool {
-			return r.Agent.Away != nil && t.State == agent.ReceiptWord(outcome.Converged)
+			return r.Agent.Outage != nil && t.Outcome == outcome.Converged
 		})
-		if a := r.Agent.Away; time.Duration(a.Lasted) < time.Second || time.Duration(a.Lasted) > time.Minute ||
+		if a := r.Agent.Outage; time.Duration(a.Lasted) < time.Second || time.Duration(a.Lasted) > time.Minute ||
 			time.Duration(a.Ended) > time.Since(began) {
 			t.Errorf("%+v", a)
 		}
@@ -354,20 +353,20 @@ func TestReceipts(t *testing.T) {
 		n.publish("hosts", "one\n")
 		n.start()
 		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.Owed && t.State == agent.ReceiptWord(outcome.Pending) && t.Exec != nil && t.Exec.Exit == 1 && t.Exec.Failures > 0 &&
+			return t.ExecPending && t.Outcome == outcome.Pending && t.Exec != nil && t.Exec.Exit == 1 && t.Exec.Failures > 0 &&
 				t.Version == 1 && t.Detail != ""
 		})
 		clean()
 		n.write("good", "")
 		n.told("not owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return !t.Owed && t.State == agent.ReceiptWord(outcome.Converged) && t.Exec != nil && t.Exec.Exit == 0 && t.Exec.Failures == 0 &&
+			return !t.ExecPending && t.Outcome == outcome.Converged && t.Exec != nil && t.Exec.Exit == 0 && t.Exec.Failures == 0 &&
 				t.Detail == ""
 		})
 		clean()
 		n.write("bad", "")
 		n.publish("hosts", "two\n")
 		n.told("refused", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.State == string(outcome.Refused) && t.Reason == "check_failed" && t.Version == 1 && t.Detail != ""
+			return t.Outcome == outcome.Refused && t.Reason == "check_failed" && t.Version == 1 && t.Detail != ""
 		})
 		clean()
 		if !strings.Contains(n.status(0).Detail+n.log.String(), secret) {
@@ -380,7 +379,9 @@ func TestReceipts(t *testing.T) {
 		n.each("one", "a", "b", "c")
 		n.start()
 		owed := func(want bool) func(fleet.Receipt, fleet.Target) bool {
-			return func(_ fleet.Receipt, t fleet.Target) bool { return t.Owed == want && t.Exec != nil && t.Version == 1 }
+			return func(_ fleet.Receipt, t fleet.Target) bool {
+				return t.ExecPending == want && t.Exec != nil && t.Version == 1
+			}
 		}
 		for _, file := range []string{"a", "b", "c"} {
 			n.told("owed", file, owed(true))

@@ -128,7 +128,7 @@ func (r *reporter) report(ctx context.Context) {
 	}
 	about := fleet.Agent{Version: r.agent.options.Version, Every: fleet.Millis(r.agent.promise())}
 	if !outage.ended.IsZero() {
-		about.Away = &fleet.Away{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(said.Sub(outage.ended))}
+		about.Outage = &fleet.Outage{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(said.Sub(outage.ended))}
 	}
 	r.attempted = now
 	limited, cancel := context.WithTimeout(ctx, receiptLimit)
@@ -200,7 +200,7 @@ func (a *Agent) receipts() (all []fleet.Target, starting []string, said time.Tim
 	}
 	said = time.Now() // not before: a file may have been put in place a moment ago
 	for _, tale := range tales {
-		if tale.State == string(outcome.Starting) {
+		if tale.Outcome == outcome.Starting {
 			starting = append(starting, tale.File)
 		} else {
 			all = append(all, tale.upTo(said))
@@ -234,13 +234,13 @@ func (t *target) tale() tale {
 	said := tale{Target: fleet.Target{
 		By: fleet.ByAgent, Key: s.Key, File: s.File,
 		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
-		State: ReceiptWord(s.Outcome), Reason: s.Reason, Detail: s.Brief,
+		Outcome: s.Outcome, Reason: s.Reason, Detail: s.Brief,
 	}}
 	if s.Since != nil {
 		said.since = *s.Since
 	}
 	if e := s.Exec; e != nil {
-		said.Owed = e.Pending
+		said.ExecPending = e.Pending
 		if e.Last != nil {
 			said.Exec = &fleet.Exec{Exit: e.Exit, Failures: e.Failures}
 		}
@@ -292,7 +292,7 @@ func steps(t install.Took) fleet.Steps {
 func Said(r install.Result, err error, now time.Time) fleet.Target {
 	state, reason := Judge(r, err)
 	said := fleet.Target{
-		By: fleet.ByOut, Key: r.Key, File: r.File, State: ReceiptWord(state), Detail: brief(err), Owed: r.ExecPending || state == outcome.Pending,
+		By: fleet.ByOut, Key: r.Key, File: r.File, Outcome: state, Detail: brief(err), ExecPending: r.ExecPending || state == outcome.Pending,
 		Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256,
 	}
 	if state == outcome.Refused {
@@ -350,17 +350,4 @@ func (a *Agent) fleetSize() int {
 		most = max(most, int(r.fleet.Load()))
 	}
 	return most
-}
-
-// ReceiptWord is the word that receipts have for an outcome.
-func ReceiptWord(o outcome.Outcome) string {
-	switch o {
-	case outcome.Converged:
-		return "current"
-	case outcome.Pending:
-		return "owed"
-	case outcome.Unreachable:
-		return "away"
-	}
-	return string(o)
 }

@@ -34,7 +34,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 		n.stopKey("hosts", "why")
 		n.told("stopped", "hosts",
 			func(_ fleet.Receipt, t fleet.Target) bool {
-				return t.State == string(outcome.Stopped) && t.Version == 1
+				return t.Outcome == outcome.Stopped && t.Version == 1
 			})
 		n.write("hosts", "edited\n")
 		n.told("other bytes", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
@@ -43,10 +43,10 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 	})
 	beside(t, "begun again under a stop, with an exec that is owed", func(t *testing.T) {
 		n := frozen(t, "exit 1")
-		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Owed && t.Version == 1 && t.Exec != nil })
+		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.ExecPending && t.Version == 1 && t.Exec != nil })
 		n.stopKey("hosts", "why")
 		n.told("stopped", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
-			return t.State == string(outcome.Stopped) && t.Version == 1 && t.Owed
+			return t.Outcome == outcome.Stopped && t.Version == 1 && t.ExecPending
 		})
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
@@ -54,14 +54,14 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 		was, _, _ := n.stored(host)
 		n.start()
 		n.told("the same as before", "hosts", func(r fleet.Receipt, t fleet.Target) bool {
-			return r.Sent.After(was.Sent) && t.State == string(outcome.Stopped) && t.Version == 1 && t.Owed && t.Exec != nil
+			return r.Sent.After(was.Sent) && t.Outcome == outcome.Stopped && t.Version == 1 && t.ExecPending && t.Exec != nil
 		})
 	})
 	beside(t, "new to the key, after a trouble", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts", MinLines: 2}).reporting(time.Hour)
 		n.publish("hosts", "one\n")
 		n.start()
-		n.told("refused", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.State == string(outcome.Refused) })
+		n.told("refused", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Outcome == outcome.Refused })
 		n.publish("hosts", "one\ntwo\n")
 		if got := n.told("version 2", "hosts", version(2)).Targets[0]; got.Placed == nil || !got.Placed.First {
 			t.Errorf("it is new here, and was placed %+v", got.Placed)

@@ -131,12 +131,12 @@ func (t *tale) measure(ctx context.Context) error {
 	}
 	d := fleet.Examine(roster, standing, fleet.Options{}).Delivered
 	t.report.Delivered, t.report.Slowed = d, t.slow.Name
-	if d.LastNode != t.slow.Name || time.Duration(d.Last) < demoSlow {
+	if d.SlowestNode != t.slow.Name || time.Duration(d.Slowest) < demoSlow {
 		return fmt.Errorf("%s was slowed by %s, and that is not what the nodes report: %s", t.slow.Name,
 			render.Took(demoSlow), percentiles(d))
 	}
 	t.note("%s: it had the change after %s. Nobody waited for it: half of all had it after %s.",
-		render.Paint(t.colour(), render.Yellow, t.slow.Name+", slowed on purpose"), render.Took(time.Duration(d.Last)),
+		render.Paint(t.colour(), render.Yellow, t.slow.Name+", slowed on purpose"), render.Took(time.Duration(d.Slowest)),
 		render.Took(time.Duration(d.P50)))
 	return nil
 }

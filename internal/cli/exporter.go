@@ -11,12 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/httpd"
-	"kvexpress/internal/outcome"
 )
 
 // defaultExporterListen is where an exporter listens when --listen does not say.
@@ -54,7 +52,7 @@ textfile collector of node_exporter.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultExporterListen, "`address` to serve on: host:port, or the absolute path of a socket")
 	durationVar(fl, &f.every, "every", 15*time.Second, "read the fleet at least this often, 5s to 2m")
-	durationVar(fl, &f.gone, "gone-after", fleet.DefaultGone, "leave out nodes without contact for this long")
+	durationVar(fl, &f.gone, "expire-after", fleet.DefaultExpiry, "leave out nodes without contact for this long")
 	fl.BoolVar(&f.perNode, "per-node", false, "label metrics with nodes that are not up to date or have no contact")
 	fl.BoolVar(&f.once, "once", false, "print the metrics and exit")
 	return cmd
@@ -63,7 +61,7 @@ textfile collector of node_exporter.`,
 func (f exporterFlags) check() error {
 	switch {
 	case f.gone <= 0:
-		return errors.New("--gone-after must be more than 0, such as 24h")
+		return errors.New("--expire-after must be more than 0, such as 24h")
 	case f.every < exporter.MinEvery || f.every > exporter.MaxEvery:
 		return fmt.Errorf("--every must be from %s to %s", exporter.MinEvery, exporter.MaxEvery)
 	}
@@ -79,9 +77,6 @@ func (s *session) exporter(ctx context.Context, f exporterFlags) (report, error)
 	o := exporter.Options{
 		Store: s.plain, Layout: s.layout, Every: f.every, Gone: f.gone, PerNode: f.perNode,
 		Version: build().version, Log: slog.New(slog.DiscardHandler), Guide: s.guide(),
-	}
-	for _, state := range outcome.Reported() {
-		o.States = append(o.States, agent.ReceiptWord(state))
 	}
 	if f.once {
 		return lookOnce(ctx, exporter.New(o))

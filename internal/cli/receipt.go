@@ -53,7 +53,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	}
 	// What went wrong is over when nothing has changed, and that is to be said then.
 	// A token that may not report will not the next time either.
-	if (lost != nil || said.State != agent.ReceiptWord(outcome.Converged)) && !denied {
+	if (lost != nil || said.Outcome != outcome.Converged) && !denied {
 		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.WriteFile(name, nil) })
 	} else if noted {
 		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.Remove(name) })

@@ -29,20 +29,20 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "status [-k KEY]",
 		Short: "Show which nodes are up to date",
-		Long: `Show which nodes have what was published, who is missing and why, and how long it
-took: from the receipts that agents and "out" leave in Consul.
+		Long: `Show which nodes have the live version, which do not and why, and how long delivery
+took. The data are the receipts that agents and "out" leave in Consul.
 
-Nodes count that reported the key and are not silent. A node with an agent is silent
-when it did not report for twice the time that it promised, one without when it has
-said nothing about a version that was published ten minutes ago. After a day
-(--gone-after) it is left out.
+Only nodes that reported this key recently are counted. A node with an agent has no
+contact if its receipt is late by twice the promised interval. A node without an agent
+has no contact if it has not reported a version ten minutes after its publish. After a
+day (--expire-after) a node without contact is left out.
 
 "delivered" is the time from the publish to the file in place, by the clocks of the
-publisher and of the node. Clocks that are more than 2 s off the store's are named, and
-left out; "in --wait" needs one clock alone. "on the node" is measured there.
+publisher and of the node. Clocks that are more than 2 s off the store's are listed, and
+not used; "in --wait" needs only one clock. "on the node" is measured on the node.
 
-With --wait it waits until that share of the nodes has the version that stands now,
-and exits 9 if they do not in time.`,
+With --wait, wait until this share of the nodes has the live version. If they do not
+have it in time, exit 9.`,
 		Example: `  kvexpress status
   kvexpress status -k hosts
   kvexpress status -k hosts --wait 99% --timeout 30s
@@ -51,13 +51,13 @@ and exits 9 if they do not in time.`,
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.status(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
-	fl.BoolVar(&f.all, "all", false, "name all nodes that are not up to date (default: the first 20)")
+	fl.BoolVar(&f.all, "all", false, "list all nodes that are not up to date (default: 20)")
 	f.wait.register(fl, "the live version")
 	return cmd
 }
 
 func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
-	if err := f.wait.checkGone(); err != nil {
+	if err := f.wait.checkExpiry(); err != nil {
 		return nil, err
 	}
 	if err := f.wait.check(); err != nil {
@@ -111,7 +111,7 @@ func (s *session) around(ctx context.Context, f statusFlags, k kv.Key, r *status
 	if err != nil {
 		return err
 	}
-	r.Report = fleet.Examine(roster, standing, fleet.Options{Gone: f.wait.gone})
+	r.Report = fleet.Examine(roster, standing, fleet.Options{Expiry: f.wait.expiry})
 	if err := r.verify(ctx, &reader, standing); err != nil {
 		return err
 	}
@@ -170,14 +170,15 @@ func (v *verified) lines(colour bool) []string {
 	return lines
 }
 
-// noteLifted tells of nodes that were held back by a lock which is lifted. It wakes agents alone.
+// noteLifted explains nodes that still report a lock that is lifted. Lifting it wakes agents, but
+// not Consul watches.
 func (r *statusReport) noteLifted() {
 	for i, l := range r.Stragglers {
 		locked := slices.ContainsFunc(r.Locks, func(row lockRow) bool {
 			return row.Node == l.Node || slices.Contains(row.Nodes, l.Node)
 		})
-		if l.State == string(outcome.Locked) && !locked && l.By == fleet.ByOut {
-			r.Stragglers[i].Detail = "the lock is lifted, and `kvexpress out` has not run there since: run it, or publish the next version"
+		if l.Reported == outcome.Locked && !locked && l.By == fleet.ByOut {
+			r.Stragglers[i].Detail = "unlocked, but `kvexpress out` has not run here since; run it, or publish the next version"
 		}
 	}
 }
@@ -235,7 +236,7 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 			return nil, err
 		}
 	}
-	r.Keys = fleet.ExamineAll(roster, standings, fleet.Options{Gone: f.wait.gone})
+	r.Keys = fleet.ExamineAll(roster, standings, fleet.Options{Expiry: f.wait.expiry})
 	r.frozen, err = s.frozenAll(ctx, roster)
 	return r, err
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // maxNamed is how many nodes are named without --all.
@@ -79,28 +81,26 @@ func (r *statusReport) headline() string {
 	return render.Line(text)
 }
 
-// countOf is how many nodes have it: "1186 of 1188 nodes have it (99.8 %), 2 silent".
+// countOf counts the nodes: "1186 of 1188 nodes up to date (99.8 %), 2 locked, 1 no contact".
 func countOf(r fleet.Report, colour bool) string {
-	if r.Nodes+r.Silent+r.Gone+len(r.Unread) == 0 {
-		return "no node has reported this key: agents do, and `kvexpress out` when something changed"
+	if len(r.Outcomes)+len(r.Unread) == 0 {
+		return "no node reports this key; agents report it, and `kvexpress out` after a change"
 	}
 	how := render.Green
-	if r.Arrived < r.Nodes || r.Nodes == 0 {
+	if r.Converged < r.Nodes || r.Nodes == 0 {
 		how = render.Yellow
 	}
-	text := render.Paint(colour, how, fmt.Sprintf("%d of %s", r.Arrived, render.Plural(r.Nodes, "node"))) + " have it"
+	text := render.Paint(colour, how, fmt.Sprintf("%d of %s", r.Converged, render.Plural(r.Nodes, "node"))) + " up to date"
 	if r.Nodes > 0 {
 		text += " (" + percent(r) + ")"
 	}
-	for _, part := range []struct {
-		n    int
-		what string
-	}{{r.Owed, "with an exec that is owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"},
-		{r.Unknown, "unknown"}, {r.Silent, "silent"}, {r.Gone, "gone"},
-		{len(r.Unread), "not to be read"}} {
-		if part.n > 0 {
-			text += fmt.Sprintf(", %d %s", part.n, part.what)
+	for _, row := range outcome.All() {
+		if n := r.Outcomes[row.Outcome]; n > 0 && row.Outcome != outcome.Converged {
+			text += fmt.Sprintf(", %d %s", n, row.Outcome.Text())
 		}
+	}
+	if n := len(r.Unread); n > 0 {
+		text += fmt.Sprintf(", %d unreadable", n)
 	}
 	return text
 }
@@ -117,7 +117,7 @@ func times(r fleet.Report) []string {
 		}
 	}
 	if r.Unmeasured > 0 && r.Delivered.Count > 0 {
-		lines = append(lines, fmt.Sprintf("               (without %s of which it is not known)", render.Plural(r.Unmeasured, "node")))
+		lines = append(lines, fmt.Sprintf("               (%s not measured)", render.Plural(r.Unmeasured, "node")))
 	}
 	return lines
 }
@@ -144,26 +144,25 @@ func ahead(off time.Duration) string {
 	return "ahead"
 }
 
-// stragglers are tables of who is missing, and of who is silent.
+// stragglers are tables of nodes that have not converged, and of nodes without contact.
 func stragglers(r fleet.Report, all bool) []string {
 	most := maxNamed
 	if all {
 		most = math.MaxInt
 	}
-	lines := listed([]string{"NODE", "VERSION", "STATE", "FOR", "HEARD", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
-		return []string{l.Node, render.Number(l.Version, "-"), stateOf(l), render.Span(time.Duration(l.Since)),
-			render.Span(time.Duration(l.Heard)) +
-				" ago", why(l)}
+	lines := listed([]string{"NODE", "VERSION", "OUTCOME", "FOR", "LAST SEEN", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
+		return []string{l.Node, render.Number(l.Version, "-"), l.Outcome.Text(), render.Span(time.Duration(l.Since)),
+			render.Span(time.Duration(l.LastSeen)) + " ago", why(l)}
 	})
 	lines = append(lines,
-		listed([]string{"SILENT", "VERSION", "HEARD", "LAST STATE"}, r.SilentNodes, most, func(l fleet.Line) []string {
-			return []string{l.Node, render.Number(l.Version, "-"), render.Span(time.Duration(l.Heard)) + " ago", l.State}
+		listed([]string{"NO CONTACT", "VERSION", "LAST SEEN", "LAST OUTCOME"}, r.NoContact, most, func(l fleet.Line) []string {
+			return []string{l.Node, render.Number(l.Version, "-"), render.Span(time.Duration(l.LastSeen)) + " ago", l.Reported.Text()}
 		})...)
 	if r.Omitted > 0 {
 		lines = append(lines, "  "+omitted(r.Omitted))
 	}
 	lines = append(lines, receiptsLeftOut(r.LeftOut)...)
-	return append(lines, listed([]string{"NOT TO BE READ", "WHY"}, r.Unread, most,
+	return append(lines, listed([]string{"UNREADABLE", "WHY"}, r.Unread, most,
 		func(u fleet.Unread) []string { return []string{u.Node, u.Why} })...)
 }
 
@@ -183,25 +182,15 @@ func listed[T any](head []string, all []T, most int, row func(T) []string) []str
 	return lines
 }
 
-// stateOf is what a node says, or what is thought of it where that says more.
-func stateOf(l fleet.Line) string {
-	if l.Verdict == fleet.Unsound || l.Verdict == fleet.Stale {
-		return string(l.Verdict)
-	}
-	return l.State
-}
-
 func why(l fleet.Line) string {
-	const late = "it has not reported the new version yet"
-	switch waits := l.Verdict == fleet.Behind && l.State == "current"; {
-	case waits && l.Detail == "":
+	const late = "the live version is not reported yet"
+	switch outdated := l.Outcome == outcome.Outdated; {
+	case outdated && l.Detail == "":
 		return late
-	case waits && l.Detail == l.File: // one of several, and all that is known
+	case outdated && l.Detail == l.File: // one of several files, without a detail
 		return l.File + ": " + late
-	case l.Detail != "":
-		return l.Detail
 	}
-	return "-"
+	return cmp.Or(l.Detail, "-")
 }
 
 // statusOfAllReport is a line for each key.
@@ -240,7 +229,7 @@ func (r *statusOfAllReport) lines() []string {
 		}
 		return append(append([]string{text}, r.notes()...), r.frozen.lines(r.now, r.colour)...)
 	}
-	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "NODES", "HAVE IT", "OWED", "BEHIND", "SILENT", "P50", "LAST"}}
+	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "NODES", "UP TO DATE", "EXEC PENDING", "OUT OF DATE", "NO CONTACT", "P50", "SLOWEST"}}
 	for _, k := range r.Keys {
 		published, version := "-", render.Number(k.Version, "unmanaged")
 		if !k.Exists {
@@ -251,14 +240,14 @@ func (r *statusOfAllReport) lines() []string {
 		}
 		p50, last := "-", "-"
 		if k.Delivered.Count > 0 {
-			p50, last = render.Took(time.Duration(k.Delivered.P50)), render.Took(time.Duration(k.Delivered.Last))
+			p50, last = render.Took(time.Duration(k.Delivered.P50)), render.Took(time.Duration(k.Delivered.Slowest))
 		}
-		share := "-"
+		share, pending := "-", k.Outcomes[outcome.Pending]
 		if k.Nodes > 0 && k.Exists {
 			share = percent(k)
 		}
-		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(k.Owed),
-			strconv.Itoa(k.Behind + k.Unsound + k.Unknown), strconv.Itoa(k.Silent), p50, last})
+		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(pending),
+			strconv.Itoa(len(k.Stragglers) - pending), strconv.Itoa(k.Outcomes[outcome.NoContact]), p50, last})
 	}
 	lines := append(render.Table(rows), r.verified.lines(r.colour)...)
 	lines = append(lines, r.notes()...)

@@ -21,13 +21,13 @@ import (
 type waitFlags struct {
 	share   string
 	timeout time.Duration
-	gone    time.Duration
+	expiry  time.Duration
 }
 
 func (f *waitFlags) register(fl *pflag.FlagSet, what string) {
 	fl.StringVar(&f.share, "wait", "", "wait until this `share` of the nodes, such as 99%, has "+cmp.Or(what, "the new version"))
 	durationVar(fl, &f.timeout, "timeout", 30*time.Second, "time limit of --wait, 1s to 24h")
-	durationVar(fl, &f.gone, "gone-after", fleet.DefaultGone, "leave out nodes without contact for this long")
+	durationVar(fl, &f.expiry, "expire-after", fleet.DefaultExpiry, "leave out nodes without contact for this long")
 }
 
 func (f *waitFlags) asked() bool { return f.share != "" }
@@ -39,7 +39,7 @@ func (f *waitFlags) check() error {
 	if _, err := f.goal(); err != nil {
 		return err
 	}
-	if err := f.checkGone(); err != nil {
+	if err := f.checkExpiry(); err != nil {
 		return err
 	}
 	if f.timeout < time.Second || f.timeout > 24*time.Hour {
@@ -48,9 +48,9 @@ func (f *waitFlags) check() error {
 	return nil
 }
 
-func (f *waitFlags) checkGone() error {
-	if f.gone <= 0 {
-		return errors.New("--gone-after must be more than 0, such as 24h")
+func (f *waitFlags) checkExpiry() error {
+	if f.expiry <= 0 {
+		return errors.New("--expire-after must be more than 0, such as 24h")
 	}
 	return nil
 }
@@ -80,10 +80,10 @@ func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitRep
 	}
 	ctx, done := s.interruptible(ctx)
 	defer done()
-	g.Timeout, g.Gone = f.timeout, f.gone
+	g.Timeout, g.Expiry = f.timeout, f.expiry
 	b := render.NewBar(s.screen(), string(g.Key), s.utf8())
 	g.Progress = func(r fleet.Report) {
-		b.Show(r.Share(), fmt.Sprintf("%s  %d/%d nodes", percent(r), r.Arrived, r.Nodes))
+		b.Show(r.Share(), fmt.Sprintf("%s  %d/%d nodes", percent(r), r.Converged, r.Nodes))
 	}
 	g.Progress(fleet.Report{})
 	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
@@ -108,10 +108,10 @@ func (w *waitReport) lines() []string {
 	if r.Nodes == 0 {
 		return nil // the error says it
 	}
-	lines := []string{fmt.Sprintf("%s: %d of %s have %s after %s (of those that reported this key and are not silent)",
-		r.Key, r.Arrived, render.Plural(r.Nodes, "node"), render.Version(r.Version), render.Took(time.Duration(w.Seen.Took)))}
+	lines := []string{fmt.Sprintf("%s: %d of %s have %s after %s (of nodes that report this key)",
+		r.Key, r.Converged, render.Plural(r.Nodes, "node"), render.Version(r.Version), render.Took(time.Duration(w.Seen.Took)))}
 	if d := w.Seen.Delivered; d.Count > 0 {
-		lines = append(lines, "  in place  "+percentiles(d)+"  by this machine's clock, at most")
+		lines = append(lines, "  in place  "+percentiles(d)+" (upper bound, local clock)")
 	}
 	return append(lines, stragglers(r, false)...)
 }
@@ -139,6 +139,6 @@ func percent(r fleet.Report) string {
 }
 
 func percentiles(p fleet.Percentiles) string {
-	return fmt.Sprintf("p50 %s  p90 %s  p99 %s  last %s (%s)", render.Took(time.Duration(p.P50)), render.Took(time.Duration(p.P90)),
-		render.Took(time.Duration(p.P99)), render.Took(time.Duration(p.Last)), render.Line(p.LastNode))
+	return fmt.Sprintf("p50 %s  p90 %s  p99 %s  slowest %s (%s)", render.Took(time.Duration(p.P50)), render.Took(time.Duration(p.P90)),
+		render.Took(time.Duration(p.P99)), render.Took(time.Duration(p.Slowest)), render.Line(p.SlowestNode))
 }

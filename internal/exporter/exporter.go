@@ -29,14 +29,12 @@ const (
 
 // Options say how the fleet is looked at.
 type Options struct {
-	Store  kv.Store
-	Layout kv.Layout
-	Every  time.Duration // how often to look at least; changes are seen before
-	Gone   time.Duration // how long a node is silent before it is left out
-	// States are the words that a target's state may be; others count as "other".
-	States  []string
-	Version string // of the program
-	PerNode bool   // name the nodes that are missing
+	Store   kv.Store
+	Layout  kv.Layout
+	Every   time.Duration // how often to look at least; changes are seen before
+	Gone    time.Duration // how long a node is silent before it is left out
+	Version string        // of the program
+	PerNode bool          // name the nodes that are missing
 	Log     *slog.Logger
 	Guide   kv.Guide // for what is logged
 }
@@ -135,7 +133,7 @@ func (e *Exporter) metrics() fleet.Metrics {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return fleet.Metrics{
-		Version: e.o.Version, Started: e.started, Every: e.o.Every, States: e.o.States, PerNode: e.o.PerNode,
+		Version: e.o.Version, Started: e.started, Every: e.o.Every, PerNode: e.o.PerNode,
 		Last: e.last, Failed: e.failed, Good: e.good, Bad: e.bad,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvexpress/internal/exporter"
+	"kvexpress/internal/outcome"
 )
 
 // run runs the exporter until the function ends.
@@ -33,21 +34,21 @@ func TestStoreAway(t *testing.T) {
 		w := newWorld(t)
 		w.report("web-1", w.publish("hosts"))
 		w.run(func() {
-			w.wants(w.scrape(), 1, "nodes_arrived", "key=hosts")
+			w.wants(w.scrape(), 1, "nodes", "key=hosts", "outcome=converged")
 			w.store.away.Store(true)
 			pass(30 * time.Second)
 			f := w.scrape()
 			w.wants(f, 0, "up")
-			w.wants(f, 1, "nodes_arrived", "key=hosts")
-			if age, _ := f.find("last_look_age_seconds"); age < 15 || age > 31 {
+			w.wants(f, 1, "nodes", "key=hosts", "outcome=converged")
+			if age, _ := f.find("last_scan_age_seconds"); age < 15 || age > 31 {
 				t.Errorf("the last look was %v s ago", age)
 			}
 			pass(5 * time.Minute)
 			f = w.scrape()
 			w.wants(f, 0, "up")
-			w.lacks(f, "nodes_arrived")
+			w.lacks(f, "nodes")
 			w.lacks(f, "receipts")
-			if age, _ := f.find("last_look_age_seconds"); age < 300 {
+			if age, _ := f.find("last_scan_age_seconds"); age < 300 {
 				t.Errorf("the last look was %v s ago", age)
 			}
 			if err := w.e.Ready(); err != nil {
@@ -61,7 +62,7 @@ func TestStoreAway(t *testing.T) {
 			pass(31 * time.Second)
 			f = w.scrape()
 			w.wants(f, 1, "up")
-			w.wants(f, 1, "nodes_arrived", "key=hosts")
+			w.wants(f, 1, "nodes", "key=hosts", "outcome=converged")
 		})
 	})
 }
@@ -124,9 +125,9 @@ func TestChangesShowSoon(t *testing.T) {
 		w.report("web-1", w.publish("hosts"))
 		w.run(func() {
 			pass(time.Minute)
-			w.report("web-1", in(w.has("hosts"), "owed", 0))
+			w.report("web-1", in(w.has("hosts"), outcome.Pending, 0))
 			synctest.Wait()
-			w.wants(w.scrape(), 1, "nodes_owed", "key=hosts")
+			w.wants(w.scrape(), 1, "nodes", "key=hosts", "outcome=pending")
 		})
 	})
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/exporter"
 	"kvexpress/internal/fleet"
@@ -46,21 +45,13 @@ func newWorld(t *testing.T, change ...func(*exporter.Options)) *world {
 	w.freezer = hold.Freezer{Store: w.store, Layout: l, Host: "web-0"}
 	o := exporter.Options{
 		Store: w.store, Layout: l, Every: 15 * time.Second, Gone: 24 * time.Hour, Version: "2.0.0",
-		States: states(), Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {
 		c(&o)
 	}
 	w.e = exporter.New(o)
 	return w
-}
-
-func states() []string {
-	var all []string
-	for _, s := range outcome.Reported() {
-		all = append(all, agent.ReceiptWord(s))
-	}
-	return all
 }
 
 // shaky is a store that can be away, and counts when it was asked for the receipts.
@@ -119,8 +110,8 @@ func (w *world) has(key kv.Key) fleet.Target {
 	m := w.manifest[key]
 	return fleet.Target{
 		By: fleet.ByAgent, Key: string(key), File: "/etc/" + string(key), Lineage: m.Lineage, Version: m.Version, SHA256: m.SHA256,
-		State: "current",
-		Since: fleet.Millis(time.Since(m.PublishedAt)),
+		Outcome: outcome.Converged,
+		Since:   fleet.Millis(time.Since(m.PublishedAt)),
 		Placed: &fleet.Placed{
 			Age:   fleet.Millis(max(0, time.Since(m.PublishedAt.Add(200*time.Millisecond)))),
 			Steps: fleet.Steps{Read: fleet.Millis(50 * time.Millisecond)},
@@ -128,9 +119,9 @@ func (w *world) has(key kv.Key) fleet.Target {
 	}
 }
 
-// in is a target in a state, for so long.
-func in(t fleet.Target, state string, since time.Duration) fleet.Target {
-	t.State, t.Since, t.Owed = state, fleet.Millis(since), state == "owed"
+// in is a target with an outcome, for so long.
+func in(t fleet.Target, o outcome.Outcome, since time.Duration) fleet.Target {
+	t.Outcome, t.Since, t.ExecPending = o, fleet.Millis(since), o == outcome.Pending
 	return t
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/outcome"
 )
 
 // story is what happens to a fleet: a function that is called before each scrape, with
@@ -43,18 +44,18 @@ func TestAlerts(t *testing.T) {
 			}
 		}
 	}
-	// late is a node that stays in a state from the fifth minute on.
-	late := func(state string, last time.Duration) func(*world, time.Duration) {
+	// late is a node that keeps an outcome from the fifth minute on.
+	late := func(o outcome.Outcome, last time.Duration) func(*world, time.Duration) {
 		var old fleet.Target
 		return func(w *world, passed time.Duration) {
 			healthy(w, passed)
 			switch {
 			case passed < 5*time.Minute:
 				old = w.has("hosts")
-			case passed < 5*time.Minute+last && state == "owed":
-				w.report("web-1", in(w.has("hosts"), state, passed-5*time.Minute))
+			case passed < 5*time.Minute+last && o == outcome.Pending:
+				w.report("web-1", in(w.has("hosts"), o, passed-5*time.Minute))
 			case passed < 5*time.Minute+last:
-				w.report("web-1", in(old, state, passed-5*time.Minute))
+				w.report("web-1", in(old, o, passed-5*time.Minute))
 			}
 		}
 	}
@@ -77,29 +78,29 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	ever := 1000 * time.Hour
-	behind := late("current", ever)
+	behind := late(outcome.Converged, ever)
 	stories := []story{
 		{name: "all is well", lasts: 2 * time.Hour, every: 2 * time.Minute, step: healthy},
 		{name: "no exporter", lasts: 11 * time.Minute, step: healthy, without: []string{"exporter"},
 			fires: []string{"KvexpressExporterDown"}},
 		{name: "the exporter is restarted", lasts: 4 * time.Minute, step: healthy, without: []string{"exporter"}},
-		{name: "the store is away", lasts: 21 * time.Minute, step: away(10*time.Minute, ever), fires: []string{"KvexpressStoreAway"}},
+		{name: "the store is away", lasts: 21 * time.Minute, step: away(10*time.Minute, ever), fires: []string{"KvexpressStoreUnreachable"}},
 		{name: "the store was away for a moment", lasts: 20 * time.Minute, step: away(10*time.Minute, 14*time.Minute)},
-		{name: "a node hears of nothing", lasts: 31 * time.Minute, step: late("current", ever), fires: []string{"KvexpressStuck"}},
-		{name: "a node refuses it", lasts: 31 * time.Minute, step: late("refused", ever), fires: []string{"KvexpressStuck"}},
-		{name: "a node was late", lasts: 31 * time.Minute, step: late("failed", 10*time.Minute)},
-		{name: "a node is locked", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late("locked", ever)},
-		{name: "a node is locked for days", lasts: 25 * time.Hour, every: 2 * time.Minute, step: late("locked", ever),
+		{name: "a node hears of nothing", lasts: 31 * time.Minute, step: late(outcome.Converged, ever), fires: []string{"KvexpressStuck"}},
+		{name: "a node refuses it", lasts: 31 * time.Minute, step: late(outcome.Refused, ever), fires: []string{"KvexpressStuck"}},
+		{name: "a node was late", lasts: 31 * time.Minute, step: late(outcome.Failed, 10*time.Minute)},
+		{name: "a node is locked", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late(outcome.Locked, ever)},
+		{name: "a node is locked for days", lasts: 25 * time.Hour, every: 2 * time.Minute, step: late(outcome.Locked, ever),
 			fires: []string{"KvexpressLockedTooLong"}},
-		{name: "a node waits for its time", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late("waiting", ever)},
-		{name: "an exec fails", lasts: 16 * time.Minute, step: late("owed", ever), fires: []string{"KvexpressExecFailing"}},
-		{name: "an exec failed for a while", lasts: 31 * time.Minute, step: late("owed", 8*time.Minute)},
+		{name: "a node waits for its time", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late(outcome.Waiting, ever)},
+		{name: "an exec fails", lasts: 16 * time.Minute, step: late(outcome.Pending, ever), fires: []string{"KvexpressExecFailing"}},
+		{name: "an exec failed for a while", lasts: 31 * time.Minute, step: late(outcome.Pending, 8*time.Minute)},
 		{name: "nodes are silent", lasts: 40 * time.Minute, step: func(w *world, passed time.Duration) {
 			healthy(w, passed)
 			if passed == 0 {
 				w.report("web-9", w.has("hosts"))
 			}
-		}, fires: []string{"KvexpressSilent"}},
+		}, fires: []string{"KvexpressNoContact"}},
 		{name: "a node is rebooted", lasts: 40 * time.Minute, step: func(w *world, passed time.Duration) {
 			healthy(w, passed)
 			if passed < 10*time.Minute || passed > 20*time.Minute {
@@ -119,21 +120,21 @@ func TestAlerts(t *testing.T) {
 			}
 		}},
 		{name: "a node lies", lasts: 16 * time.Minute, step: lie(9 * time.Minute)},
-		{name: "a node goes on lying", lasts: 11 * time.Minute, step: lie(ever), fires: []string{"KvexpressUnsoundReceipts"}},
+		{name: "a node goes on lying", lasts: 11 * time.Minute, step: lie(ever), fires: []string{"KvexpressInvalidReceipts"}},
 		{name: "a receipt is damaged", lasts: 21 * time.Minute,
 			step:  at(5*time.Minute, func(w *world) { w.put(w.layout.Node("web-8"), "{", 0) }),
-			fires: []string{"KvexpressUnreadReceipts"}},
+			fires: []string{"KvexpressUnreadableReceipts"}},
 		{name: "a newer kvexpress published", lasts: 21 * time.Minute, step: at(5*time.Minute, func(w *world) {
 			w.put(w.layout.Checksum("other"), strings.Repeat("0", 64), 0)
 			w.put(w.layout.Manifest("other"), `{"format":9}`, 0)
-		}), fires: []string{"KvexpressKeysUnread"}},
+		}), fires: []string{"KvexpressUnreadableKeys"}},
 		{name: "a clock is wrong", lasts: 80 * time.Minute, step: func(w *world, passed time.Duration) {
 			healthy(w, passed)
 			w.reportAt("web-2", time.Now().Add(-time.Minute), w.has("hosts"))
 			w.report("web-3", w.has("hosts"))
 		}, fires: []string{"KvexpressClocksOff"}},
 		{name: "an agent is in trouble", lasts: 30 * time.Minute, step: healthy, agentIs: func(time.Duration) bool { return false },
-			fires: []string{"KvexpressAgentConfig", "KvexpressAgentNotRight"}},
+			fires: []string{"KvexpressAgentConfig", "KvexpressAgentNotConverged"}},
 		{name: "an agent was in trouble", lasts: 30 * time.Minute, step: healthy,
 			agentIs: func(passed time.Duration) bool { return passed > 4*time.Minute }},
 	}

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 const day = 24 * time.Hour
@@ -43,7 +44,7 @@ func TestReceiptAfterThePublish(t *testing.T) {
 	published := start().Add(time.Hour)
 	standing := Standing{Key: "hosts", Exists: true, SHA256: sha(2), Index: 1000}
 	standing.Manifest = &kv.Manifest{Lineage: "l", Version: 2, SHA256: sha(2), PublishedAt: published, ClockOffset: offset(0)}
-	for index, want := range map[uint64]string{1001: "2: 1 0 1 0, 0 0 0", 999: "1: 1 0 0 0, 1 0 0"} {
+	for index, want := range map[uint64]string{1001: "1 converged, 1 outdated", 999: "1 converged, 1 no_contact"} {
 		roster := Roster{Read: published.Add(10 * time.Second), ClockOffset: offset(0)}
 		for i, target := range []Target{has(1), has(2)} {
 			r := Receipt{Sent: published.Add(time.Second), ClockOffset: offset(0), Targets: []Target{target}}
@@ -90,7 +91,7 @@ func TestNobodyIsSilentBecauseOfClocks(t *testing.T) {
 			node.Receipt.Agent = &Agent{Every: Millis(5 * time.Minute)}
 			roster.Nodes = append(roster.Nodes, node)
 		}
-		if r := Examine(roster, standing, Options{}); r.Silent+r.Gone > 0 {
+		if r := Examine(roster, standing, Options{}); r.Outcomes[outcome.NoContact]+r.Outcomes[outcome.Expired] > 0 {
 			t.Fatalf("%+v", r)
 		}
 	})

@@ -45,8 +45,8 @@ func Drop(l kv.Layout, node string, row kv.Entry, dropped func(Target) bool) ([]
 	return []kv.Op{{Verb: kv.CheckAndSet, Path: l.Node(node), Value: value, Flags: flags, Index: row.Index}}, err
 }
 
-// Reporting are the nodes that count for a key: they reported it, and are not silent. Those whose
-// receipt cannot be read are unread.
+// Reporting are the nodes that are counted for a key: they report it, and have contact. unread are
+// nodes whose receipts cannot be read.
 func Reporting(roster Roster, standing Standing) (nodes, unread []string) {
 	s := newScene(roster, standing, Options{})
 	for _, n := range roster.Nodes {
@@ -54,7 +54,7 @@ func Reporting(roster Roster, standing Standing) (nodes, unread []string) {
 		switch {
 		case n.Err != nil:
 			unread = append(unread, n.Name)
-		case ok && l.Verdict != Silent && l.Verdict != Gone:
+		case ok && l.Outcome.Counted():
 			nodes = append(nodes, n.Name)
 		}
 	}

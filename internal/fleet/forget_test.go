@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 func forget(t *testing.T, s kv.Store, path string) {
@@ -23,7 +24,7 @@ func forget(t *testing.T, s kv.Store, path string) {
 func TestDrop(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Second)
 	out := func(file string) fleet.Target {
-		return fleet.Target{By: fleet.ByOut, Key: "hosts", File: file, State: "current"}
+		return fleet.Target{By: fleet.ByOut, Key: "hosts", File: file, Outcome: outcome.Converged}
 	}
 	agent := &fleet.Agent{Every: fleet.Millis(time.Minute)}
 	l := newLayout(t)
@@ -98,7 +99,7 @@ func TestDrop(t *testing.T) {
 func TestDroppedIsNotHeard(t *testing.T) {
 	now := time.Now()
 	silent := fleet.Receipt{Node: "old", Sent: now.Add(-time.Hour), Agent: &fleet.Agent{Every: fleet.Millis(time.Minute)},
-		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/a", State: "current"}}}
+		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/a", Outcome: outcome.Converged}}}
 	fresh := silent
 	fresh.Node, fresh.Sent = "new", now
 	for _, edited := range []bool{false, true} {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/safetext"
 )
 
@@ -63,10 +64,10 @@ func carry(now *Target, before Target) {
 		now.Lineage == before.Lineage && now.Version == before.Version {
 		now.Placed = before.Placed
 	}
-	// Whoever was held back did not get as far as the exec, and knows nothing of it.
-	ran := now.State == stateCurrent || now.State == stateOwed
+	// A run that was stopped or locked did not reach the exec, and does not know whether it is pending.
+	ran := now.Outcome == outcome.Converged || now.Outcome == outcome.Pending
 	if !ran && now.Key == before.Key && now.SHA256 == before.SHA256 && now.Exec == nil {
-		now.Owed, now.Exec = now.Owed || before.Owed, before.Exec
+		now.ExecPending, now.Exec = now.ExecPending || before.ExecPending, before.Exec
 	}
 }
 
@@ -78,10 +79,10 @@ func (r Receipt) at(now time.Time) Receipt {
 	if r.Agent != nil {
 		a := *r.Agent
 		a.Age += passed
-		if a.Away != nil {
-			away := *a.Away
-			away.Ended += passed
-			a.Away = &away
+		if a.Outage != nil {
+			o := *a.Outage
+			o.Ended += passed
+			a.Outage = &o
 		}
 		r.Agent = &a
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"kvexpress/internal/outcome"
 )
 
 func files(r Receipt) []string {
@@ -18,7 +20,9 @@ func files(r Receipt) []string {
 	return all
 }
 
-func of(by, file string) Target { return Target{By: by, Key: "hosts", File: file, State: "current"} }
+func of(by, file string) Target {
+	return Target{By: by, Key: "hosts", File: file, Outcome: outcome.Converged}
+}
 
 // The agent speaks for its targets, and each `out` for one; nobody drops the other's.
 func TestMergeOfAgentAndOuts(t *testing.T) {
@@ -46,10 +50,10 @@ func TestMergeOfAgentAndOuts(t *testing.T) {
 
 func TestCarry(t *testing.T) {
 	placed := &Placed{Age: Millis(time.Minute), Steps: Steps{Stage: Millis(time.Second)}}
-	before := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", State: "current",
+	before := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", Outcome: outcome.Converged,
 		Since: Millis(time.Hour), Placed: placed}
 	change := func(f func(*Target)) Target {
-		now := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", State: "current"}
+		now := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", Outcome: outcome.Converged}
 		f(&now)
 		return now
 	}
@@ -60,7 +64,7 @@ func TestCarry(t *testing.T) {
 	}{
 		"after a restart":        {change(func(*Target) {}), 3, true, false},
 		"by an out":              {change(func(t *Target) { t.By = ByOut }), 3, true, false},
-		"held back at the start": {change(func(t *Target) { t.State, t.Version, t.Lineage = "stopped", 0, "" }), 3, true, false},
+		"held back at the start": {change(func(t *Target) { t.Outcome, t.Version, t.Lineage = outcome.Stopped, 0, "" }), 3, true, false},
 		"nothing is known":       {change(func(t *Target) { t.Version, t.Lineage, t.SHA256 = 0, "", "" }), 0, false, false},
 		"a new version":          {change(func(t *Target) { t.Version, t.SHA256 = 4, "y" }), 4, false, false},
 		"the same bytes, newer":  {change(func(t *Target) { t.Version = 4 }), 4, false, false},
@@ -89,16 +93,17 @@ func TestCarry(t *testing.T) {
 
 // What is said of a file that was held back keeps what is known of its exec.
 func TestCarryKeepsWhatIsOwed(t *testing.T) {
-	before := has(5).but(func(t *Target) { t.State, t.Owed, t.Exec = "owed", true, &Exec{Exit: 3} })
-	for state, want := range map[string]bool{"stopped": true, "locked": true, "failed": true, "denied": true, "current": false} {
-		now := has(5).but(func(t *Target) { t.State, t.Version, t.Lineage = state, 0, "" })
+	before := has(5).but(func(t *Target) { t.Outcome, t.ExecPending, t.Exec = outcome.Pending, true, &Exec{Exit: 3} })
+	for state, want := range map[outcome.Outcome]bool{outcome.Stopped: true, outcome.Locked: true, outcome.Failed: true, outcome.Denied: true,
+		outcome.Converged: false} {
+		now := has(5).but(func(t *Target) { t.Outcome, t.Version, t.Lineage = state, 0, "" })
 		carry(&now, before)
-		if now.Owed != want || now.Version != 5 || want != (now.Exec != nil) {
+		if now.ExecPending != want || now.Version != 5 || want != (now.Exec != nil) {
 			t.Errorf("%s: %+v", state, now)
 		}
 	}
-	other := has(4).but(func(t *Target) { t.State = "stopped" })
-	if carry(&other, before); other.Owed {
+	other := has(4).but(func(t *Target) { t.Outcome = outcome.Stopped })
+	if carry(&other, before); other.ExecPending {
 		t.Errorf("other bytes: %+v", other)
 	}
 }
@@ -109,12 +114,12 @@ func TestTimePasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		old := Receipt{Node: "web-1", Sent: start(), Targets: rapid.SliceOfN(drawnTargets(), 0, 5).Draw(t, "old"),
 			Agent: &Agent{Every: Millis(time.Minute), Age: lengths().Draw(t, "age"),
-				Away: &Away{Ended: lengths().Draw(t, "ended"), Lasted: 7}}}
+				Outage: &Outage{Ended: lengths().Draw(t, "ended"), Lasted: 7}}}
 		before, _ := json.Marshal(old)
 		passed := time.Duration(rapid.Int64().Draw(t, "passed"))
 		was := old.at(start())
 		r := merge(old, news{targets: []Target{{By: ByOut, File: "/new"}}}, "web-1", start().Add(passed))
-		if r.Agent.Away.Lasted != 7 {
+		if r.Agent.Outage.Lasted != 7 {
 			t.Fatal("how long it was away has changed")
 		}
 		if after, _ := json.Marshal(old); string(after) != string(before) {
@@ -138,7 +143,7 @@ func TestTimePasses(t *testing.T) {
 			}
 		}
 		within("the agent's age", got.Agent.Age, was.Agent.Age)
-		within("the end of the outage", got.Agent.Away.Ended, was.Agent.Away.Ended)
+		within("the end of the outage", got.Agent.Outage.Ended, was.Agent.Outage.Ended)
 		for _, now := range got.Targets {
 			i := slices.IndexFunc(was.Targets, func(t Target) bool {
 				return t.File == now.File && t.SHA256 == now.SHA256 && t.Since <= now.Since+Millis(time.Microsecond)
@@ -152,8 +157,8 @@ func TestTimePasses(t *testing.T) {
 
 // An out says nothing twice, and everything that has changed.
 func TestSame(t *testing.T) {
-	a := Target{By: ByOut, Key: "k", File: "/f", Lineage: "l", Version: 1, SHA256: "x", State: "refused", Reason: "empty",
-		Detail: "d", Owed: true, Exec: &Exec{Exit: 1, Failures: 2}}
+	a := Target{By: ByOut, Key: "k", File: "/f", Lineage: "l", Version: 1, SHA256: "x", Outcome: outcome.Refused, Reason: "empty",
+		Detail: "d", ExecPending: true, Exec: &Exec{Exit: 1, Failures: 2}}
 	b := a
 	b.Exec = &Exec{Exit: 1, Failures: 2}
 	b.Since, b.Placed = Millis(time.Hour), &Placed{}

@@ -9,62 +9,63 @@ import (
 	"time"
 
 	"kvexpress/internal/observe"
+	"kvexpress/internal/outcome"
 )
 
 const (
-	// MaxAge is for how long what was seen is told after nothing more can be seen. What
-	// is said to be well and is not known to be is worse than nothing.
+	// MaxAge is for how long the values of the last scan are served after scans began to fail.
+	// Old values that look healthy are worse than none.
 	MaxAge = 5 * time.Minute
 	// MaxPerNode is how many nodes are named, with Metrics.PerNode.
 	MaxPerNode = 1000
-	// ScanLimit is how much longer than its wait a scan may take in all. Each of its
-	// requests has its own limit, which is the store's.
+	// ScanLimit is how much longer than its wait a scan may take in all. The store limits each
+	// request by itself.
 	ScanLimit = time.Minute
 )
 
-// Metrics is all that the metrics of the fleet are made of.
+// Metrics is a scan and the state of its daemon, as Prometheus gets them.
 type Metrics struct {
 	Version   string
 	Started   time.Time
 	Every     time.Duration
-	States    []string
 	PerNode   bool
 	Last      *Scan // that succeeded; nil: none did yet
-	Failed    error // why the last one did not; nil: it did
+	Failed    error // why the last scan failed; nil: it succeeded
 	Good, Bad uint64
 }
 
-// up reports whether the last look succeeded, and is not older than it should be.
+// up reports whether the last scan succeeded, and is recent.
 func (v Metrics) up(now time.Time) bool {
 	return v.Last != nil && v.Failed == nil && now.Sub(v.Last.Taken) <= v.Every+ScanLimit
 }
 
-// Write writes them in Prometheus' text format. now is the time of
-// the scrape.
+// Write writes Prometheus' text format. now is the time of the scrape.
 //
-// A time that is not known is 0. The times of nodes are left out where none is known,
-// and so is all of the fleet when the last look is older than MaxAge.
+// An unknown time is 0. The fleet's series are left out when the last scan is older than MaxAge,
+// and the delivery times of a key when no node has one.
 func (v Metrics) Write(w io.Writer, now time.Time) error {
 	m := promWriter{observe.NewProm(w)}
-	m.Family("kvexpress_build_info", observe.Gauge, "What runs here; always 1.")
+	m.Family("kvexpress_build_info", observe.Gauge, "Version of the running program; always 1.")
 	m.Sample(1, observe.With("version", v.Version), observe.With("goversion", runtime.Version()))
-	m.one("up", "1 if the last look at the fleet succeeded.", observe.Truth(v.up(now)))
+	m.one("up", "1 if the last scan of the fleet succeeded.", observe.Truth(v.up(now)))
 	seen, age := time.Time{}, now.Sub(v.Started)
 	if v.Last != nil {
 		seen, age = v.Last.Taken, now.Sub(v.Last.Taken)
 	}
-	m.one("last_look_timestamp_seconds", "When the fleet was last seen, in Unix seconds; 0 if it was not yet.",
-		observe.Seconds(seen))
-	m.one("last_look_age_seconds", "How long ago that was, at the time of the scrape; since the start if it was not yet.",
+	m.one("last_scan_timestamp_seconds", "Time of the last successful scan, in Unix seconds; 0 before the first.", observe.Seconds(seen))
+	m.one("last_scan_age_seconds", "Age of the last successful scan at the time of the scrape; since the start before the first.",
 		max(0, age.Seconds()))
-	m.Family(prefix+"looks_total", observe.Counter, "Looks at the fleet, by result: ok or failed.")
+	m.Family(prefix+"scans_total", observe.Counter, "Scans of the fleet, by result: ok or failed.")
 	m.Sample(float64(v.Good), observe.With("result", "ok"))
 	m.Sample(float64(v.Bad), observe.With("result", "failed"))
 	if v.Last != nil && age <= MaxAge {
 		m.fleet(*v.Last)
 		m.keys(v.Last.Keys)
-		m.times(v.Last.Keys)
-		m.stragglers(v.Last.Keys, v.States)
+		m.outcomes(v.Last.Keys)
+		m.times("delivered_seconds", "Time from the publish of the version until the file was in place.", v.Last.Keys,
+			func(k ScannedKey) Percentiles { return k.Delivered })
+		m.times("on_node_seconds", "Part of the delivery time on the node, from when it had the news.", v.Last.Keys,
+			func(k ScannedKey) Percentiles { return k.OnNode })
 		if v.PerNode {
 			m.nodes(v.Last.Keys)
 		}
@@ -81,140 +82,93 @@ func (m promWriter) one(name, help string, value float64) {
 	m.One(prefix+name, observe.Gauge, help, value)
 }
 
-func (m promWriter) fleet(l Scan) {
-	m.one("look_duration_seconds", "How long the last look took, from when the receipts had come.", l.Took.Seconds())
-	m.one("receipts", "Nodes that have a receipt.", float64(l.Receipts))
-	m.one("receipts_unread", "Of those, receipts that cannot be used.", float64(l.Unread))
-	m.one("locks", "Files that are locked, on all nodes.", float64(l.Locks))
-	m.one("clocks_off", "Clocks that are more than 2 s off the store's.", float64(l.ClocksOff))
-	m.one("keys", "Keys that are told of: published, stopped, or reported by a node.", float64(len(l.Keys)))
-	m.one("keys_unread", "Keys that could not be read, and are not told of.", float64(l.KeysUnread))
-	m.one("keys_left_out", "Keys that are not told of because there are too many.", float64(l.KeysLeftOut))
+func (m promWriter) fleet(s Scan) {
+	m.one("scan_duration_seconds", "Duration of the last scan, from the arrival of the receipts.", s.Took.Seconds())
+	m.one("receipts", "Nodes that have a receipt.", float64(s.Receipts))
+	m.one("receipts_unreadable", "Receipts that cannot be read.", float64(s.Unread))
+	m.one("locks", "Locked files, on all nodes.", float64(s.Locks))
+	m.one("clocks_off", "Clocks that are more than 2 s off the store's.", float64(s.ClocksOff))
+	m.one("keys", "Keys in these metrics: published, stopped, or reported by a node.", float64(len(s.Keys)))
+	m.one("keys_unreadable", "Keys that cannot be read. They are not in these metrics.", float64(s.KeysUnread))
+	m.one("keys_left_out", "Keys beyond the limit of 1000. They are not in these metrics.", float64(s.KeysLeftOut))
 }
 
-// keys writes what every key has.
+// keys writes one value for each key.
 func (m promWriter) keys(keys []ScannedKey) {
-	for _, f := range []struct {
-		name string
-		help string
-		of   func(ScannedKey) float64
-	}{
-		{"published", "1 if the key is published, 0 if it is only stopped or reported.",
-			func(k ScannedKey) float64 { return observe.Truth(k.Exists) }},
-		{"version", "Version that nodes are to have, within its lineage; 0 for one without a number.",
-			func(k ScannedKey) float64 { return float64(k.Version) }},
-		{"published_timestamp_seconds", "When that was published, in Unix seconds by the store's clock; 0 if it is not known.",
-			func(k ScannedKey) float64 { return observe.Seconds(timeOf(k.Published)) }},
-		{"nodes", "Nodes that count: they reported the key, and are not silent.", func(k ScannedKey) float64 { return float64(k.Nodes) }},
-		{"nodes_arrived", "Of those, nodes that have the version and owe nothing.", func(k ScannedKey) float64 { return float64(k.Arrived) }},
-		{"nodes_owed", "Nodes that have the version, and whose exec has yet to succeed.",
-			func(k ScannedKey) float64 { return float64(k.Owed) }},
-		{"nodes_behind", "Nodes that have another version, or none.", func(k ScannedKey) float64 { return float64(k.Behind) }},
-		{"nodes_unsound", "Nodes that say of themselves what cannot be.", func(k ScannedKey) float64 { return float64(k.Unsound) }},
-		{"nodes_unknown", "Nodes that have not reported since the store was restored from a snapshot.",
-			func(k ScannedKey) float64 { return float64(k.Unknown) }},
-		{"nodes_silent", "Nodes that did not report for longer than they promised; they do not count.",
-			func(k ScannedKey) float64 { return float64(k.Silent) }},
-		{"nodes_gone", "Nodes that have been silent for so long that they are left out.",
-			func(k ScannedKey) float64 { return float64(k.Gone) }},
-		{"nodes_measured", "Nodes of which it is known how long the version took to them.",
-			func(k ScannedKey) float64 { return float64(k.Delivered.Count) }},
-		{"oldest_straggler_seconds",
-			"For how long that node has been missing that is missing longest, without those that are stopped, locked or waiting; 0 if " +
-				"there is none.",
-			func(k ScannedKey) float64 { return k.Oldest.Seconds() }},
-		{"stopped", "1 if the key is stopped in the whole ", func(k ScannedKey) float64 { return observe.Truth(k.Stopped) }},
-		{"stopped_since_timestamp_seconds", "Since when, in Unix seconds; 0 if it is not stopped, or that is not known.",
-			func(k ScannedKey) float64 { return observe.Seconds(k.StoppedSince) }},
-	} {
-		m.Family(prefix+f.name, observe.Gauge, f.help)
+	family := func(name, help string, value func(ScannedKey) float64) {
+		m.Family(prefix+name, observe.Gauge, help)
 		for _, k := range keys {
-			m.Sample(f.of(k), observe.With("key", k.Key))
+			m.Sample(value(k), observe.With("key", k.Key))
 		}
 	}
+	family("published", "1 if the key is published, 0 if it is only stopped or reported.",
+		func(k ScannedKey) float64 { return observe.Truth(k.Exists) })
+	family("version", "Live version, within its lineage; 0 if it has no number.",
+		func(k ScannedKey) float64 { return float64(k.Version) })
+	family("published_timestamp_seconds", "Publish time of the live version, in Unix seconds by the store's clock; 0 if unknown.",
+		func(k ScannedKey) float64 {
+			if k.Published == nil {
+				return 0
+			}
+			return observe.Seconds(*k.Published)
+		})
+	family("nodes_measured", "Nodes with a known delivery time of the live version.",
+		func(k ScannedKey) float64 { return float64(k.Delivered.Count) })
+	family("oldest_straggler_seconds", "Longest time that a node has not been converged; stopped, locked and waiting nodes do not count.",
+		func(k ScannedKey) float64 { return k.Oldest.Seconds() })
+	family("stopped", "1 if the key is stopped in the whole fleet.", func(k ScannedKey) float64 { return observe.Truth(k.Stopped) })
+	family("stopped_since_timestamp_seconds", "Time of the stop, in Unix seconds; 0 if it is not stopped, or the time is unknown.",
+		func(k ScannedKey) float64 { return observe.Seconds(k.StoppedSince) })
 }
 
-// times writes how long it took. The label is not "quantile", which is for summaries:
-// these are of one version, and not of a period.
-func (m promWriter) times(keys []ScannedKey) {
-	for _, f := range []struct {
-		name string
-		help string
-		of   func(ScannedKey) Percentiles
-	}{
-		{"delivered_seconds", "From the publish of the version until it was in place, of the nodes of which that is known.",
-			func(k ScannedKey) Percentiles { return k.Delivered }},
-		{"on_node_seconds", "The part of it on the node, from when it had the news.",
-			func(k ScannedKey) Percentiles { return k.OnNode }},
-	} {
-		m.Family(prefix+f.name, observe.Gauge, f.help)
-		for _, k := range keys {
-			p := f.of(k)
-			if p.Count == 0 {
-				continue
-			}
-			for _, row := range []struct {
-				percentile string
-				took       Millis
-			}{{"50", p.P50}, {"90", p.P90}, {"99", p.P99}, {"100", p.Last}} {
-				m.Sample(time.Duration(row.took).Seconds(), observe.With("key", k.Key), observe.With("percentile", row.percentile))
-			}
-		}
-	}
-}
-
-// other is a state that is none of the known words.
-const other = "other"
-
-// stragglers writes why nodes are missing. A receipt may come from anybody: what is no
-// word of ours does not become a label.
-func (m promWriter) stragglers(keys []ScannedKey, states []string) {
-	states = append(slices.Clone(states), string(Unsound), other)
-	m.Family(prefix+"stragglers", observe.Gauge, "Nodes that count and have not arrived, by the state that they report.")
+// outcomes counts nodes. An outcome that no node has is there with 0: a series that comes and goes
+// breaks alerts.
+func (m promWriter) outcomes(keys []ScannedKey) {
+	m.Family(prefix+"nodes", observe.Gauge, "Nodes that report the key, by outcome.")
 	for _, k := range keys {
-		count := map[string]int{}
-		for _, l := range k.Stragglers {
-			state := l.State
-			switch {
-			case l.Verdict == Unsound:
-				state = string(Unsound)
-			case !slices.Contains(states, state):
-				state = other
-			}
-			count[state]++
-		}
-		for _, state := range states {
-			m.Sample(float64(count[state]), observe.With("key", k.Key), observe.With("state", state))
+		for _, row := range outcome.All() {
+			m.Sample(float64(k.Outcomes[row.Outcome]), observe.With("key", k.Key), observe.With("outcome", string(row.Outcome)))
 		}
 	}
 }
 
-// nodes names those that are missing or silent.
+// times writes percentiles. The label is not "quantile", which is for summaries: these are of one
+// version, and not of a period.
+func (m promWriter) times(name, help string, keys []ScannedKey, of func(ScannedKey) Percentiles) {
+	m.Family(prefix+name, observe.Gauge, help)
+	for _, k := range keys {
+		p := of(k)
+		if p.Count == 0 {
+			continue
+		}
+		for _, row := range []struct {
+			percentile string
+			took       Millis
+		}{{"50", p.P50}, {"90", p.P90}, {"99", p.P99}, {"100", p.Slowest}} {
+			m.Sample(time.Duration(row.took).Seconds(), observe.With("key", k.Key), observe.With("percentile", row.percentile))
+		}
+	}
+}
+
+// nodes names nodes that have not converged or have no contact.
 func (m promWriter) nodes(keys []ScannedKey) {
-	m.Family(prefix+"node_verdict", observe.Gauge, "1 for each node that has not arrived or is silent.")
+	m.Family(prefix+"node_outcome", observe.Gauge, "1 for each node that has not converged or has no contact.")
 	room, left := MaxPerNode, 0
 	for _, k := range keys {
-		lines := slices.Concat(k.Stragglers, k.SilentNodes)
+		lines := slices.Concat(k.Stragglers, k.NoContact)
 		slices.SortFunc(lines, func(a, b Line) int { return cmp.Compare(a.Node, b.Node) })
 		some := lines[:min(room, len(lines))]
 		room, left = room-len(some), left+len(lines)-len(some)
 		for _, l := range some {
-			m.Sample(1, observe.With("key", k.Key), observe.With("node", nodeName(l.Node)), observe.With("verdict", string(l.Verdict)))
+			m.Sample(1, observe.With("key", k.Key), observe.With("node", nodeName(l.Node)), observe.With("outcome", string(l.Outcome)))
 		}
 	}
-	m.one("node_verdicts_left_out", "Nodes that are not named because there are too many.", float64(left))
+	m.one("node_outcomes_left_out", "Nodes beyond the limit of 1000 names.", float64(left))
 }
 
-// nodeName is a name that is safe to print, and that no other node has. It is a path of
-// the store, in which anything may stand.
+// nodeName is printable, and different for each node: a node name is a path of the store and can
+// hold any bytes.
 func nodeName(name string) string {
 	quoted := strconv.Quote(name)
 	return quoted[1 : len(quoted)-1]
-}
-
-func timeOf(t *time.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return *t
 }

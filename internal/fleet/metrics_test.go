@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/outcome"
 )
 
 // full is a fleet with all that there can be: the exporter has looked.
@@ -18,19 +19,19 @@ func full(t *testing.T) *world {
 	w := newWorld(t)
 	w.metrics.PerNode = true
 	old := w.publish("hosts")
-	w.reportAt("gone-1", time.Now(), old)
+	w.reportAt("expired-1", time.Now(), old)
 	pass(25 * time.Hour)
-	w.reportAt("silent-1", time.Now(), old)
+	w.reportAt("no-contact-1", time.Now(), old)
 	pass(time.Hour)
 	w.publish("hosts")
 	pass(10 * time.Second)
 	now := w.has("hosts")
 	w.report("ok-1", now)
 	w.report("ok-2", now)
-	w.report("owed-1", in(now, "owed", 5*time.Second))
-	for _, state := range states() {
-		if state != "owed" {
-			w.report("is-"+state, in(old, state, 4*time.Second))
+	w.report("pending-1", in(now, outcome.Pending, 5*time.Second))
+	for _, o := range outcome.Reported() {
+		if o != outcome.Pending {
+			w.report("is-"+string(o), in(old, o, 4*time.Second))
 		}
 	}
 	lie := now
@@ -92,36 +93,34 @@ func TestMetricsSayHowTheFleetIs(t *testing.T) {
 		pass(3 * time.Second)
 		f := w.scrape()
 		w.wants(f, 1, "up")
-		w.wants(f, 3, "last_look_age_seconds")
-		w.wants(f, 1, "looks_total", "result=ok")
-		w.wants(f, 0, "looks_total", "result=failed")
+		w.wants(f, 3, "last_scan_age_seconds")
+		w.wants(f, 1, "scans_total", "result=ok")
+		w.wants(f, 0, "scans_total", "result=failed")
 		w.wants(f, 21, "receipts")
-		w.wants(f, 1, "receipts_unread")
+		w.wants(f, 1, "receipts_unreadable")
 		w.wants(f, 1, "locks") // the other is over
 		w.wants(f, 1, "clocks_off")
 		w.wants(f, 2, "keys")
-		w.wants(f, 1, "keys_unread")
+		w.wants(f, 1, "keys_unreadable")
 		w.wants(f, 0, "keys_left_out")
 		const hosts, motd = "key=hosts", "key=motd"
 		w.wants(f, 1, "published", hosts)
 		w.wants(f, 2, "version", hosts)
 		w.wants(f, float64(w.manifest["hosts"].PublishedAt.Unix()), "published_timestamp_seconds", hosts)
-		w.wants(f, 4+1+11+1+1, "nodes", hosts)
-		w.wants(f, 4, "nodes_arrived", hosts)
-		w.wants(f, 1, "nodes_owed", hosts)
-		w.wants(f, 12, "nodes_behind", hosts)
-		w.wants(f, 1, "nodes_unsound", hosts)
-		w.wants(f, 1, "nodes_silent", hosts)
-		w.wants(f, 1, "nodes_gone", hosts)
+		many := map[outcome.Outcome]float64{outcome.Converged: 4, outcome.Outdated: 2, outcome.Unknown: 0} // the others: 1
+		for _, row := range outcome.All() {
+			want, ok := many[row.Outcome]
+			if !ok {
+				want = 1
+			}
+			w.wants(f, want, "nodes", hosts, "outcome="+string(row.Outcome))
+			w.wants(f, 0, "nodes", motd, "outcome="+string(row.Outcome))
+		}
 		w.wants(f, 4, "nodes_measured", hosts)
 		for _, p := range []string{"50", "90", "99", "100"} {
 			w.wants(f, 0.2, "delivered_seconds", hosts, "percentile="+p)
 			w.wants(f, 0.05, "on_node_seconds", hosts, "percentile="+p)
 			w.lacks(f, "delivered_seconds", motd, "percentile="+p)
-		}
-		for _, state := range append(states(), "unsound", "other") {
-			w.wants(f, 1, "stragglers", hosts, "state="+state)
-			w.wants(f, 0, "stragglers", motd, "state="+state)
 		}
 		w.wants(f, 0, "stopped", hosts)
 		w.wants(f, 0, "stopped_since_timestamp_seconds", hosts)
@@ -129,15 +128,14 @@ func TestMetricsSayHowTheFleetIs(t *testing.T) {
 		w.wants(f, float64(w.manifest["motd"].PublishedAt.Unix()), "stopped_since_timestamp_seconds", motd)
 		w.wants(f, 15, "oldest_straggler_seconds", hosts) // lie-1
 		w.wants(f, 0, "oldest_straggler_seconds", motd)
-		w.wants(f, 0, "nodes", motd)
-		for node, verdict := range map[string]string{"owed-1": "owed", "is-denied": "behind", "lie-1": "unsound",
-			"silent-1": "silent"} {
-			w.wants(f, 1, "node_verdict", hosts, "node="+node, "verdict="+verdict)
+		for node, o := range map[string]outcome.Outcome{"pending-1": outcome.Pending, "is-denied": outcome.Denied,
+			"is-converged": outcome.Outdated, "lie-1": outcome.Invalid, "no-contact-1": outcome.NoContact} {
+			w.wants(f, 1, "node_outcome", hosts, "node="+node, "outcome="+string(o))
 		}
-		for _, node := range []string{"ok-1", "gone-1"} {
-			w.lacks(f, "node_verdict", "node="+node)
+		for _, node := range []string{"ok-1", "expired-1"} {
+			w.lacks(f, "node_outcome", "node="+node)
 		}
-		w.wants(f, 0, "node_verdicts_left_out")
+		w.wants(f, 0, "node_outcomes_left_out")
 	})
 }
 
@@ -148,8 +146,8 @@ func TestMetricsBeforeTheFirstLook(t *testing.T) {
 		pass(7 * time.Second)
 		f := w.scrape()
 		w.wants(f, 0, "up")
-		w.wants(f, 7, "last_look_age_seconds")
-		w.wants(f, 0, "last_look_timestamp_seconds")
+		w.wants(f, 7, "last_scan_age_seconds")
+		w.wants(f, 0, "last_scan_timestamp_seconds")
 		w.lacks(f, "receipts")
 	})
 }
@@ -179,10 +177,10 @@ func TestMetricsAreBounded(t *testing.T) {
 		}
 		var many []fleet.Target
 		for i := range fleet.MaxKeys + 10 {
-			many = append(many, fleet.Target{By: fleet.ByAgent, Key: fmt.Sprintf("a/%d", i), State: "current"})
+			many = append(many, fleet.Target{By: fleet.ByAgent, Key: fmt.Sprintf("a/%d", i), Outcome: outcome.Converged})
 		}
 		for _, key := range []string{"", "../x", "a b", "/a/1", "x\x1b"} {
-			many = append(many, fleet.Target{By: fleet.ByAgent, Key: key, State: "current"})
+			many = append(many, fleet.Target{By: fleet.ByAgent, Key: key, Outcome: outcome.Converged})
 		}
 		w.report("aaa\x1b[2J", append(many, old)...)
 		w.look()
@@ -191,7 +189,7 @@ func TestMetricsAreBounded(t *testing.T) {
 		w.wants(f, 11, "keys_left_out")
 		w.wants(f, 2, "version", "key=hosts") // what is published comes first
 		named := 0
-		for _, m := range f["kvexpress_fleet_node_verdict"].GetMetric() {
+		for _, m := range f["kvexpress_fleet_node_outcome"].GetMetric() {
 			named++
 			for _, l := range m.GetLabel() {
 				if strings.Contains(l.GetValue(), "\x1b") {
@@ -199,7 +197,7 @@ func TestMetricsAreBounded(t *testing.T) {
 				}
 			}
 		}
-		left, _ := f.find("node_verdicts_left_out")
+		left, _ := f.find("node_outcomes_left_out")
 		if named != fleet.MaxPerNode || left != 5+1 { // none of keys that are not published
 			t.Errorf("%d nodes are named, and %v left out", named, left)
 		}

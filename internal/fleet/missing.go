@@ -3,6 +3,8 @@ package fleet
 import (
 	"slices"
 	"time"
+
+	"kvexpress/internal/outcome"
 )
 
 // missing is since when nodes have been missing, by key and node. A version that stands
@@ -16,7 +18,7 @@ type missing map[string]map[string]time.Time
 func (m missing) note(r Report, now time.Time) (oldest time.Duration) {
 	before, after := m[r.Key], map[string]time.Time{}
 	for _, l := range r.Stragglers {
-		if l.Verdict != Unsound && slices.Contains([]string{"stopped", "locked", "waiting"}, l.State) {
+		if l.Outcome != outcome.Invalid && slices.Contains([]outcome.Outcome{outcome.Stopped, outcome.Locked, outcome.Waiting}, l.Reported) {
 			continue
 		}
 		since := now.Add(-missed(r, l))
@@ -44,7 +46,8 @@ func (m missing) keep(keys map[string]bool) {
 // not heard of the version, it is not for longer than the version stands.
 func missed(r Report, l Line) time.Duration {
 	inState := time.Duration(l.Since)
-	if slices.Contains([]string{"refused", "failed", "owed", "missing", "denied", "older", "away"}, l.State) {
+	switch l.Reported {
+	case outcome.Refused, outcome.Failed, outcome.Pending, outcome.Missing, outcome.Denied, outcome.Older, outcome.Unreachable:
 		return inState
 	}
 	return min(inState, time.Duration(r.Ago))

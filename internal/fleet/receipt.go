@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
 	"kvexpress/internal/safetext"
 )
@@ -73,11 +74,12 @@ type Agent struct {
 	Version string `json:"version"`  // of the program
 	Every   Millis `json:"every_ms"` // it promises a receipt at least as often
 	Age     Millis `json:"age_ms"`   // how long before Sent it wrote
-	Away    *Away  `json:"away,omitempty"`
+	// Outage is the last time that the node could not reach the store.
+	Outage *Outage `json:"outage,omitempty"`
 }
 
-// Away is the last time that a node could not reach the store.
-type Away struct {
+// Outage is a time without the store.
+type Outage struct {
 	Lasted Millis `json:"lasted_ms"`
 	Ended  Millis `json:"ended_ms"` // how long before Sent
 }
@@ -86,14 +88,6 @@ type Away struct {
 const (
 	ByAgent = "agent"
 	ByOut   = "out"
-)
-
-// The states of package agent that mean something here.
-const (
-	stateCurrent = "current"
-	stateOwed    = "owed"
-	stateStopped = "stopped"
-	stateOlder   = "older" // the store went back, and the target refuses that
 )
 
 // Target is one file of a node.
@@ -106,15 +100,14 @@ type Target struct {
 	Lineage string `json:"lineage,omitempty"`
 	Version uint64 `json:"version,omitempty"`
 	SHA256  string `json:"sha256,omitempty"`
-	// State is how it stands, in one of the words of package agent, Since for how
-	// long before Sent, and Detail why, in one line.
-	State  string `json:"state"`
-	Since  Millis `json:"since_ms"`
-	Reason string `json:"reason,omitempty"` // with "refused": a word of gate.Reason
-	Detail string `json:"detail,omitempty"`
-	// Owed: the exec has yet to succeed for what is in place.
-	Owed bool  `json:"owed,omitempty"`
-	Exec *Exec `json:"exec,omitempty"` // the last one; nil if none ran
+	// Outcome is one of outcome.Reported, Since for how long before Sent, and Detail why, in one line.
+	Outcome outcome.Outcome `json:"outcome"`
+	Since   Millis          `json:"since_ms"`
+	Reason  string          `json:"reason,omitempty"` // with "refused": a word of gate.Reason
+	Detail  string          `json:"detail,omitempty"`
+	// ExecPending: the exec has not succeeded yet for what is in place.
+	ExecPending bool  `json:"exec_pending,omitempty"`
+	Exec        *Exec `json:"exec,omitempty"` // the last one; nil if none ran
 	// Placed is how the version came to be in place; nil if it was there already.
 	Placed *Placed `json:"placed,omitempty"`
 }
@@ -288,7 +281,7 @@ func (r *Receipt) shorten() {
 		short(&t.Key, kv.MaxKeyLen)
 		short(&t.File, maxFile)
 		short(&t.Detail, MaxDetail)
-		for _, word := range []*string{&t.By, &t.Lineage, &t.SHA256, &t.State, &t.Reason} {
+		for _, word := range []*string{&t.By, &t.Lineage, &t.SHA256, (*string)(&t.Outcome), &t.Reason} {
 			short(word, maxWord)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
 )
 
@@ -29,7 +30,7 @@ func sized(targets int, detail string) Receipt {
 	for i := range targets {
 		r.Targets = append(r.Targets, Target{
 			By: ByAgent, Key: fmt.Sprintf("team/key-%d", i), File: fmt.Sprintf("/etc/app/file-%05d", i),
-			Lineage: sha(1)[:32], Version: 7, SHA256: sha(i), State: "current", Since: Millis(time.Hour), Detail: detail,
+			Lineage: sha(1)[:32], Version: 7, SHA256: sha(i), Outcome: outcome.Converged, Since: Millis(time.Hour), Detail: detail,
 			Placed: &Placed{Age: Millis(time.Hour), First: true, Steps: Steps{Read: Millis(time.Millisecond), Stage: Millis(time.Second)}},
 		})
 	}
@@ -69,10 +70,10 @@ func drawnTargets() *rapid.Generator[Target] {
 		target := Target{
 			By: rapid.SampledFrom([]string{ByAgent, ByOut}).Draw(t, "by"), Key: rapid.StringMatching(`[a-z]{1,3}`).Draw(t, "key"),
 			File:    "/etc/" + rapid.StringMatching(`[a-d]`).Draw(t, "file"),
-			State:   rapid.SampledFrom([]string{"current", "owed", "stopped"}).Draw(t, "state"),
+			Outcome: rapid.SampledFrom(outcome.Reported()).Draw(t, "outcome"),
 			Version: rapid.Uint64().Draw(t, "version"), SHA256: sha(rapid.IntRange(0, 3).Draw(t, "sha")),
 			Since:  lengths().Draw(t, "since"),
-			Detail: rapid.StringN(0, 40, MaxDetail).Draw(t, "detail"), Owed: rapid.Bool().Draw(t, "owed"),
+			Detail: rapid.StringN(0, 40, MaxDetail).Draw(t, "detail"), ExecPending: rapid.Bool().Draw(t, "owed"),
 		}
 		if rapid.Bool().Draw(t, "ran") {
 			target.Exec = &Exec{Exit: rapid.IntRange(-1, 255).Draw(t, "exit"), Failures: rapid.IntRange(0, 9).Draw(t, "failures")}
@@ -95,7 +96,7 @@ func TestReceiptComesBackAsItWas(t *testing.T) {
 		}
 		if rapid.Bool().Draw(t, "agent") {
 			r.Agent = &Agent{Version: "2.0.0", Every: Millis(5 * time.Minute), Age: lengths().Draw(t, "age"),
-				Away: &Away{Lasted: lengths().Draw(t, "lasted")}}
+				Outage: &Outage{Lasted: lengths().Draw(t, "lasted")}}
 		}
 		value, flags, err := r.Marshal()
 		if err != nil {
@@ -181,9 +182,9 @@ func TestReceiptWithLengthsThatAreNone(t *testing.T) {
 	for _, d := range []time.Duration{-1, -time.Hour, math.MinInt64, math.MaxInt64, century + time.Hour} {
 		r := sized(1, "")
 		r.Targets[0].Since, r.Targets[0].Placed.Age = Millis(d), Millis(d)
-		r.Agent.Age, r.Agent.Every, r.Agent.Away = Millis(d), Millis(d), &Away{Ended: Millis(d), Lasted: Millis(d)}
-		if got := parse(t, r); got.Agent.Away.Ended < 0 || got.Agent.Away.Ended > Millis(century) {
-			t.Errorf("%v is %v", d, time.Duration(got.Agent.Away.Ended))
+		r.Agent.Age, r.Agent.Every, r.Agent.Outage = Millis(d), Millis(d), &Outage{Ended: Millis(d), Lasted: Millis(d)}
+		if got := parse(t, r); got.Agent.Outage.Ended < 0 || got.Agent.Outage.Ended > Millis(century) {
+			t.Errorf("%v is %v", d, time.Duration(got.Agent.Outage.Ended))
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"kvexpress/internal/outcome"
 )
 
 // Report is what the receipts of all nodes come to for one key.
@@ -20,25 +22,22 @@ type Report struct {
 	By        string     `json:"by,omitempty"`
 	Message   string     `json:"message,omitempty"`
 
-	Nodes   int `json:"nodes"`   // that count: they reported this key, and are not silent
-	Arrived int `json:"arrived"` // of those, how many have the version and owe nothing
-	Owed    int `json:"owed"`    // have it, and their exec has yet to succeed
-	Behind  int `json:"behind"`
-	Unsound int `json:"unsound"` // say something that cannot be
-	Unknown int `json:"unknown"` // have not reported since the store was restored
-	Silent  int `json:"silent"`  // do not count
-	Gone    int `json:"gone"`    // do not count, and are not listed
+	Nodes     int `json:"nodes"`     // counted: they report this key, and have contact
+	Converged int `json:"converged"` // of Nodes
+	// Outcomes is how many nodes have each outcome, without those of none. All but NoContact and
+	// Expired add up to Nodes.
+	Outcomes map[outcome.Outcome]int `json:"outcomes"`
 
-	// Stragglers are the nodes that count and have not arrived, and SilentNodes
-	// those that are silent, sorted by name.
-	Stragglers  []Line `json:"stragglers"`
-	SilentNodes []Line `json:"silent_nodes"`
-	// Unread are receipts that cannot be used: nobody knows what they are about.
+	// Stragglers are counted nodes that have not converged, NoContact those without contact that
+	// have not expired. Both are sorted by name.
+	Stragglers []Line `json:"stragglers"`
+	NoContact  []Line `json:"no_contact"`
+	// Unread are receipts that cannot be read: their nodes are not in Outcomes.
 	Unread []Unread `json:"unread"`
 	// LeftOut are the nodes whose receipts were not read, see ErrLeftOut.
 	LeftOut []string `json:"left_out,omitempty"`
-	// Omitted are nodes with more targets than fit into a receipt. Whether one of those
-	// that were left out is of this key, nobody knows.
+	// Omitted are nodes with more targets than fit into a receipt. The omitted targets may be
+	// of this key.
 	Omitted int `json:"omitted,omitempty"`
 
 	// Delivered is the time from the publish until the file was in place, OnNode its
@@ -73,23 +72,22 @@ type Percentiles struct {
 	P50   Millis `json:"p50_ms"`
 	P90   Millis `json:"p90_ms"`
 	P99   Millis `json:"p99_ms"`
-	Last  Millis `json:"last_ms"`
-	// LastNode is the node that took longest.
-	LastNode string `json:"last_node,omitempty"`
+	// Slowest is the longest time, and SlowestNode its node.
+	Slowest     Millis `json:"slowest_ms"`
+	SlowestNode string `json:"slowest_node,omitempty"`
 }
 
-// Share is how many of the nodes that count have arrived, from 0 to 1; 0 if none
-// counts.
+// Share is how many of the counted nodes have converged, from 0 to 1; 0 if none is counted.
 func (r Report) Share() float64 {
 	if r.Nodes == 0 {
 		return 0
 	}
-	return float64(r.Arrived) / float64(r.Nodes)
+	return float64(r.Converged) / float64(r.Nodes)
 }
 
 // Options say how receipts are looked at.
 type Options struct {
-	Gone time.Duration // how long a node is silent before it is left out; 0: DefaultGone
+	Expiry time.Duration // how long a node has no contact before it expires; 0: DefaultExpiry
 	// Wanted is the version that nodes are to have; nil: the one that stands.
 	Wanted *Wanted
 	// Began is when the version was published, with a monotonic reading, if that is known.
@@ -119,7 +117,7 @@ func examine(roster Roster, standing Standing, o Options) (Report, []Delivery) {
 	r := Report{
 		Key: string(standing.Key), Exists: standing.Exists,
 		Lineage: s.wanted.Lineage, Version: s.wanted.Version, SHA256: s.wanted.SHA256,
-		Stragglers: []Line{}, SilentNodes: []Line{}, Unread: []Unread{}, Clocks: []ClockOff{},
+		Outcomes: map[outcome.Outcome]int{}, Stragglers: []Line{}, NoContact: []Line{}, Unread: []Unread{}, Clocks: []ClockOff{},
 	}
 	if m := standing.Manifest; m != nil && m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage {
 		published := byStore(m.PublishedAt, m.ClockOffset)
@@ -143,14 +141,14 @@ func examine(roster Roster, standing Standing, o Options) (Report, []Delivery) {
 			continue
 		}
 		r.count(l)
-		if l.Verdict == Gone || !standing.Exists {
+		if l.Outcome == outcome.Expired || !standing.Exists {
 			continue
 		}
 		if l.ClockOff != 0 {
 			r.Clocks = append(r.Clocks, ClockOff{l.Node, "node", l.ClockOff})
 		}
 		delivered, onNode, exec = l.time(l.published, delivered), l.time(l.onNode, onNode), l.time(l.exec, exec)
-		if (l.Verdict == Arrived || l.Verdict == Owed) && l.published == nil {
+		if (l.Outcome == outcome.Converged || l.Outcome == outcome.Pending) && l.published == nil {
 			r.Unmeasured++
 		}
 	}
@@ -172,36 +170,26 @@ func ExamineAll(roster Roster, standings []Standing, o Options) []Report {
 }
 
 func (r *Report) count(l Line) {
-	switch l.Verdict {
-	case Arrived:
-		r.Arrived++
-	case Owed:
-		r.Owed++
-	case Behind:
-		if r.Exists { // else there is nothing to be behind of
-			r.Behind++
+	r.Outcomes[l.Outcome]++
+	switch l.Outcome {
+	case outcome.NoContact:
+		r.NoContact = append(r.NoContact, l)
+		return
+	case outcome.Expired:
+		return
+	case outcome.Converged:
+		r.Converged++
+	default:
+		if r.Exists {
+			r.Stragglers = append(r.Stragglers, l)
 		}
-	case Unsound:
-		r.Unsound++
-	case Stale:
-		r.Unknown++
-	case Silent:
-		r.Silent++
-		r.SilentNodes = append(r.SilentNodes, l)
-		return
-	case Gone:
-		r.Gone++
-		return
 	}
 	r.Nodes++
-	if l.Verdict != Arrived && r.Exists {
-		r.Stragglers = append(r.Stragglers, l)
-	}
 }
 
 // newScene puts all times by the store's clock.
 func newScene(roster Roster, standing Standing, o Options) scene {
-	s := scene{standing: standing, wanted: standing.Current(), gone: cmp.Or(o.Gone, DefaultGone),
+	s := scene{standing: standing, wanted: standing.Current(), expiry: cmp.Or(o.Expiry, DefaultExpiry),
 		restored: restored(roster.Nodes)}
 	s.now = byStore(roster.Read, roster.ClockOffset)
 	s.order = newOrder(roster.Nodes, standing, s.now)
@@ -240,6 +228,6 @@ func percentiles(all []Delivery) Percentiles {
 	last := all[len(all)-1]
 	return Percentiles{
 		Count: len(all), P50: rank(0.5), P90: rank(0.9), P99: rank(0.99),
-		Last: Millis(last.Took), LastNode: last.Node,
+		Slowest: Millis(last.Took), SlowestNode: last.Node,
 	}
 }

@@ -42,14 +42,14 @@ type ScannedKey struct {
 // Scanner reads the whole fleet again and again. It is not safe for concurrent use.
 type Scanner struct {
 	reader  Reader
-	gone    time.Duration
+	expiry  time.Duration
 	index   uint64 // of the receipts of the last scan, to wait for a change with
 	missing missing
 }
 
-// NewScanner makes a Scanner. After gone without contact a node is left out.
-func NewScanner(s kv.Store, l kv.Layout, gone time.Duration) *Scanner {
-	return &Scanner{reader: Reader{Store: s, Layout: l}, gone: gone, missing: missing{}}
+// NewScanner makes a Scanner. A node without contact for longer than expiry is left out.
+func NewScanner(s kv.Store, l kv.Layout, expiry time.Duration) *Scanner {
+	return &Scanner{reader: Reader{Store: s, Layout: l}, expiry: expiry, missing: missing{}}
 }
 
 // Scan reads everything. Unless it is the first one, or the last one failed, it waits for
@@ -102,7 +102,7 @@ func (l *Scanner) examine(scan *Scan, roster Roster, standings []Standing) {
 			scan.KeysUnread++
 			continue
 		}
-		r := Examine(roster, standing, Options{Gone: l.gone})
+		r := Examine(roster, standing, Options{Expiry: l.expiry})
 		k := ScannedKey{Report: r, Stopped: standing.Stopped(), Oldest: l.missing.note(r, scan.Taken)}
 		if k.Stopped {
 			k.StoppedSince, _ = kv.FreezeTimes(standing.Stop.Flags)

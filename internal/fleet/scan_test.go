@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // No rights are never "nothing is published" or "no node".
@@ -39,7 +40,7 @@ func TestOldestStraggler(t *testing.T) {
 			for range 60 {
 				pass(30 * time.Second)
 				w.report("ok", w.publish("hosts"))
-				w.report("stuck", in(stuck, "current", time.Second))
+				w.report("stuck", in(stuck, outcome.Converged, time.Second))
 				w.look()
 			}
 			w.wants(w.scrape(), 59*30, oldest, hosts)
@@ -58,7 +59,7 @@ func TestOldestStraggler(t *testing.T) {
 			w.report("ok", w.publish("hosts"))
 			pass(72 * time.Hour)
 			w.report("ok", w.has("hosts"))
-			w.report("new", in(fullOf(w), "starting", 2*time.Second))
+			w.report("new", in(fullOf(w), outcome.Starting, 2*time.Second))
 			w.look()
 			w.wants(w.scrape(), 2, oldest, hosts)
 		},
@@ -67,28 +68,28 @@ func TestOldestStraggler(t *testing.T) {
 			pass(72 * time.Hour)
 			w.publish("hosts")
 			pass(20 * time.Second)
-			w.report("late", in(old, "current", 72*time.Hour))
+			w.report("late", in(old, outcome.Converged, 72*time.Hour))
 			w.look()
 			w.wants(w.scrape(), 20, oldest, hosts)
 		},
 		"who has been in trouble before": func(w *world) {
 			old := w.publish("hosts")
 			w.publish("hosts")
-			w.report("late", in(old, "refused", time.Hour))
+			w.report("late", in(old, outcome.Refused, time.Hour))
 			w.look()
 			w.wants(w.scrape(), 3600, oldest, hosts)
 		},
 		"who is held back on purpose": func(w *world) {
 			old := w.publish("hosts")
 			w.publish("hosts")
-			for _, state := range []string{"stopped", "locked", "waiting"} {
-				w.report("is-"+state, in(old, state, time.Hour))
+			for _, o := range []outcome.Outcome{outcome.Stopped, outcome.Locked, outcome.Waiting} {
+				w.report("is-"+string(o), in(old, o, time.Hour))
 			}
 			pass(20 * time.Second)
 			w.look()
 			f := w.scrape()
 			w.wants(f, 0, oldest, hosts)
-			w.wants(f, 3, "nodes_behind", hosts)
+			w.wants(f, 1, "nodes", hosts, "outcome=locked")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

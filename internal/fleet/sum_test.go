@@ -59,9 +59,9 @@ func TestReceiptsInSum(t *testing.T) {
 	for look := range 2 { // the second one knows the first one's
 		r := examine()
 		took = max(took, time.Since(began))
-		if r.Arrived != good || len(r.Unread) > 0 || len(r.LeftOut) < bad-16 || r.Nodes-good+len(r.LeftOut) != bad ||
+		if r.Converged != good || len(r.Unread) > 0 || len(r.LeftOut) < bad-16 || r.Nodes-good+len(r.LeftOut) != bad ||
 			!strings.HasPrefix(r.LeftOut[0], "bad-") {
-			t.Errorf("look %d: %d arrived of %d, left out %v", look, r.Arrived, r.Nodes, r.LeftOut)
+			t.Errorf("look %d: %d arrived of %d, left out %v", look, r.Converged, r.Nodes, r.LeftOut)
 		}
 	}
 	_, _, err := reader.Wait(t.Context(), fleet.Goal{Key: "hosts", Share: 0.87, Timeout: 2 * took}) // of those read: 100 of 113

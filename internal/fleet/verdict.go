@@ -5,34 +5,20 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-// Verdict says in one stable word what a node's receipt means for a version of a key.
-// The words stand in JSON output and in metrics: they never change.
-type Verdict string
-
-// The verdicts. Of the nodes that count, some have Arrived; Silent and Gone ones do
-// not count.
-const (
-	Arrived Verdict = "arrived" // it has the version, or a later one, and owes nothing
-	Owed    Verdict = "owed"    // the bytes are in place, the exec has yet to succeed
-	Behind  Verdict = "behind"  // it has another version, or none
-	Stale   Verdict = "unknown" // it has not reported since the store was restored from a snapshot
-	Unsound Verdict = "unsound" // what it says cannot be
-	Silent  Verdict = "silent"  // it did not report for longer than it promised
-	Gone    Verdict = "gone"    // it has been silent for so long that it is left out
+	"kvexpress/internal/outcome"
 )
 
 const (
-	// silentAfter is how many times the promised interval a node may be late, and
-	// grace how much longer, before it is silent.
-	silentAfter = 2
-	grace       = 30 * time.Second
-	// outGrace is how long after a publish a node without an agent is silent, which
-	// promises nothing.
+	// A node has no contact when its receipt is late by lateAfter times the promised interval, and
+	// grace.
+	lateAfter = 2
+	grace     = 30 * time.Second
+	// outGrace is how long after a publish a node without an agent, which promises nothing, has no
+	// contact.
 	outGrace = 10 * time.Minute
-	// DefaultGone is how long a node is silent before it is left out.
-	DefaultGone = 24 * time.Hour
+	// DefaultExpiry is how long a node has no contact before it has expired.
+	DefaultExpiry = 24 * time.Hour
 )
 
 // Wanted is the version that nodes are to have.
@@ -51,21 +37,23 @@ func (s Standing) Current() Wanted {
 	return w
 }
 
-// Line is what is told of one node.
+// Line is one node and one key.
 type Line struct {
-	Node    string  `json:"node"`
-	Verdict Verdict `json:"verdict"`
-	File    string  `json:"file,omitempty"`
-	Version uint64  `json:"version,omitempty"` // in place
-	By      string  `json:"by,omitempty"`      // who says so: ByAgent or ByOut
-	State   string  `json:"state,omitempty"`   // in the agent's words
-	Since   Millis  `json:"since_ms"`          // how long it has been in that state
-	Detail  string  `json:"detail,omitempty"`  // why, in one line
-	Heard   Millis  `json:"heard_ms"`          // how long ago it reported last
+	Node    string          `json:"node"`
+	Outcome outcome.Outcome `json:"outcome"`
+	// Reported is the outcome that the node reported itself.
+	Reported outcome.Outcome `json:"reported,omitempty"`
+	File     string          `json:"file,omitempty"`
+	Version  uint64          `json:"version,omitempty"` // in place
+	By       string          `json:"by,omitempty"`      // who reported it: ByAgent or ByOut
+	Since    Millis          `json:"since_ms"`          // for how long Reported has been so
+	Detail   string          `json:"detail,omitempty"`  // why, in one line
+	LastSeen Millis          `json:"last_seen_ms"`      // how long ago it reported last
 	// ClockOff is by how much the node's clock is ahead of the store's (or, below 0,
 	// behind); 0 within two seconds.
 	ClockOff time.Duration `json:"clock_off_ns,omitempty"`
 
+	has                     bool           // the wanted version, or a later one
 	published, onNode, exec *time.Duration // of the version that is wanted, where they are known
 }
 
@@ -78,12 +66,12 @@ type scene struct {
 	publisherOff time.Duration // see off
 	published    *time.Time    // what is wanted, by a clock that can be relied on; nil: by none
 	stood        time.Duration // for how long what stands has been there, at most
-	gone         time.Duration
+	expiry       time.Duration
 	restored     uint64 // rows with a lower index are from before a restore of the store; 0: there was none
 }
 
-// judge is what the receipt of a node means; ok is false if it says nothing about the
-// key. Of several files, the one that is worst off counts, of those that are not silent.
+// judge concludes the outcome of a node; ok is false if its receipt does not name the key. Of
+// several files, the one with the worst outcome counts, of those that have contact.
 func (s scene) judge(n Node) (worst Line, ok bool) {
 	files := 0
 	ours := func(t Target) bool { return t.Key == string(s.standing.Key) }
@@ -92,57 +80,55 @@ func (s scene) judge(n Node) (worst Line, ok bool) {
 		if !ours(t) {
 			continue
 		}
-		line := s.heard(n, t, s.line(n, t))
-		if agents && t.By == ByOut && t.State == stateCurrent && line.Verdict == Behind {
-			continue // somebody's copy: the agent's files tell what this node has
+		line := s.seen(n, t, s.line(n, t))
+		if agents && t.By == ByOut && t.Outcome == outcome.Converged && line.Outcome == outcome.Outdated {
+			continue // a copy by hand: the agent's files tell what this node has
 		}
 		files++
 		if !ok || line.worseThan(worst) {
 			worst, ok = line, true
 		}
 	}
-	if files > 1 && worst.Verdict != Arrived {
+	if files > 1 && worst.Outcome != outcome.Converged {
 		worst.Detail = strings.TrimSuffix(worst.File+": "+worst.Detail, ": ")
 	}
 	return worst, ok
 }
 
-// worseThan says whose word counts for the node: of those that are equally well, that of
-// the one that took longer.
+// worseThan orders the files of a node. Of two that are equally well, the slower one is worse.
 func (l Line) worseThan(o Line) bool {
-	a, b := l.Verdict.badness(), o.Verdict.badness()
+	a, b := badness(l.Outcome), badness(o.Outcome)
 	return a > b || a == b && l.published != nil && (o.published == nil || *l.published > *o.published)
 }
 
-// badness ranks what a target can be. What is silent counts for a node only if all is.
-func (v Verdict) badness() int {
-	return slices.Index([]Verdict{Gone, Silent, Arrived, Owed, Stale, Behind, Unsound}, v)
+// badness ranks the outcomes of files. One without contact counts only if no file has contact.
+func badness(o outcome.Outcome) int {
+	if !o.Counted() {
+		return -o.Rank()
+	}
+	return o.Rank()
 }
 
+// line is the outcome of one file as long as its node has contact.
 func (s scene) line(n Node, t Target) Line {
-	l := Line{Node: n.Name, File: t.File, Version: t.Version, By: t.By, State: t.State, Since: t.Since, Detail: t.Detail,
+	l := Line{Node: n.Name, Reported: t.Outcome, File: t.File, Version: t.Version, By: t.By, Since: t.Since, Detail: t.Detail,
 		ClockOff: s.off(n.Receipt.Sent, n.Receipt.ClockOffset)}
 	has, lie := s.has(t)
 	switch {
 	case n.Index < s.restored:
-		l.Verdict, l.Detail = Stale, "its receipt is from before the store was restored; its next one tells what it has"
+		l.Outcome, l.Detail = outcome.Unknown, "its receipt is from before the store was restored; wait for the next one"
 	case lie != "":
-		l.Verdict, l.Detail = Unsound, lie
+		l.Outcome, l.Detail = outcome.Invalid, lie
+	case !s.standing.Exists:
+		l.Outcome = outcome.Missing
 	case !has:
-		l.Verdict = Behind
-		switch stopped := s.standing.Stopped(); {
-		case l.Detail == "" && stopped:
-			l.Detail = "the key is stopped"
-		case t.By == ByOut && t.State == stateStopped && !stopped:
-			l.Detail = fmt.Sprintf("the stop is lifted, and it has not run `kvexpress out` since: `kvexpress resume -k %s` wakes "+
-				"Consul watches", s.standing.Key)
-		}
-	case t.Owed:
-		l.Verdict = Owed
+		l.Outcome, l.Detail = s.lacks(t)
+	case t.ExecPending:
+		l.Outcome = outcome.Pending
 	default:
-		l.Verdict = Arrived
+		l.Outcome = outcome.Converged
 	}
-	if has && lie == "" && t.Placed != nil && t.Version == s.wanted.Version && t.SHA256 == s.wanted.SHA256 {
+	if l.has = has && lie == ""; l.has && t.Placed != nil && t.Version == s.wanted.Version && t.SHA256 == s.wanted.SHA256 {
 		onNode, exec := t.Placed.Steps.InPlace(), time.Duration(t.Placed.Steps.Exec)
 		l.onNode = &onNode
 		if exec > 0 {
@@ -159,6 +145,25 @@ func (s scene) line(n Node, t Target) Line {
 	return l
 }
 
+// lacks is the outcome of a file that is not the wanted version: what the node reports, if that
+// explains it.
+func (s scene) lacks(t Target) (o outcome.Outcome, why string) {
+	o = t.Outcome
+	if o == outcome.Converged || o == outcome.Pending || !slices.Contains(reported, o) {
+		o = outcome.Outdated
+	}
+	switch stopped := s.standing.Stopped(); {
+	case t.Detail == "" && stopped:
+		return o, "the key is stopped"
+	case t.By == ByOut && o == outcome.Stopped && !stopped:
+		return o, fmt.Sprintf("resumed, but `kvexpress out` has not run here since; `kvexpress resume -k %s` wakes Consul watches",
+			s.standing.Key)
+	}
+	return o, t.Detail
+}
+
+var reported = outcome.Reported()
+
 // has tells whether a target has the version that is wanted, and what is wrong with
 // what it says of itself: a version that was never published, or other bytes than
 // those of that version.
@@ -172,20 +177,20 @@ func (s scene) has(t Target) (has bool, lie string) {
 	}
 	for _, v := range []Wanted{w, top} {
 		if v.Lineage == t.Lineage && v.Version == t.Version && v.SHA256 != t.SHA256 {
-			return false, fmt.Sprintf("it says that it has version %d, with other bytes than were published", t.Version)
+			return false, fmt.Sprintf("it reports version %d with other content than was published", t.Version)
 		}
 	}
-	if top.Lineage == t.Lineage && t.Version > top.Version && t.State == stateOlder {
+	if top.Lineage == t.Lineage && t.Version > top.Version && t.Outcome == outcome.Older {
 		return false, ""
 	}
 	if top.Lineage == t.Lineage && t.Version > top.Version {
-		return false, fmt.Sprintf("it says that it has version %d, and the newest is %d", t.Version, top.Version)
+		return false, fmt.Sprintf("it reports version %d, but the newest is %d", t.Version, top.Version)
 	}
 	return t.Version >= w.Version, ""
 }
 
-// heard adds when the target was reported last, and what follows if that is long ago.
-func (s scene) heard(n Node, t Target, l Line) Line {
+// seen adds when the target was reported last, and what follows if that is long ago.
+func (s scene) seen(n Node, t Target, l Line) Line {
 	sent := byStore(n.Receipt.Sent, n.Receipt.ClockOffset)
 	if !n.Receipt.Edited {
 		sent = s.order.sent(n.Index, sent)
@@ -193,18 +198,19 @@ func (s scene) heard(n Node, t Target, l Line) Line {
 	age := Millis(possible(s.now.Sub(sent)))
 	l.Since += age
 	if a := n.Receipt.Agent; a != nil && t.By != ByOut {
-		l.Heard = age + a.Age
-		if l.Heard > silentAfter*a.Every+Millis(grace) {
-			l.Verdict = s.away(time.Duration(l.Heard))
+		l.LastSeen = age + a.Age
+		if l.LastSeen > lateAfter*a.Every+Millis(grace) {
+			l.Outcome = s.lost(time.Duration(l.LastSeen))
 		}
 		return l
 	}
-	// An `out` reports when it has something to say, and promises nothing.
-	l.Heard = l.Since
+	// An `out` reports when something changed, and promises nothing.
+	l.LastSeen = l.Since
 	told := time.Duration(l.Since)
 	late := min(told, max(s.stood, s.missed(t)))
-	if l.Verdict == Behind && late > outGrace && (told > s.stood || t.State == stateCurrent) {
-		l.Verdict = s.away(late)
+	lacks := !l.has && l.Outcome != outcome.Unknown && l.Outcome != outcome.Invalid
+	if lacks && late > outGrace && (told > s.stood || t.Outcome == outcome.Converged) {
+		l.Outcome = s.lost(late)
 	}
 	return l
 }
@@ -245,9 +251,10 @@ func restored(nodes []Node) uint64 {
 	return lost[len(lost)-need]
 }
 
-func (s scene) away(late time.Duration) Verdict {
-	if late > s.gone {
-		return Gone
+// lost is the outcome of a node that is late by so much.
+func (s scene) lost(late time.Duration) outcome.Outcome {
+	if late > s.expiry {
+		return outcome.Expired
 	}
-	return Silent
+	return outcome.NoContact
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 // scenario is a key of which version 5 was published a minute ago, and nodes.
@@ -32,7 +33,7 @@ func newScenario() *scenario {
 // has is a target that has a version of the key in place.
 func has(version uint64) Target {
 	return Target{By: ByAgent, Key: "hosts", File: "/etc/hosts", Lineage: "l", Version: version, SHA256: sha(int(version)),
-		State: "current"}
+		Outcome: outcome.Converged}
 }
 
 // but changes a target.
@@ -60,48 +61,61 @@ func (s *scenario) deliveries() []Delivery {
 	return Deliveries(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{})
 }
 
-// counts is nodes, arrived, owed, behind, unsound, silent, gone, unread.
+// counts is how many nodes have which outcome: "3 converged, 1 no_contact, 1 unreadable".
 func counts(r Report) string {
-	return fmt.Sprintf("%d: %d %d %d %d, %d %d %d", r.Nodes, r.Arrived, r.Owed, r.Behind, r.Unsound, r.Silent, r.Gone, len(r.Unread))
+	var parts []string
+	for _, row := range outcome.All() {
+		if n := r.Outcomes[row.Outcome]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, row.Outcome))
+		}
+	}
+	if n := len(r.Unread); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d unreadable", n))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func TestVerdicts(t *testing.T) {
 	older := func(t *Target) { t.Lineage = "another" }
 	for name, tt := range map[string]struct {
 		target Target
-		want   Verdict
+		want   outcome.Outcome
 		detail string
 	}{
-		"has it":                       {has(5), Arrived, ""},
-		"owes the exec":                {has(5).but(func(t *Target) { t.Owed = true }), Owed, ""},
-		"has the one before":           {has(4).but(func(t *Target) { t.Since = Millis(time.Hour) }), Behind, ""},
-		"has the one before, and owes": {has(4).but(func(t *Target) { t.Owed = true }), Behind, ""},
-		"has nothing": {Target{By: ByAgent, Key: "hosts", State: "refused", Detail: "too short"}, Behind,
+		"has it":                       {has(5), outcome.Converged, ""},
+		"owes the exec":                {has(5).but(func(t *Target) { t.ExecPending = true }), outcome.Pending, ""},
+		"has the one before":           {has(4).but(func(t *Target) { t.Since = Millis(time.Hour) }), outcome.Outdated, ""},
+		"has the one before, and owes": {has(4).but(func(t *Target) { t.ExecPending = true }), outcome.Outdated, ""},
+		"has nothing": {Target{By: ByAgent, Key: "hosts", Outcome: outcome.Refused, Detail: "too short"}, outcome.Refused,
 			"too short"},
-		"has a version of another key's life":   {has(5).but(older), Behind, ""},
-		"has a later one of another life":       {has(9).but(older), Behind, ""},
-		"has its bytes, from 1.x":               {has(5).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), Arrived, ""},
-		"has other bytes, from 1.x":             {has(4).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), Behind, ""},
-		"says that it has it, with others":      {has(5).but(func(t *Target) { t.SHA256 = sha(1) }), Unsound, "other bytes"},
-		"says that it has it, with none":        {has(5).but(func(t *Target) { t.SHA256 = "" }), Unsound, "other bytes"},
-		"has one that was never published":      {has(6), Unsound, "the newest is 5"},
-		"has the last of all":                   {has(1<<64 - 1), Unsound, "the newest is 5"},
-		"does not follow a store back":          {has(6).but(func(t *Target) { t.State, t.Detail = "older", "b" }), Behind, "b"},
-		"lies, and owes":                        {has(6).but(func(t *Target) { t.Owed = true }), Unsound, "the newest is 5"},
-		"current, by its own word, with an old": {has(3).but(func(t *Target) { t.State = "current" }), Behind, ""},
+		"has a version of another key's life":   {has(5).but(older), outcome.Outdated, ""},
+		"has a later one of another life":       {has(9).but(older), outcome.Outdated, ""},
+		"has its bytes, from 1.x":               {has(5).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), outcome.Converged, ""},
+		"has other bytes, from 1.x":             {has(4).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), outcome.Outdated, ""},
+		"says that it has it, with others":      {has(5).but(func(t *Target) { t.SHA256 = sha(1) }), outcome.Invalid, "other content"},
+		"says that it has it, with none":        {has(5).but(func(t *Target) { t.SHA256 = "" }), outcome.Invalid, "other content"},
+		"has one that was never published":      {has(6), outcome.Invalid, "the newest is 5"},
+		"has the last of all":                   {has(1<<64 - 1), outcome.Invalid, "the newest is 5"},
+		"does not follow a store back":          {has(6).but(func(t *Target) { t.Outcome, t.Detail = outcome.Older, "b" }), outcome.Older, "b"},
+		"lies, and owes":                        {has(6).but(func(t *Target) { t.ExecPending = true }), outcome.Invalid, "the newest is 5"},
+		"a word that is none of ours":           {has(4).but(func(t *Target) { t.Outcome = "levitating" }), outcome.Outdated, ""},
+		"a word that only readers conclude":     {has(4).but(func(t *Target) { t.Outcome = outcome.Expired }), outcome.Outdated, ""},
+		"locked, and has the one before":        {has(4).but(func(t *Target) { t.Outcome = outcome.Locked }), outcome.Locked, ""},
+		"locked, and has it":                    {has(5).but(func(t *Target) { t.Outcome = outcome.Locked }), outcome.Converged, ""},
+		"current, by its own word, with an old": {has(3).but(func(t *Target) { t.Outcome = outcome.Converged }), outcome.Outdated, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScenario()
 			s.node(time.Second, true, tt.target)
 			r := s.examine()
 			all := r.Stragglers
-			if tt.want == Arrived {
-				if r.Arrived != 1 || r.Nodes != 1 || len(all) != 0 {
+			if tt.want == outcome.Converged {
+				if r.Converged != 1 || r.Nodes != 1 || len(all) != 0 {
 					t.Fatalf("%+v", r)
 				}
 				return
 			}
-			if r.Arrived != 0 || r.Nodes != 1 || len(all) != 1 || all[0].Verdict != tt.want ||
+			if r.Converged != 0 || r.Nodes != 1 || len(all) != 1 || all[0].Outcome != tt.want ||
 				!strings.Contains(all[0].Detail, tt.detail) || all[0].Since != tt.target.Since+Millis(time.Second) {
 				t.Fatalf("%+v", r)
 			}
@@ -111,7 +125,7 @@ func TestVerdicts(t *testing.T) {
 		s := newScenario()
 		s.node(time.Second, true, has(5).but(func(t *Target) { t.Key = "hosts2" }))
 		s.node(time.Second, true)
-		if r := s.examine(); counts(r) != "0: 0 0 0 0, 0 0 0" || r.Share() != 0 {
+		if r := s.examine(); counts(r) != "" || r.Share() != 0 {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -125,11 +139,11 @@ func TestVerdictsOfAnUnmanagedVersion(t *testing.T) {
 	s.node(time.Second, true, has(5).but(func(t *Target) { t.Lineage, t.Version = "", 0 }))
 	s.node(time.Second, true, has(4))
 	s.node(time.Second, true, has(0).but(func(t *Target) { t.SHA256 = "" }))
-	if r := s.examine(); counts(r) != "4: 2 0 2 0, 0 0 0" || r.Published != nil {
+	if r := s.examine(); counts(r) != "2 converged, 2 outdated" || r.Published != nil {
 		t.Errorf("%s: %+v", counts(r), r)
 	}
 	s.standing.SHA256 = "" // nothing that could be relied on
-	if r := s.examine(); counts(r) != "4: 0 0 4 0, 0 0 0" {
+	if r := s.examine(); counts(r) != "4 outdated" {
 		t.Errorf("of a version without a checksum: %s", counts(r))
 	}
 }
@@ -143,7 +157,7 @@ func TestVerdictsOfASupersededVersion(t *testing.T) {
 		s.node(time.Second, true, target)
 	}
 	r := Examine(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{Wanted: &Wanted{Lineage: "l", Version: 4, SHA256: sha(4)}})
-	if counts(r) != "6: 2 0 1 3, 0 0 0" || r.Version != 4 || r.Published != nil || r.Delivered.Count != 0 {
+	if counts(r) != "2 converged, 1 outdated, 3 invalid" || r.Version != 4 || r.Published != nil || r.Delivered.Count != 0 {
 		t.Errorf("%s: %+v", counts(r), r)
 	}
 }
@@ -152,31 +166,31 @@ func TestVerdictsOfASupersededVersion(t *testing.T) {
 // took longest is what it took.
 func TestSeveralFilesOfOneKey(t *testing.T) {
 	file := func(name string, t Target) Target { t.File = name; return t }
-	owes := has(5).but(func(t *Target) { t.Owed = true })
+	owes := has(5).but(func(t *Target) { t.ExecPending = true })
 	placed := func(name string, ago time.Duration) Target {
 		return file(name, has(5).but(func(t *Target) { t.Placed = &Placed{Age: Millis(ago)} }))
 	}
 	s := newScenario()
 	s.node(time.Second, true, placed("/a", 58*time.Second), placed("/b", 2*time.Second))
 	s.node(time.Second, true, placed("/b", 3*time.Second), placed("/a", 58*time.Second))
-	if d := s.examine().Delivered; d.Count != 2 || d.Last != Millis(57*time.Second) || d.P50 != Millis(56*time.Second) {
+	if d := s.examine().Delivered; d.Count != 2 || d.Slowest != Millis(57*time.Second) || d.P50 != Millis(56*time.Second) {
 		t.Errorf("delivered %+v", d)
 	}
 	for _, tt := range []struct {
 		targets []Target
-		verdict Verdict
+		outcome outcome.Outcome
 		file    string
 	}{
-		{[]Target{file("/a", has(5)), file("/b", owes)}, Owed, "/b"},
-		{[]Target{file("/a", owes), file("/b", has(4)), file("/c", has(5))}, Behind, "/b"},
-		{[]Target{file("/a", has(6)), file("/b", has(4))}, Unsound, "/a"},
-		{[]Target{file("/a", has(4)), file("/b", has(3))}, Behind, "/a"},
+		{[]Target{file("/a", has(5)), file("/b", owes)}, outcome.Pending, "/b"},
+		{[]Target{file("/a", owes), file("/b", has(4)), file("/c", has(5))}, outcome.Outdated, "/b"},
+		{[]Target{file("/a", has(6)), file("/b", has(4))}, outcome.Invalid, "/a"},
+		{[]Target{file("/a", has(4)), file("/b", has(3))}, outcome.Outdated, "/a"},
 	} {
 		s := newScenario()
 		s.node(time.Second, true, tt.targets...)
-		if r := s.examine(); r.Nodes != 1 || len(r.Stragglers) != 1 || r.Stragglers[0].Verdict != tt.verdict ||
+		if r := s.examine(); r.Nodes != 1 || len(r.Stragglers) != 1 || r.Stragglers[0].Outcome != tt.outcome ||
 			r.Stragglers[0].File != tt.file || !strings.HasPrefix(r.Stragglers[0].Detail, tt.file) {
-			t.Errorf("want %s because of %s: %+v", tt.verdict, tt.file, r.Stragglers)
+			t.Errorf("want %s because of %s: %+v", tt.outcome, tt.file, r.Stragglers)
 		}
 	}
 }
@@ -192,21 +206,21 @@ func TestSilent(t *testing.T) {
 		since    time.Duration // the publish, if not a minute
 		want     string
 	}{
-		"just in time":                   {late - time.Second, 0, true, has(4), 0, "1: 0 0 1 0, 0 0 0"},
-		"late":                           {late + time.Second, 0, true, has(4), 0, "0: 0 0 0 0, 1 0 0"},
-		"late, and has it":               {late + time.Second, 0, true, has(5), 0, "0: 0 0 0 0, 1 0 0"},
-		"late, and lies":                 {late + time.Second, 0, true, has(6), 0, "0: 0 0 0 0, 1 0 0"},
-		"an out keeps the receipt young": {time.Second, late, true, has(4), 0, "0: 0 0 0 0, 1 0 0"},
-		"a day late":                     {25 * time.Hour, 0, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
-		"out, and there":                 {30 * day, 0, false, has(5), 0, "1: 1 0 0 0, 0 0 0"},
-		"out, a minute after":            {30 * day, 0, false, has(4), 0, "1: 0 0 1 0, 0 0 0"},
-		"out, a quarter after":           {30 * day, 0, false, has(4), 15 * time.Minute, "0: 0 0 0 0, 1 0 0"},
-		"out, it reported meanwhile":     {time.Minute, 0, false, has(4), 15 * time.Minute, "1: 0 0 1 0, 0 0 0"},
-		"out, two days after":            {30 * day, 0, false, has(4), 2 * day, "0: 0 0 0 0, 0 1 0"},
-		"out, owes": {30 * day, 0, false, has(5).but(func(t *Target) { t.Owed = true }), 2 * day,
-			"1: 0 1 0 0, 0 0 0"},
-		"an age that cannot be": {time.Second, century, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
-		"sent before our time":  {250 * 365 * day, century, true, has(4), 0, "0: 0 0 0 0, 0 1 0"},
+		"just in time":                   {late - time.Second, 0, true, has(4), 0, "1 outdated"},
+		"late":                           {late + time.Second, 0, true, has(4), 0, "1 no_contact"},
+		"late, and has it":               {late + time.Second, 0, true, has(5), 0, "1 no_contact"},
+		"late, and lies":                 {late + time.Second, 0, true, has(6), 0, "1 no_contact"},
+		"an out keeps the receipt young": {time.Second, late, true, has(4), 0, "1 no_contact"},
+		"a day late":                     {25 * time.Hour, 0, true, has(4), 0, "1 expired"},
+		"out, and there":                 {30 * day, 0, false, has(5), 0, "1 converged"},
+		"out, a minute after":            {30 * day, 0, false, has(4), 0, "1 outdated"},
+		"out, a quarter after":           {30 * day, 0, false, has(4), 15 * time.Minute, "1 no_contact"},
+		"out, it reported meanwhile":     {time.Minute, 0, false, has(4), 15 * time.Minute, "1 outdated"},
+		"out, two days after":            {30 * day, 0, false, has(4), 2 * day, "1 expired"},
+		"out, owes": {30 * day, 0, false, has(5).but(func(t *Target) { t.ExecPending = true }), 2 * day,
+			"1 pending"},
+		"an age that cannot be": {time.Second, century, true, has(4), 0, "1 expired"},
+		"sent before our time":  {250 * 365 * day, century, true, has(4), 0, "1 expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScenario()
@@ -224,9 +238,9 @@ func TestSilent(t *testing.T) {
 			if counts(r) != tt.want {
 				t.Errorf("%s, want %s: %+v", counts(r), tt.want, r)
 			}
-			for _, l := range append(r.Stragglers, r.SilentNodes...) {
-				if l.Heard < 0 || tt.agent && (time.Duration(l.Heard)-tt.ago-tt.age).Abs() > time.Second {
-					t.Errorf("heard %s ago", time.Duration(l.Heard))
+			for _, l := range append(r.Stragglers, r.NoContact...) {
+				if l.LastSeen < 0 || tt.agent && (time.Duration(l.LastSeen)-tt.ago-tt.age).Abs() > time.Second {
+					t.Errorf("heard %s ago", time.Duration(l.LastSeen))
 				}
 			}
 		})
@@ -236,8 +250,8 @@ func TestSilent(t *testing.T) {
 // Each target of a node counts by itself, by who reported it and when: here, twenty minutes after
 // the publish.
 func TestSilenceIsOfATarget(t *testing.T) {
-	out := func(version uint64, since time.Duration, state string) Target {
-		return has(version).but(func(t *Target) { t.By, t.File, t.Since, t.State = ByOut, "/tmp/look", Millis(since), state })
+	out := func(version uint64, since time.Duration, o outcome.Outcome) Target {
+		return has(version).but(func(t *Target) { t.By, t.File, t.Since, t.Outcome = ByOut, "/tmp/copy", Millis(since), o })
 	}
 	const none = -1
 	for name, tt := range map[string]struct {
@@ -245,14 +259,14 @@ func TestSilenceIsOfATarget(t *testing.T) {
 		targets  []Target
 		want     string // see counts
 	}{
-		"somebody's copy beside an agent":      {time.Minute, 0, []Target{has(5), out(4, time.Minute, "current")}, "1: 1 0 0 0, 0 0 0"},
-		"an out of long ago beside an agent":   {time.Minute, 0, []Target{has(5), out(4, time.Hour, "current")}, "1: 1 0 0 0, 0 0 0"},
-		"the control: of this very version":    {time.Minute, 0, []Target{has(5), out(4, time.Minute, "refused")}, "1: 0 0 1 0, 0 0 0"},
-		"an out where an agent was":            {time.Minute, 3 * time.Hour, []Target{out(5, 0, "current")}, "1: 1 0 0 0, 0 0 0"},
-		"the control: the agent's own":         {time.Minute, 3 * time.Hour, []Target{has(5)}, "0: 0 0 0 0, 1 0 0"},
-		"an out, refused after the publish":    {18 * time.Minute, none, []Target{out(4, 0, "refused")}, "1: 0 0 1 0, 0 0 0"},
-		"an out, refused before it":            {30 * time.Minute, none, []Target{out(4, 0, "refused")}, "0: 0 0 0 0, 1 0 0"},
-		"an out of the old one, as it changed": {18 * time.Minute, none, []Target{out(4, 0, "current")}, "0: 0 0 0 0, 1 0 0"},
+		"somebody's copy beside an agent":      {time.Minute, 0, []Target{has(5), out(4, time.Minute, outcome.Converged)}, "1 converged"},
+		"an out of long ago beside an agent":   {time.Minute, 0, []Target{has(5), out(4, time.Hour, outcome.Converged)}, "1 converged"},
+		"the control: of this very version":    {time.Minute, 0, []Target{has(5), out(4, time.Minute, outcome.Refused)}, "1 refused"},
+		"an out where an agent was":            {time.Minute, 3 * time.Hour, []Target{out(5, 0, outcome.Converged)}, "1 converged"},
+		"the control: the agent's own":         {time.Minute, 3 * time.Hour, []Target{has(5)}, "1 no_contact"},
+		"an out, refused after the publish":    {18 * time.Minute, none, []Target{out(4, 0, outcome.Refused)}, "1 refused"},
+		"an out, refused before it":            {30 * time.Minute, none, []Target{out(4, 0, outcome.Refused)}, "1 no_contact"},
+		"an out of the old one, as it changed": {18 * time.Minute, none, []Target{out(4, 0, outcome.Converged)}, "1 no_contact"},
 	} {
 		s := newScenario()
 		s.now = start().Add(20 * time.Minute)
@@ -330,13 +344,13 @@ func TestClocksADayOff(t *testing.T) {
 			for _, c := range r.Clocks {
 				got = append(got, c.Who, c.Off.String())
 			}
-			want, how := tt.want, "10: 1 0 9 0, 2 0 0"
+			want, how := tt.want, "1 converged, 9 outdated, 2 no_contact"
 			if !told {
 				want = tt.not
 			}
 			want, counted := strings.CutSuffix(want, ", counts")
 			if counted {
-				how = "11: 1 0 10 0, 1 0 0"
+				how = "1 converged, 10 outdated, 1 no_contact"
 			}
 			if text := strings.Join(got, " "); text != want || counts(r) != how {
 				t.Errorf("%s (told %t): %s, %s, want %s, %s", name, told, text, counts(r), want, how)
@@ -364,18 +378,18 @@ func TestReportCounts(t *testing.T) {
 	s.node(2*day, true, has(4))
 	s.nodes = append(s.nodes, Node{Name: "web-x", Err: ErrReceipt, Index: 5})
 	r := s.examine()
-	if counts(r) != "105: 103 0 1 1, 1 1 1" {
+	if counts(r) != "103 converged, 1 outdated, 1 invalid, 1 no_contact, 1 expired, 1 unreadable" {
 		t.Errorf("%s", counts(r))
 	}
 	if r.Published == nil || r.By != "me@here" || r.Message != "why" || !r.Exists || r.Version != 5 || r.SHA256 != sha(5) {
 		t.Errorf("%+v", r)
 	}
-	if len(r.Stragglers) != 2 || len(r.SilentNodes) != 1 || r.Unread[0].Node != "web-x" || r.Unread[0].Why == "" {
-		t.Errorf("%+v %+v %+v", r.Stragglers, r.SilentNodes, r.Unread)
+	if len(r.Stragglers) != 2 || len(r.NoContact) != 1 || r.Unread[0].Node != "web-x" || r.Unread[0].Why == "" {
+		t.Errorf("%+v %+v %+v", r.Stragglers, r.NoContact, r.Unread)
 	}
 	ms := func(n int) Millis { return Millis(time.Duration(n) * time.Millisecond) }
-	if want := (Percentiles{Count: 100, P50: ms(500), P90: ms(900), P99: ms(990), Last: ms(1000),
-		LastNode: "web-99"}); r.Delivered != want {
+	if want := (Percentiles{Count: 100, P50: ms(500), P90: ms(900), P99: ms(990), Slowest: ms(1000),
+		SlowestNode: "web-99"}); r.Delivered != want {
 		t.Errorf("delivered %+v, want %+v", r.Delivered, want)
 	}
 	if all := s.deliveries(); len(all) != 100 || all[0].Took != 10*time.Millisecond || all[99] != (Delivery{"web-99", time.Second}) {

@@ -34,7 +34,7 @@ type Goal struct {
 	// Share of the nodes that count, above 0 and at most 1.
 	Share   float64
 	Timeout time.Duration
-	Gone    time.Duration // see Options
+	Expiry  time.Duration // see Options
 	// Began is when the version was published, with a monotonic reading; zero: it is
 	// not known, and Seen tells no times of deliveries.
 	Began time.Time
@@ -62,18 +62,17 @@ type NotReached struct {
 func (e *NotReached) Error() string {
 	r := e.Report
 	if r.Nodes == 0 {
-		return fmt.Sprintf("%s: waited for %s, and no node that has reported this key is there to count; run agents, or `out` "+
-			"without --no-receipt", r.Key, e.Timeout)
+		return fmt.Sprintf("%s: no node reports this key after %s; run agents, or `out` without --no-receipt", r.Key, e.Timeout)
 	}
 	left := ""
 	if n := len(r.LeftOut); n > 0 {
-		left = fmt.Sprintf(" (and the receipts of %d nodes were left out)", n)
+		left = fmt.Sprintf(" (the receipts of %d more nodes were not read)", n)
 	}
-	return fmt.Sprintf("%s: waited for %s, and it has arrived at %d of %d nodes%s, where %s are asked for; "+
-		"`kvexpress status -k %s` names the others", r.Key, e.Timeout, r.Arrived, r.Nodes, left, percent(e.Share), r.Key)
+	return fmt.Sprintf("%s: %d of %d nodes up to date after %s%s, wanted %s; `kvexpress status -k %[1]s` lists the others", r.Key,
+		r.Converged, r.Nodes, e.Timeout, left, percent(e.Share))
 }
 
-// Unknown is a wait at whose end the store could not be asked. It wraps the cause.
+// Unknown is a wait whose result is unknown: at its end the store was unreachable. It wraps the cause.
 type Unknown struct {
 	Key    kv.Key
 	Report *Report // of the last look that succeeded; nil: none did
@@ -83,10 +82,10 @@ type Unknown struct {
 
 func (e *Unknown) Error() string {
 	if e.Report == nil {
-		return fmt.Sprintf("%s: it is unknown how many nodes have arrived: %v", e.Key, e.Cause)
+		return fmt.Sprintf("%s: unknown how many nodes are up to date: %v", e.Key, e.Cause)
 	}
-	return fmt.Sprintf("%s: it is unknown how many nodes have arrived; %s ago %d of %d had: %v",
-		e.Key, e.Ago.Round(time.Second), e.Report.Arrived, e.Report.Nodes, e.Cause)
+	return fmt.Sprintf("%s: unknown how many nodes are up to date; %s ago it was %d of %d: %v",
+		e.Key, e.Ago.Round(time.Second), e.Report.Converged, e.Report.Nodes, e.Cause)
 }
 
 func (e *Unknown) Unwrap() error { return e.Cause }
@@ -197,7 +196,7 @@ func (w *waiting) look(ctx context.Context) error {
 			w.goal.Want = &want
 		}
 	}
-	w.report = Examine(w.roster, *w.standing, Options{Gone: w.goal.Gone, Wanted: w.goal.Want, Began: w.goal.Began})
+	w.report = Examine(w.roster, *w.standing, Options{Expiry: w.goal.Expiry, Wanted: w.goal.Want, Began: w.goal.Began})
 	w.looked = time.Now()
 	w.note()
 	if w.goal.Progress != nil {
@@ -253,7 +252,7 @@ func (w *waiting) placed(n Node) (age time.Duration, ok bool) {
 
 func (w *waiting) reached() bool {
 	r := w.report
-	return r.Nodes > 0 && float64(r.Arrived) >= w.goal.Share*float64(r.Nodes+len(r.LeftOut))-1e-9
+	return r.Nodes > 0 && float64(r.Converged) >= w.goal.Share*float64(r.Nodes+len(r.LeftOut))-1e-9
 }
 
 // seen leaves out what was in place before the wait began.

@@ -13,6 +13,7 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/record"
 )
@@ -43,7 +44,7 @@ func (b *bench) publish(content string) {
 func (b *bench) says(node string, v fleet.Wanted) {
 	b.t.Helper()
 	b.reports(node, time.Now(), fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/h", Lineage: v.Lineage, Version: v.Version,
-		SHA256: v.SHA256, State: "current", Placed: &fleet.Placed{}})
+		SHA256: v.SHA256, Outcome: outcome.Converged, Placed: &fleet.Placed{}})
 }
 
 // reports writes a receipt by a clock.
@@ -93,25 +94,25 @@ func TestWaitReaches(t *testing.T) {
 	b.publish("two\n")
 	var seen []int
 	r, times, err := b.wait(t.Context(), time.Minute, func(n int, r fleet.Report) {
-		seen = append(seen, r.Arrived)
+		seen = append(seen, r.Converged)
 		if n <= 3 {
 			b.says(fmt.Sprint("web-", n-1), b.want)
 		}
 	})
-	if err != nil || r.Arrived != 3 || r.Nodes != 3 || r.Share() != 1 || len(seen) != 4 {
+	if err != nil || r.Converged != 3 || r.Nodes != 3 || r.Share() != 1 || len(seen) != 4 {
 		t.Errorf("%v, %+v, seen %v", err, r, seen)
 	}
-	if times.Delivered.Count != 3 || times.Took <= 0 || times.Delivered.Last > times.Took {
+	if times.Delivered.Count != 3 || times.Took <= 0 || times.Delivered.Slowest > times.Took {
 		t.Errorf("%+v", times)
 	}
 	// What is there already is reached at once, and took nobody any time.
-	if r, times, err := b.wait(t.Context(), time.Minute, nil); err != nil || r.Arrived != 3 ||
+	if r, times, err := b.wait(t.Context(), time.Minute, nil); err != nil || r.Converged != 3 ||
 		time.Duration(times.Took) > 10*time.Second {
 		t.Errorf("%v, %+v, %+v", err, r, times)
 	}
 	b.says("web-0", fleet.Wanted{})
 	goal := fleet.Goal{Key: "hosts", Share: 2.0 / 3, Timeout: time.Minute}
-	if r, _, err := b.reader().Wait(t.Context(), goal); err != nil || r.Arrived != 2 {
+	if r, _, err := b.reader().Wait(t.Context(), goal); err != nil || r.Converged != 2 {
 		t.Errorf("two of three: %v, %+v", err, r)
 	}
 }
@@ -125,7 +126,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b.fleet(3, b.want)
 		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
 		var e *fleet.NotReached
-		if !errors.As(err, &e) || e.Report.Arrived != 3 || r.Arrived != 3 || r.Nodes != 4 || !strings.Contains(err.Error(), "3 of 4") {
+		if !errors.As(err, &e) || e.Report.Converged != 3 || r.Converged != 3 || r.Nodes != 4 || !strings.Contains(err.Error(), "3 of 4") {
 			t.Errorf("%v, %+v", err, r)
 		}
 	})
@@ -149,7 +150,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b.put("kvexpress-nodes/web-0", "<html>")
 		b.reports("web-2", time.Now(), fleet.Target{Key: "other"})
 		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
-		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Nodes != 0 || len(r.Unread) != 1 || r.Silent != 1 {
+		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Nodes != 0 || len(r.Unread) != 1 || r.Outcomes[outcome.NoContact] != 1 {
 			t.Errorf("%v, %+v", err, r)
 		}
 	})
@@ -160,7 +161,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b.says("web-8", fleet.Wanted{Lineage: b.want.Lineage, Version: 99, SHA256: b.want.SHA256})
 		b.says("web-9", fleet.Wanted{Lineage: b.want.Lineage, Version: 1, SHA256: record.Checksum([]byte("other"))})
 		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
-		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 2 || r.Unsound != 2 || r.Nodes != 4 {
+		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Converged != 2 || r.Outcomes[outcome.Invalid] != 2 || r.Nodes != 4 {
 			t.Errorf("%v, %+v", err, r)
 		}
 	})
@@ -184,7 +185,7 @@ func TestWaitIsOvertaken(t *testing.T) {
 			b.says("web-2", b.want)
 		}
 	})
-	if err != nil || r.Arrived != 3 || r.Version != two.Version || time.Duration(times.Took) > 30*time.Second {
+	if err != nil || r.Converged != 3 || r.Version != two.Version || time.Duration(times.Took) > 30*time.Second {
 		t.Errorf("%v after %s, %+v", err, time.Duration(times.Took), r)
 	}
 }
@@ -209,7 +210,7 @@ func TestWaitForADeletedKey(t *testing.T) {
 			}
 		}
 	})
-	if !missing(err) || r.Arrived == 3 {
+	if !missing(err) || r.Converged == 3 {
 		t.Errorf("%v, %+v", err, r)
 	}
 }
@@ -239,20 +240,20 @@ func TestWaitWithoutTheStore(t *testing.T) {
 			return nil
 		}, func(b *bench, _ context.CancelCauseFunc) { b.fleet(3, b.want) }, nil, false, ""},
 		"away from the start": {300 * time.Millisecond, func(*bench, context.Context, int64) error { return failed(kv.ErrUnreachable) },
-			nil, kv.ErrUnreachable, true, "it is unknown how many nodes have arrived: "},
+			nil, kv.ErrUnreachable, true, "unknown how many nodes are up to date: "},
 		"away at the end": {300 * time.Millisecond, func(_ *bench, _ context.Context, n int64) error {
 			if n > 1 {
 				return failed(kv.ErrUnreachable)
 			}
 			return nil
-		}, nil, kv.ErrUnreachable, true, "1 of 3 had"},
+		}, nil, kv.ErrUnreachable, true, "it was 1 of 3"},
 		// Whoever arrived meanwhile: the count of before is not told as that of now.
 		"hung": {time.Second, func(_ *bench, ctx context.Context, n int64) error {
 			if n > 1 {
 				return hang(ctx)
 			}
 			return nil
-		}, func(b *bench, _ context.CancelCauseFunc) { b.fleet(3, b.want) }, kv.ErrUnreachable, true, "1 of 3 had"},
+		}, func(b *bench, _ context.CancelCauseFunc) { b.fleet(3, b.want) }, kv.ErrUnreachable, true, "it was 1 of 3"},
 		"arrived in the last moment": {300 * time.Millisecond, func(b *bench, ctx context.Context, n int64) error {
 			if n != 2 {
 				return nil
@@ -287,7 +288,7 @@ func TestWaitWithoutTheStore(t *testing.T) {
 				}
 			})
 			var unknown *fleet.Unknown
-			if !errors.Is(err, tt.want) || errors.As(err, &unknown) != tt.unknown || err == nil && r.Arrived != 3 ||
+			if !errors.Is(err, tt.want) || errors.As(err, &unknown) != tt.unknown || err == nil && r.Converged != 3 ||
 				time.Since(began) > 10*time.Second {
 				t.Fatalf("%v after %v, %+v", err, time.Since(began), r)
 			}
@@ -312,7 +313,7 @@ func TestWaitForAStoreMadeAnew(t *testing.T) {
 		b.publish("one\n")
 		b.fleet(3, b.want)
 	})
-	if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Arrived != 0 || r.Nodes != 3 {
+	if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Converged != 0 || r.Nodes != 3 {
 		t.Errorf("%v, %+v", err, r)
 	}
 }
@@ -333,7 +334,7 @@ func TestWaitAfterALookThatFailed(t *testing.T) {
 		return failed(kv.ErrUnreachable)
 	}
 	r, _, err := b.wait(t.Context(), 2*time.Second, nil)
-	if n := b.store.lists.Load(); err != nil || r.Arrived != 3 || failures != 1 || n != 2 {
-		t.Errorf("%v, %d have arrived, after %d failures and %d looks", err, r.Arrived, failures, n)
+	if n := b.store.lists.Load(); err != nil || r.Converged != 3 || failures != 1 || n != 2 {
+		t.Errorf("%v, %d have arrived, after %d failures and %d looks", err, r.Converged, failures, n)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"kvexpress/internal/agent"
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
@@ -43,16 +42,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: &shaky{Store: embedded.New()}, layout: l, manifest: map[kv.Key]kv.Manifest{}}
 	w.freezer = hold.Freezer{Store: w.store, Layout: l, Host: "web-0"}
 	w.scanner = fleet.NewScanner(w.store, l, 24*time.Hour)
-	w.metrics = fleet.Metrics{Version: "2.0.0", Started: time.Now(), Every: 15 * time.Second, States: states()}
+	w.metrics = fleet.Metrics{Version: "2.0.0", Started: time.Now(), Every: 15 * time.Second}
 	return w
-}
-
-func states() []string {
-	var all []string
-	for _, s := range outcome.Reported() {
-		all = append(all, agent.ReceiptWord(s))
-	}
-	return all
 }
 
 // shaky is a store that can be unreachable.
@@ -98,8 +89,8 @@ func (w *world) has(key kv.Key) fleet.Target {
 	m := w.manifest[key]
 	return fleet.Target{
 		By: fleet.ByAgent, Key: string(key), File: "/etc/" + string(key), Lineage: m.Lineage, Version: m.Version, SHA256: m.SHA256,
-		State: "current",
-		Since: fleet.Millis(time.Since(m.PublishedAt)),
+		Outcome: outcome.Converged,
+		Since:   fleet.Millis(time.Since(m.PublishedAt)),
 		Placed: &fleet.Placed{
 			Age:   fleet.Millis(max(0, time.Since(m.PublishedAt.Add(200*time.Millisecond)))),
 			Steps: fleet.Steps{Read: fleet.Millis(50 * time.Millisecond)},
@@ -107,9 +98,9 @@ func (w *world) has(key kv.Key) fleet.Target {
 	}
 }
 
-// in is a target in a state, for so long.
-func in(t fleet.Target, state string, since time.Duration) fleet.Target {
-	t.State, t.Since, t.Owed = state, fleet.Millis(since), state == "owed"
+// in is a target with an outcome, for so long.
+func in(t fleet.Target, o outcome.Outcome, since time.Duration) fleet.Target {
+	t.Outcome, t.Since, t.ExecPending = o, fleet.Millis(since), o == outcome.Pending
 	return t
 }
 

@@ -14,6 +14,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 )
 
 const web = "web-1"
@@ -112,7 +113,7 @@ func about() fleet.Agent {
 
 func target(by, file string, version uint64) fleet.Target {
 	return fleet.Target{By: by, Key: "hosts", File: file, Lineage: "l", Version: version, SHA256: strings.Repeat("a", 64),
-		State: "current"}
+		Outcome: outcome.Converged}
 }
 
 // Who wrote last makes one request; who finds the same, one.

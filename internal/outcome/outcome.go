@@ -2,6 +2,11 @@
 // its exit code, and what to do. It imports nothing of this module.
 package outcome
 
+import (
+	"slices"
+	"strings"
+)
+
 // Outcome says what became of a target, in one stable word: in receipts, --json, metrics and
 // `agent status`. The words are a contract.
 type Outcome string
@@ -22,8 +27,7 @@ const (
 	Failed      Outcome = "failed"      // any other failure, such as a full disk
 )
 
-// The outcomes that follow from what a node reported, and when. A node without contact is not
-// counted.
+// The outcomes that readers of receipts conclude. A node without contact is not counted.
 const (
 	Outdated  Outcome = "outdated"   // it has another version, or none
 	Invalid   Outcome = "invalid"    // its receipt contradicts what was published
@@ -31,13 +35,6 @@ const (
 	NoContact Outcome = "no_contact" // no receipt for longer than the node promised
 	Expired   Outcome = "expired"    // no contact for so long that the node is left out
 )
-
-// Reported lists the outcomes that a node reports, for metrics and docs.
-func Reported() []Outcome {
-	return []Outcome{
-		Starting, Converged, Pending, Waiting, Stopped, Locked, Missing, Denied, Refused, Older, Unreachable, Failed,
-	}
-}
 
 // Row is what one outcome means, for people.
 type Row struct {
@@ -48,35 +45,66 @@ type Row struct {
 	Remedy  string // what to do; "" if there is nothing to do
 }
 
-// All lists all outcomes, from the best to the worst, in the order of tables and docs.
-func All() []Row {
-	return []Row{
-		{Outcome: Converged, Meaning: "the file is the live version and its exec has succeeded"},
-		{Outcome: Starting, Meaning: "the agent has not reconciled the target yet", Remedy: "wait a few seconds"},
-		{Outcome: Waiting, Meaning: "spread holds a new version back", Remedy: "wait, or lower spread in agent.yml"},
-		{Outcome: Pending, Meaning: "the file is in place, but its exec has not succeeded yet", Exit: 8,
-			Remedy: "read the exec's output in `kvexpress agent status`; it is retried"},
-		{Outcome: Stopped, Meaning: "the key is stopped in the whole fleet", Exit: 3, Strict: true,
-			Remedy: "`kvexpress stops` says why; `kvexpress resume -k KEY` lifts it"},
-		{Outcome: Locked, Meaning: "the file is locked on this node", Exit: 4, Strict: true,
-			Remedy: "`kvexpress locks` says why; `kvexpress unlock -f FILE` lifts it"},
-		{Outcome: Missing, Meaning: "the store has no such key; the file is left as it is", Exit: 5,
-			Remedy: "publish it with `kvexpress in -k KEY -f FILE`, or correct the key"},
-		{Outcome: Refused, Meaning: "the content is refused; the file is left as it is", Exit: 6,
-			Remedy: "publish content that passes the checks"},
-		{Outcome: Older, Meaning: "the store went back to an older version, and refuse_older is set", Exit: 6,
-			Remedy: "publish again, or remove refuse_older"},
-		{Outcome: Denied, Meaning: "the token cannot read the key; the file is left as it is", Exit: 7,
-			Remedy: "`kvexpress acl node -k KEY` prints the policy that the token needs"},
-		{Outcome: Unreachable, Meaning: "the store cannot be reached; the last good file stays", Exit: 7,
-			Remedy: "check the address and the store; the agent retries by itself"},
-		{Outcome: Failed, Meaning: "another failure on the node, such as a full disk", Exit: 1,
-			Remedy: "read the error in `kvexpress agent status`"},
-		{Outcome: Outdated, Meaning: "the node reports another version, or none", Remedy: "`kvexpress status -k KEY` says why"},
-		{Outcome: Unknown, Meaning: "no receipt since the store was restored from a snapshot", Remedy: "wait for the node's next receipt"},
-		{Outcome: Invalid, Meaning: "the receipt contradicts what was published", Remedy: "check who writes receipts under this node name"},
-		{Outcome: NoContact, Meaning: "no receipt for longer than the node promised", Remedy: "check the node and its agent"},
-		{Outcome: Expired, Meaning: "no contact for so long that the node is left out",
-			Remedy: "`kvexpress forget NODE` removes a decommissioned node"},
+// All lists all outcomes in the order of tables and docs, from the closest to converged to the
+// farthest. A node with several files has the last of their outcomes in this order.
+func All() []Row { return slices.Clone(table) }
+
+// Reported lists the outcomes that a node reports, in the order of All.
+func Reported() []Outcome {
+	var reported []Outcome
+	for _, row := range table {
+		switch row.Outcome {
+		case Outdated, Invalid, Unknown, NoContact, Expired:
+		default:
+			reported = append(reported, row.Outcome)
+		}
 	}
+	return reported
+}
+
+// Rank is the place of an outcome in All, from 0; -1 for a word that is none.
+func (o Outcome) Rank() int {
+	return slices.IndexFunc(table, func(r Row) bool { return r.Outcome == o })
+}
+
+// Counted reports whether a node with this outcome counts in shares such as "99 % up to date".
+func (o Outcome) Counted() bool { return o != NoContact && o != Expired }
+
+// Text is the outcome in the words of messages: "no contact", "exec pending".
+func (o Outcome) Text() string {
+	if o == Pending {
+		return "exec pending"
+	}
+	return strings.ReplaceAll(string(o), "_", " ")
+}
+
+var table = []Row{
+	{Outcome: Converged, Meaning: "the file is the live version and its exec has succeeded"},
+	{Outcome: Pending, Meaning: "the file is in place, but its exec has not succeeded yet", Exit: 8,
+		Remedy: "read the exec's output in `kvexpress agent status`; the agent retries it"},
+	{Outcome: Starting, Meaning: "the agent has not reconciled the target yet", Remedy: "wait a few seconds"},
+	{Outcome: Waiting, Meaning: "`spread` holds a new version back", Remedy: "wait, or lower `spread` in agent.yml"},
+	{Outcome: Outdated, Meaning: "the node reports another version, or none",
+		Remedy: "wait a few seconds; then check the agent or the Consul watch on the node"},
+	{Outcome: Stopped, Meaning: "the key is stopped in the whole fleet", Exit: 3, Strict: true,
+		Remedy: "`kvexpress stops` shows the reason; to undo: `kvexpress resume -k KEY`"},
+	{Outcome: Locked, Meaning: "the file is locked on this node", Exit: 4, Strict: true,
+		Remedy: "`kvexpress locks` shows the reason; to undo: `kvexpress unlock -f FILE`"},
+	{Outcome: Missing, Meaning: "the store has no such key; the file stays as it is", Exit: 5,
+		Remedy: "publish it with `kvexpress in -k KEY -f FILE`, or correct the key"},
+	{Outcome: Refused, Meaning: "the content is refused; the file stays as it is", Exit: 6,
+		Remedy: "publish content that passes the checks"},
+	{Outcome: Older, Meaning: "the store went back to an older version, and `refuse_older` is set", Exit: 6,
+		Remedy: "publish again, or remove `refuse_older` from agent.yml"},
+	{Outcome: Denied, Meaning: "the token cannot read the key; the file stays as it is", Exit: 7,
+		Remedy: "`kvexpress acl node -k KEY` prints the policy that the token needs"},
+	{Outcome: Unreachable, Meaning: "the store cannot be reached; the last good file stays", Exit: 7,
+		Remedy: "check the address and the store; the agent retries by itself"},
+	{Outcome: Failed, Meaning: "another failure on the node, such as a full disk", Exit: 1,
+		Remedy: "read the error in `kvexpress agent status`"},
+	{Outcome: Unknown, Meaning: "no receipt since the store was restored from a snapshot", Remedy: "wait for the node's next receipt"},
+	{Outcome: Invalid, Meaning: "the receipt contradicts what was published", Remedy: "check who writes receipts under this node's name"},
+	{Outcome: NoContact, Meaning: "no receipt for longer than the node promised; it is not counted", Remedy: "check the node and its agent"},
+	{Outcome: Expired, Meaning: "no contact for `--expire-after` (a day); it is not counted and not listed",
+		Remedy: "`kvexpress forget NODE` removes a decommissioned node"},
 }

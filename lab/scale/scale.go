@@ -95,11 +95,11 @@ func (s *site) start(ctx context.Context) error {
 	return proc.Poll(ctx, "all nodes to report", func() error {
 		have, err := s.status(ctx, hosts.Key)
 		lack, err2 := s.status(ctx, hosts.KeyAdHoc)
-		if err := errors.Join(err, err2); err != nil || have.Arrived == len(s.nodes) && lack.Nodes == len(s.nodes) {
+		if err := errors.Join(err, err2); err != nil || have.Converged == len(s.nodes) && lack.Nodes == len(s.nodes) {
 			return err
 		}
 		proc.Sleep(ctx, 500*time.Millisecond)
-		return fmt.Errorf("%d and %d of %d have", have.Arrived, lack.Nodes, len(s.nodes))
+		return fmt.Errorf("%d and %d of %d have", have.Converged, lack.Nodes, len(s.nodes))
 	})
 }
 

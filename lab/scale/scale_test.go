@@ -75,7 +75,7 @@ func TestScale(t *testing.T) {
 // nothing is.
 func distorted(t *testing.T, v *version, tolerance time.Duration) {
 	t.Helper()
-	much := 2*tolerance + time.Second + time.Duration(v.told.OnNode.Last*float64(time.Millisecond))
+	much := 2*tolerance + time.Second + time.Duration(v.told.OnNode.Slowest*float64(time.Millisecond))
 	shift := func(by time.Duration) *version {
 		w := *v
 		w.seen = slices.Clone(v.seen)

@@ -24,21 +24,21 @@ const (
 
 // status is what `kvexpress status` tells of a key.
 type status struct {
-	Key            string
-	Version        uint64
-	SHA256         string
-	Nodes, Arrived int
-	Published      time.Time
-	Delivered      percentiles // until the file is in place and durable
-	OnNode         percentiles `json:"on_node"` // the node's own part of it
+	Key              string
+	Version          uint64
+	SHA256           string
+	Nodes, Converged int
+	Published        time.Time
+	Delivered        percentiles // until the file is in place and durable
+	OnNode           percentiles `json:"on_node"` // the node's own part of it
 }
 
 type percentiles struct {
-	Count int
-	P50   float64 `json:"p50_ms"`
-	P90   float64 `json:"p90_ms"`
-	P99   float64 `json:"p99_ms"`
-	Last  float64 `json:"last_ms"`
+	Count   int
+	P50     float64 `json:"p50_ms"`
+	P90     float64 `json:"p90_ms"`
+	P99     float64 `json:"p99_ms"`
+	Slowest float64 `json:"slowest_ms"`
 }
 
 func (s *site) status(ctx context.Context, key string) (status, error) {
@@ -78,8 +78,8 @@ func (s *site) deliver(ctx context.Context, key, content string, from ...string)
 	if v.told, err = s.status(ctx, key); err != nil {
 		return nil, err
 	}
-	if v.told.Nodes != len(s.nodes) || v.told.Arrived != len(s.nodes) {
-		return nil, fmt.Errorf("%s: status counts %d of %d nodes, and there are %d", key, v.told.Arrived, v.told.Nodes, len(s.nodes))
+	if v.told.Nodes != len(s.nodes) || v.told.Converged != len(s.nodes) {
+		return nil, fmt.Errorf("%s: status counts %d of %d nodes, and there are %d", key, v.told.Converged, v.told.Nodes, len(s.nodes))
 	}
 	for _, n := range s.nodes {
 		if err := n.look(content, v, s.published[key]); err != nil {
@@ -91,7 +91,7 @@ func (s *site) deliver(ctx context.Context, key, content string, from ...string)
 	slices.Sort(v.done)
 	s.Say(fmt.Sprintf("%s, version %d: %d files are right, each exec ran once; in --wait took %v",
 		key, v.told.Version, len(s.nodes), took.Round(time.Millisecond)))
-	s.Say("  in place, status        " + text(d.P50, d.P90, d.P99, d.Last))
+	s.Say("  in place, status        " + text(d.P50, d.P90, d.P99, d.Slowest))
 	s.Say("  in place, from outside  " + text(rank(v.seen, 50), rank(v.seen, 90), rank(v.seen, 99), rank(v.seen, 100)))
 	s.Say("  exec done, from outside " + text(rank(v.done, 50), rank(v.done, 90), rank(v.done, 99), rank(v.done, 100)))
 	return v, v.compare(s.tolerance)
@@ -136,10 +136,10 @@ func (v *version) compare(tolerance time.Duration) error {
 	} else if d.Count < all {
 		return nil // percentiles of fewer nodes are others
 	}
-	for percent, told := range map[int]float64{50: d.P50, 90: d.P90, 99: d.P99, 100: d.Last} {
-		if seen := rank(v.seen, percent); seen < told-n.Last-t || seen > told+t {
+	for percent, told := range map[int]float64{50: d.P50, 90: d.P90, 99: d.P99, 100: d.Slowest} {
+		if seen := rank(v.seen, percent); seen < told-n.Slowest-t || seen > told+t {
 			return fmt.Errorf("%s, version %d: status tells that %d %% have it after %v ms (on the node %v), and seen was %v ms",
-				v.key, v.told.Version, percent, told, n.Last, seen)
+				v.key, v.told.Version, percent, told, n.Slowest, seen)
 		}
 	}
 	return nil

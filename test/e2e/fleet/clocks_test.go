@@ -15,6 +15,7 @@ import (
 
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -24,16 +25,16 @@ const day = 24 * time.Hour
 func sane(t *testing.T, s seen) {
 	t.Helper()
 	for name, p := range map[string]fleet.Percentiles{"delivered": s.Delivered, "on the node": s.OnNode, "exec": s.Exec} {
-		if time.Duration(p.Last) > 10*time.Second || p.P50 > p.Last || p.P50 < 0 {
+		if time.Duration(p.Slowest) > 10*time.Second || p.P50 > p.Slowest || p.P50 < 0 {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
-	if s.Delivered.Count+s.Unmeasured != s.Arrived+s.Owed || time.Duration(s.Ago) > time.Minute {
+	if s.Delivered.Count+s.Unmeasured != s.Converged+s.Outcomes[outcome.Pending] || time.Duration(s.Ago) > time.Minute {
 		t.Errorf("delivered %+v, %d not measured, published %v ago", s.Delivered, s.Unmeasured, time.Duration(s.Ago))
 	}
 	for _, l := range s.Stragglers {
-		if time.Duration(l.Heard) > time.Minute {
-			t.Errorf("heard of %s %v ago", l.Node, time.Duration(l.Heard))
+		if time.Duration(l.LastSeen) > time.Minute {
+			t.Errorf("heard of %s %v ago", l.Node, time.Duration(l.LastSeen))
 		}
 	}
 }
@@ -87,7 +88,7 @@ func receiptsOfClocksADayOff(t *testing.T, c *e2e.Cluster) {
 	put("blind", sent(-day), before)
 	put("last", by(day))
 	s := status(x, "hosts")
-	if counts(s.Report) != "6 of 9, 3 behind" || s.Delivered.Count != 4 {
+	if counts(s.Report) != "6 of 9, 3 outdated" || s.Delivered.Count != 4 {
 		t.Errorf("it is %s: %+v", counts(s.Report), s)
 	}
 	sane(t, s)
@@ -129,17 +130,17 @@ func programsADayOff(t *testing.T, c *e2e.Cluster) {
 			x.ConfigWith("wrong", e2e.Fields{"reconcile": "10s"}, []string{front}, e2e.Fields{"key": "hosts", "file": x.Path("hosts")})
 			d := x.Agent("wrong")
 			d.Delivers("hosts", e2e.Version(1))
-			s := comesTo(x, "hosts", "5 of 5, 1 silent")
+			s := comesTo(x, "hosts", "5 of 5, 1 no_contact")
 			sane(t, s)
 			off(t, s, map[string]time.Duration{"here": is, "wrong": is})
 
 			s, _ = inWait(x, 9, "hosts", e2e.Version(2), "-l", "1", "--wait", "100%", "--timeout", "3s")
-			if counts(s.Wait.Fleet) != "1 of 5, 4 behind, 1 silent" || time.Duration(s.Wait.Seen.Delivered.Last) > 10*time.Second {
+			if counts(s.Wait.Fleet) != "1 of 5, 4 outdated, 1 no_contact" || time.Duration(s.Wait.Seen.Delivered.Slowest) > 10*time.Second {
 				t.Errorf("it is %s: %+v", counts(s.Wait.Fleet), s.Wait.Seen)
 			}
 			putFleet(x, "hosts", 4, right)
 			s = told(x, must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "10s", "--json"))
-			if counts(s.Report) != "5 of 5, 1 silent" || s.Delivered.Count != 0 {
+			if counts(s.Report) != "5 of 5, 1 no_contact" || s.Delivered.Count != 0 {
 				t.Errorf("it is %s: %+v", counts(s.Report), s.Delivered)
 			}
 			sane(t, s)
@@ -149,7 +150,7 @@ func programsADayOff(t *testing.T, c *e2e.Cluster) {
 			rewrite(x, "hosts", byRight)
 			d.Delivers("hosts", e2e.Version(3))
 			putFleet(x, "hosts", 4, right)
-			s = comesTo(x, "hosts", "5 of 5, 1 silent")
+			s = comesTo(x, "hosts", "5 of 5, 1 no_contact")
 			if sane(t, s); s.Delivered.Count != 4 {
 				t.Errorf("delivered %+v", s.Delivered)
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/testutil/consultest"
 	"kvexpress/test/e2e"
 )
@@ -85,7 +86,7 @@ func TestExporter(t *testing.T) {
 	st := &e2e.Store{T: t, Server: s}
 	old := fleet.Receipt{
 		Node: "web-c", Sent: time.Now().Add(-time.Hour), Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)},
-		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/etc/hosts", State: "missing"}},
+		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/etc/hosts", Outcome: outcome.Missing}},
 	}
 	value, flags, err := old.Marshal()
 	if err != nil {
@@ -104,13 +105,13 @@ func TestExporter(t *testing.T) {
 	a := m.Agent("a")
 	m.Agent("b")
 	a.Delivers("a-hosts", content)
-	x.says(`nodes{key="hosts"} 2`, `nodes_arrived{key="hosts"} 1`, `nodes_owed{key="hosts"} 1`,
+	x.says(`nodes{key="hosts",outcome="converged"} 1`, `nodes{key="hosts",outcome="pending"} 1`,
 		`stragglers{key="hosts",state="owed"} 1`,
 		`node_verdict{key="hosts",node="web-b",verdict="owed"} 1`, `version{key="hosts"} 1`, `stopped{key="hosts"} 0`, `receipts 3`)
 
 	m.Ok("stop", "-k", "hosts", "-r", "bad data")
 	m.Ok("lock", "-f", m.Path("a-hosts"), "-r", "looking into it")
-	x.says(`nodes{key="hosts"} 2`, `nodes_silent{key="hosts"} 1`, `node_verdict{key="hosts",node="web-c",verdict="silent"} 1`,
+	x.says(`nodes{key="hosts",outcome="no_contact"} 1`, `node_outcome{key="hosts",node="web-c",outcome="no_contact"} 1`,
 		`stopped{key="hosts"} 1`, `locks 1`)
 	if since := regexp.MustCompile(`stopped_since_timestamp_seconds\{key="hosts"\} [0-9]{9}`); !since.MatchString(x.get("/metrics")) {
 		t.Error("it does not say since when the key is stopped")
@@ -118,7 +119,7 @@ func TestExporter(t *testing.T) {
 
 	// Without the store, it tells what it saw last, and that it sees nothing.
 	s.Stop()
-	x.says("up 0", `nodes_silent{key="hosts"} 1`)
+	x.says("up 0", `nodes{key="hosts",outcome="no_contact"} 1`)
 	if x.get("/healthz") == "" || x.get("/readyz") == "" {
 		t.Error("it is not healthy, or not ready any more")
 	}

@@ -52,14 +52,14 @@ func receiptsOfAFleet(t *testing.T, c *e2e.Cluster) {
 	}
 	all(e2e.Version(2)) // that it has arrived is so
 	if s := status(x, "hosts"); s.Delivered.Count != nodes || s.OnNode.Count != nodes || s.Exec.Count != 1 ||
-		s.Exec.LastNode != "web-2" || len(s.Clocks) > 0 {
+		s.Exec.SlowestNode != "web-2" || len(s.Clocks) > 0 {
 		t.Errorf("%+v", s)
 	}
 
 	// An exec fails.
 	x.File("broken", "")
 	s, r = inWait(x, 9, "hosts", e2e.Version(3), "--wait", "100%", "--timeout", "4s")
-	if counts(s.Wait.Fleet) != "4 of 5, 1 owed" || !tells(s.Error, "4 of 5") {
+	if counts(s.Wait.Fleet) != "4 of 5, 1 pending" || !tells(s.Error, "4 of 5") {
 		t.Errorf("in --wait says %s%s", r.Stdout, r.Stderr)
 	}
 	all(e2e.Version(3))
@@ -107,7 +107,7 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	}
 	must(x, 0, "lock", "-f", x.Path("hosts-3"), "-r", "its disk")
 	must(x, 0, "rollback", "-k", "hosts", "--ignore-stop", "-m", "back") // to version 2
-	s := comesTo(x, "hosts", "0 of 5, 5 behind")
+	s := comesTo(x, "hosts", "0 of 5, 4 stopped, 1 locked")
 	if s.Version != 4 || len(s.Stops) != 1 || s.Stops[0].Reason != "an outage" || len(s.Locks) != 1 ||
 		s.Locks[0].File != x.Path("hosts-3") {
 		t.Errorf("%+v", s)
@@ -121,7 +121,7 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 		x.Holds(fmt.Sprintf("hosts-%d", i), e2e.Version(3))
 	}
 	must(x, 0, "resume", "-k", "hosts")
-	comesTo(x, "hosts", "4 of 5, 1 behind")
+	comesTo(x, "hosts", "4 of 5, 1 locked")
 	e2e.Eventually(t, "web-3 is told to be locked", func() bool {
 		got = must(x, 0, "status", "-k", "hosts")
 		return hasRow(got.Stdout, "web-3", "3", "locked") && tells(got.Stdout, "its disk") && !strings.Contains(got.Stdout, "an outage")
@@ -129,10 +129,10 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 
 	// 12 lines are enough for all but web-4.
 	x.Publish("hosts", e2e.Text("short", 12))
-	comesTo(x, "hosts", "3 of 5, 2 behind")
+	comesTo(x, "hosts", "3 of 5, 1 locked, 1 refused")
 	e2e.Eventually(t, "web-4 is told to refuse it", func() bool {
 		l := status(x, "hosts").line("web-4")
-		return l != nil && l.State == string(outcome.Refused) && l.Version == 4 && tells(l.Detail, "12 lines", "15")
+		return l != nil && l.Outcome == outcome.Refused && l.Version == 4 && tells(l.Detail, "12 lines", "15")
 	})
 	must(x, 0, "unlock", "-f", x.Path("hosts-3"))
 	must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "2s")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -25,16 +26,16 @@ func TestKilledAgentBecomesSilent(t *testing.T) {
 	comesTo(x, "hosts", "3 of 3")
 	all[0].Kill()
 	s, _ := inWait(x, 9, "hosts", e2e.Version(2), "--wait", "100%", "--timeout", "3s")
-	if counts(s.Wait.Fleet) != "2 of 3, 1 behind" || len(s.Wait.Fleet.Stragglers) != 1 ||
+	if counts(s.Wait.Fleet) != "2 of 3, 1 outdated" || len(s.Wait.Fleet.Stragglers) != 1 ||
 		s.Wait.Fleet.Stragglers[0].Node != "web-0" {
 		t.Errorf("just killed: %+v", s.Wait)
 	}
 	x.Holds("web-0.hosts", e2e.Version(1))
-	took := e2e.Within(t, 2*time.Minute, "it is silent", func() bool { return status(x, "hosts").Silent == 1 })
+	took := e2e.Within(t, 2*time.Minute, "it is silent", func() bool { return status(x, "hosts").Outcomes[outcome.NoContact] == 1 })
 	if took < 30*time.Second {
 		t.Errorf("silent after %s", took)
 	}
-	if s := status(x, "hosts"); counts(s.Report) != "2 of 2, 1 silent" || s.line("web-0") == nil {
+	if s := status(x, "hosts"); counts(s.Report) != "2 of 2, 1 no_contact" || s.line("web-0") == nil {
 		t.Errorf("%s, %+v", counts(s.Report), s)
 	}
 	must(x, 0, "status", "-k", "hosts", "--wait", "100%")

@@ -40,7 +40,7 @@ func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 	// An old one after a newer one.
 	x.Store.Put(hands.Key, string(hands.Value), hands.Flags)
 	s := status(x, "hosts")
-	if counts(s.Report) != "2 of 3, 1 behind" || s.line("honest-0") == nil || s.line("honest-0").Version != 1 {
+	if counts(s.Report) != "2 of 3, 1 outdated" || s.line("honest-0") == nil || s.line("honest-0").Version != 1 {
 		t.Errorf("%s: %+v", counts(s.Report), s)
 	}
 	// A wait that counted version 2 counts version 1 now, and the other way round.
@@ -63,7 +63,7 @@ func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 
 	// That of a live agent: its next one, within `reconcile`, says how it is.
 	x.Store.Put(agents.Key, string(agents.Value), agents.Flags)
-	if s := status(x, "hosts"); counts(s.Report) != "2 of 3, 1 behind" {
+	if s := status(x, "hosts"); counts(s.Report) != "2 of 3, 1 outdated" {
 		t.Errorf("a replay: %s", counts(s.Report))
 	}
 	must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "1s")

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
 	"kvexpress/test/e2e"
 )
@@ -63,7 +64,7 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 	lies("future", func(r *fleet.Receipt) { r.Targets[0].Version = 99 })
 	lies("largest", func(r *fleet.Receipt) { r.Targets[0].Version = 1<<64 - 1 })
 	lies("evil-detail", func(r *fleet.Receipt) {
-		r.Targets[0].Version, r.Targets[0].Detail, r.Targets[0].File, r.Targets[0].State = 99, escapes, escapes, escapes
+		r.Targets[0].Version, r.Targets[0].Detail, r.Targets[0].File, r.Targets[0].Outcome = 99, escapes, escapes, escapes
 	})
 	lies("evil"+escapes, func(r *fleet.Receipt) { r.Targets[0].Version = 99 })
 	garbage("another", plain(honest(x, "honest-0", "hosts", func(r *fleet.Receipt) { r.Format = 1; r.Targets[0].Version = 99 })),
@@ -91,18 +92,18 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 
 	// Behind, and no more than that.
 	putReceipt(x, "honest-behind", honest(x, "honest-behind", "hosts", func(r *fleet.Receipt) {
-		r.Targets[0].Version, r.Targets[0].SHA256, r.Targets[0].State, r.Targets[0].Detail = 1, e2e.Sum(e2e.Version(1)),
+		r.Targets[0].Version, r.Targets[0].SHA256, r.Targets[0].Outcome, r.Targets[0].Detail = 1, e2e.Sum(e2e.Version(1)),
 			"failed"+escapes, escapes
 	}))
 	const behind = 1
 
-	want := fmt.Sprintf("3 of %d, %d behind, %d unsound, %d unread", 3+behind+len(unsound), behind, len(unsound), len(unread))
+	want := fmt.Sprintf("3 of %d, %d outdated, %d invalid, %d unreadable", 3+behind+len(unsound), behind, len(unsound), len(unread))
 	s := status(x, "hosts")
 	if counts(s.Report) != want {
 		t.Errorf("it is %s, want %s", counts(s.Report), want)
 	}
 	for _, node := range unsound {
-		if l := s.line(node); l == nil || l.Verdict != fleet.Unsound {
+		if l := s.line(node); l == nil || l.Outcome != outcome.Invalid {
 			t.Errorf("%q: %+v", node, l)
 		}
 	}
@@ -120,7 +121,7 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 			t.Errorf("%+v", s.line(node))
 		}
 	}
-	if s.Delivered.Count != 3 || s.Delivered.Last > fleet.Millis(10*time.Second) {
+	if s.Delivered.Count != 3 || s.Delivered.Slowest > fleet.Millis(10*time.Second) {
 		t.Errorf("%+v", s.Delivered)
 	}
 
@@ -209,7 +210,7 @@ func receiptsOfManyTargets(t *testing.T, c *e2e.Cluster) {
 		}
 	})))
 	s := status(x, "hosts")
-	if counts(s.Report) != "4 of 5, 1 behind" || s.line("one-of-them").File != "/etc/hosts-250" {
+	if counts(s.Report) != "4 of 5, 1 outdated" || s.line("one-of-them").File != "/etc/hosts-250" {
 		t.Errorf("%s: %+v", counts(s.Report), s.line("one-of-them"))
 	}
 	// Of the keys that a node speaks of and nobody published, a hundred have a line.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/testutil/consultest"
 	"kvexpress/test/e2e"
 )
@@ -26,7 +27,7 @@ func TestRestoredReceipt(t *testing.T) {
 		e2e.Eventually(t, fmt.Sprintf("status counts %d arrived, %d unknown", arrived, unknown), func() bool {
 			var r fleet.Report
 			err := json.Unmarshal([]byte(x.Ok("status", "-p", x.Prefix, "-k", "hosts", "--json")), &r)
-			return err == nil && r.Nodes == 2 && r.Arrived == arrived && r.Unknown == unknown
+			return err == nil && r.Nodes == 2 && r.Converged == arrived && r.Outcomes[outcome.Unknown] == unknown
 		})
 	}
 	x.Publish("hosts", e2e.Version(1))

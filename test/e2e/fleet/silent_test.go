@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
@@ -31,30 +32,30 @@ func receiptsOfTheDead(t *testing.T, c *e2e.Cluster) {
 	putFleet(x, "hosts", 5)
 
 	s := status(x, "hosts")
-	if counts(s.Report) != "5 of 6, 1 behind, 1 silent, 1 gone" || len(s.Clocks) > 0 {
+	if counts(s.Report) != "5 of 6, 1 outdated, 1 no_contact, 1 expired" || len(s.Clocks) > 0 {
 		t.Errorf("%s: %+v", counts(s.Report), s)
 	}
-	if l := s.line("minutes"); l == nil || l.Verdict != fleet.Silent || l.Heard < fleet.Millis(5*time.Minute) ||
-		l.Heard > fleet.Millis(6*time.Minute) {
+	if l := s.line("minutes"); l == nil || l.Outcome != outcome.NoContact || l.LastSeen < fleet.Millis(5*time.Minute) ||
+		l.LastSeen > fleet.Millis(6*time.Minute) {
 		t.Errorf("%+v", l)
 	}
 	if s.line("days") != nil || s.line("late") == nil {
 		t.Errorf("%+v", s)
 	}
 	got := must(x, 0, "status", "-k", "hosts")
-	if !tells(got.Stdout, "1 silent, 1 gone", "\nSILENT ") || !hasRow(got.Stdout, "minutes", "1") || hasRow(got.Stdout, "days") {
+	if !tells(got.Stdout, "1 no contact, 1 expired", "\nNO CONTACT ") || !hasRow(got.Stdout, "minutes", "1") || hasRow(got.Stdout, "days") {
 		t.Errorf("status says:\n%s", got.Stdout)
 	}
-	if s := status(x, "hosts", "--gone-after", "4m"); counts(s.Report) != "5 of 6, 1 behind, 2 gone" {
+	if s := status(x, "hosts", "--expire-after", "4m"); counts(s.Report) != "5 of 6, 1 outdated, 2 expired" {
 		t.Errorf("%s", counts(s.Report))
 	}
-	if s := status(x, "hosts", "--gone-after", "72h"); counts(s.Report) != "5 of 6, 1 behind, 2 silent" {
+	if s := status(x, "hosts", "--expire-after", "72h"); counts(s.Report) != "5 of 6, 1 outdated, 2 no_contact" {
 		t.Errorf("%s", counts(s.Report))
 	}
 
 	must(x, 0, "forget", "late")
 	s = told(x, must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "30s", "--json"))
-	if counts(s.Report) != "5 of 5, 1 silent, 1 gone" {
+	if counts(s.Report) != "5 of 5, 1 no_contact, 1 expired" {
 		t.Errorf("%s", counts(s.Report))
 	}
 	// The control: one that is only behind is waited for.

@@ -12,6 +12,7 @@ import (
 
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
 	"kvexpress/internal/testutil/consultest"
 	"kvexpress/test/e2e"
@@ -58,15 +59,14 @@ func told(x *e2e.Site, r e2e.Result) seen {
 
 // counts is what a report comes to, in one line that a test can compare.
 func counts(r fleet.Report) string {
-	text := fmt.Sprintf("%d of %d", r.Arrived, r.Nodes)
-	for _, part := range []struct {
-		n    int
-		what string
-	}{{r.Owed, "owed"}, {r.Behind, "behind"}, {r.Unsound, "unsound"}, {r.Silent, "silent"}, {r.Gone, "gone"},
-		{len(r.Unread), "unread"}} {
-		if part.n > 0 {
-			text += fmt.Sprintf(", %d %s", part.n, part.what)
+	text := fmt.Sprintf("%d of %d", r.Converged, r.Nodes)
+	for _, row := range outcome.All() {
+		if n := r.Outcomes[row.Outcome]; n > 0 && row.Outcome != outcome.Converged {
+			text += fmt.Sprintf(", %d %s", n, row.Outcome)
 		}
+	}
+	if n := len(r.Unread); n > 0 {
+		text += fmt.Sprintf(", %d unreadable", n)
 	}
 	return text
 }
@@ -81,7 +81,7 @@ func comesTo(x *e2e.Site, key, want string) seen {
 			x.T.Logf("it is %s: %+v", got, s)
 		}
 	}()
-	e2e.Eventually(x.T, key+" has arrived at "+want, func() bool {
+	e2e.Eventually(x.T, key+" comes to "+want, func() bool {
 		s = status(x, key)
 		got = counts(s.Report)
 		return got == want
@@ -89,9 +89,9 @@ func comesTo(x *e2e.Site, key, want string) seen {
 	return s
 }
 
-// line is what is told of a node that has not arrived, or is silent.
+// line is the line of a node that has not converged, or has no contact.
 func (s seen) line(node string) *fleet.Line {
-	for _, l := range slices.Concat(s.Stragglers, s.SilentNodes) {
+	for _, l := range slices.Concat(s.Stragglers, s.NoContact) {
 		if l.Node == node {
 			return &l
 		}
@@ -108,7 +108,7 @@ func honest(x *e2e.Site, node, key string, change ...func(*fleet.Receipt)) fleet
 		Node: node, Sent: time.Now(), ClockOffset: new(int64),
 		Agent: &fleet.Agent{Version: "test", Every: fleet.Millis(10 * time.Second)},
 		Targets: []fleet.Target{{
-			By: fleet.ByAgent, Key: key, File: "/etc/" + key, State: "current",
+			By: fleet.ByAgent, Key: key, File: "/etc/" + key, Outcome: outcome.Converged,
 			Lineage: m.Lineage, Version: m.Version, SHA256: m.SHA256,
 			Placed: &fleet.Placed{Age: fleet.Millis(5 * time.Millisecond), Steps: fleet.Steps{Read: fleet.Millis(time.Millisecond)}},
 		}},

@@ -41,7 +41,7 @@ func receiptPolicies(t *testing.T, g *guarded) {
 		e2e.Eventually(t, fmt.Sprintf("it arrived at %d nodes of as many", nodes), func() bool {
 			var r fleet.Report
 			err := json.Unmarshal([]byte(x.Ok("status", "-p", x.Prefix, "-k", "hosts", "--json")), &r)
-			return err == nil && r.Arrived == nodes && r.Nodes == nodes
+			return err == nil && r.Converged == nodes && r.Nodes == nodes
 		})
 	}
 	denies := func(said, what string) bool {
@@ -78,7 +78,7 @@ func receiptPolicies(t *testing.T, g *guarded) {
 	for n := 2; n <= 5; n++ {
 		r := publisher.Want(0, "in", "-p", x.Prefix, "-k", "hosts", "-f", x.File("source", e2e.Version(n)), "--wait", "100%", "--json")
 		var told struct{ Wait struct{ Fleet fleet.Report } }
-		if err := json.Unmarshal([]byte(r.Stdout), &told); err != nil || told.Wait.Fleet.Nodes != 1 || told.Wait.Fleet.Arrived != 1 ||
+		if err := json.Unmarshal([]byte(r.Stdout), &told); err != nil || told.Wait.Fleet.Nodes != 1 || told.Wait.Fleet.Converged != 1 ||
 			r.Stderr != "" {
 			t.Errorf("in --wait: %s%s", r.Stdout, r.Stderr)
 		}
