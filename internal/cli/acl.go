@@ -21,15 +21,13 @@ func (a *App) newACL(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "acl publisher|node|operator|exporter [-k KEY]...",
 		Short: "Print the Consul policy that a role needs",
-		Long: `Print the Consul policy that a role needs, and no more:
+		Long: `Print the Consul policy with the rights that a role needs, and no others:
 
-  publisher   publishes the key, rolls it back, stops and resumes it, sees where it
-              arrived
-  node        installs the key, and reports as itself
-  operator    locks and unlocks files, stops and resumes the key, reads its history,
-              sees what nodes report, and forgets them; without -k it reads all keys and
-              stops none
-  exporter    sees all keys, stops and locks, and what nodes report; it takes no key`,
+  publisher   publish, roll back, stop and resume the key; see its rollout
+  node        install the key, and write this node's receipt
+  operator    lock and unlock files, stop and resume the key, read its history and
+              receipts, forget nodes; without -k: read all keys, stop none
+  exporter    read all keys, stops, locks and receipts; takes no -k`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
   kvexpress acl node -k hosts -k nginx --node web-17`,
 		Args:        cobra.ArbitraryArgs,
@@ -50,19 +48,19 @@ func (s *session) acl(role string, keys []string, node string) (report, error) {
 	l := s.layout
 	if role == "exporter" {
 		if len(keys) > 0 {
-			return nil, errors.New("the exporter is about all keys; leave out -k")
+			return nil, errors.New("the role exporter reads all keys; leave out -k")
 		}
 		return rolePolicy{role: role, rules: []rule{
-			{"key_prefix", l.Prefix() + "/", "read", "what is published, stops and locks"},
-			{"key_prefix", l.NodesDir(), "read", "what nodes report"},
+			{"key_prefix", l.Prefix() + "/", "read", "content, stops and locks"},
+			{"key_prefix", l.NodesDir(), "read", "receipts"},
 			{"key_prefix", l.EventsDir(), "read", "who set stops and locks"},
 		}}, nil
 	}
 	if role == "operator" && len(keys) == 0 {
 		return rolePolicy{role: role, rules: []rule{
-			{"key_prefix", l.Prefix() + "/", "read", "what is published, stops and past versions"},
+			{"key_prefix", l.Prefix() + "/", "read", "content, stops and past versions"},
 			{"key_prefix", l.LocksDir(), "write", "the locks of files"},
-			{"key_prefix", l.NodesDir(), "write", "what nodes report, to see it and to forget a node"},
+			{"key_prefix", l.NodesDir(), "write", "receipts, to read them and to forget a node"},
 			{"key_prefix", l.EventsDir(), "write", "who acted"},
 		}}, nil
 	}
@@ -71,7 +69,7 @@ func (s *session) acl(role string, keys []string, node string) (report, error) {
 		return nil, err
 	}
 	if len(keys) == 0 {
-		keys = []string{""} // refused as everywhere
+		keys = []string{""} // s.key refuses it
 	}
 	p := rolePolicy{role: role}
 	for _, key := range keys {
@@ -93,34 +91,34 @@ func (s *session) acl(role string, keys []string, node string) (report, error) {
 	return p, nil
 }
 
-// rules returns what a role needs for one key.
+// rules are the rights of a role to one key.
 func (s *session) rules(role string, k kv.Key, node string) (rules []rule, err error) {
 	l := s.layout
 	switch role {
 	case "publisher":
 		rules = []rule{
-			{"key_prefix", l.Dir(k), "write", "the content, its checksum and manifest, and the stop"},
+			{"key_prefix", l.Dir(k), "write", "content, checksum, manifest and stop"},
 			{"key_prefix", l.HistoryDir(k), "write", "past versions"},
-			{"key_prefix", l.NodesDir(), "read", "how many nodes there are, and whether it arrived"},
+			{"key_prefix", l.NodesDir(), "read", "receipts, to count nodes and to see the rollout"},
 			{"key", l.Events(k), "write", "who acted on the key"},
 		}
 		for _, up := range k.Ancestors() {
-			rules = append(rules, rule{"key", l.Checksum(up), "read", "to see that the key is not nested in another"})
+			rules = append(rules, rule{"key", l.Checksum(up), "read", "to check that the key is not nested in another"})
 		}
 	case "node":
 		rules = []rule{
-			{"key_prefix", l.Dir(k), "read", "the content, its checksum and manifest, and the stop"},
+			{"key_prefix", l.Dir(k), "read", "content, checksum, manifest and stop"},
 			{"key_prefix", l.LocksDir(), "read", "the locks of files"},
-			{"key", l.Node(node), "write", "what this node reports, as nobody else"},
+			{"key", l.Node(node), "write", "the receipt of this node"},
 		}
 	case "operator":
 		rules = []rule{
 			{"key_prefix", l.LocksDir(), "write", "the locks of files"},
 			{"key", l.Stop(k), "write", "the stop"},
-			{"key", l.Checksum(k), "write", "the checksum, to wake watches after a stop"},
-			{"key_prefix", l.Dir(k), "read", "what is published"},
+			{"key", l.Checksum(k), "write", "checksum, to wake watches after a stop"},
+			{"key_prefix", l.Dir(k), "read", "content"},
 			{"key_prefix", l.HistoryDir(k), "read", "past versions"},
-			{"key_prefix", l.NodesDir(), "write", "what nodes report, to see it and to forget a node"},
+			{"key_prefix", l.NodesDir(), "write", "receipts, to read them and to forget a node"},
 			{"key", l.Events(k), "write", "who acted on the key"},
 			{"key", l.Events(hold.NodeEvents), "write", "who acted on nodes"},
 		}

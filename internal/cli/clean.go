@@ -18,9 +18,8 @@ func (a *App) newClean(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "clean -f FILE",
 		Short: "Remove a source file and the files that 1.x left beside it",
-		Long: `Remove a source file, and the .compare and .last files that 1.x left beside it.
-
-kvexpress needs none of them any more: the store is the truth.`,
+		Long: `Remove a source file, and the .compare and .last files that 1.x left beside it. This
+version of kvexpress uses none of them.`,
 		Example:     `  kvexpress clean -f /etc/consul-template/output/hosts.consul`,
 		Annotations: uses(flagsExec, "json verbose"),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.clean(ctx, file) })
@@ -56,7 +55,7 @@ func (s *session) clean(ctx context.Context, file string) (report, error) {
 		s.log.Info("removed", "file", name)
 		removed = append(removed, name)
 	}
-	text := "there was nothing to remove"
+	text := "nothing to remove"
 	if len(removed) > 0 {
 		text = "removed " + strings.Join(removed, ", ")
 	}

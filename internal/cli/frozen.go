@@ -13,15 +13,15 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// frozen is what holds nodes back on purpose.
+// frozen has the stops and locks that keep nodes from installing.
 type frozen struct {
 	Stops []hold.Stop `json:"stops"`
 	Locks []lockRow   `json:"locks"`
-	// Hidden is why there may be more than these; "" if these are all.
+	// Hidden says why there may be more; "": these are all.
 	Hidden string `json:"hidden,omitempty"`
 }
 
-// frozenFor are the stop and the locks of one key.
+// frozenFor has the stop and the locks of one key.
 func (s *session) frozenFor(ctx context.Context, roster fleet.Roster, standing fleet.Standing) (frozen, error) {
 	f := frozen{Stops: []hold.Stop{}}
 	var stopped *gate.Stopped
@@ -31,7 +31,7 @@ func (s *session) frozenFor(ctx context.Context, roster fleet.Roster, standing f
 	return f, s.addLocks(ctx, &f, roster, string(standing.Key))
 }
 
-// frozenAll are all stops and locks.
+// frozenAll has all stops and locks.
 func (s *session) frozenAll(ctx context.Context, roster fleet.Roster) (frozen, error) {
 	f := frozen{Stops: []hold.Stop{}}
 	stops, _, err := s.freezer().Stops(ctx)
@@ -42,7 +42,7 @@ func (s *session) frozenAll(ctx context.Context, roster fleet.Roster) (frozen, e
 	return f, s.addLocks(ctx, &f, roster, "")
 }
 
-// addLocks adds the locks that are in force; with a key, those of its files.
+// addLocks adds the active locks of the files of a key, or of all files for "".
 func (s *session) addLocks(ctx context.Context, f *frozen, roster fleet.Roster, key string) error {
 	f.Locks = []lockRow{}
 	locks, err := s.freezer().Locks(ctx)
@@ -59,7 +59,7 @@ func (s *session) addLocks(ctx context.Context, f *frozen, roster fleet.Roster, 
 	return nil
 }
 
-// hide takes an error that only says that there may be more.
+// hide turns an error that only means "there may be more" into Hidden.
 func (s *session) hide(f *frozen, err error) error {
 	if errors.Is(err, kv.ErrDenied) {
 		f.Hidden = s.guide().Explain(err)
@@ -68,8 +68,8 @@ func (s *session) hide(f *frozen, err error) error {
 	return err
 }
 
-// filesOf are the files that nodes reported, for a key or, without one, for all, by
-// the hash under which the store knows them.
+// filesOf has the reported files of a key, or of all keys for "", by the hash that locks have in
+// the store.
 func filesOf(roster fleet.Roster, key string) map[string]string {
 	files := map[string]string{}
 	for _, n := range roster.Nodes {
@@ -82,7 +82,7 @@ func filesOf(roster fleet.Roster, key string) map[string]string {
 	return files
 }
 
-// keysOf are the keys that locked files may be of.
+// keysOf has the keys of locked files, as far as receipts tell.
 func keysOf(roster fleet.Roster, locks []hold.Lock) []kv.Key {
 	locked, keys := map[string]bool{}, map[kv.Key]bool{}
 	for _, l := range locks {
@@ -98,10 +98,10 @@ func keysOf(roster fleet.Roster, locks []hold.Lock) []kv.Key {
 	return slices.Collect(maps.Keys(keys))
 }
 
-// reported is what nodes reported, as far as we may see it.
+// reported has the receipts that the token can read. Without them, files go by their hashes.
 func (s *session) reported(ctx context.Context) fleet.Roster {
 	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
-	s.debug("what nodes reported could not be read; files go by their hashes", err)
+	s.debug("the receipts were not read; files go by their hashes", err)
 	return roster
 }

@@ -14,8 +14,8 @@ import (
 	"kvexpress/internal/wait"
 )
 
-// globals are the flags that 1.x took on every command, and a few new ones of
-// that kind. Which of them mean something for a command, its help tells.
+// globals are the flags that every command accepts, as in 1.x. The help of a command shows those
+// that it uses.
 type globals struct {
 	config     string
 	server     string
@@ -79,7 +79,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.BoolVar(&g.json, "json", false, "print the result as JSON")
 }
 
-// durationValue is a flag for a length of time, with days and weeks.
+// durationValue is a duration flag that also takes days and weeks.
 type durationValue time.Duration
 
 func (v *durationValue) Type() string { return "duration" }
@@ -108,7 +108,7 @@ func durationVar(fl *pflag.FlagSet, d *time.Duration, name string, otherwise tim
 	fl.Var((*durationValue)(d), name, usage)
 }
 
-// The groups of global flags that a command may use.
+// Groups of global flags, for uses.
 const (
 	flagsStore   = "config server token token-file datacenter prefix retry-for"
 	flagsFile    = "chmod owner group"
@@ -117,22 +117,22 @@ const (
 	globalsLabel = "globals"
 )
 
-// execArgv is the exec of a command that installs no file, as words; nil without one.
+// execArgv has the words of -e for a command that installs no file; nil without -e.
 func (s *session) execArgv() ([]string, error) {
 	if strings.Contains(s.g.exec, install.FileMark) {
-		s.warn("-e: " + install.FileMark + " stays as it is, because this command installs no file")
+		s.warn("-e: " + install.FileMark + " is not replaced: this command installs no file")
 	}
 	return s.execOf()
 }
 
 func (s *session) execOf() ([]string, error) {
 	if s.g.execTimeout <= 0 {
-		return nil, errors.New("--exec-timeout must be more than 0")
+		return nil, errors.New("--exec-timeout must be above 0")
 	}
 	return s.split("-e", s.g.exec)
 }
 
-// split returns the words of a command line, and warns of what only a shell understands: 1.x passed it on, too.
+// split returns the words of a command line. It warns of shell syntax, which is passed on as in 1.x.
 func (s *session) split(flag, line string) ([]string, error) {
 	if line == "" {
 		return nil, nil
@@ -142,26 +142,13 @@ func (s *session) split(flag, line string) ([]string, error) {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	if word := command.ShellSyntax(line); word != "" {
-		s.warn(fmt.Sprintf("%s: there is no shell, so %s gets %s as an argument; for a shell write %s %s", flag, argv[0], word, flag,
-			inShell(line)))
+		s.warn(fmt.Sprintf("%s: there is no shell, so %s gets %s as an argument; to use a shell: %s \"sh -c '…'\"", flag, argv[0], word,
+			flag))
 	}
 	return argv, nil
 }
 
-// inShell returns the word that is typed for a flag, so that a shell runs the line.
-func inShell(line string) string {
-	inner := "'" + line + "'"
-	if strings.Contains(line, "'") {
-		inner = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(line) + `"`
-	}
-	text := "sh -c " + inner
-	if strings.ContainsAny(text, "\"$`\\!") {
-		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-	}
-	return `"` + text + `"`
-}
-
-// fileOf fills in what the flags say of a target's file.
+// fileOf sets the target's fields that -c, -o, --group, -l, -e and --exec-timeout give.
 func (s *session) fileOf(t *install.Target) error {
 	g := s.g
 	if w := g.chmod.warning; w != "" {
@@ -180,7 +167,7 @@ func (s *session) fileOf(t *install.Target) error {
 	}
 	if g.group != "" {
 		if strings.Contains(g.owner, ":") {
-			return errors.New("the group is given twice; leave out --group, or the group in -o")
+			return errors.New("the group is given twice; remove --group, or the group in -o")
 		}
 		gid, err := install.Group(g.group)
 		if err != nil {
@@ -193,7 +180,7 @@ func (s *session) fileOf(t *install.Target) error {
 	return err
 }
 
-// encodingOf is how content is to be stored.
+// encodingOf is the encoding in the store: --encoding, else -z, else plain.
 func (g *globals) encodingOf(name string) (record.Encoding, error) {
 	switch {
 	case name != "":

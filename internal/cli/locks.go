@@ -22,13 +22,12 @@ func (a *App) newLocks(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "locks",
 		Short: "List locked files",
-		Long: `List the files that are locked, on all nodes, also by kvexpress 1.x.
+		Long: `List locked files on all nodes, including locks of kvexpress 1.x.
 
-The store has only the SHA-256 of a file's path: the path itself is shown for files
-that a node has reported, and for those that are named with -f, and then only those
-are shown; of others, how the SHA-256 begins. A lock whose time is over holds nothing any more, and is listed
-until "unlock". Times are by the clock of the machine that set the lock; of locks
-of 1.x they are not known.`,
+The store has only the SHA-256 of a file's path. The path is known for files that a
+node has reported and for files given with -f; for others the table shows the first
+digits of the SHA-256. An expired lock has no effect, and is listed until "unlock".
+Times are from the clock of the machine that set the lock; locks of 1.x have none.`,
 		Example: `  kvexpress locks
   kvexpress locks --node web-17
   kvexpress locks -f /etc/hosts.consul -f /etc/motd --json`,
@@ -41,12 +40,12 @@ of 1.x they are not known.`,
 	return cmd
 }
 
-// locks lists locks: of files, if any are named, and on a node, if one is. The roster tells
-// which files and keys there are.
+// locks lists the locks of some files, or of all, on one node, or on all. The roster has the names
+// of files and keys.
 func (s *session) locks(ctx context.Context, files []string, node string, roster fleet.Roster) (report, error) {
-	named := map[string]string{} // the same
+	named := map[string]string{} // by hash
 	for _, name := range files {
-		p, err := s.spotOf(name, node)
+		p, err := s.nodeFile(name, node)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +58,7 @@ func (s *session) locks(ctx context.Context, files []string, node string, roster
 		return nil, err
 	}
 	err = s.freezer().WhoLocked(ctx, all, keysOf(roster, all)...)
-	s.debug("who set the locks could not be read", err)
+	s.debug("the events of locks were not read", err)
 	known := filesOf(roster, "")
 	r := lockReport{Locks: []lockRow{}, now: s.started, node: node, named: len(named) > 0}
 	if r.named {
@@ -81,14 +80,14 @@ type lockReport struct {
 	Locks []lockRow `json:"locks"`
 
 	now   time.Time
-	node  string // the only one that was asked for; "": all were
-	named bool   // only some files were asked for
+	node  string // "": all nodes
+	named bool   // -f selects files
 }
 
 type lockRow struct {
 	hold.Lock
-	File string `json:"file,omitempty"` // "" where it is not known
-	// Nodes are the names that nodes on this host have, where they are others.
+	File string `json:"file,omitempty"` // "": not known
+	// Nodes are the names of nodes on this host that differ from the host name.
 	Nodes   []string `json:"nodes,omitempty"`
 	Expired bool     `json:"expired"`
 }
@@ -103,7 +102,7 @@ func rowOf(l hold.Lock, roster fleet.Roster, known map[string]string, now time.T
 	return row
 }
 
-// where is the host, with the names of its nodes where they are others.
+// where is the host, with the names of its nodes that differ.
 func (l lockRow) where() string {
 	if len(l.Nodes) == 0 {
 		return l.Node
@@ -111,7 +110,7 @@ func (l lockRow) where() string {
 	return fmt.Sprintf("%s (%s)", l.Node, strings.Join(l.Nodes, ", "))
 }
 
-// name is what a file is called, for people.
+// name is the file, or the first digits of its hash.
 func (l lockRow) name() string {
 	if l.File == "" {
 		return render.Short(l.Hash) + "…"
@@ -119,7 +118,7 @@ func (l lockRow) name() string {
 	return l.File
 }
 
-// rest is how much longer a lock holds.
+// rest is the time until the lock ends.
 func (l lockRow) rest(now time.Time) string {
 	switch {
 	case l.Until.IsZero():
@@ -134,7 +133,7 @@ func (r lockReport) lines() []string {
 	if len(r.Locks) == 0 {
 		text := "no file is locked"
 		if r.named {
-			text = "no file of those that are named is locked"
+			text = "no file given with -f is locked"
 		}
 		if r.node != "" {
 			text += " on " + r.node

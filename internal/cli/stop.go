@@ -23,11 +23,11 @@ func (a *App) newStop(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "stop -k KEY -r REASON",
 		Short: "Freeze a key in the whole fleet",
-		Long: `Freeze a key in the whole fleet: nobody publishes it, no node installs it or runs
-its exec, until "resume".
+		Long: `Freeze a key in the whole fleet: publishing it fails, and no node installs it or
+runs its exec, until "resume".
 
-If the key is stopped already for another reason, that one is kept and shown, and the
-exit code is 3; --replace gives the key the new reason.`,
+If the key is already stopped for another reason, the command shows that reason,
+changes nothing and exits with 3. --replace sets the new reason.`,
 		Example:     `  kvexpress stop -k hosts -r 'restarting all Consul servers'`,
 		Annotations: uses(flagsStore, flagsExec, flagsReport),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
@@ -45,7 +45,7 @@ func (s *session) stop(ctx context.Context, name, reason string, replace bool) (
 		return nil, err
 	}
 	if reason == "" {
-		return nil, errors.New("the reason is missing; give it with -r, others will want to know")
+		return nil, errors.New("the reason is missing; give it with -r")
 	}
 	argv, err := s.execArgv()
 	if err != nil {
@@ -59,11 +59,11 @@ func (s *session) stop(ctx context.Context, name, reason string, replace bool) (
 		return nil, err
 	}
 	if !done.Changed {
-		return said{text: fmt.Sprintf("%s: is stopped already for this reason", k),
-			fields: map[string]any{"key": k, "outcome": "unchanged", "reason": reason}}, nil
+		return said{text: fmt.Sprintf("%s: already stopped for this reason", k),
+			fields: map[string]any{"key": k, "action": "unchanged", "reason": reason}}, nil
 	}
 	if !done.Exists {
-		s.warn(fmt.Sprintf("there is no key %s yet: it is stopped before its first version", k))
+		s.warn(fmt.Sprintf("there is no key %s yet; its first version will be stopped", k))
 	}
 	s.log.Info("stopped", "key", k, "reason", reason)
 	if s.events.Enabled() {
@@ -71,7 +71,7 @@ func (s *session) stop(ctx context.Context, name, reason string, replace bool) (
 	}
 	_, err = s.exec(ctx, argv)
 	return said{
-		text:   fmt.Sprintf("%s: stopped in the whole fleet; `kvexpress resume -k %[1]s` lifts it", k),
-		fields: map[string]any{"key": k, "outcome": "stopped", "reason": reason, "since": render.Time(s.started)},
+		text:   fmt.Sprintf("%s: stopped in the whole fleet; to undo: `kvexpress resume -k %[1]s`", k),
+		fields: map[string]any{"key": k, "action": "stopped", "reason": reason, "since": render.Time(s.started)},
 	}, err
 }

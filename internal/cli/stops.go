@@ -17,11 +17,11 @@ func (a *App) newStops(g *globals) *cobra.Command {
 	return a.with(g, &cobra.Command{
 		Use:   "stops",
 		Short: "List stopped keys",
-		Long: `List the keys that are stopped, also by kvexpress 1.x.
+		Long: `List stopped keys, including stops of kvexpress 1.x.
 
-With a token that may read only some keys, it lists those, and says that there may
-be more. Times are by the clock of the machine that set the stop; of stops of 1.x
-they are not known.`,
+If the token can read only some keys, the command lists those and warns that there may
+be more. Times are from the clock of the machine that set the stop; stops of 1.x have
+none.`,
 		Example: `  kvexpress stops
   kvexpress stops --json`,
 		Annotations: uses(flagsStore, "json verbose"),
@@ -32,7 +32,7 @@ func (s *session) stops(ctx context.Context) (report, error) {
 	stops, left, err := s.freezer().Stops(ctx)
 	var part *hold.PartialError
 	if errors.As(err, &part) {
-		s.warn(fmt.Sprintf("this token may not read all keys below %s; others may be stopped, too", part.Below))
+		s.warn(fmt.Sprintf("this token cannot read all keys below %s; other keys may be stopped, too", part.Below))
 	} else if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ type stopReport struct {
 func (r stopReport) lines() []string {
 	switch {
 	case len(r.Stops) == 0 && r.Partial:
-		return []string{"no key that this token may read is stopped"}
+		return []string{"no key that this token can read is stopped"}
 	case len(r.Stops) == 0:
 		return []string{"no key is stopped"}
 	}

@@ -19,8 +19,8 @@ func (a *App) newUnlock(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "unlock -f FILE",
 		Short: "End the lock of a file",
-		Long: `Lift the lock of a file on this node, and remove FILE.locked; or, with --node, on
-another node, where FILE.locked stays if it is there.`,
+		Long: `End the lock of a file on this node, and remove FILE.locked. With --node, end the
+lock on another node; FILE.locked on this node stays.`,
 		Example: `  kvexpress unlock -f /etc/hosts.consul
   kvexpress unlock -f /etc/hosts.consul --node web-17`,
 		Annotations: uses(flagsStore, flagsReport),
@@ -33,29 +33,24 @@ another node, where FILE.locked stays if it is there.`,
 }
 
 func (s *session) unlock(ctx context.Context, name, node string) (report, error) {
-	at, err := s.spotOf(name, node)
+	at, err := s.nodeFile(name, node)
 	if err != nil {
 		return nil, err
 	}
-	file, names := at.file, []string{at.node}
-	s.about = file
+	names := []string{at.node}
 	if !at.here {
-		if _, err := at.onHost(s, s.reported(ctx)); err != nil {
+		if at, _, err = s.nodeFileByReceipt(name, node, s.reported(ctx)); err != nil {
 			return nil, err
 		}
-		names = slices.Compact([]string{node, at.node}) // it may have been locked by either
-		if at.here {
-			if at, err = s.spotOf(name, ""); err != nil {
-				return nil, err
-			}
-		}
+		names = slices.Compact([]string{node, at.node}) // the lock may have either name
 	}
+	s.about = at.file
 	was := ""
 	for _, host := range names {
-		f := s.actor(ctx, host)
-		f.By.Key = s.keyOf(ctx, host, file)
+		freezer := s.actor(ctx, host)
+		freezer.By.Key = s.keyOf(ctx, host, at.file)
 		for _, path := range at.files() {
-			reason, err := f.Unlock(ctx, path)
+			reason, err := freezer.Unlock(ctx, path)
 			if err != nil {
 				s.observeFailure(err, s.layout.Lock(path, host), observe.LocationDelete)
 				return nil, err
@@ -63,28 +58,19 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 			was = cmp.Or(was, reason)
 		}
 	}
-	for _, path := range at.files() {
-		if !at.here {
-			break
-		}
-		if err := hold.RemoveMarker(path); err != nil {
-			s.warn(fmt.Sprintf("%s could not be removed: %s", hold.Marker(path), render.Error(err)))
+	if at.here {
+		for _, path := range at.files() {
+			if err := hold.RemoveMarker(path); err != nil {
+				s.warn(fmt.Sprintf("%s could not be removed: %s", hold.Marker(path), render.Error(err)))
+			}
 		}
 	}
+	fields := map[string]any{"file": at.file, "node": at.node, "action": "unchanged"}
 	if was == "" {
-		return said{
-			text:   fmt.Sprintf("%s: was not locked %s", file, at.on()),
-			fields: map[string]any{"file": file, "node": at.node, "outcome": "unchanged"},
-		}, nil
+		return said{text: fmt.Sprintf("%s: was not locked %s", at.file, at.on()), fields: fields}, nil
 	}
-	s.log.Info("unlocked", at.logged("was", was)...)
-	s.metrics.Count("unlock", s.layout.Lock(file, at.node), observe.LocationComplete)
-	text := "unlocked"
-	if !at.here {
-		text += " " + at.on()
-	}
-	return said{
-		text:   fmt.Sprintf("%s: %s; it was locked: %s", file, text, was),
-		fields: map[string]any{"file": file, "node": at.node, "outcome": "unlocked", "reason": was},
-	}, nil
+	s.log.Info("unlocked", "file", at.file, "node", at.node, "was", was)
+	s.metrics.Count("unlock", s.layout.Lock(at.file, at.node), observe.LocationComplete)
+	fields["action"], fields["reason"] = "unlocked", was
+	return said{text: fmt.Sprintf("%s: unlocked %s; it was locked: %s", at.file, at.on(), was), fields: fields}, nil
 }
