@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,9 +10,6 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/cli/render"
-	"kvexpress/internal/gate"
-	"kvexpress/internal/kv"
-	"kvexpress/internal/outcome"
 )
 
 func (a *App) newAgentStatus(g *globals) *cobra.Command {
@@ -84,46 +80,20 @@ type agentReport struct {
 // MarshalJSON is what the agent sent.
 func (r *agentReport) MarshalJSON() ([]byte, error) { return r.raw, nil }
 
-// strictError is that of --strict, which ends as a command does that meets the state.
-type strictError struct {
-	error
-	code int
-}
-
 // verdict is the error of --strict.
 func (r *agentReport) verdict() error {
 	var bad []agent.TargetStatus
 	for _, t := range r.Targets {
-		if failing(t.Outcome) != nil && !t.ExecWaits() {
+		if strictExit(t.Outcome) != exitOK && !t.ExecWaits() {
 			bad = append(bad, t)
 		}
 	}
 	if len(bad) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("%s is not as it should be: %s, key %s", bad[0].File, bad[0].Outcome, bad[0].Key)
+	err := fmt.Errorf("%s is unhealthy: %s, key %s", bad[0].File, bad[0].Outcome, bad[0].Key)
 	if len(bad) > 1 {
-		err = fmt.Errorf("%d of %s are not as they should be; the first: %w", len(bad), render.Plural(len(r.Targets), "target"), err)
+		err = fmt.Errorf("%d of %s are unhealthy; the first: %w", len(bad), render.Plural(len(r.Targets), "target"), err)
 	}
-	return &strictError{err, exitCode(failing(bad[0].Outcome))}
-}
-
-// failing is the error that ends a command when it meets what a state says, so
-// that both have one exit code; nil where nothing is wrong.
-func failing(s outcome.Outcome) error {
-	switch s {
-	case outcome.Converged, outcome.Waiting, outcome.Stopped, outcome.Locked:
-		return nil
-	case outcome.Missing:
-		return &gate.Missing{}
-	case outcome.Denied:
-		return kv.ErrDenied
-	case outcome.Unreachable:
-		return kv.ErrUnreachable
-	case outcome.Refused, outcome.Older:
-		return &gate.Refusal{}
-	case outcome.Pending:
-		return &execError{errors.New(string(s))}
-	}
-	return errors.New(string(s))
+	return &strictError{err, strictExit(bad[0].Outcome)}
 }

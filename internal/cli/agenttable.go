@@ -113,7 +113,7 @@ func colourOf(s outcome.Outcome) string {
 	switch {
 	case s == outcome.Converged:
 		return render.Green
-	case failing(s) == nil || s == outcome.Starting:
+	case strictExit(s) == exitOK || s == outcome.Starting:
 		return render.Yellow
 	}
 	return render.Red

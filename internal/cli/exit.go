@@ -9,20 +9,22 @@ import (
 	"kvexpress/internal/hold"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
 )
 
-// The exit codes. They are a contract: scripts depend on them.
+// The exit codes are a contract: scripts depend on them. Package outcome has the same codes for what
+// became of a target.
 const (
 	exitOK         = 0
 	exitOther      = 1  // usage, or any other failure
 	exitStopped    = 3  // the key is stopped
 	exitLocked     = 4  // the file is locked
-	exitMissing    = 5  // no such key, or version
+	exitMissing    = 5  // no such key or version
 	exitRefused    = 6  // the content is refused
-	exitStore      = 7  // the store could not be reached, or refused us
+	exitStore      = 7  // the store is unreachable or refused the request
 	exitExec       = 8  // done, but the exec failed
-	exitNotArrived = 9  // waited for arrival, not reached
+	exitNotArrived = 9  // --wait: the goal was not reached
 	exitConflict   = 10 // --if-version did not hold, or the race was lost
 )
 
@@ -32,8 +34,26 @@ type execError struct{ err error }
 func (e *execError) Error() string { return "done, but the exec failed: " + e.err.Error() }
 func (e *execError) Unwrap() error { return e.err }
 
-// exitCode is the one table from an error to an exit code. The first row that
-// fits counts.
+// strictError ends `agent status --strict` with the exit code of an outcome.
+type strictError struct {
+	error
+	code int
+}
+
+// strictExit is the exit code of --strict for an outcome; exitOK if nothing is wrong. An outcome
+// that this version does not know is a failure.
+func strictExit(o outcome.Outcome) int {
+	rank := o.Rank()
+	if rank < 0 || o == outcome.Starting {
+		return exitOther
+	}
+	if row := outcome.All()[rank]; !row.Strict { // stopped and locked are deliberate
+		return row.Exit
+	}
+	return exitOK
+}
+
+// exitCode is the exit code of an error. The first row that fits counts.
 func exitCode(err error) int {
 	if err == nil {
 		return exitOK
