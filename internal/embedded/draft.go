@@ -7,23 +7,22 @@ import (
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 )
 
-// draft is a write that is being made: a state and what has been done to it.
+// draft is a write in progress: a state and the changes to it.
 type draft struct {
-	base   *state
-	index  uint64 // which this write will have
-	rows   *iradix.Txn[*Row]
-	graves *iradix.Txn[Grave]
+	base       *state
+	index      uint64 // of this write
+	rows       *iradix.Txn[*Row]
+	tombstones *iradix.Txn[Tombstone]
 
 	touched []string // paths of rows that were set or deleted
-	dug     []string // paths of graves
+	buried  []string // paths of new tombstones
 }
 
 func begin(s *state) *draft {
-	return &draft{base: s, index: s.index + 1, rows: s.rows.Txn(), graves: s.graves.Txn()}
+	return &draft{base: s, index: s.index + 1, rows: s.rows.Txn(), tombstones: s.tombstones.Txn()}
 }
 
-// end is the state with the draft in it, what to write down of it, and what has changed; or nil
-// if nothing has.
+// end returns the new state, the change for the journal, and the topics that changed; nil if nothing changed.
 func (d *draft) end(now time.Time) (*state, Change, []Topic) {
 	change := Change{Index: d.index}
 	next := *d.base
@@ -44,13 +43,13 @@ func (d *draft) end(now time.Time) (*state, Change, []Topic) {
 			change.Deleted = append(change.Deleted, path)
 		}
 	}
-	for _, path := range d.dug {
-		grave := Grave{Path: path, Index: d.index, At: now}
-		if old, _ := d.graves.Insert([]byte(path), grave); old.Index != d.index { // else it was dug by this very write
-			change.Graves = append(change.Graves, grave)
+	for _, path := range d.buried {
+		tombstone := Tombstone{Path: path, Index: d.index, At: now}
+		if old, _ := d.tombstones.Insert([]byte(path), tombstone); old.Index != d.index { // else this write made it
+			change.Tombstones = append(change.Tombstones, tombstone)
 		}
 	}
-	next.graves = d.graves.CommitOnly()
+	next.tombstones = d.tombstones.CommitOnly()
 	if !change.Tables() {
 		return nil, Change{}, nil
 	}
@@ -58,8 +57,8 @@ func (d *draft) end(now time.Time) (*state, Change, []Topic) {
 	return &next, change, topics
 }
 
-// past is the state when a write has come to nothing. Its index is used up all
-// the same, as in Consul: a transaction that fails may have told it.
+// past returns the state after a write that changed nothing. It uses up its index all the same, as in Consul: a failed
+// transaction may have reported it.
 func (s *state) past(index uint64) *state {
 	next := *s
 	next.index = index
@@ -71,8 +70,7 @@ func (d *draft) get(path string) *Row {
 	return row
 }
 
-// set writes a row, and returns the current one. The same content is no change: the row that is
-// there stays, with its index.
+// set writes a row and returns the current one. If the content is the same, the existing row stays, with its index.
 func (d *draft) set(op Op) *Row {
 	row := &Row{Path: op.Path, Value: op.Value, Flags: op.Flags, CreateIndex: d.index, ModifyIndex: d.index}
 	if old := d.get(row.Path); old != nil {
@@ -86,7 +84,7 @@ func (d *draft) set(op Op) *Row {
 	return row
 }
 
-// cas sets if the row still has the index; index 0 means: if there is none.
+// cas sets the row if it still has the index; with index 0, if it does not exist.
 func (d *draft) cas(op Op) (*Row, bool) {
 	old := d.get(op.Path)
 	if (old == nil) != (op.Index == 0) || old != nil && old.ModifyIndex != op.Index {
@@ -97,11 +95,11 @@ func (d *draft) cas(op Op) (*Row, bool) {
 
 func (d *draft) delete(path string) {
 	if _, ok := d.rows.Delete([]byte(path)); ok {
-		d.touched, d.dug = append(d.touched, path), append(d.dug, path)
+		d.touched, d.buried = append(d.touched, path), append(d.buried, path)
 	}
 }
 
-// deleteCAS deletes if the row still has the index. One that does not exist is deleted already.
+// deleteCAS deletes the row if it still has the index. A row that does not exist counts as deleted.
 func (d *draft) deleteCAS(op Op) bool {
 	old := d.get(op.Path)
 	if old != nil && old.ModifyIndex != op.Index {
@@ -111,8 +109,7 @@ func (d *draft) deleteCAS(op Op) bool {
 	return true
 }
 
-// deleteTree deletes all rows below a prefix. One grave stands for them; when all there is was
-// deleted there is none, since the index of everything is that of the tables.
+// deleteTree deletes all rows below a prefix, and leaves one tombstone. The empty prefix needs none: its index is the tables'.
 func (d *draft) deleteTree(prefix string) {
 	before := len(d.touched)
 	for path := range all(d.rows.Root(), prefix) {
@@ -123,6 +120,6 @@ func (d *draft) deleteTree(prefix string) {
 	}
 	d.rows.DeletePrefix([]byte(prefix))
 	if prefix != "" {
-		d.dug = append(d.dug, prefix)
+		d.buried = append(d.buried, prefix)
 	}
 }

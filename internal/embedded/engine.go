@@ -1,13 +1,11 @@
-// Package embedded is the embedded store: Consul's KV table in one process,
-// with Consul's rules, indexes, limits and error texts (those of 1.22.5),
-// in memory or on disk. Engine is the whole of it, for a front that speaks Consul's
-// API; Store is the part that is a kv.Store. Of this module it imports kv alone.
+// Package embedded is the embedded store: Consul's KV table in one process, with the rules, indexes, limits and error texts of
+// Consul 1.22.5, in memory or on disk. Engine is the store, consulapi serves it over HTTP, and Store is its kv.Store for this
+// process. The package also reads and writes exports in Consul's format. Of this module it imports kv only.
 //
-// There is one writer at a time. Writes that come together are made durable together,
-// and nobody sees, or is told of, a write before it is. Readers look at an immutable
-// View and wait for nobody.
+// There is one writer at a time. Concurrent writes are made durable together (group commit). A write is visible and acknowledged
+// only when it is durable. Readers use an immutable View and never block.
 //
-// It is not a cluster: past one machine, use Consul.
+// It is not a cluster: for more than one machine, use Consul.
 package embedded
 
 import (
@@ -19,26 +17,24 @@ import (
 	"time"
 )
 
-// What writes may end with, besides the texts of Consul's own rules.
+// The errors of writes, besides Consul's own texts.
 var (
-	// ErrNotWritten: the write was surely not made. The next one may well be.
+	// ErrNotWritten: the write did not happen. The next one may succeed.
 	ErrNotWritten = errors.New("nothing was written")
-	// ErrUnknown: it is not known whether the write is on disk. The engine takes no more writes
-	// until it is opened anew.
+	// ErrUnknown: the write may be on disk or not. The engine refuses further writes until it is opened again.
 	ErrUnknown = errors.New("the outcome of the write is unknown")
-	// ErrClosed: the engine takes no more writes.
-	ErrClosed = errors.New("the store takes no more writes")
+	// ErrClosed: the engine accepts no more writes.
+	ErrClosed = errors.New("the store accepts no more writes")
 )
 
-// Options are what Open needs.
+// Options configure Open.
 type Options struct {
-	// Journal keeps what is written; nil keeps it in memory alone. Close closes it, as often as it is
-	// called itself, and so does Open when it fails.
+	// Journal makes writes durable; nil keeps them in memory only. Engine.Close closes it, and so does an Open that fails.
 	Journal Journal
-	// Broken is told once, before the write that found out is answered, that no more writes are taken and why: what
-	// is on disk is not known. It returns at once. May be nil.
+	// Broken is called once, before the failed write is answered, when the engine stops accepting writes because the state of the
+	// disk is unknown. It must return at once. May be nil.
 	Broken func(error)
-	// Now is the clock of graves; time.Now if nil.
+	// Now is the clock for tombstones; nil: time.Now.
 	Now func() time.Time
 }
 
@@ -52,13 +48,13 @@ type Engine struct {
 
 	mu      sync.Mutex
 	queue   []*write
-	leading bool  // somebody is making writes durable
-	broken  error // why no more writes are taken
+	leading bool  // a writer is committing a batch
+	broken  error // why no more writes are accepted
 
-	reaped time.Time // when graves were looked through last; the leader's
+	reaped time.Time // when old tombstones were last removed; only the leader uses it
 }
 
-// Open reads what the journal holds and returns the store.
+// Open returns the store with the content of the journal.
 func Open(o Options) (*Engine, error) {
 	e := &Engine{journal: o.Journal, now: o.Now, tell: o.Broken}
 	if e.now == nil {
@@ -67,7 +63,7 @@ func Open(o Options) (*Engine, error) {
 	var saved Saved
 	if o.Journal != nil {
 		if err := o.Journal.Load(&saved); err != nil {
-			return nil, errors.Join(fmt.Errorf("read what the store holds: %w", err), o.Journal.Close())
+			return nil, errors.Join(fmt.Errorf("read the store: %w", err), o.Journal.Close())
 		}
 	}
 	e.state.Store(restore(&saved))
@@ -75,8 +71,7 @@ func Open(o Options) (*Engine, error) {
 	return e, nil
 }
 
-// Close refuses all later writes with ErrClosed, waits for the one that is under way and closes the journal. Views stay
-// what they are.
+// Close refuses later writes with ErrClosed, waits for the current one and closes the journal. Views stay valid.
 func (e *Engine) Close() error {
 	e.fail(ErrClosed)
 	if e.journal == nil {
@@ -85,14 +80,14 @@ func (e *Engine) Close() error {
 	return e.journal.Close()
 }
 
-// Healthy is nil as long as writes are taken, or else why they are not.
+// Healthy returns nil while writes are accepted, else the reason why not.
 func (e *Engine) Healthy() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.broken
 }
 
-// fail makes the engine refuse all writes from now on.
+// fail makes the engine refuse writes from now on.
 func (e *Engine) fail(why error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -101,19 +96,18 @@ func (e *Engine) fail(why error) {
 	}
 }
 
-// write is one request to write, in the queue.
+// write is a queued request to write.
 type write struct {
 	run  func(*draft) error
 	err  error
-	done chan struct{} // closed when err is known
-	lead chan struct{} // closed when this one has to lead
+	done chan struct{} // closed when err is set
+	lead chan struct{} // closed when this write becomes the leader
 }
 
-// do lets run change the store, once, and returns when that is durable. An error of
-// run undoes it, and is returned.
+// do runs a write and returns when it is durable. An error of run undoes the write, and is returned.
 //
-// Whoever comes while nobody leads, leads: it makes all that has queued durable at once,
-// and hands on to the next that has come meanwhile.
+// The first writer becomes the leader: it commits all queued writes as one batch, and then makes the next queued writer the
+// leader.
 func (e *Engine) do(ctx context.Context, run func(*draft) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotWritten, err)
@@ -127,7 +121,7 @@ func (e *Engine) do(ctx context.Context, run func(*draft) error) error {
 	e.queue = append(e.queue, w)
 	if e.leading {
 		e.mu.Unlock()
-		select { // a leader is bound to come by, so that ctx need not be watched
+		select { // ctx does not matter any more: a leader always answers
 		case <-w.done:
 			return w.err
 		case <-w.lead:
@@ -140,10 +134,10 @@ func (e *Engine) do(ctx context.Context, run func(*draft) error) error {
 	return w.err
 }
 
-// maxBatch is how many writes are made durable at once.
+// maxBatch limits the writes of one batch.
 const maxBatch = 256
 
-// leadBatch does what stands in the queue, and names the next leader.
+// leadBatch commits the queued writes, and appoints the next leader.
 func (e *Engine) leadBatch() {
 	e.mu.Lock()
 	batch := e.queue
@@ -165,7 +159,7 @@ func (e *Engine) leadBatch() {
 	close(e.queue[0].lead)
 }
 
-// commit runs a batch, makes it durable, shows it, and tells all who wait.
+// commit runs a batch, makes it durable and visible, and wakes the waiting readers.
 func (e *Engine) commit(batch []*write, broken error) {
 	before := e.state.Load()
 	s := before
@@ -187,7 +181,7 @@ func (e *Engine) commit(batch []*write, broken error) {
 	if len(changes) > 0 {
 		s = e.reap(s, &changes[len(changes)-1])
 		if err := e.append(changes); err != nil {
-			for _, w := range batch { // also of those that changed nothing: they may have seen what was not written
+			for _, w := range batch { // also a write without changes: it may have seen the others
 				w.err = err
 			}
 			s, topics = before, nil
@@ -200,8 +194,8 @@ func (e *Engine) commit(batch []*write, broken error) {
 	e.hub.ring(topics)
 }
 
-// append writes to the journal. After an error of which it is not known what is on disk,
-// memory and disk may differ, so that nothing more is written.
+// append writes to the journal. After an error that leaves the state of the disk unknown, memory and disk may differ, so the
+// engine refuses further writes.
 func (e *Engine) append(changes []Change) error {
 	if e.journal == nil {
 		return nil
@@ -213,7 +207,7 @@ func (e *Engine) append(changes []Change) error {
 	case errors.Is(err, ErrNotWritten):
 		return err
 	default:
-		broken := fmt.Errorf("%w since a write to disk failed: %w; start it anew, which reads what is on disk", ErrClosed, err)
+		broken := fmt.Errorf("%w since a write to disk failed: %w; restart it to read the disk again", ErrClosed, err)
 		if e.fail(broken); e.tell != nil {
 			e.tell(broken)
 		}
@@ -222,12 +216,11 @@ func (e *Engine) append(changes []Change) error {
 }
 
 const (
-	graveLife = 15 * time.Minute // as Consul's tombstones
-	reapEvery = 30 * time.Second
+	tombstoneLife = 15 * time.Minute // as in Consul
+	reapEvery     = 30 * time.Second
 )
 
-// reap removes graves that are older than graveLife, as a part of change. Without writes
-// there are no new graves, and so nothing to reap.
+// reap removes old tombstones as a part of change. Without writes there are no new tombstones, and nothing to reap.
 func (e *Engine) reap(s *state, change *Change) *state {
 	now := e.now()
 	if now.Sub(e.reaped) < reapEvery {
@@ -235,13 +228,13 @@ func (e *Engine) reap(s *state, change *Change) *state {
 	}
 	e.reaped = now
 	next := *s
-	txn := s.graves.Txn()
-	for path, grave := range all(s.graves.Root(), "") {
-		if now.Sub(grave.At) > graveLife {
+	txn := s.tombstones.Txn()
+	for path, tombstone := range all(s.tombstones.Root(), "") {
+		if now.Sub(tombstone.At) > tombstoneLife {
 			txn.Delete([]byte(path))
 			change.Reaped = append(change.Reaped, path)
 		}
 	}
-	next.graves = txn.CommitOnly()
+	next.tombstones = txn.CommitOnly()
 	return &next
 }

@@ -220,7 +220,7 @@ func TestClose(t *testing.T) {
 
 // replay applies batches to what is saved, as a journal would.
 func (j *journal) replay() *journal {
-	rows, graves := map[string]*Row{}, map[string]Grave{}
+	rows, tombstones := map[string]*Row{}, map[string]Tombstone{}
 	var saved Saved
 	for _, change := range slices.Concat(j.batches...) {
 		saved.Index = change.Index
@@ -233,18 +233,18 @@ func (j *journal) replay() *journal {
 		for _, path := range change.Deleted {
 			delete(rows, path)
 		}
-		for _, grave := range change.Graves {
-			graves[grave.Path] = grave
+		for _, tombstone := range change.Tombstones {
+			tombstones[tombstone.Path] = tombstone
 		}
 		for _, path := range change.Reaped {
-			delete(graves, path)
+			delete(tombstones, path)
 		}
 	}
 	for _, row := range rows {
 		saved.Rows = append(saved.Rows, row)
 	}
-	for _, grave := range graves {
-		saved.Graves = append(saved.Graves, grave)
+	for _, tombstone := range tombstones {
+		saved.Tombstones = append(saved.Tombstones, tombstone)
 	}
 	return &journal{saved: saved}
 }
@@ -279,7 +279,7 @@ func TestReopened(t *testing.T) {
 	}
 }
 
-// Graves are kept for 15 minutes, and not for ever.
+// Tombstones are kept for 15 minutes, and not for ever.
 func TestReap(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	j := &journal{}
@@ -294,7 +294,7 @@ func TestReap(t *testing.T) {
 	}
 	dug := e.View().ListIndex("a/")
 	put(t, e, "b", "y")
-	now = now.Add(graveLife)
+	now = now.Add(tombstoneLife)
 	put(t, e, "b", "z")
 	if got := e.View().ListIndex("a/"); got != dug {
 		t.Errorf("after 15 minutes the index is %d, want still %d", got, dug)

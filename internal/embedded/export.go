@@ -18,12 +18,11 @@ import (
 // maxExport is the largest export, in bytes. WriteExport stays below it, since a listing of a store is limited to the same size.
 const maxExport = kv.MaxListing
 
-// ExportError says which row of an export cannot be brought in, and why. Nothing of it
-// must be written then.
+// ExportError reports why an export cannot be imported, and in which row. No row of the export may be written.
 type ExportError struct {
-	Row    int    // from 1; 0: it is not about one row
-	Key    string // as it stands there; "" where it is not known
-	Reason string // for people, with a remedy where there is one
+	Row    int    // from 1; 0: the error is not about one row
+	Key    string // as in the export; "" if unknown
+	Reason string // for people, with a remedy if there is one
 }
 
 func (e *ExportError) Error() string {
@@ -37,17 +36,15 @@ func (e *ExportError) Error() string {
 	return text + ": " + e.Reason
 }
 
-// Destination says where the rows are to go.
+// Destination is the place for imported rows.
 type Destination struct {
-	// Prefix is put before each key, with one slash between them, as Consul's own
-	// import does; "": nothing is.
+	// Prefix is put in front of each key, with one slash between them, as in Consul's own import. May be "".
 	Prefix string
-	// Namespace and Partition are those of Consul Enterprise that will be written
-	// to. A row that names another one is refused; "" is "default".
+	// Namespace and Partition (Consul Enterprise) are written to; "" is "default". A row that names another one is refused.
 	Namespace, Partition string
 }
 
-// exportRow is a row as it is written. What else stands in it is ignored, as Consul does.
+// exportRow is a row in an export. Other fields are ignored, as in Consul.
 type exportRow struct {
 	Key       string          `json:"key"`
 	Flags     uint64          `json:"flags"`
@@ -56,9 +53,8 @@ type exportRow struct {
 	Partition string          `json:"partition"`
 }
 
-// ReadExport reads a whole export and returns its rows in the order of their paths. An
-// export that is not valid to its end is refused with an *ExportError; any other error is
-// that of r.
+// ReadExport reads a whole export and returns its rows in the order of their paths. An export that is not valid to its end is
+// refused with an *ExportError. Any other error comes from r.
 func ReadExport(r io.Reader, to Destination) ([]kv.Row, error) { return readExport(r, to, maxExport) }
 
 func readExport(r io.Reader, to Destination, most int64) ([]kv.Row, error) {
@@ -73,7 +69,7 @@ func readExport(r io.Reader, to Destination, most int64) ([]kv.Row, error) {
 	if begin, err := dec.Token(); err != nil {
 		return nil, bad(err, 0)
 	} else if begin != json.Delim('[') {
-		return nil, &ExportError{Reason: "it is not a list of keys as `consul kv export` prints it"}
+		return nil, &ExportError{Reason: "it is not a list of keys as printed by `consul kv export`"}
 	}
 	var rows []kv.Row
 	for dec.More() {
@@ -102,29 +98,29 @@ func readExport(r io.Reader, to Destination, most int64) ([]kv.Row, error) {
 	return inOrder(rows)
 }
 
-// judge is what to say of an error of the decoder; one of its reader is as it is.
+// judge explains an error of the decoder. An error of its reader stays as it is.
 func judge(err error, row int) error {
 	var syntax *json.SyntaxError
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &ExportError{Row: row, Reason: "it ends in the middle"}
+		return &ExportError{Row: row, Reason: "it is cut off"}
 	case errors.As(err, &syntax):
 		return &ExportError{Row: row, Reason: "it is not JSON: " + kv.Quote(err.Error())}
 	case errors.As(err, &wrong) && wrong.Field != "":
 		return &ExportError{Row: row, Reason: fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))}
 	case errors.As(err, &wrong):
-		return &ExportError{Row: row, Reason: "it is a " + wrong.Value + ", and no object with key, flags and value"}
+		return &ExportError{Row: row, Reason: "it is a " + wrong.Value + " instead of an object with key, flags and value"}
 	}
 	return err
 }
 
-// inOrder sorts rows, and refuses those that are there twice.
+// inOrder sorts rows, and refuses duplicates.
 func inOrder(rows []kv.Row) ([]kv.Row, error) {
 	slices.SortStableFunc(rows, func(a, b kv.Row) int { return strings.Compare(a.Path, b.Path) })
 	for i := 1; i < len(rows); i++ {
 		if rows[i].Path == rows[i-1].Path {
-			return nil, &ExportError{Key: rows[i].Path, Reason: "it is there twice; remove one of them"}
+			return nil, &ExportError{Key: rows[i].Path, Reason: "it occurs twice; remove one of them"}
 		}
 	}
 	return rows, nil
@@ -142,9 +138,9 @@ func (e *exportRow) row(to Destination) (kv.Row, *ExportError) {
 	case reason != "":
 		return bad("%s", reason)
 	case !same(e.Namespace, to.Namespace):
-		return bad("it is of the namespace %s; name that with CONSUL_NAMESPACE, or remove it from the export", kv.Quote(e.Namespace))
+		return bad("it belongs to the namespace %s; set CONSUL_NAMESPACE, or remove the row from the export", kv.Quote(e.Namespace))
 	case !same(e.Partition, to.Partition):
-		return bad("it is of the partition %s; name that with CONSUL_PARTITION, or remove it from the export", kv.Quote(e.Partition))
+		return bad("it belongs to the partition %s; set CONSUL_PARTITION, or remove the row from the export", kv.Quote(e.Partition))
 	}
 	value, err := valueOf(e.Value)
 	switch {
@@ -160,12 +156,12 @@ func (e *exportRow) row(to Destination) (kv.Row, *ExportError) {
 	return kv.Row{Path: full, Entry: kv.Entry{State: kv.Present, Value: value, Flags: e.Flags}}, nil
 }
 
-// badKey is why a key could not be asked for by its name in Consul's API.
+// badKey says why Consul's API cannot address a key; "" if it can.
 func badKey(key string) string {
 	switch {
 	case key == "":
 		return "it has no key"
-	case strings.ContainsRune(key, utf8.RuneError): // which JSON puts in the place of what is no character
+	case strings.ContainsRune(key, utf8.RuneError): // the decoder puts it in place of invalid bytes
 		return "its name is not UTF-8"
 	case key == ".", key == "./":
 		return "its name is a dot"
@@ -175,20 +171,19 @@ func badKey(key string) string {
 		return "its name begins or ends with a space"
 	}
 	if clean := path.Clean(key); clean != strings.TrimSuffix(key, "/") || clean == ".." || strings.HasPrefix(clean, "../") {
-		return `a part of its name between slashes is empty, "." or "..", which Consul does not take`
+		return `a part of its name between slashes is empty, "." or "..", which Consul does not allow`
 	}
 	return ""
 }
 
-// valueOf reads a value. One that is missing is not an empty one, which is null in
-// answers of Consul's API.
+// valueOf reads a value. Null is an empty value, as in Consul's API; a missing value is an error.
 func valueOf(raw json.RawMessage) ([]byte, error) {
 	if len(raw) == 0 {
 		return nil, errors.New("it has no value")
 	}
 	var packed *string
 	if err := json.Unmarshal(raw, &packed); err != nil {
-		return nil, errors.New("its value is no string")
+		return nil, errors.New("its value is not a string")
 	}
 	if packed == nil {
 		return nil, nil
@@ -208,10 +203,9 @@ func same(named, used string) bool {
 	return named == "" || named == used
 }
 
-// WriteExport writes rows as `consul kv export` does, to the byte, with a line break at
-// the end.
+// WriteExport writes rows exactly as `consul kv export` does, with a line break at the end.
 func WriteExport(w io.Writer, rows []kv.Row) error {
-	out := bufio.NewWriterSize(w, 64<<10) // which keeps its first error
+	out := bufio.NewWriterSize(w, 64<<10) // it keeps its first error
 	next, end := "[\n\t", "[]\n"
 	for _, row := range rows {
 		b, err := json.MarshalIndent(struct {

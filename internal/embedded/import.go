@@ -10,14 +10,13 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// ImportStep is one step of bringing rows in: a transaction, or one row that is too large
-// for any.
+// ImportStep is one step of an import: a transaction, or one row that is too large for a transaction.
 type ImportStep struct {
 	Rows []kv.Row
-	Put  bool // one row, which only a kv.Putter can write
+	Put  bool // a single row that only a kv.Putter can write
 }
 
-// Ops is the write as a transaction.
+// Ops returns the step as a transaction.
 func (w ImportStep) Ops() []kv.Op {
 	ops := make([]kv.Op, len(w.Rows))
 	for i, row := range w.Rows {
@@ -26,18 +25,15 @@ func (w ImportStep) Ops() []kv.Op {
 	return ops
 }
 
-// PlanImport puts rows into writes, so that whoever watches the store meanwhile is not misled:
+// PlanImport orders rows into steps, so that nodes that watch the store never see parts of two versions:
 //
-//   - Locks come first: what is locked is not overwritten in between.
-//   - Then whatever is not a key's of kvexpress, receipts among it.
-//   - All rows of one key of kvexpress are in one transaction, its stop and its history
-//     among them. Where they are too large for that, the history comes before, each of
-//     its versions in one transaction, and data, checksum, manifest and stop are in one
-//     after it. Only data that 1.x wrote can be too large for that, too: it
-//     comes before the checksum. Its readers see until then that the two do not belong together,
-//     and install nothing.
+//   - Locks come first, so that no node overwrites a locked file.
+//   - Then all rows that do not belong to a key of kvexpress, such as receipts.
+//   - All rows of one key, with its stop and history, are in one transaction. If they are too large, the history comes first, one
+//     transaction for each version, then data, checksum, manifest and stop. Only data from 1.x can be too large for that as well:
+//     it comes before the checksum. Until the checksum follows, nodes see a mismatch and install nothing.
 //
-// Which rows belong together is told by their paths alone, under whatever prefix.
+// Paths alone decide which rows belong together, so it works under any prefix.
 func PlanImport(rows []kv.Row) []ImportStep {
 	groups := map[string]*group{}
 	var order []*group
@@ -67,12 +63,12 @@ func PlanImport(rows []kv.Row) []ImportStep {
 	return p.done()
 }
 
-// group is what belongs together: the rows of a key, or a single row of any other kind.
+// group is the rows of a key, or a single other row.
 type group struct {
 	name string
 	rank int
 	live []kv.Row
-	past map[string][]kv.Row // its history, by the version's number as it stands in the path
+	past map[string][]kv.Row // the history, by the version in the path
 }
 
 // The ranks of groups.
@@ -82,8 +78,7 @@ const (
 	rankKey
 )
 
-// placeOf tells by its path what a row belongs to, and which past version of it, if it is a
-// part of one.
+// placeOf returns the group of a path, and the past version if the path belongs to one.
 func placeOf(path string) (name string, rank int, version string) {
 	if prefix, rest, ok := strings.Cut(path, "/.history/"); ok {
 		rest, row := cutLast(rest)
@@ -102,14 +97,13 @@ func placeOf(path string) (name string, rank int, version string) {
 	return path, rankOther, ""
 }
 
-// cutLast cuts at the last slash; without one, all of it is the last part.
+// cutLast cuts at the last slash; without one, the whole path is the last part.
 func cutLast(path string) (before, last string) {
 	i := strings.LastIndexByte(path, '/')
 	return path[:max(i, 0)], path[i+1:]
 }
 
-// units are the rows of a group in the order in which they are to be written, those
-// together that must be in one transaction.
+// units returns the rows of a group in the order of writing. Rows of one unit must be in one transaction.
 func (g *group) units() [][]kv.Row {
 	versions := make([]string, 0, len(g.past))
 	for version := range g.past {
@@ -132,8 +126,7 @@ func (g *group) units() [][]kv.Row {
 	return append(units, split(g.live)...)
 }
 
-// split gives rows that belong together as they are, if they fit into one transaction.
-// Else the data comes before the rest.
+// split returns rows as one unit if they fit into a transaction. Else the data comes before the rest.
 func split(rows []kv.Row) [][]kv.Row {
 	if len(rows) == 0 {
 		return nil
@@ -156,14 +149,14 @@ func split(rows []kv.Row) [][]kv.Row {
 	if fits(rest) {
 		return append(units, rest)
 	}
-	// Nobody's rows: a checksum or a manifest has a few hundred bytes.
+	// Not written by kvexpress: its checksums and manifests have a few hundred bytes.
 	for _, row := range rest {
 		units = append(units, []kv.Row{row})
 	}
 	return units
 }
 
-// packer fills transactions.
+// packer fills transactions with units.
 type packer struct {
 	writes []ImportStep
 	open   []kv.Row
@@ -175,10 +168,10 @@ func (p *packer) add(unit []kv.Row) {
 	for _, row := range unit {
 		size += sizeOf(row)
 	}
-	if len(p.open)+len(unit) > kv.MaxOps || p.size+size > maxBody {
+	if len(p.open)+len(unit) > kv.MaxOps || p.size+size > kv.MaxTxnBody {
 		p.flush()
 	}
-	if size > maxBody { // then it is one row: see split
+	if size > kv.MaxTxnBody { // a single row: see split
 		p.writes = append(p.writes, ImportStep{Rows: unit, Put: true})
 		return
 	}
@@ -197,16 +190,10 @@ func (p *packer) done() []ImportStep {
 	return p.writes
 }
 
-const (
-	// opSize is the JSON around name and value of an operation, in bytes, rounded up.
-	opSize  = 128
-	maxBody = kv.MaxTxnBody
-)
-
-// sizeOf is what a row takes of a transaction's body at most.
+// sizeOf is the largest possible size of a row in the body of a transaction, in bytes.
 func sizeOf(row kv.Row) int {
 	name := len(row.Path)
-	if b, err := json.Marshal(row.Path); err == nil { // it always is a text
+	if b, err := json.Marshal(row.Path); err == nil { // it is always valid
 		name = len(b)
 	}
 	return opSize + name + base64.StdEncoding.EncodedLen(len(row.Value))
@@ -217,5 +204,5 @@ func fits(rows []kv.Row) bool {
 	for _, row := range rows {
 		size += sizeOf(row)
 	}
-	return len(rows) <= kv.MaxOps && size <= maxBody
+	return len(rows) <= kv.MaxOps && size <= kv.MaxTxnBody
 }

@@ -4,36 +4,36 @@ import "time"
 
 // Journal makes writes durable.
 type Journal interface {
-	// Load reads all that is stored. It is called once, before anything is appended.
+	// Load reads the stored content. It is called once, before Append.
 	Load(*Saved) error
-	// Append makes changes durable, all of them or none, before it returns. An error that
-	// wraps ErrNotWritten says that surely none of them is; after any other it is not known.
+	// Append makes all changes durable, or none, before it returns. After an error that wraps ErrNotWritten, none of them is
+	// durable; after any other error this is unknown.
 	Append([]Change) error
-	// Close waits for an Append that is under way; one that comes later wraps ErrNotWritten.
+	// Close waits for the current Append. A later Append fails with ErrNotWritten.
 	Close() error
 }
 
-// Change is what one write did. Rows are shared with readers: they are not to be changed.
+// Change is the effect of one write. Its rows are shared with readers and must not be modified.
 type Change struct {
-	Index   uint64   // of the write; it grows from one to the next
-	Rows    []*Row   // written
-	Deleted []string // paths whose rows are gone; also of those that this write itself had made
-	Graves  []Grave  // dug; a path has one, the newest
-	Reaped  []string // graves that are gone
+	Index      uint64      // of the write; it always grows
+	Rows       []*Row      // written
+	Deleted    []string    // paths of deleted rows, also of rows that the same write had made
+	Tombstones []Tombstone // new; a path has only the newest
+	Reaped     []string    // paths of removed tombstones
 }
 
-// Tables reports whether the change gives the KV tables its index.
-func (c *Change) Tables() bool { return len(c.Rows)+len(c.Deleted)+len(c.Graves) > 0 }
+// Tables reports whether the change sets the index of the KV tables.
+func (c *Change) Tables() bool { return len(c.Rows)+len(c.Deleted)+len(c.Tombstones) > 0 }
 
-// Saved is all that a store holds.
+// Saved is the content of a journal.
 type Saved struct {
-	Index  uint64 // of the last Change
-	Tables uint64 // of the last one for which Tables held
-	Rows   []*Row
-	Graves []Grave
+	Index      uint64 // of the last Change
+	Tables     uint64 // of the last Change with Tables
+	Rows       []*Row
+	Tombstones []Tombstone
 }
 
-// Row is one entry of the KV table. It is not to be changed.
+// Row is one entry of the KV table. It must not be modified.
 type Row struct {
 	Path        string
 	Value       []byte
@@ -42,9 +42,8 @@ type Row struct {
 	ModifyIndex uint64
 }
 
-// Grave remembers a deletion, so that a list's index does not fall by it. Consul calls it
-// tombstone. The grave of a whole tree stands at the tree's prefix.
-type Grave struct {
+// Tombstone remembers a deletion, so that the index of a list does not decrease. A deleted tree has one, at its prefix.
+type Tombstone struct {
 	Path  string
 	Index uint64
 	At    time.Time

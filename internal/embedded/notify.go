@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Topic is what one can wait for a change of.
+// Topic is a row or a prefix to wait for.
 type Topic struct {
 	kind byte
 	path string
@@ -17,14 +17,14 @@ const (
 	ofPrefix
 )
 
-// KeyTopic changes when the row at path is written, made or deleted.
+// KeyTopic changes when the row at path is written or deleted.
 func KeyTopic(path string) Topic { return Topic{ofKey, path} }
 
-// PrefixTopic changes when a row whose path begins with prefix does.
+// PrefixTopic changes when a row whose path begins with prefix is written or deleted.
 func PrefixTopic(prefix string) Topic { return Topic{ofPrefix, prefix} }
 
-// Await shows enough the newest View: now, after each change of the topic, and when the wait is over, until it says so. No
-// change is missed, since it subscribes to the topic before it looks. Its error is that of ctx.
+// Await calls enough with the newest View: now, after each change of the topic, and when the wait is over. It returns when enough
+// reports true, or the wait is over, or ctx ends, with the error of ctx. It subscribes before it reads, so it misses no change.
 func (e *Engine) Await(ctx context.Context, t Topic, wait time.Duration, enough func(View) bool) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -50,11 +50,11 @@ func (e *Engine) Await(ctx context.Context, t Topic, wait time.Duration, enough 
 	}
 }
 
-// hub has a bell for each topic that somebody waits for.
+// hub has a bell for each topic with waiting readers.
 type hub struct {
 	mu      sync.Mutex
 	bells   map[Topic]*bell
-	lengths map[int]int // of the prefixes among them: how many have it
+	lengths map[int]int // how many prefixes of each length are in bells
 }
 
 type bell struct {
@@ -62,7 +62,7 @@ type bell struct {
 	waiting int
 }
 
-// subscribe returns the bell of a topic, which rings at its next change.
+// subscribe returns the bell of a topic. It rings at the next change.
 func (h *hub) subscribe(t Topic) *bell {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -81,7 +81,7 @@ func (h *hub) subscribe(t Topic) *bell {
 	return b
 }
 
-// leave ends the wait for a bell, which may have rung.
+// leave ends the wait for a bell, whether it has rung or not.
 func (h *hub) leave(t Topic, b *bell) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,7 +100,7 @@ func (h *hub) remove(t Topic) {
 	}
 }
 
-// ring wakes all who wait for one of the topics, or for a prefix of one.
+// ring wakes the readers that wait for one of the topics, or for a prefix of one.
 func (h *hub) ring(topics []Topic) {
 	var rung []*bell
 	h.mu.Lock()

@@ -14,7 +14,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Store is an Engine as a kv.Store and a kv.Watcher, with the limits of Consul's API.
+// Store adapts an Engine to kv.Store and kv.Watcher, with the limits of Consul's API.
 type Store struct {
 	engine *Engine
 	deny   func(path string, write bool) bool
@@ -27,25 +27,24 @@ var (
 	_ kv.Clock   = (*Store)(nil)
 )
 
-// Option changes a Store that New makes.
+// Option configures a Store.
 type Option func(*Store)
 
-// Deny makes the store refuse what rule says, as a token without rights would
-// be refused: a path that may not be read is left out of answers, and a
-// transaction that writes one that may not be written fails. The rule may be
-// called from several goroutines, and must not call the store.
+// Deny makes the store behave as for a token without some permissions: rule reports whether reading or writing a path is denied.
+// A path that cannot be read is left out of answers; a transaction that writes a denied path fails. rule may be called
+// concurrently, and must not call the store.
 func Deny(rule func(path string, write bool) bool) Option {
 	return func(s *Store) { s.deny = rule }
 }
 
-// New makes an empty Store in memory.
+// New returns an empty Store in memory.
 func New(options ...Option) *Store {
 	e := &Engine{now: time.Now, reaped: time.Now()}
 	e.state.Store(restore(&Saved{}))
 	return e.Store(options...)
 }
 
-// Store is the engine for those who want a kv.Store, without tokens.
+// Store returns the engine as a kv.Store. Tokens do not apply to it.
 func (e *Engine) Store(options ...Option) *Store {
 	s := &Store{engine: e, deny: func(string, bool) bool { return false }}
 	for _, option := range options {
@@ -75,7 +74,7 @@ func (s *Store) Read(ctx context.Context, _ kv.Consistency, paths ...string) (kv
 	return snap, nil
 }
 
-// entry is a row as kv has it, a copy that is the caller's.
+// entry copies a row.
 func entry(row *Row) kv.Entry {
 	if row == nil {
 		return kv.Entry{State: kv.Absent}
@@ -108,9 +107,8 @@ func (s *Store) Level(ctx context.Context, prefix string) ([]string, error) {
 	return slices.Compact(keys), err
 }
 
-// List implements kv.Store. As in Consul, the index of a list is the largest of its rows and of what was
-// deleted below the prefix; that of an empty one is the store's. Nothing wakes it but a change below
-// the prefix.
+// List implements kv.Store. As in Consul, the index of a list is the largest index of its rows and tombstones; the index of an
+// empty list is the store's. Unlike in Consul, only a change below the prefix wakes it.
 func (s *Store) List(ctx context.Context, _ kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
 	what := "list " + prefix
 	if err := ended(ctx, what); err != nil {
@@ -142,11 +140,9 @@ func (s *Store) below(view View, prefix string) kv.Listing {
 	return all
 }
 
-// Watch implements kv.Watcher, as Consul does it. The index of an absent entry is
-// that of the store, so that asking for one may be answered at once though only
-// others have changed; but while it waits, nothing wakes it except a change of
-// this very entry. An index that the store has not reached yet is waited for.
-// Whether the path may be read is asked once, at the beginning.
+// Watch implements kv.Watcher as Consul does. The index of an absent entry is the store's, so a new watch may return at once
+// although only others have changed. A waiting watch is woken only by a change of its entry. If since is above the store's index,
+// it waits. The permission is checked once, at the beginning.
 func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
 	what := "watch " + path
 	switch {
@@ -171,7 +167,7 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 	return found, nil
 }
 
-// minWait keeps a caller from asking in a loop.
+// minWait prevents a busy loop.
 const minWait = 10 * time.Millisecond
 
 func bounded(wait time.Duration) time.Duration { return min(max(wait, minWait), kv.MaxWait) }
@@ -207,7 +203,7 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 		}
 	}
 	for path := range written {
-		if verb := last[path]; verb == 0 || verb == kv.Delete { // only checked, or gone again
+		if verb := last[path]; verb == 0 || verb == kv.Delete { // only checked, or deleted again
 			delete(written, path)
 		}
 	}
@@ -233,7 +229,7 @@ func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64
 	return nil
 }
 
-// notWritten is why the engine did not write, as kv has it.
+// notWritten translates an error of the engine.
 func notWritten(what string, err error) error {
 	if errors.Is(err, ErrUnknown) {
 		return &kv.StoreError{Op: what, Kind: kv.ErrUnknownOutcome, Cause: err}
@@ -264,9 +260,8 @@ func verbOf(verb kv.Verb) Verb {
 	}
 }
 
-// opOverhead is the JSON around path and value of one operation in a request
-// to Consul, in bytes, rounded up.
-const opOverhead = 128
+// opSize is the size of the JSON around the path and the value of an operation, in bytes, rounded up.
+const opSize = 128
 
 func withinLimits(ops []kv.Op) error {
 	if len(ops) > kv.MaxOps {
@@ -277,7 +272,7 @@ func withinLimits(ops []kv.Op) error {
 		if !valid(op.Path) || op.Verb < kv.Set || op.Verb > kv.Delete {
 			return refuse("write", kv.ErrRequest, "verb %d on the path %s is not allowed", op.Verb, kv.Quote(op.Path))
 		}
-		body += opOverhead + len(op.Path) + base64.StdEncoding.EncodedLen(len(op.Value))
+		body += opSize + len(op.Path) + base64.StdEncoding.EncodedLen(len(op.Value))
 	}
 	if body > kv.MaxTxnBody {
 		return refuse("write", kv.ErrTooLarge, "the request has about %d bytes, at most %d are allowed", body, kv.MaxTxnBody)
@@ -285,10 +280,10 @@ func withinLimits(ops []kv.Op) error {
 	return nil
 }
 
-// valid reports whether a path would arrive at Consul as it is.
+// valid reports whether a path would reach Consul unchanged.
 func valid(path string) bool { return path != "" && utf8.ValidString(path) }
 
-// ended is the error of a request whose context has ended.
+// ended returns an error if the context has ended.
 func ended(ctx context.Context, what string) error {
 	if err := ctx.Err(); err != nil {
 		return &kv.StoreError{Op: what, Kind: kv.ErrUnreachable, Cause: err}
@@ -300,5 +295,5 @@ func refuse(what string, kind error, format string, args ...any) error {
 	return &kv.StoreError{Op: what, Kind: kind, Cause: fmt.Errorf(format, args...)}
 }
 
-// Offset implements kv.Clock: the clock is this machine's.
+// Offset implements kv.Clock. The store uses this machine's clock.
 func (s *Store) Offset() (time.Duration, bool) { return 0, true }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 )
 
-// Verb is what an Op does, by the name that Consul's transactions have for it.
+// Verb is the kind of an Op, named as in Consul's transactions.
 type Verb string
 
-// The verbs of Consul's transactions, but for those of sessions.
+// The verbs of Consul's transactions, except for sessions.
 const (
 	Set            Verb = "set"
 	CAS            Verb = "cas"
@@ -36,14 +36,14 @@ func (v Verb) Writes() bool {
 // Reads reports whether the verb answers with values.
 func (v Verb) Reads() bool { return v == Get || v == GetOrEmpty || v == GetTree }
 
-// Known reports whether there is such a verb.
+// Known reports whether the verb exists.
 func (v Verb) Known() bool { return v.Writes() || v.Reads() || v == CheckIndex || v == CheckNotExists }
 
 // Op is one operation on one path, or on the tree below it.
 type Op struct {
 	Verb  Verb
 	Path  string
-	Value []byte // the store keeps it: it is not to be changed any more
+	Value []byte // the store keeps it: do not modify it afterwards
 	Flags uint64
 	Index uint64 // of cas, delete-cas and check-index
 }
@@ -54,8 +54,8 @@ type OpError struct {
 	What    string
 }
 
-// Apply makes one write, as PUT and DELETE on Consul's KV API do. False: the check of a cas or delete-cas
-// did not hold, and nothing was written. Errors wrap ErrNotWritten, ErrUnknown or ErrClosed.
+// Apply executes one write, like PUT and DELETE in Consul's KV API. It returns false, and writes nothing, if the check of a cas
+// or delete-cas fails. Errors wrap ErrNotWritten, ErrUnknown or ErrClosed.
 func (e *Engine) Apply(ctx context.Context, op Op) (bool, error) {
 	held := false
 	err := e.do(ctx, func(d *draft) error {
@@ -65,10 +65,9 @@ func (e *Engine) Apply(ctx context.Context, op Op) (bool, error) {
 	return held && err == nil, err
 }
 
-// Txn applies all operations or none, in order; each sees those before it. The rows are what Consul answers
-// with: one for each operation that leaves or finds a row, and all of a get-tree; Value is empty except
-// for get, get-or-empty and get-tree. With OpErrors, nothing was written and there are no rows. That an
-// operation is allowed, known and has a path, the caller has made sure of.
+// Txn executes all operations or none, in order; each sees the effect of the earlier ones. It returns Consul's rows: one for each
+// operation that leaves or finds a row, and all rows of a get-tree. Value is empty except for get, get-or-empty and get-tree. If
+// it returns OpErrors, nothing was written. The caller checks permissions, verbs and paths.
 func (e *Engine) Txn(ctx context.Context, ops []Op) ([]*Row, []OpError, error) {
 	var rows []*Row
 	var failed []OpError
@@ -95,20 +94,20 @@ func (e *Engine) Txn(ctx context.Context, ops []Op) ([]*Row, []OpError, error) {
 	return rows, nil, nil
 }
 
-// errFailed undoes the draft of a transaction whose operations have failed.
+// errFailed undoes the draft of a failed transaction.
 var errFailed = errors.New("the transaction has failed")
 
-// MaxAnswer is the largest answer of a transaction that writes, by the Size of its rows. Since each of its operations may
-// read the whole store, without a limit a small request could take more memory than there is.
+// MaxAnswer limits the answer of a transaction that writes, by the Size of its rows. Each operation may read the whole store, so
+// a small request could otherwise use up the memory.
 const MaxAnswer = 8 << 20
 
-// ErrAnswerTooLarge is the error of a transaction whose answer would be too large; nothing was written.
+// ErrAnswerTooLarge: the answer of the transaction would be too large; nothing was written.
 var ErrAnswerTooLarge = fmt.Errorf("the answer would have more than %d bytes; read less, or in another transaction", MaxAnswer)
 
-// Size is what a row costs in an answer, in bytes.
+// Size is the size of a row in an answer, in bytes.
 func (r *Row) Size() int { return len(r.Path) + len(r.Value) + 128 }
 
-// txn gives each the rows of the answer.
+// txn calls each with the rows of the answer.
 func (d *draft) txn(ops []Op, each func(*Row) error) (failed []OpError, err error) {
 	for i, op := range ops {
 		var row *Row
@@ -126,10 +125,10 @@ func (d *draft) txn(ops []Op, each func(*Row) error) (failed []OpError, err erro
 				what = refusal(op)
 			}
 		default:
-			row, what = d.look(op)
+			row, what = d.check(op)
 		}
 		if what != "" {
-			failed = append(failed, OpError{OpIndex: i, What: what}) // Consul tells all that failed
+			failed = append(failed, OpError{OpIndex: i, What: what}) // Consul reports all failures
 		}
 		if row == nil || what != "" {
 			continue
@@ -146,7 +145,7 @@ func (d *draft) txn(ops []Op, each func(*Row) error) (failed []OpError, err erro
 	return failed, nil
 }
 
-// apply does one write. The row is the current one then, if the verb leaves one.
+// apply executes one write, and returns the current row if the verb leaves one.
 func (d *draft) apply(op Op) (*Row, bool) {
 	switch op.Verb {
 	case Set:
@@ -163,11 +162,11 @@ func (d *draft) apply(op Op) (*Row, bool) {
 	return nil, true
 }
 
-// look does one read or check, and returns what is wrong in Consul's words.
-func (d *draft) look(op Op) (row *Row, what string) {
+// check executes one read or check, and returns Consul's error text if it fails.
+func (d *draft) check(op Op) (row *Row, what string) {
 	row = d.get(op.Path)
 	switch {
-	case op.Verb == GetOrEmpty && row == nil: // Consul gives back what it was asked with
+	case op.Verb == GetOrEmpty && row == nil: // Consul returns the operation itself
 		return &Row{Path: op.Path, Flags: op.Flags, ModifyIndex: op.Index}, ""
 	case op.Verb == Get && row == nil:
 		return nil, fmt.Sprintf("key %q doesn't exist", op.Path)
@@ -181,7 +180,7 @@ func (d *draft) look(op Op) (row *Row, what string) {
 	return row, ""
 }
 
-// refusal is what Consul says of a write in a transaction whose check did not hold.
+// refusal is Consul's text for a write whose check failed.
 func refusal(op Op) string {
 	if op.Verb == DeleteCAS {
 		return fmt.Sprintf("failed to delete key %q, index is stale", op.Path)

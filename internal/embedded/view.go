@@ -6,33 +6,32 @@ import (
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 )
 
-// state is the store at one moment. It is never changed.
+// state is the immutable content of the store at one time.
 type state struct {
-	index  uint64 // of the last write
-	tables uint64 // of the last write of a row or a grave
-	rows   *iradix.Tree[*Row]
-	graves *iradix.Tree[Grave]
+	index      uint64 // of the last write
+	tables     uint64 // of the last write of a row or a tombstone
+	rows       *iradix.Tree[*Row]
+	tombstones *iradix.Tree[Tombstone]
 }
 
-// firstIndex is below that of the first write. As in Consul no entry has index 1: that is what
-// a client is told of what never was, and the first write must differ from it.
+// firstIndex is reported for rows that never existed. As in Consul, the first write has a larger index, so that it wakes a watch.
 const firstIndex = 1
 
 func restore(saved *Saved) *state {
-	rows, graves := iradix.New[*Row]().Txn(), iradix.New[Grave]().Txn()
+	rows, tombstones := iradix.New[*Row]().Txn(), iradix.New[Tombstone]().Txn()
 	for _, row := range saved.Rows {
 		rows.Insert([]byte(row.Path), row)
 	}
-	for _, grave := range saved.Graves {
-		graves.Insert([]byte(grave.Path), grave)
+	for _, tombstone := range saved.Tombstones {
+		tombstones.Insert([]byte(tombstone.Path), tombstone)
 	}
-	return &state{index: max(saved.Index, firstIndex), tables: saved.Tables, rows: rows.CommitOnly(), graves: graves.CommitOnly()}
+	return &state{max(saved.Index, firstIndex), saved.Tables, rows.CommitOnly(), tombstones.CommitOnly()}
 }
 
-// View is the store at one moment.
+// View is a snapshot of the store.
 type View struct{ s *state }
 
-// View returns the store as it is now: all writes that were acknowledged, and none that was not.
+// View returns the current snapshot: all acknowledged writes, and no others.
 func (e *Engine) View() View { return View{e.state.Load()} }
 
 // Get returns the row at path, or nil.
@@ -41,22 +40,21 @@ func (v View) Get(path string) *Row {
 	return row
 }
 
-// List returns the rows whose paths begin with prefix, in the order of their bytes.
+// List returns the rows whose paths begin with prefix, in byte order.
 func (v View) List(prefix string) iter.Seq[*Row] { return values(v.s.rows.Root(), prefix) }
 
-// Index is that of the last write to any row, deletions included, or else 1. It is what
-// Consul tells of a row that does not exist.
+// Index is the index of the last write or deletion of any row, at least 1. Consul reports it for a row that does not exist.
 func (v View) Index() uint64 { return max(v.s.tables, firstIndex) }
 
-// ListIndex is that of the last write below prefix, as far as it is remembered, or else Index.
+// ListIndex is the index of the last write or remembered deletion below prefix, or else Index.
 func (v View) ListIndex(prefix string) uint64 {
 	index := uint64(0)
 	if prefix != "" {
 		for row := range v.List(prefix) {
 			index = max(index, row.ModifyIndex)
 		}
-		for grave := range values(v.s.graves.Root(), prefix) {
-			index = max(index, grave.Index)
+		for tombstone := range values(v.s.tombstones.Root(), prefix) {
+			index = max(index, tombstone.Index)
 		}
 	}
 	if index == 0 {
@@ -65,12 +63,12 @@ func (v View) ListIndex(prefix string) uint64 {
 	return index
 }
 
-// Txn answers a transaction that only reads and checks. See Engine.Txn; each is called with each row, in order.
+// Txn answers a transaction that only reads and checks, like Engine.Txn. It calls each with the rows, in order.
 func (v View) Txn(ops []Op, each func(*Row) error) ([]OpError, error) {
 	return begin(v.s).txn(ops, each)
 }
 
-// all walks the entries of a tree whose keys begin with prefix.
+// all yields the entries of a tree whose keys begin with prefix.
 func all[T any](root *iradix.Node[T], prefix string) iter.Seq2[string, T] {
 	return func(yield func(string, T) bool) {
 		walk := root.Iterator()

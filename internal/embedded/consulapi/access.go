@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// grant is what the token of one request may do. Each question is answered by the current tokens: a request that waits ten minutes
-// must not see at its end what its token lost meanwhile.
+// grant is what the token of one request may do. Each question is answered by the current tokens: a request that waits ten
+// minutes must not see at its end what its token lost meanwhile.
 type grant struct {
 	acl    *ACL               // nil: everything is allowed
 	secret *[sha256.Size]byte // nil: the request has no token
@@ -38,7 +38,8 @@ func (g grant) holder() *holder {
 	return tokens.bySecret[*g.secret]
 }
 
-// anonymous reports whether tokens are required and the request has none. Consul does not tell such clients that rows were left out.
+// anonymous reports whether tokens are required and the request has none. Consul does not tell such clients that rows were left
+// out.
 func (g grant) anonymous() bool { return g.acl != nil && g.secret == nil }
 
 func (g grant) allowed(by func(*rules) bool) bool {

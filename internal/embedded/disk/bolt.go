@@ -15,11 +15,11 @@ import (
 	"kvexpress/internal/atomicfile"
 )
 
-// errPanicked: bbolt panicked, or touched a page that cannot be read.
-var errPanicked = errors.New("the file is damaged, or can no longer be read")
+// errPanicked: bbolt panicked, or a mapped page cannot be read.
+var errPanicked = errors.New("the file is damaged or unreadable")
 
-// safely runs code that works on mapped pages. A fault or a panic is an error. All that
-// bbolt is used for here it does in the caller's goroutine.
+// safely runs code that reads mapped pages, and turns a page fault or a panic into an error. Every bbolt call of this package
+// works in the caller's goroutine.
 func safely(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -30,14 +30,14 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// database is a file that bbolt has open.
+// database is an open bbolt file.
 type database struct {
 	*bolt.DB
 
 	file *os.File
 }
 
-// openBolt opens or makes a file.
+// openBolt opens or creates a file.
 func openBolt(path string, o bolt.Options) (*database, error) {
 	db := &database{}
 	o.Timeout, o.FreelistType = lockWait, bolt.FreelistMapType
@@ -47,13 +47,13 @@ func openBolt(path string, o bolt.Options) (*database, error) {
 	}
 	err := safely(func() (err error) { db.DB, err = bolt.Open(path, 0o600, &o); return err })
 	if err != nil && db.file != nil {
-		_ = db.close(errPanicked) // bbolt has closed it unless it panicked
+		_ = db.close(errPanicked) // bbolt closed it unless it panicked
 	}
 	errno := syscall.Errno(0)
 	switch {
 	case err == nil:
 		return db, nil
-	case errors.Is(err, bolterrors.ErrTimeout): // a tool of bbolt's has it
+	case errors.Is(err, bolterrors.ErrTimeout): // a bbolt tool has it open
 		return nil, inUse(path)
 	case errors.As(err, &errno):
 		return nil, fmt.Errorf("open %s: %w", path, atomicfile.Explain(err))
@@ -62,7 +62,7 @@ func openBolt(path string, o bolt.Options) (*database, error) {
 	}
 }
 
-// close ends it. After a panic bbolt may hold its own locks for good: then the file alone is closed.
+// close closes the database. After a panic bbolt may never release its internal locks: then close only closes the file.
 func (db *database) close(after error) error {
 	if errors.Is(after, errPanicked) {
 		return errors.Join(syscall.Flock(int(db.file.Fd()), syscall.LOCK_UN), db.file.Close())
@@ -70,19 +70,18 @@ func (db *database) close(after error) error {
 	return db.Close()
 }
 
-// head is the number of the transaction that is in the file; -1 if it cannot be read.
-func (db *database) head() int {
+// lastTxn is the id of the last transaction in the file; -1 if it cannot be read.
+func (db *database) lastTxn() int {
 	id := -1
 	_ = safely(func() error { return db.View(func(tx *bolt.Tx) error { id = tx.ID(); return nil }) })
 	return id
 }
 
-// noRoom reports whether a transaction failed at a write, and not at a sync, for want of room.
+// noRoom reports whether a transaction failed because a write, not a sync, found no space.
 //
-// bbolt writes in this order: the file is made larger and synced, pages, sync, head, sync.
-// A failure before the head leaves no trace in it. But a failed sync may have dropped
-// pages of an earlier one, and tells of it once: only writes are taken for
-// harmless. The error of a write has the path in it, that of a sync has not; that of the file's size is text.
+// bbolt grows and syncs the file, writes pages, syncs, writes the meta page, and syncs. A write that fails before the meta page
+// leaves the store as it was. A failed sync is different: the kernel may have dropped pages of earlier writes, and reports it
+// only once. The error of a write is a *fs.PathError, the error of a sync is not, and the error of growing the file is only text.
 func noRoom(err error) bool {
 	write := (*fs.PathError)(nil)
 	return strings.HasPrefix(err.Error(), "file resize error: ") || errors.As(err, &write) && write.Op == "write" && full(err)

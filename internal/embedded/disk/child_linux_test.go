@@ -97,7 +97,7 @@ func batch(n uint64) []embedded.Change {
 		for range r.IntN(3) {
 			path := fmt.Sprintf("row/%03d", 400+r.IntN(40))
 			c.Deleted = append(c.Deleted, path)
-			c.Graves = append(c.Graves, embedded.Grave{Path: path, Index: c.Index, At: time.Unix(int64(n), 0)})
+			c.Tombstones = append(c.Tombstones, embedded.Tombstone{Path: path, Index: c.Index, At: time.Unix(int64(n), 0)})
 		}
 		changes[i] = c
 	}

@@ -252,13 +252,13 @@ func TestWrongRecords(t *testing.T) {
 		"zeros":      {disk.ErrDamaged, "invalid", make([]byte, 100<<10), nil},
 		"another's":  {disk.ErrDamaged, "invalid", []byte("SQLite format 3"), nil},
 		"empty":      {disk.ErrDamaged, "empty", []byte{}, nil},
-		"no bucket":  {disk.ErrDamaged, "bucket graves", nil, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("graves")) }},
-		"no summary": {disk.ErrDamaged, "missing or old", nil, func(tx *bolt.Tx) error { return tx.Bucket(about).Delete([]byte("=")) }},
-		"an old row": {disk.ErrDamaged, "missing or old", nil, func(tx *bolt.Tx) error {
+		"no bucket":  {disk.ErrDamaged, "bucket tombstones", nil, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("tombstones")) }},
+		"no summary": {disk.ErrDamaged, "missing or outdated", nil, func(tx *bolt.Tx) error { return tx.Bucket(about).Delete([]byte("=")) }},
+		"an old row": {disk.ErrDamaged, "missing or outdated", nil, func(tx *bolt.Tx) error {
 			key, record := older(rows)
 			return tx.Bucket(rows).Put(key, record)
 		}},
-		"a row too few": {disk.ErrDamaged, "missing or old", nil, func(tx *bolt.Tx) error {
+		"a row too few": {disk.ErrDamaged, "missing or outdated", nil, func(tx *bolt.Tx) error {
 			key, _ := tx.Bucket(rows).Cursor().First()
 			return tx.Bucket(rows).Delete(key)
 		}},
@@ -266,15 +266,15 @@ func TestWrongRecords(t *testing.T) {
 			_, record := tx.Bucket(rows).Cursor().Last()
 			return tx.Bucket(rows).Put([]byte("=row/001"), bytes.Clone(record))
 		}},
-		"a row among graves": {disk.ErrDamaged, "bucket graves", nil, func(tx *bolt.Tx) error {
+		"a row among tombstones": {disk.ErrDamaged, "bucket tombstones", nil, func(tx *bolt.Tx) error {
 			key, record := older(rows)
-			return tx.Bucket([]byte("graves")).Put(key, record)
+			return tx.Bucket([]byte("tombstones")).Put(key, record)
 		}},
 		"format 2": {disk.ErrDamaged, "bucket about", nil, func(tx *bolt.Tx) error {
 			return tx.Bucket(about).Put([]byte("format"), []byte("2"))
 		}},
-		"format 4": {disk.ErrFolder, "format is 4", nil, func(tx *bolt.Tx) error {
-			return tx.Bucket(about).Put([]byte("="), disk.AboutOf(4))
+		"format 5": {disk.ErrFolder, "format is 5", nil, func(tx *bolt.Tx) error {
+			return tx.Bucket(about).Put([]byte("="), disk.AboutOf(5))
 		}},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -292,7 +292,7 @@ func TestWrongRecords(t *testing.T) {
 			if !bytes.Equal(before, read(t, path(dir))) {
 				t.Error("the file was written to")
 			}
-			if _, remedy, _ := strings.Cut(err.Error(), "left as it is: "); c.kind == disk.ErrDamaged {
+			if _, remedy, _ := strings.Cut(err.Error(), "left unchanged; "); c.kind == disk.ErrDamaged {
 				move, _, _ := strings.Cut(remedy, ",")
 				run(t, "sh", "-c", move)
 				newModel().check(t, reopened(t, dir))

@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	lockWait = time.Second // for a process that is just ending
+	lockWait = time.Second // for a process that is about to end
 	lockPoll = 20 * time.Millisecond
 )
 
-// hold takes the folder for this process, by an flock, and makes it if it is missing. bbolt's own lock is
-// not enough: Open replaces the file that has it.
-func hold(dir string) (*os.File, error) {
+// lockFolder creates the folder if it is missing, and locks it for this process with flock. bbolt's own lock is not enough,
+// because Open replaces the file that carries it.
+func lockFolder(dir string) (*os.File, error) {
 	_, missing := os.Lstat(dir)
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil && missing != nil {
@@ -32,7 +32,7 @@ func hold(dir string) (*os.File, error) {
 		f, err = os.OpenFile(dir, syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	}
 	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("%s: %w: it is no folder, or a symbolic link; name the folder itself", dir, ErrFolder)
+		return nil, fmt.Errorf("%s: %w: it is a symbolic link or not a folder; use the path of a folder", dir, ErrFolder)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the folder %s: %w", dir, atomicfile.Explain(err))
@@ -62,23 +62,23 @@ func flock(f *os.File) error {
 }
 
 func inUse(path string) error {
-	return fmt.Errorf("%[1]s: %[2]w by another process; end that one first (fuser -v '%[1]s' names it), or name another folder",
+	return fmt.Errorf("%[1]s: %[2]w by another process; end it first (fuser -v '%[1]s' shows it), or use another folder",
 		path, ErrInUse)
 }
 
-// ours checks that nobody else owns or may change it.
+// ours checks that this user owns the path, and that no other user can write to it.
 func ours(path string, info fs.FileInfo) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s: %w: it belongs to uid %d, and this process is uid %d; run it as that user, or use chown",
+		return fmt.Errorf("%s: %w: it belongs to uid %d, and this process runs as uid %d; run it as that user, or use chown",
 			path, ErrFolder, stat.Uid, os.Geteuid())
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s: %w: others may change it (mode %04o); use chmod go-w", path, ErrFolder, info.Mode().Perm())
+		return fmt.Errorf("%s: %w: other users can write to it (mode %04o); use chmod go-w", path, ErrFolder, info.Mode().Perm())
 	}
 	return nil
 }
 
-// syncFolder makes the names in a folder durable.
+// syncFolder makes new names in a folder durable.
 func syncFolder(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -21,17 +21,17 @@ func TestUnfitFolder(t *testing.T) {
 	}{
 		"a link to a folder": {[]string{"symbolic link"}, func(dir string) error { return os.Symlink(filepath.Dir(dir), dir) }},
 		"a link to nothing":  {[]string{"symbolic link"}, func(dir string) error { return os.Symlink("/nowhere", dir) }},
-		"a file":             {[]string{"no folder"}, func(dir string) error { return os.WriteFile(dir, nil, 0o600) }},
-		"below a file": {[]string{"no folder"}, func(dir string) error {
+		"a file":             {[]string{"not a folder"}, func(dir string) error { return os.WriteFile(dir, nil, 0o600) }},
+		"below a file": {[]string{"not a folder"}, func(dir string) error {
 			return errors.Join(os.Remove(filepath.Dir(dir)), os.WriteFile(filepath.Dir(dir), nil, 0o600))
 		}},
 		"others may write": {[]string{"0722", "chmod go-w"}, func(dir string) error {
 			return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o722))
 		}},
-		"a linked store": {[]string{"store.db", "no regular file"}, func(dir string) error {
+		"a linked store": {[]string{"store.db", "not a regular file"}, func(dir string) error {
 			return errors.Join(os.Mkdir(dir, 0o700), os.Symlink("/etc/passwd", path(dir)))
 		}},
-		"a folder for a store": {[]string{"store.db", "no regular file"}, func(dir string) error {
+		"a folder for a store": {[]string{"store.db", "not a regular file"}, func(dir string) error {
 			return os.MkdirAll(path(dir), 0o700)
 		}},
 		"others may write the store": {[]string{"store.db", "chmod go-w"}, func(dir string) error {

@@ -68,11 +68,11 @@ func set(index uint64, path string, value []byte) embedded.Change {
 type model struct {
 	index, tables uint64
 	rows          map[string]embedded.Row
-	graves        map[string]embedded.Grave
+	tombstones    map[string]embedded.Tombstone
 }
 
 func newModel(changes ...embedded.Change) *model {
-	m := &model{rows: map[string]embedded.Row{}, graves: map[string]embedded.Grave{}}
+	m := &model{rows: map[string]embedded.Row{}, tombstones: map[string]embedded.Tombstone{}}
 	m.add(changes...)
 	return m
 }
@@ -89,11 +89,11 @@ func (m *model) add(changes ...embedded.Change) {
 		for _, r := range c.Rows {
 			m.rows[r.Path] = *r
 		}
-		for _, g := range c.Graves {
-			m.graves[g.Path] = g
+		for _, g := range c.Tombstones {
+			m.tombstones[g.Path] = g
 		}
 		for _, path := range c.Reaped {
-			delete(m.graves, path)
+			delete(m.tombstones, path)
 		}
 	}
 }
@@ -103,19 +103,19 @@ func (m *model) differs(s embedded.Saved) string {
 	if s.Index != m.index || s.Tables != m.tables {
 		return fmt.Sprintf("indexes %d, %d, want %d, %d", s.Index, s.Tables, m.index, m.tables)
 	}
-	if len(m.rows) != len(s.Rows) || len(m.graves) != len(s.Graves) {
-		return fmt.Sprintf("%d rows and %d graves, want %d and %d", len(s.Rows), len(s.Graves), len(m.rows), len(m.graves))
+	if len(m.rows) != len(s.Rows) || len(m.tombstones) != len(s.Tombstones) {
+		return fmt.Sprintf("%d rows and %d tombstones, want %d and %d", len(s.Rows), len(s.Tombstones), len(m.rows), len(m.tombstones))
 	}
 	for _, got := range s.Rows {
 		if want := m.rows[got.Path]; !reflect.DeepEqual(&want, got) {
 			return fmt.Sprintf("row %+v, want %+v", got, want)
 		}
 	}
-	graves := slices.SortedFunc(maps.Values(m.graves), func(a, b embedded.Grave) int { return cmp.Compare(a.Path, b.Path) })
-	slices.SortFunc(s.Graves, func(a, b embedded.Grave) int { return cmp.Compare(a.Path, b.Path) })
-	same := func(a, b embedded.Grave) bool { return a.Path == b.Path && a.Index == b.Index && a.At.Equal(b.At) }
-	if !slices.EqualFunc(graves, s.Graves, same) {
-		return fmt.Sprintf("graves %+v, want %+v", s.Graves, graves)
+	tombstones := slices.SortedFunc(maps.Values(m.tombstones), func(a, b embedded.Tombstone) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(s.Tombstones, func(a, b embedded.Tombstone) int { return cmp.Compare(a.Path, b.Path) })
+	same := func(a, b embedded.Tombstone) bool { return a.Path == b.Path && a.Index == b.Index && a.At.Equal(b.At) }
+	if !slices.EqualFunc(tombstones, s.Tombstones, same) {
+		return fmt.Sprintf("tombstones %+v, want %+v", s.Tombstones, tombstones)
 	}
 	return ""
 }

@@ -1,13 +1,12 @@
-// Package disk keeps the embedded store in a folder: it is the embedded.Journal that makes
-// writes durable, with bbolt.
+// Package disk implements embedded.Journal: it keeps the embedded store in a folder, in a bbolt file. Of this module it imports
+// embedded, and atomicfile for the remedies of the operating system's errors.
 //
-// An acknowledged write survives kill -9 and power loss, and a batch is there whole or not
-// at all. One process has the folder; others are refused. Open reads and verifies every
-// record. A damaged file is an error that names the file, the bucket and the key; the file is
-// left as it is.
+// An acknowledged write survives kill -9 and power loss, and a batch is applied whole or not at all. Only one process can open
+// the folder. Open reads and verifies every record. If the file is damaged, Open fails, names the file, the bucket and the key,
+// and leaves the file as it is.
 //
-// One damage is not noticed: if the newer of bbolt's two heads is damaged, bbolt takes the
-// older one, and the last acknowledged batch is lost.
+// One kind of damage is not detected: if the newer of bbolt's two meta pages is damaged, bbolt uses the older one, and the last
+// acknowledged batch is lost.
 package disk
 
 import (
@@ -26,45 +25,42 @@ import (
 
 const (
 	fileName = "store.db"
-	chunk    = 4 << 20 // bytes that are copied in one transaction, which has them in memory
+	chunk    = 4 << 20 // bytes; a compaction copies so much in one transaction, in memory
 )
 
-// The errors of Open, besides those of the operating system.
+// The errors of Open, besides the operating system's.
 var (
-	// ErrInUse: another process, or another Journal of this one, has the folder.
+	// ErrInUse: another process, or another Journal of this process, has the folder open.
 	ErrInUse = errors.New("the folder is in use")
-	// ErrDamaged: what is on disk is not what was written. It is left as it is.
+	// ErrDamaged: the file does not hold the data that was written. Open leaves it as it is.
 	ErrDamaged = errors.New("the file is damaged")
-	// ErrFolder: the folder, or a file in it, is not one to keep a store in.
+	// ErrFolder: the folder, or a file in it, is not suitable for a store.
 	ErrFolder = errors.New("the folder cannot hold a store")
 )
 
 func damaged(path string, why error) error {
-	return fmt.Errorf("%[1]s: %[2]w: %[3]w; it was left as it is: mv '%[1]s' '%[1]s.damaged', start again with an empty store, "+
-		"and restore an export (kvexpress kv import backup.json) or publish anew", path, ErrDamaged, atomicfile.Explain(why))
+	return fmt.Errorf("%[1]s: %[2]w: %[3]w; it was left unchanged; mv '%[1]s' '%[1]s.damaged', start again with an empty store, "+
+		"and import an export (kvexpress kv import backup.json) or publish again", path, ErrDamaged, atomicfile.Explain(why))
 }
 
 var _ embedded.Journal = (*Journal)(nil)
 
-// Journal is a store's folder, which nobody else has meanwhile. Its methods may be called
-// from any goroutine.
+// Journal is the locked folder of a store. It is safe for concurrent use.
 type Journal struct {
 	path string // of the file
 
 	mu     sync.Mutex
 	folder *os.File
 	db     *database // nil once closed
-	read   *content  // until it was loaded
-	about  about     // of what is on disk
-	broken error     // why nothing more is written
+	read   *content  // nil after Load
+	about  about     // the summary record on disk
+	broken error     // why further writes are refused
 }
 
-// Open takes the folder for this process, makes it and its file where they are missing,
-// and reads and verifies what they hold. Load hands that over.
-//
-// The errors are ErrInUse, ErrDamaged, ErrFolder, or the operating system's.
+// Open locks the folder, creates it and its file if they are missing, and reads and verifies the content, which Load returns. It
+// fails with ErrInUse, ErrDamaged, ErrFolder or an error of the operating system.
 func Open(dir string) (*Journal, error) {
-	folder, err := hold(dir)
+	folder, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +79,7 @@ func (j *Journal) open() error {
 	case err != nil:
 		err = fmt.Errorf("open %s: %w", j.path, atomicfile.Explain(err))
 	case !info.Mode().IsRegular():
-		err = fmt.Errorf("%s: %w: it is no regular file; move it away", j.path, ErrFolder)
+		err = fmt.Errorf("%s: %w: it is not a regular file; move it away", j.path, ErrFolder)
 	default:
 		if err = ours(j.path, info); err == nil {
 			err = j.reopen(info.Size())
@@ -97,11 +93,10 @@ func (j *Journal) open() error {
 	return err
 }
 
-// reopen reads the file, and puts one in its place that bbolt makes anew of the verified records. So damage
-// to bbolt's own lists, which no record shows, does no harm later, and all that readers are told is durable, also
-// where an earlier process ended before its sync, or the sync failed.
+// reopen reads and verifies the file, and replaces it with a compacted copy. The copy repairs damage in bbolt's free list, which
+// no record shows. It also makes everything durable that an earlier process wrote but did not sync.
 func (j *Journal) reopen(size int64) error {
-	if size == 0 { // bbolt would make an empty store of it
+	if size == 0 { // bbolt would create an empty store in it
 		return damaged(j.path, errors.New("it is empty"))
 	}
 	old, err := openBolt(j.path, bolt.Options{ReadOnly: true})
@@ -111,16 +106,16 @@ func (j *Journal) reopen(size int64) error {
 	if j.read, err = read(old); err == nil {
 		err = j.remake(func(db *bolt.DB) error { return bolt.Compact(db, old.DB, chunk) })
 	}
-	if full(err) { // the old file goes on: a full disk keeps no store from being opened
+	if full(err) { // keep the old file: a store must open on a full disk
 		err = old.file.Sync()
 	}
 	return errors.Join(err, old.close(err))
 }
 
-// remake makes the file, which gets its name when it is whole and durable.
+// remake creates the file under another name, and renames it when it is complete and durable.
 func (j *Journal) remake(fill func(*bolt.DB) error) error {
 	made := j.path + ".new"
-	err := os.RemoveAll(made) // of one that was cut off
+	err := os.RemoveAll(made) // left by an interrupted remake
 	var db *database
 	if err == nil {
 		db, err = openBolt(made, bolt.Options{NoSync: true, NoGrowSync: true})
@@ -141,11 +136,11 @@ func (j *Journal) remake(fill func(*bolt.DB) error) error {
 	return nil
 }
 
-// create fills an empty store.
+// create makes the buckets of an empty store.
 func create(db *bolt.DB) error {
 	return db.Update(func(tx *bolt.Tx) error {
 		var errs []error
-		for _, name := range []string{aboutBucket, rowsBucket, gravesBucket} {
+		for _, name := range []string{aboutBucket, rowsBucket, tombstonesBucket} {
 			_, err := tx.CreateBucket([]byte(name))
 			errs = append(errs, err)
 		}
@@ -154,7 +149,7 @@ func create(db *bolt.DB) error {
 	})
 }
 
-// Load hands over what was read. It can be called once.
+// Load returns the content that Open read. It can be called once.
 func (j *Journal) Load(into *embedded.Saved) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -165,8 +160,8 @@ func (j *Journal) Load(into *embedded.Saved) error {
 	return nil
 }
 
-// Append makes changes durable, all or none, by one transaction. A full disk, a quota and a
-// limit on file sizes give embedded.ErrNotWritten; after any other error nothing more is written.
+// Append makes all changes durable, or none, in one transaction. On a full disk, a quota or a file size limit it fails with
+// embedded.ErrNotWritten. After any other error it refuses further writes.
 func (j *Journal) Append(changes []embedded.Change) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -189,7 +184,7 @@ func (j *Journal) Append(changes []embedded.Change) error {
 		j.about = next
 		return nil
 	}
-	clean := noRoom(err) && j.db.head() == before
+	clean := noRoom(err) && j.db.lastTxn() == before
 	err = fmt.Errorf("write %s: %w", j.path, atomicfile.Explain(err))
 	if clean {
 		return fmt.Errorf("%w: %w", embedded.ErrNotWritten, err)
@@ -198,7 +193,7 @@ func (j *Journal) Append(changes []embedded.Change) error {
 	return err
 }
 
-// Close lets the folder go. A second Close does nothing.
+// Close unlocks the folder. A second Close does nothing.
 func (j *Journal) Close() (err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

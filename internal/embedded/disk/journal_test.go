@@ -25,7 +25,7 @@ func sample(index uint64) embedded.Change {
 			{Path: "a/large", Value: bytes.Repeat([]byte("large"), 20000), CreateIndex: 1, ModifyIndex: index},
 			{Path: strings.Repeat("long/", 10000), Value: []byte("long"), CreateIndex: index, ModifyIndex: index},
 		},
-		Graves: []embedded.Grave{{Path: "", Index: index, At: time.Unix(1700000000, 123)}, {Path: "b", Index: index, At: time.Unix(1, 0)}},
+		Tombstones: []embedded.Tombstone{{Path: "", Index: index, At: time.Unix(1700000000, 123)}, {Path: "b", Index: index, At: time.Unix(1, 0)}},
 	}
 }
 
@@ -89,8 +89,8 @@ func TestAgainstModel(t *testing.T) {
 				flags := rapid.Uint64().Draw(r, "flags")
 				c.Rows = append(c.Rows, &embedded.Row{Path: p, Value: value.Draw(r, "value"), Flags: flags, ModifyIndex: index})
 			}
-			for _, p := range rapid.SliceOfN(name, 0, 2).Draw(r, "graves") {
-				c.Graves = append(c.Graves, embedded.Grave{Path: p, Index: index, At: time.Unix(0, rapid.Int64().Draw(r, "at"))})
+			for _, p := range rapid.SliceOfN(name, 0, 2).Draw(r, "tombstones") {
+				c.Tombstones = append(c.Tombstones, embedded.Tombstone{Path: p, Index: index, At: time.Unix(0, rapid.Int64().Draw(r, "at"))})
 			}
 			return c
 		})

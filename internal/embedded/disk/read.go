@@ -11,12 +11,12 @@ import (
 	"kvexpress/internal/embedded"
 )
 
-// content is what a file holds.
+// content is the verified content of a file.
 type content struct {
 	about
 	saved embedded.Saved
-	pages map[uint64]bool // of the trees
-	place string          // of the last record that was read
+	pages map[uint64]bool // pages of the trees
+	place string          // position of the last record, for errors
 }
 
 // read reads and verifies every record of a file.
@@ -44,7 +44,7 @@ func (c *content) read(tx *bolt.Tx, db *database) error {
 		{aboutBucket, func(b []byte) (string, error) {
 			err := c.get(b)
 			if err == nil && c.format != format {
-				err = fmt.Errorf("%w: its format is %d, and this program knows %d; use the version of kvexpress that wrote it",
+				err = fmt.Errorf("%w: its format is %d, this kvexpress reads %d; use the version of kvexpress that wrote it",
 					ErrFolder, c.format, format)
 			}
 			return "", err
@@ -54,13 +54,13 @@ func (c *content) read(tx *bolt.Tx, db *database) error {
 			c.saved.Rows = append(c.saved.Rows, r)
 			return r.Path, err
 		}},
-		{gravesBucket, func(b []byte) (string, error) {
-			g, err := getGrave(b)
-			c.saved.Graves = append(c.saved.Graves, g)
+		{tombstonesBucket, func(b []byte) (string, error) {
+			g, err := getTombstone(b)
+			c.saved.Tombstones = append(c.saved.Tombstones, g)
 			return g.Path, err
 		}},
 	}
-	if err := c.once(db, uint64(tx.Cursor().Bucket().Root())); err != nil {
+	if err := c.visitOnce(db, uint64(tx.Cursor().Bucket().Root())); err != nil {
 		return err
 	}
 	for _, part := range parts {
@@ -68,15 +68,15 @@ func (c *content) read(tx *bolt.Tx, db *database) error {
 		if bucket == nil {
 			return fmt.Errorf("bucket %s is missing", part.bucket)
 		}
-		if root := uint64(bucket.Root()); root != 0 { // else it is within the page of its parent
-			if err := c.once(db, root); err != nil {
+		if root := uint64(bucket.Root()); root != 0 { // else it is inside the page of its parent
+			if err := c.visitOnce(db, root); err != nil {
 				return fmt.Errorf("bucket %s: %w", part.bucket, err)
 			}
 		}
 		err := bucket.ForEach(func(key, record []byte) error {
 			name, err := part.take(record)
 			if err == nil && !bytes.Equal(key, keyOf(name)) {
-				err = fmt.Errorf("%w: it is that of %q", errRecord, name)
+				err = fmt.Errorf("%w: it belongs to %q", errRecord, name)
 			}
 			if err != nil {
 				return fmt.Errorf("bucket %s, key %q: %w", part.bucket, key, err)
@@ -91,21 +91,22 @@ func (c *content) read(tx *bolt.Tx, db *database) error {
 		}
 	}
 	if sum != c.sum {
-		return fmt.Errorf("buckets %s and %s: each record verifies, but some are missing or old", rowsBucket, gravesBucket)
+		return fmt.Errorf("buckets %s and %s: each record is valid, but some are missing or outdated", rowsBucket, tombstonesBucket)
 	}
 	return nil
 }
 
-// A page has its flags and the number of its elements in its head. Elements of a branch page end with the page of a child.
+// The layout of bbolt's pages, in bytes: a header with flags and a count, then elements. An element of a branch page ends with
+// the number of a child page.
 const (
 	pageHead, flagsAt, countAt = 16, 8, 10
 	elementSize, childAt       = 16, 8
-	leafPage                   = 2 // bbolt takes any other page for a branch
+	leafPage                   = 2 // bbolt treats any other page as a branch
 )
 
-// once checks that no page is in the trees twice. bbolt follows a circle until the memory is used up,
-// and no recover stops that.
-func (c *content) once(db *database, page uint64) error {
+// visitOnce checks that no page below page is used twice. bbolt would follow a cycle until the memory is used up, which no
+// recover stops.
+func (c *content) visitOnce(db *database, page uint64) error {
 	if c.pages[page] {
 		return fmt.Errorf("page %d is used twice", page)
 	}
@@ -118,7 +119,7 @@ func (c *content) once(db *database, page uint64) error {
 	elements := make([]byte, elementSize*int(binary.NativeEndian.Uint16(head[countAt:])))
 	_, err = db.file.ReadAt(elements, at+pageHead)
 	for ; err == nil && len(elements) > 0; elements = elements[elementSize:] {
-		err = c.once(db, binary.NativeEndian.Uint64(elements[childAt:]))
+		err = c.visitOnce(db, binary.NativeEndian.Uint64(elements[childAt:]))
 	}
 	return err
 }

@@ -12,24 +12,24 @@ import (
 	"kvexpress/internal/embedded"
 )
 
-// The buckets of the file. A record's key is made of its name, which is in the record too.
+// The buckets of the file. A record contains its name, and keyOf makes its key from the name.
 const (
-	aboutBucket  = "about" // has one record, without a name
-	rowsBucket   = "rows"
-	gravesBucket = "graves"
+	aboutBucket      = "about" // has one record, without a name
+	rowsBucket       = "rows"
+	tombstonesBucket = "tombstones"
 )
 
 const (
-	format  = 3   // the version of buckets and records
-	longest = 512 // of a name that is its own key: bbolt has a limit, and its pages are slow with long keys
+	format  = 4   // the version of buckets and records
+	longest = 512 // bytes of a name; a longer one is hashed, because bbolt limits keys and is slow with long ones
 	number  = 8   // bytes
 	header  = 8   // bytes: CRC and length
 )
 
-var errRecord = errors.New("the record does not verify")
+var errRecord = errors.New("the record is invalid")
 
-// seal makes a record: the CRC-32C of the rest, the name's length, numbers, the name, and, unless
-// the value is nil, a zero byte and the value.
+// seal encodes a record: CRC-32C of the rest, length of the name, numbers, name and, unless the value is nil, a zero byte and the
+// value.
 func seal(name string, value []byte, numbers ...uint64) []byte {
 	b := make([]byte, header, header+number*len(numbers)+len(name)+1+len(value))
 	binary.LittleEndian.PutUint32(b[4:], uint32(len(name)))
@@ -43,7 +43,7 @@ func seal(name string, value []byte, numbers ...uint64) []byte {
 	return b
 }
 
-// unseal verifies a record and reads it into numbers. It keeps nothing of b.
+// unseal verifies and decodes a record. It does not keep b.
 func unseal(b []byte, numbers ...*uint64) (name string, value []byte, err error) {
 	rest := len(b) - header - number*len(numbers)
 	if rest < 0 || sumOf(b) != uint64(crc32.Checksum(b[4:], crc32.MakeTable(crc32.Castagnoli))) {
@@ -66,7 +66,7 @@ func unseal(b []byte, numbers ...*uint64) (name string, value []byte, err error)
 // sumOf is the CRC in a record.
 func sumOf(record []byte) uint64 { return uint64(binary.LittleEndian.Uint32(record)) }
 
-// keyOf is the key of a name, which may be empty or of any length.
+// keyOf returns the key of a name, which may be empty.
 func keyOf(name string) []byte {
 	if len(name) > longest {
 		hash := sha256.Sum256([]byte(name))
@@ -86,20 +86,22 @@ func getRow(b []byte) (*embedded.Row, error) {
 	return &r, err
 }
 
-func putGrave(g embedded.Grave) []byte { return seal(g.Path, nil, g.Index, uint64(g.At.UnixNano())) }
+func putTombstone(g embedded.Tombstone) []byte {
+	return seal(g.Path, nil, g.Index, uint64(g.At.UnixNano()))
+}
 
-func getGrave(b []byte) (g embedded.Grave, err error) {
+func getTombstone(b []byte) (g embedded.Tombstone, err error) {
 	var at uint64
 	g.Path, _, err = unseal(b, &g.Index, &at)
 	g.At = time.Unix(0, int64(at)).UTC()
 	return g, err
 }
 
-// about is the record of the whole store. Each batch writes it.
+// about is the summary record of the store. Each batch writes it.
 type about struct {
 	format        uint64
 	index, tables uint64 // of the last change, and of the last one to the tables
-	sum           uint64 // of the CRCs of all records: damaged pages of bbolt can lose records, or bring old ones back
+	sum           uint64 // of the CRCs of all records; it detects records that damaged pages lost, or replaced by older ones
 }
 
 func (a *about) put() []byte { return seal("", nil, a.format, a.index, a.tables, a.sum) }
@@ -109,7 +111,7 @@ func (a *about) get(b []byte) error {
 	return err
 }
 
-// apply makes changes in a transaction.
+// apply writes changes in a transaction.
 func (a *about) apply(tx *bolt.Tx, changes []embedded.Change) error {
 	var errs []error
 	put := func(bucket, name string, record []byte) { // nil deletes it
@@ -132,11 +134,11 @@ func (a *about) apply(tx *bolt.Tx, changes []embedded.Change) error {
 		for _, r := range c.Rows {
 			put(rowsBucket, r.Path, putRow(r))
 		}
-		for _, g := range c.Graves {
-			put(gravesBucket, g.Path, putGrave(g))
+		for _, g := range c.Tombstones {
+			put(tombstonesBucket, g.Path, putTombstone(g))
 		}
 		for _, path := range c.Reaped {
-			put(gravesBucket, path, nil)
+			put(tombstonesBucket, path, nil)
 		}
 		if a.index = c.Index; c.Tables() {
 			a.tables = c.Index

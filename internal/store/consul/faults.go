@@ -103,7 +103,8 @@ func faults() []fault {
 		{name: "missing permission", fits: status(403, 403, "permission denied"), kind: kv.ErrDenied},
 		{name: "block_endpoints", fits: status(403, 403, "blocked by agent"), kind: kv.ErrDenied,
 			says:   "the Consul agent blocks this endpoint",
-			remedy: "remove /v1/txn and /v1/kv/ from http_config.block_endpoints of the agent at {addr}, or set another agent with {server}"},
+			remedy: "remove /v1/txn and /v1/kv/ from http_config.block_endpoints of the agent at {addr}, " +
+				"or set another agent with {server}"},
 		{name: "allow_write_http_from", fits: status(403, 403, "access is restricted"), kind: kv.ErrDenied,
 			says: "the Consul agent accepts no writes from this machine, and kvexpress also reads with PUT /v1/txn",
 			remedy: "add this machine's address to http_config.allow_write_http_from of the agent at {addr}, " +
