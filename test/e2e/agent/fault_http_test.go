@@ -121,7 +121,6 @@ func agentAndFakes(t *testing.T, c *e2e.Cluster) {
 	for _, f := range fakes() {
 		parts[f.name] = func(t *testing.T) { agentAndFake(t, c, f) }
 	}
-	parts["the control"] = func(t *testing.T) { naiveClient(t, c) }
 	e2e.Together(t, parts)
 }
 
@@ -181,26 +180,4 @@ func agentAndFake(t *testing.T, c *e2e.Cluster, f fake) {
 	d.DeliversWithin(30*time.Second, "hosts", e2e.Version(3))
 	x.Publish("hosts", e2e.Version(4))
 	d.Delivers("hosts", e2e.Version(4))
-}
-
-// naiveClient is the control: who asks again at once, and takes a missing index for 0,
-// makes more requests than an agent may, long before the time is over.
-func naiveClient(t *testing.T, c *e2e.Cluster) {
-	x := c.Site(t, 2)
-	front := newFront(t, x.Store.Server.Addr)
-	front.with(fakes()[0].meddle)
-	x.Publish("hosts", e2e.Version(1))
-	client := http.Client{Timeout: 10 * time.Second}
-	from := time.Now()
-	for front.requests.since(from) <= mostRequestsAway {
-		resp, err := client.Get("http://" + front.addr + "/v1/kv/" + x.Row("hosts", "data") + "?raw&wait=60s&index=0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-	}
-	if took := time.Since(from); took > fakeTime/2 {
-		t.Errorf("a busy loop makes %d requests in %v: the limit would not see it", mostRequestsAway+1, took)
-	}
 }

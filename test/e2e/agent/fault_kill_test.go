@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/cli"
 	"kvexpress/internal/install"
 	"kvexpress/test/e2e"
@@ -138,44 +137,6 @@ func agentKilledAtAnyMoment(t *testing.T, c *e2e.Cluster) {
 		k.Publish(f, k.new)
 	}
 	k.wholeAndTidy(k.Agent("agent"))
-}
-
-// The controls: without one of its guards a kill breaks a promise, and the checks
-// above see it.
-func agentKilledControls(t *testing.T, c *e2e.Cluster) {
-	e2e.Together(t, e2e.Parts{
-		"a write that is not atomic": func(t *testing.T) {
-			k := newKilled(t, c, "", "one")
-			step := install.FaultPoint(atomicfile.AtRename)
-			k.die(step)
-			k.File("one", k.new[:len(k.new)/2])
-			if len(k.torn()) == 0 {
-				t.Error("a torn file is not seen")
-			}
-		},
-		"a staged file that is not known of": func(t *testing.T) {
-			k := newKilled(t, c, "", "one")
-			k.die(install.FaultPoint(atomicfile.AtMode))
-			if err := os.Rename(k.Path(".one.kvexpress"), k.Path(".other.kvexpress")); err != nil {
-				t.Fatal(err)
-			}
-			k.settles(k.Agent("agent"), k.new)
-			if len(litter(k.Site)) == 0 {
-				t.Error("a staged file that stays is not seen")
-			}
-		},
-		"an exec that is not known to be owed": func(t *testing.T) {
-			k := newKilled(t, c, "", "one")
-			k.die(install.AtExec)
-			if err := os.RemoveAll(k.Path("agent.state")); err != nil {
-				t.Fatal(err)
-			}
-			k.Agent("agent").Delivers("one", k.new)
-			if ranLast(k.Site, "hash", "one", k.new) {
-				t.Error("an exec that never ran is not seen")
-			}
-		},
-	})
 }
 
 func agentDieAt(step install.FaultPoint) {

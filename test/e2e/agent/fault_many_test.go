@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -54,35 +53,6 @@ func agentsThatReconnect(t *testing.T, c *e2e.Cluster) {
 		len(moments), most, binWidth)
 	if most > len(moments)/2 {
 		t.Errorf("%d of %d requests came within %v", most, len(moments), binWidth)
-	}
-
-	// The control: those that try again every second all come together.
-	w.refuse.Store(true)
-	var naive sync.WaitGroup
-	var came beats
-	for range agents {
-		naive.Go(func() {
-			for {
-				if conn, err := net.Dial("tcp", w.addr); err == nil {
-					_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-					_, _ = fmt.Fprintf(conn, "GET /v1/status/leader HTTP/1.0\r\n\r\n")
-					n, _ := conn.Read(make([]byte, 1))
-					conn.Close()
-					if n > 0 {
-						came.add()
-						return
-					}
-				}
-				e2e.Pause(time.Second)
-			}
-		})
-	}
-	e2e.Pause(2500 * time.Millisecond)
-	back = time.Now()
-	w.refuse.Store(false)
-	naive.Wait()
-	if most := busiest(came.after(back), binWidth); most <= agents/2 {
-		t.Errorf("the control: at most %d of %d naive clients came within %v", most, agents, binWidth)
 	}
 }
 

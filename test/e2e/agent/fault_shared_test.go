@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"kvexpress/internal/kv"
 	"kvexpress/test/e2e"
 )
 
@@ -73,25 +72,6 @@ func agentsOfOneFile(t *testing.T, c *e2e.Cluster) {
 	e2e.Eventually(t, "the exec ran for what is in place", func() bool { return ranLast(x, "hash", "hosts", contents[last]) })
 	if litter := litter(x); len(litter) > 0 {
 		t.Errorf("left behind: %q", litter)
-	}
-
-	// The control: a third one follows the key with a plain write, past the
-	// transaction.
-	first.Stop()
-	second.Stop()
-	torn, reads = watched(t, x.Path("hosts"), contents, func() {
-		publishAll(30, func() {
-			rows, err := x.Client.Read(t.Context(), kv.Default, x.Row("hosts", "data"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(x.Path("hosts"), rows[x.Row("hosts", "data")].Value, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		})
-	})
-	if t.Logf("torn by a plain writer: %d of %d reads", torn, reads); torn == 0 {
-		t.Error("the control: the reader does not see a torn file")
 	}
 }
 

@@ -193,17 +193,3 @@ func median(all []float64) float64 {
 	sorted := slices.Sorted(slices.Values(all))
 	return sorted[len(sorted)/2]
 }
-
-// The control: what grows is seen to grow.
-func TestSoakSeesGrowth(t *testing.T) {
-	t.Parallel()
-	grown := newTrend(nil)
-	for i := range 100 {
-		grown.samples["descriptors"] = append(grown.samples["descriptors"], float64(20+i))
-		grown.samples["goroutines"] = append(grown.samples["goroutines"], float64(40+2*i))
-		grown.samples["anonymous memory in KiB"] = append(grown.samples["anonymous memory in KiB"], float64(5000+100*i))
-	}
-	if seen := grown.judge(t); len(seen) != len(grown.samples) {
-		t.Errorf("growth is not seen: %q", seen)
-	}
-}

@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -65,7 +64,6 @@ func agentStateDamaged(t *testing.T, c *e2e.Cluster) {
 	for _, d := range damages() {
 		parts[d.name] = func(t *testing.T) { stateDamaged(t, c, d) }
 	}
-	parts["the control"] = func(t *testing.T) { stateThatLies(t, c) }
 	e2e.Together(t, parts)
 }
 
@@ -125,32 +123,5 @@ func stateDamaged(t *testing.T, c *e2e.Cluster, how damage) {
 	e2e.Eventually(t, "the exec runs for version 5", func() bool { return ranLast(x, "hash", "hosts", e2e.Version(5)) })
 	if litter := litter(x); len(litter) > 0 {
 		t.Errorf("left behind: %q", litter)
-	}
-}
-
-// stateThatLies is the control: a whole state that says that the exec ran for what is
-// in place is believed, and the check above sees that nothing ran.
-func stateThatLies(t *testing.T, c *e2e.Cluster) {
-	x, d, state := remembering(t, c)
-	x.File("broken", "")
-	x.Publish("hosts", e2e.Version(2))
-	d.Becomes("hosts", outcome.Pending)
-	d.Stop()
-	var s map[string]any
-	if err := json.Unmarshal(get(t, state), &s); err != nil {
-		t.Fatal(err)
-	}
-	s["executed"] = e2e.Sum(e2e.Version(2))
-	b, err := json.Marshal(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, state, string(b))
-	if err := os.Remove(x.Path("broken")); err != nil {
-		t.Fatal(err)
-	}
-	x.Agent("agent").Delivers("hosts", e2e.Version(2))
-	if ranLast(x, "hash", "hosts", e2e.Version(2)) {
-		t.Error("the control: the exec ran, so that nothing can be seen to be missing")
 	}
 }

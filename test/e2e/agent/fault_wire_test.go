@@ -51,7 +51,6 @@ type wire struct {
 	upstream string
 	addr     string
 	requests beats // that an agent has sent
-	calls    beats // connections that were asked for
 
 	// refuse hangs up on new connections at once.
 	refuse atomic.Bool
@@ -87,7 +86,6 @@ func newWire(t testing.TB, upstream string) *wire {
 			if err != nil {
 				return
 			}
-			w.calls.add()
 			w.all.Go(func() { w.carry(conn) })
 		}
 	})

@@ -34,7 +34,6 @@ func agentWithGoodServers(t *testing.T) {
 	all(map[string]func(*testing.T, *e2e.Cluster){
 		"killed at each step":  agentKilledAtEachStep,
 		"killed at any moment": agentKilledAtAnyMoment,
-		"killed, controls":     agentKilledControls,
 		"state damaged":        agentStateDamaged,
 	})
 	all(map[string]func(*testing.T, *e2e.Cluster){

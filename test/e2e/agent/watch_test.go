@@ -118,14 +118,4 @@ func TestFromAWatchToTheAgentAndBack(t *testing.T) {
 		!strings.Contains(said, "no such key") {
 		t.Errorf("the watch said\n%s", said)
 	}
-
-	// The control: with another state folder, nobody knows that the exec ran.
-	m.watch(false)
-	content := m.Publish(e2e.Text("control", 20))
-	m.Ok("-p", "kvexpress", "out", "-k", "hosts", "-f", m.Path("hosts"), "-l", "1", "-e", m.reload, "--state-dir", m.Path("another"))
-	d = m.Agent("agent")
-	d.Delivers("hosts", content)
-	if ran := strings.Count(m.Read("execs"), e2e.Sum(content)); ran != 2 {
-		t.Errorf("with another state, the exec ran %d times: this test sees nothing", ran)
-	}
 }

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -153,24 +152,6 @@ func (s *hostsSite) version() uint64 {
 		s.t.Fatalf("%v: %s", err, said)
 	}
 	return live.Version
-}
-
-// diesHard ends the server that renders by kill -9, in the soak: that takes Consul
-// more than half a minute to notice.
-func (s *hostsSite) diesHard() {
-	s.t.Helper()
-	if os.Getenv("KVEXPRESS_SOAK") != "1" {
-		return
-	}
-	holder, other := s.holder()
-	begin := time.Now()
-	if !holder.send("hosts-renderer", syscall.SIGKILL) {
-		s.t.Fatal("there is nobody to kill")
-	}
-	e2e.Eventually(s.t, "what it ran is gone", func() bool { return !holder.renders() })
-	e2e.Within(s.t, 3*time.Minute, "a server renders again", func() bool { return holder.renders() || other.renders() })
-	s.t.Logf("after kill -9 a server renders again after %s", time.Since(begin).Round(time.Millisecond))
-	s.comesAndGoes("survivor")
 }
 
 // host is a machine of the page with a Consul agent, a systemd and a dnsmasq.

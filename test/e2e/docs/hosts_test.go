@@ -43,9 +43,6 @@ func TestHostsFilePage(t *testing.T) {
 	s.comesAndGoes("mail")
 	s.oneRenders()
 	s.isStopped()
-	s.hasNoCatalog()
-	s.diesHard()
-	s.isNotReloaded() // the last: it changes what the page has set up
 }
 
 // hostsStep is one thing that the page has one do: write a file or run a block.
@@ -148,61 +145,4 @@ func (s *hostsSite) isStopped() {
 	s.knows("late", false)
 	s.sh(s.own, "kvexpress resume -k hosts --token-file operator.token")
 	s.knows("late", true)
-}
-
-// hasNoCatalog takes the renderer's right to read nodes, all or two thirds of them: Consul
-// then leaves out their instances, without a word, and nobody forgets a name. Taken
-// out: -l 20 of the page; then the catalog of two thirds less is published.
-func (s *hostsSite) hasNoCatalog() {
-	s.t.Helper()
-	before := s.version()
-	good := s.own.m.Read("renderer.hcl")
-	rights := func(rules string) {
-		s.own.m.File("renderer.hcl", rules)
-		s.sh(s.own, "consul acl policy update -name hosts-renderer -rules @renderer.hcl >/dev/null")
-	}
-	holder, other := s.holder()
-	s.sh(other, "systemctl stop hosts-renderer") // or it would take over, whose Consul may know the old rights for a while
-	for nodes, refusal := range map[string]string{"none": "is empty", "db-1": "at least 20"} {
-		rights(strings.Replace(good, `node_prefix ""`, `node_prefix "`+nodes+`"`, 1))
-		e2e.Eventually(s.t, "the renderer sees less, and is refused", func() bool {
-			s.sh(holder, "systemctl restart hosts-renderer")
-			said, refused := len(holder.said("hosts-renderer")), false
-			e2e.Eventually(s.t, "the renderer has published, or not", func() bool {
-				now := holder.said("hosts-renderer")[said:]
-				refused = strings.Contains(now, refusal)
-				return refused || strings.Contains(now, "unchanged") || strings.Contains(now, "published")
-			})
-			return refused
-		})
-		s.knows("db", true)
-		s.knows("late", true)
-		if now := s.version(); now != before {
-			s.t.Errorf("too small a catalog is published: version %d, now %d", before, now)
-		}
-	}
-	rights(good)
-	s.sh(other, "systemctl start hosts-renderer")
-	s.comesAndGoes("again")
-}
-
-// isNotReloaded is the control: a watch that does not tell dnsmasq. The file loses the
-// name, and dnsmasq does not, until it is told.
-func (s *hostsSite) isNotReloaded() {
-	s.t.Helper()
-	s.sh(s.watch, "consul services register -name old -id old -address 192.0.2.97")
-	s.knows("old", true)
-	watch := s.watch.m.Read("etc/consul.d/hosts.json")
-	without := regexp.MustCompile(`,\s*"-e", "pkill -HUP dnsmasq"`).ReplaceAllString(watch, "")
-	if without == watch {
-		s.t.Fatalf("the watch has no exec:\n%s", watch)
-	}
-	s.watch.m.File("etc/consul.d/hosts.json", without)
-	s.sh(s.watch, "systemctl reload consul\nconsul services deregister -id old")
-	e2e.Eventually(s.t, "the file of the watch has lost the name",
-		func() bool { return !strings.Contains(s.watch.m.Read("etc/hosts.consul"), "old.svc.example") })
-	s.agent.knows("old", false)
-	s.watch.knows("old", true)
-	s.sh(s.watch, "pkill -HUP dnsmasq")
-	s.watch.knows("old", false)
 }

@@ -44,33 +44,3 @@ func race(t *testing.T, l *ledger, m *e2e.Machine, size, crowd int) {
 		t.Errorf("a node gets %s, want %s", got, l.sums[l.last()])
 	}
 }
-
-// The control: fifty naive publishers, who read a version and write the next
-// without a check, give versions twice.
-func TestNaivePublishersCollide(t *testing.T) {
-	t.Parallel()
-	s, _ := e2e.Start(t)
-	var ready, wg sync.WaitGroup
-	given := make([]string, 50)
-	ready.Add(len(given))
-	for i := range given {
-		wg.Go(func() {
-			was := 0
-			if r := s.Get("naive"); r != nil {
-				_, _ = fmt.Sscan(string(r.Value), &was)
-			}
-			ready.Done()
-			ready.Wait() // all have read
-			given[i] = fmt.Sprint(was + 1)
-			s.Put("naive", given[i], 0)
-		})
-	}
-	wg.Wait()
-	seen := map[string]bool{}
-	for _, v := range given {
-		seen[v] = true
-	}
-	if len(seen) == len(given) {
-		t.Error("no version was given twice: the race is none")
-	}
-}

@@ -313,22 +313,3 @@ func (l *ledger) check(t *testing.T) {
 		t.Errorf("history has %d rows and %d bytes, want those of 10 versions, in 4 MiB", len(keys), size)
 	}
 }
-
-// The control: a rollback that does not pin what it looked at undoes a publish that
-// it never saw.
-func TestUnpinnedRollbackUndoesWhatItNeverSaw(t *testing.T) {
-	t.Parallel()
-	s, m := e2e.Start(t)
-	for _, name := range []string{"one", "two"} {
-		m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text(name, 20)))
-	}
-	looked := s.Version()
-	before := m.Ok("show", "-k", "hosts", "--version", fmt.Sprint(looked-1))
-	m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("a rival", 20)))
-	m.Fails(10, []string{"version 3 stands"}, "in", "-k", "hosts", "-f", m.File("source", before), "--if-version",
-		fmt.Sprint(looked))
-	m.Ok("in", "-k", "hosts", "-f", m.Path("source"))
-	if got := s.Value("kvexpress/hosts/data"); got != e2e.Text("one", 20) {
-		t.Errorf("%s stands", e2e.Brief(got))
-	}
-}
