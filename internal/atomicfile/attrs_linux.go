@@ -11,13 +11,11 @@ import (
 
 const aclXattr = "system.posix_acl_access"
 
-// maxXattr is the most bytes that one attribute, or the list of their names,
-// may have: the kernel's own limit.
+// maxXattr is the most bytes of one attribute, or of the list of their names: the kernel's limit.
 const maxXattr = 64 << 10
 
-// copyXattrs makes the attributes of to those of from: user.*, the SELinux
-// label and the ACL. An ACL that to inherited from its folder goes if from has
-// none. A file system without attributes has nothing to copy.
+// copyXattrs copies the attributes user.*, the SELinux label and the ACL. If from has no ACL, it removes the one that to
+// inherited from its folder. A file system without attributes has nothing to copy.
 func copyXattrs(from, to *os.File) error {
 	names, err := listXattrs(from)
 	if err != nil {
@@ -33,8 +31,7 @@ func copyXattrs(from, to *os.File) error {
 			return fmt.Errorf("keep the attribute %q: %w", name, err)
 		}
 	}
-	// To ask costs nothing; to remove what is not there is a transaction of the
-	// file system.
+	// To ask is cheap; to remove a missing one is a transaction of the file system.
 	if _, err := unix.Fgetxattr(int(to.Fd()), aclXattr, nil); !hasACL && err == nil {
 		err := unix.Fremovexattr(int(to.Fd()), aclXattr)
 		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
@@ -61,24 +58,22 @@ func listXattrs(f *os.File) ([]string, error) {
 }
 
 func copyXattr(from, to *os.File, name string) error {
-	value := make([]byte, maxXattr)
+	value, have := make([]byte, maxXattr), make([]byte, maxXattr)
 	n, err := unix.Fgetxattr(int(from.Fd()), name, value)
 	if err != nil {
 		return err
 	}
-	have := make([]byte, maxXattr)
 	if m, err := unix.Fgetxattr(int(to.Fd()), name, have); err == nil && string(have[:m]) == string(value[:n]) {
-		return nil // an unprivileged process may not set even the same SELinux label
+		return nil // an unprivileged process cannot set even the same SELinux label
 	}
 	return unix.Fsetxattr(int(to.Fd()), name, value[:n], 0)
 }
 
-// writersACL is the ACL of a folder with rwx for who can write there, and nothing for all
-// others; none if it has no ACL.
+// writersACL is the ACL of a folder with rwx for its writers, and nothing for all others; nil if it has no ACL.
 func writersACL(folder *Dir) []byte {
 	f, err := folder.OpenFile(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil // it is closed to us; then its mode has to do
+		return nil // it is closed to us: the mode must do
 	}
 	defer func() { _ = f.Close() }() // it was read alone
 	acl := make([]byte, maxXattr)
@@ -86,7 +81,7 @@ func writersACL(folder *Dir) []byte {
 	if err != nil { // ENODATA, ENOTSUP
 		return nil
 	}
-	// A version of 4 bytes; then for each entry tag and permissions, of 2 bytes, and an id of 4.
+	// 4 bytes for the version; then for each entry 2 for the tag, 2 for the permissions and 4 for the id.
 	for i := 4; i+8 <= n; i += 8 {
 		if acl[i+2]&2 == 0 {
 			acl[i+2] = 0
@@ -97,7 +92,7 @@ func writersACL(folder *Dir) []byte {
 	return acl[:n]
 }
 
-// setACL puts an ACL in the place of the one that a folder inherited.
+// setACL replaces the ACL that a folder inherited.
 func setACL(d *Dir, acl []byte) error {
 	if acl != nil {
 		return unix.Fsetxattr(d.fd, aclXattr, acl, 0)

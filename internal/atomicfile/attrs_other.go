@@ -4,8 +4,7 @@ package atomicfile
 
 import "os"
 
-// copyXattrs does nothing here: extended attributes and ACLs are kept on Linux
-// only.
+// copyXattrs needs Linux.
 func copyXattrs(_, _ *os.File) error { return nil }
 
 func writersACL(*Dir) []byte { return nil }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,8 +31,8 @@ func (d *Dir) Close() error {
 	return err
 }
 
-// Private opens the folder name, which must be private: one that another user owns or can
-// write to is refused. With make, a missing one is made with mode 0700.
+// Private opens the folder name. It refuses a folder that another user owns or can write to. With make, it makes a missing one
+// with mode 0700.
 func (d *Dir) Private(name string, make bool) (*Dir, error) {
 	sub, err := d.sub(name)
 	if make && errors.Is(err, fs.ErrNotExist) {
@@ -48,8 +47,7 @@ func (d *Dir) Private(name string, make bool) (*Dir, error) {
 	return sub, nil
 }
 
-// OpenPrivate is Private for a path. With make, the folders above are made too, with mode
-// 0755.
+// OpenPrivate is Private for a path. With make, it makes the folders above too, with mode 0755.
 func OpenPrivate(path string, make bool) (*Dir, error) {
 	p, err := Find(path, nil)
 	if err != nil {
@@ -78,7 +76,7 @@ func (d *Dir) private() error {
 	return nil
 }
 
-// sub opens a folder of this one.
+// sub opens a folder of this one, and no link.
 func (d *Dir) sub(name string) (*Dir, error) {
 	path := filepath.Join(d.path, name)
 	fd, err := openAt(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -88,8 +86,7 @@ func (d *Dir) sub(name string) (*Dir, error) {
 	return &Dir{path: path, fd: fd, hook: d.hook}, nil
 }
 
-// makeDir makes a folder, whatever the umask, makes it durable and opens it. One that
-// another process made just before is as good.
+// makeDir makes a folder, regardless of the umask, makes it durable and opens it. Another process may make it first.
 func (d *Dir) makeDir(name string, mode uint32) (*Dir, error) {
 	path := filepath.Join(d.path, name)
 	err := d.hook.before(AtMakeDirs)
@@ -112,8 +109,8 @@ func (d *Dir) makeDir(name string, mode uint32) (*Dir, error) {
 	return sub, nil
 }
 
-// widen gives a folder that we have made the bits that the umask took. One that another
-// user put in its place is left alone: it is not ours, or not empty.
+// widen sets the bits that the umask took from a folder that we made. If another user put a folder in its place, that one is not
+// ours, or not empty, and stays as it is.
 func (d *Dir) widen(mode uint32) error {
 	s, err := d.statSelf()
 	if err != nil || bits(s.Mode)&0o777 == mode {
@@ -161,9 +158,9 @@ func openAt(fd int, name string, flags int, mode uint32) (opened int, err error)
 	return opened, err
 }
 
-// ReadFile reads a file of the folder, of at most so many bytes.
+// ReadFile reads at most so many bytes of a file of the folder.
 func (d *Dir) ReadFile(name string, most int64) ([]byte, error) {
-	f, err := d.OpenFile(name, unix.O_RDONLY|openNonblock, 0)
+	f, err := d.OpenFile(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -186,11 +183,10 @@ func (d *Dir) empty() bool {
 	return err == nil && len(names) == 0
 }
 
-// Remove removes a file of the folder; one that is not there is no error.
+// Remove removes a file of the folder; a missing one is no error.
 func (d *Dir) Remove(name string) error { return d.unlink(name, 0) }
 
-// RemoveAll removes a folder of this one with all that is in it; one that is not there is
-// no error.
+// RemoveAll removes a folder of this one with its content; a missing one is no error.
 func (d *Dir) RemoveAll(name string) error {
 	sub, err := d.sub(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -202,7 +198,7 @@ func (d *Dir) RemoveAll(name string) error {
 	return errors.Join(sub.clear(), sub.Close(), d.removeDir(name))
 }
 
-// removeDir removes an empty folder of this one; one that is not there is no error.
+// removeDir removes an empty folder of this one; a missing one is no error.
 func (d *Dir) removeDir(name string) error { return d.unlink(name, unix.AT_REMOVEDIR) }
 
 func (d *Dir) unlink(name string, flags int) error {
@@ -213,7 +209,7 @@ func (d *Dir) unlink(name string, flags int) error {
 	return fmt.Errorf("remove %s: %w", filepath.Join(d.path, name), Explain(err))
 }
 
-// clear removes all that is in the folder: a check may have left files and folders there.
+// clear removes the content of the folder, which may have folders: a check may have made some.
 func (d *Dir) clear() error {
 	names, err := d.names()
 	if err != nil {
@@ -221,7 +217,7 @@ func (d *Dir) clear() error {
 	}
 	for _, name := range names {
 		err := d.Remove(name)
-		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) { // EPERM: what others say of a folder
+		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) { // EPERM: POSIX systems other than Linux
 			err = d.RemoveAll(name)
 		}
 		if err != nil {
@@ -231,16 +227,16 @@ func (d *Dir) clear() error {
 	return nil
 }
 
-// again repeats what a signal interrupted, which package os does not always do.
+// again retries a system call that a signal interrupted.
 func again(do func() error) error {
 	for {
-		if err := do(); !errors.Is(err, syscall.EINTR) {
+		if err := do(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
 }
 
-// stillThere fails if the path no longer leads to the folder that was opened.
+// stillThere fails if the path leads to another folder by now.
 func (d *Dir) stillThere() error {
 	opened, err := d.statSelf()
 	if err != nil {
@@ -267,30 +263,17 @@ func (d *Dir) Sync() error {
 func (d *Dir) sync() error {
 	f, err := d.OpenFile(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if errors.Is(err, unix.EACCES) {
-		return nil // no right to read it; the file system makes the rename durable within seconds
+		return nil // we cannot read it; the file system makes the rename durable within seconds
 	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(syncDir(f), f.Close())
+	err = f.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil // some file systems cannot fsync a folder
+	}
+	return errors.Join(err, f.Close())
 }
 
-// syncDir makes the entries of a folder durable. Some file systems cannot
-// fsync a folder and say EINVAL or ENOTSUP; there is nothing more to be done
-// there.
-func syncDir(f *os.File) error {
-	err := f.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		return nil
-	}
-	return err
-}
-
-// writeAll writes content at the beginning of f. A short write is an error.
-func writeAll(f *os.File, content []byte) error {
-	n, err := f.Write(content)
-	if err == nil && n != len(content) {
-		err = io.ErrShortWrite
-	}
-	return Explain(err)
-}
+// bits are those of a mode, whose type depends on the system.
+func bits[T uint16 | uint32](mode T) uint32 { return uint32(mode) }

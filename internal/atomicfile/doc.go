@@ -1,10 +1,8 @@
-// Package atomicfile owns how a file is replaced: open its path, lock it, stage a
-// new file in the lock folder, give it owner, attributes and mode, fsync, rename,
-// fsync the folder. It is the only writer of files in this module. Each step has a
-// label, so that a test can fail or kill that very step.
+// Package atomicfile owns how a file is replaced: open its path, lock it, stage a new file in the lock folder, set owner,
+// attributes and mode, fsync, rename, fsync the folder. It is the only writer of files in this module.
 //
-// All operations are relative to opened folders: one that is swapped for a symbolic
-// link while we write leads nowhere else. Nothing is changed by its path.
+// All operations are relative to open folders. If another process swaps a folder for a symbolic link, a write does not follow
+// it. Nothing is changed by its path.
 //
 // Of this module it imports wait.
 package atomicfile
@@ -28,13 +26,12 @@ const (
 	AtInPlaceSync  FaultPoint = "in-place-sync"
 )
 
-// FaultHook is called before each operation. The operation fails with the error that the hook
-// returns. A nil hook does nothing.
+// FaultHook is called before each operation. The operation fails with the error that the hook returns. A nil hook does nothing.
 type FaultHook func(FaultPoint) error
 
-func (h FaultHook) before(s FaultPoint) error {
+func (h FaultHook) before(p FaultPoint) error {
 	if h == nil {
 		return nil
 	}
-	return h(s)
+	return h(p)
 }

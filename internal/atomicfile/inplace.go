@@ -7,24 +7,26 @@ import (
 	"os"
 )
 
-// WriteInPlace overwrites the target, which must exist, with content, keeping its inode:
-// for files that cannot be renamed over, such as bind mounts. A reader may see a part of
-// the new bytes, and after an error or a crash so may everybody: the caller keeps a copy
-// elsewhere until this returns. A file with several hard links is refused.
-func (t *Target) WriteInPlace(content []byte, a Attrs) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("overwrite %s: %w", t.Path(), err)
-		}
-	}()
+// WriteInPlace overwrites the target, which must exist, and keeps its inode: for files that cannot be renamed over, such as bind
+// mounts. Readers may see a part of the new bytes; after an error or a crash the file may stay like that. So the caller keeps a
+// copy elsewhere until this returns. A file with several hard links is refused.
+func (t *Target) WriteInPlace(content []byte, a Attrs) error {
+	if err := t.writeInPlace(content, a); err != nil {
+		return fmt.Errorf("overwrite %s: %w", t.Path(), err)
+	}
+	return nil
+}
+
+func (t *Target) writeInPlace(content []byte, a Attrs) error {
+	hook := t.Dir.hook
 	if linked, err := t.Linked(); err != nil || linked {
 		return errors.Join(err, ErrLinks)
 	}
-	if err := t.Dir.hook.before(AtInPlaceWrite); err != nil {
+	if err := hook.before(AtInPlaceWrite); err != nil {
 		return err
 	}
-	err = t.Dir.openToWrite(t.Base, t.File, func(f *os.File) error {
-		// No O_TRUNC: between truncation and write there would be an empty file.
+	err := t.Dir.openToWrite(t.Base, t.File, func(f *os.File) error {
+		// Not O_TRUNC: readers would see an empty file.
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return Explain(err)
 		}
@@ -36,11 +38,11 @@ func (t *Target) WriteInPlace(content []byte, a Attrs) (err error) {
 	if err != nil {
 		return err
 	}
-	a.Like = nil // the inode stays, and its attributes with it
-	if err := setAttrs(t.File, a, t.Dir.hook); err != nil {
+	a.Like = nil // the inode keeps its attributes
+	if err := setAttrs(t.File, a, hook); err != nil {
 		return err
 	}
-	if err := t.Dir.hook.before(AtInPlaceSync); err != nil {
+	if err := hook.before(AtInPlaceSync); err != nil {
 		return err
 	}
 	return Explain(t.File.Sync())

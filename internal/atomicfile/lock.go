@@ -21,10 +21,10 @@ import (
 // opens it to other writers right after it is made.
 const showAfter = time.Second
 
-// ErrBusy: another process holds the lock of the target for longer than we waited.
+// ErrBusy: another process holds the lock for longer than the caller waits.
 var ErrBusy = errors.New("another process works on it")
 
-// BusyError tells who holds the lock. It wraps ErrBusy.
+// BusyError names the lock holder. It wraps ErrBusy.
 type BusyError struct {
 	Path   string
 	Holder string
@@ -49,20 +49,21 @@ type lock struct {
 	why    error  // why the lock is not beside the target, where nothing can be staged then
 }
 
-// Unfinished reports whether the target is locked, or was when its writer was killed: then Lock and Close remove the rest.
+// Unfinished reports whether the target has a lock folder: another process works on it, or was killed. Lock and Close remove the
+// rest of a killed one.
 func (t *Target) Unfinished() bool { return t.Dir.Has(lockName(t.Base)) }
 
-// Waiting is what a wait for a lock needs.
+// Waiting says how to wait for a lock.
 type Waiting struct {
-	// Elsewhere opens the folder that the lock is in where nothing can be written beside the target, and names it.
-	// Root and another user, whose state folders differ, do not exclude each other then. It may be nil.
+	// Elsewhere opens the parent of the lock folder, and names the lock, if the target's folder cannot be written. Processes of
+	// other users, whose state folders differ, are not excluded then. It may be nil.
 	Elsewhere func() (parent *Dir, name string, err error)
-	// Show is called once, with the holder, if the wait takes longer than a second. It may be nil.
+	// Show is called once, with the lock holder, if the wait takes longer than a second. It may be nil.
 	Show func(holder string)
 }
 
-// Lock excludes all other processes of ours, of any user, from the target, until Close.
-// It waits at most until the context ends; then the error wraps ErrBusy.
+// Lock excludes other kvexpress processes, of any user, from the target, until Close. It waits until the context ends; then the
+// error wraps ErrBusy.
 func (t *Target) Lock(ctx context.Context, w Waiting) (err error) {
 	began, shown := time.Now(), false
 	poll := wait.Backoff{Least: 12 * time.Millisecond, Most: 200 * time.Millisecond}
@@ -90,13 +91,13 @@ func (t *Target) Lock(ctx context.Context, w Waiting) (err error) {
 	}
 }
 
-// errGone: the folder was removed while we opened it. errClosed: it is closed to us.
+// errGone: another process removed the lock folder while we opened it. errClosed: its mode denies us access.
 var (
 	errGone   = errors.New("its lock folder is made and removed all the time")
 	errClosed = errors.New("its lock folder is closed")
 )
 
-// heldError: another process has locked this folder.
+// heldError: another process has locked the folder with this inode.
 type heldError struct{ inode uint64 }
 
 func (e *heldError) Error() string { return ErrBusy.Error() }
@@ -184,10 +185,10 @@ func (l *lock) close() error {
 	return err
 }
 
-// ThisProcess is the holder of a lock that another goroutine has.
+// ThisProcess is the lock holder if it is another goroutine of this process.
 const ThisProcess = "this process"
 
-// holder names the process that has the lock, if the kernel tells.
+// holder names the process that holds the lock, if the kernel tells.
 func holder(busy error) string {
 	const unknown = "another process"
 	held, ok := errors.AsType[*heldError](busy)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockName names the lock folder of a file: a folder beside it, which is its lock, by flock, and the place of the staged
-// file. Who cannot write to the target's folder cannot open it. No pattern of a service, such as *.conf, fits the name.
+// lockName names the lock folder of a file. The folder is beside the file. A flock on it is the lock, and the staged file is in it.
+// Only users who can write to the target's folder can open it. No pattern of a service, such as *.conf, matches the name.
 func lockName(base string) string {
 	const suffix, longest = ".kvexpress", 255 // NAME_MAX
 	if len(base)+len(suffix) >= longest {
@@ -24,10 +24,10 @@ func lockName(base string) string {
 	return "." + base + suffix
 }
 
-// errUnwritable: no lock folder can be made beside the target.
+// errUnwritable: the target's folder cannot be written.
 var errUnwritable = errors.New("nothing can be written there")
 
-// openLockFolder opens a lock folder, which it makes if it is missing.
+// openLockFolder opens a lock folder, and makes it if it is missing.
 func (d *Dir) openLockFolder(name string) (_ *Dir, made bool, err error) {
 	path := filepath.Join(d.path, name)
 	err = again(func() error { return unix.Mkdirat(d.fd, name, 0o700) })
@@ -56,7 +56,7 @@ func (d *Dir) openLockFolder(name string) (_ *Dir, made bool, err error) {
 	return nil, false, err
 }
 
-// writers are who can write to a folder.
+// writers are the users who can write to a folder.
 type writers struct {
 	uid, gid uint32
 	mode     uint32 // of a lock folder: rwx for them
@@ -82,11 +82,11 @@ func (d *Dir) writers() (w writers, err error) {
 	return w, nil
 }
 
-// rename reports whether each writer can rename the folders of others, and so put one in the place of a lock folder.
+// rename reports whether each writer can rename the folders of others, and so put one in place of a lock folder.
 func (w writers) rename() bool { return w.shared && !w.sticky }
 
-// groupLost reports whether a change of the mode would drop setgid: then the group of new files matters more than that
-// other users can wait for the lock.
+// groupLost reports whether a change of the mode would drop setgid. The group of new files matters more than that other users
+// can wait for the lock.
 func (w writers) groupLost() bool {
 	if w.mode&unix.S_ISGID == 0 || int(w.gid) == os.Getegid() {
 		return false
@@ -95,11 +95,11 @@ func (w writers) groupLost() bool {
 	return err == nil && !slices.Contains(groups, int(w.gid))
 }
 
-// lockBits are what a lock folder takes over as it is: setgid, so that new files have the folder's group, and sticky.
+// lockBits are copied from the target's folder: setgid, so that new files get the folder's group, and sticky.
 const lockBits = unix.S_ISGID | unix.S_ISVTX
 
-// openTo opens a lock folder to the writers of the target's folder, and closes it to all others. It refuses one of a user who
-// is none of them.
+// openTo sets owner and mode of a lock folder so that only the writers of the target's folder have access. It refuses the folder
+// of a user who is no writer.
 func (d *Dir) openTo(w writers, s unix.Stat_t) error {
 	right := s.Uid == w.uid && s.Gid == w.gid && bits(s.Mode)&(0o777|lockBits) == w.mode
 	may := os.Geteuid() == 0 || int(s.Uid) == os.Geteuid() && !w.groupLost()
@@ -115,10 +115,10 @@ func (d *Dir) openTo(w writers, s unix.Stat_t) error {
 	if ours(s.Uid) || s.Uid == w.uid || w.rename() {
 		return nil
 	}
-	return fmt.Errorf("the folder %s belongs to %s, who may not write the target: remove it", d.path, userName(s.Uid))
+	return fmt.Errorf("the folder %s belongs to %s, who cannot write the target: remove it", d.path, userName(s.Uid))
 }
 
-// give sets what we may set.
+// give sets what this process is allowed to set.
 func (d *Dir) give(like writers) error {
 	for _, uid := range []int{int(like.uid), -1} {
 		err := unix.Fchown(d.fd, uid, int(like.gid))

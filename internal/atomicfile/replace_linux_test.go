@@ -50,7 +50,7 @@ func locked(ctx context.Context, path string, hook FaultHook) (*Target, error) {
 	if err := target.Lock(ctx, Waiting{}); err != nil {
 		return nil, errors.Join(err, target.Close(), p.Dir.Close())
 	}
-	_, err = target.Reopen(nil)
+	_, err = target.Reopen(Identity{})
 	return target, err
 }
 

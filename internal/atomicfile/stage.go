@@ -13,26 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attrs is what a staged file gets before it is put in place.
-type Attrs struct {
-	Mode     fs.FileMode // permission, setuid, setgid and sticky bits
-	UID, GID int         // negative: as the new file has them
-	// Like is the file whose user.* attributes, SELinux label and ACL are
-	// taken over; nil for a new file.
-	Like *os.File
-}
-
-// Staged is a complete, durable file that is not yet in place. It is open for
-// reading alone, so that it can be executed.
+// Staged is a complete, durable file that is not in place yet. It is open for reading only, so it can be executed.
 type Staged struct {
 	dir  *Dir
 	file *os.File
 	name string
-	is   unix.Stat_t // as we left it
+	is   unix.Stat_t // after staging
 }
 
-// Stage writes content to a new file in the lock folder of the target, with the
-// target's name. The target must be locked.
+// Stage writes content to a new file in the lock folder of the target, under the target's name. The target must be locked.
 func (t *Target) Stage(content []byte, a Attrs) (*Staged, error) {
 	if t.lock.why != nil {
 		return nil, fmt.Errorf("write %s: %w", t.Path(), t.lock.why)
@@ -44,9 +33,8 @@ func (t *Target) Stage(content []byte, a Attrs) (*Staged, error) {
 	return s, nil
 }
 
-// Stage writes content to a new file with the given name, with its attributes, and
-// fsyncs it. It is not readable by others until owner and mode are right. After an
-// error nothing is left.
+// Stage writes content to a new file of the folder, sets its attributes, and fsyncs it. Others cannot read it before owner and
+// mode are set. After an error nothing is left.
 func (d *Dir) Stage(name string, content []byte, a Attrs) (*Staged, error) {
 	s := &Staged{dir: d, name: name}
 	if err := s.fill(content, a); err != nil {
@@ -82,13 +70,12 @@ func (s *Staged) fill(content []byte, a Attrs) (err error) {
 	return Explain(unix.Fstat(int(s.file.Fd()), &s.is))
 }
 
-// openToWrite opens the file same of the folder for writing, and calls write. No process
-// that we start inherits the descriptor: a file that is open for writing cannot be
-// executed.
+// openToWrite opens the same file for writing, and calls write. A file that is open for writing cannot be executed: the lock
+// keeps a process that starts meanwhile from inheriting the descriptor.
 func (d *Dir) openToWrite(name string, same *os.File, write func(*os.File) error) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	f, err := d.OpenFile(name, unix.O_WRONLY|openNonblock, 0)
+	f, err := d.OpenFile(name, unix.O_WRONLY|unix.O_NONBLOCK, 0) // nonblocking: a FIFO may have come in between
 	if err != nil {
 		return err
 	}
@@ -103,48 +90,20 @@ func (d *Dir) openToWrite(name string, same *os.File, write func(*os.File) error
 	return errors.Join(write(f), Explain(f.Close()))
 }
 
-// openNonblock keeps an open from hanging on a FIFO that came in between.
-const openNonblock = unix.O_NONBLOCK
-
-// setAttrs goes from owner to attributes to mode: a change of owner clears
-// setuid, and an ACL is reflected in the group bits of the mode.
-func setAttrs(f *os.File, a Attrs, hook FaultHook) error {
-	if err := hook.before(AtOwner); err != nil {
-		return err
+// writeAll writes content at the beginning of f. A short write is an error.
+func writeAll(f *os.File, content []byte) error {
+	n, err := f.Write(content)
+	if err == nil && n != len(content) {
+		err = io.ErrShortWrite
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return Explain(err)
-	}
-	uid, gid := Owner(info)
-	if (a.UID >= 0 && uid != a.UID) || (a.GID >= 0 && gid != a.GID) {
-		if err := f.Chown(a.UID, a.GID); err != nil {
-			err = fmt.Errorf("give it to uid %d, gid %d: %w", a.UID, a.GID, Explain(err))
-			if errors.Is(err, syscall.EINVAL) {
-				err = fmt.Errorf("%w; this process is in a user namespace without one of these ids: give one of /proc/self/uid_map", err)
-			}
-			return err
-		}
-	}
-	if err := hook.before(AtXattrs); err != nil {
-		return err
-	}
-	if a.Like != nil {
-		if err := copyXattrs(a.Like, f); err != nil {
-			return Explain(err)
-		}
-	}
-	if err := hook.before(AtMode); err != nil {
-		return err
-	}
-	return Explain(f.Chmod(a.Mode))
+	return Explain(err)
 }
 
 // Path is where the staged file is.
 func (s *Staged) Path() string { return filepath.Join(s.dir.path, s.name) }
 
-// Altered says what a check that ran on the staged file has changed: its place, content,
-// owner or mode, or its number of hard links; "" if it is as we left it.
+// Altered names what a check has changed of the staged file: its place, content, owner, mode or number of hard links; "" if
+// nothing.
 func (s *Staged) Altered(content []byte) (string, error) {
 	now, err := s.dir.stat(s.name)
 	switch {
@@ -171,41 +130,22 @@ func (s *Staged) Altered(content []byte) (string, error) {
 	return "", nil
 }
 
-// Leave closes the staged file and leaves it where it is.
+// Leave closes the staged file and does not remove it.
 func (s *Staged) Leave() error {
 	s.name = ""
 	return s.Discard()
 }
 
-// Discard removes a staged file that was not committed and closes it. It may
-// be called twice, and after Replace or Leave.
+// Discard removes and closes a staged file that is not in place. It may be called twice, and after Replace or Leave.
 func (s *Staged) Discard() error {
-	var errs []error
-	if s.file != nil {
-		if s.name != "" {
-			errs = append(errs, s.dir.Remove(s.name))
-		}
-		errs = append(errs, Explain(s.file.Close()))
-		s.file, s.name = nil, ""
+	if s.file == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	var err error
+	if s.name != "" {
+		err = s.dir.Remove(s.name)
+	}
+	err = errors.Join(err, Explain(s.file.Close()))
+	s.file, s.name = nil, ""
+	return err
 }
-
-// RenameError: the target is still the old file.
-type RenameError struct {
-	Path string
-	Err  error
-}
-
-func (e *RenameError) Error() string { return fmt.Sprintf("put %s in place: %v", e.Path, e.Err) }
-func (e *RenameError) Unwrap() error { return e.Err }
-
-// SyncError: the target is the new file, but a power loss might bring the old
-// one back.
-type SyncError struct {
-	Path string
-	Err  error
-}
-
-func (e *SyncError) Error() string { return fmt.Sprintf("make %s durable: %v", e.Path, e.Err) }
-func (e *SyncError) Unwrap() error { return e.Err }

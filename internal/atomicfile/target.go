@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,65 +14,78 @@ import (
 // ErrNotRegular: the target is a folder, a device, a FIFO or a socket.
 var ErrNotRegular = errors.New("it is not a regular file")
 
+// ErrLinks: the file has other names, and a change would show under all of them.
+var ErrLinks = errors.New("the file has several hard links, and all of them would change: remove the others, " +
+	"see `find -samefile`")
+
 // Target is a file of a folder.
 type Target struct {
 	Dir  *Dir
 	Base string
-	// File is the target as it is now, opened for reading; nil if there is
-	// none.
-	File *os.File
+	File *os.File // the current file, open for reading; nil if there is none
 
 	lock *lock
 }
 
-// Open opens the target as it is, without its lock.
+// Open opens the target without its lock.
 func (d *Dir) Open(base string) (*Target, error) {
 	t := &Target{Dir: d, Base: base}
 	return t, t.open()
 }
 
-func (t *Target) open() (err error) {
-	path := t.Path()
+func (t *Target) open() error {
+	t.File = nil
 	s, err := t.Dir.stat(t.Base)
+	if err == nil && s.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("open %s: %w but %s", t.Path(), ErrNotRegular, kind(bits(s.Mode)))
+	}
+	var f *os.File
+	if err == nil { // nonblocking: a FIFO may have come in between
+		f, err = t.Dir.OpenFile(t.Base, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		t.File = nil
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("open %s: %w", path, Explain(err))
+		return fmt.Errorf("open %s: %w", t.Path(), Explain(err))
 	}
-	if s.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Errorf("open %s: %w but %s", path, ErrNotRegular, kind(bits(s.Mode)))
-	}
-	// Nonblocking: a FIFO may have come in between.
-	t.File, err = t.Dir.OpenFile(t.Base, unix.O_RDONLY|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		t.File = nil
-		return nil
-	}
-	if err != nil {
-		t.File = nil
-		return fmt.Errorf("open %s: %w", path, err)
-	}
+	t.File = f
 	return nil
 }
 
 // Path is where the target is.
 func (t *Target) Path() string { return filepath.Join(t.Dir.path, t.Base) }
 
-// Reopen opens the target again if another file is in its place by now, or if the file
-// was changed since before was its Identity. It reports whether that is so.
-func (t *Target) Reopen(before any) (changed bool, err error) {
+// Identity distinguishes a file, and its last change, from others: as far as the kernel's clock of a few milliseconds can.
+type Identity struct {
+	dev, ino       uint64
+	size, modified int64
+	mode           fs.FileMode
+	uid, gid       int
+}
+
+// IdentityOf returns the identity of a file.
+func IdentityOf(info fs.FileInfo) Identity {
+	id := Identity{size: info.Size(), modified: info.ModTime().UnixNano(), mode: info.Mode()}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		id.dev, id.ino, id.uid, id.gid = uint64(s.Dev), s.Ino, int(s.Uid), int(s.Gid) //nolint:unconvert // Dev has another type elsewhere
+	}
+	return id
+}
+
+// Reopen opens the target again if it is another file by now, or is changed since its identity was before. It reports whether
+// it is.
+func (t *Target) Reopen(before Identity) (changed bool, err error) {
 	if t.File == nil {
 		err = t.open()
 		return t.File != nil, err
 	}
-	now, err := t.Dir.stat(t.Base)
-	mine, failed := t.File.Stat()
-	if failed != nil {
-		return false, fmt.Errorf("stat %s: %w", t.Path(), Explain(failed))
+	mine, err := t.File.Stat()
+	if err != nil {
+		return false, fmt.Errorf("stat %s: %w", t.Path(), Explain(err))
 	}
-	if id, ok := Identity(mine); err == nil && ok && id == before && sameInode(mine, now) {
+	id := IdentityOf(mine)
+	if now, err := t.Dir.stat(t.Base); err == nil && id == before && id.ino == now.Ino && id.dev == uint64(now.Dev) { //nolint:unconvert // as above
 		return false, nil
 	}
 	if err := t.File.Close(); err != nil {
@@ -80,9 +94,34 @@ func (t *Target) Reopen(before any) (changed bool, err error) {
 	return true, t.open()
 }
 
-// Replace puts the staged file in the place of the target, and makes that durable. In doubt
-// the error of a rename is returned with the staged file still there: call Discard. An error
-// of the folder's fsync comes after the file is in place: it is a *SyncError.
+// Linked reports whether the target has several hard links.
+func (t *Target) Linked() (bool, error) {
+	var s unix.Stat_t
+	if err := unix.Fstat(int(t.File.Fd()), &s); err != nil {
+		return false, fmt.Errorf("stat %s: %w", t.Path(), Explain(err))
+	}
+	return s.Nlink > 1, nil
+}
+
+// SetAttrs corrects owner and mode of the target, and leaves its bytes alone.
+func (t *Target) SetAttrs(a Attrs) error {
+	a.Like = nil
+	if err := setAttrs(t.File, a, t.Dir.hook); err != nil {
+		return fmt.Errorf("correct owner and mode of %s: %w", t.Path(), err)
+	}
+	return nil
+}
+
+// Sync makes the target and its place in the folder durable.
+func (t *Target) Sync() error {
+	if err := t.File.Sync(); err != nil {
+		return &SyncError{Path: t.Path(), Err: Explain(err)}
+	}
+	return t.Dir.Sync()
+}
+
+// Replace renames the staged file over the target, and makes that durable. After a *SyncError the new file is in place. After
+// any other error the old one is, and the staged file is still there: call Discard.
 func (t *Target) Replace(s *Staged) error {
 	if err := t.Dir.stillThere(); err != nil {
 		return err
@@ -90,23 +129,41 @@ func (t *Target) Replace(s *Staged) error {
 	if there, err := s.dir.stat(s.name); err != nil || there.Ino != s.is.Ino || there.Dev != s.is.Dev {
 		return fmt.Errorf("put %s in place: %s is no longer the file that was staged", t.Path(), s.Path())
 	}
-	if err := s.dir.hook.before(AtRename); err != nil {
-		return &RenameError{Path: t.Path(), Err: err}
+	err := s.dir.hook.before(AtRename)
+	if err == nil {
+		err = again(func() error { return unix.Renameat(s.dir.fd, s.name, t.Dir.fd, t.Base) })
 	}
-	if err := again(func() error { return unix.Renameat(s.dir.fd, s.name, t.Dir.fd, t.Base) }); err != nil {
+	if err != nil {
 		return &RenameError{Path: t.Path(), Err: Explain(err)}
 	}
 	old := t.File
 	t.File, s.file, s.name = s.file, nil, ""
-	var closed error
 	if old != nil {
-		closed = Explain(old.Close())
+		err = Explain(old.Close())
 	}
-	if err := s.dir.hook.before(AtSyncDir); err != nil {
-		return errors.Join(&SyncError{Path: t.Dir.path, Err: err}, closed)
+	if failed := s.dir.hook.before(AtSyncDir); failed != nil {
+		return errors.Join(&SyncError{Path: t.Dir.path, Err: failed}, err)
 	}
-	return errors.Join(t.Dir.Sync(), closed)
+	return errors.Join(t.Dir.Sync(), err)
 }
+
+// RenameError: the target is still the old file.
+type RenameError struct {
+	Path string
+	Err  error
+}
+
+func (e *RenameError) Error() string { return fmt.Sprintf("put %s in place: %v", e.Path, e.Err) }
+func (e *RenameError) Unwrap() error { return e.Err }
+
+// SyncError: the target is the new file, but a power loss may bring the old one back.
+type SyncError struct {
+	Path string
+	Err  error
+}
+
+func (e *SyncError) Error() string { return fmt.Sprintf("make %s durable: %v", e.Path, e.Err) }
+func (e *SyncError) Unwrap() error { return e.Err }
 
 // Close releases the lock, and closes the file.
 func (t *Target) Close() error {

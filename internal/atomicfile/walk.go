@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLinks is how many symbolic links one path may have: the kernel's own limit.
+// maxLinks is the most symbolic links of one path: the kernel's limit.
 const maxLinks = 40
 
 // ErrUntrustedLink: another user could point the symbolic link elsewhere.
@@ -25,14 +25,12 @@ type Place struct {
 	Dir *Dir
 	// Missing are the folders below Dir that do not exist yet.
 	Missing []string
-	Base    string // name of the file, which need not exist
+	Base    string // name of the file, which may be missing
 }
 
-// Find opens the folders of path, which must be absolute, one by one from the root, so
-// that a folder that is swapped meanwhile leads nowhere else. It follows a symbolic link
-// only if root or we own the link and the folders that lead to it, and others cannot
-// write to these: else the error wraps ErrUntrustedLink. So do all functions of this
-// package that take a path.
+// Find opens the folders of path, which must be absolute, one by one from the root: if another process swaps a folder, Find stays
+// in the old one. It follows a symbolic link only if root or we own the link and the folders that lead to it, and others cannot
+// write to these folders. Else the error wraps ErrUntrustedLink. So do all functions of this package that take a path.
 func Find(path string, hook FaultHook) (*Place, error) {
 	if p := findDirect(path, hook); p != nil {
 		return p, nil
@@ -43,8 +41,12 @@ func Find(path string, hook FaultHook) (*Place, error) {
 	}
 	defer w.close()
 	for {
-		base, err := w.last()
-		if err != nil {
+		base := w.todo[len(w.todo)-1]
+		if base == "" || base == "." || base == ".." {
+			return nil, fmt.Errorf("open %s: %w but a folder", path, ErrNotRegular)
+		}
+		w.todo = w.todo[:len(w.todo)-1]
+		if err := w.through(); err != nil {
 			return nil, err
 		}
 		if len(w.todo) == 0 {
@@ -61,7 +63,7 @@ func Find(path string, hook FaultHook) (*Place, error) {
 	}
 }
 
-// findDirect is Find for a path without symbolic links, as most are. It is nil for others.
+// findDirect is Find for a path without symbolic links, in one call; nil for other paths.
 func findDirect(path string, hook FaultHook) *Place {
 	dir, base := filepath.Split(path)
 	if !filepath.IsAbs(path) || base == "" || base == "." || base == ".." {
@@ -84,8 +86,7 @@ func (p *Place) Path() string {
 	return filepath.Join(append(append([]string{p.Dir.path}, p.Missing...), p.Base)...)
 }
 
-// MakeDirs makes the folders that are missing, with mode 0755 whatever the umask, and
-// makes them durable.
+// MakeDirs makes the missing folders, with mode 0755 regardless of the umask, and makes them durable.
 func (p *Place) MakeDirs() error {
 	for len(p.Missing) > 0 {
 		sub, err := p.Dir.makeDir(p.Missing[0], 0o755)
@@ -119,7 +120,7 @@ func OpenDir(path string) (*Dir, error) {
 	return w.take(nil), nil
 }
 
-// Resolve tells where path leads, as Find does.
+// Resolve returns the path without symbolic links; see Find.
 func Resolve(path string) (string, error) {
 	p, err := Find(path, nil)
 	if err != nil {
@@ -128,12 +129,12 @@ func Resolve(path string) (string, error) {
 	return p.Path(), p.Dir.Close()
 }
 
-// walker goes along a path.
+// walker follows a path.
 type walker struct {
-	path  string   // as it was given
-	fds   []int    // the folders that are open, from the root on
-	names []string // theirs; "/" is the first
-	todo  []string
+	path  string   // as given
+	fds   []int    // of the open folders, from the root
+	names []string // of the open folders; "/" is the first
+	todo  []string // the rest of the path
 	links int
 }
 
@@ -154,10 +155,10 @@ func (w *walker) close() {
 	}
 }
 
-// here is the path of the folder where the walker is.
+// here is the path of the last open folder.
 func (w *walker) here() string { return filepath.Join(w.names...) }
 
-// take hands the last folder over.
+// take returns the last open folder, which the caller closes.
 func (w *walker) take(hook FaultHook) *Dir {
 	last := len(w.fds) - 1
 	d := &Dir{path: w.here(), fd: w.fds[last], hook: hook}
@@ -165,17 +166,7 @@ func (w *walker) take(hook FaultHook) *Dir {
 	return d
 }
 
-// last goes through all folders, and returns the name that is left.
-func (w *walker) last() (string, error) {
-	base := w.todo[len(w.todo)-1]
-	if base == "" || base == "." || base == ".." {
-		return "", fmt.Errorf("open %s: %w but a folder", w.path, ErrNotRegular)
-	}
-	w.todo = w.todo[:len(w.todo)-1]
-	return base, w.through()
-}
-
-// through opens one folder after the other, until one is missing.
+// through opens one folder after the other, until the end or a missing one.
 func (w *walker) through() error {
 	for len(w.todo) > 0 {
 		part := w.todo[0]
@@ -199,7 +190,7 @@ func (w *walker) through() error {
 	return nil
 }
 
-// plain makes sure that all missing parts are plain names.
+// plain fails if a missing part is "..", and drops empty parts.
 func (w *walker) plain() error {
 	var names []string
 	for _, part := range w.todo {
@@ -215,7 +206,7 @@ func (w *walker) plain() error {
 	return nil
 }
 
-// back goes back to the first n folders.
+// back closes all but the first n folders.
 func (w *walker) back(n int) {
 	for _, fd := range w.fds[n:] {
 		_ = unix.Close(fd)
@@ -223,7 +214,7 @@ func (w *walker) back(n int) {
 	w.fds, w.names = w.fds[:n], w.names[:n]
 }
 
-// step opens the folder with this name, or returns where a link leads.
+// step opens the folder with this name, or returns the path of a link.
 func (w *walker) step(name string) ([]string, error) {
 	at := w.fds[len(w.fds)-1]
 	fd, err := openAt(at, name, openFolder|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -243,8 +234,8 @@ func (w *walker) step(name string) ([]string, error) {
 	return nil, fmt.Errorf("open the folder %s: %w", filepath.Join(w.here(), name), Explain(err))
 }
 
-// link reads a symbolic link that is safe to follow, and goes to where its path begins.
-// It is "" for anything else.
+// link reads a symbolic link that is safe to follow, and goes to the root if its path is absolute. The result is "" if name is no
+// link.
 func (w *walker) link(name string) (string, error) {
 	path := filepath.Join(w.here(), name)
 	to := make([]byte, unix.PathMax)
@@ -281,8 +272,8 @@ func (w *walker) link(name string) (string, error) {
 	return string(to[:n]), nil
 }
 
-// unsafeFolder says why others can replace the entries of a folder; "" if they cannot. In a
-// sticky folder such as /tmp they can add entries, but not replace ours.
+// unsafeFolder says why others can replace the entries of a folder; "" if they cannot. In a sticky folder such as /tmp others can
+// add entries, but not replace ours.
 func unsafeFolder(s unix.Stat_t) string {
 	if !ours(s.Uid) {
 		return "belongs to " + userName(s.Uid)

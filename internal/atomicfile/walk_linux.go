@@ -6,11 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFolder opens a folder to go through, which needs no right to read it.
+// openFolder opens a folder without the right to read it.
 const openFolder = unix.O_PATH
 
-// direct opens a folder in one step if no part of its path is a symbolic link, which the
-// kernel makes sure of since Linux 5.6. If it returns nil, the walker tells why.
+// direct opens a folder in one call if its path has no symbolic link; the kernel checks that since Linux 5.6. If it returns nil,
+// the walker finds out why.
 func direct(path string) *Dir {
 	how := &unix.OpenHow{Flags: openFolder | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
 	d := &Dir{path: filepath.Clean(path)}

@@ -6,5 +6,5 @@ import "golang.org/x/sys/unix"
 
 const openFolder = unix.O_RDONLY
 
-// direct is for Linux alone: the walker goes from folder to folder.
+// direct needs Linux.
 func direct(string) *Dir { return nil }

@@ -23,13 +23,13 @@ type onDisk struct {
 	mode     fs.FileMode
 	uid, gid int
 	like     *os.File
-	identity any
+	identity atomicfile.Identity
 	unread   bool // the content was not read: the sha is what we remember of it
 }
 
-// remembered is what this process put, or found, in place.
+// remembered is a file that this process installed or read.
 type remembered struct {
-	identity any
+	identity atomicfile.Identity
 	sha      string
 }
 
@@ -39,9 +39,7 @@ func (tx *transaction) remember(sha string) {
 		return
 	}
 	if info, err := tx.file.File.Stat(); err == nil {
-		if id, ok := atomicfile.Identity(info); ok {
-			tx.known.Store(tx.path, remembered{id, sha})
-		}
+		tx.known.Store(tx.path, remembered{atomicfile.IdentityOf(info), sha})
 	}
 }
 
@@ -61,7 +59,7 @@ func (tx *transaction) glance() (onDisk, error) {
 		return onDisk{}, fmt.Errorf("look at %s: %w", tx.path, err)
 	}
 	known, _ := was.(remembered) // nothing else is stored
-	if id, ok := atomicfile.Identity(info); !ok || id != known.identity {
+	if atomicfile.IdentityOf(info) != known.identity {
 		return look(tx.file, false)
 	}
 	d := describeFile(tx.file, info)
@@ -71,8 +69,7 @@ func (tx *transaction) glance() (onDisk, error) {
 
 func describeFile(t *atomicfile.Target, info fs.FileInfo) onDisk {
 	uid, gid := atomicfile.Owner(info)
-	id, _ := atomicfile.Identity(info)
-	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, like: t.File, identity: id}
+	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, like: t.File, identity: atomicfile.IdentityOf(info)}
 }
 
 // look reads a target, and may keep its content.

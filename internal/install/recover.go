@@ -25,9 +25,6 @@ func (tx *transaction) recover(ctx context.Context, known error) error {
 	if tx.state.damaged {
 		tx.result.note("the state of %s is damaged: its exec counts as owed", tx.path)
 	}
-	if dir := tx.state.dir; dir != nil {
-		_ = dir.Sweep(tx.state.name) // of one that cannot be written the next save tells
-	}
 	p := tx.state.Pending
 	if p == nil {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 
 	"kvexpress/internal/atomicfile"
@@ -60,9 +61,10 @@ type stateFile struct {
 	state
 	found   bool
 	damaged bool
-	file    *atomicfile.Small // nil if it was not found
-	read    string            // what it held when it was opened
-	size    int               // of the file, in bytes
+	file    *os.File // nil if it was not found
+	fixed   error    // why file cannot be written
+	read    string   // what it held when it was opened
+	size    int      // of the file, in bytes
 }
 
 const targetsFolder = "targets"
@@ -84,12 +86,12 @@ func (s *stateFile) load() (err error) {
 	if s.dir, err = s.folder.open(targetsFolder, false); err != nil {
 		return err
 	}
-	f, b, err := s.dir.OpenSmall(s.name, maxState)
+	f, b, fixed, err := s.dir.OpenSmall(s.name, maxState)
 	if err != nil {
 		return err
 	}
 	fresh := s.state
-	s.file, s.read = f, string(b)
+	s.file, s.fixed, s.read = f, fixed, string(b)
 	s.found, s.size = true, len(b)
 	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != fresh.File {
 		s.state, s.damaged = fresh, true
@@ -108,7 +110,7 @@ func (s *stateFile) changed() (bool, error) {
 
 // unfinished reports whether a run was cut off that only the state tells of.
 func (s *stateFile) unfinished() bool {
-	return s.Pending != nil || s.damaged || s.dir != nil && s.dir.HalfWritten(s.name)
+	return s.Pending != nil || s.damaged
 }
 
 func (s *stateFile) close() error {
@@ -156,13 +158,12 @@ func (s *stateFile) save(durable bool) error {
 }
 
 func (s *stateFile) write(b []byte, durable bool) error {
-	if !durable {
-		return s.file.Overwrite(b)
+	if s.fixed != nil {
+		return s.fixed
 	}
-	if s.file != nil {
-		if err := s.file.Writable(); err != nil {
-			return err
-		}
+	if !durable {
+		_, err := s.file.WriteAt(b, 0) // one call
+		return atomicfile.Explain(err)
 	}
 	if s.dir == nil {
 		var err error
@@ -179,7 +180,7 @@ func (s *stateFile) write(b []byte, durable bool) error {
 		}
 	}
 	var err error
-	s.file, _, err = s.dir.OpenSmall(s.name, maxState)
+	s.file, _, s.fixed, err = s.dir.OpenSmall(s.name, maxState)
 	return err
 }
 
@@ -211,8 +212,8 @@ func (s *stateFile) begin(p pending, inPlace bool) error {
 	if durable {
 		return s.save(true)
 	}
-	if err := s.file.Writable(); err != nil { // better now than when the file is in place
-		return &StateError{Dir: s.folder.path, Err: err}
+	if s.fixed != nil { // better now than when the file is in place
+		return &StateError{Dir: s.folder.path, Err: s.fixed}
 	}
 	return nil
 }

@@ -101,13 +101,14 @@ func TestMissingState(t *testing.T) {
 	n.settle(contentA())
 }
 
-// A process that was killed while it wrote a state leaves nothing for ever.
+// The next install removes what a process left that was killed while it wrote a state.
 func TestHalfWrittenState(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
 	n.settle(contentA())
 	write(t, n.stateFile()+".new", []byte("{"))
-	n.settle(contentA())
+	n.publish(contentB())
+	n.settle(contentB())
 }
 
 // A state folder that cannot be used is found before anything is touched.

@@ -132,6 +132,9 @@ func (tx *transaction) hold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if tx.state.dir != nil {
+		_ = tx.state.dir.Sweep(tx.state.name) // if it fails, the next save tells
+	}
 	other, err := tx.state.changed()
 	if err == nil && (changed || other) {
 		err = errAgain
@@ -144,7 +147,7 @@ func (tx *transaction) wait(ctx context.Context) error {
 	if err := tx.lock(ctx); err != nil {
 		return err
 	}
-	_, err := tx.file.Reopen(nil)
+	_, err := tx.file.Reopen(atomicfile.Identity{})
 	return err
 }
 

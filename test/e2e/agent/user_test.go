@@ -65,7 +65,7 @@ func TestAgentOfAnUnprivilegedUser(t *testing.T) {
 		t.Errorf("the file belongs to %d", uid)
 	}
 	for file, words := range map[string][]string{
-		"theirs/hosts": {m.Path("theirs"), "permission denied", "uid 65534 may not do this"},
+		"theirs/hosts": {m.Path("theirs"), "permission denied", "uid 65534 is not allowed to do this"},
 		"mine/rooted":  {m.Path("mine"), "operation not permitted"},
 	} {
 		failed := d.Becomes(file, outcome.Failed)
