@@ -156,8 +156,8 @@ func (g *guard) tell(log *slog.Logger, t *consulapi.Tokens) {
 		return
 	}
 	log.Info("tokens", "tokens", t.Len(), "anonymous", t.Anonymous())
-	if idle := t.Idle(); len(idle) > 0 {
-		log.Warn("some rules have no effect here: there is nothing that they are about", "rules", strings.Join(idle, " "))
+	if idle := t.Ignored(); len(idle) > 0 {
+		log.Warn("ignoring rules for resources that this server does not have", "rules", strings.Join(idle, " "))
 	}
 }
 

@@ -68,27 +68,17 @@ func (e *Engine) Apply(ctx context.Context, op Op) (bool, error) {
 // Txn executes all operations or none, in order; each sees the effect of the earlier ones. It returns Consul's rows: one for each
 // operation that leaves or finds a row, and all rows of a get-tree. Value is empty except for get, get-or-empty and get-tree. If
 // it returns OpErrors, nothing was written. The caller checks permissions, verbs and paths.
-func (e *Engine) Txn(ctx context.Context, ops []Op) ([]*Row, []OpError, error) {
-	var rows []*Row
-	var failed []OpError
-	err := e.do(ctx, func(d *draft) (err error) {
-		size := 0
-		failed, err = d.txn(ops, func(row *Row) error {
-			if size += row.Size(); size > MaxAnswer {
-				return ErrAnswerTooLarge
-			}
-			rows = append(rows, row)
-			return nil
-		})
-		if err == nil && len(failed) > 0 {
+func (e *Engine) Txn(ctx context.Context, ops []Op) (rows []*Row, failed []OpError, err error) {
+	err = e.do(ctx, func(d *draft) (err error) {
+		if rows, failed, err = d.txn(ops); err == nil && len(failed) > 0 {
 			return errFailed
 		}
 		return err
 	})
-	if errors.Is(err, errFailed) {
+	switch {
+	case errors.Is(err, errFailed):
 		return nil, failed, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, nil, err
 	}
 	return rows, nil, nil
@@ -97,26 +87,34 @@ func (e *Engine) Txn(ctx context.Context, ops []Op) ([]*Row, []OpError, error) {
 // errFailed undoes the draft of a failed transaction.
 var errFailed = errors.New("the transaction has failed")
 
-// MaxAnswer limits the answer of a transaction that writes, by the Size of its rows. Each operation may read the whole store, so
-// a small request could otherwise use up the memory.
+// MaxAnswer limits the answer of a transaction, by the Size of its rows. Each operation may read the whole store, so a small
+// request could otherwise use up the memory.
 const MaxAnswer = 8 << 20
 
-// ErrAnswerTooLarge: the answer of the transaction would be too large; nothing was written.
-var ErrAnswerTooLarge = fmt.Errorf("the answer would have more than %d bytes; read less, or in another transaction", MaxAnswer)
+// ErrAnswerTooLarge: the answer of a transaction would be too large. Nothing was written.
+var ErrAnswerTooLarge = fmt.Errorf("the answer would have more than %d bytes; read fewer rows in a transaction", MaxAnswer)
 
 // Size is the size of a row in an answer, in bytes.
 func (r *Row) Size() int { return len(r.Path) + len(r.Value) + 128 }
 
-// txn calls each with the rows of the answer.
-func (d *draft) txn(ops []Op, each func(*Row) error) (failed []OpError, err error) {
+// txn executes the operations. It returns the rows of the answer, and the failures that Consul would report.
+func (d *draft) txn(ops []Op) (rows []*Row, failed []OpError, err error) {
+	size := 0
+	add := func(row *Row) {
+		if size += row.Size(); size > MaxAnswer {
+			err = ErrAnswerTooLarge
+		} else {
+			rows = append(rows, row)
+		}
+	}
 	for i, op := range ops {
 		var row *Row
 		what := ""
 		switch {
 		case op.Verb == GetTree:
 			for row := range values(d.rows.Root(), op.Path) {
-				if err := each(row); err != nil {
-					return nil, err
+				if add(row); err != nil {
+					break
 				}
 			}
 		case op.Verb.Writes():
@@ -129,20 +127,19 @@ func (d *draft) txn(ops []Op, each func(*Row) error) (failed []OpError, err erro
 		}
 		if what != "" {
 			failed = append(failed, OpError{OpIndex: i, What: what}) // Consul reports all failures
+		} else if row != nil {
+			if !op.Verb.Reads() {
+				bare := *row
+				bare.Value = nil
+				row = &bare
+			}
+			add(row)
 		}
-		if row == nil || what != "" {
-			continue
-		}
-		if !op.Verb.Reads() {
-			bare := *row
-			bare.Value = nil
-			row = &bare
-		}
-		if err := each(row); err != nil {
-			return nil, err
+		if err != nil {
+			return nil, nil, err
 		}
 	}
-	return failed, nil
+	return rows, failed, nil
 }
 
 // apply executes one write, and returns the current row if the verb leaves one.

@@ -63,10 +63,8 @@ func (v View) ListIndex(prefix string) uint64 {
 	return index
 }
 
-// Txn answers a transaction that only reads and checks, like Engine.Txn. It calls each with the rows, in order.
-func (v View) Txn(ops []Op, each func(*Row) error) ([]OpError, error) {
-	return begin(v.s).txn(ops, each)
-}
+// Txn answers a transaction that only reads and checks, like Engine.Txn.
+func (v View) Txn(ops []Op) ([]*Row, []OpError, error) { return begin(v.s).txn(ops) }
 
 // all yields the entries of a tree whose keys begin with prefix.
 func all[T any](root *iradix.Node[T], prefix string) iter.Seq2[string, T] {

@@ -67,7 +67,7 @@ func (g grant) check(allowed bool, permission, name string) error {
 	return &denial{accessor: g.name, permission: permission, name: name}
 }
 
-// denial is an error in Consul's words. The accessor's id is no secret.
+// denial is an error in Consul's words. The accessor id is not secret.
 type denial struct{ accessor, permission, name string }
 
 func (d *denial) Error() string {
@@ -82,7 +82,7 @@ func (d *denial) Error() string {
 	return "Permission denied: " + who + " lacks permission '" + d.permission + "'" + on + end
 }
 
-// tokenOf is the token that a request shows, or empty.
+// tokenOf returns the token of a request; "" without one.
 func tokenOf(r *request) string {
 	if token := r.params.Get("token"); token != "" {
 		return token

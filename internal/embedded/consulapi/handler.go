@@ -15,27 +15,27 @@ import (
 	"kvexpress/internal/embedded"
 )
 
-// version is the Consul whose API this is, and whose it is not.
+// version is the version of Consul whose API this is.
 const version = "1.22.5+kvexpress"
 
-// Options are what New needs. Only Engine must be there.
+// Options configure a Handler. Only Engine is required.
 type Options struct {
 	Engine     *embedded.Engine
-	ACL        *ACL   // nil: everybody may do everything
-	NodeName   string // of this machine; "localhost" if empty
-	Datacenter string // the only one that requests may name; "dc1" if empty
-	Address    string // host:port, which is told as that of the leader
+	ACL        *ACL   // nil: every request is allowed
+	NodeName   string // reported for this machine; "" is "localhost"
+	Datacenter string // the only one that requests may name; "" is "dc1"
+	Address    string // host:port, reported as the address of the leader
 }
 
-// Handler answers requests. It is safe for concurrent use.
+// Handler serves Consul's API. It is safe for concurrent use.
 type Handler struct {
 	engine *embedded.Engine
 	o      Options
 	mux    *http.ServeMux
-	sent   *semaphore.Weighted // what large answers have, that are being sent
+	sent   *semaphore.Weighted // bytes of large answers in transfer
 }
 
-// New returns the handler of a store.
+// New returns a Handler.
 func New(o Options) *Handler {
 	if o.NodeName == "" {
 		o.NodeName = "localhost"
@@ -50,18 +50,14 @@ func New(o Options) *Handler {
 	h.mux.HandleFunc("/v1/status/leader", h.wrap(h.statusLeader, http.MethodGet))
 	h.mux.HandleFunc("/v1/status/peers", h.wrap(h.statusPeers, http.MethodGet))
 	h.mux.HandleFunc("/v1/agent/self", h.wrap(h.agentSelf, http.MethodGet))
-	for _, area := range areas() {
-		for _, pattern := range area.patterns {
-			h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { fail(w, absent(r.URL.Path, area.name)) })
-		}
-	}
+	h.mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) { fail(w, absent(r.URL.Path)) })
 	return h
 }
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
-// request is a request whose query was read once, and whose token is known.
+// request is a request with its parsed query and resolved token.
 type request struct {
 	*http.Request
 	params url.Values
@@ -70,7 +66,7 @@ type request struct {
 
 func (r *request) has(param string) bool { return r.params.Has(param) }
 
-// number is a parameter; 0 if it is not there.
+// number returns a parameter; 0 if it is missing.
 func (r *request) number(param string) (uint64, error) {
 	if !r.has(param) {
 		return 0, nil
@@ -82,7 +78,7 @@ func (r *request) number(param string) (uint64, error) {
 	return n, nil
 }
 
-// wrap lets only requests in that have a method of the endpoint, a known token, and ask for what there is here.
+// wrap refuses other methods, unknown tokens, other datacenters and namespaces before it calls serve.
 func (h *Handler) wrap(serve func(http.ResponseWriter, *request) error, methods ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !slices.Contains(methods, r.Method) {
@@ -116,46 +112,22 @@ func (h *Handler) enter(r *http.Request) (*request, error) {
 	return req, err
 }
 
-// index answers what is no endpoint of Consul's.
+// index answers paths outside /v1/.
 func index(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
 		write(w, http.StatusNotFound, "Invalid URL path: not a recognized HTTP API endpoint\n")
 		return
 	}
-	write(w, http.StatusOK, "kvexpress serve: the part of Consul's HTTP API that one machine needs for its keys. There is no UI.")
+	write(w, http.StatusOK, "kvexpress: Consul's HTTP API for keys and transactions. There is no UI.")
 }
 
-// area is a part of Consul's API that is not here.
-type area struct {
-	name     string
-	patterns []string
+// absent is the error for a part of Consul's API that the embedded store does not have.
+func absent(what string) error {
+	return status(http.StatusNotImplemented, what+" is not available: this is the embedded store of kvexpress, which has Consul's "+
+		"KV store and transactions only. For everything else, use Consul.")
 }
 
-func areas() []area {
-	return []area{
-		{"ACLs", []string{"/v1/acl/"}},
-		{"agents, of which /v1/agent/self alone is here", []string{"/v1/agent/"}},
-		{"catalog and health checks", []string{
-			"/v1/catalog/", "/v1/health/", "/v1/coordinate/", "/v1/exported-services", "/v1/imported-services",
-		}},
-		{"configuration entries", []string{"/v1/config", "/v1/config/", "/v1/discovery-chain/"}},
-		{"service mesh", []string{"/v1/connect/", "/v1/peering/", "/v1/peerings"}},
-		{"events", []string{"/v1/event/"}},
-		{"operator's tools", []string{"/v1/operator/", "/v1/internal/", "/v1/snapshot"}},
-		{"prepared queries", []string{"/v1/query", "/v1/query/"}},
-		{"sessions and locks", []string{"/v1/session/"}},
-		{"resource API", []string{"/api/"}},
-	}
-}
-
-// absent says that a part of Consul's API is not here.
-func absent(what, area string) error {
-	return status(http.StatusNotImplemented, fmt.Sprintf("%s is not here: it belongs to Consul's %s. "+
-		"kvexpress serve is the embedded store of one machine: it has Consul's KV store and transactions. "+
-		"For all else, use Consul.", what, area))
-}
-
-// statusLeader answers GET /v1/status/leader: this is the only server.
+// statusLeader answers GET /v1/status/leader. This is the only server.
 func (h *Handler) statusLeader(w http.ResponseWriter, _ *request) error {
 	return sendJSON(w, h.o.Address)
 }
@@ -165,8 +137,7 @@ func (h *Handler) statusPeers(w http.ResponseWriter, _ *request) error {
 	return sendJSON(w, []string{h.o.Address})
 }
 
-// agentSelf answers GET /v1/agent/self with what clients look at: who the node is, and which
-// version's API it has.
+// agentSelf answers GET /v1/agent/self with the fields that clients read: the node and the version.
 func (h *Handler) agentSelf(w http.ResponseWriter, _ *request) error {
 	host, text, err := net.SplitHostPort(h.o.Address)
 	if err != nil {

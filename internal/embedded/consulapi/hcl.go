@@ -12,32 +12,31 @@ import (
 	"github.com/hashicorp/hcl/hcl/token"
 )
 
-// maxDepth is how deep blocks may be nested. A file of tokens needs three.
+// maxDepth limits the nesting of blocks. A token file needs three.
 const maxDepth = 16
 
-// value is one of HCL's values: a text, or the entries of an object. A list of objects is
-// the same as all of their entries, as in Consul.
+// value is a text, or the entries of an object. A list of objects counts as one object with all entries, as in Consul.
 type value struct {
 	line    int
 	text    *string
 	entries []entry
 }
 
-// entry is a name with its value. A block with labels is an object in an object, as in HCL.
+// entry is a name with its value. A block with a label is an object in an object, as in HCL.
 type entry struct {
 	name string
 	line int
 	value
 }
 
-// mistake is what is wrong in a line. It never has anything of the line itself: that may be a secret.
+// mistake is an error in a line. It never quotes the line: that may be a secret.
 func mistake(line int, format string, args ...any) error {
 	return fmt.Errorf("line %d: %w", line, fmt.Errorf(format, args...))
 }
 
 var (
 	errDepth = errors.New("blocks are nested too deeply")
-	errText  = errors.New("neither a text in quotes nor a block")
+	errText  = errors.New("expected a quoted text or a block")
 )
 
 // parseHCL reads HCL.
@@ -52,22 +51,22 @@ func parseHCL(src []byte) (value, error) {
 	}
 	list, ok := file.Node.(*ast.ObjectList)
 	if !ok {
-		return value{}, errors.New("there are no blocks in it")
+		return value{}, errors.New("it contains no blocks")
 	}
 	return object(1, list)
 }
 
-// notHCL leaves out what the parser says, which quotes the text.
+// notHCL leaves out the words of the parser, which quote the file.
 func notHCL(err error) error {
 	var at *parser.PosError
 	if !errors.As(err, &at) {
-		return errors.New(`it ends within a block; one looks like key_prefix "a/" { policy = "read" }`)
+		return errors.New(`it ends inside a block; a block looks like key_prefix "a/" { policy = "read" }`)
 	}
-	return mistake(at.Pos.Line, `it cannot be read from column %d on; a block looks like key_prefix "a/" { policy = "read" }`,
+	return mistake(at.Pos.Line, `syntax error at column %d; a block looks like key_prefix "a/" { policy = "read" }`,
 		at.Pos.Column)
 }
 
-// scanHCL refuses what the parser, which calls itself for each block, should not see.
+// scanHCL refuses deep nesting, for which the recursive parser would use up the stack.
 func scanHCL(src []byte) error {
 	s := scanner.New(src)
 	var wrong error
@@ -103,7 +102,7 @@ func object(line int, list *ast.ObjectList) (value, error) {
 	return v, nil
 }
 
-// nested is a block with all of its labels.
+// nested reads a block with all of its labels.
 func nested(keys []*ast.ObjectKey, val ast.Node) (entry, error) {
 	if len(keys) == 0 || len(keys) > maxDepth {
 		return entry{}, mistake(val.Pos().Line, "%w", errDepth)
@@ -156,7 +155,7 @@ func unquote(t token.Token) (string, error) {
 	}
 	text, err := hclstrconv.Unquote(t.Text)
 	if err != nil {
-		return "", mistake(t.Pos.Line, "a text in quotes cannot be read; write \\\" for a quote in it, and \\\\ for a backslash")
+		return "", mistake(t.Pos.Line, "invalid quoted text; write \\\" for a quote in it, and \\\\ for a backslash")
 	}
 	return text, nil
 }

@@ -11,12 +11,12 @@ import (
 	"kvexpress/internal/embedded"
 )
 
-// maxValue is the largest value, and the largest body of a transaction, in bytes.
+// maxValue limits a value and the body of a transaction, in bytes.
 const maxValue = 512 << 10
 
 var errNoKey = status(http.StatusBadRequest, "Missing key name")
 
-// kv answers for /v1/kv/.
+// kv answers /v1/kv/.
 func (h *Handler) kv(w http.ResponseWriter, r *request) error {
 	key := strings.TrimPrefix(r.URL.Path, "/v1/kv/")
 	if every := r.Method != http.MethodPut && r.has("recurse") || r.Method == http.MethodGet && r.has("keys"); key == "" && !every {
@@ -26,7 +26,7 @@ func (h *Handler) kv(w http.ResponseWriter, r *request) error {
 		return h.query(w, r, key)
 	}
 	if r.has("acquire") || r.has("release") {
-		return absent("a lock by ?acquire or ?release", "sessions and locks")
+		return absent("a lock with ?acquire or ?release")
 	}
 	op, err := writeOf(r, key)
 	if err == nil {
@@ -45,7 +45,7 @@ func (h *Handler) kv(w http.ResponseWriter, r *request) error {
 	return sendJSON(w, held)
 }
 
-// writeOf is the write that a PUT or DELETE asks for, without its value.
+// writeOf returns the write of a PUT or DELETE, without its value.
 func writeOf(r *request, key string) (op embedded.Op, err error) {
 	op = embedded.Op{Verb: embedded.Set, Path: key}
 	cas := embedded.CAS
@@ -68,7 +68,7 @@ func writeOf(r *request, key string) (op embedded.Op, err error) {
 	return op, err
 }
 
-// mayDo is whether the operation is allowed. Reads are judged by what they find.
+// mayDo reports whether an operation is allowed. Reads are filtered by their rows instead.
 func (g grant) mayDo(op embedded.Op) error {
 	switch {
 	case op.Verb == embedded.DeleteTree:
@@ -82,8 +82,7 @@ func (g grant) mayDo(op embedded.Op) error {
 	}
 }
 
-// applyFailed is what is said of a write that failed. Clients of Consul know by the words "No cluster leader"
-// that nothing was written, and that they may try again.
+// applyFailed is the answer to a failed write. Consul's clients take "No cluster leader" as: nothing was written, retry.
 func applyFailed(err error) error {
 	if errors.Is(err, embedded.ErrNotWritten) || errors.Is(err, embedded.ErrClosed) {
 		return fmt.Errorf("%w. In Consul's words: No cluster leader", err)
@@ -91,7 +90,7 @@ func applyFailed(err error) error {
 	return err
 }
 
-// readBody reads a value, or a transaction. One that is too large is not read to its end.
+// readBody reads a value or a transaction, up to maxValue.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	errTooLarge := status(http.StatusRequestEntityTooLarge, fmt.Sprintf("Request body too large, max size: %d bytes", maxValue))
 	if r.ContentLength > maxValue {
@@ -128,20 +127,20 @@ func fail(w http.ResponseWriter, err error) {
 	write(w, code, err.Error())
 }
 
-// write sends a short text. If the client is gone, that is no error of ours.
+// write sends a short text. Errors do not matter: the client has disconnected.
 func write(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
 	_, _ = io.WriteString(w, text) //nolint:gosec // plain text
 }
 
-// sendJSON answers with a value that is small.
+// sendJSON sends a small value.
 func sendJSON(w http.ResponseWriter, value any) error {
 	b, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(b) // the client may be gone
+	_, _ = w.Write(b) // on an error, the client has disconnected
 	return nil
 }

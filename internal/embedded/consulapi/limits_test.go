@@ -96,12 +96,9 @@ func heap() uint64 {
 // leave room for small answers.
 func TestClientsThatDoNotRead(t *testing.T) {
 	const values, clients = 110, 8 // 55 MB: the first of them takes nearly all that may be sent at a time
-	txn := `[{"KV":{"Verb":"get-tree","Key":"k/"}}]`
 	for name, request := range map[string]string{
 		"a list":             "GET /v1/kv/k/?recurse HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"a list that waited": "GET /v1/kv/k/?recurse&index=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-		"a transaction": fmt.Sprintf("PUT /v1/txn?pretty HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s",
-			len(txn), txn),
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr, engine := serve(t, consulapi.Options{}, httpd.Options{})

@@ -10,14 +10,14 @@ import (
 	"kvexpress/internal/embedded"
 )
 
-// The limits of a wait, which are Consul's.
+// The limits of a blocking query, as in Consul.
 const (
 	defaultWait = 300 * time.Second
 	maxWait     = 600 * time.Second
-	jitterPart  = 16 // a wait is longer by up to this part, so that not all end at once
+	jitterPart  = 16 // jitter: a wait is longer by up to this fraction
 )
 
-// question is what a GET asks of a view.
+// question is a GET, and how to answer it from a view.
 type question struct {
 	r      *request
 	key    string
@@ -25,16 +25,15 @@ type question struct {
 	answer func(embedded.View) answer
 }
 
-// answer is what a view says to a question. To make it costs little, to write it may cost much.
+// answer is prepared from a view. Preparing it is cheap; write may send much.
 type answer struct {
-	err   error  // of a token that may not ask; the rest is empty then
+	err   error  // permission denied; the other fields are empty
 	index uint64 // X-Consul-Index
-	size  int    // of rows, if they are read while they are sent
+	size  int    // in bytes, if write streams rows
 	write func(w http.ResponseWriter)
 }
 
-// query answers a GET: at once, or when there is something that the client has not seen, or
-// when its wait is over.
+// query answers a GET: at once, or, for a blocking query, when the index grows or the wait is over.
 func (h *Handler) query(w http.ResponseWriter, r *request, key string) error {
 	if r.has("stale") && r.has("consistent") {
 		return status(http.StatusBadRequest, "Cannot specify ?stale with ?consistent, conflicting semantics.")
@@ -67,10 +66,10 @@ func (h *Handler) query(w http.ResponseWriter, r *request, key string) error {
 	}
 	a, err := h.await(w, q, index, wait)
 	if err != nil {
-		panic(http.ErrAbortHandler) //nolint:forbidigo // the client has gone, or the server ends: so net/http sends no answer
+		panic(http.ErrAbortHandler) //nolint:forbidigo // the client has disconnected, or the server stops: net/http must send no answer
 	}
 	if size := a.size; size >= large {
-		done, err := h.turn(r, size) // which keeps no view: a is asked for once more
+		done, err := h.turn(r, size) // a waiting request keeps no view, so it asks again afterwards
 		if err != nil {
 			return err
 		}
@@ -86,13 +85,13 @@ func (h *Handler) query(w http.ResponseWriter, r *request, key string) error {
 	return nil
 }
 
-// await asks until the answer is worth sending: Consul's rule.
+// await waits until the answer has a newer index, as Consul does.
 func (h *Handler) await(w http.ResponseWriter, q *question, index uint64, wait time.Duration) (a answer, err error) {
 	if index == 0 {
 		return q.answer(h.engine.View()), nil
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // that of the request would end the wait; if it fails, the client has gone
+	_ = control.SetReadDeadline(time.Time{}) // the request's deadline would end the wait; on an error, the client has disconnected
 	err = h.engine.Await(q.r.Context(), q.topic, waitFor(wait), func(v embedded.View) bool {
 		a = q.answer(v)
 		return a.err != nil || a.index > index
@@ -101,7 +100,7 @@ func (h *Handler) await(w http.ResponseWriter, q *question, index uint64, wait t
 	return a, err
 }
 
-// waitFor is how long a client waits that asks for this.
+// waitFor returns the duration of a blocking query.
 func waitFor(asked time.Duration) time.Duration {
 	if asked <= 0 {
 		asked = defaultWait
@@ -110,7 +109,7 @@ func waitFor(asked time.Duration) time.Duration {
 	return asked + rand.N(asked/jitterPart+1)
 }
 
-// row asks for one row.
+// row answers with one row.
 func (h *Handler) row(q *question) func(embedded.View) answer {
 	return func(v embedded.View) answer {
 		if err := q.r.grant.keyRead(q.key); err != nil {
@@ -121,11 +120,11 @@ func (h *Handler) row(q *question) func(embedded.View) answer {
 			return answer{index: v.Index(), write: nothing}
 		}
 		return answer{index: row.ModifyIndex, write: func(w http.ResponseWriter) {
-			if q.r.has("raw") { // a value may be anything: no browser is to run it
+			if q.r.has("raw") { // a value may be anything: a browser must not run it
 				w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 				w.Header().Set("X-Content-Type-Options", "nosniff")
 				w.Header().Set("Content-Length", strconv.Itoa(len(row.Value)))
-				_, _ = w.Write(row.Value) // the client may be gone
+				_, _ = w.Write(row.Value) // on an error, the client has disconnected
 				return
 			}
 			b := newBody(w, http.StatusOK)
@@ -137,10 +136,10 @@ func (h *Handler) row(q *question) func(embedded.View) answer {
 	}
 }
 
-// nothing answers that there is nothing.
+// nothing answers that nothing was found.
 func nothing(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
 
-// list asks for all rows below a prefix.
+// list answers with all rows below a prefix.
 func (h *Handler) list(q *question) func(embedded.View) answer {
 	return h.below(q, (*embedded.Row).Size, func(b *body, rows func(func(*embedded.Row) bool)) {
 		b.list()
@@ -152,7 +151,7 @@ func (h *Handler) list(q *question) func(embedded.View) answer {
 	})
 }
 
-// keys asks for their keys, each cut after the separator.
+// keys answers with the keys below a prefix, each cut after the separator.
 func (h *Handler) keys(q *question) func(embedded.View) answer {
 	separator := q.r.params.Get("separator")
 	size := func(row *embedded.Row) int { return len(row.Path) + len(`"",`) }
@@ -164,7 +163,7 @@ func (h *Handler) keys(q *question) func(embedded.View) answer {
 			if before, _, cut := strings.Cut(key[len(q.key):], separator); cut && separator != "" {
 				key = key[:len(q.key)+len(before)+len(separator)]
 			}
-			if !first && key == last { // those with one beginning stand together
+			if !first && key == last { // the rows are sorted
 				continue
 			}
 			last, first = key, false
@@ -175,7 +174,7 @@ func (h *Handler) keys(q *question) func(embedded.View) answer {
 	})
 }
 
-// below asks for rows below a prefix, of which write makes an answer. sizeOf is what each costs in it, in bytes.
+// below answers with the rows below a prefix, formatted by write. sizeOf is the size of a row in the answer, in bytes.
 func (h *Handler) below(
 	q *question, sizeOf func(*embedded.Row) int, write func(*body, func(func(*embedded.Row) bool)),
 ) func(embedded.View) answer {

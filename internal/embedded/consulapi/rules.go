@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// level is what a rule grants. Of two rules on the same name the one that comes first here counts.
+// level is the access that a rule grants. If two rules have the same name, the smaller level counts.
 type level int
 
 const (
@@ -17,31 +17,21 @@ const (
 	levelRead
 )
 
+// parseLevel returns 0 for any other text.
 func parseLevel(text string) level {
-	switch strings.ToLower(text) {
-	case "deny":
-		return levelDeny
-	case "write":
-		return levelWrite
-	case "list":
-		return levelList
-	case "read":
-		return levelRead
-	default:
-		return 0
-	}
+	return map[string]level{"deny": levelDeny, "write": levelWrite, "list": levelList, "read": levelRead}[strings.ToLower(text)]
 }
 
 func (l level) reads() bool { return l == levelRead || l == levelList || l == levelWrite }
 
-// matcher finds the rule for a name: that of the name itself, or else that of the longest prefix.
+// matcher finds the rule for a name: the exact one, or else the one with the longest prefix.
 type matcher struct {
 	exact   map[string]level
 	prefix  map[string]level
 	lengths []int // of the prefixes, longest first
 }
 
-// add notes a rule.
+// add adds a rule.
 func (m *matcher) add(name string, l level, prefix bool) {
 	into := &m.exact
 	if prefix {
@@ -81,8 +71,7 @@ func (m *matcher) below(name string) level {
 	return 0
 }
 
-// writesAll reports whether everything that begins with prefix may be written: it is granted, and no
-// rule below takes it back.
+// writesAll reports whether everything that begins with prefix may be written, and no rule below denies it.
 func (m *matcher) writesAll(prefix string) bool {
 	if m.below(prefix) != levelWrite {
 		return false
@@ -97,10 +86,10 @@ func (m *matcher) writesAll(prefix string) bool {
 	return true
 }
 
-// rules are what a policy allows on keys. What no rule speaks of is denied. They are not changed any more.
+// rules are what a policy allows on keys. Everything else is denied. They are immutable.
 type rules struct {
-	keys matcher
-	idle map[string]bool // kinds of rules that have no effect here
+	keys    matcher
+	ignored map[string]bool // kinds of rules without an effect here
 }
 
 // reads reports whether the row may be read.
@@ -109,62 +98,50 @@ func (r *rules) reads(key string) bool { return r.keys.find(key).reads() }
 // writes reports whether the row may be written.
 func (r *rules) writes(key string) bool { return r.keys.find(key) == levelWrite }
 
-// writesAll reports whether all rows below may be deleted at once.
+// writesAll reports whether all rows below the prefix may be deleted at once.
 func (r *rules) writesAll(prefix string) bool { return r.keys.writesAll(prefix) }
 
-// add takes the rules of one kind.
+// add takes the rules of one kind. Kinds that have no effect here are accepted as they are, so that a policy works in Consul too.
 func (r *rules) add(e entry) error {
-	isKey := e.name == "key" || e.name == "key_prefix"
 	switch e.name {
-	case "acl", "keyring", "operator", "mesh", "peering":
-		if e.text == nil || parseLevel(*e.text) == 0 || parseLevel(*e.text) == levelList {
-			return mistake(e.line, "%s is \"read\", \"write\" or \"deny\"", e.name)
-		}
-	case "key", "key_prefix", "session", "session_prefix", "agent", "agent_prefix", "node", "node_prefix",
-		"service", "service_prefix", "event", "event_prefix", "query", "query_prefix", "identity", "identity_prefix":
-		if e.text != nil {
-			return mistake(e.line, "a rule is a block: %s \"NAME\" { policy = \"read\" }", e.name)
-		}
-		for _, rule := range e.entries {
-			l, err := ruleLevel(rule, isKey)
-			if err != nil {
-				return err
-			}
-			if isKey {
-				r.keys.add(rule.name, l, e.name == "key_prefix")
-			}
-		}
+	case "key", "key_prefix":
+	case "acl", "keyring", "operator", "mesh", "peering", "session", "session_prefix", "agent", "agent_prefix", "node",
+		"node_prefix", "service", "service_prefix", "event", "event_prefix", "query", "query_prefix", "identity", "identity_prefix":
+		r.ignored[e.name] = true
+		return nil
 	default:
-		return mistake(e.line, "there is no such rule; those with an effect are key and key_prefix")
+		return mistake(e.line, "unknown rule; use key and key_prefix")
 	}
-	if !isKey {
-		r.idle[e.name] = true
+	if e.text != nil {
+		return mistake(e.line, "a rule is a block: %s \"NAME\" { policy = \"read\" }", e.name)
+	}
+	for _, rule := range e.entries {
+		l, err := ruleLevel(rule)
+		if err != nil {
+			return err
+		}
+		r.keys.add(rule.name, l, e.name == "key_prefix")
 	}
 	return nil
 }
 
-var errLevel = errors.New(`policy is "read", "write", "list" or "deny", and "list" is for keys alone`)
+var errLevel = errors.New(`policy is "read", "write", "list" or "deny"`)
 
-// ruleLevel reads the block of one rule. Rules without an effect here may have intentions besides.
-func ruleLevel(rule entry, isKey bool) (level, error) {
+// ruleLevel reads the block of one rule.
+func ruleLevel(rule entry) (found level, err error) {
 	if rule.text != nil {
-		return 0, mistake(rule.line, `what the rule is about is missing: write key "NAME" { policy = "read" }`)
+		return 0, mistake(rule.line, `the name is missing: write key "NAME" { policy = "read" }`)
 	}
-	found := level(0)
 	for _, e := range rule.entries {
 		switch {
-		case e.name == "intentions" && !isKey:
-			continue
 		case e.name != "policy":
-			return 0, mistake(e.line, "a rule has nothing but a policy")
+			return 0, mistake(e.line, "a rule contains only a policy")
 		case found != 0:
-			return 0, mistake(e.line, "policy is there twice")
-		case e.text == nil:
+			return 0, mistake(e.line, "policy occurs twice")
+		case e.text == nil || parseLevel(*e.text) == 0:
 			return 0, mistake(e.line, "%w", errLevel)
 		}
-		if found = parseLevel(*e.text); found == 0 || found == levelList && !isKey {
-			return 0, mistake(e.line, "%w", errLevel)
-		}
+		found = parseLevel(*e.text)
 	}
 	if found == 0 {
 		return 0, mistake(rule.line, "the rule has no policy; %w", errLevel)

@@ -11,37 +11,36 @@ import (
 	"kvexpress/internal/embedded"
 )
 
-// AnswerTime is how long a client may take to read an answer. The server that runs the handler has the same limit for
-// requests that do not wait.
+// AnswerTime limits how long a client may take to read an answer. The server has the same limit for requests that do not block.
 const AnswerTime = 2 * time.Minute
 
 const (
-	maxSent   = 64 << 20         // bytes of all large answers that are being sent
-	large     = 64 << 10         // one of so many bytes is large
-	turnTime  = 20 * time.Second // how long a large one waits for others
-	chunkSize = 32 << 10         // of what is made before it is sent
-	chunkTime = 5 * time.Second  // for a client to take a chunk: one that does not read makes room for others
+	maxSent   = 64 << 20         // bytes of all large answers in transfer
+	large     = 64 << 10         // bytes of a large answer
+	turnTime  = 20 * time.Second // how long a large answer waits for others
+	chunkSize = 32 << 10         // bytes of the send buffer
+	chunkTime = 5 * time.Second  // for a client to accept a chunk; a slow one is disconnected
 )
 
-// turn waits until there is room for an answer of that size, which has it until done. One that alone has more than all may
-// have is sent alone. Who waits keeps no view of the store.
+// turn reserves bytes for a large answer until done. An answer above maxSent is sent alone. A waiting request must keep no view
+// of the store: it would keep old rows in memory.
 func (h *Handler) turn(r *request, size int) (done func(), err error) {
 	weight := int64(min(size, maxSent))
 	wait, cancel := context.WithTimeout(r.Context(), turnTime)
 	defer cancel()
 	if err := h.sent.Acquire(wait, weight); err != nil {
-		return nil, status(http.StatusServiceUnavailable, "other large answers are being sent: try again, or ask for less")
+		return nil, status(http.StatusServiceUnavailable, "too many large answers are being sent; try again, or request fewer rows")
 	}
 	return func() { h.sent.Release(weight) }, nil
 }
 
-// body sends JSON while it is made: a client that does not read costs a buffer, and not an answer.
+// body streams JSON, so that a slow client costs a buffer, not a whole answer.
 type body struct {
 	w     http.ResponseWriter
-	end   time.Time // of the time to read it
+	end   time.Time // of the time limit
 	buf   []byte
-	first bool  // of a list
-	err   error // the client is gone: the rest is dropped
+	first bool  // element of a list
+	err   error // the client has disconnected: the rest is dropped
 }
 
 func newBody(w http.ResponseWriter, status int) *body {
@@ -87,7 +86,7 @@ func (b *body) quote(s string) {
 	b.text(string(quoted))
 }
 
-// row adds a row as Consul's JSON has it.
+// row adds a row in Consul's JSON format.
 func (b *body) row(row *embedded.Row) {
 	b.text(`{"LockIndex":0,"Key":`)
 	b.quote(row.Path)

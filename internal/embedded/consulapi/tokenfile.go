@@ -11,8 +11,7 @@ import (
 // maxTokenFile is the largest token file, in bytes.
 const maxTokenFile = 1 << 20
 
-// LoadTokens reads a file of tokens. It must belong to us or to root, and be readable by nobody but its owner
-// and its group.
+// LoadTokens reads a token file, which must satisfy ReadSecret.
 func LoadTokens(path string) (*Tokens, error) {
 	b, err := ReadSecret(path, maxTokenFile)
 	if err != nil {
@@ -28,10 +27,10 @@ func LoadTokens(path string) (*Tokens, error) {
 	return t, nil
 }
 
-// ReadSecret reads a regular file of at most limit bytes that others can neither read nor write. Links are
-// followed. Errors name the file and a remedy.
+// ReadSecret reads a regular file of at most limit bytes. Only its owner, which must be root or this user, and its group may read
+// it, and only its owner may write it. Symbolic links are followed.
 func ReadSecret(path string, limit int64) (b []byte, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not hold us up
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // do not block on a FIFO
 	if err != nil {
 		return nil, err
 	}
@@ -44,10 +43,10 @@ func ReadSecret(path string, limit int64) (b []byte, err error) {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	if perm := info.Mode().Perm(); perm&^0o640 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o, and there are secrets in it; make it 0600 or 0640: chmod 0600 %s", path, perm, path)
+		return nil, fmt.Errorf("%s contains secrets and has mode %04o; run: chmod 0600 %s", path, perm, path)
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 && int(owner.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("%s belongs to uid %d, who could change who may do what; give it to root or to us: chown %d %s",
+		return nil, fmt.Errorf("%s belongs to uid %d, who could change the permissions; run: chown %d %s",
 			path, owner.Uid, os.Geteuid(), path)
 	}
 	if b, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {

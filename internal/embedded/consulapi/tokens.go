@@ -10,32 +10,32 @@ import (
 	"unicode"
 )
 
-// minSecret is the length of the shortest secret, in bytes. A UUID, which Consul's are, has 36.
+// minSecret is the minimum length of a secret, in bytes. A UUID, as in Consul, has 36.
 const minSecret = 16
 
-// Tokens are what a file of tokens says. They are not changed any more.
+// Tokens are the content of a token file. They are immutable.
 type Tokens struct {
-	bySecret  map[[sha256.Size]byte]*holder // nobody learns a secret from how long a look-up takes
+	bySecret  map[[sha256.Size]byte]*holder // hashed, so that the time of a look-up reveals nothing
 	anonymous *holder
-	idle      []string
+	ignored   []string
 }
 
 // holder is a token without its secret.
 type holder struct {
-	name  string // empty for that of requests without a token
+	name  string // "" for requests without a token
 	rules *rules
 }
 
-// Len is how many tokens there are.
+// Len is the number of tokens.
 func (t *Tokens) Len() int { return len(t.bySecret) }
 
 // Anonymous reports whether requests without a token have rules.
 func (t *Tokens) Anonymous() bool { return t.anonymous != nil }
 
-// Idle are the kinds of rules in it that Consul knows and that have no effect here, in order.
-func (t *Tokens) Idle() []string { return t.idle }
+// Ignored lists the kinds of Consul's rules in the file that have no effect here, sorted.
+func (t *Tokens) Ignored() []string { return t.ignored }
 
-// ParseTokens reads a file of tokens:
+// ParseTokens reads a token file:
 //
 //	token "SECRET" {
 //	  name = "publisher"
@@ -45,48 +45,48 @@ func (t *Tokens) Idle() []string { return t.idle }
 //	  key_prefix "public/" { policy = "read" }
 //	}
 //
-// No error has anything of the text in it but its lines.
+// Errors contain line numbers, and no text of the file: it could be a secret.
 func ParseTokens(src []byte) (*Tokens, error) {
 	v, err := parseHCL(src)
 	if err != nil {
 		return nil, err
 	}
 	t := &Tokens{bySecret: map[[sha256.Size]byte]*holder{}}
-	idle, names := map[string]bool{}, map[string]bool{}
+	ignored, names := map[string]bool{}, map[string]bool{}
 	for _, e := range v.entries {
 		switch {
 		case e.name == "anonymous" && e.text == nil:
 			if t.anonymous != nil {
-				return nil, mistake(e.line, "anonymous is there twice")
+				return nil, mistake(e.line, "anonymous occurs twice")
 			}
-			if t.anonymous, err = readHolder(e, idle, false); err != nil {
+			if t.anonymous, err = readHolder(e, ignored, false); err != nil {
 				return nil, err
 			}
 		case e.name == "token" && e.text == nil:
 			for _, token := range e.entries {
-				if err := t.add(token, names, idle); err != nil {
+				if err := t.add(token, names, ignored); err != nil {
 					return nil, err
 				}
 			}
 		default:
 			return nil, mistake(e.line,
-				`a file of tokens has blocks token "SECRET" { name = "NAME" … } and anonymous { … }, and nothing else`)
+				`a token file contains only token "SECRET" { name = "NAME" … } and anonymous { … }`)
 		}
 	}
-	t.idle = slices.Sorted(maps.Keys(idle))
+	t.ignored = slices.Sorted(maps.Keys(ignored))
 	return t, nil
 }
 
-func (t *Tokens) add(e entry, names, idle map[string]bool) error {
+func (t *Tokens) add(e entry, names, ignored map[string]bool) error {
 	switch {
 	case e.text != nil:
 		return mistake(e.line, `the secret is missing: write token "SECRET" { … }`)
 	case len(e.name) < minSecret:
-		return mistake(e.line, "the secret is shorter than %d bytes and could be guessed; `uuidgen` makes a good one", minSecret)
+		return mistake(e.line, "the secret is shorter than %d bytes and could be guessed; create one with `uuidgen`", minSecret)
 	case strings.ContainsFunc(e.name, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return mistake(e.line, "the secret has blanks or other signs that no header can carry; `uuidgen` makes a good one")
+		return mistake(e.line, "the secret has characters that no header can carry; create one with `uuidgen`")
 	}
-	h, err := readHolder(e, idle, true)
+	h, err := readHolder(e, ignored, true)
 	if err != nil {
 		return err
 	}
@@ -101,8 +101,8 @@ func (t *Tokens) add(e entry, names, idle map[string]bool) error {
 	return nil
 }
 
-func readHolder(e entry, idle map[string]bool, named bool) (*holder, error) {
-	h := &holder{rules: &rules{idle: idle}}
+func readHolder(e entry, ignored map[string]bool, named bool) (*holder, error) {
+	h := &holder{rules: &rules{ignored: ignored}}
 	for _, inner := range e.entries {
 		if !named || inner.name != "name" {
 			if err := h.rules.add(inner); err != nil {
@@ -111,16 +111,16 @@ func readHolder(e entry, idle map[string]bool, named bool) (*holder, error) {
 			continue
 		}
 		if h.name != "" {
-			return nil, mistake(inner.line, "name is there twice")
+			return nil, mistake(inner.line, "name occurs twice")
 		}
 		unprinted := func(r rune) bool { return !unicode.IsPrint(r) }
 		if inner.text == nil || *inner.text == "" || len(*inner.text) > 128 || strings.ContainsFunc(*inner.text, unprinted) {
-			return nil, mistake(inner.line, "a name is a text of 1 to 128 bytes that can be printed")
+			return nil, mistake(inner.line, "a name has 1 to 128 printable bytes")
 		}
 		h.name = *inner.text
 	}
 	if named && h.name == "" {
-		return nil, mistake(e.line, `the token has no name; write name = "NAME" into its block: errors tell it, and never the secret`)
+		return nil, mistake(e.line, `the token has no name; add name = "NAME": errors show it, and never the secret`)
 	}
 	return h, nil
 }

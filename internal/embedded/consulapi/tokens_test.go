@@ -69,22 +69,16 @@ func TestRulePrecedence(t *testing.T) {
 
 func TestRulesRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"\n\nfoo \"a\" { policy = \"read\" }":          "line 3: there is no such rule",
+		"\n\nfoo \"a\" { policy = \"read\" }":          "line 3: unknown rule",
 		"key \"a\" {\n policy = \"all\" }":             "line 2: policy is",
 		`key "a" { }`:                                  "no policy",
-		`key "a" { policy = "read" sentinel = "x" }`:   "nothing but a policy",
-		`key "a" { policy = "read" policy = "write" }`: "twice",
-		`key "a" { policy = 7 }`:                       "text in quotes",
+		`key "a" { policy = "read" sentinel = "x" }`:   "only a policy",
+		`key "a" { policy = "read" policy = "write" }`: "occurs twice",
+		`key "a" { policy = 7 }`:                       "quoted text",
 		`key "a" { policy = { a = "b" } }`:             "policy is",
-		`key { policy = "read" }`:                      "what the rule is about is missing",
+		`key { policy = "read" }`:                      "name is missing",
 		`key = "read"`:                                 "is a block",
-		`key "a" "b" { policy = "read" }`:              "nothing but a policy",
-		`session "a" { policy = "list" }`:              "for keys alone",
-		`agent "a" { policy = "list" }`:                "for keys alone",
-		`operator = "list"`:                            "operator is",
-		`operator "x" { policy = "read" }`:             "operator is",
-		`service "x" { policy = "maybe" }`:             "policy is",
-		`service = "x"`:                                "is a block",
+		`key "a" "b" { policy = "read" }`:              "only a policy",
 		"key \"a\" {\n policy = \"read\"":              "line 3",
 		`key "a`:                                       "line 1",
 		"a" + strings.Repeat("{a", 1000):               "nested too deeply",
@@ -121,7 +115,7 @@ func TestTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := tokens.Idle(); tokens.Len() != 2 || !tokens.Anonymous() || !slices.Equal(got, []string{"node_prefix", "operator", "service"}) {
+	if got := tokens.Ignored(); tokens.Len() != 2 || !tokens.Anonymous() || !slices.Equal(got, []string{"node_prefix", "operator", "service"}) {
 		t.Errorf("%d tokens, without effect: %v", tokens.Len(), got)
 	}
 	acl := NewACL(tokens)
@@ -191,23 +185,23 @@ func TestTokensRefused(t *testing.T) {
 		block(secret + "é"):             "no header",
 		block(secret) + block(other):    "same name",
 		block(secret) + "\n" + strings.Replace(block(secret), `"n"`, `"m"`, 1): "line 2: another token has the same secret",
-		`"` + secret + `" { name = "n" }`:                                      "nothing else",
+		`"` + secret + `" { name = "n" }`:                                      "contains only",
 		secret[10:] + ` { name = "n" }`:                                        "line 1",
 		`token { "` + secret + `" }`:                                           "line 1",
 		`token "` + secret + `"`:                                               "line 1",
-		`token = "` + secret + `"`:                                             "nothing else",
+		`token = "` + secret + `"`:                                             "contains only",
 		`token "` + secret:                                                     "line 1",
 		`token "` + secret + `" { name = "` + other + `" `:                     "line 1",
-		`token "` + secret + `" { ` + other[9:] + ` "x" { policy = "read" } }`: "no such rule",
+		`token "` + secret + `" { ` + other[9:] + ` "x" { policy = "read" } }`: "unknown rule",
 		`token "` + secret + `" { name = "" }`:                                 "1 to 128",
-		`token "` + secret + `" { name = "a" name = "b" }`:                     "twice",
+		`token "` + secret + `" { name = "a" name = "b" }`:                     "occurs twice",
 		`token "` + secret + `" { name = { a = "b" } }`:                        "1 to 128",
 		`token "` + secret + `" { name = "a\nb" }`:                             "1 to 128",
 		`token "` + secret + `" { name = "` + strings.Repeat("a", 129) + `" }`: "1 to 128",
-		`token "` + secret + `" "` + other + `" { name = "a" }`:                "no such rule",
-		`anonymous {} anonymous {}`:                                            "twice",
-		`anonymous { name = "x" }`:                                             "no such rule",
-		`key "a" { policy = "read" }`:                                          "nothing else",
+		`token "` + secret + `" "` + other + `" { name = "a" }`:                "unknown rule",
+		`anonymous {} anonymous {}`:                                            "occurs twice",
+		`anonymous { name = "x" }`:                                             "unknown rule",
+		`key "a" { policy = "read" }`:                                          "contains only",
 	} {
 		tokens, err := ParseTokens([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {

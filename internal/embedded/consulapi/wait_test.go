@@ -211,7 +211,7 @@ func TestWhatIsNotHere(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), r[0], r[1], strings.NewReader(r[2])))
-		said := strings.Contains(w.Body.String(), "kvexpress serve is")
+		said := strings.Contains(w.Body.String(), "is not available")
 		if w.Code != http.StatusNotImplemented || !said || h.engine.View().Get("a") != nil {
 			t.Errorf("%v: %d %s", r, w.Code, w.Body)
 		}
