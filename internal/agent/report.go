@@ -269,23 +269,22 @@ func (t *target) place(r install.Result, began time.Time) {
 		old != nil && old.lineage == r.Lineage && old.version == r.Version && old.sha256 == r.SHA256 {
 		return
 	}
-	wait := r.Took.Wait
-	if !t.newsAt.IsZero() {
-		wait += max(0, began.Sub(t.newsAt))
-	}
 	t.placed = &placed{
 		lineage: r.Lineage, version: r.Version, sha256: r.SHA256, at: r.Placed,
 		first: r.Before == "" && t.status.Good == nil && t.status.Outcome != outcome.Missing,
-		steps: steps(r.Took),
+		steps: steps(r),
 	}
-	t.placed.steps.Wait = fleet.Millis(wait)
+	if !t.newsAt.IsZero() {
+		t.placed.steps.Wait = fleet.Millis(max(0, began.Sub(t.newsAt)))
+	}
 }
 
-func steps(t install.Took) fleet.Steps {
-	return fleet.Steps{
-		Wait: fleet.Millis(t.Wait), Read: fleet.Millis(t.Read), Content: fleet.Millis(t.Content), Stage: fleet.Millis(t.Stage),
-		Check: fleet.Millis(t.Check), Place: fleet.Millis(t.Place), Exec: fleet.Millis(t.Exec),
+func steps(r install.Result) fleet.Steps {
+	s := fleet.Steps{Install: fleet.Millis(r.Placed.Sub(r.Began))}
+	if r.Exec != nil {
+		s.Exec = fleet.Millis(r.Exec.Duration)
 	}
+	return s
 }
 
 // Said is what an `out` has to say of its one delivery, in an agent's words.
@@ -307,7 +306,7 @@ func Said(r install.Result, err error, now time.Time) fleet.Target {
 	if r.Action == install.Installed && !r.Placed.IsZero() {
 		// The first version of a key is new to all of its nodes.
 		first := r.Before == "" && r.Version != 1
-		said.Placed = &fleet.Placed{Age: fleet.Millis(now.Sub(r.Placed)), First: first, Steps: steps(r.Took)}
+		said.Placed = &fleet.Placed{Age: fleet.Millis(now.Sub(r.Placed)), First: first, Steps: steps(r)}
 	}
 	return said
 }

@@ -49,7 +49,7 @@ func TestMergeOfAgentAndOuts(t *testing.T) {
 }
 
 func TestCarry(t *testing.T) {
-	placed := &Placed{Age: Millis(time.Minute), Steps: Steps{Stage: Millis(time.Second)}}
+	placed := &Placed{Age: Millis(time.Minute), Steps: Steps{Install: Millis(time.Second)}}
 	before := Target{By: ByAgent, Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "x", Outcome: outcome.Converged,
 		Since: Millis(time.Hour), Placed: placed}
 	change := func(f func(*Target)) Target {

@@ -127,18 +127,14 @@ type Placed struct {
 
 // Steps is how long each step of an install took on the node.
 type Steps struct {
-	Wait    Millis `json:"wait,omitempty"`    // from the news, with spread, until it was its turn
-	Read    Millis `json:"read,omitempty"`    // checksum, manifest, stop and lock
-	Content Millis `json:"content,omitempty"` // the bytes, if the news had not brought them
-	Stage   Millis `json:"stage,omitempty"`   // write, owner, mode, fsync
-	Check   Millis `json:"check,omitempty"`   // the check, and stop and lock once more
-	Place   Millis `json:"place,omitempty"`   // rename, and fsync of the folder
+	Wait    Millis `json:"wait,omitempty"`    // from the change in the store, with spread, to the start of the install
+	Install Millis `json:"install,omitempty"` // from there to the file in place
 	Exec    Millis `json:"exec,omitempty"`
 }
 
 // InPlace is how long it took from the news to the file in place.
 func (s Steps) InPlace() time.Duration {
-	return time.Duration(s.Wait + s.Read + s.Content + s.Stage + s.Check + s.Place)
+	return time.Duration(s.Wait + s.Install)
 }
 
 // Millis is a length of time that is written as milliseconds, with three decimals.

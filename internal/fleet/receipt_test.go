@@ -31,7 +31,7 @@ func sized(targets int, detail string) Receipt {
 		r.Targets = append(r.Targets, Target{
 			By: ByAgent, Key: fmt.Sprintf("team/key-%d", i), File: fmt.Sprintf("/etc/app/file-%05d", i),
 			Lineage: sha(1)[:32], Version: 7, SHA256: sha(i), Outcome: outcome.Converged, Since: Millis(time.Hour), Detail: detail,
-			Placed: &Placed{Age: Millis(time.Hour), First: true, Steps: Steps{Read: Millis(time.Millisecond), Stage: Millis(time.Second)}},
+			Placed: &Placed{Age: Millis(time.Hour), First: true, Steps: Steps{Install: Millis(time.Second)}},
 		})
 	}
 	return r
@@ -134,7 +134,7 @@ func TestReceiptFits(t *testing.T) {
 	r := sized(1000, "")
 	for i := range r.Targets {
 		random := func() Millis { return Millis(rand.N(time.Hour)) }
-		r.Targets[i].Placed.Steps = Steps{Wait: random(), Exec: random(), Check: random(), Place: random()}
+		r.Targets[i].Placed.Steps = Steps{Wait: random(), Exec: random(), Install: random()}
 		r.Targets[i].Detail = sha(i) + sha(i+5000)
 	}
 	got := parse(t, r)

@@ -93,7 +93,7 @@ func (w *world) has(key kv.Key) fleet.Target {
 		Since:   fleet.Millis(time.Since(m.PublishedAt)),
 		Placed: &fleet.Placed{
 			Age:   fleet.Millis(max(0, time.Since(m.PublishedAt.Add(200*time.Millisecond)))),
-			Steps: fleet.Steps{Read: fleet.Millis(50 * time.Millisecond)},
+			Steps: fleet.Steps{Install: fleet.Millis(50 * time.Millisecond)},
 		},
 	}
 }

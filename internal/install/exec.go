@@ -17,7 +17,7 @@ func (tx *transaction) exec(ctx context.Context, m mark, was *mark) error {
 	}
 	tx.aside(nil)
 	result, err := tx.runExec(ctx, m)
-	tx.result.Exec, tx.result.Took.Exec = &result, result.Duration
+	tx.result.Exec = &result
 	if err != nil {
 		// Interrupted is not failed: the exec stays owed, nothing is restored.
 		if was != nil && tx.target.RestoreOnFailure && ctx.Err() == nil {

@@ -79,8 +79,8 @@ func (d *Installer) transaction(t Target) (*transaction, error) {
 		r.locks = append(r.locks, d.Layout.Lock(path, d.Host))
 	}
 	return &transaction{
-		Installer: d, reader: r, place: place, path: path, folder: stateFolder{path: d.StateDir}, watch: stopwatch{time.Now()},
-		result: Result{Key: t.name(), File: t.File, Path: path},
+		Installer: d, reader: r, place: place, path: path, folder: stateFolder{path: d.StateDir},
+		result: Result{Began: time.Now(), Key: t.name(), File: t.File, Path: path},
 	}, nil
 }
 
@@ -202,7 +202,6 @@ func (tx *transaction) replace(ctx context.Context, c claim) error {
 		tx.share.old = tx.disk.size
 	}
 	standing, err := tx.content(ctx, c)
-	tx.watch.lap(&tx.result.Took.Content)
 	if err != nil {
 		return err
 	}

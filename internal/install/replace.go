@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"syscall"
+	"time"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/command"
@@ -78,11 +79,9 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 		return err
 	}
 	defer func() { err = errors.Join(err, staged.Discard()) }()
-	tx.watch.lap(&tx.result.Took.Stage)
 	if err := tx.check(ctx, staged, content); err != nil {
 		return err
 	}
-	tx.watch.lap(&tx.result.Took.Check)
 	if inPlace {
 		if err := copies.Sync(); err != nil {
 			return err
@@ -107,7 +106,7 @@ func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs at
 // placed notes that the file has new bytes.
 func (tx *transaction) placed(as Action) {
 	tx.result.Action = as
-	tx.result.Placed = tx.watch.lap(&tx.result.Took.Place)
+	tx.result.Placed = time.Now()
 	tx.result.ExecPending = len(tx.target.Exec) > 0
 }
 

@@ -53,36 +53,12 @@ type Result struct {
 	Mismatch bool
 	// Index is that of the checksum, as it was read first; 0: there was none.
 	Index uint64
-	Took  Took
-	// Placed is when the new bytes were in place; zero if none were put there.
+	Began time.Time
+	// Placed is when the new bytes were in place; zero if there were none.
 	Placed time.Time
 	// Fleet is how many nodes the publisher counted; 0: it is not known.
 	Fleet int
 	Notes []string // what people should know, in the order it was found
-}
-
-// Took is how long the steps of a delivery took, by the machine's monotonic clock.
-// What did not happen took no time.
-type Took struct {
-	Wait    time.Duration // for whoever worked on the target before us
-	Read    time.Duration // checksum, manifest, stop and lock, and meanwhile the disk
-	Content time.Duration // the bytes, if the caller had not brought them
-	Stage   time.Duration // write, owner, mode, fsync
-	Check   time.Duration // the check, and stop and lock once more
-	Place   time.Duration // rename, fsync of the folder, state
-	Exec    time.Duration
-}
-
-// stopwatch tells how long it was since it was looked at last.
-type stopwatch struct{ last time.Time }
-
-func (s *stopwatch) lap(d *time.Duration) time.Time {
-	now := time.Now()
-	if !s.last.IsZero() {
-		*d += now.Sub(s.last)
-	}
-	s.last = now
-	return now
 }
 
 // Frozen is the stop or lock row that freezes a target. When the row changes, or at Until,

@@ -22,7 +22,6 @@ type transaction struct {
 	disk   onDisk
 	folder stateFolder
 	state  *stateFile
-	watch  stopwatch
 }
 
 func (tx *transaction) base() string { return tx.place.Base }
@@ -45,7 +44,6 @@ func (tx *transaction) run(ctx context.Context) error {
 	if !errors.Is(err, errAgain) {
 		return err
 	}
-	begun.Took.Wait = tx.result.Took.Wait
 	tx.result, tx.disk.content = begun, nil
 	if !tx.held {
 		tx.share.keep(0) // it may take minutes
@@ -64,7 +62,6 @@ func (tx *transaction) attempt(ctx context.Context) error {
 		return err
 	}
 	claim, err := meanwhile(ctx, tx.small, tx.look)
-	tx.watch.lap(&tx.result.Took.Read)
 	tx.result.Index = claim.index
 	if tx.state == nil { // the disk could not be read
 		return err
@@ -165,7 +162,6 @@ func (tx *transaction) lock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Longest(tx.target), errLongest)
 	defer cancel()
 	err := tx.file.Lock(ctx, atomicfile.Waiting{Elsewhere: tx.elsewhere, Show: tx.target.Waiting})
-	tx.watch.lap(&tx.result.Took.Wait)
 	tx.held = err == nil
 	return err
 }

@@ -110,7 +110,7 @@ func honest(x *e2e.Site, node, key string, change ...func(*fleet.Receipt)) fleet
 		Targets: []fleet.Target{{
 			By: fleet.ByAgent, Key: key, File: "/etc/" + key, Outcome: outcome.Converged,
 			Lineage: m.Lineage, Version: m.Version, SHA256: m.SHA256,
-			Placed: &fleet.Placed{Age: fleet.Millis(5 * time.Millisecond), Steps: fleet.Steps{Read: fleet.Millis(time.Millisecond)}},
+			Placed: &fleet.Placed{Age: fleet.Millis(5 * time.Millisecond), Steps: fleet.Steps{Install: fleet.Millis(time.Millisecond)}},
 		}},
 	}
 	for _, c := range change {
