@@ -125,11 +125,11 @@ func (t *tale) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	standing, err := stands(ctx, &t.reader, roster, demoKey)
+	live, err := t.reader.One(ctx, roster, demoKey)
 	if err != nil {
 		return err
 	}
-	d := fleet.Examine(roster, standing, fleet.Options{}).Delivered
+	d := fleet.Examine(roster, live, fleet.Options{}).Delivered
 	t.report.Delivered, t.report.Slowed = d, t.slow.Name
 	if d.SlowestNode != t.slow.Name || time.Duration(d.Slowest) < demoSlow {
 		return fmt.Errorf("%s was slowed by %s, and that is not what the nodes report: %s", t.slow.Name,

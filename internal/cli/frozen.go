@@ -22,13 +22,13 @@ type frozen struct {
 }
 
 // frozenFor has the stop and the locks of one key.
-func (s *session) frozenFor(ctx context.Context, roster fleet.Roster, standing fleet.Standing) (frozen, error) {
+func (s *session) frozenFor(ctx context.Context, roster fleet.Roster, live fleet.Live) (frozen, error) {
 	f := frozen{Stops: []hold.Stop{}}
 	var stopped *gate.Stopped
-	if errors.As(gate.NotStopped(standing.Key, standing.Stop), &stopped) {
+	if errors.As(gate.NotStopped(live.Key, live.Stop), &stopped) {
 		f.Stops = append(f.Stops, hold.Stop{Key: stopped.Key, Reason: stopped.Reason, Since: stopped.Since, Index: stopped.Index})
 	}
-	return f, s.addLocks(ctx, &f, roster, string(standing.Key))
+	return f, s.addLocks(ctx, &f, roster, string(live.Key))
 }
 
 // frozenAll has all stops and locks.

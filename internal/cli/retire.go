@@ -56,7 +56,7 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	if err != nil {
 		return nil, err
 	}
-	now, err := reader.Standings(ctx, roster, k)
+	now, err := reader.Live(ctx, roster, k)
 	if err != nil {
 		return nil, err
 	}

@@ -85,37 +85,36 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	if waited != nil && !as[*fleet.NotReached](waited) {
 		return nil, waited
 	}
-	s.store = s.plain // the time is up: nothing is tried again
+	s.store = s.plain // the time is up: no more retries
 	ctx, cancel := context.WithTimeout(ctx, aroundLimit)
 	defer cancel()
 	if err := s.around(ctx, f, k, r); err != nil {
-		// What the wait saw is what is told, whether or not more can be read.
+		// The result of the wait is shown, whether or not more can be read.
 		r.frozen = frozen{Stops: []hold.Stop{}, Locks: []lockRow{}, Hidden: s.guide().Explain(err)}
 	}
 	r.Report = r.Waited.Report
 	return r, waited
 }
 
-// aroundLimit is how long it may take, after a wait, to find out what else there is to
-// say.
+// aroundLimit is the time limit of what status reads after a wait.
 const aroundLimit = 3 * time.Second
 
-// around fills in what stands, who has it, and what holds nodes back.
+// around fills in the report, the damage, and the stops and locks.
 func (s *session) around(ctx context.Context, f statusFlags, k kv.Key, r *statusReport) error {
 	reader := fleet.Reader{Store: s.store, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
 	if err != nil {
 		return err
 	}
-	standing, err := stands(ctx, &reader, roster, k)
+	live, err := reader.One(ctx, roster, k)
 	if err != nil {
 		return err
 	}
-	r.Report = fleet.Examine(roster, standing, fleet.Options{Expiry: f.wait.expiry})
-	if err := r.verify(ctx, &reader, standing); err != nil {
+	r.Report = fleet.Examine(roster, live, fleet.Options{Expiry: f.wait.expiry})
+	if err := r.verify(ctx, &reader, live); err != nil {
 		return err
 	}
-	r.frozen, err = s.frozenFor(ctx, roster, standing)
+	r.frozen, err = s.frozenFor(ctx, roster, live)
 	if r.Hidden == "" {
 		r.noteLifted()
 	}
@@ -125,16 +124,16 @@ func (s *session) around(ctx context.Context, f statusFlags, k kv.Key, r *status
 // maxVerified is how many bytes of data are read to verify them, of all keys.
 const maxVerified = 64 << 20
 
-// verified is what the data in the store come to.
+// verified is the result of reading the data of keys.
 type verified struct {
 	Damaged    []unknownKey `json:"damaged,omitempty"`
 	Unverified int          `json:"unverified,omitempty"` // keys whose data was not read
 	read       int          // bytes
 }
 
-// verify reads the data of a key that is there, one key at a time, while there is room.
-func (v *verified) verify(ctx context.Context, reader *fleet.Reader, standing fleet.Standing) error {
-	if !standing.Exists {
+// verify reads and verifies the data of a key, up to maxVerified in all.
+func (v *verified) verify(ctx context.Context, reader *fleet.Reader, live fleet.Live) error {
+	if !live.Exists {
 		return nil
 	}
 	if v.read > maxVerified {
@@ -142,17 +141,17 @@ func (v *verified) verify(ctx context.Context, reader *fleet.Reader, standing fl
 		return nil
 	}
 	once := len(v.Damaged) >= 3 // so many do not come from one writer of 1.x
-	why, size, err := reader.Damage(ctx, standing.Key, once)
+	why, size, err := reader.Damage(ctx, live.Key, once)
 	v.read += size
 	switch {
 	case errors.Is(err, kv.ErrDenied):
 		v.Unverified++
 	case as[*gate.Refusal](err):
-		v.Damaged = append(v.Damaged, unknownKey{string(standing.Key), render.Error(err)})
+		v.Damaged = append(v.Damaged, unknownKey{string(live.Key), render.Error(err)})
 	case err != nil:
 		return err
 	case why != "":
-		v.Damaged = append(v.Damaged, unknownKey{string(standing.Key), why})
+		v.Damaged = append(v.Damaged, unknownKey{string(live.Key), why})
 	}
 	return nil
 }
@@ -160,12 +159,12 @@ func (v *verified) verify(ctx context.Context, reader *fleet.Reader, standing fl
 func (v *verified) lines(colour bool) []string {
 	var lines []string
 	for _, d := range v.Damaged {
-		lines = append(lines, fmt.Sprintf("  %s is %s in the store: %s; nodes keep what they have; publish it again with "+
+		lines = append(lines, fmt.Sprintf("  %s is %s in the store: %s; nodes keep their files; publish it again with "+
 			"`kvexpress in -k %[1]s`", render.Line(d.Key), render.Paint(colour, render.Red, "damaged"), render.Line(d.Why)))
 	}
 	if v.Unverified > 0 {
-		lines = append(lines, fmt.Sprintf("  the data of %s was not verified; `kvexpress status -k KEY` does so for one key, "+
-			"with a token that may read it", render.Plural(v.Unverified, "key")))
+		lines = append(lines, fmt.Sprintf("  the data of %s was not verified; `kvexpress status -k KEY` verifies one key, "+
+			"with a token that can read it", render.Plural(v.Unverified, "key")))
 	}
 	return lines
 }
@@ -183,21 +182,7 @@ func (r *statusReport) noteLifted() {
 	}
 }
 
-// stands is what a key holds, which must exist.
-func stands(ctx context.Context, reader *fleet.Reader, roster fleet.Roster, k kv.Key) (fleet.Standing, error) {
-	standings, err := reader.Standings(ctx, roster, k)
-	switch {
-	case err != nil:
-		return fleet.Standing{}, err
-	case standings[0].Err != nil:
-		return fleet.Standing{}, standings[0].Err
-	case !standings[0].Exists:
-		return fleet.Standing{}, &gate.Missing{Name: string(k)}
-	}
-	return standings[0], nil
-}
-
-// statusOfAll is a line for each key that is published, or that a node speaks of.
+// statusOfAll is a line for each key that is published, or that a node reports.
 func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error) {
 	reader := fleet.Reader{Store: s.store, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
@@ -209,7 +194,7 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 		return nil, err
 	}
 	keys, more := withReported(found.Sorted("checksum"), roster)
-	standings, err := reader.Standings(ctx, roster, keys...)
+	all, err := reader.Live(ctx, roster, keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -225,27 +210,23 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 			r.Omitted++
 		}
 	}
-	for _, standing := range standings {
-		if standing.Err != nil {
-			r.Unknown = append(r.Unknown, unknownKey{Key: string(standing.Key), Why: s.guide().Explain(standing.Err)})
-		}
-	}
-	standings = slices.DeleteFunc(standings, func(s fleet.Standing) bool { return s.Err != nil })
-	for _, standing := range standings {
-		if err := r.verify(ctx, &reader, standing); err != nil {
+	for _, live := range all {
+		if live.Err != nil {
+			r.Unknown = append(r.Unknown, unknownKey{Key: string(live.Key), Why: s.guide().Explain(live.Err)})
+		} else if err := r.verify(ctx, &reader, live); err != nil {
 			return nil, err
 		}
 	}
-	r.Keys = fleet.ExamineAll(roster, standings, fleet.Options{Expiry: f.wait.expiry})
+	all = slices.DeleteFunc(all, func(l fleet.Live) bool { return l.Err != nil })
+	r.Keys = fleet.ExamineAll(roster, all, fleet.Options{Expiry: f.wait.expiry})
 	r.frozen, err = s.frozenAll(ctx, roster)
 	return r, err
 }
 
-// maxReported is how many keys that are not published are shown because nodes speak of
-// them: a receipt may name any.
+// maxReported is how many keys are shown that are reported but not published: a receipt can name any.
 const maxReported = 100
 
-// withReported adds the keys that nodes speak of, and says how many there was no room for.
+// withReported adds the keys that nodes report. more is how many are beyond maxReported.
 func withReported(published []kv.Key, roster fleet.Roster) (keys []kv.Key, more int) {
 	reported := map[kv.Key]bool{}
 	for _, n := range roster.Nodes {

@@ -27,7 +27,7 @@ func TestOrder(t *testing.T) {
 	}
 	nodes = append(nodes, Node{Index: 35, Err: ErrReceipt})
 	nodes = append(nodes, Node{Index: 25, Receipt: Receipt{Sent: start().Add(-day), ClockOffset: offset(-day - time.Second)}})
-	o := newOrder(nodes, Standing{}, start().Add(time.Minute))
+	o := newOrder(nodes, Live{}, start().Add(time.Minute))
 	for index, want := range map[uint64]float64{1: -3600, 10: -3600, 11: 0, 21: 3, 30: 3, 41: 3, 61: 5} {
 		if got := o.sent(index, start().Add(-time.Hour)).Sub(start()).Seconds(); got != want {
 			t.Errorf("%d was sent after %v s, want %v", index, got, want)
@@ -42,7 +42,7 @@ func TestOrder(t *testing.T) {
 // counts, although the store of its node, a Consul agent of its own, has the same wrong clock.
 func TestReceiptAfterThePublish(t *testing.T) {
 	published := start().Add(time.Hour)
-	standing := Standing{Key: "hosts", Exists: true, SHA256: sha(2), Index: 1000}
+	standing := Live{Key: "hosts", Exists: true, SHA256: sha(2), Index: 1000}
 	standing.Manifest = &kv.Manifest{Lineage: "l", Version: 2, SHA256: sha(2), PublishedAt: published, ClockOffset: offset(0)}
 	for index, want := range map[uint64]string{1001: "1 converged, 1 outdated", 999: "1 converged, 1 no_contact"} {
 		roster := Roster{Read: published.Add(10 * time.Second), ClockOffset: offset(0)}
@@ -71,7 +71,7 @@ func TestNobodyIsSilentBecauseOfClocks(t *testing.T) {
 		published := start().Add(5 * time.Minute)
 		off, by := measured("publisher")
 		m := kv.Manifest{Lineage: "l", Version: 2, SHA256: sha(2), PublishedAt: published.Add(off), ClockOffset: by}
-		standing := Standing{Key: "hosts", Exists: true, SHA256: sha(2), Index: 1000, Manifest: &m}
+		standing := Live{Key: "hosts", Exists: true, SHA256: sha(2), Index: 1000, Manifest: &m}
 		off, by = measured("here")
 		roster := Roster{Read: published.Add(10*time.Second + off), ClockOffset: by}
 		n := rapid.IntRange(1, 14).Draw(t, "nodes")

@@ -1,17 +1,17 @@
-// Package fleet owns the answer to "did it reach everybody?": the receipts that
-// nodes leave in the store, what they come to for a key, and how long it took,
-// whatever the clocks of the machines say.
+// Package fleet answers which nodes are up to date. It owns the receipts that nodes leave in the
+// store, the outcome of each node for a key, how long delivery took whatever the clocks of the
+// machines show, and the metrics of the whole fleet.
 //
-//	receipt   what one node says of itself: its form, limits, merging
-//	write     how a node puts its own receipt there, and nobody else's
-//	clock     whose clocks can be relied on, held against the store's
-//	roster    all receipts of a moment, read from the store
-//	verdict   what one node's receipt means for a version of a key
-//	report    what all of them mean: counts, stragglers, percentiles
-//	wait      the same, until enough nodes have a version
-//	scan      the whole fleet at one moment: all keys, stops and locks
-//	missing   for how long nodes have been missing, from scan to scan
-//	metrics   a scan as Prometheus text
+//	receipt, encode    what one node reports: its form, its limits
+//	write, merge       a node writes its own receipt, beside other writers on the node
+//	roster             all receipts of one moment
+//	live               what is live under a key
+//	judge, clock       the outcome of one node
+//	report             the state of one key: counts, stragglers, percentiles
+//	wait               wait until enough nodes have a version
+//	scan, missing      the whole fleet at one moment: all keys, stops and locks
+//	metrics            a scan as Prometheus text
+//	forget             remove receipts, or targets of them
 //
-// Of this module it imports kv, record, gate, hold, observe and outcome.
+// It may import kv, record, gate, hold, observe, outcome, safetext and wait.
 package fleet

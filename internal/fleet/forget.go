@@ -7,7 +7,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Forget is the change that removes a node's receipt.
+// Forget removes a node's receipt.
 func Forget(l kv.Layout, node string, row kv.Entry) ([]kv.Op, error) {
 	path := l.Node(node)
 	switch row.State {
@@ -19,9 +19,9 @@ func Forget(l kv.Layout, node string, row kv.Entry) ([]kv.Op, error) {
 	return []kv.Op{{Verb: kv.Delete, Path: path}}, nil
 }
 
-// Drop is the change that removes targets from a node's receipt; without any other target
-// and without an agent, all of it. nil ops: it has none of them. The error wraps
-// kv.ErrDenied, or ErrReceipt where the receipt cannot be read.
+// Drop removes targets from a node's receipt, and the whole receipt if no other target and no agent
+// remains. nil ops: it has none of them. The error wraps kv.ErrDenied, or ErrReceipt if the receipt
+// cannot be read.
 func Drop(l kv.Layout, node string, row kv.Entry, dropped func(Target) bool) ([]kv.Op, error) {
 	ops, err := Forget(l, node, row)
 	if ops == nil {
@@ -29,7 +29,7 @@ func Drop(l kv.Layout, node string, row kv.Entry, dropped func(Target) bool) ([]
 	}
 	r, err := ParseReceipt(node, row.Value, row.Flags)
 	if err != nil {
-		return nil, fmt.Errorf("the receipt of %s: %w; `kvexpress forget %[1]s` drops all of it", node, err)
+		return nil, fmt.Errorf("the receipt of %s: %w; `kvexpress forget %[1]s` removes all of it", node, err)
 	}
 	had := len(r.Targets)
 	r.Targets = slices.DeleteFunc(r.Targets, dropped)
@@ -47,8 +47,8 @@ func Drop(l kv.Layout, node string, row kv.Entry, dropped func(Target) bool) ([]
 
 // Reporting are the nodes that are counted for a key: they report it, and have contact. unread are
 // nodes whose receipts cannot be read.
-func Reporting(roster Roster, standing Standing) (nodes, unread []string) {
-	s := newScene(roster, standing, Options{})
+func Reporting(roster Roster, live Live) (nodes, unread []string) {
+	s := newScene(roster, live, Options{})
 	for _, n := range roster.Nodes {
 		l, ok := s.judge(n)
 		switch {

@@ -106,7 +106,7 @@ func TestDroppedIsNotHeard(t *testing.T) {
 		silent.Edited = edited
 		roster := fleet.Roster{Read: now, Nodes: []fleet.Node{{Name: "new", Receipt: fresh, Index: 5}, {Name: "old", Receipt: silent, Index: 9},
 			{Name: "bad", Err: fleet.ErrReceipt, Index: 10}}}
-		nodes, unread := fleet.Reporting(roster, fleet.Standing{Key: "hosts"})
+		nodes, unread := fleet.Reporting(roster, fleet.Live{Key: "hosts"})
 		if want := map[bool]string{false: "[new old] [bad]", true: "[new] [bad]"}[edited]; fmt.Sprint(nodes, unread) != want {
 			t.Errorf("edited %t: %v %v, want %s", edited, nodes, unread, want)
 		}

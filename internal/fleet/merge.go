@@ -9,32 +9,30 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// news is one writer's part of a node's receipt: everything that an agent is about,
-// or the one target of an `out`.
+// news is one writer's part of a receipt: all targets of an agent, or the one target of an `out`.
 type news struct {
 	agent   *Agent
 	targets []Target
-	unknown []string // files of which the agent has nothing to say yet
+	unknown []string // files that the agent has not reconciled yet
 }
 
-// later is what is new as it is to be told at another time: the look at what stands
-// takes as long as a request, which is no part of a delivery.
+// later moves news from the time that it refers to, to the time of the write: the request in
+// between is not part of a delivery.
 func (n news) later(said, now time.Time) news {
 	r := Receipt{Sent: said, Agent: n.agent, Targets: n.targets}.at(now)
 	n.agent, n.targets = r.Agent, r.Targets
 	return n
 }
 
-// merge puts a writer's part into the receipt of its node, which others may have
-// written to. An agent's part replaces all that an agent said; the targets of `out`s
-// stay, unless they are of the same files.
+// merge puts one writer's part into the receipt of its node. An agent's part replaces all targets of
+// the agent. Targets of `out`s stay, unless they are of the same files.
 func merge(old Receipt, n news, node string, now time.Time) Receipt {
 	old = old.at(now)
 	merged := Receipt{Format: Format, Node: node, Sent: now, Agent: old.Agent, Targets: slices.Clone(n.targets)}
 	if n.agent != nil {
 		merged.Agent = n.agent
 	} else {
-		merged.Omitted = old.Omitted // which only the agent knows
+		merged.Omitted = old.Omitted // only the agent knows it
 	}
 	at := map[string]int{}
 	for i, t := range merged.Targets {
@@ -53,13 +51,13 @@ func merge(old Receipt, n news, node string, now time.Time) Receipt {
 	return merged
 }
 
-// carry keeps which version bytes are of, and how they came to be in place. Who writes
-// may not know: it was restarted since, or was held back before it could find out.
+// carry keeps what the writer may not know: the version of the bytes in place, and how they were
+// installed. It was restarted since, or it was stopped or locked before it could read the version.
 func carry(now *Target, before Target) {
 	if now.Version == 0 && now.Key == before.Key && now.SHA256 == before.SHA256 {
 		now.Lineage, now.Version = before.Lineage, before.Version
 	}
-	// What an `out` placed again was repaired, or followed a restored store.
+	// An `out` that installs the same version again repairs the file, or follows a restored store.
 	if (now.Placed == nil || now.By == ByOut && before.Placed != nil) && now.Key == before.Key && now.SHA256 == before.SHA256 &&
 		now.Lineage == before.Lineage && now.Version == before.Version {
 		now.Placed = before.Placed
@@ -71,8 +69,8 @@ func carry(now *Target, before Target) {
 	}
 }
 
-// at is the receipt as if it had been sent later, by the same clock. One that was set
-// back meanwhile does not make anything younger.
+// at is the receipt as if it were sent later, by the same clock. A clock that was set back in between
+// makes nothing younger.
 func (r Receipt) at(now time.Time) Receipt {
 	passed := Millis(possible(now.Sub(r.Sent)))
 	r.Sent = now
@@ -99,7 +97,7 @@ func (r Receipt) at(now time.Time) Receipt {
 	return r
 }
 
-// Same reports whether two say the same of a target, whenever they say it.
+// Same reports whether two targets differ in their times only.
 func Same(a, b Target) bool {
 	if a.Exec == nil != (b.Exec == nil) || a.Exec != nil && *a.Exec != *b.Exec {
 		return false

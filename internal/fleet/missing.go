@@ -1,25 +1,26 @@
 package fleet
 
 import (
-	"slices"
 	"time"
 
 	"kvexpress/internal/outcome"
 )
 
-// missing is since when nodes have been missing, by key and node. A version that stands
-// for a minute only, and is followed by the next, would hide a node that gets none of
-// them: so each node has a time of its own, from look to look.
+// missing is since when nodes have not been converged, by key and node. It is kept from scan to scan:
+// if each version is live for a minute only, a node that gets none of them is missing for hours,
+// although no single scan shows it.
 type missing map[string]map[string]time.Time
 
-// note takes in what a look found for a key, and returns for how long that node has been
-// missing that is missing longest; 0 if all have arrived. Who is held back on purpose does
-// not count.
+// note takes in a report, and returns for how long the worst straggler has been missing. A node that
+// is stopped, locked or waiting does not count: that is deliberate.
 func (m missing) note(r Report, now time.Time) (oldest time.Duration) {
 	before, after := m[r.Key], map[string]time.Time{}
 	for _, l := range r.Stragglers {
-		if l.Outcome != outcome.Invalid && slices.Contains([]outcome.Outcome{outcome.Stopped, outcome.Locked, outcome.Waiting}, l.Reported) {
-			continue
+		switch l.Reported {
+		case outcome.Stopped, outcome.Locked, outcome.Waiting:
+			if l.Outcome != outcome.Invalid {
+				continue
+			}
 		}
 		since := now.Add(-missed(r, l))
 		if seen, ok := before[l.Node]; ok && seen.Before(since) {
@@ -32,7 +33,7 @@ func (m missing) note(r Report, now time.Time) (oldest time.Duration) {
 	return oldest
 }
 
-// keep forgets all other keys.
+// keep drops all other keys.
 func (m missing) keep(keys map[string]bool) {
 	for key := range m {
 		if !keys[key] {
@@ -41,14 +42,13 @@ func (m missing) keep(keys map[string]bool) {
 	}
 }
 
-// missed is how long a node has been missing for all that a single look can tell. In
-// trouble it is for as long as it has been in that state. Otherwise, as with one that has
-// not heard of the version, it is not for longer than the version stands.
+// missed is for how long a node has been missing, as far as a single scan shows. A node in trouble has
+// been missing as long as it reports that; any other node not longer than the version is live.
 func missed(r Report, l Line) time.Duration {
-	inState := time.Duration(l.Since)
+	since := time.Duration(l.Since)
 	switch l.Reported {
 	case outcome.Refused, outcome.Failed, outcome.Pending, outcome.Missing, outcome.Denied, outcome.Older, outcome.Unreachable:
-		return inState
+		return since
 	}
-	return min(inState, time.Duration(r.Ago))
+	return min(since, time.Duration(r.Ago))
 }

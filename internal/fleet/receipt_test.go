@@ -216,8 +216,8 @@ func TestParseReceiptRefuses(t *testing.T) {
 		"another node":        {strings.Replace(`{`+good+`}`, "web-1", "web-2", 1), 0, `"web-2"`},
 		"a node like it":      {strings.Replace(`{`+good+`}`, "web-1", "WEB-1", 1), 0, `"WEB-1"`},
 		"a node in colour":    {strings.Replace(`{`+good+`}`, "web-1", `\u001b[31m`, 1), 0, `\x1b`},
-		"no node":             {`{"format":1,"sent":"2026-03-01T12:00:00Z"}`, 0, "it speaks of"},
-		"no time":             {`{"format":1,"node":"web-1"}`, 0, "when it was sent"},
+		"no node":             {`{"format":1,"sent":"2026-03-01T12:00:00Z"}`, 0, "it is of"},
+		"no time":             {`{"format":1,"node":"web-1"}`, 0, "it has no time"},
 		"a time that is not":  {`{"format":1,"node":"web-1","sent":"yesterday"}`, 0, "yesterday"},
 		"too large":           {`{` + good + `}` + strings.Repeat(" ", MaxStored), 0, "bytes"},
 		"a value of Consul":   {strings.Repeat("x", 512<<10), 0, "bytes"},
@@ -230,10 +230,10 @@ func TestParseReceiptRefuses(t *testing.T) {
 		"too many targets":    {pack(`{` + good + `,"targets":[` + strings.Repeat(`{},`, MaxTargets) + `{}]}`), 2, "targets"},
 		"targets in capitals": {pack(`{` + good + `,"TARGETS":[` + strings.Repeat(`{},`, MaxTargets) + `{}]}`), 2, "targets"},
 		"no list of targets":  {`{` + good + `,"targets":{}}`, 0, "targets"},
-		"a negative length":   {`{` + good + `,"targets":[{"since_ms":-0.001}]}`, 0, "no length"},
-		"a length of ages":    {`{` + good + `,"agent":{"age_ms":1e13}}`, 0, "no length"},
+		"a negative length":   {`{` + good + `,"targets":[{"since_ms":-0.001}]}`, 0, "not a length"},
+		"a length of ages":    {`{` + good + `,"agent":{"age_ms":1e13}}`, 0, "not a length"},
 		"an endless length":   {`{` + good + `,"agent":{"every_ms":1e999}}`, 0, "1e999"},
-		"a text for a length": {`{` + good + `,"agent":{"every_ms":"5"}}`, 0, "no length of time"},
+		"a text for a length": {`{` + good + `,"agent":{"every_ms":"5"}}`, 0, "not a length of time"},
 		"a negative version":  {`{` + good + `,"targets":[{"version":-1}]}`, 0, "version"},
 		"a negative count":    {`{` + good + `,"omitted":-1}`, 0, "omitted"},
 	} {
@@ -307,7 +307,7 @@ func FuzzParseReceipt(f *testing.F) {
 			t.Fatalf("%+v comes back as %+v", r, back)
 		}
 		// Whatever it says, it is judged.
-		Examine(Roster{Nodes: []Node{{Name: node, Receipt: r, Index: 5}}, Read: start()}, Standing{Key: "hosts", Exists: true},
+		Examine(Roster{Nodes: []Node{{Name: node, Receipt: r, Index: 5}}, Read: start()}, Live{Key: "hosts", Exists: true},
 			Options{})
 		merge(r, news{targets: []Target{{File: "/x"}}}, node, start())
 	})

@@ -10,12 +10,12 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// Report is what the receipts of all nodes come to for one key.
+// Report is the state of one key in the whole fleet.
 type Report struct {
 	Key       string     `json:"key"`
 	Exists    bool       `json:"exists"`
 	Lineage   string     `json:"lineage,omitempty"`
-	Version   uint64     `json:"version"` // that nodes are to have; 0: one that kvexpress 1.x wrote
+	Version   uint64     `json:"version"` // that nodes should have; 0: kvexpress 1.x wrote it
 	SHA256    string     `json:"sha256,omitempty"`
 	Published *time.Time `json:"published,omitempty"` // by the store's clock, within the tolerance
 	Ago       Millis     `json:"published_ago_ms,omitempty"`
@@ -40,20 +40,19 @@ type Report struct {
 	// of this key.
 	Omitted int `json:"omitted,omitempty"`
 
-	// Delivered is the time from the publish until the file was in place, OnNode its
-	// part on the node from when it had the news, and Exec what came after.
+	// Delivered is the time from the publish until the file was in place, OnNode its part on the
+	// node from when it had the news, and Exec the time of the exec.
 	Delivered Percentiles `json:"delivered"`
 	OnNode    Percentiles `json:"on_node"`
 	Exec      Percentiles `json:"exec"`
-	// Unmeasured are nodes that have the version, and of which it is not known how
-	// long it took: clocks are wrong, or the version was there before they reported.
+	// Unmeasured is how many nodes have the version, but an unknown delivery time: clocks are
+	// wrong, or the version was in place before they reported.
 	Unmeasured int `json:"unmeasured"`
-	// Clocks are those that are more than two seconds off the store's: of nodes, of the
-	// publisher ("publisher") and of this machine ("here").
+	// Clocks are more than two seconds off the store's clock.
 	Clocks []ClockOff `json:"clocks"`
 }
 
-// Unread is a receipt that cannot be used.
+// Unread is a receipt that cannot be read.
 type Unread struct {
 	Node string `json:"node"`
 	Why  string `json:"why"`
@@ -66,7 +65,7 @@ type ClockOff struct {
 	Off  time.Duration `json:"off_ns"`
 }
 
-// Percentiles are of one time for each node, by the nearest rank.
+// Percentiles are over one time for each node, by the nearest rank.
 type Percentiles struct {
 	Count int    `json:"count"`
 	P50   Millis `json:"p50_ms"`
@@ -85,55 +84,48 @@ func (r Report) Share() float64 {
 	return float64(r.Converged) / float64(r.Nodes)
 }
 
-// Options say how receipts are looked at.
+// Options of Examine.
 type Options struct {
 	Expiry time.Duration // how long a node has no contact before it expires; 0: DefaultExpiry
-	// Wanted is the version that nodes are to have; nil: the one that stands.
-	Wanted *Wanted
-	// Began is when the version was published, with a monotonic reading, if that is known.
+	Wanted *Wanted       // the version that nodes should have; nil: the live one
+	// Began is when the version was published, with a monotonic reading; zero: unknown.
 	Began time.Time
 }
 
-// Delivery is how long a version took to one node.
-type Delivery struct {
-	Node string
-	Took time.Duration
+// delivery is how long a version took to one node.
+type delivery struct {
+	node string
+	took time.Duration
 }
 
-// Examine tells what the receipts of a roster come to for what stands under a key.
-func Examine(roster Roster, standing Standing, o Options) Report {
-	r, _ := examine(roster, standing, o)
-	return r
+// ExamineAll does so for several keys.
+func ExamineAll(roster Roster, all []Live, o Options) []Report {
+	reports := make([]Report, len(all))
+	parallel(len(all), func(i int) { reports[i] = Examine(roster, all[i], o) })
+	return reports
 }
 
-// Deliveries are the times that Delivered of a Report is made of, the shortest first.
-func Deliveries(roster Roster, standing Standing, o Options) []Delivery {
-	_, all := examine(roster, standing, o)
-	return all
-}
-
-func examine(roster Roster, standing Standing, o Options) (Report, []Delivery) {
-	s := newScene(roster, standing, o)
+// Examine concludes the state of one key from all receipts.
+func Examine(roster Roster, live Live, o Options) Report {
+	s := newScene(roster, live, o)
 	r := Report{
-		Key: string(standing.Key), Exists: standing.Exists,
-		Lineage: s.wanted.Lineage, Version: s.wanted.Version, SHA256: s.wanted.SHA256,
+		Key: string(live.Key), Exists: live.Exists, Lineage: s.wanted.Lineage, Version: s.wanted.Version, SHA256: s.wanted.SHA256,
 		Outcomes: map[outcome.Outcome]int{}, Stragglers: []Line{}, NoContact: []Line{}, Unread: []Unread{}, Clocks: []ClockOff{},
 	}
-	if m := standing.Manifest; m != nil && m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage {
+	if m := live.Manifest; m != nil && m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage {
 		published := byStore(m.PublishedAt, m.ClockOffset)
 		r.Published, r.Ago, r.By, r.Message = &published, Millis(possible(s.now.Sub(published))), m.By, m.Message
 	}
-	var delivered, onNode, exec []Delivery
+	var delivered, onNode, exec []delivery
 	for _, n := range roster.Nodes {
-		if errors.Is(n.Err, ErrLeftOut) {
+		switch {
+		case errors.Is(n.Err, ErrLeftOut):
 			r.LeftOut = append(r.LeftOut, n.Name)
 			continue
-		}
-		if n.Err != nil {
+		case n.Err != nil:
 			r.Unread = append(r.Unread, Unread{n.Name, n.Err.Error()})
 			continue
-		}
-		if n.Receipt.Omitted > 0 {
+		case n.Receipt.Omitted > 0:
 			r.Omitted++
 		}
 		l, ok := s.judge(n)
@@ -141,13 +133,13 @@ func examine(roster Roster, standing Standing, o Options) (Report, []Delivery) {
 			continue
 		}
 		r.count(l)
-		if l.Outcome == outcome.Expired || !standing.Exists {
+		if l.Outcome == outcome.Expired || !live.Exists {
 			continue
 		}
 		if l.ClockOff != 0 {
 			r.Clocks = append(r.Clocks, ClockOff{l.Node, "node", l.ClockOff})
 		}
-		delivered, onNode, exec = l.time(l.published, delivered), l.time(l.onNode, onNode), l.time(l.exec, exec)
+		delivered, onNode, exec = l.add(l.published, delivered), l.add(l.onNode, onNode), l.add(l.exec, exec)
 		if (l.Outcome == outcome.Converged || l.Outcome == outcome.Pending) && l.published == nil {
 			r.Unmeasured++
 		}
@@ -159,14 +151,7 @@ func examine(roster Roster, standing Standing, o Options) (Report, []Delivery) {
 		r.Clocks = append(r.Clocks, ClockOff{Who: "here", Off: off})
 	}
 	r.Delivered, r.OnNode, r.Exec = percentiles(delivered), percentiles(onNode), percentiles(exec)
-	return r, delivered
-}
-
-// ExamineAll does so for several keys.
-func ExamineAll(roster Roster, standings []Standing, o Options) []Report {
-	all := make([]Report, len(standings))
-	sharedOut(len(all), 1, func(i int) { all[i] = Examine(roster, standings[i], o) })
-	return all
+	return r
 }
 
 func (r *Report) count(l Line) {
@@ -187,47 +172,25 @@ func (r *Report) count(l Line) {
 	r.Nodes++
 }
 
-// newScene puts all times by the store's clock.
-func newScene(roster Roster, standing Standing, o Options) scene {
-	s := scene{standing: standing, wanted: standing.Current(), expiry: cmp.Or(o.Expiry, DefaultExpiry),
-		restored: restored(roster.Nodes)}
-	s.now = byStore(roster.Read, roster.ClockOffset)
-	s.order = newOrder(roster.Nodes, standing, s.now)
-	if o.Wanted != nil {
-		s.wanted = *o.Wanted
-	}
-	if m := standing.Manifest; m != nil {
-		s.publisherOff = s.off(m.PublishedAt, m.ClockOffset)
-		s.stood = possible(s.now.Sub(s.order.sent(standing.Index, byStore(m.PublishedAt, m.ClockOffset))))
-		if !o.Began.IsZero() {
-			s.stood = min(s.stood, roster.Read.Sub(o.Began))
-		}
-		if m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage && m.ClockOffset != nil && s.publisherOff == 0 {
-			s.published = &m.PublishedAt
-		}
-	}
-	return s
-}
-
-func (l Line) time(took *time.Duration, all []Delivery) []Delivery {
+func (l Line) add(took *time.Duration, all []delivery) []delivery {
 	if took == nil {
 		return all
 	}
-	return append(all, Delivery{l.Node, *took})
+	return append(all, delivery{l.Node, *took})
 }
 
 // percentiles sorts them, the shortest first.
-func percentiles(all []Delivery) Percentiles {
+func percentiles(all []delivery) Percentiles {
 	if len(all) == 0 {
 		return Percentiles{}
 	}
-	slices.SortFunc(all, func(a, b Delivery) int { return cmp.Or(cmp.Compare(a.Took, b.Took), cmp.Compare(a.Node, b.Node)) })
+	slices.SortFunc(all, func(a, b delivery) int { return cmp.Or(cmp.Compare(a.took, b.took), cmp.Compare(a.node, b.node)) })
 	rank := func(p float64) Millis {
-		return Millis(all[max(0, int(math.Ceil(p*float64(len(all))))-1)].Took)
+		return Millis(all[max(0, int(math.Ceil(p*float64(len(all))))-1)].took)
 	}
 	last := all[len(all)-1]
 	return Percentiles{
 		Count: len(all), P50: rank(0.5), P90: rank(0.9), P99: rank(0.99),
-		Slowest: Millis(last.Took), SlowestNode: last.Node,
+		Slowest: Millis(last.took), SlowestNode: last.node,
 	}
 }

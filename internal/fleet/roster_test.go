@@ -132,14 +132,14 @@ func TestStandings(t *testing.T) {
 	for i := range 60 {
 		keys = append(keys, kv.Key("k"+string(rune('0'+i/10))+string(rune('0'+i%10))))
 	}
-	all, err := b.reader().Standings(t.Context(), fleet.Roster{}, keys...)
+	all, err := b.reader().Live(t.Context(), fleet.Roster{}, keys...)
 	if err != nil || len(all) != len(keys) {
 		t.Fatalf("%v, %d of %d", err, len(all), len(keys))
 	}
 	for _, s := range all {
 		switch s.Key {
 		case "hosts":
-			if !s.Exists || s.Current().Version != 1 || s.Index == 0 || s.Err != nil || s.SHA256 != b.want.SHA256 {
+			if !s.Exists || s.Wanted().Version != 1 || s.Index == 0 || s.Err != nil || s.SHA256 != b.want.SHA256 {
 				t.Errorf("%+v", s)
 			}
 		case "k30":
@@ -147,7 +147,7 @@ func TestStandings(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 		case "k40":
-			if !s.Exists || s.Current().Version != 0 || s.Index == 0 || s.Err != nil {
+			if !s.Exists || s.Wanted().Version != 0 || s.Index == 0 || s.Err != nil {
 				t.Errorf("%+v", s)
 			}
 		case "k50":
@@ -182,7 +182,7 @@ func TestLongNames(t *testing.T) {
 			t.Errorf("a node is told in %d bytes: %.100s", len(text), text)
 		}
 	}
-	standings, err := b.reader().Standings(t.Context(), r, "hosts")
+	standings, err := b.reader().Live(t.Context(), r, "hosts")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestPastVersions(t *testing.T) {
 		roster := fleet.Roster{Nodes: []fleet.Node{{Receipt: fleet.Receipt{Targets: []fleet.Target{
 			{By: fleet.ByOut, Key: "hosts", Version: 1}, {By: fleet.ByAgent, Key: "other", Version: 1},
 		}}}}}
-		standings, err := b.reader().Standings(t.Context(), roster, "hosts")
+		standings, err := b.reader().Live(t.Context(), roster, "hosts")
 		if err != nil {
 			t.Fatal(err)
 		}

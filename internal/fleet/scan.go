@@ -10,32 +10,31 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// MaxKeys is how many keys are told of. Receipts name keys, and a node may say what it
-// likes: published and stopped ones come first.
+// MaxKeys is how many keys a scan has. Published and stopped keys come first: a node can report any
+// key.
 const MaxKeys = 1000
 
 // Scan is the whole fleet at one moment.
 type Scan struct {
-	Taken time.Time     // when the receipts came, by our own clock
+	Taken time.Time     // when the receipts arrived, by our own clock
 	Took  time.Duration // from then until all was read and counted
 	Keys  []ScannedKey  // sorted by name
 
-	Receipts    int // of nodes
-	Unread      int // of those, how many cannot be used
-	Locks       int // files that are locked, on all nodes
-	ClocksOff   int // clocks that are wrong, see ClockOff
-	KeysUnread  int // keys of which nothing is known, though the store answered
+	Receipts    int // nodes that have one
+	Unread      int // receipts that cannot be read
+	Locks       int // locked files, on all nodes
+	ClocksOff   int // see ClockOff
+	KeysUnread  int // keys that cannot be read
 	KeysLeftOut int // beyond MaxKeys
 }
 
 // ScannedKey is the fleet for one key.
 type ScannedKey struct {
 	Report
-	Stopped bool
-	// StoppedSince is when it was stopped, by the clock of whoever did; zero: not known.
-	StoppedSince time.Time
-	// Oldest is for how long that node has been missing that is missing longest, without
-	// those that are held back on purpose; 0 if there is none.
+	Stopped      bool
+	StoppedSince time.Time // by the clock of the machine that stopped it; zero: unknown
+	// Oldest is for how long the worst straggler has not been converged; 0 if there is none. Nodes
+	// that are stopped, locked or waiting do not count.
 	Oldest time.Duration
 }
 
@@ -43,7 +42,7 @@ type ScannedKey struct {
 type Scanner struct {
 	reader  Reader
 	expiry  time.Duration
-	index   uint64 // of the receipts of the last scan, to wait for a change with
+	index   uint64 // of the last scan's receipts; 0: do not wait for a change
 	missing missing
 }
 
@@ -52,25 +51,25 @@ func NewScanner(s kv.Store, l kv.Layout, expiry time.Duration) *Scanner {
 	return &Scanner{reader: Reader{Store: s, Layout: l}, expiry: expiry, missing: missing{}}
 }
 
-// Scan reads everything. Unless it is the first one, or the last one failed, it waits for
-// a change of the receipts first, and for wait at most. The error is the store's.
-func (l *Scanner) Scan(ctx context.Context, wait time.Duration) (*Scan, error) {
-	since := l.index
-	l.index = 0 // until it is known
-	roster, err := l.reader.Roster(ctx, since, wait)
+// Scan reads all receipts, keys, stops and locks. After a scan that succeeded it first waits for a
+// changed receipt, at most for wait. The error is the store's.
+func (s *Scanner) Scan(ctx context.Context, wait time.Duration) (*Scan, error) {
+	since := s.index
+	s.index = 0 // until this scan succeeds
+	roster, err := s.reader.Roster(ctx, since, wait)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	keys, left, err := l.keys(ctx, roster)
+	keys, left, err := s.keys(ctx, roster)
 	if err != nil {
 		return nil, err
 	}
-	standings, err := l.reader.Standings(ctx, roster, keys...)
+	all, err := s.reader.Live(ctx, roster, keys...)
 	if err != nil {
 		return nil, err
 	}
-	locks, err := hold.Freezer{Store: l.reader.Store, Layout: l.reader.Layout}.Locks(ctx)
+	locks, err := hold.Freezer{Store: s.reader.Store, Layout: s.reader.Layout}.Locks(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -85,78 +84,66 @@ func (l *Scanner) Scan(ctx context.Context, wait time.Duration) (*Scan, error) {
 			scan.Locks++
 		}
 	}
-	l.examine(scan, roster, standings)
-	if len(roster.Nodes) > 0 && roster.Index >= since { // lower ones began anew
-		l.index = roster.Index
+	s.examine(scan, roster, all)
+	if len(roster.Nodes) > 0 && roster.Index >= since { // else the store counts from 1 again
+		s.index = roster.Index
 	}
 	scan.Took = time.Since(now)
 	return scan, nil
 }
 
-func (l *Scanner) examine(scan *Scan, roster Roster, standings []Standing) {
-	off := map[string]bool{}
-	known := map[string]bool{}
-	for _, standing := range standings {
-		known[string(standing.Key)] = true
-		if standing.Err != nil {
+func (s *Scanner) examine(scan *Scan, roster Roster, all []Live) {
+	off, known := map[string]bool{}, map[string]bool{}
+	for _, live := range all {
+		known[string(live.Key)] = true
+		if live.Err != nil {
 			scan.KeysUnread++
 			continue
 		}
-		r := Examine(roster, standing, Options{Expiry: l.expiry})
-		k := ScannedKey{Report: r, Stopped: standing.Stopped(), Oldest: l.missing.note(r, scan.Taken)}
+		r := Examine(roster, live, Options{Expiry: s.expiry})
+		k := ScannedKey{Report: r, Stopped: live.Stopped(), Oldest: s.missing.note(r, scan.Taken)}
 		if k.Stopped {
-			k.StoppedSince, _ = kv.FreezeTimes(standing.Stop.Flags)
+			k.StoppedSince, _ = kv.FreezeTimes(live.Stop.Flags)
 		}
 		for _, c := range r.Clocks {
-			who := c.Who + " " + c.Node
-			if c.Who == "publisher" {
-				who += r.Key // each key may have another
+			clock := c.Who + " " + c.Node
+			if c.Who == "publisher" { // another one for each key
+				clock += r.Key
 			}
-			off[who] = true
+			off[clock] = true
 		}
 		scan.Keys = append(scan.Keys, k)
 	}
 	scan.ClocksOff = len(off)
-	l.missing.keep(known)
+	s.missing.keep(known)
 }
 
-// keys are all that are published or stopped, or that a node has reported, sorted; and
-// how many were left out.
-func (l *Scanner) keys(ctx context.Context, roster Roster) ([]kv.Key, int, error) {
-	below := l.reader.Layout.Prefix() + "/"
-	found, err := kv.ListKeys(ctx, l.reader.Store, l.reader.Layout)
+// keys lists the published, stopped and reported keys, sorted. left is how many are beyond MaxKeys.
+func (s *Scanner) keys(ctx context.Context, roster Roster) (keys []kv.Key, left int, err error) {
+	below := s.reader.Layout.Prefix() + "/"
+	found, err := kv.ListKeys(ctx, s.reader.Store, s.reader.Layout)
 	if err != nil {
 		return nil, 0, err
 	}
-	if may, err := kv.MayRead(ctx, l.reader.Store, below); err != nil {
+	if may, err := kv.MayRead(ctx, s.reader.Store, below); err != nil {
 		return nil, 0, err
 	} else if !may {
-		return nil, 0, fmt.Errorf("not all keys below %s may be read: %w", below, kv.ErrDenied)
+		return nil, 0, fmt.Errorf("the token cannot read all keys below %s: %w", below, kv.ErrDenied)
 	}
-	var keys []kv.Key
+	all := found.Sorted("checksum", "stop")
 	have := map[kv.Key]bool{}
-	left := len(found.Left)
-	add := func(k kv.Key) {
-		switch {
-		case have[k]:
-		case len(keys) < MaxKeys:
-			keys = append(keys, k)
-			have[k] = true
-		default:
-			left++
-			have[k] = true
-		}
-	}
-	for _, k := range found.Sorted("checksum", "stop") {
-		add(k)
+	for _, k := range all {
+		have[k] = true
 	}
 	for _, n := range roster.Nodes {
 		for _, t := range n.Receipt.Targets {
-			if k, err := kv.ParseKey(t.Key); err == nil && string(k) == t.Key {
-				add(k)
+			if k, err := kv.ParseKey(t.Key); err == nil && string(k) == t.Key && !have[k] {
+				have[k] = true
+				all = append(all, k)
 			}
 		}
 	}
+	keys = all[:min(len(all), MaxKeys)]
 	slices.Sort(keys)
-	return keys, left, nil
+	return keys, len(found.Left) + len(all) - len(keys), nil
 }

@@ -49,7 +49,7 @@ func TestReceiptsInSum(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		standings, err := reader.Standings(t.Context(), r, "hosts")
+		standings, err := reader.Live(t.Context(), r, "hosts")
 		if err != nil {
 			t.Fatal(err)
 		}

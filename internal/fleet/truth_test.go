@@ -27,7 +27,7 @@ func TestOneOffIsNotBehindForEver(t *testing.T) {
 		"when, nobody may read":               {nil, 3, "1 outdated"},
 	} {
 		s := newScenario()
-		s.standing.Past = tt.past
+		s.live.Past = tt.past
 		s.node(2*time.Hour, false, has(tt.version).but(func(t *Target) { t.By = ByOut }))
 		if got := counts(s.examine()); got != tt.want {
 			t.Errorf("%s: counts %s, want %s", name, got, tt.want)
@@ -38,7 +38,7 @@ func TestOneOffIsNotBehindForEver(t *testing.T) {
 // Of a key that is not published, no node is behind.
 func TestRetiredKey(t *testing.T) {
 	s := newScenario()
-	s.standing = Standing{Key: "hosts"}
+	s.live = Live{Key: "hosts"}
 	s.node(time.Second, true, has(5))
 	s.node(time.Second, false, has(4).but(func(t *Target) { t.By = ByOut }))
 	if r := s.examine(); counts(r) != "2 missing" || r.Nodes != 2 || len(r.Stragglers) > 0 {

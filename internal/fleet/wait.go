@@ -6,49 +6,45 @@ import (
 	"fmt"
 	"time"
 
-	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/wait"
 )
 
 const (
-	// There are leastLook and perReceipt for each receipt between two looks, as each
-	// brings all of them, and mostLook at most.
-	leastLook  = 25 * time.Millisecond
+	// A wait reads all receipts again after minPause, perReceipt for each of them, and at most
+	// maxPause.
+	minPause   = 25 * time.Millisecond
 	perReceipt = 150 * time.Microsecond
-	mostLook   = 250 * time.Millisecond
-	// idleLook is how long one look waits for a change. What is silent by now shows
-	// without one.
-	idleLook = 5 * time.Second
-	// hung is how long the last look may take, at the end of a wait, before it says
-	// nothing.
-	hung = 3 * time.Second
-	// retryEvery is how long to wait after a look that failed.
+	maxPause   = 250 * time.Millisecond
+	// idle is how long one read waits for a change. A node can lose contact without one.
+	idle = 5 * time.Second
+	// lastRead is the time limit of the read at the end of a wait.
+	lastRead = 3 * time.Second
+	// retryEvery is how long to wait after a read that failed.
 	retryEvery = 500 * time.Millisecond
 )
 
-// Goal is what is waited for.
+// Goal is what to wait for.
 type Goal struct {
-	Key  kv.Key
-	Want *Wanted // nil: the version that stands when the wait begins
-	// Share of the nodes that count, above 0 and at most 1.
-	Share   float64
+	Key     kv.Key
+	Want    *Wanted // nil: the live version when the wait begins
+	Share   float64 // of the counted nodes, above 0 and at most 1
 	Timeout time.Duration
 	Expiry  time.Duration // see Options
-	// Began is when the version was published, with a monotonic reading; zero: it is
-	// not known, and Seen tells no times of deliveries.
+	// Began is when the version was published, with a monotonic reading; zero: unknown, and Seen
+	// has no delivery times.
 	Began time.Time
-	// Progress, if set, is called with every look that succeeded.
+	// Progress, if set, is called after each read that succeeded.
 	Progress func(Report)
 }
 
-// Seen is what a wait saw by this machine's clock alone, whatever others are.
+// Seen is what a wait measured by this machine's clock alone.
 type Seen struct {
-	// Delivered are the times from Began until a file was in place, at most: until
-	// its receipt was seen, less the time that the node held it back.
+	// Delivered is an upper bound of the times from Began until a file was in place: until its
+	// receipt was seen, less its age.
 	Delivered Percentiles `json:"delivered"`
-	// Took is how long it was from Began, or else from when the wait began, until
-	// enough nodes had it.
+	// Took is the time from Began, or else from the start of the wait, until enough nodes had the
+	// version.
 	Took Millis `json:"took_ms"`
 }
 
@@ -72,10 +68,13 @@ func (e *NotReached) Error() string {
 		r.Converged, r.Nodes, e.Timeout, left, percent(e.Share))
 }
 
-// Unknown is a wait whose result is unknown: at its end the store was unreachable. It wraps the cause.
+// percent is a share for people: 99 %, 99.5 %.
+func percent(share float64) string { return fmt.Sprintf("%g %%", float64(int(share*10000+0.5))/100) }
+
+// Unknown is a wait with an unknown result: at its end the store was unreachable. It wraps the cause.
 type Unknown struct {
 	Key    kv.Key
-	Report *Report // of the last look that succeeded; nil: none did
+	Report *Report // of the last read that succeeded; nil: none did
 	Ago    time.Duration
 	Cause  error
 }
@@ -90,114 +89,108 @@ func (e *Unknown) Error() string {
 
 func (e *Unknown) Unwrap() error { return e.Cause }
 
-// percent is a share for people: 99 %, 99.5 %.
-func percent(share float64) string { return fmt.Sprintf("%g %%", float64(int(share*10000+0.5))/100) }
-
-// Wait looks at the receipts until enough nodes have a version, or the time is up.
-// While the store cannot be reached it goes on trying. The error is a *NotReached, an
-// *Unknown, a *gate.Missing, or one that no waiting helps against, such as
-// kv.ErrDenied. The report is that of the last look.
+// Wait waits until enough nodes have a version, or the time is up. If the store is unreachable, it
+// retries. The error is a *NotReached, an *Unknown, a *gate.Missing, or one that no waiting helps
+// against, such as kv.ErrDenied. The report is that of the last read.
 func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 	w := waiting{Reader: r, goal: g, began: time.Now(), report: Report{Key: string(g.Key)}, first: map[string]time.Duration{}}
+	if !g.Began.IsZero() {
+		w.began = g.Began
+	}
 	limited, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
 	for {
 		asked := time.Now()
-		err := w.look(limited)
-		if err == nil && w.reached() {
+		err := w.read(limited)
+		switch {
+		case err == nil && w.reached():
 			return w.report, w.seen(), nil
-		}
-		if err != nil && limited.Err() == nil && !away(err) {
+		case err != nil && limited.Err() == nil && !unreachable(err):
 			return w.report, w.seen(), err
 		}
-		if wait.For(limited, time.Until(asked.Add(w.pace(err)))) != nil {
+		if wait.For(limited, time.Until(asked.Add(w.pause(err)))) != nil {
 			return w.end(ctx)
 		}
 	}
 }
 
-// pace is how long after a look the next one begins.
-func (w *waiting) pace(err error) time.Duration {
+// waiting is a wait that runs.
+type waiting struct {
+	*Reader
+	goal   Goal
+	began  time.Time
+	live   *Live
+	roster Roster
+	report Report    // of the last read that succeeded
+	taken  time.Time // when that was; zero: none did
+	// first is when each node was first seen to have the version, less the age of the file.
+	first map[string]time.Duration
+}
+
+// pause is how long after the start of a read the next one starts.
+func (w *waiting) pause(err error) time.Duration {
 	switch n := len(w.roster.Nodes); {
 	case err != nil:
 		return retryEvery
-	case n == 0: // there is nothing to wait for a change of
-		return mostLook
+	case n == 0: // there is no receipt whose change ends a read
+		return maxPause
 	default:
-		return min(mostLook, leastLook+time.Duration(n)*perReceipt)
+		return min(maxPause, minPause+time.Duration(n)*perReceipt)
 	}
 }
 
-// end looks once more when the time is up: it tells how many nodes have arrived, and
-// whether the key is still there, or that this is unknown.
+// end reads once more when the time is up: whether enough nodes have the version then, whether the
+// key is still there, or that this is unknown.
 func (w *waiting) end(ctx context.Context) (Report, Seen, error) {
-	limited, cancel := context.WithTimeout(ctx, hung)
+	limited, cancel := context.WithTimeout(ctx, lastRead)
 	defer cancel()
-	w.roster.Index, w.standing = 0, nil
-	err := w.look(limited)
+	w.roster.Index, w.live = 0, nil
+	err := w.read(limited)
 	switch {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("%s: the wait was ended: %w", w.goal.Key, context.Cause(ctx))
-	case err != nil && away(err):
-		err = w.unknown(err)
+	case err != nil && unreachable(err):
+		u := &Unknown{Key: w.goal.Key, Cause: err}
+		if !w.taken.IsZero() {
+			u.Report, u.Ago = &w.report, time.Since(w.taken)
+		}
+		err = u
 	case err == nil && !w.reached():
 		err = &NotReached{Report: w.report, Share: w.goal.Share, Timeout: w.goal.Timeout}
 	}
 	return w.report, w.seen(), err
 }
 
-// away reports whether an error is that of a store that cannot be asked.
-func away(err error) bool {
+func unreachable(err error) bool {
 	return errors.Is(err, kv.ErrUnreachable) || errors.Is(err, kv.ErrNotStore)
 }
 
-// waiting is a wait on its way.
-type waiting struct {
-	*Reader
-	goal     Goal
-	began    time.Time
-	standing *Standing
-	roster   Roster
-	report   Report    // of the last look that succeeded
-	looked   time.Time // when it did; zero: none did
-	// first is when each node was first seen to have the version, less how long
-	// before that it had it.
-	first map[string]time.Duration
-}
-
-func (w *waiting) look(ctx context.Context) error {
+func (w *waiting) read(ctx context.Context) error {
 	since := w.roster.Index
 	if len(w.roster.Nodes) == 0 {
 		since = 0
 	}
-	roster, err := w.Roster(ctx, since, idleLook)
+	roster, err := w.Roster(ctx, since, idle)
 	if err != nil {
 		return err
 	}
 	if roster.Index < since {
-		roster.Index = 0 // the indexes began anew
+		roster.Index = 0 // the store counts from 1 again
 	}
 	w.roster = roster
-	if w.standing == nil || w.outdated() {
-		all, err := w.Standings(ctx, roster, w.goal.Key)
+	if w.live == nil || w.outdated() {
+		live, err := w.One(ctx, roster, w.goal.Key)
 		if err != nil {
-			w.roster.Index = 0 // what it has was not looked at: the next look waits for no change
+			w.roster.Index = 0 // these receipts are not counted yet: the next read waits for no change
 			return err
 		}
-		if err := all[0].Err; err != nil {
-			return err
-		}
-		if !all[0].Exists {
-			return &gate.Missing{Name: string(w.goal.Key)}
-		}
-		w.standing = &all[0]
-		if w.goal.Want == nil {
-			want := all[0].Current()
+		if w.live = &live; w.goal.Want == nil {
+			want := live.Wanted()
 			w.goal.Want = &want
 		}
 	}
-	w.report = Examine(w.roster, *w.standing, Options{Expiry: w.goal.Expiry, Wanted: w.goal.Want, Began: w.goal.Began})
-	w.looked = time.Now()
+	w.report = Examine(w.roster, *w.live, Options{Expiry: w.goal.Expiry, Wanted: w.goal.Want, Began: w.goal.Began})
+	w.taken = time.Now()
 	w.note()
 	if w.goal.Progress != nil {
 		w.goal.Progress(w.report)
@@ -205,10 +198,9 @@ func (w *waiting) look(ctx context.Context) error {
 	return nil
 }
 
-// outdated reports whether a node speaks of a version that was published after we
-// looked at the key.
+// outdated reports whether a node reports a version that was published after the last read of the key.
 func (w *waiting) outdated() bool {
-	top := w.standing.Current()
+	top := w.live.Wanted()
 	for _, n := range w.roster.Nodes {
 		for _, t := range n.Receipt.Targets {
 			if t.Key == string(w.goal.Key) && (t.Lineage != top.Lineage || t.Version > top.Version) {
@@ -255,25 +247,13 @@ func (w *waiting) reached() bool {
 	return r.Nodes > 0 && float64(r.Converged) >= w.goal.Share*float64(r.Nodes+len(r.LeftOut))-1e-9
 }
 
-// seen leaves out what was in place before the wait began.
+// seen leaves out files that were in place before the wait began.
 func (w *waiting) seen() Seen {
-	var all []Delivery
+	var all []delivery
 	for node, took := range w.first {
 		if took >= 0 {
-			all = append(all, Delivery{node, took})
+			all = append(all, delivery{node, took})
 		}
 	}
-	began := w.goal.Began
-	if began.IsZero() {
-		began = w.began
-	}
-	return Seen{Delivered: percentiles(all), Took: Millis(time.Since(began))}
-}
-
-func (w *waiting) unknown(err error) error {
-	u := &Unknown{Key: w.goal.Key, Cause: err}
-	if !w.looked.IsZero() {
-		u.Report, u.Ago = &w.report, time.Since(w.looked)
-	}
-	return u
+	return Seen{Delivered: percentiles(all), Took: Millis(time.Since(w.began))}
 }

@@ -11,16 +11,13 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// maxTries is how often a receipt is written anew because somebody else on the same
-// node wrote in between.
+// maxTries is how often to write a receipt, if other writers on the node write in between.
 const maxTries = 5
 
-// Writer puts a node's own receipt into the store, and none of another's. It is not
-// safe for concurrent use.
+// Writer writes the receipt of its own node. It is not safe for concurrent use.
 //
-// A receipt is written with check-and-set, because the agent and any number of `out`s
-// of one node write to the same one. Who wrote last knows what stands, so that an
-// agent makes one request for a receipt.
+// The agent and any number of `out`s of one node write to the same receipt, so it is written with
+// check-and-set. A Writer remembers its last receipt: an agent makes one request for each.
 type Writer struct {
 	Store interface {
 		kv.Reader
@@ -32,23 +29,22 @@ type Writer struct {
 	Now    func() time.Time // nil: time.Now
 
 	lost  uint64
-	known bool // index and last are what stands, as far as we know
+	known bool // index and last are current, as far as we know
 	index uint64
 	last  Receipt
 }
 
-// PutAgent writes what an agent says: all of its targets, at the moment up to which all
-// lengths of time in them go. Of the files that it does not know about yet, as it has just
-// started, what stands is kept. The errors are those of the store; after any of them the
-// next call begins with a look at what stands.
+// PutAgent writes the agent's part: all of its targets. at is the moment to which all lengths of
+// time in them refer. The targets of unknown files stay: an agent that has just started has not
+// reconciled them yet. The errors are those of the store; after one, the next call reads the receipt
+// first.
 func (w *Writer) PutAgent(ctx context.Context, at time.Time, a Agent, targets []Target, unknown ...string) error {
 	_, err := w.put(ctx, at, news{agent: &a, targets: targets, unknown: unknown}, func(Receipt) bool { return false })
 	return err
 }
 
-// PutOut writes what an `out` says of its one target at a moment, see PutAgent, unless the
-// same stands already and nothing was placed: a restored receipt may say the same. It reports
-// whether it wrote.
+// PutOut writes the one target of an `out`, see PutAgent. If the receipt has the same target already,
+// and nothing was placed, it does not write. It reports whether it wrote.
 func (w *Writer) PutOut(ctx context.Context, at time.Time, t Target) (bool, error) {
 	t.File = strings.ToValidUTF8(t.File, "\ufffd") // as it is read again
 	return w.put(ctx, at, news{targets: []Target{t}}, func(r Receipt) bool {
@@ -60,7 +56,7 @@ func (w *Writer) put(ctx context.Context, at time.Time, n news, enough func(Rece
 	var err error
 	for range maxTries {
 		if !w.known {
-			if err := w.look(ctx); err != nil {
+			if err := w.read(ctx); err != nil {
 				return false, err
 			}
 		}
@@ -79,11 +75,11 @@ func (w *Writer) put(ctx context.Context, at time.Time, n news, enough func(Rece
 			return err == nil, err
 		}
 	}
-	return false, fmt.Errorf("the receipt of %s: others on this node kept writing it: %w", w.Node, err)
+	return false, fmt.Errorf("the receipt of %s: other programs on this node keep writing it: %w", w.Node, err)
 }
 
-// look finds out what stands. What cannot be read is replaced.
-func (w *Writer) look(ctx context.Context) error {
+// read reads the current receipt. An invalid one is replaced.
+func (w *Writer) read(ctx context.Context) error {
 	path := w.Layout.Node(w.Node)
 	rows, err := w.Store.Read(ctx, kv.Default, path)
 	if err != nil {
@@ -93,7 +89,7 @@ func (w *Writer) look(ctx context.Context) error {
 	if row.State == kv.Denied {
 		return fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 	}
-	if row.State == kv.Present && row.Index < w.index { // what we wrote is not there any more
+	if row.State == kv.Present && row.Index < w.index { // the store has lost our last receipt
 		w.lost = w.index
 	}
 	w.known, w.index, w.last = true, row.Index, Receipt{}
@@ -112,7 +108,7 @@ func (w *Writer) commit(ctx context.Context, r Receipt) error {
 	}
 	path := w.Layout.Node(w.Node)
 	index := w.index
-	w.known = false // until we are told
+	w.known = false // until the store has answered
 	written, err := w.Store.Commit(ctx, []kv.Op{{Verb: kv.CheckAndSet, Path: path, Value: value, Flags: flags, Index: index}})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,32 +11,16 @@ import (
 )
 
 const (
-	// A node has no contact when its receipt is late by lateAfter times the promised interval, and
-	// grace.
+	// A node with an agent has no contact if its last receipt is older than lateAfter times the
+	// promised interval, and grace.
 	lateAfter = 2
 	grace     = 30 * time.Second
-	// outGrace is how long after a publish a node without an agent, which promises nothing, has no
-	// contact.
+	// A node without an agent promises nothing. It has no contact if it has not reported a version
+	// outGrace after its publish.
 	outGrace = 10 * time.Minute
-	// DefaultExpiry is how long a node has no contact before it has expired.
+	// DefaultExpiry is how long a node has no contact before it expires.
 	DefaultExpiry = 24 * time.Hour
 )
-
-// Wanted is the version that nodes are to have.
-type Wanted struct {
-	Lineage string
-	Version uint64 // 0: one that kvexpress 1.x wrote
-	SHA256  string
-}
-
-// Current is the version that stands.
-func (s Standing) Current() Wanted {
-	w := Wanted{SHA256: s.SHA256}
-	if s.Manifest != nil {
-		w.Lineage, w.Version = s.Manifest.Lineage, s.Manifest.Version
-	}
-	return w
-}
 
 // Line is one node and one key.
 type Line struct {
@@ -57,24 +42,45 @@ type Line struct {
 	published, onNode, exec *time.Duration // of the version that is wanted, where they are known
 }
 
-// scene is what all receipts are held against.
+// scene is what each receipt is compared with.
 type scene struct {
-	standing     Standing
+	live         Live
 	wanted       Wanted
 	now          time.Time // by the store's clock
 	order        order
 	publisherOff time.Duration // see off
-	published    *time.Time    // what is wanted, by a clock that can be relied on; nil: by none
-	stood        time.Duration // for how long what stands has been there, at most
+	published    *time.Time    // the publish time of wanted; nil: unknown, or by a wrong clock
+	age          time.Duration // of the live version, at most
 	expiry       time.Duration
 	restored     uint64 // rows with a lower index are from before a restore of the store; 0: there was none
+}
+
+// newScene converts all times to the store's clock.
+func newScene(roster Roster, live Live, o Options) scene {
+	s := scene{live: live, wanted: live.Wanted(), expiry: cmp.Or(o.Expiry, DefaultExpiry), restored: restored(roster.Nodes)}
+	s.now = byStore(roster.Read, roster.ClockOffset)
+	s.order = newOrder(roster.Nodes, live, s.now)
+	if o.Wanted != nil {
+		s.wanted = *o.Wanted
+	}
+	if m := live.Manifest; m != nil {
+		s.publisherOff = s.off(m.PublishedAt, m.ClockOffset)
+		s.age = possible(s.now.Sub(s.order.sent(live.Index, byStore(m.PublishedAt, m.ClockOffset))))
+		if !o.Began.IsZero() {
+			s.age = min(s.age, roster.Read.Sub(o.Began))
+		}
+		if m.Version == s.wanted.Version && m.Lineage == s.wanted.Lineage && m.ClockOffset != nil && s.publisherOff == 0 {
+			s.published = &m.PublishedAt
+		}
+	}
+	return s
 }
 
 // judge concludes the outcome of a node; ok is false if its receipt does not name the key. Of
 // several files, the one with the worst outcome counts, of those that have contact.
 func (s scene) judge(n Node) (worst Line, ok bool) {
 	files := 0
-	ours := func(t Target) bool { return t.Key == string(s.standing.Key) }
+	ours := func(t Target) bool { return t.Key == string(s.live.Key) }
 	agents := slices.ContainsFunc(n.Receipt.Targets, func(t Target) bool { return ours(t) && t.By != ByOut })
 	for _, t := range n.Receipt.Targets {
 		if !ours(t) {
@@ -119,7 +125,7 @@ func (s scene) line(n Node, t Target) Line {
 		l.Outcome, l.Detail = outcome.Unknown, "its receipt is from before the store was restored; wait for the next one"
 	case lie != "":
 		l.Outcome, l.Detail = outcome.Invalid, lie
-	case !s.standing.Exists:
+	case !s.live.Exists:
 		l.Outcome = outcome.Missing
 	case !has:
 		l.Outcome, l.Detail = s.lacks(t)
@@ -136,7 +142,7 @@ func (s scene) line(n Node, t Target) Line {
 		}
 		if s.published != nil && l.ClockOff == 0 && n.Receipt.ClockOffset != nil && !t.Placed.First {
 			took := n.Receipt.Sent.Add(-time.Duration(t.Placed.Age)).Sub(*s.published)
-			if took >= -tolerance { // else one of the two clocks is wrong, which its store does not tell
+			if took >= -tolerance { // else one of the two clocks is wrong, which its store does not show
 				took = max(0, took)
 				l.published = &took
 			}
@@ -152,23 +158,22 @@ func (s scene) lacks(t Target) (o outcome.Outcome, why string) {
 	if o == outcome.Converged || o == outcome.Pending || !slices.Contains(reported, o) {
 		o = outcome.Outdated
 	}
-	switch stopped := s.standing.Stopped(); {
+	switch stopped := s.live.Stopped(); {
 	case t.Detail == "" && stopped:
 		return o, "the key is stopped"
 	case t.By == ByOut && o == outcome.Stopped && !stopped:
 		return o, fmt.Sprintf("resumed, but `kvexpress out` has not run here since; `kvexpress resume -k %s` wakes Consul watches",
-			s.standing.Key)
+			s.live.Key)
 	}
 	return o, t.Detail
 }
 
 var reported = outcome.Reported()
 
-// has tells whether a target has the version that is wanted, and what is wrong with
-// what it says of itself: a version that was never published, or other bytes than
-// those of that version.
+// has reports whether a target has the wanted version. lie is how it contradicts what was published:
+// a version that was never published, or other content of that version.
 func (s scene) has(t Target) (has bool, lie string) {
-	w, top := s.wanted, s.standing.Current()
+	w, top := s.wanted, s.live.Wanted()
 	if w.Version == 0 || t.Version == 0 {
 		return t.SHA256 != "" && t.SHA256 == w.SHA256, ""
 	}
@@ -189,7 +194,8 @@ func (s scene) has(t Target) (has bool, lie string) {
 	return t.Version >= w.Version, ""
 }
 
-// seen adds when the target was reported last, and what follows if that is long ago.
+// seen adds when the target was reported last, and concludes that the node has no contact if that is
+// long ago.
 func (s scene) seen(n Node, t Target, l Line) Line {
 	sent := byStore(n.Receipt.Sent, n.Receipt.ClockOffset)
 	if !n.Receipt.Edited {
@@ -207,20 +213,19 @@ func (s scene) seen(n Node, t Target, l Line) Line {
 	// An `out` reports when something changed, and promises nothing.
 	l.LastSeen = l.Since
 	told := time.Duration(l.Since)
-	late := min(told, max(s.stood, s.missed(t)))
+	late := min(told, max(s.age, s.missed(t)))
 	lacks := !l.has && l.Outcome != outcome.Unknown && l.Outcome != outcome.Invalid
-	if lacks && late > outGrace && (told > s.stood || t.Outcome == outcome.Converged) {
+	if lacks && late > outGrace && (told > s.age || t.Outcome == outcome.Converged) {
 		l.Outcome = s.lost(late)
 	}
 	return l
 }
 
-// missed is how long ago the first version was published that a target has not reported; 0 if that is
-// not known.
+// missed is how long ago the first version was published that a target has not reported; 0 if unknown.
 func (s scene) missed(t Target) time.Duration {
 	at := time.Time{}
-	for _, p := range s.standing.Past { // the newest first
-		if t.Lineage == s.standing.Current().Lineage && t.Version > 0 && t.Version < p.Version {
+	for _, p := range s.live.Past { // the newest first
+		if t.Lineage == s.live.Wanted().Lineage && t.Version > 0 && t.Version < p.Version {
 			at = p.At
 		}
 	}
@@ -230,20 +235,20 @@ func (s scene) missed(t Target) time.Duration {
 	return possible(s.now.Sub(at))
 }
 
-// restored is the index that separates what was written before the store was restored, by the word of two
-// nodes, or of all but one: one alone tells lies about no other.
+// restored is the index below which rows are from before a restore of the store. Two nodes must
+// report it, or all but one: one node cannot lie about the others.
 func restored(nodes []Node) uint64 {
 	var lost []uint64
-	sound := 0
+	valid := 0
 	for _, n := range nodes {
 		if n.Err != nil {
 			continue
 		}
-		if sound++; n.Receipt.Lost < n.Index { // else it is of another store
+		if valid++; n.Receipt.Lost < n.Index { // else the index is of another store
 			lost = append(lost, n.Receipt.Lost)
 		}
 	}
-	need := min(2, max(1, sound-1))
+	need := min(2, max(1, valid-1))
 	if len(lost) < need {
 		return 0
 	}

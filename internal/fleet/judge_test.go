@@ -13,10 +13,10 @@ import (
 
 // scenario is a key of which version 5 was published a minute ago, and nodes.
 type scenario struct {
-	standing Standing
-	nodes    []Node
-	now      time.Time
-	here     time.Duration // by how much our clock is ahead
+	live  Live
+	nodes []Node
+	now   time.Time
+	here  time.Duration // by how much our clock is ahead
 }
 
 const publishedAt = 1 << 40 // in the order of the store
@@ -25,8 +25,8 @@ func newScenario() *scenario {
 	m := &kv.Manifest{Lineage: "l", Version: 5, SHA256: sha(5), PublishedAt: start(), ClockOffset: new(int64)}
 	m.By, m.Message = "me@here", "why"
 	return &scenario{
-		standing: Standing{Key: "hosts", Exists: true, SHA256: sha(5), Manifest: m, Index: publishedAt},
-		now:      start().Add(time.Minute),
+		live: Live{Key: "hosts", Exists: true, SHA256: sha(5), Manifest: m, Index: publishedAt},
+		now:  start().Add(time.Minute),
 	}
 }
 
@@ -54,11 +54,7 @@ func (s *scenario) node(ago time.Duration, agent bool, targets ...Target) *Node 
 }
 
 func (s *scenario) examine() Report {
-	return Examine(Roster{Nodes: s.nodes, Read: s.now.Add(s.here), ClockOffset: offset(s.here)}, s.standing, Options{})
-}
-
-func (s *scenario) deliveries() []Delivery {
-	return Deliveries(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{})
+	return Examine(Roster{Nodes: s.nodes, Read: s.now.Add(s.here), ClockOffset: offset(s.here)}, s.live, Options{})
 }
 
 // counts is how many nodes have which outcome: "3 converged, 1 no_contact, 1 unreadable".
@@ -134,7 +130,7 @@ func TestVerdicts(t *testing.T) {
 // A version of 1.x has no number: its bytes count.
 func TestVerdictsOfAnUnmanagedVersion(t *testing.T) {
 	s := newScenario()
-	s.standing.Manifest = nil
+	s.live.Manifest = nil
 	s.node(time.Second, true, has(5)) // the same bytes, as a version of ours
 	s.node(time.Second, true, has(5).but(func(t *Target) { t.Lineage, t.Version = "", 0 }))
 	s.node(time.Second, true, has(4))
@@ -142,7 +138,7 @@ func TestVerdictsOfAnUnmanagedVersion(t *testing.T) {
 	if r := s.examine(); counts(r) != "2 converged, 2 outdated" || r.Published != nil {
 		t.Errorf("%s: %+v", counts(r), r)
 	}
-	s.standing.SHA256 = "" // nothing that could be relied on
+	s.live.SHA256 = "" // nothing that could be relied on
 	if r := s.examine(); counts(r) != "4 outdated" {
 		t.Errorf("of a version without a checksum: %s", counts(r))
 	}
@@ -156,7 +152,7 @@ func TestVerdictsOfASupersededVersion(t *testing.T) {
 		has(5).but(func(t *Target) { t.SHA256 = sha(1) })} {
 		s.node(time.Second, true, target)
 	}
-	r := Examine(Roster{Nodes: s.nodes, Read: s.now}, s.standing, Options{Wanted: &Wanted{Lineage: "l", Version: 4, SHA256: sha(4)}})
+	r := Examine(Roster{Nodes: s.nodes, Read: s.now}, s.live, Options{Wanted: &Wanted{Lineage: "l", Version: 4, SHA256: sha(4)}})
 	if counts(r) != "2 converged, 1 outdated, 3 invalid" || r.Version != 4 || r.Published != nil || r.Delivered.Count != 0 {
 		t.Errorf("%s: %+v", counts(r), r)
 	}
@@ -225,10 +221,10 @@ func TestSilent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newScenario()
 			if tt.since != 0 {
-				s.standing.Manifest.PublishedAt = s.now.Add(-tt.since)
+				s.live.Manifest.PublishedAt = s.now.Add(-tt.since)
 			}
 			n := s.node(tt.ago, tt.agent, tt.target)
-			if n.Index = publishedAt + 1; n.Receipt.Sent.Before(s.standing.Manifest.PublishedAt) {
+			if n.Index = publishedAt + 1; n.Receipt.Sent.Before(s.live.Manifest.PublishedAt) {
 				n.Index = publishedAt - 1
 			}
 			if tt.agent {
@@ -294,7 +290,7 @@ func TestClocksADayOff(t *testing.T) {
 	}
 	publisher := func(off time.Duration) wrong {
 		return func(s *scenario, told bool) {
-			m := s.standing.Manifest
+			m := s.live.Manifest
 			if m.PublishedAt = m.PublishedAt.Add(off); told {
 				m.ClockOffset = offset(off)
 			}
@@ -325,7 +321,7 @@ func TestClocksADayOff(t *testing.T) {
 		"of who is silent, behind":   {node(10, -day), "timed node -24h0m0s", "timed"},
 		"that cannot be":             {says(&huge), "node 876000h0m0s", "node 876000h0m0s"},
 		"not known, of who has it":   {says(nil), "", ""},
-		"not known, the publisher's": {func(s *scenario, _ bool) { s.standing.Manifest.ClockOffset = nil }, "", ""},
+		"not known, the publisher's": {func(s *scenario, _ bool) { s.live.Manifest.ClockOffset = nil }, "", ""},
 	} {
 		for _, told := range []bool{true, false} {
 			s := newScenario()
@@ -356,49 +352,5 @@ func TestClocksADayOff(t *testing.T) {
 				t.Errorf("%s (told %t): %s, %s, want %s, %s", name, told, text, counts(r), want, how)
 			}
 		}
-	}
-}
-
-func TestReportCounts(t *testing.T) {
-	s := newScenario()
-	took := func(d time.Duration) Target {
-		return has(5).but(func(t *Target) {
-			t.Placed = &Placed{Age: Millis(time.Minute - d - time.Second), Steps: Steps{Wait: Millis(d), Exec: Millis(2 * d)}}
-		})
-	}
-	for i := range 100 {
-		s.node(time.Second, true, took(time.Duration(i+1)*10*time.Millisecond))
-	}
-	s.node(time.Second, true, has(5)) // it was there before it reported
-	s.node(time.Second, true, took(time.Second).but(func(t *Target) { t.Placed.First = true }))
-	s.node(time.Second, true, took(-time.Hour)) // by clocks that were set
-	s.node(time.Second, true, has(4).but(func(t *Target) { t.Placed = &Placed{Steps: Steps{Wait: Millis(day)}} }))
-	s.node(time.Second, true, has(6).but(func(t *Target) { t.Placed = &Placed{Steps: Steps{Wait: Millis(day)}} }))
-	s.node(time.Hour, true, has(4))
-	s.node(2*day, true, has(4))
-	s.nodes = append(s.nodes, Node{Name: "web-x", Err: ErrReceipt, Index: 5})
-	r := s.examine()
-	if counts(r) != "103 converged, 1 outdated, 1 invalid, 1 no_contact, 1 expired, 1 unreadable" {
-		t.Errorf("%s", counts(r))
-	}
-	if r.Published == nil || r.By != "me@here" || r.Message != "why" || !r.Exists || r.Version != 5 || r.SHA256 != sha(5) {
-		t.Errorf("%+v", r)
-	}
-	if len(r.Stragglers) != 2 || len(r.NoContact) != 1 || r.Unread[0].Node != "web-x" || r.Unread[0].Why == "" {
-		t.Errorf("%+v %+v %+v", r.Stragglers, r.NoContact, r.Unread)
-	}
-	ms := func(n int) Millis { return Millis(time.Duration(n) * time.Millisecond) }
-	if want := (Percentiles{Count: 100, P50: ms(500), P90: ms(900), P99: ms(990), Slowest: ms(1000),
-		SlowestNode: "web-99"}); r.Delivered != want {
-		t.Errorf("delivered %+v, want %+v", r.Delivered, want)
-	}
-	if all := s.deliveries(); len(all) != 100 || all[0].Took != 10*time.Millisecond || all[99] != (Delivery{"web-99", time.Second}) {
-		t.Errorf("deliveries %v", all)
-	}
-	if r.OnNode.Count != 102 || r.Exec.Count != 101 || r.Unmeasured != 3 {
-		t.Errorf("%+v %+v, %d unmeasured", r.OnNode, r.Exec, r.Unmeasured)
-	}
-	if share := r.Share(); share != 103.0/105 {
-		t.Errorf("%g", share)
 	}
 }
