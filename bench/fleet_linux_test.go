@@ -213,8 +213,8 @@ func (p *publisher) content() []byte {
 func (p *publisher) publish(b *testing.B, content []byte) time.Time {
 	b.Helper()
 	r, err := p.Publish(b.Context(), publish.Request{Key: p.key, Content: content})
-	if err != nil || r.Outcome != publish.Published {
-		b.Fatalf("publish: %s, %v", r.Outcome, err)
+	if err != nil || r.Action != publish.Published {
+		b.Fatalf("publish: %s, %v", r.Action, err)
 	}
 	return p.sent
 }

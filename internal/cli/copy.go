@@ -46,25 +46,23 @@ func (s *session) copy(ctx context.Context, from, to, message string, limits gat
 	if err != nil {
 		return nil, err
 	}
-	argv, err := s.execArgv()
-	if err != nil {
+	p := publication{copied: source, Request: publish.Request{Key: target, MinLines: s.g.length, Message: message, Limits: limits}}
+	if p.exec, err = s.execArgv(); err != nil {
+		return nil, err
+	}
+	if p.Encoding, err = s.g.encodingOf(""); err != nil {
 		return nil, err
 	}
 	s.k, s.role = source, "node" // whose policy reads it
-	content, err := s.content(ctx, source)
-	if err != nil {
+	if p.Content, err = s.content(ctx, source); err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err
 	}
 	s.k, s.role = target, ""
 	if message == "" {
-		message = fmt.Sprintf("copy of %s", source)
+		p.Message = fmt.Sprintf("copy of %s", source)
 	}
-	req := publish.Request{Key: target, Content: content, MinLines: s.g.length, Message: message, Limits: limits}
-	if req.Encoding, err = s.g.encodingOf(""); err != nil {
-		return nil, err
-	}
-	r, err := s.publish(ctx, req, argv, false, source)
+	r, err := s.publish(ctx, p)
 	if r == nil {
 		return refused(err), err
 	}

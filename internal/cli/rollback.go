@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +12,6 @@ import (
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
-	"kvexpress/internal/record"
 )
 
 type rollbackFlags struct {
@@ -41,7 +41,7 @@ With --to it is published on top of whatever stands.`,
 }
 
 func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error) {
-	req, argv, err := s.request(f.publishFlags)
+	p, err := s.publication(f.publishFlags)
 	if err != nil {
 		return nil, err
 	}
@@ -51,76 +51,23 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 			return nil, err
 		}
 	}
-	if to, err = s.choose(ctx, &req, to); err != nil {
-		s.observeFailure(err, s.layout.Data(req.Key), observe.LocationSet)
+	if to, err = s.publisher().GoBack(ctx, &p.Request, to); err != nil {
+		s.observeFailure(err, s.layout.Data(p.Key), observe.LocationSet)
 		return nil, err
 	}
-	req.Message = rollbackMessage(f.message, to)
+	p.Message = rollbackMessage(f.message, to)
 	e := s.by(ctx)
-	e.Action, e.Key, e.Reason = hold.ActionRollback, req.Key, req.Message
-	req.Event = &e
-	r, err := s.publish(ctx, req, argv, f.diff, "")
-	if f.to == "" && f.ifVersion == "" && as[*publish.Conflict](err) {
-		err = fmt.Errorf("%s: somebody changed it after the rollback had looked at %s, so nothing was done (%w); see `kvexpress "+
-			"history -k %[1]s`, then run it again, or name a version with --to",
-			req.Key, render.Version(*req.IfVersion), kv.ErrConflict)
-	}
+	e.Action, e.Key, e.Reason = hold.ActionRollback, p.Key, p.Message
+	p.Event = &e
+	r, err := s.publish(ctx, p)
 	if r == nil {
 		return nil, err
 	}
-	if !r.event && (r.Outcome == publish.Published || r.Outcome == publish.Healed) {
-		e.Version = r.Version
-		if lost := s.recorder().Leave(ctx, e); lost != nil {
-			s.recorder().Lost(lost)
-		}
-	}
-	if err == nil {
-		err = s.published(ctx, r, f.wait)
-	}
-	return rollbackReport{inReport: *r, To: to, From: r.previous}, err
+	return rollbackReport{inReport: *r, To: to, From: r.Previous}, err
 }
 
-// choose fills in the content of the version to go back to, and returns its number.
-// Without one it is the one before the live one, and what stands is pinned: nobody's
-// publish is to be undone unseen.
-func (s *session) choose(ctx context.Context, req *publish.Request, to uint64) (uint64, error) {
-	r := s.versions()
-	if to == 0 {
-		l, err := r.List(ctx, req.Key)
-		if err != nil {
-			return 0, err
-		}
-		if l.Incomplete {
-			return 0, &publish.Conflict{Key: req.Key, Attempts: record.MaxLists}
-		}
-		before, err := l.Before(true)
-		if err != nil {
-			return 0, err
-		}
-		live, _ := l.Live()
-		if req.IfVersion == nil {
-			req.IfVersion = &live.Number
-		} else if *req.IfVersion != live.Number {
-			return 0, &publish.Conflict{Key: req.Key, IfVersion: req.IfVersion, Current: &live.Number}
-		}
-		if l.State != record.Damaged {
-			req.IfSHA256 = l.SHA256
-		}
-		to = before.Number
-	}
-	all, err := r.Read(ctx, req.Key, to)
-	if err != nil {
-		return 0, err
-	}
-	req.Content = all[0].Plain
-	if req.Encoding, err = record.ParseEncoding(string(all[0].Encoding)); err != nil { // a newer one
-		req.Encoding = record.Plain
-	}
-	return to, nil
-}
-
-// rollbackMessage tells others which version it is, beside the user's own words if
-// there is room.
+// rollbackMessage is the reason that history shows: the user's words, and which version it is
+// if there is room.
 func rollbackMessage(text string, to uint64) string {
 	what := fmt.Sprintf("rollback to version %d", to)
 	if text == "" {
@@ -134,30 +81,26 @@ func rollbackMessage(text string, to uint64) string {
 
 type rollbackReport struct {
 	inReport
-	From uint64 `json:"from,omitempty"` // the version that stood; 0: an unmanaged one, or none
+	From uint64 `json:"from,omitempty"` // the version that was live before; 0: an unmanaged one, or none
 	To   uint64 `json:"to"`             // the version whose content it is
 }
 
 func (r rollbackReport) lines() []string {
 	from := ""
-	if r.previous > 0 || r.stood {
-		from = " from " + render.Version(r.previous)
+	if r.From > 0 || r.Old != nil {
+		from = " from " + render.Version(r.From)
 	}
 	text := fmt.Sprintf("rolled back%s to version %d, published again as version %d", from, r.To, r.Version)
-	switch r.Outcome {
+	switch r.Action {
 	case publish.Unchanged:
-		text = fmt.Sprintf("unchanged, %s stands and has the content of version %d", render.Version(r.Version), r.To)
+		text = fmt.Sprintf("unchanged; %s is live and has the content of version %d", render.Version(r.Version), r.To)
 		if r.Version == r.To {
-			text = fmt.Sprintf("unchanged, version %d stands", r.To)
+			text = fmt.Sprintf("unchanged; version %d is live", r.To)
 		}
 	case publish.WouldPublish:
-		text = fmt.Sprintf("would roll back%s to version %d, published again as version %d", from, r.To, r.Version)
+		text = "would roll back" + strings.TrimPrefix(text, "rolled back")
 	case publish.Healed:
-		text = fmt.Sprintf("was damaged, version %d is published again as version %d", r.To, r.Version)
+		text = fmt.Sprintf("was damaged; version %d is published again as version %d", r.To, r.Version)
 	}
-	lines := []string{fmt.Sprintf("%s: %s (%s)", r.Key, text, r.what())}
-	if r.Waited != nil {
-		lines = append(lines, r.Waited.lines()...)
-	}
-	return lines
+	return r.with(text)
 }

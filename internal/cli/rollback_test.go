@@ -158,7 +158,7 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	o.write1x("one\n")
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.write1x("two\n") }}
 	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts"}})
-	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "unmanaged") {
+	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "no managed version") {
 		t.Errorf("exit %d: %v", code, err)
 	}
 	if got := string(o.row(l.Data("hosts")).Value); got != "two\n" {

@@ -14,7 +14,6 @@ import (
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/publish"
 )
 
 // waitFlags are those of commands that can wait for arrival.
@@ -90,17 +89,6 @@ func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitRep
 	r, seen, err := reader.Wait(ctx, g)
 	b.End()
 	return &waitReport{Share: g.Share, Report: r, Seen: seen}, err
-}
-
-// published waits for what was just published.
-func (s *session) published(ctx context.Context, r *inReport, f waitFlags) (err error) {
-	if !f.asked() || r.Outcome == publish.WouldPublish {
-		return nil
-	}
-	r.Waited, err = s.wait(ctx, f, fleet.Goal{
-		Key: r.Key, Want: &fleet.Wanted{Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256}, Began: r.at,
-	})
-	return err
 }
 
 func (w *waitReport) lines() []string {

@@ -9,39 +9,48 @@ import (
 	"kvexpress/internal/record"
 )
 
-// Conflict is a publish that others were in the way of. Nothing was published.
+// Conflict is a publish that lost to other publishers. Nothing was published.
 // It wraps kv.ErrConflict.
 type Conflict struct {
 	Key      kv.Key
 	Attempts int // how often the race was lost
 
-	// IfVersion is the version that was asked for, nil if none was; Current the
-	// one that stands, nil where it is not known.
+	// IfVersion is the requested live version, nil if none was; Current the
+	// live one, nil if it is not known.
 	IfVersion *uint64
 	Current   *uint64
+	Pinned    bool // a rollback set IfVersion, not a person
 }
 
 func (c *Conflict) Error() string {
 	if c.IfVersion == nil {
-		return fmt.Sprintf("%s: lost the race %d times; others keep changing it: run it again", c.Key, c.Attempts)
+		return fmt.Sprintf("%s: lost the race %d times: others keep publishing it; run it again", c.Key, c.Attempts)
 	}
-	const remedy = "look at what stands, then run it again with that version"
+	const remedy = "check the live version, then run it again with its number"
+	asked := fmt.Sprintf("%s: --if-version %d", c.Key, *c.IfVersion)
 	switch {
+	case c.Pinned:
+		return fmt.Sprintf("%s: another publisher changed it after the rollback read %s, so nothing was done; see `kvexpress "+
+			"history -k %[1]s`, then run it again, or name a version with --to", c.Key, numbered(*c.IfVersion))
 	case c.Current == nil:
-		return fmt.Sprintf("%s: --if-version %d does not hold: its manifest is damaged, and tells no version; publish without "+
-			"--if-version heals it", c.Key, *c.IfVersion)
+		return asked + " does not hold: its manifest is damaged and tells no version; to heal it, publish without --if-version"
 	case *c.Current == *c.IfVersion:
-		return fmt.Sprintf("%s: --if-version %d: another writer came in between; %s", c.Key, *c.IfVersion, remedy)
-	case *c.Current == 0:
-		return fmt.Sprintf("%s: --if-version %d does not hold: no managed version stands; %s", c.Key, *c.IfVersion, remedy)
+		return asked + ": another publisher was first; " + remedy
 	}
-	return fmt.Sprintf("%s: --if-version %d does not hold: version %d stands; %s", c.Key, *c.IfVersion, *c.Current, remedy)
+	return fmt.Sprintf("%s does not hold: %s is live; %s", asked, numbered(*c.Current), remedy)
+}
+
+func numbered(version uint64) string {
+	if version == 0 {
+		return "no managed version"
+	}
+	return fmt.Sprintf("version %d", version)
 }
 
 func (c *Conflict) Unwrap() error { return kv.ErrConflict }
 
-// ifVersion holds req.IfVersion against what stands. After a lost race it
-// never holds: the caller asked to be told, not to be put on top.
+// ifVersion compares req.IfVersion with the live version. After a lost race it
+// never holds: the caller wants to know, not to publish on top.
 func ifVersion(req Request, s record.Live, before *lostError) error {
 	if req.IfVersion == nil {
 		return nil
@@ -52,7 +61,7 @@ func ifVersion(req Request, s record.Live, before *lostError) error {
 	if known && current == *req.IfVersion && same && !raced {
 		return nil
 	}
-	c := &Conflict{Key: req.Key, IfVersion: req.IfVersion}
+	c := &Conflict{Key: req.Key, IfVersion: req.IfVersion, Pinned: req.pinned}
 	if known {
 		c.Current = &current
 	}
@@ -65,9 +74,9 @@ func ifVersion(req Request, s record.Live, before *lostError) error {
 // lostError ends one attempt, with nothing published. The next may do better.
 type lostError struct {
 	cause error
-	store bool // not others were in the way, but the store failed
+	store bool // the store failed, not another publisher was first
 	// rival is the Index of a history entry that another publisher put there
-	// for the same version: he may be about to flip, or dead. 0: none.
+	// for the same version: it may be about to flip, or dead. 0: none.
 	rival uint64
 }
 
@@ -90,18 +99,17 @@ func (e *lostError) final(k kv.Key, attempts int) error {
 		e.cause.Error())
 }
 
-// UnknownError is a publish that was sent, and it could not be found out whether
-// it was applied. It wraps kv.ErrUnknownOutcome and its cause.
+// UnknownError is a publish that was sent; whether it was applied is unknown. It wraps kv.ErrUnknownOutcome and its cause.
 type UnknownError struct {
 	Version   uint64
 	PublishID string
-	Paths     []string // the manifests in which the id stands if it was applied
+	Paths     []string // the manifests that have the id if it was applied
 	Cause     error
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("version %d was sent, and may or may not stand: it does if publish id %s is in %s; look there once the "+
-		"store answers, or run it again, which is safe: %v",
+	return fmt.Sprintf("outcome of version %d is unknown: it is published if publish id %s is in %s; running the same command "+
+		"again is safe: %v",
 		e.Version, e.PublishID, strings.Join(e.Paths, " or "), e.Cause)
 }
 

@@ -88,7 +88,7 @@ func TestHurryFails(t *testing.T) {
 			}}
 			p := publisher(t, s)
 			res := do(t, p, "mine\n")
-			if len(s.seen) != 1 || res.Outcome != Published || res.Resolved {
+			if len(s.seen) != 1 || res.Action != Published || res.Resolved {
 				t.Errorf("got %+v after %v", res, s.seen)
 			}
 			mustStand(t, s.Store, p.Layout, hosts, res, []byte("mine\n"))

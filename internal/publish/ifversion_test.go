@@ -22,17 +22,17 @@ func TestIfVersion(t *testing.T) {
 			t.Errorf("--if-version %d: %v, want %q", version, err, part)
 		}
 	}
-	refused(1, "a\n", "no managed version stands")
+	refused(1, "a\n", "no managed version is live")
 	if res, err := try(0, "a\n"); err != nil || res.Version != 1 {
 		t.Fatalf("0 on an absent key: %+v, %v", res, err)
 	}
-	refused(0, "b\n", "version 1 stands")
-	refused(2, "a\n", "version 1 stands") // although the bytes are the same
+	refused(0, "b\n", "version 1 is live")
+	refused(2, "a\n", "version 1 is live") // although the bytes are the same
 	if res, err := try(1, "b\n"); err != nil || res.Version != 2 {
 		t.Fatalf("1 on version 1: %+v, %v", res, err)
 	}
 	oldWrite(t, s, p.Layout, hosts, "by 1.x\n")
-	refused(2, "c\n", "no managed version stands")
+	refused(2, "c\n", "no managed version is live")
 	if res, err := try(0, "c\n"); err != nil || res.Version != 4 || res.Previous != 0 {
 		t.Fatalf("0 on an unmanaged key: %+v, %v", res, err)
 	}

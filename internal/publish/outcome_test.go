@@ -155,7 +155,7 @@ func TestLateArrival(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if res := do(t, p, "mine\n"); !res.Resolved || res.Version != 1 || res.Attempts != 1 || res.Outcome != Published {
+	if res := do(t, p, "mine\n"); !res.Resolved || res.Version != 1 || res.Attempts != 1 || res.Action != Published {
 		t.Errorf("got %+v", res)
 	}
 	s.check(t, 1)

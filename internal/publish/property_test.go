@@ -54,7 +54,7 @@ func (m *machine) publish(t *rapid.T) {
 	if m.stopped && !req.IgnoreStop {
 		t.Fatalf("published under a stop: %+v", res)
 	}
-	if res.Outcome == Unchanged {
+	if res.Action == Unchanged {
 		l := m.p.Layout
 		s, err := record.Verify(hosts, get1(m.t, m.store, l.Data(hosts)), get1(m.t, m.store, l.Checksum(hosts)),
 			get1(m.t, m.store, l.Manifest(hosts)))

@@ -19,17 +19,17 @@ func TestPublishNewSameAndOther(t *testing.T) {
 	s := &probe{Store: newStore()}
 	p := publisher(t, s)
 	first := do(t, p, "a\n")
-	if first.Outcome != Published || first.Version != 1 || first.Previous != 0 || first.Old != nil || first.Attempts != 1 {
+	if first.Action != Published || first.Version != 1 || first.Previous != 0 || first.Old != nil || first.Attempts != 1 {
 		t.Errorf("first: %+v", first)
 	}
 	mustStand(t, s, p.Layout, hosts, first, []byte("a\n"))
 
 	same := do(t, p, "a\n")
-	if same.Outcome != Unchanged || same.Version != 1 || same.Lineage != first.Lineage || s.commits != 1 {
+	if same.Action != Unchanged || same.Version != 1 || same.Lineage != first.Lineage || s.commits != 1 {
 		t.Errorf("same: %+v after %d commits", same, s.commits)
 	}
 	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("a\n"), Encoding: record.Brotli})
-	if err != nil || res.Outcome != Unchanged {
+	if err != nil || res.Action != Unchanged {
 		t.Errorf("same bytes in another encoding: %+v, %v", res, err)
 	}
 
@@ -59,11 +59,11 @@ func TestClockOfThePublisher(t *testing.T) {
 	p := publisher(t, s)
 	p.Now = time.Now
 	res := do(t, p, "a\n")
-	if !strings.Contains(res.PublishedAt.String(), " m=") {
+	if !strings.Contains(res.Published.String(), " m=") {
 		t.Error("the monotonic reading is lost")
 	}
 	m, err := kv.ParseManifest(get1(t, s, p.Layout.Manifest(hosts)).Value)
-	if err != nil || m.ClockOffset == nil || *m.ClockOffset != 0 || !m.PublishedAt.Equal(res.PublishedAt) {
+	if err != nil || m.ClockOffset == nil || *m.ClockOffset != 0 || !m.PublishedAt.Equal(res.Published) {
 		t.Errorf("%v, %+v", err, m)
 	}
 }
@@ -207,12 +207,12 @@ func TestDryRunWritesNothing(t *testing.T) {
 	s := &probe{Store: newStore()}
 	p := publisher(t, s)
 	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("a\n"), DryRun: true})
-	if err != nil || res.Outcome != WouldPublish || res.Version != 1 || s.commits != 0 {
+	if err != nil || res.Action != WouldPublish || res.Version != 1 || s.commits != 0 {
 		t.Errorf("%+v, %v, %d commits", res, err, s.commits)
 	}
 	do(t, p, "a\n")
 	if res, err = p.Publish(t.Context(), Request{Key: hosts, Content: []byte("a\n"), DryRun: true}); err != nil ||
-		res.Outcome != Unchanged {
+		res.Action != Unchanged {
 		t.Errorf("same: %+v, %v", res, err)
 	}
 	put(t, s, p.Layout.Stop(hosts), "x", 0)
@@ -227,7 +227,7 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 	tests := map[string]struct {
 		harm    func(t *testing.T, s kv.Store) // to version 1, which is "a\n"
 		publish string
-		want    Outcome
+		want    Action
 		version uint64
 		old     string
 	}{
@@ -260,17 +260,17 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 			first := do(t, p, a)
 			tt.harm(t, s)
 			res := do(t, p, tt.publish)
-			if res.Outcome != tt.want || res.Version != tt.version || string(res.Old) != tt.old {
+			if res.Action != tt.want || res.Version != tt.version || string(res.Old) != tt.old {
 				t.Errorf("got %+v", res)
 			}
-			if res.Outcome == Unchanged {
+			if res.Action == Unchanged {
 				return
 			}
 			if res.Lineage != first.Lineage {
 				t.Errorf("lineage %s, want to go on with %s", res.Lineage, first.Lineage)
 			}
 			mustStand(t, s, l, hosts, res, []byte(tt.publish))
-			if again := do(t, p, tt.publish); again.Outcome != Unchanged {
+			if again := do(t, p, tt.publish); again.Action != Unchanged {
 				t.Errorf("once more: %+v", again)
 			}
 		})
@@ -282,10 +282,10 @@ func TestUnmanagedFromOldGzip(t *testing.T) {
 	p := publisher(t, s)
 	put(t, s, p.Layout.Data(hosts), "H4sIAAAAAAAC/0vkAgAHoerdAgAAAA==", 0)
 	put(t, s, p.Layout.Checksum(hosts), record.Checksum([]byte("a\n")), 0)
-	if res := do(t, p, "a\n"); res.Outcome != Unchanged {
+	if res := do(t, p, "a\n"); res.Action != Unchanged {
 		t.Errorf("same bytes: %+v", res)
 	}
-	if res := do(t, p, "b\n"); res.Outcome != Published || res.Version != 2 || string(res.Old) != "a\n" {
+	if res := do(t, p, "b\n"); res.Action != Published || res.Version != 2 || string(res.Old) != "a\n" {
 		t.Errorf("other bytes: %+v", res)
 	}
 }

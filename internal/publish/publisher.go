@@ -82,42 +82,49 @@ type Request struct {
 	IfSHA256 string
 	DryRun   bool        // do all but the write
 	Limits   gate.Limits // how much it may differ from what stands
-	// Event is left with the version, in the same transaction where rights and room
-	// allow; nil: none.
+	// Event is left with the version: in the same transaction if rights and room allow,
+	// else right after it. nil: none.
 	Event *hold.Event
+	// pinned: GoBack set IfVersion.
+	pinned bool
 }
 
-// Outcome is how a publish without an error ended. The words are stable.
-type Outcome string
+// Action is what a publish did. The words are a contract.
+type Action string
 
-// What a publish comes to.
+// The actions of a publish without an error.
 const (
-	Published    Outcome = "published"
-	Unchanged    Outcome = "unchanged"     // the same bytes stood already; nothing was written
-	Healed       Outcome = "healed"        // the same bytes stood damaged, and were written anew
-	WouldPublish Outcome = "would_publish" // a dry run that found something to write
+	Published    Action = "published"
+	Unchanged    Action = "unchanged"     // the same bytes are live already; nothing was written
+	Healed       Action = "healed"        // the same bytes were live, but damaged: they were written again
+	WouldPublish Action = "would_publish" // a dry run that found something to write
 )
 
-// Result tells what a publish did.
+// Wrote reports whether the store changed.
+func (a Action) Wrote() bool { return a == Published || a == Healed }
+
+// Result tells what a publish did. Its JSON is that of `in --json`.
 type Result struct {
-	Outcome Outcome
-	Key     kv.Key
-	Lineage string // "" where an unmanaged key is unchanged
-	Version uint64 // that stands now, or would; 0 where an unmanaged key is unchanged
-	// PublishedAt is that of the manifest, with a monotonic reading; zero where nothing
-	// was to be written.
-	PublishedAt time.Time
-	Previous    uint64 // the managed version that stood before; 0: none
-	SHA256      string // of the plain bytes
-	Size        int    // of the plain bytes
-	Stored      int    // bytes as stored
-	Lines       int
-	Attempts    int    // 1: no race was lost
-	Old         []byte // the plain bytes that stood before; nil: none, or damaged
-	Resolved    bool   // the outcome was unknown at first, and was found out
-	EventLeft   bool   // the Event of the request is in the store
-	Notes       []string
-	Change      *gate.Change // from what stood; nil: it was not asked for, or nothing whole stood
+	Key     kv.Key `json:"key"`
+	Action  Action `json:"action"`
+	Version uint64 `json:"version"`           // the live one now, or the one that would be; 0: an unmanaged one is unchanged
+	Lineage string `json:"lineage,omitempty"` // "": an unmanaged version is unchanged
+	SHA256  string `json:"sha256"`            // of the plain bytes
+	Size    int    `json:"size"`              // of the plain bytes
+	Lines   int    `json:"lines"`
+	// Attempts are 1 if no race was lost.
+	Attempts int `json:"attempts"`
+	// Change is to what was live; nil: not requested, or nothing whole was live.
+	Change *gate.Change `json:"change,omitempty"`
+
+	Previous  uint64    `json:"-"` // the managed version that was live before; 0: none
+	Old       []byte    `json:"-"` // the plain bytes that were live before; nil: none, or damaged
+	New       []byte    `json:"-"` // the plain bytes of the request
+	Stored    int       `json:"-"` // bytes as stored
+	Published time.Time `json:"-"` // when, as in the manifest, with a monotonic reading; zero: nothing was to be written
+	Resolved  bool      `json:"-"` // the outcome was unknown at first, and was found out
+	Notes     []string  `json:"-"` // for people
+	EventLost error     `json:"-"` // why the Event of the request is not in the store; nil: it is, or there is none
 }
 
 // Publish does what req asks for. Among its errors are *gate.Refusal,
@@ -170,12 +177,12 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	}
 	res := Result{
 		Key: req.Key, SHA256: load.sha256, Size: len(load.plain), Stored: len(load.stored), Lines: load.lines,
-		Old: b.Plain, Notes: b.notes(req, p.Layout),
+		Old: b.Plain, New: req.Content, Notes: b.notes(req, p.Layout),
 	}
 	res.Previous, _ = b.Version()
 	decision := b.Decide(load.sha256)
 	if decision == record.Keep {
-		res.Outcome, res.Version = Unchanged, res.Previous
+		res.Action, res.Version = Unchanged, res.Previous
 		if b.State == record.Managed {
 			res.Lineage = b.Manifest.Lineage
 		}
@@ -195,22 +202,30 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	if err != nil {
 		return Result{}, err
 	}
-	res.Outcome, res.Lineage, res.Version = Published, place.lineage, place.version
-	res.PublishedAt = pl.began
+	res.Action, res.Lineage, res.Version = Published, place.lineage, place.version
+	res.Published = pl.began
 	if pl.note != "" {
 		res.Notes = append(res.Notes, pl.note)
 	}
 	switch {
 	case req.DryRun:
-		res.Outcome = WouldPublish
+		res.Action = WouldPublish
 		return res, nil
 	case decision == record.Heal:
-		res.Outcome = Healed
+		res.Action = Healed
 	}
 	found, err := p.carryOut(ctx, pl, before)
-	res.Resolved, res.EventLeft = found.resolved, found.event
+	res.Resolved = found.resolved
 	if found.note != "" {
 		res.Notes = append(res.Notes, found.note)
+	}
+	if err == nil && req.Event != nil && !found.event {
+		e := *req.Event
+		e.Version = res.Version
+		lost := func(err error) { res.EventLost = err }
+		if err := (hold.Recorder{Store: p.Store, Layout: p.Layout, Lost: lost}).Leave(ctx, e); err != nil {
+			lost(err)
+		}
 	}
 	return res, err
 }

@@ -30,7 +30,7 @@ func TestFiftyPublishersAtOnce(t *testing.T) {
 					content := append(noise(size, uint64(i)), byte(i))
 					for {
 						res, err := p.Publish(t.Context(), Request{Key: hosts, Content: content})
-						if err == nil && (res.Outcome != Published || res.Version == 0) {
+						if err == nil && (res.Action != Published || res.Version == 0) {
 							t.Errorf("publisher %d: %+v", i, res)
 						}
 						if !errors.Is(err, kv.ErrConflict) {
@@ -164,7 +164,7 @@ func TestLostTenTimes(t *testing.T) {
 func TestLoserGatesAgain(t *testing.T) {
 	l := layout(t, "kvexpress")
 	onTopOfDamage := func(t *testing.T, res Result, err error) {
-		if err != nil || res.Outcome != Published || res.Version != 2 || res.Attempts != 2 || !hasNote(res, "damaged") {
+		if err != nil || res.Action != Published || res.Version != 2 || res.Attempts != 2 || !hasNote(res, "damaged") {
 			t.Errorf("got %+v, %v", res, err)
 		}
 	}
@@ -181,13 +181,13 @@ func TestLoserGatesAgain(t *testing.T) {
 			}},
 		"the same bytes": {func(t *testing.T, s kv.Store) { do(t, publisher(t, s), "mine\n") },
 			func(t *testing.T, res Result, err error) {
-				if err != nil || res.Outcome != Unchanged || res.Version != 2 || res.Attempts != 2 {
+				if err != nil || res.Action != Unchanged || res.Version != 2 || res.Attempts != 2 {
 					t.Errorf("got %+v, %v", res, err)
 				}
 			}},
 		"1.x": {func(t *testing.T, s kv.Store) { oldWrite(t, s, l, hosts, "old tool\n") },
 			func(t *testing.T, res Result, err error) {
-				if err != nil || res.Outcome != Published || res.Version != 3 || string(res.Old) != "old tool\n" {
+				if err != nil || res.Action != Published || res.Version != 3 || string(res.Old) != "old tool\n" {
 					t.Errorf("got %+v, %v", res, err)
 				}
 			}},
@@ -197,7 +197,7 @@ func TestLoserGatesAgain(t *testing.T) {
 		}, onTopOfDamage},
 		"deleted": {func(t *testing.T, s kv.Store) { remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts)) },
 			func(t *testing.T, res Result, err error) {
-				if err != nil || res.Outcome != Published || res.Version != 2 || res.Old != nil {
+				if err != nil || res.Action != Published || res.Version != 2 || res.Old != nil {
 					t.Errorf("got %+v, %v", res, err)
 				}
 			}},

@@ -127,8 +127,8 @@ func (l *ledger) publish(p publish.Publisher, content string) bool {
 		r, err := p.Publish(context.Background(), publish.Request{Key: l.key, Content: []byte(content)})
 		switch {
 		case errors.Is(err, kv.ErrConflict):
-		case err != nil || r.Outcome != publish.Published:
-			l.t.Errorf("publish: %q %v", r.Outcome, err)
+		case err != nil || r.Action != publish.Published:
+			l.t.Errorf("publish: %q %v", r.Action, err)
 			return false
 		default:
 			l.acknowledge(r.Version, e2e.Sum(content), "a publisher")
@@ -142,7 +142,7 @@ func (l *ledger) publish(p publish.Publisher, content string) bool {
 func rollBack(t *testing.T, l *ledger, m *e2e.Machine, to ...string) int {
 	r := m.Run(append([]string{"rollback", "-k", string(l.key), "--json"}, to...)...)
 	var told struct {
-		Outcome           string
+		Action            string
 		Version, From, To uint64
 		SHA256            string
 		Error             string
@@ -155,7 +155,7 @@ func rollBack(t *testing.T, l *ledger, m *e2e.Machine, to ...string) int {
 	case r.Code == 10, r.Code == 5 && strings.Contains(told.Error, "no longer kept"):
 	case r.Code != 0:
 		t.Errorf("rollback %v: exit %d: %s", to, r.Code, told.Error)
-	case told.Outcome == "published":
+	case told.Action == "published":
 		l.acknowledge(told.Version, told.SHA256, fmt.Sprintf("a rollback to %d", told.To))
 		l.follows(told.Version, told.From, told.To, len(to) == 0)
 	}
