@@ -15,8 +15,8 @@ func Cluster(t testing.TB, servers, clients int, opts ...Option) []*Server {
 	var addrs []string
 	add := func(role Option) {
 		t.Helper()
-		bind := fmt.Sprintf("127.0.0.%d", 2+len(all))
-		own := slices.Concat(opts, []Option{WithBind(bind), WithJoin(addrs...), role})
+		bind := func(o *options) { o.bind = fmt.Sprintf("127.0.0.%d", 2+len(all)) }
+		own := slices.Concat(opts, []Option{bind, WithJoin(addrs...), role})
 		all = append(all, newServer(t, own))
 	}
 	for range servers {

@@ -35,12 +35,6 @@ func WithConfig(config map[string]any) Option {
 	return func(o *options) { o.config = merge(o.config, config) }
 }
 
-// WithBind gives the agent another address of the loopback interface, such as
-// 127.0.0.3. Only Linux has those without setting them up.
-func WithBind(addr string) Option {
-	return func(o *options) { o.bind = addr }
-}
-
 // WithJoin makes the agent join the agents at these addresses: their SerfAddr.
 func WithJoin(addrs ...string) Option {
 	return func(o *options) { o.join = append([]string(nil), addrs...) }

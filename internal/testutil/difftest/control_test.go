@@ -28,7 +28,7 @@ func TestConsulAgainstConsul(t *testing.T) {
 	t.Parallel()
 	ref, sub := consul(t), consul(t)
 	t.Run("same behind a proxy", func(t *testing.T) { // which is all that the next ones add, but for their lies
-		random(t, servers(t, ref, liar(t, sub, nil, nil)), full(10_000))
+		random(t, servers(t, ref, liar(t, sub, nil, nil)), full(5_000))
 	})
 	for _, wrong := range []struct {
 		name   string

@@ -20,7 +20,6 @@ import (
 func agentAndBadExecs(t *testing.T, c *e2e.Cluster) {
 	e2e.Together(t, e2e.Parts{
 		"they hang":                    func(t *testing.T) { agentAndHangingExecs(t, c) },
-		"1 GB of output":               func(t *testing.T) { agentAndEndlessOutput(t, c) },
 		"the agent dies in it":         func(t *testing.T) { agentDiesInExec(t, c, false) },
 		"the agent dies in one of two": func(t *testing.T) { agentDiesInExec(t, c, true) },
 	})
@@ -99,21 +98,6 @@ func killAll(pids string) {
 			_ = syscall.Kill(n, syscall.SIGKILL) // it may have ended
 		}
 	}
-}
-
-// agentAndEndlessOutput has an exec that writes 1 GB. Taken out: the cap on what is kept of it; then the
-// agent dies.
-func agentAndEndlessOutput(t *testing.T, c *e2e.Cluster) {
-	const bytes = 1_000_000_000
-	x := c.Site(t, 1)
-	x.Publish("hosts", e2e.Version(1))
-	loud := x.Script("loud",
-		fmt.Sprintf("yes 'a line that nobody reads' | head -c %d\nsha256sum %s >>%s\n", bytes, x.Path("hosts"), x.Path("loud.ran")))
-	agentConfig(x, "agent", nil, to(x, "hosts", e2e.Fields{"exec": loud}))
-	d := x.Agent("agent")
-	e2e.Within(t, 2*time.Minute, "the exec ends", func() bool { return ranLast(x, "loud", "hosts", e2e.Version(1)) })
-	d.Delivers("hosts", e2e.Version(1))
-	frugal(d, maxMemory)
 }
 
 // agentDiesInExec: the exec has begun when the agent gets kill -9. It is

@@ -3,8 +3,6 @@
 package agent
 
 import (
-	"bytes"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,20 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/andybalholm/brotli"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
 	"kvexpress/internal/outcome"
 	"kvexpress/test/e2e"
 )
 
-// The most that an agent may ever have resident, in KiB, whatever it is sent. What is
-// packed may hold 16 MiB, and is unpacked with a few times as much.
-const (
-	maxMemory     = 64 << 10
-	maxBombMemory = 96 << 10
-)
+// maxMemory is the most that an agent may ever have resident, in KiB, whatever it is sent.
+const maxMemory = 64 << 10
 
 // endless is a source of memory without an end.
 type endless struct {
@@ -66,19 +56,12 @@ func endlessAnswers() []endless {
 }
 
 // agentAndEndless: whatever it is sent, an agent's memory stays small.
-// Taken out: the caps on a watched value, on an answer and on what is unpacked, which
-// were raised to 200 and 160 MiB; then 560 to 670 MiB were resident.
+// Taken out: the caps on a watched value and on an answer, which were raised to 200 MiB;
+// then 560 MiB and more were resident.
 func agentAndEndless(t *testing.T, c *e2e.Cluster) {
 	parts := e2e.Parts{}
 	for _, e := range endlessAnswers() {
 		parts[e.name] = func(t *testing.T) { agentAndEndlessAnswer(t, c, e.meddle) }
-	}
-	for name, bomb := range map[string]func(io.Writer) io.WriteCloser{
-		"zstd":   func(w io.Writer) io.WriteCloser { z, _ := zstd.NewWriter(w); return z },
-		"brotli": func(w io.Writer) io.WriteCloser { return brotli.NewWriterLevel(w, 5) },
-		"gzip":   func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
-	} {
-		parts["a bomb of "+name] = func(t *testing.T) { agentAndBomb(t, c, name, bomb) }
 	}
 	e2e.Together(t, parts)
 }
@@ -114,46 +97,6 @@ func frugal(d *e2e.Daemon, allowed int) {
 	if most > allowed {
 		d.T.Errorf("%d KiB were resident, at most %d are allowed", most, allowed)
 	}
-}
-
-// agentAndBomb publishes a few KB, in the way of 1.x or past our own limits, that
-// unpack to very much more.
-func agentAndBomb(t *testing.T, c *e2e.Cluster, name string, packer func(io.Writer) io.WriteCloser) {
-	const size = 4 * maxMemory << 10
-	var packed bytes.Buffer
-	w := packer(&packed)
-	chunk := make([]byte, 1<<20)
-	for range size / len(chunk) {
-		if _, err := w.Write(chunk); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	x := c.Site(t, 0)
-	x.Publish("hosts", e2e.Version(1))
-	agentConfig(x, "agent", nil, to(x, "hosts"))
-	d := x.Agent("agent")
-	d.Delivers("hosts", e2e.Version(1))
-	x.Store.Remove(x.Row("hosts", "manifest"))
-	value, flags := packed.String(), uint64(0)
-	switch name {
-	case "zstd":
-		flags = 2
-	case "brotli":
-		flags = 1
-	case "gzip":
-		value = base64.StdEncoding.EncodeToString(packed.Bytes())
-	}
-	x.Store.Put(x.Row("hosts", "data"), value, flags)
-	x.Store.Put(x.Row("hosts", "checksum"), e2e.Sum("whatever"), 0)
-	t.Logf("%d bytes for %d MiB", len(value), size>>20)
-	d.Becomes("hosts", outcome.Refused)
-	x.Holds("hosts", e2e.Version(1))
-	x.Publish("hosts", e2e.Version(2))
-	d.Delivers("hosts", e2e.Version(2))
-	frugal(d, maxBombMemory)
 }
 
 // blackHole: nothing gets through a connection any more, and nobody says

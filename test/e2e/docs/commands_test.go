@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -219,26 +218,5 @@ func TestDemo(t *testing.T) {
 		if out, err := cmd.CombinedOutput(); err == nil || !bytes.HasPrefix(out, []byte("== building")) {
 			t.Errorf("make demo prints, %v:\n%s", err, out)
 		}
-	})
-	t.Run("interrupted", func(t *testing.T) {
-		t.Parallel()
-		cmd, tmp := demo(t, "--nodes", "5")
-		stdout, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			if strings.Contains(lines.Text(), "$ kvexpress in") {
-				_ = cmd.Process.Signal(syscall.SIGHUP) // the second time it may have ended
-			}
-		}
-		_ = cmd.Wait() // it is judged by its exit code
-		if code := cmd.ProcessState.ExitCode(); code != 1 {
-			t.Errorf("it ends with %d", code)
-		}
-		nothing(t, tmp)
 	})
 }

@@ -69,46 +69,6 @@ func before(r *fleet.Receipt) {
 	r.Targets[0].Version, r.Targets[0].SHA256 = 1, e2e.Sum(e2e.Version(1))
 }
 
-// receiptsOfClocksADayOff: nodes whose clocks are a day off, among honest ones, are
-// named, and change nothing else: they count, and all figures stay those of seconds. The
-// store of "blind" has the same wrong clock as the node. Taken out: that a clock which is
-// off is not used; then the last delivery took a day. Taken out: the order of receipts;
-// then "blind" is silent.
-func receiptsOfClocksADayOff(t *testing.T, c *e2e.Cluster) {
-	x := c.Site(t, 0)
-	x.Publish("hosts", e2e.Version(1))
-	x.Publish("hosts", e2e.Version(2))
-	put := func(node string, change ...func(*fleet.Receipt)) {
-		putReceipt(x, node, honest(x, node, "hosts", change...))
-	}
-	put("first", by(-day))
-	putFleet(x, "hosts", 4)
-	put("ahead", by(day), before)
-	put("behind", by(-day), before)
-	put("blind", sent(-day), before)
-	put("last", by(day))
-	s := status(x, "hosts")
-	if counts(s.Report) != "6 of 9, 3 outdated" || s.Delivered.Count != 4 {
-		t.Errorf("it is %s: %+v", counts(s.Report), s)
-	}
-	sane(t, s)
-	off(t, s, map[string]time.Duration{"first": -day, "ahead": day, "behind": -day, "last": day})
-	got := must(x, 0, "status", "-k", "hosts")
-	if !tells(got.Stdout, "\n  the clock of ahead is ahead by about 1d", "\n  the clock of behind is behind by about 1d") {
-		t.Errorf("status says:\n%s", got.Stdout)
-	}
-	// They arrive as all others do.
-	put("ahead", by(day))
-	put("behind", by(-day))
-	must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "1s")
-	put("blind", sent(-day))
-	s = told(x, must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "5s", "--json"))
-	if counts(s.Report) != "9 of 9" || s.Delivered.Count != 4 {
-		t.Errorf("it is %s: %+v", counts(s.Report), s)
-	}
-	sane(t, s)
-}
-
 // programsADayOff: an agent, a publisher and whoever asks, whose clocks are a day off, among
 // nodes whose clocks are right. The programs have the clock of this machine. So it is the
 // store whose Date is a day off, by what stands between it and them, and the receipts of all

@@ -158,11 +158,9 @@ func TestReceipts(t *testing.T) {
 	parts := e2e.Parts{}
 	for name, run := range map[string]func(*testing.T, *e2e.Cluster){
 		"a fleet":      receiptsOfAFleet,
-		"the dead":     receiptsOfTheDead,
 		"lies":         receiptsThatLie,
 		"many targets": receiptsOfManyTargets,
 		"late ones":    receiptsThatComeLate,
-		"clocks":       receiptsOfClocksADayOff,
 		"a day off":    programsADayOff,
 	} {
 		parts[name] = func(t *testing.T) { run(t, c) }

@@ -71,61 +71,6 @@ func TestOldWriterOverOurKeyAndBack(t *testing.T) {
 	}
 }
 
-// 1.x writes data and checksum one after the other. Who reads in between waits
-// for the second write.
-func TestWaitsForAnOldWriterBetweenItsTwoWrites(t *testing.T) {
-	t.Parallel()
-	s, _ := e2e.Start(t)
-	for name, command := range map[string][]string{
-		"out":  {"out", "-k", "hosts", "-f", "hosts"},
-		"in":   {"in", "-k", "hosts", "-f", "source"},
-		"copy": {"copy", "--keyfrom", "hosts", "--keyto", "copied"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := s.On(t)
-			const data, checksum = "kvexpress/hosts/data", "kvexpress/hosts/checksum"
-			oldIn(s, "hosts", e2e.Text("one", 20), oldForms()["plain"])
-			seen := 0
-			addr := newProxy(t, s, func(e *exchange) {
-				e.pass()
-				if e.reads(data) {
-					if seen++; seen == 2 {
-						s.Put(checksum, e2e.Sum(e2e.Text("two", 20)), 0)
-					}
-				}
-			})
-			m := e2e.NewMachine(t, addr)
-			m.File("source", e2e.Text("three", 20))
-			m.File("hosts", e2e.Text("zero", 20))
-			s.Put(data, e2e.Text("two", 20), 0) // and the checksum is to follow
-			r := m.Want(0, command...)
-			if seen < 3 {
-				t.Errorf("the data was read %d times: nobody waited", seen)
-			}
-			if strings.Contains(r.Stderr, "damaged") {
-				t.Errorf("a half-written key was taken for a damaged one: %s", r.Stderr)
-			}
-			switch name {
-			case "out":
-				m.Holds("hosts", e2e.Text("two", 20))
-			case "in":
-				oldReads(s, "hosts", false, e2e.Text("three", 20))
-			case "copy":
-				oldReads(s, "copied", false, e2e.Text("two", 20))
-			}
-		})
-	}
-	t.Run("which never comes", func(t *testing.T) {
-		s := s.On(t)
-		m := e2e.NewMachine(t, s.Server.Addr)
-		m.File("hosts", "kept\n")
-		oldIn(s, "torn", e2e.Text("one", 20), oldForms()["plain"])
-		s.Put("kvexpress/torn/data", e2e.Text("two", 20), 0)
-		m.Fails(6, []string{"torn", "checksum"}, "out", "-k", "torn", "-f", m.Path("hosts"))
-		m.Holds("hosts", "kept\n")
-	})
-}
-
 // A stop of 1.x holds us, and ours is one that 1.x reads; what 1.x, or a hand, removes is
 // lifted.
 func TestStopsOfBothKinds(t *testing.T) {
