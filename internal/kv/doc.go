@@ -1,5 +1,3 @@
-// Package kv owns the vocabulary that every other package speaks: names of
-// keys, the layout of paths in the store, the manifest, and the Store
-// interface with its errors. It does no I/O and imports no other package of
-// this module.
+// Package kv owns the vocabulary of all packages: names of keys, paths in the store, the manifest, the Store interface and its
+// errors, and the words that complete a remedy. It does no I/O. Of this module it imports safetext.
 package kv

@@ -2,41 +2,38 @@ package kv
 
 import "errors"
 
-// What a Store's errors wrap.
+// Every error of a Store wraps one of these, or has one as its cause.
 var (
-	// ErrUnreachable: no answer, or one that says "try again" (5xx, 429, no
-	// leader). Nothing was written.
+	// ErrUnreachable: no answer, or an answer that asks to retry (5xx, 429, no leader). Nothing was written.
 	ErrUnreachable = errors.New("the store is unreachable")
-	// ErrUnknownOutcome: a Commit was sent, and it is not known whether it was
-	// applied (time-out, lost connection, lost leadership).
+	// ErrUnknownOutcome: a write was sent and may have been applied (time-out, lost connection, lost leadership).
 	ErrUnknownOutcome = errors.New("the outcome of the write is unknown")
-	// ErrCrowded is the cause of an ErrUnreachable where the store refuses to serve so many requests at once.
+	// ErrCrowded is the cause of an ErrUnreachable if the store limits requests or connections.
 	ErrCrowded = errors.New("too many requests at once")
-	// ErrDenied: the token may not do this.
+	// ErrDenied: the token has no permission.
 	ErrDenied = errors.New("permission denied")
-	// ErrConflict: a check of the transaction did not hold.
-	ErrConflict = errors.New("the store has changed in between")
-	// ErrNotStore: what answered does not speak the store's protocol, such as
-	// a captive portal or a proxy's error page.
+	// ErrConflict: a check of the transaction failed.
+	ErrConflict = errors.New("another client changed the store")
+	// ErrNotStore: the answer does not follow the store's protocol, such as a captive portal or a proxy's error page.
 	ErrNotStore = errors.New("the answer does not come from Consul")
-	// ErrLongAnswer is the cause where the answer to a Read has more bytes than so many rows may have.
+	// ErrLongAnswer is the cause if an answer has more bytes than the requested rows can have.
 	ErrLongAnswer = errors.New("the answer is too long")
-	// ErrTooLarge: the store refused the size of a request.
+	// ErrTooLarge: a request or its answer exceeds a limit on size.
 	ErrTooLarge = errors.New("too large for one transaction")
-	// ErrRequest: the store understood the request and refused it for good.
+	// ErrRequest: the store rejects this request; retrying does not help.
 	ErrRequest = errors.New("the store refused the request")
 )
 
-// StoreError is what a Store returns: which operation on which store failed,
-// the sentinel that classifies it, and the cause. No token is ever in it.
+// StoreError is the error of a Store: the operation, the store, the sentinel that classifies it, and the cause. It contains no
+// token.
 type StoreError struct {
 	Op     string // for people: "read kvexpress/hosts/checksum"
 	Addr   string // where the store is
 	Kind   error  // one of the sentinels above
-	Says   string // the cause in words, beside those of Kind; may be ""
+	Says   string // the cause in words; may be ""
 	Cause  error  // may be nil
-	Remedy string // what to do about it; "": the store does not know
-	Final  bool   // trying again does not help
+	Remedy string // what to do; may be ""
+	Final  bool   // retrying does not help
 }
 
 func (e *StoreError) Error() string {
@@ -54,7 +51,7 @@ func (e *StoreError) Error() string {
 	return s
 }
 
-// Unwrap makes errors.Is find the sentinel and errors.As the cause.
+// Unwrap returns the sentinel and the cause.
 func (e *StoreError) Unwrap() []error {
 	if e.Cause == nil {
 		return []error{e.Kind}
@@ -62,7 +59,7 @@ func (e *StoreError) Unwrap() []error {
 	return []error{e.Kind, e.Cause}
 }
 
-// Remedy is what the store says to do about an error of its own; "" if it does not know.
+// Remedy returns the remedy in a StoreError; "" if there is none.
 func Remedy(err error) string {
 	if e, ok := errors.AsType[*StoreError](err); ok {
 		return e.Remedy

@@ -7,33 +7,27 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// MaxReason is the longest reason of a stop or a lock, in bytes. Of a longer one in the
-// store, the beginning is read.
+// MaxReason limits the reason of a stop or a lock, in bytes. A longer one in the store is cut.
 const MaxReason = 512
 
-// Reason is why a key is stopped or a file is locked, by its row: not safe to print. "": it
-// is not.
+// Reason returns the reason of a stop or a lock from its row; "" means not stopped or locked. It is not safe to print.
 func (e Entry) Reason() string { return safetext.Cut(string(e.Value), MaxReason) }
 
-// MaxFreeze is the last moment that the flags of a stop or a lock can hold.
+// MaxFreeze is the latest time that the flags of a stop or a lock can hold.
 func MaxFreeze() time.Time { return time.Unix(math.MaxUint32, 0) }
 
-// FreezeFlags packs when a stop or a lock was set, and when it ends by itself,
-// into the flags of its row: since<<32 | until, both in Unix seconds, 32 bits
-// without a sign (1970 to MaxFreeze, in 2106). 0 is "not known" for since and
-// "never" for until, as the zero times are; kvexpress 1.x ignores flags and writes
-// 0. Parts of a second are dropped. A since that does not fit is not known; an
-// until that does not fit is none of these, and ok is false.
+// FreezeFlags encodes the times of a stop or a lock into the flags of its row: since<<32 | until, both in whole Unix seconds,
+// unsigned 32 bits (1970 to MaxFreeze, in 2106). The zero time is 0, which means "unknown" for since and "no end" for until. 1.x
+// ignores flags and writes 0. A since that does not fit becomes unknown. An until that does not fit makes ok false.
 //
-// A stop never ends by itself: its until is 0, and ignored.
+// A stop has no end: its until is 0, and ignored.
 func FreezeFlags(since, until time.Time) (flags uint64, ok bool) {
 	set, _ := freezeSeconds(since)
 	end, ok := freezeSeconds(until)
 	return set<<32 | end, ok
 }
 
-// FreezeTimes is the inverse of FreezeFlags. Both times come from the clock of
-// whoever set the row: they may be off, and in the future.
+// FreezeTimes is the inverse of FreezeFlags. Both times come from the clock of the machine that set the row, which may be wrong.
 func FreezeTimes(flags uint64) (since, until time.Time) {
 	return freezeTime(flags >> 32), freezeTime(flags & math.MaxUint32)
 }

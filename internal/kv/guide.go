@@ -8,18 +8,18 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// Guide is what the remedies of one command, or of one target of an agent, have in common.
+// Guide completes the remedies of one command, or of one target of an agent.
 type Guide struct {
 	Role  string // of `kvexpress acl`
-	Key   string // "" if it is about no single key
-	Flags []Flag // that lead to the same store and keys
-	Token bool   // -t leads there as well, and must not show
+	Key   string // "" if there is no single key
+	Flags []Flag // select the same store and keys
+	Token bool   // -t was given, and must not be shown
 }
 
 // Flag is a flag of a command.
 type Flag struct{ Name, Value string }
 
-// Explain is an error in one line, with a remedy.
+// Explain returns an error on one line, with a remedy.
 func (g Guide) Explain(err error) string {
 	text, remedy := safetext.Joined(err.Error(), 0), Remedy(err)
 	if remedy == "" && errors.Is(err, ErrDenied) && !strings.Contains(text, "policy") {
@@ -34,7 +34,7 @@ func (g Guide) Explain(err error) string {
 	return g.Typed(text)
 }
 
-// Typed completes each `kvexpress …` of a text.
+// Typed adds the flags to each `kvexpress …` in a text, so that it works when typed.
 func (g Guide) Typed(text string) string {
 	if !strings.Contains(text, "`kvexpress ") {
 		return text
@@ -62,7 +62,7 @@ func (g Guide) Typed(text string) string {
 	return text
 }
 
-// quote makes a value one word of a shell.
+// quote quotes a value for a shell.
 func quote(s string) string {
 	if regexp.MustCompile(`^[-a-zA-Z0-9_./:@=+,]+$`).MatchString(s) {
 		return s

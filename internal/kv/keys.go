@@ -9,24 +9,23 @@ import (
 	"sync"
 )
 
-// Limits of one listing of all keys.
+// Limits of ListKeys.
 const (
-	// maxFolders is how many folders are listed. Those of one name at the top take turns with
-	// all others: what a publisher writes below its own key hides no other key.
+	// maxFolders limits the folders that are listed. The top-level folders take turns, so that a publisher that writes many folders
+	// below its own key hides no other key.
 	maxFolders = 20_000
-	// atOnce is how many requests are on their way at a time.
+	// atOnce is the number of parallel requests.
 	atOnce = 8
 )
 
-// Keys are the keys that a store has rows of.
+// Keys are the keys that have rows in the store.
 type Keys struct {
-	Rows map[Key][]string // "checksum", "stop" and so on; none of a key whose rows are too many
-	// Left are the folders that were not listed, or not whole, as there is too much in them, and
-	// whose keys may be missing here: not safe to print.
+	Rows map[Key][]string // "checksum", "stop" and so on; empty for a folder that is too large
+	// Left are the folders that were too large or too many to list. Their keys may be missing. They are not safe to print.
 	Left []string
 }
 
-// Sorted are the keys with one of these rows, or whose rows are too many, in order.
+// Sorted returns the keys that have one of these rows, and the folders that are too large, in order.
 func (k Keys) Sorted(rows ...string) []Key {
 	var keys []Key
 	for key, has := range k.Rows {
@@ -38,15 +37,15 @@ func (k Keys) Sorted(rows ...string) []Key {
 	return keys
 }
 
-// ListKeys finds all keys, one level of folders after the other, without history and locks.
-// Keys that the caller may not read are left out silently, as in Store.Keys.
+// ListKeys finds all keys, level by level, without history and locks. As in Store.Keys, keys that the caller may not read are
+// left out.
 func ListKeys(ctx context.Context, s Store, l Layout) (Keys, error) {
 	w := walk{layout: l, found: Keys{Rows: map[Key][]string{}}, waiting: map[string][]string{}}
 	top := l.Prefix() + "/"
 	paths, err := s.Level(ctx, top)
 	if errors.Is(err, ErrTooLarge) {
-		return Keys{}, fmt.Errorf("%w: there are more than %d MiB of names below %s; another --prefix has room", ErrRequest,
-			MaxNames>>20, top)
+		return Keys{}, fmt.Errorf("%w: the names below %s have more than %d MiB; use another --prefix", ErrRequest,
+			top, MaxNames>>20)
 	} else if err != nil {
 		return Keys{}, err
 	}
@@ -85,11 +84,11 @@ func ListKeys(ctx context.Context, s Store, l Layout) (Keys, error) {
 	return w.found, nil
 }
 
-// walk is a listing on its way.
+// walk is the state of a listing.
 type walk struct {
 	layout  Layout
 	found   Keys
-	waiting map[string][]string // folders that are not listed yet, by their names at the top
+	waiting map[string][]string // folders to list, by their top-level folder
 }
 
 // take sorts the paths of one answer into rows and folders.
@@ -105,13 +104,13 @@ func (w *walk) take(paths []string) {
 	}
 }
 
-// mayHold reports whether keys can be in a folder, or their rows.
+// mayHold reports whether a folder can contain keys or their rows.
 func (w *walk) mayHold(folder string) bool {
 	k, err := ParseKey(folder[len(w.layout.Prefix())+1:])
 	return err == nil && w.layout.Prefix()+"/"+string(k) == folder
 }
 
-// round takes the next folders of each name at the top, as many as there is room for.
+// round takes the next folders of each top-level folder, at most room.
 func (w *walk) round(room int) []string {
 	var round []string
 	for top, folders := range w.waiting {
@@ -124,7 +123,7 @@ func (w *walk) round(room int) []string {
 	return round
 }
 
-// tooLarge notes a folder that cannot be listed. It may be a key's folder.
+// tooLarge records a folder that cannot be listed. It may be the folder of a key.
 func (w *walk) tooLarge(folder string) {
 	w.found.Left = append(w.found.Left, folder)
 	w.found.Rows[Key(strings.Trim(folder[len(w.layout.Prefix()):], "/"))] = nil

@@ -8,14 +8,12 @@ import (
 	"strings"
 )
 
-// Layout is the one place that knows the paths of the store. Other programs
-// and kvexpress 1.x depend on them: they never change.
+// Layout defines the paths in the store. They never change: other programs and kvexpress 1.x depend on them.
 type Layout struct {
 	prefix string
 }
 
-// NewLayout validates a prefix. Slashes around it are dropped, as 1.x did.
-// The error is a *NameError.
+// NewLayout validates a prefix. Slashes around it are dropped, as in 1.x. The error is a *NameError.
 func NewLayout(prefix string) (Layout, error) {
 	p, err := parsePrefix(prefix)
 	return Layout{prefix: p}, err
@@ -24,23 +22,22 @@ func NewLayout(prefix string) (Layout, error) {
 // Prefix is the validated prefix, without slashes around it.
 func (l Layout) Prefix() string { return l.prefix }
 
-// Dir is what all entries of a key have in common, with a slash at the end.
+// Dir is the folder of a key, with a slash at the end.
 func (l Layout) Dir(k Key) string { return l.prefix + "/" + string(k) + "/" }
 
 // Data is the path of a key's bytes.
 func (l Layout) Data(k Key) string { return l.Dir(k) + "data" }
 
-// Checksum is the path of the SHA-256 of the plain bytes, in hex. Watches of
-// kvexpress 1.x hang on this path.
+// Checksum is the path of the SHA-256 of the plain bytes, in hex. kvexpress 1.x watches this path.
 func (l Layout) Checksum(k Key) string { return l.Dir(k) + "checksum" }
 
 // Manifest is the path of a key's manifest.
 func (l Layout) Manifest(k Key) string { return l.Dir(k) + "manifest" }
 
-// Stop is the path of the reason for which a key is frozen.
+// Stop is the path of the reason of a stop.
 func (l Layout) Stop(k Key) string { return l.Dir(k) + "stop" }
 
-// Rows are the paths of all rows that a key can have, without its history.
+// Rows returns the paths of all possible rows of a key, without its history.
 func (l Layout) Rows(k Key) []string {
 	var paths []string
 	for _, row := range KeyRows() {
@@ -49,22 +46,20 @@ func (l Layout) Rows(k Key) []string {
 	return paths
 }
 
-// Lock is the path of the reason for which one file (an absolute path) is
-// frozen on one node (the operating system's host name). It is 1.x's path.
+// Lock is the path of the reason of a lock on one file (an absolute path) on one node (the operating system's host name), as in
+// 1.x.
 func (l Layout) Lock(file, host string) string {
 	return l.LocksDir() + FileHash(file) + "/" + host
 }
 
-// FileHash is what a file (an absolute path) is called in the path of its locks:
-// the SHA-256 of its path, in hex.
+// FileHash is the name of a file (an absolute path) in the paths of its locks: the SHA-256 of its path, in hex.
 func FileHash(file string) string {
 	sum := sha256.Sum256([]byte(file))
 	return hex.EncodeToString(sum[:])
 }
 
-// LockOf is the inverse of Lock: which file, by its FileHash, a path below LocksDir
-// locks on which host, or false for a path of another shape. The host is any text
-// without a slash: it is not safe to print.
+// LockOf is the inverse of Lock: it returns the FileHash and the host of a path below LocksDir; false for any other path. The
+// host is any text without a slash, and not safe to print.
 func (l Layout) LockOf(path string) (hash, host string, ok bool) {
 	rest, below := strings.CutPrefix(path, l.LocksDir())
 	hash, host, ok = strings.Cut(rest, "/")
@@ -74,11 +69,10 @@ func (l Layout) LockOf(path string) (hash, host string, ok bool) {
 	return hash, host, true
 }
 
-// LocksDir is what the locks of all files have in common.
+// LocksDir is the folder of all locks.
 func (l Layout) LocksDir() string { return l.prefix + "/locks/" }
 
-// KeyOf is the key that a path is a row of, and which: "data", "checksum", "stop" and
-// so on; false for a path of another shape.
+// KeyOf returns the key of a path, and the row ("data", "checksum", "stop" and so on); false for any other path.
 func (l Layout) KeyOf(path string) (k Key, row string, ok bool) {
 	rest, below := strings.CutPrefix(path, l.prefix+"/")
 	at := strings.LastIndexByte(rest, '/')
@@ -92,7 +86,7 @@ func (l Layout) KeyOf(path string) (k Key, row string, ok bool) {
 	return k, rest[at+1:], true
 }
 
-// HistoryDir is what all past versions of a key have in common.
+// HistoryDir is the folder of the past versions of a key.
 func (l Layout) HistoryDir(k Key) string { return l.prefix + "/.history/" + string(k) + "/" }
 
 // HistoryManifest is the path of a past version's manifest.
@@ -105,15 +99,13 @@ func (l Layout) HistoryData(k Key, version uint64) string {
 	return l.HistoryDir(k) + strconv.FormatUint(version, 10) + "/data"
 }
 
-// HistoryPending is the path of a mark. If it has a value, the publish id, this version was
-// never live: its publisher put it there first, and has not made it live yet.
+// HistoryPending is the path of a mark. Its value is the publish id of a version that its publisher has not made live yet.
 func (l Layout) HistoryPending(k Key, version uint64) string {
 	return l.HistoryDir(k) + strconv.FormatUint(version, 10) + "/pending"
 }
 
-// HistoryVersion tells which version a path below HistoryDir belongs to, and which row of
-// it this is: "manifest", "data" and so on; false for a path of another shape, or
-// a number that no publisher ever reaches.
+// HistoryVersion returns the version of a path below HistoryDir, and the row ("manifest", "data" and so on); false for any other
+// path.
 func (l Layout) HistoryVersion(k Key, path string) (version uint64, row string, ok bool) {
 	rest, below := strings.CutPrefix(path, l.HistoryDir(k))
 	number, row, _ := strings.Cut(rest, "/")
@@ -121,16 +113,14 @@ func (l Layout) HistoryVersion(k Key, path string) (version uint64, row string, 
 	return version, row, below && err == nil && version > 0 && row != "" && !strings.Contains(row, "/")
 }
 
-// Node is the path of a node's receipt. It is outside the prefix on purpose:
-// receipts below it would wake list watches on the prefix.
+// Node is the path of a node's receipt. It is outside the prefix, because receipts would wake list watches on the prefix.
 func (l Layout) Node(node string) string { return l.NodesDir() + node }
 
-// NodesDir is what the receipts of all nodes have in common.
+// NodesDir is the folder of all receipts.
 func (l Layout) NodesDir() string { return l.prefix + "-nodes/" }
 
-// Events is the path of a key's events. It is outside the prefix, as
-// receipts are, and stays when the key is retired.
+// Events is the path of a key's events. It is outside the prefix, like receipts, and stays when the key is retired.
 func (l Layout) Events(k Key) string { return l.EventsDir() + string(k) }
 
-// EventsDir is what the events of all keys have in common.
+// EventsDir is the folder of all events.
 func (l Layout) EventsDir() string { return l.prefix + "-events/" }

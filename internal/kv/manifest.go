@@ -13,26 +13,23 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// ManifestFormat is the newest manifest format that this program knows.
+// ManifestFormat is the newest manifest format that this program reads.
 const ManifestFormat = 1
 
-// maxManifest is the size in bytes above which a manifest is not parsed. The
-// largest that we write is a tenth of it.
+// maxManifest limits a manifest that is parsed, in bytes. The largest that we write is a tenth of it.
 const maxManifest = 64 << 10
 
-// MaxMessage is the longest message (`-m`) in bytes; MaxBy the longest author.
+// MaxMessage limits a message (`-m`) in bytes, and MaxBy an author.
 const (
 	MaxMessage = 512
 	MaxBy      = 128
 )
 
-// ErrManifestCorrupt is a manifest that nobody could have meant: not JSON, or
-// without a lineage, a version or a checksum.
+// ErrManifestCorrupt: the manifest is not JSON, or has no lineage, version or checksum.
 var ErrManifestCorrupt = errors.New("the manifest is damaged")
 
-// ErrManifestUnknown is a manifest that a later kvexpress wrote: a higher
-// format, or an entry in "requires" that this program does not know. What it
-// describes must not be installed or overwritten by this program.
+// ErrManifestUnknown: a later kvexpress wrote the manifest, with a higher format or an unknown entry in "requires". This program
+// must neither install nor overwrite the version.
 var ErrManifestUnknown = errors.New("the manifest needs a newer kvexpress")
 
 // Manifest describes one published version of a key.
@@ -46,24 +43,22 @@ type Manifest struct {
 	Size        int64     `json:"size"`         // of the plain bytes, in bytes
 	Lines       int       `json:"lines"`        // as codec.Lines counts
 	Encoding    string    `json:"encoding"`     // "plain", "brotli" or "zstd"
-	PublishedAt time.Time `json:"published_at"` // by the publisher's clock: for people, never for decisions
-	// ClockOffset is by how many milliseconds that clock was ahead of the store's; nil: it
-	// is not known.
+	PublishedAt time.Time `json:"published_at"` // by the publisher's clock: for people, not for decisions
+	// ClockOffset is the skew of that clock against the store's, in milliseconds; nil: unknown.
 	ClockOffset *int64   `json:"clock_offset_ms,omitempty"`
 	By          string   `json:"by"` // user@host
 	Message     string   `json:"message,omitempty"`
 	Requires    []string `json:"requires,omitempty"` // features a reader must know
-	// Previous is the version that this one replaced; 0: none, or one without a number.
+	// Previous is the version that this one replaced; 0: none, or a version without a number.
 	Previous uint64 `json:"previous,omitempty"`
-	// Nodes is how many nodes had reported anything when this was published, as far
-	// as the publisher could tell; 0: it could not. By it nodes spread their receipts.
+	// Nodes is the number of nodes with a receipt at the time of publishing; 0: unknown. Nodes spread their receipts by it.
 	Nodes int `json:"nodes,omitempty"`
 }
 
 // NewID returns a random id of 128 bits in hex, for lineages and publishes.
 func NewID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand aborts the program instead
 	return hex.EncodeToString(b[:])
 }
 
@@ -78,8 +73,7 @@ func (m Manifest) Marshal() ([]byte, error) {
 	return bytes.TrimRight(buf.Bytes(), "\n"), nil
 }
 
-// ParseManifest reads a stored manifest. Unknown fields are ignored. The error
-// wraps ErrManifestCorrupt or ErrManifestUnknown.
+// ParseManifest reads a stored manifest. Unknown fields are ignored. The error wraps ErrManifestCorrupt or ErrManifestUnknown.
 func ParseManifest(b []byte) (Manifest, error) {
 	corrupt := func(format string, args ...any) (Manifest, error) {
 		return Manifest{}, fmt.Errorf("%w: %s", ErrManifestCorrupt, safetext.Cut(fmt.Sprintf(format, args...), MaxMessage))
@@ -89,18 +83,18 @@ func ParseManifest(b []byte) (Manifest, error) {
 	}
 	var m Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		// A later kvexpress may give fields other types: these two decide.
+		// A later kvexpress may change the types of fields. These two decide.
 		var head struct {
 			Format   int             `json:"format"`
 			Requires json.RawMessage `json:"requires"`
 		}
 		if json.Unmarshal(b, &head) == nil && (head.Format > ManifestFormat || len(head.Requires) > 0) {
-			return Manifest{}, fmt.Errorf("%w: its format is %d, and it cannot be read", ErrManifestUnknown, head.Format)
+			return Manifest{}, fmt.Errorf("%w: its format is %d, and it cannot be parsed", ErrManifestUnknown, head.Format)
 		}
 		return corrupt("%v", err)
 	}
 	if m.Format > ManifestFormat {
-		return Manifest{}, fmt.Errorf("%w: its format is %d, this one knows up to %d", ErrManifestUnknown, m.Format, ManifestFormat)
+		return Manifest{}, fmt.Errorf("%w: its format is %d, this kvexpress reads up to %d", ErrManifestUnknown, m.Format, ManifestFormat)
 	}
 	if len(m.Requires) > 0 {
 		return Manifest{}, fmt.Errorf("%w: it requires %s", ErrManifestUnknown, Quote(m.Requires[0]))
@@ -120,8 +114,7 @@ func ParseManifest(b []byte) (Manifest, error) {
 	return m, nil
 }
 
-// IsSHA256 reports whether s is a SHA-256 as we write it: 64 lower-case hex
-// digits.
+// IsSHA256 reports whether s is a SHA-256 in 64 lower-case hex digits.
 func IsSHA256(s string) bool {
 	return len(s) == 64 && !slices.ContainsFunc([]byte(s), func(c byte) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'f')

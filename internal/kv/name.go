@@ -7,19 +7,17 @@ import (
 	"strings"
 )
 
-// Limits on names, in bytes. They keep the body of the largest transaction
-// under Consul's limit (see MaxStored), whatever the names in it.
+// Limits on names, in bytes. They keep the largest transaction below Consul's limit (see MaxStored).
 const (
 	MaxKeyLen    = 256
 	MaxPrefixLen = 128
-	MaxNodeLen   = 253 // as long as a host name of DNS can be
+	MaxNodeLen   = 253 // as in DNS
 )
 
-// Key is the validated name of one distributed file, such as "hosts" or
-// "team/app/flags". Only ParseKey makes one.
+// Key is the validated name of one distributed file, such as "hosts" or "team/app/flags". Only ParseKey makes one.
 type Key string
 
-// NameError says which part of a name is not allowed, and why.
+// NameError reports the part of a name that is not allowed, and why.
 type NameError struct {
 	What   string // "key", "prefix" or "node"
 	Name   string // the name as it was given
@@ -30,8 +28,7 @@ func (e *NameError) Error() string {
 	return fmt.Sprintf("%s %s: %s", e.What, Quote(e.Name), e.Reason)
 }
 
-// Quote makes a name from outside safe to print: control and non-ASCII
-// characters are escaped, and a very long one is cut.
+// Quote makes a name from outside safe to print: it escapes control and non-ASCII characters, and cuts after 80 bytes.
 func Quote(s string) string {
 	const most = 80
 	if len(s) > most {
@@ -40,16 +37,14 @@ func Quote(s string) string {
 	return strconv.QuoteToASCII(s)
 }
 
-// KeyRows are the names of the rows of a key. No part of a key may have one of them,
-// because such a key could not be told from another key's rows.
+// KeyRows returns the names of the rows of a key. They are reserved: no part of a key may be one, or its paths would be
+// ambiguous.
 func KeyRows() []string {
 	return []string{"data", "checksum", "manifest", "stop", "policy", "candidate", "signature"}
 }
 
-// ParseKey validates the name of a key. A leading slash is dropped, as 1.x
-// did. The rules are those of the layout: characters [A-Za-z0-9._/-], no empty
-// part, no part that begins with a dot, no reserved part, and "locks" not
-// first. The error is a *NameError and names the bad part.
+// ParseKey validates the name of a key. A leading slash is dropped, as in 1.x. Rules: characters [A-Za-z0-9._/-], no empty part,
+// no part that begins with a dot, no reserved part, and "locks" not first. The error is a *NameError and names the bad part.
 func ParseKey(s string) (Key, error) {
 	bad := func(format string, args ...any) (Key, error) {
 		return "", &NameError{What: "key", Name: s, Reason: fmt.Sprintf(format, args...)}
@@ -76,8 +71,7 @@ func ParseKey(s string) (Key, error) {
 	return Key(name), nil
 }
 
-// Ancestors lists the keys that k would be nested in, outermost first:
-// for "a/b/c" they are "a" and "a/b".
+// Ancestors returns the keys that k is nested in, outermost first: "a" and "a/b" for "a/b/c".
 func (k Key) Ancestors() []Key {
 	var up []Key
 	for i, c := range k {
@@ -107,9 +101,8 @@ func parsePrefix(s string) (string, error) {
 	return prefix, nil
 }
 
-// ParseNode validates the name of a node, which for locks is its operating system's
-// host name: one part, with the characters of keys, at most MaxNodeLen bytes. The
-// error is a *NameError.
+// ParseNode validates the name of a node: one part, with the characters of keys, at most MaxNodeLen bytes. The error is a
+// *NameError.
 func ParseNode(s string) (string, error) {
 	reason := badPart(s)
 	switch {
@@ -124,7 +117,7 @@ func ParseNode(s string) (string, error) {
 	return s, nil
 }
 
-// badPart holds the rules that keys, prefixes and nodes share.
+// badPart returns why a part of a key, prefix or node is not allowed; "" if it is allowed.
 func badPart(part string) string {
 	switch {
 	case part == "":

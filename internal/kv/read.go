@@ -6,8 +6,7 @@ import (
 	"slices"
 )
 
-// ReadAll reads any number of paths, MaxOps at a time: only those of one Read are of one
-// moment.
+// ReadAll reads any number of paths, MaxOps at a time. Only the rows of one Read are one snapshot.
 func ReadAll(ctx context.Context, s Reader, c Consistency, paths ...string) (Snapshot, error) {
 	all := make(Snapshot, len(paths))
 	for some := range slices.Chunk(paths, MaxOps) {
@@ -20,9 +19,8 @@ func ReadAll(ctx context.Context, s Reader, c Consistency, paths ...string) (Sna
 	return all, nil
 }
 
-// MayRead reports whether what is below a folder may be read. A list leaves rows out
-// without a word where there is no token; a transaction tells, of a path that no key, file
-// or node has.
+// MayRead reports whether the caller may read below a folder. Consul does not tell an anonymous client that a list was filtered,
+// but a transaction on a path that no key uses tells.
 func MayRead(ctx context.Context, s Reader, dir string) (bool, error) {
 	probe := dir + ".probe"
 	rows, err := s.Read(ctx, Default, probe)

@@ -1,6 +1,5 @@
-// Package safetext makes text from outside fit to print: what a server, a program, a file or
-// another machine says must not move a cursor, hide a part of itself or fill a screen. It
-// imports nothing of this module.
+// Package safetext makes text from outside safe to print: text from a server, a program or a file must not move the cursor, hide
+// a part of itself or fill the screen. It also removes secrets. It imports nothing of this module.
 package safetext
 
 import (
@@ -13,12 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// mark is what stands for the rest of a text that was cut.
+// mark replaces the rest of a cut text.
 const mark = "…"
 
-// Line is s as one line, of at most so many bytes and a mark; 0: of any length. What does
-// not print, such as newlines, terminal controls, direction overrides and broken UTF-8, is
-// escaped as in Go.
+// Line returns s on one line, with at most so many bytes and a mark; 0: no limit. It escapes unprintable characters as Go does,
+// such as newlines, terminal controls, direction overrides and invalid UTF-8.
 func Line(s string, most int) string {
 	if (most <= 0 || len(s) <= most) && !strings.ContainsFunc(s, unprintable) {
 		return s
@@ -40,14 +38,13 @@ func Line(s string, most int) string {
 	return b.String()
 }
 
-// Joined is Line for a text of several lines, such as joined errors: "; " is between them.
+// Joined is Line for a text of several lines, such as joined errors, joined by "; ".
 func Joined(s string, most int) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
 	return Line(strings.Join(lines, "; "), most)
 }
 
-// Lines is Line for each line of a text: newlines and tabs stay, and a carriage return, with
-// which a progress bar begins anew, ends a line.
+// Lines is Line for each line of a text. Newlines and tabs stay. A carriage return, as in progress bars, ends a line.
 func Lines(s string) string {
 	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s), "\n")
 	for i, line := range lines {
@@ -60,17 +57,17 @@ func Lines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// secrets are the process's, so that every text that leaves it can be cleaned of them.
+// secrets are the secrets of the process, which Redact removes from every text that leaves it.
 var secrets sync.Map //nolint:gochecknoglobals // a command's output can hold a token that another package has read
 
-// Hide makes Redact take this text out, unless it is so short that it is a part of many words.
+// Hide makes Redact remove a secret of at least 6 bytes. A shorter one would be a part of many words.
 func Hide(secret string) {
 	if len(secret) >= 6 {
 		secrets.Store(secret, nil)
 	}
 }
 
-// Redact puts a mark in the place of each secret, and of user and password in URLs.
+// Redact replaces secrets, and user and password in URLs.
 func Redact(s string) string {
 	secrets.Range(func(secret, _ any) bool {
 		text, _ := secret.(string) // nothing else is stored
@@ -83,7 +80,7 @@ func Redact(s string) string {
 	return s
 }
 
-// Cut shortens s to at most so many bytes, at the boundary of a rune, and marks that it did.
+// Cut shortens s to at most so many bytes with a mark, at the boundary of a rune.
 func Cut(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -95,5 +92,5 @@ func Cut(s string, most int) string {
 	return s[:end] + mark
 }
 
-// unprintable holds for U+FFFD as well, which is how broken UTF-8 shows.
+// unprintable includes U+FFFD, which replaces invalid UTF-8.
 func unprintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }

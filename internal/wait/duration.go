@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// ParseDuration is time.ParseDuration that also takes weeks and days, before all other units, such as 1w or 1d12h. A day has
-// 24 hours.
+// ParseDuration is time.ParseDuration with weeks and days, which come first, as in 1w or 1d12h. A day has 24 hours.
 func ParseDuration(s string) (time.Duration, error) {
 	const day, mostDays = 24 * time.Hour, 36_500
 	rest, days := s, int64(0)
@@ -22,7 +21,7 @@ func ParseDuration(s string) (time.Duration, error) {
 		}
 		n, err := strconv.ParseUint(number, 10, 16)
 		if days += int64(n) * unit.days; err != nil || days > mostDays {
-			return 0, fmt.Errorf("%q is not a time of whole weeks and days, up to %d days", s, mostDays)
+			return 0, fmt.Errorf("%q is not a duration: use whole weeks and days, up to %d days", s, mostDays)
 		}
 		rest = after
 	}
@@ -31,7 +30,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(rest)
 	if err != nil || rest != s && (d < 0 || rest[0] == '+' || d > mostDays*day) {
-		return 0, fmt.Errorf("%q is not a time", s)
+		return 0, fmt.Errorf("%q is not a duration such as 30s, 5m or 1d", s)
 	}
 	return time.Duration(days)*day + d, nil
 }

@@ -1,5 +1,4 @@
-// Package wait is how this program waits: for a time or the end of a context, and between
-// two attempts. It imports nothing of this module.
+// Package wait waits: for a time or the end of a context, and between attempts. It imports nothing of this module.
 package wait
 
 import (
@@ -8,7 +7,7 @@ import (
 	"time"
 )
 
-// For waits for d, or until ctx ends: then the error is its cause.
+// For waits for d. If ctx ends, it returns the cause.
 func For(ctx context.Context, d time.Duration) error {
 	if d > 0 {
 		timer := time.NewTimer(d)
@@ -24,12 +23,11 @@ func For(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// Backoff is how long to wait between attempts: at most Least after the first failure,
-// doubled with each, up to Most. The time is random, half of that at least, so that many
-// who failed at one moment do not come back at one moment.
+// Backoff is exponential with jitter: Least after the first failure, doubled with each failure, up to Most. Each time is random
+// between half of that and all of it, so that clients that failed together do not retry together.
 type Backoff struct{ Least, Most time.Duration }
 
-// After is the time to wait after so many failures before the last one.
+// After returns the time to wait after a failure that follows so many others.
 func (b Backoff) After(failures int) time.Duration {
 	ceiling := b.Least << min(max(0, failures), 20)
 	if ceiling > b.Most || ceiling <= 0 {
@@ -38,8 +36,7 @@ func (b Backoff) After(failures int) time.Duration {
 	return ceiling/2 + rand.N(max(1, ceiling/2))
 }
 
-// Again calls read once, and then after each of the times as long as it says that another
-// look may find more. pause waits; nil: For does.
+// Again calls read, and calls it again after each of the times while it reports again. pause waits; nil is For.
 func Again(ctx context.Context, pause func(context.Context, time.Duration) error, times []time.Duration,
 	read func() (again bool, err error)) error {
 	if pause == nil {

@@ -102,7 +102,7 @@ func faults() []fault {
 			remedy: "the token has expired, or belongs to another Consul; set a valid one with {token}"},
 		{name: "missing permission", fits: status(403, 403, "permission denied"), kind: kv.ErrDenied},
 		{name: "block_endpoints", fits: status(403, 403, "blocked by agent"), kind: kv.ErrDenied,
-			says:   "the Consul agent blocks this endpoint",
+			says: "the Consul agent blocks this endpoint",
 			remedy: "remove /v1/txn and /v1/kv/ from http_config.block_endpoints of the agent at {addr}, " +
 				"or set another agent with {server}"},
 		{name: "allow_write_http_from", fits: status(403, 403, "access is restricted"), kind: kv.ErrDenied,

@@ -1,5 +1,4 @@
-// Package retry is a kv.Store around another one, which tries again while the
-// store cannot be reached. Of this module it imports kv and wait.
+// Package retry decorates a kv.Store: it retries requests while the store is unreachable. Of this module it imports kv and wait.
 package retry
 
 import (
@@ -14,20 +13,16 @@ import (
 
 const leastWait, mostWait = 200 * time.Millisecond, 2 * time.Second
 
-// Policy says how long to try, and who is told.
+// Policy configures retries.
 type Policy struct {
-	// For is how long after the first attempt a new one may begin. 0 means no
-	// retry.
+	// For limits the time from the first attempt to the beginning of the last one. 0 means no retry.
 	For time.Duration
-	// OnRetry, if set, is called before each wait with the number of the
-	// attempt that failed, beginning at 1, and its error.
+	// OnRetry, if set, is called before each wait with the number of the failed attempt, from 1, and its error.
 	OnRetry func(attempt int, err error)
 }
 
-// New returns a store that repeats each request to s for as long as it fails
-// with kv.ErrUnreachable, that is, as long as surely nothing was written. A
-// kv.ErrUnknownOutcome and a kv.StoreError that is Final are never repeated. The error is that of the last
-// attempt; if there were several, it says so.
+// New returns a store that retries a request while it fails with kv.ErrUnreachable, which means that nothing was written. It
+// never retries after a kv.ErrUnknownOutcome or a Final kv.StoreError. It returns the last error, with the number of attempts.
 func New(s kv.Store, p Policy) kv.Store {
 	if p.For <= 0 {
 		return s
@@ -60,13 +55,12 @@ func (s *store) List(ctx context.Context, c kv.Consistency, prefix string, since
 	return repeat(ctx, s.policy, func() (kv.Listing, error) { return s.next.List(ctx, c, prefix, since, wait) })
 }
 
-// Put implements kv.Putter, if the store that this one is around does: else the
-// error is kv.ErrTooLarge.
+// Put implements kv.Putter. If the decorated store does not, it fails with kv.ErrTooLarge.
 func (s *store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
 	next, ok := s.next.(kv.Putter)
 	if !ok {
 		return &kv.StoreError{Op: "write " + kv.Quote(path), Kind: kv.ErrTooLarge,
-			Cause: errors.New("this store writes by transactions alone")}
+			Cause: errors.New("this store writes only with transactions")}
 	}
 	_, err := repeat(ctx, s.policy, func() (struct{}, error) { return struct{}{}, next.Put(ctx, path, value, flags) })
 	return err
@@ -95,7 +89,7 @@ func repeat[T any](ctx context.Context, p Policy, request func() (T, error)) (T,
 		if p.OnRetry != nil {
 			p.OnRetry(attempt, err)
 		}
-		// The last attempt is made when the time is up, not before.
+		// The last attempt begins when the time is up, not before.
 		if wait.For(ctx, min(backoff.After(attempt-1), p.For-passed)) != nil {
 			return result, gaveUp(ctx, err, attempt, time.Since(start))
 		}
@@ -109,7 +103,7 @@ func retryable(err error) bool {
 	return errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome)
 }
 
-// gaveUp says how much was tried, and that the caller ended it, if so.
+// gaveUp adds the number of attempts, and the end of the context if it ended.
 func gaveUp(ctx context.Context, err error, attempts int, after time.Duration) error {
 	if attempts > 1 {
 		err = fmt.Errorf("%w (gave up after %d attempts in %s)", err, attempts, after.Round(100*time.Millisecond))
