@@ -2,10 +2,8 @@ package gate
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"hash/maphash"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -65,47 +63,30 @@ const (
 	maxLostLine = 160 // bytes
 )
 
-// Compare counts the lines that are lost and gained. It holds numbers for the lines of
-// 8 MiB at a time, so two contents of 16 MiB need less than 128 MiB more.
+// Compare counts the lines that are lost and gained. It holds a number for each line that
+// differs from all others, not the line.
 func Compare(before, after []byte) Change {
 	var c Change
-	type found struct {
-		at   int
-		line string
-	}
-	var lost []found
-	seed := maphash.MakeSeed()
-	parts := 1 + uint64(len(before)+len(after))>>23
-	for part := range parts {
-		counts := map[uint64]int{}
-		each := func(text []byte, do func(at int, sum uint64, line []byte)) {
-			at := 0
-			for line := range bytes.Lines(text) {
-				line = bytes.TrimSuffix(line, []byte("\n"))
-				if sum := maphash.Bytes(seed, line); sum%parts == part {
-					do(at, sum, line)
-				}
-				at++
-			}
-		}
-		each(before, func(_ int, sum uint64, _ []byte) { c.Before++; counts[sum]++ })
-		each(after, func(_ int, sum uint64, _ []byte) { c.After++; counts[sum]-- })
-		shown := len(lost) + maxLost
-		each(before, func(at int, sum uint64, line []byte) {
-			if counts[sum] > 0 && len(lost) < shown {
-				counts[sum]--
-				c.Lost++
-				lost = append(lost, found{at, safetext.Line(string(line[:min(len(line), 2*maxLostLine)]), maxLostLine)})
-			}
-		})
-		for _, n := range counts {
-			c.Lost += max(0, n)
-			c.Gained += max(0, -n)
+	seed, surplus := maphash.MakeSeed(), map[uint64]int{}
+	each := func(text []byte, do func(sum uint64, line []byte)) {
+		for line := range bytes.Lines(text) {
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			do(maphash.Bytes(seed, line), line)
 		}
 	}
-	slices.SortFunc(lost, func(a, b found) int { return cmp.Compare(a.at, b.at) })
-	for _, l := range lost[:min(len(lost), maxLost)] {
-		c.Lines = append(c.Lines, l.line)
+	each(before, func(sum uint64, _ []byte) { c.Before++; surplus[sum]++ })
+	each(after, func(sum uint64, _ []byte) { c.After++; surplus[sum]-- })
+	each(before, func(sum uint64, line []byte) {
+		if surplus[sum] <= 0 {
+			return
+		}
+		surplus[sum]--
+		if c.Lost++; c.Lost <= maxLost {
+			c.Lines = append(c.Lines, safetext.Line(string(line[:min(len(line), 2*maxLostLine)]), maxLostLine))
+		}
+	})
+	for _, n := range surplus {
+		c.Gained -= n
 	}
 	return c
 }
@@ -141,7 +122,7 @@ func (l Limits) Check(k kv.Key, c Change) error {
 	}
 	return &Refusal{
 		Reason: Changed, Key: k, Change: &c,
-		Detail: fmt.Sprintf("it has %s, the live version %d; %s", countLines(c.After), c.Before, strings.Join(what, "; ")),
+		Detail: fmt.Sprintf("%s, the live version has %d; %s", countLines(c.After), c.Before, strings.Join(what, "; ")),
 		Remedy: "check its source; if it is right, run it again " + strings.Join(flags, " and "),
 	}
 }

@@ -92,19 +92,9 @@ func Nested(k, existing kv.Key) error {
 // KeyBelow finds a key that is nested in k among the paths below k's folder.
 func KeyBelow(l kv.Layout, k kv.Key, paths []string) (kv.Key, bool) {
 	for _, path := range paths {
-		rest, ok := strings.CutPrefix(path, l.Prefix()+"/")
-		cut := strings.LastIndexByte(rest, '/')
-		if !ok || cut < 0 {
-			continue
-		}
-		switch rest[cut+1:] {
-		case "data", "checksum", "manifest":
-		default:
-			continue
-		}
-		// ParseKey leaves out what is not a key: k's own reserved folders.
-		below, err := kv.ParseKey(rest[:cut])
-		if err == nil && strings.HasPrefix(string(below), string(k)+"/") {
+		below, row, ok := l.KeyOf(path)
+		exists := row == "data" || row == "checksum" || row == "manifest"
+		if ok && exists && strings.HasPrefix(string(below), string(k)+"/") {
 			return below, true
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -13,12 +12,9 @@ import (
 )
 
 const (
-	// maxEntries is how many entries are read. A publisher keeps ten; more are from another
-	// lineage or another program.
+	// maxEntries is how many entries are read, the newest first. A publisher keeps ten; more are
+	// from another lineage or another program.
 	maxEntries = 64
-	// ahead is how many numbers above the newest listed one are read too: publishers may have
-	// written them since.
-	ahead = 5
 	// MaxLists is how often the list is made again while publishers are faster.
 	MaxLists = 5
 )
@@ -36,21 +32,20 @@ type History struct {
 // if only a later kvexpress can tell, wraps kv.ErrDenied, or is the store's.
 func (h History) List(ctx context.Context, k kv.Key) (VersionList, error) {
 	for n, live := 1, uint64(0); ; n++ {
-		numbers, skipped, err := h.numbers(ctx, k)
+		numbers, skipped, err := h.numbers(ctx, k, live)
 		if err != nil {
 			return VersionList{}, err
 		}
-		asked := around(numbers, live)
-		s, err := h.snapshot(ctx, k, asked)
+		s, err := h.snapshot(ctx, k, numbers)
 		if err != nil {
 			return VersionList{}, err
 		}
 		live = s.last()
-		outdated := live > asked[0]
+		outdated := live > 0 && (len(numbers) == 0 || live > numbers[0])
 		if outdated && n < MaxLists {
 			continue
 		}
-		l := s.list(asked)
+		l := s.list(numbers)
 		l.Skipped, l.Incomplete = skipped, outdated
 		if len(l.Versions) == 0 {
 			return VersionList{}, &gate.Missing{Name: string(k)}
@@ -59,20 +54,24 @@ func (h History) List(ctx context.Context, k kv.Key) (VersionList, error) {
 	}
 }
 
-// around is what to read, newest first: the listed numbers, the version that was
-// live a moment ago, and a few numbers above both.
-func around(listed []uint64, live uint64) []uint64 {
-	asked, newest := slices.Clone(listed), live
+// numbers lists the versions that have a row in history, with the one that was live a
+// moment ago, newest first, and counts those that were left out.
+func (h History) numbers(ctx context.Context, k kv.Key, live uint64) (numbers []uint64, skipped int, err error) {
+	paths, err := h.Store.Keys(ctx, h.Layout.HistoryDir(k))
+	if err != nil {
+		return nil, 0, err
+	}
 	if live > 0 {
-		asked = append(asked, live)
+		numbers = append(numbers, live)
 	}
-	if len(listed) > 0 {
-		newest = max(live, listed[0])
+	for _, path := range paths {
+		if n, row, ok := h.Layout.HistoryVersion(k, path); ok && (row == "manifest" || row == "data") {
+			numbers = append(numbers, n)
+		}
 	}
-	for n := newest; n < math.MaxUint64 && n < newest+ahead; n++ {
-		asked = append(asked, n+1)
-	}
-	return descending(asked)
+	numbers = descending(numbers)
+	skipped = max(0, len(numbers)-maxEntries)
+	return numbers[:len(numbers)-skipped], skipped, nil
 }
 
 func descending(numbers []uint64) []uint64 {
@@ -80,34 +79,6 @@ func descending(numbers []uint64) []uint64 {
 	numbers = slices.Compact(numbers)
 	slices.Reverse(numbers)
 	return numbers
-}
-
-// numbers lists the versions that have a row in history, newest first, and counts those
-// that were left out.
-func (h History) numbers(ctx context.Context, k kv.Key) ([]uint64, int, error) {
-	paths, err := h.Store.Keys(ctx, h.Layout.HistoryDir(k))
-	if err != nil {
-		return nil, 0, err
-	}
-	var numbers []uint64
-	for _, path := range paths {
-		if n, row, ok := h.Layout.HistoryVersion(k, path); ok && (row == "manifest" || row == "data") {
-			numbers = append(numbers, n)
-		}
-	}
-	numbers = descending(numbers)
-	if len(numbers) <= maxEntries {
-		return numbers, 0, nil
-	}
-	// Entries above the live version must not crowd out those below it.
-	s, err := h.snapshot(ctx, k, nil)
-	if err != nil {
-		return nil, 0, err
-	}
-	if at := slices.IndexFunc(numbers, func(n uint64) bool { return n <= s.last() }); at > 0 {
-		numbers = append(slices.Clone(numbers[at:]), numbers[:at]...)
-	}
-	return descending(numbers[:maxEntries]), len(numbers) - maxEntries, nil
 }
 
 // Read returns versions with their verified bytes, all of one moment: up to

@@ -219,12 +219,3 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
-func TestSpans(t *testing.T) {
-	for want, numbers := range map[string][]uint64{
-		"": nil, "1": {1}, "1, 2": {2, 1}, "1 to 3": {3, 2, 1}, "1, 2, 5 to 9, 12": {12, 9, 8, 7, 6, 5, 2, 1},
-	} {
-		if got := spans(numbers); got != want {
-			t.Errorf("%v is written %q, want %q", numbers, got, want)
-		}
-	}
-}

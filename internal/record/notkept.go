@@ -2,7 +2,7 @@ package record
 
 import (
 	"fmt"
-	"slices"
+	"strconv"
 	"strings"
 
 	"kvexpress/internal/gate"
@@ -12,20 +12,16 @@ import (
 // NotKept is a version that the store does not have, or no longer has.
 type NotKept struct {
 	Key  kv.Key
-	What string   // which one, and why
+	What string   // which version, and why
 	Kept []uint64 // the versions that can be had, newest first
 }
 
 func (e *NotKept) Error() string {
-	kept := "none is kept"
-	switch len(e.Kept) {
-	case 0:
-	case 1:
-		kept = fmt.Sprintf("version %d is kept", e.Kept[0])
-	default:
-		kept = "kept are " + spans(e.Kept)
+	kept := "no version is kept"
+	if len(e.Kept) > 0 {
+		kept = "kept: " + numbers(e.Kept)
 	}
-	return fmt.Sprintf("%s: %s; %s, see `kvexpress history -k %s`", e.Key, e.What, kept, e.Key)
+	return fmt.Sprintf("%s: %s; %s; see `kvexpress history -k %s`", e.Key, e.What, kept, e.Key)
 }
 
 func (l VersionList) notKept(what string) error {
@@ -43,29 +39,18 @@ func (l VersionList) refuse(v Version) error {
 		r.Reason, r.Detail = gate.NeedsNewer, fmt.Sprintf("version %d in its history: %s", v.Number, v.Why)
 	}
 	if kept := l.Kept(); len(kept) > 0 {
-		r.Remedy = "name one that is whole: " + spans(kept)
+		r.Remedy = "name one that is whole: " + numbers(kept)
 	} else {
 		r.Remedy = gate.Again(l.Key)
 	}
 	return r
 }
 
-// spans writes numbers in short: "4 to 13", "1, 2, 5 to 9".
-func spans(numbers []uint64) string {
-	sorted := slices.Sorted(slices.Values(numbers))
+// numbers lists versions for people: "13, 12, 10".
+func numbers(versions []uint64) string {
 	var parts []string
-	for i := 0; i < len(sorted); {
-		end := i
-		for end+1 < len(sorted) && sorted[end+1] == sorted[end]+1 {
-			end++
-		}
-		if end-i > 1 {
-			parts = append(parts, fmt.Sprintf("%d to %d", sorted[i], sorted[end]))
-			i = end + 1
-			continue
-		}
-		parts = append(parts, fmt.Sprint(sorted[i]))
-		i++
+	for _, n := range versions {
+		parts = append(parts, strconv.FormatUint(n, 10))
 	}
 	return strings.Join(parts, ", ")
 }

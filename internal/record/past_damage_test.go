@@ -64,9 +64,9 @@ func TestDamage(t *testing.T) {
 				t.Errorf("kept are %v", got)
 			}
 			if c.state == record.OtherLineage {
-				refuses[*record.NotKept](b, 2, "1, 3")
+				refuses[*record.NotKept](b, 2, "3, 1")
 			} else {
-				refuses[*gate.Refusal](b, 2, "1, 3")
+				refuses[*gate.Refusal](b, 2, "3, 1")
 			}
 			b.reads(1, content(1))
 			b.reads(0, content(3))
@@ -176,7 +176,7 @@ func TestTheLiveVersionHasTwoPlaces(t *testing.T) {
 	b.put(b.l.Data(hosts), "junk", 0)
 	b.remove(b.l.HistoryData(hosts, 3))
 	b.tells("3 live damaged", "2", "1")
-	refuses[*gate.Refusal](b, 3, "1, 2")
+	refuses[*gate.Refusal](b, 3, "2, 1")
 	b.put(b.l.Manifest(hosts), "{", 0)
 	b.tells("0 live damaged", "3 damaged", "2", "1")
 	b.reads(2, content(2))
@@ -239,7 +239,7 @@ func TestBefore(t *testing.T) {
 		}
 	}
 	b.write1x("theirs\n")
-	want(false, "none is kept")
+	want(false, "no version is kept")
 	b.publish("a\n")
 	want(false, "1")
 	b.publish("b\n", "a\n") // 3, 4; 1 is that of 1.x

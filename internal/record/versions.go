@@ -92,7 +92,7 @@ func (l VersionList) Before(other bool) (Version, error) {
 	case l.Last == 0 && len(l.Kept()) > 0:
 		return Version{}, &gate.Refusal{
 			Reason: gate.Corrupt, Key: l.Key, Detail: "its manifest is damaged or missing, so the version before is unknown",
-			Remedy: "name one that is whole: " + spans(l.Kept()),
+			Remedy: "name one that is whole: " + numbers(l.Kept()),
 		}
 	}
 	newest := l.Last
