@@ -12,7 +12,7 @@ import (
 	"kvexpress/internal/testutil/consultest"
 )
 
-// gone waits until the store is away for a target, with content in place.
+// gone waits until store unreachable for a target, with content in place.
 func (n *node) gone(i int, content string) {
 	n.t.Helper()
 	s := n.state(i, outcome.Unreachable)
@@ -51,7 +51,7 @@ func TestAway(t *testing.T) {
 	}
 	n.publish("hosts", "two\n")
 	n.current(0, "two\n")
-	if log := n.log.String(); !strings.Contains(log, "the store is away") || !strings.Contains(log, "the store is back") {
+	if log := n.log.String(); !strings.Contains(log, "store unreachable") || !strings.Contains(log, "store reachable again") {
 		t.Error("the log does not tell")
 	}
 }

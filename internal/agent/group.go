@@ -15,41 +15,41 @@ import (
 )
 
 const (
-	// quiet is how long a group waits for more of its targets, after one owes
-	// the exec; and most for how long in all.
-	quiet     = 200 * time.Millisecond
-	quietMost = 2 * time.Second
+	// debounce is how long a group waits for more of its targets, after the exec of one is pending; debounceMost limits that
+	// in all.
+	debounce     = 200 * time.Millisecond
+	debounceMost = 2 * time.Second
 )
 
-// group is targets of a node with the same exec. It runs once for all that owe it.
+// group is the targets of a node with the same exec. It runs once for all for which it is pending.
 type group struct {
-	runOwed func(context.Context, []install.Target) (*command.Result, []install.PendingResult, error)
-	pace    pace
-	every   time.Duration // between the starts of two runs, at least
-	log     *slog.Logger
-	wake    chan struct{} // holds one: there is something to look at
+	runPending func(context.Context, []install.Target) (*command.Result, []install.PendingResult, error)
+	pace       pace
+	every      time.Duration // between the starts of two runs, at least
+	log        *slog.Logger
+	wake       chan struct{} // holds one: there is something to look at
 
-	mu     sync.Mutex
-	owing  []*target
-	latest time.Time // when the last of them came
-	next   time.Time // before it the exec does not run
+	mu      sync.Mutex
+	pending []*target
+	latest  time.Time // when the last of them came
+	next    time.Time // before it the exec does not run
 
 	output string // of the exec, as it was logged last
 }
 
-func newGroup(d *install.Installer, p pace, log *slog.Logger) *group {
-	return &group{runOwed: d.RunPending, pace: p, log: log, wake: make(chan struct{}, 1)}
+func newGroup(i *install.Installer, every time.Duration, p pace, log *slog.Logger) *group {
+	return &group{runPending: i.RunPending, every: every, pace: p, log: log, wake: make(chan struct{}, 1)}
 }
 
-// owe notes that a target owes the exec.
-func (g *group) owe(t *target) {
+// add notes that the exec is pending for a target.
+func (g *group) add(t *target) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !slices.Contains(g.owing, t) {
-		g.owing = append(g.owing, t)
+	if !slices.Contains(g.pending, t) {
+		g.pending = append(g.pending, t)
 	}
 	g.latest = time.Now()
 	select {
@@ -58,11 +58,11 @@ func (g *group) owe(t *target) {
 	}
 }
 
-// owes reports whether a target has owed the exec since the group took those that did.
-func (g *group) owes(t *target) bool {
+// has reports whether a target was added since the last gather.
+func (g *group) has(t *target) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Contains(g.owing, t)
+	return slices.Contains(g.pending, t)
 }
 
 // nextRun is the time before which the exec does not run, because of every.
@@ -75,8 +75,7 @@ func (g *group) nextRun() time.Time {
 	return g.next
 }
 
-// run runs the exec whenever it is owed, until ctx ends. What is still owed then is
-// on disk: the next start finds it.
+// run runs the exec whenever it is pending, until ctx ends. That it is pending then is on disk: the next start finds it.
 func (g *group) run(ctx context.Context) {
 	for failures := 0; ; {
 		select {
@@ -96,30 +95,25 @@ func (g *group) run(ctx context.Context) {
 		pause := g.pace(outcome.Pending, "").After(failures)
 		failures++
 		g.notRun(all, pause)
-		g.rest(ctx, pause)
-		for _, t := range all {
-			g.owe(t)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-g.wake:
+		case <-timer.C:
 		}
-	}
-}
-
-// rest waits before the exec is tried again, or until something is new.
-func (g *group) rest(ctx context.Context, pause time.Duration) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-g.wake:
-	case <-timer.C:
+		timer.Stop()
+		for _, t := range all {
+			g.add(t)
+		}
 	}
 }
 
 // gather waits until no more targets come, and takes those that came.
 func (g *group) gather(ctx context.Context) []*target {
-	end := time.Now().Add(quietMost)
+	end := time.Now().Add(debounceMost)
 	for {
 		g.mu.Lock()
-		rest := min(time.Until(g.latest.Add(quiet)), time.Until(end))
+		rest := min(time.Until(g.latest.Add(debounce)), time.Until(end))
 		g.mu.Unlock()
 		if rest <= 0 || ctx.Err() != nil {
 			break
@@ -128,18 +122,17 @@ func (g *group) gather(ctx context.Context) []*target {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	all := g.owing
-	g.owing = nil
+	all := g.pending
+	g.pending = nil
 	select {
 	case <-g.wake: // it was for them
 	default:
 	}
-	// A target that is no longer in the configuration, or was made anew.
+	// One may have left the configuration, or was made anew.
 	return slices.DeleteFunc(all, func(t *target) bool { return t.ended.Load() })
 }
 
-// once runs the exec for all that owe it, and tells them. It is false if it is to
-// be tried again.
+// once runs the exec for targets for which it is pending, and notes the result with each. It is false if it is to be retried.
 func (g *group) once(ctx context.Context, all []*target) bool {
 	targets := make([]install.Target, len(all))
 	for i, t := range all {
@@ -147,9 +140,9 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 		targets[i].Waiting = t.waits
 		defer t.waitsNoMore()
 	}
-	ran, results, err := g.runOwed(ctx, targets)
+	ran, results, err := g.runPending(ctx, targets)
 	if ctx.Err() != nil {
-		return true // we were told to end
+		return true // the agent ends
 	}
 	if ran != nil {
 		g.mu.Lock()
@@ -166,7 +159,7 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 	for i, t := range all {
 		t.groupRan(ran, results[i], err)
 		if results[i].Err != nil && results[i].Frozen == nil {
-			ok = false // as a store that is away: a frozen one is looked at when it thaws
+			ok = false // as if the store is unreachable; a frozen target reconciles when it thaws
 		}
 	}
 	return ok
@@ -183,7 +176,7 @@ func (g *group) notRun(all []*target, pause time.Duration) {
 	}
 }
 
-// groupRan notes what a run of the group came to for one target.
+// groupRan notes the result of a run of the group for one target.
 func (t *target) groupRan(ran *command.Result, r install.PendingResult, err error) {
 	now := time.Now()
 	t.mu.Lock()
@@ -192,21 +185,21 @@ func (t *target) groupRan(ran *command.Result, r install.PendingResult, err erro
 		err = r.Err
 	}
 	if r.Frozen != nil {
-		t.wake() // its pass finds out what to wait for
+		t.wake() // its reconcile finds out what to wait for
 	}
 	if !r.Ran {
 		ran = nil
 	}
 	t.status.noteExec(ran, err, now)
-	if t.group.owes(t) {
-		return // a delivery came after that run, and the next one is for what it found or put in place
+	if t.group.has(t) {
+		return // a reconcile came after that run: the next one is for the bytes in place
 	}
 	t.status.Exec.Pending = r.Pending
 	if ran != nil && t.placed != nil {
 		t.placed.steps.Exec = fleet.Millis(ran.Duration)
 	}
 	if t.status.Outcome != outcome.Pending && t.status.Outcome != outcome.Converged {
-		return // it is about something else by now
+		return // another outcome came meanwhile
 	}
 	if r.Pending {
 		t.enter(outcome.Pending, err, now)

@@ -16,15 +16,15 @@ import (
 )
 
 // While the exec of a group ran, a delivery waited for the file, and it puts the next version in place before the group
-// tells what became of its run. That was for the version before: the exec is still owed. Taken out: the look at who owes
-// it again; then the target counts as current, and its receipt says so, before anything ran for what is in place.
+// tells what became of its run. That was for the version before: the exec is still pending. Taken out: the question who was
+// added meanwhile; then the target counts as converged, and its receipt says so, before anything ran for what is in place.
 func TestGroupRanForTheVersionBefore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := slog.New(slog.DiscardHandler)
-		g := newGroup(nil, patience, log)
-		r := &target{group: g, pace: patience, log: log, news: make(chan struct{}, 1)}
-		r.status.Exec = &ExecStatus{}
+		g := newGroup(nil, 0, patience, log)
+		r := testTarget(nowhere{}, install.Target{Exec: []string{"exec"}})
+		r.group = g
 		installed := func(version uint64, sha256 string) {
 			r.record(install.Result{Action: install.Installed, ExecPending: true, Version: version, SHA256: sha256}, nil, time.Now())
 		}
@@ -37,7 +37,7 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		}
 		wants := func(state outcome.Outcome, owed bool, ok uint64) {
 			t.Helper()
-			said := r.tale()
+			said := r.report()
 			if s := r.snapshot(); s.Outcome != state || s.Exec.Pending != owed || s.Counts.ExecOK != ok || said.Outcome != state ||
 				said.ExecPending != owed {
 				t.Errorf("it is %s, owed %v, after %d runs; its receipt says %s, owed %v", s.Outcome, s.Exec.Pending, s.Counts.ExecOK,
@@ -60,14 +60,13 @@ func TestExecEvery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := slog.New(slog.DiscardHandler)
-		g := newGroup(nil, patience, log)
-		g.every = 30 * time.Second
+		g := newGroup(nil, 30*time.Second, patience, log)
 		began := time.Now()
 		var ran []int // seconds since began
 		since := func(at time.Time) int { return int(at.Sub(began).Seconds()) }
 		failing := false
 		var mu sync.Mutex // of both
-		g.runOwed = func(_ context.Context, targets []install.Target) (*command.Result, []install.PendingResult, error) {
+		g.runPending = func(_ context.Context, targets []install.Target) (*command.Result, []install.PendingResult, error) {
 			mu.Lock()
 			ran = append(ran, since(time.Now()))
 			failing := failing
@@ -79,8 +78,8 @@ func TestExecEvery(t *testing.T) {
 			}
 			return result, []install.PendingResult{{Ran: true}}, nil
 		}
-		r := &target{group: g, pace: patience, log: log, news: make(chan struct{}, 1), link: newLink([]Store{nowhere{}}, nil, log)}
-		r.status.Exec = &ExecStatus{}
+		r := testTarget(nowhere{}, install.Target{Exec: []string{"exec"}})
+		r.group = g
 		changed := func() { r.record(install.Result{Action: install.Installed, ExecPending: true}, nil, time.Now()) }
 		at := func(second int) {
 			time.Sleep(time.Until(began.Add(time.Duration(second) * time.Second))) //nolint:forbidigo // the same

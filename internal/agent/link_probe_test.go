@@ -38,7 +38,7 @@ func TestLinkTriesWithWhatIsAnsweredAtOnce(t *testing.T) {
 			}
 			return nil
 		}
-		l := newTestLink(f)
+		l := newTestSource(f)
 		if _, err := l.Read(t.Context(), kv.Default, "p"); !errors.Is(err, kv.ErrUnreachable) {
 			t.Fatal(err)
 		}
@@ -51,8 +51,8 @@ func TestLinkTriesWithWhatIsAnsweredAtOnce(t *testing.T) {
 		if took := time.Since(began); took > 2*time.Second || err != nil {
 			t.Errorf("it tried for %v: %v", took, err)
 		}
-		if _, err := l.Read(t.Context(), kv.Default, "p"); err != nil || l.away() != nil {
-			t.Errorf("after that: %v, %v", err, l.away())
+		if _, err := l.Read(t.Context(), kv.Default, "p"); err != nil || l.unreachable() != nil {
+			t.Errorf("after that: %v, %v", err, l.unreachable())
 		}
 		// And when nothing is wrong, it waits.
 		began = time.Now()

@@ -14,7 +14,7 @@ func TestLinkWhenTheOneThatTriesIsEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &faulty{answer: func(context.Context) error { return nil }}
-		l := newTestLink(f)
+		l := newTestSource(f)
 		_, _ = l.Watch(t.Context(), "p", 0, time.Minute)
 		old := ticket{turns: l.turns}
 		l.report(t.Context(), old, unreachable())
@@ -33,46 +33,14 @@ func TestLinkWhenTheOneThatTriesIsEnded(t *testing.T) {
 		if err := <-tried; !errors.Is(err, errMissed) {
 			t.Errorf("the one that tried ends with %v", err)
 		}
-		if l.away() == nil {
+		if l.unreachable() == nil {
 			t.Error("the store counts as there")
 		}
 		f.answer = func(context.Context) error { return nil }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		if _, err := l.Watch(ctx, "p", 0, time.Minute); err != nil || l.away() != nil {
-			t.Errorf("in an hour, nobody else has tried: %v, %v", err, l.away())
+		if _, err := l.Watch(ctx, "p", 0, time.Minute); err != nil || l.unreachable() != nil {
+			t.Errorf("in an hour, nobody else has tried: %v, %v", err, l.unreachable())
 		}
 	})
-}
-
-// The store goes away and comes back just before a watch that may be made is noted. Its target has to look all the same.
-// Taken out: the look at what has happened since; then it would wait for a change.
-func TestLinkEndsAWatchFromBeforeItWasNoted(t *testing.T) {
-	t.Parallel()
-	f := &faulty{answer: func(context.Context) error { return nil }}
-	l := newTestLink(f)
-	_, _ = l.Watch(t.Context(), "p", 0, time.Minute)
-	before, err := l.turn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.report(t.Context(), before, unreachable())
-	l.report(t.Context(), before, nil)
-	ctx, end := l.pend(t.Context(), before)
-	if !errors.Is(context.Cause(ctx), errMissed) {
-		t.Errorf("the watch goes on, %v", context.Cause(ctx))
-	}
-	end()
-	after, err := l.turn(t.Context()) // the control
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, end = l.pend(t.Context(), after)
-	if ctx.Err() != nil {
-		t.Errorf("a watch that began after it is ended: %v", context.Cause(ctx))
-	}
-	end()
-	if len(l.pending) != 0 {
-		t.Errorf("%d watches are left", len(l.pending))
-	}
 }

@@ -11,169 +11,132 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// pollEvery is how often a row is read that is not watched, by and large.
+// pollEvery is how often rows are read that are not watched, with a tenth of jitter.
 const pollEvery = 5 * time.Second
 
-// poller is the source of targets that are not watched. It reads their rows, kv.MaxOps with each request, those first
-// that were read longest ago. It has a goroutine as long as a target follows a row.
+// poller answers the questions of targets that may not have a query that waits. It reads all their rows together, kv.MaxOps
+// with each request. It has a goroutine as long as there is a question.
 type poller struct {
-	link *link
+	source *storeSource
 
 	mu    sync.Mutex
-	fresh []*polled // to be read at once
-	later []*polled // in the order in which they are due
-	alive int       // that have no answer
+	rows  map[*polled]bool // without an answer
 	end   context.CancelFunc
-	kick  chan struct{} // of the goroutine that runs; holds one: there is something to do
+	fresh chan struct{} // of the goroutine that runs; holds one: a question is to be answered at once
 }
 
-// polled is a row that a target follows.
+// polled is a question, and where its answer goes.
 type polled struct {
 	question
-	answers chan<- answer
+	answers chan<- Snapshot
 	cancel  context.CancelFunc
-	due     time.Time
-	done    bool
 }
 
-func (p *poller) follow(ctx context.Context, q question, answers chan<- answer) {
-	ended, cancel := context.WithTimeout(ctx, q.wait)
-	w := &polled{question: q, answers: answers}
+func (q *polled) urgent() bool { return q.since == 0 && q.delay == 0 }
+
+// follow takes a question. It is answered once: with a change, an error, or a quiet snapshot when its limit is over.
+func (p *poller) follow(ctx context.Context, q question, answers chan<- Snapshot) {
+	limited, cancel := context.WithTimeout(ctx, q.limit)
+	row := &polled{question: q, answers: answers}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.alive++; p.end == nil {
+	if len(p.rows) == 0 {
 		run, end := context.WithCancel(context.WithoutCancel(ctx))
-		p.end, p.kick = end, make(chan struct{}, 1)
-		go p.run(run, p.kick) // ends with the last answer
+		p.rows, p.end, p.fresh = map[*polled]bool{}, end, make(chan struct{}, 1)
+		go p.run(run, p.fresh) // ends with the last answer
 	}
-	if q.since == 0 && q.delay == 0 {
-		p.fresh = append(p.fresh, w)
-	} else {
-		w.due = nextPoll()
-		p.later = append(p.later, w)
+	p.rows[row] = true
+	if row.urgent() {
+		select {
+		case p.fresh <- struct{}{}:
+		default: // it is awake
+		}
 	}
-	select {
-	case p.kick <- struct{}{}:
-	default: // it is awake
-	}
-	stop := context.AfterFunc(ended, func() {
-		p.answer(w, answer{path: q.path, entry: kv.Entry{Index: q.since}, err: ctx.Err(), quiet: true})
+	stop := context.AfterFunc(limited, func() {
+		p.answer(row, Snapshot{Err: ctx.Err(), Quiet: true, row: q.path, index: q.since})
 	})
-	w.cancel = func() { stop(); cancel() }
+	row.cancel = func() { stop(); cancel() }
 }
 
-func nextPoll() time.Time { return time.Now().Add(pollEvery*9/10 + rand.N(pollEvery/5)) }
-
-// answer answers once.
-func (p *poller) answer(w *polled, a answer) {
+// answer answers a question, once.
+func (p *poller) answer(row *polled, s Snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w.done {
+	if !p.rows[row] {
 		return
 	}
-	w.done = true
-	w.cancel()
-	w.answers <- a // it has room for the only one
-	if p.alive--; p.alive == 0 {
+	delete(p.rows, row)
+	row.cancel()
+	row.answers <- s // it has room for the only one
+	if len(p.rows) == 0 {
 		p.end()
-		p.end, p.fresh, p.later = nil, nil, nil
 	}
 }
 
-func (p *poller) run(ctx context.Context, kick <-chan struct{}) {
+// run reads urgent rows at once, and all of them every pollEvery.
+func (p *poller) run(ctx context.Context, fresh <-chan struct{}) {
+	tick := func() time.Duration { return pollEvery*9/10 + rand.N(pollEvery/5) }
+	timer := time.NewTimer(tick())
+	defer timer.Stop()
 	for ctx.Err() == nil {
-		batch, rest := p.next(ctx)
-		if len(batch) > 0 {
-			p.read(ctx, batch)
-			continue
-		}
-		timer := time.NewTimer(rest)
+		urgent := true
 		select {
 		case <-ctx.Done():
-		case <-kick:
+		case <-fresh:
 		case <-timer.C:
+			urgent = false
+			timer.Reset(tick())
 		}
-		timer.Stop()
+		for batch := range slices.Chunk(p.questions(urgent), kv.MaxOps) {
+			if ctx.Err() == nil {
+				p.read(ctx, batch)
+			}
+		}
 	}
 }
 
-// next is what to read now, and without that how long there is nothing to read. A request that is made has all that fits,
-// so that rows that became due apart are read together from then on.
-func (p *poller) next(ctx context.Context) (batch []*polled, rest time.Duration) {
+// questions are those without an answer.
+func (p *poller) questions(urgent bool) (all []*polled) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ctx.Err() != nil {
-		return nil, 0 // the rows are those of another goroutine
-	}
-	take := func(from []*polled) []*polled {
-		for len(from) > 0 && (from[0].done || len(batch) < kv.MaxOps) {
-			if !from[0].done {
-				batch = append(batch, from[0])
-			}
-			from = from[1:]
+	for row := range p.rows {
+		if !urgent || row.urgent() {
+			all = append(all, row)
 		}
-		return from
 	}
-	p.fresh = take(p.fresh)
-	for len(p.later) > 0 && p.later[0].done {
-		p.later = p.later[1:]
-	}
-	if len(p.later) > 0 {
-		rest = time.Until(p.later[0].due)
-	} else {
-		rest = pollEvery
-	}
-	if len(batch) > 0 || rest <= 0 {
-		p.later = take(p.later)
-	}
-	return batch, rest
+	return all
 }
 
-// read reads rows of one moment, and answers whom it brings something new.
+// read reads rows of one moment, and answers the questions for which there is news.
 func (p *poller) read(ctx context.Context, batch []*polled) {
 	paths := make([]string, len(batch))
-	for i, w := range batch {
-		paths[i] = w.path
+	for i, row := range batch {
+		paths[i] = row.path
 	}
-	err := p.link.away()
-	asked := slices.IndexFunc(batch, func(w *polled) bool { return w.since != 0 }) < 0
 	var rows kv.Snapshot
-	if err == nil || asked { // else they are told first, and ask anew
-		rows, err = p.link.poll(ctx, paths)
+	err := p.source.unreachable()
+	if err == nil || !slices.ContainsFunc(batch, func(row *polled) bool { return row.since != 0 }) {
+		rows, err = p.source.poll(ctx, paths) // else the targets learn of the outage first, and ask anew
 	}
-	if ctx.Err() != nil {
-		return
-	}
-	if errors.Is(err, kv.ErrLongAnswer) && len(batch) > 1 { // one of them is no checksum
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, kv.ErrLongAnswer) && len(batch) > 1: // one of the rows is no checksum
 		p.read(ctx, batch[:len(batch)/2])
 		p.read(ctx, batch[len(batch)/2:])
-		return
-	}
-	if err != nil {
-		p.mu.Lock()
-		batch = append(append(batch, p.fresh...), p.later...) // it is the same for all
-		p.mu.Unlock()
-	}
-	due := nextPoll()
-	var same []*polled
-	for _, w := range batch {
-		row := rows[w.path]
-		row.Index = max(1, row.Index) // of an absent one too: 0 means that nothing is known
-		switch {
-		case err != nil:
-			p.answer(w, answer{path: w.path, err: err})
-		case row.State == kv.Denied:
-			p.answer(w, answer{path: w.path, err: &kv.StoreError{Op: "read " + w.path, Addr: p.link.Addr(), Kind: kv.ErrDenied}})
-		case row.Index != w.since:
-			p.answer(w, answer{path: w.path, entry: row})
-		default:
-			w.due = due
-			same = append(same, w)
+	case err != nil:
+		for _, row := range p.questions(false) { // it is the same for all
+			p.answer(row, snapshotOf(row.path, kv.Entry{}, err))
 		}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if ctx.Err() == nil {
-		p.later = append(p.later, same...)
+	default:
+		for _, row := range batch {
+			entry := rows[row.path]
+			entry.Index = max(1, entry.Index) // of an absent one too: 0 means that nothing is known
+			if entry.State == kv.Denied {
+				err := &kv.StoreError{Op: "read " + row.path, Addr: p.source.Addr(), Kind: kv.ErrDenied}
+				p.answer(row, snapshotOf(row.path, entry, err))
+			} else if entry.Index != row.since {
+				p.answer(row, snapshotOf(row.path, entry, nil))
+			}
+		}
 	}
 }

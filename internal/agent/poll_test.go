@@ -14,9 +14,9 @@ import (
 )
 
 // ask follows a row until it is answered.
-func (p *poller) ask(ctx context.Context, path string, since uint64) <-chan answer {
-	answers := make(chan answer, 1)
-	p.follow(ctx, question{path: path, since: since, wait: time.Minute}, answers)
+func (p *poller) ask(ctx context.Context, path string, since uint64) <-chan Snapshot {
+	answers := make(chan Snapshot, 1)
+	p.follow(ctx, question{path: path, since: since, limit: time.Minute}, answers)
 	return answers
 }
 
@@ -25,17 +25,17 @@ func TestPollTellsEachOfItsRow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &day{Store: embedded.New(embedded.Deny(func(path string, _ bool) bool { return path == "denied" }))}
-		p := newTestLink(s).poller
+		p := newTestSource(s).poller
 		denied, missing := p.ask(t.Context(), "denied", 0), p.ask(t.Context(), "missing", 0)
-		if a := <-denied; !errors.Is(a.err, kv.ErrDenied) {
+		if a := <-denied; !errors.Is(a.Err, kv.ErrDenied) {
 			t.Errorf("denied: %+v", a)
 		}
 		a := <-missing
-		if a.err != nil || a.entry.State != kv.Absent || a.entry.Index == 0 {
+		if a.Err != nil || a.entry().State != kv.Absent || a.index == 0 {
 			t.Errorf("missing: %+v", a)
 		}
 		began := time.Now()
-		missing = p.ask(t.Context(), "missing", a.entry.Index)
+		missing = p.ask(t.Context(), "missing", a.index)
 		pass(20 * time.Second)
 		if len(missing) != 0 {
 			t.Error("the missing row is said to have changed")
@@ -43,7 +43,7 @@ func TestPollTellsEachOfItsRow(t *testing.T) {
 		if _, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: "missing", Value: []byte("x")}}); err != nil {
 			t.Error(err)
 		}
-		if a := <-missing; a.err != nil || a.entry.State != kv.Present || time.Since(began) > 26*time.Second {
+		if a := <-missing; a.Err != nil || a.entry().State != kv.Present || time.Since(began) > 26*time.Second {
 			t.Errorf("after %v: %+v", time.Since(began), a)
 		}
 	})

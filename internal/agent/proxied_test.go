@@ -33,11 +33,11 @@ func TestAProxyThatEndsWaits(t *testing.T) {
 	<-time.After(3 * time.Second)
 	n.publish("hosts", "two\n")
 	n.current(0, "two\n")
-	if said := n.log.String(); strings.Contains(said, "away") {
-		t.Error("the store counts as away")
+	if said := n.log.String(); strings.Contains(said, "store unreachable") {
+		t.Error("the store counts as unreachable")
 	}
 	to.cut()
-	until(t, "the log tells that the store is away", func() bool { return strings.Contains(n.log.String(), "the store is away") })
+	until(t, "the log says store unreachable", func() bool { return strings.Contains(n.log.String(), "store unreachable") })
 	to.mend()
 	n.publish("hosts", "three\n")
 	n.current(0, "three\n")

@@ -75,7 +75,7 @@ func (nowhere) Addr() string { return "" }
 
 // However many commands fail, a status stays small.
 func TestStatusHoldsSoMuchOutput(t *testing.T) {
-	a := &Agent{link: newLink([]Store{nowhere{}}, nil, slog.New(slog.DiscardHandler))}
+	a := &Agent{source: newStoreSource([]Store{nowhere{}}, nil, patience, slog.New(slog.DiscardHandler))}
 	for range 1000 {
 		a.running = append(a.running, &runner{target: &target{status: TargetStatus{
 			Check: strings.Repeat("x", command.MaxOutput), Exec: &ExecStatus{Output: strings.Repeat("x", command.MaxOutput)},

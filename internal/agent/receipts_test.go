@@ -177,12 +177,12 @@ func TestReceipts(t *testing.T) {
 				}
 				<-time.After(300 * time.Millisecond)
 			}
-			if log := n.log.String(); strings.Contains(log, "store is away") || strings.Count(log, "the receipt was not written") > 1 {
+			if log := n.log.String(); strings.Contains(log, "store unreachable") || strings.Count(log, "the receipt was not written") > 1 {
 				t.Error("the log tells of more than one receipt")
 			}
 			n.well()
 			if !n.agent.Status().Store.Up {
-				t.Error("the store is taken to be away")
+				t.Error("the store is taken to be unreachable")
 			}
 			n.tally.refuse.Store(nil)
 			n.told("the last version", "hosts", version(6))

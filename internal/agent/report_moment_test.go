@@ -24,14 +24,14 @@ func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside oth
 	}
 	store := &day{Store: embedded.New()}
 	config := config.Config{Receipts: true, Node: "web-1", Layout: layout, Reconcile: time.Minute}
-	r := &target{status: TargetStatus{Outcome: outcome.Converged, Version: 1, SHA256: "one"}}
-	a := &Agent{options: Options{Log: slog.New(slog.DiscardHandler)}, config: config, link: newTestLink(store),
+	r := &target{node: &node{}, status: TargetStatus{Outcome: outcome.Converged, Version: 1, SHA256: "one"}}
+	a := &Agent{options: Options{Log: slog.New(slog.DiscardHandler)}, config: config, source: newTestSource(store),
 		running: []*runner{{target: r}}}
 	done := make(chan struct{})
 	r.mu.Lock()
 	go func() {
 		defer close(done)
-		(&reporter{agent: a}).report(t.Context())
+		(&reporter{agent: a}).report(t.Context(), time.Minute)
 	}()
 	eventually(t, func() bool {
 		stacks := make([]byte, 1<<20)

@@ -8,6 +8,9 @@ import (
 	"kvexpress/internal/outcome"
 )
 
+// maxOutputs is how many bytes of command output a status holds, of all targets.
+const maxOutputs = 1 << 20
+
 // Status is what an agent says of itself.
 type Status struct {
 	Version  string         `json:"version"` // of the program

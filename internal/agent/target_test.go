@@ -12,43 +12,56 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kvexpress/internal/config"
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
 )
 
-// What is due while the store is away cannot be done, and must not be tried without
-// a rest.
-func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
+// testTarget is a target of a node with one store.
+func testTarget(s Store, t install.Target) *target {
+	layout, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		panic(err)
+	}
+	source := newTestSource(s)
+	n := &node{name: "web-1", layout: layout, every: time.Minute, source: source, limits: install.NewLimits(), pace: patience,
+		news: make(chan struct{}, 1), installer: &install.Installer{Store: source, Layout: layout}}
+	if t.Key == "" {
+		t.Key = "hosts"
+	}
+	return newTarget(config.Target{Target: t}, n, nil, slog.New(slog.DiscardHandler))
+}
+
+// While the store is unreachable, a reconcile that is due is not tried without a rest.
+func TestNothingIsDueWhileTheStoreIsUnreachable(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name string
-		set  func(*target, time.Time)
-	}{
-		{"a look", func(t *target, at time.Time) { t.reconcile = at }},
-		{"a retry", func(t *target, at time.Time) { t.retry = at }},
-		{"the end of a lock", func(t *target, at time.Time) { t.heldBy = &install.Frozen{Path: "lock", Until: at} }},
-		{"the end of a delay", func(t *target, at time.Time) { t.holdOff = at }},
+	for name, set := range map[string]func(*target, time.Time){
+		"periodic":           func(t *target, at time.Time) { t.periodic = at },
+		"a retry":            func(t *target, at time.Time) { t.retry = at },
+		"the end of a lock":  func(t *target, at time.Time) { t.thaw = at },
+		"the end of a delay": func(t *target, at time.Time) { t.holdOff = at },
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := &faulty{answer: func(context.Context) error { return unreachable() }}
-				r := &target{pace: patience, link: newTestLink(f), log: slog.New(slog.DiscardHandler), answers: make(chan answer, 1),
-					every: time.Minute, reconcile: time.Now().Add(time.Hour)}
-				_, _ = r.link.Watch(t.Context(), "p", 0, time.Minute)
+				r := testTarget(f, install.Target{})
+				w := r.sub.(*watch)
+				r.periodic = time.Now().Add(time.Hour)
+				_, _ = w.Watch(t.Context(), "p", 0, time.Minute)
 				ctx, cancel := context.WithCancel(t.Context())
-				defer func() { cancel(); <-r.answers }()
-				r.watch(ctx, "p", 7, time.Hour)
-				test.set(r, time.Now().Add(time.Second))
+				defer func() { cancel(); <-w.answers }()
+				w.ask(ctx, question{path: w.data, since: 7, delay: time.Hour}, position{})
+				set(r, time.Now().Add(time.Second))
 				if rest := time.Until(r.due()); rest != time.Second {
 					t.Fatalf("it is due in %s", rest)
 				}
 				pass(time.Second)
 				r.dueNow(ctx)
-				if r.watched.since != 0 {
-					t.Error("its watch would not be answered when the store is back")
+				if w.since != 0 {
+					t.Error("its watch would not be answered when the store is reachable again")
 				}
 				if rest := time.Until(r.due()); rest < time.Minute {
 					t.Errorf("it is due again in %s", rest)
@@ -61,7 +74,7 @@ func TestNothingIsDueWhileTheStoreIsAway(t *testing.T) {
 	}
 }
 
-// What a watch says and what is asked next.
+// The answer of a watch decides what is asked next.
 func TestIndexes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -69,45 +82,38 @@ func TestIndexes(t *testing.T) {
 		index, want uint64
 		quiet       bool
 		err         error
-		passes      uint64
+		reconciles  uint64
 	}{
 		{"a change", 9, 9, false, nil, 1},
 		{"nothing happened", 7, 7, true, nil, 0},
 		{"woken without a change", 7, 0, false, nil, 1},
 		{"the indexes began anew", 3, 0, false, nil, 1},
 		{"denied", 0, 0, false, &kv.StoreError{Kind: kv.ErrDenied}, 0},
-		{"away", 0, 0, false, unreachable(), 0},
+		{"unreachable", 0, 0, false, unreachable(), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				layout, err := kv.NewLayout("kvexpress")
-				if err != nil {
-					t.Fatal(err)
-				}
-				r := &target{
-					layout: layout, link: newTestLink(&day{Store: embedded.New()}), pace: patience, log: slog.New(slog.DiscardHandler),
-					answers: make(chan answer, 1), returns: newReturns(), limits: install.NewLimits(),
-				}
-				r.Key, r.File = "hosts", filepath.Join(dir, "hosts")
-				r.deliver = &install.Installer{Store: r.link, Layout: layout, StateDir: filepath.Join(dir, "state")}
+				r := testTarget(&day{Store: embedded.New()}, install.Target{File: filepath.Join(dir, "hosts")})
+				r.installer.StateDir = filepath.Join(dir, "state")
+				w := r.sub.(*watch)
 				ctx, cancel := context.WithCancel(t.Context())
-				path := layout.Data("hosts")
-				r.watched = watched{question: question{path: path, since: 7}, cancel: func() {}}
-				r.answered(ctx, answer{path, kv.Entry{State: kv.Absent, Index: test.index}, test.err, test.quiet})
-				if r.watched.path != path || r.watched.since != test.want || r.status.Counts.Reconciles != test.passes {
-					t.Errorf("it asks for %s since %d, after %d passes", r.watched.path, r.watched.since, r.status.Counts.Reconciles)
+				w.question = question{path: w.data, since: 7}
+				s := snapshotOf(w.data, kv.Entry{State: kv.Absent, Index: test.index}, test.err)
+				s.Quiet = test.quiet
+				r.updated(ctx, &s)
+				if w.path != w.data || w.since != test.want || r.status.Counts.Reconciles != test.reconciles {
+					t.Errorf("it asks for %s since %d, after %d reconciles", w.path, w.since, r.status.Counts.Reconciles)
 				}
 				cancel()
-				<-r.answers
+				<-w.answers
 			})
 		})
 	}
 }
 
-// A pass that takes longer than all that it may wait for is stuck, and the agent is to
-// be started anew.
+// A reconcile that takes longer than all of its limits is stuck: the agent has to be restarted.
 func TestStuck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -162,23 +168,23 @@ func TestBucket(t *testing.T) {
 func TestGather(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGroup(nil, patience, nil)
+		g := newGroup(nil, 0, patience, nil)
 		all := []*target{{}, {}, {}, {}}
 		for _, r := range all[:3] {
-			g.owe(r)
-			g.owe(r)
+			g.add(r)
+			g.add(r)
 		}
 		<-g.wake
-		go func() { pass(quiet / 2); g.owe(all[3]) }()
+		go func() { pass(debounce / 2); g.add(all[3]) }()
 		all[1].ended.Store(true)
 		began := time.Now()
 		if got := g.gather(t.Context()); !slices.Equal(got, []*target{all[0], all[2], all[3]}) {
 			t.Errorf("it gathers %d", len(got))
 		}
-		if took := time.Since(began); took != quiet/2+quiet {
+		if took := time.Since(began); took != debounce/2+debounce {
 			t.Errorf("it takes %s", took)
 		}
-		if len(g.wake) != 0 || len(g.owing) != 0 {
+		if len(g.wake) != 0 || len(g.pending) != 0 {
 			t.Error("there is more to do")
 		}
 		// One that never comes to rest does not hold up the others for ever.
@@ -186,14 +192,14 @@ func TestGather(t *testing.T) {
 		var endless sync.WaitGroup
 		endless.Go(func() {
 			for ctx.Err() == nil {
-				g.owe(all[0])
-				pass(quiet / 2)
+				g.add(all[0])
+				pass(debounce / 2)
 			}
 		})
 		began = time.Now()
-		g.owe(all[2])
+		g.add(all[2])
 		g.gather(ctx)
-		if took := time.Since(began); took != quietMost {
+		if took := time.Since(began); took != debounceMost {
 			t.Errorf("it takes %s", took)
 		}
 		cancel()
@@ -205,7 +211,7 @@ func TestGather(t *testing.T) {
 func TestPostpone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := &target{node: "web-1"}
+		r := testTarget(nowhere{}, install.Target{})
 		r.Spread = time.Hour
 		if r.postpone("a") {
 			t.Error("the first one waits")
@@ -221,7 +227,7 @@ func TestPostpone(t *testing.T) {
 		if r.postpone("c") {
 			t.Error("its time is over, and it waits")
 		}
-		r.holdOff = time.Time{} // as the pass leaves it, which failed
+		r.holdOff = time.Time{} // as a failed reconcile leaves it
 		if r.postpone("c") {
 			t.Error("it waits once more")
 		}

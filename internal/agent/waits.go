@@ -10,7 +10,7 @@ import (
 const (
 	// maxWatched is how many targets are watched. The others are polled.
 	maxWatched = 60
-	// maxWaits is how many queries of this process the store may count, those included that we ended.
+	// maxWaits is how many queries of this process the store may count, with those that we ended.
 	maxWaits = 2 * maxWatched
 	// A node with more targets than fewWatched begins their waits one after the other, and with a short wait in the first
 	// minute of each: restarts in short order leave few queries behind, and not for long.
@@ -40,7 +40,7 @@ func (w *waits) begin(now time.Time) (after time.Duration, full bool) {
 	return w.bucket.take(now), false
 }
 
-// end gives the room back, once the store counts the query no more.
+// end gives the room back, once the store does not count the query any more.
 func (w *waits) end(rest time.Duration) {
 	if rest > 0 {
 		time.AfterFunc(rest, func() { w.end(0) })
@@ -49,4 +49,31 @@ func (w *waits) end(rest time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.held--
+}
+
+// bucket limits how often something happens: burst times at once, and then once every refill. The zero value of
+// used and at is full.
+type bucket struct {
+	burst  int
+	refill time.Duration
+	used   int
+	at     time.Time // when used was last right
+}
+
+// newReturns limits how often a store may answer a watch: one that returns without end must not become a busy loop, and of
+// a storm of versions only the last counts.
+func newReturns() bucket { return bucket{burst: 10, refill: 250 * time.Millisecond} }
+
+// take takes one, and returns how long to wait before the next one is asked for.
+func (b *bucket) take(now time.Time) time.Duration {
+	if back := int(now.Sub(b.at) / b.refill); back >= b.used {
+		b.used, b.at = 0, now
+	} else {
+		b.used -= back
+		b.at = b.at.Add(time.Duration(back) * b.refill)
+	}
+	if b.used++; b.used < b.burst {
+		return 0
+	}
+	return time.Duration(b.used-b.burst+1) * b.refill
 }

@@ -67,7 +67,7 @@ func TestLinkWhereThereAreTooManyRequests(t *testing.T) {
 			}
 			return nil
 		}
-		l := newTestLink(&resting{faulty: faulty{answer: f.answer}})
+		l := newTestSource(&resting{faulty: faulty{answer: f.answer}})
 		if _, err := l.Watch(t.Context(), "p", 0, time.Minute); err != nil {
 			t.Fatal(err)
 		}
@@ -78,15 +78,15 @@ func TestLinkWhereThereAreTooManyRequests(t *testing.T) {
 		}()
 		synctest.Wait()
 		refused = 2
-		if _, err := l.Read(t.Context(), kv.Default, "p"); err != nil || l.away() != nil {
-			t.Errorf("refused twice: %v, %v", err, l.away())
+		if _, err := l.Read(t.Context(), kv.Default, "p"); err != nil || l.unreachable() != nil {
+			t.Errorf("refused twice: %v, %v", err, l.unreachable())
 		}
 		refused = 3
-		if _, err := l.Read(t.Context(), kv.Default, "p"); !errors.Is(err, kv.ErrCrowded) || l.away() == nil {
-			t.Errorf("refused again and again: %v, %v", err, l.away())
+		if _, err := l.Read(t.Context(), kv.Default, "p"); !errors.Is(err, kv.ErrCrowded) || l.unreachable() == nil {
+			t.Errorf("refused again and again: %v, %v", err, l.unreachable())
 		}
-		if _, err := l.Watch(t.Context(), "q", 0, time.Minute); err != nil || l.away() != nil {
-			t.Errorf("after that: %v, %v", err, l.away())
+		if _, err := l.Watch(t.Context(), "q", 0, time.Minute); err != nil || l.unreachable() != nil {
+			t.Errorf("after that: %v, %v", err, l.unreachable())
 		}
 		began := time.Now()
 		if err := <-waits; err != nil || time.Since(began) < 30*time.Second {

@@ -156,7 +156,7 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 	ctx, done := a.interruptible(ctx)
 	defer done()
 	d, err := agent.New(agent.Options{Config: config, Open: openStores, Host: host, Version: build().version, Log: log,
-		Hook: a.FaultHook})
+		Fault: a.FaultHook})
 	if err != nil {
 		return err
 	}

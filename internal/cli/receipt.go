@@ -41,7 +41,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	defer cancel()
 	w := fleet.Writer{Store: s.plain, Layout: s.layout, Node: s.host}
 	now := time.Now()
-	said := agent.Said(r, err, now)
+	said := agent.OutReceipt(r, err, now)
 	_, lost := w.PutOut(ctx, now, said)
 	denied := errors.Is(lost, kv.ErrDenied)
 	if denied && !errors.Is(err, kv.ErrDenied) { // else that is what out fails with

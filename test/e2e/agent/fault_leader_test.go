@@ -237,7 +237,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 		d.Becomes(key(i), outcome.Unreachable)
 	}
 	e2e.Within(t, time.Minute, "the first two retries are over",
-		func() bool { return strings.Count(d.Said(), "the store is away") > 0 && w.requests.since(lost) > 3 })
+		func() bool { return strings.Count(d.Said(), "store unreachable") > 0 && w.requests.since(lost) > 3 })
 	e2e.Pause(5 * time.Second)
 
 	from, cpu := time.Now(), cpuOf(d)

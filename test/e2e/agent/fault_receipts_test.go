@@ -89,7 +89,7 @@ func deliversWithout(t *testing.T, c *e2e.Cluster, trouble meddler) {
 	if longest > slow {
 		t.Errorf("it took %v", longest)
 	}
-	if s := d.Status().Store; !s.Up || strings.Contains(d.Said(), "away") {
+	if s := d.Status().Store; !s.Up || strings.Contains(d.Said(), "store unreachable") {
 		t.Errorf("for a receipt, the store is taken to be away: %+v\n%s", s, d.Said())
 	}
 	if trouble != nil && met.since(time.Time{}) == 0 {

@@ -246,8 +246,8 @@ func TestManyTargetsChangeAtOnce(t *testing.T) {
 	if refused := end(); refused > 0 {
 		t.Errorf("%d requests of others were refused", refused)
 	}
-	if said := n.agent.Said(); strings.Contains(said, "away") {
-		t.Error("the store counted as away")
+	if said := n.agent.Said(); strings.Contains(said, "store unreachable") {
+		t.Error("the store counted as unreachable")
 	}
 	n.agent.EndsWell()
 }

@@ -1,0 +1,72 @@
+package agent
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"kvexpress/internal/command"
+	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
+	"kvexpress/internal/safetext"
+)
+
+// said is what the log knows of a target.
+type said struct {
+	outcome outcome.Outcome
+	detail  string
+	output  string // of a command
+}
+
+// tell logs the result of a reconcile, if it is news.
+func (t *target) tell(r install.Result, err error, o outcome.Outcome) {
+	if r.Action == install.ExecRan {
+		if err == nil {
+			t.log.Info("pending exec ran", "version", r.Version)
+		}
+	} else {
+		for _, note := range r.Notes {
+			t.log.Warn(oneLine(note))
+		}
+	}
+	switch r.Action {
+	case install.Installed, install.Restored, install.Repaired:
+		t.log.Info(string(r.Action), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
+	}
+	detail := ""
+	if err != nil {
+		detail = t.explain(err)
+	}
+	news := o != t.said.outcome || t.said.detail != detail
+	t.said.outcome, t.said.detail = o, detail
+	switch {
+	case err == nil || !news && o != outcome.Pending:
+	case o == outcome.Stopped || o == outcome.Locked:
+		t.log.Info("file stays as it is", "why", detail)
+	case o == outcome.Unreachable: // the breaker has logged it, once for all targets
+	case !t.retry.IsZero():
+		t.log.Warn("failed", "error", detail, "retry_in", time.Until(t.retry).Round(time.Second))
+	default:
+		t.log.Warn("failed", "error", detail)
+	}
+	tellOutput(t.log, err, &t.said.output)
+}
+
+// tellOutput logs each line that a failed command printed, unless it printed the same last time.
+func tellOutput(log *slog.Logger, err error, last *string) {
+	failed := (*command.Error)(nil)
+	if !errors.As(err, &failed) || failed.Output == *last {
+		return
+	}
+	*last = failed.Output
+	for line := range strings.Lines(failed.Output) {
+		log.Warn("command output", "line", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// maxDetail is the most bytes of a text from outside that are kept.
+const maxDetail = 1 << 10
+
+// oneLine makes a text fit for a log or a terminal.
+func oneLine(text string) string { return safetext.Joined(text, maxDetail) }

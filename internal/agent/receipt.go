@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"kvexpress/internal/command"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
+)
+
+// receipts is what the node reports of each target that was reconciled, the files of the other targets, and the moment up to
+// which all lengths of time go.
+func (a *Agent) receipts() (all []fleet.Target, starting []string, at time.Time) {
+	a.mu.Lock()
+	running := slices.Clone(a.running)
+	a.mu.Unlock()
+	reports := make([]report, len(running))
+	for i, r := range running {
+		reports[i] = r.report()
+	}
+	at = time.Now() // not before: a file may have been put in place a moment ago
+	for _, r := range reports {
+		if r.Outcome == outcome.Starting {
+			starting = append(starting, r.File)
+		} else {
+			all = append(all, r.upTo(at))
+		}
+	}
+	slices.SortFunc(all, func(a, b fleet.Target) int { return strings.Compare(a.File, b.File) })
+	return all, starting, at
+}
+
+// report is what a receipt says of a target, without lengths of time.
+type report struct {
+	fleet.Target
+	since, placed time.Time // zero: unknown; no version was placed
+}
+
+// upTo is the report with lengths of time up to a moment.
+func (r report) upTo(now time.Time) fleet.Target {
+	if !r.since.IsZero() {
+		r.Since = fleet.Millis(now.Sub(r.since))
+	}
+	if r.Placed != nil {
+		r.Placed.Age = fleet.Millis(now.Sub(r.placed))
+	}
+	return r.Target
+}
+
+func (t *target) report() report {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := &t.status
+	r := report{Target: fleet.Target{
+		By: fleet.ByAgent, Key: s.Key, File: s.File,
+		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
+		Outcome: s.Outcome, Reason: s.Reason, Detail: s.Brief,
+	}}
+	if s.Since != nil {
+		r.since = *s.Since
+	}
+	if e := s.Exec; e != nil {
+		r.ExecPending = e.Pending
+		if e.Last != nil {
+			r.Exec = &fleet.Exec{Exit: e.Exit, Failures: e.Failures}
+		}
+	}
+	if p := t.placed; p != nil && p.sha256 == s.SHA256 && p.version == s.Version {
+		r.placed, r.Placed = p.at, &fleet.Placed{First: p.first, Steps: p.steps}
+	}
+	return r
+}
+
+// placed is how a version was put in place.
+type placed struct {
+	lineage string
+	version uint64
+	sha256  string
+	at      time.Time
+	first   bool // by the first reconcile of a node that had no file
+	steps   fleet.Steps
+}
+
+// place notes an install, but not one of the version that was in place before: that is a repair. mu is held.
+func (t *target) place(r install.Result, began time.Time) {
+	old := t.placed
+	if r.Action != install.Installed || r.Placed.IsZero() ||
+		old != nil && old.lineage == r.Lineage && old.version == r.Version && old.sha256 == r.SHA256 {
+		return
+	}
+	t.placed = &placed{
+		lineage: r.Lineage, version: r.Version, sha256: r.SHA256, at: r.Placed,
+		first: r.Before == "" && t.status.Good == nil && t.status.Outcome != outcome.Missing,
+		steps: steps(r),
+	}
+	if !t.newsAt.IsZero() {
+		t.placed.steps.Wait = fleet.Millis(max(0, began.Sub(t.newsAt)))
+	}
+}
+
+func steps(r install.Result) fleet.Steps {
+	s := fleet.Steps{Install: fleet.Millis(r.Placed.Sub(r.Began))}
+	if r.Exec != nil {
+		s.Exec = fleet.Millis(r.Exec.Duration)
+	}
+	return s
+}
+
+// OutReceipt is what an `out` reports of its one install, in an agent's words.
+func OutReceipt(r install.Result, err error, now time.Time) fleet.Target {
+	o, reason := Judge(r, err)
+	t := fleet.Target{
+		By: fleet.ByOut, Key: r.Key, File: r.File, Outcome: o, Detail: brief(err),
+		ExecPending: r.ExecPending || o == outcome.Pending,
+		Lineage:     r.Lineage, Version: r.Version, SHA256: r.SHA256,
+	}
+	if o == outcome.Refused {
+		t.Reason = reason
+	}
+	if err != nil && r.Action != install.Installed && o != outcome.Pending || r.Action == install.Restored {
+		t.Lineage, t.Version, t.SHA256 = "", 0, r.Before // the store's version is not in place
+	}
+	if r.Exec != nil {
+		t.Exec = &fleet.Exec{Exit: r.Exec.ExitCode}
+	}
+	if r.Action == install.Installed && !r.Placed.IsZero() {
+		// The first version of a key is new to all of its nodes.
+		first := r.Before == "" && r.Version != 1
+		t.Placed = &fleet.Placed{Age: fleet.Millis(now.Sub(r.Placed)), First: first, Steps: steps(r)}
+	}
+	return t
+}
+
+// brief is an error for the fleet. The output of a command stays on the node.
+func brief(err error) string {
+	var failed *command.Error
+	var refusal *gate.Refusal
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &refusal) && refusal.Reason == gate.CheckFailed:
+		return "the check of the new file failed"
+	case errors.As(err, &failed):
+		return oneLine(failed.Brief())
+	}
+	return oneLine(err.Error())
+}

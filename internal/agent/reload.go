@@ -1,0 +1,195 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"kvexpress/internal/config"
+	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
+)
+
+// runner is a target and its goroutine.
+type runner struct {
+	*target
+	routine
+}
+
+type groupRunner struct {
+	*group
+	routine
+}
+
+// routine is a goroutine that can be ended. Until it is started it is zero.
+type routine struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// start starts it, if it does not run.
+func (r *routine) start(ctx context.Context, run func(context.Context)) {
+	if r.done == nil {
+		ctx, r.cancel = context.WithCancel(ctx)
+		r.done = make(chan struct{})
+		go func() { defer close(r.done); run(ctx) }()
+	}
+}
+
+// end tells it to end. The function that it returns waits for that.
+func (r *routine) end() (wait func()) {
+	if r.done == nil {
+		return func() {}
+	}
+	r.cancel()
+	return func() { <-r.done }
+}
+
+// Reload applies another configuration. All that can fail is done before anything that runs is touched: after an error the
+// old configuration is in force. Targets that did not change are not disturbed.
+func (a *Agent) Reload(c config.Config) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.StateDir != a.config.StateDir || c.Listen != a.config.Listen {
+		a.refused = errors.New("state_dir and listen cannot change while the agent runs; restart it")
+		return a.refused
+	}
+	stores, err := a.options.Open(c.Store)
+	if err != nil {
+		a.refused = err
+		return err
+	}
+	same := reflect.DeepEqual(c.Store, a.config.Store)
+	all := !same || c.Layout != a.config.Layout || c.Node != a.config.Node || c.Reconcile != a.config.Reconcile
+	a.stop(func(r *runner) bool { return all || !slices.ContainsFunc(c.Targets, sameTarget(r.target, c)) })
+	if same {
+		a.renew(stores)
+	} else {
+		a.past += a.source.requests.Load()
+		a.source = newStoreSource(stores, a.waits, a.options.pace, a.options.Log)
+	}
+	a.apply(c)
+	if a.ctx != nil {
+		a.start(a.ctx)
+	}
+	select {
+	case a.news <- struct{}{}: // targets may have ended, or receipts be on
+	default:
+	}
+	return nil
+}
+
+// Refuse notes a configuration that could not even be read.
+func (a *Agent) Refuse(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused = err
+}
+
+// renew takes stores of the same configuration, whose token and certificates have been read again. A target that was denied
+// reconciles; mu is held.
+func (a *Agent) renew(stores []Store) {
+	a.source.renew(stores)
+	for _, r := range a.running {
+		if r.snapshot().Outcome == outcome.Denied {
+			r.wake()
+		}
+	}
+}
+
+// apply makes the targets of a configuration that do not exist yet; mu is held.
+func (a *Agent) apply(c config.Config) {
+	a.config, a.loaded, a.refused = c, time.Now(), nil
+	a.source.serve(len(c.Targets))
+	shared := sharedExecs(c.Targets)
+	n := &node{name: c.Node, layout: c.Layout, every: c.Reconcile, source: a.source, limits: a.limits, pace: a.options.pace, news: a.news,
+		installer: &install.Installer{Store: a.source, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Fault: a.options.Fault}}
+	var all []*runner
+	for _, t := range c.Targets {
+		t.DeferExec = deferred(t, shared)
+		if i := slices.IndexFunc(a.running, func(r *runner) bool { return sameTarget(r.target, c)(t) }); i >= 0 {
+			all = append(all, a.running[i])
+			continue
+		}
+		var g *group
+		if t.DeferExec {
+			g = a.group(t, n)
+		}
+		all = append(all, &runner{target: newTarget(t, n, g, a.options.Log.With("key", string(t.Key), "file", t.File))})
+	}
+	for i, r := range all {
+		if polled := i >= maxWatched; r.polled.Swap(polled) != polled && r.done != nil {
+			r.wake() // its row may be another one
+		}
+	}
+	a.running = all
+}
+
+// group is the one of a target, which is made if there is none; mu is held.
+func (a *Agent) group(t config.Target, n *node) *group {
+	g := a.groups[t.ExecGroup()]
+	if g == nil {
+		g = &groupRunner{group: newGroup(n.installer, t.ExecEvery, n.pace, a.options.Log.With("exec", t.Exec[0]))}
+		a.groups[t.ExecGroup()] = g
+	}
+	return g.group
+}
+
+// sharedExecs counts how many targets have the same exec.
+func sharedExecs(targets []config.Target) map[string]int {
+	n := map[string]int{}
+	for _, t := range targets {
+		if key := t.ExecGroup(); key != "" {
+			n[key]++
+		}
+	}
+	return n
+}
+
+// deferred reports whether a group runs the exec of a target.
+func deferred(t config.Target, shared map[string]int) bool {
+	return shared[t.ExecGroup()] > 1 || t.ExecEvery > 0
+}
+
+// sameTarget tells whether a target of configuration c runs already. Its place in the files does not matter.
+func sameTarget(running *target, c config.Config) func(config.Target) bool {
+	shared := sharedExecs(c.Targets)
+	return func(t config.Target) bool {
+		t.At = running.At
+		t.DeferExec = deferred(t, shared)
+		return reflect.DeepEqual(t, running.Target)
+	}
+}
+
+// start runs targets and groups that do not run yet; mu is held.
+func (a *Agent) start(ctx context.Context) {
+	for _, g := range a.groups {
+		g.start(ctx, g.run)
+	}
+	for _, r := range a.running {
+		r.start(ctx, r.run)
+	}
+}
+
+// stop ends the targets for which which is true, and the groups without a target, and waits for them; mu is held.
+func (a *Agent) stop(which func(*runner) bool) {
+	var left []*runner
+	used := map[*group]bool{}
+	for _, r := range a.running {
+		if !which(r) {
+			left = append(left, r)
+			used[r.group] = true
+		} else {
+			defer r.end()()
+		}
+	}
+	for key, g := range a.groups {
+		if !used[g.group] {
+			defer g.end()()
+			delete(a.groups, key)
+		}
+	}
+	a.running = left
+}

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
+)
+
+const (
+	// receiptEvery is the least time between two receipts.
+	receiptEvery = time.Second
+	// receiptLimit is how long one may take.
+	receiptLimit = 10 * time.Second
+	// A fleet of unknown size counts as usualFleet nodes. After a publish, a fleet installs for perNode for each node, and then
+	// reports for as long; mostSpread in all at most.
+	usualFleet = 200
+	perNode    = 1500 * time.Microsecond
+	mostSpread = time.Minute
+	// Those that are due within slotPerNode for each node, mostSlot at most, are written at one moment: Consul takes
+	// what comes together in one step of Raft, for half of its CPU.
+	slotPerNode = 200 * time.Microsecond
+	mostSlot    = 250 * time.Millisecond
+)
+
+// receiptDelay is how long a node waits with a receipt for which it has news. A fleet does not report at one moment, nor
+// while other nodes wait for their install.
+func receiptDelay(node string, nodes int) time.Duration {
+	if nodes <= 0 {
+		nodes = usualFleet
+	}
+	delivery := time.Duration(min(nodes, int(mostSpread/perNode/2))) * perNode
+	return delivery + time.Duration(share(node)*float64(delivery))
+}
+
+// together is the next moment, by the clock, at which the receipts of a fleet are written. Skew between clocks only makes
+// it less of one.
+func together(due time.Time, nodes int) time.Time {
+	if nodes <= 0 {
+		nodes = usualFleet
+	}
+	slot := time.Duration(min(nodes, int(mostSlot/slotPerNode))) * slotPerNode
+	return due.Add(slot - due.Sub(due.Truncate(slot))) // keeps the monotonic reading
+}
+
+// reporter writes the node's receipts. No install waits for it: it reads the status of the targets. A lost receipt is made
+// good by the next one.
+type reporter struct {
+	agent  *Agent
+	writer *fleet.Writer
+	source *storeSource // of the writer
+
+	sent      []fleet.Target // as written last
+	outage    time.Time      // the end of the one that was reported last
+	attempted time.Time
+	heartbeat time.Time // when to write although there is no news
+	due       time.Time // when to write the news; zero: there is none
+	failed    string    // why the last one was not written
+	failures  int       // in a row
+}
+
+// run reports until ctx ends.
+func (r *reporter) run(ctx context.Context) {
+	node, every := r.agent.promise()
+	r.heartbeat = time.Now().Add(time.Duration(share(node) * float64(every)))
+	for {
+		node, every := r.agent.promise()
+		if latest := time.Now().Add(every); r.heartbeat.After(latest) {
+			r.heartbeat = latest // a reload made the interval longer
+		}
+		next := r.heartbeat
+		if !r.due.IsZero() && r.due.Before(next) {
+			next = r.due
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-r.agent.news:
+			if soon := r.soon(node, time.Now()); r.due.IsZero() || soon.Before(r.due) {
+				r.due = soon
+			}
+		case <-timer.C:
+			r.report(ctx, every)
+		}
+		timer.Stop()
+	}
+}
+
+// soon is when news is written: spread, one receipt a second at most, and together with other nodes.
+func (r *reporter) soon(node string, now time.Time) time.Time {
+	nodes := r.agent.fleetSize()
+	due := now.Add(receiptDelay(node, nodes))
+	if earliest := r.attempted.Add(receiptEvery); due.Before(earliest) {
+		due = earliest
+	}
+	return together(due, nodes)
+}
+
+func (r *reporter) report(ctx context.Context, every time.Duration) {
+	now := time.Now()
+	beat := !r.heartbeat.After(now)
+	r.due = time.Time{}
+	if beat {
+		r.heartbeat = now.Add(every)
+	}
+	source := r.prepare()
+	if source == nil {
+		return
+	}
+	outage := source.lastOutage()
+	targets, starting, at := r.agent.receipts()
+	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.outage)
+	if !news && !beat {
+		return
+	}
+	about := fleet.Agent{Version: r.agent.options.Version, Every: fleet.Millis(every)}
+	if !outage.ended.IsZero() {
+		about.Outage = &fleet.Outage{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(at.Sub(outage.ended))}
+	}
+	r.attempted = now
+	limited, cancel := context.WithTimeout(ctx, receiptLimit)
+	err := r.writer.PutAgent(limited, at, about, targets, starting...)
+	cancel()
+	r.note(ctx, err)
+	if err == nil {
+		r.sent, r.outage, r.failures = targets, outage.ended, 0
+		return
+	}
+	r.due = now.Add(wait.Backoff{Least: 3 * time.Second, Most: 15 * time.Second}.After(2 * r.failures))
+	r.failures++
+	if errors.Is(err, kv.ErrDenied) {
+		r.due = time.Time{} // with the heartbeat, or when there is news
+	}
+}
+
+// prepare follows the configuration. It returns the source, or nil if receipts are off.
+func (r *reporter) prepare() *storeSource {
+	a := r.agent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.config.Receipts {
+		r.writer, r.sent, a.receipt = nil, nil, ReceiptStatus{}
+		return nil
+	}
+	if r.writer == nil || r.source != a.source || r.writer.Node != a.config.Node || r.writer.Layout != a.config.Layout {
+		r.source, r.sent = a.source, nil
+		r.writer = &fleet.Writer{Store: aside{a.source}, Layout: a.config.Layout, Node: a.config.Node, Host: a.options.Host}
+	}
+	return r.source
+}
+
+// note keeps the result of a receipt, and logs a failure once for each reason. The breaker logs an unreachable store.
+func (r *reporter) note(ctx context.Context, err error) {
+	text := ""
+	r.agent.mu.Lock()
+	if now := time.Now(); err == nil {
+		r.agent.receipt = ReceiptStatus{Last: &now}
+	} else {
+		text = oneLine(err.Error())
+		if len(r.agent.running) > 0 {
+			text = r.agent.running[0].explain(err) // the policy of each target has the right
+		}
+		r.agent.receipt.Error = text
+	}
+	r.agent.mu.Unlock()
+	if err == nil || ctx.Err() != nil {
+		r.failed = ""
+		return
+	}
+	if text != r.failed && !errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome) {
+		r.agent.options.Log.Warn("the receipt was not written; files are installed all the same", "error", text)
+	}
+	r.failed = text
+}
+
+// promise is the name of this node, and how often it reports at least.
+func (a *Agent) promise() (node string, every time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.config.Node, a.config.Reconcile
+}
+
+// fleetSize is how many nodes publishers counted; 0 if unknown.
+func (a *Agent) fleetSize() (most int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.running {
+		most = max(most, int(r.fleet.Load()))
+	}
+	return most
+}

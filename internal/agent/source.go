@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
+)
+
+// Store is a store that an agent asks.
+type Store interface {
+	kv.Store
+	kv.Watcher
+	Addr() string // for people
+}
+
+// source is where the targets of a node get their keys from: blocking queries at the store (storeSource). A hub that pushes
+// snapshots fits in its place.
+type source interface {
+	// Read confirms: it returns rows of one moment after the call. Every decision of an install uses it. It fails at once
+	// while the source is unreachable.
+	kv.Reader
+	// follow subscribes a target to its key. Nothing is asked before the first call of next.
+	follow(kv.Key, kv.Layout) subscription
+	// unreachable is why the source cannot be reached; nil if it can, as far as we know.
+	unreachable() error
+	// lastOutage is the last one that is over.
+	lastOutage() outage
+	status() StoreStatus
+	Addr() string
+}
+
+// subscription tells one target of changes to its key. Its methods are called by the target's goroutine alone.
+type subscription interface {
+	// updates delivers one Snapshot for each call of next: the newest, never a queue.
+	updates() <-chan Snapshot
+	// next asks for the snapshot after last. last is nil if the snapshot that was asked for has not come: then a source
+	// asks anew only if what the target has requires another question.
+	next(ctx context.Context, last *Snapshot, has position)
+	// close ends the subscription, and waits for its end.
+	close()
+}
+
+// Snapshot is what a source knows of a key. It wakes a target, and may bring rows along, which saves a request. An install
+// confirms the others with Read.
+type Snapshot struct {
+	Rows  kv.Snapshot // of one moment; the source may know a part of the key only
+	Err   error       // why there is none; the target keeps its file
+	Quiet bool        // nothing has changed since the last one
+	At    time.Time   // when it was received
+
+	row   string // the row of Rows that a blocking query follows
+	index uint64 // where the query goes on
+}
+
+// entry is the row that a blocking query follows; Denied, its zero value, without one.
+func (s *Snapshot) entry() kv.Entry { return s.Rows[s.row] }
+
+// position is what a target has after its last reconcile, as far as its source needs it.
+type position struct {
+	index    uint64          // of the checksum that was read; 0: there was none
+	size     int             // of the file in bytes
+	frozen   *install.Frozen // the row that freezes the target; nil if none does
+	ok       bool            // the reconcile went well
+	retrying bool            // the target reconciles again by itself
+	missing  bool            // the store has no such key
+	mismatch bool            // data and checksum are of different versions
+	blind    bool            // the source could not be reached
+	polled   bool            // the node watches enough other targets
+}
+
+// outage is a time in which the source could not be reached.
+type outage struct {
+	ended  time.Time // zero: there was none
+	lasted time.Duration
+}
