@@ -195,8 +195,8 @@ func (t *target) groupRan(ran *command.Result, r install.PendingResult, err erro
 		return // a reconcile came after that run: the next one is for the bytes in place
 	}
 	t.status.Exec.Pending = r.Pending
-	if ran != nil && t.placed != nil {
-		t.placed.steps.Exec = fleet.Millis(ran.Duration)
+	if p := t.status.placed; ran != nil && p != nil {
+		p.steps.Exec = fleet.Millis(ran.Duration)
 	}
 	if t.status.Outcome != outcome.Pending && t.status.Outcome != outcome.Converged {
 		return // another outcome came meanwhile

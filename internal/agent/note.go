@@ -64,6 +64,7 @@ func (t *target) note(r install.Result, err error, o outcome.Outcome, reason str
 // enter sets the outcome; mu is held.
 func (t *target) enter(o outcome.Outcome, err error, now time.Time) {
 	s := &t.status
+	s.answered = s.answered || o != outcome.Unreachable
 	if s.Outcome != o || s.Since == nil {
 		s.Outcome, s.Since = o, &now
 	}
@@ -129,6 +130,10 @@ func (t *target) snapshot() TargetStatus {
 	s.Polled = t.polled.Load()
 	s.Counts.Refusals = maps.Clone(s.Counts.Refusals)
 	s.Counts.ExecSeconds = slices.Clone(s.Counts.ExecSeconds)
+	if s.placed != nil {
+		p := *s.placed
+		s.placed = &p
+	}
 	if s.Exec != nil {
 		e := *s.Exec
 		s.Exec = &e

@@ -20,7 +20,7 @@ func Ready(s Status) error {
 	var reasons []error
 	for _, t := range s.Targets {
 		switch {
-		case reconciled(t):
+		case t.answered:
 		case t.Outcome == outcome.Unreachable:
 			reasons = append(reasons, fmt.Errorf("%s: %s: the store has been unreachable since the start: %s", t.Key, t.File, s.Store.Error))
 		default:
@@ -31,18 +31,4 @@ func Ready(s Status) error {
 		reasons = append(reasons[:maxReasons], fmt.Errorf("and %d more", more))
 	}
 	return errors.Join(reasons...)
-}
-
-// reconciled reports whether the store has ever answered for a target.
-func reconciled(t TargetStatus) bool {
-	switch t.Outcome {
-	case outcome.Starting:
-		return false
-	case outcome.Unreachable:
-		c := t.Counts
-		_, unreachable := c.Refusals[string(outcome.Unreachable)]
-		others := len(c.Refusals) > 1 || len(c.Refusals) == 1 && !unreachable
-		return t.Good != nil || others || c.Installs+c.Repairs+c.ExecOK+c.ExecFail > 0
-	}
-	return true
 }

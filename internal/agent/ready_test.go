@@ -7,24 +7,18 @@ import (
 	"time"
 
 	"kvexpress/internal/command"
+	"kvexpress/internal/install"
 	"kvexpress/internal/outcome"
 )
 
 func TestReady(t *testing.T) {
 	loaded := ConfigStatus{Loaded: time.Now()}
-	away := StoreStatus{Error: "connection refused"}
-	target := func(state outcome.Outcome, c Counts) TargetStatus {
-		return TargetStatus{Key: "hosts", File: "/f", Outcome: state, Counts: c}
+	unreachable := StoreStatus{Error: "connection refused"}
+	target := func(o outcome.Outcome) TargetStatus {
+		return TargetStatus{Key: "hosts", File: "/f", Outcome: o, answered: o != outcome.Starting && o != outcome.Unreachable}
 	}
-	counted := func(reasons ...string) Counts {
-		c := Counts{Reconciles: 3, Refusals: map[string]uint64{}}
-		for _, reason := range reasons {
-			c.Refusals[reason]++
-		}
-		return c
-	}
-	good := target(outcome.Unreachable, Counts{})
-	good.Good = new(time.Time)
+	later := target(outcome.Unreachable)
+	later.answered = true
 	for _, tt := range []struct {
 		name string
 		s    Status
@@ -32,39 +26,39 @@ func TestReady(t *testing.T) {
 	}{
 		{"nothing is loaded", Status{}, "loaded"},
 		{"no targets", Status{Config: loaded}, ""},
-		{"starting", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Starting, Counts{})}}, "hosts: /f"},
-		{"away from the start", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, Counts{})}},
+		{"starting", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Starting)}}, "hosts: /f"},
+		{"unreachable from the start", Status{Config: loaded, Store: unreachable, Targets: []TargetStatus{target(outcome.Unreachable)}},
 			"connection refused"},
-		{"away from the start, tried often",
-			Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, counted("unreachable"))}}, "connection refused"},
-		{"away after a good pass", Status{Config: loaded, Store: away, Targets: []TargetStatus{good}}, ""},
-		{"away after a stop", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, counted("stopped"))}}, ""},
-		{"away after a stop, and before",
-			Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, counted("unreachable", "stopped"))}}, ""},
-		{"away after a failed exec", Status{Config: loaded, Store: away, Targets: []TargetStatus{target(outcome.Unreachable, Counts{ExecFail: 1})}},
-			""},
-		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Converged, Counts{}), target(outcome.Starting, Counts{})}},
-			"hosts: /f"},
+		{"unreachable later", Status{Config: loaded, Store: unreachable, Targets: []TargetStatus{later}}, ""},
+		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Converged), target(outcome.Starting)}}, "hosts: /f"},
 	} {
 		err := Ready(tt.s)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
-	for _, state := range outcome.Reported() {
-		if state == outcome.Starting || state == outcome.Unreachable {
-			continue
-		}
-		if err := Ready(Status{Config: loaded, Targets: []TargetStatus{target(state, Counts{})}}); err != nil {
-			t.Errorf("%s: %v", state, err)
-		}
-	}
 	many := Status{Config: loaded}
 	for range 1000 {
-		many.Targets = append(many.Targets, target(outcome.Starting, Counts{}))
+		many.Targets = append(many.Targets, target(outcome.Starting))
 	}
 	if lines := strings.Split(Ready(many).Error(), "\n"); len(lines) != maxReasons+1 || !strings.Contains(lines[maxReasons], "950") {
 		t.Errorf("%d lines, the last one is %q", len(lines), lines[len(lines)-1])
+	}
+}
+
+// An outage that begins after the first answer leaves the agent ready. Every other outcome is an answer.
+func TestAnswered(t *testing.T) {
+	for _, o := range outcome.Reported() {
+		r := testTarget(nowhere{}, install.Target{})
+		r.enter(o, nil, time.Now())
+		if want := o != outcome.Unreachable; r.snapshot().answered != want {
+			t.Errorf("%s: answered is not %t", o, want)
+		}
+		r.enter(outcome.Failed, nil, time.Now())
+		r.enter(outcome.Unreachable, nil, time.Now())
+		if !r.snapshot().answered {
+			t.Errorf("%s: an outage takes the answer away", o)
+		}
 	}
 }
 

@@ -19,61 +19,42 @@ func (a *Agent) receipts() (all []fleet.Target, starting []string, at time.Time)
 	a.mu.Lock()
 	running := slices.Clone(a.running)
 	a.mu.Unlock()
-	reports := make([]report, len(running))
+	seen := make([]TargetStatus, len(running))
 	for i, r := range running {
-		reports[i] = r.report()
+		seen[i] = r.snapshot()
 	}
 	at = time.Now() // not before: a file may have been put in place a moment ago
-	for _, r := range reports {
-		if r.Outcome == outcome.Starting {
-			starting = append(starting, r.File)
+	for _, s := range seen {
+		if s.Outcome == outcome.Starting {
+			starting = append(starting, s.File)
 		} else {
-			all = append(all, r.upTo(at))
+			all = append(all, s.receipt(at))
 		}
 	}
 	slices.SortFunc(all, func(a, b fleet.Target) int { return strings.Compare(a.File, b.File) })
 	return all, starting, at
 }
 
-// report is what a receipt says of a target, without lengths of time.
-type report struct {
-	fleet.Target
-	since, placed time.Time // zero: unknown; no version was placed
-}
-
-// upTo is the report with lengths of time up to a moment.
-func (r report) upTo(now time.Time) fleet.Target {
-	if !r.since.IsZero() {
-		r.Since = fleet.Millis(now.Sub(r.since))
-	}
-	if r.Placed != nil {
-		r.Placed.Age = fleet.Millis(now.Sub(r.placed))
-	}
-	return r.Target
-}
-
-func (t *target) report() report {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := &t.status
-	r := report{Target: fleet.Target{
+// receipt is what the node reports of a target, with lengths of time up to a moment.
+func (s *TargetStatus) receipt(at time.Time) fleet.Target {
+	t := fleet.Target{
 		By: fleet.ByAgent, Key: s.Key, File: s.File,
 		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
 		Outcome: s.Outcome, Reason: s.Reason, Detail: s.Brief,
-	}}
+	}
 	if s.Since != nil {
-		r.since = *s.Since
+		t.Since = fleet.Millis(at.Sub(*s.Since))
 	}
 	if e := s.Exec; e != nil {
-		r.ExecPending = e.Pending
+		t.ExecPending = e.Pending
 		if e.Last != nil {
-			r.Exec = &fleet.Exec{Exit: e.Exit, Failures: e.Failures}
+			t.Exec = &fleet.Exec{Exit: e.Exit, Failures: e.Failures}
 		}
 	}
-	if p := t.placed; p != nil && p.sha256 == s.SHA256 && p.version == s.Version {
-		r.placed, r.Placed = p.at, &fleet.Placed{First: p.first, Steps: p.steps}
+	if p := s.placed; p != nil && p.sha256 == s.SHA256 && p.version == s.Version {
+		t.Placed = &fleet.Placed{Age: fleet.Millis(at.Sub(p.at)), First: p.first, Steps: p.steps}
 	}
-	return r
+	return t
 }
 
 // placed is how a version was put in place.
@@ -88,18 +69,18 @@ type placed struct {
 
 // place notes an install, but not one of the version that was in place before: that is a repair. mu is held.
 func (t *target) place(r install.Result, began time.Time) {
-	old := t.placed
+	old := t.status.placed
 	if r.Action != install.Installed || r.Placed.IsZero() ||
 		old != nil && old.lineage == r.Lineage && old.version == r.Version && old.sha256 == r.SHA256 {
 		return
 	}
-	t.placed = &placed{
+	t.status.placed = &placed{
 		lineage: r.Lineage, version: r.Version, sha256: r.SHA256, at: r.Placed,
 		first: r.Before == "" && t.status.Good == nil && t.status.Outcome != outcome.Missing,
 		steps: steps(r),
 	}
 	if !t.newsAt.IsZero() {
-		t.placed.steps.Wait = fleet.Millis(max(0, began.Sub(t.newsAt)))
+		t.status.placed.steps.Wait = fleet.Millis(max(0, began.Sub(t.newsAt)))
 	}
 }
 

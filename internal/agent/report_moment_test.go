@@ -39,7 +39,7 @@ func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside oth
 	})
 	since := time.Now()
 	at := since.Add(time.Millisecond)
-	r.status.Since, r.placed = &since, &placed{version: 1, sha256: "one", at: at}
+	r.status.Since, r.status.placed = &since, &placed{version: 1, sha256: "one", at: at}
 	eventually(t, func() bool { return time.Since(at) > 200*time.Millisecond })
 	r.mu.Unlock()
 	<-done

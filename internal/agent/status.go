@@ -68,7 +68,9 @@ type TargetStatus struct {
 	Polled  bool            `json:"polled,omitempty"`       // its row is read every few seconds, where others are watched
 	Counts  Counts          `json:"counts"`
 
-	Brief string `json:"-"` // Detail without command lines and output
+	answered bool    // the store has answered for this target
+	placed   *placed // how the version was put in place
+	Brief    string  `json:"-"` // Detail without command lines and output
 }
 
 // Output returns the output of the command that failed; "" if none did.

@@ -47,7 +47,6 @@ type target struct {
 
 	mu     sync.Mutex
 	status TargetStatus // written by the target's goroutine and by its group
-	placed *placed
 }
 
 // newTarget makes a target that has not begun.

@@ -51,13 +51,11 @@ func (w *waits) end(rest time.Duration) {
 	w.held--
 }
 
-// bucket limits how often something happens: burst times at once, and then once every refill. The zero value of
-// used and at is full.
+// bucket limits how often something happens: burst times at once, and then once every refill. The zero value of next is full.
 type bucket struct {
 	burst  int
 	refill time.Duration
-	used   int
-	at     time.Time // when used was last right
+	next   time.Time
 }
 
 // newReturns limits how often a store may answer a watch: one that returns without end must not become a busy loop, and of
@@ -66,14 +64,9 @@ func newReturns() bucket { return bucket{burst: 10, refill: 250 * time.Milliseco
 
 // take takes one, and returns how long to wait before the next one is asked for.
 func (b *bucket) take(now time.Time) time.Duration {
-	if back := int(now.Sub(b.at) / b.refill); back >= b.used {
-		b.used, b.at = 0, now
-	} else {
-		b.used -= back
-		b.at = b.at.Add(time.Duration(back) * b.refill)
+	if full := now.Add(-time.Duration(b.burst-1) * b.refill); b.next.Before(full) {
+		b.next = full
 	}
-	if b.used++; b.used < b.burst {
-		return 0
-	}
-	return time.Duration(b.used-b.burst+1) * b.refill
+	b.next = b.next.Add(b.refill)
+	return max(0, b.next.Sub(now))
 }
