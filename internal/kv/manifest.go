@@ -94,7 +94,8 @@ func ParseManifest(b []byte) (Manifest, error) {
 		return corrupt("%v", err)
 	}
 	if m.Format > ManifestFormat {
-		return Manifest{}, fmt.Errorf("%w: its format is %d, this kvexpress reads up to %d", ErrManifestUnknown, m.Format, ManifestFormat)
+		return Manifest{}, fmt.Errorf("%w: its format is %d, this kvexpress reads up to %d", ErrManifestUnknown,
+			m.Format, ManifestFormat)
 	}
 	if len(m.Requires) > 0 {
 		return Manifest{}, fmt.Errorf("%w: it requires %s", ErrManifestUnknown, Quote(m.Requires[0]))

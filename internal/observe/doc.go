@@ -1,17 +1,15 @@
-// Package observe tells the outside what a command did: logs to syslog,
-// metrics to DogStatsD and events to Datadog, under the names and with the
-// tags that kvexpress 1.x used, so that its dashboards and searches go on
-// working.
+// Package observe reports what a command did: logs to syslog, metrics to DogStatsD, events to Datadog, and metrics in Prometheus'
+// text format. Names and tags of the first three are kvexpress 1.x's, so that its dashboards and searches still work. Of this
+// module it imports kv and safetext.
 //
-// It is never in the way: what is not enabled costs nothing, nothing is
-// dialled before there is something to send, every wait has a limit, and no
-// failure here fails a command.
+// Observing never fails or delays a command: what is disabled costs nothing, nothing connects before there is something to send,
+// and every wait has a limit.
 //
-// Of this module it imports kv and safetext.
+// Prometheus' text format is written by hand. Its Go client brings protobuf: megabytes, and time at each start of `out`. Tests
+// read the output with Prometheus' own parser and linter.
 package observe
 
-// Locations are 1.x's words for where a command ended. They are the values of
-// the location tag.
+// The values of 1.x's location tag: where a command ended.
 const (
 	LocationComplete         = "complete"
 	LocationNotLongEnough    = "not_long_enough"

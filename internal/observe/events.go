@@ -16,7 +16,7 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// DefaultDatadogHost is where events are posted to.
+// DefaultDatadogHost is the default address for events.
 const DefaultDatadogHost = "https://api.datadoghq.com"
 
 const (
@@ -25,24 +25,21 @@ const (
 	maxEventTitle = 500  // Datadog's limit
 )
 
-// ErrEventRefused: Datadog, or whatever answered in its place, did not take
-// the event.
+// ErrEventRefused: Datadog, or a proxy in its place, did not accept the event.
 var ErrEventRefused = errors.New("the event was not accepted")
 
-// EventOptions says whether and where events are posted.
+// EventOptions configure Events.
 type EventOptions struct {
-	APIKey, AppKey string // both are needed; without, no events
-	// DatadogHost is the base URL; "" is DefaultDatadogHost. A bare host name
-	// means https. Plain http is for this machine only, since it carries the
-	// keys.
+	APIKey, AppKey string // both are required, or events are disabled
+	// DatadogHost is the base URL; "" is DefaultDatadogHost. A host name means https. Plain http would expose the keys: it is
+	// allowed for this machine only.
 	DatadogHost string
 	Host        string // the operating system's host name
 	Direction   string // the command's name
 }
 
-// Events posts 1.x's events to Datadog's API. Each method makes one request of
-// 5 seconds at most; its error is for the log, as a warning, and never holds a
-// key. A nil or zero Events posts nothing. It is safe for concurrent use.
+// Events posts 1.x's events to Datadog's API. Each method sends one request, for at most 5 seconds. Its error is for the log, and
+// never contains a key. A nil or zero Events is disabled. It is safe for concurrent use.
 type Events struct {
 	client         *http.Client // nil: disabled
 	url            string
@@ -50,7 +47,7 @@ type Events struct {
 	origin         origin
 }
 
-// NewEvents checks the options. It connects to nothing.
+// NewEvents checks the options. It does not connect.
 func NewEvents(o EventOptions) (*Events, error) {
 	apiKey, appKey := strings.TrimSpace(o.APIKey), strings.TrimSpace(o.AppKey)
 	if apiKey == "" || appKey == "" {
@@ -65,11 +62,11 @@ func NewEvents(o EventOptions) (*Events, error) {
 	return &Events{
 		client: &http.Client{
 			Timeout: eventTimeout,
-			// Another host must not be handed the keys.
+			// Do not send the keys to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
 				Proxy:                  http.ProxyFromEnvironment,
-				DisableKeepAlives:      true, // nothing is left behind
+				DisableKeepAlives:      true, // the command ends soon
 				MaxResponseHeaderBytes: 64 << 10,
 			},
 		},
@@ -79,8 +76,7 @@ func NewEvents(o EventOptions) (*Events, error) {
 	}, nil
 }
 
-// Enabled tells whether events are posted, for callers whose text costs
-// something to make, such as a diff.
+// Enabled reports whether events are posted, for callers with an expensive text, such as a diff.
 func (e *Events) Enabled() bool { return e != nil && e.client != nil }
 
 // Updated: a publish changed the data at this path of the store.
@@ -88,26 +84,25 @@ func (e *Events) Updated(ctx context.Context, dataPath, diff string) error {
 	return e.post(ctx, "Updated: "+dataPath, diff, "info", dataPath, LocationComplete, "kvexpress:success")
 }
 
-// Copied: the data of one key was published as another.
+// Copied: the data of a key was published as another key.
 func (e *Events) Copied(ctx context.Context, from, to string) error {
 	title := fmt.Sprintf("Copy: %s to %s", from, to)
 	return e.post(ctx, title, title, "info", to, LocationComplete, "kvexpress:success", tag("keyFrom", from))
 }
 
-// StopPresent: a publish was refused because of the stop at this path.
+// StopPresent: the stop at this path refused a publish.
 func (e *Events) StopPresent(ctx context.Context, stopPath, reason string) error {
 	title := fmt.Sprintf("Stop key is present: %s. Stopping.", stopPath)
 	return e.post(ctx, title, reason, "error", stopPath, LocationStopPresent, "kvexpress:stop")
 }
 
-// StopSet: a key was frozen by the stop at this path.
+// StopSet: a key was stopped with the stop at this path.
 func (e *Events) StopSet(ctx context.Context, stopPath, reason string) error {
 	return e.post(ctx, "Set Stop Key: "+stopPath, reason, "warning", stopPath, LocationStopSaved, "kvexpress:stop_set")
 }
 
-// Refused: a publish was refused for its content. The reason is one word, such
-// as "too_large", and becomes the location tag; LocationNotLongEnough keeps the
-// title and the tag that 1.x gave it.
+// Refused: the content of a publish was refused. The reason is one word, such as "too_large", and becomes the location tag.
+// LocationNotLongEnough keeps 1.x's title and tag.
 func (e *Events) Refused(ctx context.Context, key, reason, body string) error {
 	if reason == LocationNotLongEnough {
 		return e.post(ctx, fmt.Sprintf("Not long enough: %s. Stopping.", key), body, "error", key, reason, "kvexpress:length")
@@ -147,7 +142,7 @@ func (e *Events) post(ctx context.Context, title, body, alert, key, location str
 	if err != nil {
 		return fmt.Errorf("post the event %s: %w", kv.Quote(title), err)
 	}
-	// The answer is not read: its status says all, and its text may be anything.
+	// The status is enough; the body may be anything.
 	_ = resp.Body.Close()
 	return statusError(title, e.url, resp.StatusCode)
 }
@@ -166,8 +161,7 @@ func statusError(title, url string, status int) error {
 		http.StatusText(status), remedy)
 }
 
-// parseDatadogHost returns the base URL without a slash at its end. Its errors
-// do not repeat the URL, which may hold a password.
+// parseDatadogHost returns the base URL without a slash at its end. Its errors do not contain the URL, which may hold a password.
 func parseDatadogHost(host string) (string, error) {
 	const remedy = "; write it as " + DefaultDatadogHost
 	if host == "" {
@@ -181,15 +175,15 @@ func parseDatadogHost(host string) (string, error) {
 	case err != nil:
 		return "", errors.New("datadog_host is not a URL" + remedy)
 	case u.Hostname() == "":
-		return "", errors.New("datadog_host names no host" + remedy)
+		return "", errors.New("datadog_host has no host" + remedy)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return "", errors.New("datadog_host may hold neither a user nor a query" + remedy)
+		return "", errors.New("datadog_host must not have a user or a query" + remedy)
 	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
 		return strings.TrimRight(u.String(), "/"), nil
 	case u.Scheme == "http":
-		return "", fmt.Errorf("datadog_host %s uses plain http, which would show the keys to the network; use https", kv.Quote(u.Host))
+		return "", fmt.Errorf("datadog_host %s uses plain http, which would expose the keys; use https", kv.Quote(u.Host))
 	default:
-		return "", fmt.Errorf("datadog_host has the scheme %s, which is not known%s", kv.Quote(u.Scheme), remedy)
+		return "", fmt.Errorf("datadog_host has the unknown scheme %s%s", kv.Quote(u.Scheme), remedy)
 	}
 }
 

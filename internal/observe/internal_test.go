@@ -15,7 +15,7 @@ import (
 
 func TestLinkPausesAfterAFailure(t *testing.T) {
 	dials := 0
-	l := &link{limit: time.Second, dial: func(context.Context) (net.Conn, error) {
+	l := &conn{limit: time.Second, dial: func(context.Context) (net.Conn, error) {
 		dials++
 		return nil, os.ErrNotExist
 	}}
@@ -32,7 +32,7 @@ func TestLinkPausesAfterAFailure(t *testing.T) {
 	}
 	l.resume = time.Now()
 	if _, err := l.Write([]byte("x")); !errors.Is(err, os.ErrNotExist) || dials != 2 {
-		t.Errorf("after the pause: %v after %d dials, want a second attempt", err, dials)
+		t.Errorf("after the circuit breaker closes: %v after %d dials, want a second attempt", err, dials)
 	}
 }
 

@@ -12,29 +12,27 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// SyslogOff, as LogOptions.Syslog, turns syslog off.
+// SyslogOff disables syslog in LogOptions.Syslog.
 const SyslogOff = "off"
 
-// LogOptions says where log records go.
+// LogOptions configure a logger.
 type LogOptions struct {
-	// Direction is the name of the command, such as "in". It opens each line.
+	// Direction is the name of the command, such as "in". Each line begins with it.
 	Direction string
-	// Debug sends debug records to syslog too.
+	// Debug also sends debug records to syslog.
 	Debug bool
-	// Verbose prints every record to Stdout too, debug records included.
+	// Verbose also prints all records to Stdout, debug records included.
 	Verbose bool
 	Stdout  io.Writer
-	// Syslog is the path of a unixgram socket, SyslogOff, or "" for the
-	// system's.
+	// Syslog is the path of a unixgram socket, SyslogOff, or "" for the system's.
 	Syslog string
 }
 
-// NewLogger returns a logger, and the function that closes what it opened.
+// NewLogger returns a logger, and the function that closes its connection.
 //
-// A record becomes one line, "direction: message key='value' …", sent once to
-// syslog with the tag kvexpress and facility user. Nothing in a record can end
-// the line or close a quote early. Syslog is dialled at the first record; one
-// that is absent or hangs is tolerated, and its records are dropped.
+// A record becomes one line, "direction: message key='value' …", in syslog with the tag kvexpress and facility user. Text in a
+// record cannot end the line or close a quote. NewLogger connects at the first record. If syslog is missing or hangs, records are
+// dropped.
 func NewLogger(o LogOptions) (*slog.Logger, func() error) {
 	out := &output{direction: o.Direction, debug: o.Debug}
 	if o.Verbose {
@@ -48,15 +46,15 @@ func NewLogger(o LogOptions) (*slog.Logger, func() error) {
 	return slog.New(&handler{out: out}), closer
 }
 
-// output is what all handlers of one logger share.
+// output is shared by all handlers of a logger.
 type output struct {
 	direction string
 	debug     bool
-	syslog    *link // nil: off
+	syslog    *conn // nil: off
 
 	mu     sync.Mutex // keeps lines on stdout whole
 	stdout io.Writer  // nil: not verbose
-	told   bool       // that syslog does not work
+	told   bool       // a syslog failure was reported
 }
 
 func (o *output) toSyslog(level slog.Level) bool {
@@ -70,7 +68,7 @@ func (o *output) write(level slog.Level, at time.Time, line string) error {
 		return err
 	}
 	if _, failed := o.syslog.Write(syslogMessage(level, at, line)); failed != nil && o.tellOnce() {
-		return o.print(at, o.direction+": syslog does not answer, its records are dropped"+pair("error", failed.Error()))
+		return o.print(at, o.direction+": syslog does not answer; records are dropped"+pair("error", failed.Error()))
 	}
 	return err
 }
@@ -117,7 +115,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	//nolint:contextcheck // a record is sent even if what it tells of was cut off
+	//nolint:contextcheck // a record is sent even if its command was interrupted
 	return h.out.write(r.Level, at, line.String())
 }
 
@@ -129,7 +127,7 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &handler{out: h.out, attrs: h.attrs + more.String()}
 }
 
-// WithGroup does nothing: nobody here makes groups.
+// WithGroup does nothing: this program uses no groups.
 func (h *handler) WithGroup(string) slog.Handler { return h }
 
 func appendAttr(line *strings.Builder, a slog.Attr) {
@@ -139,4 +137,13 @@ func appendAttr(line *strings.Builder, a slog.Attr) {
 	case !a.Equal(slog.Attr{}):
 		line.WriteString(pair(a.Key, v.String()))
 	}
+}
+
+// maxValue limits a value or message in logs, in bytes.
+const maxValue = 4096
+
+// pair formats an attribute of a log line, after a space.
+func pair(key, value string) string {
+	value = strings.ReplaceAll(safetext.Cut(value, maxValue), `\`, `\\`)
+	return " " + safetext.Line(key, maxValue) + "='" + strings.ReplaceAll(safetext.Line(value, maxValue), "'", `\'`) + "'"
 }

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// DefaultStatsdAddr is where a Datadog Agent listens.
+// DefaultStatsdAddr is the address of a local Datadog Agent.
 const DefaultStatsdAddr = "localhost:8125"
 
-// MetricsOptions says whether and where metrics are sent.
+// MetricsOptions configure Metrics.
 type MetricsOptions struct {
 	Enabled   bool
 	Addr      string // host:port of DogStatsD; "" is DefaultStatsdAddr
@@ -18,14 +18,14 @@ type MetricsOptions struct {
 	Direction string // the command's name
 }
 
-// Metrics sends 1.x's metrics to DogStatsD. They may be lost and never fail.
-// A nil or zero Metrics sends nothing. It is safe for concurrent use.
+// Metrics sends 1.x's metrics to DogStatsD. A metric may be lost, and never fails. A nil or zero Metrics is disabled. It is safe
+// for concurrent use.
 type Metrics struct {
-	out    *link // nil: disabled
+	out    *conn // nil: disabled
 	origin origin
 }
 
-// NewMetrics checks the address, without any look-up. Close must be called.
+// NewMetrics checks the address without resolving it. Close must be called.
 func NewMetrics(o MetricsOptions) (*Metrics, error) {
 	if !o.Enabled {
 		return &Metrics{}, nil
@@ -37,13 +37,13 @@ func NewMetrics(o MetricsOptions) (*Metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &link{limit: statsdLimit, dial: func(ctx context.Context) (net.Conn, error) { return dialUDP(ctx, host, port) }}
+	out := &conn{limit: statsdLimit, dial: func(ctx context.Context) (net.Conn, error) { return dialUDP(ctx, host, port) }}
 	return &Metrics{out: out, origin: origin{host: o.Host, direction: o.Direction}}, nil
 }
 
 func (m *Metrics) enabled() bool { return m != nil && m.out != nil }
 
-// Close ends the connection. Every metric has been sent by then.
+// Close closes the connection. All metrics have been sent before.
 func (m *Metrics) Close() error {
 	if !m.enabled() {
 		return nil
@@ -51,31 +51,28 @@ func (m *Metrics) Close() error {
 	return m.out.Close()
 }
 
-// Count counts one of 1.x's metrics, such as "out". A key may be the path of a file, or of
-// a row in the store: 1.x had it so.
+// Count increments one of 1.x's counters, such as "out". As in 1.x, key may be the path of a file or of a row.
 func (m *Metrics) Count(name, key, location string) {
 	if m.enabled() {
 		m.send(name, "1|c", m.origin.tags(key, location)...)
 	}
 }
 
-// Gauge sends a number of 1.x's: "bytes" as stored, "lines", or "time" in milliseconds.
+// Gauge sends one of 1.x's gauges: "bytes" as stored, "lines", or "time" in milliseconds.
 func (m *Metrics) Gauge(name, key, location string, value int64) {
 	if m.enabled() {
 		m.send(name, strconv.FormatInt(value, 10)+"|g", m.origin.tags(key, location)...)
 	}
 }
 
-// ConsulReconnect counts a request to the store that is tried again. It has no
-// key and no location.
+// ConsulReconnect counts a retried request to the store. It has no key and no location.
 func (m *Metrics) ConsulReconnect() {
 	if m.enabled() {
 		m.send("consul_reconnect", "1|c", tag("host", m.origin.host), tag("direction", m.origin.direction))
 	}
 }
 
-// send is one datagram for one metric. A metric that cannot be sent is lost: that
-// is what link is for.
+// send sends one metric in one datagram.
 func (m *Metrics) send(name, value string, tags ...string) {
 	_, _ = m.out.Write([]byte("kvexpress." + name + ":" + value + "|#" + strings.Join(tags, ",")))
 }

@@ -8,30 +8,27 @@ import (
 	"unicode/utf8"
 )
 
-// ContentType is the Content-Type of what is written.
+// ContentType is the Content-Type of the text format.
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// PromKind is what sort of numbers a family has.
+// PromKind is the type of a metric family.
 type PromKind string
 
-// The kinds. A histogram's samples are written with PromWriter.Histogram, those of
-// the others with PromWriter.Sample.
+// The kinds. PromWriter.Histogram writes the samples of a histogram, PromWriter.Sample all others.
 const (
 	Counter   PromKind = "counter"
 	Gauge     PromKind = "gauge"
 	Histogram PromKind = "histogram"
 )
 
-// flushAt is how many bytes are gathered before they are written: one page and
-// the longest sample, whatever the number of metrics.
+// flushAt is the size of the buffer, in bytes.
 const flushAt = 4 << 10
 
-// Label is one name and value of a sample. The name must be a valid one, the
-// value may be anything.
+// Label is a label of a sample. The name must be valid, the value may be anything.
 type Label struct{ Name, Value string }
 
-// PromWriter writes families, one after the other. After a failed write it writes
-// nothing more: End returns the error. It is not safe for concurrent use.
+// PromWriter writes metric families, one after the other. After a failed write it writes nothing more, and End returns the error.
+// It is not safe for concurrent use.
 type PromWriter struct {
 	w   io.Writer
 	buf []byte
@@ -45,30 +42,27 @@ type PromWriter struct {
 // NewProm returns a PromWriter to w. End must be called.
 func NewProm(w io.Writer) *PromWriter { return &PromWriter{w: w} }
 
-// Family begins a family of metrics: the samples that follow are its own. The
-// name must be a valid one that was not used before. A family without a sample is
-// not written.
+// Family begins a family: the next samples belong to it. The name must be valid and new. A family without samples is not written.
 func (w *PromWriter) Family(name string, kind PromKind, help string) {
 	w.name, w.kind, w.help, w.begun = name, kind, help, false
 }
 
-// Sample writes one sample of a counter or gauge. Two of a family must not have
-// the same labels.
+// Sample writes one sample of a counter or gauge. Samples of a family must have different labels.
 func (w *PromWriter) Sample(value float64, labels ...Label) {
 	w.head()
 	w.sample("", value, labels, nil)
 }
 
-// One writes a family of one sample without labels.
+// One writes a family with one sample without labels.
 func (w *PromWriter) One(name string, kind PromKind, help string, value float64) {
 	w.Family(name, kind, help)
 	w.Sample(value)
 }
 
-// With is a Label.
+// With returns a Label.
 func With(name, value string) Label { return Label{name, value} }
 
-// Truth is 1 for true.
+// Truth returns 1 for true, 0 for false.
 func Truth(b bool) float64 {
 	if b {
 		return 1
@@ -76,7 +70,7 @@ func Truth(b bool) float64 {
 	return 0
 }
 
-// Seconds is a time in Unix seconds; 0 for none.
+// Seconds returns a time in Unix seconds; 0 for the zero time.
 func Seconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
@@ -84,9 +78,8 @@ func Seconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// Histogram writes a histogram. bounds are the upper ends of its buckets,
-// ascending and finite; counts says how many observations are in each of them,
-// and then how many beyond the last. What counts lacks is 0.
+// Histogram writes a histogram. bounds are the upper bounds of its buckets, ascending and finite. counts has the observations of
+// each bucket, and then those above the last bound; missing counts are 0.
 func (w *PromWriter) Histogram(bounds []float64, counts []uint64, sum float64, labels ...Label) {
 	w.head()
 	var total uint64
@@ -104,7 +97,7 @@ func (w *PromWriter) Histogram(bounds []float64, counts []uint64, sum float64, l
 	w.sample("_count", float64(total), labels, nil)
 }
 
-// End writes what was gathered, and returns the first error.
+// End flushes the buffer, and returns the first error.
 func (w *PromWriter) End() error {
 	w.flush(0)
 	return w.err
@@ -123,7 +116,7 @@ func (w *PromWriter) head() {
 	w.buf = append(w.buf, '\n')
 }
 
-// sample writes one line. le is the upper end of a bucket, nil for all else.
+// sample writes one line. le is the upper bound of a bucket; nil for all others.
 func (w *PromWriter) sample(suffix string, value float64, labels []Label, le *float64) {
 	w.buf = append(append(w.buf, w.name...), suffix...)
 	next := byte('{')
@@ -146,7 +139,7 @@ func (w *PromWriter) sample(suffix string, value float64, labels []Label, le *fl
 	w.flush(flushAt)
 }
 
-// flush writes what was gathered, if it is more than some bytes.
+// flush writes the buffer if it has more than so many bytes.
 func (w *PromWriter) flush(more int) {
 	if len(w.buf) <= more {
 		return
@@ -157,8 +150,7 @@ func (w *PromWriter) flush(more int) {
 	w.buf = w.buf[:0]
 }
 
-// appendNumber writes numbers as people do, without an exponent, unless they are
-// very large or small.
+// appendNumber writes numbers without an exponent, unless they are very large or small.
 func appendNumber(b []byte, v float64) []byte {
 	if abs := math.Abs(v); v == 0 || abs >= 1e-6 && abs < 1<<53 {
 		return strconv.AppendFloat(b, v, 'f', -1, 64)
@@ -166,8 +158,8 @@ func appendNumber(b []byte, v float64) []byte {
 	return strconv.AppendFloat(b, v, 'g', -1, 64)
 }
 
-// appendEscaped escapes as the format asks, quotes only in a label's value. The
-// format is UTF-8: other bytes, which a file's name may have, are written as \xff.
+// appendEscaped escapes text for the format, quotes only in a label's value. The format is UTF-8; other bytes, as in a file name,
+// become \xff.
 func appendEscaped(b []byte, s string, quotes bool) []byte {
 	for len(s) > 0 {
 		r, size := utf8.DecodeRuneInString(s)

@@ -12,8 +12,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// statsdLimit bounds the look-up of the host and each write, and with that
-// what an unreachable address can add to a command.
+// statsdLimit limits the DNS look-up and each write, and so the delay that an unreachable address adds to a command.
 const statsdLimit = 500 * time.Millisecond
 
 func parseStatsdAddr(addr string) (host, port string, err error) {
@@ -40,9 +39,8 @@ func dialUDP(ctx context.Context, host, port string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "udp", net.JoinHostPort(preferIPv4(ips).String(), port))
 }
 
-// preferIPv4 picks an address as 1.x did: an Agent listens on 127.0.0.1 alone,
-// and over UDP nobody would notice that ::1 does not answer. There is at least
-// one: a look-up that finds none fails.
+// preferIPv4 picks an address as 1.x did. A Datadog Agent listens on 127.0.0.1 only, and over UDP a silent ::1 is not noticed.
+// ips is not empty: a look-up without a result fails.
 func preferIPv4(ips []netip.Addr) netip.Addr {
 	return slices.MinFunc(ips, func(a, b netip.Addr) int { return a.Unmap().BitLen() - b.Unmap().BitLen() }).Unmap()
 }

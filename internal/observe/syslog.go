@@ -15,28 +15,25 @@ import (
 
 const (
 	syslogTag = "kvexpress"
-	// syslogLimit is the longest that a record may hold a command up.
+	// syslogLimit limits the delay of a command by one record.
 	syslogLimit = 100 * time.Millisecond
-	// maxDatagram is the size in bytes of the largest local datagram that
-	// macOS and FreeBSD accept; a longer record would be lost as a whole.
+	// maxDatagram is the largest local datagram of macOS and FreeBSD, in bytes; a longer record would be lost.
 	maxDatagram = 2048
 )
 
-// newSyslog returns a link to the socket at path, or to the system's for "".
-//
-// It is not log/syslog's Writer because that has no deadline: a syslog daemon
-// that hangs would hang every command.
-func newSyslog(path string) *link {
+// newSyslog returns a conn to the socket at path, or to the system's for "". log/syslog's Writer has no deadline: a hanging
+// syslog daemon would hang every command.
+func newSyslog(path string) *conn {
 	dial := dialSystemSyslog
 	if path != "" {
 		dial = func(ctx context.Context) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unixgram", path)
 		}
 	}
-	return &link{dial: dial, limit: syslogLimit}
+	return &conn{dial: dial, limit: syslogLimit}
 }
 
-// dialSystemSyslog looks where log/syslog, and so 1.x, looked.
+// dialSystemSyslog tries the sockets of log/syslog, as 1.x did.
 func dialSystemSyslog(ctx context.Context) (net.Conn, error) {
 	var tried []error
 	for _, network := range []string{"unixgram", "unix"} {
@@ -51,14 +48,13 @@ func dialSystemSyslog(ctx context.Context) (net.Conn, error) {
 	return nil, errors.Join(tried...)
 }
 
-// syslogMessage frames a line in the form that local syslog sockets take.
+// syslogMessage formats a line for a local syslog socket.
 func syslogMessage(level slog.Level, at time.Time, line string) []byte {
 	head := fmt.Sprintf("<%d>%s %s[%d]: ", syslog.LOG_USER|severity(level), at.Format(time.Stamp), syslogTag, os.Getpid())
 	return []byte(head + safetext.Cut(line, maxDatagram-len(head)-1) + "\n")
 }
 
-// severity maps debug records to notice, as 1.x did: many daemons drop what is
-// below it, and whoever asks for debug lines wants to see them.
+// severity maps debug records to notice, as 1.x did: many daemons drop lower severities.
 func severity(level slog.Level) syslog.Priority {
 	switch {
 	case level >= slog.LevelError:

@@ -7,22 +7,21 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// maxTag is Datadog's limit on a tag, which also keeps a metric in a datagram.
+// maxTag is Datadog's limit on a tag, in bytes. It also keeps a metric in one datagram.
 const maxTag = 200
 
-// origin is where metrics and events come from: the same for a whole command.
+// origin is the source of the metrics and events of a command.
 type origin struct {
 	host      string // the operating system's host name
 	direction string // the command's name
 }
 
-// tags are the four that 1.x put on everything, in its order.
+// tags returns 1.x's four tags, in its order.
 func (o origin) tags(key, location string) []string {
 	return []string{tag("key", key), tag("host", o.host), tag("direction", o.direction), tag("location", location)}
 }
 
-// tag formats one tag. Characters that DogStatsD's format gives a meaning, and
-// controls, become underscores.
+// tag formats one tag. Separators of DogStatsD's format and control characters become underscores.
 func tag(name, value string) string {
 	value = strings.Map(func(r rune) rune {
 		if r == ',' || r == '|' || r == unicode.ReplacementChar || !unicode.IsPrint(r) {
