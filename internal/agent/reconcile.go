@@ -139,7 +139,7 @@ func (t *target) waitsNoMore() {
 	t.status.Waits = ""
 }
 
-// stuck is for how long a reconcile runs that should be over, or zero.
+// stuck is for how long a reconcile has exceeded all of its limits; zero if none has.
 func (t *target) stuck(now time.Time) time.Duration {
 	begun := t.begun.Load()
 	if begun == 0 {

@@ -11,7 +11,7 @@ import (
 // maxOutputs is how many bytes of command output a status holds, of all targets.
 const maxOutputs = 1 << 20
 
-// Status is what an agent says of itself.
+// Status is the state of an agent and its targets.
 type Status struct {
 	Version  string         `json:"version"` // of the program
 	Node     string         `json:"node"`
@@ -24,48 +24,47 @@ type Status struct {
 	Targets  []TargetStatus `json:"targets"`  // in the order of the configuration
 }
 
-// ConfigStatus is what became of the configuration.
+// ConfigStatus is the state of the configuration.
 type ConfigStatus struct {
-	Files  []string  `json:"files"` // as read last, with success
+	Files  []string  `json:"files"` // that the configuration in force was read from
 	Loaded time.Time `json:"loaded"`
-	// Error is why the last reload was refused; "" if it was not. The
-	// configuration from before is in force then.
+	// Error is why the last reload was refused; "" if it was not. Then the old configuration is in force.
 	Error string `json:"error,omitempty"`
 }
 
-// StoreStatus is how the store is, as far as this node can tell.
+// StoreStatus is the state of the store, as this node sees it.
 type StoreStatus struct {
 	Addr  string     `json:"addr"`
 	Up    bool       `json:"up"`
-	Since *time.Time `json:"since,omitempty"` // since when it is as it is; nil before the first answer
-	Error string     `json:"error,omitempty"` // why it is away, in one line
+	Since *time.Time `json:"since,omitempty"` // when Up last changed; nil before the first answer
+	Error string     `json:"error,omitempty"` // why it is unreachable, in one line
 }
 
-// ReceiptStatus is how it stands with what the node reports to the store.
+// ReceiptStatus is the state of the node's receipt in the store.
 type ReceiptStatus struct {
-	Off   bool       `json:"off,omitempty"`   // the configuration says so
-	Last  *time.Time `json:"last,omitempty"`  // when the last one was written; nil: none was yet
-	Error string     `json:"error,omitempty"` // why the one that is due was not written
+	Off   bool       `json:"off,omitempty"`   // by the configuration
+	Last  *time.Time `json:"last,omitempty"`  // when it was last written; nil: never
+	Error string     `json:"error,omitempty"` // why the last write failed
 }
 
-// TargetStatus is how one target is.
+// TargetStatus is the state of one target.
 type TargetStatus struct {
 	Key     string          `json:"key"`
 	File    string          `json:"file"`
 	Outcome outcome.Outcome `json:"outcome"`
-	Since   *time.Time      `json:"since,omitempty"`   // since when it has that outcome
+	Since   *time.Time      `json:"since,omitempty"`   // when the outcome last changed
 	Detail  string          `json:"detail,omitempty"`  // why, in one line, printable
 	Reason  string          `json:"reason,omitempty"`  // with Refused: the word of gate.Reason
-	Waits   string          `json:"waits,omitempty"`   // for which process, as that has locked the file
+	Waits   string          `json:"waits,omitempty"`   // the process that has locked the file
 	Version uint64          `json:"version,omitempty"` // in place; 0 for an unmanaged one
 	Lineage string          `json:"lineage,omitempty"`
 	SHA256  string          `json:"sha256,omitempty"`       // in place, "" before it is known
 	Size    int             `json:"size,omitempty"`         // in bytes
 	Changed *time.Time      `json:"changed,omitempty"`      // when this process last replaced the file
 	Good    *time.Time      `json:"good,omitempty"`         // end of the last reconcile that found or made it right
-	Check   string          `json:"check_output,omitempty"` // the end of what the last check printed
+	Check   string          `json:"check_output,omitempty"` // the end of the output of the last check
 	Exec    *ExecStatus     `json:"exec,omitempty"`         // nil without an exec
-	Polled  bool            `json:"polled,omitempty"`       // its row is read every few seconds, where others are watched
+	Polled  bool            `json:"polled,omitempty"`       // its row is read every few seconds, not watched
 	Counts  Counts          `json:"counts"`
 
 	answered bool    // the store has answered for this target
@@ -96,7 +95,7 @@ func (s *TargetStatus) hideOutput() {
 	}
 }
 
-// Public removes command lines and their output from a status, for everybody on the network.
+// Public is the status without command lines and their output, for clients on the network.
 func (s Status) Public() Status {
 	s.Targets = slices.Clone(s.Targets)
 	for i := range s.Targets {
@@ -109,13 +108,13 @@ func (s Status) Public() Status {
 	return s
 }
 
-// ExecStatus is how a target's exec is.
+// ExecStatus is the state of a target's exec.
 type ExecStatus struct {
 	Pending  bool          `json:"pending"`
 	Failures int           `json:"failures,omitempty"` // in a row
 	Last     *time.Time    `json:"last,omitempty"`     // when it last ended
 	Exit     int           `json:"exit"`               // its exit status then; -1 if a signal ended it
-	Output   string        `json:"output,omitempty"`   // the end of what it printed then
+	Output   string        `json:"output,omitempty"`   // the end of its output
 	Took     time.Duration `json:"took_ns,omitempty"`
 	Retry    *time.Time    `json:"retry,omitempty"` // when it runs again, if it is pending
 }
@@ -128,8 +127,8 @@ type Counts struct {
 	Refusals   map[string]uint64 `json:"refusals,omitempty"` // by reason: gate.Reason, or an outcome such as stopped
 	ExecOK     uint64            `json:"exec_ok"`
 	ExecFail   uint64            `json:"exec_fail"`
-	// ExecSeconds is a histogram of how long execs took: see ExecBuckets.
-	// The last entry counts those beyond the last bucket. Not cumulative.
+	// ExecSeconds is a histogram of the durations of execs, see ExecBuckets. The last entry counts those beyond the last
+	// bucket. Not cumulative.
 	ExecSeconds []uint64      `json:"exec_seconds,omitempty"`
 	ExecTotal   time.Duration `json:"exec_total_ns"`
 }

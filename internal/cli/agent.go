@@ -30,15 +30,15 @@ func (a *App) newAgent(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the node agent",
-		Long: `Keep all files of this node right: one daemon in the place of many watches.
+		Long: `Run the node agent: one daemon that keeps all files of this node up to date.
 
-What is to be where stands in a file of YAML (default ` + defaultAgentFile + `),
-and in conf.d/*.yml beside it, one file for each target if you like. SIGHUP reads
-them again: a mistake leaves all as it was, and only what changed is touched.
+Targets are defined in a YAML file (default ` + defaultAgentFile + `) and in
+conf.d/*.yml beside it. SIGHUP reads these files again. If there is a mistake, the
+old configuration stays in force; otherwise only changed targets are restarted.
 
-The agent acts on a publish, a stop, a resume, a lock and an unlock within a second,
-and looks at every file every few minutes. While Consul is away the files stay as
-they are. It logs to stderr.`,
+The agent acts on a publish, stop, resume, lock or unlock within a second, and
+reconciles every file every few minutes. If Consul is unreachable, the files stay
+as they are. The agent logs to stderr.`,
 		Example: `  kvexpress agent -C /etc/kvexpress/agent.yml
   kvexpress agent -C /etc/kvexpress/agent.yml --check-config
   kvexpress agent status
@@ -70,22 +70,20 @@ agent.yml:
 	return cmd
 }
 
-// meantForOthers refuses flags of other commands: what they would say stands in the
-// agent's configuration.
+// meantForOthers refuses flags of other commands: the agent reads their values from its configuration.
 func meantForOthers(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		switch f.Name {
 		case "config", "json", "check-config", "verbose":
 		default:
-			err = fmt.Errorf("--%s means nothing here: write it into the configuration, see `kvexpress agent --help`", f.Name)
+			err = fmt.Errorf("--%s is not a flag of the agent; set it in the configuration, see `kvexpress agent --help`", f.Name)
 		}
 	})
 	return err
 }
 
-// told runs a command without a session: it has no store of its own, or looks after
-// its log itself.
+// told runs a command without a session: it has no store of its own, or its own log.
 func (a *App) told(g *globals, run func() (report, error)) error {
 	r, err := run()
 	code := exitCode(err)
@@ -102,7 +100,7 @@ func (a *App) told(g *globals, run func() (report, error)) error {
 func (a *App) loadAgentFile(path string) (config.Config, string, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		return config.Config{}, "", fmt.Errorf("find out this machine's host name: %w", err)
+		return config.Config{}, "", fmt.Errorf("read the host name of this machine: %w", err)
 	}
 	c, err := config.Load(path, config.Env{Getenv: a.Getenv, Hostname: host})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -120,7 +118,7 @@ func (a *App) checkAgentFile(path string) (report, error) {
 		return nil, err
 	}
 	return said{
-		text:   fmt.Sprintf("%s: good, %s in %s", path, render.Plural(len(c.Targets), "target"), render.Plural(len(c.Files), "file")),
+		text:   fmt.Sprintf("%s: OK: %s, %s", path, render.Plural(len(c.Targets), "target"), render.Plural(len(c.Files), "file")),
 		fields: map[string]any{"files": c.Files, "targets": len(c.Targets)},
 	}, nil
 }
@@ -142,8 +140,7 @@ func openStores(c config.Store) ([]agent.Store, error) {
 	return all, nil
 }
 
-// gcPercent keeps an agent, which sleeps for most of its time, small: its heap has a
-// third less at the same work.
+// gcPercent keeps the heap of an agent, which is idle for most of its time, a third smaller at the same work.
 const gcPercent = 40
 
 func (a *App) runAgent(ctx context.Context, path string) error {
@@ -189,9 +186,9 @@ func (a *App) reloadAgent(d *agent.Agent, path string, log *slog.Logger) {
 	}
 	if err != nil {
 		for _, line := range strings.Split(err.Error(), "\n") {
-			log.Error("the configuration is refused, all stays as it was", "error", line)
+			log.Error("configuration refused; the old one stays in force", "error", line)
 		}
 		return
 	}
-	log.Info("the configuration was read again", "targets", len(c.Targets))
+	log.Info("configuration reloaded", "targets", len(c.Targets))
 }

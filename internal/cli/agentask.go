@@ -29,9 +29,8 @@ const (
 	maxAgentAnswer = 8 << 20 // bytes: of thousands of targets
 )
 
-// agentAddress is where the agent listens: as a flag says, or its configuration.
-// A configuration that nobody named need not be readable: then it is the machine's
-// own agent, also because it may be asked why it refuses that configuration.
+// agentAddress is the address of the agent, from a flag or its configuration. The default configuration need not be readable:
+// then the command asks the machine's own agent, which tells why it refuses that configuration.
 func (a *App) agentAddress(g *globals, listen string) (string, error) {
 	if listen != "" {
 		return listen, nil
@@ -44,10 +43,9 @@ func (a *App) agentAddress(g *globals, listen string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("%w; --listen names the agent's address without a configuration", err)
 	case c.Listen == "":
-		return "", fmt.Errorf("%s has an empty listen: nobody can ask this agent; set it, and restart the agent", path)
+		return "", fmt.Errorf("%s has an empty listen: this agent has no address; set listen and restart the agent", path)
 	}
-	// What is not in the file depends on who reads it, and that may not be the
-	// user of the agent.
+	// A default depends on the user who reads the file, and the agent may run as another one.
 	if own := config.DefaultListen(os.Geteuid() == 0, a.Getenv, c.StateDir); c.Listen == own {
 		if _, err := os.Lstat(own); errors.Is(err, fs.ErrNotExist) {
 			return systemSocket, nil
@@ -56,8 +54,7 @@ func (a *App) agentAddress(g *globals, listen string) (string, error) {
 	return c.Listen, nil
 }
 
-// askAgent gets the status of the agent that listens on addr, as a value and as it
-// was sent.
+// askAgent gets the status of the agent that listens on addr, as a value and as it was sent.
 func askAgent(ctx context.Context, addr string) (agent.Status, json.RawMessage, error) {
 	network, host := "unix", "localhost"
 	if !filepath.IsAbs(addr) {
@@ -99,11 +96,11 @@ func askAgent(ctx context.Context, addr string) (agent.Status, json.RawMessage, 
 	switch {
 	case resp.StatusCode != http.StatusOK:
 		line, _, _ := strings.Cut(string(body[:min(len(body), 300)]), "\n")
-		err = fmt.Errorf("what listens on %s says %d: %s", addr, resp.StatusCode, line)
+		err = fmt.Errorf("the server on %s answers %d: %s", addr, resp.StatusCode, line)
 	case len(body) > maxAgentAnswer:
-		err = fmt.Errorf("what listens on %s says more than %d bytes: it is no agent", addr, maxAgentAnswer)
+		err = fmt.Errorf("the server on %s is no agent: its answer has more than %d bytes", addr, maxAgentAnswer)
 	case json.Unmarshal(body, &s) != nil || s.Started.IsZero():
-		err = fmt.Errorf("what listens on %s is no agent", addr)
+		err = fmt.Errorf("the server on %s is no agent", addr)
 	}
 	return s, body, err
 }
@@ -118,9 +115,9 @@ func agentSilence(addr string, err error) error {
 		err = op.Err // without the address
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("you may not ask the agent on %s: only root, its user and the group of the socket may, see `ls -l "+
+		return fmt.Errorf("no permission to ask the agent on %s; run as root, the agent's user or the socket's group, see `ls -l "+
 			"%[1]s`: %[2]w", addr, err)
 	}
-	return fmt.Errorf("nobody answers on %s: %w; is the agent running? see `systemctl status kvexpress-agent`; -C or --listen "+
-		"say where it listens", addr, err)
+	return fmt.Errorf("no answer on %s: %w; check that the agent runs with `systemctl status kvexpress-agent`, or name its "+
+		"address with -C or --listen", addr, err)
 }

@@ -18,20 +18,19 @@ func (a *App) newAgentStatus(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of this node's agent and its targets",
-		Long: `Show how the agent of this node and its targets are.
+		Long: `Show the state of this node's agent and its targets.
 
-It asks the agent where its configuration says that it listens. This is a report:
-the exit code is 0 whatever it says. With --strict it is that of the first target
-that is not as it should be:
+The command asks the agent at the address in its configuration. The exit code is 0
+for every answer. With --strict it is the code of the first unhealthy target:
 
-  1  it is starting, or something else failed
+  1  the target is starting, or failed for another reason
   5  there is no such key
   6  the content is refused
-  7  the store is away, or refuses the token
-  8  the file is in place, and its exec has yet to succeed
+  7  the store is unreachable, or denies the token
+  8  the file is in place, its exec has not succeeded yet
 
-A stopped key, a locked file and a version whose time has not come are deliberate,
-and count as good.`,
+A stopped key, a locked file and a version that spread holds back are deliberate.
+They count as healthy.`,
 		Example: `  kvexpress agent status
   kvexpress agent status --strict
   kvexpress agent status --listen 127.0.0.1:8555 --json`,
@@ -51,7 +50,7 @@ and count as good.`,
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "",
-		"`address` of the agent: its socket, or host:port (default: what the configuration says)")
+		"`address` of the agent: its socket, or host:port (default: from the configuration)")
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with the code of the first unhealthy target")
 	return cmd
 }
@@ -77,7 +76,7 @@ type agentReport struct {
 	colour bool
 }
 
-// MarshalJSON is what the agent sent.
+// MarshalJSON implements json.Marshaler: it is the answer of the agent.
 func (r *agentReport) MarshalJSON() ([]byte, error) { return r.raw, nil }
 
 // verdict is the error of --strict.

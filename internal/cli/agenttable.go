@@ -13,13 +13,13 @@ func (r *agentReport) lines() []string {
 	lines := []string{r.headline()}
 	if c := r.Config; c.Error != "" {
 		lines = append(lines, render.Paint(r.colour, render.Red,
-			fmt.Sprintf("the last reload was refused, the configuration of %s ago is in force: ", r.age(c.Loaded)))+render.Line(c.Error))
+			fmt.Sprintf("the last reload was refused; the configuration from %s ago is in force: ", r.age(c.Loaded)))+render.Line(c.Error))
 	}
 	if err := r.Receipt.Error; err != "" {
 		lines = append(lines, render.Paint(r.colour, render.Yellow, "the last receipt was not written: ")+render.Line(err))
 	}
 	if len(r.Targets) == 0 {
-		return append(lines, "it has no targets")
+		return append(lines, "no targets")
 	}
 	return append(append(lines, ""), r.table()...)
 }
@@ -30,7 +30,7 @@ func (r *agentReport) headline() string {
 	if since := r.Store.Since; since != nil && r.Store.Up {
 		store, colour = "up for "+r.age(*since), render.Green
 	} else if since != nil {
-		store, colour = "away for "+r.age(*since), render.Red
+		store, colour = "unreachable for "+r.age(*since), render.Red
 	}
 	line := render.Line(fmt.Sprintf("%s: agent %s up for %s; store %s ", r.Node, r.Version, r.age(r.Started), r.Store.Addr)) +
 		render.Paint(r.colour, colour, store)
@@ -40,10 +40,10 @@ func (r *agentReport) headline() string {
 	return line
 }
 
-// table has a line for each target, and below it why it is not current.
+// table has a line for each target, and below it the reason why it has not converged.
 func (r *agentReport) table() []string {
-	const state = 2 // the column that is painted
-	rows := [][]string{{"KEY", "FILE", "STATE", "VERSION", "SHA256", "SINCE", "EXEC"}}
+	const painted = 2
+	rows := [][]string{{"KEY", "FILE", "OUTCOME", "VERSION", "SHA256", "SINCE", "EXEC"}}
 	for _, t := range r.Targets {
 		since, unnumbered := "-", "-"
 		if t.SHA256 != "" {
@@ -60,14 +60,14 @@ func (r *agentReport) table() []string {
 			[]string{t.Key, t.File, shown, render.Number(t.Version, unnumbered), render.Dash(render.Short(t.SHA256)), since, r.exec(t)})
 	}
 	return render.TableWith(rows, func(row, column int) string {
-		if !r.colour || column != state {
+		if !r.colour || column != painted {
 			return ""
 		}
 		return colourOf(r.Targets[row].Outcome)
 	}, func(row int) []string {
 		t := r.Targets[row]
 		if t.Waits != "" {
-			return []string{"waits for " + t.Waits + ", which has locked the file"}
+			return []string{"waiting for " + t.Waits + ", which has locked the file"}
 		}
 		if t.Outcome == outcome.Converged || t.Outcome == outcome.Unreachable && !r.Store.Up { // the headline says it
 			return nil
@@ -76,7 +76,7 @@ func (r *agentReport) table() []string {
 	})
 }
 
-// exec is how a target's exec is: a pending one first.
+// exec is the state of a target's exec.
 func (r *agentReport) exec(t agent.TargetStatus) string {
 	e := t.Exec
 	if e == nil || e.Last == nil && !e.Pending && t.SHA256 == "" {
@@ -98,7 +98,7 @@ func (r *agentReport) exec(t agent.TargetStatus) string {
 		text += fmt.Sprintf(", %d times", e.Failures)
 	}
 	if e.Pending && e.Retry != nil {
-		when := ", again in "
+		when := ", retrying in "
 		if t.ExecWaits() {
 			when = ", runs in "
 		}

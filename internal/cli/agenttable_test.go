@@ -43,15 +43,15 @@ func TestAgentTable(t *testing.T) {
 		{agent.TargetStatus{Outcome: outcome.Converged, SHA256: sum, Polled: true}, "converged, polled unmanaged eeeeeeeeeeee 26h -"},
 		{agent.TargetStatus{Outcome: outcome.Converged, Version: 3, SHA256: "short", Exec: &agent.ExecStatus{}}, "converged 3 short 26h done"},
 		{agent.TargetStatus{Outcome: outcome.Converged, Version: 3, SHA256: sum, Waits: "process 7 (vim)"},
-			"converged 3 eeeeeeeeeeee 26h - waits for process 7 (vim), which has locked the file"},
+			"converged 3 eeeeeeeeeeee 26h - waiting for process 7 (vim), which has locked the file"},
 		{agent.TargetStatus{Outcome: outcome.Starting, Exec: &agent.ExecStatus{}}, "starting - - 26h -"},
 		{agent.TargetStatus{Outcome: outcome.Stopped, Version: 1, SHA256: sum, Detail: "bad upstream"},
 			"stopped 1 eeeeeeeeeeee 26h - bad upstream"},
 		{agent.TargetStatus{Outcome: outcome.Refused, Version: 1, SHA256: sum, Detail: "3 lines"}, "refused 1 eeeeeeeeeeee 26h - 3 lines"},
 		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(3, 7, before(-75*time.Second))},
-			"pending 9 eeeeeeeeeeee 26h exit 7, 3 times, again in 1m15s"},
+			"pending 9 eeeeeeeeeeee 26h exit 7, 3 times, retrying in 1m15s"},
 		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(1, -1, before(time.Second))},
-			"pending 9 eeeeeeeeeeee 26h killed, again in 0s"},
+			"pending 9 eeeeeeeeeeee 26h killed, retrying in 0s"},
 		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(0, 0, nil)}, "pending 9 eeeeeeeeeeee 26h pending"},
 		{agent.TargetStatus{Outcome: outcome.Failed, Version: 9, SHA256: sum, Exec: &agent.ExecStatus{Failures: 1, Exit: 2,
 			Last: before(90 * time.Minute)}}, "failed 9 eeeeeeeeeeee 26h exit 2 1h30m ago"},
@@ -93,15 +93,15 @@ func TestAgentHeadlines(t *testing.T) {
 	}{
 		{agent.StoreStatus{Error: "no route"}, agent.ConfigStatus{}, "has not answered yet: no route"},
 		{agent.StoreStatus{Since: before(5 * time.Minute), Error: "connection refused"}, agent.ConfigStatus{},
-			"away for 5m: connection refused"},
+			"unreachable for 5m: connection refused"},
 		{agent.StoreStatus{Up: true, Since: before(0), Error: "of before"},
 			agent.ConfigStatus{Loaded: *before(time.Hour), Error: "agent.yml:3: bad"},
-			"up for 0s\nthe last reload was refused, the configuration of 1h ago is in force: agent.yml:3: bad"},
+			"up for 0s\nthe last reload was refused; the configuration from 1h ago is in force: agent.yml:3: bad"},
 	} {
 		r := agentReport{Status: agent.Status{Node: "web-17", Started: *before(90 * time.Second), Store: tt.store, Config: tt.config},
 			now: agentNow()}
 		if got := strings.Join(r.lines(), "\n"); !strings.HasPrefix(got, "web-17: agent ") ||
-			!strings.HasSuffix(got, tt.want+"\nit has no targets") {
+			!strings.HasSuffix(got, tt.want+"\nno targets") {
 			t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 		}
 	}
