@@ -20,10 +20,10 @@ func (a *App) newForget(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "forget NODE",
 		Short: "Forget a decommissioned node, or one of its files",
-		Long: `Drop the receipt of a node that is no more, so that it does not count for "status".
-With -f, drop one file of it, such as one that "out" installs no longer.
+		Long: `Remove the receipt of a decommissioned node, so that "status" does not count it.
+With -f, remove one file of it, such as one that "out" no longer installs.
 
-A node that is alive comes back with its next receipt, and so does a file that is in its
+If the node is alive, it comes back with its next receipt. So does a file in its
 agent.yml.`,
 		Example: `  kvexpress forget web-17
   kvexpress forget web-17 -f /etc/hosts.consul
@@ -45,7 +45,7 @@ agent.yml.`,
 }
 
 func (s *session) forget(ctx context.Context, node, file, name string) (report, error) {
-	// Whatever has a receipt can be forgotten, under whatever name it stands.
+	// Any name that has a receipt can be forgotten, also an invalid one.
 	if node == "" || strings.Contains(node, "/") {
 		if _, err := kv.ParseNode(node); err != nil {
 			return nil, err
@@ -62,7 +62,7 @@ func (s *session) forget(ctx context.Context, node, file, name string) (report, 
 	e.Action, e.Node = hold.ActionForget, node
 	if file != "" {
 		if !filepath.IsAbs(file) {
-			return nil, fmt.Errorf("%s is not an absolute path; give the whole path that `kvexpress status` shows", kv.Quote(file))
+			return nil, fmt.Errorf("%s is not an absolute path; use the path that `kvexpress status` shows", kv.Quote(file))
 		}
 		what, e.File, e.Key = render.Line(node+" "+file), file, s.keyOf(ctx, node, file)
 	}
@@ -78,12 +78,12 @@ func (s *session) forget(ctx context.Context, node, file, name string) (report, 
 	if err != nil {
 		return nil, err
 	}
-	outcome, text := "forgotten", what+": forgotten"
+	action, text := "forgotten", what+": forgotten"
 	if !was {
-		outcome, text = "unknown", what+": has no receipt"
+		action, text = "unchanged", what+": has no receipt"
 	}
-	s.log.Info("forget", "node", node, "file", file, "outcome", outcome)
-	fields := map[string]any{"node": node, "outcome": outcome}
+	s.log.Info("forget", "node", node, "file", file, "action", action)
+	fields := map[string]any{"node": node, "action": action}
 	if file != "" {
 		fields["file"] = file
 	}

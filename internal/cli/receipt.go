@@ -18,14 +18,14 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// receiptLimit is how long an `out` takes to report, after its work is done.
+// receiptLimit is the time limit of an out's receipt, after the install.
 const receiptLimit = 2 * time.Second
 
-// receipt reports what became of a delivery, unless nothing has changed. One that is
-// lost is noted, and made good by the next `out`; it never changes how this one ends.
+// receipt reports the outcome of an install, unless nothing has changed. If it cannot be written, a
+// note in the state folder makes the next out write one. It never changes the exit code.
 func (s *session) receipt(ctx context.Context, stateDir string, r install.Result, err error) {
 	if errors.Is(err, kv.ErrUnreachable) || errors.Is(err, kv.ErrNotStore) || ctx.Err() != nil {
-		return // who could be told
+		return // no store to write to
 	}
 	var state *install.StateError
 	if errors.As(err, &state) || r.Key == "" {
@@ -44,15 +44,15 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	said := agent.OutReceipt(r, err, now)
 	_, lost := w.PutOut(ctx, now, said)
 	denied := errors.Is(lost, kv.ErrDenied)
-	if denied && !errors.Is(err, kv.ErrDenied) { // else that is what out fails with
-		s.warn(fmt.Sprintf("`kvexpress status` does not know of this, as the token may not write the receipt %s; "+
-			"`kvexpress acl node -k %s --node %s -p %s` prints the policy that is needed, and --no-receipt does without",
+	if denied && !errors.Is(err, kv.ErrDenied) { // else the error of out says the same
+		s.warn(fmt.Sprintf("`kvexpress status` does not show this install: the token cannot write the receipt %s; "+
+			"`kvexpress acl node -k %s --node %s -p %s` prints the policy that it needs, or use --no-receipt",
 			s.layout.Node(s.host), r.Key, s.host, s.layout.Prefix()))
 	} else if lost != nil {
-		s.log.Warn("the receipt was not written; `--no-receipt` does without", "error", render.Error(lost))
+		s.log.Warn("the receipt was not written; --no-receipt turns receipts off", "error", render.Error(lost))
 	}
-	// What went wrong is over when nothing has changed, and that is to be said then.
-	// A token that may not report will not the next time either.
+	// After a failure, the next out reports even if it changes nothing: the failure is over then. A
+	// denied token stays denied.
 	if (lost != nil || said.Outcome != outcome.Converged) && !denied {
 		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.WriteFile(name, nil) })
 	} else if noted {
@@ -60,7 +60,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	}
 }
 
-// notes opens the folder for notes of receipts that are owed, if it can be used.
+// notes opens the folder for notes of pending receipts, if it can be used.
 func (s *session) notes(stateDir string, make bool, use func(*atomicfile.Dir) error) {
 	state, err := atomicfile.OpenPrivate(stateDir, make)
 	if err == nil {
@@ -71,7 +71,7 @@ func (s *session) notes(stateDir string, make bool, use func(*atomicfile.Dir) er
 		err = errors.Join(err, state.Close())
 	}
 	if make || !errors.Is(err, fs.ErrNotExist) {
-		s.debug("the note of an owed receipt was not read or written", err)
+		s.debug("the note of a pending receipt was not read or written", err)
 	}
 }
 

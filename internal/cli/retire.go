@@ -24,15 +24,15 @@ func (a *App) newRetire(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "retire -k KEY",
 		Short: "Delete a key and its history from the store",
-		Long: `Remove a key with its history from the store, and from the receipts of all nodes. Files on
-nodes stay as they are. Nothing of it can be brought back.
+		Long: `Delete a key and its history from the store, and from the receipts of all nodes. This
+cannot be undone. Files on nodes stay as they are.
 
-End the publisher, and remove the key from every agent.yml and watch before: while nodes
-still have targets on the key, it is refused, and names them. --force retires it all the
-same. A node that still has it keeps its file, and reports that the key is missing.
+First stop the publisher, and remove the key from every agent.yml and Consul watch. While
+nodes report the key, retire refuses and lists them. With --force it deletes the key
+anyway; those nodes keep their file and report that the key is missing.
 
-It asks first; --yes does not. A retire that was cut off can be repeated. It needs the
-policies of publisher and operator. "history --events" shows later who retired it.`,
+Without --yes it asks for confirmation. An interrupted retire can be repeated. It needs
+the policies of publisher and operator. "history --events" shows who retired a key.`,
 		Example: `  kvexpress retire -k hosts -r 'the service is gone'
   kvexpress retire -k hosts --yes`,
 		Annotations: uses(flagsStore, "json verbose"),
@@ -56,13 +56,13 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	if err != nil {
 		return nil, err
 	}
-	now, err := reader.Live(ctx, roster, k)
+	all, err := reader.Live(ctx, roster, k)
 	if err != nil {
 		return nil, err
 	}
 	left, err := publish.Left(ctx, s.store, s.layout, k)
 	if errors.Is(err, kv.ErrDenied) {
-		err = fmt.Errorf("%w; it needs the policy of `kvexpress acl publisher -k %s` and of `kvexpress acl operator -k %[2]s`", err, k)
+		err = fmt.Errorf("%w; the token needs the policies that `kvexpress acl publisher -k %s` and `kvexpress acl operator -k %[2]s` print", err, k)
 	}
 	if err != nil {
 		return nil, err
@@ -74,24 +74,24 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 			named = append(named, n.Name)
 		}
 	}
-	r := retireReport{Key: k, Outcome: "refused", Receipts: len(named)}
+	r := retireReport{Key: k, Action: "refused", Receipts: len(named)}
 	if left.None() && len(named) == 0 {
 		return nil, &gate.Missing{Name: string(k)}
 	}
 	var unread []string
-	r.Nodes, unread = fleet.Reporting(roster, now[0])
+	r.Nodes, unread = fleet.Reporting(roster, all[0])
 	r.Nodes = append([]string{}, r.Nodes...)
 	switch {
 	case force:
 	case len(r.Nodes) > 0:
-		return r, fmt.Errorf("%s: nodes still have targets on it (%d): %s; remove the key from their agent.yml and watches, drop what "+
-			"`kvexpress out` installed with `kvexpress forget NODE -f FILE`, or give --force", k, len(r.Nodes), someOf(r.Nodes))
+		return r, fmt.Errorf("%s: nodes still report this key (%d): %s; remove it from their agent.yml and watches, and with "+
+			"`kvexpress forget NODE -f FILE` what `kvexpress out` installed, or use --force", k, len(r.Nodes), someOf(r.Nodes))
 	case len(unread) > 0:
-		return r, fmt.Errorf("%s: receipts that cannot be read may name it (%d): %s; `kvexpress forget NODE` drops one, or give "+
+		return r, fmt.Errorf("%s: unreadable receipts may name this key (%d): %s; remove them with `kvexpress forget NODE`, or use "+
 			"--force", k, len(unread), someOf(unread))
 	}
 	if !yes {
-		if err := s.confirm(string(k), fmt.Sprintf("%s and its history are removed for good", k)); err != nil {
+		if err := s.confirm(string(k), fmt.Sprintf("%s and its history will be deleted; this cannot be undone", k)); err != nil {
 			return r, err
 		}
 	}
@@ -99,7 +99,7 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	defer done()
 	e := s.by(ctx)
 	e.Action, e.Key, e.Reason = hold.ActionRetire, k, reason
-	if m := now[0].Manifest; m != nil {
+	if m := all[0].Manifest; m != nil {
 		e.Version = m.Version
 	}
 	if err := publish.Retire(ctx, s.recorder(), e, left); err != nil {
@@ -114,25 +114,25 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 			return nil, fmt.Errorf("the receipt of %s still names %s; run the command again: %w", node, k, err)
 		}
 	}
-	r.Outcome = "retired"
+	r.Action = "retired"
 	s.log.Info("retired", "key", k, "reason", reason)
 	return r, nil
 }
 
-// confirm asks people at a terminal to type a word before something is done for good.
+// confirm asks at the terminal to type a word before something that cannot be undone.
 func (s *session) confirm(word, what string) error {
 	if !render.IsTerminal(s.Stdin) {
-		return fmt.Errorf("%s; without a terminal to ask at, give --yes", what)
+		return fmt.Errorf("%s; without a terminal to ask, use --yes", what)
 	}
-	fmt.Fprintf(s.Stderr, "kvexpress: %s; type %s to go on:\n", what, word)
+	fmt.Fprintf(s.Stderr, "kvexpress: %s; type %s to continue:\n", what, word)
 	line, err := bufio.NewReader(s.Stdin).ReadString('\n')
 	if answer := strings.TrimSpace(line); answer != word {
-		return errors.Join(fmt.Errorf("nothing was done: the answer is %s", kv.Quote(answer)), err)
+		return errors.Join(fmt.Errorf("nothing changed: the answer was %s", kv.Quote(answer)), err)
 	}
 	return nil
 }
 
-// someOf are the first of many names.
+// someOf joins the first ten names.
 func someOf(names []string) string {
 	const most = 10
 	text := strings.Join(names[:min(most, len(names))], ", ")
@@ -144,14 +144,14 @@ func someOf(names []string) string {
 
 type retireReport struct {
 	Key      kv.Key   `json:"key"`
-	Outcome  string   `json:"outcome"`
-	Nodes    []string `json:"nodes"`    // that still have targets on it
+	Action   string   `json:"action"`   // "retired" or "refused"
+	Nodes    []string `json:"nodes"`    // that still report it
 	Receipts int      `json:"receipts"` // that named it
 }
 
 func (r retireReport) lines() []string {
-	if r.Outcome != "retired" {
+	if r.Action != "retired" {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: retired, with its history; %s named it", r.Key, render.Plural(r.Receipts, "receipt"))}
+	return []string{fmt.Sprintf("%s: retired, with its history; it was in %s", r.Key, render.Plural(r.Receipts, "receipt"))}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 // maxNamed is how many nodes are named without --all.
 const maxNamed = 20
 
-// statusReport is the fleet's state for one key.
+// statusReport is the status of one key.
 type statusReport struct {
 	fleet.Report
 	frozen
@@ -65,7 +64,7 @@ func (f frozen) lines(now time.Time, colour bool) []string {
 		lines = append(lines, text+": "+render.Line(l.Reason))
 	}
 	if f.Hidden != "" {
-		lines = append(lines, "  there may be more stops and locks: "+render.Line(f.Hidden))
+		lines = append(lines, "  more stops and locks may exist: "+render.Line(f.Hidden))
 	}
 	return lines
 }
@@ -94,18 +93,27 @@ func countOf(r fleet.Report, colour bool) string {
 	if r.Nodes > 0 {
 		text += " (" + percent(r) + ")"
 	}
-	for _, row := range outcome.All() {
-		if n := r.Outcomes[row.Outcome]; n > 0 && row.Outcome != outcome.Converged {
-			text += fmt.Sprintf(", %d %s", n, row.Outcome.Text())
-		}
-	}
 	if n := len(r.Unread); n > 0 {
 		text += fmt.Sprintf(", %d unreadable", n)
+	}
+	if rest := notUpToDate(r); rest != "" {
+		text += ", " + rest
 	}
 	return text
 }
 
-// times is how long it took.
+// notUpToDate counts the nodes that are not up to date: "1 exec pending, 2 no contact".
+func notUpToDate(r fleet.Report) string {
+	var parts []string
+	for _, row := range outcome.All() {
+		if n := r.Outcomes[row.Outcome]; n > 0 && row.Outcome != outcome.Converged {
+			parts = append(parts, fmt.Sprintf("%d %s", n, row.Outcome.Text()))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// times has the percentiles.
 func times(r fleet.Report) []string {
 	var lines []string
 	for _, row := range []struct {
@@ -122,16 +130,16 @@ func times(r fleet.Report) []string {
 	return lines
 }
 
-// clocks are those that are wrong.
+// clocks lists wrong clocks.
 func clocks(r fleet.Report) []string {
 	var lines []string
 	for i, c := range r.Clocks {
 		if i == maxNamed {
-			return append(lines, fmt.Sprintf("  and %d more clocks are wrong, see --json", len(r.Clocks)-i))
+			return append(lines, fmt.Sprintf("  and %d more wrong clocks, see --json", len(r.Clocks)-i))
 		}
 		who := map[string]string{"node": "the clock of " + c.Node, "publisher": "the publisher's clock",
 			"here": "this machine's clock"}[c.Who]
-		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used", render.Line(who), ahead(c.Off),
+		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used for times", render.Line(who), ahead(c.Off),
 			render.Span(c.Off.Abs())))
 	}
 	return lines
@@ -144,7 +152,7 @@ func ahead(off time.Duration) string {
 	return "ahead"
 }
 
-// stragglers are tables of nodes that have not converged, and of nodes without contact.
+// stragglers has tables of nodes that have not converged, and of nodes without contact.
 func stragglers(r fleet.Report, all bool) []string {
 	most := maxNamed
 	if all {
@@ -223,13 +231,13 @@ type unknownKey struct {
 
 func (r *statusOfAllReport) lines() []string {
 	if len(r.Keys)+len(r.Unknown) == 0 {
-		text := "nothing is published, and no node has reported"
+		text := "nothing is published, and no node reports a key"
 		if r.Hidden != "" {
-			text = "nothing shows that this token may read"
+			text = "this token cannot read any key"
 		}
 		return append(append([]string{text}, r.notes()...), r.frozen.lines(r.now, r.colour)...)
 	}
-	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "NODES", "UP TO DATE", "EXEC PENDING", "OUT OF DATE", "NO CONTACT", "P50", "SLOWEST"}}
+	rows := [][]string{{"KEY", "VERSION", "PUBLISHED", "UP TO DATE", "P50", "SLOWEST", "NOT UP TO DATE"}}
 	for _, k := range r.Keys {
 		published, version := "-", render.Number(k.Version, "unmanaged")
 		if !k.Exists {
@@ -242,26 +250,25 @@ func (r *statusOfAllReport) lines() []string {
 		if k.Delivered.Count > 0 {
 			p50, last = render.Took(time.Duration(k.Delivered.P50)), render.Took(time.Duration(k.Delivered.Slowest))
 		}
-		share, pending := "-", k.Outcomes[outcome.Pending]
+		share := "-"
 		if k.Nodes > 0 && k.Exists {
-			share = percent(k)
+			share = fmt.Sprintf("%d of %d", k.Converged, k.Nodes)
 		}
-		rows = append(rows, []string{k.Key, version, published, strconv.Itoa(k.Nodes), share, strconv.Itoa(pending),
-			strconv.Itoa(len(k.Stragglers) - pending), strconv.Itoa(k.Outcomes[outcome.NoContact]), p50, last})
+		rows = append(rows, []string{k.Key, version, published, share, p50, last, cmp.Or(notUpToDate(k), "-")})
 	}
 	lines := append(render.Table(rows), r.verified.lines(r.colour)...)
 	lines = append(lines, r.notes()...)
 	return append(lines, r.frozen.lines(r.now, r.colour)...)
 }
 
-// notes are what the table does not count.
+// notes lists what the table does not count.
 func (r *statusOfAllReport) notes() []string {
 	var lines []string
 	for _, u := range r.Unknown {
 		lines = append(lines, render.Line(u.Key)+": unknown: "+render.Line(u.Why))
 	}
 	if len(r.Unread) > 0 {
-		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is of %s: %s", render.Plural(len(r.Unread), "receipt"),
+		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is that of %s: %s", render.Plural(len(r.Unread), "receipt"),
 			render.Line(r.Unread[0].Node), render.Line(r.Unread[0].Why)))
 	}
 	if r.Omitted > 0 {
@@ -269,7 +276,7 @@ func (r *statusOfAllReport) notes() []string {
 	}
 	lines = append(lines, receiptsLeftOut(r.NodesLeft)...)
 	if r.MoreKeys > 0 {
-		lines = append(lines, fmt.Sprintf("nodes speak of %d more keys, which are not published", r.MoreKeys))
+		lines = append(lines, fmt.Sprintf("nodes report %d more keys that are not published", r.MoreKeys))
 	}
 	if len(r.Left) > 0 {
 		lines = append(lines, leftOut(r.Left))
@@ -277,21 +284,21 @@ func (r *statusOfAllReport) notes() []string {
 	return lines
 }
 
-// leftOut says which folders have too much in them.
+// leftOut names folders with too many rows to list.
 func leftOut(left []string) string {
-	text := "there is too much below " + kv.Quote(left[0])
+	text := "too many rows below " + kv.Quote(left[0])
 	if len(left) > 1 {
 		text += fmt.Sprintf(" and %d more folders", len(left)-1)
 	}
-	return text + fmt.Sprintf(": keys there may be missing here; `kvexpress kv export %s` shows all", left[0])
+	return text + fmt.Sprintf(": keys there may be missing; `kvexpress kv export %s` shows all", left[0])
 }
 
-// receiptsLeftOut names nodes whose receipts were not read; nothing if there are none.
+// receiptsLeftOut names nodes whose receipts were not read.
 func receiptsLeftOut(nodes []string) []string {
 	if len(nodes) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("receipts of %s were left out, as all together have more than %d MiB; `kvexpress forget NODE` drops one: %s",
+	text := fmt.Sprintf("receipts of %s were not read: all receipts together have more than %d MiB; `kvexpress forget NODE` removes one: %s",
 		render.Plural(len(nodes), "node"), fleet.MaxDecoded>>20, strings.Join(nodes[:min(maxNamed, len(nodes))], ", "))
 	if len(nodes) > maxNamed {
 		text += ", …"
@@ -299,7 +306,7 @@ func receiptsLeftOut(nodes []string) []string {
 	return []string{render.Line(text)}
 }
 
-// omitted says what is not counted.
+// omitted explains why files are not counted.
 func omitted(nodes int) string {
-	return render.Plural(nodes, "node") + " with more files than a receipt holds: those that did not fit are not counted"
+	return render.Plural(nodes, "node") + " with more files than fit into a receipt; the files that do not fit are not counted"
 }

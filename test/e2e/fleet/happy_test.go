@@ -64,7 +64,7 @@ func receiptsOfAFleet(t *testing.T, c *e2e.Cluster) {
 	}
 	all(e2e.Version(3))
 	got := must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "1s")
-	if !hasRow(got.Stdout, "web-2", "3", "owed") || !tells(got.Stdout, "4 of 5", "exit status 1") || hasRow(got.Stdout, "web-1") {
+	if !hasRow(got.Stdout, "web-2", "3", "exec") || !tells(got.Stdout, "4 of 5", "exit status 1") || hasRow(got.Stdout, "web-1") {
 		t.Errorf("status says:\n%s", got.Stdout)
 	}
 	if !tells(got.Stderr, "4 of 5") {
