@@ -21,35 +21,33 @@ import (
 	"kvexpress/internal/publish"
 )
 
-// App is one run of the program, with all that it takes from the process as
-// values.
+// App is one run of the program. Its fields replace the process's streams and environment.
 type App struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	StateDir       string // without --state-dir; "": install.DefaultStateDir
 
-	// Interruptible returns a context that ends with a signal. It is called only
-	// for what must not just be cut off. nil: the context of Run is taken.
+	// Interruptible returns a context that ends with a signal. Only commands that must clean up
+	// call it; a signal ends the others at once. nil: the context of Run.
 	Interruptible func(context.Context) (context.Context, context.CancelFunc)
 
-	// Hangups are the signals to read a configuration again, and how to end that.
-	// nil: there are none.
+	// Hangups returns the signals that reload a configuration, and a function to stop them.
+	// nil: no such signals.
 	Hangups func() (<-chan os.Signal, func())
 
-	inside *inside // nil, unless it is a command of the demo
+	inside *inside // nil, except for commands that the demo runs
 
-	// For tests: called before each step of an install and of a publish.
+	// For tests: called at each fault injection point of an install or a publish.
 	FaultHook   install.FaultHook
 	PublishHook func(publish.Step) error
 }
 
-// Run executes one command line, without the program's name, and returns its exit
-// code. What failed is on Stderr, in one line; of a configuration of the agent, each
-// mistake has a line.
+// Run executes one command line, without the program's name, and returns its exit code. An error is
+// one line on Stderr; a configuration with several mistakes has a line for each.
 func (a *App) Run(ctx context.Context, args []string) int {
-	// What a library logs by itself may hold a token: net/http quotes answers that it did not ask for.
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // of package log, too
+	// A library's own log may contain a token: net/http quotes unexpected answers.
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // also silences package log
 	if a.inside == nil {
 		render.FitTables(a.Stdout)
 	}
@@ -72,15 +70,15 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	case errors.As(err, &told):
 		return told.code
 	}
-	// Flags and arguments: nothing was begun.
+	// Wrong flags or arguments: the command has not started.
 	s := &session{App: a, g: &globals{json: slices.Contains(args, "--json")}}
-	s.openLog("main") // as 1.x had it; nobody may see what a watch prints
+	s.openLog("main") // 1.x's name; the output of a watch is often lost
 	_ = s.tell(nil, err, exitOther)
 	s.close(err, exitOther)
 	return exitOther
 }
 
-// complain tells an error in one line; of a configuration, each mistake in its own.
+// complain prints an error in one line, or each mistake of a configuration in its own line.
 func (s *session) complain(err error) {
 	lines := []string{s.guide().Explain(err)}
 	if bad := (*config.Error)(nil); errors.As(err, &bad) {
@@ -96,12 +94,12 @@ func (s *session) complain(err error) {
 	}
 }
 
-// outputLines returns the lines of a command's output, as they are shown below what failed.
+// outputLines returns the lines of a command's output, without tabs.
 func outputLines(output string) []string {
 	return strings.Split(strings.ReplaceAll(strings.TrimRight(output, "\n"), "\t", "    "), "\n")
 }
 
-// reportedError is an error that the user has been told.
+// reportedError is an error that has been printed.
 type reportedError struct {
 	error
 	code int
@@ -109,8 +107,7 @@ type reportedError struct {
 
 func (e *reportedError) Unwrap() error { return e.error }
 
-// newRoot sets up the commands: all of them, or, to be quick, only those whose
-// names are among args.
+// newRoot creates the command tree. With the name of a command in args it creates only that one.
 func (a *App) newRoot(args ...string) *cobra.Command {
 	g := &globals{}
 	root := &cobra.Command{
@@ -210,7 +207,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	all := cmd
-	if !cmd.HasParent() { // it may have the commands alone that are named
+	if !cmd.HasParent() { // newRoot may have created only some commands
 		all = (&App{}).newRoot()
 	}
 	var names []string
@@ -220,7 +217,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%s is not a command%s; see `%s --help`", kv.Quote(args[0]), meant(args[0], "", names), cmd.CommandPath())
 }
 
-// meant is a question about the nearest of some names; "" if none is near.
+// meant suggests the nearest of some names; "" if none is near.
 func meant(word, dashes string, names []string) string {
 	if near := config.Nearest(word, names); near != "" {
 		return fmt.Sprintf(", did you mean %q?", dashes+near)
@@ -228,7 +225,7 @@ func meant(word, dashes string, names []string) string {
 	return ""
 }
 
-// noArgs refuses what is left over, and says what people usually meant.
+// noArgs refuses arguments.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -236,12 +233,12 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if cmd.HasAvailableSubCommands() {
 		return unknownCommand(cmd, args)
 	}
-	return fmt.Errorf("%q is left over; `%s` takes flags only, see `%[2]s --help`", args[0], cmd.CommandPath())
+	return fmt.Errorf("unexpected argument %q; `%s` takes flags only, see `%[2]s --help`", args[0], cmd.CommandPath())
 }
 
-// flagError says what a flag takes, where the parsers of Go only say that they failed.
+// flagError names the values that a flag takes; Go's parsers only say that they failed.
 func flagError(cmd *cobra.Command, err error) error {
-	if cmd.HasAvailableSubCommands() && cmd.Flags().NArg() > 0 { // the flags are of a command that does not exist
+	if cmd.HasAvailableSubCommands() && cmd.Flags().NArg() > 0 { // the command does not exist
 		return unknownCommand(cmd, cmd.Flags().Args())
 	}
 	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 1 {

@@ -9,18 +9,18 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// dashes makes the underscores of an old flag's name, such as ignore_stop, dashes.
+// dashes accepts 1.x's flag names with underscores, such as ignore_stop.
 func dashes(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 }
 
-// once is a flag that takes one value. It refuses a second one, in any spelling.
+// once is a flag that refuses a second value: with `stop -k a -k b`, one key would not be stopped.
 type once struct {
 	pflag.Value
 	given bool
 }
 
-var errTwice = errors.New("it is given twice, and one value counts; give it once")
+var errTwice = errors.New("given twice; give it once")
 
 func (o *once) Set(s string) error {
 	was := o.String()
@@ -34,7 +34,7 @@ func (o *once) Set(s string) error {
 	return nil
 }
 
-// countOnce makes all flags of a command, and of those below it, refuse a second value, except lists.
+// countOnce wraps all flags of a command and of its subcommands in once, except lists.
 func countOnce(cmd *cobra.Command) {
 	wrap := func(f *pflag.Flag) {
 		if _, list := f.Value.(*listValue); !list {
@@ -54,12 +54,9 @@ func unwrap(f *pflag.Flag) {
 	}
 }
 
-// oldSpellings rewrites what old callers write and today's flags do not take: a
-// switch with its value behind a blank, such as `-z true` or `--sorted true`,
-// becomes `-z=true`. 1.x took the switch and dropped the word, whatever it was;
-// here false means false. All old spellings live in this file.
-//
-// 0 and 1 behind a switch of "diff", which 1.x did not have, are versions.
+// oldSpellings rewrites 1.x's switches with a separate value, such as `-z true`, to `-z=true`. 1.x
+// ignored the value; here false means false. In "diff", which 1.x did not have, 0 and 1 after a
+// switch are versions.
 func oldSpellings(root *cobra.Command, args []string) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
@@ -73,7 +70,7 @@ func oldSpellings(root *cobra.Command, args []string) []string {
 			continue
 		}
 		next := args[i+1]
-		if flag.NoOptDefVal == "" { // it takes the next word, whatever that is
+		if flag.NoOptDefVal == "" { // the next word is its value
 			out = append(out, arg, next)
 			i++
 			continue
@@ -88,9 +85,8 @@ func oldSpellings(root *cobra.Command, args []string) []string {
 	return out
 }
 
-// readFlag tells which flag a word sets: of a cluster such as -dz, the last one.
-// given says that the word holds the value too, as in --token=x and -tx; else a
-// value may be in the next word.
+// readFlag returns the flag that a word sets; for a cluster such as -dz, the last one. If given, the
+// word has the value, too, as in --token=x and -tx. Else the next word may be the value.
 func readFlag(root *cobra.Command, word string) (flag *pflag.Flag, value string, given bool) {
 	if name, ok := strings.CutPrefix(word, "--"); ok {
 		name, value, given = strings.Cut(name, "=")
@@ -114,8 +110,7 @@ func readFlag(root *cobra.Command, word string) (flag *pflag.Flag, value string,
 	return flag, "", false
 }
 
-// find looks a flag up in all commands: a flag of the same name is of the same
-// kind everywhere.
+// find searches all commands for a flag. Flags with the same name have the same type everywhere.
 func find(root *cobra.Command, lookup func(*pflag.FlagSet) *pflag.Flag) *pflag.Flag {
 	if f := lookup(root.PersistentFlags()); f != nil {
 		return f

@@ -12,7 +12,7 @@ func (a *App) newCompletion(*globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell",
 		Short: "Print a script that completes commands and flags",
-		Long:  `Print a script that makes a shell complete commands and flags with TAB.`,
+		Long:  `Print a shell script that completes commands and flags with TAB.`,
 		Example: `  source <(kvexpress completion bash)
   kvexpress completion bash > /etc/bash_completion.d/kvexpress
   kvexpress completion zsh > "${fpath[1]}/_kvexpress"
@@ -38,9 +38,9 @@ func oneShell(cmd *cobra.Command, args []string) error {
 	const shells = "name one: bash, zsh, fish or powershell"
 	switch {
 	case len(args) != 1:
-		return fmt.Errorf("completion is for one shell; %s", shells)
+		return fmt.Errorf("%s", shells)
 	case cobra.OnlyValidArgs(cmd, args) != nil:
-		return fmt.Errorf("%s is not a shell that is known; %s", kv.Quote(args[0]), shells)
+		return fmt.Errorf("unknown shell %s; %s", kv.Quote(args[0]), shells)
 	}
 	return nil
 }

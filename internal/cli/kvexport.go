@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// commandExport prints an export to standard output, and so nothing else may go there.
+// commandExport is the name of a command whose standard output is only the export.
 const commandExport = "export"
 
 func (a *App) newKVExport(g *globals) *cobra.Command {
@@ -23,12 +23,12 @@ func (a *App) newKVExport(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   commandExport + " [PREFIX]",
 		Short: "Print all keys, or those with a prefix, as JSON",
-		Long: `Print all keys, or those that begin with PREFIX, as JSON, of one moment, to standard
-output: to the byte what "consul kv export" prints of the same store.
+		Long: `Print a snapshot of all keys, or of those with PREFIX, as JSON to standard output, in
+the format of "consul kv export".
 
-All of the store counts, whatever wrote it: data, history, stops, locks and receipts.
-What keys hold is in it in the clear. If the token may not read all of it, nothing is
-printed; with --partial, what it may read. Without a single key the exit code is 5.`,
+The export has all rows, including history, stops, locks, receipts and rows of other
+programs. Values are not encrypted. If the token cannot read all rows, the command
+prints nothing; --partial prints the readable ones. Without a key the exit code is 5.`,
 		Example: `  kvexpress kv export >all.json
   kvexpress kv export kvexpress/ >files.json
   kvexpress kv export | consul kv import -http-addr=consul.example:8500 -`,
@@ -45,15 +45,15 @@ printed; with --partial, what it may read. Without a single key the exit code is
 	return cmd
 }
 
-// exportPrefix is what the keys begin with that are asked for; "": all.
+// exportPrefix is the prefix of the exported keys; "": all keys.
 func exportPrefix(cmd *cobra.Command, args []string) (string, error) {
 	if cmd.Flags().Changed("prefix") {
-		return "", errors.New("--prefix means nothing here; name what the keys begin with, as in `kvexpress kv export kvexpress/`")
+		return "", errors.New("--prefix has no effect here; give a prefix as the argument, such as `kvexpress kv export kvexpress/`")
 	}
 	if len(args) > 1 {
-		return "", fmt.Errorf("%q is left over; name one prefix, or none", args[1])
+		return "", fmt.Errorf("unexpected argument %q; give at most one prefix", args[1])
 	}
-	prefix := strings.TrimPrefix(strings.Join(args, ""), "/") // as Consul's command takes it
+	prefix := strings.TrimPrefix(strings.Join(args, ""), "/") // as Consul's command does
 	if prefix == "" {
 		return "", nil
 	}
@@ -62,7 +62,7 @@ func exportPrefix(cmd *cobra.Command, args []string) (string, error) {
 		clean += "/"
 	}
 	if clean != prefix {
-		return "", fmt.Errorf(`%s is no prefix of keys: a part between slashes is empty, "." or ".."`, kv.Quote(prefix))
+		return "", fmt.Errorf(`%s is not a prefix of keys: a part between slashes is empty, "." or ".."`, kv.Quote(prefix))
 	}
 	return prefix, nil
 }
@@ -78,12 +78,12 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 	case hidden && (!partial || len(rows) == 0):
 		return hiddenError(prefix, len(rows) > 0)
 	case len(rows) == 0:
-		return fmt.Errorf("%w that begins with %q; without a prefix all keys are exported, and -s names another store", errNothing,
+		return fmt.Errorf("%w that begins with %q; leave out the prefix to export all keys, or name another store with -s", errNothing,
 			prefix)
 	case hidden:
-		s.warn(fmt.Sprintf("this token may not read %s; others may be missing in the export", allKeys(prefix)))
+		s.warn(fmt.Sprintf("this token cannot read %s; the export may lack some", allKeys(prefix)))
 	}
-	s.g.json = false // what follows is the result
+	s.g.json = false // the export is the result
 	if render.IsTerminal(s.Stdout) {
 		var text bytes.Buffer
 		if err = embedded.WriteExport(&text, rows); err == nil {
@@ -98,7 +98,7 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 	return nil
 }
 
-// everything lists rows, and whether others may be hidden from us.
+// everything lists rows. hidden: there may be others that the token cannot read.
 func (s *session) everything(ctx context.Context, prefix string) ([]kv.Row, bool, error) {
 	all, err := s.store.List(ctx, kv.Consistent, prefix, 0, 0)
 	if err != nil || all.Filtered {
@@ -108,13 +108,13 @@ func (s *session) everything(ctx context.Context, prefix string) ([]kv.Row, bool
 	return all.Rows, !may, err
 }
 
-// hiddenError says that keys may not be read; some: others may.
+// hiddenError says that the token cannot read all keys. some: it can read others.
 func hiddenError(prefix string, some bool) error {
 	hint := ""
 	if some {
-		hint = "; --partial exports those that it may read"
+		hint = "; --partial exports the readable ones"
 	}
-	return fmt.Errorf("the token may not read %s: %w; the policy for it is `key_prefix %q { policy = \"read\" }`%s",
+	return fmt.Errorf("the token cannot read %s: %w; it needs the policy `key_prefix %q { policy = \"read\" }`%s",
 		allKeys(prefix), kv.ErrDenied, prefix, hint)
 }
 

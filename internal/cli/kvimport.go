@@ -20,15 +20,14 @@ func (a *App) newKVImport(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "import [FILE]",
 		Short: "Write the keys of an export to the store",
-		Long: `Write the keys of an export, of "kvexpress kv export" or "consul kv export", into the
-store. Without FILE, or with -, it is read from standard input.
+		Long: `Write the keys of an export of "kvexpress kv export" or "consul kv export" to the
+store. Without FILE, or with -, read it from standard input.
 
-It is read and checked to its end before anything is written: if a part of it is not
-valid, all of it is refused. Keys that exist are overwritten, others stay. All rows of
-a key of kvexpress are written at once, with its history, so that no node sees parts
-of two versions; locks are written first.
+The whole export is checked before the first write. An invalid part refuses all of it.
+Existing keys are overwritten, other keys stay. All rows of one kvexpress key are
+written in one transaction, so no node sees parts of two versions. Locks come first.
 
-An import that was cut off can be repeated.`,
+An interrupted import can be repeated.`,
 		Example: `  kvexpress kv import all.json
   consul kv export kvexpress/ | kvexpress kv import -s unix:///run/kvexpress/store.sock
   kvexpress kv import all.json --prefix copies/of-monday`,
@@ -36,7 +35,7 @@ An import that was cut off can be repeated.`,
 		Annotations: uses(flagsWhole, "json verbose"),
 	}, func(ctx context.Context, s *session, args []string) (report, error) {
 		if len(args) > 1 {
-			return nil, fmt.Errorf("%q is left over; name one file, or none", args[1])
+			return nil, fmt.Errorf("unexpected argument %q; give at most one file", args[1])
 		}
 		return s.kvImport(ctx, strings.Join(args, ""), prefix)
 	})
@@ -88,8 +87,7 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 	return r, nil
 }
 
-// readExport reads an export from a file; "" and "-" are standard input, and Consul's
-// own spelling @FILE is taken, too.
+// readExport reads an export from a file. "" and "-" are standard input; @FILE is Consul's spelling.
 func (s *session) readExport(file string, to embedded.Destination) ([]kv.Row, error) {
 	name, in := "standard input", s.Stdin
 	if file != "" && file != "-" {
@@ -111,26 +109,26 @@ func (s *session) readExport(file string, to embedded.Destination) ([]kv.Row, er
 	return rows, nil
 }
 
-// importReport is what was written.
+// importReport counts written rows.
 type importReport struct {
 	Keys  int   `json:"keys"`
-	Of    int   `json:"of"` // how many there are in the export
+	Of    int   `json:"of"` // in the export
 	Bytes int64 `json:"bytes"`
 }
 
 func (r importReport) lines() []string {
 	if r.Keys < r.Of {
-		return nil // the error says it
+		return nil // the error says how many
 	}
 	return []string{fmt.Sprintf("imported %s (%s)", render.Plural(r.Keys, "key"), render.Plural(int(r.Bytes), "byte"))}
 }
 
-// cutOff is why an import did not get to its end.
+// cutOff says how far an import came.
 func (r importReport) cutOff(err error) error {
 	unsure := ""
 	if errors.Is(err, kv.ErrUnknownOutcome) {
 		unsure = "at least "
 	}
-	return fmt.Errorf("import: %w; %s%d of %s have been written, and the import can be repeated", err, unsure, r.Keys,
+	return fmt.Errorf("import: %w; %s%d of %s were written; run it again to complete it", err, unsure, r.Keys,
 		render.Plural(r.Of, "key"))
 }

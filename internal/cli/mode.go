@@ -24,7 +24,7 @@ func (v *modeValue) Set(s string) error {
 	}
 	v.text, v.mode, v.warning = s, &mode, ""
 	if decimal {
-		v.warning = fmt.Sprintf("-c %s is read as a decimal number, as 1.x did: %04o in octal; write -c %04[2]o", s, mode.Perm())
+		v.warning = fmt.Sprintf("-c %s is read as decimal, as in 1.x: %04o in octal; write -c %04[2]o", s, mode.Perm())
 	}
 	return nil
 }

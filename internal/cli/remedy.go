@@ -8,7 +8,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// guide completes the remedies of this command: they repeat the flags that were given.
+// guide completes remedies with the flags of this command line.
 func (s *session) guide() kv.Guide {
 	g := kv.Guide{Key: string(s.k), Role: s.role}
 	if s.cmd == nil {

@@ -8,8 +8,8 @@ import (
 	"kvexpress/internal/command"
 )
 
-// tell prints the result, and the error if there is one. It returns, and has told, why the
-// result could not be printed.
+// tell prints the result and the error. If the result cannot be printed, tell prints why and returns
+// that error.
 func (s *session) tell(r report, err error, code int) error {
 	var out []byte
 	var lost error
@@ -41,7 +41,7 @@ func (s *session) tell(r report, err error, code int) error {
 	return lost
 }
 
-// said is a report of plain sentences with a few fields for JSON.
+// said is a report with one sentence, and its fields for JSON.
 type said struct {
 	text   string
 	fields map[string]any
@@ -50,7 +50,7 @@ type said struct {
 func (r said) lines() []string              { return []string{render.Line(r.text)} }
 func (r said) MarshalJSON() ([]byte, error) { return json.Marshal(r.fields) }
 
-// execReport is how an exec went, in JSON.
+// execReport is the result of an exec, in JSON.
 type execReport struct {
 	ExitCode int     `json:"exit_code"`
 	Signal   string  `json:"signal,omitempty"`

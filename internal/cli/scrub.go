@@ -8,14 +8,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// HideSecrets hides secrets that were given as arguments from the process list.
-// args must be words of os.Args and nothing else: they are the memory that the
-// kernel shows in /proc. Each secret is copied, and the original overwritten. That
-// narrows the time in which others can read it; a token file or the environment
-// avoids it.
+// HideSecrets overwrites secrets among the arguments, because every user can read them in /proc. args
+// must be os.Args[1:] itself: that is the memory that the kernel shows. args gets copies of the
+// secrets. Others can read a secret until then; a token file or the environment avoids that.
 func HideSecrets(args []string) {
 	if !slices.ContainsFunc(args, mayName) {
-		return // mostly so: no flags are set up twice
+		return // the usual case costs nothing
 	}
 	root := (&App{}).newRoot()
 	for i := 0; i < len(args); i++ {
@@ -30,7 +28,7 @@ func HideSecrets(args []string) {
 			args[i] = strings.Clone(arg)
 			blank(value)
 		case !given && flag.NoOptDefVal == "" && i+1 < len(args):
-			i++ // it takes the next word, whatever that is
+			i++ // the next word is its value
 			if secret(flag) {
 				value, args[i] = args[i], strings.Clone(args[i])
 				blank(value)
@@ -39,7 +37,7 @@ func HideSecrets(args []string) {
 	}
 }
 
-// mayName reports whether a word may name a secret's flag.
+// mayName reports whether a word may be a flag with a secret.
 func mayName(word string) bool {
 	if name, ok := strings.CutPrefix(word, "--"); ok {
 		return strings.HasPrefix(name, "token") || strings.HasPrefix(name, "datadog")
@@ -55,8 +53,8 @@ func secret(f *pflag.Flag) bool {
 	return false
 }
 
-// blank overwrites the memory of s. Only words of os.Args come here: they are in
-// writable memory, outside Go's heap, and nobody else holds them.
+// blank overwrites the memory of s, which must be part of os.Args: that memory is writable and
+// outside Go's heap.
 func blank(s string) {
 	bytes := unsafe.Slice(unsafe.StringData(s), len(s)) //nolint:gosec // see above
 	for i := range bytes {

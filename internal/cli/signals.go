@@ -7,22 +7,21 @@ import (
 	"syscall"
 )
 
-// Hangups are the signals that make a daemon read its configuration again. The
-// function ends that.
+// Hangups returns a channel of SIGHUPs, which reload a daemon's configuration, and a function to
+// stop them.
 func Hangups() (<-chan os.Signal, func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)
 	return c, func() { signal.Stop(c) }
 }
 
-// Signals is the Interruptible of a program: SIGINT and SIGTERM end the context.
+// Signals is an App.Interruptible: SIGINT and SIGTERM end the context.
 func Signals(ctx context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
-// untilEnded is a context that ends with whatever ends a program that has things to
-// remove: SIGINT and SIGTERM, a terminal that is closed, and a pipe that nobody reads any
-// more, for which a write gets its error then.
+// untilEnded is for a command that must clean up: SIGINT, SIGTERM and the end of the terminal end
+// the context. A closed pipe is an error of the next write, not the end of the process.
 func (a *App) untilEnded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if a.Interruptible == nil {
 		return context.WithCancel(ctx)

@@ -8,12 +8,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// usage prints a command's flags in two parts: its own, and those of the global
-// ones that mean something for it. All global flags are accepted everywhere, as
-// in 1.x.
+// usage prints a command's own flags and the global flags that it uses. Every command accepts all
+// global flags, as in 1.x.
 func usage(cmd *cobra.Command) error {
 	cmd.InitDefaultHelpFlag()
-	cmd.Flags().VisitAll(unwrap) // pflag knows by the type which defaults to show
+	cmd.Flags().VisitAll(unwrap) // pflag shows defaults by type
 	cmd.Flags().Lookup("help").Usage = "show this help"
 	w := cmd.OutOrStderr()
 	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
@@ -54,7 +53,7 @@ func pick(all *pflag.FlagSet, names string) *pflag.FlagSet {
 	return some
 }
 
-// uses says which global flags mean something for a command.
+// uses annotates a command with the global flags that it uses.
 func uses(groups ...string) map[string]string {
 	return map[string]string{globalsLabel: strings.Join(groups, " ")}
 }

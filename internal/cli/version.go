@@ -17,32 +17,21 @@ var buildVersion, buildCommit, buildDate string //nolint:gochecknoglobals // the
 
 type buildInfo struct{ version, commit, date string }
 
-// build tells what this program was built from: what the linker says, else what
-// the Go tool noted.
+// build has the values of the linker, else those that the Go tool recorded, which take a while to read.
 func build() buildInfo {
 	b := buildInfo{version: buildVersion, commit: buildCommit, date: buildDate}
-	if b.commit == "" { // what the Go tool noted takes a while to read
-		b.readNotes()
-	}
-	b.version = cmp.Or(b.version, "dev")
-	b.commit = cmp.Or(b.commit, "unknown")
-	b.date = cmp.Or(b.date, "unknown")
-	return b
-}
-
-func (b *buildInfo) readNotes() {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return
-	}
-	for _, setting := range info.Settings {
-		switch setting.Key {
-		case "vcs.revision":
-			b.commit = setting.Value
-		case "vcs.time":
-			b.date = cmp.Or(b.date, setting.Value)
+	if b.commit == "" {
+		info, _ := debug.ReadBuildInfo()
+		for i := 0; info != nil && i < len(info.Settings); i++ {
+			switch setting := info.Settings[i]; setting.Key {
+			case "vcs.revision":
+				b.commit = setting.Value
+			case "vcs.time":
+				b.date = cmp.Or(b.date, setting.Value)
+			}
 		}
 	}
+	return buildInfo{cmp.Or(b.version, "dev"), cmp.Or(b.commit, "unknown"), cmp.Or(b.date, "unknown")}
 }
 
 // text has 1.x's form.
@@ -51,11 +40,9 @@ func (b buildInfo) text() string {
 		"Version", b.version, "Revision", b.commit, "Date", b.date, "Go", runtime.Version())
 }
 
-// asksVersion reports whether -v or --version is among the flags, of whatever
-// command, as in 1.x. cobra's own flag of that name brings text/template, which
-// makes the program a quarter larger and slower to start.
-//
-// "show --version 12", in this order, asks for a version of the key.
+// asksVersion reports whether -v or --version is among the flags of any command, as in 1.x. cobra's
+// own flag needs text/template, which makes the program a quarter larger and slower to start. In
+// "show --version 12" the flag selects a version of the key.
 func asksVersion(root *cobra.Command, args []string) bool {
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		flag, _, given := readFlag(root, args[i])
