@@ -50,8 +50,8 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 	if r.Frozen != nil {
 		t.thaw = r.Frozen.Until
 	}
-	if r.Fleet > 0 {
-		t.fleet.Store(int64(r.Fleet))
+	if r.Nodes > 0 {
+		t.fleet.Store(int64(r.Nodes))
 	}
 	t.note(r, err, o, reason, began)
 	t.newsAt = time.Time{}

@@ -45,7 +45,7 @@ func TestStaleAnswerKeepsFile(t *testing.T) {
 
 	// The negative control: if nobody can be asked, the file is kept too, and said so.
 	n.store = stale{Store: unreachable{}, old: old}
-	if _, err := n.deliver(nil); !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(err.Error(), "looks older") {
+	if _, err := n.deliver(nil); !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(err.Error(), "could not be confirmed") {
 		t.Errorf("error %v", err)
 	}
 	if broken := n.torn(c); len(broken) > 0 {

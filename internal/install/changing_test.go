@@ -70,8 +70,8 @@ func TestInstallComesOtherwise(t *testing.T) {
 				t.Fatalf("%q, %v; want %q", res.Action, err, w.want)
 			}
 			var s savedState
-			if err := json.Unmarshal(read(t, n.stateFile()), &s); err != nil || s.Pending != nil {
-				t.Errorf("pending %s, %v", s.Pending, err)
+			if err := json.Unmarshal(read(t, n.stateFile()), &s); err != nil || s.Overwrite != nil {
+				t.Errorf("overwrite %s, %v", s.Overwrite, err)
 			}
 			if w.want != install.Installed {
 				if len(n.torn(a)) > 0 || len(n.execs()) != ran || s.Executed != record.Checksum(a) {

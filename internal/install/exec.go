@@ -9,27 +9,27 @@ import (
 	"kvexpress/internal/command"
 )
 
-// exec runs the exec for the bytes on disk, and notes its success. It stays owed
-// otherwise. With was, bytes have just been replaced, and may be restored.
-func (tx *transaction) exec(ctx context.Context, m mark, was *mark) error {
+// exec runs the exec for the bytes on disk, and notes its success; else it stays pending. If bytes were just replaced, was is the
+// origin of the old ones, which may be restored.
+func (tx *transaction) exec(ctx context.Context, now origin, was *origin) error {
 	if err := tx.Fault.before(AtExec); err != nil {
 		return err
 	}
-	tx.aside(nil)
-	result, err := tx.runExec(ctx, m)
+	tx.keepWhileRunning(nil)
+	result, err := tx.runExec(ctx, now)
 	tx.result.Exec = &result
 	if err != nil {
-		// Interrupted is not failed: the exec stays owed, nothing is restored.
-		if was != nil && tx.target.RestoreOnFailure && ctx.Err() == nil {
+		interrupted := ctx.Err() != nil
+		if was != nil && tx.target.RestoreOnFailure && !interrupted {
 			return tx.restore(ctx, *was, err)
 		}
 		return &ExecError{File: tx.target.File, Err: err}
 	}
-	return tx.executed(m.SHA256)
+	return tx.executed(now.SHA256)
 }
 
-func (tx *transaction) runExec(ctx context.Context, m mark) (command.Result, error) {
-	return command.Run(ctx, command.Command{Argv: tx.target.Exec, Timeout: tx.target.ExecTimeout, Env: tx.env(m.SHA256, m.Version)})
+func (tx *transaction) runExec(ctx context.Context, now origin) (command.Result, error) {
+	return command.Run(ctx, command.Command{Argv: tx.target.Exec, Timeout: tx.target.ExecTimeout, Env: tx.env(now.SHA256, now.Version)})
 }
 
 func (tx *transaction) executed(sha string) error {
@@ -41,32 +41,31 @@ func (tx *transaction) executed(sha string) error {
 		return err
 	}
 	tx.result.ExecPending = false
-	return tx.Fault.before(AtStateFinish)
+	return nil
 }
 
-// restore puts the bytes from before back, and runs the exec for them: the one
-// that failed may have left the service down.
-func (tx *transaction) restore(ctx context.Context, was mark, cause error) (err error) {
+// restore puts the old bytes back, and runs the exec for them: the one that failed may have left the service down.
+func (tx *transaction) restore(ctx context.Context, was origin, cause error) (err error) {
 	if err := tx.Fault.before(AtRestore); err != nil {
 		return err
 	}
 	failed := &ExecError{File: tx.target.File, Err: cause}
 	old := tx.disk
 	if old.content == nil {
-		tx.result.note("there is no old content to put back")
+		tx.result.note("there is no old content to restore")
 		return failed
 	}
-	if tx.disk, err = look(tx.file, false); err != nil {
+	if tx.disk, err = readFile(tx.file, false); err != nil {
 		return errors.Join(failed, err)
 	}
 	attrs := old.attrs()
 	attrs.Like = tx.disk.like
 	tx.state.ran("")
-	tx.target.Check = nil // the old bytes were good enough to be there
+	tx.target.Check = nil // the old bytes passed it before
 	err = tx.put(ctx, old.content, was, attrs, Restored)
 	failed.Restored = tx.result.Action == Restored
 	if err != nil {
-		return errors.Join(failed, fmt.Errorf("put the old content back: %w", err))
+		return errors.Join(failed, fmt.Errorf("restore the old content: %w", err))
 	}
 	if err := tx.state.finish(was); err != nil {
 		return errors.Join(failed, err)
@@ -78,7 +77,7 @@ func (tx *transaction) restore(ctx context.Context, was mark, cause error) (err 
 	return errors.Join(failed, tx.executed(was.SHA256))
 }
 
-// env tells a check or an exec what it is about.
+// env is the environment of a check or an exec.
 func (tx *transaction) env(sha string, version uint64) []string {
 	return []string{
 		"KVEXPRESS_KEY=" + tx.target.name(),

@@ -8,29 +8,29 @@ type FaultPoint string
 
 // The fault injection points, in the order of the transaction.
 const (
-	AtRead        FaultPoint = "read"
-	AtRecover     FaultPoint = "recover"
-	AtReadData    FaultPoint = "read-data"
-	AtLock        FaultPoint = "lock"
-	AtPending     FaultPoint = "state-pending"
-	AtCheck       FaultPoint = "check"
-	AtReadAgain   FaultPoint = "read-again"
-	AtInstalled   FaultPoint = "state-installed"
-	AtExec        FaultPoint = "exec"
-	AtExecDone    FaultPoint = "state-done"
-	AtRestore     FaultPoint = "restore"
-	AtStateFinish FaultPoint = "finish"
+	AtRead      FaultPoint = "read"
+	AtRecover   FaultPoint = "recover"
+	AtReadData  FaultPoint = "read-data"
+	AtLock      FaultPoint = "lock"
+	AtBegin     FaultPoint = "state-begin"
+	AtCheck     FaultPoint = "check"
+	AtReadAgain FaultPoint = "read-again"
+	AtInstalled FaultPoint = "state-installed"
+	AtExec      FaultPoint = "exec"
+	AtExecDone  FaultPoint = "state-done"
+	AtRestore   FaultPoint = "restore"
+	AtUnlock    FaultPoint = "unlock"
 )
 
 // FaultPoints lists the fault injection points of an install with a check and an exec, in order.
 func FaultPoints() []FaultPoint {
 	return []FaultPoint{
-		AtRead, AtReadData, AtLock, AtPending,
+		AtRead, AtReadData, AtLock, AtBegin,
 		FaultPoint(atomicfile.AtCreate), FaultPoint(atomicfile.AtWrite), FaultPoint(atomicfile.AtOwner),
 		FaultPoint(atomicfile.AtXattrs), FaultPoint(atomicfile.AtMode), FaultPoint(atomicfile.AtSync),
 		AtCheck, AtReadAgain,
 		FaultPoint(atomicfile.AtRename), FaultPoint(atomicfile.AtSyncDir),
-		AtInstalled, AtExec, AtExecDone, AtStateFinish,
+		AtInstalled, AtExec, AtExecDone, AtUnlock,
 	}
 }
 

@@ -233,8 +233,8 @@ type savedState struct {
 		SHA256  string `json:"sha256"`
 		Version uint64 `json:"version"`
 	} `json:"installed"`
-	Executed string          `json:"executed"`
-	Pending  json.RawMessage `json:"pending"`
+	Executed  string          `json:"executed"`
+	Overwrite json.RawMessage `json:"overwrite"`
 }
 
 // stateFile is the path of the only state file; "" if there is none.
@@ -287,9 +287,9 @@ func (n *node) unsettled(want []byte) []string {
 	} else if err := json.Unmarshal(read(n.t, path), &s); err != nil {
 		broken = append(broken, "the state is damaged")
 	}
-	if s.Installed.SHA256 != sha || s.Executed != sha || s.Pending != nil {
+	if s.Installed.SHA256 != sha || s.Executed != sha || s.Overwrite != nil {
 		broken = append(broken, fmt.Sprintf("the state says installed %.8s, executed %.8s, pending %s; the file has %.8s",
-			s.Installed.SHA256, s.Executed, s.Pending, sha))
+			s.Installed.SHA256, s.Executed, s.Overwrite, sha))
 	}
 	return broken
 }

@@ -7,38 +7,38 @@ import (
 )
 
 const (
-	// maxBytes is how many bytes of files the deliveries of one process hold in memory in sum.
+	// maxBytes is the most bytes of files in memory, for all installs of a process.
 	maxBytes = 64 << 20
-	// A delivery counts for workBytes at least, and for idleBytes while its check or exec runs: so both are limits of how many
-	// there are at once, of requests, processes and descriptors.
+	// An install counts for workBytes at least, and for idleBytes while its check or exec runs. That limits the installs at once, and
+	// so requests, processes and descriptors.
 	workBytes = 4 << 20
 	idleBytes = 1 << 20
 )
 
-// Limits is what the deliveries of one process share.
+// Limits are shared by the installs of one process.
 type Limits struct{ bytes *semaphore.Weighted }
 
-// NewLimits makes limits with nothing taken.
+// NewLimits makes limits that are unused.
 func NewLimits() *Limits { return &Limits{semaphore.NewWeighted(maxBytes)} }
 
-// Share is what one delivery holds. It is more once it has to decode a file, and less while it waits for a check, an exec or
-// another process, so that no delivery waits for those of others. nil is without limits.
+// Share is the part of one install. It grows when the install decodes a file, and shrinks while the install waits for a check, an
+// exec or another process: so no install waits for a command of another. A nil Share has no limits.
 type Share struct {
 	limits *Limits
 	held   int64
-	old    int // bytes of the old content that are held beside the new ones
+	old    int // bytes of the old content, which are in memory beside the new ones
 }
 
-// Enter waits until there is a share, or ctx ends: then the error is its cause.
+// Enter waits for a share, or for the end of ctx: then the error is its cause.
 func (l *Limits) Enter(ctx context.Context) (*Share, error) {
 	s := &Share{limits: l}
 	return s, s.need(ctx, 0)
 }
 
-// Leave gives back all that is held.
+// Leave gives the share back.
 func (s *Share) Leave() { s.keep(0) }
 
-// need waits until so many bytes of new content may be held. Nothing is held meanwhile: two never wait for each other.
+// need waits until the install may hold so many bytes of new content. It holds nothing meanwhile, so two never wait for each other.
 func (s *Share) need(ctx context.Context, bytes int) error {
 	if s == nil {
 		return nil
@@ -66,8 +66,8 @@ func (s *Share) keep(bytes int) {
 	}
 }
 
-// aside gives back what is not needed while a command runs, nor after it. content is what is compared then.
-func (tx *transaction) aside(content []byte) {
+// keepWhileRunning gives back all but the bytes that are needed while a command runs, and after it. content is compared then.
+func (tx *transaction) keepWhileRunning(content []byte) {
 	tx.share.keep(max(idleBytes, len(content)+len(tx.disk.content)))
 }
 

@@ -105,7 +105,7 @@ func (j job) hook(r *report) install.FaultHook {
 			return nil
 		}
 		switch s {
-		case install.AtPending: // we have the lock
+		case install.AtBegin: // we have the lock
 			f, err := os.OpenFile(j.Marker, os.O_CREATE|os.O_EXCL, 0o666)
 			if errors.Is(err, os.ErrExist) {
 				r.Overlaps++
@@ -115,7 +115,7 @@ func (j job) hook(r *report) install.FaultHook {
 				return err
 			}
 			return f.Close()
-		case install.AtStateFinish:
+		case install.AtUnlock:
 			_ = os.Remove(j.Marker) // somebody else's, if we overlapped
 		}
 		return nil

@@ -9,8 +9,8 @@ import (
 	"kvexpress/internal/atomicfile"
 )
 
-// ParseMode reads a file mode: octal, with or without a leading zero. 1.x read numbers without it as decimal; those
-// that only make sense like that, such as 420 for 0644, are read as 1.x did.
+// ParseMode parses a file mode: octal, with or without a leading zero. 1.x took numbers without it for decimal. Those that are
+// meant like that, such as 420 for 0644, are decimal here too.
 func ParseMode(s string) (mode fs.FileMode, decimal bool, err error) {
 	digits := strings.TrimPrefix(s, "0o")
 	octal, err := strconv.ParseUint(digits, 8, 32)
@@ -26,9 +26,8 @@ func ParseMode(s string) (mode fs.FileMode, decimal bool, err error) {
 	return 0, false, fmt.Errorf("%.20q is not a mode; give an octal number such as 0644", s)
 }
 
-// nested reports whether others may do nothing that the group may not, and the
-// group nothing that the owner may not. Modes that people mean are like that; 416
-// in octal, for one, is not.
+// nested reports whether the group has no right that the owner lacks, and others none that the group lacks. Modes that people mean
+// are like that; 416 in octal is not.
 func nested(mode uint64) bool {
 	owner, group, other := mode>>6&7, mode>>3&7, mode&7
 	return mode <= 0o7777 && group&^owner == 0 && other&^group == 0

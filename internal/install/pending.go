@@ -12,123 +12,112 @@ import (
 
 // PendingResult is the result of RunPending for one target.
 type PendingResult struct {
-	// Pending: the exec has not succeeded yet for the bytes on disk.
-	Pending bool
-	Ran     bool    // it was part of the run, however that ended
-	Frozen  *Frozen // what freezes it; nil if nothing does
-	Err     error   // why it could not be looked at, or was left out; nil if it was part of the run, or owes nothing
+	Pending bool    // the exec has not succeeded yet for the bytes on disk
+	Ran     bool    // the target was part of the run
+	Frozen  *Frozen // the row that freezes the target; nil if none does
+	Err     error   // why the target was left out; nil if it was part of the run, or its exec is not pending
 }
 
-// RunPending runs one exec once for all targets for which it is pending: targets with DeferExec
-// that share the exec and its time limit. A target that is stopped, locked or unreadable is left
-// out and stays pending. The results are in the order of the targets. The command's result is nil
-// if nothing ran; the error is an *ExecError.
+// RunPending runs one exec once for all targets for which it is pending: targets with DeferExec that share the exec and its time
+// limit. A target that is stopped, locked or unreadable is left out and stays pending. The results are in the order of the targets.
+// The command's result is nil if nothing ran; the error is an *ExecError.
 //
-// The exec sees the same variables as that of one target, with a line for each.
+// The exec's variables are those of an exec for one target, with a line for each.
 func (d *Installer) RunPending(ctx context.Context, targets []Target) (*command.Result, []PendingResult, error) {
 	results := make([]PendingResult, len(targets))
-	var all []*owing
+	var all []*execTarget
 	defer func() {
-		for _, o := range all {
-			_ = o.close() // locks alone: nothing was written through them
+		for _, t := range all {
+			_ = t.close() // locks alone: nothing was written through them
 		}
 	}()
 	for i, t := range targets {
-		tx, err := d.transaction(t)
+		results[i].Pending = true
+		tx, err := d.begin(t)
 		if err != nil {
-			results[i] = PendingResult{Pending: true, Err: err}
+			results[i].Err = err
 			continue
 		}
-		all = append(all, &owing{transaction: tx, result: &results[i]})
+		all = append(all, &execTarget{transaction: tx, PendingResult: &results[i]})
 	}
-	// In one order, whoever runs: else two of us could wait for each other.
-	slices.SortFunc(all, func(a, b *owing) int { return cmp.Compare(a.path, b.path) })
-	for i, o := range all {
-		if i > 0 && all[i-1].path == o.path { // by a link; its lock is ours already
-			*o.result = PendingResult{Pending: true,
-				Err: fmt.Errorf("%s and %s are the same file; drop one of the two targets", all[i-1].target.File, o.target.File)}
+	// Every process locks in the same order: else two could wait for each other.
+	slices.SortFunc(all, func(a, b *execTarget) int { return cmp.Compare(a.path, b.path) })
+	for i, t := range all {
+		if i > 0 && all[i-1].path == t.path { // by a link; its lock is ours already
+			t.Err = fmt.Errorf("%s and %s are the same file; remove one of the two targets", all[i-1].target.File, t.target.File)
 			continue
 		}
-		o.open(ctx)
+		t.skip(t.readPending(ctx))
 	}
-	// Not before all are locked: to wait for one may take minutes, in which another is frozen.
-	for _, o := range all {
-		o.thaw(ctx)
+	// A wait for a lock may take minutes, in which another target is frozen: stop and lock are read after all waits.
+	for _, t := range all {
+		if t.Pending && t.Err == nil {
+			t.skip(t.readFrozen(ctx))
+		}
 	}
-	owed := slices.DeleteFunc(slices.Clone(all), func(o *owing) bool { return !o.result.Pending || o.result.Err != nil })
-	if len(owed) == 0 {
+	pending := slices.DeleteFunc(slices.Clone(all), func(t *execTarget) bool { return !t.Pending || t.Err != nil })
+	if len(pending) == 0 {
 		return nil, results, nil
 	}
-	if err := owed[0].Fault.before(AtExec); err != nil {
+	first := pending[0]
+	if err := first.Fault.before(AtExec); err != nil {
 		return nil, results, err
 	}
-	t := owed[0].target
-	ran, err := command.Run(ctx, command.Command{Argv: t.Exec, Timeout: t.ExecTimeout, Env: envOf(owed)})
-	for _, o := range owed {
-		o.result.Ran = true
-	}
-	if err != nil {
-		return &ran, results, &ExecError{File: t.File, Err: err}
-	}
-	for _, o := range owed {
-		if o.result.Err = o.executed(o.disk.sha); o.result.Err == nil {
-			o.result.Pending = false
+	ran, err := command.Run(ctx, command.Command{Argv: first.target.Exec, Timeout: first.target.ExecTimeout, Env: envOf(pending)})
+	for _, t := range pending {
+		if t.Ran = true; err == nil {
+			t.Err = t.executed(t.disk.sha)
+			t.Pending = t.Err != nil
 		}
 	}
-	return &ran, results, nil
-}
-
-// owing is a target whose exec may be owed, locked as long as the exec runs.
-type owing struct {
-	*transaction
-	result *PendingResult
-}
-
-// open finds out whether the exec is owed.
-func (o *owing) open(ctx context.Context) {
-	o.result.Pending = true
-	if o.result.Err = o.look(ctx); o.result.Err != nil || !o.result.Pending {
-		_ = o.close()
+	if err != nil {
+		err = &ExecError{File: first.target.File, Err: err}
 	}
+	return &ran, results, err
 }
 
-// thaw leaves out what may not run because it is frozen.
-func (o *owing) thaw(ctx context.Context) {
-	if !o.result.Pending || o.result.Err != nil {
+// execTarget is a target whose exec may be pending. It is locked while the exec runs.
+type execTarget struct {
+	*transaction
+	*PendingResult
+}
+
+// skip unlocks a target that is not part of the run.
+func (t *execTarget) skip(err error) {
+	if err == nil && t.Pending {
 		return
 	}
-	if err := o.gates(ctx); err != nil {
-		o.result.Err, o.result.Frozen = err, o.heldBy(err)
-		_ = o.close()
-	}
+	t.Err, t.Frozen = err, t.frozenBy(err)
+	_ = t.close() // locks alone
 }
 
-func (o *owing) look(ctx context.Context) error {
-	if len(o.place.Missing) == 0 {
-		if err := o.wait(ctx); err != nil {
+// readPending locks the target, and finds out whether the exec is pending.
+func (t *execTarget) readPending(ctx context.Context) error {
+	if len(t.place.Missing) == 0 {
+		if err := t.waitForLock(ctx); err != nil {
 			return err
 		}
 	}
-	if err := o.transaction.look(); err != nil {
+	if err := t.readDisk(); err != nil {
 		return err
 	}
-	if o.state.Pending != nil {
-		return fmt.Errorf("%s: an overwrite was cut off; the next delivery completes it", o.path)
+	if t.state.Overwrite != nil {
+		return fmt.Errorf("%s: a run was killed while it overwrote it; the next install completes it", t.path)
 	}
-	o.result.Pending = o.disk.exists && o.state.found && o.state.owed(o.disk.sha)
+	t.Pending = t.disk.exists && t.state.found && t.state.pending(t.disk.sha)
 	return nil
 }
 
-// envOf tells an exec what it is about: a line for each target.
-func envOf(all []*owing) []string {
-	lines := map[string][]string{}
+// envOf is the environment of an exec for several targets: a line for each.
+func envOf(all []*execTarget) []string {
 	var names []string
-	for _, o := range all {
+	lines := map[string][]string{}
+	for _, t := range all {
 		version := uint64(0)
-		if o.state.Installed.SHA256 == o.disk.sha {
-			version = o.state.Installed.Version
+		if t.state.Installed.SHA256 == t.disk.sha {
+			version = t.state.Installed.Version
 		}
-		for _, pair := range o.env(o.disk.sha, version) {
+		for _, pair := range t.env(t.disk.sha, version) {
 			name, value, _ := strings.Cut(pair, "=")
 			if lines[name] == nil {
 				names = append(names, name)
@@ -136,9 +125,8 @@ func envOf(all []*owing) []string {
 			lines[name] = append(lines[name], value)
 		}
 	}
-	env := make([]string, len(names))
 	for i, name := range names {
-		env[i] = name + "=" + strings.Join(lines[name], "\n")
+		names[i] = name + "=" + strings.Join(lines[name], "\n")
 	}
-	return env
+	return names
 }

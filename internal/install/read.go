@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,99 +16,30 @@ type reader struct {
 	store  kv.Reader
 	layout kv.Layout
 	target Target
-	locks  []string // paths of the locks of the target, under each of its names
-	hook   FaultHook
-	now    func() time.Time
+	locks  []string // paths of the target's locks, one for each of its names
 	share  *Share
 }
 
-// frozen gates what was read by lock and stop.
-func (r reader) frozen(s kv.Snapshot) error {
-	var locks []kv.Entry
-	for _, path := range r.locks {
-		locks = append(locks, s[path])
-	}
-	if err := gate.NotLocked(r.target.File, r.now(), locks...); err != nil {
-		return err
-	}
-	if r.target.Raw != "" || r.target.IgnoreStop {
-		return nil
-	}
-	return gate.NotStopped(r.target.Key, s[r.layout.Stop(r.target.Key)])
-}
-
-// gates reads lock and stop alone, and gates them.
-func (r reader) gates(ctx context.Context) error {
-	if err := r.hook.before(AtReadAgain); err != nil {
-		return err
-	}
-	paths := r.locks
-	if r.target.Raw == "" {
-		paths = append([]string{r.layout.Stop(r.target.Key)}, r.locks...)
-	}
-	s, err := r.store.Read(ctx, kv.Default, paths...)
-	if err != nil {
-		return err
-	}
-	return r.frozen(s)
-}
-
-// claim is what the small rows promise.
-type claim struct {
-	sha      string // "" if only the data can tell
-	manifest *kv.Manifest
-	index    uint64       // of the checksum
-	live     *record.Live // of a raw path, which has nothing but the data
-}
-
-// meanwhile asks the store, and has something else done until the answer is there.
-// An error of that comes first. (The request is made here, and not in the new
-// goroutine, because its stack would have to grow for it each time.)
-func meanwhile[T any](ctx context.Context, ask func(context.Context) (T, error), other func() error) (T, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { // ends before we return
-		err := other()
-		if err != nil {
-			cancel()
-		}
-		done <- err
-	}()
-	value, err := ask(ctx)
-	if failed := <-done; failed != nil {
-		var none T
-		return none, failed
-	}
-	return value, err
-}
-
-// small reads everything but the data. The answer is often enough: the file is
-// current, or frozen.
-func (r reader) small(ctx context.Context) (claim, error) {
+// promise reads all rows but the data: the Live has no State and no Plain. That is enough if the file is up to date or frozen. A
+// raw value has only data, and is read whole.
+func (r reader) promise(ctx context.Context) (record.Live, error) {
 	if r.target.Raw != "" {
-		s, err := r.full(ctx, kv.Default)
-		return claim{sha: s.SHA256, live: &s}, err
+		return r.live(ctx, kv.Default)
 	}
 	k, l := r.target.Key, r.layout
-	s, err := r.store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)...)
+	rows, err := r.store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)...)
+	if err == nil {
+		err = r.frozen(rows)
+	}
 	if err != nil {
-		return claim{}, err
+		return record.Live{}, err
 	}
-	if err := r.frozen(s); err != nil {
-		return claim{}, err
-	}
-	checksum, manifest := s[l.Checksum(k)], s[l.Manifest(k)]
-	if err := gate.Readable(k, checksum, manifest); err != nil {
-		return claim{}, err
-	}
-	sha, m, err := record.Claimed(k, checksum, manifest)
-	return claim{sha: sha, manifest: m, index: checksum.Index}, err
+	sha, m, err := record.Claimed(k, rows[l.Checksum(k)], rows[l.Manifest(k)])
+	return record.Live{Key: k, SHA256: sha, Manifest: m, Index: rows[l.Checksum(k)].Index}, err
 }
 
-// full reads everything, with the data, and gates it. Lock and stop are of the
-// same moment as the data.
-func (r reader) full(ctx context.Context, c kv.Consistency) (live record.Live, err error) {
+// live reads all rows of one moment, and gates them.
+func (r reader) live(ctx context.Context, c kv.Consistency) (live record.Live, err error) {
 	if r.target.Raw != "" {
 		live, err = r.raw(ctx, c)
 	} else {
@@ -126,21 +58,20 @@ func (r reader) accept(ctx context.Context) func(kv.Snapshot) error {
 			return err
 		}
 		k, l := r.target.Key, r.layout
-		data, checksum, manifest := s[l.Data(k)], s[l.Checksum(k)], s[l.Manifest(k)]
-		return r.share.need(ctx, record.Memory(k, data, checksum, manifest))
+		return r.share.need(ctx, record.Memory(k, s[l.Data(k)], s[l.Checksum(k)], s[l.Manifest(k)]))
 	}
 }
 
-// raw reads any value. It is taken as it is: there is nothing to verify it by.
+// raw reads any value. There is nothing to verify it by.
 func (r reader) raw(ctx context.Context, c kv.Consistency) (record.Live, error) {
-	s, err := r.store.Read(ctx, c, append([]string{r.target.Raw}, r.locks...)...)
+	rows, err := r.store.Read(ctx, c, append([]string{r.target.Raw}, r.locks...)...)
+	if err == nil {
+		err = r.frozen(rows)
+	}
 	if err != nil {
 		return record.Live{}, err
 	}
-	if err := r.frozen(s); err != nil {
-		return record.Live{}, err
-	}
-	switch e := s[r.target.Raw]; e.State {
+	switch e := rows[r.target.Raw]; e.State {
 	case kv.Present:
 		return record.Live{Key: kv.Key(r.target.Raw), State: record.Unmanaged, Plain: e.Value, SHA256: record.Checksum(e.Value)}, nil
 	case kv.Absent:
@@ -148,4 +79,83 @@ func (r reader) raw(ctx context.Context, c kv.Consistency) (record.Live, error) 
 	default:
 		return record.Live{}, fmt.Errorf("%s cannot be read: %w", kv.Quote(r.target.Raw), kv.ErrDenied)
 	}
+}
+
+// fromData is the live version, if the caller's data is the promised one. Then nothing more has to be read: the checksum, stop and
+// lock are of one moment, and the age of the data does not matter.
+func (tx *transaction) fromData(ctx context.Context, promised record.Live) (record.Live, bool) {
+	sha, m := promised.SHA256, promised.Manifest
+	if tx.data == nil || sha == "" {
+		return record.Live{}, false
+	}
+	plain := tx.data
+	if record.Checksum(plain) != sha {
+		if m == nil {
+			return record.Live{}, false
+		}
+		encoding, err := record.ParseEncoding(m.Encoding)
+		if err != nil || encoding == record.Plain {
+			return record.Live{}, false
+		}
+		most := record.SizeLimit(m, sha, encoding)
+		if err := tx.share.need(ctx, most); err != nil {
+			return record.Live{}, false
+		}
+		plain, err = record.DecodeUpTo(encoding, tx.data, most)
+		if err != nil || record.Checksum(plain) != sha {
+			return record.Live{}, false
+		}
+	}
+	live := promised
+	live.Plain, live.State = plain, record.Unmanaged
+	if m != nil {
+		live.State = record.Managed
+	}
+	return live, true
+}
+
+// frozen gates rows by lock and stop.
+func (r reader) frozen(rows kv.Snapshot) error {
+	var locks []kv.Entry
+	for _, path := range r.locks {
+		locks = append(locks, rows[path])
+	}
+	if err := gate.NotLocked(r.target.File, time.Now(), locks...); err != nil {
+		return err
+	}
+	if r.target.Raw != "" || r.target.IgnoreStop {
+		return nil
+	}
+	stop := rows[r.layout.Stop(r.target.Key)]
+	if err := gate.Readable(r.target.Key, stop); err != nil {
+		return err
+	}
+	return gate.NotStopped(r.target.Key, stop)
+}
+
+// readFrozen reads lock and stop again, and gates them.
+func (tx *transaction) readFrozen(ctx context.Context) error {
+	if err := tx.Fault.before(AtReadAgain); err != nil {
+		return err
+	}
+	paths := tx.locks
+	if tx.target.Raw == "" {
+		paths = append([]string{tx.layout.Stop(tx.target.Key)}, tx.locks...)
+	}
+	rows, err := tx.store.Read(ctx, kv.Default, paths...)
+	if err != nil {
+		return err
+	}
+	return tx.frozen(rows)
+}
+
+// frozenBy is the row that froze the target; nil if the error is another one.
+func (r reader) frozenBy(err error) *Frozen {
+	if locked, ok := errors.AsType[*gate.Locked](err); ok && locked.Row < len(r.locks) {
+		return &Frozen{Path: r.locks[locked.Row], Index: locked.Index, Until: locked.Until}
+	}
+	if stopped, ok := errors.AsType[*gate.Stopped](err); ok {
+		return &Frozen{Path: r.layout.Stop(stopped.Key), Index: stopped.Index}
+	}
+	return nil
 }

@@ -2,186 +2,102 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
-	"syscall"
-	"time"
 
-	"kvexpress/internal/atomicfile"
-	"kvexpress/internal/command"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
 )
 
-// install puts new bytes in place, and runs the exec.
-func (tx *transaction) install(ctx context.Context, content []byte, m mark) error {
-	if err := tx.hold(ctx); err != nil {
-		return err
+// replace handles a file that does not have the promised bytes.
+func (tx *transaction) replace(ctx context.Context, promised record.Live) error {
+	if tx.target.keepsOld() && tx.share != nil {
+		tx.share.old = tx.disk.size
 	}
-	was := tx.state.Installed
-	if was.SHA256 != tx.disk.sha {
-		was = mark{Key: m.Key, SHA256: tx.disk.sha}
-	}
-	if err := tx.put(ctx, content, m, tx.disk.wanted(tx.target), Installed); err != nil {
-		return err
-	}
-	if err := tx.Fault.before(AtInstalled); err != nil {
-		return err
-	}
-	tx.remember(m.SHA256)
-	if err := tx.state.finish(m); err != nil {
-		return err
-	}
-	if len(tx.target.Exec) == 0 {
-		return tx.Fault.before(AtStateFinish)
-	}
-	if tx.target.DeferExec {
-		return tx.Fault.before(AtStateFinish)
-	}
-	return tx.exec(ctx, m, &was)
-}
-
-// put stages, checks, gates once more, and replaces the file. The outcome is as
-// from when it is in place.
-func (tx *transaction) put(ctx context.Context, content []byte, m mark, attrs atomicfile.Attrs, as Action) (err error) {
-	inPlace := tx.target.InPlace && tx.disk.exists
-	if err := tx.Fault.before(AtPending); err != nil {
-		return err
-	}
-	if err := tx.state.begin(pending{mark: m, Before: tx.disk.sha}, inPlace); err != nil {
-		return err
-	}
-	over := false // whatever becomes of it, the state says so already
-	defer func() {
-		if !over {
-			err = errors.Join(err, tx.state.abandon())
-		}
-	}()
-	torn := false // the copy is needed to complete it
-	var staged *atomicfile.Staged
-	var copies *atomicfile.Dir
-	if inPlace {
-		if copies, err = tx.staging(); err != nil {
-			return err
-		}
-		defer func() {
-			err = errors.Join(err, copies.Close())
-			if !torn {
-				err = errors.Join(err, tx.removeStaged())
-			}
-		}()
-		staged, err = tx.stageCopy(copies, content, attrs)
-	} else {
-		staged, err = tx.file.Stage(content, attrs)
-	}
+	live, err := tx.content(ctx, promised)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, staged.Discard()) }()
-	if err := tx.check(ctx, staged, content); err != nil {
-		return err
-	}
-	if inPlace {
-		if err := copies.Sync(); err != nil {
+	if tx.disk.exists && tx.target.keepsOld() {
+		if tx.disk, err = readFile(tx.file, true); err != nil {
 			return err
 		}
-		if over, err = tx.overwrite(staged, content, attrs); err == nil {
-			tx.placed(as)
+		tx.result.Old = tx.disk.content
+	}
+	if tx.older(live) {
+		if live, err = tx.confirmOlder(ctx); err != nil {
+			return err
 		}
-		torn = over && err != nil
-		return err
 	}
-	err = tx.file.Replace(staged)
-	var unsynced *atomicfile.SyncError
-	if over = err == nil || errors.As(err, &unsynced); over {
-		tx.placed(as)
+	m, name, was := live.Own(), tx.target.name(), tx.state.Installed
+	tx.describe(live.SHA256, m, len(live.Plain), record.Lines(live.Plain))
+	if tx.target.Diff {
+		tx.result.New = live.Plain
 	}
-	if errors.Is(err, syscall.EBUSY) {
-		return fmt.Errorf("%w; it is a mount point, as a bind-mounted file is: overwrite it with --in-place", err)
+	if live.SHA256 == tx.disk.sha { // a raw value, or another process changed one of them
+		return tx.keep(ctx, live)
 	}
-	return err
-}
-
-// placed notes that the file has new bytes.
-func (tx *transaction) placed(as Action) {
-	tx.result.Action = as
-	tx.result.Placed = time.Now()
-	tx.result.ExecPending = len(tx.target.Exec) > 0
-}
-
-// stageCopy makes the copy of an in-place target.
-func (tx *transaction) stageCopy(dir *atomicfile.Dir, content []byte, attrs atomicfile.Attrs) (*atomicfile.Staged, error) {
-	if linked, err := tx.file.Linked(); err != nil || linked {
-		return nil, errors.Join(err, fmt.Errorf("overwrite %s: %w", tx.path, atomicfile.ErrLinks))
+	now := originOf(name, live.SHA256, m)
+	if m != nil && was.Lineage != "" && was.Key == name && was.Lineage != m.Lineage {
+		tx.result.note("%s was deleted and created again: %s replaces %s of another lineage", name, now.describe(), was.describe())
 	}
-	if err := dir.Remove(tx.base()); err != nil { // of a run whose state was lost
-		return nil, err
-	}
-	attrs.Like = nil // the copy is ours, on another file system perhaps
-	return dir.Stage(tx.base(), content, attrs)
-}
-
-// overwrite is the last step of an in-place target. If it fails, the old bytes
-// are put back. If even that fails, the file is torn, and over: the staged copy
-// stays, and the next delivery completes it.
-func (tx *transaction) overwrite(staged *atomicfile.Staged, content []byte, attrs atomicfile.Attrs) (over bool, err error) {
-	err = tx.file.WriteInPlace(content, attrs)
-	if err == nil {
-		return true, nil
-	}
-	if tx.asBefore() {
-		return false, err
-	}
-	if tx.disk.content != nil {
-		back := tx.file.WriteInPlace(tx.disk.content, tx.disk.attrs())
-		if tx.asBefore() {
-			return false, err
-		}
-		err = errors.Join(err, back)
-	}
-	return true, errors.Join(fmt.Errorf("%s may be torn until the next delivery: %w", tx.path, err), staged.Leave())
-}
-
-// asBefore reports whether the file has the bytes that were there before.
-func (tx *transaction) asBefore() bool {
-	now, err := look(tx.file, false)
-	return err == nil && tx.disk.sha != "" && now.sha == tx.disk.sha
-}
-
-// check runs the check on the staged file. It may take its time, so that lock and
-// stop are gated again after it.
-func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, content []byte) error {
-	if len(tx.target.Check) == 0 {
+	switch {
+	case tx.target.DryRun:
+		tx.result.Action = WouldInstall
+		return nil
+	case tx.target.Postpone != nil && tx.target.Postpone(live.SHA256):
+		tx.result.Action = Postponed
 		return nil
 	}
-	if err := tx.Fault.before(AtCheck); err != nil {
-		return err
-	}
-	tx.aside(content)
-	result, err := command.Run(ctx, command.Command{Argv: FillFile(tx.target.Check, staged.Path()), Shown: tx.target.Check,
-		Output: strings.NewReplacer(staged.Path(), FileMark), Timeout: tx.target.CheckTimeout,
-		Env: tx.env(tx.result.SHA256, tx.result.Version)})
-	tx.result.Check = &result
-	if err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("check %s: %w", tx.target.File, context.Cause(ctx))
-		}
-		return tx.checkFailed("the check of the new file failed: "+err.Error(), err)
-	}
-	changed, err := staged.Altered(content)
-	if err != nil {
-		return err
-	}
-	if changed != "" {
-		return tx.checkFailed("its check changed the "+changed+" of the new file", nil)
-	}
-	return tx.gates(ctx)
+	return tx.install(ctx, live.Plain, now)
 }
 
-func (tx *transaction) checkFailed(detail string, cause error) error {
-	return &gate.Refusal{
-		Reason: gate.CheckFailed, Key: kv.Key(tx.target.name()), Detail: detail,
-		Remedy: "the file is left as it is", Err: cause,
+// content is the live version with its bytes: from the caller's data, or from the store.
+func (tx *transaction) content(ctx context.Context, promised record.Live) (record.Live, error) {
+	if promised.State != "" { // a raw value
+		return promised, nil
+	}
+	if live, ok := tx.fromData(ctx, promised); ok {
+		return live, live.Installable(tx.target.MinLines)
+	}
+	if err := tx.Fault.before(AtReadData); err != nil {
+		return record.Live{}, err
+	}
+	return tx.live(ctx, kv.Default)
+}
+
+// older reports whether the live version is older than the installed one.
+func (tx *transaction) older(live record.Live) bool {
+	was := tx.state.Installed
+	return was.Key == tx.target.name() && gate.Older(was.Lineage, was.Version, live.Own())
+}
+
+// confirmOlder asks the leader whether the store really went back. If the leader confirms, its version is installed. If it cannot be
+// asked, the file is kept.
+func (tx *transaction) confirmOlder(ctx context.Context) (record.Live, error) {
+	was := tx.state.Installed
+	live, err := tx.live(ctx, kv.Consistent)
+	if err != nil {
+		return live, fmt.Errorf("%s is older in the store than the installed %s, and that could not be confirmed: %w",
+			tx.target.name(), was.describe(), err)
+	}
+	if !tx.older(live) {
+		return live, nil
+	}
+	if tx.target.RefuseOlder {
+		return live, &gate.Refusal{
+			Reason: gate.WentBack, Key: tx.target.Key,
+			Detail: fmt.Sprintf("the store went back from version %d to %d, and refuse_older is set", was.Version, live.Manifest.Version),
+			Remedy: gate.Again(tx.target.Key) + ", or remove refuse_older; the file is left as it is",
+		}
+	}
+	tx.result.note("the store went back from %d to %d: %s follows it", was.Version, live.Manifest.Version, tx.target.File)
+	return live, nil
+}
+
+func (tx *transaction) describe(sha string, m *kv.Manifest, size, lines int) {
+	tx.result.SHA256, tx.result.Size, tx.result.Lines = sha, size, lines
+	if m != nil {
+		tx.result.Lineage, tx.result.Version, tx.result.Nodes = m.Lineage, m.Version, m.Nodes
 	}
 }

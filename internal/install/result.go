@@ -10,8 +10,7 @@ import (
 // Action says in one stable word what an install did.
 type Action string
 
-// The actions. An install that was refused, or that failed before it touched the target, has
-// NoAction.
+// The actions. An install that was refused, or that failed before it changed the file, has NoAction.
 const (
 	NoAction     Action = ""
 	Unchanged    Action = "unchanged"     // bytes, mode and owner were right, no exec was pending
@@ -25,44 +24,35 @@ const (
 	WouldExec    Action = "would_exec"    // dry run
 )
 
-// Result is what a delivery did. It is valid beside an error too.
+// Result is what an install did. It is valid beside an error too.
 type Result struct {
-	Action  Action
-	Key     string
-	File    string // as asked for
-	Path    string // what it leads to, where it is a symbolic link
-	Lineage string // of the version that stands in the store; "" for an unmanaged one
-	Version uint64 // 0 for an unmanaged one
-	SHA256  string // of the bytes that stand in the store
-	Size    int    // in bytes
-	Lines   int
-	// Before is the SHA-256 of the file before, "" if there was none or it was
-	// too large to be ours.
-	Before string
-	// DiskRead: the file was read, so Before is known.
-	DiskRead bool
-	// Old and New are the bytes before and after, with Target.Diff; New is nil when
-	// nothing was fetched.
-	Old, New    []byte
+	Action      Action
+	Key         string
+	File        string          // as given
+	Path        string          // of the file, without symbolic links
+	Lineage     string          // of the live version; "" if it is unmanaged
+	Version     uint64          // the live one; 0 if it is unmanaged
+	SHA256      string          // of the live bytes
+	Size        int             // of the live bytes
+	Lines       int             // of the live bytes
+	Nodes       int             // how many the publisher counted; 0: not known
+	Before      string          // SHA-256 of the file before; "" if there was none, or one larger than any version
+	DiskRead    bool            // the file was read, so Before is known
+	Old, New    []byte          // with Target.Diff; New is nil if nothing was fetched
 	Check       *command.Result // nil if none ran
 	Exec        *command.Result // nil if none ran
 	ExecPending bool            // the exec has not succeeded yet for the bytes on disk
 	Frozen      *Frozen         // the row that freezes the target; nil if none does
-	// Mismatch: nothing was done, but the caller's data does not match the checksum. One of
-	// the two will change, as between the writes of kvexpress 1.x.
+	// Mismatch: nothing was done, but the caller's data does not match the checksum. One of the two will change, as between the
+	// writes of kvexpress 1.x.
 	Mismatch bool
-	// Index is that of the checksum, as it was read first; 0: there was none.
-	Index uint64
-	Began time.Time
-	// Placed is when the new bytes were in place; zero if there were none.
-	Placed time.Time
-	// Fleet is how many nodes the publisher counted; 0: it is not known.
-	Fleet int
-	Notes []string // what people should know, in the order it was found
+	Index    uint64 // of the checksum row, as read first; 0: there is none
+	Began    time.Time
+	Placed   time.Time // when the new bytes were in place; zero if there are none
+	Notes    []string  // for people, in order
 }
 
-// Frozen is the stop or lock row that freezes a target. When the row changes, or at Until,
-// the target is reconciled again.
+// Frozen is the stop or lock row that freezes a target. When the row changes, or at Until, the target is reconciled again.
 type Frozen struct {
 	Path  string
 	Index uint64
@@ -73,8 +63,8 @@ func (r *Result) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// ExecError: the new bytes are in place (or, restored, the old ones), but the
-// exec did not succeed. It is owed: the next delivery runs it again.
+// ExecError: the new bytes are in place (or, Restored, the old ones), but the exec did not succeed. It is pending: the next install
+// runs it again.
 type ExecError struct {
 	File     string
 	Restored bool
@@ -85,21 +75,20 @@ func (e *ExecError) Error() string {
 	if e.Restored {
 		return fmt.Sprintf("%s: the exec failed and the old content is back: %v", e.File, e.Err)
 	}
-	return fmt.Sprintf("%s is in place, but the exec failed: %v; it runs again with the next delivery", e.File, e.Err)
+	return fmt.Sprintf("%s is installed, but its exec failed: %v; the next run retries it", e.File, e.Err)
 }
 
 func (e *ExecError) Unwrap() error { return e.Err }
 
-// StateError: the state folder cannot be read or written. That is found before
-// the target is touched; if it comes later, such as by a disk that fills up, the
-// outcome says so, and the exec stays owed.
+// StateError: the state folder cannot be read or written. Mostly that is found before the target is changed. If the disk fills up
+// later, the Action says that the target is changed, and the exec stays pending.
 type StateError struct {
 	Dir string
 	Err error
 }
 
 func (e *StateError) Error() string {
-	return fmt.Sprintf("the state folder %s: %v; make it usable, or choose another with --state-dir", e.Dir, e.Err)
+	return fmt.Sprintf("the state folder %s: %v; correct it, or choose another with --state-dir", e.Dir, e.Err)
 }
 
 func (e *StateError) Unwrap() error { return e.Err }

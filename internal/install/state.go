@@ -13,94 +13,111 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// maxState is the most bytes of a state file that are read.
-const maxState = 64 << 10
-
-// stateFormat is the format of state files. Another one is treated as damage,
-// which is safe: see load.
-const stateFormat = 1
-
-// mark names bytes and where they came from.
-type mark struct {
+// origin names bytes and where they came from.
+type origin struct {
 	Key     string `json:"key"`
 	Lineage string `json:"lineage,omitempty"`
 	Version uint64 `json:"version,omitempty"`
 	SHA256  string `json:"sha256"`
 }
 
-// pending is an install that was begun. For an overwrite it is written before the copy
-// of the new bytes exists, and taken back when the overwrite is over.
-type pending struct {
-	mark
-	Before string `json:"before,omitempty"` // SHA-256 of the file that is to be replaced
+func originOf(key, sha string, m *kv.Manifest) origin {
+	o := origin{Key: key, SHA256: sha}
+	if m != nil {
+		o.Lineage, o.Version = m.Lineage, m.Version
+	}
+	return o
+}
+
+// describe is for people.
+func (o origin) describe() string {
+	if o.Version == 0 {
+		return "an unmanaged version"
+	}
+	return fmt.Sprintf("version %d", o.Version)
+}
+
+// overwriteNote is an overwrite that was begun. It is written before the copy of the new bytes exists, and removed when the overwrite
+// is complete.
+type overwriteNote struct {
+	origin
+	Before string `json:"before,omitempty"` // SHA-256 of the old file
 }
 
 // state is what a node remembers of one file.
 type state struct {
 	Format    int    `json:"format"`
 	File      string `json:"file"`
-	Installed mark   `json:"installed"`
-	// Executed is the SHA-256 of the last bytes for which the exec succeeded.
-	// An exec is owed when the bytes on disk are others.
+	Installed origin `json:"installed"`
+	// Executed is the SHA-256 of the last bytes for which the exec succeeded. If the bytes on disk are others, an exec is pending.
 	Executed string `json:"executed"`
-	// Lately is what Executed was since the state was last made durable: a power
-	// loss may bring a state back that says so.
-	Lately  []string `json:"lately,omitempty"`
-	Pending *pending `json:"pending,omitempty"` // an overwrite
+	// Earlier are the values of Executed since the state was last made durable. A power loss may bring each of them back.
+	Earlier   []string       `json:"earlier,omitempty"`
+	Overwrite *overwriteNote `json:"overwrite,omitempty"`
 }
 
-// maxLately is how long Lately may get before the state is made durable.
-const maxLately = 8
+const (
+	stateFormat   = 1         // another one counts as damage, which is safe
+	maxState      = 64 << 10  // bytes
+	maxEarlier    = 8         // then the state is made durable
+	stateBlock    = 1024      // state files have a whole number of blocks
+	targetsFolder = "targets" // of the state folder: it has the state files
+)
 
-// stateFile is the state of one file, where it is kept, and whether it was
-// there. The lock of the target is the lock of its state.
+// stateFile is the state of one file. The lock of the target is the lock of its state.
 type stateFile struct {
 	folder *stateFolder
-	dir    *atomicfile.Dir // the folder of the state files; nil if there is none
+	dir    *atomicfile.Dir // of the state files; nil if it does not exist
 	name   string
 	state
-	found   bool
-	damaged bool
-	file    *os.File // nil if it was not found
-	fixed   error    // why file cannot be written
-	read    string   // what it held when it was opened
-	size    int      // of the file, in bytes
+	found    bool
+	damaged  bool
+	file     *os.File // nil if it was not found
+	readOnly error    // why file cannot be written
+	read     string   // its content when it was opened
+	size     int      // of the file, in bytes
 }
 
-const targetsFolder = "targets"
-
-// loadState reads the state of a file. A missing one is an empty state: the file, if
-// it is current, is adopted. A damaged one is a state that owes an exec: to run
-// it once more is safe, to forget it is not.
+// loadState reads the state of a file. A missing state is empty: the file, if it is up to date, is adopted. With a damaged state the
+// exec is pending: to run it once more is safe, to forget it is not.
 func loadState(folder *stateFolder, file string) (*stateFile, error) {
 	s := &stateFile{folder: folder, name: nameOf(file) + ".json"}
 	s.state = state{Format: stateFormat, File: file}
-	err := s.load()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.Join(&StateError{Dir: folder.path, Err: err}, s.close())
+	if err := s.load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(s.failed(err), s.close())
 	}
 	return s, nil
+}
+
+func (s *stateFile) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &StateError{Dir: s.folder.path, Err: err}
 }
 
 func (s *stateFile) load() (err error) {
 	if s.dir, err = s.folder.open(targetsFolder, false); err != nil {
 		return err
 	}
-	f, b, fixed, err := s.dir.OpenSmall(s.name, maxState)
+	f, b, readOnly, err := s.dir.OpenSmall(s.name, maxState)
 	if err != nil {
 		return err
 	}
-	fresh := s.state
-	s.file, s.fixed, s.read = f, fixed, string(b)
-	s.found, s.size = true, len(b)
-	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != fresh.File {
-		s.state, s.damaged = fresh, true
+	empty := s.state
+	s.file, s.readOnly, s.read, s.size, s.found = f, readOnly, string(b), len(b), true
+	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != empty.File {
+		s.state, s.damaged = empty, true
 	}
 	return nil
 }
 
-// changed reports whether another process wrote the state since it was read.
+// changed reports whether another process wrote the state since it was read. The target is locked: what a killed process left is
+// removed.
 func (s *stateFile) changed() (bool, error) {
+	if s.dir != nil {
+		_ = s.dir.Sweep(s.name) // if it fails, the next save tells
+	}
 	now, err := loadState(s.folder, s.File)
 	if err != nil {
 		return false, err
@@ -108,65 +125,50 @@ func (s *stateFile) changed() (bool, error) {
 	return now.found != s.found || now.read != s.read, now.close()
 }
 
-// unfinished reports whether a run was cut off that only the state tells of.
-func (s *stateFile) unfinished() bool {
-	return s.Pending != nil || s.damaged
-}
-
 func (s *stateFile) close() error {
 	if s == nil {
 		return nil
 	}
-	var err error
+	err := s.dir.Close()
 	if s.file != nil {
-		err = s.file.Close()
-		s.file = nil
+		err = errors.Join(err, s.file.Close())
 	}
-	err = errors.Join(err, s.dir.Close())
-	s.dir = nil
+	s.dir, s.file = nil, nil
 	return err
 }
 
-// blank is what a state file is filled up with, to a whole number of blocks.
-const blank = 1024
-
 // save writes the state.
 //
-// One that is not durable is written over the old one, in one call, which a kill
-// does not cut: it needs no space and hardly any work of the file system. A power
-// loss may bring an older one back, or a damaged one, which owes an exec. That does
-// no harm but in the cases for which begin makes it durable.
+// A state that is not durable is written over the old one, in one call, which a kill does not cut: that needs no space, and hardly
+// any work of the file system. A power loss may bring an older or a damaged one back. Then the exec is pending once more, which does
+// no harm but in the cases for which begin makes the state durable.
 func (s *stateFile) save(durable bool) error {
 	durable = durable || !s.found || s.damaged
 	if durable {
-		s.Lately = nil
+		s.Earlier, s.size = nil, 0
 	}
 	b, err := json.Marshal(s.state)
 	if err != nil {
-		return &StateError{Dir: s.folder.path, Err: err}
+		return s.failed(err)
 	}
-	if durable {
-		s.size = 0 // a new file
-	}
-	fill := max(s.size, (len(b)/blank+1)*blank) - len(b)
+	fill := max(s.size, (len(b)/stateBlock+1)*stateBlock) - len(b)
 	b = append(append(b, bytes.Repeat([]byte{' '}, fill-1)...), '\n')
 	if err := s.write(b, durable); err != nil {
-		return &StateError{Dir: s.folder.path, Err: err}
+		return s.failed(err)
 	}
 	s.found, s.damaged, s.size = true, false, len(b)
 	return nil
 }
 
-func (s *stateFile) write(b []byte, durable bool) error {
-	if s.fixed != nil {
-		return s.fixed
+func (s *stateFile) write(b []byte, durable bool) (err error) {
+	if s.readOnly != nil {
+		return s.readOnly
 	}
 	if !durable {
-		_, err := s.file.WriteAt(b, 0) // one call
+		_, err := s.file.WriteAt(b, 0)
 		return atomicfile.Explain(err)
 	}
 	if s.dir == nil {
-		var err error
 		if s.dir, err = s.folder.open(targetsFolder, true); err != nil {
 			return err
 		}
@@ -179,80 +181,55 @@ func (s *stateFile) write(b []byte, durable bool) error {
 			return err
 		}
 	}
-	var err error
-	s.file, _, s.fixed, err = s.dir.OpenSmall(s.name, maxState)
+	s.file, _, s.readOnly, err = s.dir.OpenSmall(s.name, maxState)
 	return err
 }
 
-// owed reports whether an exec is owed for bytes on disk.
-func (s *stateFile) owed(sha string) bool { return s.Executed != sha }
+// pending reports whether an exec is pending for these bytes on disk.
+func (s *stateFile) pending(sha string) bool { return s.Executed != sha }
 
-// begin prepares an install before it touches anything.
+// begin prepares an install before it changes anything.
 //
-// Mostly there is nothing to write: of an install that is cut off there are at most
-// the new bytes, for which no exec ran, and a staged file, which the next lock removes. There
-// is, and durably, where an older state would say that the exec ran for these very
-// bytes, and for an overwrite, which its note alone can complete.
-func (s *stateFile) begin(p pending, inPlace bool) error {
+// Mostly there is nothing to write. A killed install leaves at most the new bytes, for which no exec ran, and a staged file, which
+// the next lock holder removes. The state is made durable if an older one would say that the exec ran for the new bytes, and for an
+// overwrite, which cannot be completed without its note.
+func (s *stateFile) begin(o overwriteNote, inPlace bool) error {
 	if !s.found {
-		// The bytes on disk, if any, are from before our time: nothing is
-		// owed for them.
-		s.Executed = p.Before
+		s.Executed = o.Before // no exec is pending for bytes from before the first install
 	}
-	durable := !s.found || inPlace || len(s.Lately) >= maxLately ||
-		s.Executed == p.SHA256 || slices.Contains(s.Lately, p.SHA256)
-	if s.Executed == p.SHA256 {
-		// The same bytes come back after others: what reads them may have
-		// seen the others, so the exec runs again.
-		s.ran("")
+	durable := !s.found || inPlace || len(s.Earlier) >= maxEarlier ||
+		s.Executed == o.SHA256 || slices.Contains(s.Earlier, o.SHA256)
+	if s.Executed == o.SHA256 {
+		s.ran("") // the same bytes come back after others, which a service may have read: the exec runs again
 	}
 	if inPlace {
-		s.Pending = &p
+		s.Overwrite = &o
 	}
 	if durable {
 		return s.save(true)
 	}
-	if s.fixed != nil { // better now than when the file is in place
-		return &StateError{Dir: s.folder.path, Err: s.fixed}
-	}
-	return nil
+	return s.failed(s.readOnly) // better now than when the file is in place
 }
 
-// abandon takes an install back that did not happen.
+// abandon removes the note of an install that did not happen.
 func (s *stateFile) abandon() error {
-	if s.Pending == nil {
+	if s.Overwrite == nil {
 		return nil
 	}
-	s.Pending = nil
+	s.Overwrite = nil
 	return s.save(false)
 }
 
-// finish notes what is in place.
-func (s *stateFile) finish(m mark) error {
-	s.Installed, s.Pending = m, nil
+// finish notes the bytes in place.
+func (s *stateFile) finish(o origin) error {
+	s.Installed, s.Overwrite = o, nil
 	return s.save(false)
 }
 
-// ran notes for which bytes the exec ran.
+// ran notes the bytes for which the exec ran.
 func (s *stateFile) ran(sha string) {
 	if s.Executed != sha {
-		s.Lately = append(s.Lately, s.Executed)
+		s.Earlier = append(s.Earlier, s.Executed)
 		s.Executed = sha
 	}
-}
-
-// describe is a note for people.
-func (m mark) describe() string {
-	if m.Version == 0 {
-		return "an unmanaged version"
-	}
-	return fmt.Sprintf("version %d", m.Version)
-}
-
-func markOf(name string, sha string, m *kv.Manifest) mark {
-	k := mark{Key: name, SHA256: sha}
-	if m != nil {
-		k.Lineage, k.Version = m.Lineage, m.Version
-	}
-	return k
 }

@@ -164,8 +164,8 @@ func TestStateIsPrivate(t *testing.T) {
 func FuzzState(f *testing.F) {
 	sha := record.Checksum(contentA())
 	f.Add([]byte(`{"format":1,"file":"FILE","installed":{"key":"hosts","sha256":"` + sha + `"},"executed":"` + sha + `"}`))
-	f.Add([]byte(`{"format":1,"file":"FILE","pending":{"key":"hosts","sha256":"","before":"../canary"}}`))
-	f.Add([]byte(`{"format":1,"file":"FILE","pending":{}}`))
+	f.Add([]byte(`{"format":1,"file":"FILE","overwrite":{"key":"hosts","sha256":"","before":"../canary"}}`))
+	f.Add([]byte(`{"format":1,"file":"FILE","overwrite":{}}`))
 	f.Add([]byte(`{"format":1,"file":"FILE","installed":{"key":"hosts","lineage":"x","version":18446744073709551615}}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, state []byte) {

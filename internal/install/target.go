@@ -16,46 +16,57 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// FileMark stands for a path in the arguments of a command: in a check for the staged file, in an exec for the target.
+// FileMark in an argument is replaced by a path: of the staged file in a check, of the target in an exec.
 const FileMark = "{file}"
 
-// NewFileMode is the mode of a new file for which none is given: 1.x's default.
+// NewFileMode is the default mode of a new file, as in 1.x.
 const NewFileMode fs.FileMode = 0o640
 
-// Target is, on one node, a key and how to install it.
+// Target is a key and a file of this node that the key is installed to.
 type Target struct {
 	Key  kv.Key
 	File string // absolute and clean; see ParseFile
-	// Raw, when not empty, is the full path of any value in the store, which is
-	// installed as it is: without checksum or version, and never stopped.
-	Raw string
+	Raw  string // instead of Key: the full path of any value in the store. It has no checksum, version or stop
 
-	Mode     *fs.FileMode // nil: as the existing file has it, or NewFileMode
-	UID, GID *int         // nil: as the existing file has it, or the current user's
-	MinLines int          // fewer lines are refused
+	Mode     *fs.FileMode // nil: that of the existing file, or NewFileMode
+	UID, GID *int         // nil: those of the existing file, or of this process
+	MinLines int          // a version with fewer lines is refused
 
-	Check        []string // argv, run on the staged file; FileMark stands for its path
-	Exec         []string // argv, run after an install, and until it succeeded
+	Check        []string // argv, run on the staged file
+	Exec         []string // argv, run after an install, and again until it succeeds
 	CheckTimeout time.Duration
 	ExecTimeout  time.Duration
 
-	IgnoreStop       bool // install even what is stopped
-	RefuseOlder      bool // keep the file although the store went back
+	IgnoreStop       bool // install although the key is stopped
+	RefuseOlder      bool // keep the file if the store went back
 	DeferExec        bool // leave a pending exec to RunPending
 	InPlace          bool // overwrite instead of rename: see atomicfile.WriteInPlace
-	RestoreOnFailure bool // put the old bytes back when the exec fails
-	DryRun           bool // look and decide, change nothing
-	Diff             bool // the result has the bytes before and after
+	RestoreOnFailure bool // put the old bytes back if the exec fails
+	DryRun           bool // read and decide, change nothing
+	Diff             bool // the result has the old and new bytes
 
-	// Postpone, if set, is asked before new bytes are installed, with their
-	// SHA-256: if true, they are not now, and the outcome is Postponed.
+	// Postpone, if set, is called before new bytes are installed, with their SHA-256. If true, they are not installed, and the
+	// action is Postponed.
 	Postpone func(sha256 string) bool `json:"-"`
-	// Waiting, if set, is called when another process has held the target for a second,
-	// with what is known of that process.
+	// Waiting, if set, is called if another process has held the lock for a second, with the name of that process.
 	Waiting func(holder string) `json:"-"`
 }
 
-// name is the key, or the raw path, for messages.
+// Attrs is a with the target's settings.
+func (t Target) Attrs(a atomicfile.Attrs) atomicfile.Attrs {
+	if t.Mode != nil {
+		a.Mode = *t.Mode
+	}
+	if t.UID != nil {
+		a.UID = *t.UID
+	}
+	if t.GID != nil {
+		a.GID = *t.GID
+	}
+	return a
+}
+
+// name is the key, or the raw path.
 func (t Target) name() string {
 	if t.Raw != "" {
 		return t.Raw
@@ -63,8 +74,7 @@ func (t Target) name() string {
 	return string(t.Key)
 }
 
-// ParseFile makes the path of a target absolute and clean. A path that no file
-// can have is refused.
+// ParseFile makes the path of a target absolute and clean. It refuses a path that no file can have.
 func ParseFile(path string) (string, error) {
 	switch {
 	case path == "":
@@ -81,7 +91,7 @@ func ParseFile(path string) (string, error) {
 	return abs, nil
 }
 
-// FillFile returns a command in which FileMark is the path of the file.
+// FillFile returns argv with the path instead of FileMark.
 func FillFile(argv []string, path string) []string {
 	filled := slices.Clone(argv)
 	for i, a := range filled {
@@ -90,19 +100,19 @@ func FillFile(argv []string, path string) []string {
 	return filled
 }
 
-// Resolve tells where the path of a target leads: that is what the file goes by.
+// Resolve returns the path of a target without symbolic links. It identifies the file.
 func Resolve(file string) (string, error) { return atomicfile.Resolve(file) }
 
-// ParseCheck makes sure that a check looks at the staged file.
+// ParseCheck makes sure that a check reads the staged file.
 func ParseCheck(argv []string) error {
 	if !slices.ContainsFunc(argv, func(a string) bool { return strings.Contains(a, FileMark) }) {
-		return fmt.Errorf("the check does not look at the new file; write %s where its path belongs", FileMark)
+		return fmt.Errorf("the check does not read the new file; write %s where its path belongs", FileMark)
 	}
 	return nil
 }
 
-// Owner looks up the numeric user of a name or a number, and that user's main group, or, as for chown, the group behind a
-// colon. An unknown name is an error, and never another user. A gid of -1 leaves the group as it is.
+// Owner returns the user id of a name or a number, and the id of that user's main group, or, as for chown, of the group after a
+// colon. An unknown name is an error. A gid of -1 leaves the group as it is.
 func Owner(spec string) (uid, gid int, err error) {
 	name, group, _ := strings.Cut(spec, ":")
 	if uid, gid, err = owner(name); err == nil && group != "" {
@@ -124,14 +134,14 @@ func owner(name string) (uid, gid int, err error) {
 	case unknown != nil && numeric:
 		return uid, -1, nil // a number needs no entry
 	case unknown != nil:
-		return 0, 0, fmt.Errorf("the owner %s is not known on this machine; create the user, or give a numeric id", kv.Quote(name))
+		return 0, 0, fmt.Errorf("the owner %s does not exist on this machine; create the user, or give a numeric id", kv.Quote(name))
 	}
 	uid, errU := strconv.Atoi(u.Uid)
 	gid, errG := strconv.Atoi(u.Gid)
 	return uid, gid, errors.Join(errU, errG)
 }
 
-// parseID reads a numeric id. The highest number stands for no id: chown would change nothing.
+// parseID parses a numeric id. It refuses the highest number: chown takes it for "no change".
 func parseID(what, s string) (id int, numeric bool, err error) {
 	if s == "" || strings.Trim(s, "+-0123456789") != "" {
 		return 0, false, nil
@@ -143,14 +153,14 @@ func parseID(what, s string) (id int, numeric bool, err error) {
 	return int(n), true, nil
 }
 
-// Group looks up the numeric group of a name or a number.
+// Group returns the group id of a name or a number.
 func Group(name string) (int, error) {
 	if id, numeric, err := parseID("group", name); numeric {
 		return id, err
 	}
 	g, err := user.LookupGroup(name)
 	if err != nil {
-		return 0, fmt.Errorf("the group %s is not known on this machine; create the group, or give a numeric id", kv.Quote(name))
+		return 0, fmt.Errorf("the group %s does not exist on this machine; create the group, or give a numeric id", kv.Quote(name))
 	}
 	return strconv.Atoi(g.Gid)
 }

@@ -5,30 +5,31 @@ import (
 	"errors"
 
 	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/record"
 )
 
-// transaction is one run over one target, up to the exec. It takes the lock when there is
-// something to do.
+// transaction is one run over one target. It takes the lock if there is something to do.
 type transaction struct {
 	*Installer
 	reader
-	path   string // where the file is, without links
-	data   []byte // of the key, as stored, if the caller had it; of any age
+	path   string // of the file, without links
+	data   []byte // of the key, as stored, if the caller has it; of any age
 	result Result
 
 	place  *atomicfile.Place
 	file   *atomicfile.Target // nil while its folder is missing
-	held   bool               // the lock is ours
+	locked bool
 	disk   onDisk
 	folder stateFolder
 	state  *stateFile
 }
 
-func (tx *transaction) base() string { return tx.place.Base }
-
-func (tx *transaction) close() error {
-	err := errors.Join(tx.state.close(), tx.folder.close(), tx.file.Close(), tx.place.Dir.Close())
-	tx.state, tx.file, tx.held = nil, nil, false
+func (tx *transaction) close() (err error) {
+	if tx.locked {
+		err = tx.Fault.before(AtUnlock)
+	}
+	err = errors.Join(err, tx.state.close(), tx.folder.close(), tx.file.Close(), tx.place.Dir.Close())
+	tx.state, tx.file, tx.locked = nil, nil, false
 	return err
 }
 
@@ -45,9 +46,9 @@ func (tx *transaction) run(ctx context.Context) error {
 		return err
 	}
 	tx.result, tx.disk.content = begun, nil
-	if !tx.held {
-		tx.share.keep(0) // it may take minutes
-		if err := tx.wait(ctx); err != nil {
+	if !tx.locked {
+		tx.share.keep(0) // the wait may take minutes
+		if err := tx.waitForLock(ctx); err != nil {
 			return err
 		}
 		if err := tx.share.need(ctx, 0); err != nil {
@@ -61,12 +62,12 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	if err := tx.Fault.before(AtRead); err != nil {
 		return err
 	}
-	claim, err := meanwhile(ctx, tx.small, tx.look)
-	tx.result.Index = claim.index
+	promised, err := tx.readAll(ctx)
+	tx.result.Index = promised.Index
 	if tx.state == nil { // the disk could not be read
 		return err
 	}
-	if !tx.target.DryRun && tx.state.unfinished() {
+	if !tx.target.DryRun && (tx.state.damaged || tx.state.Overwrite != nil) {
 		if failed := tx.recover(ctx, err); failed != nil {
 			return errors.Join(err, failed)
 		}
@@ -74,29 +75,49 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if claim.sha == tx.disk.sha && tx.disk.unread {
-		if tx.disk, err = look(tx.file, false); err != nil {
+	if promised.SHA256 == tx.disk.sha && tx.disk.remembered {
+		if tx.disk, err = readFile(tx.file, false); err != nil {
 			return err
 		}
 	}
-	if claim.sha != "" && claim.sha == tx.disk.sha {
-		_, same := tx.seen(ctx, claim)
+	if promised.SHA256 != "" && promised.SHA256 == tx.disk.sha {
+		_, same := tx.fromData(ctx, promised)
 		tx.result.Mismatch = tx.data != nil && !same
-		return tx.keep(ctx, claim)
+		return tx.keep(ctx, promised)
 	}
 	ctx, done := tx.interruptible(ctx)
 	defer done()
-	return tx.replace(ctx, claim)
+	return tx.replace(ctx, promised)
 }
 
-// look reads the file, if need be, and its state.
-func (tx *transaction) look() (err error) {
+// readAll reads the small rows, and meanwhile file and state. An error of the disk comes first. (A new goroutine reads the disk,
+// not the store, because its stack would have to grow for a request.)
+func (tx *transaction) readAll(ctx context.Context) (record.Live, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { // ends before we return
+		err := tx.readDisk()
+		if err != nil {
+			cancel()
+		}
+		done <- err
+	}()
+	promised, err := tx.promise(ctx)
+	if failed := <-done; failed != nil {
+		return record.Live{}, failed
+	}
+	return promised, err
+}
+
+// readDisk reads the file, or remembers it, and its state.
+func (tx *transaction) readDisk() (err error) {
 	err = errors.Join(tx.state.close(), tx.open())
 	tx.state = nil
 	if err != nil {
 		return err
 	}
-	if tx.disk, err = tx.glance(); err != nil {
+	if tx.disk, err = tx.readRemembered(); err != nil {
 		return err
 	}
 	tx.result.Before, tx.result.DiskRead = tx.disk.sha, true
@@ -104,7 +125,7 @@ func (tx *transaction) look() (err error) {
 	return err
 }
 
-// open opens the target, if its folder is there.
+// open opens the target, if its folder exists.
 func (tx *transaction) open() (err error) {
 	if tx.file == nil && len(tx.place.Missing) == 0 {
 		tx.file, err = tx.place.Dir.Open(tx.place.Base)
@@ -112,10 +133,10 @@ func (tx *transaction) open() (err error) {
 	return err
 }
 
-// hold takes the lock, unless it is ours already. The error is errAgain if it is not free,
-// or if file or state may be others by now.
-func (tx *transaction) hold(ctx context.Context) error {
-	if tx.held {
+// lockNow takes the lock, if it is not ours yet. The error is errAgain if another process has it, or may have changed file or
+// state before.
+func (tx *transaction) lockNow(ctx context.Context) error {
+	if tx.locked {
 		return nil
 	}
 	now, cancel := context.WithCancel(ctx)
@@ -129,9 +150,6 @@ func (tx *transaction) hold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if tx.state.dir != nil {
-		_ = tx.state.dir.Sweep(tx.state.name) // if it fails, the next save tells
-	}
 	other, err := tx.state.changed()
 	if err == nil && (changed || other) {
 		err = errAgain
@@ -139,8 +157,8 @@ func (tx *transaction) hold(ctx context.Context) error {
 	return err
 }
 
-// wait waits for the lock, and opens the file that is there then.
-func (tx *transaction) wait(ctx context.Context) error {
+// waitForLock waits for the lock, and opens the file that is there then.
+func (tx *transaction) waitForLock(ctx context.Context) error {
 	if err := tx.lock(ctx); err != nil {
 		return err
 	}
@@ -162,7 +180,7 @@ func (tx *transaction) lock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Longest(tx.target), errLongest)
 	defer cancel()
 	err := tx.file.Lock(ctx, atomicfile.Waiting{Elsewhere: tx.elsewhere, Show: tx.target.Waiting})
-	tx.held = err == nil
+	tx.locked = err == nil
 	return err
 }
 

@@ -1,0 +1,118 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/command"
+	"kvexpress/internal/gate"
+	"kvexpress/internal/kv"
+)
+
+// install puts new bytes in place, and runs the exec.
+func (tx *transaction) install(ctx context.Context, content []byte, now origin) error {
+	if err := tx.lockNow(ctx); err != nil {
+		return err
+	}
+	was := tx.state.Installed
+	if was.SHA256 != tx.disk.sha {
+		was = origin{Key: now.Key, SHA256: tx.disk.sha}
+	}
+	if err := tx.put(ctx, content, now, tx.disk.wanted(tx.target), Installed); err != nil {
+		return err
+	}
+	if err := tx.Fault.before(AtInstalled); err != nil {
+		return err
+	}
+	tx.remember(now.SHA256)
+	if err := tx.state.finish(now); err != nil {
+		return err
+	}
+	if len(tx.target.Exec) == 0 || tx.target.DeferExec {
+		return nil
+	}
+	return tx.exec(ctx, now, &was)
+}
+
+// put replaces the file. If it fails before the file is changed, it takes its note in the state back.
+func (tx *transaction) put(ctx context.Context, content []byte, now origin, attrs atomicfile.Attrs, as Action) error {
+	if err := tx.Fault.before(AtBegin); err != nil {
+		return err
+	}
+	put := tx.rename
+	inPlace := tx.target.InPlace && tx.disk.exists
+	if inPlace {
+		put = tx.overwrite
+	}
+	if err := tx.state.begin(overwriteNote{origin: now, Before: tx.disk.sha}, inPlace); err != nil {
+		return err
+	}
+	changed, err := put(ctx, content, attrs)
+	if !changed {
+		return errors.Join(err, tx.state.abandon())
+	}
+	if !errors.Is(err, errTorn) {
+		tx.result.Action, tx.result.Placed = as, time.Now()
+		tx.result.ExecPending = len(tx.target.Exec) > 0
+	}
+	return err
+}
+
+// rename stages the content, checks it, and renames it over the file.
+func (tx *transaction) rename(ctx context.Context, content []byte, attrs atomicfile.Attrs) (changed bool, err error) {
+	staged, err := tx.file.Stage(content, attrs)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, staged.Discard()) }()
+	if err := tx.check(ctx, staged, content); err != nil {
+		return false, err
+	}
+	err = tx.file.Replace(staged)
+	if errors.Is(err, syscall.EBUSY) {
+		err = fmt.Errorf("%w; it is a mount point, as a bind-mounted file is: overwrite it with --in-place", err)
+	}
+	_, unsynced := errors.AsType[*atomicfile.SyncError](err)
+	return err == nil || unsynced, err
+}
+
+// check runs the check on the staged file. It may take long, so lock and stop are gated again after it.
+func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, content []byte) error {
+	if len(tx.target.Check) == 0 {
+		return nil
+	}
+	if err := tx.Fault.before(AtCheck); err != nil {
+		return err
+	}
+	tx.keepWhileRunning(content)
+	result, err := command.Run(ctx, command.Command{Argv: FillFile(tx.target.Check, staged.Path()), Shown: tx.target.Check,
+		Output: strings.NewReplacer(staged.Path(), FileMark), Timeout: tx.target.CheckTimeout,
+		Env: tx.env(tx.result.SHA256, tx.result.Version)})
+	tx.result.Check = &result
+	if err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("check %s: %w", tx.target.File, context.Cause(ctx))
+		}
+		return tx.checkFailed("the check of the new file failed: "+err.Error(), err)
+	}
+	altered, err := staged.Altered(content)
+	if err != nil {
+		return err
+	}
+	if altered != "" {
+		return tx.checkFailed("its check changed the "+altered+" of the new file", nil)
+	}
+	return tx.readFrozen(ctx)
+}
+
+func (tx *transaction) checkFailed(detail string, cause error) error {
+	return &gate.Refusal{
+		Reason: gate.CheckFailed, Key: kv.Key(tx.target.name()), Detail: detail,
+		Remedy: "the file is left as it is", Err: cause,
+	}
+}
