@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,7 +54,7 @@ func put(t *testing.T, e *Engine, path, value string) {
 	}
 }
 
-// Nobody sees a write before it is durable: neither who reads, nor who waits.
+// A write is not visible before it is durable: not to a reader, and not to a blocking query.
 func TestNotSeenBeforeDurable(t *testing.T) {
 	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
 	e := open(t, j)
@@ -83,8 +82,7 @@ func TestNotSeenBeforeDurable(t *testing.T) {
 	}
 }
 
-// What comes while a write is on its way to disk goes there together, in one batch, each with an
-// index of its own.
+// Writes that arrive during a commit are committed together as the next batch, each with its own index.
 func TestGroupCommit(t *testing.T) {
 	const writers = 40
 	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
@@ -123,8 +121,8 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
-// A batch that was not written leaves no trace, and the next one is taken. After an unknown outcome
-// nothing more is written, and what was acknowledged before is still there.
+// A batch that was not written leaves no trace, and the next one is accepted. After an unknown outcome
+// the engine refuses writes, and acknowledged writes are still there.
 func TestFailedWrites(t *testing.T) {
 	j := &journal{}
 	told := 0
@@ -185,24 +183,7 @@ func TestFailedTransaction(t *testing.T) {
 	}
 }
 
-// A transaction that writes may not read all of a large store besides, and writes nothing when it does.
-func TestAnswerTooLarge(t *testing.T) {
-	e := open(t, &journal{})
-	for n := range 20 {
-		put(t, e, fmt.Sprint("large/", n), strings.Repeat("x", 512<<10))
-	}
-	all := []Op{{Verb: Set, Path: "new"}, {Verb: GetTree, Path: "large/"}}
-	rows, failed, err := e.Txn(t.Context(), all)
-	if !errors.Is(err, ErrAnswerTooLarge) || rows != nil || failed != nil || e.View().Get("new") != nil {
-		t.Errorf("it gives %d rows, %v, %v", len(rows), failed, err)
-	}
-	all[1].Path = "large/1"
-	if rows, _, err := e.Txn(t.Context(), all); err != nil || len(rows) != 12 || e.View().Get("new") == nil {
-		t.Errorf("within the limit it gives %d rows, %v", len(rows), err)
-	}
-}
-
-// What a closed engine was told is refused, and the journal is closed once all is written.
+// A closed engine refuses writes, and closes the journal after the last one.
 func TestClose(t *testing.T) {
 	j := &journal{}
 	e := open(t, j)
@@ -218,7 +199,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// replay applies batches to what is saved, as a journal would.
+// replay returns a journal with the batches applied.
 func (j *journal) replay() *journal {
 	rows, tombstones := map[string]*Row{}, map[string]Tombstone{}
 	var saved Saved
@@ -249,7 +230,7 @@ func (j *journal) replay() *journal {
 	return &journal{saved: saved}
 }
 
-// A store that is opened again is what it was: rows, indexes of lists.
+// A reopened store has the same rows and indexes of lists.
 func TestReopened(t *testing.T) {
 	j := &journal{}
 	e := open(t, j)
@@ -302,7 +283,7 @@ func TestReap(t *testing.T) {
 	now = now.Add(reapEvery)
 	put(t, e, "b", "0")
 	if got := e.View().ListIndex("a/"); got != e.View().Index() {
-		t.Errorf("after more the index is %d, want that of the tables, %d", got, e.View().Index())
+		t.Errorf("after more the index is %d, want the index of the tables, %d", got, e.View().Index())
 	}
 	if last := j.batches[len(j.batches)-1]; !slices.Equal(last[0].Reaped, []string{"a/1"}) {
 		t.Errorf("the journal was told %+v", last[0])

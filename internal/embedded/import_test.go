@@ -169,14 +169,14 @@ func TestPlanImportHolds(t *testing.T) {
 			for past, when := range written {
 				if strings.HasPrefix(past, prefix+"/.history/"+key+"/") && strings.Count(past, "/") == strings.Count(dir, "/")+3 &&
 					when > at {
-					t.Errorf("%s is written after what stands", past)
+					t.Errorf("%s is written after the live version", past)
 				}
 			}
 		}
 	})
 }
 
-// bodySize is that of the request that Consul's adapter makes of a transaction.
+// bodySize is the size of the request that store/consul makes of a transaction.
 func bodySize(t *rapid.T, w ImportStep) int {
 	type step struct {
 		Verb, Key string

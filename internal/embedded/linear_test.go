@@ -11,7 +11,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// input is what a client asked for, of one path; output what it was told.
+// input is a request of a client for one path; output is its answer.
 type (
 	input struct {
 		verb  Verb
@@ -27,12 +27,12 @@ type (
 	// row is the state of one path.
 	row struct {
 		value string
-		index uint64 // 0: there is none, or nobody has read it since it was written
+		index uint64 // 0: no row, or a row that was not read since it was written
 		gone  bool
 	}
 )
 
-// oneRow says what may come after what, for one path.
+// oneRow is the model of one path.
 func oneRow() porcupine.Model {
 	return porcupine.Model{
 		Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
@@ -77,7 +77,7 @@ func step(now row, asked input, told output) (bool, row) {
 		return told.ok, row{value: asked.value}
 	case Delete:
 		return told.ok, row{gone: true}
-	default: // CAS: an index that nobody has read, nobody can name
+	default: // CAS
 		matches := now.gone && asked.index == 0 || !now.gone && asked.index != 0 && now.index == asked.index
 		if told.ok != matches || !matches {
 			return told.ok == matches, now
@@ -86,7 +86,7 @@ func step(now row, asked input, told output) (bool, row) {
 	}
 }
 
-// However many write and read at once, there is one order of all that explains what each was told.
+// Concurrent reads and writes are linearizable.
 func TestLinearizable(t *testing.T) {
 	const clients, each = 8, 200
 	e := open(t, &journal{})
@@ -131,7 +131,7 @@ func TestLinearizable(t *testing.T) {
 		}
 	}
 	if result := porcupine.CheckOperationsTimeout(oneRow(), history, time.Minute); result == porcupine.Ok {
-		t.Error("a value that nobody wrote was not noticed")
+		t.Error("a value that was never written was not noticed")
 	}
 }
 

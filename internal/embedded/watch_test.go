@@ -22,7 +22,7 @@ func set(t *testing.T, s *Store, path, value string) uint64 {
 	return indexes[path]
 }
 
-// What may not be read is neither absent nor empty, whether it exists or not.
+// A denied path is neither absent nor empty, whether it exists or not.
 func TestWatchDenied(t *testing.T) {
 	s := New(Deny(func(path string, write bool) bool { return !write && path != "open" }))
 	set(t, s, "secret", "x")
@@ -34,7 +34,7 @@ func TestWatchDenied(t *testing.T) {
 		}
 	}
 	if entry, err := s.Watch(t.Context(), "open", 0, time.Second); err != nil || entry.State != kv.Absent {
-		t.Errorf("watching what is allowed gives %+v and %v, want its absence", entry, err)
+		t.Errorf("watching an allowed path gives %+v and %v, want its absence", entry, err)
 	}
 }
 
@@ -58,8 +58,7 @@ func TestWatchWaits(t *testing.T) {
 	}
 }
 
-// A change wakes those who wait for it and nobody else, and whoever leaves, for
-// whatever reason, leaves nothing behind.
+// A change wakes only the watches of its path. A watch that ends, for any reason, leaves nothing behind.
 func TestWatchLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New()
@@ -112,22 +111,22 @@ func TestWatchLeavesNothing(t *testing.T) {
 	})
 }
 
-// The bug class of the lost wake-up: a change between the look and the wait. The clock of this test stands still until all
-// wait, so that a change that is missed shows as an hour.
+// No wake-up is lost if a row changes between the read and the wait. The clock of this test moves only when all goroutines wait, so a
+// lost wake-up takes an hour.
 func TestNoWakeUpIsLost(t *testing.T) {
 	for _, topic := range []Topic{KeyTopic("a/b"), PrefixTopic("a/"), PrefixTopic("")} {
 		synctest.Test(t, func(t *testing.T) {
 			s := New()
-			index, looks, began := set(t, s, "a/b", "0"), 0, time.Now()
+			index, reads, began := set(t, s, "a/b", "0"), 0, time.Now()
 			err := s.engine.Await(t.Context(), topic, time.Hour, func(v View) bool {
-				looks++
-				if looks <= 3 {
-					set(t, s, "a/b", fmt.Sprint(looks)) // the view that was looked at does not have it
+				reads++
+				if reads <= 3 {
+					set(t, s, "a/b", fmt.Sprint(reads)) // the view does not have it
 				}
 				return v.Get("a/b").ModifyIndex >= index+3
 			})
-			if err != nil || looks != 4 || time.Since(began) != 0 {
-				t.Errorf("%v: it looked %d times in %s, %v; want 4 times at once", topic, looks, time.Since(began), err)
+			if err != nil || reads != 4 || time.Since(began) != 0 {
+				t.Errorf("%v: it read %d times in %s, %v; want 4 times at once", topic, reads, time.Since(began), err)
 			}
 		})
 	}
@@ -147,7 +146,7 @@ func rang(change func(), bells map[string]*bell) (names []string) {
 	return names
 }
 
-// One that was woken may come back before another one leaves: it must not take the new bell with it.
+// A watch that leaves late must not remove the bell of a newer watch.
 func TestLateLeaver(t *testing.T) {
 	s, topic := New(), KeyTopic("a")
 	late := s.engine.hub.subscribe(topic)
@@ -160,7 +159,7 @@ func TestLateLeaver(t *testing.T) {
 	}
 }
 
-// A change wakes those who wait for the row or for a prefix of it, and nobody else.
+// A change wakes only the watches of the row and of its prefixes.
 func TestTopics(t *testing.T) {
 	s := New()
 	set(t, s, "a/b/c", "x")

@@ -186,7 +186,7 @@ func TestLongRecordFitsOneDatagram(t *testing.T) {
 
 func TestSyslogIsDialledAtTheFirstRecord(t *testing.T) {
 	path := socketPath(t)
-	log := newLogger(t, observe.LogOptions{Direction: "in", Syslog: path}) // nobody listens yet
+	log := newLogger(t, observe.LogOptions{Direction: "in", Syslog: path}) // no server yet
 	log.Debug("not wanted, so not dialled")
 	conn := listenSyslog(t, path)
 	log.Info("first")
@@ -265,6 +265,6 @@ func TestConcurrentRecordsArriveWholeAndOnce(t *testing.T) {
 func TestLoggerThatGoesNowhereIsDisabled(t *testing.T) {
 	log := newLogger(t, observe.LogOptions{Syslog: observe.SyslogOff, Debug: true})
 	if log.Enabled(t.Context(), slog.LevelError) {
-		t.Error("the logger formats records that nobody gets")
+		t.Error("the logger formats records that go nowhere")
 	}
 }

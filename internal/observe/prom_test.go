@@ -14,7 +14,7 @@ import (
 	"kvexpress/internal/observe"
 )
 
-// parse reads what was written with Prometheus' own parser.
+// parse reads text with Prometheus' own parser.
 func parse(t *testing.T, text []byte) map[string]*dto.MetricFamily {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.LegacyValidation)

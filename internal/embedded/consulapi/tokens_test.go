@@ -103,7 +103,7 @@ token "` + secret + `" {
   node_prefix "" { policy = "read" }
   operator = "read"
 }
-token "` + other + `" { name = "nobody" }
+token "` + other + `" { name = "powerless" }
 anonymous {
   key "public" { policy = "read" }
   service "x" { policy = "write" intentions = "read" }
@@ -119,7 +119,7 @@ func TestTokens(t *testing.T) {
 		t.Errorf("%d tokens, without effect: %v", tokens.Len(), got)
 	}
 	acl := NewACL(tokens)
-	for token, want := range map[string]string{secret: "publisher w.", other: "nobody ..", "": " .r"} {
+	for token, want := range map[string]string{secret: "publisher w.", other: "powerless ..", "": " .r"} {
 		a, err := acl.grant(token)
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func letter(ok bool, l string) string {
 	return "."
 }
 
-// What is taken from a token is taken from its requests that wait, too.
+// A token that loses a permission loses it for waiting requests, too.
 func TestSwapTokens(t *testing.T) {
 	parsed := func(text string) *Tokens {
 		tokens, err := ParseTokens([]byte(text))
@@ -163,7 +163,7 @@ func TestSwapTokens(t *testing.T) {
 	anonymous, _ := acl.grant("")
 	acl.Swap(parsed(`token "` + secret + `" { name = "less" key "app/1" { policy = "read" } }`))
 	if held.keyWrite("app/1") == nil || !held.reads("app/1") || held.name != "publisher" || anonymous.reads("public") {
-		t.Error("an older request may do what is not allowed any more")
+		t.Error("an older request keeps a permission that its token lost")
 	}
 	acl.Swap(parsed(""))
 	if held.reads("app/1") {
@@ -174,7 +174,7 @@ func TestSwapTokens(t *testing.T) {
 	}
 }
 
-// What is wrong is told with its line, and never with what stands there: it could be a secret.
+// An error names the line and never quotes it: it could be a secret.
 func TestTokensRefused(t *testing.T) {
 	block := func(s string) string { return `token "` + s + `" { name = "n" }` }
 	for text, want := range map[string]string{

@@ -174,7 +174,7 @@ func TestNobodyWaitsWithoutToken(t *testing.T) {
 		apply(t, h, embedded.Set, "a/b")
 		synctest.Wait()
 		if !q.done || q.w.Code != http.StatusForbidden || q.w.Header().Get("X-Consul-Index") != "" {
-			t.Errorf("what was revoked: answered %v, %d %s", q.done, q.w.Code, q.w.Body)
+			t.Errorf("after the permission was revoked: answered %v, %d %s", q.done, q.w.Code, q.w.Body)
 		}
 	})
 }

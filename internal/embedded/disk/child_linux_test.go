@@ -104,7 +104,7 @@ func batch(n uint64) []embedded.Change {
 	return changes
 }
 
-// after is what is there after n batches.
+// after is the content after n batches.
 func after(n uint64) *model {
 	m := newModel()
 	for i := range n {

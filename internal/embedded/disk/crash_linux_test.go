@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// kill -9 at any moment, again and again on the same folder. What was acknowledged is there, and nothing half.
+// kill -9 at random times, again and again on the same folder. Acknowledged batches are there, and no partial ones.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	dir, have, inFlight := t.TempDir(), uint64(0), 0

@@ -18,7 +18,7 @@ import (
 
 const (
 	pageSize = 4096
-	batches  = 60 // of which the damaged files are made
+	batches  = 60 // in the files that are damaged
 )
 
 // damage is a bad byte, or the end of the file.

@@ -98,7 +98,7 @@ func (m *model) add(changes ...embedded.Change) {
 	}
 }
 
-// differs says how what was loaded differs from the model; "" if it does not.
+// differs says how the loaded content differs from the model; "" if it does not.
 func (m *model) differs(s embedded.Saved) string {
 	if s.Index != m.index || s.Tables != m.tables {
 		return fmt.Sprintf("indexes %d, %d, want %d, %d", s.Index, s.Tables, m.index, m.tables)

@@ -227,7 +227,7 @@ func TestPowerLoss(t *testing.T) {
 	t.Logf("losses of power %v, by what is not synced; harm %v", losses, failures)
 }
 
-// lossOf says what is wrong with what a power loss left.
+// lossOf says what is wrong after a power loss.
 func lossOf(t *testing.T, f *folder, have uint64) string {
 	dir := t.TempDir()
 	f.after(t, dir)

@@ -83,7 +83,7 @@ func TestKilledAtEachStep(t *testing.T) {
 	}
 }
 
-// A sync that fails. Nothing more is written; what was acknowledged is there after a restart.
+// After a failed sync, the journal refuses writes. Acknowledged batches are there after a restart.
 func TestSyncFails(t *testing.T) {
 	t.Parallel()
 	unknown := 0
@@ -117,8 +117,8 @@ func TestSyncFails(t *testing.T) {
 	}
 }
 
-// Writes that fail: for want of room, and then nothing is written and writing goes on; otherwise nothing more is. An Open that
-// has no room for a new file goes on with the old one.
+// After a write that found no space, the journal accepts writes again; after any other failed write, it refuses them. An Open that has
+// no space for a new file uses the old one.
 func TestWriteFails(t *testing.T) {
 	t.Parallel()
 	came := map[string]int{}
@@ -142,7 +142,7 @@ func TestWriteFails(t *testing.T) {
 			if what == "refused" {
 				last--
 			}
-			room := kind != "EIO" || call == "ftruncate" // of which bbolt tells no kind
+			room := kind != "EIO" || call == "ftruncate" // bbolt reports it as text
 			if room != (what == "refused" || what == "gone on") || room && acked(lines) != last {
 				t.Errorf("%s at %s %d: %s", kind, call, number, strings.Join(lines, "\n"))
 			}

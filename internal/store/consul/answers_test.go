@@ -41,7 +41,7 @@ func TestRowsOfARead(t *testing.T) {
 				t.Errorf("the entry is %+v, want %+v", got, test.want)
 			}
 			if _, ok := snap["other"]; ok {
-				t.Error("the snapshot holds a row that nobody asked for")
+				t.Error("the snapshot holds a row that was not requested")
 			}
 		})
 	}
@@ -81,7 +81,7 @@ func TestRolledBack(t *testing.T) {
 	}
 }
 
-// A success that does not name what was written proves nothing.
+// A success that does not name the written row proves nothing.
 func TestCommitWithoutEcho(t *testing.T) {
 	for _, rows := range []string{`[]`, `null`, `[null]`, `[{"KV":{"Key":"other","ModifyIndex":3}}]`, `[{"KV":{"Key":"` +
 		writePath + `"}}]`} {
@@ -120,7 +120,7 @@ func TestKeysOfAnotherPrefix(t *testing.T) {
 	checkError(t, "Keys", err, kv.ErrNotStore)
 }
 
-// What is asked is what Consul is asked.
+// The parameters of the requests.
 func TestQuery(t *testing.T) {
 	var asked url.Values
 	var path string

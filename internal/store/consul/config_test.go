@@ -4,7 +4,6 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -123,29 +122,6 @@ func TestAddr(t *testing.T) {
 		case s.Addr() != test.want:
 			t.Errorf("address %q is %s, want %s", test.given, s.Addr(), test.want)
 		}
-	}
-}
-
-func TestUnixSocket(t *testing.T) {
-	dir, err := os.MkdirTemp("", "kvx") // t.TempDir can be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(answer(200, "application/json", rowAnswer))
-	server.Listener.Close()
-	server.Listener = listener
-	server.Start()
-	t.Cleanup(server.Close)
-
-	s := open(t, consul.Options{Addr: "unix://" + socket})
-	if _, err := s.Read(t.Context(), kv.Default, readPath); err != nil {
-		t.Error(err)
 	}
 }
 

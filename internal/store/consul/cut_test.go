@@ -11,8 +11,7 @@ import (
 	"kvexpress/internal/testutil/consultest"
 )
 
-// The same for reads, lists and writes: a part of an answer is never taken for the whole, and a write whose answer breaks
-// off may have been made.
+// Each answer is cut after each of its bytes. A part is never taken for the whole, and a write has an unknown outcome.
 func TestAnswersCutByTheNetwork(t *testing.T) {
 	server := consultest.Start(t)
 	w := newWire(t, server.Addr)
@@ -20,13 +19,15 @@ func TestAnswersCutByTheNetwork(t *testing.T) {
 		"Read": func(s *consul.Store) (any, error) {
 			return s.Read(t.Context(), kv.Default, writePath, "kvexpress/missing")
 		},
-		"Keys": func(s *consul.Store) (any, error) { return s.Keys(t.Context(), "kvexpress/") },
-		"List": func(s *consul.Store) (any, error) { return s.List(t.Context(), kv.Default, "kvexpress/", 0, 0) },
+		"Watch":   func(s *consul.Store) (any, error) { return s.Watch(t.Context(), writePath, 0, short) },
+		"absence": func(s *consul.Store) (any, error) { return s.Watch(t.Context(), "kvexpress/missing", 0, short) },
+		"Keys":    func(s *consul.Store) (any, error) { return s.Keys(t.Context(), "kvexpress/") },
+		"List":    func(s *consul.Store) (any, error) { return s.List(t.Context(), kv.Default, "kvexpress/", 0, 0) },
 		"Commit": func(s *consul.Store) (any, error) {
 			return s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: writePath, Value: []byte(tricky)}})
 		},
 	}
-	for _, name := range []string{"Commit", "Read", "Keys", "List"} {
+	for _, name := range []string{"Commit", "Read", "Keys", "List", "Watch", "absence"} {
 		w.limit.Store(-1)
 		before := w.passed.Load()
 		whole, err := ask[name](open(t, consul.Options{Addr: w.addr, Token: token}))
@@ -53,6 +54,9 @@ func TestAnswersCutByTheNetwork(t *testing.T) {
 					t.Errorf("%s: %v, want an unknown outcome", about, err)
 				case err != nil:
 					checkOneKind(t, about, err)
+					if entry, ok := got.(kv.Entry); ok && (entry.State != kv.Denied || entry.Value != nil || entry.Index != 0) {
+						t.Errorf("%s: %+v beside the error %v", about, entry, err)
+					}
 				}
 			}
 		}

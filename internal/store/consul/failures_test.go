@@ -162,7 +162,7 @@ func breakOff(w http.ResponseWriter, _ *http.Request) {
 
 func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
-// malformed answers what is not HTTP, and holds the token.
+// malformed answers with bytes that are not HTTP, and the token.
 func malformed(w http.ResponseWriter, _ *http.Request) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
@@ -198,7 +198,7 @@ func TestSlowAnswers(t *testing.T) {
 		select {
 		case arrived <- struct{}{}:
 			<-r.Context().Done()
-		case <-r.Context().Done(): // nobody waited for it
+		case <-r.Context().Done(): // the test did not wait for it
 		}
 	})
 	kindOf := func(name string) error {

@@ -9,9 +9,8 @@ import (
 	"kvexpress/internal/store/consul"
 )
 
-// Whatever answers, with whatever status: no panic, no row that was not asked
-// for, no commit that is taken for done without its echo, and errors of one
-// kind, fit to show and without the token.
+// Any answer, with any status: no panic, no row that was not requested, no commit without its echo, and errors of one kind, fit to show
+// and without the token.
 func FuzzAnswer(f *testing.F) {
 	const row = `{"Results":[{"KV":{"Key":"` + readPath + `","Value":"eA==","CreateIndex":7,"ModifyIndex":9}}]}`
 	f.Add(200, "application/json", row)
@@ -20,6 +19,9 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(200, "application/json", `{"Results":[null,{"KV":null}],"Errors":[null]}`)
 	f.Add(409, "application/json", `{"Results":null,"Errors":[{"OpIndex":0,"What":"Permission denied"}]}`)
 	f.Add(409, "application/json", `{"Results":null,"Errors":[{"OpIndex":-1,"What":"`+token+`"}]}`)
+	for _, list := range []string{"[" + goodRow + "]", "[" + goodRow + "," + goodRow, `[{"Key":null,"Value":7}]`, `[null]`, `{"Key":"x"}`} {
+		f.Add(200, "application/json", list)
+	}
 	f.Add(200, "text/html", "<h1>"+token+"</h1>")
 	f.Add(404, "text/"+token, "")
 	f.Add(500, "text/plain", "No cluster leader")
@@ -36,7 +38,7 @@ func FuzzAnswer(f *testing.F) {
 			checkOneKind(t, "Read", err)
 		}
 		if _, ok := snap[readPath]; len(snap) > 1 || len(snap) == 1 && !ok {
-			t.Errorf("Read returns %v, want at most what was asked for", snap)
+			t.Errorf("Read returns %v, want at most the requested row", snap)
 		}
 		keys, err := s.Keys(t.Context(), "kvexpress/")
 		if err != nil {
@@ -51,7 +53,17 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil {
 			checkOneKind(t, "Commit", err)
 		} else if indexes[writePath] == 0 {
-			t.Errorf("Commit returns %v, want an index of what was written", indexes)
+			t.Errorf("Commit returns %v, want the index of the row", indexes)
+		}
+		handler = listed("7", body)
+		all, err := s.List(t.Context(), kv.Default, "kvexpress-nodes/", 0, 0)
+		if err != nil {
+			checkOneKind(t, "List", err)
+		}
+		for _, row := range all.Rows {
+			if err != nil || !strings.HasPrefix(row.Path, "kvexpress-nodes/") || row.Index == 0 || row.State != kv.Present {
+				t.Errorf("List returns %+v, beside %v", row, err)
+			}
 		}
 	})
 }

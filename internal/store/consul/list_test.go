@@ -25,7 +25,7 @@ func listed(index, body string) http.HandlerFunc {
 
 const goodRow = `{"Key":"kvexpress-nodes/a","Value":"eA==","Flags":3,"CreateIndex":4,"ModifyIndex":5}`
 
-// What a list says is taken for Consul's only where it can be.
+// List accepts only an answer that can come from Consul.
 func TestListAnswers(t *testing.T) {
 	deep := `[{"Key":"kvexpress-nodes/a","Value":` + strings.Repeat("[", 1<<20)
 	for name, c := range map[string]struct {
@@ -82,7 +82,7 @@ func tooMany(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// What is asked, and what is made of a good answer.
+// The requests of List, and the rows of a good answer.
 func TestListRequest(t *testing.T) {
 	var asked string
 	s := open(t, consul.Options{Token: token, Addr: serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -105,26 +105,4 @@ func TestListRequest(t *testing.T) {
 			t.Errorf("the listing is %s", got)
 		}
 	}
-}
-
-// Whatever a list holds: no panic, no row of another place, one kind of error, and nothing beside an error.
-func FuzzList(f *testing.F) {
-	for _, seed := range []string{"[" + goodRow + "]", "[" + goodRow + "," + goodRow, `[{"Key":null,"Value":7}]`, `[null]`, `{"Key":"x"}`, ""} {
-		f.Add(seed)
-	}
-	var handler http.HandlerFunc
-	server := serve(f, func(w http.ResponseWriter, r *http.Request) { handler(w, r) })
-	s := open(f, consul.Options{Addr: server.URL, Token: token})
-	f.Fuzz(func(t *testing.T, body string) {
-		handler = listed("7", body)
-		all, err := s.List(t.Context(), kv.Default, "kvexpress-nodes/", 0, 0)
-		if err != nil {
-			checkOneKind(t, "List", err)
-		}
-		for _, row := range all.Rows {
-			if err != nil || !strings.HasPrefix(row.Path, "kvexpress-nodes/") || row.Index == 0 || row.State != kv.Present {
-				t.Errorf("%+v, beside %v", row, err)
-			}
-		}
-	})
 }

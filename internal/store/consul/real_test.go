@@ -111,7 +111,7 @@ func TestACL(t *testing.T) {
 
 // An election is not an unknown outcome: Consul's words for it are relied on.
 func TestNoLeader(t *testing.T) {
-	server := consultest.Start(t, consultest.WithServer(3), // two of which never come
+	server := consultest.Start(t, consultest.WithServer(3), // two of them never start
 		consultest.WithConfig(map[string]any{"performance": map[string]any{"rpc_hold_timeout": "10ms"}}))
 	for name, err := range requests(t.Context(), open(t, consul.Options{Addr: server.Addr})) {
 		if !errors.Is(err, kv.ErrUnreachable) {

@@ -13,7 +13,6 @@ import (
 
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
-	"kvexpress/internal/testutil/consultest"
 )
 
 // wire is a TCP proxy in front of Consul, which can cut answers.
@@ -97,40 +96,6 @@ func (c *counter) Read(p []byte) (int, error) {
 // tricky is a value with everything in it that stands around a value.
 const tricky = "x\r\n0\r\n\r\nHTTP/1.1 404 Not Found\r\nX-Consul-Index: 9\r\n\r\n\x00" +
 	"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nthe end"
-
-// However an answer of Consul's breaks off, at whichever byte, in whichever way:
-// what comes of it is an error, and never a shorter value, another index, or the
-// absence of what exists.
-func TestWatchCutByTheNetwork(t *testing.T) {
-	server := consultest.Start(t)
-	w := newWire(t, server.Addr)
-	s := open(t, consul.Options{Addr: w.addr, Token: token})
-	if _, err := s.Commit(t.Context(), []kv.Op{{Verb: kv.Set, Path: writePath, Value: []byte(tricky)}}); err != nil {
-		t.Fatal(err)
-	}
-	for path, state := range map[string]kv.State{writePath: kv.Present, "kvexpress/missing": kv.Absent} {
-		before := w.passed.Load()
-		whole, err := s.Watch(t.Context(), path, 0, short)
-		if err != nil || whole.State != state || state == kv.Present && string(whole.Value) != tricky {
-			t.Fatalf("the whole answer gives %+v and %v", whole, err)
-		}
-		size := w.passed.Load() - before
-		if size < int64(len(whole.Value))+100 {
-			t.Fatalf("the whole answer has %d bytes", size)
-		}
-		for _, reset := range []bool{true, false} {
-			w.reset.Store(reset)
-			for limit := range size {
-				w.limit.Store(limit)
-				// A store of its own has no connection from before.
-				s := open(t, consul.Options{Addr: w.addr, Token: token})
-				entry, err := s.Watch(t.Context(), path, 0, short)
-				checkCut(t, fmt.Sprintf("%s cut after %d of %d bytes, reset %t", path, limit, size, reset), entry, err, whole)
-			}
-		}
-		w.limit.Store(-1)
-	}
-}
 
 // The same for the forms in which Consul does not answer, but what stands before
 // it may.

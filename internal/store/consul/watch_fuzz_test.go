@@ -80,7 +80,7 @@ func FuzzWatchAnswer(f *testing.F) {
 }
 
 // replay answers every request with the same bytes, and closes the connection.
-// It listens on a Unix socket, of which there are always enough.
+// It listens on a Unix socket, so that it never runs out of ports.
 type replay struct {
 	addr string
 
@@ -121,7 +121,7 @@ func newReplay(t testing.TB) *replay {
 
 func (r *replay) serve(conn net.Conn) {
 	defer conn.Close()
-	// What is not read would make the client's kernel drop the answer.
+	// Read the whole request, or the client's kernel would drop the answer.
 	request := make([]byte, 4<<10)
 	for read := 0; !bytes.Contains(request[:read], []byte("\r\n\r\n")); {
 		n, err := conn.Read(request[read:])

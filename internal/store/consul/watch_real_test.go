@@ -60,9 +60,7 @@ func TestWatchInConsul(t *testing.T) {
 	})
 }
 
-// What is asked for is what was written, whatever its name; and a name that Consul
-// takes for none, or would read as another, is refused, not answered with the
-// other.
+// A watch returns the entry of its own name. A name that Consul would read as another name is refused.
 func testWatchNames(t *testing.T, s *consul.Store) {
 	good := []string{
 		"a", "a b?", "a b", "a?raw", "a?raw&index=5&wait=1s", "a#b", "a%2fb", "a/b", "a+b", "a;b", "a&b=c", "a=b,c", "a..b", ".a",
@@ -96,7 +94,7 @@ func testWatchNames(t *testing.T, s *consul.Store) {
 	}
 	for _, part := range []string{"kvexpress", "kvexpress/names", "kvexpress/names/", "kvexpress/names/A"} {
 		if entry, err := s.Watch(t.Context(), part, 0, short); err != nil || entry.State != kv.Absent {
-			t.Errorf("%q, which nobody wrote, gives state %d and %v, want it absent", part, entry.State, err)
+			t.Errorf("%q, which was never written, gives state %d and %v, want it absent", part, entry.State, err)
 		}
 	}
 }

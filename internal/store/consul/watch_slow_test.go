@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -136,27 +135,5 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 				t.Errorf("Watch gives %v, want context.DeadlineExceeded in it", err)
 			}
 		})
-	}
-}
-
-// A black hole: the connection is made by the kernel, and nobody takes it.
-func TestWatchBlackHole(t *testing.T) {
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	s := open(t, consul.Options{Addr: listener.Addr().String(), Token: token, Timeout: 300 * time.Millisecond})
-	for _, since := range []uint64{0, 7} {
-		_, err := s.Watch(t.Context(), readPath, since, short)
-		checkError(t, "Watch", err, kv.ErrUnreachable)
-		if err != nil && !strings.Contains(err.Error(), "no answer within 3") {
-			t.Errorf("Watch since %d says %q, want its limit in it", since, err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), beat)
-	defer cancel()
-	if _, err := s.Watch(ctx, readPath, 7, kv.MaxWait); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Watch gives %v, want context.DeadlineExceeded in it", err)
 	}
 }
