@@ -26,7 +26,7 @@ func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stder
 type options struct {
 	scale, keep    bool
 	nodes, changes int
-	mode, csv      string
+	mode           string
 }
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
@@ -41,7 +41,6 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.IntVar(&o.changes, "changes", changes, "how many `changes` are measured")
 	if !o.scale {
 		flags.StringVar(&o.mode, "mode", "", "how nodes get their file: watch, agent, or template (consul-template); default: mixed")
-		flags.StringVar(&o.csv, "csv", "", "write a line for each node and change into this `file`")
 		flags.BoolVar(&o.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
 	}
 	err = flags.Parse(args)

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -31,15 +30,14 @@ func TestMain(m *testing.M) {
 	m.Run() // its result is the exit code when TestMain returns
 }
 
-// A small run from its beginning to its end: what it tells, and what it writes.
+// A small run from its beginning to its end, and the lines that it prints.
 func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs Consul")
 	}
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "lab.csv")
 	var said strings.Builder
-	if code := run(t.Context(), []string{"--nodes", "4", "--changes", "6", "--csv", path}, &said, &said); code != 0 {
+	if code := run(t.Context(), []string{"--nodes", "4", "--changes", "6"}, &said, &said); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	for _, part := range []string{
@@ -51,14 +49,6 @@ func TestRun(t *testing.T) {
 		if !strings.Contains(said.String(), part) {
 			t.Errorf("it does not say %q", part)
 		}
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(said.String(), err)
-	}
-	defer file.Close()
-	if lines, err := csv.NewReader(file).ReadAll(); err != nil || len(lines) != 1+6*4 {
-		t.Errorf("%v, %v", lines, err)
 	}
 	if t.Failed() {
 		t.Log(said.String())

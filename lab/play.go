@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -64,7 +60,7 @@ func (o options) play(ctx context.Context, stdout io.Writer, f *hosts.Fleet) err
 		return err
 	}
 	fmt.Fprint(stdout, table(changes))
-	return o.writeCSV(changes)
+	return nil
 }
 
 // judge holds all that DNS ever said against what was published.
@@ -111,27 +107,6 @@ func table(changes []hosts.Change) string {
 	}
 	_ = w.Flush() // to memory
 	return text.String()
-}
-
-// writeCSV writes a line for each change and node, if that is wanted.
-func (o options) writeCSV(changes []hosts.Change) (err error) {
-	if o.csv == "" {
-		return nil
-	}
-	file, err := os.Create(o.csv)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	w := csv.NewWriter(file)
-	lines := [][]string{{"service", "up", "node", "mode", "rendered_ms", "published_ms", "file_ms", "answer_ms"}}
-	for _, c := range changes {
-		for _, n := range c.Nodes {
-			lines = append(lines, []string{c.Service.Name, strconv.FormatBool(c.Up), n.Node.Name, string(n.Mode),
-				millis(c.Rendered), millis(c.Published), millis(n.File), millis(n.Answer)})
-		}
-	}
-	return w.WriteAll(lines)
 }
 
 // millis has one digit after the point: what is seen is exact to 2 ms at best.

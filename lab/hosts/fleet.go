@@ -35,13 +35,7 @@ type Options struct {
 	Agents int // nodes without these, which have a token for Keys, and the caller runs them
 	// Mode is that of all nodes. "": every other one has a watch, the rest an agent.
 	Mode Mode
-	// KeepRendered leaves consul-template's file where it is when consul-template starts
-	// again. Then what kvexpress in has refused is not tried again.
-	KeepRendered bool
-	// KeepOrphans leaves consul-template alive when its consul lock alone is killed, as it
-	// is without systemd. A lab that is killed then leaves it behind, for minutes.
-	KeepOrphans bool
-	Say         func(line string) // gets a line about what happens now
+	Say  func(line string) // gets a line about what happens now
 }
 
 // Fleet is a fleet that runs, and what is seen of it.

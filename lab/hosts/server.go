@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -66,13 +65,9 @@ func (f *Fleet) prepareServer(s *Server) (err error) {
 	// The leader hears of a change 50 to 100 ms before the other servers.
 	u, err := f.templateUnit("renderer-"+s.Name, filepath.Join(f.Dir, s.Name), s.Addr, `max_stale = "0s"`, s.Rendered, in)
 	lock := []string{f.Tools.Consul, "lock", "-http-addr", s.Addr, "-n", "1", "-shell=false", "-name", "hosts renderer", lockPrefix}
-	if u.KeepOrphans = f.KeepOrphans; !f.KeepOrphans {
-		// The kernel ends consul lock with a lab that is killed, and this with consul lock.
-		lock = append(lock, f.Tools.Setpriv, "--pdeathsig", "KILL")
-	}
-	if !f.KeepRendered {
-		u.Remove = s.Rendered
-	}
+	// The kernel ends consul lock with a lab that is killed, and setpriv's program with consul lock.
+	lock = append(lock, f.Tools.Setpriv, "--pdeathsig", "KILL")
+	u.Remove = s.Rendered // else consul-template does not try again what kvexpress in refused
 	u.Argv = f.hostNamed(s.Name, append(lock, u.Argv...)...)
 	s.Renderer = u
 	return err
@@ -130,11 +125,10 @@ template {
 	return u, errors.Join(err, os.WriteFile(source, []byte(hostsTemplate), 0o600), os.WriteFile(config, []byte(text), 0o600))
 }
 
-// Holder is the server whose consul-template runs, since it has the lock; nil: none, but
-// perhaps some that are left out.
-func (f *Fleet) Holder(but ...*Server) *Server {
+// Holder is the server whose consul-template runs, since it has the lock; nil: none.
+func (f *Fleet) Holder() *Server {
 	for _, s := range f.Servers {
-		if !slices.Contains(but, s) && len(s.Renderer.PIDs()) > 1 { // consul lock, and what it started
+		if len(s.Renderer.PIDs()) > 1 { // consul lock, and what it started
 			return s
 		}
 	}

@@ -30,11 +30,8 @@ type Unit struct {
 	Env     []string // in addition to the lab's
 	Log     string   // file that gets what it prints; its folder is the working directory
 	Restart bool     // start it again when it ends
-	// KeepOrphans leaves alive what the program started when it is killed itself, as it is
-	// without systemd.
-	KeepOrphans bool
-	Remove      string // file that is removed before each start, as ExecStartPre=rm does
-	Last        bool   // it ends after all others, with SIGKILL
+	Remove  string   // file that is removed before each start, as ExecStartPre=rm does
+	Last    bool     // it ends after all others, with SIGKILL
 
 	set     *Set
 	mu      sync.Mutex
@@ -95,11 +92,9 @@ func (u *Unit) supervise(wanted context.Context, cmd *exec.Cmd, ended chan struc
 		_ = cmd.Wait() // how it ended is in its log
 		u.mu.Lock()
 		u.process, cmd = nil, nil
-		again, orphans := u.Restart, u.KeepOrphans && wanted.Err() == nil
+		again := u.Restart
 		u.mu.Unlock()
-		if !orphans {
-			u.killOrphans()
-		}
+		u.killOrphans()
 		if !again {
 			return
 		}
@@ -137,7 +132,6 @@ func (u *Unit) Stop() error {
 		u.Signal(syscall.SIGKILL)
 		<-ended
 	}
-	u.killOrphans() // of an earlier Kill, too
 	return err
 }
 
