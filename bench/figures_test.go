@@ -55,7 +55,7 @@ func run(b *testing.B, name string, args ...string) sample {
 	b.Helper()
 	cmd := exec.CommandContext(b.Context(), name, args...)
 	cmd.Env = append(os.Environ(), "KVEXPRESS_SYSLOG=off")
-	// A file: to read a pipe would compete with what is measured.
+	// A file: reading a pipe would compete with the program under test.
 	out, err := os.Create(filepath.Join(b.TempDir(), "out"))
 	if err != nil {
 		b.Fatal(err)

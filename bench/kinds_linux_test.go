@@ -186,7 +186,7 @@ func wanted(b *testing.B, kinds ...kind) []kind {
 }
 
 // child is what this program is told when it is the one process of a fleet: a
-// process of its own, so that its CPU time is that of the nodes alone.
+// process of its own, so that its CPU time is the nodes' alone.
 type child struct {
 	Kind kind
 	Site site

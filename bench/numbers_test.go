@@ -10,7 +10,7 @@ import (
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// quantile is that of sorted values: 0.5 is the middle, 1 the largest.
+// quantile is a quantile of sorted values: 0.5 is the middle, 1 the largest.
 func quantile(sorted []float64, q float64) float64 {
 	if len(sorted) == 0 {
 		return 0
@@ -21,7 +21,7 @@ func quantile(sorted []float64, q float64) float64 {
 // middle is the median of values in any order.
 func middle(v []float64) float64 { return quantile(slices.Sorted(slices.Values(v)), 0.5) }
 
-// number is that of an environment variable, or the usual one.
+// number is the value of an environment variable, or the usual one.
 func number(b *testing.B, env string, usual int) int {
 	b.Helper()
 	text := os.Getenv(env)

@@ -68,7 +68,7 @@ func (f *fleet) spawn(env []string, name string, args ...string) *process {
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // stop ends all as a terminal does (consul-template does not know SIGTERM), and
-// kills what is left after a while.
+// kills the rest after a while.
 func (f *fleet) stop() {
 	select {
 	case <-f.ended:
@@ -125,7 +125,7 @@ func (f *fleet) cpu() time.Duration {
 	return sum
 }
 
-// memory is that of the median process.
+// memory is the memory of the median process.
 func (f *fleet) memory() memory {
 	f.b.Helper()
 	var anonymous, resident []float64

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// observer sees from outside, by inotify, when files get what is expected of
-// them. Its time of a change is that of the event; that the bytes are right is
+// observer sees from outside, by inotify, when files get the expected
+// content. Its time of a change is the event's; that the bytes are right is
 // looked up after, so that the look does not delay the next event.
 type observer struct {
 	file    *os.File       // of inotify
@@ -121,14 +121,14 @@ func (o *observer) verify() {
 	}
 }
 
-// expect says what is to be delivered next. Call wait before the next expect.
+// expect sets the next content. Call wait before the next expect.
 func (o *observer) expect(content []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.want, o.landed, o.left, o.all = content, make([]time.Time, len(o.targets)), len(o.targets), make(chan struct{})
 }
 
-// wait returns when each node got what is expected.
+// wait returns when each node has the expected content.
 func (o *observer) wait(limit time.Duration, died <-chan error) ([]time.Time, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()

@@ -55,7 +55,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 // run does what the arguments say, until it is done or a signal ends it, and returns the
 // exit code: 0, or 1 for any failure. Nothing is left of what it began.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	// SIGPIPE: nobody reads any more what it says.
+	// SIGPIPE: the reader of its output is gone.
 	ctx, done := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer done()
 	o, err := parse(args, stderr)
@@ -111,7 +111,7 @@ func (o options) inFolder(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	if o.keep {
-		f.Stop() // what is seen fills the memory
+		f.Stop() // the record would fill the memory
 		if err := invite(stdout, f); err != nil {
 			return err
 		}

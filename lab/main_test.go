@@ -77,12 +77,12 @@ func TestEnded(t *testing.T) {
 		args, at string // what it says when it is ended
 		signal   syscall.Signal
 	}{
-		"Ctrl-C at the start":   {"", "starting 2 nodes", syscall.SIGINT},
-		"TERM during a change":  {"", "web-01", syscall.SIGTERM},
-		"nobody reads any more": {"", "web-01", syscall.SIGPIPE},
-		"killed":                {"", "web-01", syscall.SIGKILL},
-		"scale, killed":         {"scale", "version 2", syscall.SIGKILL},
-		"kept, closed":          {"--keep", "The fleet runs until Ctrl-C", syscall.SIGHUP},
+		"Ctrl-C at the start":  {"", "starting 2 nodes", syscall.SIGINT},
+		"TERM during a change": {"", "web-01", syscall.SIGTERM},
+		"its reader is gone":   {"", "web-01", syscall.SIGPIPE},
+		"killed":               {"", "web-01", syscall.SIGKILL},
+		"scale, killed":        {"scale", "version 2", syscall.SIGKILL},
+		"kept, closed":         {"--keep", "The fleet runs until Ctrl-C", syscall.SIGHUP},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "a'b c") // short: the agent's socket is below it

@@ -63,7 +63,7 @@ func (o options) play(ctx context.Context, stdout io.Writer, f *hosts.Fleet) err
 	return nil
 }
 
-// judge holds all that DNS ever said against what was published.
+// judge compares all answers of DNS with the published versions.
 func judge(f *hosts.Fleet) error {
 	answers, faults := 0, []string{}
 	for _, v := range f.Judge() {
@@ -109,5 +109,5 @@ func table(changes []hosts.Change) string {
 	return text.String()
 }
 
-// millis has one digit after the point: what is seen is exact to 2 ms at best.
+// millis has one digit after the point: times are exact to 2 ms at best.
 func millis(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }

@@ -110,8 +110,7 @@ func (r *Recorder) Answers(n *Node) []order.Answer {
 	return all[:len(all):len(all)]
 }
 
-// Said is the first answer of a node that was asked for after a moment, and of which ok
-// is true.
+// Said is the first answer of a node to a question after a moment for which ok is true.
 func (r *Recorder) Said(n *Node, after time.Time, ok func(order.Answer) bool) (first order.Answer, found bool) {
 	all := r.Answers(n)
 	for i := len(all) - 1; i >= 0 && all[i].Asked.After(after); i-- { // the newest are at the end
@@ -122,7 +121,7 @@ func (r *Recorder) Said(n *Node, after time.Time, ok func(order.Answer) bool) (f
 	return first, found
 }
 
-// Judge holds all answers of all nodes against what was published.
+// Judge compares all answers of all nodes with the published versions.
 func (r *Recorder) Judge() []order.Verdict {
 	var versions []order.Version
 	for _, v := range r.Versions() {

@@ -3,9 +3,8 @@
 // the servers, and kvexpress, run by its command lines. Each machine has an address in
 // 127.0.0.0/8 and a host name, each role a token.
 //
-// It owns the processes and their configuration, what is seen of them from outside, and
-// the changes that are measured. Of kvexpress' own packages it uses only those that read
-// what was published.
+// It owns the processes and their configuration, the record of what they do, and the changes that are
+// measured. Of kvexpress' own packages it uses only those that read a key.
 package hosts
 
 import (
@@ -33,12 +32,12 @@ type Options struct {
 	Tools  Tools
 	Nodes  int // up to 240, each with a Consul agent and a dnsmasq
 	Agents int // nodes without these, which have a token for Keys, and the caller runs them
-	// Mode is that of all nodes. "": every other one has a watch, the rest an agent.
+	// Mode is the mode of all nodes. "": every other one has a watch, the rest an agent.
 	Mode Mode
 	Say  func(line string) // gets a line about what happens now
 }
 
-// Fleet is a fleet that runs, and what is seen of it.
+// Fleet is a fleet that runs, and its record.
 type Fleet struct {
 	Options
 	*Recorder

@@ -44,8 +44,7 @@ func TestAFleetGetsOverTroubles(t *testing.T) {
 
 const refused = "kvexpress: hosts is refused: "
 
-// catalogLost takes most services out at once: what is rendered then is too short, and no
-// node gets it.
+// catalogLost takes most services out at once: the rendered file is too short, and no node gets it.
 func catalogLost(t *testing.T, f *Fleet) {
 	before := count(t, refused, f.Servers...)
 	for _, s := range f.Services[5:] {

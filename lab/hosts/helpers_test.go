@@ -109,7 +109,7 @@ func answer(t *testing.T, f *Fleet, s *Service, nodes ...*Node) {
 // arrived waits until nodes answer all that was published last.
 func arrived(t *testing.T, f *Fleet, nodes ...*Node) {
 	t.Helper()
-	must(t, waitEach(t.Context(), nodes, "to answer what was published last", func(n *Node) error {
+	must(t, waitEach(t.Context(), nodes, "to answer the last version", func(n *Node) error {
 		faults := order.Final(f.Last().Version, f.names, f.Answers(n))
 		if len(faults) == 0 {
 			return nil
@@ -270,7 +270,7 @@ func same(t *testing.T, f *Fleet, v Published) {
 	}
 }
 
-// final waits until all is quiet, and holds all nodes against what was published last:
+// final waits until all is quiet, and compares all nodes with the last version:
 // nothing is lost. Then it judges all that they ever answered: nothing was wrong, and no
 // node went back.
 func final(t *testing.T, f *Fleet) {

@@ -42,7 +42,7 @@ func GetTools(ctx context.Context, dir string) (Tools, error) {
 		"consul": &t.Consul, "consul-template": &t.ConsulTemplate, "dnsmasq": &t.Dnsmasq, "unshare": &t.Unshare, "setpriv": &t.Setpriv,
 	} {
 		if *path, err = exec.LookPath(name); err != nil {
-			return t, fmt.Errorf("%w; \"make lab\" builds or installs what is missing", err)
+			return t, fmt.Errorf("%w; \"make lab\" builds or installs it", err)
 		}
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "build"), t.Kvexpress)

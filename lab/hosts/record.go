@@ -20,8 +20,7 @@ type Published struct {
 	SHA256, By string
 }
 
-// Recorder notes what is seen of a fleet from outside: every version that is published,
-// and, after Ask, what the DNS of each node answers.
+// Recorder notes every version that is published and, after Ask, every answer of each node's DNS.
 type Recorder struct {
 	fleet *Fleet
 	names []string // that nodes are asked for

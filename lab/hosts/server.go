@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// Key is that of the hosts file.
+	// Key is the key of the hosts file.
 	Key = "hosts"
-	// KeyAdHoc is that of a file from a URL.
+	// KeyAdHoc is the key of a file from a URL.
 	KeyAdHoc = "adhoc"
-	// domain is that of all names in it, and tag what its services have.
+	// domain is the domain of all names in it, and tag the tag of its services.
 	domain = "lab.test"
 	tag    = "dns"
 )
@@ -73,7 +73,7 @@ func (f *Fleet) prepareServer(s *Server) (err error) {
 	return err
 }
 
-// consulConfig is that of an agent.
+// consulConfig is the configuration of a Consul agent.
 func (f *Fleet) consulConfig(name, host string) map[string]any {
 	var join []string
 	for _, s := range f.Servers {

@@ -122,7 +122,7 @@ func TestABadVersionIsUndone(t *testing.T) {
 	run(Operator, "status")
 	run(Publisher, "history")
 	if out := run(Publisher, "diff"); !strings.Contains(out, wrong) {
-		t.Errorf("diff does not show what is wrong: %s", out)
+		t.Errorf("diff does not show the wrong address: %s", out)
 	}
 	run(Publisher, "rollback", "--ignore-stop", "-l", "30", "-m", "wrong addresses")
 	is(good.SHA256, bad.Number)

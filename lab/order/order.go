@@ -49,7 +49,7 @@ type Fault struct {
 // Some version that was published by then must say each answer, and it must be no older
 // than the version of the answer before. Of several, Check takes the oldest. That is
 // exact: if any choice of versions that never goes back explains all answers, this one
-// does too, since at each answer its version is no newer than that of the other choice.
+// does too, since at each answer its version is no newer than in the other choice.
 //
 // After a fault the judgement goes on as if that answer had not been given.
 func Check(node string, versions []Version, answers []Answer) Verdict {
@@ -73,8 +73,8 @@ func Check(node string, versions []Version, answers []Answer) Verdict {
 	return v
 }
 
-// next is the place of the first version from low on that says what was answered, whether
-// it was published by then or not; the number of versions if none does.
+// next is the place of the first version from low on that gives this answer, published by then or not;
+// the number of versions if none does.
 func next(versions []Version, a Answer, low int) int {
 	for low < len(versions) && versions[low].Hosts[a.Name] != a.Addr {
 		low++
@@ -82,7 +82,7 @@ func next(versions []Version, a Answer, low int) int {
 	return low
 }
 
-// why says what is wrong with an answer that no version from low on explains.
+// why explains the fault of an answer that no version from low on gives.
 func why(versions []Version, a Answer, low int) string {
 	said := fmt.Sprintf("%q is %s", a.Name, text(a.Addr))
 	if len(versions) == 0 {

@@ -83,7 +83,7 @@ func TestFaultsAreExact(t *testing.T) {
 		versions, names := drawVersions(t, 5)
 		answers := make([]Answer, rapid.IntRange(1, 6).Draw(t, "answers"))
 		for i := range answers {
-			// Their order is that of the list, whatever the clock says, and no two are equal.
+			// Their order is the order of the list, whatever the clock says, and no two are equal.
 			now := at(rapid.IntRange(0, 10).Draw(t, "moment"))
 			answers[i] = Answer{Name: rapid.SampledFrom(names).Draw(t, "name"), Asked: now.Add(-time.Duration(i)), Answered: now}
 			if n := rapid.IntRange(0, 2).Draw(t, "answer"); n > 0 {

@@ -38,7 +38,7 @@ func TestUnitsEnd(t *testing.T) {
 	wait("both to run", func() bool { return len(u.PIDs()) == 2 })
 	was := u.PIDs()
 	u.Signal(9)
-	wait("a restart, and the end of what was left", func() bool {
+	wait("a restart, and the end of the rest", func() bool {
 		now := u.PIDs() // once: the processes change between two calls
 		return u.PID() != 0 && len(now) == 2 && !slices.Contains(now, was[0]) && !slices.Contains(now, was[1])
 	})

@@ -150,7 +150,7 @@ func (u *Unit) Pause() { u.Signal(syscall.SIGSTOP) }
 // Continue ends a Pause.
 func (u *Unit) Continue() { u.Signal(syscall.SIGCONT) }
 
-// PID is that of the process; 0: it does not run.
+// PID is the process id; 0: it does not run.
 func (u *Unit) PID() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()

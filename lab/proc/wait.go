@@ -21,8 +21,8 @@ const (
 // that is not started again.
 var ErrEnded = errors.New("it has ended, and is not started again")
 
-// Poll calls try until it returns nil or ErrEnded, or its time or ctx ends. What is
-// waited for is in the error, with the last that try said.
+// Poll calls try until it returns nil or ErrEnded, or its time or ctx ends. The error
+// has what, and the last error of try.
 func Poll(ctx context.Context, what string, try func() error) error {
 	limit := time.NewTimer(patience)
 	defer limit.Stop()

@@ -1,6 +1,6 @@
 // Package scale runs a fleet of real agents, a process with its own token for each node,
 // against the Consul servers of a hosts.Fleet, and holds what `kvexpress status` tells of
-// each version against what is seen from outside.
+// each version against what an outside observer sees.
 //
 // From outside, a file is in place at its ctime, which the kernel sets when it renames,
 // and an exec is done at the mtime of the file to which it adds a line. An observer with

@@ -11,8 +11,8 @@ import (
 	"kvexpress/lab/hosts"
 )
 
-// Every node has each version, whole, and has run its exec for it once; and what `status`
-// tells of it agrees with what was seen from outside. A side that is shifted, or lacks a
+// Every node has each version, whole, and has run its exec for it once; and `status`
+// agrees with the files as seen from outside. A side that is shifted, or lacks a
 // node, is found: it is not that anything agrees.
 func TestScale(t *testing.T) {
 	if testing.Short() {
@@ -58,7 +58,7 @@ func TestScale(t *testing.T) {
 	}
 	distorted(t, v, limit)
 
-	// A node whose file is not what was published is found.
+	// A node with other bytes than the published ones is found.
 	n := s.nodes[0]
 	good := lines(249)
 	for _, wrong := range []string{good[:len(good)-1], good + "\n"} {

@@ -65,7 +65,7 @@ type version struct {
 }
 
 // deliver publishes content from where the arguments say, waits until all have it, and
-// holds what status tells against what is seen.
+// compares status with the files.
 func (s *site) deliver(ctx context.Context, key, content string, from ...string) (*version, error) {
 	began := time.Now()
 	said, err := s.in(ctx, key, content, append([]string{"--wait", "100%", "--timeout", "2m"}, from...)...)

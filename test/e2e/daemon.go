@@ -36,8 +36,8 @@ type Daemon struct {
 // Fields are entries of an agent's configuration.
 type Fields map[string]any
 
-// Configure writes an agent.yml (JSON is YAML too) and returns its path. What is not
-// given is such that an agent of a test disturbs nobody.
+// Configure writes an agent.yml (JSON is YAML too) and returns its path. Its
+// defaults keep the agents of tests apart from each other and from the machine.
 func (m *Machine) Configure(name string, config Fields, targets ...Fields) string {
 	m.T.Helper()
 	all := Fields{"state_dir": m.Path(name + ".state"), "listen": m.Socket(name), "targets": targets}

@@ -53,7 +53,7 @@ func (m *Machine) With(env ...string) *Machine {
 	return &more
 }
 
-// Path is that of a file of this machine.
+// Path is the path of a file of this machine.
 func (m *Machine) Path(name string) string { return filepath.Join(m.Dir, name) }
 
 // File writes a file of this machine and returns its path.

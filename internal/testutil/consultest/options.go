@@ -29,7 +29,7 @@ func newOptions(opts []Option) options {
 }
 
 // WithConfig merges entries of Consul's JSON configuration, such as watches,
-// limits or disable_remote_exec, over what is there. Objects are merged, other
+// limits or disable_remote_exec, over the defaults. Objects are merged, other
 // values replaced.
 func WithConfig(config map[string]any) Option {
 	return func(o *options) { o.config = merge(o.config, config) }

@@ -77,7 +77,7 @@ func (r *relation) compare(ref, sub answer) error {
 	return nil
 }
 
-// bodies compares JSON by what is in it.
+// bodies compares JSON values.
 func (r *relation) bodies(ref, sub answer) error {
 	var a, b any
 	for _, one := range []struct {

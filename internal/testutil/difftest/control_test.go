@@ -73,7 +73,7 @@ func TestConsulAgainstConsul(t *testing.T) {
 			}
 			return nil
 		}},
-		{name: "a change wakes nobody", mostOf: 3, patience: 2 * time.Second, lies: func(r *http.Request, _ []byte) bool {
+		{name: "a change wakes no watch", mostOf: 3, patience: 2 * time.Second, lies: func(r *http.Request, _ []byte) bool {
 			if q := r.URL.Query(); q.Get("wait") == "10m" && q.Has("raw") {
 				<-r.Context().Done()
 			}
@@ -113,7 +113,7 @@ func liar(t *testing.T, addr string, lies func(*http.Request, []byte) bool, answ
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if lies != nil && lies(r, body) {
 			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write([]byte("true")) // whoever asked may be gone
+			_, _ = w.Write([]byte("true")) // the client may have hung up
 			return
 		}
 		proxy.ServeHTTP(w, r)

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Names come first from what is simple, so that a shrunk sequence uses that.
+// Simple names come first, so that a shrunk sequence uses them.
 
 // usual keys collide often, and lie below each other.
 func usual() []string {

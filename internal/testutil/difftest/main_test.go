@@ -17,7 +17,7 @@ import (
 // says more, and from making it small by chance and for a time: Smaller does that,
 // so that it ends the same on every machine. The sequences are the same in every run,
 // so that a failure tells of the change that was made and not of luck; the soak, which
-// looks for what nobody has seen yet, draws others each time. -rapid.seed has the last word.
+// searches for new differences, draws others each time. -rapid.seed has the last word.
 func TestMain(m *testing.M) {
 	seed := "1"
 	if os.Getenv("KVEXPRESS_SOAK") == "1" {
@@ -51,7 +51,7 @@ func servers(t *testing.T, ref, sub string) *Servers {
 func random(t rapid.TB, s *Servers, steps int) {
 	t.Helper()
 	from, began := s.Steps(), time.Now()
-	found := map[string]string{} // what was told of a sequence: rapid runs what failed again, to print it
+	found := map[string]string{} // the report on a sequence: rapid runs a failed one again, to print it
 	rapid.Check(t, func(rt *rapid.T) {
 		if s.Steps()-from >= steps && len(found) == 0 {
 			return

@@ -11,7 +11,7 @@ type relation []pair
 
 type pair struct{ ref, sub uint64 }
 
-// index relates two indexes that were seen in the same place. Zero is nobody's.
+// index relates two indexes that were seen in the same place. Zero is no index.
 func (r *relation) index(ref, sub uint64) error {
 	if ref == 0 || sub == 0 {
 		if ref != sub {

@@ -46,7 +46,7 @@ func TestServeAgainstConsul(t *testing.T) {
 	}
 }
 
-// The kept cases say of Consul what is true.
+// The kept cases hold for Consul itself.
 func TestKeptCasesOfConsul(t *testing.T) {
 	t.Parallel()
 	kept(t, servers(t, consul(t), consul(t)))

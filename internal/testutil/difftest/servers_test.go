@@ -31,7 +31,7 @@ type Servers struct {
 }
 
 // New compares the server at the address sub (host:port) with the one at ref,
-// which is Consul. Nobody else may write to either.
+// which is Consul. No other client may write to either.
 func New(ref, sub string) *Servers {
 	return &Servers{Patience: 30 * time.Second, ref: ref, sub: sub, client: &http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true},
@@ -47,7 +47,7 @@ func (s *Servers) Steps() int { return s.count }
 
 // Difference is the first thing at which the two servers differ.
 type Difference struct {
-	Step   int  // of the sequence, from 0; as many as it has when it showed in what was left
+	Step   int  // of the sequence, from 0; its length if the rows left at the end differ
 	Sent   Step // as it was written, with its placeholders
 	What   string
 	Answer [2]string // the reference's and the subject's
@@ -75,7 +75,7 @@ func (s *Servers) Run(ctx context.Context, seq Sequence) error {
 	if err == nil {
 		return nil
 	}
-	// What was learned may be wrong, and the tables are not alike.
+	// The known pairs of indexes may be wrong, and the tables differ.
 	s.known, s.synced = before, false
 	clean, everything := context.WithoutCancel(ctx), Step{Method: http.MethodDelete, Target: "/v1/kv/?recurse"}
 	return errors.Join(err, s.send(clean, s.ref, everything, s.Patience).err, s.send(clean, s.sub, everything, s.Patience).err)

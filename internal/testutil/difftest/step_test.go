@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Step is one request, with placeholders for what is each server's own:
+// Step is one request, with placeholders for values that differ between servers:
 //
 //	{p}            a prefix that no earlier sequence has used
 //	{mod:KEY}      the ModifyIndex of a key now, 0 when it is missing; {mod-1:KEY} is one less

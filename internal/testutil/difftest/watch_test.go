@@ -99,9 +99,9 @@ func awaited(got <-chan answer, patience time.Duration) answer {
 
 // mustWake reports whether Consul answers the query, given what it says now
 // without waiting: its index must have grown. The index of a list falls when a
-// tree is deleted from above it, which leaves no grave within: then Consul
-// lets it sleep, though what it asks for has changed. Where nothing was and
-// nothing is, the index is that of the whole table, and proves nothing.
+// tree is deleted from above it, which leaves no tombstone within: then Consul
+// lets it sleep, though what it asks for has changed. The index
+// of an empty list is the whole table's, and proves nothing.
 func (w *watch) mustWake(now answer) bool {
 	was := w.start[0]
 	if now.index() <= was.index() {
@@ -112,7 +112,7 @@ func (w *watch) mustWake(now answer) bool {
 }
 
 // mayWakeEarly reports whether Consul may answer though nothing has changed:
-// the index of an empty list is that of the whole table.
+// the index of an empty list is the whole table's.
 func (w *watch) mayWakeEarly() bool { return w.start[0].empty() }
 
 // empty reports whether there was nothing to tell.

@@ -73,7 +73,7 @@ func processes() []string {
 }
 
 // memory is a line of /proc/PID/status in KiB: VmHWM, the most that was ever
-// resident, or RssAnon, what is without the program's own file.
+// resident, or RssAnon, the resident memory without the pages of the program file.
 func memory(d *e2e.Daemon, line string) int {
 	d.T.Helper()
 	for _, l := range strings.Split(string(proc(d, "status")), "\n") {

@@ -78,7 +78,7 @@ while :; do sleep 1; done
 	}
 	// It ends although one of them may be running again.
 	d.Stop()
-	e2e.Eventually(t, "nobody of their groups is left", func() bool { return running(hang) == 0 })
+	e2e.Eventually(t, "their process groups are empty", func() bool { return running(hang) == 0 })
 }
 
 // running is how many processes have this word in their command line.

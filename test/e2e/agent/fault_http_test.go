@@ -175,7 +175,7 @@ func agentAndFake(t *testing.T, c *e2e.Cluster, f fake) {
 		t.Errorf("the store: %+v", s)
 	}
 
-	// What was published meanwhile arrives, and needs nobody to publish again.
+	// A version that was published meanwhile arrives without another publish.
 	front.with(nil)
 	d.DeliversWithin(30*time.Second, "hosts", e2e.Version(3))
 	x.Publish("hosts", e2e.Version(4))

@@ -93,8 +93,8 @@ func follow(x *e2e.Site, file string) (end func()) {
 }
 
 // agentsWhileLeadersDie: the leader gets kill -9 while versions are
-// published without a pause, and an agent runs at each server. What was acknowledged
-// arrives everywhere, or something later does.
+// published without a pause, and an agent runs at each server. Each acknowledged
+// version, or a later one, arrives everywhere.
 func agentsWhileLeadersDie(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	a := newAuthor(c, x, "hosts")

@@ -99,9 +99,8 @@ func frugal(d *e2e.Daemon, allowed int) {
 	}
 }
 
-// blackHole: nothing gets through a connection any more, and nobody says
-// so. The agent notices, and goes on over a new one. The function that it returns is
-// the rest, after a while. Taken out: the time limit of a watch; then nobody notices.
+// blackHole: a connection drops all packets without an error. The agent notices, and opens a new one. The function that it returns is
+// the rest, after a while. Taken out: the time limit of a watch; then the agent never notices.
 func blackHole(t *testing.T, c *e2e.Cluster) (rest func()) {
 	x := c.Site(t, 1)
 	w := newWire(t, x.Store.Server.Addr)

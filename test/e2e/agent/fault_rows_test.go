@@ -69,7 +69,7 @@ func agentAndDeletedKeys(t *testing.T, c *e2e.Cluster) {
 
 // agentAndDeletedPrefix: everything is deleted at once. Files stay, with
 // their execs' peace, until something is published again. Taken out: that a missing key
-// is told from an empty one; then it is "empty", which nobody wrote.
+// is told from an empty one; then it is "empty", though no publisher wrote that.
 func agentAndDeletedPrefix(t *testing.T, c *e2e.Cluster) {
 	const files = 5
 	x := c.Site(t, 1)
@@ -135,8 +135,8 @@ func oldInAt(s *e2e.Store, key, content string) {
 }
 
 // agentAndClocks has clocks that are off: the publisher's, which is in its manifests, and
-// the node's own. A process's own wall clock cannot be shifted here without a program
-// that nobody has installed; that of its timers can be, by a day, where unshare may.
+// the node's own. The wall clock of one process cannot be
+// shifted here. Its monotonic clock can be, by a day, if unshare is allowed.
 // Taken out: that an agent waits for the end of a lock; then it stays locked.
 func agentAndClocks(t *testing.T, c *e2e.Cluster) {
 	const day = 24 * time.Hour

@@ -14,8 +14,8 @@ import (
 )
 
 // agentsOfOneFile: two agents with states of their own, and four processes that run
-// `out` again and again, all on one path. Whoever reads the file sees what was
-// published, whole.
+// `out` again and again, all on one path. A reader of the file sees only whole
+// published content.
 func agentsOfOneFile(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	contents := make([]string, 8)
@@ -66,9 +66,9 @@ func agentsOfOneFile(t *testing.T, c *e2e.Cluster) {
 		t.Errorf("%d of %d reads were torn", torn, reads)
 	}
 	if installs == 0 || outs.Load() == 0 {
-		t.Error("nobody had anything to do: this test sees nothing")
+		t.Error("no process installed anything: this test proves nothing")
 	}
-	// Whoever installed it last owed the exec, and the other had nothing to do.
+	// The process that installed it last runs the exec; the others have nothing to do.
 	e2e.Eventually(t, "the exec ran for what is in place", func() bool { return ranLast(x, "hash", "hosts", contents[last]) })
 	if litter := litter(x); len(litter) > 0 {
 		t.Errorf("left behind: %q", litter)

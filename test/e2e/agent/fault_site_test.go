@@ -51,7 +51,7 @@ func ranLast(x *e2e.Site, name, file, content string) bool {
 	return len(all) > 0 && all[len(all)-1] == e2e.Sum(content)
 }
 
-// litter is what was left behind of staged files, ours and the state's.
+// litter lists staged files that were left behind, of targets and of the state.
 func litter(x *e2e.Site) []string {
 	x.T.Helper()
 	var all []string
@@ -59,7 +59,7 @@ func litter(x *e2e.Site) []string {
 		if base := filepath.Base(path); err == nil && (strings.HasSuffix(base, ".kvexpress") || strings.HasSuffix(base, ".new")) {
 			all = append(all, path)
 		}
-		return nil // what is gone in between is no litter
+		return nil // a file that was removed in between is no litter
 	})
 	if err != nil {
 		x.T.Fatal(err)

@@ -12,12 +12,11 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// What became of a state file, and whether an exec that was owed before is still
-// known to be.
+// damage is a fault of a state file, and whether a pending exec is still known after it.
 type damage struct {
 	name     string
 	do       func(t *testing.T, path string, older []byte)
-	forgiven bool // what was owed is forgotten: the file is adopted as it is
+	forgiven bool // the pending exec is forgotten: the file is adopted as it is
 }
 
 func damages() []damage {
@@ -55,9 +54,8 @@ func put(t *testing.T, path, content string) {
 	}
 }
 
-// agentStateDamaged: whatever becomes of the state file, under an agent
-// that runs and under one that starts, the file is whole, and an exec is run once too
-// often rather than once too seldom. Taken out: that a damaged one is told from a
+// agentStateDamaged: with a damaged state file, under an agent that runs and under one that starts,
+// the target is whole, and an exec runs once too often rather than never. Taken out: that a damaged one is told from a
 // missing one; then execs are forgotten.
 func agentStateDamaged(t *testing.T, c *e2e.Cluster) {
 	parts := e2e.Parts{}
@@ -104,7 +102,7 @@ func stateDamaged(t *testing.T, c *e2e.Cluster, how damage) {
 		t.Error("the exec ran for other bytes than those in place")
 	}
 
-	// An exec is owed when it happens.
+	// The damage comes while an exec is pending.
 	x.File("broken", "")
 	x.Publish("hosts", e2e.Version(4))
 	d.Becomes("hosts", outcome.Pending)
@@ -116,7 +114,7 @@ func stateDamaged(t *testing.T, c *e2e.Cluster, how damage) {
 	d = x.Agent("agent")
 	d.Delivers("hosts", e2e.Version(4))
 	if !how.forgiven && !ranLast(x, "hash", "hosts", e2e.Version(4)) {
-		t.Error("an exec that was owed was forgotten")
+		t.Error("a pending exec was forgotten")
 	}
 	x.Publish("hosts", e2e.Version(5))
 	d.Delivers("hosts", e2e.Version(5))

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// beats are moments of which one counts how many there were.
+// beats counts events by their time.
 type beats struct {
 	mu  sync.Mutex
 	all []time.Time
@@ -107,7 +107,7 @@ func (w *wire) hangUp() {
 }
 
 // hole swallows all that is sent, both ways, without a word, until it is turned off.
-// Connections that were in the hole stay dead even then, and nobody learns of it.
+// Connections that were in the hole stay dead even then, without an error.
 func (w *wire) hole(on bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -68,7 +68,7 @@ func TestLockFromElsewhere(t *testing.T) {
 	if got := operator.Ok("locks", "-f", hosts); !strings.Contains(got, node) || !strings.Contains(got, "its disk") {
 		t.Errorf("locks says %s", got)
 	}
-	// Nobody looks every so often: only the end of the lock can wake the agent by then.
+	// No reconcile is due by then: only the end of the lock can wake the agent.
 	e2e.Within(t, time.Until(until)+20*time.Second, "it is delivered", func() bool { return m.Read("hosts") == content })
 	late := time.Since(until)
 	if late < 0 {

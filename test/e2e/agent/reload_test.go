@@ -53,7 +53,7 @@ func TestAgentReloads(t *testing.T) {
 	// The old one is in force.
 	d.Delivers("a", m.Publish(e2e.Text("two", 20)))
 
-	// A fragment: what it adds is begun, and nobody else notices.
+	// A fragment: its target starts, and the other target is left alone.
 	m.File("agent.yml", good)
 	if err := os.Mkdir(m.Path("conf.d"), 0o755); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestAgentReloads(t *testing.T) {
 		t.Errorf("the configuration is %+v", s.Config)
 	}
 
-	// What is taken away is left alone.
+	// The file of a removed target stays as it is.
 	if err := os.Remove(m.Path("conf.d/b.yml")); err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +79,8 @@ func TestAgentReloads(t *testing.T) {
 	d.EndsWell()
 }
 
-// SIGTERM in the middle of an exec ends the exec too, with its children, and it stays
-// owed: the next agent runs it.
+// SIGTERM in the middle of an exec ends the exec too, with its children. The exec stays pending: the
+// next agent runs it.
 func TestAgentEndsItsExec(t *testing.T) {
 	t.Parallel()
 	_, m := e2e.Start(t)
@@ -101,7 +101,7 @@ func TestAgentEndsItsExec(t *testing.T) {
 
 	m.Script("slow", "echo \"done $KVEXPRESS_VERSION\" >>"+m.Path("execs")+"\n")
 	d = m.Agent("agent")
-	e2e.Eventually(t, "the exec is owed no more", func() bool { return d.Target("hosts").Counts.ExecOK == 1 })
+	e2e.Eventually(t, "the exec is not pending any more", func() bool { return d.Target("hosts").Counts.ExecOK == 1 })
 	d.Delivers("hosts", content)
 	d.EndsWell()
 	m.Holds("execs", "ended\ndone 1\n")

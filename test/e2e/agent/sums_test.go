@@ -162,7 +162,7 @@ func bystander(t *testing.T, addr string) (end func() int) {
 }
 
 // On a Consul with its own limits, an agent of many targets is restarted, reloaded again and again, and its Consul is
-// restarted. Nobody on that address is ever told that there are too many connections, and all files become right.
+// restarted. No client at that address ever gets "too many connections", and all files converge.
 func TestManyTargetsOnAStockConsul(t *testing.T) {
 	t.Parallel()
 	for _, targets := range []int{60, 150} {
@@ -226,7 +226,7 @@ func TestManyLargeFilesAtOnce(t *testing.T) {
 }
 
 // Thousands of targets of one agent change at one moment, on a Consul with its own limits. The agent opens few
-// connections, nobody is told that there are too many, and the store never counts as away.
+// connections, no client gets "too many connections", and the store never counts as unreachable.
 func TestManyTargetsChangeAtOnce(t *testing.T) {
 	t.Parallel()
 	n := newMany(t, max(400, e2e.Times(2000)))

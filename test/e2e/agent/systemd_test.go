@@ -149,7 +149,7 @@ func monotonic(t *testing.T) int64 {
 	return now.Nano() / 1000
 }
 
-// Where nobody watches, nobody is told that it is alive.
+// Without a watchdog, the agent does not say that it is alive.
 func TestAgentWithoutAWatchdog(t *testing.T) {
 	t.Parallel()
 	n := newNotices(t)

@@ -138,7 +138,7 @@ func TestLinks(t *testing.T) {
 }
 
 // hasAnchor reports whether a heading has this anchor: in lower case, blanks are dashes,
-// and what is neither letter nor digit is left out.
+// and other characters than letters and digits are left out.
 func hasAnchor(text, anchor string) bool {
 	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
 		name := strings.ReplaceAll(strings.ToLower(heading[1]), " ", "-")

@@ -161,7 +161,7 @@ func (r *reader) follow(block string) {
 	}
 }
 
-// freeAddr is an address that nobody listens on, or was when it was asked for.
+// freeAddr is an address that was free a moment ago.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -206,7 +206,7 @@ func TestDemo(t *testing.T) {
 			}
 		}
 		if bytes.ContainsAny(out, "\x1b\r") {
-			t.Errorf("it moves the cursor of what is no terminal:\n%q", out)
+			t.Errorf("it moves the cursor though the output is no terminal:\n%q", out)
 		}
 		nothing(t, tmp)
 	})

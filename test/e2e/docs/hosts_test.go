@@ -112,8 +112,8 @@ func (s *hostsSite) comesAndGoes(name string) {
 	s.knows("db", true)
 }
 
-// oneRenders stops the server that renders: the other one takes over, publishes nothing
-// that is there already, and then what is new.
+// oneRenders stops the server that renders: the other one takes over. It publishes no version for the
+// same content, and one for new content.
 func (s *hostsSite) oneRenders() {
 	s.t.Helper()
 	holder, other := s.holder()
@@ -126,7 +126,7 @@ func (s *hostsSite) oneRenders() {
 		func() bool { return strings.Contains(other.said("hosts-renderer")[said:], "unchanged") })
 	s.t.Logf("the other server has rendered after %s", time.Since(begin).Round(time.Millisecond))
 	if now := s.version(); now != before {
-		s.t.Errorf("a takeover publishes what is there already: version %d, now %d", before, now)
+		s.t.Errorf("a takeover publishes the same content: version %d, now %d", before, now)
 	}
 	s.comesAndGoes("news")
 	s.sh(holder, "systemctl start hosts-renderer")

@@ -168,8 +168,7 @@ func (v *supervisor) said(unit string) string {
 	return string(b)
 }
 
-// reloadConsul adds what is in /etc/consul.d to the agent's configuration, and has it
-// read that.
+// reloadConsul adds the files of /etc/consul.d to the agent's configuration, and reloads it.
 func (h *host) reloadConsul(ctx context.Context) error {
 	config := map[string]any{}
 	for _, path := range []string{h.consul.Config, h.m.Path("etc/consul.d/hosts.json")} {
@@ -232,7 +231,7 @@ func (h *host) knows(service string, want bool) {
 	})
 }
 
-// loopback is an address of the loopback interface that is nobody else's, most likely.
+// loopback is a random address of the loopback interface.
 func loopback() net.IP {
 	return net.IPv4(127, byte(10+rand.IntN(240)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
 }

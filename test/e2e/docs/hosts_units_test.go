@@ -91,7 +91,7 @@ func (s *service) supervise(ctx context.Context) {
 }
 
 // once runs the program until it ends, or ctx does: then it gets SIGTERM, as with
-// KillMode=mixed. What is left of its group is killed, and its folder removed.
+// KillMode=mixed. The rest of its process group is killed, and its folder removed.
 func (s *service) once(ctx context.Context) error {
 	if s.runtime != "" {
 		if err := os.MkdirAll(s.runtime, 0o755); err != nil {
@@ -120,6 +120,6 @@ func (s *service) once(ctx context.Context) error {
 	s.process = cmd.Process
 	s.mu.Unlock()
 	_ = cmd.Wait()                                      // how it ended is in its log
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // there may be nobody
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the group may be empty
 	return nil
 }

@@ -39,7 +39,7 @@ func TestUnits(t *testing.T) {
 			if said, err := analyze(t, name, text, "security", "--offline=yes", threshold); err != nil {
 				t.Errorf("it is too open: %v\n%s", err, said)
 			}
-			// The controls: both see what is wrong.
+			// The controls: both find a mistake.
 			if said, err := analyze(t, name, strings.Replace(text, "\nType=notify\n", "\nType=notfy\n", 1), "verify",
 				"--man=no"); err == nil && said == "" {
 				t.Error("systemd-analyze verify takes a type that does not exist")

@@ -11,7 +11,7 @@ import (
 )
 
 // toolEnv makes this test program a systemctl, pkill or getent of one of the page's
-// machines: it names the socket of that machine's supervisor, who does what is asked.
+// machines: it names the socket of that machine's supervisor, which does the work.
 const toolEnv = "KVEXPRESS_E2E_TOOL"
 
 // asTool prints the exit code, and below what the tool says.
@@ -26,5 +26,5 @@ func asTool(socket string, args []string) {
 		fmt.Fprintf(os.Stdout, "1\n%v\n", err)
 		return
 	}
-	_, _ = io.Copy(os.Stdout, conn) // what is cut off is a failure of the script
+	_, _ = io.Copy(os.Stdout, conn) // an answer that is cut off fails the script
 }

@@ -69,7 +69,7 @@ func before(r *fleet.Receipt) {
 	r.Targets[0].Version, r.Targets[0].SHA256 = 1, e2e.Sum(e2e.Version(1))
 }
 
-// programsADayOff: an agent, a publisher and whoever asks, whose clocks are a day off, among
+// programsADayOff: an agent, a publisher and a reader of status, whose clocks are a day off, among
 // nodes whose clocks are right. The programs have the clock of this machine. So it is the
 // store whose Date is a day off, by what stands between it and them, and the receipts of all
 // others are. Taken out: that who asks puts its clock right; then nodes are silent, and the

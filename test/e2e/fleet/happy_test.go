@@ -14,9 +14,9 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// receiptsOfAFleet is the day of a small fleet: what `status` and the waits tell is
-// what is so, of each node and for each reason. Taken out: that an exec which is owed
-// keeps a node from having arrived; then the wait for web-2 ends with exit 0.
+// receiptsOfAFleet is the day of a small fleet: `status` and the waits are right about each node and
+// each reason. Taken out: that a node with a pending exec has not converged; then the wait for web-2
+// ends with exit 0.
 func receiptsOfAFleet(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	const nodes = 5

@@ -150,8 +150,8 @@ func (w *waits) whileTheLeaderDies() {
 	w.arrived(gone, content)
 }
 
-// withoutQuorum leaves one of three servers, which may go on answering: nobody says
-// that all have arrived, nor that they have not.
+// withoutQuorum leaves one of three servers, which may go on answering: no
+// command says that all have converged, nor that they have not.
 func (w *waits) withoutQuorum(leads bool) {
 	t, c := w.t, w.c
 	w.hold()

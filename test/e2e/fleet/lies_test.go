@@ -27,7 +27,7 @@ const escapes = "\x1b[2J\x1b]0;owned\x07\u009b31m\r\nhonest-0  9  current\u202e"
 // raw reports whether any of that is in a text as it is.
 func raw(text string) bool { return strings.ContainsAny(text, "\x1b\x07\u009b\r\u202e") }
 
-// receiptsThatLie: a bad node tells lies about itself, and about nobody else. All is
+// receiptsThatLie: a bad node can lie about itself, and about no other node. All is
 // put past our own code, by a transaction: of a URL, Consul would not take some of the
 // names. Taken out: the look at the node's name, at the newest version, at its bytes,
 // the cap on what is stored, and printable().
@@ -213,7 +213,7 @@ func receiptsOfManyTargets(t *testing.T, c *e2e.Cluster) {
 	if counts(s.Report) != "4 of 5, 1 outdated" || s.line("one-of-them").File != "/etc/hosts-250" {
 		t.Errorf("%s: %+v", counts(s.Report), s.line("one-of-them"))
 	}
-	// Of the keys that a node speaks of and nobody published, a hundred have a line.
+	// Of the keys that a node reports and that do not exist, a hundred have a line.
 	if got := must(x, 0, "status"); strings.Count(got.Stdout, "\nnone-") != 100 || !strings.Contains(got.Stdout, "200 more") ||
 		!hasRow(got.Stdout, "hosts", "1") {
 		t.Errorf("status has %d lines of keys", strings.Count(got.Stdout, "\nnone-"))

@@ -119,7 +119,7 @@ func honest(x *e2e.Site, node, key string, change ...func(*fleet.Receipt)) fleet
 	return r
 }
 
-// report puts a receipt under the name of a node, whoever it says that it is.
+// putReceipt writes a receipt under the name of a node, whatever name is in it.
 func putReceipt(x *e2e.Site, node string, r fleet.Receipt) {
 	x.T.Helper()
 	value, flags, err := r.Marshal()
@@ -129,7 +129,7 @@ func putReceipt(x *e2e.Site, node string, r fleet.Receipt) {
 	x.Store.Put(x.Layout.Node(node), string(value), flags)
 }
 
-// fleet puts honest receipts of so many nodes.
+// putFleet writes valid receipts of so many nodes.
 func putFleet(x *e2e.Site, key string, nodes int, change ...func(*fleet.Receipt)) {
 	x.T.Helper()
 	for i := range nodes {
@@ -185,7 +185,7 @@ func inWait(x *e2e.Site, code int, key, content string, args ...string) (seen, e
 // stands is the path of the receipt of a node, for a look past the code under test.
 func stands(x *e2e.Site, node string) *e2e.Row { return x.Store.Get(x.Layout.Node(node)) }
 
-// rewrite changes the manifest of a key, as nobody but a publisher could.
+// rewrite changes the manifest of a key, past the publisher.
 func rewrite(x *e2e.Site, key string, change func(*kv.Manifest)) {
 	x.T.Helper()
 	path := x.Row(key, "manifest")

@@ -19,7 +19,7 @@ const nobody = 65534
 // asNobody are the words before a command that make another user run it.
 var asNobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
 
-// open lets another user reach what is in the machine's folder, and the program.
+// open lets another user reach the machine's folder and the program.
 func open(t *testing.T, m *e2e.Machine) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -47,7 +47,7 @@ func own(t *testing.T, dir string) string {
 }
 
 // An agent, `out` of root and of another user, and a Consul watch that runs `out` work on
-// one file. It is never torn, the exec runs for what is in place in the end, and nothing is left beside it.
+// one file. It is never torn, the exec runs for the bytes in place in the end, and nothing is left beside it.
 func TestManyWritersOfOneFile(t *testing.T) {
 	t.Parallel()
 	s, m := e2e.Start(t)

@@ -97,7 +97,7 @@ func TestEvents(t *testing.T) {
 		}
 	}
 
-	// The file of -C has the keys, and the place; what is said closer to the command wins.
+	// The file of -C has the keys and the host. A flag wins over it.
 	full := m.File("full.yml", "datadog_api_key: of-file\ndatadog_app_key: app\ndatadog_host: "+dog.url+"\n")
 	m.Ok("resume", "-k", "hosts")
 	for content, flags := range map[string][]string{"of-file": nil, "of-flag": {"-a", "of-flag"}} {

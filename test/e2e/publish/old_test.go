@@ -18,7 +18,7 @@ import (
 
 // oldForm is a way in which some kvexpress 1.x stored data.
 type oldForm struct {
-	z      bool // it was, and is to be, called with -z
+	z      bool // called with -z
 	flags  uint64
 	encode func(testing.TB, string) string
 }

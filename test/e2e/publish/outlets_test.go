@@ -75,8 +75,8 @@ func (in *inbox) lines() []string {
 	}
 }
 
-// metrics are the lines in order, with the value of kvexpress.time, which nobody
-// knows before, left out.
+// metrics are the lines in order, without the value of kvexpress.time, which
+// differs each time.
 func (in *inbox) metrics() []string {
 	in.t.Helper()
 	lines := in.lines()

@@ -96,7 +96,7 @@ func (e *exchange) applied() {
 	lost := httptest.NewRecorder()
 	e.next.ServeHTTP(lost, e.request())
 	if lost.Code != http.StatusOK {
-		e.t.Errorf("Consul refused what was passed on: %d %s", lost.Code, lost.Body)
+		e.t.Errorf("Consul refused the request that was passed on: %d %s", lost.Code, lost.Body)
 	}
 }
 

@@ -102,7 +102,7 @@ func rollBackInACrowd(t *testing.T, l *ledger, m *e2e.Machine, size int) {
 		t.Errorf("seen were, in order: %v", l.order)
 	}
 	if done["--to"] < want || done["default"] < 3 || refused[10] == 0 {
-		t.Errorf("rolled back: %v; refused, by exit code: %v: nobody was in the way, or nothing went through", done, refused)
+		t.Errorf("rolled back: %v; refused, by exit code: %v: no publisher was in the way, or no rollback succeeded", done, refused)
 	}
 }
 
@@ -119,9 +119,9 @@ func newPublisher(t *testing.T, s *e2e.Store) publish.Publisher {
 	return publish.Publisher{Store: client, Layout: layout, By: "test@e2e"}
 }
 
-// publish publishes content, and reports whether that went well. Who lost ten times
-// tries again, as its user would. It is not cut off in the middle: then nobody would
-// know whether it was published.
+// publish publishes content, and reports whether that went well. If it lost ten
+// times, it tries again, as a user would. It is not cut off in the middle: then its outcome would be
+// unknown.
 func (l *ledger) publish(p publish.Publisher, content string) bool {
 	for {
 		r, err := p.Publish(context.Background(), publish.Request{Key: l.key, Content: []byte(content)})
@@ -162,8 +162,7 @@ func rollBack(t *testing.T, l *ledger, m *e2e.Machine, to ...string) int {
 	return r.Code
 }
 
-// lookOn lists and shows versions meanwhile: nothing looks damaged, and what is shown
-// is of the version that was asked for.
+// lookOn lists and shows versions meanwhile: no version looks damaged, and each has its own content.
 func lookOn(ctx context.Context, t *testing.T, m *e2e.Machine, key string) {
 	for ctx.Err() == nil {
 		r := m.Run("history", "-k", key, "--json")
@@ -198,14 +197,14 @@ func lookOn(ctx context.Context, t *testing.T, m *e2e.Machine, key string) {
 	}
 }
 
-// ledger is what was acknowledged, and what was seen.
+// ledger has the versions that were acknowledged, and those that were seen.
 type ledger struct {
 	t   *testing.T
 	s   *e2e.Store
 	key kv.Key
 
 	mu    sync.Mutex
-	sums  map[uint64]string // by version: what was acknowledged
+	sums  map[uint64]string // by version: the acknowledged SHA-256
 	by    map[uint64]string
 	names map[uint64]uint64 // a rollback's version, and the one it goes back to
 	seen  map[uint64]string // by version: what stood
@@ -272,7 +271,7 @@ func (l *ledger) check(t *testing.T) {
 	last := l.last()
 	for v := uint64(1); v <= last; v++ {
 		if l.by[v] == "" {
-			t.Errorf("version %d was given to nobody", v)
+			t.Errorf("no publisher got version %d", v)
 		}
 	}
 	for v, to := range l.names {

@@ -22,7 +22,7 @@ func TestSyslog(t *testing.T) {
 		name string
 		args []string
 		code int
-		want []string // what is in the log, each in exactly one line
+		want []string // each is in exactly one line of the log
 		no   []string
 	}{
 		{"in", []string{"in", "-k", "hosts", "-f", "source"}, 0, []string{"published key='hosts' version='1'"}, []string{"127.0.0.1"}},

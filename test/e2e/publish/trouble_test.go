@@ -11,7 +11,7 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// What a network, and whatever stands in it, does to a publish and a delivery.
+// Faults of the network, and of proxies in it, during a publish and an install.
 
 // Storms of "try again" are sat out, and end in exactly one version.
 func TestStorms(t *testing.T) {
@@ -70,8 +70,8 @@ func TestStorms(t *testing.T) {
 	}
 }
 
-// The store has trouble right after a publish: what is sent only to hurry its followers is tried once, and nobody
-// hears of it. The control: the publish itself is tried again.
+// The store fails right after a publish: the write that only hurries its followers is tried once, without a
+// message. The publish itself is retried.
 func TestHurryIsTriedOnce(t *testing.T) {
 	t.Parallel()
 	s, _ := e2e.Start(t)
@@ -103,7 +103,7 @@ func TestHurryIsTriedOnce(t *testing.T) {
 				t.Errorf("it hurries %d times, and says %q", hurries, r.Stdout)
 			}
 			if refused.retries == "" && (tries != 1 || r.Stderr != "") || !strings.Contains(r.Stderr, refused.retries) {
-				t.Errorf("what was refused was tried %d times, and it says %q", tries, r.Stderr)
+				t.Errorf("the refused write was tried %d times, and it says %q", tries, r.Stderr)
 			}
 			if v := s.Manifest("kvexpress/hosts/manifest").Version; v != 1 {
 				t.Errorf("version %d stands, want 1", v)

@@ -13,7 +13,7 @@ import (
 )
 
 // With the policies that `kvexpress acl` prints, each action leaves an event that names who did it.
-// Without the right to it, the action is done all the same, and one line says what is missing.
+// Without the right to it, the action still succeeds, and one line names the missing right.
 func TestEventPolicies(t *testing.T) {
 	t.Parallel()
 	eventPolicies(t, startGuarded(t), true)

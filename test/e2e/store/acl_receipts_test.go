@@ -15,8 +15,8 @@ import (
 )
 
 // Receipts where Consul denies by default, with the policies that `kvexpress acl`
-// prints: who may write which, who may see them, and that nobody is delayed who may
-// not. Taken out: that a denied receipt is logged once for each reason; then the log of
+// prints: who may write which, and who may read them. A node without the right is not
+// delayed. Taken out: that a denied receipt is logged once for each reason; then the log of
 // web-2 has a line for each.
 func TestReceiptPolicies(t *testing.T) {
 	t.Parallel()
@@ -49,7 +49,7 @@ func receiptPolicies(t *testing.T, g *guarded) {
 	}
 	x.Publish("hosts", e2e.Version(1))
 	own := node("web-1", "web-1")
-	denied := node("web-2", "web-20") // its right is that of another
+	denied := node("web-2", "web-20") // it has the right of another node
 	own.Delivers("web-1", e2e.Version(1))
 	denied.Delivers("web-2", e2e.Version(1))
 	arrived(1)
@@ -88,7 +88,7 @@ func receiptPolicies(t *testing.T, g *guarded) {
 	publisher.Want(0, "status", "-p", x.Prefix, "-k", "hosts", "--wait", "100%")
 	publisher.Fails(7, []string{"permission denied", "`kvexpress acl operator"}, "forget", "-p", x.Prefix, "web-1")
 
-	// What is denied is told, and once.
+	// The agent logs a denied receipt once.
 	e2e.Eventually(t, "the agent tells of the receipt", func() bool { return strings.Contains(denied.Said(), "not written") })
 	if n := strings.Count(denied.Said(), "not written"); n != 1 {
 		t.Errorf("it is logged %d times:\n%s", n, denied.Said())

@@ -61,7 +61,7 @@ func publisherPolicy(t *testing.T, g *guarded) {
 		t.Errorf("version %d stands, want 14", v)
 	}
 	m.Ok("in", "-z", "-k", "hosts", "-f", m.File("source", e2e.Noise(380_000, 1))) // its history has a transaction of its own
-	// It can go back, and read what was.
+	// It can roll back, and read past versions.
 	m.Ok("rollback", "-k", "hosts", "--to", "14")
 	m.Ok("rollback", "-k", "hosts")
 	for _, args := range [][]string{{"history"}, {"show", "--version", "14"}, {"diff"}} {
@@ -217,14 +217,14 @@ func nestedPublisherPolicy(t *testing.T, g *guarded) {
 	below.Fails(1, []string{`"web"`, "nested"}, "in", "-k", "web/flags", "-f", below.File("source", e2e.Text("one", 20)))
 }
 
-// Whatever a token may not do, the file stays, and one line says what is needed.
+// Without a right, the file stays as it is, and one line names the policy that is missing.
 func TestWithoutRights(t *testing.T) {
 	t.Parallel()
 	withoutRights(t, startGuarded(t))
 }
 
-// remedy is part of what such a machine is to be told: which policy its token lacks, or
-// where its token comes from, if there is no such token any more.
+// remedy is a part of the message that such a machine gets: the policy that its token lacks, or where
+// the token comes from, if the token does not exist any more.
 func remedy(machine string) string {
 	if strings.HasPrefix(machine, "a revoked") || strings.HasSuffix(machine, "never was") {
 		return "--token-file"

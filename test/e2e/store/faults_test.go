@@ -147,7 +147,7 @@ func TestFaults(t *testing.T) {
 		certificate string
 		tls         *tls.Config
 		wrap        func(http.Handler) http.Handler
-		addr        string // "": that of a front; a scheme is put before that
+		addr        string // "": the address of a front; a scheme is put before it
 		key         string // "": hosts
 		env, args   []string
 		words       []string
