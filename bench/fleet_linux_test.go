@@ -193,8 +193,8 @@ func newPublisher(b *testing.B, addr string) *publisher {
 		b.Fatal(err)
 	}
 	p := &publisher{Publisher: publish.Publisher{Store: store, Layout: layout, By: "bench"}, key: key}
-	p.Step = func(s publish.Step) error {
-		if s == publish.StepFlip {
+	p.Fault = func(s publish.Point) error {
+		if s == publish.AtPromote {
 			p.sent = time.Now()
 		}
 		return nil

@@ -39,8 +39,8 @@ type App struct {
 	inside *inside // nil, except for commands that the demo runs
 
 	// For tests: called at each fault injection point of an install or a publish.
-	FaultHook   install.FaultHook
-	PublishHook func(publish.Step) error
+	FaultHook    install.FaultHook
+	PublishFault func(publish.Point) error
 }
 
 // Run executes one command line, without the program's name, and returns its exit code. An error is

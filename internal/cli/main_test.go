@@ -44,7 +44,7 @@ func kvexpress() {
 		os.Exit(99)
 	}
 	if row := os.Getenv(envRival); row != "" {
-		app.PublishHook = rival(row)
+		app.PublishFault = rival(row)
 	}
 	code := app.Run(ctx, os.Args[1:])
 	stop()
@@ -52,10 +52,10 @@ func kvexpress() {
 }
 
 // rival changes a row each time that a publish is about to write.
-func rival(row string) func(publish.Step) error {
+func rival(row string) func(publish.Point) error {
 	turn := 0
-	return func(step publish.Step) error {
-		if step != publish.StepFlip {
+	return func(step publish.Point) error {
+		if step != publish.AtPromote {
 			return nil
 		}
 		turn++ // other flags: the same would change nothing

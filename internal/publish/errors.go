@@ -76,7 +76,7 @@ type lostError struct {
 	cause error
 	store bool // the store failed, not another publisher was first
 	// rival is the Index of a history entry that another publisher put there
-	// for the same version: it may be about to flip, or dead. 0: none.
+	// for the same version: it may be about to promote, or dead. 0: none.
 	rival uint64
 }
 

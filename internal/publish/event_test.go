@@ -62,7 +62,7 @@ func TestEventOfAPublish(t *testing.T) {
 func TestEventLosesTheRace(t *testing.T) {
 	s := embedded.New()
 	p := publisher(t, s)
-	before(p, StepFlip, func() { put(t, s, p.Layout.Events(hosts), string(hold.AppendEvent(nil, ann)), 0) })
+	before(p, AtPromote, func() { put(t, s, p.Layout.Events(hosts), string(hold.AppendEvent(nil, ann)), 0) })
 	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("one\n"), Event: &ann})
 	all, _ := hold.ParseEvents(get1(t, s, p.Layout.Events(hosts)).Value)
 	if err != nil || res.Attempts != 2 || len(all) != 2 {

@@ -189,7 +189,7 @@ func (s *probe) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 	return written, err
 }
 
-// hurries tells the write that follows a flip.
+// hurries tells the write that follows a promote.
 func hurries(ops []kv.Op) bool {
 	return len(ops) == 1 && ops[0].Verb == kv.CheckAndSet && strings.HasSuffix(ops[0].Path, "/checksum")
 }

@@ -14,14 +14,14 @@ import (
 )
 
 // rivalHistory lets a rival overwrite the history entry between ours and our
-// flip, and then die. It returns the history's manifest and the live one.
+// promote, and then die. It returns the history's manifest and the live one.
 func rivalHistory(t *testing.T, before func(int, []kv.Op) ([]kv.Op, error)) (past, live kv.Manifest, res Result) {
 	s := &probe{Store: newStore(), before: before}
 	p, rival := publisher(t, s), publisher(t, s)
 	do(t, p, "first\n")
 	errDied := errors.New("died")
-	rival.Step = func(st Step) error {
-		if st == StepFlip {
+	rival.Fault = func(st Point) error {
+		if st == AtPromote {
 			return errDied
 		}
 		return nil
@@ -31,8 +31,8 @@ func rivalHistory(t *testing.T, before func(int, []kv.Op) ([]kv.Op, error)) (pas
 			t.Errorf("rival: %v", err)
 		}
 	})
-	p.Step = func(st Step) error {
-		if st == StepFlip {
+	p.Fault = func(st Point) error {
+		if st == AtPromote {
 			once()
 		}
 		return nil
@@ -50,7 +50,7 @@ func rivalHistory(t *testing.T, before func(int, []kv.Op) ([]kv.Op, error)) (pas
 
 func TestOverwrittenHistoryFailsTheFlip(t *testing.T) {
 	past, live, res := rivalHistory(t, nil)
-	// One attempt lost the flip, the next left the rival time, the third replaced
+	// One attempt lost the promote, the next left the rival time, the third replaced
 	// the dead one's entry.
 	if past.PublishID != live.PublishID || res.Attempts != 3 || res.Version != 2 {
 		t.Errorf("history has %s, live is %s; %+v", past.PublishID, live.PublishID, res)
@@ -73,13 +73,13 @@ func TestHistoryEntryIsLeftToARival(t *testing.T) {
 	p, rival := publisher(t, s), publisher(t, s)
 	do(t, p, "first\n")
 	errDied := errors.New("died")
-	rival.Step = func(st Step) error {
-		if st == StepFlip {
+	rival.Fault = func(st Point) error {
+		if st == AtPromote {
 			return errDied
 		}
 		return nil
 	}
-	before(p, StepHistoryWrite, func() {
+	before(p, AtHistoryWrite, func() {
 		if _, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)}); !errors.Is(err, errDied) {
 			t.Errorf("rival: %v", err)
 		}
@@ -97,7 +97,7 @@ func TestHistoryEntryIsLeftToARival(t *testing.T) {
 	}
 	// A dead one's entry is no lost race for --if-version either.
 	s = newStore()
-	p.Store, rival.Store, p.Step = s, s, nil
+	p.Store, rival.Store, p.Fault = s, s, nil
 	do(t, p, "first\n")
 	if _, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)}); !errors.Is(err, errDied) {
 		t.Fatal(err)
@@ -108,14 +108,14 @@ func TestHistoryEntryIsLeftToARival(t *testing.T) {
 	}
 }
 
-// A slow rival flips just when his history entry is to be replaced: his is the
+// A slow rival promotes just when his history entry is to be replaced: his is the
 // version, and the entry stays his.
 func TestHistoryOfASlowWinnerIsNotReplaced(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
 	do(t, p, "first\n")
 	atFlip, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	before(rival, StepFlip, func() { close(atFlip); <-goOn })
+	before(rival, AtPromote, func() { close(atFlip); <-goOn })
 	go func() {
 		res, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)})
 		if err == nil && (res.Version != 2 || res.Attempts != 1) {
@@ -124,7 +124,7 @@ func TestHistoryOfASlowWinnerIsNotReplaced(t *testing.T) {
 		done <- err
 	}()
 	<-atFlip
-	before(p, StepHistoryWrite, func() {
+	before(p, AtHistoryWrite, func() {
 		close(goOn)
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -139,15 +139,15 @@ func TestHistoryOfASlowWinnerIsNotReplaced(t *testing.T) {
 	}
 }
 
-// A rival who flips between our read and our history entry must not find his
+// A rival who promotes between our read and our history entry must not find his
 // history overwritten.
 func TestHistoryOfAWinnerIsNotOverwritten(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
 	do(t, p, "first\n")
 	once := sync.OnceFunc(func() { do(t, rival, "rival\n") })
-	p.Step = func(st Step) error {
-		if st == StepHistoryWrite {
+	p.Fault = func(st Point) error {
+		if st == AtHistoryWrite {
 			once()
 		}
 		return nil
@@ -314,13 +314,13 @@ func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 		plain  []byte
 		stored string
 		flags  uint64
-		die    Step
+		die    Point
 		kept   bool
 	}{
 		"plain":                   {text, string(text), 0, "", true},
 		"brotli":                  {text, zipped(text), 1, "", true},
 		"large":                   {noise(kv.MaxStored, 3), string(noise(kv.MaxStored, 3)), 0, "", true},
-		"large, died before ours": {noise(kv.MaxStored, 3), string(noise(kv.MaxStored, 3)), 0, StepHistoryLook, true},
+		"large, died before ours": {noise(kv.MaxStored, 3), string(noise(kv.MaxStored, 3)), 0, AtHistoryCheck, true},
 		"larger than ours can be": {noise(500<<10, 3), string(noise(500<<10, 3)), 0, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -333,7 +333,7 @@ func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 			ours := noise(kv.MaxStored, 4)
 			if tt.die != "" {
 				dead := publisher(t, s)
-				dead.Step = func(st Step) error {
+				dead.Fault = func(st Point) error {
 					if st == tt.die {
 						return errDied
 					}

@@ -45,10 +45,10 @@ func TestIfVersionLosesWithoutRetry(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
 	do(t, p, "a\n")
-	flips := 0
-	p.Step = func(st Step) error {
-		if st == StepFlip {
-			flips++
+	promotes := 0
+	p.Fault = func(st Point) error {
+		if st == AtPromote {
+			promotes++
 			do(t, rival, "rival\n")
 		}
 		return nil
@@ -56,8 +56,8 @@ func TestIfVersionLosesWithoutRetry(t *testing.T) {
 	one := uint64(1)
 	_, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("b\n"), IfVersion: &one})
 	var c *Conflict
-	if !errors.As(err, &c) || c.Current == nil || *c.Current != 2 || flips != 1 {
-		t.Errorf("got %v after %d flips", err, flips)
+	if !errors.As(err, &c) || c.Current == nil || *c.Current != 2 || promotes != 1 {
+		t.Errorf("got %v after %d promotes", err, promotes)
 	}
 }
 
@@ -66,7 +66,7 @@ func TestIfVersionLosesTo1x(t *testing.T) {
 	s := newStore()
 	p := publisher(t, s)
 	oldWrite(t, s, p.Layout, hosts, "one\n")
-	before(p, StepFlip, func() { oldWrite(t, s, p.Layout, hosts, "two\n") })
+	before(p, AtPromote, func() { oldWrite(t, s, p.Layout, hosts, "two\n") })
 	zero := uint64(0)
 	_, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("mine\n"), IfVersion: &zero})
 	var c *Conflict

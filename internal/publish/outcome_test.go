@@ -29,9 +29,9 @@ func doubt(s *probe, commit int, applied bool) {
 }
 
 // before runs f once before the step.
-func before(p *Publisher, at Step, f func()) {
+func before(p *Publisher, at Point, f func()) {
 	done := false
-	p.Step = func(st Step) error {
+	p.Fault = func(st Point) error {
 		if st == at && !done {
 			done = true
 			f()
@@ -50,12 +50,12 @@ func TestUnknownOutcomeAtEachCommit(t *testing.T) {
 		attempts int
 		commits  int
 	}{
-		"flip applied":              {small, 1, true, true, 1, 1},
-		"flip not applied":          {small, 1, false, true, 1, 2},
-		"history applied":           {large, 1, true, false, 3, 3},
-		"history not applied":       {large, 1, false, false, 2, 3},
-		"flip after history":        {large, 2, true, true, 1, 2},
-		"flip after history, never": {large, 2, false, true, 1, 3},
+		"promote applied":              {small, 1, true, true, 1, 1},
+		"promote not applied":          {small, 1, false, true, 1, 2},
+		"history applied":              {large, 1, true, false, 3, 3},
+		"history not applied":          {large, 1, false, false, 2, 3},
+		"promote after history":        {large, 2, true, true, 1, 2},
+		"promote after history, never": {large, 2, false, true, 1, 3},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestUnknownOutcomeThenOthers(t *testing.T) {
 			pr := &probe{Store: s}
 			doubt(pr, tt.commit, tt.applied)
 			p := publisher(t, pr)
-			before(p, StepResolve, func() { tt.then(t, s) })
+			before(p, AtResolve, func() { tt.then(t, s) })
 			res, err := p.Publish(t.Context(), Request{Key: hosts, Content: tt.content})
 			if tt.version == 0 {
 				if err == nil || !strings.Contains(err.Error(), tt.note) || errors.Is(err, kv.ErrUnknownOutcome) != (tt.is != nil) {
@@ -136,7 +136,7 @@ func TestUnknownOutcomeThenOthers(t *testing.T) {
 	}
 }
 
-// TestLateArrival: the flip is not there when the store is asked, and is applied
+// TestLateArrival: the promote is not there when the store is asked, and is applied
 // before it is sent again.
 func TestLateArrival(t *testing.T) {
 	s := &everyFlip{Store: newStore()}
@@ -150,7 +150,7 @@ func TestLateArrival(t *testing.T) {
 		return ops, nil
 	}
 	p := publisher(t, pr)
-	before(p, StepFlipAgain, func() {
+	before(p, AtPromoteAgain, func() {
 		if _, err := s.Commit(t.Context(), late); err != nil {
 			t.Error(err)
 		}

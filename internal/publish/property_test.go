@@ -132,8 +132,8 @@ func (m *machine) damageRow(t *rapid.T) {
 	row := get1(m.t, m.store, path)
 	value := bytes.Clone(row.Value)
 	switch {
-	case len(value) > 0 && rapid.Bool().Draw(t, "flip a byte"):
-		// A flipped byte of a manifest may be another valid manifest: its
+	case len(value) > 0 && rapid.Bool().Draw(t, "promote a byte"):
+		// A promoted byte of a manifest may be another valid manifest: its
 		// numbers are out of anybody's hands then.
 		if bytes.HasPrefix(value, []byte("{")) {
 			value[0] ^= 1
@@ -175,8 +175,8 @@ func (m *machine) stop(t *rapid.T) {
 func (m *machine) dieAfterHistory(t *rapid.T) {
 	p := publisher(m.t, m.store)
 	errDied := errors.New("died")
-	p.Step = func(s Step) error {
-		if s == StepFlip {
+	p.Fault = func(at Point) error {
+		if at == AtPromote {
 			return errDied
 		}
 		return nil

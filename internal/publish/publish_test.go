@@ -84,7 +84,7 @@ func TestContentIsGatedBeforeAnyRequest(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := publisher(t, newStore())
-			p.Step = func(s Step) error { return fmt.Errorf("no request is due, but there was %q", s) }
+			p.Fault = func(at Point) error { return fmt.Errorf("no request is due, but there was %q", at) }
 			tt.req.Key = hosts
 			_, err := p.Publish(t.Context(), tt.req)
 			var r *gate.Refusal
@@ -95,7 +95,7 @@ func TestContentIsGatedBeforeAnyRequest(t *testing.T) {
 	}
 	t.Run("message", func(t *testing.T) {
 		p := publisher(t, newStore())
-		p.Step = func(s Step) error { return fmt.Errorf("no request is due, but there was %q", s) }
+		p.Fault = func(at Point) error { return fmt.Errorf("no request is due, but there was %q", at) }
 		for _, m := range []string{strings.Repeat("x", kv.MaxMessage+1), "a\nb", "\x1b[31m", "\xff", "\u202e", "\u2028"} {
 			if _, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("a"), Message: m}); !errors.Is(err, gate.ErrMessage) {
 				t.Errorf("message %q: %v", m, err)
@@ -314,11 +314,11 @@ func TestNeedsNewer(t *testing.T) {
 func TestRequestsOfTheCommonCase(t *testing.T) {
 	p := publisher(t, newStore())
 	do(t, p, "a\n")
-	var steps []Step
-	p.Step = func(s Step) error { steps = append(steps, s); return nil }
+	var steps []Point
+	p.Fault = func(at Point) error { steps = append(steps, at); return nil }
 	do(t, p, "b\n")
 	do(t, p, "b\n")
-	if want := []Step{StepRead, StepHistoryList, StepFlip, StepHurry, StepRead}; !slices.Equal(steps, want) {
+	if want := []Point{AtRead, AtHistoryList, AtPromote, AtNotify, AtRead}; !slices.Equal(steps, want) {
 		t.Errorf("a change and no change took %v, want %v", steps, want)
 	}
 }
@@ -329,8 +329,8 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	do(t, p, "a\n")
 	ctx, cancel := context.WithCancel(t.Context())
 	p.Wait = nil // the timer
-	p.Step = func(st Step) error {
-		if st == StepFlip {
+	p.Fault = func(st Point) error {
+		if st == AtPromote {
 			do(t, rival, "rival\n")
 			cancel()
 		}

@@ -1,10 +1,10 @@
-// Package publish owns the one straight line by which content gets into the
-// store: gate, read what stands, decide, one transaction, and the truth about
-// its outcome. It also reads the sources of content. Of this module it imports
-// kv, codec and gate.
+// Package publish owns the one path by which content gets into the store: accept the
+// content, read the live version, decide, one transaction, and an honest outcome. It also
+// reads the sources of content. Of this module it imports kv, gate, record, hold and wait.
 package publish
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -15,56 +15,53 @@ import (
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
+	"kvexpress/internal/wait"
 )
 
 // countLimit is how long a publish waits for the number of nodes, which is a hint.
 const countLimit = time.Second
 
 // MaxAttempts is how often a publish that loses the race begins again, the
-// first attempt counted.
+// first attempt included.
 const MaxAttempts = 10
 
 // Publisher puts content into a store. It may be used concurrently.
 type Publisher struct {
 	Store  kv.Store
-	Once   kv.Store // the same, which tries nothing again: for the write that hurries. nil: Store
+	Once   kv.Store // the same without retries, for AtNotify. nil: Store
 	Layout kv.Layout
 	By     string           // who publishes: user@host
 	Now    func() time.Time // nil: time.Now
 	Log    *slog.Logger     // nil: nothing is logged
-	// Nodes counts the nodes of the fleet, for the manifest: by that they spread their
-	// receipts. It is asked once, and only if something is to be written. nil, or 0:
-	// not known.
+	// Nodes counts the nodes of the fleet, for the manifest: nodes spread their receipts by
+	// it. It is called once, and only if there is something to write. nil, or 0: unknown.
 	Nodes func(context.Context) int
 
-	// Step, if set, is called before each request to the store. Its error ends
-	// the publish at once, as a crash at this place would. For tests.
-	Step func(Step) error
+	// Fault, if set, is called before each request to the store. Its error ends
+	// the publish at once, as a crash at this point would. For tests.
+	Fault func(Point) error
 	// Wait waits between attempts until the time has passed or ctx ends, then
 	// with its error. nil: a timer.
 	Wait func(context.Context, time.Duration) error
-	// ResolveFor is how long an unknown outcome is asked after. 0: 30 s.
+	// ResolveFor is how long an unknown outcome is resolved. 0: 30 s.
 	ResolveFor time.Duration
 }
 
-// Step labels a request to the store.
-type Step string
-
-// The requests of a publish, in order. Those of the second group are made only
-// when there is need.
-const (
-	StepRead  Step = "read"
-	StepFlip  Step = "flip"
-	StepHurry Step = "hurry" // the version is published
-
-	StepNested       Step = "list nested keys"
-	StepHistoryList  Step = "list history"
-	StepHistoryRead  Step = "read history"
-	StepHistoryLook  Step = "look at history"
-	StepHistoryWrite Step = "write history"
-	StepResolve      Step = "resolve"
-	StepFlipAgain    Step = "flip again"
-)
+// withDefaults is p with a value in each field.
+func (p *Publisher) withDefaults() *Publisher {
+	q := *p
+	if q.Once == nil {
+		q.Once = q.Store
+	}
+	if q.Now == nil {
+		q.Now = time.Now
+	}
+	if q.Wait == nil {
+		q.Wait = wait.For
+	}
+	q.Log, q.ResolveFor = cmp.Or(q.Log, slog.New(slog.DiscardHandler)), cmp.Or(q.ResolveFor, 30*time.Second)
+	return &q
+}
 
 // Request is what to publish, and under which conditions.
 type Request struct {
@@ -74,15 +71,15 @@ type Request struct {
 	Encoding   record.Encoding // how it is stored; "": plain
 	Message    string          // kept in the manifest, at most kv.MaxMessage bytes
 	IgnoreStop bool            // publish although the key is stopped
-	// IfVersion, if set, is the managed version that must stand; 0: the key
-	// must not exist, or be unmanaged.
+	// IfVersion, if set, is the managed version that must be live; 0: the key
+	// must be absent or unmanaged.
 	IfVersion *uint64
-	// IfSHA256, beside IfVersion, is that of the plain bytes that must stand; "":
-	// any. It tells apart what has the same number, or none: what 1.x wrote.
+	// IfSHA256, beside IfVersion, is the SHA-256 of the plain bytes that must be live; "":
+	// any. It distinguishes versions with the same number, or with none (of 1.x).
 	IfSHA256 string
 	DryRun   bool        // do all but the write
-	Limits   gate.Limits // how much it may differ from what stands
-	// Event is left with the version: in the same transaction if rights and room allow,
+	Limits   gate.Limits // how much it may differ from the live version
+	// Event is written with the version: in the same transaction if rights and room allow,
 	// else right after it. nil: none.
 	Event *hold.Event
 	// pinned: GoBack set IfVersion.
@@ -130,9 +127,9 @@ type Result struct {
 // Publish does what req asks for. Among its errors are *gate.Refusal,
 // *gate.Stopped, *Conflict, *kv.NameError (a nested key), gate.ErrMessage and
 // those of the store. Unless the error wraps kv.ErrUnknownOutcome, a failed
-// publish has changed nothing that nodes look at.
+// publish has changed nothing that nodes read.
 func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
-	p = p.filled()
+	p = p.withDefaults()
 	load, err := pack(req)
 	if err != nil {
 		return Result{}, err
@@ -145,6 +142,7 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
 		defer cancel()
 		return p.Nodes(ctx)
 	})
+	backoff := wait.Backoff{Least: retryLeast, Most: retryMost}
 	var lost *lostError
 	for n := 1; ; n++ {
 		res, err := p.attempt(ctx, req, load, lost)
@@ -159,14 +157,17 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
 		if n == MaxAttempts {
 			return res, lost.final(req.Key, n)
 		}
-		if err := p.Wait(ctx, backoff(n)); err != nil {
+		if err := p.Wait(ctx, backoff.After(n-1)); err != nil {
 			return res, fmt.Errorf("publish %s: nothing was published: %w", req.Key, err)
 		}
 	}
 }
 
-// attempt goes once from reading to writing. The error is a *lostError if it
-// is worth to begin again; before is that of the attempt before.
+// The pauses between attempts, so that fifty publishers at once soon get past each other.
+const retryLeast, retryMost = 100 * time.Millisecond, 4 * time.Second
+
+// attempt goes once from reading to writing. The error is a *lostError if a new attempt
+// can succeed; before is the error of the attempt before.
 func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, before *lostError) (Result, error) {
 	b, err := p.readLive(ctx, req)
 	if err != nil {
@@ -202,11 +203,8 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	if err != nil {
 		return Result{}, err
 	}
-	res.Action, res.Lineage, res.Version = Published, place.lineage, place.version
-	res.Published = pl.began
-	if pl.note != "" {
-		res.Notes = append(res.Notes, pl.note)
-	}
+	res.Action, res.Lineage, res.Version, res.Published = Published, place.lineage, place.version, pl.began
+	res.note(pl.note)
 	switch {
 	case req.DryRun:
 		res.Action = WouldPublish
@@ -214,12 +212,10 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	case decision == record.Heal:
 		res.Action = Healed
 	}
-	found, err := p.carryOut(ctx, pl, before)
-	res.Resolved = found.resolved
-	if found.note != "" {
-		res.Notes = append(res.Notes, found.note)
+	if err := p.write(ctx, pl, before, &res); err != nil {
+		return res, err
 	}
-	if err == nil && req.Event != nil && !found.event {
+	if req.Event != nil && !pl.event {
 		e := *req.Event
 		e.Version = res.Version
 		lost := func(err error) { res.EventLost = err }
@@ -227,5 +223,12 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 			lost(err)
 		}
 	}
-	return res, err
+	return res, nil
+}
+
+// note adds a note for people, if it is not empty.
+func (r *Result) note(text string) {
+	if text != "" {
+		r.Notes = append(r.Notes, text)
+	}
 }

@@ -60,8 +60,8 @@ func TestEachLoserPublishesOnTop(t *testing.T) {
 		wg.Go(func() {
 			p := publisher(t, s)
 			waited, first := false, true
-			p.Step = func(st Step) error {
-				if st == StepFlip && first {
+			p.Fault = func(st Point) error {
+				if st == AtPromote && first {
 					first = false
 					ready.Done()
 					ready.Wait()
@@ -146,18 +146,18 @@ func (s *everyFlip) check(t *testing.T, n int) {
 func TestLostTenTimes(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
-	flips := 0
-	p.Step = func(st Step) error {
-		if st == StepFlip {
-			flips++
-			do(t, rival, fmt.Sprintf("%d\n", flips))
+	promotes := 0
+	p.Fault = func(st Point) error {
+		if st == AtPromote {
+			promotes++
+			do(t, rival, fmt.Sprintf("%d\n", promotes))
 		}
 		return nil
 	}
 	_, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("mine\n")})
 	var c *Conflict
-	if !errors.As(err, &c) || c.Attempts != 10 || flips != 10 {
-		t.Errorf("got %v after %d flips", err, flips)
+	if !errors.As(err, &c) || c.Attempts != 10 || promotes != 10 {
+		t.Errorf("got %v after %d promotes", err, promotes)
 	}
 }
 
@@ -208,8 +208,8 @@ func TestLoserGatesAgain(t *testing.T) {
 			do(t, publisher(t, s), "first\n")
 			p := publisher(t, s)
 			once := sync.OnceFunc(func() { tt.between(t, s) })
-			p.Step = func(st Step) error {
-				if st == StepFlip {
+			p.Fault = func(st Point) error {
+				if st == AtPromote {
 					once()
 				}
 				return nil
@@ -232,8 +232,8 @@ func TestControlStopNeedsItsCheck(t *testing.T) {
 	s := &probe{Store: newStore(),
 		before: without(func(op kv.Op) bool { return op.Path == l.Stop(hosts) && op.Verb == kv.CheckAbsent })}
 	p := publisher(t, s)
-	p.Step = func(st Step) error {
-		if st == StepFlip {
+	p.Fault = func(st Point) error {
+		if st == AtPromote {
 			put(t, s.Store, l.Stop(hosts), "hold", 0)
 		}
 		return nil
@@ -247,7 +247,7 @@ func TestControlStopNeedsItsCheck(t *testing.T) {
 func TestLoserIsComparedAgain(t *testing.T) {
 	p := publisher(t, newStore())
 	do(t, p, "1\n2\n")
-	before(p, StepFlip, func() { do(t, publisher(t, p.Store), "1\n2\n3\n4\n5\n") })
+	before(p, AtPromote, func() { do(t, publisher(t, p.Store), "1\n2\n3\n4\n5\n") })
 	req := Request{Key: hosts, Content: []byte("1\n2\n3\n")}
 	if err := req.Limits.Shrink.Set("20%"); err != nil {
 		t.Fatal(err)
@@ -301,8 +301,8 @@ func TestDeathBetweenHistoryAndFlip(t *testing.T) {
 			first := do(t, p, "first\n")
 			func() {
 				defer func() { _ = recover() }()
-				p.Step = func(st Step) error {
-					if st == StepFlip {
+				p.Fault = func(st Point) error {
+					if st == AtPromote {
 						return die()
 					}
 					return nil

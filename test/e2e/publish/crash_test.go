@@ -24,13 +24,13 @@ func TestKilledPublisher(t *testing.T) {
 		name    string
 		size    int
 		managed uint64 // versions that stand before
-		steps   []publish.Step
+		steps   []publish.Point
 	}{
-		{"a new key", small, 0, []publish.Step{publish.StepRead, publish.StepNested, publish.StepHistoryList, publish.StepFlip}},
-		{"a large new key", large, 0, []publish.Step{publish.StepHistoryWrite, publish.StepFlip}},
-		{"the next version", small, 2, []publish.Step{publish.StepRead, publish.StepFlip}},
-		{"a large next version", large, 2, []publish.Step{publish.StepRead, publish.StepHistoryWrite, publish.StepFlip}},
-		{"a large version with history to prune", large, 12, []publish.Step{publish.StepHistoryWrite, publish.StepFlip}},
+		{"a new key", small, 0, []publish.Point{publish.AtRead, publish.AtNested, publish.AtHistoryList, publish.AtPromote}},
+		{"a large new key", large, 0, []publish.Point{publish.AtHistoryWrite, publish.AtPromote}},
+		{"the next version", small, 2, []publish.Point{publish.AtRead, publish.AtPromote}},
+		{"a large next version", large, 2, []publish.Point{publish.AtRead, publish.AtHistoryWrite, publish.AtPromote}},
+		{"a large version with history to prune", large, 12, []publish.Point{publish.AtHistoryWrite, publish.AtPromote}},
 	} {
 		for _, step := range c.steps {
 			t.Run(c.name+", before "+string(step), func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestKilledPublisher(t *testing.T) {
 	}
 }
 
-func killedPublisher(t *testing.T, s *e2e.Store, m *e2e.Machine, key string, step publish.Step, size int, managed uint64) {
+func killedPublisher(t *testing.T, s *e2e.Store, m *e2e.Machine, key string, step publish.Point, size int, managed uint64) {
 	content := func(version uint64) string { return e2e.Noise(size, version) }
 	in := func(c string) { t.Helper(); m.Ok("in", "-k", key, "-f", m.File("source", c)) }
 	for v := uint64(1); v <= managed; v++ {
@@ -110,7 +110,7 @@ func TestKilledAfterTheWrite(t *testing.T) {
 			m := e2e.NewMachine(t, s.Server.Addr)
 			m.File("source", e2e.Noise(size, 1))
 			// The first thing it does about an unknown outcome is to ask.
-			killed := e2e.NewMachine(t, addr, dieAtEnv+"="+string(publish.StepResolve))
+			killed := e2e.NewMachine(t, addr, dieAtEnv+"="+string(publish.AtResolve))
 			if r := killed.Exec(os.Args[0], []string{"in", "-k", key, "-f", m.Path("source")}); r.Code != -1 {
 				t.Fatalf("the publisher was not killed: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 			}
@@ -123,9 +123,9 @@ func TestKilledAfterTheWrite(t *testing.T) {
 	}
 }
 
-func dieAt(step publish.Step) {
+func dieAt(step publish.Point) {
 	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
-	app.PublishHook = func(s publish.Step) error {
+	app.PublishFault = func(s publish.Point) error {
 		if s != step {
 			return nil
 		}

@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if step := os.Getenv(dieAtEnv); step != "" {
-		dieAt(publish.Step(step))
+		dieAt(publish.Point(step))
 		return
 	}
 	e2e.Main(m)

@@ -19,7 +19,7 @@ type base struct {
 	rows kv.Snapshot
 }
 
-// notes tells people what was found.
+// notes says what people should know about it.
 func (b base) notes(req Request, l kv.Layout) []string {
 	var notes []string
 	if b.State == record.Damaged {
@@ -31,7 +31,7 @@ func (b base) notes(req Request, l kv.Layout) []string {
 	return notes
 }
 
-// read reads the live version, and gates what only the store can tell: rights, nesting, stop.
+// readLive reads the live version, and refuses a key that is nested or stopped.
 func (p *Publisher) readLive(ctx context.Context, req Request) (b base, err error) {
 	k, l := req.Key, p.Layout
 	var also []string
@@ -54,18 +54,11 @@ func (p *Publisher) readLive(ctx context.Context, req Request) (b base, err erro
 		}
 		return nil
 	}
-	b.Live, b.rows, err = record.Read(ctx, stepping{p}, l, k, record.Query{Also: also, Accept: accept, Wait: p.Wait})
+	b.Live, b.rows, err = record.Read(ctx, faulty{p}, l, k, record.Query{Also: also, Accept: accept, Wait: p.Wait})
 	return b, err
 }
 
-// stepping is the store, with a step before each read of the live version.
-type stepping struct{ *Publisher }
-
-func (s stepping) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
-	return s.read(ctx, StepRead, c, paths...)
-}
-
-// compare holds the content against what stands, if there are limits, or for a dry run.
+// compare compares the content with the live version, if there are limits, or for a dry run.
 func compare(req Request, s record.Live, d record.Decision) (*gate.Change, error) {
 	switch {
 	case !req.Limits.Any() && !req.DryRun, s.State == record.Absent, d == record.Heal:
@@ -88,20 +81,20 @@ type place struct {
 	version uint64
 	// rows are the paths of history, by version.
 	rows map[uint64][]string
-	// enters: what 1.x wrote takes the number before, for history does not have it.
+	// enters: the content of 1.x takes the number before, because history does not have it.
 	enters bool
 }
 
-// succeed finds the place after what stands: above all numbers that history has. Some
-// may be above the live one, if it was deleted or restored. What a publish put there
-// and did not make live does not count.
+// succeed finds the place after the live version: above all numbers in history. Some
+// are above the live one if it was deleted or restored. Entries that were never live do
+// not count.
 func (p *Publisher) succeed(ctx context.Context, k kv.Key, s record.Live) (place, error) {
 	if s.State == record.Absent {
 		if err := p.noneBelow(ctx, k); err != nil {
 			return place{}, err
 		}
 	}
-	paths, err := p.keys(ctx, StepHistoryList, p.Layout.HistoryDir(k))
+	paths, err := p.keys(ctx, AtHistoryList, p.Layout.HistoryDir(k))
 	if err != nil {
 		return place{}, err
 	}
@@ -128,9 +121,9 @@ func (p *Publisher) succeed(ctx context.Context, k kv.Key, s record.Live) (place
 	return at, nil
 }
 
-// above reads the versions that history has above the one in at. It tells the highest,
-// the SHA-256 of its bytes ("" if it is the one in at), and the lineage: that in at, or
-// else of the newest whose manifest can be read.
+// above reads the versions in history above the one in at. It returns the highest,
+// the SHA-256 of its bytes ("" if it is the one in at), and the lineage: the one in at, or
+// else of the newest readable manifest.
 func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage string, version uint64, sha256 string, err error) {
 	lineage, version = at.lineage, at.version
 	numbers := slices.DeleteFunc(slices.Sorted(maps.Keys(at.rows)), func(n uint64) bool { return n <= version })
@@ -143,7 +136,7 @@ func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage stri
 	for _, n := range numbers {
 		paths = append(paths, p.Layout.HistoryManifest(k, n), p.Layout.HistoryPending(k, n))
 	}
-	rows, err := p.read(ctx, StepHistoryRead, kv.Default, paths...)
+	rows, err := p.read(ctx, AtHistoryRead, kv.Default, paths...)
 	if err != nil {
 		return "", 0, "", err
 	}
@@ -166,9 +159,9 @@ func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage stri
 	return lineage, version, sha256, nil
 }
 
-// noneBelow refuses a new key in whose folder another one exists.
+// noneBelow refuses a new key if another key is nested in it.
 func (p *Publisher) noneBelow(ctx context.Context, k kv.Key) error {
-	paths, err := p.keys(ctx, StepNested, p.Layout.Dir(k))
+	paths, err := p.keys(ctx, AtNested, p.Layout.Dir(k))
 	if err != nil {
 		return err
 	}

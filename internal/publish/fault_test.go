@@ -18,17 +18,17 @@ func TestDeathBeforeEachRequest(t *testing.T) {
 	first, mine, next := []byte("first\n"), noise(300<<10, 1), []byte("next\n")
 	setups := map[string]struct {
 		setup func(*testing.T, kv.Store, kv.Layout)
-		steps []Step
+		steps []Point
 	}{
 		"new": {func(*testing.T, kv.Store, kv.Layout) {},
-			[]Step{StepRead, StepNested, StepHistoryList, StepHistoryLook, StepHistoryWrite, StepFlip, StepResolve, StepFlipAgain}},
+			[]Point{AtRead, AtNested, AtHistoryList, AtHistoryCheck, AtHistoryWrite, AtPromote, AtResolve, AtPromoteAgain}},
 		"there": {func(t *testing.T, s kv.Store, _ kv.Layout) { do(t, publisher(t, s), string(first)) },
-			[]Step{StepRead, StepHistoryList, StepHistoryLook, StepHistoryWrite, StepFlip, StepResolve, StepFlipAgain}},
+			[]Point{AtRead, AtHistoryList, AtHistoryCheck, AtHistoryWrite, AtPromote, AtResolve, AtPromoteAgain}},
 		"deleted": {func(t *testing.T, s kv.Store, l kv.Layout) {
 			do(t, publisher(t, s), string(first))
 			remove(t, s, l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts))
-		}, []Step{StepRead, StepNested, StepHistoryList, StepHistoryRead, StepHistoryLook, StepHistoryWrite, StepFlip, StepResolve,
-			StepFlipAgain}},
+		}, []Point{AtRead, AtNested, AtHistoryList, AtHistoryRead, AtHistoryCheck, AtHistoryWrite, AtPromote, AtResolve,
+			AtPromoteAgain}},
 	}
 	for name, tt := range setups {
 		for i, at := range tt.steps {
@@ -38,11 +38,11 @@ func TestDeathBeforeEachRequest(t *testing.T) {
 				tt.setup(t, s, p.Layout)
 				before := get1(t, s, p.Layout.Manifest(hosts))
 				pr := &probe{Store: s}
-				doubt(pr, 2, false) // the flip, so that it is asked after
+				doubt(pr, 2, false) // the promote, so that it is asked after
 				p.Store = pr
 				errDied := errors.New("died")
-				var steps []Step
-				p.Step = func(st Step) error {
+				var steps []Point
+				p.Fault = func(st Point) error {
 					if steps = append(steps, st); st == at {
 						return errDied
 					}
@@ -52,7 +52,7 @@ func TestDeathBeforeEachRequest(t *testing.T) {
 				if !errors.Is(err, errDied) || len(steps) != i+1 || steps[i] != tt.steps[i] {
 					t.Fatalf("got %v after %v", err, steps)
 				}
-				if unknown := at == StepResolve || at == StepFlipAgain; errors.Is(err, kv.ErrUnknownOutcome) != unknown {
+				if unknown := at == AtResolve || at == AtPromoteAgain; errors.Is(err, kv.ErrUnknownOutcome) != unknown {
 					t.Errorf("got %v", err)
 				}
 				if after := get1(t, s, p.Layout.Manifest(hosts)); after.Index != before.Index {
@@ -74,7 +74,7 @@ func TestWhatIsLogged(t *testing.T) {
 	doubt(s, 2, true)
 	p := publisher(t, s)
 	p.Log = slog.New(slog.NewTextHandler(&log, nil))
-	before(p, StepFlip, func() { do(t, rival, "rival\n") })
+	before(p, AtPromote, func() { do(t, rival, "rival\n") })
 	res := do(t, p, "s3cret\n")
 	if res.Version != 2 || !res.Resolved || res.Attempts != 2 {
 		t.Fatalf("got %+v", res)
