@@ -106,7 +106,7 @@ func TestUnknownOutcomeThenOthers(t *testing.T) {
 		"beaten": {[]byte("mine\n"), rival(1), 1, false, func(t *testing.T, s kv.Store) { do(t, publisher(t, s), "x\n") },
 			3, "", nil},
 		"beaten, large":      {large, rival(1), 2, false, func(t *testing.T, s kv.Store) { do(t, publisher(t, s), "x\n") }, 3, "", nil},
-		"history pruned":     {[]byte("mine\n"), rival(1), 1, true, rival(11), 0, "is pruned", kv.ErrUnknownOutcome},
+		"history pruned":     {[]byte("mine\n"), rival(1), 1, true, rival(11), 0, "no longer has", kv.ErrUnknownOutcome},
 		"history not pruned": {[]byte("mine\n"), rival(1), 1, true, rival(9), 2, "superseded by version 11", nil},
 		"stopped": {[]byte("mine\n"), rival(1), 1, false,
 			func(t *testing.T, s kv.Store) { put(t, s, l.Stop(hosts), "hold", 0) }, 0, "hold", nil},

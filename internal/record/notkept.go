@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,7 +20,7 @@ type NotKept struct {
 func (e *NotKept) Error() string {
 	kept := "no version is kept"
 	if len(e.Kept) > 0 {
-		kept = "kept: " + numbers(e.Kept)
+		kept = "kept versions: " + numbers(e.Kept)
 	}
 	return fmt.Sprintf("%s: %s; %s; see `kvexpress history -k %s`", e.Key, e.What, kept, e.Key)
 }
@@ -46,10 +47,10 @@ func (l VersionList) refuse(v Version) error {
 	return r
 }
 
-// numbers lists versions for people: "13, 12, 10".
+// numbers lists versions, which are the newest first, for people: "10, 12, 13".
 func numbers(versions []uint64) string {
 	var parts []string
-	for _, n := range versions {
+	for _, n := range slices.Backward(versions) {
 		parts = append(parts, strconv.FormatUint(n, 10))
 	}
 	return strings.Join(parts, ", ")

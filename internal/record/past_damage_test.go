@@ -64,9 +64,9 @@ func TestDamage(t *testing.T) {
 				t.Errorf("kept are %v", got)
 			}
 			if c.state == record.OtherLineage {
-				refuses[*record.NotKept](b, 2, "3, 1")
+				refuses[*record.NotKept](b, 2, "1, 3")
 			} else {
-				refuses[*gate.Refusal](b, 2, "3, 1")
+				refuses[*gate.Refusal](b, 2, "1, 3")
 			}
 			b.reads(1, content(1))
 			b.reads(0, content(3))
@@ -176,7 +176,7 @@ func TestTheLiveVersionHasTwoPlaces(t *testing.T) {
 	b.put(b.l.Data(hosts), "junk", 0)
 	b.remove(b.l.HistoryData(hosts, 3))
 	b.tells("3 live damaged", "2", "1")
-	refuses[*gate.Refusal](b, 3, "2, 1")
+	refuses[*gate.Refusal](b, 3, "1, 2")
 	b.put(b.l.Manifest(hosts), "{", 0)
 	b.tells("0 live damaged", "3 damaged", "2", "1")
 	b.reads(2, content(2))
