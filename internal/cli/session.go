@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/cli/render"
+	"kvexpress/internal/config"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/store/consul"
@@ -115,7 +116,7 @@ func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
 	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter" || cmd.Name() == "serve",
 		place: observe.LocationComplete}
 	s.openLog(cmd.Name())
-	conf, err := loadConfig(g.config)
+	conf, err := config.LoadFlagFile(g.config)
 	if err != nil {
 		return s, err
 	}
@@ -144,7 +145,7 @@ func (s *session) openLog(direction string) {
 	s.closers = append(s.closers, closeLog)
 }
 
-func (s *session) openObservers(conf fileConfig) (err error) {
+func (s *session) openObservers(conf config.FlagFile) (err error) {
 	g, direction := s.g, s.cmd.Name()
 	enabled := g.dogstatsd
 	if !s.cmd.Flags().Changed("dogstatsd") {
@@ -176,7 +177,7 @@ func (s *session) datadogAgent() bool {
 }
 
 // openStore follows the order flag, environment, configuration file, default.
-func (s *session) openStore(conf fileConfig) error {
+func (s *session) openStore(conf config.FlagFile) error {
 	g := s.g
 	o := consul.Options{Addr: g.server, Token: g.token, TokenFile: g.tokenFile, Datacenter: g.datacenter, Lasting: s.lasting}
 	if o.Token == "anonymous" {

@@ -1,5 +1,5 @@
-// Package config reads the agent's configuration, agent.yml and its fragments, into checked values. It imports kv,
-// command and deliver of this module.
+// Package config reads the agent's configuration, agent.yml with its fragments, and the file of -C into checked values.
+// Of this module it imports kv, command, install and wait.
 package config
 
 import (
@@ -10,47 +10,45 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Config is what an agent runs on. Every value is checked, defaults are filled in.
+// Config is the configuration of an agent. All values are checked, and defaults are set.
 type Config struct {
-	Store    Store
-	Layout   kv.Layout
-	Node     string // what the agent calls itself
-	StateDir string // absolute
-	Listen   string // a path (Unix socket), host:port, or "" for none
-	// Reconcile is how often every target is looked at though nothing changed.
-	Reconcile time.Duration
-	// Receipts: the agent reports to the store what became of its targets.
-	Receipts bool
-	Targets  []Target // in the order of the files
-	Files    []string // what was read: the file itself, then its fragments by name
+	Store     Store
+	Layout    kv.Layout
+	Node      string        // name of this node in the store
+	StateDir  string        // absolute
+	Listen    string        // a path (Unix socket), host:port, or "" for none
+	Reconcile time.Duration // interval between two runs over each target when nothing changes
+	Receipts  bool          // report outcomes to the store
+	Targets   []Target      // in the order of the files
+	Files     []string      // the file itself, then its fragments by name
 }
 
-// Store says which Consul to ask, and as whom. Empty fields come from Consul's environment, as everywhere.
+// Store has the addresses of Consul and the credentials. Consul's environment variables replace empty fields.
 type Store struct {
-	Addrs      []string // at least one; the next is asked when one is away
+	Addrs      []string // at least one; the next is used if one is unreachable
 	TokenFile  string
 	CAFile     string
 	ClientCert string
 	ClientKey  string
-	ServerName string // that the certificate must be for, if not the address's
+	ServerName string // name in the server's certificate, if it differs from the address
 	Datacenter string
 	Namespace  string
 	Partition  string
 }
 
-// Target is one file, and the rules of the agent for it.
+// Target is one file, with the agent's rules for it.
 type Target struct {
 	install.Target
 	// Spread is the longest delay of a new version on a node. The delay depends on the node's name alone. A first
 	// install has none.
 	Spread time.Duration
-	// ExecEvery is the least time between two runs of the exec, which are one for all targets with the same exec; 0: none.
+	// ExecEvery is the minimum time between two runs of the exec, for all targets with the same exec together; 0: none.
 	ExecEvery time.Duration
 	At        string // where it is defined, for messages: "agent.yml:12"
 }
 
-// ExecGroup is the same for targets that share one run of their exec; "" for a target that runs its own, because it has none
-// or puts the old bytes back when the exec fails.
+// ExecGroup is equal for targets that share one run of their exec. It is "" for a target without an exec or with
+// restore_on_failure, which runs its exec alone.
 func (t Target) ExecGroup() string {
 	if len(t.Exec) == 0 || t.RestoreOnFailure {
 		return ""

@@ -13,8 +13,8 @@ import (
 
 const maxShown = 20 // problems in a message
 
-// Error is all that is wrong with the files, in their order. Its message has one line for each problem,
-// "file:line: what and remedy", and at most 21 lines.
+// Error has all problems of the files, in their order. Its message has one line for each problem, "file:line: problem
+// and remedy", and at most 21 lines.
 type Error struct {
 	Problems []error
 }
@@ -32,7 +32,7 @@ type problem struct {
 	error
 }
 
-// at is a line of the file that is being read, for messages.
+// at is a line of the current file, for messages.
 func (l *loader) at(line int) string {
 	if line == 0 {
 		return l.file
@@ -40,13 +40,13 @@ func (l *loader) at(line int) string {
 	return fmt.Sprintf("%s:%d", l.file, line)
 }
 
-// add reports what is wrong at a line, 0 for the file as a whole. The text is one printable line.
+// add reports a problem at a line, or of the whole file for 0. The text must be one printable line.
 func (l *loader) add(line int, format string, args ...any) {
 	err := fmt.Errorf("%s: "+format, append([]any{l.at(line)}, args...)...)
 	l.problems = append(l.problems, problem{len(l.config.Files), line, err})
 }
 
-// err is nil if nothing is wrong, else an *Error.
+// err is an *Error, or nil without problems.
 func (l *loader) err() error {
 	if len(l.problems) == 0 {
 		return nil
@@ -61,7 +61,7 @@ func (l *loader) err() error {
 	return e
 }
 
-// printable returns a path as it is shown: quoted only if it would spoil a line.
+// printable quotes a path if it has characters that do not print.
 func printable(path string) string {
 	if strings.ContainsFunc(path, unprintable) {
 		return kv.Quote(path)

@@ -14,22 +14,22 @@ const (
 	fragments = "conf.d"
 )
 
-// Env is what a configuration takes from around it.
+// Env replaces the process's environment.
 type Env struct {
 	Getenv   func(string) string
 	Hostname string // of the operating system
 }
 
-// Load reads the file, and beside it conf.d/*.yml and *.yaml in the order of their names, which may hold nothing but
-// targets. Hidden files are left out, and so are copies that editors and package managers put beside a file.
+// Load reads the file, and conf.d/*.yml and *.yaml beside it in the order of their names. Fragments have targets only.
+// Hidden files and the backup copies of editors and package managers are ignored.
 //
 // Defaults of the main file: node is the host's name, prefix kvexpress, reconcile 5m, state_dir
-// deliver.DefaultStateDir, listen /run/kvexpress/agent.sock for root, else kvexpress/agent.sock in
-// $XDG_RUNTIME_DIR, else agent.sock in the state folder. Without stores, Addrs is one empty address: Consul's
-// environment, or its default. In a target min_lines is 1 and both time limits are 5m.
+// install.DefaultStateDir, listen /run/kvexpress/agent.sock for root, else kvexpress/agent.sock in
+// $XDG_RUNTIME_DIR, else agent.sock in the state folder. Without stores, Addrs is one empty address, which
+// means CONSUL_HTTP_ADDR or Consul's default. In a target min_lines is 1 and both time limits are 5m.
 //
-// A file may have 1 MiB, and all files together 4096 targets. The error is an *Error with all that is wrong, or,
-// if the main file cannot be read, the cause.
+// The limits are 1 MiB a file and 4096 targets in all. The error is an *Error with all problems, or the reason why the
+// main file cannot be read.
 func Load(path string, env Env) (Config, error) {
 	l := &loader{
 		env: env, main: printable(path), file: printable(path),
@@ -40,7 +40,7 @@ func Load(path string, env Env) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read the configuration %s: %w", l.main, err)
 	}
-	// If the main file is no map, what follows from that is noise.
+	// If the main file is not a map, further problems only follow from that.
 	if lines := l.readMap(b, l.mainSetters()); lines != nil {
 		l.finish(lines)
 		if l.targets.node != nil {
@@ -54,19 +54,19 @@ func Load(path string, env Env) (Config, error) {
 	return l.config, nil
 }
 
-// loader is what is known while the files are read.
+// loader is the state of Load.
 type loader struct {
 	env        Env
-	main, file string // the main file, and the file that is being read; both printable
+	main, file string // the main file and the current file, printable
 	config     Config
 	problems   []problem
 	words      map[string]string // for {word}
-	targets    value             // of the main file, which are read when all words are known
-	files      map[string]string // of targets, and where they are
+	targets    value             // of the main file: read when all words are known
+	files      map[string]string // of targets, and their places
 	execs      map[string]Target // the first of each ExecGroup
 }
 
-// readFragments reads the files in conf.d, which need not exist.
+// readFragments reads the files in conf.d, if there is one.
 func (l *loader) readFragments(dir string) {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -87,7 +87,7 @@ func (l *loader) readFragments(dir string) {
 	}
 }
 
-// elsewhere says where a key belongs that is unknown where it is; "" if it is unknown everywhere.
+// elsewhere says where an unknown key belongs; "" if it is unknown everywhere.
 func (l *loader) elsewhere(key string) string {
 	_, ofMain := l.mainSetters()[key]
 	_, ofTarget := l.targetSetters(&Target{})[key]
@@ -108,7 +108,7 @@ func readFile(path string) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, bare(err)
-	case !info.Mode().IsRegular(): // to open a FIFO would wait for a writer
+	case !info.Mode().IsRegular(): // opening a FIFO waits for a writer
 		return nil, errors.New("not a regular file; give a file, or a link to one")
 	case info.Size() > maxFile:
 		return nil, fmt.Errorf("%d bytes, at most %d are allowed; spread the targets over files in %s", info.Size(), maxFile, fragments)
@@ -117,7 +117,7 @@ func readFile(path string) ([]byte, error) {
 	return b, bare(err)
 }
 
-// bare is an error of the file system without the path, which is said already.
+// bare is an error without its path, which the message has already.
 func bare(err error) error {
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		return path.Err

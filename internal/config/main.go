@@ -75,10 +75,10 @@ func parseAddr(s string) (string, error) {
 	return parseWord(s)
 }
 
-// parseNode refuses names that cannot be a part of a path in the store.
+// parseNode refuses names that cannot be part of a path in the store.
 func parseNode(s string) (string, error) {
 	if s == "" || s == "." || s == ".." || len(s) > maxNode || strings.Contains(s, "/") || strings.ContainsFunc(s, unprintable) {
-		return "", fmt.Errorf("%s is not a node's name; give up to %d letters and digits, without a slash", kv.Quote(s), maxNode)
+		return "", fmt.Errorf("%s is not a valid node name; give up to %d letters and digits, without a slash", kv.Quote(s), maxNode)
 	}
 	return s, nil
 }
@@ -94,7 +94,7 @@ func parseListen(s string) (string, error) {
 	return s, nil
 }
 
-// finish fills in what the main file does not give, and checks keys that belong together.
+// finish sets defaults of the main file, and checks keys that depend on each other.
 func (l *loader) finish(lines map[string]int) {
 	c, s := &l.config, l.config.Store
 	if lines["node"] == 0 {
@@ -109,12 +109,12 @@ func (l *loader) finish(lines map[string]int) {
 		}
 	}
 	if (s.ClientCert == "") != (s.ClientKey == "") {
-		l.add(max(lines["client_cert"], lines["client_key"]), "client_cert and client_key need each other; give both or none")
+		l.add(max(lines["client_cert"], lines["client_key"]), "client_cert and client_key need each other; give both or neither")
 	}
 	if c.StateDir == "" {
 		dir, err := install.DefaultStateDir(l.env.Getenv)
 		if err != nil {
-			l.add(1, "neither XDG_STATE_HOME nor HOME says where the state belongs; set state_dir")
+			l.add(1, "state_dir has no default without XDG_STATE_HOME and HOME; set it")
 		}
 		c.StateDir = dir
 	}
@@ -126,7 +126,7 @@ func (l *loader) finish(lines map[string]int) {
 	}
 }
 
-// DefaultListen is where the agent listens when the file does not say.
+// DefaultListen is the default of listen.
 func DefaultListen(root bool, getenv func(string) string, stateDir string) string {
 	if root {
 		return "/run/kvexpress/" + socketName

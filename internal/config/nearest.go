@@ -2,8 +2,8 @@ package config
 
 import "strings"
 
-// Nearest returns the word that was probably meant, or "": the one that is fewest edits away, at most two and fewer for
-// short words, or else the only one that begins with it. Capitals, and dashes for underscores, are no edits.
+// Nearest suggests the candidate with the fewest edits, at most two and fewer for short words, else the only one with
+// the word as its prefix, else "". Upper case and dashes for underscores are not edits.
 func Nearest(word string, of []string) string {
 	fold := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 	folded := fold(word)
@@ -11,7 +11,7 @@ func Nearest(word string, of []string) string {
 	begin, begins := "", 0
 	for _, candidate := range of {
 		c := fold(candidate)
-		if apart := len(c) - len(folded); apart < least && -apart < least { // so a very long word costs nothing
+		if longer := len(c) - len(folded); longer < least && -longer < least { // a very long word costs nothing
 			if d := edits(folded, c); d < least {
 				best, least = candidate, d
 			}
@@ -26,7 +26,7 @@ func Nearest(word string, of []string) string {
 	return best
 }
 
-// edits counts the letters that are added, left out, changed or swapped between two words.
+// edits counts added, missing, changed and swapped letters.
 func edits(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

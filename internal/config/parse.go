@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/wait"
 )
 
-// parseWord accepts "", as templates write it for none. It does not repeat a refused word: it may hold a password.
+// parseWord accepts "", which templates write for "none". Its error does not quote the value, which may have a password.
 func parseWord(s string) (string, error) {
 	if strings.ContainsAny(s, " ,") {
 		return "", errors.New("the value is not one word; remove spaces and commas")
@@ -23,7 +23,7 @@ func parseWord(s string) (string, error) {
 	return s, nil
 }
 
-// parsePath accepts "" too. It does not repeat a refused path: it may be the token itself.
+// parsePath accepts "" too. Its error does not quote the value, which may be the token itself.
 func parsePath(s string) (string, error) {
 	switch {
 	case s == "":
@@ -61,16 +61,16 @@ func parseDuration(least time.Duration) func(string) (time.Duration, error) {
 	}
 }
 
-// parseMode refuses decimal numbers such as 420 for 0644: programs that write YAML turn modes into them.
+// parseMode refuses decimal numbers such as 420 for 0644, which programs that write YAML make of modes.
 func parseMode(s string) (*fs.FileMode, error) {
 	mode, decimal, err := install.ParseMode(s)
 	if decimal {
-		return nil, fmt.Errorf("%s looks like a decimal number, and modes are octal; write \"%04o\"", s, mode)
+		return nil, fmt.Errorf("%s looks decimal, and modes are octal; write \"%04o\"", s, mode)
 	}
 	return &mode, err
 }
 
-// argv is the setter of a command: one line, which is split without a shell, or a list of words, taken as they are.
+// argv is the setter of a command: one line, which is split without a shell, or a list of words.
 func argv(to *[]string, check func([]string) error) func(value) {
 	return func(v value) {
 		words, err := []string(nil), error(nil)
@@ -89,7 +89,7 @@ func argv(to *[]string, check func([]string) error) func(value) {
 		case single:
 			line := v.node.Value
 			if words, err = command.Split(line); err == nil && command.ShellSyntax(line) != "" {
-				err = fmt.Errorf(`%s means nothing without a shell; write ["sh", "-c", %q]`, kv.Quote(command.ShellSyntax(line)), line)
+				err = fmt.Errorf(`%s needs a shell; write ["sh", "-c", %q]`, kv.Quote(command.ShellSyntax(line)), line)
 			}
 		default:
 			v.is(single)

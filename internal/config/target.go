@@ -61,7 +61,7 @@ func (l *loader) targetSetters(t *Target) map[string]func(value) {
 	}
 }
 
-// parseOwner sets the user's main group too, unless the key group has set one. If that comes later, it wins as well.
+// parseOwner also sets the user's main group, unless the key group sets one, before or after it.
 func parseOwner(s string, group **int) (*int, error) {
 	uid, gid, err := install.Owner(s)
 	if err == nil && gid >= 0 && *group == nil {
@@ -90,11 +90,11 @@ func (l *loader) readTargets(v value) {
 	}
 }
 
-// checkEvery refuses what two runs of an exec cannot keep apart.
+// checkEvery checks exec_every against the other keys, and against the targets with the same exec.
 func (l *loader) checkEvery(item value, t Target) {
 	switch {
 	case t.ExecEvery > 0 && len(t.Exec) == 0:
-		item.add(item.line, "exec_every means nothing without exec; add one, or remove it")
+		item.add(item.line, "exec_every has no effect without exec; add exec, or remove it")
 	case t.ExecEvery > 0 && t.RestoreOnFailure:
 		item.add(item.line, "exec_every delays the exec, and restore_on_failure needs it at once; remove one of the two")
 	}
@@ -123,9 +123,9 @@ func (l *loader) parseFile(s, at string) (string, error) {
 		return "", fmt.Errorf("%s is the file of the target at %s too; give each target its own", kv.Quote(file), l.files[file])
 	}
 	l.files[file] = at
-	if real, err := install.Resolve(file); err == nil && real != file { // else the delivery tells what is wrong
+	if real, err := install.Resolve(file); err == nil && real != file { // else the install reports it
 		if l.files[real] != "" {
-			return "", fmt.Errorf("%s leads to %s, the file of the target at %s; drop one of the two", kv.Quote(file), kv.Quote(real),
+			return "", fmt.Errorf("%s resolves to %s, the file of the target at %s; remove one of the two", kv.Quote(file), kv.Quote(real),
 				l.files[real])
 		}
 		l.files[real] = at

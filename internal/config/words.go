@@ -11,22 +11,22 @@ import (
 )
 
 const (
-	wordNode, wordDatacenter = "node", "datacenter" // the words that need no vars
+	wordNode, wordDatacenter = "node", "datacenter" // defined without vars
 	wordLetters              = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 )
 
-// readVars reads the map vars, the user's own words.
+// readVars reads vars, a map of {word} to its text.
 func (l *loader) readVars(v value) {
 	v.each(func(e value) {
 		name := e.name
 		e.name = "vars: " + kv.Quote(name)
 		switch {
 		case name == wordNode || name == wordDatacenter || "{"+name+"}" == install.FileMark:
-			e.bad("the word has a meaning already; choose another")
+			e.bad("the word is already defined; choose another")
 		case strings.Trim(name, wordLetters) != "" || name == "":
 			e.bad("not a word; use letters, digits, _ and -")
 		default:
-			l.words[name] = name // if the value is refused, its uses are not
+			l.words[name] = name // a refused value is reported once, not at each use
 			one(new(string), func(s string) (string, error) { l.words[name] = s; return s, nil })(e)
 		}
 	})

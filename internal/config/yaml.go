@@ -13,10 +13,10 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Kinds of values, as messages name them.
+// Kinds of values, in the words of messages.
 const single, aList, aMap, nothing = "one value", "a list", "a map", "empty"
 
-// value is a value in a file. Its methods return it as what the key needs, or report a problem.
+// value is the value of a key in a file. Its methods convert it, or report a problem.
 type value struct {
 	*loader
 	name string // the key
@@ -24,7 +24,7 @@ type value struct {
 	line int
 }
 
-// readMap reads a file that holds one YAML document, a map. It reports mistakes in YAML. See read.
+// readMap reads a file with one YAML document, a map, and reports syntax errors. See read.
 func (l *loader) readMap(b []byte, setters map[string]func(value)) (lines map[string]int) {
 	var docs []yaml.Node
 	err := yaml.Load(b, &docs, yaml.WithAllDocuments())
@@ -32,7 +32,7 @@ func (l *loader) readMap(b []byte, setters map[string]func(value)) (lines map[st
 	switch {
 	case errors.As(err, &bad):
 		count := func(b []byte) int { return 1 + bytes.Count(b, []byte("\n")) }
-		line, within := min(bad.Mark.Line, count(bytes.TrimSpace(b))), "" // and not behind the end
+		line, within := min(bad.Mark.Line, count(bytes.TrimSpace(b))), "" // not after the end
 		if line == 0 {
 			line = count(b[:min(bad.Mark.Index, len(b))])
 		}
@@ -54,7 +54,7 @@ func (l *loader) readMap(b []byte, setters map[string]func(value)) (lines map[st
 	return nil
 }
 
-// kindOf returns what a node is, in words. Aliases are never followed, so that they cannot blow up a small file.
+// kindOf returns the kind of a node. Aliases are never followed: a small file with them can expand to gigabytes.
 func kindOf(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
@@ -71,12 +71,12 @@ func kindOf(n *yaml.Node) string {
 	return single
 }
 
-// bad reports what is wrong with the value.
+// bad reports a problem of the value.
 func (v value) bad(format string, args ...any) {
 	v.add(v.line, "%s: "+format, append([]any{v.name}, args...)...)
 }
 
-// is reports a problem and returns false if the value is of another kind.
+// is reports a problem and returns false if the value has another kind.
 func (v value) is(kind string) bool {
 	switch got := kindOf(v.node); {
 	case got == kind:
@@ -103,7 +103,7 @@ func (v value) items() []value {
 	return list
 }
 
-// each calls f for each key of a map. It returns the lines of the keys, or nil if the value is no map.
+// each calls f for each key of a map. It returns the lines of the keys, or nil if the value is not a map.
 func (v value) each(f func(value)) (lines map[string]int) {
 	if !v.is(aMap) {
 		return nil
@@ -123,7 +123,7 @@ func (v value) each(f func(value)) (lines map[string]int) {
 	return lines
 }
 
-// read calls the setter of each key of a map, and reports keys without one. It returns what each returns.
+// read calls the setter of each key of a map, and reports unknown keys. It returns the lines as each does.
 func (v value) read(setters map[string]func(value)) (lines map[string]int) {
 	return v.each(func(e value) {
 		if set, known := setters[e.name]; known {
@@ -138,17 +138,17 @@ func (v value) read(setters map[string]func(value)) (lines map[string]int) {
 	})
 }
 
-// one is the setter of a key with one printable line. A number is the text in the file.
+// one is the setter of a key with one printable line. Numbers are parsed from their text in the file.
 func one[T any](to *T, parse func(string) (T, error)) func(value) {
 	return func(v value) {
 		if !v.is(single) {
 			return
 		}
 		got, err := parse(v.node.Value)
-		if name := (*kv.NameError)(nil); errors.As(err, &name) { // without "key" or "prefix" a second time
+		if name := (*kv.NameError)(nil); errors.As(err, &name) { // the message names the key already
 			err = fmt.Errorf("%s: %s", kv.Quote(name.Name), name.Reason)
 		}
-		if strings.ContainsFunc(v.node.Value, unprintable) { // and may be a secret
+		if strings.ContainsFunc(v.node.Value, unprintable) { // may be a secret
 			err = errors.New("the value has characters that are not printable; give one printable line")
 		}
 		if err != nil {

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"errors"
@@ -9,12 +9,9 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxConfig is the most bytes of a configuration file that are read.
-const maxConfig = 1 << 20
-
-// fileConfig is the file of -C, with 1.x's keys. Keys that are not here are left
-// alone, as 1.x did: the file may be shared.
-type fileConfig struct {
+// FlagFile has defaults for flags: the file of -C, with 1.x's keys. Other keys are ignored, as in
+// 1.x, because the file may be shared.
+type FlagFile struct {
 	ConsulServer     string `yaml:"consul_server"`
 	Token            string `yaml:"token"`
 	Dogstatsd        bool   `yaml:"dogstatsd"`
@@ -24,8 +21,10 @@ type fileConfig struct {
 	DatadogHost      string `yaml:"datadog_host"`
 }
 
-func loadConfig(path string) (fileConfig, error) {
-	var c fileConfig
+// LoadFlagFile reads a FlagFile of at most 1 MiB. Without a path it is empty. Errors quote nothing of
+// the file, which may have secrets.
+func LoadFlagFile(path string) (FlagFile, error) {
+	var c FlagFile
 	if path == "" {
 		return c, nil
 	}
@@ -33,20 +32,19 @@ func loadConfig(path string) (fileConfig, error) {
 	if err != nil {
 		return c, fmt.Errorf("read the configuration: %w", err)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return c, fmt.Errorf("read the configuration %s: %w", path, err)
 	}
-	if len(b) > maxConfig {
-		return c, fmt.Errorf("the configuration %s has more than %d bytes", path, maxConfig)
+	if len(b) > maxFile {
+		return c, fmt.Errorf("the configuration %s has more than %d bytes", path, maxFile)
 	}
 	if err := yaml.Unmarshal(b, &c); err != nil {
 		where := ""
 		if at := (*yaml.LoadError)(nil); errors.As(err, &at) && at.Mark.Line > 0 {
-			where = fmt.Sprintf(": see line %d", at.Mark.Line)
+			where = fmt.Sprintf("; check line %d", at.Mark.Line)
 		}
-		// The parser's text may quote the file, which holds secrets.
-		return fileConfig{}, fmt.Errorf("the configuration %s is not the YAML that is expected%s", path, where)
+		return FlagFile{}, fmt.Errorf("the configuration %s is not valid%s", path, where)
 	}
 	return c, nil
 }

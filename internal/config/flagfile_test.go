@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"fmt"
@@ -9,23 +9,23 @@ import (
 	"testing"
 )
 
-func loadText(t *testing.T, text string) (fileConfig, error) {
+func loadText(t *testing.T, text string) (FlagFile, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "1.x.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return loadConfig(path)
+	return LoadFlagFile(path)
 }
 
 // The files that 1.x takes: YAML 1.1's words, keys without a value, and keys of others.
-func TestLoadConfig(t *testing.T) {
+func TestLoadFlagFile(t *testing.T) {
 	c, err := loadText(t, "---\n  consul_server: localhost:8500\n  token: 017\n  dogstatsd: yes\n  datadog_host:\n"+
 		"  other: {a: [b]}\n---\nsecond: x\n")
-	if want := (fileConfig{ConsulServer: "localhost:8500", Token: "017", Dogstatsd: true}); err != nil || c != want {
+	if want := (FlagFile{ConsulServer: "localhost:8500", Token: "017", Dogstatsd: true}); err != nil || c != want {
 		t.Errorf("got %+v, want %+v: %v", c, want, err)
 	}
-	if c, err := loadText(t, ""); err != nil || c != (fileConfig{}) {
+	if c, err := loadText(t, ""); err != nil || c != (FlagFile{}) {
 		t.Errorf("an empty file is %+v: %v", c, err)
 	}
 	for text, line := range map[string]string{
@@ -41,7 +41,7 @@ func TestLoadConfig(t *testing.T) {
 }
 
 // A few aliases may stand for a billion words, which take gigabytes.
-func TestConfigOfAliases(t *testing.T) {
+func TestFlagFileOfAliases(t *testing.T) {
 	text := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'i'; c++ {
 		text += fmt.Sprintf("%c: &%c [%s]\n", c, c, strings.Repeat(fmt.Sprintf("*%c,", c-1), 9))
