@@ -106,8 +106,7 @@ func TestExporter(t *testing.T) {
 	m.Agent("b")
 	a.Delivers("a-hosts", content)
 	x.says(`nodes{key="hosts",outcome="converged"} 1`, `nodes{key="hosts",outcome="pending"} 1`,
-		`stragglers{key="hosts",state="owed"} 1`,
-		`node_verdict{key="hosts",node="web-b",verdict="owed"} 1`, `version{key="hosts"} 1`, `stopped{key="hosts"} 0`, `receipts 3`)
+		`node_outcome{key="hosts",node="web-b",outcome="pending"} 1`, `version{key="hosts"} 1`, `stopped{key="hosts"} 0`, `receipts 3`)
 
 	m.Ok("stop", "-k", "hosts", "-r", "bad data")
 	m.Ok("lock", "-f", m.Path("a-hosts"), "-r", "looking into it")
