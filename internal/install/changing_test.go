@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"slices"
 	"testing"
 
@@ -109,4 +110,31 @@ func TestInstallComesAsOldBytes(t *testing.T) {
 	}
 	n.must(install.ExecRan)
 	n.settle(c)
+}
+
+// Another process runs the pending exec between our read of the state and our lock: it does not run twice.
+func TestStateChangesBeforeTheLock(t *testing.T) {
+	for _, replaced := range []bool{false, true} { // the state file: else it is overwritten
+		n := newNode(t, scratch(t))
+		n.publish(contentA())
+		repair := n.failing()
+		n.failed(install.Installed)
+		repair()
+		res, err := n.deliver(func(p install.FaultPoint) error {
+			if p != install.AtLock {
+				return nil
+			}
+			if replaced {
+				write(t, n.base()+"/copy", read(t, n.stateFile()))
+				if err := os.Rename(n.base()+"/copy", n.stateFile()); err != nil {
+					return err
+				}
+			}
+			n.must(install.ExecRan)
+			return nil
+		})
+		if err != nil || res.Action != install.Unchanged || len(n.execs()) != 1 {
+			t.Errorf("replaced %v: %q, %v, %d execs", replaced, res.Action, err, len(n.execs()))
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -118,11 +119,19 @@ func (s *stateFile) changed() (bool, error) {
 	if s.dir != nil {
 		_ = s.dir.Sweep(s.name) // if it fails, the next save tells
 	}
-	now, err := loadState(s.folder, s.File)
-	if err != nil {
-		return false, err
+	if !s.found {
+		now, err := loadState(s.folder, s.File)
+		if err != nil {
+			return false, err
+		}
+		return now.found, now.close()
 	}
-	return now.found != s.found || now.read != s.read, now.close()
+	now := make([]byte, len(s.read)+1)
+	n, err := s.file.ReadAt(now, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, s.failed(atomicfile.Explain(err))
+	}
+	return string(now[:n]) != s.read || !s.dir.Is(s.name, s.file), nil
 }
 
 func (s *stateFile) close() error {
