@@ -46,7 +46,7 @@ func storeSides(b *testing.B) (consul, serve side) {
 		b.Fatal(err)
 	}
 	f := newFleet(b, filepath.Join(dir, "serve.log"))
-	p := f.spawn(nil, filepath.Join(dir, "kvexpress"), "serve", "--listen", addr, "--data-dir", filepath.Join(dir, "data"))
+	p := f.spawn(nil, filepath.Join(dir, "kvexpress"), "hub", "--listen", addr, "--data-dir", filepath.Join(dir, "data"))
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {

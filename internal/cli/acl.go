@@ -19,7 +19,7 @@ func (a *App) newACL(g *globals) *cobra.Command {
 	var keys listValue
 	var node string
 	cmd := a.with(g, &cobra.Command{
-		Use:   "acl publisher|node|operator|exporter [-k KEY]...",
+		Use:   "acl publisher|node|operator|hub [-k KEY]...",
 		Short: "Print the Consul policy that a role needs",
 		Long: `Print the Consul policy with the rights that a role needs, and no others:
 
@@ -27,15 +27,15 @@ func (a *App) newACL(g *globals) *cobra.Command {
   node        install the key, and write this node's receipt
   operator    lock and unlock files, stop and resume the key, read its history and
               receipts, forget nodes; without -k: read all keys, stop none
-  exporter    read all keys, stops, locks and receipts; takes no -k`,
+  hub         read all keys, stops, locks and receipts; takes no -k`,
 		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
   kvexpress acl node -k hosts -k nginx --node web-17`,
 		Args:        cobra.ArbitraryArgs,
-		ValidArgs:   []string{"publisher", "node", "operator", "exporter"},
+		ValidArgs:   []string{"publisher", "node", "operator", "hub"},
 		Annotations: uses("prefix json"),
 	}, func(_ context.Context, s *session, args []string) (report, error) {
 		if len(args) != 1 {
-			return nil, errors.New("name one role: publisher, node, operator or exporter")
+			return nil, errors.New("name one role: publisher, node, operator or hub")
 		}
 		return s.acl(args[0], keys, node)
 	})
@@ -46,9 +46,9 @@ func (a *App) newACL(g *globals) *cobra.Command {
 
 func (s *session) acl(role string, keys []string, node string) (report, error) {
 	l := s.layout
-	if role == "exporter" {
+	if role == "hub" {
 		if len(keys) > 0 {
-			return nil, errors.New("the role exporter reads all keys; leave out -k")
+			return nil, errors.New("the role hub reads all keys; leave out -k")
 		}
 		return rolePolicy{role: role, rules: []rule{
 			{"key_prefix", l.Prefix() + "/", "read", "content, stops and locks"},
@@ -123,7 +123,7 @@ func (s *session) rules(role string, k kv.Key, node string) (rules []rule, err e
 			{"key", l.Events(hold.NodeEvents), "write", "who acted on nodes"},
 		}
 	default:
-		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or exporter", kv.Quote(role))
+		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or hub", kv.Quote(role))
 	}
 	return rules, nil
 }

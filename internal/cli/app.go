@@ -174,7 +174,7 @@ func (a *App) commandGroups() []commandGroup {
 			{"stops", a.newStops}, {"locks", a.newLocks}}},
 		{"Freeze and undo", []namedCommand{{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock},
 			{"unlock", a.newUnlock}}},
-		{"Run", []namedCommand{{"agent", a.newAgent}, {"exporter", a.newExporter}, {"serve", a.newServe}, {"demo", a.newDemo}}},
+		{"Run", []namedCommand{{"agent", a.newAgent}, {"hub", a.newHub}, {"demo", a.newDemo}}},
 		{"More", []namedCommand{{"acl", a.newACL}, {"clean", a.newClean}, {"completion", a.newCompletion}, {"forget", a.newForget},
 			{"kv", a.newKV}, {"version", a.newVersion}}},
 	}
@@ -205,6 +205,11 @@ func (a *App) addCommands(root *cobra.Command, g *globals, args []string) {
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
+	}
+	if now := map[string]string{"serve": " --data-dir DIR", "exporter": ""}; !cmd.HasParent() {
+		if flags, moved := now[args[0]]; moved {
+			return fmt.Errorf("%s is now `kvexpress hub%s`; see `kvexpress hub --help`", args[0], flags)
+		}
 	}
 	all := cmd
 	if !cmd.HasParent() { // newRoot may have created only some commands

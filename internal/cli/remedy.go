@@ -15,9 +15,9 @@ func (s *session) guide() kv.Guide {
 		return g
 	}
 	role := map[string]string{"in": "publisher", "copy": "publisher", "rollback": "publisher", "out": "node",
-		"raw": "exporter", "exporter": "exporter", "stops": "exporter", "locks": "exporter"}[s.cmd.Name()]
+		"raw": "hub", "stops": "hub", "locks": "hub"}[s.cmd.Name()]
 	if s.cmd.Name() == "status" && s.k == "" {
-		role = "exporter"
+		role = "hub"
 	}
 	g.Role = cmp.Or(g.Role, role, "operator")
 	names := map[string]string{"config": "-C", "server": "-s", "datacenter": "--datacenter", "prefix": "-p",

@@ -24,7 +24,7 @@ type scriptStore struct {
 	newToken    func(policy string) (string, error)
 }
 
-// newScriptStore starts a real Consul, or with -short the store of `kvexpress serve`.
+// newScriptStore starts a real Consul, or with -short the store of `kvexpress hub`.
 func newScriptStore(t *testing.T) *scriptStore {
 	t.Helper()
 	if !testing.Short() {
@@ -60,7 +60,7 @@ func (s *scriptStore) request(method, path, token string, body []byte) (int, []b
 	return resp.StatusCode, answer, err
 }
 
-// serving is a `kvexpress serve` that gets its tokens from a file.
+// serving is a `kvexpress hub` that gets its tokens from a file.
 type serving struct {
 	addr    string
 	hangups chan os.Signal

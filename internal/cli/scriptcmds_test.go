@@ -86,7 +86,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	lines := slices.Collect(strings.Lines(stderr))
 	if logs {
-		record := regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z: (agent|exporter|serve): .+\n$`)
+		record := regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z: (agent|hub): .+\n$`)
 		lines = slices.DeleteFunc(lines, record.MatchString)
 	}
 	lines = slices.DeleteFunc(lines, printedByCommand)

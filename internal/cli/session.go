@@ -33,7 +33,6 @@ type session struct {
 	metrics *observe.Metrics
 	events  *observe.Events
 	started time.Time
-	lasting bool           // it is a daemon's
 	k       kv.Key         // that the command is about; "" if it is about none, or many
 	role    string         // of `kvexpress acl` that it needs; "": that of the command
 	about   string         // the key or file that the metrics speak of
@@ -113,8 +112,7 @@ func (a *App) interruptible(ctx context.Context) (context.Context, context.Cance
 // open sets up a session. Nothing is sent yet. Beside an error the session is fit
 // to tell it.
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
-	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), lasting: cmd.Name() == "exporter" || cmd.Name() == "serve",
-		place: observe.LocationComplete}
+	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), place: observe.LocationComplete}
 	s.openLog(cmd.Name())
 	conf, err := config.LoadFlagFile(g.config)
 	if err != nil {
@@ -179,7 +177,7 @@ func (s *session) datadogAgent() bool {
 // openStore follows the order flag, environment, configuration file, default.
 func (s *session) openStore(conf config.FlagFile) error {
 	g := s.g
-	o := consul.Options{Addr: g.server, Token: g.token, TokenFile: g.tokenFile, Datacenter: g.datacenter, Lasting: s.lasting}
+	o := consul.Options{Addr: g.server, Token: g.token, TokenFile: g.tokenFile, Datacenter: g.datacenter}
 	if o.Token == "anonymous" {
 		o.Token = "" // what 1.x called "no token"
 	}

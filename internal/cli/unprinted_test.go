@@ -43,8 +43,8 @@ func TestResultsThatCannotBePrinted(t *testing.T) {
 		{"stops", exitOther},
 		{"locks", exitOther},
 		{"kv export", exitOther},
-		{"exporter --once", exitOther},
-		{"acl exporter", exitOther},
+		{"hub --once", exitOther},
+		{"acl hub", exitOther},
 		{"version", exitOther},
 		{"agent --check-config -C " + config, exitOther},
 		{"status -k nosuch --json", exitMissing},
@@ -79,7 +79,7 @@ func served(t *testing.T, app App, flags ...string) string {
 	app.Stdin, app.Stdout, app.Stderr, app.Getenv = strings.NewReader(""), w, io.Discard, quietEnv
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		app.Run(ctx, append([]string{"serve", "--dev", "--listen", "127.0.0.1:0"}, flags...))
+		app.Run(ctx, append([]string{"hub", "--dev", "--listen", "127.0.0.1:0"}, flags...))
 		w.Close()
 	})
 	t.Cleanup(func() {
@@ -89,7 +89,7 @@ func served(t *testing.T, app App, flags ...string) string {
 	line, err := bufio.NewReader(r).ReadString('\n')
 	addr, found := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
 	if err != nil || !found {
-		t.Fatalf("serve says %q, %v", line, err)
+		t.Fatalf("hub says %q, %v", line, err)
 	}
 	return addr
 }

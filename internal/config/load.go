@@ -12,6 +12,7 @@ import (
 const (
 	maxFile   = 1 << 20 // bytes
 	fragments = "conf.d"
+	tokenHint = "; put the token in a file of its own and give token_file"
 )
 
 // Env replaces the process's environment.
@@ -36,6 +37,7 @@ func Load(path string, env Env) (Config, error) {
 		config: defaults(path), words: map[string]string{wordNode: wordNode}, files: map[string]string{},
 		execs: map[string]Target{},
 	}
+	l.hint, l.least = l.elsewhere, "targets: []"
 	b, err := readFile(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("read the configuration %s: %w", l.main, err)
@@ -57,7 +59,9 @@ func Load(path string, env Env) (Config, error) {
 // loader is the state of Load.
 type loader struct {
 	env        Env
-	main, file string // the main file and the current file, printable
+	main, file string                  // the main file and the current file, printable
+	hint       func(key string) string // where an unknown key belongs; "" if the file has no place for it
+	least      string                  // the smallest file that is valid
 	config     Config
 	problems   []problem
 	words      map[string]string // for {word}
@@ -93,7 +97,7 @@ func (l *loader) elsewhere(key string) string {
 	_, ofTarget := l.targetSetters(&Target{})[key]
 	switch {
 	case key == "token":
-		return "; put the token in a file of its own and give token_file"
+		return tokenHint
 	case ofMain:
 		return "; it belongs at the top of " + l.main
 	case ofTarget:

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,9 +32,25 @@ func defaults(path string) Config {
 }
 
 func (l *loader) mainSetters() map[string]func(value) {
-	c, s := &l.config, &l.config.Store
+	c := &l.config
+	setters := map[string]func(value){
+		"stores":    l.readStores,
+		"prefix":    one(&c.Layout, kv.NewLayout),
+		"node":      one(&c.Node, parseNode),
+		"vars":      l.readVars,
+		"state_dir": one(&c.StateDir, parsePath),
+		"listen":    one(&c.Listen, parseListen),
+		"reconcile": one(&c.Reconcile, parseDuration(minReconcile)),
+		"receipts":  one(&c.Receipts, parseSwitch),
+		"targets":   func(v value) { l.targets = v },
+	}
+	maps.Copy(setters, storeSetters(&c.Store))
+	return setters
+}
+
+// storeSetters are the keys that say how Consul is reached, except its address.
+func storeSetters(s *Store) map[string]func(value) {
 	return map[string]func(value){
-		"stores":          l.readStores,
 		"token_file":      one(&s.TokenFile, parsePath),
 		"ca_file":         one(&s.CAFile, parsePath),
 		"client_cert":     one(&s.ClientCert, parsePath),
@@ -42,14 +59,6 @@ func (l *loader) mainSetters() map[string]func(value) {
 		"datacenter":      one(&s.Datacenter, parseWord),
 		"namespace":       one(&s.Namespace, parseWord),
 		"partition":       one(&s.Partition, parseWord),
-		"prefix":          one(&c.Layout, kv.NewLayout),
-		"node":            one(&c.Node, parseNode),
-		"vars":            l.readVars,
-		"state_dir":       one(&c.StateDir, parsePath),
-		"listen":          one(&c.Listen, parseListen),
-		"reconcile":       one(&c.Reconcile, parseDuration(minReconcile)),
-		"receipts":        one(&c.Receipts, parseSwitch),
-		"targets":         func(v value) { l.targets = v },
 	}
 }
 

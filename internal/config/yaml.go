@@ -44,7 +44,7 @@ func (l *loader) readMap(b []byte, setters map[string]func(value)) (lines map[st
 	case err != nil:
 		l.add(0, "%w", err)
 	case len(docs) == 0 || docs[0].Content[0].Tag == "!!null":
-		l.add(1, "the file is empty; give at least targets: []")
+		l.add(1, "the file is empty; give at least %s", l.least)
 	case len(docs) > 1:
 		l.add(docs[1].Line, "a second document begins here; put it into a file in %s", fragments)
 	default:
@@ -130,7 +130,7 @@ func (v value) read(setters map[string]func(value)) (lines map[string]int) {
 			set(e)
 			return
 		}
-		remedy := v.elsewhere(e.name)
+		remedy := v.hint(e.name)
 		if near := Nearest(e.name, slices.Sorted(maps.Keys(setters))); remedy == "" && near != "" {
 			remedy = fmt.Sprintf("; did you mean %q?", near)
 		}

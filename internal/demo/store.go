@@ -2,58 +2,46 @@ package demo
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
+	"log/slog"
 	"sync"
 	"time"
 
-	"kvexpress/internal/embedded"
-	"kvexpress/internal/embedded/consulapi"
-	"kvexpress/internal/embedded/disk"
-	"kvexpress/internal/httpd"
+	"kvexpress/internal/hub"
+	"kvexpress/internal/kv"
 )
 
-// maxConns is the most connections of a store: what 500 nodes and a few people need.
-const maxConns = 8192
-
-// Store is an embedded store that listens.
+// Store is a hub with an embedded store.
 type Store struct {
 	Addr string // host:port
 
-	engine *embedded.Engine
 	end    context.CancelFunc
 	served sync.WaitGroup
-	err    error // of serving, once served
+	err    error // of the hub, after served
 }
 
-// StartStore opens a store in a folder, and serves it on a free port of 127.0.0.1 until
-// Close.
+// StartStore opens a store in a folder and serves it on a free port of 127.0.0.1 until Close.
 func StartStore(dir string) (*Store, error) {
-	journal, err := disk.Open(dir)
+	layout, err := kv.NewLayout("kvexpress")
 	if err != nil {
 		return nil, err
 	}
-	engine, err := embedded.Open(embedded.Options{Journal: journal})
+	log := slog.New(slog.DiscardHandler)
+	h, err := hub.Open(hub.Options{
+		Listen: "127.0.0.1:0", MaxConnsPerClient: 1, DataDir: dir, Log: log, // this machine has no limit of connections
+		Metrics: hub.MetricsOptions{Layout: layout, Every: time.Minute, Expiry: time.Hour, Log: log},
+	})
 	if err != nil {
-		return nil, errors.Join(err, journal.Close())
+		return nil, err
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen on a free port: %w", err), engine.Close())
-	}
-	s := &Store{Addr: l.Addr().String(), engine: engine}
 	ctx, end := context.WithCancel(context.Background())
-	s.end = end
-	h := consulapi.New(consulapi.Options{Engine: engine, Address: s.Addr})
-	o := httpd.Options{Conns: maxConns, Request: time.Minute, Answer: consulapi.AnswerTime}
-	s.served.Go(func() { s.err = httpd.Serve(ctx, l, h, o) })
+	s := &Store{Addr: h.Address(), end: end}
+	s.served.Go(func() { s.err = h.Run(ctx) })
 	return s, nil
 }
 
-// Close ends it, and waits for all that it does.
+// Close ends the hub and waits for it.
 func (s *Store) Close() error {
 	s.end()
 	s.served.Wait()
-	return errors.Join(s.err, s.engine.Close())
+	return s.err
 }

@@ -21,7 +21,7 @@ type story struct {
 	lasts time.Duration
 	every time.Duration // between two scrapes; 0: 30 s
 	step  func(w *world, passed time.Duration)
-	// without leaves out targets: no exporter, or no agent, is scraped.
+	// without leaves out targets: no hub, or no agent, is scraped.
 	without []string
 	agentIs func(passed time.Duration) bool // whether the agent is well; nil: it is
 	fires   []string                        // the alerts that fire at the end, and no other
@@ -81,9 +81,9 @@ func TestAlerts(t *testing.T) {
 	behind := late(outcome.Converged, ever)
 	stories := []story{
 		{name: "all is well", lasts: 2 * time.Hour, every: 2 * time.Minute, step: healthy},
-		{name: "no exporter", lasts: 11 * time.Minute, step: healthy, without: []string{"exporter"},
-			fires: []string{"KvexpressExporterDown"}},
-		{name: "the exporter is restarted", lasts: 4 * time.Minute, step: healthy, without: []string{"exporter"}},
+		{name: "no hub", lasts: 11 * time.Minute, step: healthy, without: []string{"hub"},
+			fires: []string{"KvexpressHubDown"}},
+		{name: "the hub is restarted", lasts: 4 * time.Minute, step: healthy, without: []string{"hub"}},
 		{name: "the store is away", lasts: 21 * time.Minute, step: away(10*time.Minute, ever), fires: []string{"KvexpressStoreUnreachable"}},
 		{name: "the store was away for a moment", lasts: 20 * time.Minute, step: away(10*time.Minute, 14*time.Minute)},
 		{name: "a node hears of nothing", lasts: 31 * time.Minute, step: late(outcome.Converged, ever), fires: []string{"KvexpressStuck"}},
@@ -187,7 +187,7 @@ func (s story) firing(t *testing.T, bin string, all []rule) []string {
 			}
 			s.step(w, passed)
 			w.scan()
-			take("exporter", w.text())
+			take("hub", w.text())
 			take("agent", agentText(t, time.Now(), s.agentIs == nil || s.agentIs(passed)))
 		}
 	})

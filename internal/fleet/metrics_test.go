@@ -13,7 +13,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// full is a fleet with all that there can be: the exporter has looked.
+// full is a fleet with all that there can be: the hub has looked.
 func full(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)

@@ -105,7 +105,7 @@ func inGrafana(expr string) string {
 	return strings.NewReplacer("$__rate_interval", "5m", "$key", ".*").Replace(expr)
 }
 
-// everything is a scrape of an exporter and one of an agent that have all there can be:
+// everything is a scrape of a hub and one of an agent that have all there can be:
 // the labels that each metric has, and their values.
 func everything(t *testing.T) map[string]map[string]map[string]bool {
 	t.Helper()
@@ -317,7 +317,7 @@ func fill(t *testing.T, alert, text string) {
 	}
 }
 
-// docs/monitoring.md has every metric of the exporter, and no other, and every alert.
+// docs/monitoring.md has every metric of the hub, and no other, and every alert.
 func TestMonitoringIsDocumented(t *testing.T) {
 	b, err := os.ReadFile("../../docs/monitoring.md")
 	if err != nil {

@@ -3,6 +3,7 @@ package consulapi
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -80,6 +81,18 @@ func (d *denial) Error() string {
 		on = fmt.Sprintf(" on %q", d.name)
 	}
 	return "Permission denied: " + who + " lacks permission '" + d.permission + "'" + on + end
+}
+
+// MayRead checks that the token in the headers of a request may read the paths. a may be nil: then everything is allowed. The
+// error is in Consul's words.
+func (a *ACL) MayRead(r *http.Request, paths ...string) error {
+	g, err := a.grant(tokenOf(&request{Request: r}))
+	for _, path := range paths {
+		if err == nil {
+			err = g.keyRead(path)
+		}
+	}
+	return err
 }
 
 // tokenOf returns the token of a request; "" without one.

@@ -118,7 +118,7 @@ func index(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusNotFound, "Invalid URL path: not a recognized HTTP API endpoint\n")
 		return
 	}
-	write(w, http.StatusOK, "kvexpress: Consul's HTTP API for keys and transactions. There is no UI.")
+	write(w, http.StatusOK, "kvexpress hub: Consul's HTTP API for keys and transactions. There is no UI.")
 }
 
 // absent is the error for a part of Consul's API that the embedded store does not have.

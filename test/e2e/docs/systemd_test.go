@@ -18,7 +18,7 @@ func units() map[string]string {
 	return map[string]string{
 		"kvexpress-agent.service":     "kvexpress-agent.service",
 		"kvexpress-agent@web.service": "kvexpress-agent@.service",
-		"kvexpress-exporter.service":  "kvexpress-exporter.service",
+		"kvexpress-hub.service":       "kvexpress-hub.service",
 	}
 }
 
@@ -33,7 +33,7 @@ func TestUnits(t *testing.T) {
 			}
 			// In tenths of what systemd-analyze prints; 100 is no protection at all.
 			threshold := "--threshold=30"
-			if file == "kvexpress-exporter.service" { // it runs no commands of others
+			if file == "kvexpress-hub.service" { // it runs no commands of others
 				threshold = "--threshold=15"
 			}
 			if said, err := analyze(t, name, text, "security", "--offline=yes", threshold); err != nil {
@@ -69,7 +69,7 @@ func analyze(t *testing.T, name, text string, args ...string) (string, error) {
 		t.Fatal(e2e.Program.Err)
 	}
 	path := filepath.Join(t.TempDir(), name)
-	for _, command := range []string{"agent", "exporter"} {
+	for _, command := range []string{"agent", "hub"} {
 		text = strings.ReplaceAll(text, "=kvexpress "+command+" ", "="+e2e.Program.Path+" "+command+" ")
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -76,8 +76,8 @@ func eventPolicies(t *testing.T, g *guarded, accessors bool) {
 		m.Fails(7, []string{"permission denied", "`kvexpress acl operator -k hosts`"}, "history", "-k", "hosts", "--events")
 	}
 	g.admin.Ok("stop", "-k", "hosts", "-r", "why")
-	if got := g.as(t, "exporter").Ok("stops"); !strings.Contains(got, "@"+e2e.Hostname(t)) {
-		t.Errorf("an exporter's token does not see who: %s", got)
+	if got := g.as(t, "hub").Ok("stops"); !strings.Contains(got, "@"+e2e.Hostname(t)) {
+		t.Errorf("a hub's token does not see who: %s", got)
 	}
 }
 

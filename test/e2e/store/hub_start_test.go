@@ -21,7 +21,7 @@ import (
 )
 
 // onBoth runs the test of a client on a real Consul, the control, and on
-// `kvexpress serve`. The machine that it gets talks to that store.
+// `kvexpress hub`. The machine that it gets talks to that store.
 func onBoth(t *testing.T, test func(t *testing.T, m *e2e.Machine)) {
 	t.Helper()
 	t.Parallel()
@@ -29,13 +29,13 @@ func onBoth(t *testing.T, test func(t *testing.T, m *e2e.Machine)) {
 		t.Parallel()
 		test(t, e2e.NewMachine(t, consultest.Start(t).Addr))
 	})
-	t.Run("serve", func(t *testing.T) {
+	t.Run("hub", func(t *testing.T) {
 		t.Parallel()
 		test(t, e2e.NewMachine(t, serve(t).addr))
 	})
 }
 
-// served is a `kvexpress serve` of a test: a process of its own.
+// served is a `kvexpress hub` of a test: a process of its own.
 type served struct {
 	addr string // host:port of its API
 	cmd  *exec.Cmd
@@ -55,7 +55,7 @@ func serve(t testing.TB, args ...string) *served {
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
-			t.Logf("the end of the log of serve:\n%s", e2e.Tail(s.said(), 30))
+			t.Logf("the end of the log of the hub:\n%s", e2e.Tail(s.said(), 30))
 		}
 	})
 	return s
@@ -63,7 +63,7 @@ func serve(t testing.TB, args ...string) *served {
 
 // serveArgs is a command line: in memory, and on a free port, unless args say otherwise.
 func serveArgs(args []string) []string {
-	line := []string{"serve"}
+	line := []string{"hub"}
 	if !slices.Contains(args, "--data-dir") {
 		line = append(line, "--dev")
 	}
@@ -102,14 +102,14 @@ func startServe(dir string, args ...string) (*served, error) {
 	case s.addr = <-addr:
 		return s, nil
 	case <-s.done:
-		return nil, fmt.Errorf("serve ended: %v\n%s", s.cmd.ProcessState, s.said())
+		return nil, fmt.Errorf("the hub ended: %v\n%s", s.cmd.ProcessState, s.said())
 	case <-limit.C:
 		s.kill()
-		return nil, fmt.Errorf("serve does not say where it listens:\n%s", s.said())
+		return nil, fmt.Errorf("the hub does not print its address:\n%s", s.said())
 	}
 }
 
-// listen reads what serve says, and tells addr where it listens.
+// listen reads the output of the hub, and sends its address to addr.
 func (s *served) listen(out io.Reader, addr chan<- string) {
 	listening := regexp.MustCompile(`^listening on (127[.0-9]+:[0-9]+|\[::\]:[0-9]+)$`)
 	lines := bufio.NewScanner(out)

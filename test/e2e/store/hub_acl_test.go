@@ -29,7 +29,7 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// tokensFile is the file of a `kvexpress serve` that has tokens.
+// tokensFile is the file of tokens of a `kvexpress hub`.
 type tokensFile struct {
 	path   string
 	server *served
@@ -62,19 +62,19 @@ func (f *tokensFile) write(t testing.TB) {
 	}
 }
 
-// reload is a hang-up, and waits until serve knows, or knows no more, the secret.
+// reload is a hang-up, and waits until the hub knows, or no longer knows, the secret.
 func (f *tokensFile) reload(t testing.TB, secret string, known bool) {
 	t.Helper()
 	if err := f.server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	e2e.Eventually(t, "serve reads its tokens", func() bool {
+	e2e.Eventually(t, "the hub reads its tokens", func() bool {
 		_, body, err := consultest.At(t, f.server.addr, "").Request(http.MethodGet, "/v1/kv/?keys", secret, nil)
 		return err == nil && known != strings.Contains(string(body), "ACL not found")
 	})
 }
 
-// startGuardedServe is a `kvexpress serve` with tokens, in the place of a Consul with ACLs.
+// startGuardedServe is a `kvexpress hub` with tokens, in the place of a Consul with ACLs.
 func startGuardedServe(t *testing.T) *guarded {
 	t.Helper()
 	f := &tokensFile{path: filepath.Join(t.TempDir(), "tokens.hcl"), blocks: map[string]string{}}
@@ -98,7 +98,7 @@ func startGuardedServe(t *testing.T) *guarded {
 	}
 }
 
-// The policies that `kvexpress acl` prints suffice on serve, and no more, in the same cases as on Consul.
+// The policies that `kvexpress acl` prints suffice on a hub, and no more, in the same cases as on Consul.
 func TestPoliciesOnServe(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*testing.T, *guarded){
@@ -239,14 +239,14 @@ func TestServeBeyondLoopback(t *testing.T) {
 		if err := os.WriteFile(f.path, []byte(wrong), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		hangup("the files are refused, all stays as it was")
+		hangup("reload refused")
 		may.Ok("in", "-k", "hosts", "-f", m.Path("source"))
 	}
 	if err := os.WriteFile(f.path, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	certificates(t, dir, "store", 101)
-	hangup("the files were read again")
+	hangup("tokens and certificates reloaded")
 	may.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("two", 20)))
 	if said := s.said(); strings.Contains(said, root) || !strings.Contains(said, "line 1") {
 		t.Errorf("the log:\n%s", said)

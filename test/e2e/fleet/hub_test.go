@@ -18,18 +18,18 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// exported is a `kvexpress exporter` of a test: a process of its own.
+// exported is a `kvexpress hub` of a test: a process of its own.
 type exported struct {
 	*e2e.Daemon
 	addr string
 }
 
-// exporter runs one until the test ends, and waits until it listens.
-func exporter(m *e2e.Machine, args ...string) *exported {
+// hub runs one until the test ends, and waits until it listens.
+func hub(m *e2e.Machine, args ...string) *exported {
 	m.T.Helper()
-	x := &exported{Daemon: m.Start("exporter",
-		append([]string{e2e.Program.Path, "exporter", "--listen", "127.0.0.1:0"}, args...)...)}
-	e2e.Eventually(m.T, "the exporter listens", func() bool {
+	x := &exported{Daemon: m.Start("hub",
+		append([]string{e2e.Program.Path, "hub", "--listen", "127.0.0.1:0"}, args...)...)}
+	e2e.Eventually(m.T, "the hub listens", func() bool {
 		found := regexp.MustCompile(`listening address=["']?(127[.0-9]+:[0-9]+)`).FindStringSubmatch(x.Said())
 		if found != nil {
 			x.addr = found[1]
@@ -69,15 +69,15 @@ func (x *exported) says(lines ...string) {
 			return
 		}
 		if time.Now().After(limit) {
-			x.T.Fatalf("the exporter never says %s, but\n%s", missing, now)
+			x.T.Fatalf("the hub never says %s, but\n%s", missing, now)
 		}
 		<-time.After(100 * time.Millisecond)
 	}
 }
 
 // A fleet of two agents, one of them with an exec that fails, and of a node that is
-// silent, as the exporter tells of it; while its store goes away and comes back.
-func TestExporter(t *testing.T) {
+// silent, as the hub tells of it; while its store goes away and comes back.
+func TestHub(t *testing.T) {
 	t.Parallel()
 	s := consultest.Start(t, consultest.WithData())
 	m := e2e.NewMachine(t, s.Addr)
@@ -96,7 +96,7 @@ func TestExporter(t *testing.T) {
 		value); status != http.StatusOK {
 		t.Fatalf("%d %s", status, answer)
 	}
-	x := exporter(m, "--every", "5s", "--per-node")
+	x := hub(m, "--read-every", "5s", "--per-node")
 	x.says("up 1", "receipts 1", `published{key="hosts"} 0`)
 
 	content := m.Publish(e2e.Text("one", 20))
@@ -131,9 +131,9 @@ func TestExporter(t *testing.T) {
 	x.EndsWell()
 }
 
-// systemd is told that the exporter has begun, how it goes, that it is alive and that it
+// systemd is told that the hub has begun, how it goes, that it is alive and that it
 // ends; also without a store.
-func TestExporterTellsSystemd(t *testing.T) {
+func TestHubTellsSystemd(t *testing.T) {
 	t.Parallel()
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@kvexpress-" + e2e.Sum(t.TempDir())[:16], Net: "unixgram"})
 	if err != nil {
@@ -156,7 +156,7 @@ func TestExporterTellsSystemd(t *testing.T) {
 		}
 	}
 	m := e2e.NewMachine(t, "127.0.0.1:1", "NOTIFY_SOCKET="+systemd.LocalAddr().String(), "WATCHDOG_USEC=600000")
-	x := exporter(m)
+	x := hub(m)
 	told("READY=1")
 	told("STATUS=")
 	told("WATCHDOG=1")

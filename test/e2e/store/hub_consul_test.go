@@ -51,7 +51,7 @@ func consul(m *e2e.Machine, line string) string {
 	return said
 }
 
-// `consul kv` says on serve, byte for byte, what it says on Consul, which is in
+// `consul kv` says on a hub, byte for byte, what it says on Consul, which is in
 // testdata/consul_kv.txt. Indexes are N there, and [1] is the exit code.
 func TestConsulKV(t *testing.T) {
 	want, err := os.ReadFile("testdata/consul_kv.txt")
@@ -79,7 +79,7 @@ func TestConsulKV(t *testing.T) {
 	})
 }
 
-// What serve does not have, the commands of consul say in its words.
+// What a hub does not have, the commands of consul say in its words.
 func TestConsulCommandsThatServeLacks(t *testing.T) {
 	t.Parallel()
 	m := withConsul(e2e.NewMachine(t, serve(t).addr))
@@ -92,8 +92,8 @@ func TestConsulCommandsThatServeLacks(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) {
 			said, code := shell(m, "timeout 20 consul "+line)
-			if code != 1 || !strings.Contains(said, "kvexpress serve") || !strings.Contains(said, "/v1/") {
-				t.Errorf("exit %d, and it does not say that and what serve lacks:\n%s", code, said)
+			if code != 1 || !strings.Contains(said, "embedded store of kvexpress") || !strings.Contains(said, "/v1/") {
+				t.Errorf("exit %d, and it does not say that and what the hub lacks:\n%s", code, said)
 			}
 		})
 	}

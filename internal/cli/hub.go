@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kvexpress/internal/config"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/hub"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/store/consul"
+)
+
+// hubFlags are the settings of a hub. The file of -C has all but dev and once.
+type hubFlags struct {
+	config.Hub
+	dev, once bool
+}
+
+func (f *hubFlags) add(fl *pflag.FlagSet) {
+	fl.StringVar(&f.DataDir, "data-dir", "", "`folder` of an embedded store; created if missing")
+	fl.BoolVar(&f.dev, "dev", false, "embedded store in memory; its content is lost at the end")
+	fl.StringVar(&f.Listen, "listen", "", "`address` to listen on: host:port, or the absolute path of a socket (default "+
+		hub.DefaultListen+", with an embedded store "+hub.DefaultStoreListen+")")
+	fl.IntVar(&f.MaxConnsPerClient, "max-conns-per-client", 200,
+		"maximum `number` of connections from one client address; loopback and sockets have no such limit")
+	fl.StringVar(&f.Tokens, "tokens", "", "`file` of tokens and their rules for the embedded store; without it everyone may do everything")
+	fl.StringVar(&f.TLSCert, "tls-cert", "", "`file` of the certificate (PEM) for https, followed by intermediate ones")
+	fl.StringVar(&f.TLSKey, "tls-key", "", "`file` of the certificate's key (PEM)")
+	fl.StringVar(&f.TLSClientCA, "tls-client-ca", "", "`file` of authorities (PEM); clients need a certificate from one of them")
+	durationVar(fl, &f.ReadEvery, "read-every", 15*time.Second, "maximum time between two scans of the fleet, 5s to 2m")
+	durationVar(fl, &f.ExpireAfter, "expire-after", fleet.DefaultExpiry, "leave out nodes without contact for this long")
+	fl.BoolVar(&f.PerNode, "per-node", false, "name missing nodes in metrics, at most 1000")
+	fl.BoolVar(&f.once, "once", false, "print the metrics of the fleet and exit")
+}
+
+func (a *App) newHub(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "hub [--data-dir DIR | --dev]",
+		Short: "Run a hub: fleet metrics, and a store without Consul",
+		Long: `Run a hub: one daemon for the whole fleet.
+
+It reads receipts, keys, stops and locks in the store, and serves them to Prometheus
+as /metrics. /healthz and /readyz are beside it. A change is read within seconds. If
+Consul is unreachable, kvexpress_fleet_up is 0, and last values are served for 5
+minutes, then dropped. --once prints the metrics and ends, for people and for the
+textfile collector of node_exporter.
+
+With --data-dir or --dev the hub brings the store: Consul's KV store and
+transactions behind Consul's HTTP API, on the same listener. kvexpress,
+consul-template and "consul kv" work with it. With --data-dir, acknowledged writes
+are on disk, and one process may open the folder at a time. It is one server
+without a catalog, sessions or Consul's locks. To move to Consul later, import the
+output of "kvexpress kv export" there.
+
+The store listens beyond loopback and sockets only with TLS and tokens. SIGHUP
+reloads both. The file of --tokens has a block for each token, with rules in
+Consul's policy language; /metrics then needs a token too.
+
+hub.yml (-C) has the same settings with underscores, such as data_dir, and store,
+prefix, token_file and datacenter. Flags override it.
+
+When the hub is ready, it prints its address in one line.`,
+		Example: `  kvexpress hub
+  kvexpress hub -C /etc/kvexpress/hub.yml
+  kvexpress hub --once
+  kvexpress hub --data-dir /var/lib/kvexpress/store
+  kvexpress hub --dev --listen 127.0.0.1:0
+  kvexpress hub --dev --tokens /etc/kvexpress/tokens.hcl --listen 10.0.0.1:8501 \
+    --tls-cert /etc/kvexpress/tls.crt --tls-key /etc/kvexpress/tls.key`,
+		Args:        noArgs,
+		Annotations: uses("config server token token-file datacenter prefix", "json"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.told(g, func() (report, error) {
+				s, err := hubSettings(cmd, g)
+				if err != nil {
+					return nil, err
+				}
+				return a.hub(cmd.Context(), g, s)
+			})
+		},
+	}
+	new(hubFlags).add(cmd.Flags())
+	return cmd
+}
+
+// hubSettings returns the defaults, overridden by hub.yml, overridden by the flags that are given.
+func hubSettings(cmd *cobra.Command, g *globals) (s hubFlags, err error) {
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	s.add(own)
+	s.Store.Addrs = []string{""}
+	if s.Layout, err = kv.NewLayout(defaultPrefix); err != nil {
+		return s, err
+	}
+	if g.config != "" {
+		if s.Hub, err = config.LoadHub(g.config, s.Hub); err != nil {
+			return s, err
+		}
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		switch f.Name {
+		case "server":
+			s.Store.Addrs[0] = g.server
+		case "token-file":
+			s.Store.TokenFile = g.tokenFile
+		case "datacenter":
+			s.Store.Datacenter = g.datacenter
+		case "prefix":
+			var bad error
+			s.Layout, bad = kv.NewLayout(g.prefix)
+			err = errors.Join(err, bad)
+		default:
+			if own.Lookup(f.Name) != nil {
+				err = errors.Join(err, own.Set(f.Name, f.Value.String()))
+			}
+		}
+	})
+	return s, err
+}
+
+func (a *App) hub(ctx context.Context, g *globals, s hubFlags) (report, error) {
+	embedded := s.dev || s.DataDir != ""
+	switch {
+	case s.dev && s.DataDir != "":
+		return nil, errors.New("--dev keeps the store in memory and --data-dir in a folder; give one of them")
+	case embedded && s.once:
+		return nil, errors.New("--once reads a store that is running; name it with -s, without --data-dir and --dev")
+	case embedded && s.Store.Addrs[0] != "":
+		return nil, errors.New("a hub has one store; give -s for Consul, or --data-dir or --dev for an embedded store")
+	}
+	ctx, done := a.interruptible(ctx)
+	defer done()
+	m := hub.MetricsOptions{
+		Layout: s.Layout, Every: s.ReadEvery, Expiry: s.ExpireAfter, PerNode: s.PerNode, Version: build().version,
+		Log: slog.New(slog.DiscardHandler), Guide: hubGuide(g, s.Layout),
+	}
+	if !embedded {
+		c := s.Store
+		store, err := consul.New(consul.Options{
+			Addr: c.Addrs[0], Token: g.token, TokenFile: c.TokenFile, Datacenter: c.Datacenter,
+			CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey, ServerName: c.ServerName,
+			Namespace: c.Namespace, Partition: c.Partition, Lasting: true, File: "hub.yml",
+		})
+		if err != nil {
+			return nil, err
+		}
+		m.Store = store
+	}
+	if s.once {
+		return scanOnce(ctx, m)
+	}
+	return nil, a.runHub(ctx, s, m)
+}
+
+func hubGuide(g *globals, l kv.Layout) kv.Guide {
+	guide := kv.Guide{Role: "hub", Token: g.token != ""}
+	if l.Prefix() != defaultPrefix {
+		guide.Flags = []kv.Flag{{Name: "-p", Value: l.Prefix()}}
+	}
+	return guide
+}
+
+func (a *App) runHub(ctx context.Context, s hubFlags, m hub.MetricsOptions) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read the host name of this machine: %w", err)
+	}
+	log, closeLog := a.daemonLog("hub")
+	m.Log = log
+	h, err := hub.Open(hub.Options{
+		Listen: s.Listen, MaxConnsPerClient: s.MaxConnsPerClient,
+		Files:   hub.Files{Tokens: s.Tokens, Cert: s.TLSCert, Key: s.TLSKey, ClientCA: s.TLSClientCA},
+		DataDir: s.DataDir, Memory: s.dev, Datacenter: s.Store.Datacenter, Host: host, Metrics: m, Log: log,
+	})
+	if err != nil {
+		return errors.Join(err, closeLog())
+	}
+	log.Info("listening", "address", h.Address(), "version", build().version)
+	return errors.Join(a.daemon(ctx, daemon{log: log, status: h.Status, healthy: h.Healthy, reload: h.Reload},
+		func(ctx context.Context) error {
+			fmt.Fprintf(a.Stdout, "listening on %s\n", h.Address())
+			return h.Run(ctx)
+		}), closeLog())
+}
+
+// scraped is the answer to one scrape.
+type scraped struct {
+	Metrics string `json:"metrics"`
+}
+
+func (r scraped) lines() []string { return strings.Split(strings.TrimSuffix(r.Metrics, "\n"), "\n") }
+
+// scanOnce prints metrics after a scan that failed too: a collector of files would take an older file for a current one.
+func scanOnce(ctx context.Context, o hub.MetricsOptions) (report, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	m := hub.NewMetrics(o)
+	err := m.Once(ctx)
+	if errors.Is(err, kv.ErrDenied) {
+		err = fmt.Errorf("%w; %s", err, o.Guide.Typed("`kvexpress acl hub` prints the policy that the token needs"))
+	}
+	var text bytes.Buffer
+	if werr := m.Write(&text, time.Now()); werr != nil {
+		return nil, errors.Join(err, werr)
+	}
+	return scraped{text.String()}, err
+}

@@ -1,0 +1,80 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
+)
+
+// Hub is the content of hub.yml. Paths may be empty.
+type Hub struct {
+	Store             Store // of one address, which is empty for Consul's environment or its default
+	Layout            kv.Layout
+	Listen            string // an absolute path (Unix socket), host:port, or "" for the hub's default
+	MaxConnsPerClient int
+	DataDir           string
+	Tokens            string
+	TLSCert           string
+	TLSKey            string
+	TLSClientCA       string
+	ReadEvery         time.Duration
+	ExpireAfter       time.Duration
+	PerNode           bool
+}
+
+// LoadHub reads hub.yml, a file of at most 1 MiB. What it does not set stays as it is in c. The error is an *Error with all
+// that is wrong, or, if the file cannot be read, the cause.
+func LoadHub(path string, c Hub) (Hub, error) {
+	l := &loader{main: printable(path), file: printable(path), least: "listen: 127.0.0.1:8610"}
+	l.hint = func(key string) string {
+		switch key {
+		case "token":
+			return tokenHint
+		case "stores":
+			return "; a hub has one store; give store"
+		}
+		return ""
+	}
+	b, err := readFile(path)
+	if err != nil {
+		return Hub{}, fmt.Errorf("read the configuration %s: %w", l.main, err)
+	}
+	setters := map[string]func(value){
+		"store":                one(&c.Store.Addrs[0], parseAddr),
+		"prefix":               one(&c.Layout, kv.NewLayout),
+		"listen":               one(&c.Listen, parseListen),
+		"max_conns_per_client": one(&c.MaxConnsPerClient, parseConns),
+		"data_dir":             one(&c.DataDir, parsePath),
+		"tokens":               one(&c.Tokens, parsePath),
+		"tls_cert":             one(&c.TLSCert, parsePath),
+		"tls_key":              one(&c.TLSKey, parsePath),
+		"tls_client_ca":        one(&c.TLSClientCA, parsePath),
+		"read_every":           one(&c.ReadEvery, parseTime),
+		"expire_after":         one(&c.ExpireAfter, parseTime),
+		"per_node":             one(&c.PerNode, parseSwitch),
+	}
+	maps.Copy(setters, storeSetters(&c.Store))
+	l.readMap(b, setters)
+	return c, l.err()
+}
+
+// parseConns and parseTime leave limits to the hub, which has them for flags too.
+func parseConns(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, fmt.Errorf("%.20q is not a number of connections; give one such as 200", s)
+	}
+	return n, nil
+}
+
+func parseTime(s string) (time.Duration, error) {
+	d, err := wait.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%.20q is not a time; give a number and a unit, such as 30s, 5m or 1d", s)
+	}
+	return d, nil
+}

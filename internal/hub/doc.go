@@ -1,0 +1,13 @@
+// Package hub owns the hub daemon: one process with one listener, which is made of parts. Each part is a file:
+//
+//	store    the embedded store behind Consul's HTTP API
+//	metrics  the metrics of the whole fleet
+//
+// and what all parts share:
+//
+//	hub      opens the parts, listens, serves and closes
+//	access   tokens, certificates, and the addresses that need them
+//
+// It opens stores and listeners; flags, hub.yml and systemd belong to cli. It may import kv, fleet, hold, embedded with
+// its packages, httpd, observe and wait.
+package hub
