@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,16 +20,16 @@ import (
 	"kvexpress/internal/agent"
 	"kvexpress/internal/httpd"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/testutil/consultest"
 )
 
 // Daemon is a `kvexpress agent` of a test: a process of its own.
 type Daemon struct {
+	*consultest.Process
 	T    testing.TB
 	m    *Machine
-	Cmd  *exec.Cmd
 	sock string
-	Log  string // path of what it says
-	done chan struct{}
+	Log  string // the path of its log
 }
 
 // Fields are entries of an agent's configuration.
@@ -81,22 +80,11 @@ func (m *Machine) AgentOf(binary, name string, before ...string) *Daemon {
 // Start runs a process until the test ends.
 func (m *Machine) Start(name string, argv ...string) *Daemon {
 	m.T.Helper()
-	d := &Daemon{T: m.T, m: m, sock: m.Socket(name), Log: m.Path(name + ".log"), done: make(chan struct{})}
-	out, err := os.OpenFile(d.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
+	d := &Daemon{T: m.T, m: m, sock: m.Socket(name), Log: m.Path(name + ".log")}
+	var err error
+	if d.Process, err = consultest.StartProcess(argv[0], argv[1:], m.Env, m.Dir, d.Log); err != nil {
 		m.T.Fatal(err)
 	}
-	defer out.Close()
-	d.Cmd = exec.Command(argv[0], argv[1:]...) // not CommandContext: clean-ups end it
-	d.Cmd.Env, d.Cmd.Dir, d.Cmd.Stdout, d.Cmd.Stderr = m.Env, m.Dir, out, out
-	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // without clean-ups, as after a panic
-	if err := d.Cmd.Start(); err != nil {
-		m.T.Fatal(err)
-	}
-	go func() {
-		defer close(d.done)
-		_ = d.Cmd.Wait() // it is killed, often
-	}()
 	m.T.Cleanup(func() {
 		d.Kill()
 		if m.T.Failed() {
@@ -118,18 +106,8 @@ func (d *Daemon) Said() string {
 	return string(b)
 }
 
-// Ended reports whether the process has ended.
-func (d *Daemon) Ended() bool {
-	select {
-	case <-d.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // Kill is kill -9, and waits for the end.
-func (d *Daemon) Kill() { d.Signal(syscall.SIGKILL); <-d.done }
+func (d *Daemon) Kill() { d.End(syscall.SIGKILL) }
 
 // Stop is what systemd does.
 func (d *Daemon) Stop() {
@@ -137,9 +115,6 @@ func (d *Daemon) Stop() {
 	d.Signal(syscall.SIGTERM)
 	Eventually(d.T, "it ends", d.Ended)
 }
-
-// Signal sends a signal.
-func (d *Daemon) Signal(s syscall.Signal) { _ = d.Cmd.Process.Signal(s) } // it may have ended
 
 // Ask gets a page of the agent.
 func (d *Daemon) Ask(path string) ([]byte, error) {

@@ -113,7 +113,7 @@ func (s *Server) poll(what string, try func() error) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("consul at %s ended (%v) before it could %s: %w", s.Addr, p.cmd.ProcessState, what, err)
+			return fmt.Errorf("consul at %s ended (%v) before it could %s: %w", s.Addr, p.Cmd.ProcessState, what, err)
 		case <-limit.C:
 			return fmt.Errorf("consul at %s did not %s within %s: %w", s.Addr, what, patience, err)
 		case <-s.t.Context().Done():

@@ -8,21 +8,20 @@ import (
 	"time"
 )
 
-// process is one run of an agent. Its goroutine ends with the process.
-type process struct {
-	cmd  *exec.Cmd
+// Process is one run of a program. It ends with the test program at the latest.
+type Process struct {
+	Cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended and was waited for
 }
 
-// startProcess runs bin with its output appended to the file log.
-func startProcess(bin string, args, env []string, dir, log string) (*process, error) {
+// StartProcess runs bin with its output appended to the file log.
+func StartProcess(bin string, args, env []string, dir, log string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = out.Close() }() // the child has its own
-	// Not CommandContext: the agent outlives the contexts of its test, whose
-	// clean-ups may still need it.
+	// Not CommandContext: clean-ups of the test may still need the program.
 	cmd := exec.Command(bin, args...)
 	cmd.Env, cmd.Dir = env, dir
 	cmd.Stdout, cmd.Stderr = out, out
@@ -30,28 +29,32 @@ func startProcess(bin string, args, env []string, dir, log string) (*process, er
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", bin, err)
 	}
-	p := &process{cmd: cmd, done: make(chan struct{})}
+	p := &Process{Cmd: cmd, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		_ = cmd.Wait() // a killed agent is an error here, and often wanted
+		_ = cmd.Wait() // a killed program is an error here, and often wanted
 	}()
 	return p, nil
 }
 
-// end sends sig and waits. What does not end in time is killed.
-func (p *process) end(sig os.Signal) {
-	_ = p.cmd.Process.Signal(sig) // it may have ended by itself
+// Signal sends a signal.
+func (p *Process) Signal(sig os.Signal) { _ = p.Cmd.Process.Signal(sig) } // it may have ended by itself
+
+// End sends sig and waits. A program that does not end in time is killed.
+func (p *Process) End(sig os.Signal) {
+	p.Signal(sig)
 	timer := time.NewTimer(15 * time.Second)
 	defer timer.Stop()
 	select {
 	case <-p.done:
 	case <-timer.C:
-		_ = p.cmd.Process.Kill()
+		_ = p.Cmd.Process.Kill()
 		<-p.done
 	}
 }
 
-func (p *process) ended() bool {
+// Ended reports whether the process has ended.
+func (p *Process) Ended() bool {
 	select {
 	case <-p.done:
 		return true

@@ -29,7 +29,7 @@ type Server struct {
 	ports *ports
 
 	mu   sync.Mutex
-	proc *process // nil before the first start
+	proc *Process // nil before the first start
 }
 
 // Start runs an agent and waits until it is Ready (see WithServer for when it
@@ -87,7 +87,7 @@ func (s *Server) firstLaunch() error {
 
 func (s *Server) launch() error {
 	before := len(s.Log())
-	p, err := startProcess(s.Bin, s.args(), agentEnv(os.Environ(), s.opts.env), s.Dir, s.logPath())
+	p, err := StartProcess(s.Bin, s.args(), agentEnv(os.Environ(), s.opts.env), s.Dir, s.logPath())
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ var errPortTaken = errors.New("every attempt found a port of the agent taken")
 // before there is a leader: see Ready.
 func (s *Server) Launch() {
 	s.t.Helper()
-	if p := s.process(); p != nil && !p.ended() {
+	if p := s.process(); p != nil && !p.Ended() {
 		s.t.Fatalf("consul at %s is still running: Stop or Kill it before Launch", s.Addr)
 	}
 	if err := s.launch(); err != nil {
@@ -137,7 +137,7 @@ func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 func (s *Server) Pause() {
 	s.signal(syscall.SIGSTOP)
 	p := s.process()
-	for end := time.Now().Add(10 * time.Second); p != nil && !stopped(p.cmd.Process.Pid) && time.Now().Before(end); {
+	for end := time.Now().Add(10 * time.Second); p != nil && !stopped(p.Cmd.Process.Pid) && time.Now().Before(end); {
 		<-time.After(time.Millisecond)
 	}
 }
@@ -156,7 +156,7 @@ func (s *Server) Log() string {
 
 func (s *Server) logPath() string { return filepath.Join(s.Dir, "consul.log") }
 
-func (s *Server) process() *process {
+func (s *Server) process() *Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.proc
@@ -164,7 +164,7 @@ func (s *Server) process() *process {
 
 func (s *Server) end(sig syscall.Signal) {
 	if p := s.process(); p != nil {
-		p.end(sig)
+		p.End(sig)
 	}
 }
 
@@ -173,7 +173,7 @@ func (s *Server) signal(sig syscall.Signal) {
 	if p == nil {
 		return
 	}
-	if err := p.cmd.Process.Signal(sig); err != nil {
+	if err := p.Cmd.Process.Signal(sig); err != nil {
 		s.t.Errorf("%v to consul at %s: %v", sig, s.Addr, err)
 	}
 }
@@ -203,5 +203,5 @@ func (s *Server) PID() int {
 	if p == nil {
 		return 0
 	}
-	return p.cmd.Process.Pid
+	return p.Cmd.Process.Pid
 }

@@ -4,62 +4,17 @@ package store
 
 import (
 	"encoding/json"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"kvexpress/test/e2e"
 )
 
-// job is a program that runs beside a test, until it ends or the test does.
-type job struct {
-	t    testing.TB
-	m    *e2e.Machine
-	cmd  *exec.Cmd
-	log  string // the name of the file that holds what it says
-	done chan struct{}
-}
-
-// start runs a command line, which can begin with "exec", with its output in the file
-// name.log.
-func startJob(m *e2e.Machine, name, line string) *job {
+// startJob runs a command line beside the test. It can begin with "exec".
+func startJob(m *e2e.Machine, name, line string) *e2e.Daemon {
 	m.T.Helper()
-	j := &job{t: m.T, m: m, log: name + ".log", done: make(chan struct{})}
-	out, err := os.OpenFile(m.Path(j.log), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		m.T.Fatal(err)
-	}
-	defer out.Close()
-	j.cmd = exec.Command("/bin/sh", "-c", line) // not CommandContext: clean-ups end it
-	j.cmd.Env, j.cmd.Dir, j.cmd.Stdout, j.cmd.Stderr = m.Env, m.Dir, out, out
-	j.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := j.cmd.Start(); err != nil {
-		m.T.Fatal(err)
-	}
-	go func() {
-		defer close(j.done)
-		_ = j.cmd.Wait()
-	}()
-	m.T.Cleanup(func() {
-		j.kill()
-		if m.T.Failed() {
-			m.T.Logf("%s said:\n%s", line, e2e.Tail(m.Read(j.log), 30))
-		}
-	})
-	return j
-}
-
-func (j *job) kill() {
-	_ = j.cmd.Process.Kill() // it may have ended
-	<-j.done
-}
-
-// lines are what it said so far.
-func (j *job) lines() []string {
-	return strings.FieldsFunc(j.m.Read(j.log), func(r rune) bool { return r == '\n' })
+	return m.Start(name, "/bin/sh", "-c", line)
 }
 
 // `consul watch` runs its handler with the rows that there are, and at each change.
@@ -67,8 +22,8 @@ func TestConsulWatch(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *e2e.Machine) {
 		m = withConsul(m)
 		// What the handler gets is "null" or a row, or a list of rows.
-		seen := func(j *job) (all []string) {
-			for _, line := range j.lines() {
+		seen := func(j *e2e.Daemon) (all []string) {
+			for line := range strings.FieldsFuncSeq(j.Said(), func(r rune) bool { return r == '\n' }) {
 				var rows []e2e.Row
 				if !strings.HasPrefix(line, "[") && line != "null" {
 					line = "[" + line + "]"
