@@ -152,7 +152,7 @@ func summary(s agent.Status) string {
 	case s.Store.Up:
 		text += "; store up"
 	case s.Store.Since != nil:
-		text += "; store away since " + s.Store.Since.UTC().Format(time.RFC3339)
+		text += "; store unreachable since " + s.Store.Since.UTC().Format(time.RFC3339)
 	}
 	return text
 }

@@ -62,7 +62,7 @@ func agentAndDeletedKeys(t *testing.T, c *e2e.Cluster) {
 			lineage = now.Lineage
 		}
 	}
-	if !strings.Contains(d.Said(), "made anew") {
+	if !strings.Contains(d.Said(), "deleted and created again") {
 		t.Error("a new lineage is followed without a word")
 	}
 }

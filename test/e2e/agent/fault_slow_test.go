@@ -179,7 +179,7 @@ func rebuiltStore(t *testing.T, c *e2e.Cluster) {
 		if s.Version != 1 || s.Lineage == before.Lineage {
 			t.Errorf("%+v follows %+v", s, before)
 		}
-		if !strings.Contains(d.Said(), "made anew") {
+		if !strings.Contains(d.Said(), "deleted and created again") {
 			t.Error("another lineage is followed without a word")
 		}
 		e2e.Eventually(t, "the exec runs", func() bool { return ranLast(x, "hash-"+file(i), file(i), e2e.Version(31)) })

@@ -60,7 +60,7 @@ func TestAgentReloads(t *testing.T) {
 	}
 	m.File("conf.d/b.yml", "targets:\n  - {key: hosts, file: "+m.Path("b")+"}\n")
 	was := d.Target("a")
-	reload(d, "read again", "targets='2'")
+	reload(d, "reloaded", "targets='2'")
 	d.Delivers("b", e2e.Text("two", 20))
 	if now := d.Target("a"); now.Counts.Reconciles != was.Counts.Reconciles || !now.Since.Equal(*was.Since) {
 		t.Errorf("the other target was %+v, and is %+v", was, now)
@@ -73,7 +73,7 @@ func TestAgentReloads(t *testing.T) {
 	if err := os.Remove(m.Path("conf.d/b.yml")); err != nil {
 		t.Fatal(err)
 	}
-	reload(d, "read again", "targets='1'")
+	reload(d, "reloaded", "targets='1'")
 	d.Delivers("a", m.Publish(e2e.Text("three", 20)))
 	m.Holds("b", e2e.Text("two", 20))
 	d.EndsWell()

@@ -96,13 +96,13 @@ func TestAgentTellsSystemd(t *testing.T) {
 	if next := n.await(0, "READY=1"); next != 1 {
 		t.Errorf("before it is ready, it says %q", n.since(0)[:next-1])
 	}
-	next := n.await(0, "STATUS=1 target: 1 away; store away since")
+	next := n.await(0, "STATUS=1 target: 1 unreachable; store unreachable since")
 	for range 3 { // alive, while the store is away
 		next = n.await(next, "WATCHDOG=1")
 	}
 	m.Holds("hosts", "")
 	s.Restart()
-	next = n.await(next, "STATUS=1 target: 1 current; store up")
+	next = n.await(next, "STATUS=1 target: 1 converged; store up")
 	next = n.await(next, "WATCHDOG=1")
 	m.Holds("hosts", e2e.Text("one", 20))
 
