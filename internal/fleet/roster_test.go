@@ -171,7 +171,7 @@ func TestLongNames(t *testing.T) {
 	long := strings.Repeat("x", 60_000)
 	b.put("kvexpress-nodes/"+long[:5000], "{}")
 	b.put("kvexpress-nodes/web-7", `{"format":1,"node":"web-7","sent":"2026-01-01T00:00:00Z","targets":[{"by":"out","key":"hosts",`+
-		`"file":"/f","state":"`+long[:8000]+`","detail":"`+long[:8000]+`","lineage":"`+long[:8000]+`","sha256":"`+long[:8000]+`"}]}`)
+		`"file":"/f","outcome":"`+long[:8000]+`","detail":"`+long[:8000]+`","lineage":"`+long[:8000]+`","sha256":"`+long[:8000]+`"}]}`)
 	b.put("kvexpress-nodes/web-8", `{"format":1,"node":"web-8","targets":[{"since_ms":`+strings.Repeat("1", 60_000)+`}]}`)
 	r, err := b.reader().Roster(t.Context(), 0, 0)
 	if err != nil || len(r.Nodes) != 4 {

@@ -15,7 +15,7 @@ import (
 // inflated is a receipt of a few kilobytes that decodes to nearly 4 MB.
 func inflated(t *testing.T, node string) []byte {
 	t.Helper()
-	target := `{"by":"out","key":"hosts","file":"/` + strings.Repeat("x", 940) + `%d","state":"current"},`
+	target := `{"by":"out","key":"hosts","file":"/` + strings.Repeat("x", 940) + `%d","outcome":"converged"},`
 	var b strings.Builder
 	fmt.Fprintf(&b, `{"format":1,"node":%q,"sent":%q,"targets":[`, node, time.Now().UTC().Format(time.RFC3339))
 	for i := range 4000 {

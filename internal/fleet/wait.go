@@ -119,7 +119,6 @@ type waiting struct {
 	*Reader
 	goal   Goal
 	began  time.Time
-	live   *Live
 	roster Roster
 	report Report    // of the last read that succeeded
 	taken  time.Time // when that was; zero: none did
@@ -139,12 +138,11 @@ func (w *waiting) pause(err error) time.Duration {
 	}
 }
 
-// end reads once more when the time is up: whether enough nodes have the version then, whether the
-// key is still there, or that this is unknown.
+// end reads once more when the time is up, without waiting for a change.
 func (w *waiting) end(ctx context.Context) (Report, Seen, error) {
 	limited, cancel := context.WithTimeout(ctx, lastRead)
 	defer cancel()
-	w.roster.Index, w.live = 0, nil
+	w.roster.Index = 0
 	err := w.read(limited)
 	switch {
 	case ctx.Err() != nil:
@@ -178,37 +176,22 @@ func (w *waiting) read(ctx context.Context) error {
 		roster.Index = 0 // the store counts from 1 again
 	}
 	w.roster = roster
-	if w.live == nil || w.outdated() {
-		live, err := w.One(ctx, roster, w.goal.Key)
-		if err != nil {
-			w.roster.Index = 0 // these receipts are not counted yet: the next read waits for no change
-			return err
-		}
-		if w.live = &live; w.goal.Want == nil {
-			want := live.Wanted()
-			w.goal.Want = &want
-		}
+	live, err := w.One(ctx, roster, w.goal.Key)
+	if err != nil {
+		w.roster.Index = 0 // these receipts are not counted yet: the next read waits for no change
+		return err
 	}
-	w.report = Examine(w.roster, *w.live, Options{Expiry: w.goal.Expiry, Wanted: w.goal.Want, Began: w.goal.Began})
+	if w.goal.Want == nil {
+		want := live.Wanted()
+		w.goal.Want = &want
+	}
+	w.report = Examine(w.roster, live, Options{Expiry: w.goal.Expiry, Wanted: w.goal.Want, Began: w.goal.Began})
 	w.taken = time.Now()
 	w.note()
 	if w.goal.Progress != nil {
 		w.goal.Progress(w.report)
 	}
 	return nil
-}
-
-// outdated reports whether a node reports a version that was published after the last read of the key.
-func (w *waiting) outdated() bool {
-	top := w.live.Wanted()
-	for _, n := range w.roster.Nodes {
-		for _, t := range n.Receipt.Targets {
-			if t.Key == string(w.goal.Key) && (t.Lineage != top.Lineage || t.Version > top.Version) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // note keeps when nodes were first seen to have the version.
