@@ -61,7 +61,7 @@ func TestReceiptAfterThePublish(t *testing.T) {
 // Nobody is silent here, so that nobody is to be left out: whosever clock is wrong, a fleet
 // that is behind is not taken for one that has arrived. The store of any node but the one that
 // wrote first may not tell it, as a Consul agent of its own does not.
-func TestNobodyIsSilentBecauseOfClocks(t *testing.T) {
+func TestClocksLoseNoContact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		offs := rapid.SampledFrom([]time.Duration{0, 0, day, -day, 10 * time.Second, -10 * time.Second, time.Hour})
 		measured := func(who string) (time.Duration, *int64) {

@@ -96,7 +96,7 @@ func TestDrop(t *testing.T) {
 }
 
 // A node that has been silent for long is not heard of again because a target of it was dropped.
-func TestDroppedIsNotHeard(t *testing.T) {
+func TestDroppedIsNotSeen(t *testing.T) {
 	now := time.Now()
 	silent := fleet.Receipt{Node: "old", Sent: now.Add(-time.Hour), Agent: &fleet.Agent{Every: fleet.Millis(time.Minute)},
 		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/a", Outcome: outcome.Converged}}}

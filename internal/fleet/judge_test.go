@@ -71,7 +71,7 @@ func counts(r Report) string {
 	return strings.Join(parts, ", ")
 }
 
-func TestVerdicts(t *testing.T) {
+func TestOutcomes(t *testing.T) {
 	older := func(t *Target) { t.Lineage = "another" }
 	for name, tt := range map[string]struct {
 		target Target
@@ -128,7 +128,7 @@ func TestVerdicts(t *testing.T) {
 }
 
 // A version of 1.x has no number: its bytes count.
-func TestVerdictsOfAnUnmanagedVersion(t *testing.T) {
+func TestOutcomesOfAnUnmanagedVersion(t *testing.T) {
 	s := newScenario()
 	s.live.Manifest = nil
 	s.node(time.Second, true, has(5)) // the same bytes, as a version of ours
@@ -146,7 +146,7 @@ func TestVerdictsOfAnUnmanagedVersion(t *testing.T) {
 
 // Who waits for a version is not told that a later one is none, nor that it may have
 // any bytes.
-func TestVerdictsOfASupersededVersion(t *testing.T) {
+func TestOutcomesOfASupersededVersion(t *testing.T) {
 	s := newScenario()
 	for _, target := range []Target{has(5), has(4), has(3), has(6), has(4).but(func(t *Target) { t.SHA256 = sha(1) }),
 		has(5).but(func(t *Target) { t.SHA256 = sha(1) })} {
@@ -193,7 +193,7 @@ func TestSeveralFilesOfOneKey(t *testing.T) {
 
 // Silent nodes do not count, whatever they have; a node without an agent only once
 // there is something that it should have reported.
-func TestSilent(t *testing.T) {
+func TestNoContact(t *testing.T) {
 	const late = 2*5*time.Minute + 30*time.Second
 	for name, tt := range map[string]struct {
 		ago, age time.Duration // since the receipt; and of what the agent says in it
@@ -245,7 +245,7 @@ func TestSilent(t *testing.T) {
 
 // Each target of a node counts by itself, by who reported it and when: here, twenty minutes after
 // the publish.
-func TestSilenceIsOfATarget(t *testing.T) {
+func TestContactIsOfATarget(t *testing.T) {
 	out := func(version uint64, since time.Duration, o outcome.Outcome) Target {
 		return has(version).but(func(t *Target) { t.By, t.File, t.Since, t.Outcome = ByOut, "/tmp/copy", Millis(since), o })
 	}

@@ -92,7 +92,7 @@ func TestCarry(t *testing.T) {
 }
 
 // What is said of a file that was held back keeps what is known of its exec.
-func TestCarryKeepsWhatIsOwed(t *testing.T) {
+func TestCarryKeepsThePendingExec(t *testing.T) {
 	before := has(5).but(func(t *Target) { t.Outcome, t.ExecPending, t.Exec = outcome.Pending, true, &Exec{Exit: 3} })
 	for state, want := range map[outcome.Outcome]bool{outcome.Stopped: true, outcome.Locked: true, outcome.Failed: true, outcome.Denied: true,
 		outcome.Converged: false} {

@@ -140,7 +140,7 @@ func TestMetricsSayHowTheFleetIs(t *testing.T) {
 }
 
 // Before the first look nothing is known, and that is said.
-func TestMetricsBeforeTheFirstLook(t *testing.T) {
+func TestMetricsBeforeTheFirstScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		pass(7 * time.Second)

@@ -122,7 +122,7 @@ func TestRosterAgainAndAgain(t *testing.T) {
 }
 
 // More keys than one request can ask for; each is told what became of it.
-func TestStandings(t *testing.T) {
+func TestLive(t *testing.T) {
 	b := newBench(t, embedded.Deny(func(path string, write bool) bool { return !write && strings.HasPrefix(path, "kvexpress/k30/") }))
 	b.publish("one\n")
 	b.put("kvexpress/k40/checksum", strings.Repeat("a", 64)) // as 1.x writes it
@@ -182,11 +182,11 @@ func TestLongNames(t *testing.T) {
 			t.Errorf("a node is told in %d bytes: %.100s", len(text), text)
 		}
 	}
-	standings, err := b.reader().Live(t.Context(), r, "hosts")
+	all, err := b.reader().Live(t.Context(), r, "hosts")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fleet.Examine(r, standings[0], fleet.Options{}); got.Nodes != 2 || len(got.Unread) != 2 {
+	if got := fleet.Examine(r, all[0], fleet.Options{}); got.Nodes != 2 || len(got.Unread) != 2 {
 		t.Errorf("%d nodes count, of %d the receipts cannot be read", got.Nodes, len(got.Unread))
 	}
 }
@@ -199,11 +199,11 @@ func TestPastVersions(t *testing.T) {
 		roster := fleet.Roster{Nodes: []fleet.Node{{Receipt: fleet.Receipt{Targets: []fleet.Target{
 			{By: fleet.ByOut, Key: "hosts", Version: 1}, {By: fleet.ByAgent, Key: "other", Version: 1},
 		}}}}}
-		standings, err := b.reader().Live(t.Context(), roster, "hosts")
+		all, err := b.reader().Live(t.Context(), roster, "hosts")
 		if err != nil {
 			t.Fatal(err)
 		}
-		past := standings[0].Past
+		past := all[0].Past
 		if version < 3 && len(past) > 0 || version == 3 && (len(past) != 2 || past[0].Version != 2 || past[0].At.Before(past[1].At) ||
 			time.Since(past[1].At).Abs() > time.Minute) {
 			t.Errorf("version %d: %+v", version, past)

@@ -49,11 +49,11 @@ func TestReceiptsInSum(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		standings, err := reader.Live(t.Context(), r, "hosts")
+		all, err := reader.Live(t.Context(), r, "hosts")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fleet.Examine(r, standings[0], fleet.Options{})
+		return fleet.Examine(r, all[0], fleet.Options{})
 	}
 	began, took := time.Now(), time.Duration(0)
 	for look := range 2 { // the second one knows the first one's

@@ -7,7 +7,7 @@ import (
 
 // An `out` that has missed a version for ten minutes is silent from then on, and not behind anew
 // with each publish. Here the current one is a minute old.
-func TestOneOffIsNotBehindForEver(t *testing.T) {
+func TestOneOffIsNotOutdatedForEver(t *testing.T) {
 	before := func(ago time.Duration, versions ...uint64) (all []Past) {
 		for i, v := range versions {
 			all = append(all, Past{v, start().Add(-time.Duration(i+1) * ago)})

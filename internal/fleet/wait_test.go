@@ -321,7 +321,7 @@ func TestWaitForAStoreMadeAnew(t *testing.T) {
 // The last receipts come with a look that then cannot read the key. Nothing changes any more, and
 // the next look must not wait for a change before it finds that all have arrived. Taken out: that
 // such a look counts for none; then there are more.
-func TestWaitAfterALookThatFailed(t *testing.T) {
+func TestWaitAfterAReadThatFailed(t *testing.T) {
 	b := newBench(t)
 	b.publish("one\n")
 	b.fleet(3, b.want)

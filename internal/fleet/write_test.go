@@ -350,7 +350,7 @@ func TestAgentThatIsStarting(t *testing.T) {
 // what stands, however long it takes, and that somebody else wrote in between, make no
 // delivery longer. Taken out: that what is new ages until it is sent; then the age is that
 // of the moment.
-func TestALookIsNoPartOfADelivery(t *testing.T) {
+func TestAReadIsNoPartOfADelivery(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	s := &faulty{Store: embedded.New()}
 	s.read = func([]string) error { now = now.Add(time.Second); return nil }
