@@ -70,7 +70,7 @@ func (e *Engine) Apply(ctx context.Context, op Op) (bool, error) {
 // it returns OpErrors, nothing was written. The caller checks permissions, verbs and paths.
 func (e *Engine) Txn(ctx context.Context, ops []Op) (rows []*Row, failed []OpError, err error) {
 	err = e.do(ctx, func(d *draft) (err error) {
-		if rows, failed, err = d.txn(ops); err == nil && len(failed) > 0 {
+		if rows, failed, err = d.txn(ops, MaxAnswer); err == nil && len(failed) > 0 {
 			return errFailed
 		}
 		return err
@@ -87,22 +87,23 @@ func (e *Engine) Txn(ctx context.Context, ops []Op) (rows []*Row, failed []OpErr
 // errFailed undoes the draft of a failed transaction.
 var errFailed = errors.New("the transaction has failed")
 
-// MaxAnswer limits the answer of a transaction, by the Size of its rows. Each operation may read the whole store, so a small
-// request could otherwise use up the memory.
+// MaxAnswer limits the answer of a transaction that writes, by the Size of its rows. Each operation may read the whole store, so
+// a small request could otherwise use up the memory.
 const MaxAnswer = 8 << 20
 
 // ErrAnswerTooLarge: the answer of a transaction would be too large. Nothing was written.
-var ErrAnswerTooLarge = fmt.Errorf("the answer would have more than %d bytes; read fewer rows in a transaction", MaxAnswer)
+var ErrAnswerTooLarge = errors.New("the answer is too large")
 
 // Size is the size of a row in an answer, in bytes.
 func (r *Row) Size() int { return len(r.Path) + len(r.Value) + 128 }
 
-// txn executes the operations. It returns the rows of the answer, and the failures that Consul would report.
-func (d *draft) txn(ops []Op) (rows []*Row, failed []OpError, err error) {
+// txn executes the operations. It returns the rows of the answer, of at most limit bytes, and the failures that Consul would
+// report.
+func (d *draft) txn(ops []Op, limit int) (rows []*Row, failed []OpError, err error) {
 	size := 0
 	add := func(row *Row) {
-		if size += row.Size(); size > MaxAnswer {
-			err = ErrAnswerTooLarge
+		if size += row.Size(); size > limit {
+			err = fmt.Errorf("%w: it would have more than %d bytes; read fewer rows in a transaction", ErrAnswerTooLarge, limit)
 		} else {
 			rows = append(rows, row)
 		}

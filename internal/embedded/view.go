@@ -63,8 +63,8 @@ func (v View) ListIndex(prefix string) uint64 {
 	return index
 }
 
-// Txn answers a transaction that only reads and checks, like Engine.Txn.
-func (v View) Txn(ops []Op) ([]*Row, []OpError, error) { return begin(v.s).txn(ops) }
+// Txn answers a transaction that only reads and checks, like Engine.Txn. limit is the largest answer, by the Size of its rows.
+func (v View) Txn(ops []Op, limit int) ([]*Row, []OpError, error) { return begin(v.s).txn(ops, limit) }
 
 // all yields the entries of a tree whose keys begin with prefix.
 func all[T any](root *iradix.Node[T], prefix string) iter.Seq2[string, T] {

@@ -25,7 +25,7 @@ func (a *ACL) grant(token string) (grant, error) {
 	g.secret = &secret
 	holder := g.holder()
 	if holder == nil {
-		return grant{}, ErrUnknownToken
+		return grant{}, errUnknownToken
 	}
 	g.name = holder.name
 	return g, nil

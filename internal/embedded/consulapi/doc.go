@@ -8,5 +8,5 @@
 //   - If there are tokens, a request without one never blocks.
 //   - Every read is consistent.
 //   - Other endpoints, sessions and locks among them, are answered with 501 and a text.
-//   - At most 64 MiB of large answers are in transfer at a time. The answer of a transaction has at most 8 MiB.
+//   - At most 64 MiB of large answers are in transfer at a time. The answer of a transaction that writes has at most 8 MiB.
 package consulapi

@@ -15,7 +15,7 @@ import (
 // maxDepth limits the nesting of blocks. A token file needs three.
 const maxDepth = 16
 
-// value is a text, or the entries of an object. A list of objects counts as one object with all entries, as in Consul.
+// value is a text, or the entries of an object.
 type value struct {
 	line    int
 	text    *string
@@ -130,20 +130,6 @@ func hclValue(line int, node ast.Node) (value, error) {
 		return value{line: line, text: &text}, err
 	case *ast.ObjectType:
 		return object(line, n.List)
-	case *ast.ListType:
-		v := value{line: line, entries: []entry{}}
-		for _, element := range n.List {
-			o, ok := element.(*ast.ObjectType)
-			if !ok {
-				return value{}, mistake(element.Pos().Line, "%w", errText)
-			}
-			more, err := object(line, o.List)
-			if err != nil {
-				return value{}, err
-			}
-			v.entries = append(v.entries, more.entries...)
-		}
-		return v, nil
 	default:
 		return value{}, mistake(line, "%w", errText)
 	}

@@ -121,7 +121,7 @@ func fail(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &known):
 		code = known.code
-	case errors.As(err, &denied), errors.Is(err, ErrUnknownToken):
+	case errors.As(err, &denied), errors.Is(err, errUnknownToken):
 		code = http.StatusForbidden
 	}
 	write(w, code, err.Error())

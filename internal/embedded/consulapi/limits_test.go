@@ -99,6 +99,8 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	for name, request := range map[string]string{
 		"a list":             "GET /v1/kv/k/?recurse HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"a list that waited": "GET /v1/kv/k/?recurse&index=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"a transaction": "PUT /v1/txn HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n" +
+			`[{"KV":{"Verb":"get-tree","Key":"k/"}}] `,
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr, engine := serve(t, consulapi.Options{}, httpd.Options{})

@@ -125,8 +125,8 @@ func readHolder(e entry, ignored map[string]bool, named bool) (*holder, error) {
 	return h, nil
 }
 
-// ErrUnknownToken is Consul's answer to a token that does not exist.
-var ErrUnknownToken = errors.New("ACL not found")
+// errUnknownToken is Consul's answer to a token that does not exist.
+var errUnknownToken = errors.New("ACL not found")
 
 // ACL holds the current tokens. It is safe for concurrent use.
 type ACL struct{ current atomic.Pointer[Tokens] }

@@ -49,14 +49,12 @@ func TestRulePrecedence(t *testing.T) {
 			"a/b": "rwt", "a/bc": "rwt"},
 		`key_prefix "a" { policy = "write" } key_prefix "a/b" { policy="list"}`: {"a": "rw",
 			"a/b": "r", "a/c": "rwt"},
-		`key "a" { policy = "read" } key "a" { policy = "write" }`:              {"a": "rw"},
-		`key "a" { policy = "write" } key "a" { policy = "deny" }`:              {"a": ""},
-		`key_prefix "a" { policy = "list" } key_prefix "a" { policy = "read" }`: {"ab": "r"},
-		`key_prefix = { "a" = { policy = "WRITE" } }`:                           {"a": "rwt"},
-		`key_prefix = [{ "a" = { policy = "write" } }, { b { policy = "read" } }]`: {"a": "rwt",
-			"b": "r"},
+		`key "a" { policy = "read" } key "a" { policy = "write" }`:                                               {"a": "rw"},
+		`key "a" { policy = "write" } key "a" { policy = "deny" }`:                                               {"a": ""},
+		`key_prefix "a" { policy = "list" } key_prefix "a" { policy = "read" }`:                                  {"ab": "r"},
+		`key_prefix = { "a" = { policy = "WRITE" } }`:                                                            {"a": "rwt"},
 		"# a comment\n// another\n/* one\n more */ key \"\\\"\\\\\\u00e9\" {\r\n policy = \"read\" // here\r\n}": {"\"\\é": "r"},
-		`key "${a}" { policy = "read" }`: {"${a}": "r"},
+		`key "${a}" { policy = "read" }`:                                                                         {"${a}": "r"},
 	} {
 		r := parsedRules(t, text)
 		for key, letters := range want {
@@ -133,7 +131,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	for _, unknown := range []string{"x", secret + " ", strings.ToUpper(secret), secret[1:]} {
-		if a, err := acl.grant(unknown); !errors.Is(err, ErrUnknownToken) {
+		if a, err := acl.grant(unknown); !errors.Is(err, errUnknownToken) {
 			t.Errorf("%q is somebody: %v", unknown, a)
 		}
 	}
@@ -169,7 +167,7 @@ func TestSwapTokens(t *testing.T) {
 	if held.reads("app/1") {
 		t.Error("a request of a token that is gone may read")
 	}
-	if _, err := acl.grant(secret); !errors.Is(err, ErrUnknownToken) {
+	if _, err := acl.grant(secret); !errors.Is(err, errUnknownToken) {
 		t.Error(err)
 	}
 }

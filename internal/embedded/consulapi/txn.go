@@ -19,10 +19,10 @@ func (h *Handler) txn(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	writes, reads, trees := false, false, false
+	writes, reads := false, false
 	var failed []embedded.OpError
 	for i, op := range ops {
-		writes, reads, trees = writes || op.Verb.Writes(), reads || op.Verb.Reads(), trees || op.Verb == embedded.GetTree
+		writes, reads = writes || op.Verb.Writes(), reads || op.Verb.Reads()
 		if err := refused(r.grant, op); err != nil {
 			failed = append(failed, embedded.OpError{OpIndex: i, What: err.Error()})
 		}
@@ -30,19 +30,25 @@ func (h *Handler) txn(w http.ResponseWriter, r *request) error {
 	if len(failed) > 0 {
 		return sendFailed(w, failed)
 	}
-	if trees || writes && reads { // the size is known only afterwards
-		done, err := h.turn(r, embedded.MaxAnswer)
-		if err != nil {
-			return err
+	if reads {
+		size := embedded.MaxAnswer // of a transaction that writes, the size is known only afterwards
+		if !writes {
+			size = h.measure(ops)
 		}
-		defer done()
+		if size >= large {
+			done, err := h.turn(r, size)
+			if err != nil {
+				return err
+			}
+			defer done()
+		}
 	}
 	var rows []*embedded.Row
 	if writes {
 		rows, failed, err = h.engine.Txn(r.Context(), ops)
 	} else {
 		setContact(w)
-		rows, failed, err = h.engine.View().Txn(ops)
+		rows, failed, err = h.engine.View().Txn(ops, maxSent)
 	}
 	switch {
 	case errors.Is(err, embedded.ErrAnswerTooLarge):
@@ -115,6 +121,15 @@ func refused(g grant, op embedded.Op) error {
 	default:
 		return g.mayDo(op)
 	}
+}
+
+// measure returns the size of the answer to a transaction that only reads; 0 if it fails. It keeps no rows: see turn.
+func (h *Handler) measure(ops []embedded.Op) (size int) {
+	rows, _, _ := h.engine.View().Txn(ops, maxSent) // the caller executes it again, and gets the error
+	for _, row := range rows {
+		size += row.Size()
+	}
+	return size
 }
 
 // sendFailed answers a failed transaction.

@@ -30,34 +30,6 @@ func TestWatchInConsul(t *testing.T) {
 	t.Run("names", func(t *testing.T) { testWatchNames(t, s) })
 	t.Run("the largest value", func(t *testing.T) { testWatchLargest(t, s, server) })
 	t.Run("one connection", func(t *testing.T) { testWatchConnections(t, server) })
-
-	// The last ones: they leave nothing to ask.
-	t.Run("a paused server", func(t *testing.T) {
-		hasty := open(t, consul.Options{Addr: server.Addr, Timeout: 300 * time.Millisecond})
-		server.Pause()
-		defer server.Resume()
-		var err error
-		for begun := time.Now(); err == nil && time.Since(begun) < patience; { // a signal takes its time
-			_, err = hasty.Watch(t.Context(), readPath, 0, short)
-		}
-		checkError(t, "Watch", err, kv.ErrUnreachable)
-	})
-	t.Run("a killed server", func(t *testing.T) {
-		ended := make(chan error, 1)
-		index := set(t, s, readPath, "x")
-		go func() {
-			_, err := s.Watch(t.Context(), readPath, index, kv.MaxWait)
-			ended <- err
-		}()
-		select {
-		case err := <-ended:
-			t.Errorf("Watch gives %v, want it to wait", err)
-			return
-		case <-time.After(200 * time.Millisecond):
-		}
-		server.Kill()
-		checkError(t, "Watch", <-ended, kv.ErrUnreachable)
-	})
 }
 
 // A watch returns the entry of its own name. A name that Consul would read as another name is refused.
