@@ -44,8 +44,8 @@ type Agent struct {
 	loaded  time.Time
 	refused error // why the last reload was
 	source  *storeSource
-	running []*runner
-	groups  map[string]*groupRunner
+	running []*target
+	groups  map[string]*group
 	past    uint64 // requests of sources from before a reload
 	receipt ReceiptStatus
 }
@@ -57,7 +57,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		options: o, started: time.Now(), news: make(chan struct{}, 1),
-		groups: map[string]*groupRunner{}, limits: install.NewLimits(), waits: newWaits(),
+		groups: map[string]*group{}, limits: install.NewLimits(), waits: newWaits(),
 	}
 	stores, err := o.Open(o.Config.Store)
 	if err != nil {
@@ -86,7 +86,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ctx = nil
-	a.stop(func(*runner) bool { return true })
+	a.stop(func(*target) bool { return true })
 	return lock.Close()
 }
 

@@ -23,6 +23,7 @@ const (
 
 // group is the targets of a node with the same exec. It runs once for all for which it is pending.
 type group struct {
+	routine
 	runPending func(context.Context, []install.Target) (*command.Result, []install.PendingResult, error)
 	pace       pace
 	every      time.Duration // between the starts of two runs, at least

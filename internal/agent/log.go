@@ -12,15 +12,8 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// said is what the log knows of a target.
-type said struct {
-	outcome outcome.Outcome
-	detail  string
-	output  string // of a command
-}
-
-// tell logs the result of a reconcile, if it is news.
-func (t *target) tell(r install.Result, err error, o outcome.Outcome) {
+// tell logs the result of a reconcile. news: the outcome or its reason has changed.
+func (t *target) tell(r install.Result, err error, o outcome.Outcome, news bool) {
 	if r.Action == install.ExecRan {
 		if err == nil {
 			t.log.Info("pending exec ran", "version", r.Version)
@@ -34,23 +27,17 @@ func (t *target) tell(r install.Result, err error, o outcome.Outcome) {
 	case install.Installed, install.Restored, install.Repaired:
 		t.log.Info(string(r.Action), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
 	}
-	detail := ""
-	if err != nil {
-		detail = t.explain(err)
-	}
-	news := o != t.said.outcome || t.said.detail != detail
-	t.said.outcome, t.said.detail = o, detail
 	switch {
 	case err == nil || !news && o != outcome.Pending:
 	case o == outcome.Stopped || o == outcome.Locked:
-		t.log.Info("file stays as it is", "why", detail)
+		t.log.Info("file stays as it is", "why", t.explain(err))
 	case o == outcome.Unreachable: // the breaker has logged it, once for all targets
 	case !t.retry.IsZero():
-		t.log.Warn("failed", "error", detail, "retry_in", time.Until(t.retry).Round(time.Second))
+		t.log.Warn("failed", "error", t.explain(err), "retry_in", time.Until(t.retry).Round(time.Second))
 	default:
-		t.log.Warn("failed", "error", detail)
+		t.log.Warn("failed", "error", t.explain(err))
 	}
-	tellOutput(t.log, err, &t.said.output)
+	tellOutput(t.log, err, &t.output)
 }
 
 // tellOutput logs each line that a failed command printed, unless it printed the same last time.

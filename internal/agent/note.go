@@ -11,8 +11,8 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// note keeps the result of a reconcile for status and metrics.
-func (t *target) note(r install.Result, err error, o outcome.Outcome, reason string, began time.Time) {
+// note keeps the result of a reconcile for status and metrics. news: the outcome or its reason has changed.
+func (t *target) note(r install.Result, err error, o outcome.Outcome, reason string, began time.Time) (news bool) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,7 +45,7 @@ func (t *target) note(r install.Result, err error, o outcome.Outcome, reason str
 	if o == outcome.Refused {
 		s.Reason = reason
 	}
-	t.enter(o, err, now)
+	news = t.enter(o, err, now)
 	if err == nil && r.ExecPending {
 		t.group.add(t) // with mu held, so that groupRan finds both or none
 	}
@@ -59,23 +59,26 @@ func (t *target) note(r install.Result, err error, o outcome.Outcome, reason str
 			s.Exec.Retry = &retry
 		}
 	}
+	return news
 }
 
-// enter sets the outcome; mu is held.
-func (t *target) enter(o outcome.Outcome, err error, now time.Time) {
-	s := &t.status
+// enter sets the outcome, and reports whether it or its reason has changed; mu is held.
+func (t *target) enter(o outcome.Outcome, err error, now time.Time) (news bool) {
+	s, detail := &t.status, ""
+	if err != nil {
+		detail = t.explain(err)
+	}
+	news = s.Outcome != o || s.Detail != detail
 	s.answered = s.answered || o != outcome.Unreachable
 	if s.Outcome != o || s.Since == nil {
 		s.Outcome, s.Since = o, &now
 	}
-	s.Detail, s.Brief = "", brief(err)
-	if err != nil {
-		s.Detail = t.explain(err)
-	}
+	s.Detail, s.Brief = detail, brief(err)
 	select {
 	case t.news <- struct{}{}:
 	default: // the reporter knows that there is news
 	}
+	return news
 }
 
 // explain is an error with a remedy that names our store.

@@ -71,9 +71,9 @@ func (nowhere) Addr() string { return "" }
 func TestStatusHoldsSoMuchOutput(t *testing.T) {
 	a := &Agent{source: newStoreSource([]Store{nowhere{}}, nil, patience, slog.New(slog.DiscardHandler))}
 	for range 1000 {
-		a.running = append(a.running, &runner{target: &target{status: TargetStatus{
+		a.running = append(a.running, &target{status: TargetStatus{
 			Check: strings.Repeat("x", command.MaxOutput), Exec: &ExecStatus{Output: strings.Repeat("x", command.MaxOutput)},
-		}}})
+		}})
 	}
 	total := 0
 	for _, s := range a.Status().Targets {

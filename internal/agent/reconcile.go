@@ -45,7 +45,7 @@ func (t *target) reconcile(ctx context.Context, data []byte) {
 // record notes the result of a reconcile, and when the next one is.
 func (t *target) record(r install.Result, err error, began time.Time) {
 	o, reason := Judge(r, err)
-	t.schedule.ended(err, t.pace(o, reason))
+	t.plan(err, t.pace(o, reason))
 	t.thaw = time.Time{}
 	if r.Frozen != nil {
 		t.thaw = r.Frozen.Until
@@ -53,14 +53,14 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 	if r.Nodes > 0 {
 		t.fleet.Store(int64(r.Nodes))
 	}
-	t.note(r, err, o, reason, began)
+	news := t.note(r, err, o, reason, began)
 	t.newsAt = time.Time{}
 	t.has = position{
 		index: r.Index, size: t.status.Size, frozen: r.Frozen, ok: err == nil, retrying: !t.retry.IsZero(),
 		missing: o == outcome.Missing, blind: o == outcome.Unreachable,
 		mismatch: r.Mismatch || reason == string(gate.Mismatch) || t.has.mismatch && r.Action != install.Installed,
 	}
-	t.tell(r, err, o)
+	t.tell(r, err, o, news)
 }
 
 // postponed notes that spread holds a new version back.

@@ -12,41 +12,6 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// runner is a target and its goroutine.
-type runner struct {
-	*target
-	routine
-}
-
-type groupRunner struct {
-	*group
-	routine
-}
-
-// routine is a goroutine that can be ended. Until it is started it is zero.
-type routine struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-}
-
-// start starts it, if it does not run.
-func (r *routine) start(ctx context.Context, run func(context.Context)) {
-	if r.done == nil {
-		ctx, r.cancel = context.WithCancel(ctx)
-		r.done = make(chan struct{})
-		go func() { defer close(r.done); run(ctx) }()
-	}
-}
-
-// end tells it to end. The function that it returns waits for that.
-func (r *routine) end() (wait func()) {
-	if r.done == nil {
-		return func() {}
-	}
-	r.cancel()
-	return func() { <-r.done }
-}
-
 // Reload applies another configuration. All that can fail is done before anything that runs is touched: after an error the
 // old configuration is in force. Targets that did not change are not disturbed.
 func (a *Agent) Reload(c config.Config) error {
@@ -63,7 +28,7 @@ func (a *Agent) Reload(c config.Config) error {
 	}
 	same := reflect.DeepEqual(c.Store, a.config.Store)
 	all := !same || c.Layout != a.config.Layout || c.Node != a.config.Node || c.Reconcile != a.config.Reconcile
-	a.stop(func(r *runner) bool { return all || !slices.ContainsFunc(c.Targets, sameTarget(r.target, c)) })
+	a.stop(func(r *target) bool { return all || !slices.ContainsFunc(c.Targets, sameTarget(r, c)) })
 	if same {
 		a.renew(stores)
 	} else {
@@ -106,10 +71,10 @@ func (a *Agent) apply(c config.Config) {
 	shared := sharedExecs(c.Targets)
 	n := &node{name: c.Node, layout: c.Layout, every: c.Reconcile, source: a.source, limits: a.limits, pace: a.options.pace, news: a.news,
 		installer: &install.Installer{Store: a.source, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Fault: a.options.Fault}}
-	var all []*runner
+	var all []*target
 	for _, t := range c.Targets {
 		t.DeferExec = deferred(t, shared)
-		if i := slices.IndexFunc(a.running, func(r *runner) bool { return sameTarget(r.target, c)(t) }); i >= 0 {
+		if i := slices.IndexFunc(a.running, func(r *target) bool { return sameTarget(r, c)(t) }); i >= 0 {
 			all = append(all, a.running[i])
 			continue
 		}
@@ -117,7 +82,7 @@ func (a *Agent) apply(c config.Config) {
 		if t.DeferExec {
 			g = a.group(t, n)
 		}
-		all = append(all, &runner{target: newTarget(t, n, g, a.options.Log.With("key", string(t.Key), "file", t.File))})
+		all = append(all, newTarget(t, n, g, a.options.Log.With("key", string(t.Key), "file", t.File)))
 	}
 	for i, r := range all {
 		if polled := i >= maxWatched; r.polled.Swap(polled) != polled && r.done != nil {
@@ -131,10 +96,10 @@ func (a *Agent) apply(c config.Config) {
 func (a *Agent) group(t config.Target, n *node) *group {
 	g := a.groups[t.ExecGroup()]
 	if g == nil {
-		g = &groupRunner{group: newGroup(n.installer, t.ExecEvery, n.pace, a.options.Log.With("exec", t.Exec[0]))}
+		g = newGroup(n.installer, t.ExecEvery, n.pace, a.options.Log.With("exec", t.Exec[0]))
 		a.groups[t.ExecGroup()] = g
 	}
-	return g.group
+	return g
 }
 
 // sharedExecs counts how many targets have the same exec.
@@ -174,8 +139,8 @@ func (a *Agent) start(ctx context.Context) {
 }
 
 // stop ends the targets for which which is true, and the groups without a target, and waits for them; mu is held.
-func (a *Agent) stop(which func(*runner) bool) {
-	var left []*runner
+func (a *Agent) stop(which func(*target) bool) {
+	var left []*target
 	used := map[*group]bool{}
 	for _, r := range a.running {
 		if !which(r) {
@@ -186,7 +151,7 @@ func (a *Agent) stop(which func(*runner) bool) {
 		}
 	}
 	for key, g := range a.groups {
-		if !used[g.group] {
+		if !used[g] {
 			defer g.end()()
 			delete(a.groups, key)
 		}

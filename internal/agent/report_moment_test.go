@@ -26,7 +26,7 @@ func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside oth
 	config := config.Config{Receipts: true, Node: "web-1", Layout: layout, Reconcile: time.Minute}
 	r := &target{node: &node{}, status: TargetStatus{Outcome: outcome.Converged, Version: 1, SHA256: "one"}}
 	a := &Agent{options: Options{Log: slog.New(slog.DiscardHandler)}, config: config, source: newTestSource(store),
-		running: []*runner{{target: r}}}
+		running: []*target{r}}
 	done := make(chan struct{})
 	r.mu.Lock()
 	go func() {

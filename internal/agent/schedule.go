@@ -34,8 +34,8 @@ func (s *schedule) due() time.Time {
 	return at
 }
 
-// began notes that what is due is done now.
-func (s *schedule) began(every time.Duration) {
+// advance moves on, as the reconcile that is due begins now.
+func (s *schedule) advance(every time.Duration) {
 	now := time.Now()
 	if !s.periodic.After(now) {
 		s.periodic = now.Add(every)
@@ -43,8 +43,8 @@ func (s *schedule) began(every time.Duration) {
 	s.retry = time.Time{}
 }
 
-// ended plans the next reconcile after one with a result.
-func (s *schedule) ended(err error, backoff wait.Backoff) {
+// plan is the next reconcile after one with a result.
+func (s *schedule) plan(err error, backoff wait.Backoff) {
 	s.retry, s.holdOff = time.Time{}, time.Time{}
 	if err == nil {
 		s.failures = 0

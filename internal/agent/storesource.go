@@ -102,28 +102,28 @@ func (s *storeSource) Watch(ctx context.Context, path string, since uint64, wait
 	ending, end := context.WithCancelCause(ctx)
 	defer context.AfterFunc(t.era, func() { end(errMissed) })()
 	defer end(nil)
-	err = s.patiently(ending, func() error {
+	err = s.request(ending, t, func() error { // reported if it was ended, too: if all wait for it, they wait no longer
 		entry, err = s.store().Watch(ending, path, since, wait)
 		return err
 	})
-	s.report(ending, t, err) // of one that was ended too: if all wait for it, they wait no longer
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(ending), errMissed) {
 		return kv.Entry{}, &kv.StoreError{Op: "watch " + path, Addr: s.Addr(), Kind: kv.ErrUnreachable, Cause: errMissed}
 	}
 	return entry, err
 }
 
-// patiently repeats a request a few times that the store refused because there are too many. That is no outage: after one,
-// all targets would ask at once.
-func (s *storeSource) patiently(ctx context.Context, request func() error) error {
+// request makes a request and reports its result. It repeats one a few times that the store refused because there are too many:
+// that is no outage, after which all targets would ask at once.
+func (s *storeSource) request(ctx context.Context, t ticket, try func() error) (err error) {
 	backoff := wait.Backoff{Least: 2 * time.Second, Most: 4 * time.Second}
 	s.requests.Add(1)
-	for n := 0; ; n++ {
-		err := request()
-		if n == 2 || !errors.Is(err, kv.ErrCrowded) || wait.For(ctx, backoff.After(n)) != nil {
-			return err
+	for n := range 3 {
+		if err = try(); !errors.Is(err, kv.ErrCrowded) || n == 2 || wait.For(ctx, backoff.After(n)) != nil {
+			break
 		}
 	}
+	s.report(ctx, t, err)
+	return err
 }
 
 // poll reads rows as they are, once the store is reachable.
@@ -132,15 +132,17 @@ func (s *storeSource) poll(ctx context.Context, paths []string) (rows kv.Snapsho
 	if err != nil {
 		return nil, err
 	}
-	err = s.patiently(ctx, func() error {
+	long := false
+	err = s.request(ctx, t, func() error {
 		rows, err = s.store().Read(ctx, kv.Stale, paths...)
+		if long = errors.Is(err, kv.ErrLongAnswer) && len(paths) > 1; long {
+			return nil // the store is reachable, and the caller asks for less
+		}
 		return err
 	})
-	answer := err
-	if errors.Is(err, kv.ErrLongAnswer) && len(paths) > 1 {
-		answer = nil // the store is reachable, and the caller asks for less
+	if long {
+		err = kv.ErrLongAnswer
 	}
-	s.report(ctx, t, answer)
 	return rows, err
 }
 
@@ -156,11 +158,10 @@ func (s *storeSource) Read(ctx context.Context, c kv.Consistency, paths ...strin
 	if err != nil {
 		return nil, err
 	}
-	err = s.patiently(ctx, func() error {
+	err = s.request(ctx, t, func() error {
 		rows, err = s.store().Read(ctx, c, paths...)
 		return err
 	})
-	s.report(ctx, t, err)
 	return rows, err
 }
 

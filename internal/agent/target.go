@@ -30,6 +30,7 @@ type node struct {
 type target struct {
 	config.Target
 	*node
+	routine
 	group  *group // of targets with the same exec; nil for an exec of its own
 	log    *slog.Logger
 	polled atomic.Bool // the node watches enough other targets
@@ -40,10 +41,10 @@ type target struct {
 	schedule           // of reconciles without a change
 	kick     chan struct{}
 
-	begun atomic.Int64 // when the reconcile that runs began, in Unix nanoseconds; 0: none runs
-	ended atomic.Bool  // the goroutine has ended
-	fleet atomic.Int64 // how many nodes there are, as the last manifest says
-	said  said
+	begun  atomic.Int64 // when the reconcile that runs began, in Unix nanoseconds; 0: none runs
+	ended  atomic.Bool  // the goroutine has ended
+	fleet  atomic.Int64 // how many nodes there are, as the last manifest says
+	output string       // of a command, as it was logged last
 
 	mu     sync.Mutex
 	status TargetStatus // written by the target's goroutine and by its group
@@ -114,7 +115,7 @@ func (t *target) updated(ctx context.Context, s *Snapshot) {
 
 // dueNow reconciles, unless the source is unreachable: once it is back, the subscription is answered.
 func (t *target) dueNow(ctx context.Context) {
-	t.began(t.every)
+	t.advance(t.every)
 	if err := t.source.unreachable(); err != nil {
 		t.has.frozen, t.has.blind, t.thaw, t.holdOff = nil, true, time.Time{}, time.Time{}
 		t.cannotFollow(err)

@@ -119,7 +119,7 @@ func TestStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &target{}
 		r.File, r.CheckTimeout, r.ExecTimeout = "/etc/hosts", 10*time.Minute, 20*time.Minute
-		a := &Agent{running: []*runner{{target: &target{}}, {target: r}}}
+		a := &Agent{running: []*target{{}, r}}
 		r.begun.Store(time.Now().UnixNano())
 		pass(50 * time.Minute)
 		if err := a.Healthy(); err != nil {
