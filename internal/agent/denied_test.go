@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
-	"kvexpress/internal/config"
 	"kvexpress/internal/install"
 	"kvexpress/internal/outcome"
 	"kvexpress/internal/store/consul"
@@ -73,20 +72,6 @@ func TestDenied(t *testing.T) {
 		n.current(0, "one\n")
 		n.publish("hosts", "two\n")
 		n.current(0, "two\n")
-	})
-
-	beside(t, "another file", func(t *testing.T) {
-		n, _ := newDeniable(t, server, func(*node) string { return `key_prefix "other/" { policy = "read" }` })
-		n.change = nil
-		n.publish("hosts", "one\n")
-		n.start()
-		n.state(0, outcome.Denied)
-		n.write("token2", server.NewToken(t, n.rights()))
-		n.config.Store = config.Store{Addrs: n.config.Store.Addrs, TokenFile: n.path("token2")}
-		if err := n.agent.Reload(n.config); err != nil {
-			t.Fatal(err)
-		}
-		n.current(0, "one\n")
 	})
 
 	beside(t, "a token that is revoked while its watch waits", func(t *testing.T) {

@@ -46,10 +46,6 @@ func (t *target) reconcile(ctx context.Context, data []byte) {
 func (t *target) record(r install.Result, err error, began time.Time) {
 	o, reason := Judge(r, err)
 	t.plan(err, t.pace(o, reason))
-	t.thaw = time.Time{}
-	if r.Frozen != nil {
-		t.thaw = r.Frozen.Until
-	}
 	if r.Nodes > 0 {
 		t.fleet.Store(int64(r.Nodes))
 	}
@@ -65,7 +61,7 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 
 // postponed notes that spread holds a new version back.
 func (t *target) postponed() {
-	t.retry, t.thaw = time.Time{}, time.Time{}
+	t.retry = time.Time{}
 	t.has = position{index: t.has.index, size: t.has.size, mismatch: t.has.mismatch}
 	now := time.Now()
 	t.mu.Lock()

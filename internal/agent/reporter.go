@@ -59,7 +59,6 @@ type reporter struct {
 	attempted time.Time
 	heartbeat time.Time // when to write although there is no news
 	due       time.Time // when to write the news; zero: there is none
-	failed    string    // why the last one was not written
 	failures  int       // in a row
 }
 
@@ -157,26 +156,21 @@ func (r *reporter) prepare() *storeSource {
 
 // note keeps the result of a receipt, and logs a failure once for each reason. The breaker logs an unreachable store.
 func (r *reporter) note(ctx context.Context, err error) {
-	text := ""
 	r.agent.mu.Lock()
-	if now := time.Now(); err == nil {
+	defer r.agent.mu.Unlock()
+	now, before := time.Now(), r.agent.receipt.Error
+	if err == nil {
 		r.agent.receipt = ReceiptStatus{Last: &now}
-	} else {
-		text = oneLine(err.Error())
-		if len(r.agent.running) > 0 {
-			text = r.agent.running[0].explain(err) // the policy of each target has the right
-		}
-		r.agent.receipt.Error = text
-	}
-	r.agent.mu.Unlock()
-	if err == nil || ctx.Err() != nil {
-		r.failed = ""
 		return
 	}
-	if text != r.failed && !errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome) {
+	text := oneLine(err.Error())
+	if len(r.agent.running) > 0 {
+		text = r.agent.running[0].explain(err) // the policy of each target has the right
+	}
+	r.agent.receipt.Error = text
+	if text != before && ctx.Err() == nil && !errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome) {
 		r.agent.options.Log.Warn("the receipt was not written; files are installed all the same", "error", text)
 	}
-	r.failed = text
 }
 
 // promise is the name of this node, and how often it reports at least.

@@ -15,21 +15,21 @@ type schedule struct {
 	periodic time.Time // every config.Config.Reconcile
 	retry    time.Time // because the last reconcile did not go well; zero: never
 	failures int       // reconciles in a row that did not go well
-	thaw     time.Time // when the lock on the file ends by itself; zero: never
 	holdOff  time.Time // until when spread holds a new version back; zero: none is held back
 	served   string    // SHA-256 of the last version that was held back for long enough
 }
 
 // due is when the next reconcile is. While a version is held back, nothing else is due.
-func (s *schedule) due() time.Time {
-	at := s.periodic
-	for _, other := range []time.Time{s.retry, s.thaw} {
-		if !other.IsZero() && other.Before(at) {
-			at = other
-		}
+func (t *target) due() time.Time {
+	if !t.holdOff.IsZero() {
+		return t.holdOff
 	}
-	if !s.holdOff.IsZero() {
-		at = s.holdOff
+	at := t.periodic
+	if !t.retry.IsZero() && t.retry.Before(at) {
+		at = t.retry
+	}
+	if f := t.has.frozen; f != nil && !f.Until.IsZero() && f.Until.Before(at) {
+		at = f.Until // the lock on the file ends by itself
 	}
 	return at
 }

@@ -117,7 +117,7 @@ func (t *target) updated(ctx context.Context, s *Snapshot) {
 func (t *target) dueNow(ctx context.Context) {
 	t.advance(t.every)
 	if err := t.source.unreachable(); err != nil {
-		t.has.frozen, t.has.blind, t.thaw, t.holdOff = nil, true, time.Time{}, time.Time{}
+		t.has.frozen, t.has.blind, t.holdOff = nil, true, time.Time{}
 		t.cannotFollow(err)
 	} else {
 		t.reconcile(ctx, nil)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -40,7 +39,7 @@ func TestNothingIsDueWhileTheStoreIsUnreachable(t *testing.T) {
 	for name, set := range map[string]func(*target, time.Time){
 		"periodic":           func(t *target, at time.Time) { t.periodic = at },
 		"a retry":            func(t *target, at time.Time) { t.retry = at },
-		"the end of a lock":  func(t *target, at time.Time) { t.thaw = at },
+		"the end of a lock":  func(t *target, at time.Time) { t.has.frozen = &install.Frozen{Path: "lock", Until: at} },
 		"the end of a delay": func(t *target, at time.Time) { t.holdOff = at },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -235,24 +234,4 @@ func TestPostpone(t *testing.T) {
 			t.Error("a newer one does not wait")
 		}
 	})
-}
-
-// What is spread over nodes is spread evenly, and stays where it is.
-func TestShare(t *testing.T) {
-	t.Parallel()
-	const nodes, parts = 1000, 10
-	var in [parts]int
-	for i := range nodes {
-		name := fmt.Sprintf("web-%d", i)
-		x := share(name)
-		if x < 0 || x >= 1 || x != share(name) {
-			t.Fatalf("%s: %v", name, x)
-		}
-		in[int(x*parts)]++
-	}
-	for i, n := range in {
-		if n < nodes/parts/2 || n > nodes/parts*2 {
-			t.Errorf("part %d of %d has %d of %d nodes", i, parts, n, nodes)
-		}
-	}
 }

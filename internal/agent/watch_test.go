@@ -101,18 +101,6 @@ func TestWatch(t *testing.T) {
 		})
 	}
 
-	beside(t, "a key that is made later", func(t *testing.T) {
-		n := newNode(t, addr, install.Target{Key: "hosts"})
-		n.start()
-		s := n.state(0, outcome.Missing)
-		if s.Detail == "" || s.Good != nil || n.file("hosts") != "" {
-			t.Errorf("%+v", s)
-		}
-		n.well()
-		n.publish("hosts", "one\n")
-		n.current(0, "one\n")
-	})
-
 	beside(t, "a key that is deleted and made again", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")

@@ -55,9 +55,9 @@ func (l *storeSource) insist(ctx context.Context, all *sync.WaitGroup, n int) {
 	}
 }
 
-// However many targets there are, a store that is away hears of a node less than
-// once in five seconds, after three tries in short order.
-func TestLinkIsPatient(t *testing.T) {
+// However many targets there are, an unreachable store gets less than one request in five seconds from a node, after three
+// tries in short order.
+func TestBreakerIsPatient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &faulty{answer: func(context.Context) error { return unreachable() }}
@@ -89,8 +89,8 @@ func TestLinkIsPatient(t *testing.T) {
 	})
 }
 
-// All targets at once at the start of a node whose store is away.
-func TestLinkAtTheStart(t *testing.T) {
+// All targets ask at once at the start of a node whose store is unreachable.
+func TestBreakerAtTheStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &faulty{answer: func(ctx context.Context) error { _ = wait.For(ctx, time.Second); return unreachable() }}
@@ -111,8 +111,8 @@ func TestLinkAtTheStart(t *testing.T) {
 	})
 }
 
-// Who tries while all others wait may give up: then it is another's turn.
-func TestLinkWhenTheOneThatTriesGivesUp(t *testing.T) {
+// A probe may give up: then another target probes.
+func TestBreakerWhenTheProbeGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var hang atomic.Bool
@@ -123,7 +123,7 @@ func TestLinkWhenTheOneThatTriesGivesUp(t *testing.T) {
 			return unreachable()
 		}}
 		l := newTestSource(f)
-		_, _ = l.Watch(t.Context(), "p", 0, time.Minute) // away
+		_, _ = l.Watch(t.Context(), "p", 0, time.Minute) // the breaker opens
 		hang.Store(true)
 		first, giveUp := context.WithCancel(t.Context())
 		ctx, cancel := context.WithCancel(t.Context())
@@ -145,10 +145,9 @@ func TestLinkWhenTheOneThatTriesGivesUp(t *testing.T) {
 	})
 }
 
-// What was asked of a store before it went away fails later than the store is back,
-// where a network lost the connection without a word. That says nothing of the store
-// as it is now.
-func TestLinkForgivesOldConnections(t *testing.T) {
+// If a network loses a connection silently, a request from before an outage fails after the outage is over. That says nothing
+// of the store as it is now.
+func TestBreakerForgivesOldConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		answers := make(chan error, 1)
@@ -164,14 +163,14 @@ func TestLinkForgivesOldConnections(t *testing.T) {
 		synctest.Wait() // it is under way
 		l.report(t.Context(), ticket{turns: l.turns}, unreachable())
 		if l.unreachable() == nil {
-			t.Error("the store counts as there")
+			t.Error("the breaker is closed")
 		}
 		pass(time.Second)
 		l.report(t.Context(), ticket{turns: l.turns}, nil) // back
 		answers <- unreachable()
 		all.Wait()
 		if err := l.unreachable(); err != nil {
-			t.Errorf("the store counts as away: %v", err)
+			t.Errorf("the breaker is open: %v", err)
 		}
 		watch(unreachable())
 		if l.unreachable() == nil {
@@ -182,7 +181,7 @@ func TestLinkForgivesOldConnections(t *testing.T) {
 
 // An outage ends watches: a proxy may begin one anew by itself, and then the target would not learn of the outage. A watch that
 // began after it is left alone.
-func TestLinkEndsOldWatches(t *testing.T) {
+func TestBreakerEndsOldWatches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var away atomic.Bool
@@ -230,7 +229,7 @@ func TestLinkEndsOldWatches(t *testing.T) {
 	})
 }
 
-func TestLinkTakesTheNextStore(t *testing.T) {
+func TestSourceTakesTheNextStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := &faulty{answer: func(context.Context) error { return unreachable() }}
@@ -250,9 +249,8 @@ func TestLinkTakesTheNextStore(t *testing.T) {
 	})
 }
 
-// An outage after a time that was good is one of its own; those of a store that
-// comes and goes are not.
-func TestLinkRemembersFailures(t *testing.T) {
+// After a good time, an outage counts as the first one. The outages of a store that comes and goes add up.
+func TestBreakerRemembersFailures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var err error
@@ -280,27 +278,95 @@ func TestLinkRemembersFailures(t *testing.T) {
 	})
 }
 
-func TestPause(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		failures    int
-		least, most time.Duration
-	}{
-		{1, 375 * time.Millisecond, 750 * time.Millisecond},
-		{2, 1500 * time.Millisecond, 3 * time.Second},
-		{3, 5 * time.Second, 10 * time.Second},
-		{1000000, 5 * time.Second, 10 * time.Second},
-	} {
-		seen := map[time.Duration]bool{}
-		for range 100 {
-			got := pause(test.failures)
-			if got < test.least || got >= test.most {
-				t.Errorf("after %d failures: %s", test.failures, got)
-			}
-			seen[got] = true
-		}
-		if len(seen) < 50 {
-			t.Errorf("after %d failures: no jitter", test.failures)
-		}
+// resting is a store at rest, as Consul is: who has seen all waits for as long as it said.
+type resting struct{ faulty }
+
+func (w *resting) Watch(ctx context.Context, path string, since uint64, most time.Duration) (kv.Entry, error) {
+	if err := w.answer(ctx); err != nil {
+		return kv.Entry{}, err
 	}
+	if since == 7 {
+		_ = wait.For(ctx, most)
+	}
+	return w.faulty.Watch(ctx, path, since, most)
+}
+
+// One target's read finds the store away. A watch of another that has seen all must not wait for a change then, nor for
+// its turn: its target learns of it. What it asks next is answered at once, and all others wait for that. Taken out: that a
+// watch with an index fails; then the store is away for a minute although it answers.
+func TestBreakerProbesWithAQuestionThatIsAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		away := true
+		f := &resting{}
+		f.answer = func(context.Context) error {
+			if away {
+				return unreachable()
+			}
+			return nil
+		}
+		l := newTestSource(f)
+		if _, err := l.Read(t.Context(), kv.Default, "p"); !errors.Is(err, kv.ErrUnreachable) {
+			t.Fatal(err)
+		}
+		away = false
+		began := time.Now()
+		if _, err := l.Watch(t.Context(), "p", 7, time.Minute); !errors.Is(err, kv.ErrUnreachable) || !time.Now().Equal(began) {
+			t.Errorf("it waited for %v: %v", time.Since(began), err)
+		}
+		_, err := l.Watch(t.Context(), "p", 0, time.Minute)
+		if took := time.Since(began); took > 2*time.Second || err != nil {
+			t.Errorf("it tried for %v: %v", took, err)
+		}
+		if _, err := l.Read(t.Context(), kv.Default, "p"); err != nil || l.unreachable() != nil {
+			t.Errorf("after that: %v, %v", err, l.unreachable())
+		}
+		// And when nothing is wrong, it waits.
+		began = time.Now()
+		if _, err := l.Watch(t.Context(), "p", 7, time.Minute); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("a watch at rest lasted %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// Too many requests are no outage: what is refused is tried again. What waits goes on to wait, even if all is refused for
+// longer. Taken out: that an outage of that kind ends nothing; then the watch ends.
+func TestBreakerAtTooManyRequests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		refused := 0
+		f := &faulty{answer: nil}
+		f.answer = func(ctx context.Context) error {
+			if refused > 0 {
+				refused--
+				return &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable, Cause: kv.ErrCrowded}
+			}
+			return nil
+		}
+		l := newTestSource(&resting{faulty: faulty{answer: f.answer}})
+		if _, err := l.Watch(t.Context(), "p", 0, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		waits := make(chan error, 1)
+		go func() {
+			_, err := l.Watch(t.Context(), "p", 7, time.Minute)
+			waits <- err
+		}()
+		synctest.Wait()
+		refused = 2
+		if _, err := l.Read(t.Context(), kv.Default, "p"); err != nil || l.unreachable() != nil {
+			t.Errorf("refused twice: %v, %v", err, l.unreachable())
+		}
+		refused = 3
+		if _, err := l.Read(t.Context(), kv.Default, "p"); !errors.Is(err, kv.ErrCrowded) || l.unreachable() == nil {
+			t.Errorf("refused again and again: %v, %v", err, l.unreachable())
+		}
+		if _, err := l.Watch(t.Context(), "q", 0, time.Minute); err != nil || l.unreachable() != nil {
+			t.Errorf("after that: %v, %v", err, l.unreachable())
+		}
+		began := time.Now()
+		if err := <-waits; err != nil || time.Since(began) < 30*time.Second {
+			t.Errorf("the watch ended after %v: %v", time.Since(began), err)
+		}
+	})
 }
