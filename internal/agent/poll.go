@@ -120,7 +120,7 @@ func (p *poller) read(ctx context.Context, batch []*polled) {
 	}
 	switch {
 	case ctx.Err() != nil:
-	case errors.Is(err, kv.ErrLongAnswer) && len(batch) > 1: // one of the rows is no checksum
+	case errors.Is(err, kv.ErrTooLarge) && len(batch) > 1: // one of the rows is no checksum
 		p.read(ctx, batch[:len(batch)/2])
 		p.read(ctx, batch[len(batch)/2:])
 	case err != nil:

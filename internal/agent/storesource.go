@@ -126,22 +126,22 @@ func (s *storeSource) request(ctx context.Context, t ticket, try func() error) (
 	return err
 }
 
-// poll reads rows as they are, once the store is reachable.
+// poll reads rows as they are, once the store is reachable. The error is kv.ErrTooLarge if there are too many.
 func (s *storeSource) poll(ctx context.Context, paths []string) (rows kv.Snapshot, err error) {
 	t, err := s.turn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	long := false
+	large := false
 	err = s.request(ctx, t, func() error {
 		rows, err = s.store().Read(ctx, kv.Stale, paths...)
-		if long = errors.Is(err, kv.ErrLongAnswer) && len(paths) > 1; long {
-			return nil // the store is reachable, and the caller asks for less
+		if large = len(paths) > 1 && (errors.Is(err, kv.ErrLongAnswer) || errors.Is(err, kv.ErrTooLarge)); large {
+			return nil // the store is reachable
 		}
 		return err
 	})
-	if long {
-		err = kv.ErrLongAnswer
+	if large {
+		err = kv.ErrTooLarge
 	}
 	return rows, err
 }
