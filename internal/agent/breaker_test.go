@@ -43,11 +43,11 @@ func newTestSource(f ...Store) *storeSource {
 func pass(d time.Duration) { <-time.After(d) }
 
 // insist watches as so many targets do: again after a failure.
-func (l *storeSource) insist(ctx context.Context, all *sync.WaitGroup, n int) {
+func (s *storeSource) insist(ctx context.Context, all *sync.WaitGroup, n int) {
 	for range n {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := l.Watch(ctx, "p", 0, time.Minute); err == nil {
+				if _, err := s.Watch(ctx, "p", 0, time.Minute); err == nil {
 					return
 				}
 			}

@@ -22,7 +22,8 @@ func Ready(s Status) error {
 		switch {
 		case t.answered:
 		case t.Outcome == outcome.Unreachable:
-			reasons = append(reasons, fmt.Errorf("%s: %s: the store has been unreachable since the start: %s", t.Key, t.File, s.Store.Error))
+			reasons = append(reasons,
+				fmt.Errorf("%s: %s: the store has been unreachable since the start: %s", t.Key, t.File, s.Store.Error))
 		default:
 			reasons = append(reasons, fmt.Errorf("%s: %s: not reconciled yet", t.Key, t.File))
 		}

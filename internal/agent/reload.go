@@ -69,8 +69,9 @@ func (a *Agent) apply(c config.Config) {
 	a.config, a.loaded, a.refused = c, time.Now(), nil
 	a.source.serve(len(c.Targets))
 	shared := sharedExecs(c.Targets)
-	n := &node{name: c.Node, layout: c.Layout, every: c.Reconcile, source: a.source, limits: a.limits, pace: a.options.pace, news: a.news,
-		installer: &install.Installer{Store: a.source, Layout: c.Layout, Host: a.options.Host, StateDir: c.StateDir, Fault: a.options.Fault}}
+	o := a.options
+	n := &node{name: c.Node, layout: c.Layout, every: c.Reconcile, source: a.source, limits: a.limits, pace: o.pace, news: a.news,
+		installer: &install.Installer{Store: a.source, Layout: c.Layout, Host: o.Host, StateDir: c.StateDir, Fault: o.Fault}}
 	var all []*target
 	for _, t := range c.Targets {
 		t.DeferExec = deferred(t, shared)
@@ -82,7 +83,7 @@ func (a *Agent) apply(c config.Config) {
 		if t.DeferExec {
 			g = a.group(t, n)
 		}
-		all = append(all, newTarget(t, n, g, a.options.Log.With("key", string(t.Key), "file", t.File)))
+		all = append(all, newTarget(t, n, g, o.Log.With("key", string(t.Key), "file", t.File)))
 	}
 	for i, r := range all {
 		if polled := i >= maxWatched; r.polled.Swap(polled) != polled && r.done != nil {

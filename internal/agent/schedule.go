@@ -98,12 +98,12 @@ func (t *target) postpone(sha256 string) bool {
 
 // delay is how long this node holds a new version back. It depends on the node's name alone.
 func (t *target) delay() time.Duration {
-	return time.Duration(share(t.node.name) * float64(t.Spread))
+	return time.Duration(share(t.name) * float64(t.Spread))
 }
 
 // splay is when the first periodic reconcile is: anywhere in the interval, by the node's name and the file's.
 func (t *target) splay() time.Duration {
-	return time.Duration(share(t.node.name+"\x00"+t.File) * float64(t.every))
+	return time.Duration(share(t.name+"\x00"+t.File) * float64(t.every))
 }
 
 // share is a number from 0 to 1 that depends on the text alone.

@@ -100,7 +100,7 @@ func (s *storeSource) Watch(ctx context.Context, path string, since uint64, wait
 		return kv.Entry{}, err
 	}
 	ending, end := context.WithCancelCause(ctx)
-	defer context.AfterFunc(t.era, func() { end(errMissed) })()
+	defer context.AfterFunc(t.era, func() { end(errMissed) })() //nolint:contextcheck // an outage ends it, too
 	defer end(nil)
 	err = s.request(ending, t, func() error { // reported if it was ended, too: if all wait for it, they wait no longer
 		entry, err = s.store().Watch(ending, path, since, wait)

@@ -13,12 +13,11 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// WriteAgentMetrics writes a status, and what this process uses, as metrics in
-// Prometheus' text format. now is the time of the scrape.
+// WriteAgentMetrics writes the metrics of a status and of this process, in Prometheus' text format. now is the time of the
+// scrape.
 //
-// A time that has not come yet is 0, and a counter that never counted is there:
-// with Prometheus, what is absent cannot be alerted on. The exception is what a
-// target does not have: without an exec, there is nothing about execs.
+// An unknown time is 0, and a counter that never counted is 0: Prometheus cannot alert on an absent series. A target without
+// an exec has no series about execs.
 func WriteAgentMetrics(w io.Writer, s agent.Status, now time.Time) error {
 	m := agentMetrics{observe.NewProm(w)}
 	m.process(s)
@@ -47,22 +46,22 @@ func (t labelled) and(name, value string) []observe.Label {
 
 func (m agentMetrics) agent(s agent.Status) {
 	m.One("kvexpress_agent_config_last_reload_successful", observe.Gauge,
-		"1 if the configuration in force is what the files say, 0 if the last reload was refused.",
+		"1 if the last reload succeeded, 0 if it was refused.",
 		observe.Truth(s.Config.Error == ""))
 	m.One("kvexpress_agent_config_last_reload_success_timestamp_seconds", observe.Gauge,
 		"When the configuration in force was read, in Unix seconds.", unixSeconds(&s.Config.Loaded))
 	m.One("kvexpress_agent_store_up", observe.Gauge, "1 if the store answers.", observe.Truth(s.Store.Up))
 	m.One("kvexpress_agent_store_state_changed_timestamp_seconds", observe.Gauge,
-		"Since when kvexpress_agent_store_up is what it is, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
+		"When kvexpress_agent_store_up last changed, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
 	m.One("kvexpress_agent_receipt_last_success_timestamp_seconds", observe.Gauge,
-		"When what became of the targets was last reported to the store, in Unix seconds; 0 if it was not yet.",
+		"When the last receipt was written, in Unix seconds; 0 if none was.",
 		unixSeconds(s.Receipt.Last))
-	m.One("kvexpress_agent_receipt_failed", observe.Gauge, "1 if the last receipt could not be written.",
+	m.One("kvexpress_agent_receipt_failed", observe.Gauge, "1 if the last receipt was not written.",
 		observe.Truth(s.Receipt.Error != ""))
 	m.One("kvexpress_agent_store_requests_total", observe.Counter, "Requests to the store.", float64(s.Requests))
 }
 
-// targets writes what every target has.
+// targets writes the metrics of every target.
 func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 	for _, f := range []struct {
 		name string
@@ -81,13 +80,13 @@ func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 			"When the outcome last changed, in Unix seconds; 0 if there is none yet.",
 			func(t labelled) float64 { return unixSeconds(t.Since) }},
 		{"last_good_timestamp_seconds", observe.Gauge,
-			"When a pass last found the file right or made it right, in Unix seconds; 0 if none did yet.",
+			"When a reconcile last succeeded, in Unix seconds; 0 if none has.",
 			func(t labelled) float64 { return unixSeconds(t.Good) }},
 		{"last_good_age_seconds", observe.Gauge,
-			"How long ago that was, at the time of the scrape; since the start of the agent if no pass did yet.",
+			"Time since the last successful reconcile, at the scrape; since the start of the agent if there is none.",
 			func(t labelled) float64 { return goodAge(t, started, now) }},
 		{"last_install_timestamp_seconds", observe.Gauge,
-			"When this process last replaced the file, in Unix seconds; 0 if it did not.",
+			"When this process last replaced the file, in Unix seconds; 0 if it has not.",
 			func(t labelled) float64 { return unixSeconds(t.Changed) }},
 		{"reconciles_total", observe.Counter, "Times that the target was reconciled.",
 			func(t labelled) float64 { return float64(t.Counts.Reconciles) }},
@@ -109,8 +108,8 @@ func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 	}
 	m.Family("kvexpress_agent_target_outcome", observe.Gauge, "1 for the outcome of the target, 0 for the others.")
 	for _, t := range targets {
-		for _, state := range outcome.Reported() {
-			m.Sample(observe.Truth(t.Outcome == state), t.and("outcome", string(state))...)
+		for _, o := range outcome.Reported() {
+			m.Sample(observe.Truth(t.Outcome == o), t.and("outcome", string(o))...)
 		}
 	}
 	m.Family("kvexpress_agent_target_refusals_total", observe.Counter, "Times that the file was left as it is, by reason.")
@@ -121,7 +120,7 @@ func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 	}
 }
 
-// execs writes what those targets have that run one.
+// execs writes the metrics of targets with an exec.
 func (m agentMetrics) execs(targets []labelled) {
 	m.Family("kvexpress_agent_target_exec_pending", observe.Gauge, "1 if the exec has not succeeded yet for the bytes in place.")
 	for _, t := range targets {
@@ -139,13 +138,16 @@ func (m agentMetrics) execs(targets []labelled) {
 	}
 }
 
-// reasons are those that everybody knows, whether they have occurred or not, and
-// then others that have.
+// refusalReasons are the known reasons, whether they have occurred or not, and then others that have.
 func refusalReasons(counted map[string]uint64) []string {
-	known := []string{
-		string(gate.Empty), string(gate.TooShort), string(gate.TooLarge), string(gate.Mismatch),
-		string(gate.Corrupt), string(gate.CheckFailed), string(gate.NeedsNewer),
-		string(outcome.Stopped), string(outcome.Locked), string(outcome.Missing), string(outcome.Denied), string(outcome.Older), string(outcome.Failed), string(outcome.Unreachable),
+	var known []string
+	for _, reason := range []gate.Reason{gate.Empty, gate.TooShort, gate.TooLarge, gate.Mismatch, gate.Corrupt, gate.CheckFailed,
+		gate.NeedsNewer} {
+		known = append(known, string(reason))
+	}
+	for _, o := range []outcome.Outcome{outcome.Stopped, outcome.Locked, outcome.Missing, outcome.Denied, outcome.Older, outcome.Failed,
+		outcome.Unreachable} {
+		known = append(known, string(o))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(counted)) {
 		if !slices.Contains(known, reason) {
