@@ -70,22 +70,22 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	stop := func(w *world) { _, _ = w.freezer.Stop(w.t.Context(), "hosts", "why") }
-	away := func(from, to time.Duration) func(*world, time.Duration) {
+	unreachable := func(from, to time.Duration) func(*world, time.Duration) {
 		return func(w *world, passed time.Duration) {
-			w.store.away.Store(false)
+			w.store.down.Store(false)
 			healthy(w, passed)
-			w.store.away.Store(passed >= from && passed < to)
+			w.store.down.Store(passed >= from && passed < to)
 		}
 	}
 	ever := 1000 * time.Hour
-	behind := late(outcome.Converged, ever)
+	outdated := late(outcome.Converged, ever)
 	stories := []story{
 		{name: "all is well", lasts: 2 * time.Hour, every: 2 * time.Minute, step: healthy},
 		{name: "no hub", lasts: 11 * time.Minute, step: healthy, without: []string{"hub"},
 			fires: []string{"KvexpressHubDown"}},
 		{name: "the hub is restarted", lasts: 4 * time.Minute, step: healthy, without: []string{"hub"}},
-		{name: "the store is away", lasts: 21 * time.Minute, step: away(10*time.Minute, ever), fires: []string{"KvexpressStoreUnreachable"}},
-		{name: "the store was away for a moment", lasts: 20 * time.Minute, step: away(10*time.Minute, 14*time.Minute)},
+		{name: "the store is unreachable", lasts: 21 * time.Minute, step: unreachable(10*time.Minute, ever), fires: []string{"KvexpressStoreUnreachable"}},
+		{name: "the store was unreachable for a moment", lasts: 20 * time.Minute, step: unreachable(10*time.Minute, 14*time.Minute)},
 		{name: "a node hears of nothing", lasts: 31 * time.Minute, step: late(outcome.Converged, ever), fires: []string{"KvexpressStuck"}},
 		{name: "a node refuses it", lasts: 31 * time.Minute, step: late(outcome.Refused, ever), fires: []string{"KvexpressStuck"}},
 		{name: "a node was late", lasts: 31 * time.Minute, step: late(outcome.Failed, 10*time.Minute)},
@@ -95,7 +95,7 @@ func TestAlerts(t *testing.T) {
 		{name: "a node waits for its time", lasts: 2 * time.Hour, every: 2 * time.Minute, step: late(outcome.Waiting, ever)},
 		{name: "an exec fails", lasts: 16 * time.Minute, step: late(outcome.Pending, ever), fires: []string{"KvexpressExecFailing"}},
 		{name: "an exec failed for a while", lasts: 31 * time.Minute, step: late(outcome.Pending, 8*time.Minute)},
-		{name: "nodes are silent", lasts: 40 * time.Minute, step: func(w *world, passed time.Duration) {
+		{name: "nodes have no contact", lasts: 40 * time.Minute, step: func(w *world, passed time.Duration) {
 			healthy(w, passed)
 			if passed == 0 {
 				w.report("web-9", w.has("hosts"))
@@ -113,8 +113,8 @@ func TestAlerts(t *testing.T) {
 			step:  at(10*time.Minute, func(w *world) { w.put(w.layout.Stop("hosts"), "why", 0) }),
 			fires: []string{"KvexpressStoppedTooLong"}},
 		{name: "a stop for an hour", lasts: 2 * time.Hour, every: 2 * time.Minute, step: at(10*time.Minute, stop)},
-		{name: "a stop, and nodes behind", lasts: time.Hour, step: func(w *world, passed time.Duration) {
-			behind(w, passed)
+		{name: "a stop, and outdated nodes", lasts: time.Hour, step: func(w *world, passed time.Duration) {
+			outdated(w, passed)
 			if passed == 0 {
 				stop(w)
 			}
@@ -157,7 +157,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// report is that of a fleet of five, all alike.
+// report writes the same receipt for a fleet of five nodes.
 func report(w *world, t fleet.Target) {
 	for _, node := range []string{"web-1", "web-2", "web-3", "web-4", "web-5"} {
 		w.report(node, t)

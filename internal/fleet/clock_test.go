@@ -38,7 +38,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// A receipt was not sent before the publish that the store had already, whatever its clock says: it is alive, is behind and
+// A receipt was not sent before the publish that the store had already, whatever its clock shows: it has contact, is outdated and
 // counts, although the store of its node, a Consul agent of its own, has the same wrong clock.
 func TestReceiptAfterThePublish(t *testing.T) {
 	published := start().Add(time.Hour)
@@ -58,9 +58,8 @@ func TestReceiptAfterThePublish(t *testing.T) {
 	}
 }
 
-// Nobody is silent here, so that nobody is to be left out: whosever clock is wrong, a fleet
-// that is behind is not taken for one that has arrived. The store of any node but the one that
-// wrote first may not tell it, as a Consul agent of its own does not.
+// Whichever clock is wrong: no node loses contact, and an outdated fleet does not look converged. Only
+// the node that wrote first needs a store that shows its offset; a local Consul agent does not.
 func TestClocksLoseNoContact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		offs := rapid.SampledFrom([]time.Duration{0, 0, day, -day, 10 * time.Second, -10 * time.Second, time.Hour})

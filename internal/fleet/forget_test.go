@@ -95,16 +95,16 @@ func TestDrop(t *testing.T) {
 	}
 }
 
-// A node that has been silent for long is not heard of again because a target of it was dropped.
+// A node without contact does not get contact because a target of it was dropped.
 func TestDroppedIsNotSeen(t *testing.T) {
 	now := time.Now()
-	silent := fleet.Receipt{Node: "old", Sent: now.Add(-time.Hour), Agent: &fleet.Agent{Every: fleet.Millis(time.Minute)},
+	old := fleet.Receipt{Node: "old", Sent: now.Add(-time.Hour), Agent: &fleet.Agent{Every: fleet.Millis(time.Minute)},
 		Targets: []fleet.Target{{By: fleet.ByAgent, Key: "hosts", File: "/a", Outcome: outcome.Converged}}}
-	fresh := silent
+	fresh := old
 	fresh.Node, fresh.Sent = "new", now
 	for _, edited := range []bool{false, true} {
-		silent.Edited = edited
-		roster := fleet.Roster{Read: now, Nodes: []fleet.Node{{Name: "new", Receipt: fresh, Index: 5}, {Name: "old", Receipt: silent, Index: 9},
+		old.Edited = edited
+		roster := fleet.Roster{Read: now, Nodes: []fleet.Node{{Name: "new", Receipt: fresh, Index: 5}, {Name: "old", Receipt: old, Index: 9},
 			{Name: "bad", Err: fleet.ErrReceipt, Index: 10}}}
 		nodes, unread := fleet.Reporting(roster, fleet.Live{Key: "hosts"})
 		if want := map[bool]string{false: "[new old] [bad]", true: "[new] [bad]"}[edited]; fmt.Sprint(nodes, unread) != want {

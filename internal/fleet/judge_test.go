@@ -11,7 +11,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// scenario is a key of which version 5 was published a minute ago, and nodes.
+// scenario is a key whose version 5 was published a minute ago, and nodes.
 type scenario struct {
 	live  Live
 	nodes []Node
@@ -79,9 +79,9 @@ func TestOutcomes(t *testing.T) {
 		detail string
 	}{
 		"has it":                       {has(5), outcome.Converged, ""},
-		"owes the exec":                {has(5).but(func(t *Target) { t.ExecPending = true }), outcome.Pending, ""},
+		"exec pending":                 {has(5).but(func(t *Target) { t.ExecPending = true }), outcome.Pending, ""},
 		"has the one before":           {has(4).but(func(t *Target) { t.Since = Millis(time.Hour) }), outcome.Outdated, ""},
-		"has the one before, and owes": {has(4).but(func(t *Target) { t.ExecPending = true }), outcome.Outdated, ""},
+		"the one before, exec pending": {has(4).but(func(t *Target) { t.ExecPending = true }), outcome.Outdated, ""},
 		"has nothing": {Target{By: ByAgent, Key: "hosts", Outcome: outcome.Refused, Detail: "too short"}, outcome.Refused,
 			"too short"},
 		"has a version of another key's life":   {has(5).but(older), outcome.Outdated, ""},
@@ -93,7 +93,7 @@ func TestOutcomes(t *testing.T) {
 		"has one that was never published":      {has(6), outcome.Invalid, "the newest is 5"},
 		"has the last of all":                   {has(1<<64 - 1), outcome.Invalid, "the newest is 5"},
 		"does not follow a store back":          {has(6).but(func(t *Target) { t.Outcome, t.Detail = outcome.Older, "b" }), outcome.Older, "b"},
-		"lies, and owes":                        {has(6).but(func(t *Target) { t.ExecPending = true }), outcome.Invalid, "the newest is 5"},
+		"lies, exec pending":                    {has(6).but(func(t *Target) { t.ExecPending = true }), outcome.Invalid, "the newest is 5"},
 		"a word that is none of ours":           {has(4).but(func(t *Target) { t.Outcome = "levitating" }), outcome.Outdated, ""},
 		"a word that only readers conclude":     {has(4).but(func(t *Target) { t.Outcome = outcome.Expired }), outcome.Outdated, ""},
 		"locked, and has the one before":        {has(4).but(func(t *Target) { t.Outcome = outcome.Locked }), outcome.Locked, ""},
@@ -162,7 +162,7 @@ func TestOutcomesOfASupersededVersion(t *testing.T) {
 // took longest is what it took.
 func TestSeveralFilesOfOneKey(t *testing.T) {
 	file := func(name string, t Target) Target { t.File = name; return t }
-	owes := has(5).but(func(t *Target) { t.ExecPending = true })
+	pending := has(5).but(func(t *Target) { t.ExecPending = true })
 	placed := func(name string, ago time.Duration) Target {
 		return file(name, has(5).but(func(t *Target) { t.Placed = &Placed{Age: Millis(ago)} }))
 	}
@@ -177,8 +177,8 @@ func TestSeveralFilesOfOneKey(t *testing.T) {
 		outcome outcome.Outcome
 		file    string
 	}{
-		{[]Target{file("/a", has(5)), file("/b", owes)}, outcome.Pending, "/b"},
-		{[]Target{file("/a", owes), file("/b", has(4)), file("/c", has(5))}, outcome.Outdated, "/b"},
+		{[]Target{file("/a", has(5)), file("/b", pending)}, outcome.Pending, "/b"},
+		{[]Target{file("/a", pending), file("/b", has(4)), file("/c", has(5))}, outcome.Outdated, "/b"},
 		{[]Target{file("/a", has(6)), file("/b", has(4))}, outcome.Invalid, "/a"},
 		{[]Target{file("/a", has(4)), file("/b", has(3))}, outcome.Outdated, "/a"},
 	} {
@@ -213,7 +213,7 @@ func TestNoContact(t *testing.T) {
 		"out, a quarter after":           {30 * day, 0, false, has(4), 15 * time.Minute, "1 no_contact"},
 		"out, it reported meanwhile":     {time.Minute, 0, false, has(4), 15 * time.Minute, "1 outdated"},
 		"out, two days after":            {30 * day, 0, false, has(4), 2 * day, "1 expired"},
-		"out, owes": {30 * day, 0, false, has(5).but(func(t *Target) { t.ExecPending = true }), 2 * day,
+		"out, exec pending": {30 * day, 0, false, has(5).but(func(t *Target) { t.ExecPending = true }), 2 * day,
 			"1 pending"},
 		"an age that cannot be": {time.Second, century, true, has(4), 0, "1 expired"},
 		"sent before our time":  {250 * 365 * day, century, true, has(4), 0, "1 expired"},
@@ -255,7 +255,7 @@ func TestContactIsOfATarget(t *testing.T) {
 		targets  []Target
 		want     string // see counts
 	}{
-		"somebody's copy beside an agent":      {time.Minute, 0, []Target{has(5), out(4, time.Minute, outcome.Converged)}, "1 converged"},
+		"a copy by hand beside an agent":       {time.Minute, 0, []Target{has(5), out(4, time.Minute, outcome.Converged)}, "1 converged"},
 		"an out of long ago beside an agent":   {time.Minute, 0, []Target{has(5), out(4, time.Hour, outcome.Converged)}, "1 converged"},
 		"the control: of this very version":    {time.Minute, 0, []Target{has(5), out(4, time.Minute, outcome.Refused)}, "1 refused"},
 		"an out where an agent was":            {time.Minute, 3 * time.Hour, []Target{out(5, 0, outcome.Converged)}, "1 converged"},
@@ -277,7 +277,7 @@ func TestContactIsOfATarget(t *testing.T) {
 }
 
 // Clocks that are wrong are named and left out of the times, and change no count: of ten
-// nodes one, web-9, has arrived, nine are behind, and two more are silent.
+// nodes one, web-9, has converged, nine are outdated, and two more have no contact.
 func TestClocksADayOff(t *testing.T) {
 	type wrong = func(s *scenario, told bool)
 	node := func(i int, off time.Duration) wrong {
@@ -306,22 +306,22 @@ func TestClocksADayOff(t *testing.T) {
 		want  string // if stores tell
 		not   string // if those of nodes and of the publisher do not
 	}{
-		"none":                       {here(0), "timed", "timed"},
-		"ours, ahead":                {here(day), "timed here 24h0m0s", "timed here 24h0m0s"},
-		"ours, behind":               {here(-day), "timed here -24h0m0s", "timed here -24h0m0s"},
-		"the publisher's, ahead":     {publisher(day), "publisher 24h0m0s", "publisher 23h59m0s"},
-		"the publisher's, behind":    {publisher(-day), "publisher -24h0m0s", "timed"},
-		"of who has it, ahead":       {node(9, day), "node 24h0m0s", "node 23h59m30s"},
-		"of who has it, behind":      {node(9, -day), "node -24h0m0s", ""},
-		"of who has it, 2 s ahead":   {node(9, tolerance), "timed", "timed"},
-		"of who has it, 3 s ahead":   {node(9, 3*time.Second), "node 3s", "timed"},
-		"of who is late, ahead":      {node(3, day), "timed node 24h0m0s", "timed node 23h57m57s"},
-		"of who is late, behind":     {node(3, -day), "timed node -24h0m0s", "timed"},
-		"of who is silent, ahead":    {node(10, day), "timed node 24h0m0s", "timed node 23h19m0s, counts"},
-		"of who is silent, behind":   {node(10, -day), "timed node -24h0m0s", "timed"},
-		"that cannot be":             {says(&huge), "node 876000h0m0s", "node 876000h0m0s"},
-		"not known, of who has it":   {says(nil), "", ""},
-		"not known, the publisher's": {func(s *scenario, _ bool) { s.live.Manifest.ClockOffset = nil }, "", ""},
+		"none":                              {here(0), "timed", "timed"},
+		"ours, ahead":                       {here(day), "timed here 24h0m0s", "timed here 24h0m0s"},
+		"ours, behind":                      {here(-day), "timed here -24h0m0s", "timed here -24h0m0s"},
+		"the publisher's, ahead":            {publisher(day), "publisher 24h0m0s", "publisher 23h59m0s"},
+		"the publisher's, behind":           {publisher(-day), "publisher -24h0m0s", "timed"},
+		"of a converged node, ahead":        {node(9, day), "node 24h0m0s", "node 23h59m30s"},
+		"of a converged node, behind":       {node(9, -day), "node -24h0m0s", ""},
+		"of a converged node, 2 s ahead":    {node(9, tolerance), "timed", "timed"},
+		"of a converged node, 3 s ahead":    {node(9, 3*time.Second), "node 3s", "timed"},
+		"of an outdated node, ahead":        {node(3, day), "timed node 24h0m0s", "timed node 23h57m57s"},
+		"of an outdated node, behind":       {node(3, -day), "timed node -24h0m0s", "timed"},
+		"of a node without contact, ahead":  {node(10, day), "timed node 24h0m0s", "timed node 23h19m0s, counts"},
+		"of a node without contact, behind": {node(10, -day), "timed node -24h0m0s", "timed"},
+		"that cannot be":                    {says(&huge), "node 876000h0m0s", "node 876000h0m0s"},
+		"not known, of who has it":          {says(nil), "", ""},
+		"not known, the publisher's":        {func(s *scenario, _ bool) { s.live.Manifest.ClockOffset = nil }, "", ""},
 	} {
 		for _, told := range []bool{true, false} {
 			s := newScenario()

@@ -24,7 +24,7 @@ func of(by, file string) Target {
 	return Target{By: by, Key: "hosts", File: file, Outcome: outcome.Converged}
 }
 
-// The agent speaks for its targets, and each `out` for one; nobody drops the other's.
+// The agent writes its targets, each `out` one; none drops the targets of another.
 func TestMergeOfAgentAndOuts(t *testing.T) {
 	agent := &Agent{Version: "2.0.0", Every: Millis(time.Minute)}
 	r := merge(Receipt{}, news{agent: agent, targets: []Target{of(ByAgent, "/b"), of(ByAgent, "/a")}}, "web-1", start())
@@ -91,7 +91,7 @@ func TestCarry(t *testing.T) {
 	}
 }
 
-// What is said of a file that was held back keeps what is known of its exec.
+// A stopped or locked run keeps the state of the exec.
 func TestCarryKeepsThePendingExec(t *testing.T) {
 	before := has(5).but(func(t *Target) { t.Outcome, t.ExecPending, t.Exec = outcome.Pending, true, &Exec{Exit: 3} })
 	for state, want := range map[outcome.Outcome]bool{outcome.Stopped: true, outcome.Locked: true, outcome.Failed: true, outcome.Denied: true,
@@ -108,7 +108,7 @@ func TestCarryKeepsThePendingExec(t *testing.T) {
 	}
 }
 
-// Whatever a clock does between two receipts: nothing grows younger, and what is
+// Whatever a clock does between two receipts: nothing grows younger, and the
 // written can be read.
 func TestTimePasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -120,7 +120,7 @@ func TestTimePasses(t *testing.T) {
 		was := old.at(start())
 		r := merge(old, news{targets: []Target{{By: ByOut, File: "/new"}}}, "web-1", start().Add(passed))
 		if r.Agent.Outage.Lasted != 7 {
-			t.Fatal("how long it was away has changed")
+			t.Fatal("the length of the outage has changed")
 		}
 		if after, _ := json.Marshal(old); string(after) != string(before) {
 			t.Fatal("the old receipt was changed")

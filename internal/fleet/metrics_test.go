@@ -13,7 +13,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// full is a fleet with all that there can be: the hub has looked.
+// full is a scanned fleet with one of everything.
 func full(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -54,7 +54,7 @@ func full(t *testing.T) *world {
 	pass(5 * time.Second)
 	w.reportAt("clock-1", time.Now().Add(-time.Hour), now)
 	w.report("ok-3", w.has("hosts"))
-	w.look()
+	w.mustScan()
 	return w
 }
 
@@ -139,7 +139,7 @@ func TestMetricsSayHowTheFleetIs(t *testing.T) {
 	})
 }
 
-// Before the first look nothing is known, and that is said.
+// Before the first scan, only up, age and time of the scan are there.
 func TestMetricsBeforeTheFirstScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -157,8 +157,8 @@ func TestNoLabelOfANode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.publish("hosts")
-		w.report("web-1", in(w.has("hosts"), "owed", 0))
-		w.look()
+		w.report("web-1", in(w.has("hosts"), outcome.Pending, 0))
+		w.mustScan()
 		if text := w.text(); strings.Contains(text, "web-1") {
 			t.Error(text)
 		}
@@ -183,11 +183,11 @@ func TestMetricsAreBounded(t *testing.T) {
 			many = append(many, fleet.Target{By: fleet.ByAgent, Key: key, Outcome: outcome.Converged})
 		}
 		w.report("aaa\x1b[2J", append(many, old)...)
-		w.look()
+		w.mustScan()
 		f := w.scrape()
 		w.wants(f, fleet.MaxKeys, "keys")
 		w.wants(f, 11, "keys_left_out")
-		w.wants(f, 2, "version", "key=hosts") // what is published comes first
+		w.wants(f, 2, "version", "key=hosts") // published keys come first
 		named := 0
 		for _, m := range f["kvexpress_fleet_node_outcome"].GetMetric() {
 			named++

@@ -58,7 +58,7 @@ func readRules(t *testing.T) []rule {
 	return all
 }
 
-// dashboard is what we look at in grafana-dashboard.json.
+// dashboard is a part of grafana-dashboard.json.
 type dashboard struct {
 	UID           string `json:"uid"`
 	Title         string `json:"title"`
@@ -181,7 +181,7 @@ func TestMonitoringNamesWhatIsExported(t *testing.T) {
 		for _, s := range answer.Selectors {
 			has, ok := exported[s.Name]
 			if !ok {
-				t.Errorf("%s: nobody exports %s", where[i], s.Name)
+				t.Errorf("%s: no program exports %s", where[i], s.Name)
 				continue
 			}
 			for label := range has {
@@ -239,7 +239,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// Each alert has what whoever is woken by it needs: what, why, and a command that exists.
+// Each alert says what, why, and a command that exists.
 func TestAlertsAreExplained(t *testing.T) {
 	b, err := os.ReadFile("../../docs/commands.md")
 	if err != nil {
@@ -310,7 +310,7 @@ func TestMonitoringIsDocumented(t *testing.T) {
 	}
 	for name := range documented {
 		if exported[name] == nil {
-			t.Errorf("docs/monitoring.md has %s, which nobody exports", name)
+			t.Errorf("docs/monitoring.md has %s, which no program exports", name)
 		}
 	}
 	for _, r := range readRules(t) {

@@ -54,7 +54,7 @@ func parse(t testing.TB, r Receipt) Receipt {
 	value, flags := marshal(t, r)
 	got, err := ParseReceipt(r.Node, value, flags)
 	if err != nil {
-		t.Fatalf("what was written cannot be read: %v", err)
+		t.Fatalf("it cannot be read again: %v", err)
 	}
 	return got
 }
@@ -73,7 +73,7 @@ func drawnTargets() *rapid.Generator[Target] {
 			Outcome: rapid.SampledFrom(outcome.Reported()).Draw(t, "outcome"),
 			Version: rapid.Uint64().Draw(t, "version"), SHA256: sha(rapid.IntRange(0, 3).Draw(t, "sha")),
 			Since:  lengths().Draw(t, "since"),
-			Detail: rapid.StringN(0, 40, MaxDetail).Draw(t, "detail"), ExecPending: rapid.Bool().Draw(t, "owed"),
+			Detail: rapid.StringN(0, 40, MaxDetail).Draw(t, "detail"), ExecPending: rapid.Bool().Draw(t, "pending"),
 		}
 		if rapid.Bool().Draw(t, "ran") {
 			target.Exec = &Exec{Exit: rapid.IntRange(-1, 255).Draw(t, "exit"), Failures: rapid.IntRange(0, 9).Draw(t, "failures")}
@@ -247,7 +247,7 @@ func TestParseReceiptRefuses(t *testing.T) {
 			}
 		})
 	}
-	// The control: without what is wrong, each of them is fine.
+	// The control: valid receipts.
 	for _, value := range []string{`{` + good + `}`, `{` + good + `,"new":[[]],"targets":null}`, `{` + good + `,"targets":[{}]}`} {
 		if _, err := ParseReceipt("web-1", []byte(value), 0); err != nil {
 			t.Error(err)
@@ -275,7 +275,7 @@ func TestParseReceiptIsCheapToRefuse(t *testing.T) {
 	}
 }
 
-// Whatever stands in the store: an error that fits on a line, or a receipt within all
+// Any bytes in the store: an error that fits on a line, or a receipt within all
 // limits, which is the same once it was written again.
 func FuzzParseReceipt(f *testing.F) {
 	for _, r := range []Receipt{{Node: "web-1", Sent: start()}, sized(3, "why"), sized(100, "")} {

@@ -33,22 +33,22 @@ func TestRosterRights(t *testing.T) {
 		}, 3, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, silently := range []bool{false, true} { // Consul does not tell an anonymous token
+			for _, hidden := range []bool{false, true} { // Consul does not tell an anonymous token
 				b := newBench(t, embedded.Deny(tt.deny))
 				b.publish("one\n")
 				for i := range tt.nodes {
 					b.put("kvexpress-nodes/web-"+string(rune('0'+i)), "{}")
 				}
-				if silently && name == "all but one" {
+				if hidden && name == "all but one" {
 					continue // nothing shows it
 				}
 				reader := b.reader()
-				if silently {
-					reader.Store = &silent{b.store}
+				if hidden {
+					reader.Store = &hiding{b.store}
 				}
 				r, err := reader.Roster(t.Context(), 0, 0)
 				if errors.Is(err, kv.ErrDenied) != tt.denied || err == nil && len(r.Nodes) != tt.nodes {
-					t.Errorf("silently %t: %v, %d nodes", silently, err, len(r.Nodes))
+					t.Errorf("hidden %t: %v, %d nodes", hidden, err, len(r.Nodes))
 				}
 				if tt.denied && !strings.Contains(err.Error(), "kvexpress-nodes/") {
 					t.Errorf("%v", err)
@@ -58,10 +58,10 @@ func TestRosterRights(t *testing.T) {
 	}
 }
 
-// silent leaves rows out without a word.
-type silent struct{ kv.Store }
+// hiding leaves rows out, and does not report it.
+type hiding struct{ kv.Store }
 
-func (s *silent) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing,
+func (s *hiding) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing,
 	error) {
 	all, err := s.Store.List(ctx, c, prefix, since, wait)
 	all.Filtered = false
@@ -75,7 +75,7 @@ func TestRosterAgainAndAgain(t *testing.T) {
 	b.fleet(3, b.want)
 	b.put("kvexpress-nodes/web-x", "{}")
 	reader := b.reader()
-	look := func(since uint64) (fleet.Roster, int64) {
+	read := func(since uint64) (fleet.Roster, int64) {
 		t.Helper()
 		b.store.requests()
 		r, err := reader.Roster(t.Context(), since, time.Minute)
@@ -92,14 +92,14 @@ func TestRosterAgainAndAgain(t *testing.T) {
 	if n := fleet.Count(ended, b.store, newLayout(t)); n != 0 {
 		t.Errorf("%d nodes of a store that does not answer", n)
 	}
-	first, requests := look(0)
+	first, requests := read(0)
 	if len(first.Nodes) != 4 || first.Nodes[3].Err == nil || first.Nodes[0].Name != "web-0" || first.Nodes[0].Err != nil ||
 		requests != 2 {
 		t.Fatalf("%+v, %d requests", first, requests)
 	}
 	b.says("web-1", fleet.Wanted{Version: 7})
 	b.says("web-x", b.want)
-	second, requests := look(first.Index)
+	second, requests := read(first.Index)
 	if requests != 1 {
 		t.Errorf("%d requests", requests)
 	}
@@ -116,7 +116,7 @@ func TestRosterAgainAndAgain(t *testing.T) {
 		t.Errorf("%+v", second.Nodes[1])
 	}
 	forget(t, b.store, newLayout(t).Node("web-1"))
-	if third, _ := look(second.Index); len(third.Nodes) != 3 {
+	if third, _ := read(second.Index); len(third.Nodes) != 3 {
 		t.Errorf("%+v", third)
 	}
 }

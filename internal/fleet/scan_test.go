@@ -41,16 +41,16 @@ func TestOldestStraggler(t *testing.T) {
 				pass(30 * time.Second)
 				w.report("ok", w.publish("hosts"))
 				w.report("stuck", in(stuck, outcome.Converged, time.Second))
-				w.look()
+				w.mustScan()
 			}
 			w.wants(w.scrape(), 59*30, oldest, hosts)
 			w.report("stuck", w.has("hosts"))
-			w.look()
+			w.mustScan()
 			w.wants(w.scrape(), 0, oldest, hosts)
 			pass(time.Second)
 			w.publish("hosts")
 			pass(time.Second)
-			w.look()
+			w.mustScan()
 			if got, _ := w.scrape().find(oldest, hosts); got > 15 {
 				w.t.Errorf("after it was well, it has been missing for %v s", got)
 			}
@@ -60,7 +60,7 @@ func TestOldestStraggler(t *testing.T) {
 			pass(72 * time.Hour)
 			w.report("ok", w.has("hosts"))
 			w.report("new", in(fullOf(w), outcome.Starting, 2*time.Second))
-			w.look()
+			w.mustScan()
 			w.wants(w.scrape(), 2, oldest, hosts)
 		},
 		"who has not heard of it, since the publish": func(w *world) {
@@ -69,14 +69,14 @@ func TestOldestStraggler(t *testing.T) {
 			w.publish("hosts")
 			pass(20 * time.Second)
 			w.report("late", in(old, outcome.Converged, 72*time.Hour))
-			w.look()
+			w.mustScan()
 			w.wants(w.scrape(), 20, oldest, hosts)
 		},
 		"who has been in trouble before": func(w *world) {
 			old := w.publish("hosts")
 			w.publish("hosts")
 			w.report("late", in(old, outcome.Refused, time.Hour))
-			w.look()
+			w.mustScan()
 			w.wants(w.scrape(), 3600, oldest, hosts)
 		},
 		"who is held back on purpose": func(w *world) {
@@ -86,7 +86,7 @@ func TestOldestStraggler(t *testing.T) {
 				w.report("is-"+string(o), in(old, o, time.Hour))
 			}
 			pass(20 * time.Second)
-			w.look()
+			w.mustScan()
 			f := w.scrape()
 			w.wants(f, 0, oldest, hosts)
 			w.wants(f, 1, "nodes", hosts, "outcome=locked")

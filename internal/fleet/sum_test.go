@@ -29,7 +29,7 @@ func inflated(t *testing.T, node string) []byte {
 }
 
 // Receipts that decode to a lot leave out themselves and no others, are named, and let no wait
-// end as if they had arrived. When some of them go, others have room.
+// end as if they had converged. When some of them go, others have room.
 func TestReceiptsInSum(t *testing.T) {
 	b := newBench(t)
 	b.publish("one\n")
@@ -56,12 +56,12 @@ func TestReceiptsInSum(t *testing.T) {
 		return fleet.Examine(r, all[0], fleet.Options{})
 	}
 	began, took := time.Now(), time.Duration(0)
-	for look := range 2 { // the second one knows the first one's
+	for n := range 2 { // the second one knows the first one's
 		r := examine()
 		took = max(took, time.Since(began))
 		if r.Converged != good || len(r.Unread) > 0 || len(r.LeftOut) < bad-16 || r.Nodes-good+len(r.LeftOut) != bad ||
 			!strings.HasPrefix(r.LeftOut[0], "bad-") {
-			t.Errorf("look %d: %d arrived of %d, left out %v", look, r.Converged, r.Nodes, r.LeftOut)
+			t.Errorf("read %d: %d of %d converged, left out %v", n, r.Converged, r.Nodes, r.LeftOut)
 		}
 	}
 	_, _, err := reader.Wait(t.Context(), fleet.Goal{Key: "hosts", Share: 0.87, Timeout: 2 * took}) // of those read: 100 of 113

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// An `out` that has missed a version for ten minutes is silent from then on, and not behind anew
+// An `out` that has missed a version for ten minutes has no contact from then on, and is not outdated again
 // with each publish. Here the current one is a minute old.
 func TestOneOffIsNotOutdatedForEver(t *testing.T) {
 	before := func(ago time.Duration, versions ...uint64) (all []Past) {
@@ -24,7 +24,7 @@ func TestOneOffIsNotOutdatedForEver(t *testing.T) {
 		"the same, long enough":               {before(4*time.Minute, 4, 3, 2), 1, "1 no_contact"},
 		"the control: it missed none":         {before(30*time.Minute, 4, 3, 2), 4, "1 outdated"},
 		"the control: both in the last while": {before(time.Minute, 4, 3), 3, "1 outdated"},
-		"when, nobody may read":               {nil, 3, "1 outdated"},
+		"the history is denied":               {nil, 3, "1 outdated"},
 	} {
 		s := newScenario()
 		s.live.Past = tt.past
@@ -35,7 +35,7 @@ func TestOneOffIsNotOutdatedForEver(t *testing.T) {
 	}
 }
 
-// Of a key that is not published, no node is behind.
+// If a key is not published, it is missing on all nodes.
 func TestRetiredKey(t *testing.T) {
 	s := newScenario()
 	s.live = Live{Key: "hosts"}
@@ -54,11 +54,11 @@ func TestRestoredReceipts(t *testing.T) {
 		lost [3]uint64 // of three nodes that have reported since
 		want string    // see counts: of these, and of one with a receipt from before
 	}{
-		"nobody lost a receipt": {[3]uint64{}, "4 converged"},
-		"two did":               {[3]uint64{before + 10, before + 10, 0}, "3 converged, 1 unknown"},
-		"one says so alone":     {[3]uint64{before + 10, 0, 0}, "4 converged"},
-		"another store's":       {[3]uint64{after + 999_999, after + 999_999, 0}, "4 converged"},
-		"it was written after":  {[3]uint64{before - 10, before - 10, 0}, "4 converged"},
+		"no node lost a receipt": {[3]uint64{}, "4 converged"},
+		"two did":                {[3]uint64{before + 10, before + 10, 0}, "3 converged, 1 unknown"},
+		"one says so alone":      {[3]uint64{before + 10, 0, 0}, "4 converged"},
+		"another store's":        {[3]uint64{after + 999_999, after + 999_999, 0}, "4 converged"},
+		"it was written after":   {[3]uint64{before - 10, before - 10, 0}, "4 converged"},
 	} {
 		s := newScenario()
 		for _, lost := range tt.lost {

@@ -22,7 +22,7 @@ import (
 type bench struct {
 	t     *testing.T
 	store *faulty
-	want  fleet.Wanted // what was published last
+	want  fleet.Wanted // the last publish
 }
 
 func newBench(t *testing.T, options ...embedded.Option) *bench {
@@ -67,7 +67,7 @@ func (b *bench) reader() *fleet.Reader {
 	return &fleet.Reader{Store: b.store, Layout: newLayout(b.t)}
 }
 
-// wait waits for all nodes; with each look that succeeded, step is called with its
+// wait waits for all nodes; with each read that succeeded, step is called with its
 // number.
 func (b *bench) wait(ctx context.Context, limit time.Duration, step func(n int, r fleet.Report)) (fleet.Report, fleet.Seen,
 	error) {
@@ -105,7 +105,7 @@ func TestWaitReaches(t *testing.T) {
 	if times.Delivered.Count != 3 || times.Took <= 0 || times.Delivered.Slowest > times.Took {
 		t.Errorf("%+v", times)
 	}
-	// What is there already is reached at once, and took nobody any time.
+	// A version that is in place already is reached at once.
 	if r, times, err := b.wait(t.Context(), time.Minute, nil); err != nil || r.Converged != 3 ||
 		time.Duration(times.Took) > 10*time.Second {
 		t.Errorf("%v, %+v, %+v", err, r, times)
@@ -140,7 +140,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 			t.Errorf("%v, %+v", err, r)
 		}
 		if n := b.store.requests(); n > 20 {
-			t.Errorf("%d requests in a second, for nobody", n)
+			t.Errorf("%d requests in a second, without nodes", n)
 		}
 	})
 	t.Run("nodes that do not count", func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 	})
 }
 
-// What was waited for is no longer the newest: who has the newer one has arrived, too.
+// The wanted version is no longer the newest: nodes with the newer one count, too.
 func TestWaitIsOvertaken(t *testing.T) {
 	b := newBench(t)
 	b.publish("one\n")
@@ -220,7 +220,7 @@ func missing(err error) bool {
 	return errors.As(err, &e)
 }
 
-// A store that is away, or does not answer, makes nothing of what is not known: a wait goes on,
+// If the store is unreachable, or does not answer, a wait goes on,
 // or ends with what it could not find out.
 func TestWaitWithoutTheStore(t *testing.T) {
 	hang := func(ctx context.Context) error { <-ctx.Done(); return failed(kv.ErrUnreachable) }
@@ -228,33 +228,33 @@ func TestWaitWithoutTheStore(t *testing.T) {
 	for name, tt := range map[string]struct {
 		limit   time.Duration
 		list    func(b *bench, ctx context.Context, n int64) error // the n-th
-		step    func(b *bench, enough context.CancelCauseFunc)     // after each look that succeeded
-		want    error                                              // nil: all have arrived
+		step    func(b *bench, enough context.CancelCauseFunc)     // after each read that succeeded
+		want    error                                              // nil: all have it
 		unknown bool
 		text    string
 	}{
-		"away and back": {time.Minute, func(_ *bench, _ context.Context, n int64) error {
+		"unreachable and back": {time.Minute, func(_ *bench, _ context.Context, n int64) error {
 			if n == 2 || n == 3 {
 				return failed(kv.ErrUnreachable)
 			}
 			return nil
 		}, func(b *bench, _ context.CancelCauseFunc) { b.fleet(3, b.want) }, nil, false, ""},
-		"away from the start": {300 * time.Millisecond, func(*bench, context.Context, int64) error { return failed(kv.ErrUnreachable) },
+		"unreachable from the start": {300 * time.Millisecond, func(*bench, context.Context, int64) error { return failed(kv.ErrUnreachable) },
 			nil, kv.ErrUnreachable, true, "unknown how many nodes are up to date: "},
-		"away at the end": {300 * time.Millisecond, func(_ *bench, _ context.Context, n int64) error {
+		"unreachable at the end": {300 * time.Millisecond, func(_ *bench, _ context.Context, n int64) error {
 			if n > 1 {
 				return failed(kv.ErrUnreachable)
 			}
 			return nil
 		}, nil, kv.ErrUnreachable, true, "it was 1 of 3"},
-		// Whoever arrived meanwhile: the count of before is not told as that of now.
+		// Nodes converge meanwhile: an old count is not reported as the current one.
 		"hung": {time.Second, func(_ *bench, ctx context.Context, n int64) error {
 			if n > 1 {
 				return hang(ctx)
 			}
 			return nil
 		}, func(b *bench, _ context.CancelCauseFunc) { b.fleet(3, b.want) }, kv.ErrUnreachable, true, "it was 1 of 3"},
-		"arrived in the last moment": {300 * time.Millisecond, func(b *bench, ctx context.Context, n int64) error {
+		"converged in the last moment": {300 * time.Millisecond, func(b *bench, ctx context.Context, n int64) error {
 			if n != 2 {
 				return nil
 			}
@@ -299,7 +299,7 @@ func TestWaitWithoutTheStore(t *testing.T) {
 	}
 }
 
-// The store was made anew, with lower indexes: what was waited for is of another lineage.
+// The store was made anew, with lower indexes and another lineage.
 func TestWaitForAStoreMadeAnew(t *testing.T) {
 	b := newBench(t)
 	b.publish("one\n")
@@ -318,9 +318,9 @@ func TestWaitForAStoreMadeAnew(t *testing.T) {
 	}
 }
 
-// The last receipts come with a look that then cannot read the key. Nothing changes any more, and
-// the next look must not wait for a change before it finds that all have arrived. Taken out: that
-// such a look counts for none; then there are more.
+// The last receipts come with a read that then cannot read the key. Nothing changes any more, and
+// the next read must not wait for a change. Taken out: that the index is dropped; then there are more
+// reads.
 func TestWaitAfterAReadThatFailed(t *testing.T) {
 	b := newBench(t)
 	b.publish("one\n")
@@ -335,6 +335,6 @@ func TestWaitAfterAReadThatFailed(t *testing.T) {
 	}
 	r, _, err := b.wait(t.Context(), 2*time.Second, nil)
 	if n := b.store.lists.Load(); err != nil || r.Converged != 3 || failures != 1 || n != 2 {
-		t.Errorf("%v, %d have arrived, after %d failures and %d looks", err, r.Converged, failures, n)
+		t.Errorf("%v, %d converged, after %d failures and %d reads", err, r.Converged, failures, n)
 	}
 }

@@ -49,11 +49,11 @@ func newWorld(t *testing.T) *world {
 // shaky is a store that can be unreachable.
 type shaky struct {
 	kv.Store
-	away atomic.Bool
+	down atomic.Bool
 }
 
 func (s *shaky) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
-	if s.away.Load() {
+	if s.down.Load() {
 		return kv.Listing{}, &kv.StoreError{Op: "list " + prefix, Kind: kv.ErrUnreachable}
 	}
 	return s.Store.List(ctx, c, prefix, since, wait)
@@ -84,7 +84,7 @@ func (w *world) publish(key kv.Key) fleet.Target {
 	return w.has(key)
 }
 
-// has is a target that has what stands, since 200 ms after its publish.
+// has is a target that has the live version, since 200 ms after its publish.
 func (w *world) has(key kv.Key) fleet.Target {
 	m := w.manifest[key]
 	return fleet.Target{
@@ -125,8 +125,8 @@ func (w *world) reportAt(node string, sent time.Time, targets ...fleet.Target) {
 	w.put(w.layout.Node(node), string(value), flags)
 }
 
-// look scans the fleet, which must succeed.
-func (w *world) look() {
+// mustScan scans the fleet, which must succeed.
+func (w *world) mustScan() {
 	w.t.Helper()
 	w.scan()
 	if w.metrics.Failed != nil {

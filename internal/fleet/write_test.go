@@ -92,8 +92,8 @@ func writer(t testing.TB, s kv.Store) *fleet.Writer {
 	return &fleet.Writer{Store: s, Layout: newLayout(t), Node: web}
 }
 
-// stands is the receipt in the store.
-func stands(t testing.TB, s kv.Store) fleet.Receipt {
+// stored is the receipt in the store.
+func stored(t testing.TB, s kv.Store) fleet.Receipt {
 	t.Helper()
 	path := newLayout(t).Node(web)
 	rows, err := s.Read(t.Context(), kv.Default, path)
@@ -126,7 +126,7 @@ func TestWriterMakesOneRequest(t *testing.T) {
 		}
 		want := int64(1)
 		if i == 0 {
-			want = 2 // it looks first
+			want = 2 // it reads first
 		}
 		if got := s.requests(); got != want {
 			t.Errorf("receipt %d took %d requests, want %d", i, got, want)
@@ -143,10 +143,10 @@ func TestWriterMakesOneRequest(t *testing.T) {
 	if err := w.PutAgent(t.Context(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", 11)}); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.requests(); got != 3 { // tried, looked, written
-		t.Errorf("after somebody else it took %d requests", got)
+	if got := s.requests(); got != 3 { // tried, read, written
+		t.Errorf("after another writer it took %d requests", got)
 	}
-	if r := stands(t, s); len(r.Targets) != 2 || r.Targets[0].Version != 11 || r.Agent == nil {
+	if r := stored(t, s); len(r.Targets) != 2 || r.Targets[0].Version != 11 || r.Agent == nil {
 		t.Errorf("%+v", r)
 	}
 }
@@ -188,7 +188,7 @@ func TestWritersAtOnce(t *testing.T) {
 		}
 	})
 	all.Wait()
-	r := stands(t, s)
+	r := stored(t, s)
 	if r.Agent == nil || len(r.Targets) != outs+2 {
 		t.Fatalf("%+v", r)
 	}
@@ -199,7 +199,7 @@ func TestWritersAtOnce(t *testing.T) {
 	}
 }
 
-// However a write fails: the next one looks first, and nothing is lost.
+// However a write fails: the next one reads first, and nothing is lost.
 func TestWriterAfterFailures(t *testing.T) {
 	put := func(w *fleet.Writer, version uint64) error {
 		return w.PutAgent(context.Background(), time.Now(), about(), []fleet.Target{target(fleet.ByAgent, "/a", version)})
@@ -216,7 +216,7 @@ func TestWriterAfterFailures(t *testing.T) {
 		if err := put(w, 2); err != nil || s.reads.Load() != 1 || s.commits.Load() != 1 {
 			t.Errorf("%v, %d reads, %d writes", err, s.reads.Load(), s.commits.Load())
 		}
-		if r := stands(t, s); r.Targets[0].Version != 2 {
+		if r := stored(t, s); r.Targets[0].Version != 2 {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -229,7 +229,7 @@ func TestWriterAfterFailures(t *testing.T) {
 				t.Errorf("%v: %v, %d writes", kind, err, s.commits.Load())
 			}
 			s.commit = nil
-			if err := put(w, 2); err != nil || stands(t, s).Targets[0].Version != 2 {
+			if err := put(w, 2); err != nil || stored(t, s).Targets[0].Version != 2 {
 				t.Errorf("after %v: %v", kind, err)
 			}
 		}
@@ -266,15 +266,15 @@ func TestWriterAfterFailures(t *testing.T) {
 			}
 		}
 		forget(t, s, newLayout(t).Node(web))
-		if err := put(w, 2); err != nil || stands(t, s).Targets[0].Version != 2 {
+		if err := put(w, 2); err != nil || stored(t, s).Targets[0].Version != 2 {
 			t.Errorf("after it was forgotten: %v", err)
 		}
 		s.Store = embedded.New()
-		if err := put(w, 3); err != nil || stands(t, s).Targets[0].Version != 3 {
+		if err := put(w, 3); err != nil || stored(t, s).Targets[0].Version != 3 {
 			t.Errorf("in a new store: %v", err)
 		}
 	})
-	t.Run("what stands there is none", func(t *testing.T) {
+	t.Run("the stored value is no receipt", func(t *testing.T) {
 		for _, value := range []string{"", "<html>", `{"format":9}`,
 			`{"format":1,"node":"web-2","sent":"2026-03-01T12:00:00Z","targets":[{"file":"/x"}]}`} {
 			s := embedded.New()
@@ -282,14 +282,14 @@ func TestWriterAfterFailures(t *testing.T) {
 				[]kv.Op{{Verb: kv.Set, Path: newLayout(t).Node(web), Value: []byte(value), Flags: 2}}); err != nil {
 				t.Fatal(err)
 			}
-			if err := put(writer(t, s), 1); err != nil || len(stands(t, s).Targets) != 1 {
+			if err := put(writer(t, s), 1); err != nil || len(stored(t, s).Targets) != 1 {
 				t.Errorf("%q: %v", value, err)
 			}
 		}
 	})
 }
 
-// A receipt, and a look at it, have what the store tells of the clock.
+// A receipt and a roster carry the clock offset of the store.
 func TestClockOffset(t *testing.T) {
 	s := &faulty{Store: embedded.New(), off: -24 * time.Hour}
 	if err := writer(t, s).PutAgent(t.Context(), time.Now(), about(), nil); err != nil {
@@ -311,7 +311,7 @@ func TestOutOfAFileThatIsNoText(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r := stands(t, s); len(r.Targets) != 1 || r.Targets[0].Version != 4 {
+	if r := stored(t, s); len(r.Targets) != 1 || r.Targets[0].Version != 4 {
 		t.Errorf("%+v", r.Targets)
 	}
 	if wrote, err := writer(t, s).PutOut(t.Context(), time.Now(), target(fleet.ByOut, "/etc/\xff\xfe", 4)); wrote || err != nil {
@@ -333,7 +333,7 @@ func TestAgentThatIsStarting(t *testing.T) {
 		"/new"); err != nil {
 		t.Fatal(err)
 	}
-	r := stands(t, s)
+	r := stored(t, s)
 	if len(r.Targets) != 2 || r.Targets[1].File != "/b" || r.Targets[1].Placed == nil || r.Targets[1].Placed.Age < placed.Age {
 		t.Fatalf("%+v", r.Targets)
 	}
@@ -341,14 +341,13 @@ func TestAgentThatIsStarting(t *testing.T) {
 		[]fleet.Target{target(fleet.ByAgent, "/a", 1), target(fleet.ByAgent, "/b", 1)}); err != nil {
 		t.Fatal(err)
 	}
-	if r := stands(t, s); !slices.ContainsFunc(r.Targets, func(t fleet.Target) bool { return t.File == "/b" && t.Placed != nil }) {
+	if r := stored(t, s); !slices.ContainsFunc(r.Targets, func(t fleet.Target) bool { return t.File == "/b" && t.Placed != nil }) {
 		t.Errorf("how it came to be in place is lost: %+v", r.Targets)
 	}
 }
 
-// What a writer says is as of the moment that it names: that it is called later, the look at
-// what stands, however long it takes, and that somebody else wrote in between, make no
-// delivery longer. Taken out: that what is new ages until it is sent; then the age is that
+// Times refer to the moment that the writer names: a late call, a slow read and another writer in
+// between make no delivery longer. Taken out: that news ages until it is sent; then the age is that
 // of the moment.
 func TestAReadIsNoPartOfADelivery(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -367,8 +366,8 @@ func TestAReadIsNoPartOfADelivery(t *testing.T) {
 		by         string
 		late, aged time.Duration
 	}{
-		{fleet.ByOut, 0, 2 * time.Second}, // it looked twice
-		{fleet.ByAgent, 0, 0},             // it knew what stands
+		{fleet.ByOut, 0, 2 * time.Second}, // it read twice
+		{fleet.ByAgent, 0, 0},             // it knew the receipt
 		{fleet.ByAgent, time.Second, time.Second},
 	} {
 		said, placed, at := target(tt.by, "/"+tt.by, 1), fleet.Placed{Age: fleet.Millis(5 * time.Millisecond)}, now
@@ -380,7 +379,7 @@ func TestAReadIsNoPartOfADelivery(t *testing.T) {
 		} else {
 			err = w.PutAgent(t.Context(), at, about(), []fleet.Target{said})
 		}
-		r := stands(t, s.Store)
+		r := stored(t, s.Store)
 		i := slices.IndexFunc(r.Targets, func(t fleet.Target) bool { return t.By == tt.by })
 		if err != nil || i < 0 || !r.Sent.Equal(now) || r.Targets[i].Placed.Age != placed.Age+fleet.Millis(tt.aged) ||
 			r.Targets[i].Since != said.Since+fleet.Millis(tt.aged) || placed.Age != fleet.Millis(5*time.Millisecond) {
