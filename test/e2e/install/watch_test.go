@@ -105,7 +105,7 @@ func watchDelivers(t *testing.T, s *consultest.Server, m *e2e.Machine) {
 	if status, answer, err := s.Request("DELETE", "/v1/kv/kvexpress/hosts/stop", "", nil); err != nil || status != 200 {
 		t.Fatalf("%d %s %v", status, answer, err)
 	}
-	if got := m.Ok("status", "-k", "hosts"); !strings.Contains(got, "`kvexpress resume -k hosts`") || !strings.Contains(got, "lifted") {
+	if got := m.Ok("status", "-k", "hosts"); !strings.Contains(got, "`kvexpress resume -k hosts`") || !strings.Contains(got, "resumed") {
 		t.Errorf("status does not advise to wake the watch: %s", got)
 	}
 	m.Ok("resume", "-k", "hosts")
