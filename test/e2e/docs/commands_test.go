@@ -156,7 +156,10 @@ func (r *reader) follow(block string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script)
 	cmd.Dir, cmd.Env = r.m.Dir, r.m.Env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if out, err := cmd.CombinedOutput(); err != nil {
+		_ = cmd.Cancel() // ends what it started in the background
 		r.t.Errorf("the documents say\n%s\nand that ends with: %v\n%s", block, err, out)
 	}
 }

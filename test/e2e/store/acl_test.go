@@ -163,7 +163,7 @@ func operatorPolicy(t *testing.T, g *guarded) {
 	if got := m.Want(0, "locks"); strings.Contains(got.Stdout, "hosts") || got.Stderr != "" {
 		t.Errorf("without a lock: %+v", got)
 	}
-	const partial = "may not read all"
+	const partial = "cannot read all"
 	if got := m.Want(0, "stops"); strings.Contains(got.Stdout, "hosts") || !strings.Contains(got.Stderr, partial) {
 		t.Errorf("without a stop: %+v", got)
 	}
@@ -303,7 +303,7 @@ func withoutRights(t *testing.T, g *guarded) {
 		})
 	}
 	hidden := policy(`key_prefix "kvexpress/" { policy = "read" } key "kvexpress/hosts/stop" { policy = "deny" }`)
-	if got := hidden.Want(0, "stops"); strings.Contains(got.Stdout, "a reason") || !strings.Contains(got.Stderr, "may not read") {
+	if got := hidden.Want(0, "stops"); strings.Contains(got.Stdout, "a reason") || !strings.Contains(got.Stderr, "cannot read") {
 		t.Errorf("with a stop that may not be read: %+v", got)
 	}
 	g.admin.Ok("resume", "-k", "hosts")
