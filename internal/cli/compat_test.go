@@ -28,7 +28,7 @@ func TestOldSpellings(t *testing.T) {
 		{"in -- -z true", "in -- -z true"},
 		{"in -z maybe", "in -z maybe"},
 
-		// The value of another flag, whatever it looks like.
+		// The value of another flag, even if it reads like a switch.
 		{"in -k true", "in -k true"},
 		{"in -k --ignore_stop", "in -k --ignore_stop"},
 		{"in -- --ignore_stop", "in -- --ignore_stop"},
@@ -41,12 +41,12 @@ func TestOldSpellings(t *testing.T) {
 		{"in --key= true", "in --key= true"},
 		{"in -l 1", "in -l 1"},
 
-		// Versions that are compared.
+		// The arguments of diff are versions.
 		{"diff -k x --json 1 2", "diff -k x --json 1 2"},
 		{"diff --json true -k x 1", "diff --json=true -k x 1"},
 		{"in -k diff -z 1", "in -k diff -z=1"},
 
-		// What is no flag of ours is left alone.
+		// Unknown flags and other words stay as they are.
 		{"in --nosuch true", "in --nosuch true"},
 		{"in -W true", "in -W true"},
 		{"in - true", "in - true"},
@@ -60,9 +60,8 @@ func TestOldSpellings(t *testing.T) {
 	}
 }
 
-// oldSpellings looks flags up in all commands at once. So a name must be a switch
-// everywhere or nowhere. The one exception does no harm: what is joined to the
-// --version of show is its value in any case.
+// oldSpellings finds a flag by its name in any command, so flags of one name must have one type. The
+// exception is harmless: a word joined to the --version of show is its value in any case.
 func TestFlagsOfOneNameAreOfOneKind(t *testing.T) {
 	root := (&App{}).newRoot()
 	kinds := map[string]string{}
@@ -80,12 +79,11 @@ func TestFlagsOfOneNameAreOfOneKind(t *testing.T) {
 		cmd.Flags().VisitAll(see)
 	}
 	if kinds["-z"] != "bool" || kinds["--key"] != "string" {
-		t.Errorf("the flags were not looked at: %v", kinds)
+		t.Errorf("the flags were not visited: %v", kinds)
 	}
 }
 
-// Whatever the words are: none is dropped, and all that happens is that a truth value is joined to the switch before
-// it.
+// For any words: none is dropped, and the only change joins a truth value to the switch before it.
 func FuzzOldSpellings(f *testing.F) {
 	for _, seed := range []string{
 		"in\x00-z\x00true", "in\x00--sorted\x00false\x00-k\x00x", "-dz\x00T", "--\x00-z\x001", "-\x00--\x00---\x00--=\x00-=",
@@ -124,7 +122,7 @@ func isTruth(word string) bool {
 	return err == nil
 }
 
-// isSwitch is told from the word alone, without the code under test.
+// isSwitch is independent of the code under test.
 func isSwitch(root *cobra.Command, word string) bool {
 	name, long := strings.CutPrefix(word, "--")
 	for _, cmd := range append(root.Commands(), root) {

@@ -15,9 +15,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// documented is every exit code that each command may end with. Callers build on
-// it: a new command or code has to be written down here, and needs a script that
-// is named after it, such as out_exit_6_too_short.txtar.
+// documented has the exit codes of each command. They are a contract. A new command or code needs an
+// entry here, and a script with its name, such as out_exit_6_too_short.txtar.
 func documented() map[string][]int {
 	return map[string][]int{
 		"kvexpress":    {0, 1}, // without a command
@@ -82,9 +81,9 @@ func (s *sightings) ended(script string, e ending) {
 	s.scripts[script][e] = true
 }
 
-// checkContract holds what happened against what is documented: each command and
-// exit code has a script named after it in which it happened, nothing else
-// happened, and no file in the folder is one that nobody ran.
+// checkContract compares the exit codes of all scripts with the documented ones. Each command and exit
+// code needs a script with its name that shows it. Other codes are errors, and so are files that did
+// not run.
 func checkContract(t *testing.T, seen *sightings) {
 	if f := flag.Lookup("test.run"); f != nil && strings.Contains(f.Value.String(), "/") {
 		t.Skip("only some scripts were run")
@@ -99,20 +98,20 @@ func checkContract(t *testing.T, seen *sightings) {
 		happened, ran := seen.scripts[name]
 		switch {
 		case !ok:
-			t.Errorf("%s/%s is no script: nothing opens it", scripts, file.Name())
+			t.Errorf("%s/%s is not a script", scripts, file.Name())
 		case !ran:
 			t.Errorf("%s/%s was not run", scripts, file.Name())
 		case len(happened) == 0:
 			t.Errorf("%s/%s never runs kvexpress with the exits command", scripts, file.Name())
 		}
 		if e, named := endingOf(name); named && !happened[e] {
-			t.Errorf("%s/%s: in it, %s does not happen", scripts, file.Name(), e)
+			t.Errorf("%s/%s: %s does not happen in it", scripts, file.Name(), e)
 		} else if named {
 			covered[e] = true
 		}
 		for e := range happened {
 			if !slices.Contains(documented()[e.command], e.code) {
-				t.Errorf("%s/%s: %s happens, and is not documented", scripts, file.Name(), e)
+				t.Errorf("%s/%s: %s happens but is not documented", scripts, file.Name(), e)
 			}
 		}
 	}
@@ -125,7 +124,7 @@ func checkContract(t *testing.T, seen *sightings) {
 	}
 }
 
-// endingOf reads what a script's name promises.
+// endingOf is the command and the exit code in a script's name.
 func endingOf(name string) (ending, bool) {
 	m := regexp.MustCompile(`^([a-z]+(_[a-z]+)?)_exit_([0-9]+)(_|$)`).FindStringSubmatch(name)
 	if m == nil {
@@ -135,7 +134,7 @@ func endingOf(name string) (ending, bool) {
 	return ending{strings.ReplaceAll(m[1], "_", " "), code}, err == nil
 }
 
-// Every command has its exit codes documented, and no other has.
+// Commands in documented are the commands of the program.
 func TestEveryCommandIsDocumented(t *testing.T) {
 	want := append(commandNames(), "kvexpress")
 	slices.Sort(want)
@@ -145,7 +144,7 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 	}
 }
 
-// commandNames are the commands as they are typed, such as "in" and "agent status".
+// commandNames has the commands as people type them, such as "in" and "agent status".
 func commandNames() []string {
 	var names []string
 	var add func(cmd *cobra.Command)

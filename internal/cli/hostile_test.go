@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A hostile name ends with exit code 1 before the store is asked anything, in one
-// line of printable ASCII that is not as long as the name.
+// A hostile name ends with exit code 1 before the first request. The error is one line of printable
+// ASCII, shorter than the name.
 func TestHostileNames(t *testing.T) {
 	t.Setenv("CONSUL_HTTP_TOKEN", "")
 	consul := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

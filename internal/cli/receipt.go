@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 
@@ -45,9 +44,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	_, lost := w.PutOut(ctx, now, said)
 	denied := errors.Is(lost, kv.ErrDenied)
 	if denied && !errors.Is(err, kv.ErrDenied) { // else the error of out says the same
-		s.warn(fmt.Sprintf("`kvexpress status` does not show this install: the token cannot write the receipt %s; "+
-			"`kvexpress acl node -k %s --node %s -p %s` prints the policy that it needs, or use --no-receipt",
-			s.layout.Node(s.host), r.Key, s.host, s.layout.Prefix()))
+		s.warn("`kvexpress status` does not show this install: " + s.guide().Explain(lost) + "; --no-receipt turns receipts off")
 	} else if lost != nil {
 		s.log.Warn("the receipt was not written; --no-receipt turns receipts off", "error", render.Error(lost))
 	}

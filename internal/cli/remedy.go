@@ -20,6 +20,9 @@ func (s *session) guide() kv.Guide {
 		role = "hub"
 	}
 	g.Role = cmp.Or(g.Role, role, "operator")
+	if g.Role == "node" {
+		g.Role += " --node " + s.host // the remedy is often typed on another machine
+	}
 	names := map[string]string{"config": "-C", "server": "-s", "datacenter": "--datacenter", "prefix": "-p",
 		"token-file": "--token-file"}
 	s.cmd.Flags().Visit(func(f *pflag.Flag) {

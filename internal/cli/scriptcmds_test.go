@@ -54,10 +54,9 @@ func usageError(ts *testscript.TestScript, wrong bool, usage string) {
 	}
 }
 
-// exits [-notes] [-log] CODE kvexpress ARG... runs kvexpress and wants that exit code.
-// It holds what is true of every run: no token shows, every line is printable, on
-// stderr each is ours, and a failure is told there in exactly one line; with
-// -notes, there may be others before it; with -log, a log is among them.
+// exits [-notes] [-log] CODE kvexpress ARG... runs kvexpress and wants that exit code. It also checks
+// the rules of all commands: no token shows, every line is printable, every line of stderr has our
+// prefix, and a failure is exactly one line. -notes allows lines before it; -log allows a log.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	notes := len(args) > 0 && args[0] == "-notes"
 	if notes {

@@ -46,7 +46,7 @@ func TestHideSecrets(t *testing.T) {
 	}
 }
 
-// What is no secret is not written to: it may not be ours to write to.
+// Other words are not overwritten: their memory may be read-only.
 func TestHideSecretsLeavesTheRest(t *testing.T) {
 	for _, line := range []string{
 		"in -k hosts -f file -l 100", "in -k -t -f token", "in -e --token=x", "in -- -t word",

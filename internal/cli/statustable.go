@@ -158,10 +158,11 @@ func stragglers(r fleet.Report, all bool) []string {
 	if all {
 		most = math.MaxInt
 	}
-	lines := listed([]string{"NODE", "VERSION", "OUTCOME", "FOR", "LAST SEEN", "WHY"}, r.Stragglers, most, func(l fleet.Line) []string {
-		return []string{l.Node, render.Number(l.Version, "-"), l.Outcome.Text(), render.Span(time.Duration(l.Since)),
-			render.Span(time.Duration(l.LastSeen)) + " ago", why(l)}
-	})
+	lines := listed([]string{"NODE", "VERSION", "OUTCOME", "FOR", "LAST SEEN", "WHY"}, r.Stragglers, most,
+		func(l fleet.Line) []string {
+			return []string{l.Node, render.Number(l.Version, "-"), l.Outcome.Text(), render.Span(time.Duration(l.Since)),
+				render.Span(time.Duration(l.LastSeen)) + " ago", why(l)}
+		})
 	lines = append(lines,
 		listed([]string{"NO CONTACT", "VERSION", "LAST SEEN", "LAST OUTCOME"}, r.NoContact, most, func(l fleet.Line) []string {
 			return []string{l.Node, render.Number(l.Version, "-"), render.Span(time.Duration(l.LastSeen)) + " ago", l.Reported.Text()}

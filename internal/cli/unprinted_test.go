@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// What is printed to a full disk is lost. Where it is all that a command does, that is a
-// failure; what a command has done besides stays done.
+// If the result cannot be printed, a command that only reports fails. A command that changed
+// something has succeeded.
 func TestResultsThatCannotBePrinted(t *testing.T) {
 	dir := t.TempDir()
 	content := filepath.Join(dir, "content")
@@ -71,7 +71,7 @@ type fullError struct{}
 
 func (fullError) Error() string { return "the disk is full" }
 
-// served is the address of a store that is there until the test ends.
+// served starts a store for the test and returns its address.
 func served(t *testing.T, app App, flags ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -127,6 +127,7 @@ func percent(r fleet.Report) string {
 }
 
 func percentiles(p fleet.Percentiles) string {
-	return fmt.Sprintf("p50 %s  p90 %s  p99 %s  slowest %s (%s)", render.Took(time.Duration(p.P50)), render.Took(time.Duration(p.P90)),
+	return fmt.Sprintf("p50 %s  p90 %s  p99 %s  slowest %s (%s)", render.Took(time.Duration(p.P50)),
+		render.Took(time.Duration(p.P90)),
 		render.Took(time.Duration(p.P99)), render.Took(time.Duration(p.Slowest)), render.Line(p.SlowestNode))
 }

@@ -10,7 +10,7 @@ import (
 
 // Guide completes the remedies of one command, or of one target of an agent.
 type Guide struct {
-	Role  string // of `kvexpress acl`
+	Role  string // of `kvexpress acl`, with its flags but -k
 	Key   string // "" if there is no single key
 	Flags []Flag // select the same store and keys
 	Token bool   // -t was given, and must not be shown
