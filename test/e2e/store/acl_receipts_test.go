@@ -108,7 +108,7 @@ func receiptPolicies(t *testing.T, g *guarded) {
 	without := x.With("CONSUL_HTTP_TOKEN=" + x.Read("web-1.token"))
 	for _, tried := range []bool{true, false} {
 		r := without.Want(0, "out", "-p", x.Prefix, "-k", "hosts", "-f", x.Path("by-out"))
-		if says := strings.Contains(r.Stderr, "acl node -k hosts --node "+e2e.Hostname(t)+" -p "+x.Prefix); says != tried {
+		if says := strings.Contains(r.Stderr, "acl node --node "+e2e.Hostname(t)+" -k hosts -p "+x.Prefix); says != tried {
 			t.Errorf("out says: %s", r.Stderr)
 		}
 	}
