@@ -19,16 +19,13 @@ import (
 )
 
 const (
-	demoKey   = "hosts"
-	demoLines = 600
-	demoLeast = 100 // the fewest lines that are published and installed
-	minNodes  = 2
-	maxNodes  = 500
-	// filesPerNode is how many files and connections a node has open at most, with the
-	// store's ends of them.
-	filesPerNode = 12
-	// demoSlow is by how much one node is slowed.
-	demoSlow = 1500 * time.Millisecond
+	demoKey      = "hosts"
+	demoLines    = 600
+	demoLeast    = 100 // minimum number of lines
+	minNodes     = 2
+	maxNodes     = 500
+	filesPerNode = 12 // open files of a node and of its connections in the store
+	demoSlow     = 1500 * time.Millisecond
 )
 
 type demoFlags struct {
@@ -41,16 +38,15 @@ func (a *App) newDemo(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a store and 50 nodes on this machine, and show a rollout",
-		Long: `Show it at work: an embedded store and 50 agents in this one process, without a
-Consul, a network, root or anything to install. It takes some ten seconds.
+		Long: `Run an embedded store and 50 agents in this process, without Consul, network or
+root. It takes about ten seconds.
 
-A hosts file of 600 lines is published, changed and delivered, with one node slowed on
-purpose; a file that is too short is refused; the key is stopped; a bad version is
-taken back, and a locked node never sees it. What is run is shown, and is run as it is
-shown. Then the files themselves are looked at: the exit code is 0 only if all of
-that held.
+The demo publishes and changes a hosts file of 600 lines, with one slow node. It
+refuses a short file, stops the key, and rolls back a bad version, which a locked
+node never gets. It prints each command with its output. At the end it reads the
+files: it exits 0 only if all checks passed.
 
-All of it is in a temporary folder, which is removed at the end.`,
+Everything is in a temporary folder, which the demo removes at the end.`,
 		Example: `  kvexpress demo
   kvexpress demo --nodes 200
   kvexpress demo --keep`,
@@ -77,32 +73,32 @@ func (f demoFlags) check() error {
 	var limit unix.Rlimit
 	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 	if most := int(min(limit.Cur, 1<<20))/filesPerNode - 1; err == nil && most < f.nodes {
-		return fmt.Errorf("--nodes %d needs more open files than this process may have; raise `ulimit -n`, or ask for %d nodes at "+
-			"most", f.nodes, max(0, most))
+		return fmt.Errorf("--nodes %d needs more open files than this process may have; raise `ulimit -n`, or give at most "+
+			"%d nodes", f.nodes, max(0, most))
 	}
 	return nil
 }
 
-// demoReport is what a demo comes to, for programs: people have seen it.
+// demoReport is for --json.
 type demoReport struct {
 	Nodes   int     `json:"nodes"`
 	Seconds float64 `json:"seconds"`
 	SHA256  string  `json:"sha256"` // of all files, at the end
-	// Delivered is how long the change took to all nodes, of which Slowed was.
+	// Delivered is the time of the change to all nodes, Slowed included.
 	Delivered fleet.Percentiles `json:"delivered"`
 	Slowed    string            `json:"slowed"`
 }
 
 func (r *demoReport) lines() []string { return nil }
 
-// inside is where the commands of a demo run, in the place of what the environment says.
+// inside replaces the environment of the demo's commands.
 type inside struct {
 	addr   string    // of the demo's store
 	screen io.Writer // the terminal; nil: there is none
 	colour bool
 }
 
-// demo sets the stage, tells the story, and leaves nothing behind, however it ends.
+// demo leaves nothing behind, however it ends.
 func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err error) {
 	began := time.Now()
 	ctx, stop := a.untilEnded(ctx)
@@ -113,7 +109,7 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 	}
 	defer func() {
 		if gone := os.RemoveAll(dir); gone != nil {
-			err = errors.Join(err, fmt.Errorf("the folder of the demo is left: %w", gone))
+			err = errors.Join(err, fmt.Errorf("remove the folder of the demo: %w", gone))
 		}
 	}()
 	store, err := demo.StartStore(filepath.Join(dir, "store"))
@@ -129,7 +125,7 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 	if g.json {
 		t.to = io.Discard
 	}
-	slowed := min(7, f.nodes) // and another one, or the only other, will be locked
+	slowed := min(7, f.nodes) // another node will be locked
 	t.fleet, err = demo.Start(ctx, demo.Options{
 		Dir: dir, Nodes: f.nodes, Addr: store.Addr, Key: demoKey, Layout: layout,
 		Lines: demoLeast, Slowed: slowed, Version: build().version,
@@ -147,7 +143,7 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 	t.tell(t.fleet.Context())
 	switch cause := context.Cause(t.fleet.Context()); {
 	case ctx.Err() != nil && !t.over:
-		return nil, errors.New("the demo was interrupted; all that it began has ended, and its folder is removed")
+		return nil, errors.New("the demo was interrupted; its processes have ended, and its folder is removed")
 	case cause != nil && ctx.Err() == nil:
 		return nil, cause
 	case t.err != nil:

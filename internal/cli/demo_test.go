@@ -55,7 +55,7 @@ func TestDemoInterrupted(t *testing.T) {
 			if code != tt.code || !strings.Contains(stderr.String(), tt.said) || tt.said == "" && stderr.Len() > 0 {
 				t.Errorf("it ends with %d: %s\n%s", code, stderr.String(), out.String())
 			}
-			if !strings.Contains(out.String(), tt.text) || strings.Contains(out.String(), "All of it held") != tt.keep {
+			if !strings.Contains(out.String(), tt.text) || strings.Contains(out.String(), "All checks passed") != tt.keep {
 				t.Errorf("it was not interrupted where it should be:\n%s", out.String())
 			}
 			left, err := os.ReadDir(tmp)
@@ -86,7 +86,7 @@ func TestDemoThatNobodyReads(t *testing.T) {
 	var stderr bytes.Buffer
 	app := App{Stdin: strings.NewReader(""), Stdout: w, Stderr: &stderr, Getenv: quietEnv}
 	code := app.Run(t.Context(), []string{"demo", "--nodes", "2"})
-	if code != exitOther || !strings.Contains(stderr.String(), "shown") {
+	if code != exitOther || !strings.Contains(stderr.String(), "print the demo") {
 		t.Errorf("it ends with %d: %s", code, stderr.String())
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {

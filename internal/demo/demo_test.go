@@ -9,7 +9,7 @@ import (
 	"kvexpress/internal/demo"
 )
 
-// Verify sees whatever is not as it should be.
+// Verify finds each fault.
 func TestVerify(t *testing.T) {
 	content := demo.Hosts(3)
 	for name, tt := range map[string]struct {
@@ -19,8 +19,8 @@ func TestVerify(t *testing.T) {
 		"good":           {func(string) error { return nil }, ""},
 		"another file":   {func(dir string) error { return os.WriteFile(dir+"/hosts", demo.Hosts(3, 2), 0o600) }, "its file"},
 		"no file":        {func(dir string) error { return os.Remove(dir + "/hosts") }, "its file"},
-		"an old reload":  {func(dir string) error { return os.WriteFile(dir+"/reloaded", demo.Hosts(2), 0o600) }, "reload"},
-		"no reload":      {func(dir string) error { return os.Remove(dir + "/reloaded") }, "reload"},
+		"an old reload":  {func(dir string) error { return os.WriteFile(dir+"/reloaded", demo.Hosts(2), 0o600) }, "exec"},
+		"no reload":      {func(dir string) error { return os.Remove(dir + "/reloaded") }, "exec"},
 		"something left": {func(dir string) error { return os.WriteFile(dir+"/.hosts.staged", nil, 0o600) }, ".hosts.staged is left"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package demo is a whole fleet in one process and one folder: an embedded store
-// behind Consul's HTTP API on a free port, and many agents, each with a file, a state
-// and a reload of its own. They are the real ones, and reach the store over HTTP; what
-// is published to them, and what is told of it, the caller decides.
+// Package demo owns a fleet in one process and one folder: a hub with an embedded store on a free port, and many agents, each
+// with a file, a state folder and an exec. Agents reach the store over HTTP. The caller publishes and prints.
+//
+// It may import agent, config, hub, install, kv and store/consul.
 package demo

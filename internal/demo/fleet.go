@@ -19,35 +19,34 @@ import (
 )
 
 const (
-	// reconcile is how often a node looks and reports although nothing changed.
+	// reconcile is the time between two reconciles without a change.
 	reconcile = 5 * time.Minute
-	// commandTimeout is how long a check or a reload may take.
+	// commandTimeout limits a check and an exec.
 	commandTimeout = time.Minute
 )
 
-// Options are what a fleet is made of.
+// Options configure a fleet.
 type Options struct {
 	Dir     string // absolute; each node gets a folder in it
 	Nodes   int
 	Addr    string // of the store
 	Key     kv.Key
 	Layout  kv.Layout
-	Lines   int    // fewer are refused by the nodes
-	Slowed  int    // the number of the node that Slow works on; 0: none
+	Lines   int    // minimum; nodes refuse fewer
+	Slowed  int    // number of the node that Slow works on; 0: none
 	Version string // of the program
 }
 
-// Node is a machine of the fleet, as far as there is one.
+// Node is one machine of the fleet.
 type Node struct {
 	Name string
-	// File is the target, and Reloaded what its exec made of it: a copy, which stands
-	// for a program that has read the file.
+	// File is the target. Reloaded is a copy by the exec, in place of a program that has read the file.
 	File, Reloaded string
 
 	dir, overloaded string
 }
 
-// Fleet is agents that run.
+// Fleet is a set of running agents.
 type Fleet struct {
 	Nodes []Node
 
@@ -56,8 +55,7 @@ type Fleet struct {
 	agents sync.WaitGroup
 }
 
-// Start makes the folders of the nodes and runs an agent for each, until ctx ends or
-// Close is called. The names of the nodes are in the order of their numbers.
+// Start creates a folder for each node and runs an agent in it, until ctx ends or Close. Names sort like numbers.
 func Start(ctx context.Context, o Options) (*Fleet, error) {
 	f := &Fleet{}
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
@@ -86,17 +84,16 @@ func newNode(name, dir string) Node {
 	}
 }
 
-// Context ends when the fleet does; if that is because an agent failed, that is its
-// cause.
+// Context ends with the fleet. If an agent failed, the cause is its error.
 func (f *Fleet) Context() context.Context { return f.ctx }
 
-// Close ends all agents, with what they run, and waits for them.
+// Close ends all agents and their commands, and waits for them.
 func (f *Fleet) Close() {
 	f.cancel(nil)
 	f.agents.Wait()
 }
 
-// agent is that of a node, which does not run yet.
+// agent creates the node's agent.
 func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		return nil, err
@@ -123,16 +120,15 @@ func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 	})
 }
 
-// Slow makes the checks of a node take longer, as if it were overloaded, until it is
-// slowed no more.
+// Slow makes the checks of a node take longer, until Quick.
 func (n Node) Slow(by time.Duration) error {
 	return os.WriteFile(n.overloaded, []byte(strconv.FormatFloat(by.Seconds(), 'f', -1, 64)+"\n"), 0o600)
 }
 
-// Quick ends what Slow began.
+// Quick ends Slow.
 func (n Node) Quick() error { return os.Remove(n.overloaded) }
 
-// check is the one of a node that may be slowed.
+// check is the check of a node that can be slowed.
 func (n Node) check() []string {
 	const script = `if [ -e "$2" ]; then sleep "$(cat "$2")"; fi`
 	return []string{"sh", "-c", script, "check", install.FileMark, n.overloaded}

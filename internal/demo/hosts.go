@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// Hosts is a hosts file of so many machines, a line each. Those in moved have another
-// address.
+// Hosts returns a hosts file with one line for each machine. Machines in moved have another address.
 func Hosts(lines int, moved ...int) []byte {
 	elsewhere := map[int]bool{}
 	for _, i := range moved {

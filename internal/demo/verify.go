@@ -6,17 +6,17 @@ import (
 	"os"
 )
 
-// Verify looks at the files themselves, whatever receipts say: each node must have these
-// bytes, its reload must have seen them, and nothing else may be left in its folder.
+// Verify reads the files, not the receipts: each node must have the content, its exec must have copied it, and the node's folder
+// must hold nothing else.
 func (f *Fleet) Verify(content []byte) error {
 	for _, n := range f.Nodes {
-		for _, file := range []struct{ what, path string }{{"its file", n.File}, {"what its reload has read", n.Reloaded}} {
+		for _, file := range []struct{ what, path string }{{"its file", n.File}, {"the copy by its exec", n.Reloaded}} {
 			got, err := os.ReadFile(file.path)
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w", n.Name, file.what, err)
 			}
 			if !bytes.Equal(got, content) {
-				return fmt.Errorf("%s: %s, %s, is not what was published", n.Name, file.what, file.path)
+				return fmt.Errorf("%s: %s, %s, differs from the published content", n.Name, file.what, file.path)
 			}
 		}
 		entries, err := os.ReadDir(n.dir)

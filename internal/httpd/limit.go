@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// limiter is a listener with limits of connections, in all and for each client. A client that has too many loses the one
-// that was idle for longest; if each of them has a request, the new one is closed.
+// limiter is a listener with limits of connections, in total and for each client. At a limit it closes the connection that
+// has been idle longest, or, if none is idle, the new one.
 type limiter struct {
 	net.Listener
 	o Options
@@ -19,19 +19,19 @@ type limiter struct {
 	open    int
 	clients map[string]int // their connections
 	idle    list.List      // of *conn, the longest idle one first
-	told    time.Time      // when the log was told of too many
+	told    time.Time      // last warning in the log
 }
 
 // local is the client of all connections from this machine.
 const local = "this machine"
 
-// conn is a connection that counts until it is closed.
+// conn is a connection that is counted until it is closed.
 type conn struct {
 	net.Conn
 	limiter *limiter
 	client  string
-	waits   *list.Element // in idle; nil while it has a request
-	gone    bool
+	idle    *list.Element // in limiter.idle; nil during a request
+	closed  bool
 }
 
 func limit(l net.Listener, o Options) *limiter {
@@ -48,7 +48,7 @@ func (l *limiter) Accept() (net.Conn, error) {
 		c := &conn{Conn: raw, limiter: l, client: clientOf(raw)}
 		surplus := l.enter(c)
 		if surplus != nil {
-			_ = surplus.Conn.Close() // it is one too many, and nothing of it is lost
+			_ = surplus.Conn.Close() // no request is lost: it is idle or new
 		}
 		if surplus != c {
 			return c, nil
@@ -56,7 +56,7 @@ func (l *limiter) Accept() (net.Conn, error) {
 	}
 }
 
-// clientOf is who has a connection: an address, or this machine.
+// clientOf is the address of a client, or local.
 func clientOf(c net.Conn) string {
 	addr, ok := c.RemoteAddr().(*net.TCPAddr)
 	if !ok || addr.IP.IsLoopback() {
@@ -65,7 +65,7 @@ func clientOf(c net.Conn) string {
 	return addr.IP.String()
 }
 
-// enter counts a connection, and returns the one that has to go for it: c itself if all others are in use.
+// enter counts a connection. At a limit it returns the connection to close: c itself if no other is idle.
 func (l *limiter) enter(c *conn) (surplus *conn) {
 	most := l.o.PerClient
 	if c.client == local {
@@ -77,14 +77,14 @@ func (l *limiter) enter(c *conn) (surplus *conn) {
 	if ofClient || l.o.Conns > 0 && l.open >= l.o.Conns {
 		if surplus = l.longestIdle(c.client, ofClient); surplus == nil {
 			l.tell(c.client)
-			c.gone = true
+			c.closed = true
 			return c
 		}
 		l.leave(surplus)
 	}
 	l.open++
 	l.clients[c.client]++
-	c.waits = l.idle.PushBack(c)
+	c.idle = l.idle.PushBack(c)
 	return surplus
 }
 
@@ -100,16 +100,16 @@ func (l *limiter) longestIdle(client string, ofClient bool) *conn {
 func (l *limiter) tell(client string) {
 	if now := time.Now(); l.o.Log != nil && now.Sub(l.told) > time.Minute {
 		l.told = now
-		l.o.Log.Warn("too many connections: new ones are closed", "client", client, "connections", l.clients[client], "all", l.open)
+		l.o.Log.Warn("too many connections; closing new ones", "client", client, "connections", l.clients[client], "all", l.open)
 	}
 }
 
-// leave ends the counting of a connection.
+// leave stops counting a connection.
 func (l *limiter) leave(c *conn) {
-	if c.gone {
+	if c.closed {
 		return
 	}
-	c.gone = true
+	c.closed = true
 	l.open--
 	if l.clients[c.client]--; l.clients[c.client] == 0 {
 		delete(l.clients, c.client)
@@ -118,13 +118,13 @@ func (l *limiter) leave(c *conn) {
 }
 
 func (l *limiter) busy(c *conn) {
-	if c.waits != nil {
-		l.idle.Remove(c.waits)
-		c.waits = nil
+	if c.idle != nil {
+		l.idle.Remove(c.idle)
+		c.idle = nil
 	}
 }
 
-// note hears from net/http what a connection does.
+// note is called by net/http when the state of a connection changes.
 func (l *limiter) note(nc net.Conn, state http.ConnState) {
 	if secure, ok := nc.(*tls.Conn); ok {
 		nc = secure.NetConn()
@@ -136,11 +136,11 @@ func (l *limiter) note(nc net.Conn, state http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case c.gone:
+	case c.closed:
 	case state == http.StateActive:
 		l.busy(c)
 	case state == http.StateIdle:
-		c.waits = l.idle.PushBack(c)
+		c.idle = l.idle.PushBack(c)
 	}
 }
 

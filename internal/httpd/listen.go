@@ -14,11 +14,10 @@ import (
 	"kvexpress/internal/atomicfile"
 )
 
-// socketMode lets the group ask too.
+// socketMode lets the group connect.
 const socketMode = 0o660
 
-// Time limits: for looking up the name of an address, and for whoever may be
-// listening on a socket to take a call.
+// Limits for the lookup of a host name, and for a connection to a socket.
 const (
 	lookupLimit = 5 * time.Second
 	dialLimit   = time.Second
@@ -27,15 +26,14 @@ const (
 // maxSocketPath is the longest path of a socket, in bytes.
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-// ErrRunning: somebody answers on the socket that was to be made.
-var ErrRunning = errors.New("another agent is running there")
+// ErrRunning means that another process listens on the socket.
+var ErrRunning = errors.New("another process is running there")
 
 // Listen opens the address of an HTTP interface: an absolute path, for a
 // Unix socket, or host:port.
 //
-// A socket has mode 0660 from its first moment, a missing folder is made (0755),
-// and what another process left behind after a kill is replaced. The error wraps
-// ErrRunning if that process is alive. Closing the listener removes the socket.
+// A socket has mode 0660 from the start, a missing folder is created (0755), and a socket that a killed process left is
+// replaced. If that process is alive, the error wraps ErrRunning. Closing the listener removes the socket.
 func Listen(addr string) (net.Listener, error) {
 	if filepath.IsAbs(addr) {
 		return listenUnix(addr)
@@ -53,7 +51,7 @@ func Listen(addr string) (net.Listener, error) {
 	return &namedListener{Listener: l, host: host}, nil
 }
 
-// namedListener remembers which name was asked for, as the address has none.
+// namedListener keeps the host name of the configured address: Addr has only an IP address.
 type namedListener struct {
 	net.Listener
 	host string
@@ -61,7 +59,7 @@ type namedListener struct {
 
 func listenUnix(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listen on %s: the path of a socket has at most %d bytes, this one has %d: name a shorter one",
+		return nil, fmt.Errorf("listen on %s: the path of a socket has at most %d bytes, not %d; choose a shorter one",
 			path, maxSocketPath, len(path))
 	}
 	place, err := atomicfile.Find(path, nil)
@@ -72,7 +70,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if err := place.MakeDirs(); err != nil {
 		return nil, err
 	}
-	// Else two agents that start at the same moment could remove each other's socket.
+	// Without the lock, two processes that start together could remove each other's socket.
 	lock := &atomicfile.Target{Dir: place.Dir, Base: place.Base}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
 	defer cancel()
@@ -101,14 +99,13 @@ func replaceSocket(ctx context.Context, path string, place *atomicfile.Place) (n
 		return nil, fmt.Errorf("%w%s", unwrapNet(err), listenRemedy(err))
 	}
 	if !place.Dir.Has(place.Base) {
-		return nil, errors.Join(errors.New("its folder was replaced by another"), l.Close())
+		return nil, errors.Join(errors.New("its folder was replaced meanwhile; start again"), l.Close())
 	}
 	return l, nil
 }
 
-// bindSocket makes a socket with its mode, which others cannot open for a moment: Linux
-// gives the file the mode of the descriptor, less the umask. What this process makes
-// meanwhile has a mode of its own, narrower than this umask.
+// bindSocket creates a socket that never has a wider mode: Linux gives the file the mode of the descriptor, less the umask.
+// Files that this process creates meanwhile have a narrower mode than this umask.
 func bindSocket(ctx context.Context, path string) (net.Listener, error) {
 	narrow := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
 		return conn.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), socketMode) })
@@ -119,8 +116,7 @@ func bindSocket(ctx context.Context, path string) (net.Listener, error) {
 	return narrow.Listen(ctx, "unix", path)
 }
 
-// removeStale removes a socket on which nobody listens any more, and nothing
-// else.
+// removeStale removes a socket without a listener, and nothing else.
 func removeStale(ctx context.Context, path string, place *atomicfile.Place) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,24 +126,23 @@ func removeStale(ctx context.Context, path string, place *atomicfile.Place) erro
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("something else than a socket is there: remove it, or name another path")
+		return errors.New("the file there is not a socket; remove it, or choose another path")
 	}
 	conn, err := (&net.Dialer{Timeout: dialLimit}).DialContext(ctx, "unix", path)
 	switch {
 	case err == nil:
 		return errors.Join(ErrRunning, conn.Close())
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w, and takes no more calls", ErrRunning)
+		return fmt.Errorf("%w, and accepts no connections", ErrRunning)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case !errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("find out whether the socket there is in use: %w", unwrapNet(err))
+		return fmt.Errorf("check the socket that is there: %w", unwrapNet(err))
 	}
 	return place.Dir.Remove(place.Base)
 }
 
-// unwrapNet drops what package net puts in front of a cause, which our messages
-// name themselves.
+// unwrapNet drops the prefix of package net: our messages name the address.
 func unwrapNet(err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		return op.Err
@@ -160,7 +155,7 @@ func listenRemedy(err error) string {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "; another program listens there, see `ss -ltnp`"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return "; the address is not one of this machine"
+		return "; this machine does not have the address"
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("; uid %d may not do this", os.Geteuid())
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// forOwnNames lets h answer, over TCP, only requests for an address or for a name of this machine: see knownHost.
+// forOwnNames refuses requests over TCP for other host names than this machine's: see knownHost.
 func forOwnNames(l net.Listener, h http.Handler) http.Handler {
 	if l.Addr().Network() == "unix" {
 		return h
@@ -26,10 +26,9 @@ func forOwnNames(l net.Listener, h http.Handler) http.Handler {
 	})
 }
 
-// knownHost reports whether a Host header is an address, or one of names. Without
-// that, any web page could read what an agent says: its owner lets the page's own
-// name lead to the agent's address, and then the browser takes the two for one
-// site (DNS rebinding). What has no Host is no browser.
+// knownHost reports whether a Host header is an address, or one of names. Without this check any web page could read our
+// pages (DNS rebinding): its owner points the page's name at our address, and the browser takes both for one site. A client
+// without a Host header is no browser.
 func knownHost(host string, names []string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -42,8 +41,7 @@ func knownHost(host string, names []string) bool {
 	return err == nil
 }
 
-// ownNames are the names under which a listener may be asked: localhost, that of
-// its own address as configured, and this machine's, in full and its first part.
+// ownNames are localhost, the host name of the configured address, and this machine's name, in full and its first label.
 func ownNames(l net.Listener) []string {
 	names := []string{"localhost"}
 	if named, ok := l.(*namedListener); ok {

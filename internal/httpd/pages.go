@@ -13,22 +13,22 @@ type Page struct {
 	Write func(http.ResponseWriter)
 }
 
-// Pages answer what monitors and people ask.
+// Pages answer monitors and people.
 type Pages []Page
 
 // ServeHTTP implements http.Handler.
 func (p Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
-		if bug := recover(); bug != nil { // after a beginning, this spoils what follows, as it should
+		if bug := recover(); bug != nil { // after the begin of an answer, this spoils it, as it should
 			Text(w, http.StatusInternalServerError, fmt.Sprintf("this is a bug in kvexpress: %v", bug))
 		}
 	}()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		Text(w, http.StatusMethodNotAllowed, "only GET and HEAD are answered here")
+		Text(w, http.StatusMethodNotAllowed, "only GET and HEAD are allowed")
 		return
 	}
-	paths := []string{"not found; what there is:"}
+	paths := []string{"not found; pages:"}
 	for _, page := range p {
 		if page.Path == r.URL.Path {
 			page.Write(w)
@@ -39,7 +39,7 @@ func (p Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	Text(w, http.StatusNotFound, strings.Join(paths, "\n"))
 }
 
-// Verdict answers ok, or with 503 and the error.
+// Verdict answers ok, or 503 with the error.
 func Verdict(check func() error) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) {
 		if err := check(); err != nil {
@@ -50,7 +50,7 @@ func Verdict(check func() error) func(http.ResponseWriter) {
 	}
 }
 
-// Text answers with lines for people, in which nothing can upset a terminal.
+// Text answers with printable lines.
 func Text(w http.ResponseWriter, code int, lines string) {
 	Begin(w, "text/plain; charset=utf-8")
 	w.WriteHeader(code)
@@ -63,8 +63,7 @@ func Text(w http.ResponseWriter, code int, lines string) {
 	fmt.Fprintln(w, lines) //nolint:gosec // it is plain text, and nosniff keeps browsers from seeing HTML in it
 }
 
-// Begin sets the headers of every page: it is of this moment, and what a browser
-// takes it for is not the browser's guess.
+// Begin sets the headers of every page. Browsers neither cache it nor guess its type.
 func Begin(w http.ResponseWriter, kind string) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "no-store")

@@ -1,7 +1,7 @@
-// Package httpd is the one set-up of an HTTP server: for the agent, the exporter and the embedded store. No client can
-// hold it up: requests and answers have time limits, and connections are limited in all and for each client address.
+// Package httpd owns listeners and the set-up of every HTTP server: TLS, the check of host names, time limits, and limits of
+// connections, in total and for each client address. No client can block another.
 //
-// It imports nothing of this module but the maker of folders.
+// It may import atomicfile.
 package httpd
 
 import (
@@ -19,19 +19,19 @@ import (
 const (
 	headerTimeout = 5 * time.Second  // for a TLS handshake, and for the head of a request
 	idleTimeout   = 10 * time.Second // between requests
-	farewell      = 2 * time.Second  // for requests under way, when the server ends
+	drainTime     = 2 * time.Second  // for pending requests, when the server ends
 	maxHeader     = 32 << 10         // bytes; net/http allows 4 KiB more
 )
 
-// Options are the limits of a server that differ between listeners.
+// Options are limits that differ between servers.
 type Options struct {
-	TLS       *tls.Config   // nil: plain HTTP, which answers only for this machine's own names
-	Conns     int           // connections at a time; 0: as many as there may be
-	PerClient int           // of them from one client address; 0: as many as Conns
-	Local     int           // the same for all of this machine, over loopback or a socket
+	TLS       *tls.Config   // nil: plain HTTP, for host names of this machine only
+	Conns     int           // concurrent connections; 0: no limit
+	PerClient int           // of one client address; 0: no limit
+	Local     int           // of this machine, over loopback or a socket; 0: no limit
 	Request   time.Duration // for a client to send a whole request
 	Answer    time.Duration // from a request to the end of its answer
-	Log       *slog.Logger  // is told, once a minute, of clients that have too many connections; may be nil
+	Log       *slog.Logger  // gets a warning a minute about clients with too many connections; may be nil
 }
 
 // ForPages returns the limits of a listener for monitors and people.
@@ -39,8 +39,8 @@ func ForPages() Options {
 	return Options{Conns: 64, PerClient: 16, Local: 48, Request: 10 * time.Second, Answer: 30 * time.Second}
 }
 
-// Serve answers on a listener, which it closes, until ctx ends. Then the contexts of requests end too, and answers that are
-// under way have two seconds. It returns no error then, and leaves no goroutine.
+// Serve answers on a listener, which it closes, until ctx ends. Then the contexts of requests end, and pending answers have two
+// seconds. It returns nil then, and leaves no goroutine.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, o Options) error {
 	if o.TLS == nil {
 		h = forOwnNames(l, h)
@@ -58,7 +58,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, o Options) error
 		MaxHeaderBytes:    maxHeader,
 		Protocols:         new(http.Protocols),
 		BaseContext:       func(net.Listener) context.Context { return requests },
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // anybody could fill the log
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // clients could fill the log
 		ConnState: func(c net.Conn, state http.ConnState) {
 			limited.note(c, state)
 			switch state {
@@ -69,7 +69,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, o Options) error
 			}
 		},
 	}
-	server.Protocols.SetHTTP1(true) // a connection of HTTP/2 has many requests, which no limit here would see
+	server.Protocols.SetHTTP1(true) // no limit here would count the requests of an HTTP/2 connection
 	var serving net.Listener = limited
 	if o.TLS != nil {
 		serving = tls.NewListener(limited, o.TLS)
@@ -84,7 +84,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, o Options) error
 	case <-ctx.Done():
 	}
 	cancel()
-	short, stop := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	short, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer stop()
 	err := server.Shutdown(short)
 	if errors.Is(err, context.DeadlineExceeded) {
