@@ -166,7 +166,7 @@ func TestFailedWrites(t *testing.T) {
 	}
 }
 
-// A transaction that fails changes nothing, and tells all that failed.
+// A failed transaction changes nothing, and reports all failures.
 func TestFailedTransaction(t *testing.T) {
 	j := &journal{}
 	e := open(t, j)

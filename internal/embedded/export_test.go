@@ -81,7 +81,7 @@ func TestExportFormat(t *testing.T) {
 	}
 }
 
-// What goes out comes back, whatever it is.
+// An export of any rows can be read back.
 func TestExportRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		paths := rapid.SliceOfDistinct(rapid.StringMatching(`[a-zü<"\\. ]{0,6}[a-z/]{0,2}x/?`), rapid.ID).Draw(t, "paths")
@@ -107,7 +107,7 @@ func TestExportRoundTrip(t *testing.T) {
 	})
 }
 
-// What Consul's import takes beyond what its export writes.
+// ReadExport also reads what only Consul's import accepts.
 func TestReadExportTakes(t *testing.T) {
 	got, err := ReadExport(strings.NewReader(` [ {"Value":null,"Key":"b/","Flags":18446744073709551615,"LockIndex":0,"Session":{"x":[]}},`+
 		`{"key":"a","value":"AA==","namespace":"default","partition":"default"}] `), Destination{})

@@ -132,7 +132,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	}
 }
 
-// rang tells which of the bells a change has rung.
+// rang returns the names of the bells that a change rings.
 func rang(change func(), bells map[string]*bell) (names []string) {
 	change()
 	for name, b := range bells {

@@ -27,8 +27,7 @@ func (s *small) Level(ctx context.Context, prefix string) ([]string, error) {
 	return paths, err
 }
 
-// All keys are found with their rows, whatever stands beside them, and without history. What a
-// publisher writes below its own key hides no other key, and is named.
+// ListKeys finds all keys with their rows, without history and locks. A folder with too many names hides no other key.
 func TestListKeys(t *testing.T) {
 	s := &small{Store: embedded.New(), most: 20}
 	layout, err := kv.NewLayout("team/kvexpress")

@@ -98,7 +98,7 @@ func TestParseNode(t *testing.T) {
 	}
 }
 
-// The inverse of Stop, Data and so on, and of Lock, takes no path that they do not make.
+// KeyOf and LockOf accept only paths that Layout makes.
 func TestPathsBack(t *testing.T) {
 	l, err := NewLayout("kvexpress")
 	if err != nil {
@@ -174,7 +174,7 @@ func TestAncestors(t *testing.T) {
 	}
 }
 
-// Whatever is accepted stays below its prefix, and no two keys share a path.
+// An accepted key stays below its prefix, and no two keys share a path.
 func FuzzParseKey(f *testing.F) {
 	for _, s := range []string{"hosts", "/a/b", "../x", "a//b", "%2e%2e/x", "a\x00", "locks/a", "a/data", ".",
 		strings.Repeat("a/", 200)} {

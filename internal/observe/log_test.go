@@ -18,7 +18,7 @@ import (
 	"kvexpress/internal/observe"
 )
 
-// socketPath is short, because macOS takes no long ones.
+// socketPath is short: macOS limits the length.
 func socketPath(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kvx")

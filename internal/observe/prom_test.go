@@ -69,7 +69,7 @@ c{x="a\"b\\c\nd"} 1753123456.25
 	parse(t, got)
 }
 
-// Whatever is in a label's value, the parser reads the same value.
+// The parser reads the same value of a label.
 func TestLabelsComeBack(t *testing.T) {
 	for _, value := range []string{
 		"", "plain", `"`, `\`, `\\`, `\n`, "\n", "a\nb", "\r\n", "\t", `ends with \`, `} 1`, "é€😀", "\u2028", "\x1b[31m", "\x00", "\ufffd", "a,b=\"c\"",
@@ -134,7 +134,7 @@ func TestHistogramsAreWhole(t *testing.T) {
 	}
 }
 
-// piecemeal notes how much is written at once, and fails when it is told to.
+// piecemeal records the largest write, and fails after a number of bytes.
 type piecemeal struct {
 	bytes.Buffer
 	most, left int

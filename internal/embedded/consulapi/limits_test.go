@@ -17,9 +17,9 @@ import (
 	"kvexpress/internal/httpd"
 )
 
-// Clients that want to do harm. Whatever they do, a good client is answered, and what a bad one holds is bounded.
+// Malicious clients. A good client is still answered, and the memory of a bad one is bounded.
 
-// connect is a client that says what it likes.
+// connect sends any bytes.
 func connect(t *testing.T, addr, text string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -34,7 +34,7 @@ func connect(t *testing.T, addr, text string) net.Conn {
 	return conn
 }
 
-// Its body never comes to an end. Nothing of it is written.
+// A body that never ends. No part of it is written.
 func TestEndlessBody(t *testing.T) {
 	for name, head := range map[string]string{
 		"told":   "PUT /v1/kv/bad HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf",
@@ -92,8 +92,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// Clients that ask for all and take nothing do not cost their answers, nor each a view of the store while all changes, and
-// leave room for small answers.
+// Clients that request everything and read nothing: they do not cost their answers, nor a view of the store each, and small answers are
+// still sent.
 func TestClientsThatDoNotRead(t *testing.T) {
 	const values, clients = 110, 8 // 55 MB: the first of them takes nearly all that may be sent at a time
 	for name, request := range map[string]string{
@@ -134,7 +134,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	}
 }
 
-// Who does not read loses its turn, and the next large answer is sent.
+// A client that does not read is disconnected, and the next large answer is sent.
 func TestSlowReaderLosesItsTurn(t *testing.T) {
 	t.Parallel()
 	addr, engine := serve(t, consulapi.Options{}, httpd.Options{})
@@ -154,7 +154,7 @@ func TestSlowReaderLosesItsTurn(t *testing.T) {
 	}
 }
 
-// Each operation of a transaction may read the whole store, and all of them together may not read it 128 times.
+// Each operation of a transaction may read the whole store, but not all of them together.
 func TestTransactionThatReadsAllOverAndOver(t *testing.T) {
 	addr, engine := serve(t, consulapi.Options{}, httpd.Options{})
 	for n := range 12 {

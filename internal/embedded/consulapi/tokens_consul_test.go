@@ -119,7 +119,7 @@ func (p *pair) same(text, token string, q rightsQuestion) error {
 	return nil
 }
 
-// told is what an answer tells of rights: keys, values, failed operations, and whether it is a denial.
+// told extracts the effect of permissions from an answer: keys, values, failed operations, and whether it is a denial.
 func told(b []byte) []string {
 	return regexp.MustCompile(`^\["[^{]*|"(Key|Value)":"[^"]*"|"OpIndex":\d+|Permission denied|^(true|false)`).FindAllString(string(b), -1)
 }

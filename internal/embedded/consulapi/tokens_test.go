@@ -264,7 +264,7 @@ func TestTokenFile(t *testing.T) {
 	}
 }
 
-// Whatever the bytes, there is an answer, and no error tells what stands there.
+// Any bytes have a result, and no error quotes them.
 func FuzzParseTokens(f *testing.F) {
 	for _, seed := range []string{
 		file, "", "{", "}", "[", "a = <<EOF\nx\nEOF\n", "a = <<-EOF\n  x\n  EOF\n", "a = <<", "a = <<\n",

@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/embedded"
 )
 
-// waiting is a request that may wait. The clock of these tests stands still until all wait.
+// waiting is a request that may block. The clock of these tests moves only when all goroutines wait.
 type waiting struct {
 	done  bool
 	w     *httptest.ResponseRecorder
@@ -65,8 +65,7 @@ func newHandler(t *testing.T, acl *ACL) *Handler {
 	return New(Options{Engine: engine, ACL: acl})
 }
 
-// A query that waits is answered by a change of what it asks for, and by nothing else. This differs
-// from Consul, where each write ends the wait of a list of nothing.
+// Only a change of the requested rows ends a blocking query. In Consul, each write ends the wait of an empty list.
 func TestWoken(t *testing.T) {
 	for name, path := range map[string]string{
 		"a row": "/v1/kv/app/x?raw", "a list": "/v1/kv/app/?recurse", "keys": "/v1/kv/app/?keys&separator=/",
@@ -96,7 +95,7 @@ func TestWoken(t *testing.T) {
 	}
 }
 
-// A row that is deleted, and one that is made again, are news; what others write meanwhile is none.
+// A deleted row and a recreated row end a blocking query. Other writes do not.
 func TestDeletedAndMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandler(t, nil)
@@ -113,7 +112,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 	})
 }
 
-// A wait ends with its time, which has limits, and with the client.
+// A blocking query ends after its wait, which is limited, and when the client disconnects.
 func TestWaitEnds(t *testing.T) {
 	for wait, want := range map[string]time.Duration{
 		"": defaultWait, "&wait=-1s": defaultWait, "&wait=1h": maxWait, "&wait=1s": time.Second,
@@ -150,7 +149,7 @@ func tokensThatMay(t *testing.T, rules string) *Tokens {
 
 const knownToken = "a-token-that-is-known"
 
-// Without a valid token nothing waits, not even for what everybody may read; and who loses the right while it waits gets
+// A request without a valid token never blocks, not even for a public key. A request whose token loses its permission while it waits gets
 // nothing.
 func TestNobodyWaitsWithoutToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -179,7 +178,7 @@ func TestNobodyWaitsWithoutToken(t *testing.T) {
 	})
 }
 
-// The body of a request that may not write is not waited for.
+// The body of a request without permission is not read.
 func TestNoBodyWithoutToken(t *testing.T) {
 	h := newHandler(t, NewACL(tokensThatMay(t, "")))
 	for _, token := range []string{"", "unknown", knownToken} {
@@ -199,7 +198,7 @@ func (f failing) Read([]byte) (int, error) {
 	return 0, errors.New("read")
 }
 
-// Sessions and locks are named, and refused, wherever a client asks for them.
+// Requests for sessions, locks and other missing parts are refused, and name them.
 func TestWhatIsNotHere(t *testing.T) {
 	h := newHandler(t, nil)
 	for _, r := range [][3]string{

@@ -24,7 +24,7 @@ func run(t testing.TB, name string, args ...string) {
 	}
 }
 
-// mounted is a file system of 2 MiB, ext4 in a file or tmpfs. Only root can have one.
+// mounted returns a mounted file system of 2 MiB: ext4 in a file, or tmpfs. Only root can mount one.
 func mounted(t testing.TB, kind string) string {
 	t.Helper()
 	if os.Geteuid() != 0 && os.Getenv("CI") == "" {
@@ -50,7 +50,7 @@ func mounted(t testing.TB, kind string) string {
 	return dir
 }
 
-// filler takes all the room but for about free bytes.
+// filler fills the file system except for about free bytes.
 func filler(t testing.TB, dir string, free int64) (empty func()) {
 	t.Helper()
 	file := filepath.Join(dir, "filler")
@@ -77,8 +77,8 @@ func filler(t testing.TB, dir string, free int64) (empty func()) {
 	}
 }
 
-// A disk that is full, with more and more room left. Writes are refused, all of them or none is on disk, and they go on when
-// there is room. A restart on the full disk works.
+// On a full disk, with more and more space left, each write is refused or durable, and later writes succeed when there is space. Open works on a
+// full disk.
 func TestFullDisk(t *testing.T) {
 	for _, kind := range []string{"ext4", "tmpfs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// On a full disk nothing is made, and nothing stays behind. A read-only file system is told as such.
+// On a full disk Open creates nothing and leaves nothing behind. It reports a read-only file system as such.
 func TestMadeOnAFullDisk(t *testing.T) {
 	fs := mounted(t, "ext4")
 	dir := filepath.Join(fs, "store")

@@ -8,9 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// However far a clock is off, and whenever answers come: it is never said to be off by more than it
-// is, and by less than a second less. With the next answer, that holds for a clock that was set, too,
-// but that one which was set by less than a second may be said to be off by as much.
+// The reported skew is never larger than the real one, and less than a second smaller. After the clock was set, this holds again with the next
+// answer, except that a change of less than a second may be reported as skew.
 func TestClockOffset(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s Store

@@ -55,7 +55,7 @@ func checkOneKind(t *testing.T, name string, err error) {
 	}
 }
 
-// told is what a user is told of an error.
+// told is the text of an error and its remedy.
 func told(err error) string { return err.Error() + "; " + kv.Remedy(err) }
 
 // answer is a stand-in's reply.
@@ -67,9 +67,8 @@ func answer(status int, contentType, body string) http.HandlerFunc {
 	}
 }
 
-// Whatever answers, and whatever it says: the kind of error is right, a write
-// that may have happened is an unknown outcome, and the token stays unseen,
-// though every stand-in here repeats it.
+// For any answer the kind of error is right, a write that may have run has an unknown outcome, and the token is never shown, although every
+// answer here contains it.
 func TestAnswersThatAreNotConsuls(t *testing.T) {
 	const (
 		json  = "application/json"
@@ -246,7 +245,7 @@ func TestSlowAnswers(t *testing.T) {
 	}
 }
 
-// What never left this machine is not unknown.
+// A request that was not sent has no unknown outcome.
 func TestNoConnection(t *testing.T) {
 	server := serve(t, answer(200, "", ""))
 	server.Close()

@@ -56,7 +56,7 @@ func TestFaultsAreDocumented(t *testing.T) {
 	}
 }
 
-// Each row of the table has a failure that it explains, and no row before it takes that failure away.
+// Each row of the table has a failure, and no earlier row fits that failure.
 func TestEachFaultIsDiagnosed(t *testing.T) {
 	dial := func(errno syscall.Errno) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errno)}

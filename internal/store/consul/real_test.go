@@ -18,8 +18,7 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, func(*testing.T) kv.Store { return s })
 }
 
-// Consul leaves rows out and says 409 or 403; none of it may look like an
-// absent entry or a lost race.
+// Consul leaves denied rows out, and answers 409 or 403. None of it may look like an absent entry or a lost race.
 func TestACL(t *testing.T) {
 	server := consultest.Start(t, consultest.WithACL())
 	as := func(token string) *consul.Store { return open(t, consul.Options{Addr: server.Addr, Token: token}) }

@@ -93,12 +93,11 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tricky is a value with everything in it that stands around a value.
+// tricky is a value that contains the bytes around a value.
 const tricky = "x\r\n0\r\n\r\nHTTP/1.1 404 Not Found\r\nX-Consul-Index: 9\r\n\r\n\x00" +
 	"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nthe end"
 
-// The same for the forms in which Consul does not answer, but what stands before
-// it may.
+// An answer of a proxy, in forms that Consul does not use, is cut after each of its bytes.
 func TestWatchCutForms(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\r\nX-Consul-Index: 77\r\n"
 	chunks := fmt.Sprintf("%x\r\n%s\r\n%x;note=1\r\n%s\r\n0\r\n", 10, tricky[:10], len(tricky)-10, tricky[10:])

@@ -13,9 +13,8 @@ import (
 	"kvexpress/internal/store/consul"
 )
 
-// Whatever bytes come in the place of an answer, from the first on: no panic, no
-// entry and no absence without an index, no bytes that were not sent, and errors
-// of one kind, fit to show and without the token.
+// For any bytes as an answer: no panic, no entry and no absence without an index, no bytes that were not sent, and errors of one kind, fit to
+// show and without the token.
 func FuzzWatchAnswer(f *testing.F) {
 	const head = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\n"
 	for _, seed := range []string{

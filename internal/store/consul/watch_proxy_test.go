@@ -14,7 +14,7 @@ import (
 	"kvexpress/internal/testutil/consultest"
 )
 
-// shortProxy is a proxy that allows an answer 2 s. What it does to a later one is end's matter. It counts those.
+// shortProxy is a proxy that waits 2 s for an answer, then calls end. It counts these calls.
 func shortProxy(t *testing.T, to string, end http.HandlerFunc) (addr string, ended *atomic.Int64) {
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to})

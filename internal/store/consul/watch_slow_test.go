@@ -62,8 +62,7 @@ func hang(t *testing.T, text string) http.HandlerFunc {
 	}
 }
 
-// Whatever comes too slowly is given up, by the store's own limit; an entry of
-// which a part has come is none.
+// A slow answer ends with the store's time limit. A part of an entry is not an entry.
 func TestWatchSlowAnswers(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\n"
 	tests := []struct {

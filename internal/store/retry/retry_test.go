@@ -170,7 +170,7 @@ func TestForZeroMeansNoRetry(t *testing.T) {
 		})
 }
 
-// slow takes a while to fail.
+// slow fails after 5 s.
 type slow struct{ kv.Store }
 
 func (slow) Keys(context.Context, string) ([]string, error) {
