@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -31,15 +32,15 @@ import (
 // authority signs certificates.
 type authority struct {
 	t    testing.TB
-	m    *e2e.Machine
+	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	file string
 }
 
-func newAuthority(t *testing.T, m *e2e.Machine, name string) *authority {
+func newAuthority(t *testing.T, dir, name string) *authority {
 	t.Helper()
-	a := &authority{t: t, m: m}
+	a := &authority{t: t, dir: dir}
 	a.cert, a.key, a.file = a.sign(name, nil, nil, time.Hour)
 	return a
 }
@@ -69,8 +70,13 @@ func (a *authority) sign(file string, ips []net.IP, names []string, lasts time.D
 	if c, err = x509.ParseCertificate(der); err != nil {
 		a.t.Fatal(err)
 	}
-	a.m.File(file+".key", string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret})))
-	return c, key, a.m.File(file, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	path := filepath.Join(a.dir, file)
+	for name, block := range map[string]*pem.Block{path: {Type: "CERTIFICATE", Bytes: der}, path + ".key": {Type: "EC PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	return c, key, path
 }
 
 // front is a proxy before a Consul: with TLS if it has a certificate.
@@ -117,11 +123,11 @@ func TestFaults(t *testing.T) {
 	m = m.With("CONSUL_HTTP_TOKEN="+s.Token, "PATH="+filepath.Dir(s.Server.Bin)+":/usr/bin:/bin")
 	m.Publish(e2e.Text("one", 20))
 	here := []net.IP{net.IPv4(127, 0, 0, 1)}
-	ca := newAuthority(t, m, "ca")
+	ca := newAuthority(t, m.Dir, "ca")
 	_, _, good := ca.sign("good", here, nil, time.Hour)
 	_, _, elsewhere := ca.sign("elsewhere", nil, []string{"consul.example"}, time.Hour)
 	_, _, old := ca.sign("old", here, nil, -time.Hour)
-	_, _, foreign := newAuthority(t, m, "foreign-ca").sign("foreign", here, nil, time.Hour)
+	_, _, foreign := newAuthority(t, m.Dir, "foreign-ca").sign("foreign", here, nil, time.Hour)
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.cert)
 	mutual := func() *tls.Config { return &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots} }

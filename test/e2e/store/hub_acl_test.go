@@ -4,16 +4,10 @@ package store
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -65,9 +59,7 @@ func (f *tokensFile) write(t testing.TB) {
 // reload is a hang-up, and waits until the hub knows, or no longer knows, the secret.
 func (f *tokensFile) reload(t testing.TB, secret string, known bool) {
 	t.Helper()
-	if err := f.server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	f.server.Signal(syscall.SIGHUP)
 	e2e.Eventually(t, "the hub reads its tokens", func() bool {
 		_, body, err := consultest.At(t, f.server.addr, "").Request(http.MethodGet, "/v1/kv/?keys", secret, nil)
 		return err == nil && known != strings.Contains(string(body), "ACL not found")
@@ -113,48 +105,11 @@ func TestPoliciesOnServe(t *testing.T) {
 	}
 }
 
-// certificates makes an authority and, signed by it, a certificate: NAME.crt and NAME.key in dir. The
-// certificate is for 127.0.0.1 and store.example, and serial tells it from others.
-func certificates(t *testing.T, dir, name string, serial int64) {
+// certificates makes an authority, NAME-ca.crt, and a certificate of it for 127.0.0.1 and
+// store.example, NAME.crt with the key NAME.crt.key.
+func certificates(t *testing.T, dir, name string) {
 	t.Helper()
-	now := time.Now()
-	newKey := func() *ecdsa.PrivateKey {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return key
-	}
-	write := func(file, kind string, der []byte) {
-		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sign := func(c, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) []byte {
-		der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return der
-	}
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour),
-		NotAfter: now.Add(time.Hour),
-		DNSNames: []string{"store.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	caKey, key := newKey(), newKey()
-	write(name+"-ca.crt", "CERTIFICATE", sign(ca, ca, caKey, caKey))
-	write(name+".crt", "CERTIFICATE", sign(leaf, ca, key, caKey))
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(name+".key", "PRIVATE KEY", der)
+	newAuthority(t, dir, name+"-ca.crt").sign(name+".crt", []net.IP{net.IPv4(127, 0, 0, 1)}, []string{"store.example"}, time.Hour)
 }
 
 // Beyond loopback, over TLS: kvexpress and `consul kv` work, the anonymous and the stranger do not, and a new
@@ -162,8 +117,8 @@ func certificates(t *testing.T, dir, name string, serial int64) {
 func TestServeBeyondLoopback(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	certificates(t, dir, "store", 100)
-	certificates(t, dir, "client", 200)
+	certificates(t, dir, "store")
+	certificates(t, dir, "client")
 	at := func(name string) string { return filepath.Join(dir, name) }
 	f := &tokensFile{path: at("tokens.hcl"), blocks: map[string]string{}}
 	root := f.add(t, mayAll)
@@ -177,7 +132,7 @@ func TestServeBeyondLoopback(t *testing.T) {
 			own = ip.IP.String()
 		}
 	}
-	s := serve(t, "--listen", "0.0.0.0:0", "--tokens", f.path, "--tls-cert", at("store.crt"), "--tls-key", at("store.key"),
+	s := serve(t, "--listen", "0.0.0.0:0", "--tokens", f.path, "--tls-cert", at("store.crt"), "--tls-key", at("store.crt.key"),
 		"--tls-client-ca", at("client-ca.crt"))
 	_, port, err := net.SplitHostPort(s.addr)
 	if err != nil {
@@ -185,7 +140,7 @@ func TestServeBeyondLoopback(t *testing.T) {
 	}
 	addr := net.JoinHostPort("127.0.0.1", port)
 	m := e2e.NewMachine(t, addr, "CONSUL_HTTP_SSL=true", "CONSUL_CACERT="+at("store-ca.crt"),
-		"CONSUL_CLIENT_CERT="+at("client.crt"), "CONSUL_CLIENT_KEY="+at("client.key"))
+		"CONSUL_CLIENT_CERT="+at("client.crt"), "CONSUL_CLIENT_KEY="+at("client.crt.key"))
 	may := m.With("CONSUL_HTTP_TOKEN=" + root)
 	may.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("one", 20)))
 	may.Ok("out", "-k", "hosts", "-f", m.Path("hosts"))
@@ -195,7 +150,7 @@ func TestServeBeyondLoopback(t *testing.T) {
 		t.Errorf("consul kv: %+v", r)
 	}
 	// By another name, which only its certificate knows, and by its other address.
-	pair, err := tls.LoadX509KeyPair(at("client.crt"), at("client.key"))
+	pair, err := tls.LoadX509KeyPair(at("client.crt"), at("client.crt.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,9 +184,7 @@ func TestServeBeyondLoopback(t *testing.T) {
 	hangup := func(until string) {
 		t.Helper()
 		before := strings.Count(s.said(), until)
-		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		s.Signal(syscall.SIGHUP)
 		e2e.Eventually(t, until, func() bool { return strings.Count(s.said(), until) > before })
 	}
 	good := contentOf(t, f.path)
@@ -245,7 +198,7 @@ func TestServeBeyondLoopback(t *testing.T) {
 	if err := os.WriteFile(f.path, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	certificates(t, dir, "store", 101)
+	certificates(t, dir, "store")
 	hangup("tokens and certificates reloaded")
 	may.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("two", 20)))
 	if said := s.said(); strings.Contains(said, root) || !strings.Contains(said, "line 1") {

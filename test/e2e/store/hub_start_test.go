@@ -3,15 +3,10 @@
 package store
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,14 +30,11 @@ func onBoth(t *testing.T, test func(t *testing.T, m *e2e.Machine)) {
 	})
 }
 
-// served is a `kvexpress hub` of a test: a process of its own.
+// served is a `kvexpress hub` of a test.
 type served struct {
+	*consultest.Process
 	addr string // host:port of its API
-	cmd  *exec.Cmd
-	done chan struct{}
-
-	mu  sync.Mutex
-	log strings.Builder
+	log  string // path
 }
 
 // serve runs one in memory until the test ends.
@@ -78,62 +70,33 @@ func startServe(dir string, args ...string) (*served, error) {
 	if e2e.Program.Err != nil {
 		return nil, e2e.Program.Err
 	}
-	s := &served{done: make(chan struct{})}
-	s.cmd = exec.Command(e2e.Program.Path, serveArgs(args)...) // not CommandContext: clean-ups end it
-	s.cmd.Env, s.cmd.Dir = append(e2e.Quiet(dir), "PATH="+os.Getenv("PATH")), dir
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // without clean-ups, as after a panic
-	out, err := s.cmd.StderrPipe()
+	log, err := os.CreateTemp(dir, "hub-*.log")
+	if err == nil {
+		err = log.Close()
+	}
 	if err != nil {
 		return nil, err
 	}
-	s.cmd.Stdout = s.cmd.Stderr
-	if err := s.cmd.Start(); err != nil {
+	s := &served{log: log.Name()}
+	env := append(e2e.Quiet(dir), "PATH="+os.Getenv("PATH"))
+	if s.Process, err = consultest.StartProcess(e2e.Program.Path, serveArgs(args), env, dir, s.log); err != nil {
 		return nil, err
 	}
-	addr := make(chan string, 1)
-	go func() {
-		defer close(s.done)
-		s.listen(out, addr)
-		_ = s.cmd.Wait() // it is killed
-	}()
-	limit := time.NewTimer(time.Minute)
-	defer limit.Stop()
-	select {
-	case s.addr = <-addr:
-		return s, nil
-	case <-s.done:
-		return nil, fmt.Errorf("the hub ended: %v\n%s", s.cmd.ProcessState, s.said())
-	case <-limit.C:
-		s.kill()
-		return nil, fmt.Errorf("the hub does not print its address:\n%s", s.said())
-	}
-}
-
-// listen reads the output of the hub, and sends its address to addr.
-func (s *served) listen(out io.Reader, addr chan<- string) {
-	listening := regexp.MustCompile(`^listening on (127[.0-9]+:[0-9]+|\[::\]:[0-9]+)$`)
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if found := listening.FindStringSubmatch(lines.Text()); found != nil {
-			select {
-			case addr <- found[1]:
-			default: // it is known
-			}
+	listening := regexp.MustCompile(`(?m)^listening on (127[.0-9]+:[0-9]+|\[::\]:[0-9]+)$`)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end) && !s.Ended(); e2e.Pause(5 * time.Millisecond) {
+		if found := listening.FindStringSubmatch(s.said()); found != nil {
+			s.addr = found[1]
+			return s, nil
 		}
-		s.mu.Lock()
-		s.log.WriteString(lines.Text() + "\n")
-		s.mu.Unlock()
 	}
+	s.kill()
+	return nil, fmt.Errorf("the hub does not print its address: %v\n%s", s.Cmd.ProcessState, s.said())
 }
 
 func (s *served) said() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.log.String()
+	b, _ := os.ReadFile(s.log) // none is nothing
+	return string(b)
 }
 
 // kill is kill -9, and waits for the end.
-func (s *served) kill() {
-	_ = s.cmd.Process.Kill() // it may have ended
-	<-s.done
-}
+func (s *served) kill() { s.End(syscall.SIGKILL) }
