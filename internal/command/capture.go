@@ -12,14 +12,13 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// MaxOutput is the most bytes of output that are kept, the mark included.
+// MaxOutput is the most bytes of output that are kept, with the mark.
 const MaxOutput = 4 << 10
 
-// outputDelay is how long output may still come after the program's end. What
-// a background child holds open must not hold us up.
+// outputDelay is how long output is read after the program's end. A child in the background may keep the pipe open.
 const outputDelay = 500 * time.Millisecond
 
-// capture keeps the end of all that is written to it. It never fails, so that no writer waits.
+// capture keeps the end of what is written to it. It never fails, so no writer waits.
 type capture struct {
 	tail  []byte
 	total int64
@@ -35,8 +34,8 @@ func (c *capture) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// String returns whole lines from the end of the output, printable, without secrets,
-// and at most MaxOutput bytes. A first line says how much is missing.
+// String returns whole lines from the end of the output, printable, without secrets, at most MaxOutput bytes. If some are missing,
+// the first line says so.
 func (c *capture) String() string {
 	const markRoom = 64
 	text := safetext.Lines(safetext.Redact(string(c.tail)))
@@ -51,10 +50,8 @@ func (c *capture) String() string {
 	return fmt.Sprintf("[… the end of %d bytes of output]\n%s", c.total, text)
 }
 
-// startCaptured starts cmd with its output going to out. The function that it
-// returns ends that: afterwards out is complete and does not change any more.
-// The pipe is ours, not os/exec's, so that the end of the program and the end
-// of its output are two events.
+// startCaptured starts cmd with its output going to out. After closeOutput, out is complete. The pipe is ours, not os/exec's, so that
+// the end of the program and the end of its output are two events.
 func startCaptured(cmd *exec.Cmd, out *capture) (closeOutput func(), err error) {
 	r, w, err := os.Pipe()
 	if err != nil {

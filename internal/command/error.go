@@ -10,12 +10,10 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// What an *Error wraps, beside the cause.
+// Wrapped by an *Error, beside the cause.
 var (
-	// ErrNotStarted: the program never ran.
 	ErrNotStarted = errors.New("could not be started")
-	// ErrTimeout: it did not finish within Command.Timeout.
-	ErrTimeout = errors.New("did not finish in time")
+	ErrTimeout    = errors.New("did not finish in time") // within Command.Timeout
 )
 
 // Lengths in an error's message, in bytes.
@@ -24,29 +22,25 @@ const (
 	maxShownLine    = 200
 )
 
-// Error says that a command did not do what it was to do. The message is one
-// line, and never shows the environment.
+// Error is a command that did not start or did not succeed. The message is one line, and never shows the environment.
 type Error struct {
-	Argv0    string // the program, as it was given
-	Output   string // see Result
-	LastLine string // the last line of output that is not blank; escaped, at most 200 bytes
-	// Err is why: it wraps ErrNotStarted or ErrTimeout, the context's error, or
-	// an *exec.ExitError.
-	Err error
+	Argv0  string // the program, as given
+	Output string // see Result
+	Err    error  // wraps ErrNotStarted or ErrTimeout, the context's error, or an *exec.ExitError
 
 	shown string // the whole command line, quoted
-	what  string // what happened to it
+	what  string // happened to it
 }
 
 func (e *Error) Error() string {
 	s := "command " + e.shown + " " + e.what
-	if e.LastLine != "" {
-		s += ": " + e.LastLine
+	if last := lastLine(e.Output); last != "" {
+		s += ": " + last
 	}
 	return s
 }
 
-// Brief is what happened to which program, without its arguments and output.
+// Brief is the message without arguments and output.
 func (e *Error) Brief() string {
 	return "command \"" + safetext.Line(e.Argv0, maxShownCommand) + "\" " + e.what
 }
@@ -54,7 +48,7 @@ func (e *Error) Brief() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 func newError(argv []string, what string, cause error, output string) *Error {
-	e := &Error{Err: cause, what: what, Output: output, LastLine: lastLine(output)}
+	e := &Error{Err: cause, what: what, Output: output}
 	if len(argv) > 0 {
 		e.Argv0 = argv[0]
 	}
@@ -63,20 +57,15 @@ func newError(argv []string, what string, cause error, output string) *Error {
 }
 
 func notStarted(argv []string, cause error) *Error {
-	what := ErrNotStarted.Error() + ": " + safetext.Line(bare(cause).Error(), maxShownLine)
+	bare := cause // without the path, which the message has already
+	if e, ok := errors.AsType[*exec.Error](bare); ok {
+		bare = e.Err
+	}
+	if e, ok := errors.AsType[*fs.PathError](bare); ok {
+		bare = e.Err
+	}
+	what := ErrNotStarted.Error() + ": " + safetext.Line(bare.Error(), maxShownLine)
 	return newError(argv, what, fmt.Errorf("%w: %w", ErrNotStarted, cause), "")
-}
-
-// bare takes off what Go wraps around the reason of a failed start, such as
-// the path, which our own message has already.
-func bare(err error) error {
-	if e, ok := errors.AsType[*exec.Error](err); ok {
-		err = e.Err
-	}
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		err = e.Err
-	}
-	return err
 }
 
 // lastLine is the last line that is not blank, fit for a message.

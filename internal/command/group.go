@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// pollGroup is how often we look whether anyone of a group is left: there is
-// no event for that.
+// pollGroup is how often a group is polled for processes that are left: there is no event for that.
 const pollGroup = 10 * time.Millisecond
 
 // killer ends process groups.
@@ -18,12 +17,11 @@ type killer struct {
 // end is how a program ended.
 type end struct {
 	err    error // of waiting for it; if not reaped, of killing it
-	reaped bool  // false: it is still there
+	reaped bool  // false: it is still running
 }
 
-// stop sends SIGTERM to the group that pid leads and waits until none of it is
-// left, but no longer than grace; then it sends SIGKILL. The leader is often
-// only a shell, so its end is not the group's: the rest gets its grace too.
+// stop sends SIGTERM to the group that pid leads, and SIGKILL if any process of it is left after grace. The leader is often only a
+// shell: the rest of the group gets its grace too.
 func (k killer) stop(pid int, grace time.Duration, exited <-chan error) end {
 	var e end
 	late := time.NewTimer(grace)
@@ -31,14 +29,14 @@ func (k killer) stop(pid int, grace time.Duration, exited <-chan error) end {
 	poll := time.NewTicker(pollGroup)
 	defer poll.Stop()
 
-	_ = k.kill(-pid, syscall.SIGTERM) // SIGKILL will tell if we may not
+	_ = k.kill(-pid, syscall.SIGTERM) // SIGKILL tells if we are not allowed to
 	for {
 		select {
 		case e.err = <-exited:
 			e.reaped = true
 			exited = nil
 		case <-poll.C:
-			// While anyone is in the group its number is not given to another.
+			// The number of a group is not reused while it has a process.
 			if e.reaped && k.kill(-pid, 0) != nil {
 				return e
 			}
@@ -48,11 +46,11 @@ func (k killer) stop(pid int, grace time.Duration, exited <-chan error) end {
 	}
 }
 
-// finish sends SIGKILL, and waits for the leader unless it has ended before.
+// finish sends SIGKILL, and waits for the leader if it has not ended.
 func (k killer) finish(pid int, e end, exited <-chan error) end {
 	err := k.kill(-pid, syscall.SIGKILL)
 	if e.reaped {
-		return e // of the others we could not even learn their end
+		return e // the others are not our children: we cannot wait for them
 	}
 	select {
 	case e.err = <-exited:

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// own are the processes whose exit status Run reads.
+// own are the processes that Run waits for.
 var own = struct { //nolint:gochecknoglobals // a process has one set of children
 	starting sync.RWMutex // read-locked during a start: the process can end before its id is in pids
 	pids     sync.Map
 	changed  chan struct{} // holds one: a start or a wait is over
 }{changed: make(chan struct{}, 1)}
 
-// start starts cmd, whose exit status Reap then leaves to the caller, up to reaped.
+// start starts cmd. ReapOrphans does not wait for it before reaped is called.
 func start(cmd *exec.Cmd) error {
 	own.starting.RLock()
 	defer orphansAgain()
@@ -39,12 +39,12 @@ func reaped(cmd *exec.Cmd) {
 func orphansAgain() {
 	select {
 	case own.changed <- struct{}{}:
-	default: // it will look, or nothing reaps
+	default: // reap wakes already, or does not run
 	}
 }
 
-// ReapOrphans waits for the orphans that PID 1, as in a container, gets as children, until ctx ends. Any other process gets
-// none, and it returns at once.
+// ReapOrphans waits for the orphans that PID 1 of a container gets as children, until ctx ends. In any other process it returns at
+// once.
 func ReapOrphans(ctx context.Context) {
 	if os.Getpid() == 1 {
 		reap(ctx)
@@ -67,7 +67,7 @@ func reap(ctx context.Context) {
 	}
 }
 
-// reapOrphan waits for one orphan that has ended. It is false if there is none, or if a process of Run is before it.
+// reapOrphan waits for one orphan that has ended. It is false if there is none, or if Run must wait for another process first.
 func reapOrphan() bool {
 	if !own.starting.TryLock() {
 		return false

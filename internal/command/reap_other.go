@@ -10,5 +10,5 @@ import (
 func start(cmd *exec.Cmd) error { return cmd.Start() }
 func reaped(*exec.Cmd)          {}
 
-// ReapOrphans does nothing here.
+// ReapOrphans needs Linux.
 func ReapOrphans(context.Context) {}

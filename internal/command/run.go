@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// What holds when a Command does not say.
+// Defaults of a Command.
 const (
 	DefaultTimeout = time.Minute
 	DefaultGrace   = 2 * time.Second
@@ -24,35 +24,31 @@ const (
 // reapDelay is how long a program may take to die of SIGKILL.
 const reapDelay = 10 * time.Second
 
-// Command is what to run.
+// Command is a program to run.
 type Command struct {
 	Argv    []string          // the program, looked up in PATH if it has no slash, and its arguments
-	Shown   []string          // what errors show in place of Argv; nil is Argv
+	Shown   []string          // in errors instead of Argv; nil: Argv
 	Output  *strings.Replacer // applied to the output; nil: none
-	Timeout time.Duration     // how long it may run; 0 is DefaultTimeout
-	Grace   time.Duration     // from SIGTERM to SIGKILL; 0 is DefaultGrace
+	Timeout time.Duration     // 0: DefaultTimeout
+	Grace   time.Duration     // from SIGTERM to SIGKILL; 0: DefaultGrace
 	Env     []string          // more environment, as KEY=VALUE
 }
 
-// Result is what is known of a command once Run has returned.
+// Result is what is known of a command after Run.
 type Result struct {
 	ExitCode int           // -1 if it did not exit by itself
-	Signal   string        // the signal that ended it, such as "SIGKILL", or ""
-	Output   string        // the end of standard output and error, in order: printable lines, at most MaxOutput bytes
-	Duration time.Duration // how long Run took
+	Signal   string        // that ended it, such as "SIGKILL", or ""
+	Output   string        // the end of stdout and stderr, in order: printable lines, at most MaxOutput bytes
+	Duration time.Duration // of Run
 }
 
-// Run starts a command in a process group of its own, with /dev/null as its
-// standard input, and waits for its end. Anything but exit status 0 is an
-// *Error; the Result is as complete as it can be then, too.
+// Run starts a command in a process group of its own, with /dev/null as standard input, and waits for its end. Anything but exit
+// status 0 is an *Error; the Result is as complete as possible then, too.
 //
-// When the time is up or ctx ends, the group gets SIGTERM, and SIGKILL if any
-// of it is left after Grace. Otherwise children that are left in the background
-// are none of our business: a reload may start a daemon. Output is read until
-// shortly after the program's end; then the pipe is closed, so a daemon should
-// write to a place of its own. Out of reach are children that leave the group,
-// and programs that we may not signal or that hang in the kernel: Run gives up
-// on those and says so.
+// When the time is up or ctx ends, the group gets SIGTERM, and SIGKILL if any of it is left after Grace. Else children in the
+// background may stay: a reload may start a daemon. Output is read until shortly after the program's end; then the pipe is closed.
+// Out of reach are children that leave the group, and programs that we cannot signal or that hang in the kernel: Run gives up on
+// them and says so.
 func Run(ctx context.Context, c Command) (Result, error) {
 	return run(ctx, c, killer{kill: syscall.Kill, reapDelay: reapDelay})
 }
@@ -79,7 +75,7 @@ func run(ctx context.Context, c Command, k killer) (Result, error) {
 
 	timeout := time.NewTimer(c.Timeout)
 	defer timeout.Stop()
-	var cut error // why it was not left to finish
+	var cut error // why it was ended early
 	e := end{reaped: true}
 	select {
 	case e.err = <-exited:
@@ -119,7 +115,7 @@ func (c *Command) setDefaults() {
 	}
 }
 
-// prepare does what can be found wrong before a process exists.
+// prepare finds errors before there is a process.
 func (c *Command) prepare(ctx context.Context) (*exec.Cmd, error) {
 	if len(c.Argv) == 0 || c.Argv[0] == "" {
 		return nil, errors.New("no program is given")
@@ -127,13 +123,9 @@ func (c *Command) prepare(ctx context.Context) (*exec.Cmd, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	env, err := environ(os.Environ(), c.Env)
-	if err != nil {
-		return nil, err
-	}
 	// Not CommandContext: it would signal the program, not its group.
 	cmd := exec.Command(c.Argv[0], c.Argv[1:]...) //nolint:noctx // see above
-	cmd.Env = env
+	cmd.Env = environ(os.Environ(), c.Env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, nil
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ShellSyntax returns the first word of a command line that only a shell understands, such as a bare && or
-// 2>/dev/null; "" if there is none. Split passes it to the program. Text in quotes is meant for the program.
+// ShellSyntax returns the first word of a command line that only a shell understands, such as && or 2>/dev/null; "" if there is
+// none. Split would pass it to the program. Quoted text is for the program.
 func ShellSyntax(line string) string {
 	if !strings.ContainsAny(line, "|&;<>$`") { // nearly always: no regular expression is made
 		return ""

@@ -1,34 +1,14 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// Limits of a command line.
-const (
-	MaxLine = 64 << 10 // bytes
-	MaxArgs = 1024     // the program's name included
-)
-
-// SyntaxError says why a command line cannot be split. It does not repeat the
-// line.
-type SyntaxError struct {
-	Pos    int // the byte at fault, counted from 1; 0 when it is the whole line
-	Reason string
-}
-
-func (e *SyntaxError) Error() string {
-	if e.Pos == 0 {
-		return "command line: " + e.Reason
-	}
-	return fmt.Sprintf("command line, position %d: %s", e.Pos, e.Reason)
-}
-
-// Split turns a command line into a program and its arguments, without a
-// shell: $, *, ~, ;, |, > and # mean nothing.
+// Split turns a command line into a program and its arguments, without a shell: $, *, ~, ;, |, > and # have no meaning.
 //
 //   - White space separates words.
 //   - Single and double quotes group, also in the middle of a word; "" is an
@@ -38,20 +18,16 @@ func (e *SyntaxError) Error() string {
 //   - Elsewhere a backslash before a quote, a space or a tab makes that
 //     character literal; before anything else, and at the end, it is itself.
 //
-// So a line without quotes and backslashes is split as kvexpress 1.x did. The
-// error is a *SyntaxError: nothing to run, a quote that is not closed, a NUL,
-// or a line above MaxLine or MaxArgs.
+// So a line without quotes and backslashes is split as in kvexpress 1.x. It is an error if the line has no program, a NUL, or a quote
+// that is not closed. The error does not repeat the line.
 func Split(s string) ([]string, error) {
-	if len(s) > MaxLine {
-		return nil, &SyntaxError{Reason: fmt.Sprintf("it has %d bytes, at most %d are allowed", len(s), MaxLine)}
-	}
 	if i := strings.IndexByte(s, 0); i >= 0 {
-		return nil, &SyntaxError{Pos: i + 1, Reason: "a NUL byte is not allowed"}
+		return nil, fmt.Errorf("command line, position %d: a NUL byte is not allowed", i+1)
 	}
 	var (
 		argv   []string
 		word   []byte
-		inWord bool // true for "" too, when word is still empty
+		inWord bool // true for "" too
 		quote  rune // the quote that is open, or 0
 		opened int  // where
 	)
@@ -75,24 +51,18 @@ func Split(s string) ([]string, error) {
 		i += size
 	}
 	if quote != 0 {
-		return nil, &SyntaxError{Pos: opened + 1, Reason: fmt.Sprintf("the quote %c is not closed", quote)}
+		return nil, fmt.Errorf("command line, position %d: the quote %c is not closed", opened+1, quote)
 	}
 	if inWord {
 		argv = append(argv, string(word))
 	}
-	switch {
-	case len(argv) == 0:
-		return nil, &SyntaxError{Reason: "it is empty"}
-	case argv[0] == "":
-		return nil, &SyntaxError{Reason: "the program's name is empty"}
-	case len(argv) > MaxArgs:
-		return nil, &SyntaxError{Reason: fmt.Sprintf("it has %d words, at most %d are allowed", len(argv), MaxArgs)}
+	if len(argv) == 0 || argv[0] == "" {
+		return nil, errors.New("command line: the program is empty")
 	}
 	return argv, nil
 }
 
-// escapes reports whether a backslash makes next literal, given the quote that
-// is open.
+// escapes reports whether a backslash makes next literal inside this quote, or outside quotes.
 func escapes(quote rune, next byte) bool {
 	switch quote {
 	case '\'':

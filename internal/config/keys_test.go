@@ -109,7 +109,6 @@ func targetTests() []keyTest {
 			},
 			words{
 				"[]": "program", "[a, [b]]": "a list", "[a, ~]": "no value", `[a, "b\0"]`: "NUL", `"a\0"`: "NUL",
-				"[" + strings.Repeat("a,", 1025) + "]": "1023",
 			}},
 		{"check_timeout", "", limits, noLimit}, {"exec_timeout", "", limits, noLimit},
 		{"in_place", "", switches, noSwitch}, {"restore_on_failure", "", switches, noSwitch}, {"refuse_older", "", switches, noSwitch},
