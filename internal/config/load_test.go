@@ -30,7 +30,7 @@ targets:
     exec: pkill -HUP dnsmasq
 `
 
-// same compares values by what is printed of them; no pointers may be in them.
+// same compares values by their printed form; they must not contain pointers.
 func same(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
@@ -176,7 +176,7 @@ func TestManyProblems(t *testing.T) {
 	wantError(t, errors.Join(all.Problems...), want.String())
 }
 
-// The host's name is only looked at if it is used.
+// The host name is only checked if it is used.
 func TestHostName(t *testing.T) {
 	dir := folder(t, map[string]string{"agent.yml": "node: web", "other.yml": "targets: [{key: '{node}', file: /etc/x}]"})
 	bad := env()
