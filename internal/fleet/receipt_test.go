@@ -225,6 +225,8 @@ func TestParseReceiptRefuses(t *testing.T) {
 		"not compressed":      {`{` + good + `}`, 2, "damaged"},
 		"damaged":             {pack(`{` + good + `}`)[:20], 2, "damaged"},
 		"a bomb":              {pack(`{` + good + `}` + spaces), 2, "larger"},
+		"a second frame":      {pack(`{`+good+strings.Repeat(" ", 5000)) + pack(`}`), 2, "larger"},
+		"many nulls":          {pack(`{` + good + `,"targets":[` + strings.Repeat(`null,`, maxPlain/6) + `null]}`), 2, "targets"},
 		"deep":                {pack(`{` + good + `,"x":` + strings.Repeat("[", 2<<20) + `}`), 2, "depth"},
 		"deep in a target":    {pack(`{` + good + `,"targets":[{"x":` + strings.Repeat("[", 1<<20) + `]}`), 2, "depth"},
 		"too many targets":    {pack(`{` + good + `,"targets":[` + strings.Repeat(`{},`, MaxTargets) + `{}]}`), 2, "targets"},
