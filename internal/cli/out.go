@@ -9,9 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/agent"
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/install"
+	"kvexpress/internal/outcome"
 )
 
 type outFlags struct {
@@ -75,11 +77,11 @@ func (s *session) out(ctx context.Context, f outFlags) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.deliver(ctx, install.Target{Key: k, IgnoreStop: f.ignoreStop}, f)
+	return s.install(ctx, install.Target{Key: k, IgnoreStop: f.ignoreStop}, f)
 }
 
-// deliver is shared by out and raw: fill in the target, install it, tell people.
-func (s *session) deliver(ctx context.Context, t install.Target, f outFlags) (report, error) {
+// install is shared by out and raw: it completes the target, installs it and reports.
+func (s *session) install(ctx context.Context, t install.Target, f outFlags) (report, error) {
 	var err error
 	if t.File, err = install.ParseFile(f.file); err != nil {
 		return nil, err
@@ -123,37 +125,22 @@ func (s *session) deliver(ctx context.Context, t install.Target, f outFlags) (re
 	if f.diff && result.New != nil && result.Action != install.NoAction { // if it cannot be shown, nor can the result
 		_ = s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, render.Version(result.Version)), result.Old, result.New)
 	}
-	return s.judge(reportOut(t, result), err, f)
+	return s.judge(reportOut(result, err), err, f)
 }
 
-// judge turns what is deliberate, and no error, into a line: stopped and locked
-// without --strict, missing with --missing-ok.
+// judge makes a freeze without --strict, and a missing key with --missing-ok, a line instead of an error.
 func (s *session) judge(r outReport, err error, f outFlags) (report, error) {
-	var stopped *gate.Stopped
-	var locked *gate.Locked
-	var missing *gate.Missing
-	switch {
-	case errors.As(err, &stopped):
-		r.Outcome, r.Reason, r.Since = "stopped", stopped.Reason, stopped.Since
+	switch r.Outcome {
+	case outcome.Stopped, outcome.Locked:
 		err = s.unless(!f.strict, err)
-	case errors.As(err, &locked):
-		r.Outcome, r.Reason, r.Since, r.Until = "locked", locked.Reason, locked.Since, locked.Until
-		err = s.unless(!f.strict, err)
-	case errors.As(err, &missing):
-		r.Outcome = "missing"
+	case outcome.Missing:
 		err = s.unless(f.missingOK, err)
-	case err != nil && r.Outcome == string(install.NoAction):
-		r.Outcome = "failed"
-		if refusal := (*gate.Refusal)(nil); errors.As(err, &refusal) {
-			r.Outcome, r.Reason = "refused", string(refusal.Reason)
-		}
 	}
 	r.failed = err != nil
 	return r, err
 }
 
-// unless drops an error that is fine here. The log still tells why the file was
-// left as it is.
+// unless drops an error that is fine here. The log still says why the file was left as it is.
 func (s *session) unless(fine bool, err error) error {
 	if !fine {
 		return err
@@ -163,56 +150,75 @@ func (s *session) unless(fine bool, err error) error {
 }
 
 type outReport struct {
-	Key     string      `json:"key"`
-	File    string      `json:"file"`
-	Outcome string      `json:"outcome"`
-	Reason  string      `json:"reason,omitempty"`
-	Since   time.Time   `json:"since,omitzero"` // of a stop or a lock
-	Until   time.Time   `json:"until,omitzero"` // of a lock that ends by itself
-	Version uint64      `json:"version,omitempty"`
-	Lineage string      `json:"lineage,omitempty"`
-	SHA256  string      `json:"sha256,omitempty"`
-	Before  string      `json:"before,omitempty"`
-	Size    int         `json:"size,omitempty"`
-	Lines   int         `json:"lines,omitempty"`
-	Check   *execReport `json:"check,omitempty"`
-	Exec    *execReport `json:"exec,omitempty"`
-	Notes   []string    `json:"notes,omitempty"`
+	Key     string          `json:"key"`
+	File    string          `json:"file"`
+	Outcome outcome.Outcome `json:"outcome,omitempty"` // "" in a dry run that would change something
+	Action  install.Action  `json:"action,omitempty"`
+	Reason  string          `json:"reason,omitempty"`
+	Since   time.Time       `json:"since,omitzero"` // of a stop or a lock
+	Until   time.Time       `json:"until,omitzero"` // of a lock that ends by itself
+	Version uint64          `json:"version,omitempty"`
+	Lineage string          `json:"lineage,omitempty"`
+	SHA256  string          `json:"sha256,omitempty"`
+	Before  string          `json:"before,omitempty"`
+	Size    int             `json:"size,omitempty"`
+	Lines   int             `json:"lines,omitempty"`
+	Check   *execReport     `json:"check,omitempty"`
+	Exec    *execReport     `json:"exec,omitempty"`
+	Notes   []string        `json:"notes,omitempty"`
 	failed  bool
 }
 
-func reportOut(t install.Target, r install.Result) outReport {
-	return outReport{
-		Key: r.Key, File: t.File, Outcome: string(r.Action), Version: r.Version, Lineage: r.Lineage,
-		SHA256: r.SHA256, Before: r.Before, Size: r.Size, Lines: r.Lines, Check: reportExec(r.Check), Exec: reportExec(r.Exec),
-		Notes: r.Notes,
+func reportOut(result install.Result, err error) outReport {
+	r := outReport{
+		Key: result.Key, File: result.File, Action: result.Action, Version: result.Version, Lineage: result.Lineage,
+		SHA256: result.SHA256, Before: result.Before, Size: result.Size, Lines: result.Lines, Check: reportExec(result.Check),
+		Exec: reportExec(result.Exec), Notes: result.Notes,
 	}
+	switch result.Action {
+	case install.WouldInstall, install.WouldRepair, install.WouldExec:
+	default:
+		r.Outcome, _ = agent.Judge(result, err)
+	}
+	var stopped *gate.Stopped
+	var locked *gate.Locked
+	var refusal *gate.Refusal
+	switch {
+	case errors.As(err, &stopped):
+		r.Reason, r.Since = stopped.Reason, stopped.Since
+	case errors.As(err, &locked):
+		r.Reason, r.Since, r.Until = locked.Reason, locked.Since, locked.Until
+	case errors.As(err, &refusal):
+		r.Reason = string(refusal.Reason)
+	}
+	return r
 }
 
 func (r outReport) lines() []string {
-	what := fmt.Sprintf("%s of %s (%s, sha256 %s)", render.Version(r.Version), r.Key, render.Plural(r.Lines, "line"),
+	if r.failed { // the error tells it
+		return nil
+	}
+	version := fmt.Sprintf("%s of %s (%s, sha256 %s)", render.Version(r.Version), r.Key, render.Plural(r.Lines, "line"),
 		render.Short(r.SHA256))
-	text := map[string]string{
-		string(install.Unchanged):    "unchanged, has " + what,
-		string(install.Installed):    "installed " + what,
-		string(install.Repaired):     "owner and mode corrected, has " + what,
-		string(install.ExecRan):      "unchanged, ran the exec for " + what,
-		string(install.WouldInstall): "would install " + what,
-		string(install.WouldRepair):  "would correct owner and mode, has " + what,
-		string(install.WouldExec):    "would run the exec for " + what,
-		"missing":                    "left as it is, there is no key " + r.Key,
-	}[r.Outcome]
+	text := map[install.Action]string{
+		install.Unchanged:    "unchanged, has " + version,
+		install.Installed:    "installed " + version,
+		install.Repaired:     "owner and mode corrected, has " + version,
+		install.ExecRan:      "unchanged, ran the exec for " + version,
+		install.WouldInstall: "would install " + version,
+		install.WouldRepair:  "would correct owner and mode, has " + version,
+		install.WouldExec:    "would run the exec for " + version,
+	}[r.Action]
 	switch r.Outcome {
-	case "stopped":
+	case outcome.Missing:
+		text = fmt.Sprintf("left as it is, there is no key %s", r.Key)
+	case outcome.Stopped:
 		text = fmt.Sprintf("left as it is, %s is stopped: %s", r.Key, r.Reason)
-	case "locked":
+	case outcome.Locked:
 		text = fmt.Sprintf("left as it is, it is locked: %s", r.Reason)
 		if !r.Until.IsZero() {
 			text += fmt.Sprintf(" (until %s)", render.Time(r.Until))
 		}
-	}
-	if text == "" || r.failed { // the error tells it
-		return nil
 	}
 	return []string{render.Line(r.File + ": " + text)}
 }

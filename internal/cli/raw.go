@@ -27,7 +27,7 @@ value by, and no stop; a lock on the file is honoured.`,
 			return nil, errors.New("the path is missing; name it with -k")
 		}
 		s.about = path
-		return s.deliver(ctx, install.Target{Raw: path}, f)
+		return s.install(ctx, install.Target{Raw: path}, f)
 	})
 	cmd.Flags().StringVarP(&f.key, "key", "k", "", "full `path` of the value")
 	f.register(cmd)
