@@ -136,7 +136,7 @@ func TestWatch(t *testing.T) {
 			t.Errorf("another lineage was published: %+v", s)
 		}
 		// after the state
-		until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") })
+		until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "of another lineage") })
 	})
 
 	beside(t, "what changes nothing wakes nobody", func(t *testing.T) {
