@@ -14,7 +14,7 @@ import (
 // settled resets the failure count of a store after this much uptime.
 const settled = 10 * time.Second
 
-// errMissed ends a watch when the store becomes unreachable: the store, or a proxy before it, may begin the watch anew by
+// errMissed ends a watch when the store becomes unreachable: the store, or a proxy before it, may repeat the watch by
 // itself, and the target would not learn of the outage.
 var errMissed = errors.New("the store was unreachable meanwhile")
 
@@ -36,7 +36,7 @@ type breaker struct {
 	turns    uint64          // how often it opened or closed
 	era      context.Context // ends when the breaker opens
 	endEra   context.CancelCauseFunc
-	changed  chan struct{} // closed, and made anew, when any of this changes
+	changed  chan struct{} // closed, and replaced, when any of this changes
 }
 
 // ticket goes with a request from its begin to its report.
@@ -161,7 +161,7 @@ func (b *breaker) report(ctx context.Context, t ticket, err error) (failed bool)
 		b.log.Warn("store unreachable; files stay as they are", "error", oneLine(kv.Guide{}.Explain(err)))
 		b.up, b.known, b.since = false, true, now
 		b.turns++
-		if !errors.Is(err, kv.ErrCrowded) { // else watches go on: to ask anew would make it worse
+		if !errors.Is(err, kv.ErrCrowded) { // else watches go on: a new question would make it worse
 			b.endEra(errMissed)
 			b.era, b.endEra = context.WithCancelCause(context.Background())
 		}

@@ -184,9 +184,9 @@ func TestBreakerForgivesOldConnections(t *testing.T) {
 func TestBreakerEndsOldWatches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var away atomic.Bool
+		var down atomic.Bool
 		f := &faulty{answer: func(ctx context.Context) error {
-			if away.Load() {
+			if down.Load() {
 				return unreachable()
 			}
 			<-ctx.Done()
@@ -201,7 +201,7 @@ func TestBreakerEndsOldWatches(t *testing.T) {
 		}
 		go watch(old)
 		synctest.Wait()
-		away.Store(true)
+		down.Store(true)
 		if _, err := l.Read(ctx, kv.Default, "p"); !errors.Is(err, kv.ErrUnreachable) {
 			t.Fatal(err)
 		}
@@ -209,7 +209,7 @@ func TestBreakerEndsOldWatches(t *testing.T) {
 			t.Errorf("the old watch ends with %v", err)
 		}
 		pass(time.Minute)
-		away.Store(false)
+		down.Store(false)
 		f.answer = func(context.Context) error { return nil }
 		if _, err := l.Watch(ctx, "p", 0, time.Minute); err != nil { // it finds out that the store is back
 			t.Fatal(err)
@@ -291,16 +291,16 @@ func (w *resting) Watch(ctx context.Context, path string, since uint64, most tim
 	return w.faulty.Watch(ctx, path, since, most)
 }
 
-// One target's read finds the store away. A watch of another that has seen all must not wait for a change then, nor for
-// its turn: its target learns of it. What it asks next is answered at once, and all others wait for that. Taken out: that a
-// watch with an index fails; then the store is away for a minute although it answers.
+// One target's read finds the store unreachable. A watch of another target, with an index, fails at once then, so that the
+// target learns of the outage. Its next question is answered at once: that is the probe. Taken out: that a watch with an
+// index fails; then the breaker stays open for a minute although the store answers.
 func TestBreakerProbesWithAQuestionThatIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		away := true
+		down := true
 		f := &resting{}
 		f.answer = func(context.Context) error {
-			if away {
+			if down {
 				return unreachable()
 			}
 			return nil
@@ -309,7 +309,7 @@ func TestBreakerProbesWithAQuestionThatIsAnsweredAtOnce(t *testing.T) {
 		if _, err := l.Read(t.Context(), kv.Default, "p"); !errors.Is(err, kv.ErrUnreachable) {
 			t.Fatal(err)
 		}
-		away = false
+		down = false
 		began := time.Now()
 		if _, err := l.Watch(t.Context(), "p", 7, time.Minute); !errors.Is(err, kv.ErrUnreachable) || !time.Now().Equal(began) {
 			t.Errorf("it waited for %v: %v", time.Since(began), err)

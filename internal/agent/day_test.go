@@ -243,10 +243,10 @@ func TestPolled(t *testing.T) {
 		if got := s.agent.Status().Targets[last].Outcome; got != outcome.Stopped {
 			t.Errorf("a stopped one is %s", got)
 		}
-		passes := s.agent.Status().Targets[last].Counts.Reconciles
+		reconciles := s.agent.Status().Targets[last].Counts.Reconciles
 		pass(time.Minute)
-		if got := s.agent.Status().Targets[last].Counts.Reconciles; got != passes {
-			t.Errorf("%d passes over one that is stopped", got-passes)
+		if got := s.agent.Status().Targets[last].Counts.Reconciles; got != reconciles {
+			t.Errorf("%d reconciles over one that is stopped", got-reconciles)
 		}
 		s.set(s.layout.Stop(key), "")
 		pass(6 * time.Second)

@@ -100,7 +100,7 @@ func TestDenied(t *testing.T) {
 		n.start()
 		n.state(0, outcome.Denied)
 		n.publish("hosts", "two\n")
-		n.passes(0, 2)
+		n.reconciles(0, 2)
 		if s := n.state(0, outcome.Denied); n.file("hosts") != "" || s.Counts.Installs != 0 {
 			t.Errorf("%+v", s)
 		}

@@ -100,14 +100,14 @@ func TestDrift(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			passes := n.status(0).Counts.Reconciles
+			reconciles := n.status(0).Counts.Reconciles
 			<-time.After(time.Second)
 			for name := range drifts() {
 				if n.right(name, "one\n") {
-					t.Errorf("%s: nobody was to look", name)
+					t.Errorf("%s was repaired between two reconciles", name)
 				}
 			}
-			if s := n.status(0); s.Counts.Reconciles != passes || s.Outcome != outcome.Converged {
+			if s := n.status(0); s.Counts.Reconciles != reconciles || s.Outcome != outcome.Converged {
 				t.Errorf("%+v", s)
 			}
 		}

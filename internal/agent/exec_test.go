@@ -56,10 +56,10 @@ func TestExec(t *testing.T) {
 		if ran := len(n.lines("log")); ran != int(s.Counts.ExecFail+s.Counts.ExecOK) {
 			t.Errorf("it ran %d times; %d failures and %d successes are counted", ran, s.Counts.ExecFail, s.Counts.ExecOK)
 		}
-		passes := s.Counts.Reconciles
+		reconciles := s.Counts.Reconciles
 		n.publish("hosts", "two\n")
 		s = n.current(0, "two\n")
-		if s.Counts.ExecOK != 2 || s.Counts.Reconciles != passes+1 {
+		if s.Counts.ExecOK != 2 || s.Counts.Reconciles != reconciles+1 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -169,7 +169,7 @@ func TestExec(t *testing.T) {
 	})
 }
 
-// Execs that take long hold up nobody but their own target.
+// A long exec holds up its own target alone.
 func TestSlowExecs(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, storeAddr(t))

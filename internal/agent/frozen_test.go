@@ -22,11 +22,11 @@ func (n *node) held(i int, state outcome.Outcome, reason, content string) {
 	n.well()
 }
 
-// passes waits for so many more passes of a target.
-func (n *node) passes(i int, more uint64) {
+// reconciles waits for so many more reconciles of a target.
+func (n *node) reconciles(i int, more uint64) {
 	n.t.Helper()
 	from := n.status(i).Counts.Reconciles
-	until(n.t, "more passes", func() bool { return n.status(i).Counts.Reconciles >= from+more })
+	until(n.t, "more reconciles", func() bool { return n.status(i).Counts.Reconciles >= from+more })
 }
 
 func TestFrozen(t *testing.T) {
@@ -118,7 +118,7 @@ func TestFrozen(t *testing.T) {
 		if err := os.Remove(n.path("hosts")); err != nil {
 			t.Fatal(err)
 		}
-		n.passes(0, 3)
+		n.reconciles(0, 3)
 		n.held(0, outcome.Locked, "my own version", "")
 		n.unlock("hosts")
 		n.current(0, "one\n")
@@ -135,7 +135,7 @@ func TestFrozen(t *testing.T) {
 		n.state(0, outcome.Stopped)
 		ran := n.file("log")
 		n.write("good", "")
-		n.passes(0, 3)
+		n.reconciles(0, 3)
 		if s := n.status(0); n.file("log") != ran || !s.Exec.Pending || s.Outcome != outcome.Stopped {
 			t.Errorf("it ran under a stop: %+v", s)
 		}

@@ -28,7 +28,7 @@ type group struct {
 	pace       pace
 	every      time.Duration // between the starts of two runs, at least
 	log        *slog.Logger
-	wake       chan struct{} // holds one: there is something to look at
+	wake       chan struct{} // holds one: a target was added
 
 	mu      sync.Mutex
 	pending []*target
@@ -129,7 +129,7 @@ func (g *group) gather(ctx context.Context) []*target {
 	case <-g.wake: // it was for them
 	default:
 	}
-	// One may have left the configuration, or was made anew.
+	// One may have left the configuration, or was replaced.
 	return slices.DeleteFunc(all, func(t *target) bool { return t.ended.Load() })
 }
 

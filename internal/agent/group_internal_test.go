@@ -35,13 +35,13 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 				t.Fatalf("the group takes %v", all)
 			}
 		}
-		wants := func(state outcome.Outcome, owed bool, ok uint64) {
+		wants := func(state outcome.Outcome, pending bool, ok uint64) {
 			t.Helper()
 			s := r.snapshot()
 			said := s.receipt(time.Now())
-			if s.Outcome != state || s.Exec.Pending != owed || s.Counts.ExecOK != ok || said.Outcome != state ||
-				said.ExecPending != owed {
-				t.Errorf("it is %s, owed %v, after %d runs; its receipt says %s, owed %v", s.Outcome, s.Exec.Pending, s.Counts.ExecOK,
+			if s.Outcome != state || s.Exec.Pending != pending || s.Counts.ExecOK != ok || said.Outcome != state ||
+				said.ExecPending != pending {
+				t.Errorf("it is %s, pending %v, after %d runs; its receipt says %s, pending %v", s.Outcome, s.Exec.Pending, s.Counts.ExecOK,
 					said.Outcome, said.ExecPending)
 			}
 		}
@@ -86,7 +86,7 @@ func TestExecEvery(t *testing.T) {
 			time.Sleep(time.Until(began.Add(time.Duration(second) * time.Second))) //nolint:forbidigo // the same
 			synctest.Wait()
 		}
-		wants := func(owed bool, retry int, seconds ...int) {
+		wants := func(pending bool, retry int, seconds ...int) {
 			t.Helper()
 			mu.Lock()
 			defer mu.Unlock()
@@ -95,8 +95,8 @@ func TestExecEvery(t *testing.T) {
 			if s.Exec.Retry != nil {
 				next = since(*s.Exec.Retry)
 			}
-			if s.Exec.Pending != owed || next != retry || s.ExecWaits() != (retry > 0 && !failing) || !slices.Equal(ran, seconds) {
-				t.Errorf("after %s it ran at %v, owed %v, and runs at %ds", time.Since(began), ran, s.Exec.Pending, next)
+			if s.Exec.Pending != pending || next != retry || s.ExecWaits() != (retry > 0 && !failing) || !slices.Equal(ran, seconds) {
+				t.Errorf("after %s it ran at %v, pending %v, and runs at %ds", time.Since(began), ran, s.Exec.Pending, next)
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -151,7 +151,7 @@ func TestGroup(t *testing.T) {
 		}
 	})
 
-	beside(t, "the store goes away before it ran", func(t *testing.T) {
+	beside(t, "the store becomes unreachable before it ran", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newGroup(t, addr)
 		n.config.Store.Addrs = []string{line.addr}

@@ -13,7 +13,7 @@ import (
 
 // Checks and execs that do not end, more than deliveries work at a time, and a target without. It does not wait for
 // them. Taken out: that a delivery gives back its share while a command runs; then it does.
-func TestNobodyWaitsForCommandsOfOthers(t *testing.T) {
+func TestCommandsHoldUpNoOtherTarget(t *testing.T) {
 	t.Parallel()
 	var all []install.Target
 	for i := range 12 {
@@ -49,7 +49,7 @@ func TestNobodyWaitsForCommandsOfOthers(t *testing.T) {
 }
 
 // Huge rows where checksums should be fill an answer to the poller. The others are read all the same. Taken out: that such a read
-// is made in parts; then all targets that are polled count as away.
+// is made in parts; then all targets that are polled count as unreachable.
 func TestHugeRowsAmongPolledOnes(t *testing.T) {
 	t.Parallel()
 	const first, targets = 60, 80

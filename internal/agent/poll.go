@@ -116,7 +116,7 @@ func (p *poller) read(ctx context.Context, batch []*polled) {
 	var rows kv.Snapshot
 	err := p.source.unreachable()
 	if err == nil || !slices.ContainsFunc(batch, func(row *polled) bool { return row.since != 0 }) {
-		rows, err = p.source.poll(ctx, paths) // else the targets learn of the outage first, and ask anew
+		rows, err = p.source.poll(ctx, paths) // else the targets learn of the outage first, and ask again
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -14,7 +14,8 @@ import (
 )
 
 // Between the agent and the store is a proxy that allows an answer 2 s. Nothing is wrong, so nothing is logged; once the
-// store itself is not there, that is. Taken out: the question whether the store is there; then it is away every 2 s.
+// store itself is unreachable, the log says so. Taken out: the question whether the store answers; then it is unreachable
+// every 2 s.
 func TestAProxyThatEndsWaits(t *testing.T) {
 	t.Parallel()
 	to := newLine(t, storeAddr(t))

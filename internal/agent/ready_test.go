@@ -30,7 +30,8 @@ func TestReady(t *testing.T) {
 		{"unreachable from the start", Status{Config: loaded, Store: unreachable, Targets: []TargetStatus{target(outcome.Unreachable)}},
 			"connection refused"},
 		{"unreachable later", Status{Config: loaded, Store: unreachable, Targets: []TargetStatus{later}}, ""},
-		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Converged), target(outcome.Starting)}}, "hosts: /f"},
+		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Converged), target(outcome.Starting)}},
+			"hosts: /f"},
 	} {
 		err := Ready(tt.s)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
@@ -57,7 +58,7 @@ func TestAnswered(t *testing.T) {
 		r.enter(outcome.Failed, nil, time.Now())
 		r.enter(outcome.Unreachable, nil, time.Now())
 		if !r.snapshot().answered {
-			t.Errorf("%s: an outage takes the answer away", o)
+			t.Errorf("%s: an outage takes back the answer", o)
 		}
 	}
 }

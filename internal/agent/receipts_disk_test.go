@@ -43,9 +43,11 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 			return t.Version == 0 && t.SHA256 == record.Checksum([]byte("edited\n"))
 		})
 	})
-	beside(t, "begun again under a stop, with an exec that is owed", func(t *testing.T) {
+	beside(t, "begun again under a stop, with an exec that is pending", func(t *testing.T) {
 		n := frozen(t, "exit 1")
-		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.ExecPending && t.Version == 1 && t.Exec != nil })
+		n.told("pending", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+			return t.ExecPending && t.Version == 1 && t.Exec != nil
+		})
 		n.stopKey("hosts", "why")
 		n.told("stopped", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
 			return t.Outcome == outcome.Stopped && t.Version == 1 && t.ExecPending
@@ -87,8 +89,8 @@ func TestOutReceipt(t *testing.T) {
 		t.Errorf("%+v", got.Placed)
 	}
 	failed := install.Result{Key: "hosts", File: "/h", Lineage: "l", Version: 3, SHA256: "new", Before: "old"}
-	if got := agent.OutReceipt(failed, errors.New("disk full"), now); got.Outcome != outcome.Failed || got.Version != 0 || got.SHA256 != "old" ||
-		got.Placed != nil || got.Detail != "disk full" {
+	if got := agent.OutReceipt(failed, errors.New("disk full"), now); got.Outcome != outcome.Failed || got.Version != 0 ||
+		got.SHA256 != "old" || got.Placed != nil || got.Detail != "disk full" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -27,7 +27,7 @@ func (n *node) stored(name string) (r fleet.Receipt, index uint64, ok bool) {
 	path := n.layout.Node(name)
 	rows, err := n.store.Read(n.t.Context(), kv.Default, path)
 	if err != nil {
-		return r, 0, false // it is away
+		return r, 0, false // it is unreachable
 	}
 	row := rows[path]
 	if row.State != kv.Present {
@@ -156,9 +156,9 @@ func TestReceipts(t *testing.T) {
 	})
 
 	// Whatever becomes of receipts, files come at once, and the store is not taken to
-	// be away; and once it works again, what is in place is told.
+	// be unreachable; once it works again, the receipt tells the version in place.
 	for name, kind := range map[string]error{
-		"denied": kv.ErrDenied, "away for writes": kv.ErrUnreachable, "outcomes that are unknown": kv.ErrUnknownOutcome,
+		"denied": kv.ErrDenied, "unreachable for writes": kv.ErrUnreachable, "outcomes that are unknown": kv.ErrUnknownOutcome,
 		"conflicts": kv.ErrConflict, "refused": kv.ErrRequest, "answers that are not Consul's": kv.ErrNotStore,
 	} {
 		beside(t, "that fail: "+name, func(t *testing.T) {
@@ -323,7 +323,7 @@ func TestReceipts(t *testing.T) {
 		<-time.After(time.Second)
 		line.mend()
 		began := time.Now()
-		r := n.told("it was away", "hosts", func(r fleet.Receipt, t fleet.Target) bool {
+		r := n.told("the outage", "hosts", func(r fleet.Receipt, t fleet.Target) bool {
 			return r.Agent.Outage != nil && t.Outcome == outcome.Converged
 		})
 		if a := r.Agent.Outage; time.Duration(a.Lasted) < time.Second || time.Duration(a.Lasted) > time.Minute ||
@@ -352,13 +352,13 @@ func TestReceipts(t *testing.T) {
 		}
 		n.publish("hosts", "one\n")
 		n.start()
-		n.told("owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+		n.told("pending", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
 			return t.ExecPending && t.Outcome == outcome.Pending && t.Exec != nil && t.Exec.Exit == 1 && t.Exec.Failures > 0 &&
 				t.Version == 1 && t.Detail != ""
 		})
 		clean()
 		n.write("good", "")
-		n.told("not owed", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+		n.told("not pending", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
 			return !t.ExecPending && t.Outcome == outcome.Converged && t.Exec != nil && t.Exec.Exit == 0 && t.Exec.Failures == 0 &&
 				t.Detail == ""
 		})
@@ -378,17 +378,17 @@ func TestReceipts(t *testing.T) {
 		n := newGroup(t, addr).reporting(time.Hour)
 		n.each("one", "a", "b", "c")
 		n.start()
-		owed := func(want bool) func(fleet.Receipt, fleet.Target) bool {
+		pending := func(want bool) func(fleet.Receipt, fleet.Target) bool {
 			return func(_ fleet.Receipt, t fleet.Target) bool {
 				return t.ExecPending == want && t.Exec != nil && t.Version == 1
 			}
 		}
 		for _, file := range []string{"a", "b", "c"} {
-			n.told("owed", file, owed(true))
+			n.told("pending", file, pending(true))
 		}
 		n.write("good", "")
 		for _, file := range []string{"a", "b", "c"} {
-			n.told("not owed", file, owed(false))
+			n.told("not pending", file, pending(false))
 			n.told("how long it took", file,
 				func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.Steps.Exec > 0 })
 		}

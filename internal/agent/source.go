@@ -36,7 +36,7 @@ type subscription interface {
 	// updates delivers one Snapshot for each call of next: the newest, never a queue.
 	updates() <-chan Snapshot
 	// next asks for the snapshot after last. last is nil if the snapshot that was asked for has not come: then a source
-	// asks anew only if what the target has requires another question.
+	// asks again only if the position requires another question.
 	next(ctx context.Context, last *Snapshot, has position)
 	// close ends the subscription, and waits for its end.
 	close()

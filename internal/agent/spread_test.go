@@ -206,7 +206,7 @@ func TestStorm(t *testing.T) {
 	// A burst of ten, then four a second.
 	most := uint64(time.Since(since)/(250*time.Millisecond)) + 15
 	if s.Counts.Reconciles > most || int(most) > versions {
-		t.Errorf("%d passes for %d versions, at most %d are to be", s.Counts.Reconciles, versions, most)
+		t.Errorf("%d reconciles for %d versions, at most %d are to be", s.Counts.Reconciles, versions, most)
 	}
 	if log := n.lines("log"); uint64(len(log)) != s.Counts.ExecOK || log[len(log)-1]+"\n" != last || len(log) > int(most) {
 		t.Errorf("the exec ran %d times, the last time for %q", len(log), log[len(log)-1])

@@ -121,7 +121,7 @@ func TestCut(t *testing.T) {
 		n.well()
 	})
 
-	beside(t, "away from the start", func(t *testing.T) {
+	beside(t, "unreachable from the start", func(t *testing.T) {
 		line := newLine(t, addr)
 		line.cut()
 		n := newNode(t, addr, install.Target{Key: "hosts"})
@@ -130,7 +130,7 @@ func TestCut(t *testing.T) {
 		n.start()
 		n.gone(0, "")
 		if err := n.agent.Ready(); err == nil {
-			t.Error("it is ready, and nobody knows what the file should be")
+			t.Error("it is ready, and no answer of the store tells the content of the file")
 		}
 		line.mend()
 		n.current(0, "one\n")

@@ -8,7 +8,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// An agent that has run for long is restarted, reloaded and restarted again and again, and meanwhile its store goes away.
+// An agent that has run for long is restarted, reloaded and restarted again and again, and its store becomes unreachable.
 // Consul would allow 200 connections. Taken out: the short waits at first, or that places are given one after the other;
 // then there are more.
 func TestWaitsOfManyRestarts(t *testing.T) {

@@ -94,7 +94,7 @@ func (w *watch) answered(last *Snapshot, has position) (since uint64, delay time
 	since = last.index
 	switch {
 	case last.index <= w.since:
-		since = 0 // the indexes began anew, or the store answered without a change, as after a restore
+		since = 0 // the indexes restarted, or the store answered without a change, as after a restore
 	case last.row == w.checksum && entry.State == kv.Present && has.index < last.index && has.frozen == nil && !has.retrying:
 		since = 0 // another server answered the read, and it is outdated: nothing would wake us when it is not
 	}

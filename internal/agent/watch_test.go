@@ -78,8 +78,8 @@ func TestWatch(t *testing.T) {
 		until(t, "it is refused", func() bool { return n.status(0).Reason == "too_short" })
 		before := n.status(0).Counts.Reconciles
 		<-time.After(4 * time.Second) // a burst is over, and four a second would come
-		if passes := n.status(0).Counts.Reconciles - before; passes > 3 {
-			t.Errorf("%d passes although nothing changes", passes)
+		if reconciles := n.status(0).Counts.Reconciles - before; reconciles > 3 {
+			t.Errorf("%d reconciles although nothing changes", reconciles)
 		}
 	})
 
@@ -139,10 +139,10 @@ func TestWatch(t *testing.T) {
 		until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "of another lineage") })
 	})
 
-	beside(t, "what changes nothing wakes nobody", func(t *testing.T) {
+	beside(t, "a write that changes nothing wakes no target", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
-		passes := n.status(0).Counts.Reconciles
+		reconciles := n.status(0).Counts.Reconciles
 		n.publish("hosts", "one\n")
 		n.asOf1x("hosts", "one\n", time.Millisecond)
 		n.publish("others", "other\n")
@@ -150,8 +150,8 @@ func TestWatch(t *testing.T) {
 		n.publish("hosts-too", "other\n")
 		n.publish("hosts", "two\n")
 		n.current(0, "two\n")
-		if got := n.status(0).Counts.Reconciles - passes; got != 1 {
-			t.Errorf("%d passes for one change", got)
+		if got := n.status(0).Counts.Reconciles - reconciles; got != 1 {
+			t.Errorf("%d reconciles for one change", got)
 		}
 	})
 }
