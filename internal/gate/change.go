@@ -37,7 +37,7 @@ func (p *Percent) String() string {
 	return percent(p.hundredths)
 }
 
-// Type is what help calls the value.
+// Type is the name of the value in help.
 func (*Percent) Type() string { return "percentage" }
 
 // Limits are how much new content may differ from the live one.
@@ -49,13 +49,13 @@ type Limits struct {
 // Any reports whether there is a limit.
 func (l Limits) Any() bool { return l.Shrink.set || l.Change.set }
 
-// Change is how new content differs from the live one. A line that moves is no change.
+// Change is how new content differs from the live one. A line that moves is not a change.
 type Change struct {
 	Before int      `json:"lines_before"`
 	After  int      `json:"lines_after"`
 	Lost   int      `json:"lines_lost"`
 	Gained int      `json:"lines_gained"`
-	Lines  []string `json:"lost,omitempty"` // the first lines that are lost, at most 10, fit to print
+	Lines  []string `json:"lost,omitempty"` // the first lost lines, at most 10, safe to print
 }
 
 const (
@@ -91,7 +91,7 @@ func Compare(before, after []byte) Change {
 	return c
 }
 
-// Check refuses a change beyond the limits. Without a line before, there is none. The
+// Check refuses a change beyond the limits. A live version without lines has no limits. The
 // error is a *Refusal.
 func (l Limits) Check(k kv.Key, c Change) error {
 	if c.Before == 0 {

@@ -11,9 +11,9 @@ import (
 type Locked struct {
 	File   string
 	Reason string    // as it is stored: not safe to print, see Error
-	Since  time.Time // when it was set, by the clock of the machine that set it; zero: not known
+	Since  time.Time // when it was set, by the clock of the machine that set it; zero: unknown
 	Until  time.Time // when it ends by itself; zero: never
-	Row    int       // which of the lock rows it was
+	Row    int       // which of the lock rows
 	Index  uint64    // of that row
 }
 
@@ -33,14 +33,13 @@ type Missing struct {
 
 func (m *Missing) Error() string {
 	if m.Raw {
-		return fmt.Sprintf("%s: there is no such value in the store; check -k, which is a whole path", quoted(m.Name))
+		return fmt.Sprintf("%s: the store has no such value; check -k, which is a whole path", quoted(m.Name))
 	}
-	return fmt.Sprintf("%s: there is no such key in the store; publish it with `kvexpress in -k %[1]s -f FILE`, "+
-		"or check -k and -p", m.Name)
+	return fmt.Sprintf("%s: the store has no such key; publish it with `kvexpress in -k %[1]s -f FILE`, or check -k and -p", m.Name)
 }
 
-// NotLocked gates one file by its lock rows. The flags of a lock say when it ends
-// (kv.FreezeTimes). The error is a *Locked, or wraps kv.ErrDenied: a lock that cannot
+// NotLocked refuses a file with a lock that has not expired. The flags of a lock tell when it
+// ends (kv.FreezeTimes). The error is a *Locked, or wraps kv.ErrDenied: a lock that cannot
 // be read is never taken for an absent one.
 func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 	for i, lock := range locks {
@@ -74,8 +73,8 @@ func LongEnough(k kv.Key, size, lines, minLines int) error {
 	return tooSmall(k, size, lines, minLines, Again(k)+kept, "publish a longer one, or lower the minimum with -l"+kept)
 }
 
-// Older reports whether version b of a key is older than version a, which
-// only two versions of one lineage can be.
+// Older reports whether version b of a key is older than version a: only versions of one
+// lineage can be compared.
 func Older(lineageA string, versionA uint64, b *kv.Manifest) bool {
 	return b != nil && lineageA != "" && b.Lineage == lineageA && b.Version < versionA
 }

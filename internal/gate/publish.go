@@ -10,7 +10,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// ErrMessage is a message that no manifest may carry.
+// ErrMessage is a message that is not allowed in a manifest.
 var ErrMessage = errors.New("the message is not allowed")
 
 // Publishable decides whether content of so many bytes and lines may be published (0: any
@@ -31,9 +31,8 @@ func tooSmall(k kv.Key, size, lines, minLines int, empty, short string) error {
 	return nil
 }
 
-// Message gates the message of a version: valid UTF-8, at most kv.MaxMessage
-// bytes, and nothing in it that moves a cursor or turns the direction of
-// writing. The error wraps ErrMessage.
+// Message refuses a message that is not valid UTF-8, has over kv.MaxMessage bytes, or has
+// control characters or changes of the text direction. The error wraps ErrMessage.
 func Message(m string) error {
 	if len(m) > kv.MaxMessage {
 		return fmt.Errorf("%w: it has %d bytes, at most %d are kept", ErrMessage, len(m), kv.MaxMessage)
@@ -47,8 +46,8 @@ func Message(m string) error {
 	return nil
 }
 
-// Author makes a text fit for a manifest's "by": what Message refuses is
-// dropped, and what is over kv.MaxBy bytes is cut.
+// Author is a text for a manifest's "by": characters that Message refuses are
+// dropped, and the text is cut to kv.MaxBy bytes.
 func Author(by string) string {
 	by = strings.Map(func(r rune) rune {
 		if unprintable(r) {

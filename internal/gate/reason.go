@@ -15,13 +15,13 @@ type Reason string
 // Why content is refused, by a publisher or by a node.
 const (
 	Empty       Reason = "empty"        // no bytes at all
-	TooShort    Reason = "too_short"    // fewer lines than asked for
+	TooShort    Reason = "too_short"    // fewer lines than the minimum
 	TooLarge    Reason = "too_large"    // over a limit in bytes
 	Changing    Reason = "changing"     // its file is being rewritten
 	Changed     Reason = "changed"      // too different from the live version
-	Mismatch    Reason = "mismatch"     // the bytes are not those of the checksum
+	Mismatch    Reason = "mismatch"     // the bytes do not match the checksum
 	Corrupt     Reason = "corrupt"      // the bytes or the manifest cannot be read
-	CheckFailed Reason = "check_failed" // the node's check command said no
+	CheckFailed Reason = "check_failed" // the node's check command failed
 	NotText     Reason = "not_text"     // sorting needs text in UTF-8
 	NeedsNewer  Reason = "needs_newer"  // a later kvexpress wrote it
 	WentBack    Reason = "older"        // the store went back, and the target refuses that
@@ -30,11 +30,11 @@ const (
 // Refusal is content that is not published or not installed.
 type Refusal struct {
 	Reason Reason
-	Key    kv.Key  // "" where no key is known yet
-	Detail string  // what is wrong, with numbers: "3 lines; minimum is 10 (-l)"
-	Remedy string  // what to do about it; "" if there is nothing
+	Key    kv.Key  // "" if no key is known
+	Detail string  // the fault, with numbers: "3 lines; minimum is 10 (-l)"
+	Remedy string  // what to do; "" if nothing helps
 	Err    error   // the cause, such as a check that failed; nil if there is none
-	Change *Change // of what is Changed
+	Change *Change // for Changed
 }
 
 func (r *Refusal) Unwrap() error { return r.Err }
@@ -59,7 +59,7 @@ func Again(k kv.Key) string {
 type Stopped struct {
 	Key    kv.Key
 	Reason string    // as it is stored: not safe to print, see Error
-	Since  time.Time // when it was set, by the clock of the machine that set it; zero: not known
+	Since  time.Time // when it was set, by the clock of the machine that set it; zero: unknown
 	Index  uint64    // of the row
 }
 

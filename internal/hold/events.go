@@ -19,17 +19,17 @@ import (
 const (
 	// MaxEvents is how many events a row keeps.
 	MaxEvents = 100
-	// MaxEventRow is the most bytes of a row, so that it fits into a transaction beside others.
+	// MaxEventRow is the largest row in bytes, so that it fits into a transaction beside others.
 	MaxEventRow = 64 << 10
 	// maxWho and maxFile are the most bytes of these fields; the rest is cut off.
 	maxWho, maxFile = 256, 4096
 )
 
-// NodeEvents stands for the key where an action is about a node, and no key is known. It is
-// no valid key, so it is no key's.
+// NodeEvents is used as the key of an action on a node if no key is known. It is not a valid
+// key.
 const NodeEvents kv.Key = ".nodes"
 
-// The actions. The words are stable.
+// The actions. The words are a contract.
 const (
 	ActionStop     = "stop"
 	ActionResume   = "resume"
@@ -40,7 +40,7 @@ const (
 	ActionRetire   = "retire"
 )
 
-// Event is one action of a person or a program. Texts are not safe to print.
+// Event is one action of a person or a program. Its texts are not safe to print.
 type Event struct {
 	Time time.Time `json:"time"` // by the clock of the machine that acted
 	Who  string    `json:"who"`  // user@host
@@ -62,15 +62,15 @@ func (e Event) Row() kv.Key {
 	return e.Key
 }
 
-// cut is the event within the limits: a row may come from anybody.
+// cut is the event within the limits: any program can write a row.
 func (e Event) cut() Event {
 	e.Who, e.Reason, e.File = safetext.Cut(e.Who, maxWho), safetext.Cut(e.Reason, kv.MaxReason), safetext.Cut(e.File, maxFile)
 	e.Action, e.Node, e.Accessor = safetext.Cut(e.Action, 16), safetext.Cut(e.Node, kv.MaxNodeLen), safetext.Cut(e.Accessor, 36)
 	return e
 }
 
-// Append is a row with one more event. Lines that are not JSON are dropped. The order is
-// that of the writes, whatever the clocks say.
+// AppendEvent is a row with one more event. Lines that are not JSON are dropped. The order is
+// the order of the writes, not of the clocks.
 func AppendEvent(row []byte, e Event) []byte {
 	e.Time = e.Time.UTC().Truncate(time.Second)
 	line, err := json.Marshal(e.cut())
@@ -91,7 +91,7 @@ func AppendEvent(row []byte, e Event) []byte {
 	return append(bytes.Join(lines, []byte("\n")), '\n')
 }
 
-// Parse reads a row, the newest event first, and counts the lines that are damaged.
+// ParseEvents reads a row, the newest event first, and counts the lines that are damaged.
 func ParseEvents(row []byte) (all []Event, damaged int) {
 	for _, line := range slices.Backward(bytes.Split(row, []byte("\n"))) {
 		var e Event
@@ -106,25 +106,25 @@ func ParseEvents(row []byte) (all []Event, damaged int) {
 	return all, damaged
 }
 
-// Recorder acts on the store and leaves an event of it.
+// Recorder commits actions together with their events.
 type Recorder struct {
 	Store  kv.Store
 	Layout kv.Layout
-	// Lost is told once why an action left no event. nil: nothing is told.
+	// Lost receives, once, the reason why an action left no event. nil: it is dropped.
 	Lost func(error)
 }
 
-// maxTries is how often an action is decided again because others wrote in between.
+// maxTries is how often an action is decided again because others wrote first.
 const maxTries = 8
 
-// Do reads rows, and commits what decide makes of them in one transaction with the
-// event; nil ops are nothing to do, and leave no event. If others write in between, it
-// decides again by what is there then; after an unknown outcome it does so once, and
-// nothing left to do means then that it was done. It reports whether the action was done.
+// Do reads rows, and commits the operations of decide in one transaction with the
+// event. Nil operations mean that there is nothing to do: then there is no event. If others
+// write first, it reads and decides again. After an unknown outcome it does so once; nothing
+// to do then means that the action was done. It reports whether the action was done.
 //
-// The event never prevents the action: if the token may not write it, or others keep
-// writing it, the action is done alone and Lost is told. The errors are those of decide
-// and of the store. Without an Action there is no event, and an action that may be repeated.
+// The event never prevents the action: if the token cannot write it, or others keep
+// writing it, the action is committed alone and Lost receives the reason. Errors are those of
+// decide and of the store. If e has no Action, there is no event.
 func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 	decide func(kv.Snapshot) ([]kv.Op, error)) (did bool, err error) {
 	path := r.Layout.Events(e.Row())
@@ -173,21 +173,21 @@ func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 	return false, err
 }
 
-// Leave leaves an event of an action that is already done.
+// Leave writes the event of an action that is already done.
 func (r Recorder) Leave(ctx context.Context, e Event) error {
 	_, err := r.Do(ctx, e, nil, func(kv.Snapshot) ([]kv.Op, error) { return []kv.Op{}, nil })
 	return err
 }
 
-// Op is the write that adds an event to a row as it was read.
+// EventOp is the write that adds an event to a row that was read.
 func EventOp(path string, row kv.Entry, e Event) kv.Op {
 	return kv.Op{Verb: kv.CheckAndSet, Path: path, Index: row.Index, Value: AppendEvent(row.Value, e)}
 }
 
-// atOnce is how many rows are read at once: that many of kv.MaxValue fit into one answer.
+// atOnce is how many rows are read at once: so many of kv.MaxValue fit into one answer.
 const atOnce = 8
 
-// Read reads the events of keys, the newest first. A row that may not be read has none.
+// Read reads the events of keys, the newest first. A row that the token cannot read has none.
 func (r Recorder) Read(ctx context.Context, keys ...kv.Key) (map[kv.Key][]Event, error) {
 	all := make(map[kv.Key][]Event, len(keys))
 	for some := range slices.Chunk(keys, atOnce) {

@@ -20,30 +20,29 @@ var ErrReason = errors.New("the reason is not allowed")
 // ErrUntil is an end that a lock cannot have.
 var ErrUntil = errors.New("the end of the lock is not allowed")
 
-// Freezer sets and lifts stops and locks.
+// Freezer sets and removes stops and locks.
 type Freezer struct {
 	Store  kv.Store
 	Layout kv.Layout
 	Host   string // the operating system's host name of the node: locks go by it
 
-	// Now is the clock that a stop and a lock note their beginning by. nil: time.Now.
+	// Now is the clock for the time of a stop and a lock. nil: time.Now.
 	Now func() time.Time
-	// By is who acts, for the event. Its Key is the one that a locked file is of, if
-	// that is known.
+	// By is who acts, for the event. Its Key is the key of a locked file, if it is known.
 	By Event
 	// Replace lets a stop replace the reason of another one.
 	Replace bool
-	// Lost is told why an action left no event, see Recorder.
+	// Lost receives the reason if an action left no event, see Recorder.
 	Lost func(error)
 }
 
-// Stopped is what a stop came to.
+// Stopped is the result of a stop.
 type Stopped struct {
 	Exists  bool // there is such a key
-	Changed bool // it was not stopped before for this reason
+	Changed bool // it was not stopped for this reason before
 }
 
-// StoppedError is a stop that would replace the reason of another one.
+// StoppedError is a stop that would replace another reason.
 type StoppedError struct{ Stop }
 
 func (e *StoppedError) Error() string {
@@ -54,11 +53,10 @@ func (e *StoppedError) Error() string {
 	if !e.Since.IsZero() {
 		by += " since " + e.Since.UTC().Format(time.RFC3339)
 	}
-	return fmt.Sprintf("%s is stopped already%s: \"%s\"; --replace gives it the new reason, `kvexpress resume -k %[1]s` lifts it",
+	return fmt.Sprintf("%s is already stopped%s: \"%s\"; to replace the reason: --replace; to undo: `kvexpress resume -k %[1]s`",
 		e.Key, by, safetext.Line(e.Reason, 0))
 }
 
-// now is since when what is set now stands.
 func (f Freezer) now() time.Time {
 	if f.Now != nil {
 		return f.Now()
@@ -66,10 +64,10 @@ func (f Freezer) now() time.Time {
 	return time.Now()
 }
 
-// Stop freezes a key in the whole fleet, and notes since when in the flags of the
-// row (kv.FreezeFlags). A key that is stopped already for this reason stays as it is:
-// Changed is false. For another reason, the error is a *StoppedError, unless f.Replace is
-// set: then the stop begins anew. A key that is not published yet can be stopped too.
+// Stop freezes a key in the whole fleet. The time is in the flags of the row
+// (kv.FreezeFlags). If the key is already stopped for this reason, nothing changes. If it
+// is stopped for another reason, the error is a *StoppedError; with f.Replace the stop begins
+// again. A key that is not published yet can be stopped too.
 func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (done Stopped, err error) {
 	if err := checkReason(reason); err != nil {
 		return done, err
@@ -94,34 +92,33 @@ func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (done Stoppe
 	return done, err
 }
 
-// Resume lifts the stop of a key. It returns the reason that stood, "" if the key was not
-// stopped. In the same transaction it writes the checksum anew, stopped or not: the end of a
-// stop wakes no Consul watch on that row. asleep: the token may not write the checksum.
+// Resume removes the stop of a key. It returns its reason, "" if the key was not
+// stopped. In the same transaction it writes the checksum again, stopped or not: the end of a
+// stop wakes no Consul watch on that row. asleep: the token cannot write the checksum.
 func (f Freezer) Resume(ctx context.Context, k kv.Key) (was string, asleep bool, err error) {
 	f.By.Key = k
-	was, err = f.lift(ctx, ActionResume, f.Layout.Stop(k), f.Layout.Checksum(k))
+	was, err = f.remove(ctx, ActionResume, f.Layout.Stop(k), f.Layout.Checksum(k))
 	switch {
 	case errors.Is(err, kv.ErrDenied):
-		was, err = f.lift(ctx, ActionResume, f.Layout.Stop(k), "")
+		was, err = f.remove(ctx, ActionResume, f.Layout.Stop(k), "")
 		asleep = err == nil
 	case errors.Is(err, kv.ErrConflict):
-		err = fmt.Errorf("%s: publishers kept writing it; run the command again: %w", k, err)
+		err = fmt.Errorf("%s: publishers kept writing it; run the same command again: %w", k, err)
 	}
 	return was, asleep, err
 }
 
 // Lock freezes a file, an absolute path, on the node f.Host, until a time (at most
-// kv.MaxFreeze) or, if that is zero, for ever. Since when, and until when, is in the
-// flags of the row (kv.FreezeFlags), which 1.x ignores: for it the file is locked
-// until somebody unlocks it. Set again, a lock begins anew. It returns the reason that
-// stood, "" if the file was not locked.
+// kv.MaxFreeze) or, if that is zero, for ever. Both times are in the flags of the row
+// (kv.FreezeFlags). 1.x ignores them: for it the file stays locked until it is unlocked. A second
+// lock begins again. It returns the reason of the first, "" if the file was not locked.
 func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time) (was string, err error) {
 	if err := checkReason(reason); err != nil {
 		return "", err
 	}
 	flags, ok := kv.FreezeFlags(f.now(), until)
 	if !ok {
-		return "", fmt.Errorf("%w: %s is not between 1970 and %s; without an end it holds until `kvexpress unlock -f %s`",
+		return "", fmt.Errorf("%w: %s is not between 1970 and %s; without an end it lasts until `kvexpress unlock -f %s`",
 			ErrUntil, until.UTC().Format(time.RFC3339), kv.MaxFreeze().UTC().Format(time.RFC3339), file)
 	}
 	path := f.Layout.Lock(file, f.Host)
@@ -138,15 +135,15 @@ func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time)
 	return was, err
 }
 
-// Unlock lifts the lock of a file on the node f.Host. It returns the reason that stood,
+// Unlock removes the lock of a file on the node f.Host. It returns its reason,
 // "" if the file was not locked.
 func (f Freezer) Unlock(ctx context.Context, file string) (was string, err error) {
 	f.By.Node, f.By.File = f.Host, file
-	return f.lift(ctx, ActionUnlock, f.Layout.Lock(file, f.Host), "")
+	return f.remove(ctx, ActionUnlock, f.Layout.Lock(file, f.Host), "")
 }
 
-// lift removes a row. wake, if set, is one that is written anew, so that watches on it return.
-func (f Freezer) lift(ctx context.Context, action, path, wake string) (was string, err error) {
+// remove removes a row. wake, if set, is a row that is written again, so that watches on it return.
+func (f Freezer) remove(ctx context.Context, action, path, wake string) (was string, err error) {
 	paths := []string{path}
 	if wake != "" {
 		paths = append(paths, wake)
@@ -163,19 +160,19 @@ func (f Freezer) lift(ctx context.Context, action, path, wake string) (was strin
 			was = row.Reason()
 			ops = append(ops, kv.Op{Verb: kv.Delete, Path: path})
 		}
-		if other.State == kv.Present { // to set what stands would change nothing
+		if other.State == kv.Present { // the same value again would wake no watch
 			ops = append(ops, kv.Op{Verb: kv.CheckIndex, Path: wake, Index: other.Index}, kv.Op{Verb: kv.Delete, Path: wake},
 				kv.Op{Verb: kv.Set, Path: wake, Value: other.Value, Flags: other.Flags})
 		}
 		return ops, nil
 	})
 	if !did {
-		was = "" // or somebody else lifted it in between
+		was = "" // or another process removed it first
 	}
 	return was, err
 }
 
-// act does an action, with its event.
+// act commits an action, with its event.
 func (f Freezer) act(ctx context.Context, action, reason string, paths []string,
 	decide func(kv.Snapshot) ([]kv.Op, error)) (did bool, err error) {
 	e := f.By
@@ -188,7 +185,7 @@ func (f Freezer) recorder() Recorder {
 }
 
 func unreadable(path string) error {
-	return fmt.Errorf("%s may not be read: %w", path, kv.ErrDenied)
+	return fmt.Errorf("%s cannot be read: %w", path, kv.ErrDenied)
 }
 
 func checkReason(reason string) error {

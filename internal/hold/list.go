@@ -11,15 +11,15 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// Lock is a file that is locked on a node. One that is over is a Lock too, until
-// somebody lifts it or sets it anew: see Until.
+// Lock is a file that is locked on a node. An expired one stays in the store until it is
+// removed or set again: see Until.
 type Lock struct {
 	Hash   string `json:"hash"`          // kv.FileHash of the file: its path itself is not in the store
 	Node   string `json:"node"`          // as it is stored: not safe to print
 	Reason string `json:"reason"`        // the same
 	Who    string `json:"who,omitempty"` // the same; "": not known
-	// Since is when it was set, and Until when it ends by itself, by the clock of
-	// whoever set it; zero: not known, and never.
+	// Since is when it was set, and Until when it ends by itself, by the clock of the
+	// machine that set it. Zero: unknown, and never.
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`
 	Index uint64    `json:"index"` // of the row
@@ -30,25 +30,25 @@ type Stop struct {
 	Key    kv.Key    `json:"key"`
 	Reason string    `json:"reason"`         // as it is stored: not safe to print
 	Who    string    `json:"who,omitempty"`  // the same; "": not known
-	Since  time.Time `json:"since,omitzero"` // when it was set, by the clock of whoever did; zero: not known
+	Since  time.Time `json:"since,omitzero"` // by the clock of the machine that set it; zero: unknown
 	Index  uint64    `json:"index"`          // of the row
 }
 
-// PartialError says that a list has only what the token may read: there may be
-// more. It wraps kv.ErrDenied.
+// PartialError says that a list has only the rows that the token can read. It wraps
+// kv.ErrDenied.
 type PartialError struct {
-	Below string // what may not be read as a whole, with a slash at the end
+	Below string // the folder, with a slash at the end
 }
 
 func (e *PartialError) Error() string {
-	return fmt.Sprintf("not all below %s may be read: %v", e.Below, kv.ErrDenied)
+	return fmt.Sprintf("not all rows below %s can be read: %v", e.Below, kv.ErrDenied)
 }
 
 // Unwrap makes errors.Is find kv.ErrDenied.
 func (e *PartialError) Unwrap() error { return kv.ErrDenied }
 
 // Locks lists the locks of all files on all nodes, in the order of their paths. The
-// error wraps kv.ErrDenied if not all of them may be read: no lock is ever left out.
+// error wraps kv.ErrDenied if the token cannot read all of them: no lock is ever left out.
 func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 	dir := f.Layout.LocksDir()
 	all, err := f.Store.List(ctx, kv.Default, dir, 0, 0)
@@ -76,18 +76,18 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 }
 
 // Stops lists the stopped keys, in the order of their names. With a *PartialError
-// it returns those that may be read: a token may be for some keys alone. Any other
-// error comes without a list; it wraps kv.ErrDenied if no key shows and some may be
-// hidden, or if a stop that is there may not be read. left are the folders of kv.Keys.Left. The
-// rows are read kv.MaxOps at a time, and so are not all of one moment.
+// it returns the ones that the token can read. Any other error comes without a list; it wraps
+// kv.ErrDenied if keys may be hidden and none shows, or if an existing stop cannot be read.
+// left are the folders of kv.Keys.Left. The rows are read kv.MaxOps at a time, so they are not
+// of one moment.
 func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err error) {
 	below := f.Layout.Prefix() + "/"
 	found, err := kv.ListKeys(ctx, f.Store, f.Layout)
 	if err != nil {
 		return nil, nil, err
 	}
-	// Every key that shows by any of its rows is asked for its stop: one that may not
-	// be read would not show by itself.
+	// The stop of every key is read, because a list leaves out a stop that the token cannot
+	// read.
 	keys := slices.Sorted(maps.Keys(found.Rows))
 	may, err := kv.MayRead(ctx, f.Store, below)
 	if err != nil {
@@ -95,7 +95,7 @@ func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err er
 	}
 	partial := !may
 	if partial && len(keys) == 0 {
-		return nil, nil, fmt.Errorf("no key below %s may be read: %w", below, kv.ErrDenied)
+		return nil, nil, fmt.Errorf("no key below %s can be read: %w", below, kv.ErrDenied)
 	}
 	var paths []string
 	for _, k := range keys {
@@ -114,7 +114,7 @@ func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err er
 		row := rows[f.Layout.Stop(k)]
 		switch {
 		case row.State == kv.Denied && slices.Contains(found.Rows[k], "stop"):
-			return nil, nil, fmt.Errorf("the stop of %s may not be read: %w", k, kv.ErrDenied)
+			return nil, nil, fmt.Errorf("the stop of %s cannot be read: %w", k, kv.ErrDenied)
 		case row.State == kv.Denied:
 			partial = true
 		case len(row.Value) > 0:
@@ -127,7 +127,7 @@ func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err er
 	return stops, found.Left, nil
 }
 
-// stopOf is the stop in a row, and by the events of its key who set it.
+// stopOf is the stop in a row. The events of its key tell who set it.
 func stopOf(k kv.Key, row kv.Entry, past []Event) Stop {
 	since, _ := kv.FreezeTimes(row.Flags)
 	s := Stop{Key: k, Reason: row.Reason(), Since: since, Index: row.Index}
@@ -141,8 +141,8 @@ func stopOf(k kv.Key, row kv.Entry, past []Event) Stop {
 	return s
 }
 
-// WhoLocked adds who set locks, by the events of the keys that the files may be of, as far
-// as those may be read.
+// WhoLocked adds who set the locks. It finds that in the events of these keys, if the token
+// can read them.
 func (f Freezer) WhoLocked(ctx context.Context, locks []Lock, keys ...kv.Key) error {
 	past, err := f.recorder().Read(ctx, append(keys, NodeEvents)...)
 	if err != nil {

@@ -13,11 +13,10 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// Marker is the file that 1.x leaves beside a locked one, for whoever looks into
-// the folder. Nothing reads it.
+// Marker is the file that 1.x leaves beside a locked one, for people. No program reads it.
 func Marker(file string) string { return file + ".locked" }
 
-// markerWait is how long we wait for another process that writes the marker.
+// markerWait is how long a process waits for another one that writes the marker.
 const markerWait = 5 * time.Second
 
 // WriteMarker leaves the marker of a locked file. Each line is a comment, as a service
@@ -55,7 +54,7 @@ func comment(text string) string {
 	return b.String()
 }
 
-// marker is the marker itself, even if it is a link.
+// marker opens the marker, without following a link.
 func marker(file string) (*atomicfile.Target, error) {
 	d, err := atomicfile.OpenDir(filepath.Dir(file))
 	if err != nil {
@@ -64,7 +63,7 @@ func marker(file string) (*atomicfile.Target, error) {
 	return &atomicfile.Target{Dir: d, Base: filepath.Base(Marker(file))}, nil
 }
 
-// RemoveMarker removes the marker of a file; one that is not there is no error.
+// RemoveMarker removes the marker of a file, if it exists.
 func RemoveMarker(file string) error {
 	t, err := marker(file)
 	if errors.Is(err, fs.ErrNotExist) {

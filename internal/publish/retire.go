@@ -9,7 +9,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Remains is what the store has of a key.
+// Remains are the rows of a key in the store.
 type Remains struct {
 	live, past []string
 }
@@ -17,8 +17,8 @@ type Remains struct {
 // None reports whether there is nothing.
 func (r Remains) None() bool { return len(r.live)+len(r.past) == 0 }
 
-// Left finds what there is of a key, and makes sure by a transaction that writes nothing
-// that the token may remove it, and what receipts say of it.
+// Left lists the rows of a key. Before, a transaction that writes nothing proves that the
+// token can remove them, and write receipts.
 func Left(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key) (r Remains, err error) {
 	var probes []kv.Op
 	for _, dir := range []string{l.Dir(k), l.HistoryDir(k), l.NodesDir()} {
@@ -40,8 +40,8 @@ func Left(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key) (r Remains, er
 	return r, err
 }
 
-// Retire removes a key with the event of it: first all of its rows at once, then its history in
-// transactions of bounded size. One that was cut off can be repeated.
+// Retire removes a key, with an event: first all live rows at once, then history in
+// transactions of bounded size. After a crash it can be repeated.
 func Retire(ctx context.Context, r hold.Recorder, e hold.Event, left Remains) error {
 	if _, err := r.Do(ctx, e, nil, removal(r.Layout.Rows(e.Key))); err != nil {
 		return err
@@ -53,7 +53,7 @@ func Retire(ctx context.Context, r hold.Recorder, e hold.Event, left Remains) er
 	}
 	left, err := Left(ctx, r.Store, r.Layout, e.Key)
 	if err == nil && !left.None() {
-		err = fmt.Errorf("%s: somebody published it again meanwhile; end that, then run the command again: %w", e.Key, kv.ErrConflict)
+		err = fmt.Errorf("%s: another publisher published it again; stop that publisher, then run the same command again: %w", e.Key, kv.ErrConflict)
 	}
 	return err
 }

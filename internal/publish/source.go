@@ -16,12 +16,11 @@ import (
 	"kvexpress/internal/wait"
 )
 
-// ErrSource is a source that is not what content can be read from.
+// ErrSource is a source that cannot be read as content.
 var ErrSource = errors.New("not a source of content")
 
-// settled is how long a file must be unchanged before it is read: one tick of the
-// kernel's clock for files, which is at most 10 ms, and a little more. Within a tick, two
-// writes have the same time.
+// settled is how long a file must be unchanged before it is read: a little more than one tick
+// of the kernel's clock for files (at most 10 ms). Two writes within a tick have the same time.
 const settled = 12 * time.Millisecond
 
 // rereads are the pauses between the attempts to read a file that is being rewritten.
@@ -33,9 +32,9 @@ func rereads() []time.Duration {
 }
 
 // ReadFile reads a regular file of at most record.MaxPlain bytes. Links are
-// followed. A file that changes meanwhile is read again, for about 3 s. The error
-// names the file; it is a *gate.Refusal for one that is too large or keeps
-// changing, and wraps ErrSource for what is no regular file.
+// followed. A file that changes during the read is read again, for about 3 s. The error
+// names the file; it is a *gate.Refusal if the file is too large or keeps
+// changing, and wraps ErrSource if it is not a regular file.
 func ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return readSettled(ctx, path, rereads(), readRegular)
 }
@@ -74,7 +73,7 @@ func readOnce(path string, read func(*os.File, string) ([]byte, error)) (content
 	if content, err = read(f, path); err != nil {
 		return nil, false, err
 	}
-	lost := errors.Join(unix.Fstat(int(f.Fd()), &after), unix.Stat(path, &now)) // it may be gone: the next attempt tells
+	lost := errors.Join(unix.Fstat(int(f.Fd()), &after), unix.Stat(path, &now)) // if it was removed, the next attempt says so
 	age := time.Since(time.Unix(before.Ctim.Unix()))
 	fresh := age >= 0 && age < settled // one in the future has another machine's clock
 	return content, fresh || lost != nil || stampOf(before) != stampOf(after) || stampOf(before) != stampOf(now), nil
@@ -99,15 +98,15 @@ func readRegular(f *os.File, path string) ([]byte, error) {
 	case info.IsDir():
 		return nil, fmt.Errorf("%s is a directory, %w; name one file", path, ErrSource)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no regular file, %w; pipe it in, with - as the file", path, ErrSource)
+		return nil, fmt.Errorf("%s is not a regular file, %w; pipe it in with -f -", path, ErrSource)
 	case info.Size() > record.MaxPlain:
 		return nil, tooLarge(path, fmt.Sprintf("%d bytes", info.Size()))
 	}
 	return readCapped(f, path)
 }
 
-// ReadAll reads standard input, or what stands for it, up to its end: at most
-// record.MaxPlain bytes. The error is a *gate.Refusal where there are more.
+// ReadAll reads standard input up to its end: at most
+// record.MaxPlain bytes. The error is a *gate.Refusal if there are more.
 func ReadAll(r io.Reader) ([]byte, error) {
 	return readCapped(r, "standard input")
 }

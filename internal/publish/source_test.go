@@ -34,7 +34,7 @@ func TestReadFile(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		dir: "is a directory", fifo: "with - as the file", "/dev/null": "no regular file",
+		dir: "is a directory", fifo: "pipe it in", "/dev/null": "not a regular file",
 		over: "16777217 bytes, at most 16777216", filepath.Join(dir, "none"): "none",
 	} {
 		b, err := ReadFile(t.Context(), path)

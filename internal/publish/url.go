@@ -15,7 +15,7 @@ const maxRedirects = 5
 
 // URLOptions say how ReadURL fetches.
 type URLOptions struct {
-	// Timeout is for all of it, from the first look-up to the last byte.
+	// Timeout is for all of it, from the DNS request to the last byte.
 	// 0: 30 s.
 	Timeout time.Duration
 	// Transport makes the requests. nil: one of its own, with the proxies of
@@ -23,11 +23,11 @@ type URLOptions struct {
 	Transport http.RoundTripper
 }
 
-// ReadURL fetches at most codec.MaxPlain bytes, counted after decompression,
+// ReadURL fetches at most record.MaxPlain bytes, counted after decompression,
 // over http or https. Only the body of a 2xx answer is content. Up to five
 // redirects are followed, but not from https to http. The error names the URL
 // without its user, password and query, which may be secrets, and never shows
-// what was answered.
+// the answer.
 func ReadURL(ctx context.Context, rawURL string, o URLOptions) ([]byte, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second
@@ -38,7 +38,7 @@ func ReadURL(ctx context.Context, rawURL string, o URLOptions) ([]byte, error) {
 		return nil, fmt.Errorf("the URL cannot be parsed, %w; it is not shown, as it may hold a password", ErrSource)
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("%s is no http or https URL, %w", shown(u), ErrSource)
+		return nil, fmt.Errorf("%s is not an http or https URL, %w", shown(u), ErrSource)
 	}
 	transport := o.Transport
 	if transport == nil {
@@ -85,9 +85,9 @@ func redirect(req *http.Request, via []*http.Request) error {
 	case len(via) > maxRedirects:
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	case to.Host == "" || to.Scheme != "http" && to.Scheme != "https":
-		return errors.New("it redirects to what is no http or https URL")
+		return errors.New("it redirects to a URL that is not http or https")
 	case from.Scheme == "https" && to.Scheme == "http":
-		return errors.New("it redirects from https to http, where anybody could change the content")
+		return errors.New("it redirects from https to http, where the network could change the content")
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func judge(resp *http.Response) error {
 	}
 	e := resp.Header.Get("Content-Encoding") // removed where the transport decompresses
 	if e != "" && !strings.EqualFold(e, "identity") {
-		return errors.New("the answer is in an encoding that was not asked for")
+		return errors.New("the answer has an encoding that was not requested")
 	}
 	return nil
 }

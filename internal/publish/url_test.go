@@ -100,7 +100,7 @@ func TestReadURL(t *testing.T) {
 		"/to?u=http://a:s3cret@%25": "nowhere",
 		"/bomb":                     "16777216",
 		"/endless":                  "16777216",
-		"/brotli":                   "asked",
+		"/brotli":                   "not requested",
 		"/short":                    "unexpected EOF",
 	} {
 		b, err := ReadURL(t.Context(), srv.URL+path, URLOptions{})

@@ -12,13 +12,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Decode returns the plain data of what is stored. For Plain the result is
+// Decode returns the plain data of stored bytes. For Plain the result is
 // stored itself, not a copy.
 //
-// It stops as soon as there are more than MaxPlain bytes, and needs at most a
-// few times as much memory, whatever the input. The error wraps ErrCorrupt,
-// ErrTooBig or ErrUnknown. That nothing is wrong here does not mean that these
-// are the published bytes: only their checksum tells.
+// It stops after MaxPlain bytes, and needs at most a few times as much memory,
+// whatever the input. The error wraps ErrCorrupt, ErrTooBig or ErrUnknown.
+// Only the checksum proves that these are the published bytes.
 func Decode(e Encoding, stored []byte) ([]byte, error) {
 	return DecodeUpTo(e, stored, MaxPlain)
 }
@@ -42,8 +41,8 @@ func DecodeUpTo(e Encoding, stored []byte, most int) ([]byte, error) {
 	}
 }
 
-// DecodeLegacyGzip decodes what kvexpress up to 1.14 wrote with -z, with KV
-// flags 0: gzip in standard base64. Limits and errors are those of Decode.
+// DecodeLegacyGzip decodes gzip in standard base64, which kvexpress up to 1.14 wrote with
+// -z and KV flags 0. Limits and errors are those of Decode.
 func DecodeLegacyGzip(stored []byte) ([]byte, error) {
 	packed, err := base64.StdEncoding.AppendDecode(nil, stored)
 	if err != nil {
@@ -79,8 +78,8 @@ func decodeZstd(stored []byte, most int) ([]byte, error) {
 	return plain, nil
 }
 
-// readCapped reads to the end, so that the reader sees and judges all of the
-// input, but never more than most bytes. If somebody knows how many there are, it takes no more memory than that.
+// readCapped reads to the end, so that the decoder checks all of the input, but never more
+// than most bytes. If most is below MaxPlain, it needs no more memory than that.
 func readCapped(r io.Reader, most int) ([]byte, error) {
 	r = io.LimitReader(r, int64(most)+1)
 	var plain []byte
@@ -101,7 +100,7 @@ func readCapped(r io.Reader, most int) ([]byte, error) {
 	return plain, nil
 }
 
-// reason turns a decoder's complaint into an error of this package.
+// reason turns a decoder's error into one of this package.
 func reason(format string, err error) error {
 	switch {
 	case err == nil:

@@ -8,14 +8,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow is how far back zstd looks, in bytes, and a part of what a reader
-// may be asked to hold.
+// maxWindow is the largest zstd window, in bytes: a reader needs memory for it.
 const maxWindow = 1 << 20
 
 // Encode returns plain as it is stored. The same input gives the same bytes,
 // whatever the machine. For Plain the result is plain itself, not a copy.
 //
-// Brotli is written at its best and slowest level, as 1.16 did: some seconds
+// Brotli is written at its best and slowest level, as in 1.16: some seconds
 // for the largest inputs. The error wraps ErrTooBig above MaxPlain bytes, and
 // ErrUnknown for an encoding that is none of the constants.
 func Encode(e Encoding, plain []byte) ([]byte, error) {
@@ -46,9 +45,9 @@ func encodeBrotli(plain []byte) ([]byte, error) {
 	return stored.Bytes(), nil
 }
 
-// Pack returns plain as history keeps it: zstd at its quickest level. It is on the
-// way of every publish, and takes a twentieth of the time and memory that
-// Encode(Zstd, …) does. Decode(Zstd, …) reads it.
+// Pack returns plain as history stores it: zstd at its fastest level. Every publish does it,
+// and it needs a twentieth of the time and memory of Encode(Zstd, …). Decode(Zstd, …)
+// reads it.
 func Pack(plain []byte) ([]byte, error) {
 	if len(plain) > MaxPlain {
 		return nil, fmt.Errorf("%w: it has %d bytes", ErrTooBig, len(plain))

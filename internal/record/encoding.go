@@ -14,7 +14,7 @@ import (
 // keeps a small stored value from filling a node's memory.
 const MaxPlain = 16 << 20
 
-// What the errors of this package wrap.
+// The errors of this package wrap one of these.
 var (
 	// ErrCorrupt: the stored bytes are damaged, cut short, or followed by
 	// something else.
@@ -32,7 +32,7 @@ type Encoding string
 const (
 	// Plain is the data itself.
 	Plain Encoding = "plain"
-	// Brotli is what kvexpress 1.16 reads and writes with -z.
+	// Brotli is the encoding that kvexpress 1.16 reads and writes with -z.
 	Brotli Encoding = "brotli"
 	// Zstd is faster in both directions, but 1.x cannot read it.
 	Zstd Encoding = "zstd"
@@ -60,9 +60,8 @@ func (e Encoding) Flags() uint64 {
 	}
 }
 
-// FromFlags is the encoding that the KV flags of stored data name. Flags 0 may
-// also be what kvexpress up to 1.14 wrote with -z; only the reader's own -z
-// tells, see DecodeLegacyGzip. The error wraps ErrUnknown.
+// FromFlags is the encoding that the KV flags of stored data name. Flags 0 can also be
+// gzip of kvexpress up to 1.14, see DecodeLegacyGzip. The error wraps ErrUnknown.
 func FromFlags(flags uint64) (Encoding, error) {
 	switch flags {
 	case flagsPlain:

@@ -21,7 +21,7 @@ func Lines(plain []byte) int {
 	return max(1, bytes.Count(plain, []byte("\n")))
 }
 
-// NotSortable names the encoding of text whose lines cannot be sorted by their bytes; "" if they can.
+// NotSortable names the encoding of a text if its lines cannot be sorted by their bytes; "" if they can.
 func NotSortable(plain []byte) string {
 	begins := func(mark string) bool { return bytes.HasPrefix(plain, []byte(mark)) }
 	switch {
