@@ -19,9 +19,9 @@ func (a *App) newCopy(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "copy --keyfrom KEY --keyto KEY",
 		Short: "Publish the content of one key under another",
-		Long: `Publish what one key has under another.
+		Long: `Publish the content of one key under another key.
 
-The content is verified, and gated as "in" does it.`,
+The content is verified. The checks are the same as for "in".`,
 		Example:     `  kvexpress copy --keyfrom hosts --keyto hosts_alternate`,
 		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
@@ -53,7 +53,7 @@ func (s *session) copy(ctx context.Context, from, to, message string, limits gat
 	if p.Encoding, err = s.g.encodingOf(""); err != nil {
 		return nil, err
 	}
-	s.k, s.role = source, "node" // whose policy reads it
+	s.k, s.role = source, "node" // for the remedy of a denied read
 	if p.Content, err = s.content(ctx, source); err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err

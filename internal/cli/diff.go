@@ -14,7 +14,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// commandDiff takes numbers as arguments, see oldSpellings.
+// commandDiff has numbers as arguments, see oldSpellings.
 const commandDiff = "diff"
 
 func (a *App) newDiff(g *globals) *cobra.Command {
@@ -22,9 +22,9 @@ func (a *App) newDiff(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   commandDiff + " -k KEY [FROM [TO]]",
 		Short: "Compare two versions, or a version with a file",
-		Long: `Show what differs between two versions: without numbers, what the last publish
-changed; with one, what has changed since that version; with two, from one to the
-other. With --with, what differs between a version, or what stands, and a file.`,
+		Long: `Show the difference between two versions. Without numbers: the change of the last
+publish. With one number: the changes since that version. With two: from one to the other.
+With --with: from a version (default: the live one) to a file.`,
 		Example: `  kvexpress diff -k hosts
   kvexpress diff -k hosts 10
   kvexpress diff -k hosts 10 12
@@ -70,7 +70,7 @@ func (s *session) diff(ctx context.Context, name, with string, args []string) (r
 	return r, s.showDiff(r.From.title(k), r.To.title(k), before, after)
 }
 
-// sides reads what is compared. Two versions are read at once.
+// sides reads both sides of a comparison. Two versions are of one moment.
 func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []uint64) (from, to side, err error) {
 	r := s.versions()
 	if with == "" && len(versions) == 0 {
@@ -85,7 +85,7 @@ func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []u
 		live, _ := l.Live()
 		versions = []uint64{before.Number, live.Number}
 	}
-	if versions = append(versions, 0, 0)[:2]; with != "" { // 0 is what stands
+	if versions = append(versions, 0, 0)[:2]; with != "" { // 0 is the live version
 		versions = versions[:1]
 	}
 	all, err := r.Read(ctx, k, versions...)
@@ -106,7 +106,7 @@ func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []u
 	return from, to, err
 }
 
-// side is one of two things that are compared.
+// side is one side of a comparison.
 type side struct {
 	Version uint64       `json:"version,omitempty"`
 	State   record.State `json:"state,omitempty"` // of a version
@@ -122,7 +122,7 @@ func sideOf(c record.Content) side {
 	return side{Version: c.Number, State: c.State, SHA256: c.SHA256, Size: len(c.Plain), Lines: c.Lines, plain: c.Plain}
 }
 
-// title is what a side is called above a diff.
+// title is the name of a side above a diff.
 func (x side) title(k kv.Key) string {
 	switch x.File {
 	case "":
@@ -142,7 +142,7 @@ type diffReport struct {
 	Why  string `json:"why,omitempty"` // there is no diff
 }
 
-// lines is what is left to say beside the diff.
+// lines are printed after the diff.
 func (r diffReport) lines() []string {
 	if !r.Same {
 		return nil

@@ -13,10 +13,10 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// recorder leaves events, and tells people where it cannot.
+// recorder writes events, and warns if it cannot.
 func (s *session) recorder() hold.Recorder {
 	return hold.Recorder{Store: s.store, Layout: s.layout, Lost: func(err error) {
-		s.warn("it is done, but left no event: " + s.guide().Explain(err))
+		s.warn("done, but no event was written: " + s.guide().Explain(err))
 	}}
 }
 
@@ -29,14 +29,14 @@ func (s *session) by(ctx context.Context) hold.Event {
 	return e
 }
 
-// actor is a freezer that acts: on a key, and on the files of a node.
+// actor is a freezer with an author: it acts on a key, or on files of a node.
 func (s *session) actor(ctx context.Context, node string) hold.Freezer {
 	f := s.freezer()
 	f.Host, f.By, f.Lost = node, s.by(ctx), s.recorder().Lost
 	return f
 }
 
-// keyOf is the key that a file of a node is of, by the node's receipt; "": not known.
+// keyOf is the key of a file on a node, by the node's receipt; "": unknown.
 func (s *session) keyOf(ctx context.Context, node, file string) kv.Key {
 	ctx, cancel := context.WithTimeout(ctx, receiptLimit)
 	defer cancel()
@@ -111,7 +111,7 @@ func (r eventReport) lines() []string {
 	return lines
 }
 
-// whoOf is who acted, with the beginning of the token's accessor.
+// whoOf is the author of an event, with the beginning of the token's accessor.
 func whoOf(e hold.Event) string {
 	if id, _, ok := strings.Cut(e.Accessor, "-"); ok {
 		return e.Who + " (token " + id + ")"

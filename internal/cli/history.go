@@ -21,15 +21,15 @@ func (a *App) newHistory(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   "history -k KEY",
 		Short: "Show a key's versions and events",
-		Long: `Show the versions of a key that are kept, the newest first: when they were
-published, by whom and why. The bytes of each are read and verified.
+		Long: `Show the kept versions of a key, the newest first: when they were published, by whom
+and why. The bytes of each version are read and verified.
 
-If kvexpress 1.x wrote last, the live content has no number, and is "unmanaged". A
-version that is damaged says so. This is a report: it exits 0 whatever stands there.
+If kvexpress 1.x wrote last, the live version has no number and is called "unmanaged".
+A damaged version is marked. The exit code is 0 even if versions are damaged.
 
 With --events, show who stopped, resumed, rolled back or retired the key, locked or
-unlocked its files, and forgot nodes of it: the newest 100. Without -k, those of locks and
-nodes for which no key was known.`,
+unlocked its files, and forgot its nodes: the newest 100 events. Without -k, show the
+events of locks and nodes without a known key.`,
 		Example: `  kvexpress history -k hosts
   kvexpress history -k hosts --events
   kvexpress history -k hosts -n 3 --json`,
@@ -49,7 +49,7 @@ nodes for which no key was known.`,
 	return cmd
 }
 
-// versions reads past versions.
+// versions reads kept versions.
 func (s *session) versions() record.History { return record.History{Store: s.store, Layout: s.layout} }
 
 func (s *session) history(ctx context.Context, name string, most int) (report, error) {
@@ -71,7 +71,7 @@ func (s *session) history(ctx context.Context, name string, most int) (report, e
 		r.Stopped, r.stop = l.Stopped.Reason, s.guide().Typed(l.Stopped.Error())
 	}
 	if r.Deleted {
-		r.deleted = fmt.Sprintf("%s was deleted, and its history is still there", k)
+		r.deleted = fmt.Sprintf("%s was deleted; its history is kept", k)
 		if kept := l.Kept(); len(kept) > 0 {
 			r.deleted += fmt.Sprintf("; `kvexpress rollback -k %s --to %d` publishes the newest version", k, kept[0])
 			r.deleted = s.guide().Typed(r.deleted)
@@ -85,7 +85,7 @@ func (s *session) history(ctx context.Context, name string, most int) (report, e
 	return r, nil
 }
 
-// parseVersion reads the number of a version. 0 is none, see parseKept.
+// parseVersion reads the number of a version. 0 is no version, see parseKept.
 func parseVersion(what, text string) (uint64, error) {
 	v, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
@@ -94,7 +94,7 @@ func parseVersion(what, text string) (uint64, error) {
 	return v, nil
 }
 
-// parseKept reads the number of a version that may be kept: they begin with 1.
+// parseKept reads the number of a kept version: they begin with 1.
 func parseKept(what, text string) (uint64, error) {
 	v, err := parseVersion(what, text)
 	if err == nil && v == 0 {
@@ -134,7 +134,7 @@ func infoOf(v record.Version) versionInfo {
 	return i
 }
 
-// name is how a version is called in a table.
+// name is the name of a version in a table.
 func (i versionInfo) name() string {
 	name := render.Number(i.Version, "unknown")
 	if i.State == record.Unmanaged {
@@ -146,7 +146,7 @@ func (i versionInfo) name() string {
 	return name
 }
 
-// published is when that was: local time and age.
+// published is the local time of the publish, and its age.
 func (i versionInfo) published(now time.Time) string {
 	if i.PublishedAt == nil {
 		return "-"
@@ -179,7 +179,7 @@ func (r historyReport) lines() []string {
 		lines = append(lines, render.Paint(r.colour, render.Yellow, r.deleted))
 	}
 	if r.Skipped > 0 {
-		lines = append(lines, fmt.Sprintf("there are %d more entries, far more than kvexpress keeps", r.Skipped))
+		lines = append(lines, fmt.Sprintf("%d more entries are not shown; kvexpress keeps only 10", r.Skipped))
 	}
 	if len(lines) > 0 {
 		lines = append(lines, "")
@@ -210,7 +210,7 @@ func (r historyReport) table() []string {
 	}, func(row int) []string { return []string{r.Versions[row].judgement()} })
 }
 
-// judgement is the detail, with what it means.
+// judgement is the detail, after its state.
 func (i versionInfo) judgement() string {
 	if i.State == record.Damaged && i.Detail != "" {
 		return "damaged: " + i.Detail

@@ -10,8 +10,8 @@ import (
 	"kvexpress/internal/observe"
 )
 
-// placeOf is 1.x's word for a refusal, in the location tag. Empty content had one
-// line for 1.x, and so too few.
+// placeOf is the location tag of a refusal, in the words of 1.x. For 1.x, empty content had
+// one line: too few.
 func placeOf(r gate.Reason) string {
 	switch r {
 	case gate.TooShort, gate.Empty:
@@ -22,9 +22,9 @@ func placeOf(r gate.Reason) string {
 	return string(r)
 }
 
-// observeFailure tells the metrics where a command ended that failed, and counts
-// what 1.x counted. path is what it was to write or delete, and operation 1.x's
-// word for that; both are empty for a command that only read.
+// observeFailure records where a command failed, and counts the failures that 1.x counted.
+// path is the row to write or delete, and operation the word of 1.x for that; both are empty
+// for a command that only reads.
 func (s *session) observeFailure(err error, path, operation string) {
 	var refusal *gate.Refusal
 	switch code := exitCode(err); {
@@ -42,14 +42,13 @@ func (s *session) observeFailure(err error, path, operation string) {
 	}
 }
 
-// panicked counts what 1.x called a panic: it gave up, for a reason outside the
-// data.
+// panicked counts a failure that 1.x called a panic: its cause is not the data.
 func (s *session) panicked(about, place string) {
 	s.place = place
 	s.metrics.Count("panic", about, place)
 }
 
-// observeDelivery tells log and metrics what became of a delivery.
+// observeDelivery logs and measures an install.
 func (s *session) observeDelivery(t install.Target, r install.Result, missingOK bool, err error) {
 	name := r.Key
 	switch r.Action {

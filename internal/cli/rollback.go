@@ -25,11 +25,11 @@ func (a *App) newRollback(g *globals) *cobra.Command {
 		Use:   "rollback -k KEY",
 		Short: "Publish a past version again",
 		Long: `Publish the content of a past version again, as a new version, for every node to
-install. The gates are those of "in".
+install. The checks are the same as for "in".
 
-Without --to it is the newest kept version before the live one that has other
-content; if somebody publishes meanwhile, nothing is done, and the exit code is 10.
-With --to it is published on top of whatever stands.`,
+Without --to, publish the newest kept version before the live one with other content.
+If another publisher is faster, nothing is done, and the exit code is 10. With --to,
+publish that version on top of any live version.`,
 		Example: `  kvexpress rollback -k hosts --dry-run --diff
   kvexpress rollback -k hosts -m 'bad upstream data'
   kvexpress rollback -k hosts --to 12 --ignore-stop`,

@@ -20,7 +20,7 @@ import (
 	"kvexpress/internal/store/retry"
 )
 
-// session is one command on its way: the store, and where its news go.
+// session is one run of a command: its store, and where its log, metrics and events go.
 type session struct {
 	*App
 	g       *globals
@@ -28,19 +28,19 @@ type session struct {
 	host    string
 	layout  kv.Layout
 	store   kv.Store
-	plain   kv.Store // the same, and asked once only
+	plain   kv.Store // the same without retries
 	log     *slog.Logger
 	metrics *observe.Metrics
 	events  *observe.Events
 	started time.Time
-	k       kv.Key         // that the command is about; "" if it is about none, or many
-	role    string         // of `kvexpress acl` that it needs; "": that of the command
-	about   string         // the key or file that the metrics speak of
-	place   string         // 1.x's word for where the command ended
+	k       kv.Key         // the key of the command; "" if it has none, or many
+	role    string         // the role of `kvexpress acl` that it needs; "": the default of the command
+	about   string         // the key or file in the metrics
+	place   string         // where the command ended, in the words of 1.x
 	closers []func() error // run last in, first out
 }
 
-// report is what a command has to say at its end.
+// report is the result of a command.
 type report interface {
 	// lines is the report for people.
 	lines() []string
@@ -58,9 +58,8 @@ func (a *App) with(g *globals, cmd *cobra.Command,
 	return cmd
 }
 
-// do runs a command with a session around it: it tells the result, or the error,
-// once to everybody who must know, and closes what was opened. It returns a
-// *reportedError, or nil.
+// do opens a session, runs a command in it, reports the result or the error once, and closes
+// the session. It returns a *reportedError, or nil.
 func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *session) (report, error)) error {
 	s, err := a.open(cmd, g)
 	var result report
@@ -78,8 +77,8 @@ func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *sess
 	return &reportedError{error: err, code: code}
 }
 
-// acts reports whether a command changes something, which stays done when nobody can be
-// told of it. What all others print is all that they do.
+// acts reports whether a command changes something: then it has succeeded even if its output
+// cannot be written. The output of all others is all that they do.
 func acts(cmd *cobra.Command) bool {
 	switch cmd.Name() {
 	case "in", "out", "raw", "copy", "clean", "rollback", "stop", "resume", "lock", "unlock", "forget", "retire", "import":
@@ -88,8 +87,7 @@ func acts(cmd *cobra.Command) bool {
 	return false
 }
 
-// guarded keeps a bug from ending as a stack trace in the middle of a night:
-// it is reported as any error is, and counted as 1.x counted its panics.
+// guarded turns a panic into an error: it is reported as any error, and counted as in 1.x.
 func (s *session) guarded(ctx context.Context, run func(context.Context, *session) (report, error)) (r report, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -100,8 +98,8 @@ func (s *session) guarded(ctx context.Context, run func(context.Context, *sessio
 	return run(ctx, s)
 }
 
-// interruptible is for what must not just be cut off by a signal: a publish,
-// whose outcome people want to know, and a command of theirs, which must end too.
+// interruptible returns a context that a signal ends, for work that must finish cleanly: a
+// publish, which reports its outcome, and a user's command, which must end too.
 func (a *App) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	if a.Interruptible == nil {
 		return ctx, func() {}
@@ -109,8 +107,8 @@ func (a *App) interruptible(ctx context.Context) (context.Context, context.Cance
 	return a.Interruptible(ctx)
 }
 
-// open sets up a session. Nothing is sent yet. Beside an error the session is fit
-// to tell it.
+// open sets up a session. It sends no request. With an error, the session can still
+// report it.
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
 	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), place: observe.LocationComplete}
 	s.openLog(cmd.Name())
@@ -201,13 +199,13 @@ func (s *session) openStore(conf config.FlagFile) error {
 
 func (s *session) onRetry(attempt int, err error) {
 	s.metrics.ConsulReconnect()
-	s.log.Warn("the store is away, trying again", "attempt", attempt, "error", err)
+	s.log.Warn("the store is unreachable; retrying", "attempt", attempt, "error", err)
 	if attempt == 2 { // the first comes back within a moment
-		fmt.Fprintf(s.Stderr, "kvexpress: %s; trying again for %s\n", render.Error(err), s.g.retryFor)
+		fmt.Fprintf(s.Stderr, "kvexpress: %s; retrying for %s\n", render.Error(err), s.g.retryFor)
 	}
 }
 
-// warn tells people on stderr, and the log, what they should know.
+// warn writes a warning to stderr and to the log.
 func (s *session) warn(text string) {
 	text = s.guide().Typed(text)
 	s.log.Warn(text)
@@ -215,7 +213,7 @@ func (s *session) warn(text string) {
 }
 
 func (s *session) close(err error, code int) {
-	// As in 1.x, a command that was refused before it began tells no time.
+	// As in 1.x, a command that was refused before it began has no time metric.
 	begun := code != exitOther || s.place != observe.LocationComplete
 	if s.about != "" && begun {
 		s.metrics.Gauge("time", s.about, s.place, time.Since(s.started).Milliseconds())
@@ -230,7 +228,7 @@ func (s *session) close(err error, code int) {
 	}
 }
 
-// event posts an event, and logs that it did not work: it never fails a command.
+// event logs that a Datadog event was not posted: that never fails a command.
 func (s *session) event(err error) {
 	if err != nil {
 		s.log.Warn("the Datadog event was not posted", "error", err)
@@ -249,7 +247,7 @@ func (s *session) author() string {
 	return name + "@" + s.host
 }
 
-// key parses -k, and makes it what the metrics speak of.
+// key parses -k, and puts it into the metrics.
 func (s *session) key(name string) (kv.Key, error) {
 	if name == "" {
 		return "", errors.New("the key is missing; name it with -k")

@@ -14,7 +14,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// commandShow prints content to standard output, and so nothing else may go there.
+// commandShow prints content to standard output, so nothing else can be printed there.
 const commandShow = "show"
 
 type showFlags struct {
@@ -27,11 +27,11 @@ func (a *App) newShow(g *globals) *cobra.Command {
 	cmd := a.with(g, &cobra.Command{
 		Use:   commandShow + " -k KEY",
 		Short: "Print the content of a version",
-		Long: `Print the content of a version, verified, to standard output, and nothing else:
-that of what stands, or with --version of one that is kept.
+		Long: `Print the verified content of a version to standard output, and nothing else: the live
+version, or with --version a kept one.
 
-On a terminal, what is not printable is escaped. With --json, the content is there if it
-is valid UTF-8.`,
+On a terminal, characters that cannot be printed are escaped. With --json, the content is
+included if it is valid UTF-8.`,
 		Example: `  kvexpress show -k hosts
   kvexpress show -k hosts --version 12 >hosts.12
   kvexpress show -k hosts --version 12 --info`,
@@ -71,7 +71,7 @@ func (s *session) show(ctx context.Context, f showFlags) (report, error) {
 	return r, nil
 }
 
-// print writes content: as it is, or for the eyes of people.
+// print writes content: unchanged, or escaped on a terminal.
 func (s *session) print(plain []byte) error {
 	if render.IsTerminal(s.Stdout) {
 		var b bytes.Buffer

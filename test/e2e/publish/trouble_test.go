@@ -77,7 +77,7 @@ func TestHurryIsTriedOnce(t *testing.T) {
 	s, _ := e2e.Start(t)
 	for name, refused := range map[string]struct{ path, retries string }{
 		"the write that hurries": {"kvexpress/hosts/checksum", ""},
-		"the control":            {"kvexpress/hosts/manifest", "trying again"},
+		"the control":            {"kvexpress/hosts/manifest", "retrying"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := s.On(t)
