@@ -56,19 +56,6 @@ func off(t *testing.T, s seen, want map[string]time.Duration) {
 	}
 }
 
-// by is a receipt of a node whose clock is off, and which knows it.
-func by(off time.Duration) func(*fleet.Receipt) {
-	return func(r *fleet.Receipt) {
-		ms := off.Milliseconds()
-		r.Sent, r.ClockOffset = r.Sent.Add(off), &ms
-	}
-}
-
-// before is a receipt of a node that has the version before.
-func before(r *fleet.Receipt) {
-	r.Targets[0].Version, r.Targets[0].SHA256 = 1, e2e.Sum(e2e.Version(1))
-}
-
 // programsADayOff: an agent, a publisher and a reader of status, whose clocks are a day off, among
 // nodes whose clocks are right. The programs have the clock of this machine. So it is the
 // store whose Date is a day off, by what stands between it and them, and the receipts of all

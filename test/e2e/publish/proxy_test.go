@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"strings"
 	"sync"
 	"testing"
 
@@ -66,16 +65,6 @@ func (e *exchange) steps() []step {
 func (e *exchange) writes(path string) bool {
 	for _, s := range e.steps() {
 		if s.KV.Key == path && (s.KV.Verb == "set" || s.KV.Verb == "cas") {
-			return true
-		}
-	}
-	return false
-}
-
-// reads reports whether the request is a transaction that reads the path.
-func (e *exchange) reads(path string) bool {
-	for _, s := range e.steps() {
-		if s.KV.Key == path && strings.HasPrefix(s.KV.Verb, "get") {
 			return true
 		}
 	}
