@@ -145,8 +145,8 @@ func refusalReasons(counted map[string]uint64) []string {
 		gate.NeedsNewer} {
 		known = append(known, string(reason))
 	}
-	for _, o := range []outcome.Outcome{outcome.Stopped, outcome.Locked, outcome.Missing, outcome.Denied, outcome.Older, outcome.Failed,
-		outcome.Unreachable} {
+	for _, o := range []outcome.Outcome{outcome.Stopped, outcome.Locked, outcome.Missing, outcome.Denied, outcome.Older,
+		outcome.Failed, outcome.Unreachable} {
 		known = append(known, string(o))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(counted)) {

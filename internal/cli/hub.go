@@ -33,7 +33,8 @@ func (f *hubFlags) add(fl *pflag.FlagSet) {
 		hub.DefaultListen+", with an embedded store "+hub.DefaultStoreListen+")")
 	fl.IntVar(&f.MaxConnsPerClient, "max-conns-per-client", 200,
 		"maximum `number` of connections from one client address; loopback and sockets have no such limit")
-	fl.StringVar(&f.Tokens, "tokens", "", "`file` of tokens and their rules for the embedded store; without it everyone may do everything")
+	fl.StringVar(&f.Tokens, "tokens", "",
+		"`file` of tokens and their rules for the embedded store; without it everyone may do everything")
 	fl.StringVar(&f.TLSCert, "tls-cert", "", "`file` of the certificate (PEM) for https, followed by intermediate ones")
 	fl.StringVar(&f.TLSKey, "tls-key", "", "`file` of the certificate's key (PEM)")
 	fl.StringVar(&f.TLSClientCA, "tls-client-ca", "", "`file` of authorities (PEM); clients need a certificate from one of them")

@@ -62,7 +62,8 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	}
 	left, err := publish.Left(ctx, s.store, s.layout, k)
 	if errors.Is(err, kv.ErrDenied) {
-		err = fmt.Errorf("%w; the token needs the policies that `kvexpress acl publisher -k %s` and `kvexpress acl operator -k %[2]s` print", err, k)
+		err = fmt.Errorf("%w; the token needs the policies that `kvexpress acl publisher -k %s` and "+
+			"`kvexpress acl operator -k %[2]s` print", err, k)
 	}
 	if err != nil {
 		return nil, err

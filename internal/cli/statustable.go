@@ -299,7 +299,8 @@ func receiptsLeftOut(nodes []string) []string {
 	if len(nodes) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("receipts of %s were not read: all receipts together have more than %d MiB; `kvexpress forget NODE` removes one: %s",
+	text := fmt.Sprintf("receipts of %s were not read: all receipts together have more than %d MiB; "+
+		"`kvexpress forget NODE` removes one: %s",
 		render.Plural(len(nodes), "node"), fleet.MaxDecoded>>20, strings.Join(nodes[:min(maxNamed, len(nodes))], ", "))
 	if len(nodes) > maxNamed {
 		text += ", …"
