@@ -33,7 +33,7 @@ func (t *target) tell(r install.Result, err error, o outcome.Outcome, news bool)
 		t.log.Info("file stays as it is", "why", t.explain(err))
 	case o == outcome.Unreachable: // the breaker has logged it, once for all targets
 	case !t.retry.IsZero():
-		t.log.Warn("failed", "error", t.explain(err), "retry_in", time.Until(t.retry).Round(time.Second))
+		t.log.Warn("failed; retrying", "in", time.Until(t.retry).Round(time.Second), "error", t.explain(err))
 	default:
 		t.log.Warn("failed", "error", t.explain(err))
 	}
