@@ -78,7 +78,7 @@ func TestRebuilt(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	// after the state
-	until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "made anew") })
+	until(t, "the log tells of another lineage", func() bool { return strings.Contains(n.log.String(), "of another lineage") })
 }
 
 func TestCut(t *testing.T) {
