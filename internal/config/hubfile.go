@@ -33,7 +33,7 @@ func LoadHub(path string, c Hub) (Hub, error) {
 	l.hint = func(key string) string {
 		switch key {
 		case "token":
-			return tokenHint
+			return hint
 		case "stores":
 			return "; a hub has one store; give store"
 		}

@@ -12,7 +12,7 @@ import (
 const (
 	maxFile   = 1 << 20 // bytes
 	fragments = "conf.d"
-	tokenHint = "; put the token in a file of its own and give token_file"
+	hint      = "; put the token in a file of its own and give token_file"
 )
 
 // Env replaces the process's environment.
@@ -97,7 +97,7 @@ func (l *loader) elsewhere(key string) string {
 	_, ofTarget := l.targetSetters(&Target{})[key]
 	switch {
 	case key == "token":
-		return tokenHint
+		return hint
 	case ofMain:
 		return "; it belongs at the top of " + l.main
 	case ofTarget:

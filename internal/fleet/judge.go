@@ -168,7 +168,7 @@ func (s scene) lacks(t Target) (o outcome.Outcome, why string) {
 	return o, t.Detail
 }
 
-var reported = outcome.Reported()
+var reported = outcome.Reported() //nolint:gochecknoglobals // nothing changes it
 
 // has reports whether a target has the wanted version. lie is how it contradicts what was published:
 // a version that was never published, or other content of that version.

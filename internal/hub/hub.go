@@ -142,7 +142,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	})
 	cancel()
 	all.Wait()
-	return errors.Join(append(errs, err, h.closeStore())...)
+	return errors.Join(errors.Join(errs...), err, h.closeStore())
 }
 
 // handler answers on the pages of all parts. All other paths go to the part that has an API.

@@ -21,8 +21,8 @@ const (
 	minEvery, maxEvery = 5 * time.Second, 2 * time.Minute // limits of MetricsOptions.Every
 	// minGap is the shortest time between two scans: each reads all receipts.
 	minGap = 2 * time.Second
-	// After failures the time between scans grows from retryMin to retryMax.
-	retryMin, retryMax = 2 * time.Second, 30 * time.Second
+	// After failures the time between scans grows from retryLeast to retryMost.
+	retryLeast, retryMost = 2 * time.Second, 30 * time.Second
 )
 
 // MetricsOptions configure the metrics of the fleet.
@@ -95,12 +95,12 @@ func (m *Metrics) Run(ctx context.Context) error {
 	for failures := 0; ; {
 		pause := gap
 		if err := m.Once(ctx); err != nil {
-			pause = wait.Backoff{Least: retryMin, Most: retryMax}.After(failures)
+			pause = wait.Backoff{Least: retryLeast, Most: retryMost}.After(failures)
 			failures++
 		} else {
 			failures = 0
 		}
-		if wait.For(ctx, pause) != nil {
+		if _ = wait.For(ctx, pause); ctx.Err() != nil {
 			return nil
 		}
 	}
@@ -179,7 +179,7 @@ func (m *Metrics) ready() error {
 func (m *Metrics) healthy() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if since := time.Since(m.progress); since > m.o.Every+fleet.ScanLimit+retryMax {
+	if since := time.Since(m.progress); since > m.o.Every+fleet.ScanLimit+retryMost {
 		return fmt.Errorf("the scan of the fleet has hung for %s", since.Round(time.Second))
 	}
 	return nil

@@ -78,7 +78,7 @@ func (o Outcome) Text() string {
 	return strings.ReplaceAll(string(o), "_", " ")
 }
 
-var table = []Row{
+var table = []Row{ //nolint:gochecknoglobals // nothing changes it
 	{Outcome: Converged, Meaning: "the file is the live version and its exec has succeeded"},
 	{Outcome: Pending, Meaning: "the file is in place, but its exec has not succeeded yet", Exit: 8,
 		Remedy: "read the exec's output in `kvexpress agent status`; the agent retries it"},
