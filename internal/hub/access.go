@@ -116,7 +116,7 @@ func (a *access) admits(o *Options, addr net.Addr) error {
 	if missing == nil {
 		return nil
 	}
-	return fmt.Errorf("listen on %s: a store that other machines can reach needs %s; give them, or listen on a loopback address such as %s",
+	return fmt.Errorf("listen on %s: a store that other machines can reach needs %s; give them, or listen on loopback, such as %s",
 		o.Listen, strings.Join(missing, " and "), DefaultStoreListen)
 }
 

@@ -44,13 +44,13 @@ func (o *Options) embedded() bool { return o.DataDir != "" || o.Memory }
 
 // part is one thing that a hub does. Each field may be nil.
 type part struct {
-	pages   httpd.Pages                 // answers on exactly these paths
-	reads   []string                    // prefixes of keys that a token must be able to read for the pages
-	api     http.Handler                // answers on all other paths; at most one part has it
-	run     func(context.Context) error // works until the context ends
-	healthy func() error                // why the process must be restarted
-	ready   func() error                // why the part cannot answer yet
-	status  func() string               // a few words for systemd
+	pages   httpd.Pages           // answers on exactly these paths
+	reads   []string              // prefixes of keys that a token must be able to read for the pages
+	api     http.Handler          // answers on all other paths; at most one part has it
+	run     func(context.Context) // works until the context ends
+	healthy func() error          // why the process must be restarted
+	ready   func() error          // why the part cannot answer yet
+	status  func() string         // a few words for systemd
 }
 
 // Hub is one daemon. Its methods are safe for concurrent use, and Run is called once.
@@ -122,18 +122,14 @@ func (h *Hub) closeStore() error {
 // Address is where the hub listens, with the port that it got if Options has port 0.
 func (h *Hub) Address() string { return h.l.Addr().String() }
 
-// Run answers requests and runs the parts until ctx or one of them ends, and closes the hub.
+// Run answers requests and runs the parts until ctx ends or the listener breaks, and closes the hub.
 func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var all sync.WaitGroup
-	errs := make([]error, len(h.parts))
-	for i, p := range h.parts {
+	for _, p := range h.parts {
 		if p.run != nil {
-			all.Go(func() {
-				defer cancel()
-				errs[i] = p.run(ctx)
-			})
+			all.Go(func() { p.run(ctx) })
 		}
 	}
 	err := httpd.Serve(ctx, h.l, h.handler(), httpd.Options{
@@ -142,7 +138,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	})
 	cancel()
 	all.Wait()
-	return errors.Join(errors.Join(errs...), err, h.closeStore())
+	return errors.Join(err, h.closeStore())
 }
 
 // handler answers on the pages of all parts. All other paths go to the part that has an API.

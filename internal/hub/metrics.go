@@ -89,8 +89,8 @@ func (m *Metrics) part() part {
 	}
 }
 
-// Run scans until the context ends. It returns nil.
-func (m *Metrics) Run(ctx context.Context) error {
+// Run scans until the context ends.
+func (m *Metrics) Run(ctx context.Context) {
 	gap := max(minGap, m.o.Every/3)
 	for failures := 0; ; {
 		pause := gap
@@ -100,8 +100,8 @@ func (m *Metrics) Run(ctx context.Context) error {
 		} else {
 			failures = 0
 		}
-		if _ = wait.For(ctx, pause); ctx.Err() != nil {
-			return nil
+		if wait.For(ctx, pause) != nil {
+			return
 		}
 	}
 }

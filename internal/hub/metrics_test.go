@@ -64,7 +64,7 @@ func scraping(t *testing.T, every time.Duration, during func(t *testing.T, s *sc
 		s.receipt("web-1")
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { _ = s.Run(ctx) })
+		wg.Go(func() { s.Run(ctx) })
 		synctest.Wait()
 		during(t, s)
 		cancel()
