@@ -88,7 +88,8 @@ func (p *Publisher) putHistory(ctx context.Context, pl *plan, before *lostError)
 		return kv.Op{}, fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 	}
 	if there.Index != 0 && (before == nil || before.rival != there.Index) {
-		return kv.Op{}, &lostError{rival: there.Index, cause: fmt.Errorf("%s: another publisher put it there: %w", path, kv.ErrConflict)}
+		err := fmt.Errorf("%s: another publisher put it there: %w", path, kv.ErrConflict)
+		return kv.Op{}, &lostError{rival: there.Index, cause: err}
 	}
 	first := slices.Clone(pl.first)
 	first[0].Verb, first[0].Index = kv.CheckAndSet, there.Index

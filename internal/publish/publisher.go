@@ -100,7 +100,7 @@ const (
 // Wrote reports whether the store changed.
 func (a Action) Wrote() bool { return a == Published || a == Healed }
 
-// Result tells what a publish did. Its JSON is that of `in --json`.
+// Result is the result of a publish. Its JSON is that of `in --json`.
 type Result struct {
 	Key     kv.Key `json:"key"`
 	Action  Action `json:"action"`
@@ -111,7 +111,7 @@ type Result struct {
 	Lines   int    `json:"lines"`
 	// Attempts are 1 if no race was lost.
 	Attempts int `json:"attempts"`
-	// Change is to what was live; nil: not requested, or nothing whole was live.
+	// Change from the live version before; nil: not requested, or none was whole.
 	Change *gate.Change `json:"change,omitempty"`
 
 	Previous  uint64    `json:"-"` // the managed version that was live before; 0: none

@@ -53,7 +53,8 @@ func Retire(ctx context.Context, r hold.Recorder, e hold.Event, left Remains) er
 	}
 	left, err := Left(ctx, r.Store, r.Layout, e.Key)
 	if err == nil && !left.None() {
-		err = fmt.Errorf("%s: another publisher published it again; stop that publisher, then run the same command again: %w", e.Key, kv.ErrConflict)
+		err = fmt.Errorf("%s: another publisher published it again; stop that publisher, then run the same command again: %w",
+			e.Key, kv.ErrConflict)
 	}
 	return err
 }

@@ -8,7 +8,7 @@ import (
 
 // GoBack fills in the content of a past version, and returns its number. 0 is the version
 // before the live one with other content: then the live version is pinned, so that the
-// rollback undoes only what was read. Errors are those of record.History, or a *Conflict.
+// rollback undoes only the version that it read. Errors are those of record.History, or a *Conflict.
 func (p *Publisher) GoBack(ctx context.Context, req *Request, to uint64) (uint64, error) {
 	past := record.History{Store: p.Store, Layout: p.Layout, Wait: p.Wait}
 	if to == 0 {

@@ -33,7 +33,7 @@ type Live struct {
 	Plain    []byte       // nil unless it matches the checksum row
 	SHA256   string       // of Plain; "" without
 	Manifest *kv.Manifest // nil unless it can be read. It may be about other bytes: see Own
-	Why      string       // what is damaged, for people
+	Why      string       // the damage, for people
 	// Torn is damage that time may heal: the data can be read and the checksum
 	// is of other bytes, as between the two writes of kvexpress 1.x.
 	Torn  bool

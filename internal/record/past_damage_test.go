@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// Damage is shown as what it is, and what is damaged is not read.
+// A list shows damage; a damaged version is not read.
 func TestDamage(t *testing.T) {
 	const bad = `{"format":1,`
 	for name, c := range map[string]struct {
@@ -91,7 +91,7 @@ func bomb(t *testing.T) string {
 	return b.String()
 }
 
-// Whatever happens to the bytes of history, what is read is what was published.
+// Damaged bytes of history are never read as the published ones.
 func TestDamagedBytesAreNeverRead(t *testing.T) {
 	b := newBench(t)
 	b.many(3)

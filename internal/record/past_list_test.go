@@ -40,7 +40,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// What is shown is of one moment: one request reads all of it.
+// A list is of one moment: one request reads all of it.
 func TestListIsOneRead(t *testing.T) {
 	b := newBench(t)
 	b.many(12)

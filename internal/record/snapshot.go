@@ -15,7 +15,7 @@ import (
 // 400 KiB, and a store's answer a limit of its own.
 const entriesPerRead = 16
 
-// snapshot is what was read of a key, all of one moment except for entries beyond the
+// snapshot has the rows of a key, all of one moment except for entries beyond the
 // first entriesPerRead.
 type snapshot struct {
 	layout  kv.Layout
@@ -61,7 +61,7 @@ func (s *snapshot) list(numbers []uint64) VersionList {
 	return l
 }
 
-// lineage is that of the live version; without a manifest, that of the newest entry: the
+// lineage is the lineage of the live version; without a manifest, of the newest entry: the
 // next publish continues it.
 func (s *snapshot) lineage(numbers []uint64) string {
 	if s.live.Manifest != nil {
@@ -78,7 +78,8 @@ func (s *snapshot) lineage(numbers []uint64) string {
 // current is the live version, from its live rows. false: there is none.
 func (s *snapshot) current() (Content, bool) {
 	v := s.live
-	c := Content{Version: Version{Live: true, State: v.State, Why: v.Why, SHA256: v.SHA256, Size: int64(len(v.Plain))}, Plain: v.Plain}
+	c := Content{Plain: v.Plain}
+	c.Version = Version{Live: true, State: v.State, Why: v.Why, SHA256: v.SHA256, Size: int64(len(v.Plain))}
 	if v.SHA256 != "" {
 		c.Lines = Lines(v.Plain)
 	}

@@ -12,8 +12,8 @@ type Version struct {
 	Number uint64 // 0: it has none, or damage hides it
 	Live   bool   // it is the live version
 	State  State
-	// Why is what is wrong, for people. A live version can be whole all the same: it is also
-	// in history.
+	// Why is the fault, for people. A live version can be whole with a fault: it is also in
+	// history.
 	Why string
 	// Manifest is nil if there is none that can be read.
 	Manifest *kv.Manifest
@@ -34,16 +34,16 @@ type Content struct {
 // VersionList is what the store has of a key.
 type VersionList struct {
 	Key kv.Key
-	// State is that of the live version. Absent: the key was deleted, and its history is
+	// State of the live version. Absent: the key was deleted, and its history is
 	// still there.
 	State State
-	// Lineage is that of the live version, or the one that a publish would continue; "" if
-	// neither is known.
+	// Lineage of the live version, or the one that a publish would continue; "" if neither
+	// is known.
 	Lineage string
-	// Last is the number in the live manifest: that of the live version, or of the
-	// one after which kvexpress 1.x wrote. 0: no manifest can be read.
+	// Last is the number in the live manifest. If kvexpress 1.x wrote last, it wrote after
+	// this version. 0: no manifest can be read.
 	Last uint64
-	// SHA256 is that of the live bytes; if they are damaged, that of the manifest.
+	// SHA256 of the live bytes; if they are damaged, the one in the manifest.
 	SHA256  string
 	Stopped *gate.Stopped // nil: the key is not stopped
 	// Versions are the newest first: the live one, and those of its lineage that are kept.
