@@ -1,10 +1,8 @@
 package atomicfile
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,17 +22,6 @@ func times(full int) int {
 		return full
 	}
 	return max(1, full/10)
-}
-
-// memory is a folder where fsync costs nothing, if there is one.
-func memory(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "atomicfile-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
 }
 
 // locked opens and locks the target at path.
@@ -69,92 +56,6 @@ func replace(path string, content []byte, hook FaultHook) (err error) {
 		return err
 	}
 	return errors.Join(target.Replace(staged), staged.Discard())
-}
-
-// reads hashes a file over and over while update runs, and counts what is neither
-// all a nor all b.
-func reads(t *testing.T, path string, update func(i int, content []byte) error, updates int) (all, torn int) {
-	t.Helper()
-	contents := [][]byte{bytes.Repeat([]byte("a"), 100_000), bytes.Repeat([]byte("b"), 60_000)}
-	if err := os.WriteFile(path, contents[1], 0o644); err != nil {
-		t.Fatal(err)
-	}
-	var stop atomic.Bool
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for !stop.Load() {
-			got, err := os.ReadFile(path)
-			if err != nil || !bytes.Equal(got, contents[0]) && !bytes.Equal(got, contents[1]) {
-				torn++
-			}
-			all++
-		}
-	})
-	for i := range updates {
-		if err := update(i, contents[i%2]); err != nil {
-			t.Errorf("update %d: %v", i, err)
-			break
-		}
-	}
-	stop.Store(true)
-	wg.Wait()
-	return all, torn
-}
-
-// Whoever reads the file meanwhile sees the old or the new bytes. The
-// negative control is a plain write.
-func TestReaderSeesNoTornFile(t *testing.T) {
-	path := filepath.Join(memory(t), "file")
-	updates := times(100_000)
-	all, torn := reads(t, path, func(_ int, content []byte) error { return replace(path, content, nil) }, updates)
-	t.Logf("torn reads: %d of %d, over %d updates", torn, all, updates)
-	if torn > 0 || all < updates/100 {
-		t.Errorf("torn reads: %d of %d", torn, all)
-	}
-	all, torn = reads(t, path, func(_ int, content []byte) error { return os.WriteFile(path, content, 0o644) }, 5000)
-	t.Logf("torn reads of a plain write: %d of %d", torn, all)
-	if torn == 0 {
-		t.Error("the control: a plain write was never seen torn")
-	}
-}
-
-// Writers of this process exclude each other as those of others do, whether there
-// is a file yet or not.
-func TestWritersExcludeEachOther(t *testing.T) {
-	for _, files := range []int{1, 2} { // 2: the negative control
-		dir := memory(t)
-		var inside, overlaps atomic.Int64
-		hook := func(s FaultPoint) error {
-			switch s {
-			case AtCreate:
-				if inside.Add(1) > 1 {
-					overlaps.Add(1)
-				}
-				<-time.After(100 * time.Microsecond) // so that two meet if they can
-			case AtSyncDir:
-				inside.Add(-1)
-			}
-			return nil
-		}
-		var wg sync.WaitGroup
-		for w := range 4 {
-			path := filepath.Join(dir, fmt.Sprint("file", w%files))
-			wg.Go(func() {
-				for range times(1000) {
-					if err := replace(path, []byte("x"), hook); err != nil {
-						t.Error(err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if met := overlaps.Load() > 0; met != (files > 1) {
-			t.Errorf("%d files: %d overlaps", files, overlaps.Load())
-		}
-		if entries, err := os.ReadDir(dir); err != nil || len(entries) != files {
-			t.Errorf("left behind: %v, %v", entries, err)
-		}
-	}
 }
 
 // A target that is held for too long is an error that names the holder. What shows it is called once.
@@ -302,25 +203,4 @@ func TestMakeDirsSwapped(t *testing.T) {
 		t.Errorf("the victim has mode %v, %v", info.Mode(), err)
 	}
 	t.Logf("%d failed", failed)
-}
-
-// Whatever the operating system says, people hear what it is about and what to do.
-func TestRemedies(t *testing.T) {
-	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM,
-		syscall.EIO} {
-		err := Explain(&os.PathError{Op: "open", Path: "internal name", Err: errno})
-		if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), errno.Error()+"; ") || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%v: %q", errno, err)
-		}
-		if again := Explain(fmt.Errorf("set it: %w", err)); strings.Count(again.Error(), "; ") != strings.Count(err.Error(), "; ") {
-			t.Errorf("said twice: %q", again)
-		}
-	}
-	if err := Explain(&os.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}); !errors.Is(err, os.ErrNotExist) ||
-		strings.Contains(err.Error(), ";") {
-		t.Errorf("%q", err)
-	}
-	if err := Explain(nil); err != nil {
-		t.Errorf("nothing is wrong, but %q", err)
-	}
 }

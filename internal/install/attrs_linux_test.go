@@ -125,25 +125,6 @@ func TestGroupMinusOne(t *testing.T) {
 	n.settle(contentA())
 }
 
-// A new file is for its owner and group, whatever the umask.
-func TestNewFile(t *testing.T) {
-	for _, mask := range []int{0, 0o022, 0o077} {
-		n := newNode(t, scratch(t))
-		n.publish(contentA())
-		old := unix.Umask(mask)
-		_, err := n.deliver(nil)
-		unix.Umask(old)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		info, err := os.Stat(n.target.File)
-		if err != nil || info.Mode() != 0o640 || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
-			t.Errorf("umask %03o: %v, %v", mask, info, err)
-		}
-	}
-}
-
 // While it is staged nobody but us may read a file that only we may read: it has
 // its mode before it has its place, and never a wider one.
 func TestStagedIsPrivate(t *testing.T) {

@@ -183,7 +183,7 @@ func TestReaderSeesNoTornFile(t *testing.T) {
 	a, b := lines("A", 4000), lines("B", 2000)
 	n.publish(a)
 	n.must(install.Installed)
-	updates := times(10_000) // package atomicfile has the long run
+	updates := times(50_000)
 	reads, torn := readLoop(t, n.target.File, [][]byte{a, b}, func() error {
 		for i := range updates {
 			content := b

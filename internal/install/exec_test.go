@@ -62,18 +62,6 @@ func TestExecLeavesDaemon(t *testing.T) {
 	n.settle(contentB())
 }
 
-// Of a flood of output the end is kept.
-func TestFloodOfOutput(t *testing.T) {
-	n := newNode(t, scratch(t))
-	n.target.Exec = n.script(fmt.Sprintf(`echo begin; head -c %d /dev/zero | tr "\0" x; echo end; echo "$KVEXPRESS_SHA256" >>"$log"`, times(1<<30)))
-	n.publish(contentA())
-	out := n.must(install.Installed).Exec
-	if len(out.Output) > command.MaxOutput || !strings.HasSuffix(out.Output, "end\n") {
-		t.Errorf("%d bytes of output: %s", len(out.Output), out.Output)
-	}
-	n.settle(contentA())
-}
-
 // A check that says no, crashes, hangs or is not there at all. The staged
 // file is gone, the old one is untouched, and the exec does not run.
 func TestCheckFails(t *testing.T) {

@@ -92,23 +92,23 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// Missing folders are made for everybody to pass, whatever the umask.
+// Missing folders get 0755, and a new file 0640, regardless of the umask.
 func TestFoldersAreMade(t *testing.T) {
-	old := unix.Umask(0o077)
-	defer unix.Umask(old)
-	n := newNode(t, scratch(t))
-	n.dir = filepath.Join(n.dir, "a", "b")
-	n.target.File = filepath.Join(n.dir, "hosts")
-	n.publish(contentA())
-	n.settle(contentA())
-	for _, dir := range []string{n.dir, filepath.Dir(n.dir)} {
-		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
-			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
+	for _, mask := range []int{0, 0o022, 0o077} {
+		n := newNode(t, scratch(t))
+		n.dir = filepath.Join(n.dir, "a", "b")
+		n.target.File = filepath.Join(n.dir, "hosts")
+		n.publish(contentA())
+		old := unix.Umask(mask)
+		n.settle(contentA())
+		unix.Umask(old)
+		for path, want := range map[string]os.FileMode{
+			n.dir: 0o755 | os.ModeDir, filepath.Dir(n.dir): 0o755 | os.ModeDir, n.target.File: install.NewFileMode,
+		} {
+			if info, err := os.Stat(path); err != nil || info.Mode() != want {
+				t.Errorf("umask %03o: %s: %v, %v", mask, path, info.Mode(), err)
+			}
 		}
-	}
-	info, err := os.Stat(n.target.File)
-	if err != nil || info.Mode() != install.NewFileMode {
-		t.Errorf("a new file: %v, %v", info.Mode(), err)
 	}
 }
 
