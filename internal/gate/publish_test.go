@@ -80,6 +80,9 @@ func TestNotStopped(t *testing.T) {
 			t.Errorf("%+v: %v", row, err)
 		}
 	}
+	if err := NotStopped("hosts", kv.Entry{}); !errors.Is(err, kv.ErrDenied) {
+		t.Errorf("a denied stop: %v", err)
+	}
 	err := NotStopped("hosts", kv.Entry{State: kv.Present, Value: []byte("a\x1b[2Jb")})
 	var s *Stopped
 	if !errors.As(err, &s) || s.Reason != "a\x1b[2Jb" || strings.Contains(err.Error(), "\x1b") ||
