@@ -33,7 +33,7 @@ func (c *changing) Read(ctx context.Context, how kv.Consistency, paths ...string
 }
 
 // The store changes while the data is on its way. What comes may be something
-// else, or nothing: then nothing is left, and no exec is owed for what was meant.
+// else, or nothing: nothing is left then, and no exec is pending for the promised bytes.
 func TestInstallComesOtherwise(t *testing.T) {
 	a, c := contentA(), lines("C", 30)
 	for name, w := range map[string]struct {
@@ -76,7 +76,7 @@ func TestInstallComesOtherwise(t *testing.T) {
 			}
 			if w.want != install.Installed {
 				if len(n.torn(a)) > 0 || len(n.execs()) != ran || s.Executed != record.Checksum(a) {
-					t.Errorf("something was done, or is owed: %d execs, executed %.8s", len(n.execs())-ran, s.Executed)
+					t.Errorf("something was done, or is pending: %d execs, executed %.8s", len(n.execs())-ran, s.Executed)
 				}
 			}
 			if w.after != nil {
@@ -87,7 +87,7 @@ func TestInstallComesOtherwise(t *testing.T) {
 	}
 }
 
-// What comes instead are bytes for which the exec had run, before others: it is owed.
+// What comes instead are bytes for which the exec ran before others: it is pending again.
 func TestInstallComesAsOldBytes(t *testing.T) {
 	n := newNode(t, scratch(t))
 	c := lines("C", 30)

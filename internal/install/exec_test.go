@@ -16,7 +16,7 @@ import (
 	"kvexpress/internal/install"
 )
 
-// An exec that hangs and ignores SIGTERM is killed, and is owed.
+// An exec that hangs and ignores SIGTERM is killed, and stays pending.
 func TestHangingExec(t *testing.T) {
 	n := newNode(t, scratch(t))
 	ok := n.target.Exec

@@ -21,7 +21,7 @@ func as[T error](err error) bool {
 	return errors.As(err, &target)
 }
 
-// Stop and lock freeze installs, the repair of owner and mode, and owed execs. When
+// Stop and lock freeze installs, the repair of owner and mode, and pending execs. When
 // they are lifted all of it is made up for.
 func TestFrozen(t *testing.T) {
 	ways := map[string]struct {
@@ -40,7 +40,7 @@ func TestFrozen(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"an owed exec": func(n *node) {
+		"a pending exec": func(n *node) {
 			repair := n.failing()
 			n.publish(contentB())
 			n.failed(install.Installed)

@@ -166,7 +166,7 @@ func TestKillControls(t *testing.T) {
 			func(n *node) []string { return n.torn(s.allowed...) }},
 		{"a staged file in the lock folder of another target", install.FaultPoint(atomicfile.AtMode),
 			func(n *node, _ []byte) { n.disown() }, (*node).left},
-		{"an exec that is not known to be owed", install.AtExec,
+		{"an exec that is not known to be pending", install.AtExec,
 			func(n *node, _ []byte) { _ = os.RemoveAll(n.stateDir) },
 			func(n *node) []string { return n.unsettled(s.want) }},
 	} {

@@ -101,7 +101,7 @@ func TestDeliveryWaitsForTheGroup(t *testing.T) {
 	target := n.target
 	target.Waiting = func(string) { write(t, end, nil) }
 	if r, err := d.Install(t.Context(), target); err != nil || r.ExecPending {
-		t.Errorf("owed %v, %v", r.ExecPending, err)
+		t.Errorf("pending %v, %v", r.ExecPending, err)
 	}
 	write(t, end, nil)
 	wg.Wait()

@@ -50,7 +50,7 @@ func TestExecutableTarget(t *testing.T) {
 	for i := range times(400) {
 		n.publish(script(fmt.Sprint("version ", i)))
 		if r := n.must(install.Installed); r.ExecPending {
-			t.Error("its exec is owed")
+			t.Error("its exec is pending")
 		}
 	}
 	stop.Store(true)

@@ -28,7 +28,7 @@ func (n *node) failed(want install.Action) (install.Result, *install.ExecError) 
 	return res, failed
 }
 
-// A failed exec is owed, and runs again at the next delivery, for which nothing is
+// A failed exec stays pending, and runs again at the next install, for which nothing is
 // fetched. Its success clears it.
 func TestFailedExecIsPending(t *testing.T) {
 	n := newNode(t, scratch(t))
@@ -87,8 +87,8 @@ func TestFailedExecForOldBytesIsPending(t *testing.T) {
 	n.settle(contentA())
 }
 
-// A first install that came to nothing owes nothing for what was there before.
-func TestAbandonedInstallOwesNothing(t *testing.T) {
+// A first install that failed leaves no exec pending for the old file.
+func TestAbandonedInstall(t *testing.T) {
 	for at := range 8 {
 		n := newNode(t, scratch(t))
 		write(t, n.target.File, contentA())
@@ -104,7 +104,7 @@ func TestAbandonedInstallOwesNothing(t *testing.T) {
 	}
 }
 
-// An exec that a target is given later is owed for what is in place.
+// An exec that is added to a target later is pending for the file in place.
 func TestExecAddedLater(t *testing.T) {
 	n := newNode(t, scratch(t))
 	exec := n.target.Exec
@@ -117,7 +117,7 @@ func TestExecAddedLater(t *testing.T) {
 	n.settle(contentA())
 }
 
-// A file that somebody else made current while an exec was owed owes its own.
+// A user installs the next version by hand while an exec is pending: its exec is pending, too.
 func TestPendingForOtherBytes(t *testing.T) {
 	n := newNode(t, scratch(t))
 	repair := n.failing()
@@ -130,7 +130,7 @@ func TestPendingForOtherBytes(t *testing.T) {
 	n.settle(contentB())
 }
 
-// An interrupted exec is owed, and no reason to restore anything.
+// An interrupted exec stays pending, and nothing is restored.
 func TestInterruptedExecIsPending(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
@@ -159,7 +159,7 @@ func TestInterruptedExecIsPending(t *testing.T) {
 	n.settle(contentB())
 }
 
-// A dry run says what is owed, and changes nothing.
+// A dry run says which exec is pending, and changes nothing.
 func TestDryRun(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())

@@ -73,7 +73,7 @@ func TestRestoreKeepsVersion(t *testing.T) {
 	n.settle(contentB()) // what the leader says, not the stale first version
 }
 
-// The exec fails for the old bytes too: they stay, and it is owed for them.
+// The exec fails for the old bytes too: they stay, and it stays pending for them.
 func TestRestoreWhoseExecFails(t *testing.T) {
 	n := pickyNode(t, "exit 1")
 	res, _ := n.failed(install.Restored)

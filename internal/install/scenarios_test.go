@@ -17,7 +17,7 @@ type scenario struct {
 	prepare func(n *node)
 	allowed [][]byte // what the file may hold after the cut (nil among them: it does not exist)
 	after   func(n *node)
-	want    []byte // what stands in the store after that
+	want    []byte // the live version after that
 }
 
 func contentA() []byte { return lines("A", 40) }

@@ -105,7 +105,7 @@ func TestRefuseOlder(t *testing.T) {
 	n.must(install.Installed)
 }
 
-// One run of an exec is for all targets that owe it, and for nothing else.
+// One run of an exec is for all targets for which it is pending, and for no others.
 func TestRunPending(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
@@ -116,10 +116,10 @@ func TestRunPending(t *testing.T) {
 		target.File, target.DeferExec = filepath.Join(n.dir, name), true
 		targets = append(targets, target)
 		if name == "three" {
-			continue // is not there, and owes nothing
+			continue // is missing: no exec is pending
 		}
 		if r, err := d.Install(context.Background(), target); err != nil || !r.ExecPending || len(n.execs()) != 0 {
-			t.Fatalf("%s: owed %v, %v, execs %q", name, r.ExecPending, err, n.execs())
+			t.Fatalf("%s: pending %v, %v, execs %q", name, r.ExecPending, err, n.execs())
 		}
 	}
 	link := n.target
@@ -134,8 +134,8 @@ func TestRunPending(t *testing.T) {
 	if got := len(n.execs()); got != 2 { // a line for each target, of one run
 		t.Errorf("the exec wrote %d lines: %q", got, n.execs())
 	}
-	for i, owed := range []bool{false, false, false, true} {
-		if results[i].Pending != owed || (results[i].Err != nil) != owed {
+	for i, pending := range []bool{false, false, false, true} {
+		if results[i].Pending != pending || (results[i].Err != nil) != pending {
 			t.Errorf("result %d: %+v", i, results[i])
 		}
 	}
@@ -155,7 +155,7 @@ func TestRunPendingReadsTheStopLast(t *testing.T) {
 		target := n.target
 		target.Key, target.File, target.DeferExec = key, filepath.Join(n.dir, name), true
 		if r, err := n.deliverer(nil).Install(context.Background(), target); err != nil || !r.ExecPending {
-			t.Fatalf("%s: owed %v, %v", name, r.ExecPending, err)
+			t.Fatalf("%s: pending %v, %v", name, r.ExecPending, err)
 		}
 		targets = append(targets, target)
 	}

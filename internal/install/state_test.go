@@ -12,8 +12,8 @@ import (
 	"kvexpress/internal/record"
 )
 
-// A damaged state owes the exec once, and nothing else happens.
-func TestDamagedStateOwesExec(t *testing.T) {
+// With a damaged state the exec is pending once, and nothing else happens.
+func TestDamagedState(t *testing.T) {
 	for name, damage := range map[string]func(good []byte) []byte{
 		"empty":           func([]byte) []byte { return nil },
 		"cut short":       func(good []byte) []byte { return bytes.TrimSpace(good)[:len(bytes.TrimSpace(good))/2] },
@@ -64,7 +64,7 @@ func TestEachByteOfStateDamaged(t *testing.T) {
 	}
 }
 
-// A state from a backup is that of other bytes: the exec is owed for these.
+// A state from a backup is about other bytes: the exec is pending for these.
 func TestRolledBackState(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())

@@ -181,7 +181,7 @@ func order(all, wanted []call) (found []int, missing string) {
 }
 
 // What is put in place is durable before, and its place after. So is the
-// note of what is owed. The negative control leaves each of the calls out.
+// note of the pending exec. The negative control leaves each of the calls out.
 func TestDurableInOrder(t *testing.T) {
 	t.Parallel()
 	needStrace(t)
