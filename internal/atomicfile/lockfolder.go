@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockName names the lock folder of a file. The folder is beside the file. A flock on it is the lock, and the staged file is in it.
-// Only users who can write to the target's folder can open it. No pattern of a service, such as *.conf, matches the name.
+// lockName names the lock folder of a file. The folder is beside the file. A flock on it is the lock, and the staged file is
+// in it. Only users who can write to the target's folder can open it. No pattern of a service, such as *.conf, matches the name.
 func lockName(base string) string {
 	const suffix, longest = ".kvexpress", 255 // NAME_MAX
 	if len(base)+len(suffix) >= longest {

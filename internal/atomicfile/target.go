@@ -68,7 +68,7 @@ type Identity struct {
 func IdentityOf(info fs.FileInfo) Identity {
 	id := Identity{size: info.Size(), modified: info.ModTime().UnixNano(), mode: info.Mode()}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.dev, id.ino, id.uid, id.gid = uint64(s.Dev), s.Ino, int(s.Uid), int(s.Gid) //nolint:unconvert // Dev has another type elsewhere
+		id.dev, id.ino, id.uid, id.gid = uint64(s.Dev), s.Ino, int(s.Uid), int(s.Gid) //nolint:unconvert // for other systems
 	}
 	return id
 }
@@ -85,7 +85,8 @@ func (t *Target) Reopen(before Identity) (changed bool, err error) {
 		return false, fmt.Errorf("stat %s: %w", t.Path(), Explain(err))
 	}
 	id := IdentityOf(mine)
-	if now, err := t.Dir.stat(t.Base); err == nil && id == before && id.ino == now.Ino && id.dev == uint64(now.Dev) { //nolint:unconvert // as above
+	now, err := t.Dir.stat(t.Base)
+	if err == nil && id == before && id.ino == now.Ino && id.dev == uint64(now.Dev) { //nolint:unconvert // as above
 		return false, nil
 	}
 	if err := t.File.Close(); err != nil {

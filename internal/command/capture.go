@@ -34,8 +34,8 @@ func (c *capture) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// String returns whole lines from the end of the output, printable, without secrets, at most MaxOutput bytes. If some are missing,
-// the first line says so.
+// String returns whole lines from the end of the output, printable, without secrets, at most MaxOutput bytes. If some are
+// missing, the first line says so.
 func (c *capture) String() string {
 	const markRoom = 64
 	text := safetext.Lines(safetext.Redact(string(c.tail)))
@@ -50,8 +50,8 @@ func (c *capture) String() string {
 	return fmt.Sprintf("[… the end of %d bytes of output]\n%s", c.total, text)
 }
 
-// startCaptured starts cmd with its output going to out. After closeOutput, out is complete. The pipe is ours, not os/exec's, so that
-// the end of the program and the end of its output are two events.
+// startCaptured starts cmd with its output going to out. After closeOutput, out is complete. The pipe is ours, not os/exec's,
+// so that the end of the program and the end of its output are two events.
 func startCaptured(cmd *exec.Cmd, out *capture) (closeOutput func(), err error) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -2,7 +2,8 @@ package command
 
 import "strings"
 
-// environ is the environment of a child: the parent's without secrets, then the caller's entries. The last entry of a name counts.
+// environ is the environment of a child: the parent's without secrets, then the caller's entries. The last entry of a name
+// counts.
 func environ(parent, extra []string) []string {
 	var env []string
 	for _, entry := range parent {

@@ -20,8 +20,8 @@ type end struct {
 	reaped bool  // false: it is still running
 }
 
-// stop sends SIGTERM to the group that pid leads, and SIGKILL if any process of it is left after grace. The leader is often only a
-// shell: the rest of the group gets its grace too.
+// stop sends SIGTERM to the group that pid leads, and SIGKILL if any process of it is left after grace. The leader is often
+// only a shell: the rest of the group gets its grace too.
 func (k killer) stop(pid int, grace time.Duration, exited <-chan error) end {
 	var e end
 	late := time.NewTimer(grace)

@@ -43,8 +43,8 @@ func orphansAgain() {
 	}
 }
 
-// ReapOrphans waits for the orphans that PID 1 of a container gets as children, until ctx ends. In any other process it returns at
-// once.
+// ReapOrphans waits for the orphans that PID 1 of a container gets as children, until ctx ends. In any other process it
+// returns at once.
 func ReapOrphans(ctx context.Context) {
 	if os.Getpid() == 1 {
 		reap(ctx)

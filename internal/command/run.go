@@ -46,9 +46,9 @@ type Result struct {
 // status 0 is an *Error; the Result is as complete as possible then, too.
 //
 // When the time is up or ctx ends, the group gets SIGTERM, and SIGKILL if any of it is left after Grace. Else children in the
-// background may stay: a reload may start a daemon. Output is read until shortly after the program's end; then the pipe is closed.
-// Out of reach are children that leave the group, and programs that we cannot signal or that hang in the kernel: Run gives up on
-// them and says so.
+// background may stay: a reload may start a daemon. Output is read until shortly after the program's end; then the pipe is
+// closed. Out of reach are children that leave the group, and programs that we cannot signal or that hang in the kernel: Run
+// gives up on them and says so.
 func Run(ctx context.Context, c Command) (Result, error) {
 	return run(ctx, c, killer{kill: syscall.Kill, reapDelay: reapDelay})
 }

@@ -18,8 +18,8 @@ import (
 //   - Elsewhere a backslash before a quote, a space or a tab makes that
 //     character literal; before anything else, and at the end, it is itself.
 //
-// So a line without quotes and backslashes is split as in kvexpress 1.x. It is an error if the line has no program, a NUL, or a quote
-// that is not closed. The error does not repeat the line.
+// So a line without quotes and backslashes is split as in kvexpress 1.x. It is an error if the line has no program, a NUL, or
+// a quote that is not closed. The error does not repeat the line.
 func Split(s string) ([]string, error) {
 	if i := strings.IndexByte(s, 0); i >= 0 {
 		return nil, fmt.Errorf("command line, position %d: a NUL byte is not allowed", i+1)

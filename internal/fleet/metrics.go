@@ -52,7 +52,8 @@ func (v Metrics) Write(w io.Writer, now time.Time) error {
 	if v.Last != nil {
 		seen, age = v.Last.Taken, now.Sub(v.Last.Taken)
 	}
-	m.one("last_scan_timestamp_seconds", "Time of the last successful scan, in Unix seconds; 0 before the first.", observe.Seconds(seen))
+	m.one("last_scan_timestamp_seconds", "Time of the last successful scan, in Unix seconds; 0 before the first.",
+		observe.Seconds(seen))
 	m.one("last_scan_age_seconds", "Age of the last successful scan at the time of the scrape; since the start before the first.",
 		max(0, age.Seconds()))
 	m.Family(prefix+"scans_total", observe.Counter, "Scans of the fleet, by result: ok or failed.")
@@ -114,7 +115,8 @@ func (m promWriter) keys(keys []ScannedKey) {
 		})
 	family("nodes_measured", "Nodes with a known delivery time of the live version.",
 		func(k ScannedKey) float64 { return float64(k.Delivered.Count) })
-	family("oldest_straggler_seconds", "Longest time that a node has not been converged; stopped, locked and waiting nodes do not count.",
+	family("oldest_straggler_seconds",
+		"Longest time that a node has not been converged; stopped, locked and waiting nodes do not count.",
 		func(k ScannedKey) float64 { return k.Oldest.Seconds() })
 	family("stopped", "1 if the key is stopped in the whole fleet.", func(k ScannedKey) float64 { return observe.Truth(k.Stopped) })
 	family("stopped_since_timestamp_seconds", "Time of the stop, in Unix seconds; 0 if it is not stopped, or the time is unknown.",

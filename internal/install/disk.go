@@ -43,8 +43,8 @@ func (tx *transaction) remember(sha string) {
 	}
 }
 
-// readRemembered is readFile without reading the content, if the caller brought data, so the file will most likely be replaced, and
-// nothing changed it since an earlier install. If the file turns out to be up to date, it must be read.
+// readRemembered is readFile without reading the content, if the caller brought data, so the file will most likely be
+// replaced, and nothing changed it since an earlier install. If the file turns out to be up to date, it must be read.
 func (tx *transaction) readRemembered() (onDisk, error) {
 	if tx.file == nil { // its folder is missing
 		return onDisk{uid: -1, gid: -1}, nil

@@ -29,7 +29,9 @@ func (tx *transaction) exec(ctx context.Context, now origin, was *origin) error 
 }
 
 func (tx *transaction) runExec(ctx context.Context, now origin) (command.Result, error) {
-	return command.Run(ctx, command.Command{Argv: tx.target.Exec, Timeout: tx.target.ExecTimeout, Env: tx.env(now.SHA256, now.Version)})
+	return command.Run(ctx, command.Command{
+		Argv: tx.target.Exec, Timeout: tx.target.ExecTimeout, Env: tx.env(now.SHA256, now.Version),
+	})
 }
 
 func (tx *transaction) executed(sha string) error {

@@ -38,14 +38,15 @@ func (d *Installer) interruptible(ctx context.Context) (context.Context, context
 
 // Install makes the target's file the live version, and runs its check and exec.
 //
-// The error is a *gate.Locked or *gate.Stopped (frozen on purpose), a *gate.Missing, a *gate.Refusal, an *ExecError, a *StateError,
-// or wraps an error of kv or atomicfile. The result is valid beside an error: its Action tells whether the file was changed.
+// The error is a *gate.Locked or *gate.Stopped (frozen on purpose), a *gate.Missing, a *gate.Refusal, an *ExecError, a
+// *StateError, or wraps an error of kv or atomicfile. The result is valid beside an error: its Action tells whether the file
+// was changed.
 func (d *Installer) Install(ctx context.Context, t Target) (Result, error) {
 	return d.InstallData(ctx, t, nil, nil)
 }
 
-// InstallData is Install for a caller that has the data of the key, as stored, from a watch for example. The data may be outdated;
-// if it is current, it saves a request. The share is the caller's part of Limits.
+// InstallData is Install for a caller that has the data of the key, as stored, from a watch for example. The data may be
+// outdated; if it is current, it saves a request. The share is the caller's part of Limits.
 func (d *Installer) InstallData(ctx context.Context, t Target, data []byte, share *Share) (Result, error) {
 	tx, err := d.begin(t)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 const (
 	// maxBytes is the most bytes of files in memory, for all installs of a process.
 	maxBytes = 64 << 20
-	// An install counts for workBytes at least, and for idleBytes while its check or exec runs. That limits the installs at once, and
-	// so requests, processes and descriptors.
+	// An install counts for workBytes at least, and for idleBytes while its check or exec runs. That limits the installs at once,
+	// and so requests, processes and descriptors.
 	workBytes = 4 << 20
 	idleBytes = 1 << 20
 )
@@ -38,7 +38,8 @@ func (l *Limits) Enter(ctx context.Context) (*Share, error) {
 // Leave gives the share back.
 func (s *Share) Leave() { s.keep(0) }
 
-// need waits until the install may hold so many bytes of new content. It holds nothing meanwhile, so two never wait for each other.
+// need waits until the install may hold so many bytes of new content. It holds nothing meanwhile, so two never wait for each
+// other.
 func (s *Share) need(ctx context.Context, bytes int) error {
 	if s == nil {
 		return nil

@@ -26,8 +26,8 @@ func ParseMode(s string) (mode fs.FileMode, decimal bool, err error) {
 	return 0, false, fmt.Errorf("%.20q is not a mode; give an octal number such as 0644", s)
 }
 
-// nested reports whether the group has no right that the owner lacks, and others none that the group lacks. Modes that people mean
-// are like that; 416 in octal is not.
+// nested reports whether the group has no right that the owner lacks, and others none that the group lacks. Modes that people
+// mean are like that; 416 in octal is not.
 func nested(mode uint64) bool {
 	owner, group, other := mode>>6&7, mode>>3&7, mode&7
 	return mode <= 0o7777 && group&^owner == 0 && other&^group == 0

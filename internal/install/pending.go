@@ -19,8 +19,8 @@ type PendingResult struct {
 }
 
 // RunPending runs one exec once for all targets for which it is pending: targets with DeferExec that share the exec and its time
-// limit. A target that is stopped, locked or unreadable is left out and stays pending. The results are in the order of the targets.
-// The command's result is nil if nothing ran; the error is an *ExecError.
+// limit. A target that is stopped, locked or unreadable is left out and stays pending. The results are in the order of the
+// targets. The command's result is nil if nothing ran; the error is an *ExecError.
 //
 // The exec's variables are those of an exec for one target, with a line for each.
 func (d *Installer) RunPending(ctx context.Context, targets []Target) (*command.Result, []PendingResult, error) {

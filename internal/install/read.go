@@ -43,7 +43,8 @@ func (r reader) live(ctx context.Context, c kv.Consistency) (live record.Live, e
 	if r.target.Raw != "" {
 		live, err = r.raw(ctx, c)
 	} else {
-		live, _, err = record.Read(ctx, r.store, r.layout, r.target.Key, record.Query{Consistency: c, Also: r.locks, Accept: r.accept(ctx)})
+		live, _, err = record.Read(ctx, r.store, r.layout, r.target.Key,
+			record.Query{Consistency: c, Also: r.locks, Accept: r.accept(ctx)})
 	}
 	if err != nil {
 		return live, err
@@ -81,8 +82,8 @@ func (r reader) raw(ctx context.Context, c kv.Consistency) (record.Live, error) 
 	}
 }
 
-// fromData is the live version, if the caller's data is the promised one. Then nothing more has to be read: the checksum, stop and
-// lock are of one moment, and the age of the data does not matter.
+// fromData is the live version, if the caller's data is the promised one. Then nothing more has to be read: the checksum, stop
+// and lock are of one moment, and the age of the data does not matter.
 func (tx *transaction) fromData(ctx context.Context, promised record.Live) (record.Live, bool) {
 	sha, m := promised.SHA256, promised.Manifest
 	if tx.data == nil || sha == "" {

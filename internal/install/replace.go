@@ -72,8 +72,8 @@ func (tx *transaction) older(live record.Live) bool {
 	return was.Key == tx.target.name() && gate.Older(was.Lineage, was.Version, live.Own())
 }
 
-// confirmOlder asks the leader whether the store really went back. If the leader confirms, its version is installed. If it cannot be
-// asked, the file is kept.
+// confirmOlder asks the leader whether the store really went back. If the leader confirms, its version is installed. If it
+// cannot be asked, the file is kept.
 func (tx *transaction) confirmOlder(ctx context.Context) (record.Live, error) {
 	was := tx.state.Installed
 	live, err := tx.live(ctx, kv.Consistent)

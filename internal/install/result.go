@@ -63,8 +63,8 @@ func (r *Result) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// ExecError: the new bytes are in place (or, Restored, the old ones), but the exec did not succeed. It is pending: the next install
-// runs it again.
+// ExecError: the new bytes are in place (or, Restored, the old ones), but the exec did not succeed. It is pending: the next
+// install runs it again.
 type ExecError struct {
 	File     string
 	Restored bool

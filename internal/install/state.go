@@ -38,8 +38,8 @@ func (o origin) describe() string {
 	return fmt.Sprintf("version %d", o.Version)
 }
 
-// overwriteNote is an overwrite that was begun. It is written before the copy of the new bytes exists, and removed when the overwrite
-// is complete.
+// overwriteNote is an overwrite that was begun. It is written before the copy of the new bytes exists, and removed when the
+// overwrite is complete.
 type overwriteNote struct {
 	origin
 	Before string `json:"before,omitempty"` // SHA-256 of the old file
@@ -79,8 +79,8 @@ type stateFile struct {
 	size     int      // of the file, in bytes
 }
 
-// loadState reads the state of a file. A missing state is empty: the file, if it is up to date, is adopted. With a damaged state the
-// exec is pending: to run it once more is safe, to forget it is not.
+// loadState reads the state of a file. A missing state is empty: the file, if it is up to date, is adopted. With a damaged
+// state the exec is pending: to run it once more is safe, to forget it is not.
 func loadState(folder *stateFolder, file string) (*stateFile, error) {
 	s := &stateFile{folder: folder, name: nameOf(file) + ".json"}
 	s.state = state{Format: stateFormat, File: file}
@@ -148,9 +148,9 @@ func (s *stateFile) close() error {
 
 // save writes the state.
 //
-// A state that is not durable is written over the old one, in one call, which a kill does not cut: that needs no space, and hardly
-// any work of the file system. A power loss may bring an older or a damaged one back. Then the exec is pending once more, which does
-// no harm but in the cases for which begin makes the state durable.
+// A state that is not durable is written over the old one, in one call, which a kill does not cut: that needs no space, and
+// hardly any work of the file system. A power loss may bring an older or a damaged one back. Then the exec is pending once
+// more, which does no harm but in the cases for which begin makes the state durable.
 func (s *stateFile) save(durable bool) error {
 	durable = durable || !s.found || s.damaged
 	if durable {
@@ -199,9 +199,9 @@ func (s *stateFile) pending(sha string) bool { return s.Executed != sha }
 
 // begin prepares an install before it changes anything.
 //
-// Mostly there is nothing to write. A killed install leaves at most the new bytes, for which no exec ran, and a staged file, which
-// the next lock holder removes. The state is made durable if an older one would say that the exec ran for the new bytes, and for an
-// overwrite, which cannot be completed without its note.
+// Mostly there is nothing to write. A killed install leaves at most the new bytes, for which no exec ran, and a staged file,
+// which the next lock holder removes. The state is made durable if an older one would say that the exec ran for the new bytes,
+// and for an overwrite, which cannot be completed without its note.
 func (s *stateFile) begin(o overwriteNote, inPlace bool) error {
 	if !s.found {
 		s.Executed = o.Before // no exec is pending for bytes from before the first install
