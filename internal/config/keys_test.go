@@ -43,8 +43,10 @@ func mainTests() []keyTest {
 		{"tls_server_name", "", oneWord, notWord}, {"datacenter", "", oneWord, notWord},
 		{"namespace", "", oneWord, notWord}, {"partition", "", oneWord, notWord},
 		{"prefix", "", words{"kv": "kv", "/a/b/": "a/b", "17": "17"}, words{"a b": "' '", `""`: "empty"}},
-		{"node", "", words{"web-17": "web-17", "17": "17", long[1:]: long[1:], "nœud": "nœud"},
-			words{"a/b": "slash", `""`: `""`, "..": `".."`, long: "253"}},
+		{"node", "", words{"web-17": "web-17", "17": "17", "web-17.example.com": "web-17.example.com", long[1:]: long[1:]},
+			words{ // as --node
+				"a/b": "'/'", `""`: "empty", "..": `".."`, ".web": "dot", "web 17": "' '", "n\u0153ud": `\u0153`, long: "253",
+			}},
 		{"vars", "map -",
 			words{
 				"{}": "", "{role: web}\ntargets: [{key: 'x-{role}', file: /x}]": "x-web",

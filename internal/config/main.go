@@ -2,13 +2,11 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"kvexpress/internal/install"
@@ -20,7 +18,6 @@ const (
 	minReconcile = 10 * time.Second
 	longest      = 24 * time.Hour // of every time
 	maxStores    = 64
-	maxNode      = 253 // bytes of a host name
 	maxSocket    = 107 // bytes of a Unix socket's path on Linux
 	socketName   = "agent.sock"
 )
@@ -36,7 +33,7 @@ func (l *loader) mainSetters() map[string]func(value) {
 	setters := map[string]func(value){
 		"stores":    l.readStores,
 		"prefix":    one(&c.Layout, kv.NewLayout),
-		"node":      one(&c.Node, parseNode),
+		"node":      one(&c.Node, kv.ParseNode),
 		"vars":      l.readVars,
 		"state_dir": one(&c.StateDir, parsePath),
 		"listen":    one(&c.Listen, parseListen),
@@ -84,14 +81,6 @@ func parseAddr(s string) (string, error) {
 	return parseWord(s)
 }
 
-// parseNode refuses names that cannot be part of a path in the store.
-func parseNode(s string) (string, error) {
-	if s == "" || s == "." || s == ".." || len(s) > maxNode || strings.Contains(s, "/") || strings.ContainsFunc(s, unprintable) {
-		return "", fmt.Errorf("%s is not a valid node name; give up to %d letters and digits, without a slash", kv.Quote(s), maxNode)
-	}
-	return s, nil
-}
-
 func parseListen(s string) (string, error) {
 	if filepath.IsAbs(s) {
 		return filepath.Clean(s), nil
@@ -108,8 +97,8 @@ func (l *loader) finish(lines map[string]int) {
 	c, s := &l.config, l.config.Store
 	if lines["node"] == 0 {
 		var err error
-		if c.Node, err = parseNode(l.env.Hostname); err != nil {
-			l.add(1, "the host name %w, or set node", err)
+		if c.Node, err = kv.ParseNode(l.env.Hostname); err != nil {
+			l.add(1, "the host name is no valid name of a node: %w; set node", err)
 		}
 	}
 	for word, text := range map[string]string{wordNode: c.Node, wordDatacenter: s.Datacenter} {

@@ -36,24 +36,24 @@ func TestRefusedYAML(t *testing.T) {
 // What people and programs do write is taken.
 func TestTakenYAML(t *testing.T) {
 	for text, want := range map[string]string{
-		"\ufeffnode: x\r\nprefix: y\r\n":         "x",
-		"# by a program\n---\nnode: x\n...\n":    "x",
-		"---\n# more\nnode: x\t# a\tcomment\t\n": "x",
-		"{\"node\": \"x\"}":                      "x",
-		"? node\n: x":                            "x",
-		"node:\n  x":                             "x",
-		"node: 'it''s'":                          "it's",
-		"node: >-\n  x\n":                        "x",
-		"node: |- # why\n  # x\n":                "# x",
-		"node: \"a \\\n  b\"":                    "a b",
-		"node: 'a\n  '' b'":                      "a ' b",
-		"node: 'a\n  ''''b c'":                   "a ''b c",
-		"node: a\n  b #c\nprefix: c":             "a b",
-		"node: a#b":                              "a#b",
+		"\ufeffca_file: /x\r\nprefix: y\r\n":         "/x",
+		"# by a program\n---\nca_file: /x\n...\n":    "/x",
+		"---\n# more\nca_file: /x\t# a\tcomment\t\n": "/x",
+		"{\"ca_file\": \"/x\"}":                      "/x",
+		"? ca_file\n: /x":                            "/x",
+		"ca_file:\n  /x":                             "/x",
+		"ca_file: '/it''s'":                          "/it's",
+		"ca_file: >-\n  /x\n":                        "/x",
+		"ca_file: |- # why\n  /# x\n":                "/# x",
+		"ca_file: \"/a \\\n  b\"":                    "/a b",
+		"ca_file: '/a\n  '' b'":                      "/a ' b",
+		"ca_file: '/a\n  ''''b c'":                   "/a ''b c",
+		"ca_file: /a\n  b #c\nprefix: c":             "/a b",
+		"ca_file: /a#b":                              "/a#b",
 	} {
 		c, err := load(t, map[string]string{"agent.yml": text})
-		if err != nil || c.Node != want {
-			t.Errorf("%q: the node is %q, want %q; %v", text, c.Node, want, err)
+		if err != nil || c.Store.CAFile != want {
+			t.Errorf("%q: the file is %q, want %q; %v", text, c.Store.CAFile, want, err)
 		}
 	}
 }
