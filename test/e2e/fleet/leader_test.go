@@ -156,7 +156,7 @@ func (w *waits) withoutQuorum(leads bool) {
 	t, c := w.t, w.c
 	w.hold()
 	w.publish()
-	comesTo(w.x, "hosts", "2 of 3, 1 outdated")
+	comesTo(w.x, "hosts", "2 of 3, 1 locked")
 	stays := c.Leader(0) // it was the leader, or never
 	if !leads {
 		stays = c.Others(stays)[0]
