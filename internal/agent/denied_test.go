@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,12 +46,17 @@ func TestDenied(t *testing.T) {
 		n, token := newDeniable(t, server, func(*node) string { return `key_prefix "other/" { policy = "read" }` })
 		n.publish("hosts", "one\n")
 		n.write("hosts", "from before\n")
+		n.config.Reconcile = 100 * time.Millisecond // beside the watch, which is denied as well
 		n.start()
 		s := n.state(0, outcome.Denied)
 		if s.Detail == "" || s.Counts.Refusals["denied"] == 0 || n.file("hosts") != "from before\n" {
 			t.Errorf("%+v", s)
 		}
 		n.well()
+		n.reconciles(0, 6)
+		if lines := strings.Count(n.log.String(), "msg=failed") + strings.Count(n.log.String(), `msg="failed`); lines != 1 {
+			t.Errorf("one denial is in the log %d times", lines)
+		}
 		if s := n.agent.Status().Store; !s.Up {
 			t.Errorf("a denial is an answer: %+v", s)
 		}

@@ -12,8 +12,14 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// tell logs the result of a reconcile. news: the outcome or its reason has changed.
-func (t *target) tell(r install.Result, err error, o outcome.Outcome, news bool) {
+// logged is the result of a reconcile in the log.
+type logged struct {
+	outcome outcome.Outcome
+	detail  string
+}
+
+// tell logs the result of a reconcile. A failure that lasts is logged once: watches that fail in between are no news.
+func (t *target) tell(r install.Result, err error, o outcome.Outcome) {
 	if r.Action == install.ExecRan {
 		if err == nil {
 			t.log.Info("pending exec ran", "version", r.Version)
@@ -27,15 +33,21 @@ func (t *target) tell(r install.Result, err error, o outcome.Outcome, news bool)
 	case install.Installed, install.Restored, install.Repaired:
 		t.log.Info(string(r.Action), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
 	}
+	now := logged{outcome: o}
+	if err != nil {
+		now.detail = t.explain(err)
+	}
+	news := now != t.logged
+	t.logged = now
 	switch {
 	case err == nil || !news && o != outcome.Pending:
 	case o == outcome.Stopped || o == outcome.Locked:
-		t.log.Info("file stays as it is", "why", t.explain(err))
+		t.log.Info("file stays as it is", "why", now.detail)
 	case o == outcome.Unreachable: // the breaker has logged it, once for all targets
 	case !t.retry.IsZero():
-		t.log.Warn("failed; retrying", "in", time.Until(t.retry).Round(time.Second), "error", t.explain(err))
+		t.log.Warn("failed; retrying", "in", time.Until(t.retry).Round(time.Second), "error", now.detail)
 	default:
-		t.log.Warn("failed", "error", t.explain(err))
+		t.log.Warn("failed", "error", now.detail)
 	}
 	tellOutput(t.log, err, &t.output)
 }

@@ -11,8 +11,8 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// note keeps the result of a reconcile for status and metrics. news: the outcome or its reason has changed.
-func (t *target) note(r install.Result, err error, o outcome.Outcome, reason string, began time.Time) (news bool) {
+// note keeps the result of a reconcile for status and metrics.
+func (t *target) note(r install.Result, err error, o outcome.Outcome, reason string, began time.Time) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,7 +45,7 @@ func (t *target) note(r install.Result, err error, o outcome.Outcome, reason str
 	if o == outcome.Refused {
 		s.Reason = reason
 	}
-	news = t.enter(o, err, now)
+	t.enter(o, err, now)
 	if err == nil && r.ExecPending {
 		t.group.add(t) // with mu held, so that groupRan finds both or none
 	}
@@ -59,16 +59,14 @@ func (t *target) note(r install.Result, err error, o outcome.Outcome, reason str
 			s.Exec.Retry = &retry
 		}
 	}
-	return news
 }
 
-// enter sets the outcome, and reports whether it or its reason has changed; mu is held.
-func (t *target) enter(o outcome.Outcome, err error, now time.Time) (news bool) {
+// enter sets the outcome; mu is held.
+func (t *target) enter(o outcome.Outcome, err error, now time.Time) {
 	s, detail := &t.status, ""
 	if err != nil {
 		detail = t.explain(err)
 	}
-	news = s.Outcome != o || s.Detail != detail
 	s.answered = s.answered || o != outcome.Unreachable
 	if s.Outcome != o || s.Since == nil {
 		s.Outcome, s.Since = o, &now
@@ -78,7 +76,6 @@ func (t *target) enter(o outcome.Outcome, err error, now time.Time) (news bool) 
 	case t.news <- struct{}{}:
 	default: // the reporter knows that there is news
 	}
-	return news
 }
 
 // explain is an error with a remedy that names our store.

@@ -49,14 +49,14 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 	if r.Nodes > 0 {
 		t.fleet.Store(int64(r.Nodes))
 	}
-	news := t.note(r, err, o, reason, began)
+	t.note(r, err, o, reason, began)
 	t.newsAt = time.Time{}
 	t.has = position{
 		index: r.Index, size: t.status.Size, frozen: r.Frozen, ok: err == nil, retrying: !t.retry.IsZero(),
 		missing: o == outcome.Missing, blind: o == outcome.Unreachable,
 		mismatch: r.Mismatch || reason == string(gate.Mismatch) || t.has.mismatch && r.Action != install.Installed,
 	}
-	t.tell(r, err, o, news)
+	t.tell(r, err, o)
 }
 
 // postponed notes that spread holds a new version back.
