@@ -129,6 +129,8 @@ func (s scene) line(n Node, t Target) Line {
 		l.Outcome = outcome.Missing
 	case !has:
 		l.Outcome, l.Detail = s.lacks(t)
+	case t.Outcome == "": // whether an exec is pending is in fields that we do not know
+		l.Outcome, l.Detail = outcome.Unknown, "its receipt has no outcome: install this version of kvexpress on the node"
 	case t.ExecPending:
 		l.Outcome = outcome.Pending
 	default:

@@ -31,7 +31,7 @@ const (
 const (
 	Outdated  Outcome = "outdated"   // it has another version, or none
 	Invalid   Outcome = "invalid"    // its receipt contradicts what was published
-	Unknown   Outcome = "unknown"    // no receipt since the store was restored from a snapshot
+	Unknown   Outcome = "unknown"    // no receipt since the store was restored from a snapshot, or one without an outcome
 	NoContact Outcome = "no_contact" // no receipt for longer than the node promised
 	Expired   Outcome = "expired"    // no contact for so long that the node is left out
 )
@@ -102,7 +102,7 @@ var table = []Row{ //nolint:gochecknoglobals // nothing changes it
 		Remedy: "check the address and the store; the agent retries by itself"},
 	{Outcome: Failed, Meaning: "another failure on the node, such as a full disk", Exit: 1,
 		Remedy: "read the error in `kvexpress agent status`"},
-	{Outcome: Unknown, Meaning: "no receipt since the store was restored from a snapshot",
+	{Outcome: Unknown, Meaning: "no receipt since the store was restored from a snapshot, or one of another kvexpress",
 		Remedy: "wait for the node's next receipt"},
 	{Outcome: Invalid, Meaning: "the receipt contradicts what was published",
 		Remedy: "check who writes receipts under this node's name"},
