@@ -217,7 +217,7 @@ func TestDemo(t *testing.T) {
 		m := &e2e.Machine{T: t, Dir: t.TempDir()}
 		m.Script("go", "exit 3\n") // before it compiles
 		cmd := exec.CommandContext(t.Context(), "make", "-s", "-C", "../../..", "demo", "BIN="+m.Path("bin"))
-		cmd.Env = append(os.Environ(), "PATH="+m.Dir+":"+os.Getenv("PATH"))
+		cmd.Env = append(os.Environ(), "MAKEFLAGS=", "PATH="+m.Dir+":"+os.Getenv("PATH"))
 		if out, err := cmd.CombinedOutput(); err == nil || !bytes.HasPrefix(out, []byte("== building")) {
 			t.Errorf("make demo prints, %v:\n%s", err, out)
 		}
