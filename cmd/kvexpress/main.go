@@ -1,5 +1,4 @@
-// Command kvexpress puts a file on every machine of a fleet through Consul's
-// KV store, verified.
+// Command kvexpress puts a file on every machine of a fleet through Consul's KV store, and verifies it.
 package main
 
 import (

@@ -133,7 +133,7 @@ func (g *group) gather(ctx context.Context) []*target {
 	return slices.DeleteFunc(all, func(t *target) bool { return t.ended.Load() })
 }
 
-// once runs the exec for targets for which it is pending, and notes the result with each. It is false if it is to be retried.
+// once runs the exec for targets for which it is pending, and notes the result with each. If false, retry the exec.
 func (g *group) once(ctx context.Context, all []*target) bool {
 	targets := make([]install.Target, len(all))
 	for i, t := range all {

@@ -14,15 +14,15 @@ import (
 // pollEvery is how often rows are read that are not watched, with a tenth of jitter.
 const pollEvery = 5 * time.Second
 
-// poller answers the questions of targets that may not have a query that waits. It reads all their rows together, kv.MaxOps
-// with each request. It has a goroutine as long as there is a question.
+// poller answers the questions of targets that may not have a blocking query. It reads their rows together, kv.MaxOps a
+// request. It has a goroutine while there is a question.
 type poller struct {
 	source *storeSource
 
 	mu    sync.Mutex
 	rows  map[*polled]bool // without an answer
 	end   context.CancelFunc
-	fresh chan struct{} // of the goroutine that runs; holds one: a question is to be answered at once
+	fresh chan struct{} // of the running goroutine; holds one: answer a question at once
 }
 
 // polled is a question, and where its answer goes.
@@ -107,7 +107,7 @@ func (p *poller) questions(urgent bool) (all []*polled) {
 	return all
 }
 
-// read reads rows of one moment, and answers the questions for which there is news.
+// read reads one snapshot, and answers the questions for which there is news.
 func (p *poller) read(ctx context.Context, batch []*polled) {
 	paths := make([]string, len(batch))
 	for i, row := range batch {
@@ -116,7 +116,7 @@ func (p *poller) read(ctx context.Context, batch []*polled) {
 	var rows kv.Snapshot
 	err := p.source.unreachable()
 	if err == nil || !slices.ContainsFunc(batch, func(row *polled) bool { return row.since != 0 }) {
-		rows, err = p.source.poll(ctx, paths) // else the targets learn of the outage first, and ask again
+		rows, err = p.source.poll(ctx, paths) // else the targets see the outage first, and ask again
 	}
 	switch {
 	case ctx.Err() != nil:

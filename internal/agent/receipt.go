@@ -13,8 +13,8 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// receipts is what the node reports of each target that was reconciled, the files of the other targets, and the moment up to
-// which all lengths of time go.
+// receipts is what the node reports of each target that was reconciled, the files of the other targets, and the moment at
+// which all lengths of time end.
 func (a *Agent) receipts() (all []fleet.Target, starting []string, at time.Time) {
 	a.mu.Lock()
 	running := slices.Clone(a.running)

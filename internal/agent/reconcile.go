@@ -70,7 +70,7 @@ func (t *target) postponed() {
 	t.status.Detail = "a new version is installed in " + t.holdOff.Sub(now).Round(time.Second).String()
 }
 
-// cannotFollow notes that the source does not tell of the key. The last good file stays.
+// cannotFollow notes that the source cannot follow the key. The last good file stays.
 func (t *target) cannotFollow(err error) {
 	o, reason := Judge(install.Result{}, err)
 	t.has.ok, t.has.missing, t.has.blind = false, false, o == outcome.Unreachable

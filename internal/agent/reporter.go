@@ -27,7 +27,7 @@ const (
 	mostSlot    = 250 * time.Millisecond
 )
 
-// receiptDelay is how long a node waits with a receipt for which it has news. A fleet does not report at one moment, nor
+// receiptDelay is how long a node waits with a receipt for which it has news. A fleet does not report all at once, nor
 // while other nodes wait for their install.
 func receiptDelay(node string, nodes int) time.Duration {
 	if nodes <= 0 {
@@ -37,8 +37,8 @@ func receiptDelay(node string, nodes int) time.Duration {
 	return delivery + time.Duration(share(node)*float64(delivery))
 }
 
-// together is the next moment, by the clock, at which the receipts of a fleet are written. Skew between clocks only makes
-// it less of one.
+// together is the next moment, by the clock, at which the receipts of a fleet are written. Skew between clocks only spreads
+// them a little.
 func together(due time.Time, nodes int) time.Time {
 	if nodes <= 0 {
 		nodes = usualFleet

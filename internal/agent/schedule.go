@@ -10,7 +10,7 @@ import (
 	"kvexpress/internal/wait"
 )
 
-// schedule is when a target reconciles although its source told of no change.
+// schedule is when a target reconciles although its source reported no change.
 type schedule struct {
 	periodic time.Time // every config.Config.Reconcile
 	retry    time.Time // because the last reconcile did not go well; zero: never
@@ -57,7 +57,7 @@ func (s *schedule) plan(err error, backoff wait.Backoff) {
 // pace is patience, but for tests.
 type pace func(o outcome.Outcome, reason string) wait.Backoff
 
-// patience is when to retry after a reconcile that did not go well; none where only a change can help, which the source tells.
+// patience is when to retry after a reconcile that did not go well; zero if only a change helps, which the source reports.
 func patience(o outcome.Outcome, reason string) wait.Backoff {
 	switch o {
 	case outcome.Pending:
@@ -78,8 +78,8 @@ func patience(o outcome.Outcome, reason string) wait.Backoff {
 	return wait.Backoff{}
 }
 
-// postpone decides about a new version: each node waits for another part of spread, so that a fleet does not change at one
-// moment. A version waits once, and those that come meanwhile wait with it. A first install does not wait, nor the version
+// postpone decides about a new version: each node waits for another part of spread, so that a fleet does not change at
+// once. A version waits once, and those that come meanwhile wait with it. A first install does not wait, nor the version
 // that a lock has held back: an operator on this node has just lifted the lock.
 func (t *target) postpone(sha256 string) bool {
 	locked := t.has.frozen != nil && t.has.frozen.Path != t.layout.Stop(t.Key)

@@ -18,7 +18,7 @@ type Store interface {
 // source is where the targets of a node get their keys from: blocking queries at the store (storeSource). A hub that pushes
 // snapshots fits in its place.
 type source interface {
-	// Read confirms: it returns rows of one moment after the call. Every decision of an install uses it. It fails at once
+	// Read confirms: it returns a snapshot from after the call. Every decision of an install uses it. It fails at once
 	// while the source is unreachable.
 	kv.Reader
 	// follow subscribes a target to its key. Nothing is asked before the first call of next.
@@ -31,7 +31,7 @@ type source interface {
 	Addr() string
 }
 
-// subscription tells one target of changes to its key. Its methods are called by the target's goroutine alone.
+// subscription reports changes of one key to one target. Only the target's goroutine calls its methods.
 type subscription interface {
 	// updates delivers one Snapshot for each call of next: the newest, never a queue.
 	updates() <-chan Snapshot
@@ -45,7 +45,7 @@ type subscription interface {
 // Snapshot is what a source knows of a key. It wakes a target, and may bring rows along, which saves a request. An install
 // confirms the others with Read.
 type Snapshot struct {
-	Rows  kv.Snapshot // of one moment; the source may know a part of the key only
+	Rows  kv.Snapshot // the source may know only a part of the key
 	Err   error       // why there is none; the target keeps its file
 	Quiet bool        // nothing has changed since the last one
 	At    time.Time   // when it was received
@@ -57,7 +57,7 @@ type Snapshot struct {
 // entry is the row that a blocking query follows; Denied, its zero value, without one.
 func (s *Snapshot) entry() kv.Entry { return s.Rows[s.row] }
 
-// position is what a target has after its last reconcile, as far as its source needs it.
+// position is the state of a target after its last reconcile, as far as its source needs it.
 type position struct {
 	index    uint64          // of the checksum that was read; 0: there was none
 	size     int             // of the file in bytes

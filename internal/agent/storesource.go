@@ -15,9 +15,8 @@ import (
 const (
 	// maxReads is how many reads a node makes at a time, for all of its installs.
 	maxReads = 16
-	// maxWoken is the size in bytes of the largest data that a watch brings along, and maxWokenAll that of all targets
-	// together, shared out evenly. At rest a watch is answered once a minute, with the row: of larger data the checksum is
-	// watched.
+	// maxWoken limits the data that a watch brings along, in bytes, and maxWokenAll the sum of all targets, in equal
+	// shares. At rest a watch is answered once a minute, with the row: of larger data the checksum is watched.
 	maxWoken    = 64 << 10
 	maxWokenAll = 256 << 10
 )
@@ -54,7 +53,7 @@ func (s *storeSource) serve(targets int) {
 	s.largest.Store(int64(min(maxWoken, maxWokenAll/min(max(1, targets), maxWatched))))
 }
 
-// renew puts other stores in the place of as many. What is under way goes on.
+// renew replaces each store by another. Requests under way continue.
 func (s *storeSource) renew(stores []Store) {
 	s.smu.Lock()
 	defer s.smu.Unlock()
@@ -78,7 +77,7 @@ func (s *storeSource) Offset() (time.Duration, bool) {
 	return 0, false
 }
 
-// report tells the breaker of a result, and takes the next store after a failure.
+// report passes a result to the breaker, and takes the next store after a failure.
 func (s *storeSource) report(ctx context.Context, t ticket, err error) {
 	if s.breaker.report(ctx, t, err) {
 		s.smu.Lock()

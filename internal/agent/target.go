@@ -26,7 +26,7 @@ type node struct {
 }
 
 // target is one file of the node, and the goroutine that keeps it converged: it waits for a change, or until a reconcile is
-// due, and reconciles. An install finds out by itself what there is to do.
+// due, and reconciles. The install itself decides what to do.
 type target struct {
 	config.Target
 	*node
@@ -37,7 +37,7 @@ type target struct {
 
 	sub      subscription
 	has      position  // after the last reconcile
-	newsAt   time.Time // when the source told of the change that is not reconciled yet; zero: there is none
+	newsAt   time.Time // when the source reported the change that is not reconciled yet; zero: there is none
 	schedule           // of reconciles without a change
 	kick     chan struct{}
 
@@ -92,7 +92,7 @@ func (t *target) follow(ctx context.Context, last *Snapshot) {
 	t.sub.next(ctx, last, t.has)
 }
 
-// updated reconciles if the source tells of a change.
+// updated reconciles if the source reports a change.
 func (t *target) updated(ctx context.Context, s *Snapshot) {
 	data := s.Rows[t.layout.Data(t.Key)]
 	switch {

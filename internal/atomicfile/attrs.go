@@ -14,7 +14,7 @@ const ModeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 // Attrs are set on a staged file before the rename.
 type Attrs struct {
 	Mode     fs.FileMode // permission, setuid, setgid and sticky bits
-	UID, GID int         // negative: those of the new file
+	UID, GID int         // negative: as the new file has them
 	Like     *os.File    // its user.* attributes, SELinux label and ACL are copied; nil for a new file
 }
 

@@ -30,7 +30,7 @@ const (
 )
 
 // agentAddress is the address of the agent, from a flag or its configuration. The default configuration need not be readable:
-// then the command asks the machine's own agent, which tells why it refuses that configuration.
+// then the command asks the machine's own agent, which says why it refuses that configuration.
 func (a *App) agentAddress(g *globals, listen string) (string, error) {
 	if listen != "" {
 		return listen, nil

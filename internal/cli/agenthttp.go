@@ -11,7 +11,7 @@ import (
 )
 
 // agentPages answers monitors and people. It changes nothing, and holds one status at a time. A monitor restarts an agent
-// that is not healthy; ready says that the agent has reconciled every target once. A local listener is a Unix socket, whose
+// that is not healthy. Ready means that the agent has reconciled every target once. A local listener is a Unix socket, whose
 // mode says who may read the output of commands.
 func agentPages(status func() agent.Status, healthy, ready func() error, local bool) http.Handler {
 	if all := status; !local {

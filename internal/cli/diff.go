@@ -70,7 +70,7 @@ func (s *session) diff(ctx context.Context, name, with string, args []string) (r
 	return r, s.showDiff(r.From.title(k), r.To.title(k), before, after)
 }
 
-// sides reads both sides of a comparison. Two versions are of one moment.
+// sides reads both sides of a comparison. Two versions come from one snapshot.
 func (s *session) sides(ctx context.Context, k kv.Key, with string, versions []uint64) (from, to side, err error) {
 	r := s.versions()
 	if with == "" && len(versions) == 0 {

@@ -20,7 +20,7 @@ func (s *session) recorder() hold.Recorder {
 	}}
 }
 
-// by is who acts.
+// by is the author of an event.
 func (s *session) by(ctx context.Context) hold.Event {
 	e := hold.Event{Time: s.started, Who: s.author()}
 	if store, ok := s.plain.(interface{ Accessor(context.Context) string }); ok {

@@ -200,7 +200,7 @@ type scraped struct {
 
 func (r scraped) lines() []string { return strings.Split(strings.TrimSuffix(r.Metrics, "\n"), "\n") }
 
-// scanOnce prints metrics after a scan that failed too: a collector of files would take an older file for a current one.
+// scanOnce prints metrics after a failed scan too: else a collector of files would take an old file for a current one.
 func scanOnce(ctx context.Context, o hub.MetricsOptions) (report, error) {
 	if err := o.Check(); err != nil {
 		return nil, err

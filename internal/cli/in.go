@@ -90,7 +90,7 @@ again writes nothing. Several publishers may run the same job at the same time.`
 	return cmd
 }
 
-// registerLimits is for what publishes new content.
+// registerLimits adds the flags of commands that publish new content.
 func registerLimits(fl *pflag.FlagSet, l *gate.Limits) {
 	fl.Var(&l.Shrink, "max-shrink", "refuse content that loses more than this `percentage` of the live version's lines")
 	fl.Var(&l.Change, "max-change", "refuse content that adds or removes more than this `percentage` of the live version's lines")

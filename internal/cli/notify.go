@@ -22,26 +22,26 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// statusEvery is how often systemd is told how things are.
+// statusEvery is the interval of status messages to systemd.
 const statusEvery = 2 * time.Second
 
 // daemon is a program that stays.
 type daemon struct {
 	log     *slog.Logger
 	status  func() string // how it is, in one line, for systemd
-	healthy func() error  // what is stuck
+	healthy func() error  // an error if the daemon is stuck
 	reload  func()        // at each hang-up; nil: there is nothing to read again
 }
 
-// daemonLog returns the log of a daemon. From then on the end of who reads it does not end the daemon: a write fails, and
-// no SIGPIPE kills. Commands that it starts do not inherit that.
+// daemonLog returns the log of a daemon. If the reader of the log ends, a write fails, but SIGPIPE no longer kills the
+// daemon. Commands that it starts do not inherit that.
 func (a *App) daemonLog(direction string) (*slog.Logger, func() error) {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return observe.NewLogger(observe.LogOptions{Direction: direction, Verbose: true, Stdout: a.Stderr, Syslog: observe.SyslogOff})
 }
 
-// daemon runs the parts until ctx or one of them ends, and waits for every one. Hang-ups
-// are heard before the first of them begins.
+// daemon runs the parts until ctx or one of them ends, and waits for all. It listens for
+// hang-ups before it starts the first part.
 func (a *App) daemon(ctx context.Context, d daemon, parts ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -73,8 +73,8 @@ func (a *App) daemon(ctx context.Context, d daemon, parts ...func(context.Contex
 	return errors.Join(errs...)
 }
 
-// notify keeps systemd informed until ctx ends: how things are, in one line, and, if it
-// watches over us, that nothing is stuck. Without systemd it does nothing.
+// notify sends systemd a status line until ctx ends, and, with a systemd watchdog, keep-alives
+// while nothing is stuck. Without systemd it does nothing.
 func notify(ctx context.Context, d daemon) {
 	// Ready is not the same as delivered: a boot must not wait for the store.
 	if sent, err := systemd.SdNotify(false, systemd.SdNotifyReady); !sent {

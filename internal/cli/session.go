@@ -165,7 +165,7 @@ func (s *session) openObservers(conf config.FlagFile) (err error) {
 }
 
 // datadogAgent reports whether a Datadog agent is set up here: then metrics are
-// on, as 1.x had it. KVEXPRESS_DATADOG_CONF is where to look instead.
+// on, as in 1.x. KVEXPRESS_DATADOG_CONF is another path to check.
 func (s *session) datadogAgent() bool {
 	path := cmp.Or(s.Getenv("KVEXPRESS_DATADOG_CONF"), "/etc/dd-agent/datadog.conf")
 	_, err := os.Stat(path)

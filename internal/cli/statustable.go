@@ -207,16 +207,16 @@ type statusOfAllReport struct {
 	Keys []fleet.Report `json:"keys"`
 	frozen
 	verified
-	// Unknown are keys of which nothing is known, such as those that the token may not
-	// read and nodes speak of.
+	// Unknown are keys without a known state: nodes report them, but the token may not
+	// read them.
 	Unknown []unknownKey `json:"unknown"`
 	// Unread are receipts that cannot be used, and Omitted nodes with more targets than
-	// fit into a receipt: what they have of the keys above is not counted.
+	// fit into a receipt: these are not counted for the keys above.
 	Unread  []fleet.Unread `json:"unread"`
 	Omitted int            `json:"omitted,omitempty"`
 	// NodesLeft are the nodes whose receipts were left out, see fleet.ErrLeftOut.
 	NodesLeft []string `json:"nodes_left_out,omitempty"`
-	// MoreKeys are keys that nodes speak of, which are not published, and not shown.
+	// MoreKeys is how many keys nodes report that are not published, and not shown.
 	MoreKeys int `json:"more_keys,omitempty"`
 	// Left are the folders with too much in them, whose keys may be missing here.
 	Left []string `json:"left_out,omitempty"`
@@ -269,7 +269,7 @@ func (r *statusOfAllReport) notes() []string {
 		lines = append(lines, render.Line(u.Key)+": unknown: "+render.Line(u.Why))
 	}
 	if len(r.Unread) > 0 {
-		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is that of %s: %s", render.Plural(len(r.Unread), "receipt"),
+		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is of %s: %s", render.Plural(len(r.Unread), "receipt"),
 			render.Line(r.Unread[0].Node), render.Line(r.Unread[0].Why)))
 	}
 	if r.Omitted > 0 {

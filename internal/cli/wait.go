@@ -64,7 +64,7 @@ func (f *waitFlags) goal() (float64, error) {
 	return n / 100, nil
 }
 
-// waitReport is what became of a wait.
+// waitReport is the result of a wait.
 type waitReport struct {
 	Share  float64      `json:"share"` // that was asked for
 	Report fleet.Report `json:"fleet"`
@@ -104,7 +104,7 @@ func (w *waitReport) lines() []string {
 	return append(lines, stragglers(r, false)...)
 }
 
-// screen is the terminal of who waits; nil without one.
+// screen is the terminal of the user who waits; nil without one.
 func (s *session) screen() io.Writer {
 	switch {
 	case s.inside != nil:

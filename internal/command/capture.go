@@ -18,7 +18,7 @@ const MaxOutput = 4 << 10
 // outputDelay is how long output is read after the program's end. A child in the background may keep the pipe open.
 const outputDelay = 500 * time.Millisecond
 
-// capture keeps the end of what is written to it. It never fails, so no writer waits.
+// capture keeps the last bytes written to it. It never fails, so no writer waits.
 type capture struct {
 	tail  []byte
 	total int64

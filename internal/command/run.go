@@ -34,7 +34,7 @@ type Command struct {
 	Env     []string          // more environment, as KEY=VALUE
 }
 
-// Result is what is known of a command after Run.
+// Result describes a command after Run.
 type Result struct {
 	ExitCode int           // -1 if it did not exit by itself
 	Signal   string        // that ended it, such as "SIGKILL", or ""

@@ -43,7 +43,7 @@ type Engine struct {
 	journal Journal
 	tell    func(error) // Options.Broken, or nothing
 	now     func() time.Time
-	state   atomic.Pointer[state] // what is durable
+	state   atomic.Pointer[state] // the durable state
 	hub     hub
 
 	mu      sync.Mutex

@@ -4,8 +4,8 @@
 //
 //	receipt, encode    what one node reports: its form, its limits
 //	write, merge       a node writes its own receipt, beside other writers on the node
-//	roster             all receipts of one moment
-//	live               what is live under a key
+//	roster             a snapshot of all receipts
+//	live               the live version of a key
 //	judge, clock       the outcome of one node
 //	report             the state of one key: counts, stragglers, percentiles
 //	wait               wait until enough nodes have a version

@@ -36,7 +36,7 @@ const (
 	maxCommas = 32 * MaxTargets
 )
 
-// ErrReceipt is a receipt that cannot be read, or is of another node than its path names.
+// ErrReceipt is a receipt that cannot be read, or whose node is not the one in its path.
 var ErrReceipt = errors.New("invalid receipt")
 
 // Marshal encodes the receipt, with its KV flags. If it does not fit into MaxStored, it leaves out
@@ -104,8 +104,7 @@ func decodedSize(row kv.Entry) int {
 	return maxPlain
 }
 
-// ParseReceipt reads what is stored under a node's name. It ignores unknown fields. The error wraps
-// ErrReceipt.
+// ParseReceipt decodes the row of a node. It ignores unknown fields. The error wraps ErrReceipt.
 func ParseReceipt(node string, value []byte, flags uint64) (Receipt, error) {
 	return parseReceipt(node, value, flags, decodedSize(kv.Entry{Value: value, Flags: flags}))
 }

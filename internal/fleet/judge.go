@@ -172,7 +172,7 @@ func (s scene) lacks(t Target) (o outcome.Outcome, why string) {
 
 var reported = outcome.Reported() //nolint:gochecknoglobals // nothing changes it
 
-// has reports whether a target has the wanted version. lie is how it contradicts what was published:
+// has reports whether a target has the wanted version. lie says how it contradicts the store:
 // a version that was never published, or other content of that version.
 func (s scene) has(t Target) (has bool, lie string) {
 	w, top := s.wanted, s.live.Wanted()

@@ -9,7 +9,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// Live is what is live under a key, without its bytes.
+// Live is the live version of a key, without its bytes.
 type Live struct {
 	Key      kv.Key
 	Exists   bool
@@ -52,7 +52,7 @@ func (l Live) Stopped() bool {
 
 // Live reads several keys. Read the roster first: then a node cannot report a version that is newer
 // than the answer. Past versions are read if an `out` of the roster has missed one. The error is
-// the store's; Live.Err is that of one key.
+// the store's; Live.Err is the error of one key.
 func (r *Reader) Live(ctx context.Context, roster Roster, keys ...kv.Key) ([]Live, error) {
 	const rows = 3
 	all := make([]Live, 0, len(keys))

@@ -71,7 +71,7 @@ type Target struct {
 	Since   Millis          `json:"since_ms"`
 	Reason  string          `json:"reason,omitempty"` // with "refused": a word of gate.Reason
 	Detail  string          `json:"detail,omitempty"`
-	// ExecPending: the exec has not succeeded yet for what is in place.
+	// ExecPending: the exec has not succeeded yet for the bytes in place.
 	ExecPending bool  `json:"exec_pending,omitempty"`
 	Exec        *Exec `json:"exec,omitempty"` // the last one; nil if none ran
 	// Placed is how the version was installed; nil if it was in place already.

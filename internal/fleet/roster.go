@@ -33,7 +33,7 @@ type Node struct {
 // Host is the operating system's host name of the node.
 func (n Node) Host() string { return cmp.Or(n.Receipt.Host, n.Name) }
 
-// Roster is all receipts of one moment.
+// Roster is a snapshot of all receipts.
 type Roster struct {
 	Nodes []Node    // sorted by name
 	Read  time.Time // when the answer came, by our own clock

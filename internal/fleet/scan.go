@@ -14,7 +14,7 @@ import (
 // key.
 const MaxKeys = 1000
 
-// Scan is the whole fleet at one moment.
+// Scan is a snapshot of the whole fleet.
 type Scan struct {
 	Taken time.Time     // when the receipts arrived, by our own clock
 	Took  time.Duration // from then until all was read and counted

@@ -24,7 +24,7 @@ const (
 	retryEvery = 500 * time.Millisecond
 )
 
-// Goal is what to wait for.
+// Goal says which version a wait is for, and on how many nodes.
 type Goal struct {
 	Key     kv.Key
 	Want    *Wanted // nil: the live version when the wait begins
@@ -91,7 +91,7 @@ func (e *Unknown) Unwrap() error { return e.Cause }
 
 // Wait waits until enough nodes have a version, or the time is up. If the store is unreachable, it
 // retries. The error is a *NotReached, an *Unknown, a *gate.Missing, or one that no waiting helps
-// against, such as kv.ErrDenied. The report is that of the last read.
+// against, such as kv.ErrDenied. The report is from the last read.
 func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 	w := waiting{Reader: r, goal: g, began: time.Now(), report: Report{Key: string(g.Key)}, first: map[string]time.Duration{}}
 	if !g.Began.IsZero() {

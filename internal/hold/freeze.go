@@ -1,5 +1,5 @@
 // Package hold owns stop and resume of a key in the whole fleet, lock and unlock of a file
-// on one node, and the events that tell who did what and why. Of this module it imports
+// on one node, and the events that record who did it and why. Of this module it imports
 // kv, atomicfile, safetext and wait.
 package hold
 
@@ -28,7 +28,7 @@ type Freezer struct {
 
 	// Now is the clock for the time of a stop and a lock. nil: time.Now.
 	Now func() time.Time
-	// By is who acts, for the event. Its Key is the key of a locked file, if it is known.
+	// By is the author of the event. Its Key is the key of a locked file, if it is known.
 	By Event
 	// Replace lets a stop replace the reason of another one.
 	Replace bool

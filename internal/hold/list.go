@@ -79,7 +79,7 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 // it returns the ones that the token can read. Any other error comes without a list; it wraps
 // kv.ErrDenied if keys may be hidden and none shows, or if an existing stop cannot be read.
 // left are the folders of kv.Keys.Left. The rows are read kv.MaxOps at a time, so they are not
-// of one moment.
+// one snapshot.
 func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err error) {
 	below := f.Layout.Prefix() + "/"
 	found, err := kv.ListKeys(ctx, f.Store, f.Layout)

@@ -13,7 +13,7 @@ type Page struct {
 	Write func(http.ResponseWriter)
 }
 
-// Pages answer monitors and people.
+// Pages are the answers for monitors and people, by path.
 type Pages []Page
 
 // ServeHTTP implements http.Handler.

@@ -164,7 +164,7 @@ func (m *Metrics) result() (*fleet.Scan, error) {
 }
 
 // ready returns nil from the first scan that succeeded. It stays nil when the store becomes unreachable:
-// kvexpress_fleet_up tells that.
+// kvexpress_fleet_up shows that.
 func (m *Metrics) ready() error {
 	switch last, err := m.result(); {
 	case last != nil:

@@ -81,7 +81,7 @@ func statFile(t *atomicfile.Target) (onDisk, error) {
 func readFile(t *atomicfile.Target, keep bool) (onDisk, error) {
 	d, err := statFile(t)
 	size := d.size
-	d.size = 0 // of what is larger than any version
+	d.size = 0 // of a file larger than any version
 	if err != nil || !d.exists || size > record.MaxPlain {
 		return d, err
 	}

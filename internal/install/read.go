@@ -38,7 +38,7 @@ func (r reader) promise(ctx context.Context) (record.Live, error) {
 	return record.Live{Key: k, SHA256: sha, Manifest: m, Index: rows[l.Checksum(k)].Index}, err
 }
 
-// live reads all rows of one moment, and gates them.
+// live reads one snapshot of all rows, and gates them.
 func (r reader) live(ctx context.Context, c kv.Consistency) (live record.Live, err error) {
 	if r.target.Raw != "" {
 		live, err = r.raw(ctx, c)
@@ -63,7 +63,7 @@ func (r reader) accept(ctx context.Context) func(kv.Snapshot) error {
 	}
 }
 
-// raw reads any value. There is nothing to verify it by.
+// raw reads any value. It has no checksum, so nothing is verified.
 func (r reader) raw(ctx context.Context, c kv.Consistency) (record.Live, error) {
 	rows, err := r.store.Read(ctx, c, append([]string{r.target.Raw}, r.locks...)...)
 	if err == nil {
@@ -82,8 +82,8 @@ func (r reader) raw(ctx context.Context, c kv.Consistency) (record.Live, error) 
 	}
 }
 
-// fromData is the live version, if the caller's data is the promised one. Then nothing more has to be read: the checksum, stop
-// and lock are of one moment, and the age of the data does not matter.
+// fromData is the live version, if the caller's data is the promised one. Then nothing more has to be read: checksum, stop and
+// lock are one snapshot, and the age of the data does not matter.
 func (tx *transaction) fromData(ctx context.Context, promised record.Live) (record.Live, bool) {
 	sha, m := promised.SHA256, promised.Manifest
 	if tx.data == nil || sha == "" {

@@ -28,7 +28,7 @@ type Target struct {
 	File string // absolute and clean; see ParseFile
 	Raw  string // instead of Key: the full path of any value in the store. It has no checksum, version or stop
 
-	Mode     *fs.FileMode // nil: that of the existing file, or NewFileMode
+	Mode     *fs.FileMode // nil: the mode of the existing file, or NewFileMode
 	UID, GID *int         // nil: those of the existing file, or of this process
 	MinLines int          // a version with fewer lines is refused
 

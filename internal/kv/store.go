@@ -39,7 +39,7 @@ type Entry struct {
 	Index uint64
 }
 
-// Snapshot maps paths to the rows of one moment. A path that is not in it reads as Denied.
+// Snapshot maps paths to rows, all read at the same moment. A path that is not in it reads as Denied.
 type Snapshot map[string]Entry
 
 // Row is an entry with its path.

@@ -2,7 +2,7 @@
 // text format. Names and tags of the first three are kvexpress 1.x's, so that its dashboards and searches still work. Of this
 // module it imports kv and safetext.
 //
-// Observing never fails or delays a command: what is disabled costs nothing, nothing connects before there is something to send,
+// Observing never fails or delays a command: a disabled output costs nothing, nothing connects before there is something to send,
 // and every wait has a limit.
 //
 // Prometheus' text format is written by hand. Its Go client brings protobuf: megabytes, and time at each start of `out`. Tests

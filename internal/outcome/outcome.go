@@ -1,5 +1,5 @@
-// Package outcome has the one list of words for what became of a target on a node, with what each word means,
-// its exit code, and what to do. It imports nothing of this module.
+// Package outcome has the one list of outcomes of a target on a node: word, meaning, exit code, and what to do. It imports
+// nothing of this module.
 package outcome
 
 import (
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Outcome says what became of a target, in one stable word: in receipts, --json, metrics and
+// Outcome is the state of a target on a node, as one stable word in receipts, --json, metrics and
 // `agent status`. The words are a contract.
 type Outcome string
 
@@ -36,7 +36,7 @@ const (
 	Expired   Outcome = "expired"    // no contact for so long that the node is left out
 )
 
-// Row is what one outcome means, for people.
+// Row describes one outcome for people.
 type Row struct {
 	Outcome Outcome
 	Meaning string
@@ -104,7 +104,7 @@ var table = []Row{ //nolint:gochecknoglobals // nothing changes it
 		Remedy: "read the error in `kvexpress agent status`"},
 	{Outcome: Unknown, Meaning: "no receipt since the store was restored from a snapshot, or one of another kvexpress",
 		Remedy: "wait for the node's next receipt"},
-	{Outcome: Invalid, Meaning: "the receipt contradicts what was published",
+	{Outcome: Invalid, Meaning: "the receipt contradicts the published versions",
 		Remedy: "check who writes receipts under this node's name"},
 	{Outcome: NoContact, Meaning: "no receipt for longer than the node promised; it is not counted",
 		Remedy: "check the node and its agent"},

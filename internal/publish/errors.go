@@ -93,8 +93,8 @@ func (e *lostError) final(k kv.Key, attempts int) error {
 	if !e.store {
 		return &Conflict{Key: k, Attempts: attempts}
 	}
-	// The cause stays as text alone: it may speak of an unknown outcome, which
-	// is that of the history entry, not of the publish.
+	// The cause stays as text alone: an unknown outcome in it is about the
+	// history entry, not about the publish.
 	return fmt.Errorf("publish %s: its history could not be written, so nothing was published: %w: %s", k, kv.ErrUnreachable,
 		e.cause.Error())
 }

@@ -30,7 +30,7 @@ type Publisher struct {
 	Store  kv.Store
 	Once   kv.Store // the same without retries, for AtNotify. nil: Store
 	Layout kv.Layout
-	By     string           // who publishes: user@host
+	By     string           // the author: user@host
 	Now    func() time.Time // nil: time.Now
 	Log    *slog.Logger     // nil: nothing is logged
 	// Nodes counts the nodes of the fleet, for the manifest: nodes spread their receipts by
@@ -63,7 +63,7 @@ func (p *Publisher) withDefaults() *Publisher {
 	return &q
 }
 
-// Request is what to publish, and under which conditions.
+// Request says what to publish, and under which conditions.
 type Request struct {
 	Key        kv.Key
 	Content    []byte          // plain; not changed
@@ -100,7 +100,7 @@ const (
 // Wrote reports whether the store changed.
 func (a Action) Wrote() bool { return a == Published || a == Healed }
 
-// Result is the result of a publish. Its JSON is that of `in --json`.
+// Result is the result of a publish, and the JSON of `in --json`.
 type Result struct {
 	Key     kv.Key `json:"key"`
 	Action  Action `json:"action"`

@@ -55,7 +55,7 @@ func (p *Publisher) resolve(ctx context.Context, pl *plan, cause error, res *Res
 	}
 }
 
-// fate is what became of a promotion.
+// fate is the outcome of a promotion.
 type fate int
 
 const (

@@ -27,7 +27,7 @@ type History struct {
 	Wait   func(context.Context, time.Duration) error // see Query
 }
 
-// List tells which versions there are of a key. It reads and verifies the bytes of each.
+// List lists the versions of a key. It reads and verifies the bytes of each.
 // The error is a *gate.Missing for a key that is not in the store at all, a *gate.Refusal
 // if only a later kvexpress can tell, wraps kv.ErrDenied, or is the store's.
 func (h History) List(ctx context.Context, k kv.Key) (VersionList, error) {
@@ -81,8 +81,7 @@ func descending(numbers []uint64) []uint64 {
 	return numbers
 }
 
-// Read returns versions with their verified bytes, all of one moment: up to
-// entriesPerRead. 0 is the live version, whatever its number.
+// Read returns versions with their verified bytes, up to entriesPerRead, from one snapshot. 0 is the live version, whatever its number.
 //
 // The error is a *NotKept for a version that the store does not have, or no longer; a
 // *gate.Missing for a key that is not in the store at all; a *gate.Refusal for a damaged

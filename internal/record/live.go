@@ -26,7 +26,7 @@ const (
 // Whole reports whether the bytes of the version can be had.
 func (s State) Whole() bool { return s == Managed || s == Unmanaged }
 
-// Live is what the store has as the live version of a key, verified.
+// Live is the live version of a key as the store has it, verified.
 type Live struct {
 	Key      kv.Key
 	State    State
@@ -47,7 +47,7 @@ type Live struct {
 // maxLineage is the longest lineage that is carried on, in bytes. Ours have 32.
 const maxLineage = 64
 
-// Verify finds out what the three rows of one moment are worth. The error wraps
+// Verify checks the three rows of a snapshot against each other. The error wraps
 // kv.ErrDenied if a row is Denied, or is a *gate.Refusal (NeedsNewer) if only a later
 // kvexpress can tell: then nothing may be overwritten.
 func Verify(k kv.Key, data, checksum, manifest kv.Entry) (Live, error) {

@@ -28,7 +28,7 @@ func tornWaits() []time.Duration {
 }
 
 // Read reads data, checksum, manifest and stop of a key in one request, and verifies them.
-// The rows are of one moment; the caller judges the stop (gate.NotStopped). Errors are
+// The rows are one snapshot; the caller judges the stop (gate.NotStopped). Errors are
 // those of the store, of q.Accept and of Verify.
 func Read(ctx context.Context, s kv.Reader, l kv.Layout, k kv.Key, q Query) (v Live, rows kv.Snapshot, err error) {
 	waits := tornWaits()

@@ -15,7 +15,7 @@ import (
 // 400 KiB, and a store's answer a limit of its own.
 const entriesPerRead = 16
 
-// snapshot has the rows of a key, all of one moment except for entries beyond the
+// snapshot has the rows of a key, read at once except for entries beyond the
 // first entriesPerRead.
 type snapshot struct {
 	layout  kv.Layout

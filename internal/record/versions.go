@@ -31,7 +31,7 @@ type Content struct {
 	Encoding Encoding // how it was stored while it was live
 }
 
-// VersionList is what the store has of a key.
+// VersionList lists the versions of a key in the store.
 type VersionList struct {
 	Key kv.Key
 	// State of the live version. Absent: the key was deleted, and its history is

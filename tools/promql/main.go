@@ -1,6 +1,5 @@
-// Command promql asks Prometheus' own engine about expressions, for the tests of what is
-// in monitoring/: what they name, and when they hold. It is a module of its own, so that
-// the engine is no dependency of kvexpress.
+// Command promql evaluates expressions with Prometheus' own engine, for the tests of monitoring/: which metrics they name,
+// and when they hold. It is a module of its own, so that the engine is no dependency of kvexpress.
 //
 // It reads a Request as JSON, and writes an Answer for each expression.
 package main
@@ -19,21 +18,21 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// Request is what is asked.
+// Request has the scrapes and the expressions to evaluate on them.
 type Request struct {
 	Exprs   []string
 	Scrapes []Scrape      // ascending in time
 	Step    time.Duration // between two evaluations, from the first scrape to the last
 }
 
-// Scrape is what one target said at one moment; with an empty Text it did not answer.
+// Scrape is one answer of one target; with an empty Text it did not answer.
 type Scrape struct {
 	At     time.Time
 	Target map[string]string // labels, such as job and instance
 	Text   string
 }
 
-// Answer is what there is to know of one expression.
+// Answer is the result of one expression.
 type Answer struct {
 	Error     string
 	Selectors []Selector
@@ -48,7 +47,7 @@ type Selector struct {
 	Labels []string          // all that it names
 }
 
-// Series is what an expression came to, with the times at which it had a value.
+// Series is one result of an expression, with the times at which it had a value.
 type Series struct {
 	Labels map[string]string
 	At     []time.Time
@@ -89,7 +88,7 @@ func run(in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(answers)
 }
 
-// describe tells what an expression names.
+// describe finds the metrics and labels that an expression names.
 func (a *Answer) describe(expr parser.Expr) {
 	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
 		switch n := node.(type) {

@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// store holds what was scraped, as Prometheus would.
+// store holds the scraped samples, as Prometheus would.
 type store struct {
 	series map[string]*series // by labels
 }
@@ -28,8 +28,7 @@ type series struct {
 	samples []chunks.Sample
 }
 
-// newStore takes in scrapes. A series that a target had before and has no more is marked
-// stale, as Prometheus does.
+// newStore takes in scrapes. As in Prometheus, a series that is missing in a target's next scrape is marked stale.
 func newStore(scrapes []Scrape) (*store, error) {
 	db := &store{series: map[string]*series{}}
 	before := map[string]map[string]bool{} // by target: what its last scrape had
@@ -121,13 +120,13 @@ func (q querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, match
 	return &set{found: found, at: -1}
 }
 
-// LabelValues implements storage.Querier; nobody asks.
+// LabelValues implements storage.Querier; it is not called.
 func (querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations,
 	error) {
 	return nil, nil, nil
 }
 
-// LabelNames implements storage.Querier; nobody asks.
+// LabelNames implements storage.Querier; it is not called.
 func (querier) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
 	return nil, nil, nil
 }

@@ -131,7 +131,7 @@ var errUnknownToken = errors.New("ACL not found")
 // ACL holds the current tokens. It is safe for concurrent use.
 type ACL struct{ current atomic.Pointer[Tokens] }
 
-// NewACL returns an ACL with these tokens. What they do not allow is denied.
+// NewACL returns an ACL with these tokens. It denies all that they do not allow.
 func NewACL(t *Tokens) *ACL {
 	a := &ACL{}
 	a.Swap(t)

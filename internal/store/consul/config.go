@@ -33,7 +33,7 @@ const (
 // target is a parsed address.
 type target struct {
 	scheme string // http or https
-	host   string // as it stands in a request's URL
+	host   string // as in a request's URL
 	prefix string // of the path, for a Consul behind a reverse proxy
 	socket string // path of a Unix socket, in place of host
 }
