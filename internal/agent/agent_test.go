@@ -32,14 +32,14 @@ type node struct {
 	layout kv.Layout
 	config config.Config
 	log    *logged
-	tally  tally // of what the agent asks of the store
+	tally  tally // of the agent's requests
 	change func(*agent.Options)
 	agent  *agent.Agent
 	wait   func() error // waits for the agent's end
 	stop   func() error // ends the agent, and waits for it
 }
 
-// logged is what an agent logs.
+// logged is the log of an agent.
 type logged struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -89,7 +89,7 @@ func newNode(t testing.TB, addr string, targets ...install.Target) *node {
 	return n
 }
 
-// target fills in what a test does not care about. A relative file, and a script
+// target adds defaults to a target. A relative file, and a script
 // that begins with ./, are in the node's folder.
 func (n *node) target(t install.Target) config.Target {
 	if t.File == "" {
@@ -146,7 +146,7 @@ func (n *node) start() {
 	n.stop = func() error { cancel(); return n.wait() }
 }
 
-// publish publishes content, whatever stands there.
+// publish publishes content over any live version.
 func (n *node) publish(key kv.Key, content string) {
 	n.t.Helper()
 	p := publish.Publisher{Store: n.store, Layout: n.layout, By: "test"}
@@ -163,7 +163,7 @@ func (n *node) begin(content string) {
 	n.current(0, content)
 }
 
-// put writes one row, as anybody could.
+// put writes one row past kvexpress.
 func (n *node) put(path, value string) {
 	n.t.Helper()
 	n.commit(kv.Op{Verb: kv.Set, Path: path, Value: []byte(value)})
@@ -176,7 +176,7 @@ func (n *node) commit(ops ...kv.Op) {
 	}
 }
 
-// rows are the rows of a key as they stand, for commit.
+// rows are the current rows of a key, for commit.
 func (n *node) rows(key kv.Key) []kv.Op {
 	n.t.Helper()
 	paths := []string{n.layout.Data(key), n.layout.Checksum(key), n.layout.Manifest(key)}
@@ -256,7 +256,7 @@ func (n *node) exec(name, script string) {
 	}
 }
 
-// file is what a target's file holds; "" if there is none.
+// file is the content of a target's file; "" if there is none.
 func (n *node) file(name string) string {
 	b, err := os.ReadFile(filepath.Join(n.dir, name))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -287,8 +287,7 @@ func (n *node) state(i int, want outcome.Outcome) agent.TargetStatus {
 	return s
 }
 
-// current waits for a target to be in place with this content, and returns how it
-// stands.
+// current waits until a target has converged with this content, and returns its status.
 func (n *node) current(i int, content string) agent.TargetStatus {
 	n.t.Helper()
 	file := n.config.Targets[i].File
@@ -303,10 +302,10 @@ func (n *node) current(i int, content string) agent.TargetStatus {
 	return s
 }
 
-// status is how a target is at the moment.
+// status is the current status of a target.
 func (n *node) status(i int) agent.TargetStatus { return n.agent.Status().Targets[i] }
 
-// well expects an agent that is at work, whatever its targets come to.
+// well expects a healthy agent, with any outcomes of its targets.
 func (n *node) well() {
 	n.t.Helper()
 	if err := n.agent.Ready(); err != nil {

@@ -42,7 +42,7 @@ func newTestSource(f ...Store) *storeSource {
 // pass lets time pass, in a bubble of synctest.
 func pass(d time.Duration) { <-time.After(d) }
 
-// insist watches as so many targets do: again after a failure.
+// insist watches like that many targets, and retries after a failure.
 func (s *storeSource) insist(ctx context.Context, all *sync.WaitGroup, n int) {
 	for range n {
 		all.Go(func() {
@@ -145,8 +145,8 @@ func TestBreakerWhenTheProbeGivesUp(t *testing.T) {
 	})
 }
 
-// If a network loses a connection silently, a request from before an outage fails after the outage is over. That says nothing
-// of the store as it is now.
+// If a network loses a connection silently, a request from before an outage fails after the outage is over. It must not
+// open the breaker again.
 func TestBreakerForgivesOldConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -278,7 +278,7 @@ func TestBreakerRemembersFailures(t *testing.T) {
 	})
 }
 
-// resting is a store at rest, as Consul is: who has seen all waits for as long as it said.
+// resting is a store without changes: a watch with the newest index waits its full time, as in Consul.
 type resting struct{ faulty }
 
 func (w *resting) Watch(ctx context.Context, path string, since uint64, most time.Duration) (kv.Entry, error) {
@@ -292,8 +292,8 @@ func (w *resting) Watch(ctx context.Context, path string, since uint64, most tim
 }
 
 // One target's read finds the store unreachable. A watch of another target, with an index, fails at once then, so that the
-// target learns of the outage. Its next question is answered at once: that is the probe. Taken out: that a watch with an
-// index fails; then the breaker stays open for a minute although the store answers.
+// target learns of the outage. Its next question is answered at once: that is the probe. If the watch
+// did not fail, the breaker would stay open for a minute although the store answers.
 func TestBreakerProbesWithAQuestionThatIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -329,8 +329,7 @@ func TestBreakerProbesWithAQuestionThatIsAnsweredAtOnce(t *testing.T) {
 	})
 }
 
-// Too many requests are no outage: what is refused is tried again. What waits goes on to wait, even if all is refused for
-// longer. Taken out: that an outage of that kind ends nothing; then the watch ends.
+// A 429 is no outage: the request is retried, and waiting watches stay, even if the store refuses all requests for longer.
 func TestBreakerAtTooManyRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// A target whose file another process has locked waits for it, and tells so: in its status and in the log.
+// A target whose file another process has locked waits for it, and says so in its status and in the log.
 func TestWaitsForAnotherProcess(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, storeAddr(t), install.Target{Key: "hosts"})

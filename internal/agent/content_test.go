@@ -87,7 +87,7 @@ func TestRefused(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	// Whoever heals it may touch the one row or the other.
+	// A repair may write either of the two rows.
 	beside(t, "a mismatch", func(t *testing.T) {
 		n := begin(t, install.Target{})
 		n.put(n.layout.Checksum("hosts"), sum("two\n"))

@@ -26,7 +26,7 @@ type day struct {
 	down    atomic.Bool
 	waiting atomic.Int64 // watches that are under way
 	most    atomic.Int64 // of them at once
-	counted atomic.Int64 // as Consul counts: one that waits until its wait is over, although nobody waits for it
+	counted atomic.Int64 // as Consul counts: until the wait is over, also if the client has left
 	highest atomic.Int64 // of that
 }
 
@@ -147,8 +147,8 @@ func (s *site) all(state outcome.Outcome, content string) {
 	}
 }
 
-// What a node costs its store while nothing happens, over a day; that it leaves
-// nothing behind; and that a day without the store is none without the files.
+// An idle node makes few requests in a day, and leaves nothing behind. A day without the store
+// leaves the files in place.
 func TestADay(t *testing.T) {
 	t.Parallel()
 	const targets, every = 5, 5 * time.Minute
@@ -162,7 +162,7 @@ func TestADay(t *testing.T) {
 		pass(time.Minute)
 		s.all(outcome.Converged, "one\n")
 
-		// One watch a minute, one look in five minutes.
+		// One watch a minute, one reconcile in five minutes.
 		before := s.agent.Status()
 		pass(time.Duration(hours) * time.Hour)
 		after := s.agent.Status()
@@ -235,7 +235,7 @@ func TestPolled(t *testing.T) {
 		}
 		pass(6 * time.Second)
 		s.all(outcome.Converged, "two\n")
-		// What is frozen is polled by the row that freezes it.
+		// A frozen target polls the row that freezes it.
 		key, last := kv.Key(fmt.Sprint("k", targets-1)), targets-1
 		s.set(s.layout.Stop(key), "bad")
 		s.send(key, "three\n")

@@ -66,7 +66,7 @@ func TestDenied(t *testing.T) {
 
 	beside(t, "another token in the same file", func(t *testing.T) {
 		n, _ := newDeniable(t, server, func(*node) string { return `key_prefix "other/" { policy = "read" }` })
-		// It would take hours until it asks again by itself.
+		// Without an event, it would retry only after hours.
 		n.change = func(o *agent.Options) { agent.Paced(o, time.Hour, 3*time.Hour) }
 		n.publish("hosts", "one\n")
 		n.start()
@@ -97,7 +97,7 @@ func TestDenied(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	// A lock that may not be read is none that is not there.
+	// A lock that cannot be read does not count as absent.
 	beside(t, "no right to read the locks", func(t *testing.T) {
 		n, token := newDeniable(t, server, func(n *node) string {
 			return fmt.Sprintf("key_prefix %q { policy = \"read\" }", n.layout.Dir("hosts"))

@@ -11,7 +11,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// never is longer than any test: no look without a change.
+// never is longer than any test: no reconcile without a change.
 const never = 1_000_000 * time.Hour
 
 // drifts are ways in which a file is changed by hand.
@@ -29,7 +29,7 @@ func drifts() map[string]func(path string) error {
 	return all
 }
 
-// right reports whether a file is as it is to be.
+// right reports whether a file has the wanted content, mode and owner.
 func (n *node) right(name, content string) bool {
 	info, err := os.Stat(n.path(name))
 	if err != nil {
@@ -80,7 +80,7 @@ func TestDrift(t *testing.T) {
 		n.well()
 	})
 
-	// What is put right at a start, and on reconnect, is not looked at in between.
+	// Drift is repaired at a start and on reconnect, not in between.
 	beside(t, "at start and on reconnect", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr)

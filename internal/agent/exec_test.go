@@ -16,10 +16,10 @@ func (n *node) lines(name string) []string {
 	return strings.FieldsFunc(n.file(name), func(r rune) bool { return r == '\n' })
 }
 
-// hasty makes an agent that hardly waits before it tries again.
+// hasty makes an agent that retries almost at once.
 func hasty(o *agent.Options) { agent.Paced(o, 20*time.Millisecond, 100*time.Millisecond) }
 
-// waiting is a script that goes on once there is a file. It says first that it began.
+// waiting is a script that says that it began, and then waits for a file.
 func waiting(file string) string {
 	return fmt.Sprintf("echo began >> log; while ! test -e %s; do sleep 0.02; done; cat hosts >> log", file)
 }

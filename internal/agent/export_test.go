@@ -7,7 +7,7 @@ import (
 	"kvexpress/internal/wait"
 )
 
-// Paced makes an agent that tries again after such a while, whatever failed.
+// Paced makes an agent that retries after this time, whatever failed.
 func Paced(o *Options, least, most time.Duration) {
 	o.pace = func(s outcome.Outcome, reason string) wait.Backoff {
 		if patience(s, reason).Most == 0 {

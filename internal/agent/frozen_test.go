@@ -78,7 +78,7 @@ func TestFrozen(t *testing.T) {
 		n.publish("hosts", "two\n")
 		n.held(0, outcome.Locked, "for a moment", "one\n")
 		n.current(0, "two\n")
-		// The row is still there, and means nothing any more.
+		// The row of the expired lock is still there.
 		n.publish("hosts", "three\n")
 		n.current(0, "three\n")
 	})
@@ -114,7 +114,7 @@ func TestFrozen(t *testing.T) {
 		n.config.Reconcile = 200 * time.Millisecond
 		n.begin("one\n")
 		n.lock("hosts", "my own version", time.Time{})
-		n.held(0, outcome.Locked, "my own version", "one\n") // a look finds it
+		n.held(0, outcome.Locked, "my own version", "one\n") // a reconcile finds it
 		if err := os.Remove(n.path("hosts")); err != nil {
 			t.Fatal(err)
 		}

@@ -15,9 +15,9 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// While the exec of a group ran, a delivery waited for the file, and it puts the next version in place before the group
-// tells what became of its run. That was for the version before: the exec is still pending. Taken out: the question who was
-// added meanwhile; then the target counts as converged, and its receipt says so, before anything ran for what is in place.
+// While the exec of a group ran, a delivery waited for the file. It puts the next version in place before the group notes
+// the result of its run. That run was for the version before, so the exec is still pending. If the group did not check for
+// targets that were added meanwhile, its receipt would say converged before the exec ran for the new bytes.
 func TestGroupRanForTheVersionBefore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -53,7 +53,7 @@ func TestGroup(t *testing.T) {
 		for i, key := range []string{"a", "b", "c"} {
 			n.current(i, key+" two\n")
 		}
-		// Who did not change has no part in it.
+		// An unchanged target is not part of the run.
 		n.each("three", "b")
 		n.current(1, "b three\n")
 		if got := n.file("log"); got != "a b c \na b c \nb \n" {
@@ -195,7 +195,7 @@ func TestGroup(t *testing.T) {
 		for i, key := range []string{"b", "c", "d"} {
 			n.current(i, key+" one\n")
 		}
-		// "a" is none of our business any more.
+		// "a" has left the configuration.
 		log := n.lines("log")
 		if strings.Contains(strings.Join(log[1:], ""), "a") {
 			t.Errorf("it ran like this:\n%s", n.file("log"))

@@ -11,8 +11,8 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// Checks and execs that do not end, more than deliveries work at a time, and a target without. It does not wait for
-// them. Taken out: that a delivery gives back its share while a command runs; then it does.
+// More checks and execs hang than installs may run at a time. A target without commands does not wait for them, because an
+// install gives back its share while a command runs.
 func TestCommandsHoldUpNoOtherTarget(t *testing.T) {
 	t.Parallel()
 	var all []install.Target
@@ -48,8 +48,8 @@ func TestCommandsHoldUpNoOtherTarget(t *testing.T) {
 	}
 }
 
-// Huge rows where checksums should be fill an answer to the poller. The others are read all the same. Taken out: that such a read
-// is made in parts; then all targets that are polled count as unreachable.
+// Huge rows in place of checksums fill an answer to the poller. The poller splits the read, so the other targets are still
+// read. Otherwise all polled targets would count as unreachable.
 func TestHugeRowsAmongPolledOnes(t *testing.T) {
 	t.Parallel()
 	const first, targets = 60, 80

@@ -20,7 +20,7 @@ func (p *poller) ask(ctx context.Context, path string, since uint64) <-chan Snap
 	return answers
 }
 
-// One row may not be read, one is missing, and one changes: each target hears of its own.
+// One row is denied, one is missing, and one changes: each target gets the answer about its own row.
 func TestPollTellsEachOfItsRow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -13,9 +13,8 @@ import (
 	"kvexpress/internal/install"
 )
 
-// Between the agent and the store is a proxy that allows an answer 2 s. Nothing is wrong, so nothing is logged; once the
-// store itself is unreachable, the log says so. Taken out: the question whether the store answers; then it is unreachable
-// every 2 s.
+// Between the agent and the store is a proxy that allows an answer 2 s. Nothing is wrong, so nothing is logged. Once the
+// store itself is unreachable, the log says so.
 func TestAProxyThatEndsWaits(t *testing.T) {
 	t.Parallel()
 	to := newLine(t, storeAddr(t))

@@ -63,7 +63,7 @@ func TestAnswered(t *testing.T) {
 	}
 }
 
-// nowhere is a store that nothing asks.
+// nowhere is a store that gets no request.
 type nowhere struct{ Store }
 
 func (nowhere) Addr() string { return "" }

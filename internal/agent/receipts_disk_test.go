@@ -12,7 +12,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// What is on disk counts, whatever held the agent back, and whenever it began.
+// A receipt reports the bytes on disk, whatever held the agent back, also after a restart.
 func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
@@ -73,8 +73,7 @@ func TestReceiptsTellWhatIsOnDisk(t *testing.T) {
 	})
 }
 
-// An out says the same of its delivery as an agent would, and nothing that a command
-// printed.
+// An out reports the same of its delivery as an agent, without the output of commands.
 func TestOutReceipt(t *testing.T) {
 	now := time.Now()
 	installed := install.Result{Key: "hosts", File: "/h", Action: install.Installed, Lineage: "l", Version: 3, SHA256: "new",

@@ -21,7 +21,7 @@ func (n *node) reporting(every time.Duration) *node {
 	return n
 }
 
-// receipt is that of a node in the store; ok is false if there is none.
+// receipt is the receipt of a node in the store; ok is false if there is none.
 func (n *node) stored(name string) (r fleet.Receipt, index uint64, ok bool) {
 	n.t.Helper()
 	path := n.layout.Node(name)
@@ -39,7 +39,7 @@ func (n *node) stored(name string) (r fleet.Receipt, index uint64, ok bool) {
 	return r, row.Index, true
 }
 
-// told waits until the receipt says something of a target.
+// told waits until the receipt reports this about a target.
 func (n *node) told(what string, file string, is func(fleet.Receipt, fleet.Target) bool) fleet.Receipt {
 	n.t.Helper()
 	var r fleet.Receipt
@@ -87,14 +87,14 @@ func TestReceipts(t *testing.T) {
 
 	beside(t, "tell what is in place, and how it came there", func(t *testing.T) {
 		n := begin(t, time.Hour)
-		r := n.told("the first look", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.First })
+		r := n.told("the first reconcile", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.First })
 		s := n.status(0)
 		if got := r.Targets[0]; got.Lineage != s.Lineage || got.SHA256 != s.SHA256 || got.By != fleet.ByAgent || got.Key != "hosts" ||
 			r.Agent == nil || r.Agent.Version != "test" || time.Duration(r.Agent.Every) != time.Hour {
 			t.Errorf("%+v, %+v", got, r.Agent)
 		}
 		n.publish("hosts", "two\n")
-		n.told("not the first look", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
+		n.told("not the first reconcile", "hosts", func(_ fleet.Receipt, t fleet.Target) bool {
 			return t.Version == 2 && t.Placed != nil && !t.Placed.First && t.Placed.Steps.InPlace() > 0 &&
 				t.Placed.Steps.InPlace() < time.Minute
 		})
@@ -111,7 +111,7 @@ func TestReceipts(t *testing.T) {
 		n.told("locked", "hosts", held(outcome.Locked))
 	})
 
-	beside(t, "waiting for a key is not the first look", func(t *testing.T) {
+	beside(t, "waiting for a key is not the first reconcile", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(time.Hour)
 		n.start()
 		n.state(0, outcome.Missing)
@@ -155,8 +155,8 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	// Whatever becomes of receipts, files come at once, and the store is not taken to
-	// be unreachable; once it works again, the receipt tells the version in place.
+	// If writing receipts fails, files still arrive at once, and the store does not count as
+	// unreachable. When writes work again, the receipt has the version in place.
 	for name, kind := range map[string]error{
 		"denied": kv.ErrDenied, "unreachable for writes": kv.ErrUnreachable, "outcomes that are unknown": kv.ErrUnknownOutcome,
 		"conflicts": kv.ErrConflict, "refused": kv.ErrRequest, "answers that are not Consul's": kv.ErrNotStore,
@@ -251,7 +251,7 @@ func TestReceipts(t *testing.T) {
 		for _, t := range r.Targets {
 			was[t.Key] = t
 		}
-		n.publish("slow", "slow three\n") // its first pass takes as long as we like
+		n.publish("slow", "slow three\n") // its first reconcile takes as long as we like
 		if err := os.Remove(n.path("go")); err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +294,7 @@ func TestReceipts(t *testing.T) {
 		n.told("missing", "more", func(fleet.Receipt, fleet.Target) bool { return true })
 		n.mustReload(func(c *config.Config) { c.Targets = c.Targets[:1] })
 		n.told("no more", "hosts", func(r fleet.Receipt, _ fleet.Target) bool { return len(r.Targets) == 1 })
-		// It promises more than before, and holds to it.
+		// It promises a shorter interval than before, and keeps it.
 		n.mustReload(func(c *config.Config) { c.Reconcile = time.Second })
 		n.told("it promises", "hosts",
 			func(r fleet.Receipt, _ fleet.Target) bool { return time.Duration(r.Agent.Every) == time.Second })

@@ -16,10 +16,9 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// A machine has much to do, and between the time for a receipt and the look at what there is to say, a file is put in
-// place. The receipt tells when that was. Taken out: that its moment is taken after the look; then the file seems to have
-// been put in place when the receipt was sent.
-func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside others: it looks for a call in all stacks
+// On a busy machine, a file is put in place after a receipt is due and before the status is read. The receipt has the right
+// time of that. If the receipt took its time before it read the status, the file would seem to be placed when it was sent.
+func TestReceiptOfAFilePlacedMeanwhile(t *testing.T) { // not parallel: it searches all stacks for a call
 	layout, err := kv.NewLayout("kvexpress")
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +59,7 @@ func TestAReceiptTellsOfWhatCameWhileItWasMade(t *testing.T) { // not beside oth
 		"so":       {since, said.Sent.Add(-time.Duration(told.Since))},
 	} {
 		if off := times[1].Sub(times[0]); off.Abs() > 5*time.Millisecond { // each of the two is in whole milliseconds
-			t.Errorf("it tells that it was %s %v later than it was", what, off)
+			t.Errorf("it says that it was %s %v later than it was", what, off)
 		}
 	}
 }

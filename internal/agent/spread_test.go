@@ -30,8 +30,8 @@ func (n *node) waits(i int, content string) {
 	n.well()
 }
 
-// names are of two nodes: by them alone, the one hardly waits, and the other for most
-// of the time.
+// names are of two nodes. Because of its name, one hardly waits, and the other for most
+// of the spread.
 func names() (early, late string) {
 	for i := 0; early == "" || late == ""; i++ {
 		name := fmt.Sprintf("web-%d", i)
@@ -191,7 +191,7 @@ func TestSpread(t *testing.T) {
 	})
 }
 
-// Of a storm of versions the last one counts, and not each of them is delivered.
+// In a storm of versions the last one is delivered, but not every one.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, storeAddr(t), install.Target{Key: "hosts", Exec: []string{"./exec"}})

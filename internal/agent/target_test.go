@@ -33,7 +33,7 @@ func testTarget(s Store, t install.Target) *target {
 	return newTarget(config.Target{Target: t}, n, nil, slog.New(slog.DiscardHandler))
 }
 
-// While the store is unreachable, a reconcile that is due is not tried without a rest.
+// While the store is unreachable, a due reconcile is not retried in a busy loop.
 func TestNothingIsDueWhileTheStoreIsUnreachable(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(*target, time.Time){
@@ -73,7 +73,7 @@ func TestNothingIsDueWhileTheStoreIsUnreachable(t *testing.T) {
 	}
 }
 
-// The answer of a watch decides what is asked next.
+// The answer of a watch decides the next question.
 func TestIndexes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -163,7 +163,7 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// Who came while a group waited for more is not waited for once more.
+// A target that came while a group waited does not prolong the next wait.
 func TestGather(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestGather(t *testing.T) {
 		if len(g.wake) != 0 || len(g.pending) != 0 {
 			t.Error("there is more to do")
 		}
-		// One that never comes to rest does not hold up the others for ever.
+		// A target that changes all the time does not hold up the others for ever.
 		ctx, cancel := context.WithCancel(t.Context())
 		var endless sync.WaitGroup
 		endless.Go(func() {
@@ -206,7 +206,7 @@ func TestGather(t *testing.T) {
 	})
 }
 
-// A version has waited when its time is over, even if it could not be installed then.
+// A version waits only once, even if it could not be installed after its wait.
 func TestPostpone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

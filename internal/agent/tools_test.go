@@ -16,7 +16,7 @@ import (
 	"kvexpress/internal/testutil/consultest"
 )
 
-// storeAddr is the address of a store that is there until the test ends: a Consul, or
+// storeAddr is the address of a store that runs until the test ends: a Consul, or
 // with -short an embedded store.
 func storeAddr(t *testing.T) string {
 	t.Helper()
@@ -35,7 +35,7 @@ func storeAddr(t *testing.T) string {
 	return s.Addr
 }
 
-// beside is a subtest that runs beside others.
+// beside is a parallel subtest.
 func beside(t *testing.T, name string, test func(*testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
@@ -44,7 +44,7 @@ func beside(t *testing.T, name string, test func(*testing.T)) {
 	})
 }
 
-// tally is what an agent asked of its store.
+// tally counts the requests of an agent.
 type tally struct {
 	watches  atomic.Int64 // requests
 	answered atomic.Int64 // of them, with a value
@@ -54,8 +54,8 @@ type tally struct {
 	lag      atomic.Int64 // how many of the next reads of a checksum are answered as the last one was
 	receipts atomic.Int64 // writes of receipts that were tried
 
-	last   atomic.Pointer[kv.Snapshot]   // what the last read of a checksum came to
-	refuse atomic.Pointer[error]         // what a write of a receipt comes to; nil: it is done
+	last   atomic.Pointer[kv.Snapshot]   // the answer to the last read of a checksum
+	refuse atomic.Pointer[error]         // the result of each write of a receipt; nil: success
 	slow   atomic.Pointer[chan struct{}] // closed when a write of a receipt may go on; nil: at once
 
 	mu    sync.Mutex
@@ -134,7 +134,7 @@ func (c *counted) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, e
 type line struct {
 	addr     string
 	upstream string
-	accepted atomic.Int64 // connections that somebody wanted
+	accepted atomic.Int64 // connections that clients wanted
 
 	mu    sync.Mutex
 	down  bool
@@ -167,7 +167,7 @@ func newLine(t testing.TB, upstream string) *line {
 	return w
 }
 
-// cut ends all connections, and every one that comes.
+// cut ends all connections, and every new one.
 func (w *line) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

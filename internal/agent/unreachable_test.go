@@ -12,7 +12,7 @@ import (
 	"kvexpress/internal/testutil/consultest"
 )
 
-// gone waits until store unreachable for a target, with content in place.
+// gone waits until a target reports an unreachable store, with content in place.
 func (n *node) gone(i int, content string) {
 	n.t.Helper()
 	s := n.state(i, outcome.Unreachable)

@@ -9,8 +9,7 @@ import (
 )
 
 // An agent that has run for long is restarted, reloaded and restarted again and again, and its store becomes unreachable.
-// Consul would allow 200 connections. Taken out: the short waits at first, or that places are given one after the other;
-// then there are more.
+// It stays below Consul's 200 connections, because its first waits are short and places are given one after the other.
 func TestWaitsOfManyRestarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

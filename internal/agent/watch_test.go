@@ -66,7 +66,7 @@ func TestWatch(t *testing.T) {
 		})
 	}
 
-	// What is refused is read again when something changes, and not before.
+	// A refused version is read again only after a change.
 	beside(t, "a file without a folder that 1.x writes too short", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts", File: filepath.Join(t.TempDir(), "new", "hosts"), MinLines: 2})
 		n.start()

@@ -44,7 +44,7 @@ func locked(ctx context.Context, path string, hook FaultHook) (*Target, error) {
 // free gives a target back.
 func free(target *Target) error { return errors.Join(target.Close(), target.Dir.Close()) }
 
-// replace is an install as deliver does it: lock, stage, put in place.
+// replace does what an install does: lock, stage, put in place.
 func replace(path string, content []byte, hook FaultHook) (err error) {
 	target, err := locked(context.Background(), path, hook)
 	if err != nil {
@@ -58,7 +58,7 @@ func replace(path string, content []byte, hook FaultHook) (err error) {
 	return errors.Join(target.Replace(staged), staged.Discard())
 }
 
-// A target that is held for too long is an error that names the holder. What shows it is called once.
+// A target that is locked for too long is an error that names the holder. Waiting.Show is called once.
 func TestLockWaitsForAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	held, err := locked(t.Context(), path, nil)
@@ -133,8 +133,8 @@ func left(t *testing.T, dir string, want ...string) {
 	}
 }
 
-// A staged file that another one replaces is not put in place. What a killed run left in
-// the lock folder is removed, and links there are not followed.
+// A staged file that another file replaced is not put in place. Leftovers of a killed run in
+// the lock folder are removed, and links there are not followed.
 func TestStagedFileOfAnother(t *testing.T) {
 	dir := t.TempDir()
 	path, elsewhere := filepath.Join(dir, "file"), filepath.Join(dir, "elsewhere")

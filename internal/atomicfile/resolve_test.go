@@ -25,7 +25,7 @@ func needRoot(t *testing.T) {
 // "etc/hosts -> ../srv/hosts", "srv/", "srv/hosts".
 func tree(t *testing.T, entries ...string) string {
 	t.Helper()
-	// As the system has it: what is above is not of our making.
+	// The folders above are the system's, so they may have links.
 	base, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestResolveLoop(t *testing.T) {
 	}
 }
 
-// Whoever can change where a link leads could have any file overwritten.
+// A user who can change a link could make us overwrite any file.
 func TestResolveRefusesWhatOthersControl(t *testing.T) {
 	needRoot(t)
 	const nobody = 65534
@@ -138,7 +138,7 @@ func TestResolveRefusesWhatOthersControl(t *testing.T) {
 	}
 }
 
-// In a sticky folder, such as /tmp, nobody can replace our link.
+// In a sticky folder, such as /tmp, others cannot replace our link.
 func TestResolveInStickyFolder(t *testing.T) {
 	base := tree(t, "d/", "d/a -> ../b", "b")
 	if err := os.Chmod(filepath.Join(base, "d"), 0o777|os.ModeSticky); err != nil {
@@ -149,7 +149,7 @@ func TestResolveInStickyFolder(t *testing.T) {
 	}
 }
 
-// Who owns the folders of a plain file, or of a file that our link leads to, does not matter: nothing there is followed.
+// The owner of the folders of a plain file, or of our link's target, does not matter: they have no link to follow.
 func TestResolvePlainFileAnywhere(t *testing.T) {
 	base := tree(t, "d/", "d/a", "b -> d/a", "c -> d/new/a")
 	if err := os.Chmod(filepath.Join(base, "d"), 0o777); err != nil {

@@ -45,7 +45,7 @@ func TestAgentPages(t *testing.T) {
 	for _, tt := range []struct {
 		method, path string
 		code         int
-		kind, body   string // body: what is in it
+		kind, body   string // body: a part of it
 	}{
 		{"GET", "/healthz", 200, plain, "ok\n"},
 		{"GET", "/readyz", 503, plain, "hosts: not yet\n\ufffd[31mflags: not yet\n"},
@@ -100,7 +100,7 @@ func TestAgentPages(t *testing.T) {
 	}
 }
 
-// The network is told neither command lines nor what commands printed.
+// Over the network, the status has no command lines and no output of commands.
 func TestAgentStatusOnTheNetwork(t *testing.T) {
 	status := func() agent.Status {
 		s := agentSample()

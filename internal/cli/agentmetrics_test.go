@@ -17,7 +17,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// scrapeTime is when the tests look.
+// scrapeTime is the time of the scrapes.
 func scrapeTime() time.Time { return time.Date(2026, 3, 1, 14, 7, 11, 500e6, time.UTC) }
 
 func scrapedAgo(d time.Duration) *time.Time {
@@ -62,8 +62,7 @@ func scrapeAgent(t *testing.T, s agent.Status) (map[string]*dto.MetricFamily, []
 	return families, out.Bytes()
 }
 
-// Prometheus reads it, each series is there once, and its linter has nothing to
-// say about the names.
+// Prometheus reads it, each series is there once, and its linter finds no fault.
 func TestAgentMetricsAreWhatPrometheusWants(t *testing.T) {
 	for name, s := range map[string]agent.Status{"full": agentSample(), "new": {}} {
 		families, text := scrapeAgent(t, s)
@@ -90,7 +89,7 @@ func TestAgentMetricsAreWhatPrometheusWants(t *testing.T) {
 	}
 }
 
-// stable is a scrape without what the process itself changes.
+// stable is a scrape without the metrics of the process itself.
 func stable(text []byte) []byte {
 	lines := slices.DeleteFunc(bytes.SplitAfter(text, []byte("\n")), func(line []byte) bool {
 		return bytes.HasPrefix(line, []byte("process_")) || bytes.HasPrefix(line, []byte("go_"))
@@ -98,7 +97,7 @@ func stable(text []byte) []byte {
 	return bytes.Join(lines, nil)
 }
 
-// value is that of the one agentSample with these labels, written "name=value".
+// value is the value of the one sample with these labels, written "name=value".
 func metricValue(t *testing.T, families map[string]*dto.MetricFamily, name string, labels ...string) float64 {
 	t.Helper()
 	for _, m := range families[name].GetMetric() {
@@ -198,7 +197,7 @@ func TestAgentMetricsOfExecs(t *testing.T) {
 	}
 }
 
-// A bad reload and a store that is away show.
+// A bad reload and an unreachable store show.
 func TestAgentMetricsOfTrouble(t *testing.T) {
 	s := agentSample()
 	s.Config.Error = "agent.yml:3: no such word"

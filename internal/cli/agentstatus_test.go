@@ -20,7 +20,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// answering serves a handler on an address until the test ends.
+// answering serves a handler on a free address until the test ends.
 func answering(t *testing.T, addr string, h http.Handler) string {
 	t.Helper()
 	l, err := httpd.Listen(addr)
@@ -67,7 +67,7 @@ func TestAgentStatusExitCodes(t *testing.T) {
 	}
 	for _, state := range append(outcome.Reported(), "levitating") {
 		if _, ok := want[state]; !ok {
-			t.Errorf("nobody thought of the state %s", state)
+			t.Errorf("no test for the outcome %s", state)
 		}
 		// the first bad one counts
 		sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"), statusOf(outcome.Converged, state, outcome.Missing, outcome.Stopped))
@@ -88,7 +88,7 @@ func TestAgentStatusExitCodes(t *testing.T) {
 	sock := answering(t, filepath.Join(t.TempDir(), "agent.sock"),
 		statusOf(outcome.Converged, outcome.Stopped, outcome.Locked, outcome.Waiting))
 	if code, _, stderr := runStatus(t, "--strict", "--listen", sock); code != 0 || stderr != "" {
-		t.Errorf("what is deliberate ends with %d, %s", code, stderr)
+		t.Errorf("a deliberate freeze ends with %d, %s", code, stderr)
 	}
 }
 
@@ -124,7 +124,7 @@ func TestAgentStatusJSON(t *testing.T) {
 	}
 }
 
-// Who cannot be asked, or is no agent, is an error with a remedy.
+// If the agent does not answer, or is no agent, the error has a remedy.
 func TestAgentStatusWithoutAnAgent(t *testing.T) {
 	dir := t.TempDir()
 	stale := filepath.Join(dir, "stale")
@@ -179,7 +179,7 @@ func TestAgentStatusWithoutAnAgent(t *testing.T) {
 	}
 }
 
-// Another user hears that it is about permission, and not that nothing runs.
+// For another user, the error says that permission is missing, not that no agent runs.
 func TestAgentStatusOfAnotherUser(t *testing.T) {
 	dir, err := os.MkdirTemp("", "kvexpress") // others may not enter t.TempDir
 	if err != nil {
@@ -211,7 +211,7 @@ func statusAsNobody(t *testing.T, dir, sock string) (stderr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(self) // where go test puts it, nobody may look
+	b, err := os.ReadFile(self) // other users cannot read the folder of go test
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// agentNow is when the tests look, in a zone of its own.
+// agentNow is the current time in the tests, in a zone of its own.
 func agentNow() time.Time {
 	return time.Date(2026, 3, 1, 14, 7, 11, 0, time.FixedZone("here", 3600))
 }
@@ -107,7 +107,7 @@ func TestAgentHeadlines(t *testing.T) {
 	}
 }
 
-// While the store is away, why is said once, and not for each of many targets.
+// While the store is unreachable, the table says why once, not for each target.
 func TestAgentTableSaysOnceThatTheStoreIsAway(t *testing.T) {
 	const why = "connection refused"
 	s := agent.Status{Node: "web-17", Store: agent.StoreStatus{Since: before(0), Error: why}}

@@ -73,7 +73,7 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// A reader that goes away ends it too.
+// A closed standard output ends it too.
 func TestDemoThatNobodyReads(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)

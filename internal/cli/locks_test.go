@@ -14,7 +14,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// A path that somebody knows is shown.
+// A path that is known from a receipt is shown.
 func TestPathsOfLocks(t *testing.T) {
 	layout, err := kv.NewLayout("kvexpress")
 	if err != nil {

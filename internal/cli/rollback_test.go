@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// meddled is a store in which somebody else does something before the n-th read.
+// meddled is a store in which another user does something before the n-th read.
 type meddled struct {
 	kv.Store
 	n, reads int
@@ -29,7 +29,7 @@ func (s *meddled) Read(ctx context.Context, c kv.Consistency, paths ...string) (
 	return s.Store.Read(ctx, c, paths...)
 }
 
-// The requests of a rollback without --to: the list, the version, and what stands
+// The requests of a rollback without --to: the list, the version, and the live version
 // before it is published.
 const (
 	atList = iota + 1
@@ -51,7 +51,7 @@ func TestOthersBesideARollback(t *testing.T) {
 		to     string
 		code   int
 		says   string
-		last   uint64 // the version that stands in the end
+		last   uint64 // the live version in the end
 	}{
 		"nothing":                       {0, nil, "", 0, "", 13},
 		"a publish before the list":     {atList, func(o others) { o.publish("rival\n") }, "", 0, "", 14},
@@ -81,7 +81,7 @@ func TestOthersBesideARollback(t *testing.T) {
 				t.Errorf("exit %d: %v; want %d, %q", code, err, c.code, c.says)
 			}
 			if v := o.version(); v != c.last {
-				t.Errorf("version %d stands, want %d", v, c.last)
+				t.Errorf("version %d is live, want %d", v, c.last)
 			}
 		})
 	}
@@ -101,7 +101,7 @@ func TestRollbackIfVersionIsOfTheChoice(t *testing.T) {
 		t.Errorf("exit %d: %v", code, err)
 	}
 	if v := o.version(); v != 3 {
-		t.Errorf("version %d stands", v)
+		t.Errorf("version %d is live", v)
 	}
 }
 
@@ -130,11 +130,11 @@ func TestRollbackInACrowd(t *testing.T) {
 		t.Errorf("exit %d: %v", code, err)
 	}
 	if _, past := bytes.CutPrefix(o.row(l.Data("hosts")).Value, []byte("after version ")); !past || o.version()%20 != 12 {
-		t.Errorf("version %d stands: the rollback published", o.version())
+		t.Errorf("version %d is live: the rollback published", o.version())
 	}
 }
 
-// What show prints is content alone: its log goes elsewhere.
+// show prints only content to standard output: its log goes elsewhere.
 func TestShowDoesNotLogToStandardOutput(t *testing.T) {
 	for _, command := range []string{"history", commandShow} {
 		var stdout, stderr bytes.Buffer
@@ -147,7 +147,7 @@ func TestShowDoesNotLogToStandardOutput(t *testing.T) {
 	}
 }
 
-// What kvexpress 1.x wrote has no number: its bytes are pinned.
+// A version of kvexpress 1.x has no number: its bytes are pinned.
 func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	l, err := kv.NewLayout("kvexpress")
 	if err != nil {
@@ -162,7 +162,7 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 		t.Errorf("exit %d: %v", code, err)
 	}
 	if got := string(o.row(l.Data("hosts")).Value); got != "two\n" {
-		t.Errorf("%q stands", got)
+		t.Errorf("%q is live", got)
 	}
 }
 
@@ -172,7 +172,7 @@ func rollbackSession(store kv.Store, l kv.Layout) *session {
 		log: slog.New(slog.DiscardHandler)}
 }
 
-// others are those who work on the same store.
+// others are other users of the same store.
 type others struct {
 	t     *testing.T
 	store kv.Store
@@ -241,7 +241,7 @@ func (o others) row(path string) kv.Entry {
 	return rows[path]
 }
 
-// version is that of the live manifest, 0 without one.
+// version is the number in the live manifest, 0 without one.
 func (o others) version() uint64 {
 	o.t.Helper()
 	m, err := kv.ParseManifest(o.row(o.l.Manifest("hosts")).Value)

@@ -39,7 +39,7 @@ func TestScripts(t *testing.T) {
 	t.Run("contract", func(t *testing.T) { checkContract(t, seen) })
 }
 
-// What setup hands to the commands of a script.
+// The values that setup passes to the commands of a script.
 type (
 	storeKey  struct{}
 	seenKey   struct{}

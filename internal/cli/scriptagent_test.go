@@ -8,8 +8,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// await PATTERN... waits until what `kvexpress agent status --json` says of the agent
-// of agent.yml has each of these texts.
+// await PATTERN... waits until `kvexpress agent status --json`, for the agent of agent.yml,
+// prints each of these texts.
 func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	usageError(ts, neg || len(args) == 0, "await TEXT...")
 	limit := time.NewTimer(time.Minute)
@@ -58,7 +58,7 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 var agentHead = []string{"stores: ADDR", "prefix: PREFIX", "state_dir: WORK/state", "listen: WORK/agent.sock"}
 
 // agentfile writes agent.yml, from agent.in, and puts the lines of agentHead before it
-// whose keys it does not have. WORK, PREFIX and ADDR stand for the script's own.
+// whose keys it does not have. WORK, PREFIX and ADDR are replaced by the script's own.
 func cmdAgentFile(ts *testscript.TestScript, neg bool, args []string) {
 	usageError(ts, neg || len(args) > 1, "agentfile [FROM]")
 	from := "agent.in"

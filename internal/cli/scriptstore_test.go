@@ -12,7 +12,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// kv looks at the store, and changes it, past kvexpress:
+// kv reads and changes the store past kvexpress:
 //
 //	kv put PATH FILE [FLAGS]
 //	kv cat PATH        prints the value to stdout

@@ -52,7 +52,7 @@ func TestCaptureIsPrintableAndWithoutSecrets(t *testing.T) {
 			t.Errorf("%q is kept as %q, want %q", in, got, want)
 		}
 	}
-	// What is escaped becomes longer: the limit holds for that. Of a secret that is cut, no half shows.
+	// Escaping makes text longer: the limit is for the escaped text. A secret that is cut shows no half.
 	var c capture
 	_, _ = c.Write([]byte(strings.Repeat("\x00", MaxOutput) + "\nlast"))
 	if got := c.String(); len(got) > MaxOutput || !strings.HasSuffix(got, "last") {

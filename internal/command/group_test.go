@@ -180,7 +180,7 @@ func TestTheWholeGroupHasItsGrace(t *testing.T) {
 
 func TestBackgroundChildrenSurviveSuccess(t *testing.T) {
 	w := newWitness(t)
-	// Forked twice, so that it is nobody's child when the leader ends.
+	// Forked twice, so that it is an orphan when the leader ends.
 	r, err := Run(t.Context(), Command{Argv: sh("(" + stubbornChild + ") ; echo done"), Env: w.env})
 	w.release(t)
 	if err != nil || r.Output != "done\n" {
@@ -198,7 +198,7 @@ func TestABackgroundFloodDoesNotHoldUsUp(t *testing.T) {
 	}
 }
 
-// A program that runs as somebody else, by sudo say, cannot be killed.
+// A program that runs as another user, such as with sudo, cannot be killed.
 func TestWhatCannotBeKilledIsGivenUp(t *testing.T) {
 	tests := []struct {
 		name string

@@ -14,7 +14,7 @@ import (
 )
 
 // Whatever the files hold, the answer is a configuration in which everything is
-// good, or an error of few, printable lines that say where to look.
+// good, or an error of few, printable lines that name the place of the mistake.
 func FuzzLoad(f *testing.F) {
 	for _, s := range []string{
 		example, "", "targets: []", "targets:\n- {key: hosts, file: /etc/x}\n",

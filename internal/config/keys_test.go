@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// words are, by value, what the value becomes; or, if it is refused, a telling word of the message.
+// words maps a value to its parsed form, or, if it is refused, to a telling word of the message.
 type words map[string]string
 
-// keyTest is what a key takes and what it refuses, besides what all keys of its kind refuse: see refusedByAll.
+// keyTest has the values that a key accepts and refuses. refusedByAll has those that all keys of its kind refuse.
 type keyTest struct {
 	key       string
 	kinds     string // what it may be besides one value: a list, a map; "-" if it may not be one value
@@ -120,7 +120,7 @@ func targetTests() []keyTest {
 	}
 }
 
-// refusedByAll is what every key of these kinds refuses.
+// refusedByAll has the values that every key of these kinds refuses.
 func refusedByAll(kinds string) words {
 	bad := words{"": "no value", "~": "no value", "!!str x": "tagged", "&a x": "anchor"}
 	if !strings.Contains(kinds, "list") {
@@ -137,7 +137,7 @@ func refusedByAll(kinds string) words {
 	return bad
 }
 
-// mainValue is what a key of the main file became.
+// mainValue is the parsed value of a key of the main file.
 func mainValue(c Config, key string) string {
 	s := c.Store
 	switch key {

@@ -188,7 +188,7 @@ func TestHostName(t *testing.T) {
 	wantError(t, err, `other.yml:1 "a/b"`)
 }
 
-// What cannot be is said before the agent tries.
+// Impossible values are reported before the agent starts.
 func TestNoPlace(t *testing.T) {
 	path := filepath.Join(folder(t, map[string]string{"agent.yml": "targets: []"}), "agent.yml")
 	for home, want := range map[string]string{"": "state_dir", "/" + strings.Repeat("x", maxSocket): "listen"} {

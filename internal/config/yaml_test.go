@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What YAML has and this file has no use for, is refused where it is.
+// YAML features that this file does not use are refused, with their line.
 func TestRefusedYAML(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "1 empty", "# nothing\n---\n": "1 empty", "null": "1 empty",
@@ -33,7 +33,7 @@ func TestRefusedYAML(t *testing.T) {
 	}
 }
 
-// What people and programs do write is taken.
+// The usual spellings of people and programs are accepted.
 func TestTakenYAML(t *testing.T) {
 	for text, want := range map[string]string{
 		"\ufeffca_file: /x\r\nprefix: y\r\n":         "/x",
