@@ -102,11 +102,13 @@ exec %[1]s "$@"
 	hosts := "127.0.0.1 localhost\n" + e2e.Text("web", 200)
 	m.File("etc/consul-template/output/hosts.consul", hosts)
 	m.File("hosts.new", hosts+"10.0.0.1 one-more\n")
-	m.Ok("in", "-k", "hosts", "-f", m.Path("etc/consul-template/output/hosts.consul"))
+	for _, file := range []string{"etc/consul-template/output/hosts.consul", "hosts.new"} {
+		m.Ok("in", "-k", "hosts", "-f", m.Path(file))
+	}
 	// The node that they name, which has the file of another key: of hosts it waits for nothing.
 	store := &e2e.Store{T: t, Server: server, Token: server.ManagementToken}
 	store.Put("kvexpress-nodes/web-17", fmt.Sprintf(`{"format":1,"node":"web-17","sent":"2026-01-01T00:00:00Z","targets":[`+
-		`{"by":"out","key":"other","file":%q,"state":"current"}]}`, m.Path("etc/hosts.consul")), 0)
+		`{"by":"out","key":"other","file":%q,"outcome":"converged"}]}`, m.Path("etc/hosts.consul")), 0)
 	m.File("etc/kvexpress/token", server.ManagementToken)
 	// `consul exec` runs commands as the agent, who has no token of its own.
 	return &reader{t: t, m: m, url: web.URL, server: server,
