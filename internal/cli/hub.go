@@ -111,6 +111,8 @@ func hubSettings(cmd *cobra.Command, g *globals) (s hubFlags, err error) {
 		switch f.Name {
 		case "server":
 			s.Store.Addrs[0] = g.server
+		case "token":
+			s.Store.TokenFile = "" // of hub.yml
 		case "token-file":
 			s.Store.TokenFile = g.tokenFile
 		case "datacenter":
@@ -145,11 +147,14 @@ func (a *App) hub(ctx context.Context, g *globals, s hubFlags) (report, error) {
 		Log: slog.New(slog.DiscardHandler), Guide: hubGuide(g, s.Layout),
 	}
 	if !embedded {
-		c := s.Store
+		c, file := s.Store, ""
+		if g.config != "" {
+			file = "hub.yml"
+		}
 		store, err := consul.New(consul.Options{
 			Addr: c.Addrs[0], Token: g.token, TokenFile: c.TokenFile, Datacenter: c.Datacenter,
 			CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey, ServerName: c.ServerName,
-			Namespace: c.Namespace, Partition: c.Partition, Lasting: true, File: "hub.yml",
+			Namespace: c.Namespace, Partition: c.Partition, Lasting: true, File: file,
 		})
 		if err != nil {
 			return nil, err

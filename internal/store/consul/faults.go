@@ -257,8 +257,12 @@ func (s *Store) fill(text string, m symptom) string {
 // places names the setting for each name in braces: in the configuration file, or a flag or variable.
 func (e settings) places() []string {
 	if in := " in " + e.File; e.File != "" {
+		address := "stores"
+		if e.File == "hub.yml" {
+			address = "store" // a hub has one
+		}
 		return []string{
-			"{server}", "stores" + in, "{use}", "stores: ", "{at}", in, "{token}", "token_file" + in,
+			"{server}", address + in, "{use}", address + ": ", "{at}", in, "{token}", "token_file" + in,
 			"{ca}", "a file that ca_file names" + in, "{cert}", "client_cert and client_key" + in,
 			"{server-name}", "tls_server_name: ", "{datacenter}", "datacenter" + in, "{namespace}", "namespace and partition" + in,
 		}
