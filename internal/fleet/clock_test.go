@@ -13,13 +13,13 @@ import (
 
 const day = 24 * time.Hour
 
-// offset is what a machine measured of its clock.
+// offset is the offset of a machine's clock, as it measured it.
 func offset(d time.Duration) *int64 {
 	ms := d.Milliseconds()
 	return &ms
 }
 
-// A receipt was not sent before those that the store had already, but for those that have yet to be sent.
+// A receipt was sent after all receipts with a lower index.
 func TestOrder(t *testing.T) {
 	var nodes []Node
 	for i, at := range []time.Duration{0, 3 * time.Second, -day, day, 5 * time.Second, 4 * time.Second} {
@@ -58,7 +58,7 @@ func TestReceiptAfterThePublish(t *testing.T) {
 	}
 }
 
-// Whichever clock is wrong: no node loses contact, and an outdated fleet does not look converged. Only
+// Whichever clock is wrong: no node loses contact, and an outdated fleet does not count as converged. Only
 // the node that wrote first needs a store that shows its offset; a local Consul agent does not.
 func TestClocksLoseNoContact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -20,7 +20,7 @@ func forget(t *testing.T, s kv.Store, path string) {
 	}
 }
 
-// Targets are dropped, and all else stays; what a node did not say itself makes it no younger.
+// Targets are dropped, and all else stays. An edit does not make a receipt younger.
 func TestDrop(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Second)
 	out := func(file string) fleet.Target {

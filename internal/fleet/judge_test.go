@@ -139,14 +139,13 @@ func TestOutcomesOfAnUnmanagedVersion(t *testing.T) {
 	if r := s.examine(); counts(r) != "2 converged, 2 outdated" || r.Published != nil {
 		t.Errorf("%s: %+v", counts(r), r)
 	}
-	s.live.SHA256 = "" // nothing that could be relied on
+	s.live.SHA256 = "" // no reliable claim
 	if r := s.examine(); counts(r) != "4 outdated" {
 		t.Errorf("of a version without a checksum: %s", counts(r))
 	}
 }
 
-// Who waits for a version is not told that a later one is none, nor that it may have
-// any bytes.
+// A wait for a version counts a later one too, but not one with contradicting bytes.
 func TestOutcomesOfASupersededVersion(t *testing.T) {
 	s := newScenario()
 	for _, target := range []Target{has(5), has(4), has(3), has(6), has(4).but(func(t *Target) { t.SHA256 = sha(1) }),
@@ -159,8 +158,8 @@ func TestOutcomesOfASupersededVersion(t *testing.T) {
 	}
 }
 
-// Of several files of a key the one that is worst off counts, and is named; and the one that
-// took longest is what it took.
+// Of several files of a key the one with the worst outcome counts, and is named. The longest
+// delivery time counts.
 func TestSeveralFilesOfOneKey(t *testing.T) {
 	file := func(name string, t Target) Target { t.File = name; return t }
 	pending := has(5).but(func(t *Target) { t.ExecPending = true })
@@ -192,12 +191,12 @@ func TestSeveralFilesOfOneKey(t *testing.T) {
 	}
 }
 
-// Silent nodes do not count, whatever they have; a node without an agent only once
-// there is something that it should have reported.
+// Nodes without contact do not count. A node without an agent has no contact only after it
+// missed a version that it should have reported.
 func TestNoContact(t *testing.T) {
 	const late = 2*5*time.Minute + 30*time.Second
 	for name, tt := range map[string]struct {
-		ago, age time.Duration // since the receipt; and of what the agent says in it
+		ago, age time.Duration // since the receipt, and the agent's part of it
 		agent    bool
 		target   Target
 		since    time.Duration // the publish, if not a minute
@@ -252,7 +251,7 @@ func TestContactIsOfATarget(t *testing.T) {
 	}
 	const none = -1
 	for name, tt := range map[string]struct {
-		ago, age time.Duration // since the receipt; and of what the agent says in it, if there is one
+		ago, age time.Duration // since the receipt, and the agent's part of it, if there is one
 		targets  []Target
 		want     string // see counts
 	}{
@@ -304,8 +303,8 @@ func TestClocksADayOff(t *testing.T) {
 	huge := int64(math.MaxInt64)
 	for name, tt := range map[string]struct {
 		wrong wrong
-		want  string // if stores tell
-		not   string // if those of nodes and of the publisher do not
+		want  string // if stores show the offset
+		not   string // if the stores of nodes and publisher do not
 	}{
 		"none":                              {here(0), "timed", "timed"},
 		"ours, ahead":                       {here(day), "timed here 24h0m0s", "timed here 24h0m0s"},

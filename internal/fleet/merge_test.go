@@ -38,7 +38,7 @@ func TestMergeOfAgentAndOuts(t *testing.T) {
 	if want := []string{"agent /b", "agent /c", "out /z"}; !slices.Equal(files(r), want) {
 		t.Fatalf("%v", files(r))
 	}
-	// What there was no room for, an out does not know better.
+	// An out does not change the number of omitted targets.
 	r.Omitted = 7
 	if out := merge(r, news{targets: []Target{of(ByOut, "/z")}}, "web-1", start()); out.Omitted != 7 {
 		t.Errorf("an out makes %d omitted targets of 7", out.Omitted)
@@ -155,7 +155,7 @@ func TestTimePasses(t *testing.T) {
 	})
 }
 
-// An out says nothing twice, and everything that has changed.
+// An out reports every change, and nothing twice.
 func TestSame(t *testing.T) {
 	a := Target{By: ByOut, Key: "k", File: "/f", Lineage: "l", Version: 1, SHA256: "x", Outcome: outcome.Refused, Reason: "empty",
 		Detail: "d", ExecPending: true, Exec: &Exec{Exit: 1, Failures: 2}}

@@ -58,8 +58,7 @@ func full(t *testing.T) *world {
 	return w
 }
 
-// Prometheus reads it, each series is there once, and its linter has nothing to say
-// about the names.
+// Prometheus reads it, each series is there once, and its linter finds no fault.
 func TestMetricsAreWhatPrometheusWants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, w := range map[string]*world{"full": full(t), "new": newWorld(t)} {
@@ -152,7 +151,7 @@ func TestMetricsBeforeTheFirstScan(t *testing.T) {
 	})
 }
 
-// Without --per-node no series is about a node.
+// Without --per-node no series names a node.
 func TestNoLabelOfANode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -165,7 +164,7 @@ func TestNoLabelOfANode(t *testing.T) {
 	})
 }
 
-// What comes from outside is bounded, and safe to print.
+// Text from outside is limited, and safe to print.
 func TestMetricsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -98,8 +98,7 @@ func inGrafana(expr string) string {
 	return strings.NewReplacer("$__rate_interval", "5m", "$key", ".*").Replace(expr)
 }
 
-// everything is a scrape of a hub and one of an agent that have all there can be:
-// the labels that each metric has, and their values.
+// everything has the labels of all metrics of hub and agent, and their values.
 func everything(t *testing.T) map[string]map[string]map[string]bool {
 	t.Helper()
 	var texts []string
@@ -132,7 +131,7 @@ func everything(t *testing.T) map[string]map[string]map[string]bool {
 	return found
 }
 
-// agentText is the scrape of an agent; with trouble if it has some.
+// agentText is the scrape of an agent, with or without trouble.
 func agentText(t *testing.T, now time.Time, good bool) string {
 	t.Helper()
 	at := now.Add(-time.Hour)
@@ -157,7 +156,7 @@ func agentText(t *testing.T, now time.Time, good bool) string {
 	return out.String()
 }
 
-// Each metric, label and value that the dashboard and the rules name is one that there is.
+// Each metric, label and value that the dashboard and the rules name exists.
 func TestMonitoringNamesWhatIsExported(t *testing.T) {
 	exported := everything(t)
 	var exprs, where, labels []string
@@ -198,7 +197,7 @@ func TestMonitoringNamesWhatIsExported(t *testing.T) {
 				}
 			}
 		}
-		// What it groups by, and what texts take from it.
+		// The labels that it groups by, and those in its texts.
 		used := answer.Labels
 		for _, m := range regexp.MustCompile(`\{\{ *(?:\$labels\.)?([a-z_]+)`).FindAllStringSubmatch(labels[i], -1) {
 			used = append(used, m[1])

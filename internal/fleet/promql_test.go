@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// What goes to tools/promql, and what comes back: see there.
+// The input and output of tools/promql: see there.
 type (
 	request struct {
 		Exprs   []string
@@ -39,7 +39,7 @@ type (
 	}
 )
 
-// engine is the path of tools/promql. It skips what `make check` runs, which has no tools.
+// engine is the path of tools/promql. In `make check`, which has no tools, it skips the test.
 func engine(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {

@@ -121,8 +121,8 @@ func TestReceiptComesBackAsItWas(t *testing.T) {
 	})
 }
 
-// However much there is to say, it fits; texts and steps go first, then targets from
-// the end, and how many is said.
+// A receipt of any size is made to fit: texts and steps go first, then targets from
+// the end, and their number is in Omitted.
 func TestReceiptFits(t *testing.T) {
 	if got, want := parse(t, sized(300, "short")), sized(300, "short"); !reflect.DeepEqual(got, want) {
 		t.Errorf("%d of %d targets, omitted %d", len(got.Targets), len(want.Targets), got.Omitted)
@@ -161,7 +161,7 @@ func TestReceiptFits(t *testing.T) {
 	if got := parse(t, empty); len(got.Targets) != MaxTargets || got.Omitted != 1 {
 		t.Errorf("%d targets, %d omitted", len(got.Targets), got.Omitted)
 	}
-	// Others may have written what a node carries on: no target is to blame for that.
+	// Another program may have written the texts that a node keeps: no target is left out for that.
 	noise := strings.Repeat("x", 4000*64)
 	r = sized(2, "")
 	r.Agent.Version = noise
@@ -177,7 +177,7 @@ func TestReceiptFits(t *testing.T) {
 	}
 }
 
-// What this program writes, it can read: there are no lengths that are none.
+// This program can read the receipts that it writes, whatever the lengths of time.
 func TestReceiptWithLengthsThatAreNone(t *testing.T) {
 	for _, d := range []time.Duration{-1, -time.Hour, math.MinInt64, math.MaxInt64, century + time.Hour} {
 		r := sized(1, "")
@@ -257,8 +257,8 @@ func TestParseReceiptRefuses(t *testing.T) {
 	}
 }
 
-// A few hundred bytes from a bad node do not fill the memory of who asks for the
-// status: 1.4 million targets are refused before they are made.
+// A few hundred bytes from a bad node do not fill the memory of a status: 1.4 million
+// targets are refused before they are decoded.
 func TestParseReceiptIsCheapToRefuse(t *testing.T) {
 	plain := `{"format":1,"node":"web-1","sent":"2026-03-01T12:00:00Z","targets":[` + strings.Repeat("{},", (maxPlain-200)/3) +
 		`{}]}`
@@ -308,7 +308,7 @@ func FuzzParseReceipt(f *testing.F) {
 		if len(back.Targets)+back.Omitted != len(r.Targets)+r.Omitted || !back.Sent.Equal(r.Sent) {
 			t.Fatalf("%+v comes back as %+v", r, back)
 		}
-		// Whatever it says, it is judged.
+		// Any receipt gets an outcome.
 		Examine(Roster{Nodes: []Node{{Name: node, Receipt: r, Index: 5}}, Read: start()}, Live{Key: "hosts", Exists: true},
 			Options{})
 		merge(r, news{targets: []Target{{File: "/x"}}}, node, start())

@@ -13,7 +13,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// What may not be read is never taken for absent.
+// A denied receipt is never taken for absent.
 func TestRosterRights(t *testing.T) {
 	under := func(prefix string) func(string, bool) bool {
 		return func(path string, write bool) bool { return !write && strings.HasPrefix(path, prefix) }
@@ -68,7 +68,7 @@ func (s *hiding) List(ctx context.Context, c kv.Consistency, prefix string, sinc
 	return all, err
 }
 
-// Of what did not change, nothing is read anew; what did, is.
+// Only changed receipts are decoded again.
 func TestRosterAgainAndAgain(t *testing.T) {
 	b := newBench(t)
 	b.publish("one\n")
@@ -121,7 +121,7 @@ func TestRosterAgainAndAgain(t *testing.T) {
 	}
 }
 
-// More keys than one request can ask for; each is told what became of it.
+// More keys than one request can read: each has its own result.
 func TestLive(t *testing.T) {
 	b := newBench(t, embedded.Deny(func(path string, write bool) bool { return !write && strings.HasPrefix(path, "kvexpress/k30/") }))
 	b.publish("one\n")
@@ -162,7 +162,7 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// Names and texts of receipts are cut where they enter. A node whose name none can have is
+// Names and texts of receipts are cut when they are read. A receipt with an invalid node name is
 // not read, and does no harm to others.
 func TestLongNames(t *testing.T) {
 	b := newBench(t)
@@ -191,7 +191,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// When the versions before were published is read where an `out` has missed one, and only there.
+// The publish times of past versions are read only if an `out` has missed one.
 func TestPastVersions(t *testing.T) {
 	b := newBench(t)
 	for _, version := range []uint64{1, 2, 3} {

@@ -31,7 +31,7 @@ func TestScanWithoutRights(t *testing.T) {
 	}
 }
 
-// For how long a node has been missing.
+// The time for which a node has been missing.
 func TestOldestStraggler(t *testing.T) {
 	const oldest, hosts = "oldest_straggler_seconds", "key=hosts"
 	for name, test := range map[string]func(*world){

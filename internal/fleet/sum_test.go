@@ -28,8 +28,8 @@ func inflated(t *testing.T, node string) []byte {
 	return packed
 }
 
-// Receipts that decode to a lot leave out themselves and no others, are named, and let no wait
-// end as if they had converged. When some of them go, others have room.
+// Receipts that decode to too many bytes are left out, alone, and named. No wait ends as if they
+// had converged. When some of them go, others have room.
 func TestReceiptsInSum(t *testing.T) {
 	b := newBench(t)
 	b.publish("one\n")

@@ -46,8 +46,8 @@ func TestRetiredKey(t *testing.T) {
 	}
 }
 
-// Receipts from before a restore prove nothing, by the word of two nodes, or of all but one. What
-// else a receipt says does not matter.
+// Receipts from before a restore prove nothing, by the word of two nodes, or of all but one. The rest
+// of a receipt does not matter.
 func TestRestoredReceipts(t *testing.T) {
 	const before, after = publishedAt + 1000, publishedAt + 100_000
 	for name, tt := range map[string]struct {

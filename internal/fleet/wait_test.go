@@ -18,7 +18,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// bench is a store with a key, and nodes that report.
+// bench is a store with a key, and nodes with receipts.
 type bench struct {
 	t     *testing.T
 	store *faulty
@@ -40,7 +40,7 @@ func (b *bench) publish(content string) {
 	b.want = fleet.Wanted{Lineage: r.Lineage, Version: r.Version, SHA256: r.SHA256}
 }
 
-// says is what a node reports that has a version.
+// says is the receipt of a node that has a version.
 func (b *bench) says(node string, v fleet.Wanted) {
 	b.t.Helper()
 	b.reports(node, time.Now(), fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/h", Lineage: v.Lineage, Version: v.Version,
@@ -190,7 +190,7 @@ func TestWaitIsOvertaken(t *testing.T) {
 	}
 }
 
-// The key is gone before all have it.
+// The key is removed before all nodes have it.
 func TestWaitForADeletedKey(t *testing.T) {
 	b := newBench(t)
 	if _, _, err := b.wait(t.Context(), time.Minute, nil); !missing(err) {
@@ -220,8 +220,8 @@ func missing(err error) bool {
 	return errors.As(err, &e)
 }
 
-// If the store is unreachable, or does not answer, a wait goes on,
-// or ends with what it could not find out.
+// If the store is unreachable, or does not answer, a wait continues,
+// or ends with an unknown result.
 func TestWaitWithoutTheStore(t *testing.T) {
 	hang := func(ctx context.Context) error { <-ctx.Done(); return failed(kv.ErrUnreachable) }
 	enough := errors.New("interrupted")
@@ -318,9 +318,8 @@ func TestWaitForAStoreMadeAnew(t *testing.T) {
 	}
 }
 
-// The last receipts come with a read that then cannot read the key. Nothing changes any more, and
-// the next read must not wait for a change. Taken out: that the index is dropped; then there are more
-// reads.
+// The last receipts come with a read that then cannot read the key. Nothing changes after
+// that, so the wait drops the index, and the next read does not wait for a change.
 func TestWaitAfterAReadThatFailed(t *testing.T) {
 	b := newBench(t)
 	b.publish("one\n")

@@ -104,7 +104,7 @@ func in(t fleet.Target, o outcome.Outcome, since time.Duration) fleet.Target {
 	return t
 }
 
-// report is what a node's agent writes.
+// report writes a receipt as a node's agent does.
 func (w *world) report(node string, targets ...fleet.Target) {
 	w.t.Helper()
 	w.reportAt(node, time.Now(), targets...)
@@ -171,7 +171,7 @@ func parseMetrics(t *testing.T, text string) families {
 	return all
 }
 
-// find is the value of the one sample with these labels, written "name=value".
+// find returns the value of the one sample with these labels, written "name=value".
 func (f families) find(name string, labels ...string) (float64, bool) {
 	for _, m := range f["kvexpress_fleet_"+name].GetMetric() {
 		var has []string
@@ -185,7 +185,7 @@ func (f families) find(name string, labels ...string) (float64, bool) {
 	return 0, false
 }
 
-// wants holds a metric against a value.
+// wants compares a metric with a value.
 func (w *world) wants(f families, want float64, name string, labels ...string) {
 	w.t.Helper()
 	switch got, ok := f.find(name, labels...); {

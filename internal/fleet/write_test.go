@@ -31,7 +31,7 @@ type faulty struct {
 	off    time.Duration // see Offset
 }
 
-// Offset is how the clock of this machine is to the store.
+// Offset is a fixed clock offset.
 func (f *faulty) Offset() (time.Duration, bool) { return f.off, true }
 
 func (f *faulty) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
@@ -116,7 +116,7 @@ func target(by, file string, version uint64) fleet.Target {
 		Outcome: outcome.Converged}
 }
 
-// Who wrote last makes one request; who finds the same, one.
+// The last writer makes one request; a writer that finds the same, one.
 func TestWriterMakesOneRequest(t *testing.T) {
 	s := &faulty{Store: embedded.New()}
 	w := writer(t, s)
@@ -151,7 +151,7 @@ func TestWriterMakesOneRequest(t *testing.T) {
 	}
 }
 
-// An agent and outs of one node write all at once: what each said last is there.
+// An agent and outs of one node write all at once: the last report of each is there.
 func TestWritersAtOnce(t *testing.T) {
 	s := embedded.New()
 	const outs, rounds = 4, 50
@@ -303,7 +303,7 @@ func TestClockOffset(t *testing.T) {
 	}
 }
 
-// A file name that is no text does not make the receipt grow.
+// A file name that is not UTF-8 does not make the receipt grow.
 func TestOutOfAFileThatIsNoText(t *testing.T) {
 	s := embedded.New()
 	for i := range 5 {
@@ -319,7 +319,7 @@ func TestOutOfAFileThatIsNoText(t *testing.T) {
 	}
 }
 
-// What an agent does not know yet after its start, stays as it was.
+// Targets that an agent has not reconciled since its start stay as they were.
 func TestAgentThatIsStarting(t *testing.T) {
 	s := embedded.New()
 	placed := &fleet.Placed{Age: fleet.Millis(time.Minute)}
@@ -346,9 +346,8 @@ func TestAgentThatIsStarting(t *testing.T) {
 	}
 }
 
-// Times refer to the moment that the writer names: a late call, a slow read and another writer in
-// between make no delivery longer. Taken out: that news ages until it is sent; then the age is that
-// of the moment.
+// Times refer to the moment that the writer names. A late call, a slow read and another writer in
+// between make no delivery longer, because news ages until it is sent.
 func TestAReadIsNoPartOfADelivery(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	s := &faulty{Store: embedded.New()}

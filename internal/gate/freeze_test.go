@@ -54,7 +54,7 @@ func TestNotLocked(t *testing.T) {
 	}
 }
 
-// What freezes says since when, and until when.
+// A stop and a lock say since when, and until when.
 func TestTimesOfStopsAndLocks(t *testing.T) {
 	row := present("why")
 	row.Flags = 999_999<<32 | 1_000_001

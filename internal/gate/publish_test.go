@@ -9,7 +9,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// A publisher is told to check the source; a node, that it keeps its file.
+// For a publisher the remedy is to check the source; for a node it says that the file stays.
 func TestTooSmall(t *testing.T) {
 	tests := map[string]struct {
 		size, lines, minLines int
@@ -108,7 +108,7 @@ func TestKeyBelow(t *testing.T) {
 	own := []string{"p/q/a/data", "p/q/a/checksum", "p/q/a/manifest", "p/q/a/stop", "p/q/a/signature", "p/q/a/candidate/data",
 		"p/q/a/x", "p/q/a/x/y", "p/q/ab/c/data", "p/q/a//data", "data", ""}
 	if k, ok := KeyBelow(l, "a", own); ok {
-		t.Errorf("found %q among what is a's own, or nobody's", k)
+		t.Errorf("found %q among rows that are a's own, or of no key", k)
 	}
 	for _, path := range []string{"p/q/a/b/data", "p/q/a/b/checksum", "p/q/a/b/manifest"} {
 		if k, ok := KeyBelow(l, "a", append(own, path)); !ok || k != "a/b" {

@@ -58,7 +58,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// An action is done with its event, or without it, and never left out.
+// An action happens with its event, or without it.
 func TestDo(t *testing.T) {
 	for name, c := range map[string]struct {
 		deny func(path string, write bool) bool
@@ -85,7 +85,7 @@ func TestDo(t *testing.T) {
 	}
 }
 
-// A store that is away after an unknown outcome does not make it a known one.
+// If the store is unreachable after an unknown outcome, the outcome stays unknown.
 func TestUnknownStaysUnknown(t *testing.T) {
 	s := &rival{Store: embedded.New(), unknown: true, away: true}
 	r, _ := newRecorder(t, s)

@@ -77,7 +77,7 @@ func TestLockAndUnlock(t *testing.T) {
 	}
 }
 
-// Whoever sets it once more knows of it since then.
+// A second lock has the time of the second.
 func TestSetAgain(t *testing.T) {
 	f := newFreezer(t, embedded.New())
 	later := f
@@ -150,7 +150,7 @@ func TestResumeWakes(t *testing.T) {
 	}
 }
 
-// A row that may not be read is never "was not stopped".
+// A denied row never means "was not stopped".
 func TestDeniedIsNotLifted(t *testing.T) {
 	f := newFreezer(t, embedded.New(embedded.Deny(func(_ string, write bool) bool { return !write })))
 	if _, _, err := f.Resume(t.Context(), "hosts"); !errors.Is(err, kv.ErrDenied) {
@@ -161,7 +161,7 @@ func TestDeniedIsNotLifted(t *testing.T) {
 	}
 }
 
-// forgetful applies a commit, and once does not say so.
+// forgetful applies a commit, and once reports an unknown outcome.
 type forgetful struct {
 	kv.Store
 	commits *int
@@ -206,7 +206,7 @@ func TestMarker(t *testing.T) {
 	if info, err := os.Stat(Marker(file)); err != nil || info.Mode() != 0o604 {
 		t.Errorf("its mode is %v, %v", info.Mode(), err)
 	}
-	for range 2 { // the second time it is gone already
+	for range 2 { // the second time it is missing
 		if err := RemoveMarker(file); err != nil {
 			t.Error(err)
 		}
@@ -236,7 +236,7 @@ func TestMarkerIsALink(t *testing.T) {
 	}
 }
 
-// Of many who stop a key at once for different reasons, one does, and the others are told who.
+// Of many users who stop a key at once for different reasons, one succeeds, and the errors of the others name that user.
 func TestStopsAtOnce(t *testing.T) {
 	f := newFreezer(t, embedded.New())
 	var done, refused atomic.Int32

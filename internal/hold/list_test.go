@@ -72,7 +72,7 @@ func TestLocks(t *testing.T) {
 	}
 }
 
-// A lock's reason and node are cut where they enter.
+// A lock's reason and node are cut when they are read.
 func TestLongLocks(t *testing.T) {
 	f := newFreezer(t, embedded.New())
 	f.put(t, f.Layout.Lock("/f", strings.Repeat("n", 5000)), strings.Repeat("why ", 50_000), 0)
@@ -120,8 +120,8 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// silent leaves out of lists, without a word, what a rule denies; as Consul does for
-// who has no token.
+// silent leaves denied rows out of lists without saying so, as Consul does for
+// clients without a token.
 type silent struct{ kv.Store }
 
 func (s silent) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
@@ -130,7 +130,7 @@ func (s silent) List(ctx context.Context, c kv.Consistency, prefix string, since
 	return all, err
 }
 
-// No rights never look like no locks.
+// Missing rights never mean "no locks".
 func TestLocksThatMayNotBeRead(t *testing.T) {
 	for name, deny := range map[string]string{"all": "kvexpress/", "all locks": "kvexpress/locks/", "one row": "kvexpress/locks/" +
 		kv.FileHash("/f")} {
@@ -154,8 +154,8 @@ func TestLocksThatMayNotBeRead(t *testing.T) {
 	}
 }
 
-// No rights never look like no stops: what may be hidden is said, and what is known to
-// be there and may not be read is an error.
+// Missing rights never mean "no stops": the list says that keys may be hidden, and an existing
+// stop that cannot be read is an error.
 func TestStopsThatMayNotBeRead(t *testing.T) {
 	for name, test := range map[string]struct {
 		may  []string // prefixes

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Idle connections, however many, keep nobody out, not even others of the same client.
+// Any number of idle connections blocks no new one, also not of the same client.
 func TestIdleConnectionsGiveWay(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
 	serving(t, l, ok())

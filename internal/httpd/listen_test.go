@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// leaveSocket leaves a socket on which nobody listens any more, as a kill does.
+// leaveSocket leaves a socket without a listener, as a kill does.
 func leaveSocket(t *testing.T, path string) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -110,7 +110,7 @@ func TestALiveSocketIsNotTaken(t *testing.T) {
 	}
 }
 
-// A first agent that takes no calls at the moment is alive as well.
+// An agent that does not accept connections at the moment is alive too.
 func TestABusySocketIsNotTaken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.sock")
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
@@ -164,14 +164,14 @@ func TestOneOfManyGetsTheSocket(t *testing.T) {
 		}
 		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", path)
 		if err != nil {
-			t.Fatalf("nobody answers on it: %v", err)
+			t.Fatalf("no answer on it: %v", err)
 		}
 		_ = conn.Close()
 		_ = got[0].Close()
 	}
 }
 
-// Who can open the folder of the socket can lock it with flock. That keeps no agent from starting.
+// A user who can open the folder of the socket can lock it with flock. That keeps no agent from starting.
 func TestALockedFolderHoldsNothingUp(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Open(dir)

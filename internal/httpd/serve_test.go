@@ -128,7 +128,7 @@ func TestOnlyKnownHostsOverTCP(t *testing.T) {
 	}
 }
 
-// The name that `listen` has is answered to, others of the same address are not.
+// The host name in `listen` is allowed, other names of the same address are not.
 func TestTheNameOfTheListener(t *testing.T) {
 	inner := listen(t, "127.0.0.1:0")
 	l := &namedListener{Listener: inner.(*namedListener).Listener, host: "Metrics.Example"}
@@ -141,7 +141,7 @@ func TestTheNameOfTheListener(t *testing.T) {
 	}
 }
 
-// Over a socket no page can ask, and the client's Host is anything.
+// A web page cannot use a socket, so any Host is allowed there.
 func TestAnyHostOverASocket(t *testing.T) {
 	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
 	serving(t, l, ok())
@@ -159,7 +159,7 @@ func TestServerLimits(t *testing.T) {
 	}
 }
 
-// Who connects and then says nothing, or half a request, is cut off.
+// A client that sends nothing, or half a request, is disconnected.
 func TestASlowClientIsCutOff(t *testing.T) {
 	t.Parallel()
 	l := listen(t, "127.0.0.1:0")
@@ -197,7 +197,7 @@ func eventually(t *testing.T, ok func() bool) {
 	}
 }
 
-// The end waits for an answer that is under way.
+// The server finishes a pending answer before it ends.
 func TestTheEndIsGraceful(t *testing.T) {
 	l := listen(t, filepath.Join(t.TempDir(), "agent.sock"))
 	ctx, cancel := context.WithCancel(t.Context())

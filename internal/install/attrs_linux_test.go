@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/install"
 )
 
-// looks is all of a file but its bytes, as people see it.
+// looks describes all of a file but its bytes.
 func looks(t testing.TB, path string) string {
 	t.Helper()
 	var s strings.Builder
@@ -33,7 +33,7 @@ func looks(t testing.TB, path string) string {
 	return s.String()
 }
 
-// What is not asked for stays as it is, over a replacement and over an
+// Owner, group and mode that are not configured stay, over a replacement and an
 // overwrite.
 func TestAttributesAreKept(t *testing.T) {
 	needRoot(t)
@@ -79,7 +79,7 @@ func TestAttributesAreKept(t *testing.T) {
 	}
 }
 
-// What is asked for is made so: at an install, and later where it drifted, without
+// Configured owner, group and mode are set at an install, and again after drift, without
 // an exec.
 func TestAttributesAreMade(t *testing.T) {
 	needRoot(t)
@@ -115,7 +115,7 @@ func TestAttributesAreMade(t *testing.T) {
 	}
 }
 
-// A group that is not to be touched, -1, is no drift.
+// The group -1, which means "leave it", is no drift.
 func TestGroupMinusOne(t *testing.T) {
 	needRoot(t)
 	n := newNode(t, scratch(t))
@@ -125,8 +125,8 @@ func TestGroupMinusOne(t *testing.T) {
 	n.settle(contentA())
 }
 
-// While it is staged nobody but us may read a file that only we may read: it has
-// its mode before it has its place, and never a wider one.
+// A private file is private while it is staged: it has its mode before it is renamed,
+// and never a wider one.
 func TestStagedIsPrivate(t *testing.T) {
 	old := unix.Umask(0)
 	defer unix.Umask(old)
@@ -174,7 +174,7 @@ func TestInPlaceAcrossFileSystems(t *testing.T) {
 	}
 }
 
-// A process of another user that lacks rights hears which, and what to do.
+// If a process of another user lacks rights, the error names them and a remedy.
 func TestWithoutRights(t *testing.T) {
 	needRoot(t)
 	n := newNode(t, scratch(t))

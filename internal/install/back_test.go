@@ -35,7 +35,7 @@ func TestStaleAnswerKeepsFile(t *testing.T) {
 	if len(n.torn(contentB())) > 0 || len(n.execs()) != ran || strings.Contains(notes(res), "went back") {
 		t.Errorf("the file went back; notes %q", res.Notes)
 	}
-	// A stale answer is confirmed by what is newer still.
+	// A consistent read shows that the answer was stale.
 	c := lines("C", 30)
 	store := n.store
 	n.store = now
@@ -43,7 +43,7 @@ func TestStaleAnswerKeepsFile(t *testing.T) {
 	n.store = store
 	n.settle(c)
 
-	// The negative control: if nobody can be asked, the file is kept too, and said so.
+	// The negative control: if the leader cannot be asked, the file is kept too, with a note.
 	n.store = stale{Store: unreachable{}, old: old}
 	if _, err := n.deliver(nil); !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(err.Error(), "could not be confirmed") {
 		t.Errorf("error %v", err)
@@ -53,8 +53,8 @@ func TestStaleAnswerKeepsFile(t *testing.T) {
 	}
 }
 
-// A store that really went back, as after a restored snapshot, is followed, and
-// said so.
+// A store that really went back, as after a restored snapshot, is followed, with a
+// note.
 func TestStoreWentBack(t *testing.T) {
 	n, old := twoVersions(t)
 	n.store = old
@@ -65,7 +65,7 @@ func TestStoreWentBack(t *testing.T) {
 	n.settle(contentA())
 }
 
-// A store that was built anew counts from 1 again, and is followed.
+// A rebuilt store counts from 1 again, and is followed.
 func TestAnotherLineage(t *testing.T) {
 	n, _ := twoVersions(t)
 	for path := range n.rows() {
@@ -79,7 +79,7 @@ func TestAnotherLineage(t *testing.T) {
 	n.settle(lines("C", 20))
 }
 
-// What kvexpress 1.x wrote is delivered: without a manifest, and beside one of
+// A version of kvexpress 1.x is delivered: without a manifest, and beside one of
 // other bytes.
 func TestUnmanaged(t *testing.T) {
 	for _, managed := range []bool{false, true} {
@@ -98,8 +98,8 @@ func TestUnmanaged(t *testing.T) {
 	}
 }
 
-// kvexpress 1.x writes data and checksum one after the other. Who reads in between
-// reads again.
+// kvexpress 1.x writes data and checksum one after the other. A read in between
+// is repeated.
 func TestBetweenTheWritesOf1x(t *testing.T) {
 	for reads, delivered := range map[int]bool{1: true, 2: true, 3: true, 100: false} {
 		n := newNode(t, scratch(t))
@@ -128,7 +128,7 @@ func TestBetweenTheWritesOf1x(t *testing.T) {
 	}
 }
 
-// A raw target takes any value as it is. No stop holds it, a lock does.
+// A raw target takes any value as it is. A stop does not freeze it, a lock does.
 func TestRaw(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.target.Key, n.target.Raw = "", "some/other/value"

@@ -14,8 +14,8 @@ import (
 	"kvexpress/internal/record"
 )
 
-// changing is a store that changes between the read of the small rows and that of
-// the data.
+// changing is a store that changes between the read of the small rows and the read
+// of the data.
 type changing struct {
 	kv.Store
 	data   string
@@ -32,8 +32,8 @@ func (c *changing) Read(ctx context.Context, how kv.Consistency, paths ...string
 	return c.Store.Read(ctx, how, paths...)
 }
 
-// The store changes while the data is on its way. What comes may be something
-// else, or nothing: nothing is left then, and no exec is pending for the promised bytes.
+// The store changes while the data is read. The answer may be other bytes,
+// or nothing: nothing is left then, and no exec is pending for the promised bytes.
 func TestInstallComesOtherwise(t *testing.T) {
 	a, c := contentA(), lines("C", 30)
 	for name, w := range map[string]struct {
@@ -87,7 +87,7 @@ func TestInstallComesOtherwise(t *testing.T) {
 	}
 }
 
-// What comes instead are bytes for which the exec ran before others: it is pending again.
+// The answer is bytes that were in place before, with their exec: it is pending again.
 func TestInstallComesAsOldBytes(t *testing.T) {
 	n := newNode(t, scratch(t))
 	c := lines("C", 30)

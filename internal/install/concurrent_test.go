@@ -175,7 +175,7 @@ func readLoop(t *testing.T, path string, whole [][]byte, update func() error) (r
 	return reads, torn
 }
 
-// Whoever reads the file sees the old or the new bytes.
+// Readers see the old or the new bytes.
 func TestReaderSeesNoTornFile(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, scratch(t))
@@ -190,7 +190,7 @@ func TestReaderSeesNoTornFile(t *testing.T) {
 			if i%2 == 1 {
 				content = a
 			}
-			// As 1.x writes: publishing is not what is tested here.
+			// As 1.x writes: publishing is not tested here.
 			n.put(n.layout.Data(hosts), string(content), 0)
 			n.put(n.layout.Checksum(hosts), record.Checksum(content), 0)
 			if res, err := n.deliver(nil); err != nil || res.Action != install.Installed {

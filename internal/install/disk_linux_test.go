@@ -13,7 +13,7 @@ import (
 	"kvexpress/internal/install"
 )
 
-// refused delivers, and wants an error of this kind, in words that help, and
+// refused delivers, and wants an error of this kind with a remedy, and
 // nothing touched.
 func (n *node) refused(kind error, words ...string) {
 	n.t.Helper()
@@ -104,7 +104,7 @@ func (n *node) forget() {
 	}
 }
 
-// At any room at all it is the old or the new bytes, and the truth is told.
+// With any amount of room, the file has the old or the new bytes, and the result is true.
 func TestNearlyFullDisk(t *testing.T) {
 	d, n, b := onDisk(t, "target and state")
 	installed := 0
@@ -175,7 +175,7 @@ func TestNoInodes(t *testing.T) {
 	}
 }
 
-// A file system that turned read-only. What is right on it stays right.
+// A file system turns read-only. A converged target on it stays converged.
 func TestReadOnly(t *testing.T) {
 	for _, where := range []string{"target", "state", "target and state"} {
 		t.Run(where, func(t *testing.T) {

@@ -34,7 +34,7 @@ func TestHangingExec(t *testing.T) {
 	n.settle(contentA())
 }
 
-// pid is what an exec noted.
+// pid is the process id that an exec wrote.
 func (n *node) pid() int {
 	n.t.Helper()
 	pid, err := strconv.Atoi(strings.TrimSpace(string(read(n.t, n.log+".pid"))))
@@ -44,8 +44,8 @@ func (n *node) pid() int {
 	return pid
 }
 
-// An exec that leaves a daemon behind, which holds its output open, is done when
-// it is done itself: nothing waits for the daemon, neither now nor for the lock.
+// An exec that leaves a daemon behind, which holds its output open, ends when
+// its own process ends: nothing waits for the daemon, also not the lock.
 func TestExecLeavesDaemon(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.target.Exec = n.script(`(sleep 600 & echo $! >"$log.pid") ; echo "$KVEXPRESS_SHA256" >>"$log"`)
@@ -100,7 +100,7 @@ func TestCheckFails(t *testing.T) {
 				t.Errorf("the error does not say what the check said: %v", err)
 			}
 			if strings.Contains(err.Error(), ".kvexpress/") && refusal != nil {
-				t.Errorf("the error speaks of a file that nobody knows: %v", err)
+				t.Errorf("the error names the staged file, which users do not know: %v", err)
 			}
 			for _, b := range append(n.torn(contentA()), n.left()...) {
 				t.Error(b)
@@ -125,8 +125,7 @@ func TestCheckCannotBeRun(t *testing.T) {
 	}
 }
 
-// The check sees the new file as it will be: bytes, owner and mode; and what it is
-// about.
+// The check sees the bytes, owner and mode of the new file, and its key and version.
 func TestCheckSeesTheNewFile(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())

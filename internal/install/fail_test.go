@@ -11,8 +11,8 @@ import (
 	"kvexpress/internal/install"
 )
 
-// Each step fails with an error: the caller hears of it and of no more than what
-// happened, nothing is left, and the next delivery puts it right.
+// Each step fails with an error: the result claims no more than happened, nothing
+// is left behind, and the next delivery repairs the rest.
 func TestFailedAtEachStep(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenarios() {
@@ -41,7 +41,7 @@ func TestFailedAtEachStep(t *testing.T) {
 	}
 }
 
-// Where nothing was put in place nothing is said to be.
+// If nothing was put in place, the result does not claim it.
 func TestActionOfAFailure(t *testing.T) {
 	for step, want := range map[install.FaultPoint]install.Action{
 		install.FaultPoint(atomicfile.AtWrite):   install.NoAction,

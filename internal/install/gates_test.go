@@ -21,8 +21,8 @@ func as[T error](err error) bool {
 	return errors.As(err, &target)
 }
 
-// Stop and lock freeze installs, the repair of owner and mode, and pending execs. When
-// they are lifted all of it is made up for.
+// Stop and lock freeze installs, the repair of owner and mode, and pending execs. After
+// they are lifted, all of it happens.
 func TestFrozen(t *testing.T) {
 	ways := map[string]struct {
 		row  func(n *node) string
@@ -76,7 +76,7 @@ func TestFrozen(t *testing.T) {
 				if err != nil || !bytes.Equal(n.content(), before) || len(n.execs()) != ran || after.Mode() != stat.Mode() {
 					t.Errorf("something was done: %v, mode %v, %d execs", err, after.Mode(), len(n.execs())-ran)
 				}
-				// The negative control: without the row it is done.
+				// The negative control: without the row it happens.
 				n.remove(w.row(n))
 				if res, err := n.deliver(nil); err != nil || res.Action == install.Unchanged {
 					t.Errorf("lifted, but %q, %v", res.Action, err)
@@ -116,7 +116,7 @@ func TestLockExpiry(t *testing.T) {
 	}
 }
 
-// What is frozen while the check runs stays as it is.
+// If a target is frozen while its check runs, the file stays as it is.
 func TestFrozenDuringCheck(t *testing.T) {
 	for name, row := range map[string]func(n *node) string{
 		"stopped": func(n *node) string { return n.layout.Stop(hosts) },
@@ -158,8 +158,7 @@ func TestIgnoreStop(t *testing.T) {
 	}
 }
 
-// A row that may not be read is never taken for an absent one, whether there is a
-// file or not.
+// A denied row is never taken for an absent one, whether the file exists or not.
 func TestDeniedIsNotAbsent(t *testing.T) {
 	for name, path := range map[string]func(n *node) string{
 		"data":     func(n *node) string { return n.layout.Data(hosts) },
@@ -247,7 +246,7 @@ func refusedAs(reason gate.Reason) func(error) bool {
 	}
 }
 
-// What a delivery costs the store.
+// The requests of a delivery.
 func TestRequests(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())

@@ -80,7 +80,7 @@ type node struct {
 	layout   kv.Layout
 	stateDir string
 	dir      string // of the target
-	log      string // where the exec writes the SHA-256 it was run for
+	log      string // where the exec writes the SHA-256 of the bytes that it ran for
 	target   install.Target
 }
 
@@ -106,7 +106,7 @@ func newNode(t testing.TB, base string) *node {
 	return n
 }
 
-// appendSHA is an exec that notes what it was run for.
+// appendSHA is an exec that writes the SHA-256 that it ran for.
 func (n *node) appendSHA() []string {
 	return []string{"/bin/sh", "-c", `echo "$KVEXPRESS_SHA256" >>"$0"`, n.log}
 }
@@ -195,7 +195,7 @@ func (n *node) must(want install.Action) install.Result {
 	return res
 }
 
-// steps records the steps of one delivery, whatever it comes to.
+// steps records the steps of one delivery, with any result.
 func (n *node) steps() []install.FaultPoint {
 	var seen []install.FaultPoint
 	_, _ = n.deliver(func(s install.FaultPoint) error { seen = append(seen, s); return nil })
@@ -215,19 +215,19 @@ func failAt(number int) install.FaultHook {
 	}
 }
 
-// content is what the file holds; nil if there is none.
+// content is the content of the file; nil if there is none.
 func (n *node) content() []byte {
 	n.t.Helper()
 	return read(n.t, n.target.File)
 }
 
-// execs lists what the exec was run for, first to last.
+// execs lists the SHA-256s that the exec ran for, in order.
 func (n *node) execs() []string {
 	n.t.Helper()
 	return strings.Fields(string(read(n.t, n.log)))
 }
 
-// savedState is what is checked of a state file.
+// savedState has the fields of a state file that tests check.
 type savedState struct {
 	Installed struct {
 		SHA256  string `json:"sha256"`
@@ -247,18 +247,18 @@ func (n *node) stateFile() string {
 	return filepath.Join(n.stateDir, "targets", names[0])
 }
 
-// torn lists what is wrong if the file is to hold one of these, whole, or, with
-// a nil one among them, not to exist.
+// torn lists faults, unless the file has one of these contents, whole. nil means
+// that the file may be missing.
 func (n *node) torn(allowed ...[]byte) (broken []string) {
 	n.t.Helper()
 	now := n.content()
 	if !slices.ContainsFunc(allowed, func(c []byte) bool { return bytes.Equal(now, c) && (now == nil) == (c == nil) }) {
-		broken = append(broken, fmt.Sprintf("the file has %d bytes that nobody published", len(now)))
+		broken = append(broken, fmt.Sprintf("the file has %d bytes that were never published", len(now)))
 	}
 	return broken
 }
 
-// left lists what should not be there any more.
+// left lists leftovers of a run.
 func (n *node) left() (broken []string) {
 	n.t.Helper()
 	for dir, all := range map[string]bool{n.dir: false, n.stateDir: false, filepath.Join(n.stateDir, "targets"): false,
@@ -272,8 +272,8 @@ func (n *node) left() (broken []string) {
 	return broken
 }
 
-// unsettled lists every promise that is broken after a delivery of content that
-// went well, whatever went wrong before it.
+// unsettled lists every promise that is broken after a successful delivery of content,
+// whatever failed before.
 func (n *node) unsettled(want []byte) []string {
 	n.t.Helper()
 	broken := append(n.torn(want), n.left()...)

@@ -92,7 +92,7 @@ func TestTornWithoutCopy(t *testing.T) {
 	}
 }
 
-// A lock holds a torn file too: somebody may be at work on it.
+// A lock freezes a torn file too: a person may work on it.
 func TestTornAndLocked(t *testing.T) {
 	for _, raw := range []bool{false, true} {
 		n := tornNode(t)
@@ -114,7 +114,7 @@ func TestTornAndLocked(t *testing.T) {
 	}
 }
 
-// The file is gone by the time of the next delivery: it is made anew.
+// The file was removed before the next delivery: it is created again.
 func TestTornAndRemoved(t *testing.T) {
 	n := tornNode(t)
 	if err := os.Remove(n.target.File); err != nil {

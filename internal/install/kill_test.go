@@ -71,7 +71,7 @@ func TestStepsInOrder(t *testing.T) {
 	}
 }
 
-// A process is killed, and so is the one that comes to put it right.
+// A process is killed, and so is the next one, which repairs the target.
 func TestKilledTwice(t *testing.T) {
 	t.Parallel()
 	s := scenarios()[0]
@@ -185,7 +185,7 @@ func TestKillControls(t *testing.T) {
 	}
 }
 
-// deliverTo is what the next delivery does after a kill before that step.
+// deliverTo makes the next delivery after a kill before that step.
 func deliverTo(killed install.FaultPoint) install.Action {
 	if killed == install.AtExec {
 		return install.Unchanged

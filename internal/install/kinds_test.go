@@ -18,7 +18,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// What is no file is refused at once, however it came there, and stays.
+// A target that is not a regular file is refused at once, and stays.
 func TestNotRegular(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
 		"folder": func(path string) error { return os.Mkdir(path, 0o755) },
@@ -76,7 +76,7 @@ func TestHugeFileIsReplaced(t *testing.T) {
 	n.settle(contentA())
 }
 
-// Names as long as a file system takes them: what is staged has a name of its own.
+// File names of the maximum length: the staged file and the lock folder have names that fit.
 func TestLongNames(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.target.File = filepath.Join(n.dir, strings.Repeat("n", 255))
@@ -112,7 +112,7 @@ func TestFoldersAreMade(t *testing.T) {
 	}
 }
 
-// A symbolic link is kept, and what it leads to is replaced.
+// A symbolic link is kept, and its target is replaced.
 func TestLinkIsKept(t *testing.T) {
 	n := newNode(t, scratch(t))
 	real := filepath.Join(n.base(), "real", "hosts") // not there yet, nor its folder

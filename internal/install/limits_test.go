@@ -13,7 +13,7 @@ import (
 )
 
 // Many deliveries of the largest files, each with old bytes that it keeps, and a command that takes its time. In sum they
-// hold what is allowed, and none waits for ever for what another holds.
+// stay below the limit, and none waits for another for ever.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestLimits(t *testing.T) {
 		if done.Load() != 200 {
 			t.Errorf("%d deliveries ended", done.Load())
 		}
-		// One that is told to end while it waits holds nothing.
+		// An install that ends while it waits holds nothing.
 		first, err := l.Enter(t.Context())
 		if err == nil {
 			err = first.need(t.Context(), maxBytes)

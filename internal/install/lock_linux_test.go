@@ -107,7 +107,7 @@ func TestDeliveryWaitsForTheGroup(t *testing.T) {
 	wg.Wait()
 }
 
-// A run with nothing to do waits for no other.
+// A run with nothing to do does not wait for another run.
 func TestNothingToDoWaitsForNoOther(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())

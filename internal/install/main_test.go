@@ -32,18 +32,18 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// job is what a child process is to do.
+// job is the task of a child process.
 type job struct {
-	Rows     map[string]kv.Entry // what its store holds
+	Rows     map[string]kv.Entry // the content of its store
 	Target   install.Target
 	StateDir string
-	Flip     map[string]kv.Entry // what it holds at every second delivery
+	Flip     map[string]kv.Entry // its content at every second delivery
 	KillAt   int                 // kill itself before this step, counted from 1; 0: never
 	Times    int                 // deliveries one after the other; 0 is 1
 	Marker   string              // a file that excludes others while a delivery is under way
 }
 
-// report is what it prints.
+// report is the output of a child process.
 type report struct {
 	Actions  map[install.Action]int
 	Error    string // the first one
@@ -116,7 +116,7 @@ func (j job) hook(r *report) install.FaultHook {
 			}
 			return f.Close()
 		case install.AtUnlock:
-			_ = os.Remove(j.Marker) // somebody else's, if we overlapped
+			_ = os.Remove(j.Marker) // another process's, if we overlapped
 		}
 		return nil
 	}
@@ -158,7 +158,7 @@ func parse(t testing.TB, out []byte) (r report) {
 	return r
 }
 
-// killed runs a job that is to die by SIGKILL.
+// killed runs a job that must die by SIGKILL.
 func (j job) killed(t testing.TB, wrapper ...string) {
 	t.Helper()
 	if said, dead := j.perhapsKilled(t, wrapper...); !dead {

@@ -38,7 +38,7 @@ func TestParseMode(t *testing.T) {
 		// This one may well be meant in octal.
 		{text: "511", want: 0o511},
 
-		// With a zero before it, it is octal: somebody means it.
+		// With a zero before it, it is octal on purpose.
 		{text: "0416", want: 0o416},
 		{text: "0420", want: 0o420},
 	} {

@@ -60,7 +60,7 @@ func TestExecutableTarget(t *testing.T) {
 	}
 }
 
-// Who can read the target, or its folder, can lock it with flock. That holds up nothing.
+// A user who can read the target or its folder can lock it with flock. That holds up nothing.
 func TestReadersHoldNothingUp(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
@@ -90,8 +90,8 @@ func TestReadersHoldNothingUp(t *testing.T) {
 	within(install.Unchanged)
 }
 
-// While the exec of a group, or a delivery, waits for the lock, another process puts other bytes in place: what is done
-// then is done for those. Taken out: that the file is opened again after a wait.
+// While the exec of a group, or a delivery, waits for the lock, another process puts other bytes in place. The waiter
+// then works on those, because it opens the file again after a wait.
 func TestFileChangesDuringTheWait(t *testing.T) {
 	for name, run := range map[string]func(n *node, d *install.Installer, target install.Target) error{
 		"a group's exec": func(n *node, d *install.Installer, target install.Target) error {
@@ -264,7 +264,7 @@ func TestOneFileByTwoNames(t *testing.T) {
 	}
 }
 
-// A file with other hard links is replaced by a new one, whatever there is to correct,
+// A file with other hard links is replaced by a new one for any correction,
 // and never overwritten.
 func TestHardLinks(t *testing.T) {
 	needRoot(t)

@@ -51,7 +51,7 @@ func TestFailedExecIsPending(t *testing.T) {
 	}
 }
 
-// Bytes that come back after others need their exec again: what reads the file may
+// Bytes that come back after others need their exec again: a reader of the file may
 // have seen the others.
 func TestSameBytesAgainRunExecAgain(t *testing.T) {
 	n := newNode(t, scratch(t))
@@ -63,7 +63,7 @@ func TestSameBytesAgainRunExecAgain(t *testing.T) {
 	if got := n.execs(); len(got) != 3 || got[0] != a || got[1] != b || got[2] != a {
 		t.Errorf("execs %q", got)
 	}
-	// So do those that replace what somebody wrote by hand.
+	// So do bytes that replace an edit by hand.
 	write(t, n.target.File, contentB())
 	n.settle(contentA())
 	if got := len(n.execs()); got != 4 {
@@ -71,7 +71,7 @@ func TestSameBytesAgainRunExecAgain(t *testing.T) {
 	}
 }
 
-// The exec had run for these bytes, but not since others were there.
+// The exec ran for these bytes, but not since other bytes were in place.
 func TestFailedExecForOldBytesIsPending(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())

@@ -17,11 +17,11 @@ const powerless = "data=writeback,noauto_da_alloc,commit=600"
 type snapshot struct {
 	at    string
 	image string
-	ran   []byte // what the exec was run for by then
+	ran   []byte // the SHA-256s that the exec ran for so far
 }
 
-// powerNode is a node with target and state on a disk of its own. What the exec
-// does is on another one.
+// powerNode is a node with target and state on a disk of its own. The exec
+// writes to another one.
 func powerNode(t testing.TB) (*disk, *node) {
 	t.Helper()
 	d := newDisk(t, 8, powerless)
@@ -31,8 +31,8 @@ func powerNode(t testing.TB) (*disk, *node) {
 	return d, n
 }
 
-// snap copies what has reached the disk. What is in memory alone is lost with the
-// power. With another's fsync before it, more metadata has got there: not ours.
+// snap copies the bytes that have reached the disk. The power loss drops the cache in
+// memory. With another's fsync before it, more metadata has got there: not ours.
 func (d *disk) snap(n *node, at string, others bool) snapshot {
 	d.t.Helper()
 	if others {
@@ -56,7 +56,7 @@ func (d *disk) snap(n *node, at string, others bool) snapshot {
 	return snapshot{at: at, image: image.Name(), ran: read(d.t, n.log)}
 }
 
-// after mounts a snapshot in the place of the disk, and looks at what is there.
+// after mounts a snapshot in the place of the disk, and checks its files.
 func (d *disk) after(n *node, s snapshot, look func()) {
 	d.t.Helper()
 	d.unmount()
@@ -65,7 +65,7 @@ func (d *disk) after(n *node, s snapshot, look func()) {
 	look()
 }
 
-// The power goes at any step. What was not fsynced is gone.
+// A power loss at any step. Writes without an fsync are lost.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenarios() {
@@ -117,7 +117,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// The negative control: fsync that says yes and does nothing.
+// The negative control: an fsync that succeeds and does nothing.
 func TestPowerLossControl(t *testing.T) {
 	needStrace(t)
 	s := scenarios()[0]

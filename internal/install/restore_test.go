@@ -24,8 +24,8 @@ func pickyNode(t *testing.T, forA string) *node {
 	return n
 }
 
-// The exec fails: the old bytes come back, and the exec runs for them. It is told
-// what it runs for.
+// The exec fails: the old bytes come back, and the exec runs for them. Its
+// variables name the old version.
 func TestRestore(t *testing.T) {
 	for _, inPlace := range []bool{false, true} {
 		n := pickyNode(t, "")
@@ -56,7 +56,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// What is restored keeps its version: an older one is still older.
+// Restored bytes keep their version: an older version is still older.
 func TestRestoreKeepsVersion(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(lines("first", 30))

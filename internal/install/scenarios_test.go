@@ -118,7 +118,7 @@ func (s scenario) start(t testing.TB) *node {
 	return n
 }
 
-// finish checks what the cut left, and that the next delivery puts it right.
+// finish checks the state after the cut, and that the next delivery repairs it.
 func (s scenario) finish(n *node) {
 	n.t.Helper()
 	if s.allowed != nil {

@@ -41,8 +41,8 @@ func (n *node) seen(d *install.Installer, data []byte, want install.Action) *cou
 	return c
 }
 
-// Data that the caller has is not asked for again if it is what the store promises,
-// and never installed if it is not.
+// The caller's data is not read again if it matches the checksum in the store,
+// and never installed if it does not.
 func TestDataThatWasSeen(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.target.Check = nil // after it, stop and lock are read once more
@@ -69,8 +69,8 @@ func TestDataThatWasSeen(t *testing.T) {
 	}
 }
 
-// What this process remembers of a file is not relied on once somebody touched it,
-// nor when the file is to be kept.
+// A remembered file is read again if another process touched it, or if the file turns out
+// to be up to date.
 func TestRememberedFileWasTouched(t *testing.T) {
 	n := newNode(t, scratch(t))
 	d := n.deliverer(nil)
@@ -144,8 +144,8 @@ func TestRunPending(t *testing.T) {
 	}
 }
 
-// To wait until all files are locked may take minutes. A stop that is set meanwhile holds for those that were locked
-// before. Taken out: that stop and lock are read once all are locked; then the exec runs for a key that is stopped.
+// The wait for all locks may take minutes. A stop that is set meanwhile counts for targets that were locked before,
+// because stop and lock are read after all waits.
 func TestRunPendingReadsTheStopLast(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())

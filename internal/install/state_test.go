@@ -64,7 +64,7 @@ func TestEachByteOfStateDamaged(t *testing.T) {
 	}
 }
 
-// A state from a backup is about other bytes: the exec is pending for these.
+// A state from a backup names other bytes: the exec is pending for the bytes on disk.
 func TestRolledBackState(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
@@ -101,7 +101,7 @@ func TestMissingState(t *testing.T) {
 	n.settle(contentA())
 }
 
-// The next install removes what a process left that was killed while it wrote a state.
+// The next install removes the leftovers of a process that was killed while it wrote a state.
 func TestHalfWrittenState(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
@@ -143,7 +143,7 @@ func TestUnusableStateFolder(t *testing.T) {
 	}
 }
 
-// Nobody else may read the state.
+// Other users cannot read the state.
 func TestStateIsPrivate(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.stateDir = filepath.Join(n.stateDir, "made", "by us")

@@ -9,7 +9,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// counted notes what is read.
+// counted records the reads.
 type counted struct {
 	kv.Store
 	mu    sync.Mutex
@@ -57,7 +57,7 @@ func (s stale) Read(ctx context.Context, how kv.Consistency, paths ...string) (k
 	return s.old.Read(ctx, how, paths...)
 }
 
-// frozenCopy is a store with what this node's store holds now.
+// frozenCopy is a copy of this node's store as it is now.
 func (n *node) frozenCopy() *embedded.Store {
 	n.t.Helper()
 	c := embedded.New()

@@ -102,8 +102,8 @@ func inject(name, what string, number int) string {
 	return "inject=" + name + ":" + what + ":when=" + strconv.Itoa(number)
 }
 
-// An fsync that fails. What is not durable is not put in place; where it
-// is in place already, the caller hears of it.
+// An fsync fails. A staged file that is not durable is not put in place. If the file is
+// in place already, the caller gets an error.
 func TestFsyncFails(t *testing.T) {
 	t.Parallel()
 	needStrace(t)
@@ -180,7 +180,7 @@ func order(all, wanted []call) (found []int, missing string) {
 	return found, ""
 }
 
-// What is put in place is durable before, and its place after. So is the
+// A file is durable before its rename, and the rename after it. So is the
 // note of the pending exec. The negative control leaves each of the calls out.
 func TestDurableInOrder(t *testing.T) {
 	t.Parallel()

@@ -68,7 +68,7 @@ func FuzzParseManifest(f *testing.F) {
 	})
 }
 
-// Texts from the store are cut where they enter, what an error quotes included.
+// Texts from the store are cut when they are read, also those that an error quotes.
 func TestTextsAreCut(t *testing.T) {
 	long := strings.Repeat("ä", 20_000)
 	text := strings.Replace(goodManifest, `"publish_id":"p"`, `"publish_id":"`+long[:9000]+`","encoding":"`+long[:9000]+

@@ -123,7 +123,7 @@ func TestPathsBack(t *testing.T) {
 		}
 	}
 	for given, want := range map[string]string{
-		l.Lock("/etc/hosts", "web-17"): "web-17", l.Lock("/etc/hosts", "a b"): "a b", // what an old host is called, it is
+		l.Lock("/etc/hosts", "web-17"): "web-17", l.Lock("/etc/hosts", "a b"): "a b", // 1.x allowed any host name
 		l.Lock("/etc/hosts", ""): "", l.LocksDir() + hash: "", l.LocksDir() + hash + "/a/b": "", l.LocksDir() +
 			strings.ToUpper(hash) + "/x": "",
 		l.LocksDir() + "x/y": "", "kvexpress/lock/" + hash + "/x": "",

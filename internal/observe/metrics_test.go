@@ -44,7 +44,7 @@ func sent(t *testing.T, use func(*observe.Metrics)) []string {
 }
 
 func TestEveryMetricOnTheWire(t *testing.T) {
-	// What Datadog's client would add of its own accord from its surroundings.
+	// Variables from which Datadog's client would add tags.
 	t.Setenv("DD_ENV", "prod")
 	t.Setenv("DD_SERVICE", "consul")
 	t.Setenv("DD_VERSION", "1")

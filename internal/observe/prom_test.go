@@ -150,8 +150,8 @@ func (p *piecemeal) Write(b []byte) (int, error) {
 	return p.Buffer.Write(b)
 }
 
-// A node with many targets must not hold the whole text, and a client that went
-// away must end it.
+// The writer must not hold the whole text in memory, and it ends if the client has
+// disconnected.
 func TestItStreams(t *testing.T) {
 	many := func(out *piecemeal) error {
 		w := observe.NewProm(out)

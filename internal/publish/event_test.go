@@ -15,7 +15,7 @@ import (
 
 var ann = hold.Event{Time: time.Unix(1_700_000_000, 0), Who: "ann@build", Action: hold.ActionRollback, Key: hosts}
 
-// The event is in the transaction that makes the version live; it never keeps a version from that.
+// The event is in the transaction that makes the version live, and never prevents it.
 func TestEventOfAPublish(t *testing.T) {
 	isEvent := func(path string) bool { return strings.HasPrefix(path, "kvexpress-events/") }
 	for name, c := range map[string]struct {
@@ -49,7 +49,7 @@ func TestEventOfAPublish(t *testing.T) {
 			if err != nil || (res.EventLost == nil) != c.left || res.EventLost != nil && !errors.Is(res.EventLost, kv.ErrDenied) {
 				t.Fatalf("%+v, %v", res, err)
 			}
-			mustStand(t, s, p.Layout, hosts, res, c.content)
+			mustBeLive(t, s, p.Layout, hosts, res, c.content)
 			all, _ := hold.ParseEvents(get1(t, s, p.Layout.Events(hosts)).Value)
 			if left := len(all) > 0 && all[0].Version == 1; left != c.left {
 				t.Errorf("the events are %+v", all)
@@ -122,7 +122,7 @@ func TestRetire(t *testing.T) {
 		}
 	}
 
-	// Somebody who publishes meanwhile is told of.
+	// A concurrent publish is reported.
 	s := embedded.New()
 	do(t, publisher(t, s), "one")
 	left, err := Left(t.Context(), s, l, hosts)

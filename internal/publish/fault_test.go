@@ -12,8 +12,8 @@ import (
 )
 
 // TestDeathBeforeEachRequest ends a publish before its first, second, third …
-// request: what stands is the old or the new version, whole, and a new publish
-// finds its way.
+// request: the live version is the old or the new one, whole, and a new publish
+// succeeds.
 func TestDeathBeforeEachRequest(t *testing.T) {
 	first, mine, next := []byte("first\n"), noise(300<<10, 1), []byte("next\n")
 	setups := map[string]struct {
@@ -38,7 +38,7 @@ func TestDeathBeforeEachRequest(t *testing.T) {
 				tt.setup(t, s, p.Layout)
 				before := get1(t, s, p.Layout.Manifest(hosts))
 				pr := &probe{Store: s}
-				doubt(pr, 2, false) // the promote, so that it is asked after
+				doubt(pr, 2, false) // the promote: its outcome must be resolved
 				p.Store = pr
 				errDied := errors.New("died")
 				var steps []Point
@@ -59,14 +59,14 @@ func TestDeathBeforeEachRequest(t *testing.T) {
 					t.Error("the live manifest has changed")
 				}
 				res := do(t, publisher(t, s), string(next))
-				mustStand(t, s, p.Layout, hosts, res, next)
+				mustBeLive(t, s, p.Layout, hosts, res, next)
 			})
 		}
 	}
 }
 
 // TestWhatIsLogged follows one publish through a lost race and an unknown
-// outcome: both are told, without the content.
+// outcome: both are in the log, without the content.
 func TestWhatIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	s := &probe{Store: newStore()}

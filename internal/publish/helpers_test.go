@@ -28,7 +28,7 @@ func layout(t testing.TB, prefix string) kv.Layout {
 	return l
 }
 
-// publisher is a Publisher that waits for nothing.
+// publisher is a Publisher without pauses.
 func publisher(t testing.TB, s kv.Store) *Publisher {
 	return &Publisher{
 		Store: s, Layout: layout(t, "kvexpress"), By: "ann@build",
@@ -87,15 +87,15 @@ func noise(n int, seed uint64) []byte {
 	return b
 }
 
-// mustStand checks all that a successful publish promises about the store.
-func mustStand(t testing.TB, s kv.Store, l kv.Layout, k kv.Key, res Result, content []byte) {
+// mustBeLive checks all that a successful publish promises about the store.
+func mustBeLive(t testing.TB, s kv.Store, l kv.Layout, k kv.Key, res Result, content []byte) {
 	t.Helper()
-	if err := stands(t.Context(), s, l, k, res, content); err != nil {
+	if err := checkLive(t.Context(), s, l, k, res, content); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func stands(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key, res Result, content []byte) error {
+func checkLive(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key, res Result, content []byte) error {
 	past, pastData := l.HistoryManifest(k, res.Version), l.HistoryData(k, res.Version)
 	rows, err := s.Read(ctx, kv.Consistent, l.Data(k), l.Checksum(k), l.Manifest(k), past, pastData)
 	if err != nil {

@@ -66,8 +66,8 @@ func TestControlHistoryNeedsItsCheck(t *testing.T) {
 	}
 }
 
-// A rival who puts his history entry there between our look and our own finds
-// it left to him for an attempt.
+// If a rival writes a history entry between our read and our own write, we leave
+// it to the rival for one attempt.
 func TestHistoryEntryIsLeftToARival(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
@@ -108,8 +108,8 @@ func TestHistoryEntryIsLeftToARival(t *testing.T) {
 	}
 }
 
-// A slow rival promotes just when his history entry is to be replaced: his is the
-// version, and the entry stays his.
+// A slow rival promotes just before we replace its history entry: the rival's version
+// is live, and the entry stays.
 func TestHistoryOfASlowWinnerIsNotReplaced(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
@@ -139,8 +139,8 @@ func TestHistoryOfASlowWinnerIsNotReplaced(t *testing.T) {
 	}
 }
 
-// A rival who promotes between our read and our history entry must not find his
-// history overwritten.
+// If a rival promotes between our read and our history entry, we must not overwrite its
+// history.
 func TestHistoryOfAWinnerIsNotOverwritten(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
@@ -205,7 +205,7 @@ func TestDeletedKeyGoesOnFromHistory(t *testing.T) {
 	}
 }
 
-// saved are the live rows, as a backup of the key alone has them.
+// saved are the live rows, as in a backup of the key without history.
 func saved(t *testing.T, s kv.Store, l kv.Layout) (ops []kv.Op) {
 	t.Helper()
 	for _, path := range []string{l.Data(hosts), l.Checksum(hosts), l.Manifest(hosts)} {
@@ -216,7 +216,7 @@ func saved(t *testing.T, s kv.Store, l kv.Layout) (ops []kv.Op) {
 }
 
 // After live rows were restored, the next number is above all that history has, and the
-// manifest tells which version it replaces.
+// manifest names the version that it replaces.
 func TestNumbersAfterARestore(t *testing.T) {
 	l := layout(t, "kvexpress")
 	entry := func(version uint64, lineage string) func(*testing.T, kv.Store) {
@@ -270,7 +270,7 @@ func TestNumbersAfterARestore(t *testing.T) {
 				if err != nil || res.Version != tt.version {
 					t.Fatalf("got %+v, %v", res, err)
 				}
-				mustStand(t, s, l, hosts, res, content)
+				mustBeLive(t, s, l, hosts, res, content)
 				if m, err := kv.ParseManifest(get1(t, s, l.Manifest(hosts)).Value); err != nil || m.Previous != tt.previous {
 					t.Errorf("it replaces version %d, %v; want %d", m.Previous, err, tt.previous)
 				}
@@ -297,8 +297,8 @@ func keysOf(t *testing.T, s kv.Store, prefix string) []string {
 	return paths
 }
 
-// What 1.x wrote becomes a version, whatever its form, also where it fits into no
-// transaction with ours, and once only when the publisher dies in between.
+// Content of 1.x in any form becomes a version, also if it does not fit into one
+// transaction with ours, and only once if the publisher dies in between.
 func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 	l := layout(t, "kvexpress")
 	zipped := func(plain []byte) string {
@@ -347,7 +347,7 @@ func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 			if err != nil || res.Version != 2 {
 				t.Fatalf("got %+v, %v", res, err)
 			}
-			mustStand(t, s, l, hosts, res, ours)
+			mustBeLive(t, s, l, hosts, res, ours)
 			m, there := pastVersions(t, s, l, hosts)[1]
 			if there != tt.kept || hasNote(res, "too large") == tt.kept {
 				t.Fatalf("kept: %t; %q", there, res.Notes)

@@ -61,7 +61,7 @@ func TestIfVersionLosesWithoutRetry(t *testing.T) {
 	}
 }
 
-// 1.x gives no versions: that 0 still holds does not mean that nothing happened.
+// 1.x writes no versions: a live version of 0 does not prove that nothing changed.
 func TestIfVersionLosesTo1x(t *testing.T) {
 	s := newStore()
 	p := publisher(t, s)

@@ -9,8 +9,8 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// hurried is a Store that lets a test stand in for the write that hurries, or come
-// before it.
+// hurried is a Store that lets a test replace the write at AtNotify, or act before
+// it.
 type hurried struct {
 	kv.Store
 	seen  []kv.Op
@@ -42,7 +42,7 @@ func TestHurryChangesNothing(t *testing.T) {
 		before = read()
 		written, err := s.Store.Commit(ctx, ops)
 		if err != nil {
-			t.Errorf("nobody came in between, and it fails: %v", err)
+			t.Errorf("no other write came in between, and it fails: %v", err)
 		}
 		return written, err
 	}
@@ -50,10 +50,10 @@ func TestHurryChangesNothing(t *testing.T) {
 	if len(s.seen) != 1 || !slices.Equal(before, read()) || slices.Contains(before, 0) {
 		t.Errorf("it wrote %v; the indexes were %v, and are %v", s.seen, before, read())
 	}
-	mustStand(t, s, p.Layout, hosts, res, []byte("mine\n"))
+	mustBeLive(t, s, p.Layout, hosts, res, []byte("mine\n"))
 }
 
-// Whoever published in between keeps what he published.
+// A version that was published in between stays.
 func TestHurryAfterAnother(t *testing.T) {
 	s := &hurried{Store: newStore()}
 	p := publisher(t, s)
@@ -69,7 +69,7 @@ func TestHurryAfterAnother(t *testing.T) {
 	if res := do(t, p, "mine\n"); res.Version != 1 || theirs.Version != 2 {
 		t.Errorf("ours is version %d, theirs %d", res.Version, theirs.Version)
 	}
-	mustStand(t, s.Store, p.Layout, hosts, theirs, []byte("theirs\n"))
+	mustBeLive(t, s.Store, p.Layout, hosts, theirs, []byte("theirs\n"))
 }
 
 // A publish does not fail because of it, and does not wait for long.
@@ -91,7 +91,7 @@ func TestHurryFails(t *testing.T) {
 			if len(s.seen) != 1 || res.Action != Published || res.Resolved {
 				t.Errorf("got %+v after %v", res, s.seen)
 			}
-			mustStand(t, s.Store, p.Layout, hosts, res, []byte("mine\n"))
+			mustBeLive(t, s.Store, p.Layout, hosts, res, []byte("mine\n"))
 		})
 	}
 }

@@ -71,13 +71,13 @@ func TestUnknownOutcomeAtEachCommit(t *testing.T) {
 			if res.Version != 2 || res.Resolved != tt.resolved || res.Attempts != tt.attempts || pr.commits != tt.commits {
 				t.Errorf("got %+v after %d commits", res, pr.commits)
 			}
-			mustStand(t, s, p.Layout, hosts, res, tt.content)
+			mustBeLive(t, s, p.Layout, hosts, res, tt.content)
 			s.check(t, 2) // never published twice
 		})
 	}
 }
 
-// TestUnknownOutcomeThenOthers lets things happen before the store is asked.
+// TestUnknownOutcomeThenOthers changes the store before the outcome is resolved.
 func TestUnknownOutcomeThenOthers(t *testing.T) {
 	l := layout(t, "kvexpress")
 	large := noise(300<<10, 1)

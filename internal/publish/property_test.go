@@ -63,7 +63,7 @@ func (m *machine) publish(t *rapid.T) {
 		}
 		return
 	}
-	if err := stands(m.t.Context(), m.store, m.p.Layout, hosts, res, req.Content); err != nil {
+	if err := checkLive(m.t.Context(), m.store, m.p.Layout, hosts, res, req.Content); err != nil {
 		t.Fatal(err)
 	}
 	if res.Version != 1 && res.Version <= m.newest[res.Lineage] || res.Version == 1 && m.newest[res.Lineage] != 0 {
@@ -133,8 +133,8 @@ func (m *machine) damageRow(t *rapid.T) {
 	value := bytes.Clone(row.Value)
 	switch {
 	case len(value) > 0 && rapid.Bool().Draw(t, "promote a byte"):
-		// A promoted byte of a manifest may be another valid manifest: its
-		// numbers are out of anybody's hands then.
+		// A damaged manifest may be another valid manifest, with any
+		// numbers.
 		if bytes.HasPrefix(value, []byte("{")) {
 			value[0] ^= 1
 		} else {

@@ -22,7 +22,7 @@ func TestPublishNewSameAndOther(t *testing.T) {
 	if first.Action != Published || first.Version != 1 || first.Previous != 0 || first.Old != nil || first.Attempts != 1 {
 		t.Errorf("first: %+v", first)
 	}
-	mustStand(t, s, p.Layout, hosts, first, []byte("a\n"))
+	mustBeLive(t, s, p.Layout, hosts, first, []byte("a\n"))
 
 	same := do(t, p, "a\n")
 	if same.Action != Unchanged || same.Version != 1 || same.Lineage != first.Lineage || s.commits != 1 {
@@ -42,7 +42,7 @@ func TestPublishNewSameAndOther(t *testing.T) {
 		other.Lines != 2 || other.Size != 4 {
 		t.Errorf("other: %+v", other)
 	}
-	mustStand(t, s, p.Layout, hosts, other, []byte("b\nc\n"))
+	mustBeLive(t, s, p.Layout, hosts, other, []byte("b\nc\n"))
 	m, err := kv.ParseManifest(get1(t, s, p.Layout.Manifest(hosts)).Value)
 	if err != nil || m.Message != "two" || m.By != "ann@build" || m.Encoding != "brotli" || !m.PublishedAt.Equal(p.Now()) {
 		t.Errorf("manifest: %+v, %v", m, err)
@@ -52,8 +52,8 @@ func TestPublishNewSameAndOther(t *testing.T) {
 	}
 }
 
-// Who waits measures from PublishedAt: it has to hold although the clock is set meanwhile. The
-// manifest has what the store tells of the clock.
+// A wait measures from PublishedAt: it must be right although the clock is set meanwhile. The
+// manifest has the clock offset that the store shows.
 func TestClockOfThePublisher(t *testing.T) {
 	s := newStore()
 	p := publisher(t, s)
@@ -169,14 +169,14 @@ func TestNested(t *testing.T) {
 	if _, err := p.Publish(t.Context(), Request{Key: deep, Content: []byte("2\n")}); err == nil {
 		t.Error("nested in the 120th ancestor: no error")
 	}
-	// What is reserved below a key is no key.
+	// A reserved name below a key is not a key.
 	put(t, s, p.Layout.Dir("r")+"candidate/data", "x", 0)
 	if _, err := p.Publish(t.Context(), Request{Key: "r", Content: []byte("1\n")}); err != nil {
 		t.Errorf("with a candidate there: %v", err)
 	}
 }
 
-// What has no number, or the same, is told apart by its bytes.
+// IfSHA256 distinguishes versions without a number, or with the same one.
 func TestIfSHA256(t *testing.T) {
 	s := newStore()
 	p := publisher(t, s)
@@ -269,7 +269,7 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 			if res.Lineage != first.Lineage {
 				t.Errorf("lineage %s, want to go on with %s", res.Lineage, first.Lineage)
 			}
-			mustStand(t, s, l, hosts, res, []byte(tt.publish))
+			mustBeLive(t, s, l, hosts, res, []byte(tt.publish))
 			if again := do(t, p, tt.publish); again.Action != Unchanged {
 				t.Errorf("once more: %+v", again)
 			}

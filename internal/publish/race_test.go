@@ -16,8 +16,8 @@ import (
 
 const crowd = 50
 
-// TestFiftyPublishersAtOnce lets fifty publishers race without any order. One
-// that lost ten times is run again, as its user would.
+// TestFiftyPublishersAtOnce lets fifty publishers race in any order. A publisher
+// that lost ten times runs again, as its user would do.
 func TestFiftyPublishersAtOnce(t *testing.T) {
 	for name, size := range map[string]int{"small": 1, "history apart": kv.MaxStored - 10} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestControlStopNeedsItsCheck(t *testing.T) {
 	}
 }
 
-// The loser of a race is held against the version that won.
+// The loser of a race is compared with the version that won.
 func TestLoserIsComparedAgain(t *testing.T) {
 	p := publisher(t, newStore())
 	do(t, p, "1\n2\n")
@@ -282,12 +282,12 @@ func TestWriterOf1xBetweenItsTwoWrites(t *testing.T) {
 	}
 
 	put(t, s, l.Data(hosts), "torn for good\n", 0)
-	waits = make([]time.Duration, 3) // so that nobody mends it
+	waits = make([]time.Duration, 3) // so that no publisher repairs it
 	res = do(t, p, "next\n")
 	if res.Old != nil || !hasNote(res, "damaged") || len(waits) != 6 {
 		t.Errorf("got %+v after waits %v", res, waits)
 	}
-	mustStand(t, s, l, hosts, res, []byte("next\n"))
+	mustBeLive(t, s, l, hosts, res, []byte("next\n"))
 }
 
 func TestDeathBetweenHistoryAndFlip(t *testing.T) {
@@ -309,7 +309,7 @@ func TestDeathBetweenHistoryAndFlip(t *testing.T) {
 				}
 				_, _ = p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1)})
 			}()
-			mustStand(t, s, p.Layout, hosts, first, []byte("first\n"))
+			mustBeLive(t, s, p.Layout, hosts, first, []byte("first\n"))
 			if len(pastVersions(t, s, p.Layout, hosts)) != 2 {
 				t.Fatal("it did not die after the history entry")
 			}
@@ -317,7 +317,7 @@ func TestDeathBetweenHistoryAndFlip(t *testing.T) {
 			if res.Version != 2 || res.Lineage != first.Lineage {
 				t.Errorf("got %+v, want version 2", res)
 			}
-			mustStand(t, s, p.Layout, hosts, res, []byte("next\n"))
+			mustBeLive(t, s, p.Layout, hosts, res, []byte("next\n"))
 		})
 	}
 }

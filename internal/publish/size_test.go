@@ -45,7 +45,7 @@ func TestLimits(t *testing.T) {
 					if err != nil {
 						t.Fatalf("version %d: %v", i+1, err)
 					}
-					mustStand(t, s, p.Layout, key, res, content)
+					mustBeLive(t, s, p.Layout, key, res, content)
 				}
 				if s.largest > kv.MaxTxnBody {
 					t.Errorf("the largest request has %d bytes, at most %d are allowed", s.largest, kv.MaxTxnBody)

@@ -65,7 +65,7 @@ func TestReadAll(t *testing.T) {
 	}
 }
 
-// What another process does to the file during the read is noticed.
+// A change of the file by another process during the read is noticed.
 func TestReadFileThatIsRewritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	write := func(path, text string) {
@@ -116,7 +116,7 @@ func TestReadFileThatIsRewritten(t *testing.T) {
 			}
 		})
 	}
-	// Of a file that was written a moment ago, its time tells nothing. A slow machine may
+	// The time of a file that was just written proves nothing. A slow machine may
 	// need several attempts to be so quick.
 	for n := 0; ; n++ {
 		write(path, "content")

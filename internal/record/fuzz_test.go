@@ -34,7 +34,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		again, err := Encode(e, plain)
 		if err != nil {
-			t.Fatalf("what was decoded cannot be encoded: %v", err)
+			t.Fatalf("the decoded data cannot be encoded: %v", err)
 		}
 		if back, err := Decode(e, again); err != nil || !bytes.Equal(back, plain) {
 			t.Fatalf("decoded %q, then %q, %v", plain, back, err)
@@ -61,7 +61,7 @@ func FuzzDecodeLegacyGzip(f *testing.F) {
 	})
 }
 
-// checkDecoded is what holds for every decoder; it reports success.
+// checkDecoded checks the promises of every decoder. It reports success.
 func checkDecoded(t *testing.T, plain []byte, err error) bool {
 	t.Helper()
 	if err == nil {

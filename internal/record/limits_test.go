@@ -70,7 +70,7 @@ func TestZstdWindowIsLimited(t *testing.T) {
 	if _, err := Decode(Zstd, frame); !errors.Is(err, ErrTooBig) {
 		t.Errorf("got %v, want ErrTooBig", err)
 	}
-	frame[5] = 10 << 3 // 1 MiB: the same frame is sound otherwise
+	frame[5] = 10 << 3 // 1 MiB: the same frame is valid
 	if got, err := Decode(Zstd, frame); err != nil || len(got) != 0 {
 		t.Errorf("with a small window: %d bytes, %v", len(got), err)
 	}

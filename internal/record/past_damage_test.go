@@ -182,7 +182,7 @@ func TestTheLiveVersionHasTwoPlaces(t *testing.T) {
 	b.reads(2, content(2))
 }
 
-// A writer of 1.x puts data and checksum one after the other: he is waited for.
+// A writer of 1.x puts data and checksum one after the other: the read waits for it.
 func TestTornIsWaitedFor(t *testing.T) {
 	b := newBench(t)
 	b.many(3)
@@ -199,7 +199,7 @@ func TestTornIsWaitedFor(t *testing.T) {
 	}
 }
 
-// Only a later kvexpress knows which version stands.
+// Only a later kvexpress knows which version is live.
 func TestLiveNeedsNewer(t *testing.T) {
 	b := newBench(t)
 	b.many(3)
@@ -242,7 +242,7 @@ func TestBefore(t *testing.T) {
 	want(false, "no version is kept")
 	b.publish("a\n")
 	want(false, "1")
-	b.publish("b\n", "a\n") // 3, 4; 1 is that of 1.x
+	b.publish("b\n", "a\n") // 3, 4; 1 is from 1.x
 	want(false, "3")
 	want(true, "3")
 

@@ -18,7 +18,7 @@ import (
 
 const hosts = kv.Key("hosts")
 
-// bench is a store, and what works on it.
+// bench is a store with its publisher and reader.
 type bench struct {
 	t     *testing.T
 	store kv.Store
@@ -113,7 +113,7 @@ func (b *bench) rewrite(from, to string, change func(*kv.Manifest)) {
 	b.put(to, string(raw), 0)
 }
 
-// orphan puts what a publisher leaves who was cut off before his flip.
+// orphan writes the leftovers of a publisher that was killed before its promote.
 func (b *bench) orphan(version uint64) {
 	b.t.Helper()
 	live := b.row(b.l.Data(hosts))
@@ -158,7 +158,7 @@ func refuses[T error](b *bench, version uint64, words string) T {
 	return want
 }
 
-// told is a list in short: "3 live, 2 damaged, 1".
+// told is a list in short form: "3 live, 2 damaged, 1".
 func told(l record.VersionList) []string {
 	var all []string
 	for _, v := range l.Versions {

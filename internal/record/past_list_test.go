@@ -40,7 +40,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// A list is of one moment: one request reads all of it.
+// A list is a snapshot: one request reads all of it.
 func TestListIsOneRead(t *testing.T) {
 	b := newBench(t)
 	b.many(12)
@@ -60,7 +60,7 @@ func TestListIsOneRead(t *testing.T) {
 	}
 }
 
-// A publish that was cut off before its flip was never live.
+// A publish that was killed before its promote was never live.
 func TestOrphansAreLeftOut(t *testing.T) {
 	b := newBench(t)
 	b.many(3)
@@ -152,7 +152,7 @@ func TestDeniedIsNotAbsent(t *testing.T) {
 			on = true
 			hidden := gone && (row == l.HistoryManifest(hosts, 2) || row == l.HistoryData(hosts, 2))
 			_, err := b.reader().List(t.Context(), hosts)
-			if !hidden && !errors.Is(err, kv.ErrDenied) { // what nobody lists is not asked for
+			if !hidden && !errors.Is(err, kv.ErrDenied) { // a version that is not listed is not read
 				t.Errorf("%s denied, list: %v", row, err)
 			}
 			_, err = b.reader().Read(t.Context(), hosts, 2)
@@ -163,7 +163,7 @@ func TestDeniedIsNotAbsent(t *testing.T) {
 	}
 }
 
-// Publishers are quicker than the list: nothing is shown as damaged, and there is no
+// If publishers are faster than the list, nothing is shown as damaged, and there is no
 // gap.
 func TestPublishersBesideAList(t *testing.T) {
 	for _, n := range []int{1, 4, 5, 6, 15, 40} {
@@ -194,7 +194,7 @@ func TestPublishersBesideAList(t *testing.T) {
 	}
 }
 
-// History that somebody pruned by hand is no list that is behind.
+// History that was pruned by hand does not count as an outdated list.
 func TestPrunedByHand(t *testing.T) {
 	b := newBench(t)
 	b.many(40)
@@ -213,8 +213,7 @@ func TestPrunedByHand(t *testing.T) {
 	b.reads(40, content(40))
 }
 
-// Publishers that are always quicker do not keep the list from ending, and what it
-// says is true.
+// If publishers are always faster, the list still ends, and is true.
 func TestPublishersAlwaysBesideAList(t *testing.T) {
 	b := newBench(t)
 	b.many(12)
