@@ -36,7 +36,7 @@ type Daemon struct {
 type Fields map[string]any
 
 // Configure writes an agent.yml (JSON is YAML too) and returns its path. Its
-// defaults keep the agents of tests apart from each other and from the machine.
+// defaults separate the agents of tests from each other and from the machine.
 func (m *Machine) Configure(name string, config Fields, targets ...Fields) string {
 	m.T.Helper()
 	all := Fields{"state_dir": m.Path(name + ".state"), "listen": m.Socket(name), "targets": targets}
@@ -100,7 +100,7 @@ func Tail(text string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Said is all that agents with this log have said.
+// Said is the whole log of the agents with this log.
 func (d *Daemon) Said() string {
 	b, _ := os.ReadFile(d.Log)
 	return string(b)
@@ -109,7 +109,7 @@ func (d *Daemon) Said() string {
 // Kill is kill -9, and waits for the end.
 func (d *Daemon) Kill() { d.End(syscall.SIGKILL) }
 
-// Stop is what systemd does.
+// Stop ends the agent as systemd does, with SIGTERM.
 func (d *Daemon) Stop() {
 	d.T.Helper()
 	d.Signal(syscall.SIGTERM)
@@ -134,7 +134,7 @@ func (d *Daemon) Ask(path string) ([]byte, error) {
 	return body, err
 }
 
-// Status is what the agent says of itself.
+// Status is the status of the agent.
 func (d *Daemon) Status() agent.Status {
 	d.T.Helper()
 	var s agent.Status
@@ -148,7 +148,7 @@ func (d *Daemon) Status() agent.Status {
 	return s
 }
 
-// Target is how the target of a file of this machine is.
+// Target is the status of the target of a file of this machine.
 func (d *Daemon) Target(file string) agent.TargetStatus {
 	d.T.Helper()
 	for _, target := range d.Status().Targets {
@@ -160,7 +160,7 @@ func (d *Daemon) Target(file string) agent.TargetStatus {
 	return agent.TargetStatus{}
 }
 
-// Becomes waits until a target is in a state.
+// Becomes waits until a target has an outcome.
 func (d *Daemon) Becomes(file string, want outcome.Outcome) agent.TargetStatus {
 	d.T.Helper()
 	var now agent.TargetStatus
@@ -171,7 +171,7 @@ func (d *Daemon) Becomes(file string, want outcome.Outcome) agent.TargetStatus {
 	return now
 }
 
-// Delivers waits until a file holds what it should, and its target says so.
+// Delivers waits until a file has this content, and its target has converged.
 func (d *Daemon) Delivers(file, content string) {
 	d.T.Helper()
 	d.DeliversWithin(time.Minute, file, content)

@@ -28,7 +28,7 @@ type Machine struct {
 	Env []string
 }
 
-// NewMachine makes a machine that talks to the Consul at addr.
+// NewMachine makes a machine that uses the Consul at addr.
 func NewMachine(t testing.TB, addr string, env ...string) *Machine {
 	t.Helper()
 	if Program.Err != nil {
@@ -40,8 +40,8 @@ func NewMachine(t testing.TB, addr string, env ...string) *Machine {
 	return m
 }
 
-// Quiet is the environment that keeps a test from telling the machine it runs on
-// what it does.
+// Quiet is the environment that keeps a test from writing to this machine's syslog and
+// Datadog agent.
 func Quiet(dir string) []string {
 	return []string{"HOME=" + dir, "KVEXPRESS_SYSLOG=off", "KVEXPRESS_DATADOG_CONF=" + filepath.Join(dir, "no-datadog.conf")}
 }
@@ -75,14 +75,14 @@ func (m *Machine) Script(name, text string) string {
 	return path
 }
 
-// Result is how a command ended.
+// Result is the result of a command.
 type Result struct {
 	Args           []string
 	Code           int // -1: it was killed
 	Stdout, Stderr string
 }
 
-// Run runs kvexpress. A command that remembers what it installed does so in this
+// Run runs kvexpress. Its state folder is in this
 // machine's folder.
 func (m *Machine) Run(args ...string) Result {
 	m.T.Helper()
@@ -119,7 +119,7 @@ func (m *Machine) Ok(args ...string) string {
 func (m *Machine) Fails(code int, words []string, args ...string) string {
 	m.T.Helper()
 	r := m.Want(code, args...)
-	ours, _, _ := strings.Cut(r.Stderr, "\n    ") // below is what a command printed
+	ours, _, _ := strings.Cut(r.Stderr, "\n    ") // the other lines are the output of a command
 	if strings.Count(strings.TrimSuffix(ours, "\n"), "\n") != 0 || !strings.HasSuffix(r.Stderr, "\n") {
 		m.T.Errorf("kvexpress %s: stderr has to be one line:\n%s", strings.Join(args, " "), r.Stderr)
 	}
@@ -159,7 +159,7 @@ func (m *Machine) Holds(name, want string) {
 	}
 }
 
-// Start is a Consul and a machine that talks to it.
+// Start returns a Consul and a machine that uses it.
 func Start(t *testing.T, opts ...consultest.Option) (*Store, *Machine) {
 	t.Helper()
 	s := consultest.Start(t, opts...)

@@ -27,15 +27,15 @@ type Cluster struct {
 // StartCluster starts one, until the test ends.
 func StartCluster(t testing.TB, opts ...consultest.Option) *Cluster {
 	t.Helper()
-	// A server that was killed is to have its vote as soon as it is back: the next one
-	// is killed before Consul would trust it again.
+	// A server that was killed gets its vote as soon as it is back: the next server is
+	// killed before Consul would trust it by default.
 	opts = append(opts, consultest.WithConfig(map[string]any{"autopilot": map[string]any{
 		"cleanup_dead_servers": false, "server_stabilization_time": "100ms",
 	}}))
 	return &Cluster{T: t, Servers: consultest.Cluster(t, 3, 0, opts...)}
 }
 
-// Leader is the number of the server that the others follow, as one of them says.
+// Leader is the number of the leader, as one of the servers reports it.
 func (c *Cluster) Leader(ask int) int {
 	c.T.Helper()
 	found := -1
@@ -66,7 +66,7 @@ func (c *Cluster) Others(but int) []int {
 	return all
 }
 
-// Site is a fault's own part of a cluster: a prefix, and a machine that talks to one
+// Site is a fault's own part of a cluster: a prefix, and a machine that uses one
 // of the servers.
 type Site struct {
 	*Machine
@@ -147,7 +147,7 @@ func Together(t *testing.T, parts Parts) {
 	all.Wait()
 }
 
-// Pause waits, where it is the time itself that matters.
+// Pause waits for a time. Use it only if the time itself matters.
 func Pause(d time.Duration) { <-time.After(d) }
 
 // Version makes different content for every number.

@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/testutil/consultest"
 )
 
-// Store is a look into Consul past the code under test, by its plain HTTP API.
+// Store reads and writes Consul past the code under test, by its plain HTTP API.
 type Store struct {
 	T      testing.TB
 	Server *consultest.Server
@@ -98,7 +98,7 @@ func (s *Store) Keys(prefix string) []string {
 	return keys
 }
 
-// Manifest is what a test looks at in a manifest.
+// Manifest has the fields of a manifest that tests check.
 type Manifest struct {
 	Lineage   string `json:"lineage"`
 	Version   uint64 `json:"version"`
@@ -116,7 +116,7 @@ func (s *Store) Manifest(path string) Manifest {
 	return m
 }
 
-// Version is the version of kvexpress/hosts that stands.
+// Version is the live version of kvexpress/hosts.
 func (s *Store) Version() uint64 {
 	s.T.Helper()
 	return s.Manifest("kvexpress/hosts/manifest").Version
@@ -128,7 +128,7 @@ func Sum(content string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// Text is content of so many lines that tells its name.
+// Text is content of so many lines, with its name in each.
 func Text(name string, lines int) string {
 	var b strings.Builder
 	for i := range lines {
@@ -159,14 +159,14 @@ func Brief(s string) string {
 	return strconv.Quote(s)
 }
 
-// Eventually waits for what must happen soon, with a limit that only a broken program
-// reaches.
+// Eventually waits for an event that must happen soon. Only a broken program reaches its
+// limit.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	Within(t, time.Minute, what, done)
 }
 
-// Within is Eventually with another limit, and tells how long it took.
+// Within is Eventually with another limit. It returns how long it took.
 func Within(t testing.TB, limit time.Duration, what string, done func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()

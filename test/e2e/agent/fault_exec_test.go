@@ -25,10 +25,9 @@ func agentAndBadExecs(t *testing.T, c *e2e.Cluster) {
 	})
 }
 
-// agentAndHangingExecs: with more of them than an agent makes passes at a
-// time: files with other execs go on being delivered, and the time limit ends those
-// that hang. Taken out: that a pass waits for a slot for half a second at most (the
-// other file has to wait for those that hang); SIGKILL after SIGTERM (they stay).
+// agentAndHangingExecs: more execs hang than an agent may run installs at a time. Files with
+// other execs are still delivered, and the time limit ends the execs that hang. Without SIGKILL
+// after SIGTERM, they would stay.
 func agentAndHangingExecs(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	// Each ignores SIGTERM, and leaves a child in a session of its own, out of reach,
@@ -100,9 +99,8 @@ func killAll(pids string) {
 	}
 }
 
-// agentDiesInExec: the exec has begun when the agent gets kill -9. It is
-// owed, and runs again with the next start. Taken out: that its success is noted after
-// it and not before; then it never runs.
+// agentDiesInExec: the agent gets kill -9 during the exec. The exec is pending, and runs again
+// at the next start. If its success were recorded before it and not after, it would never run.
 func agentDiesInExec(t *testing.T, c *e2e.Cluster, shared bool) {
 	x := c.Site(t, 2)
 	files := []string{"one"}
@@ -143,8 +141,8 @@ func agentDiesInExec(t *testing.T, c *e2e.Cluster, shared bool) {
 		d = x.Agent("agent")
 		for _, f := range files {
 			d.Delivers(f, e2e.Version(2*i+2))
-			e2e.Eventually(t, "the exec runs for what is in place", func() bool { return ranLast(x, "hash", f, e2e.Version(2*i+2)) })
-			e2e.Eventually(t, "nothing is owed", func() bool { return !d.Target(f).Exec.Pending })
+			e2e.Eventually(t, "the exec runs for the bytes in place", func() bool { return ranLast(x, "hash", f, e2e.Version(2*i+2)) })
+			e2e.Eventually(t, "no exec is pending", func() bool { return !d.Target(f).Exec.Pending })
 		}
 		for _, f := range files {
 			x.Publish(f, e2e.Version(2*i+3))

@@ -17,13 +17,13 @@ import (
 // Answers that are no answers, from something between the agent and
 // Consul.
 
-// fake is a way to answer, and what an agent makes of it.
+// fake is a way to answer, and the expected reaction of an agent.
 type fake struct {
 	name   string
 	meddle meddler
 	// follows: a new version gets through all the same.
 	follows bool
-	// up: the agent goes on taking it for a store.
+	// up: the agent still takes it for a store.
 	up bool
 	// pairs: each time that it tries again, a watch is answered before a read fails.
 	pairs bool
@@ -61,8 +61,8 @@ func fakes() []fake {
 		{name: "a negative index", meddle: index("-1")},
 		{name: "an index that is no number", meddle: index("soon")},
 		{name: "an index beyond all numbers", meddle: index("99999999999999999999999")},
-		// With these it is a store, but one whose watches are worth nothing: that the
-		// agent looks by itself every 10 s is what gets a version through.
+		// With these it is a store, but its watches are useless: a version arrives because
+		// the agent reconciles by itself every 10 s.
 		{name: "a huge index", meddle: index("18446744073709551615"), follows: true, up: true},
 		{name: "always the same index", meddle: index("1"), follows: true, up: true},
 		{name: "another index each time", meddle: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -86,7 +86,7 @@ func fakes() []fake {
 	}
 }
 
-// only meddles with requests for paths that begin like this.
+// only changes answers to requests for paths with this prefix.
 func only(path string, m meddler) meddler {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if strings.HasPrefix(r.URL.Path, path) {
@@ -110,12 +110,12 @@ func (w *reheader) WriteHeader(status int) {
 
 func (w *reheader) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// agentAndFakes has an agent live with each of them for a while, in which a version is
-// published: the file is never wrong, requests stay rare, and afterwards all is well.
-// Taken out: the check of the index (five of them pass for a store); the limit on how
-// often a watch may return (19,000 requests with always the same index); the link's
-// pauses (27 requests in place of 5); the watch from the beginning after a read that
-// failed (after the storm, the last version does not arrive).
+// agentAndFakes runs an agent against each of them for a while, in which a version is
+// published: the file is never wrong, requests stay rare, and afterwards the agent converges.
+// Without the check of the index, five of them pass for a store. Without the limit on the
+// returns of a watch, one with a constant index causes 19,000 requests. Without the pauses of
+// the circuit breaker there are 27 requests instead of 5. If a watch did not start again
+// without an index after a failed read, the last version would not arrive.
 func agentAndFakes(t *testing.T, c *e2e.Cluster) {
 	parts := e2e.Parts{}
 	for _, f := range fakes() {
@@ -126,10 +126,10 @@ func agentAndFakes(t *testing.T, c *e2e.Cluster) {
 
 const (
 	fakeTime = 15 * time.Second
-	// mostRequests is how many an agent with one target may make in fakeTime:
-	// those of the first retries, and one in 5 s; or, where it goes on taking what
-	// answers for a store, ten returns of a watch at once and then four a second,
-	// each with a request or two of the pass that follows.
+	// mostRequests limits the requests of an agent with one target in fakeTime:
+	// the first retries, and one in 5 s. If the agent still takes it for a store:
+	// ten returns of a watch at once and then four a second, each with one or two
+	// requests of a reconcile.
 	mostRequestsAway = 3 + int(fakeTime/(5*time.Second)) + 2
 	mostRequestsUp   = (10 + int(fakeTime/(250*time.Millisecond))) * 3
 )

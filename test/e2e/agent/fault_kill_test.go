@@ -19,8 +19,8 @@ import (
 
 // An agent is killed at each step of an install, and started again.
 
-// killed is what such an agent looks after: one file with an exec of its own, or two
-// that share one, which then runs apart from the installs.
+// killed has the targets of such an agent: one file with an exec of its own, or two
+// that share an exec, which then runs after the installs.
 type killed struct {
 	*e2e.Site
 	files    []string
@@ -60,13 +60,13 @@ func (k *killed) die(step install.FaultPoint) {
 	e2e.Eventually(k.T, "the agent is killed before "+string(step), d.Ended)
 }
 
-// settles waits until all is as it should be: the files, and the exec for them.
+// settles waits until the files have converged, with their exec.
 func (k *killed) settles(d *e2e.Daemon, want string) {
 	k.T.Helper()
 	for _, f := range k.files {
 		d.Delivers(f, want)
 		e2e.Eventually(k.T, "the exec runs for "+f, func() bool { return ranLast(k.Site, "hash", f, want) })
-		e2e.Eventually(k.T, "no exec is owed for "+f, func() bool { return !d.Target(f).Exec.Pending })
+		e2e.Eventually(k.T, "no exec is pending for "+f, func() bool { return !d.Target(f).Exec.Pending })
 	}
 }
 
@@ -86,7 +86,7 @@ func (k *killed) wholeAndTidy(d *e2e.Daemon) {
 		k.T.Errorf("torn: %s", bad)
 	}
 	k.settles(d, k.new)
-	e2e.Eventually(k.T, "staged files are gone", func() bool { return len(litter(k.Site)) == 0 })
+	e2e.Eventually(k.T, "staged files are removed", func() bool { return len(litter(k.Site)) == 0 })
 }
 
 func agentKilledAtEachStep(t *testing.T, c *e2e.Cluster) {

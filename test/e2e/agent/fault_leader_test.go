@@ -17,7 +17,7 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// Servers that die, hang, or are too few. These faults follow each other on one
+// Servers die, hang, or are too few. These faults run one after the other on one
 // cluster.
 func agentWithFailingServers(t *testing.T) {
 	c := e2e.StartCluster(t)
@@ -66,7 +66,7 @@ func (a *author) must() string {
 	return e2e.Version(int(a.acked.Load()))
 }
 
-// number is which version a file has; 0 if there is none, -1 if it is none of them.
+// number is the version that a file has; 0 without a file, -1 for other content.
 func number(x *e2e.Site, file string) int64 {
 	var n int64
 	content := x.Read(file)
@@ -184,7 +184,7 @@ func agentsWhileTheLeaderHangs(t *testing.T, c *e2e.Cluster) {
 	three.Delivers("three", after)
 	t.Logf("the leader hangs: a version is at another server's node after %v", time.Since(paused).Round(time.Millisecond))
 	e2e.Pause(3 * time.Second)
-	// The control: it is this server that is silent.
+	// The control: this server does not answer.
 	for _, file := range []string{"one", "two"} {
 		x.Holds(file, before)
 	}
@@ -204,9 +204,9 @@ func agentsWhileTheLeaderHangs(t *testing.T, c *e2e.Cluster) {
 	}
 }
 
-// agentWithoutQuorum: two of three servers are gone for a while. The files
-// stay, the agent says since when, and it costs next to nothing. Taken out: the link's
-// pauses between two tries; then it is 19 requests a second and 2 % of a core.
+// agentWithoutQuorum: two of three servers are down for a while. The files stay, the agent
+// reports since when, and it uses almost no resources. Without the pauses of the circuit
+// breaker, it would be 19 requests a second and 2 % of a core.
 func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	const targets = 10
 	x := c.Site(t, 0)
@@ -217,8 +217,8 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 		x.Publish(key(i), e2e.Version(1))
 		all = append(all, to(x, key(i)))
 	}
-	// Reconciliation tells soonest that there is no leader: the server that is left
-	// goes on answering watches.
+	// A reconcile is the first to notice the missing leader: the remaining server
+	// still answers watches.
 	x.ConfigWith("agent", e2e.Fields{"reconcile": "10s"}, []string{w.addr}, all...)
 	d := x.Agent("agent")
 	for i := range targets {
@@ -258,7 +258,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 		t.Errorf("%d requests in %v", requests, took)
 	}
 	if now := e2e.Tree(t, x.Dir, "agent.log"); now != was {
-		t.Errorf("something was written while the store was away. Before:\n%s\nafter:\n%s", was, now)
+		t.Errorf("something was written while the store was unreachable. Before:\n%s\nafter:\n%s", was, now)
 	}
 	s := d.Status().Store
 	if s.Up || s.Since == nil || s.Since.Before(lost) || s.Since.After(from) || s.Error == "" {

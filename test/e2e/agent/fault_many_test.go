@@ -18,10 +18,9 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// agentsThatReconnect: a store comes back, and many agents with it. They
-// do not come at one moment. The agents are in this process: 200 of their own would
-// need more memory than there is. Taken out: the jitter; then all requests come within
-// 250 ms.
+// agentsThatReconnect: a store comes back, and many agents reconnect, not all at once. The
+// agents are in this process: 200 processes would need too much memory. Without jitter, all
+// requests would come within 250 ms.
 func agentsThatReconnect(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	w := newWire(t, x.Store.Server.Addr)

@@ -55,9 +55,8 @@ func endlessAnswers() []endless {
 	}
 }
 
-// agentAndEndless: whatever it is sent, an agent's memory stays small.
-// Taken out: the caps on a watched value and on an answer, which were raised to 200 MiB;
-// then 560 MiB and more were resident.
+// agentAndEndless: whatever the store sends, an agent's memory stays small. With the caps on a
+// watched value and on an answer raised to 200 MiB, 560 MiB and more were resident.
 func agentAndEndless(t *testing.T, c *e2e.Cluster) {
 	parts := e2e.Parts{}
 	for _, e := range endlessAnswers() {
@@ -99,8 +98,8 @@ func frugal(d *e2e.Daemon, allowed int) {
 	}
 }
 
-// blackHole: a connection drops all packets without an error. The agent notices, and opens a new one. The function that it returns is
-// the rest, after a while. Taken out: the time limit of a watch; then the agent never notices.
+// blackHole: a connection drops all packets without an error. The agent notices, and opens a new one. The function that it
+// returns checks the rest, after a while. Without the time limit of a watch, the agent would never notice.
 func blackHole(t *testing.T, c *e2e.Cluster) (rest func()) {
 	x := c.Site(t, 1)
 	w := newWire(t, x.Store.Server.Addr)

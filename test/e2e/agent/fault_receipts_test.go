@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// Whatever becomes of the receipts, files arrive as before. Taken out: that what
-// becomes of a receipt says nothing of the store; then a limit on writes has it be
-// away, and deliveries wait for its return.
+// If receipts cannot be written, files still arrive as before. The result of a receipt does not
+// open the circuit breaker: otherwise a limit on writes would make the store count as
+// unreachable, and deliveries would wait.
 func TestReceiptsNeverDelay(t *testing.T) {
 	t.Parallel()
 	s, _ := e2e.Start(t)
@@ -90,7 +90,7 @@ func deliversWithout(t *testing.T, c *e2e.Cluster, trouble meddler) {
 		t.Errorf("it took %v", longest)
 	}
 	if s := d.Status().Store; !s.Up || strings.Contains(d.Said(), "store unreachable") {
-		t.Errorf("for a receipt, the store is taken to be away: %+v\n%s", s, d.Said())
+		t.Errorf("because of a receipt, the store counts as unreachable: %+v\n%s", s, d.Said())
 	}
 	if trouble != nil && met.since(time.Time{}) == 0 {
 		t.Error("no receipt was on its way: this test sees nothing")

@@ -14,12 +14,11 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// agentAndDeletedKeys: a key is deleted and made again. A deletion leaves
-// a tombstone, which Consul reaps after a quarter of an hour; how soon, no option of
-// 1.22 can say (TombstoneTTL is in none of its configuration files). What a reap does
-// to an agent is that indexes may fall: that is "another index each time" of the fake
-// answers. Here are real deletions, with many unrelated writes behind them. Taken out:
-// the pass over a key that is gone; then it is "current" for ever.
+// agentAndDeletedKeys: a key is deleted and created again. A deletion leaves a tombstone,
+// which Consul 1.22 reaps after 15 minutes; no option changes that. After a reap, indexes may
+// fall: see "another index each time" of the fake answers. Here are real deletions, followed by
+// many unrelated writes. Without a reconcile of a deleted key, its target would stay converged
+// for ever.
 func agentAndDeletedKeys(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	w := newWire(t, x.Store.Server.Addr)
@@ -67,9 +66,8 @@ func agentAndDeletedKeys(t *testing.T, c *e2e.Cluster) {
 	}
 }
 
-// agentAndDeletedPrefix: everything is deleted at once. Files stay, with
-// their execs' peace, until something is published again. Taken out: that a missing key
-// is told from an empty one; then it is "empty", though no publisher wrote that.
+// agentAndDeletedPrefix: everything is deleted at once. Files stay, and no exec runs, until the
+// next publish. A missing key is not reported as empty, because no publisher wrote that.
 func agentAndDeletedPrefix(t *testing.T, c *e2e.Cluster) {
 	const files = 5
 	x := c.Site(t, 1)
@@ -109,8 +107,8 @@ func agentAndDeletedPrefix(t *testing.T, c *e2e.Cluster) {
 		x.Publish(key(i), e2e.Version(2))
 		d.Delivers(file(i), e2e.Version(2))
 	}
-	// The control: a key that becomes empty in the way of 1.x is what could blank a
-	// file, and it is told from a missing one.
+	// The control: 1.x can make a key empty, which could blank a file. That is reported
+	// differently from a missing key.
 	oldInAt(x.Store, x.Row(key(0), ""), "")
 	s := d.Becomes(file(0), outcome.Refused)
 	if s.Reason != "empty" {
@@ -134,10 +132,9 @@ func oldInAt(s *e2e.Store, key, content string) {
 	s.Put(key+"checksum", e2e.Sum(content), 0)
 }
 
-// agentAndClocks has clocks that are off: the publisher's, which is in its manifests, and
-// the node's own. The wall clock of one process cannot be
-// shifted here. Its monotonic clock can be, by a day, if unshare is allowed.
-// Taken out: that an agent waits for the end of a lock; then it stays locked.
+// agentAndClocks has wrong clocks: the publisher's, which is in its manifests, and the node's
+// own. The wall clock of one process cannot be shifted here. Its monotonic clock can be, by a
+// day, if unshare is allowed. An agent must wait for the end of a lock, or it stays locked.
 func agentAndClocks(t *testing.T, c *e2e.Cluster) {
 	const day = 24 * time.Hour
 	x := c.Site(t, 2)

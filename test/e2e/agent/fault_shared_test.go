@@ -69,7 +69,7 @@ func agentsOfOneFile(t *testing.T, c *e2e.Cluster) {
 		t.Error("no process installed anything: this test proves nothing")
 	}
 	// The process that installed it last runs the exec; the others have nothing to do.
-	e2e.Eventually(t, "the exec ran for what is in place", func() bool { return ranLast(x, "hash", "hosts", contents[last]) })
+	e2e.Eventually(t, "the exec ran for the bytes in place", func() bool { return ranLast(x, "hash", "hosts", contents[last]) })
 	if litter := litter(x); len(litter) > 0 {
 		t.Errorf("left behind: %q", litter)
 	}

@@ -17,8 +17,8 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// Faults that an agent learns of no sooner than its watch ends, which takes a minute
-// and a little. So they all wait at the same time.
+// Faults that an agent notices only when its watch ends, after a little more than a minute. So
+// they all run at the same time.
 func agentFaultsOverAMinute(t *testing.T) {
 	c := e2e.StartCluster(t, consultest.WithACL(), consultest.WithConfig(map[string]any{"acl": map[string]any{"token_ttl": "1s"}}))
 	back := storeThatGoesBack(t, c) // the first one: others' tokens and keys would go with it
@@ -30,10 +30,9 @@ func agentFaultsOverAMinute(t *testing.T) {
 	rebuiltStore(t, c)
 }
 
-// storeThatGoesBack: a snapshot is restored under agents that watch. They
-// follow, and say so; a target that refuses older versions keeps its file. Taken out:
-// the pass over an answer with the index of before, which is what a restore wakes a
-// watch with; then it takes a minute.
+// storeThatGoesBack: a snapshot is restored under agents that watch. They follow, and say so; a
+// target that refuses older versions keeps its file. A restore answers a watch with the index
+// from before. Without a reconcile after such an answer, it would take a minute.
 func storeThatGoesBack(t *testing.T, c *e2e.Cluster) (rest func()) {
 	x := c.Site(t, 0)
 	var daemons []*e2e.Daemon
@@ -133,8 +132,8 @@ func revokedToken(t *testing.T, c *e2e.Cluster) (rest func()) {
 }
 
 // rebuiltStore: all servers lose their data, and are set up anew at the
-// same addresses. Their indexes, and the versions of the key, begin again. Taken out:
-// that a watch begins anew after a failure; then it waits for an index far away.
+// same addresses. Their indexes, and the versions of the key, begin again. If
+// a watch did not start without an index after a failure, it would wait for an index far ahead.
 func rebuiltStore(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	var daemons []*e2e.Daemon

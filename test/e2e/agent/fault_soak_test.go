@@ -21,10 +21,10 @@ const (
 	soakTargets = 10
 )
 
-// An agent with ten files lives for a while with all that happens to a fleet: keys
-// change, are stopped and resumed, files are locked and unlocked, somebody edits them,
+// An agent with ten files runs for a while under all events of a fleet: keys
+// change, are stopped and resumed, files are locked, unlocked and edited,
 // servers die and hang. Its memory, descriptors and goroutines stay flat, and in the
-// end everything is as it should be.
+// end every target has converged.
 func TestAgentSoak(t *testing.T) {
 	t.Parallel()
 	c := e2e.StartCluster(t)
@@ -84,7 +84,7 @@ func TestAgentSoak(t *testing.T) {
 		if i%2 == 0 {
 			e2e.Eventually(t, "the exec runs for "+key(i), func() bool { return ranLast(x, "hash-"+key(i), key(i), content) })
 		}
-		e2e.Eventually(t, "no exec is owed", func() bool { return !d.Target(key(i)).Exec.Pending })
+		e2e.Eventually(t, "no exec is pending", func() bool { return !d.Target(key(i)).Exec.Pending })
 	}
 	if litter := litter(x); len(litter) > 0 {
 		t.Errorf("left behind: %q", litter)
@@ -140,7 +140,7 @@ func meddle(ctx context.Context, x *e2e.Site, authors []*author) {
 	case 6:
 		err = os.WriteFile(file, []byte("somebody was here\n"), 0o600)
 	case 7:
-		_ = os.Remove(file) // it may be away already
+		_ = os.Remove(file) // it may be missing already
 	default:
 		a.once(short, rand.N(len(a.clients)))
 	}

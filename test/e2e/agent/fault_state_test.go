@@ -55,8 +55,8 @@ func put(t *testing.T, path, content string) {
 }
 
 // agentStateDamaged: with a damaged state file, under an agent that runs and under one that starts,
-// the target is whole, and an exec runs once too often rather than never. Taken out: that a damaged one is told from a
-// missing one; then execs are forgotten.
+// the target is whole, and an exec runs once too often rather than never. If a damaged file counted
+// as a missing one, execs would be forgotten.
 func agentStateDamaged(t *testing.T, c *e2e.Cluster) {
 	parts := e2e.Parts{}
 	for _, d := range damages() {

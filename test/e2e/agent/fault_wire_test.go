@@ -106,7 +106,7 @@ func (w *wire) hangUp() {
 	}
 }
 
-// hole swallows all that is sent, both ways, without a word, until it is turned off.
+// hole drops all bytes in both directions, without an error, until it is turned off.
 // Connections that were in the hole stay dead even then, without an error.
 func (w *wire) hole(on bool) {
 	w.mu.Lock()
@@ -194,7 +194,7 @@ type front struct {
 	meddle   atomic.Pointer[meddler]
 }
 
-// meddler answers a request, perhaps with what next, the real Consul, says.
+// meddler answers a request, perhaps with the answer of next, the real Consul.
 type meddler func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
 // newFront makes one that changes nothing yet.
@@ -229,7 +229,7 @@ func newFront(t testing.TB, upstream string) *front {
 	return f
 }
 
-// with meddles from now on; nil ends that.
+// with sets the meddler; nil removes it.
 func (f *front) with(m meddler) {
 	if m == nil {
 		f.meddle.Store(nil)

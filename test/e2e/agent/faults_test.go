@@ -10,8 +10,8 @@ import (
 
 // Faults of an agent, its network and its servers: it is a process
 // against three servers. Most of the time is spent waiting, so faults that can share a
-// cluster run at the same time. "Taken out" in the comments tells which guard was taken out by hand,
-// in the code under test, to see the test fail.
+// cluster run at the same time. Comments with "without" or "if" name the guard that was removed by
+// hand, in the code under test, to see the test fail.
 func TestAgentFaults(t *testing.T) {
 	t.Parallel()
 	e2e.Together(t, e2e.Parts{

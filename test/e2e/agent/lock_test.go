@@ -26,11 +26,10 @@ func named(t *testing.T) (before []string, name string) {
 	return before, name
 }
 
-// An operator who is elsewhere locks a file of a node for a time. Its agent leaves it
-// alone, and delivers by itself when the time is over, without any other event; or at
-// once, when the lock is lifted. Taken out: that a lock ends by its flags, and that an
-// agent waits for that end, and nothing is delivered in time; that a lock holds at all,
-// and the file changes under it.
+// An operator on another machine locks a file of a node for a time. The agent leaves the file as
+// it is. It delivers by itself when the time is over, without any other event, or at once when
+// the lock is removed. Without the end in the lock's flags, or without the agent's timer for it,
+// nothing would be delivered in time.
 func TestLockFromElsewhere(t *testing.T) {
 	t.Parallel()
 	s, m := e2e.Start(t)
@@ -63,8 +62,8 @@ func TestLockFromElsewhere(t *testing.T) {
 		!strings.Contains(now.Detail, lock.Until) {
 		t.Errorf("the agent says %q", now.Detail)
 	}
-	e2e.Pause(time.Second) // for the passes that come of the lock and of the publish
-	passes := d.Target("hosts").Counts.Reconciles
+	e2e.Pause(time.Second) // for the reconciles after the lock and the publish
+	reconciles := d.Target("hosts").Counts.Reconciles
 	if got := operator.Ok("locks", "-f", hosts); !strings.Contains(got, node) || !strings.Contains(got, "its disk") {
 		t.Errorf("locks says %s", got)
 	}
@@ -75,16 +74,16 @@ func TestLockFromElsewhere(t *testing.T) {
 		t.Errorf("it is delivered %v before the end of the lock", -late)
 	}
 	d.Delivers("hosts", content)
-	// Nothing but that end woke it.
-	if now := d.Target("hosts").Counts.Reconciles; now > passes+2 {
-		t.Errorf("%d passes while it waited", now-passes)
+	// Only that end woke it.
+	if now := d.Target("hosts").Counts.Reconciles; now > reconciles+2 {
+		t.Errorf("%d reconciles while it waited", now-reconciles)
 	}
 	t.Logf("the lock is over: delivered after %v", late.Round(time.Millisecond))
 	if got := operator.Ok("locks", "-f", hosts); !strings.Contains(got, "expired") {
 		t.Errorf("locks says %s", got)
 	}
 
-	// Without an end, until somebody lifts it.
+	// A lock without an end stays until it is removed.
 	operator.Ok("lock", "-f", hosts, "--node", node, "-r", "its disk")
 	content = m.Publish(e2e.Text("three", 20))
 	d.Becomes("hosts", outcome.Locked)

@@ -97,7 +97,7 @@ func TestAgentEndsItsExec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e2e.Eventually(t, "the exec's child is gone", func() bool { return syscall.Kill(child, 0) != nil })
+	e2e.Eventually(t, "the exec's child has ended", func() bool { return syscall.Kill(child, 0) != nil })
 
 	m.Script("slow", "echo \"done $KVEXPRESS_VERSION\" >>"+m.Path("execs")+"\n")
 	d = m.Agent("agent")

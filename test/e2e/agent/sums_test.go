@@ -89,7 +89,7 @@ func (n *many) publish(content string) {
 	}
 }
 
-// publishAtOnce publishes content in brotli under the first key, and then what it came to under all others, in few transactions.
+// publishAtOnce publishes content in brotli under the first key, and copies its rows to all others, in few transactions.
 func (n *many) publishAtOnce(content string) {
 	n.T.Helper()
 	n.content = content
@@ -138,8 +138,8 @@ func (n *many) deliveredWhile(what string, do func()) {
 	n.T.Logf("%d targets, %s: all right %v after the last publish", n.targets, what, took.Round(10*time.Millisecond))
 }
 
-// bystander asks the same Consul, from the same address, until it is ended: then it tells how often it was told
-// that there are too many connections.
+// bystander sends requests to the same Consul, from the same address, until it is ended. It returns how often the answer was
+// "too many connections".
 func bystander(t *testing.T, addr string) (end func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -205,8 +205,8 @@ func TestManyTargetsOnAStockConsul(t *testing.T) {
 	}
 }
 
-// Many small values decode to 16 MiB each, and all change at one moment. What an agent holds of them has a limit in sum.
-// Taken out: the limit; then it holds a file for each target.
+// Many small values decode to 16 MiB each, and all change at one moment. The memory of an agent for them has a limit in
+// sum. Without the limit, it would hold a file for each target.
 func TestManyLargeFilesAtOnce(t *testing.T) {
 	t.Parallel()
 	n := newMany(t, max(40, e2e.Times(150)))

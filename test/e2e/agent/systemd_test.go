@@ -19,7 +19,7 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// notices are what a systemd of the test's own is told.
+// notices are the messages to the test's own systemd.
 type notices struct {
 	t    *testing.T
 	addr string
@@ -72,7 +72,7 @@ func (n *notices) since(first int) []string {
 // returns how many there are up to it.
 func (n *notices) await(first int, begin string) (next int) {
 	n.t.Helper()
-	e2e.Eventually(n.t, "systemd is told "+begin, func() bool {
+	e2e.Eventually(n.t, "systemd gets "+begin, func() bool {
 		i := slices.IndexFunc(n.since(first), func(s string) bool { return strings.HasPrefix(s, begin) })
 		next = first + i + 1
 		return i >= 0
@@ -80,9 +80,9 @@ func (n *notices) await(first int, begin string) (next int) {
 	return next
 }
 
-// What systemd is told: ready without a store, how things are, alive, reloading,
-// ending. Execs are not heard.
-func TestAgentTellsSystemd(t *testing.T) {
+// The messages to systemd: ready without a store, status, watchdog, reloading,
+// stopping. Messages of execs are ignored.
+func TestAgentNotifiesSystemd(t *testing.T) {
 	t.Parallel()
 	s := consultest.Start(t, consultest.WithData())
 	n := newNotices(t)
@@ -97,7 +97,7 @@ func TestAgentTellsSystemd(t *testing.T) {
 		t.Errorf("before it is ready, it says %q", n.since(0)[:next-1])
 	}
 	next := n.await(0, "STATUS=1 target: 1 unreachable; store unreachable since")
-	for range 3 { // alive, while the store is away
+	for range 3 { // alive, while the store is unreachable
 		next = n.await(next, "WATCHDOG=1")
 	}
 	m.Holds("hosts", "")

@@ -17,8 +17,8 @@ import (
 // nobody is the unprivileged user of these tests.
 const nobody = 65534
 
-// An unprivileged agent delivers where it may write. Elsewhere it says who may not do
-// what, and does not let that keep it from the rest.
+// An unprivileged agent delivers files that it may write. For the others it names the missing
+// right, and delivers the rest.
 func TestAgentOfAnUnprivilegedUser(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 && os.Getenv("CI") == "" {
@@ -76,7 +76,7 @@ func TestAgentOfAnUnprivilegedUser(t *testing.T) {
 		}
 		m.Holds(file, "")
 	}
-	// Nothing is left of what failed, and the rest goes on.
+	// A failed target leaves nothing behind, and the others are delivered.
 	d.Delivers("mine/hosts", m.Publish(e2e.Text("two", 20)))
 	if left := names(t, m.Path("mine")) + names(t, m.Path("theirs")); left != "hosts id " {
 		t.Errorf("left behind: %s", left)

@@ -22,7 +22,7 @@ type moved struct {
 	store  *e2e.Store
 	reload string
 	number int    // of the last version
-	execs  string // those that must have run, by the SHA-256 of what is in place
+	execs  string // those that must have run, by the SHA-256 of the bytes in place
 }
 
 // watch sets Consul's watches: the one on the key, or none.
@@ -45,7 +45,7 @@ func (m *moved) watch(on bool) {
 // outs is how often the watch has delivered, or found nothing to do.
 func (m *moved) outs() int { return strings.Count(m.Read("runs.log"), "\n") }
 
-// next publishes a version, waits until all who look after the file have done so, and
+// next publishes a version, waits until watch and agent have processed it, and
 // wants its exec to have run once. Every third version is of 1.x, which writes the data
 // and then the checksum.
 func (m *moved) next(d *e2e.Daemon, watched bool) {
@@ -61,7 +61,7 @@ func (m *moved) next(d *e2e.Daemon, watched bool) {
 		m.Publish(content)
 	}
 	if watched {
-		e2e.Eventually(m.T, "the watch has looked", func() bool { return m.outs() > before })
+		e2e.Eventually(m.T, "the watch has run", func() bool { return m.outs() > before })
 	}
 	if d != nil {
 		d.Delivers("hosts", content)
@@ -72,10 +72,10 @@ func (m *moved) next(d *e2e.Daemon, watched bool) {
 	m.Holds("execs", m.execs)
 }
 
-// The way from a watch to the agent, and back, without a gap: at each moment somebody
-// delivers, and each version has its exec once, also while both do, while 1.x publishes
-// too, and over an upgrade of the agent. Taken out: the state that both have in common;
-// then the exec runs twice for the same bytes.
+// The way from a watch to the agent, and back, without a gap: at each moment the watch or the
+// agent delivers, and each version has its exec once, also while both deliver, while 1.x
+// publishes too, and over an upgrade of the agent. Without their common state, the exec would
+// run twice for the same bytes.
 func TestFromAWatchToTheAgentAndBack(t *testing.T) {
 	t.Parallel()
 	s := consultest.Start(t, consultest.WithEnv(e2e.Quiet(t.TempDir())...))
@@ -87,7 +87,7 @@ func TestFromAWatchToTheAgentAndBack(t *testing.T) {
 		e2e.Fields{"key": "hosts", "file": m.Path("hosts"), "exec": m.reload})
 
 	m.watch(true)
-	e2e.Eventually(t, "the watch has looked, and found no key", func() bool { return m.outs() == 1 })
+	e2e.Eventually(t, "the watch has run, and found no key", func() bool { return m.outs() == 1 })
 	for range 3 {
 		m.next(nil, true)
 	}
@@ -104,9 +104,9 @@ func TestFromAWatchToTheAgentAndBack(t *testing.T) {
 	for range 3 {
 		m.next(d, false)
 	}
-	looked := m.outs()
+	runs := m.outs()
 	m.watch(true) // and back: it fires, and finds nothing to do
-	e2e.Eventually(t, "the watch has looked", func() bool { return m.outs() == looked+1 })
+	e2e.Eventually(t, "the watch has run", func() bool { return m.outs() == runs+1 })
 	for range e2e.Times(50) {
 		m.next(d, true)
 	}

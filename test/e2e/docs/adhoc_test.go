@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The ad hoc page with no more rights than it names, under a Consul that denies all
-// others. Nothing of it is left in the store.
+// The ad hoc page, with only the rights that it names, under a Consul that denies all
+// others. It leaves nothing in the store.
 func TestAdHocWithACLs(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../docs/ad-hoc.md")

@@ -22,8 +22,8 @@ import (
 )
 
 // Every command in a ```sh block of the documents is run, in order, and must
-// succeed. What they name in /etc is in the test's folder, and what they reload is
-// a program of the test's own.
+// succeed. Files in /etc are in the test's folder, and the commands that they reload are
+// programs of the test's own.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../../docs/*.md")
@@ -57,7 +57,7 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 }
 
-// reader is somebody who follows the documents.
+// reader is a person who follows the documents.
 type reader struct {
 	t      *testing.T
 	m      *e2e.Machine
@@ -177,8 +177,8 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// The README's first command, as a program of its own: with no Consul to be found, to
-// its end and to a signal, after which nothing is left.
+// The README's first command, without a Consul: it runs to its end, and to a signal, and leaves
+// nothing behind.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	if e2e.Program.Err != nil {

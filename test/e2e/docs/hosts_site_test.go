@@ -20,7 +20,7 @@ import (
 )
 
 // hostsSite is the cluster of docs/hosts-file.md. Of its three servers two are there,
-// the second as a client of Consul: what the page does on it is the same.
+// the second as a client of Consul: the steps on it are the same.
 type hostsSite struct {
 	t            *testing.T
 	token        string // Consul's management token
@@ -104,8 +104,8 @@ func (s *hostsSite) follow(step hostsStep) {
 	}
 }
 
-// sh runs commands on a machine, with a token that may do all; what those commands start
-// has not got it.
+// sh runs commands on a machine, with a token that may do all. Programs that these commands
+// start do not get it.
 func (s *hostsSite) sh(h *host, script string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), e2e.RunTime)
@@ -125,7 +125,7 @@ func (s *hostsSite) knows(service string, want bool) {
 	s.agent.knows(service, want)
 }
 
-// holder is the server that renders; there must come to be one.
+// holder waits for a server that renders.
 func (s *hostsSite) holder() (holder, other *host) {
 	s.t.Helper()
 	e2e.Eventually(s.t, "one server renders", func() bool {

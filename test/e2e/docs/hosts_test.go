@@ -13,9 +13,9 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// docs/hosts-file.md, followed: its files are those that run, each of its commands is
-// run on the machines that it names, and in the end names come and go in the answers of
-// real dnsmasqs.
+// The test follows docs/hosts-file.md: it uses the files of the page, runs each command on the
+// machines that the page names, and checks that names come and go in the answers of real
+// dnsmasqs.
 func TestHostsFilePage(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../../../docs/hosts-file.md")
@@ -132,8 +132,8 @@ func (s *hostsSite) oneRenders() {
 	s.sh(holder, "systemctl start hosts-renderer")
 }
 
-// isStopped: what came while the key was stopped is published after the resume, although
-// nothing changes any more. Taken out: RuntimeDirectory in the unit; then it never is.
+// isStopped: a change during a stop is published after the resume, without another change.
+// Without RuntimeDirectory in the unit, it would never be published.
 func (s *hostsSite) isStopped() {
 	s.t.Helper()
 	s.sh(s.own, "kvexpress stop -k hosts -r 'to try the page' --token-file operator.token")

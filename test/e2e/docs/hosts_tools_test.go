@@ -24,8 +24,8 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// supervisor is what a machine has in the place of systemd, and of tools that would
-// speak with this machine's own services.
+// supervisor replaces systemd on a machine, and tools that would use this machine's own
+// services.
 type supervisor struct {
 	h       *host
 	ctx     context.Context // ends with the test
@@ -164,7 +164,7 @@ func (v *supervisor) send(unit string, sig os.Signal) bool {
 
 // said is the log of a unit.
 func (v *supervisor) said(unit string) string {
-	b, _ := os.ReadFile(v.h.m.Path(unit + ".log")) // none yet is nothing said
+	b, _ := os.ReadFile(v.h.m.Path(unit + ".log")) // no log yet means nothing was logged
 	return string(b)
 }
 

@@ -26,7 +26,7 @@ type service struct {
 	process   *os.Process
 }
 
-// start reads the unit and runs what it says, as far as units here say something.
+// start reads the unit and runs it, as far as the units of the page need it.
 func (v *supervisor) start(name string) (*service, error) {
 	text, err := os.ReadFile(v.h.m.Path("etc/systemd/system/" + name + ".service"))
 	if err != nil {

@@ -22,7 +22,7 @@ func units() map[string]string {
 	}
 }
 
-// systemd reads our units without a word, and finds them well shut in.
+// systemd reads our units without a warning, and rates them as well protected.
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	for name, file := range units() {

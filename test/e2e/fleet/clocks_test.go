@@ -21,7 +21,7 @@ import (
 
 const day = 24 * time.Hour
 
-// sane fails the test if a clock has gone into any figure.
+// sane fails the test if a wrong clock shows in any figure.
 func sane(t *testing.T, s seen) {
 	t.Helper()
 	for name, p := range map[string]fleet.Percentiles{"delivered": s.Delivered, "on the node": s.OnNode, "exec": s.Exec} {
@@ -57,11 +57,11 @@ func off(t *testing.T, s seen, want map[string]time.Duration) {
 }
 
 // programsADayOff: an agent, a publisher and a reader of status, whose clocks are a day off, among
-// nodes whose clocks are right. The programs have the clock of this machine. So it is the
-// store whose Date is a day off, by what stands between it and them, and the receipts of all
-// others are. Taken out: that who asks puts its clock right; then nodes are silent, and the
-// wait ends with exit 0, or the dead are waited for. Taken out: that an agent reports its
-// offset, or a publisher; then it is named by what it is not, or not at all.
+// nodes whose clocks are right. The programs have the clock of this machine. So a proxy
+// shifts the store's Date by a day, and the receipts of all other nodes are shifted too. If
+// status did not correct its own clock, nodes would have no contact, and the wait would end with
+// exit 0, or wait for dead nodes. If agent and publisher did not report their offsets, their
+// clocks would not be named, or by the wrong amount.
 func programsADayOff(t *testing.T, c *e2e.Cluster) {
 	for name, is := range map[string]time.Duration{"ahead": day, "behind": -day} {
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +72,7 @@ func programsADayOff(t *testing.T, c *e2e.Cluster) {
 			byRight := func(m *kv.Manifest) { m.PublishedAt = m.PublishedAt.Add(-is) }
 			x.Publish("hosts", e2e.Version(1))
 			putReceipt(x, "dead", honest(x, "dead", "hosts", sent(-is-5*time.Minute)))
-			rewrite(x, "hosts", byRight) // after it: who reports after a publish is not dead
+			rewrite(x, "hosts", byRight) // after it: a node that reports after a publish has contact
 			putFleet(x, "hosts", 4, right)
 			x.ConfigWith("wrong", e2e.Fields{"reconcile": "10s"}, []string{front}, e2e.Fields{"key": "hosts", "file": x.Path("hosts")})
 			d := x.Agent("wrong")
@@ -110,7 +110,7 @@ func programsADayOff(t *testing.T, c *e2e.Cluster) {
 func dated(t *testing.T, store string, off time.Duration) string {
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: store})
-	proxy.ErrorLog = log.New(io.Discard, "", 0) // who is killed hangs up
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // a killed client closes the connection
 	proxy.ModifyResponse = func(r *http.Response) error {
 		date, err := http.ParseTime(r.Header.Get("Date"))
 		r.Header.Set("Date", date.Add(off).Format(http.TimeFormat))

@@ -15,8 +15,8 @@ import (
 )
 
 // receiptsOfAFleet is the day of a small fleet: `status` and the waits are right about each node and
-// each reason. Taken out: that a node with a pending exec has not converged; then the wait for web-2
-// ends with exit 0.
+// each reason. If a node with a pending exec counted as converged, the wait for
+// web-2 would end with exit 0.
 func receiptsOfAFleet(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	const nodes = 5
@@ -50,7 +50,7 @@ func receiptsOfAFleet(t *testing.T, c *e2e.Cluster) {
 		r.Stderr != "" {
 		t.Errorf("in --wait: %s%s", r.Stdout, r.Stderr)
 	}
-	all(e2e.Version(2)) // that it has arrived is so
+	all(e2e.Version(2)) // it has really arrived
 	if s := status(x, "hosts"); s.Delivered.Count != nodes || s.OnNode.Count != nodes || s.Exec.Count != 1 ||
 		s.Exec.SlowestNode != "web-2" || len(s.Clocks) > 0 {
 		t.Errorf("%+v", s)
@@ -96,8 +96,8 @@ func receiptsOfAFleet(t *testing.T, c *e2e.Cluster) {
 	comesTo(x, "hosts", "4 of 4")
 }
 
-// heldBack stops the key, locks a file, and has a node refuse what is published: each
-// is told with its reason, and all arrive in the end.
+// heldBack stops the key, locks a file, and makes a node refuse a version: status
+// shows each reason, and all nodes converge in the end.
 func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	t := x.T
 	t.Helper()
@@ -113,7 +113,7 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 		t.Errorf("%+v", s)
 	}
 	var got e2e.Result
-	e2e.Eventually(t, "all that is held back is told", func() bool {
+	e2e.Eventually(t, "status shows all that is held back", func() bool {
 		got = must(x, 0, "status", "-k", "hosts")
 		return tells(got.Stdout, "stopped", "an outage", "hosts-3", "locked", "its disk") && hasRow(got.Stdout, "web-1", "3", "stopped")
 	})
@@ -122,7 +122,7 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	}
 	must(x, 0, "resume", "-k", "hosts")
 	comesTo(x, "hosts", "4 of 5, 1 locked")
-	e2e.Eventually(t, "web-3 is told to be locked", func() bool {
+	e2e.Eventually(t, "web-3 is reported as locked", func() bool {
 		got = must(x, 0, "status", "-k", "hosts")
 		return hasRow(got.Stdout, "web-3", "3", "locked") && tells(got.Stdout, "its disk") && !strings.Contains(got.Stdout, "an outage")
 	})
@@ -130,7 +130,7 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	// 12 lines are enough for all but web-4.
 	x.Publish("hosts", e2e.Text("short", 12))
 	comesTo(x, "hosts", "3 of 5, 1 locked, 1 refused")
-	e2e.Eventually(t, "web-4 is told to refuse it", func() bool {
+	e2e.Eventually(t, "web-4 is reported as refusing it", func() bool {
 		l := status(x, "hosts").line("web-4")
 		return l != nil && l.Outcome == outcome.Refused && l.Version == 4 && tells(l.Detail, "12 lines", "15")
 	})

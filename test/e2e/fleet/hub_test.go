@@ -75,14 +75,14 @@ func (x *exported) says(lines ...string) {
 	}
 }
 
-// A fleet of two agents, one of them with an exec that fails, and of a node that is
-// silent, as the hub tells of it; while its store goes away and comes back.
+// The hub reports a fleet of two agents, one with a failing exec, and of a node without contact,
+// while its store becomes unreachable and comes back.
 func TestHub(t *testing.T) {
 	t.Parallel()
 	s := consultest.Start(t, consultest.WithData())
 	m := e2e.NewMachine(t, s.Addr)
-	// A node that reported an hour ago, and is not heard of any more. It comes first: a
-	// receipt was not sent before those that the store has already.
+	// A node whose last receipt is an hour old. It must be written first: a receipt counts as
+	// younger than all receipts that the store has already.
 	st := &e2e.Store{T: t, Server: s}
 	old := fleet.Receipt{
 		Node: "web-c", Sent: time.Now().Add(-time.Hour), Agent: &fleet.Agent{Version: "2.0.0", Every: fleet.Millis(time.Minute)},
@@ -116,7 +116,7 @@ func TestHub(t *testing.T) {
 		t.Error("it does not say since when the key is stopped")
 	}
 
-	// Without the store, it tells what it saw last, and that it sees nothing.
+	// Without the store, the hub serves its last values, and fleet_up is 0.
 	s.Stop()
 	x.says("up 0", `nodes{key="hosts",outcome="no_contact"} 1`)
 	if x.get("/healthz") == "" || x.get("/readyz") == "" {
@@ -131,9 +131,8 @@ func TestHub(t *testing.T) {
 	x.EndsWell()
 }
 
-// systemd is told that the hub has begun, how it goes, that it is alive and that it
-// ends; also without a store.
-func TestHubTellsSystemd(t *testing.T) {
+// The hub sends systemd its start, status, watchdog and end, also without a store.
+func TestHubNotifiesSystemd(t *testing.T) {
 	t.Parallel()
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@kvexpress-" + e2e.Sum(t.TempDir())[:16], Net: "unixgram"})
 	if err != nil {

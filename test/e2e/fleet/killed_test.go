@@ -11,8 +11,8 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// An agent that got kill -9 reports no more, and after what it promised, twice, it does
-// not count. Taken out: that it is silent then.
+// An agent that got kill -9 sends no receipts. After twice its promised interval it has no
+// contact, and does not count.
 func TestKilledAgentBecomesSilent(t *testing.T) {
 	t.Parallel()
 	x := lone(t).Site(t, 0)
@@ -31,9 +31,9 @@ func TestKilledAgentBecomesSilent(t *testing.T) {
 		t.Errorf("just killed: %+v", s.Wait)
 	}
 	x.Holds("web-0.hosts", e2e.Version(1))
-	took := e2e.Within(t, 2*time.Minute, "it is silent", func() bool { return status(x, "hosts").Outcomes[outcome.NoContact] == 1 })
+	took := e2e.Within(t, 2*time.Minute, "it has no contact", func() bool { return status(x, "hosts").Outcomes[outcome.NoContact] == 1 })
 	if took < 30*time.Second {
-		t.Errorf("silent after %s", took)
+		t.Errorf("no contact after %s", took)
 	}
 	if s := status(x, "hosts"); counts(s.Report) != "2 of 2, 1 no_contact" || s.line("web-0") == nil {
 		t.Errorf("%s, %+v", counts(s.Report), s)

@@ -10,10 +10,10 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// receiptsThatComeLate: old receipts are written again, in any order. What counts is
-// what the store has, and an agent makes it good with its next receipt. Taken out: that
-// of what did not change nothing is done anew goes by the index; then a replay is not
-// seen by a wait.
+// receiptsThatComeLate: old receipts are written again, in any order. The
+// receipt in the store counts, and an agent replaces it with its next one. A wait recognises an
+// unchanged receipt by its index: otherwise it would not notice an old receipt that is written
+// again.
 func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	x.Publish("hosts", e2e.Version(1))
@@ -21,7 +21,7 @@ func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 	d := x.Agent("web-1")
 	putFleet(x, "hosts", 2)
 	comesTo(x, "hosts", "3 of 3")
-	agents, hands := stands(x, "web-1"), stands(x, "honest-0")
+	agents, byHand := stored(x, "web-1"), stored(x, "honest-0")
 	x.Publish("hosts", e2e.Version(2))
 	putFleet(x, "hosts", 2)
 	d.Delivers("hosts", e2e.Version(2))
@@ -29,7 +29,7 @@ func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 	must(x, 0, "status", "-k", "hosts", "--wait", "100%", "--timeout", "30s")
 
 	// The same once more changes nothing.
-	same := stands(x, "honest-1")
+	same := stored(x, "honest-1")
 	for range 3 {
 		x.Store.Put(same.Key, string(same.Value), same.Flags)
 	}
@@ -38,7 +38,7 @@ func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 	}
 
 	// An old one after a newer one.
-	x.Store.Put(hands.Key, string(hands.Value), hands.Flags)
+	x.Store.Put(byHand.Key, string(byHand.Value), byHand.Flags)
 	s := status(x, "hosts")
 	if counts(s.Report) != "2 of 3, 1 outdated" || s.line("honest-0") == nil || s.line("honest-0").Version != 1 {
 		t.Errorf("%s: %+v", counts(s.Report), s)
@@ -61,7 +61,7 @@ func receiptsThatComeLate(t *testing.T, c *e2e.Cluster) {
 		t.Errorf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
 
-	// That of a live agent: its next one, within `reconcile`, says how it is.
+	// The receipt of a live agent: its next one comes within `reconcile`.
 	x.Store.Put(agents.Key, string(agents.Value), agents.Flags)
 	if s := status(x, "hosts"); counts(s.Report) != "2 of 3, 1 outdated" {
 		t.Errorf("a replay: %s", counts(s.Report))

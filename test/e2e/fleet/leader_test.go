@@ -13,9 +13,7 @@ import (
 )
 
 // Waits, while the leader gets kill -9 and nodes have yet to arrive. They end with exit
-// 0 and the right counts once the cluster is back, or say that it is unknown. Taken
-// out: that a wait goes on while the store cannot be reached, and that it says
-// "unknown" at its end then.
+// 0 and the right counts once the cluster is back, or say that the result is unknown.
 func TestReceiptsWhileLeadersDie(t *testing.T) {
 	t.Parallel()
 	c := e2e.StartCluster(t)
@@ -28,7 +26,7 @@ func TestReceiptsWhileLeadersDie(t *testing.T) {
 	}
 }
 
-// waits are three nodes, of which "late" is locked, each at a server of its own.
+// waits are three nodes, each at a server of its own. The node "late" is locked.
 type waits struct {
 	t       *testing.T
 	c       *e2e.Cluster
@@ -81,7 +79,7 @@ func (w *waits) isOn(ended <-chan e2e.Result, when string) {
 	}
 }
 
-// hold locks the file of the last node; let lets go.
+// hold locks the file of the last node; let unlocks it.
 func (w *waits) hold() {
 	w.t.Helper()
 	must(w.x, 0, "lock", "-f", w.x.Path(w.file(2)), "-r", "a reason")
@@ -92,7 +90,7 @@ func (w *waits) let(x *e2e.Site) {
 	e2e.Eventually(w.t, "a leader takes the unlock", func() bool { return as(x, "unlock", "-f", x.Path(w.file(2))).Code == 0 })
 }
 
-// arrived checks what a wait says at its end against the files.
+// arrived compares the result of a wait with the files.
 func (w *waits) arrived(ended <-chan e2e.Result, content string) {
 	w.t.Helper()
 	select {

@@ -28,18 +28,17 @@ const escapes = "\x1b[2J\x1b]0;owned\x07\u009b31m\r\nhonest-0  9  current\u202e"
 func raw(text string) bool { return strings.ContainsAny(text, "\x1b\x07\u009b\r\u202e") }
 
 // receiptsThatLie: a bad node can lie about itself, and about no other node. All is
-// put past our own code, by a transaction: of a URL, Consul would not take some of the
-// names. Taken out: the look at the node's name, at the newest version, at its bytes,
-// the cap on what is stored, and printable().
+// written past our own code, by a transaction, because Consul refuses some of the names in a
+// URL.
 func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
 	x.Publish("hosts", e2e.Version(1))
 	x.Publish("hosts", e2e.Version(2))
 	putFleet(x, "hosts", 3)
-	var unsound, unread []string
+	var invalid, unread []string
 	lies := func(node string, change func(*fleet.Receipt)) {
 		t.Helper()
-		unsound = append(unsound, node)
+		invalid = append(invalid, node)
 		value, flags, err := honest(x, node, "hosts", change).Marshal()
 		if err != nil {
 			t.Fatal(err)
@@ -76,7 +75,7 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 	garbage("empty", "", record.Plain)
 	garbage("no-json", "it is well\n", record.Plain)
 	garbage("deep", strings.Repeat(`{"targets":[`, 5000), record.Plain)
-	// More than a transaction takes; without its blanks it would be sound.
+	// More than a transaction takes; without its blanks it would be valid.
 	large := plain(honest(x, "large", "hosts", func(r *fleet.Receipt) { r.Format = 1 }))
 	rawReceipt(x, "large", large+strings.Repeat(" ", 512<<10-len(large)), record.Plain)
 	unread = append(unread, "large")
@@ -90,19 +89,19 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 	putAny(x, "flags", "{}", 12345)
 	unread = append(unread, "flags")
 
-	// Behind, and no more than that.
+	// Only outdated.
 	putReceipt(x, "honest-behind", honest(x, "honest-behind", "hosts", func(r *fleet.Receipt) {
 		r.Targets[0].Version, r.Targets[0].SHA256, r.Targets[0].Outcome, r.Targets[0].Detail = 1, e2e.Sum(e2e.Version(1)),
 			"failed"+escapes, escapes
 	}))
 	const behind = 1
 
-	want := fmt.Sprintf("3 of %d, %d outdated, %d invalid, %d unreadable", 3+behind+len(unsound), behind, len(unsound), len(unread))
+	want := fmt.Sprintf("3 of %d, %d outdated, %d invalid, %d unreadable", 3+behind+len(invalid), behind, len(invalid), len(unread))
 	s := status(x, "hosts")
 	if counts(s.Report) != want {
 		t.Errorf("it is %s, want %s", counts(s.Report), want)
 	}
-	for _, node := range unsound {
+	for _, node := range invalid {
 		if l := s.line(node); l == nil || l.Outcome != outcome.Invalid {
 			t.Errorf("%q: %+v", node, l)
 		}
@@ -134,17 +133,17 @@ func receiptsThatLie(t *testing.T, c *e2e.Cluster) {
 		}
 	}
 	got := must(x, 0, all...)
-	for _, node := range append(unsound, unread...) {
+	for _, node := range append(invalid, unread...) {
 		if name, _, evil := strings.Cut(node, "\x1b"); !tells(got.Stdout, name) || evil &&
 			strings.Contains(got.Stdout, "\nhonest-0  9") {
 			t.Errorf("%q is not named:\n%s", node, got.Stdout)
 		}
 	}
-	// They can be taken away, whatever they are called.
+	// They can be removed, whatever their names.
 	for _, node := range []string{"evil" + strings.ReplaceAll(escapes, "\r\n", "") + "x", "bomb"} {
 		putAny(x, node, "{}", 0)
 		must(x, 0, "forget", node)
-		if stands(x, "bomb") != nil && node == "bomb" {
+		if stored(x, "bomb") != nil && node == "bomb" {
 			t.Error("it is still there")
 		}
 	}

@@ -30,7 +30,7 @@ func must(x *e2e.Site, code int, args ...string) e2e.Result {
 	return x.Want(code, append(args, "-p", x.Prefix)...)
 }
 
-// seen is what `status --json`, or the `wait` of another command, tells.
+// seen is the JSON of `status`, or of the `wait` of another command.
 type seen struct {
 	fleet.Report
 	Wait *struct {
@@ -42,7 +42,7 @@ type seen struct {
 	Error string
 }
 
-// status is what `status` tells of a key; it has to end with exit 0.
+// status is the status of a key; the command must end with exit 0.
 func status(x *e2e.Site, key string, args ...string) seen {
 	x.T.Helper()
 	return told(x, must(x, 0, append([]string{"status", "-k", key, "--json"}, args...)...))
@@ -57,7 +57,7 @@ func told(x *e2e.Site, r e2e.Result) seen {
 	return s
 }
 
-// counts is what a report comes to, in one line that a test can compare.
+// counts is a report in one line that a test can compare.
 func counts(r fleet.Report) string {
 	text := fmt.Sprintf("%d of %d", r.Converged, r.Nodes)
 	for _, row := range outcome.All() {
@@ -71,7 +71,7 @@ func counts(r fleet.Report) string {
 	return text
 }
 
-// comesTo waits until `status` tells these counts.
+// comesTo waits until `status` shows these counts.
 func comesTo(x *e2e.Site, key, want string) seen {
 	x.T.Helper()
 	var s seen
@@ -99,8 +99,7 @@ func (s seen) line(node string) *fleet.Line {
 	return nil
 }
 
-// honest is the receipt of a node whose agent delivered what stands now. It says so a
-// moment later.
+// honest is the receipt of a node whose agent delivered the live version a moment ago.
 func honest(x *e2e.Site, node, key string, change ...func(*fleet.Receipt)) fleet.Receipt {
 	x.T.Helper()
 	m := x.Store.Manifest(x.Row(key, "manifest"))
@@ -150,8 +149,8 @@ func lone(t *testing.T) *e2e.Cluster {
 	return &e2e.Cluster{T: t, Servers: []*consultest.Server{s.Server}}
 }
 
-// The faults of receipts, against real parts. "Taken out" in the comments tells which
-// guard was taken out by hand to see the test fail.
+// The faults of receipts, against real parts. Comments with "without" or "if" name the guard
+// that was removed by hand to see the test fail.
 func TestReceipts(t *testing.T) {
 	t.Parallel()
 	c := lone(t)
@@ -174,7 +173,7 @@ func rawReceipt(x *e2e.Site, node, value string, e record.Encoding) {
 	x.Store.Put(x.Layout.Node(node), value, e.Flags())
 }
 
-// inWait publishes with `in --wait` and tells what became of it.
+// inWait publishes with `in --wait` and returns its report.
 func inWait(x *e2e.Site, code int, key, content string, args ...string) (seen, e2e.Result) {
 	x.T.Helper()
 	x.File("source-"+key, content)
@@ -182,8 +181,8 @@ func inWait(x *e2e.Site, code int, key, content string, args ...string) (seen, e
 	return told(x, r), r
 }
 
-// stands is the path of the receipt of a node, for a look past the code under test.
-func stands(x *e2e.Site, node string) *e2e.Row { return x.Store.Get(x.Layout.Node(node)) }
+// stored reads the receipt of a node past the code under test.
+func stored(x *e2e.Site, node string) *e2e.Row { return x.Store.Get(x.Layout.Node(node)) }
 
 // rewrite changes the manifest of a key, past the publisher.
 func rewrite(x *e2e.Site, key string, change func(*kv.Manifest)) {
@@ -202,7 +201,7 @@ func rewrite(x *e2e.Site, key string, change func(*kv.Manifest)) {
 	x.Store.Put(path, string(b), old.Flags)
 }
 
-// tells reports whether a text has all of these in it.
+// tells reports whether a text contains all of these.
 func tells(text string, all ...string) bool {
 	return !slices.ContainsFunc(all, func(s string) bool { return !strings.Contains(text, s) })
 }

@@ -16,7 +16,7 @@ import (
 func TestWatchDelivers(t *testing.T) {
 	t.Parallel()
 	for name, watch := range map[string]func(m *e2e.Machine, addr, exec string) map[string]any{
-		// What 1.x's documentation shows. Consul runs it in a shell.
+		// The form of 1.x's documentation. Consul runs it in a shell.
 		"handler": func(m *e2e.Machine, addr, exec string) map[string]any {
 			return map[string]any{"handler": fmt.Sprintf("%s out -k hosts -f %s -l 10 -c 00644 -e '%s' -s %s --state-dir %s >>%s 2>&1",
 				e2e.Program.Path, m.Path("hosts"), exec, addr, m.Path("state"), m.Path("runs.log"))}
@@ -74,7 +74,7 @@ func watchDelivers(t *testing.T, s *consultest.Server, m *e2e.Machine) {
 	}
 	m.Holds("execs", "hosts 1\n")
 
-	// The control: the same look at the files tells when something is done.
+	// The control: the same check of the files notices a change.
 	m.File("hosts", "somebody edited this\n")
 	s.Reload()
 	e2e.Eventually(t, "the edited file is repaired", ran("installed version 1", 2))
@@ -90,15 +90,15 @@ func watchDelivers(t *testing.T, s *consultest.Server, m *e2e.Machine) {
 	m.Holds("hosts", content)
 	m.Holds("execs", "hosts 1\nhosts 1\nhosts 2\n")
 
-	// The end of a stop wakes it, though what it gets was published before that.
+	// The end of a stop wakes it, although the version was published before.
 	m.Ok("stop", "-k", "hosts", "-r", "version 2 is bad")
 	m.Ok("rollback", "-k", "hosts", "--ignore-stop")
 	e2e.Eventually(t, "the stop holds the rollback back", ran("is stopped: version 2 is bad", 1))
 	m.Ok("resume", "-k", "hosts")
 	e2e.Eventually(t, "the watch delivers the rollback", ran("installed version 3", 1))
 
-	// A stop that ended without the checksum, as a token without that right ends it: what
-	// status says to do leads to what it counts.
+	// A stop ends without a write of the checksum, because the token lacks that right: the remedy
+	// of status works.
 	m.Ok("stop", "-k", "hosts", "-r", "once more")
 	m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("third", 30)), "--ignore-stop")
 	e2e.Eventually(t, "the stop holds version 4 back", ran("is stopped: once more", 1))

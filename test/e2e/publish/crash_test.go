@@ -14,8 +14,8 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// A publisher is killed with SIGKILL before each of its requests. Nodes see
-// nothing of it, and the next publish goes on as if nothing had been.
+// A publisher is killed with SIGKILL before each of its requests. Nodes notice
+// nothing, and the next publish succeeds.
 func TestKilledPublisher(t *testing.T) {
 	t.Parallel()
 	const small, large = 2_000, kv.MaxStored // a large one's history goes ahead, in a transaction of its own
@@ -23,7 +23,7 @@ func TestKilledPublisher(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		size    int
-		managed uint64 // versions that stand before
+		managed uint64 // versions before
 		steps   []publish.Point
 	}{
 		{"a new key", small, 0, []publish.Point{publish.AtRead, publish.AtNested, publish.AtHistoryList, publish.AtPromote}},
@@ -76,7 +76,7 @@ func killedPublisher(t *testing.T, s *e2e.Store, m *e2e.Machine, key string, ste
 	check := func(version uint64, want string) {
 		t.Helper()
 		if now := s.Manifest("kvexpress/" + key + "/manifest"); now.Version != version || now.SHA256 != e2e.Sum(want) {
-			t.Errorf("version %d with %s stands, want version %d with %s", now.Version, now.SHA256, version, e2e.Sum(want))
+			t.Errorf("version %d with %s is live, want version %d with %s", now.Version, now.SHA256, version, e2e.Sum(want))
 		}
 		past := fmt.Sprintf("kvexpress/.history/%s/%d/", key, version)
 		if s.Value(past+"manifest") != s.Value("kvexpress/"+key+"/manifest") {
@@ -90,7 +90,7 @@ func killedPublisher(t *testing.T, s *e2e.Store, m *e2e.Machine, key string, ste
 	check(managed+2, lost)
 }
 
-// The publisher is killed when Consul has its write and it does not know it: the
+// The publisher is killed after Consul applied its write and before the answer: the
 // same command again finds its work done.
 func TestKilledAfterTheWrite(t *testing.T) {
 	t.Parallel()
@@ -109,7 +109,7 @@ func TestKilledAfterTheWrite(t *testing.T) {
 			})
 			m := e2e.NewMachine(t, s.Server.Addr)
 			m.File("source", e2e.Noise(size, 1))
-			// The first thing it does about an unknown outcome is to ask.
+			// After an unknown outcome it first reads.
 			killed := e2e.NewMachine(t, addr, dieAtEnv+"="+string(publish.AtResolve))
 			if r := killed.Exec(os.Args[0], []string{"in", "-k", key, "-f", m.Path("source")}); r.Code != -1 {
 				t.Fatalf("the publisher was not killed: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)

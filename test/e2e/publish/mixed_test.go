@@ -26,7 +26,7 @@ func TestOldOnesReadWhatWeWrite(t *testing.T) {
 	m.Ok("copy", "-z", "--keyfrom", "hosts", "--keyto", "copied")
 	oldReads(s, "copied", true, content)
 
-	// The control: this reader tells what 1.x could not read.
+	// The control: this reader fails on data that 1.x could not read.
 	m.Ok("in", "-k", "new", "--encoding", "zstd", "-f", m.Path("source"))
 	if got, err := oldOut(s, "new", true); err == nil {
 		t.Errorf("1.x reads zstd: %s", e2e.Brief(got))
@@ -71,8 +71,8 @@ func TestOldWriterOverOurKeyAndBack(t *testing.T) {
 	}
 }
 
-// A stop of 1.x holds us, and ours is one that 1.x reads; what 1.x, or a hand, removes is
-// lifted.
+// A stop of 1.x freezes us, and 1.x reads ours. A stop that 1.x or a person removes has
+// ended.
 func TestStopsOfBothKinds(t *testing.T) {
 	t.Parallel()
 	s, m := e2e.Start(t)

@@ -14,7 +14,7 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// What kvexpress 1.x stores, and how it reads, as far as the store can see it.
+// How kvexpress 1.x stores data, and how it reads.
 
 // oldForm is a way in which some kvexpress 1.x stored data.
 type oldForm struct {
@@ -63,8 +63,8 @@ func oldIn(s *e2e.Store, key, content string, f oldForm) {
 	s.Put("kvexpress/"+key+"/checksum", e2e.Sum(content), 0)
 }
 
-// oldOut is what `out` of 1.x would write: it reads the data, then the checksum,
-// and compares.
+// oldOut returns the file that `out` of 1.x would write: it reads the data, then the
+// checksum, and compares.
 func oldOut(s *e2e.Store, key string, z bool) (string, error) {
 	s.T.Helper()
 	data := s.Get("kvexpress/" + key + "/data")
@@ -114,7 +114,7 @@ func oldReads(s *e2e.Store, key string, z bool, want string) {
 	}
 }
 
-// oldLock is where 1.x looks for the lock of a file.
+// oldLock is the path of the lock of a file in 1.x.
 func oldLock(t testing.TB, file string) string {
 	t.Helper()
 	return "kvexpress/locks/" + e2e.Sum(file) + "/" + e2e.Hostname(t)

@@ -48,8 +48,8 @@ func openInbox(t *testing.T, conn net.PacketConn, err error) *inbox {
 	return &inbox{t: t, conn: conn, addr: conn.LocalAddr().String()}
 }
 
-// lines takes all that has arrived. What a process that has ended sent is here
-// already: a mark, sent after it, comes last.
+// lines takes all that has arrived. Datagrams of a process that has ended
+// have arrived already: a mark, sent after them, comes last.
 func (in *inbox) lines() []string {
 	in.t.Helper()
 	const mark = "the end"
@@ -90,7 +90,7 @@ func (in *inbox) metrics() []string {
 	return lines
 }
 
-// event is what Datadog is sent.
+// event is an event for Datadog.
 type event struct {
 	Title     string   `json:"title"`
 	Text      string   `json:"text"`

@@ -14,8 +14,8 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// newProxy stands between kvexpress and Consul, and lets meddle decide what
-// becomes of each request, one after the other. It returns its address.
+// newProxy starts a proxy between kvexpress and Consul. meddle handles each request, one
+// after the other. It returns the address.
 func newProxy(t testing.TB, s *e2e.Store, meddle func(*exchange)) string {
 	t.Helper()
 	next := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: s.Server.Addr})

@@ -162,7 +162,7 @@ func rollBack(t *testing.T, l *ledger, m *e2e.Machine, to ...string) int {
 	return r.Code
 }
 
-// lookOn lists and shows versions meanwhile: no version looks damaged, and each has its own content.
+// lookOn lists and shows versions meanwhile: no version is reported as damaged, and each has its own content.
 func lookOn(ctx context.Context, t *testing.T, m *e2e.Machine, key string) {
 	for ctx.Err() == nil {
 		r := m.Run("history", "-k", key, "--json")
@@ -207,7 +207,7 @@ type ledger struct {
 	sums  map[uint64]string // by version: the acknowledged SHA-256
 	by    map[uint64]string
 	names map[uint64]uint64 // a rollback's version, and the one it goes back to
-	seen  map[uint64]string // by version: what stood
+	seen  map[uint64]string // by version: the live SHA-256 that was seen
 	order []uint64
 
 	pinned map[uint64]bool // rollbacks
@@ -227,7 +227,7 @@ func (l *ledger) acknowledge(version uint64, sum, who string) {
 	l.sums[version], l.by[version] = sum, who
 }
 
-// follows notes a rollback; one that is pinned undoes what it looked at and no more.
+// follows records a rollback. A pinned one undoes only the version that it read.
 func (l *ledger) follows(version, from, to uint64, pinned bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -245,7 +245,7 @@ func (l *ledger) last() uint64 {
 	return slices.Max(slices.Collect(maps.Keys(l.sums)))
 }
 
-// watch notes what stands, again and again.
+// watch records the live version again and again.
 func (l *ledger) watch(ctx context.Context) {
 	path := "/v1/kv/kvexpress/" + string(l.key) + "/manifest?raw"
 	for ctx.Err() == nil {
@@ -294,7 +294,7 @@ func (l *ledger) check(t *testing.T) {
 	}
 	dir, past := "kvexpress/"+string(l.key)+"/", "kvexpress/.history/"+string(l.key)+"/"
 	if now := l.s.Manifest(dir + "manifest"); now.Version != last || now.SHA256 != l.sums[last] {
-		t.Errorf("version %d with %s stands, want %d with %s", now.Version, now.SHA256, last, l.sums[last])
+		t.Errorf("version %d with %s is live, want %d with %s", now.Version, now.SHA256, last, l.sums[last])
 	}
 	m := e2e.NewMachine(t, l.s.Server.Addr)
 	for v := last - 9; v <= last; v++ {

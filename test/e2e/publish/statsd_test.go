@@ -125,7 +125,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What goes wrong with Consul.
+// Failures of Consul.
 func TestMetricsOfTrouble(t *testing.T) {
 	t.Parallel()
 	s, _ := e2e.Start(t, consultest.WithACL())
@@ -150,7 +150,7 @@ func TestMetricsOfTrouble(t *testing.T) {
 		}
 	}
 
-	// One that may read only.
+	// A token that may only read.
 	m := e2e.NewMachine(t, s.Server.Addr, "CONSUL_HTTP_TOKEN="+reader)
 	m.File("source", e2e.Text("one", 20))
 	for _, c := range []struct {
@@ -167,11 +167,11 @@ func TestMetricsOfTrouble(t *testing.T) {
 			"kvexpress.time|g|#key:"+c.about+tail)
 	}
 
-	// Consul is away: each further attempt is counted, and that it was given up.
-	away := e2e.NewMachine(t, "127.0.0.1:1")
-	away.File("source", e2e.Text("one", 20))
-	for _, args := range [][]string{{"in", "-k", "hosts", "-f", "source"}, {"out", "-k", "hosts", "-f", away.Path("hosts")}} {
-		got := sent(away, 7, append(args, "--retry-for", "300ms")...)
+	// Consul is unreachable: each retry is counted, and the final failure.
+	unreachable := e2e.NewMachine(t, "127.0.0.1:1")
+	unreachable.File("source", e2e.Text("one", 20))
+	for _, args := range [][]string{{"in", "-k", "hosts", "-f", "source"}, {"out", "-k", "hosts", "-f", unreachable.Path("hosts")}} {
+		got := sent(unreachable, 7, append(args, "--retry-for", "300ms")...)
 		tail := ",host:" + host + ",direction:" + args[0]
 		wants(got,
 			"kvexpress.panic:1|c|#key:hosts"+tail+",location:no_more_retries",
@@ -180,9 +180,9 @@ func TestMetricsOfTrouble(t *testing.T) {
 			t.Errorf("no attempt to reconnect was counted: %v", got)
 		}
 	}
-	// One that may not even read.
-	nobody := e2e.NewMachine(t, s.Server.Addr)
+	// A token that may not even read.
+	denied := e2e.NewMachine(t, s.Server.Addr)
 	tail := ",host:" + host + ",direction:out,location:no_more_retries"
-	wants(sent(nobody, 7, "out", "-k", "hosts", "-f", nobody.Path("hosts")),
+	wants(sent(denied, 7, "out", "-k", "hosts", "-f", denied.Path("hosts")),
 		"kvexpress.panic:1|c|#key:hosts"+tail, "kvexpress.time|g|#key:hosts"+tail)
 }

@@ -66,7 +66,7 @@ func TestSyslog(t *testing.T) {
 		}
 		for _, part := range append(c.no, "secrettoken") {
 			if strings.Contains(all+r.Stdout+r.Stderr, part) {
-				t.Errorf("%s: %q is told:\n%s\n%s%s", c.name, part, all, r.Stdout, r.Stderr)
+				t.Errorf("%s: %q is logged:\n%s\n%s%s", c.name, part, all, r.Stdout, r.Stderr)
 			}
 		}
 		if c.code != 0 && strings.Count(r.Stderr, "\n") != 1 {
@@ -74,7 +74,7 @@ func TestSyslog(t *testing.T) {
 		}
 	}
 
-	// More is told only when asked for.
+	// --verbose and debug lines appear only if requested.
 	m.Ok("out", "-k", "hosts", "-f", hosts)
 	inbox.lines()
 	if r := m.With("KVEXPRESS_DEBUG=1").Want(0, "out", "-k", "hosts", "-f", hosts); strings.Contains(r.Stdout, "out: unchanged") {

@@ -13,7 +13,7 @@ import (
 
 // Faults of the network, and of proxies in it, during a publish and an install.
 
-// Storms of "try again" are sat out, and end in exactly one version.
+// After many "try again" answers, exactly one version is published.
 func TestStorms(t *testing.T) {
 	t.Parallel()
 	s, _ := e2e.Start(t)
@@ -53,11 +53,11 @@ func TestStorms(t *testing.T) {
 			m := e2e.NewMachine(t, storm)
 			m.Ok("in", "-k", key, "-f", m.File("source", e2e.Text("one", 20)))
 			if v := version(); v != 1 {
-				t.Errorf("version %d stands, want 1", v)
+				t.Errorf("version %d is live, want 1", v)
 			}
 			m.Ok("in", "-k", key, "-f", m.File("source", e2e.Text("two", 20)))
 			if v := version(); v != 2 {
-				t.Errorf("version %d stands, want 2", v)
+				t.Errorf("version %d is live, want 2", v)
 			}
 			m.Ok("out", "-k", key, "-f", m.Path("hosts"))
 			m.Holds("hosts", e2e.Text("two", 20))
@@ -106,14 +106,14 @@ func TestHurryIsTriedOnce(t *testing.T) {
 				t.Errorf("the refused write was tried %d times, and it says %q", tries, r.Stderr)
 			}
 			if v := s.Manifest("kvexpress/hosts/manifest").Version; v != 1 {
-				t.Errorf("version %d stands, want 1", v)
+				t.Errorf("version %d is live, want 1", v)
 			}
 		})
 	}
 }
 
-// The answer to the transaction is lost: whether it was applied or not, `in` finds
-// out, and publishes exactly once.
+// The answer to the transaction is lost: `in` finds out whether it was applied, and
+// publishes exactly once.
 func TestUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	s, _ := e2e.Start(t)
@@ -155,7 +155,7 @@ func TestUnknownOutcome(t *testing.T) {
 					t.Fatal("no write was lost: this test sees nothing")
 				}
 				if now := s.Manifest("kvexpress/hosts/manifest"); now.Version != 2 || now.SHA256 != e2e.Sum(content) {
-					t.Errorf("version %d with %s stands, want 2 with %s", now.Version, now.SHA256, e2e.Sum(content))
+					t.Errorf("version %d with %s is live, want 2 with %s", now.Version, now.SHA256, e2e.Sum(content))
 				}
 				got := slices.DeleteFunc(s.Keys("kvexpress/.history/hosts/"), func(path string) bool { return strings.HasSuffix(path, "/pending") })
 				if len(got) != 4 {

@@ -16,8 +16,7 @@ import (
 
 // Receipts where Consul denies by default, with the policies that `kvexpress acl`
 // prints: who may write which, and who may read them. A node without the right is not
-// delayed. Taken out: that a denied receipt is logged once for each reason; then the log of
-// web-2 has a line for each.
+// delayed, and logs a denied receipt once.
 func TestReceiptPolicies(t *testing.T) {
 	t.Parallel()
 	receiptPolicies(t, startGuarded(t))
@@ -120,7 +119,7 @@ func receiptPolicies(t *testing.T, g *guarded) {
 	with.Want(0, "out", "-p", x.Prefix, "-k", "hosts", "-f", x.Path("by-another"))
 	arrived(2)
 
-	// Who may not see all of them is told so, and no numbers.
+	// A token that cannot read all receipts gets an error, and no numbers.
 	for name, m := range map[string]*e2e.Machine{
 		"no token": x.With("CONSUL_HTTP_TOKEN="),
 		"a node":   without,

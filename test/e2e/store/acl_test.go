@@ -13,7 +13,7 @@ import (
 // The policies that `kvexpress acl` prints, loaded as they are into a Consul that
 // denies by default.
 
-// guarded is a Consul with ACLs, and what makes machines of a role.
+// guarded is a Consul with ACLs. It makes machines of a role.
 type guarded struct {
 	*e2e.Store
 	admin    *e2e.Machine
@@ -58,7 +58,7 @@ func publisherPolicy(t *testing.T, g *guarded) {
 		m.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("more", 21+i)))
 	}
 	if v := g.Version(); v != 14 {
-		t.Errorf("version %d stands, want 14", v)
+		t.Errorf("version %d is live, want 14", v)
 	}
 	m.Ok("in", "-z", "-k", "hosts", "-f", m.File("source", e2e.Noise(380_000, 1))) // its history has a transaction of its own
 	// It can roll back, and read past versions.
@@ -187,14 +187,14 @@ func operatorPolicy(t *testing.T, g *guarded) {
 		m.Fails(7, []string{"permission denied", "`kvexpress acl"}, args...)
 	}
 
-	// It looks at the past; to go back is to publish.
+	// It may read past versions, but not roll back.
 	g.admin.Ok("in", "-k", "hosts", "-f", g.admin.File("source", e2e.Text("two", 20)))
 	for _, args := range [][]string{{"history"}, {"show", "--version", "1"}, {"diff"}, {"rollback", "--dry-run"}} {
 		m.Ok(append(args, "-k", "hosts")...)
 	}
 	m.Fails(7, []string{"permission denied", "`kvexpress acl publisher -k hosts`"}, "rollback", "-k", "hosts")
 	if v := g.Version(); v != 2 {
-		t.Errorf("version %d stands, want 2", v)
+		t.Errorf("version %d is live, want 2", v)
 	}
 }
 
@@ -282,17 +282,17 @@ func withoutRights(t *testing.T, g *guarded) {
 		t.Errorf("the key holds %s", e2e.Brief(got))
 	}
 
-	// And no list looks as if there were nothing.
+	// And no list claims to be empty.
 	g.admin.Ok("lock", "-f", "/etc/motd", "--node", "web-17", "--force", "-r", "a reason")
 	g.admin.Ok("stop", "-k", "hosts", "-r", "a reason")
-	nobody := e2e.NewMachine(t, g.Server.Addr)
+	anonymous := e2e.NewMachine(t, g.Server.Addr)
 	for name, m := range map[string]*e2e.Machine{
-		"locks, no token":        nobody,
+		"locks, no token":        anonymous,
 		"locks, a revoked token": revoked,
 		"locks, all but these":   policy(`key_prefix "kvexpress/" { policy = "read" } key_prefix "kvexpress/locks/" { policy = "deny" }`),
 		"locks, some":            policy(`key_prefix "kvexpress/locks/0" { policy = "read" }`),
 		"locks, all but one":     policy(locksOnly + `key "kvexpress/locks/` + e2e.Sum("/etc/motd") + `/web-17" { policy = "deny" }`),
-		"stops, no token":        nobody,
+		"stops, no token":        anonymous,
 		"stops, a revoked token": revoked,
 		"stops, the locks alone": policy(locksOnly),
 	} {

@@ -116,7 +116,7 @@ func refusal(status int, text string) func(http.Handler) http.Handler {
 	}
 }
 
-// Each cause has its own words and remedy, and what cannot clear by itself is asked once. The remedies are typed.
+// Each cause has its own words and remedy, and a permanent failure is not retried. The remedies are typed.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	s, m := e2e.Start(t, consultest.WithACL())
@@ -232,7 +232,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What a Consul's own configuration refuses is no missing right.
+// A refusal by Consul's own configuration is not reported as a missing right.
 func TestRefusedByConfiguration(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -246,7 +246,7 @@ func TestRefusedByConfiguration(t *testing.T) {
 			_, m := e2e.Start(t, consultest.WithServer(2), consultest.WithConfig(c.config)) // it needs no leader, and gets none
 			for _, args := range [][]string{{"out", "-f", m.Path("hosts")}, {"in", "-f", m.File("source", e2e.Text("one", 20))}} {
 				if said := m.Fails(7, []string{c.word, m.Env[len(m.Env)-1][len("CONSUL_HTTP_ADDR="):]}, append(args, "-k", "hosts")...); strings.Contains(said, "acl") {
-					t.Errorf("it is told as a missing right: %s", said)
+					t.Errorf("it is reported as a missing right: %s", said)
 				}
 			}
 		})

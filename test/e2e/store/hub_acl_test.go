@@ -34,7 +34,7 @@ type tokensFile struct {
 
 const mayAll = `key_prefix "" { policy = "write" }`
 
-// add writes a token into the file without telling anybody.
+// add writes a token into the file, without a reload.
 func (f *tokensFile) add(t testing.TB, rules string) (secret string) {
 	t.Helper()
 	f.mu.Lock()
@@ -112,7 +112,7 @@ func certificates(t *testing.T, dir, name string) {
 	newAuthority(t, dir, name+"-ca.crt").sign(name+".crt", []net.IP{net.IPv4(127, 0, 0, 1)}, []string{"store.example"}, time.Hour)
 }
 
-// Beyond loopback, over TLS: kvexpress and `consul kv` work, the anonymous and the stranger do not, and a new
+// Beyond loopback, over TLS: kvexpress and `consul kv` work, clients without a token or with an unknown one do not, and a new
 // certificate is used after a hang-up.
 func TestServeBeyondLoopback(t *testing.T) {
 	t.Parallel()
@@ -215,7 +215,7 @@ func contentOf(t *testing.T, path string) []byte {
 	return b
 }
 
-// What was taken from a token is not seen by its requests that wait.
+// A token loses a right: its waiting requests do not return the rows.
 func TestRevokedWhileWaiting(t *testing.T) {
 	t.Parallel()
 	g := startGuardedServe(t)

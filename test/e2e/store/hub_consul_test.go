@@ -26,7 +26,7 @@ func withConsul(m *e2e.Machine) *e2e.Machine {
 	return m.With("PATH=" + filepath.Dir(consultest.Binary(m.T)) + ":" + os.Getenv("PATH"))
 }
 
-// shell runs a command line, and returns all that it says, and how it ends.
+// shell runs a command line, and returns its output and exit code.
 func shell(m *e2e.Machine, line string) (said string, code int) {
 	m.T.Helper()
 	ctx, cancel := context.WithTimeout(m.T.Context(), e2e.RunTime)
@@ -79,7 +79,7 @@ func TestConsulKV(t *testing.T) {
 	})
 }
 
-// What a hub does not have, the commands of consul say in its words.
+// For a missing part of the API, the commands of consul print the hub's error.
 func TestConsulCommandsThatServeLacks(t *testing.T) {
 	t.Parallel()
 	m := withConsul(e2e.NewMachine(t, serve(t).addr))

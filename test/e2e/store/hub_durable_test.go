@@ -22,7 +22,7 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// accounts is what writers know of a store: what was acknowledged, and what was tried after it.
+// accounts has the acknowledged writes of all writers, and the attempts after them.
 type accounts struct {
 	client *http.Client
 
@@ -81,7 +81,7 @@ func (l *accounts) get(ctx context.Context, addr, path string) (value, index int
 	return value, rows[0].ModifyIndex, err
 }
 
-// write counts up a key of the writer's own, until the store is gone.
+// write counts up a key of the writer's own, until the store is killed.
 func (l *accounts) write(ctx context.Context, addr, path string) {
 	for ctx.Err() == nil {
 		l.mu.Lock()
@@ -98,7 +98,7 @@ func (l *accounts) write(ctx context.Context, addr, path string) {
 	}
 }
 
-// increment counts up a key that all share, by check-and-set, until the store is gone.
+// increment counts up a shared key, by check-and-set, until the store is killed.
 func (l *accounts) increment(ctx context.Context, addr string) {
 	for ctx.Err() == nil {
 		value, index, err := l.get(ctx, addr, "shared")
@@ -120,7 +120,7 @@ func (l *accounts) increment(ctx context.Context, addr string) {
 	}
 }
 
-// missing is what the store does not have though it said so, or has though nobody wrote it.
+// missing lists acknowledged writes that the store does not have, and rows that were never written.
 func (l *accounts) missing(ctx context.Context, addr string) (faults []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,7 +141,7 @@ func (l *accounts) missing(ctx context.Context, addr string) (faults []string) {
 	return faults
 }
 
-// killing runs writers against a serve that is killed again and again, and returns what was lost.
+// killing runs writers against a hub that is killed again and again, and returns the lost writes.
 func killing(t *testing.T, rounds int, args ...string) (faults []string, writes int) {
 	t.Helper()
 	l := newAccounts()
@@ -184,7 +184,7 @@ func TestServeKilled(t *testing.T) {
 	})
 }
 
-// An agent outlives its store: what is published after a kill and a restart arrives, and past versions are kept.
+// An agent outlives its store: a version that is published after a kill and a restart arrives, and past versions are kept.
 func TestServeRestartsUnderAnAgent(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
@@ -254,7 +254,7 @@ func TestServeFullDisk(t *testing.T) {
 	}
 	for _, word := range []string{"no space left on device", "store.db"} {
 		if err := fill(); !strings.Contains(err.Error(), word) {
-			t.Errorf("a full disk is told as %v, without %q", err, word)
+			t.Errorf("a full disk is reported as %v, without %q", err, word)
 		}
 	}
 	there("on a full disk")
@@ -262,7 +262,7 @@ func TestServeFullDisk(t *testing.T) {
 	long := m.File("long", strings.Repeat("1234567890\n", 30_000))
 	if got := m.Want(7, "in", "-k", "hosts", "-f", long, "-l", "1"); !strings.Contains(got.Stderr,
 		"no space left on device; free some space") {
-		t.Errorf("a publish to a full disk is told as %s", got.Stderr)
+		t.Errorf("a publish to a full disk is reported as %s", got.Stderr)
 	}
 
 	before := len(acked)

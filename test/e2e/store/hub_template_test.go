@@ -55,7 +55,7 @@ func TestConsulTemplate(t *testing.T) {
 		renders("or", "green")
 		consul(m, "kv delete app/color")
 		renders("or", "none")
-		consul(m, "kv delete app/name") // it waits for it again, and keeps what there is
+		consul(m, "kv delete app/name") // it waits for it again, and keeps its file
 		consul(m, "kv put app/list/a last")
 		renders("ls", "a=last;")
 		renders("key", "hosts")
@@ -64,7 +64,7 @@ func TestConsulTemplate(t *testing.T) {
 	})
 }
 
-// consul-template -once renders what there is, and ends.
+// consul-template -once renders once, and ends.
 func TestConsulTemplateOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *e2e.Machine) {
 		m = withConsul(m)

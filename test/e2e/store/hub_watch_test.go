@@ -17,11 +17,11 @@ func startJob(m *e2e.Machine, name, line string) *e2e.Daemon {
 	return m.Start(name, "/bin/sh", "-c", line)
 }
 
-// `consul watch` runs its handler with the rows that there are, and at each change.
+// `consul watch` runs its handler with the current rows, and at each change.
 func TestConsulWatch(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *e2e.Machine) {
 		m = withConsul(m)
-		// What the handler gets is "null" or a row, or a list of rows.
+		// The handler gets "null", a row, or a list of rows.
 		seen := func(j *e2e.Daemon) (all []string) {
 			for line := range strings.FieldsFuncSeq(j.Said(), func(r rune) bool { return r == '\n' }) {
 				var rows []e2e.Row
@@ -78,7 +78,7 @@ func TestConsulWatch(t *testing.T) {
 		consul(m, "kv put app/a four")
 		step("app/a=four", "app/a=four")
 
-		// Without a handler it prints what there is, and ends.
+		// Without a handler it prints the current rows, and ends.
 		var one e2e.Row
 		if err := json.Unmarshal([]byte(consul(m, "watch -type=key -key=app/a")), &one); err != nil || string(one.Value) != "four" {
 			t.Errorf("watch without a handler gives %+v, %v", one, err)

@@ -32,7 +32,7 @@ func consulAt(m *e2e.Machine, bin, addr string, args ...string) []byte {
 	return out
 }
 
-// From serve into Consul and back, by our commands and by Consul's: each key is
+// From a hub into Consul and back, by our commands and by Consul's: each key is
 // delivered with the same bytes and version, and every other row is the same.
 func TestMove(t *testing.T) {
 	t.Parallel()
@@ -120,7 +120,7 @@ func TestMove(t *testing.T) {
 	m.Ok("kv", "import", m.Path("all.json"))
 	check("kvexpress kv import", m)
 
-	// And back: Consul's export into another serve.
+	// And back: Consul's export into another hub.
 	wipe()
 	m.Ok("kv", "import", m.Path("all.json"))
 	m.File("back.json", string(consulAt(m, consul.Bin, consul.Addr, "kv", "export")))
