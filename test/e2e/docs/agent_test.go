@@ -111,7 +111,7 @@ func TestLinks(t *testing.T) {
 		return string(b)
 	}
 	links := 0
-	for _, file := range append(files, "../../../README.md") {
+	for _, file := range append(files, "../../../README.md", "../../../ARCHITECTURE.md", "../../../bench/README.md") {
 		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(read(file), -1) {
 			path, anchor, _ := strings.Cut(link[1], "#")
 			if strings.Contains(path, "://") {
