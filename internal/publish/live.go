@@ -26,7 +26,7 @@ func (b base) notes(req Request, l kv.Layout) []string {
 		notes = append(notes, "the live version was damaged: "+b.Why)
 	}
 	if req.IgnoreStop && gate.NotStopped(req.Key, b.rows[l.Stop(req.Key)]) != nil {
-		notes = append(notes, "published under a stop: nodes stay frozen until `kvexpress resume -k "+string(req.Key)+"`")
+		notes = append(notes, "the key is stopped: nodes stay frozen until `kvexpress resume -k "+string(req.Key)+"`")
 	}
 	return notes
 }

@@ -115,7 +115,7 @@ func TestStop(t *testing.T) {
 		t.Errorf("under a stop: %v", err)
 	}
 	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("b\n"), IgnoreStop: true})
-	if err != nil || res.Version != 2 || !hasNote(res, "under a stop") {
+	if err != nil || res.Version != 2 || !hasNote(res, "resume") {
 		t.Errorf("ignoring it: %+v, %v", res, err)
 	}
 	put(t, s, p.Layout.Stop(hosts), "", 0)
