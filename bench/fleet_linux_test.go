@@ -25,7 +25,7 @@ type comparison struct {
 	nodes, warm, changes, blocks int
 }
 
-// result is what one block of one kind came to: medians over its changes.
+// result is the result of one block of one kind: medians over its changes.
 type result struct {
 	p50, p99, last         float64 // ms from the publish to new bytes at a target
 	machine, procs, consul float64 // ms of CPU per change

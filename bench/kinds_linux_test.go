@@ -185,8 +185,8 @@ func wanted(b *testing.B, kinds ...kind) []kind {
 	return left
 }
 
-// child is what this program is told when it is the one process of a fleet: a
-// process of its own, so that its CPU time is the nodes' alone.
+// child has the options of this program as the one process of a fleet: a process
+// of its own, so that its CPU time is the nodes' alone.
 type child struct {
 	Kind kind
 	Site site

@@ -21,7 +21,7 @@ const (
 	roundsEnv = "KVEXPRESS_BENCH_ROUNDS" // how many rounds of each side
 )
 
-// reported is what one publish came to.
+// reported is the result of one publish.
 type reported struct {
 	p50, last     float64 // ms from the publish to a file in place
 	consul, nodes float64 // ms of CPU

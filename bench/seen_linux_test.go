@@ -17,7 +17,7 @@ import (
 
 // observer sees from outside, by inotify, when files get the expected
 // content. Its time of a change is the event's; that the bytes are right is
-// looked up after, so that the look does not delay the next event.
+// looked up after, so that the check does not delay the next event.
 type observer struct {
 	file    *os.File       // of inotify
 	targets []string       // by number of node

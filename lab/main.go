@@ -55,7 +55,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 // run does what the arguments say, until it is done or a signal ends it, and returns the
 // exit code: 0, or 1 for any failure. Nothing is left of what it began.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	// SIGPIPE: the reader of its output is gone.
+	// SIGPIPE: the reader of its output has ended.
 	ctx, done := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer done()
 	o, err := parse(args, stderr)

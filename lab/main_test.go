@@ -65,9 +65,8 @@ func TestWrongArguments(t *testing.T) {
 	}
 }
 
-// However it is ended, it ends what it began, and removes its folder; but when it is
-// killed, the folder is left. Taken out: that consul-template ends with consul lock; then a
-// kill leaves it.
+// However the lab is ended, it ends its programs and removes its folder. A kill leaves only the
+// folder: consul-template must end with consul lock, or a kill would leave it running.
 func TestEnded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs Consul")
@@ -79,7 +78,7 @@ func TestEnded(t *testing.T) {
 	}{
 		"Ctrl-C at the start":  {"", "starting 2 nodes", syscall.SIGINT},
 		"TERM during a change": {"", "web-01", syscall.SIGTERM},
-		"its reader is gone":   {"", "web-01", syscall.SIGPIPE},
+		"its reader has ended": {"", "web-01", syscall.SIGPIPE},
 		"killed":               {"", "web-01", syscall.SIGKILL},
 		"scale, killed":        {"scale", "version 2", syscall.SIGKILL},
 		"kept, closed":         {"--keep", "The fleet runs until Ctrl-C", syscall.SIGHUP},

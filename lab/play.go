@@ -38,7 +38,7 @@ func (o options) play(ctx context.Context, stdout io.Writer, f *hosts.Fleet) err
 	var changes []hosts.Change
 	for i := range o.changes {
 		if from, to := o.changes/3, 2*o.changes/3; i == from && from < to {
-			f.Say(fmt.Sprintf("%s is overloaded: it stands still for %v of %v", slow.Name, frozenFor, frozenFor+runningFor))
+			f.Say(fmt.Sprintf("%s is overloaded: it is paused for %v of %v", slow.Name, frozenFor, frozenFor+runningFor))
 			well = proc.Pulse(ctx, slow.Pause, slow.Continue, frozenFor, runningFor)
 		} else if i == to && from < to {
 			well()

@@ -27,7 +27,7 @@ const day = 24 * time.Hour
 // line up, and colours change nothing but colours.
 func TestAgentTable(t *testing.T) {
 	sum := strings.Repeat("e", 64)
-	owed := func(failures, exit int, retry *time.Time) *agent.ExecStatus {
+	pending := func(failures, exit int, retry *time.Time) *agent.ExecStatus {
 		return &agent.ExecStatus{Pending: true, Failures: failures, Exit: exit, Last: before(time.Minute), Retry: retry}
 	}
 	s := agent.Status{Version: "2.0.0", Node: "web-17", Started: *before(3*day + 4*time.Hour),
@@ -48,11 +48,11 @@ func TestAgentTable(t *testing.T) {
 		{agent.TargetStatus{Outcome: outcome.Stopped, Version: 1, SHA256: sum, Detail: "bad upstream"},
 			"stopped 1 eeeeeeeeeeee 26h - bad upstream"},
 		{agent.TargetStatus{Outcome: outcome.Refused, Version: 1, SHA256: sum, Detail: "3 lines"}, "refused 1 eeeeeeeeeeee 26h - 3 lines"},
-		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(3, 7, before(-75*time.Second))},
+		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: pending(3, 7, before(-75*time.Second))},
 			"pending 9 eeeeeeeeeeee 26h exit 7, 3 times, retrying in 1m15s"},
-		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(1, -1, before(time.Second))},
+		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: pending(1, -1, before(time.Second))},
 			"pending 9 eeeeeeeeeeee 26h killed, retrying in 0s"},
-		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: owed(0, 0, nil)}, "pending 9 eeeeeeeeeeee 26h pending"},
+		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: pending(0, 0, nil)}, "pending 9 eeeeeeeeeeee 26h pending"},
 		{agent.TargetStatus{Outcome: outcome.Failed, Version: 9, SHA256: sum, Exec: &agent.ExecStatus{Failures: 1, Exit: 2,
 			Last: before(90 * time.Minute)}}, "failed 9 eeeeeeeeeeee 26h exit 2 1h30m ago"},
 		{agent.TargetStatus{Outcome: "levitating", Version: math.MaxUint64, SHA256: sum},

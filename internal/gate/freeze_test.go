@@ -83,13 +83,13 @@ func TestOlder(t *testing.T) {
 		return &kv.Manifest{Lineage: lineage, Version: version}
 	}
 	for name, test := range map[string]struct {
-		stands *kv.Manifest
-		older  bool
+		live  *kv.Manifest
+		older bool
 	}{
 		"older": {v("a", 4), true}, "the same": {v("a", 5), false}, "newer": {v("a", 6), false},
 		"another lineage": {v("b", 1), false}, "unmanaged": {nil, false},
 	} {
-		if Older("a", 5, test.stands) != test.older {
+		if Older("a", 5, test.live) != test.older {
 			t.Errorf("%s: not %t", name, test.older)
 		}
 	}

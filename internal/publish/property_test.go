@@ -59,7 +59,7 @@ func (m *machine) publish(t *rapid.T) {
 		s, err := record.Verify(hosts, get1(m.t, m.store, l.Data(hosts)), get1(m.t, m.store, l.Checksum(hosts)),
 			get1(m.t, m.store, l.Manifest(hosts)))
 		if err != nil || s.State == record.Damaged || !bytes.Equal(s.Plain, req.Content) {
-			t.Fatalf("unchanged, but what stands is %+v, %v", s, err)
+			t.Fatalf("unchanged, but the live version is %+v, %v", s, err)
 		}
 		return
 	}
@@ -124,7 +124,7 @@ func (m *machine) removeRows(t *rapid.T) {
 func (m *machine) damageRow(t *rapid.T) {
 	rows := m.rows()
 	for _, path := range m.history() {
-		if !strings.HasSuffix(path, "/pending") { // who takes away a mark lets a number be used again
+		if !strings.HasSuffix(path, "/pending") { // without its mark, a number would be used again
 			rows = append(rows, path)
 		}
 	}

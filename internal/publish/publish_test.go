@@ -180,9 +180,9 @@ func TestNested(t *testing.T) {
 func TestIfSHA256(t *testing.T) {
 	s := newStore()
 	p := publisher(t, s)
-	try := func(version uint64, stands, text string) error {
+	try := func(version uint64, live, text string) error {
 		_, err := p.Publish(t.Context(), Request{
-			Key: hosts, Content: []byte(text), IfVersion: &version, IfSHA256: record.Checksum([]byte(stands)),
+			Key: hosts, Content: []byte(text), IfVersion: &version, IfSHA256: record.Checksum([]byte(live)),
 		})
 		return err
 	}
@@ -199,7 +199,7 @@ func TestIfSHA256(t *testing.T) {
 	}
 	put(t, s, p.Layout.Data(hosts), "junk", 0)
 	if err := try(1, "mine\n", "mine 2\n"); !errors.As(err, &c) {
-		t.Errorf("what stands is damaged: %v", err)
+		t.Errorf("the live version is damaged: %v", err)
 	}
 }
 

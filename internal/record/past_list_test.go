@@ -102,7 +102,7 @@ func TestUnmanaged(t *testing.T) {
 	}
 	b.reads(3, "ours 2\n")
 	if c := b.reads(0, "theirs\n"); c.State != record.Unmanaged || c.Number != 0 {
-		t.Errorf("what stands is %+v", c.Version)
+		t.Errorf("the live version is %+v", c.Version)
 	}
 	b.remove(b.l.Manifest(hosts))
 	b.tells("unmanaged live", "3", "2", "1")

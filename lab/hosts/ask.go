@@ -102,7 +102,7 @@ func (r *Recorder) Focus(s *Service) {
 	}
 }
 
-// Answers are those of a node so far.
+// Answers are the answers of a node so far.
 func (r *Recorder) Answers(n *Node) []order.Answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()

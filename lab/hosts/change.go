@@ -19,7 +19,7 @@ func waitEach(ctx context.Context, nodes []*Node, what string, try func(*Node) e
 	})
 }
 
-// Published waits for a version that has what the catalog has of these services.
+// Published waits for a version that agrees with the catalog on these services.
 func (f *Fleet) Published(ctx context.Context, services ...*Service) (found Published, err error) {
 	return found, proc.Poll(ctx, "a version with the changes", func() error {
 		found = f.Last()
@@ -30,7 +30,7 @@ func (f *Fleet) Published(ctx context.Context, services ...*Service) (found Publ
 	})
 }
 
-// Answers waits until these nodes answer what the catalog has of these services.
+// Answers waits until the answers of these nodes agree with the catalog on these services.
 func (f *Fleet) Answer(ctx context.Context, nodes []*Node, services ...*Service) error {
 	return waitEach(ctx, nodes, "to answer what the catalog has", func(n *Node) error {
 		for _, s := range services {
@@ -46,8 +46,8 @@ func (f *Fleet) Answer(ctx context.Context, nodes []*Node, services ...*Service)
 	})
 }
 
-// Settled waits until what the catalog has of these services was published, was seen to
-// be, and is the answer of each node.
+// Settled waits until a published version and the answers of all nodes agree with the catalog
+// on these services, and the recorder has seen that version.
 func (f *Fleet) Settled(ctx context.Context, services ...*Service) error {
 	if f.Mode != Template {
 		if _, err := f.Published(ctx, services...); err != nil {
@@ -57,8 +57,8 @@ func (f *Fleet) Settled(ctx context.Context, services ...*Service) error {
 	return f.Answer(ctx, f.Nodes, services...)
 }
 
-// Change is a change of the catalog, and when it was seen where. Times are from just
-// before the request that made it.
+// Change is a change of the catalog, and the times at which each stage had it. Times begin just
+// before the request.
 type Change struct {
 	Service *Service
 	Up      bool // it was registered, else it was taken out
@@ -122,7 +122,7 @@ func (f *Fleet) Make(ctx context.Context, service *Service, up bool) (Change, er
 	return c, nil
 }
 
-// RenderedBy is an error unless a server's file has what the catalog has of a service.
+// RenderedBy returns an error unless a server's file agrees with the catalog on a service.
 func RenderedBy(s *Server, service *Service) error {
 	content, err := os.ReadFile(s.Rendered)
 	if err != nil {

@@ -26,7 +26,7 @@ const servers, services, minLines = 3, 60, 30
 // only an agent of kvexpress. The servers and all others have the reserve.
 const perNode, perAgent, reserve = 40 << 20, 6 << 20, 1 << 30
 
-// Options are what a fleet is made of.
+// Options configure a fleet.
 type Options struct {
 	Dir    string // absolute; New makes it, and leaves it to the caller
 	Tools  Tools
@@ -34,7 +34,7 @@ type Options struct {
 	Agents int // nodes without these, which have a token for Keys, and the caller runs them
 	// Mode is the mode of all nodes. "": every other one has a watch, the rest an agent.
 	Mode Mode
-	Say  func(line string) // gets a line about what happens now
+	Say  func(line string) // gets a line for each event
 }
 
 // Fleet is a fleet that runs, and its record.
@@ -116,7 +116,7 @@ func (f *Fleet) unit(name string, argv ...string) *proc.Unit {
 func (f *Fleet) consulUnit(name string, config map[string]any) (*proc.Unit, error) {
 	path := filepath.Join(f.Dir, name, "consul.json")
 	u := f.unit("consul-"+name, f.hostNamed(name, f.Tools.Consul, "agent", "-config-file", path)...)
-	u.Last = true // those that watch end before what they watch
+	u.Last = true // watchers end before the programs that they watch
 	return u, writeJSON(path, config)
 }
 
@@ -144,9 +144,8 @@ func (f *Fleet) StartServers(ctx context.Context) error {
 	return f.makeTokens(ctx)
 }
 
-// Start runs all: servers, nodes, the services that are registered on them, and what
-// renders. It comes back when each node answers for each service what the catalog has,
-// and the recorder has seen the version that says so.
+// Start runs all: servers, nodes with their services, and consul-template. It returns when the
+// answers of all nodes agree with the catalog, and the recorder has seen that version.
 func (f *Fleet) Start(ctx context.Context) error {
 	if err := f.StartServers(ctx); err != nil {
 		return err

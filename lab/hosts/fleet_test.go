@@ -16,7 +16,7 @@ import (
 	"kvexpress/lab/proc"
 )
 
-// One fleet meets one trouble after the other, and gets over each.
+// One fleet runs through one trouble after the other, and recovers from each.
 func TestAFleetGetsOverTroubles(t *testing.T) {
 	t.Parallel()
 	f := start(t, Options{Nodes: 4})
@@ -50,7 +50,7 @@ func catalogLost(t *testing.T, f *Fleet) {
 	for _, s := range f.Services[5:] {
 		must(t, s.Set(t.Context(), false))
 	}
-	// Those that went first may still have been published; then no more.
+	// The first removals may still be published, but no further ones.
 	more(t, f, refused, before)
 	long(t, f.Versions())
 	same(t, f, caughtUp(t, f))
@@ -94,7 +94,7 @@ func caughtUp(t *testing.T, f *Fleet) Published {
 }
 
 // shortByHand publishes an empty and a short file by hand. Both are refused; with a lower
-// limit the short one is not, and then names are gone on a node with a lower limit.
+// limit the short one is not, and then names are missing on a node with a lower limit.
 func shortByHand(t *testing.T, f *Fleet) {
 	const short = "127.0.0.1 localhost\n10.0.0.1 web-01.lab.test\n"
 	before := f.Last()
@@ -221,7 +221,7 @@ func nodesSwitched(t *testing.T, f *Fleet) {
 	defer stop()
 	wg.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			// Not cut off: what became of it would not be known.
+			// It is not cut off: its result would be unknown.
 			if err := f.Services[i%len(f.Services)].Set(context.WithoutCancel(ctx), true); err != nil {
 				t.Error(err)
 			}

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	m.Run() // its result is the exit code when TestMain returns
 }
 
-// soak tells whether the troubles are to be met at full length.
+// soak reports whether the troubles run at full length.
 func soak() bool { return os.Getenv("KVEXPRESS_SOAK") == "1" }
 
 // start runs a fleet whose nodes have the first version, and asks it. It ends with the test.
@@ -100,7 +100,7 @@ func published(t *testing.T, f *Fleet, services ...*Service) Published {
 	return v
 }
 
-// answer waits until nodes answer what the catalog has of a service.
+// answer waits until nodes agree with the catalog on a service.
 func answer(t *testing.T, f *Fleet, s *Service, nodes ...*Node) {
 	t.Helper()
 	must(t, f.Answer(t.Context(), nodes, s))
@@ -153,7 +153,7 @@ func kill(t *testing.T, u *proc.Unit) {
 	})
 }
 
-// count is how often what renders, on any of these servers, has said a thing.
+// count is how often the renderers of these servers have logged a text.
 func count(t *testing.T, what string, servers ...*Server) int {
 	t.Helper()
 	n := 0
@@ -167,7 +167,7 @@ func count(t *testing.T, what string, servers ...*Server) int {
 	return n
 }
 
-// more waits until the renderers have said a thing more often.
+// more waits until the renderers have logged a text more often.
 func more(t *testing.T, f *Fleet, what string, than int) {
 	t.Helper()
 	eventually(t, "a renderer to say "+what, func() error {
@@ -206,8 +206,8 @@ func leader(t *testing.T, f *Fleet) (found *Server) {
 	return found
 }
 
-// comeBack starts a server that was killed, and waits for all votes: Consul gives one that
-// was away its own only after 10 s, and until then does not survive the loss of another.
+// comeBack starts a server that was killed, and waits for all votes: Consul gives the server its
+// vote only after 10 s, and until then cannot lose another one.
 func comeBack(t *testing.T, f *Fleet, s *Server) {
 	t.Helper()
 	must(t, s.Consul.Start(), f.Ready(t.Context(), s))
@@ -254,7 +254,7 @@ func runOut(t *testing.T, n *Node, limit ...string) {
 	must(t, err)
 }
 
-// same waits for nothing: all nodes answer what a version says, and no other one comes.
+// same checks at once that all nodes answer as in a version, and that no other one was published.
 func same(t *testing.T, f *Fleet, v Published) {
 	t.Helper()
 	arrived(t, f, f.Nodes...)

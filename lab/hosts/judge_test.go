@@ -32,8 +32,8 @@ func TestAServiceLeavesAndComes(t *testing.T) {
 	final(t, f)
 }
 
-// Start and Settled come back when the recorder has seen a version, and not when DNS is
-// ready. Taken out: that they wait for it; then a fleet has no last version.
+// Start and Settled return when the recorder has seen a version, not when DNS is ready.
+// Otherwise a fleet would have no last version.
 func TestAVersionIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	f := &Fleet{}
@@ -47,8 +47,8 @@ func TestAVersionIsWaitedFor(t *testing.T) {
 	must(t, f.Settled(t.Context()))
 }
 
-// Two nodes get their files in ways that are broken: one in two halves, and one goes back
-// by a version. What judges the answers must find both, and nothing in the others.
+// Two nodes get their files in broken ways: one in two halves, and one goes back by a version.
+// The judgement must find both, and no fault in the others.
 func TestNodesThatAreTornOrGoBackAreFound(t *testing.T) {
 	t.Parallel()
 	f := start(t, Options{Nodes: 4})
@@ -89,7 +89,7 @@ func TestNodesThatAreTornOrGoBackAreFound(t *testing.T) {
 	}
 }
 
-// said waits until a node has given such an answer, so that there is something to find.
+// said waits until a node has given such an answer.
 func said(t *testing.T, f *Fleet, n *Node, since time.Time, such func(order.Answer) bool) {
 	t.Helper()
 	eventually(t, n.Name+" to answer so", func() error {
@@ -107,7 +107,7 @@ func deliver(t *testing.T, n *Node, content []byte) {
 	n.Dnsmasq.Signal(syscall.SIGHUP)
 }
 
-// What finds versions that are doubled, missing or old must not overlook them.
+// The check for doubled, missing or old versions must find them.
 func TestVersionsThatAreDoubledMissingOrOldAreFound(t *testing.T) {
 	t.Parallel()
 	version := func(number uint64, addr string) Published {

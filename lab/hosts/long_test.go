@@ -78,7 +78,7 @@ func (l *longRun) agent() *Node {
 	return n
 }
 
-// quick are troubles that are over in a second or two.
+// quick are troubles of one or two seconds.
 func (l *longRun) quick() []trouble {
 	return []trouble{
 		{"none", func() { l.change(nil) }},
@@ -128,7 +128,7 @@ func (l *longRun) quick() []trouble {
 	}
 }
 
-// slowly are those that take up to a minute.
+// slowly are troubles of up to a minute.
 func (l *longRun) slowly() []trouble {
 	return []trouble{
 		{"the leader is killed", func() {

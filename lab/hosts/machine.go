@@ -21,7 +21,7 @@ import (
 	"kvexpress/lab/proc"
 )
 
-// Tools are the programs that a fleet is made of, by their paths.
+// Tools are the paths of a fleet's programs.
 type Tools struct {
 	Kvexpress, Consul, ConsulTemplate, Dnsmasq, Unshare, Setpriv string
 }

@@ -47,7 +47,7 @@ func (f *Fleet) newNode(i int) *Node {
 	return n
 }
 
-// prepare writes all that the node's programs are configured with.
+// prepare writes the configuration of the node's programs.
 func (n *Node) prepare() (err error) {
 	f := n.fleet
 	watches := filepath.Join(n.dir, "watches.d")
@@ -83,8 +83,8 @@ func (n *Node) config() string  { return filepath.Join(n.dir, "agent.yml") }
 func (n *Node) pidFile() string { return filepath.Join(n.dir, "dnsmasq.pid") }
 func (n *Node) state() string   { return filepath.Join(n.dir, "state") }
 
-// reload is the command that makes dnsmasq read its hosts file again. pkill would look at
-// all processes of the machine, which here are those of all nodes.
+// reload is the command that makes dnsmasq read its hosts file again. pkill would
+// match the processes of all nodes on this machine.
 func (n *Node) reload() []string {
 	return []string{"sh", "-c", `read p <"$0" && kill -HUP $p`, n.pidFile()}
 }
@@ -111,7 +111,7 @@ func (n *Node) watch(on bool) error {
 
 func (n *Node) watchFile() string { return filepath.Join(n.dir, "watches.d", "hosts.json") }
 
-// start runs Consul and dnsmasq on the node, and what its mode needs.
+// start runs Consul and dnsmasq on the node, and the programs of its mode.
 func (n *Node) start(ctx context.Context) error {
 	if err := errors.Join(n.watch(n.Mode == Watch), n.Consul.Start(), n.Dnsmasq.Start()); err != nil {
 		return err
@@ -128,15 +128,15 @@ func (n *Node) start(ctx context.Context) error {
 	return n.begin(ctx, n.Mode)
 }
 
-// begin starts what a mode needs.
+// begin starts the programs of a mode.
 func (n *Node) begin(ctx context.Context, m Mode) error {
 	switch m {
 	case Agent:
 		if err := n.Agent.Start(); err != nil || len(n.fleet.Versions()) == 0 {
 			return err
 		}
-		// As docs/from-watches-to-the-agent.md has it: the watch goes when the agent says
-		// that all is well.
+		// As in docs/from-watches-to-the-agent.md: the watch is removed when the agent reports
+		// that it is healthy.
 		return proc.Poll(ctx, "kvexpress agent on "+n.Name, func() error {
 			_, err := n.fleet.Kvexpress(ctx, Observer, "agent", "status", "--strict", "-C", n.config())
 			return err
@@ -148,7 +148,7 @@ func (n *Node) begin(ctx context.Context, m Mode) error {
 	}
 }
 
-// Pause freezes all that runs on the node; Continue ends that.
+// Pause freezes all programs of the node, until Continue.
 func (n *Node) Pause() { n.all((*proc.Unit).Pause) }
 
 // Continue ends a Pause.

@@ -54,8 +54,8 @@ func killLeader(t *testing.T, f *Fleet, s *Service, whenRendered bool) *Server {
 	return killed
 }
 
-// The holder of the lock and its consul-template are killed. What changes until there is another
-// holder is published by that one.
+// The holder of the lock and its consul-template are killed. The next holder publishes
+// the changes in between.
 func TestTheHolderOfTheLockIsKilled(t *testing.T) {
 	t.Parallel()
 	f := start(t, Options{Nodes: 4})

@@ -24,7 +24,7 @@ type Service struct {
 }
 
 // Addr is the address that it has while it is registered, and the zero one while it is
-// not. No service ever has an address twice: so an answer tells when it was right.
+// not. No service has an address twice: so an answer shows to which version it belongs.
 func (s *Service) Addr() netip.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *Service) Set(ctx context.Context, up bool) error {
 	return err
 }
 
-// In is an error unless hosts have what the catalog has of these services.
+// In returns an error unless hosts agrees with the catalog on these services.
 func In(hosts map[string]netip.Addr, services ...*Service) error {
 	for _, s := range services {
 		if got, want := hosts[FQDN(s.Name)], s.Addr(); got != want {

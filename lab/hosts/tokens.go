@@ -23,11 +23,11 @@ const (
 	Operator   = "operator"  // stop, resume, lock, unlock
 	Renderer   = "renderer"  // consul-template, and consul lock around it
 	Registrar  = "registrar" // registers services
-	Observer   = "observer"  // the lab itself, which looks on
+	Observer   = "observer"  // the lab itself, which only reads
 	management = "management"
 )
 
-// lockPrefix is where consul lock keeps who may render.
+// lockPrefix is the prefix of the lock of consul lock.
 const lockPrefix = "locks/hosts-renderer"
 
 // agentOf is the name of the token of a machine's Consul agent.
@@ -37,7 +37,7 @@ func agentOf(machine string) string { return "consul-" + machine }
 func (f *Fleet) keys() []string { return []string{Key, KeyAdHoc}[:1+min(1, f.Options.Agents)] }
 
 // prepareTokens makes up all tokens before there is a Consul, since its configuration
-// holds some of them. What kvexpress needs, it says itself.
+// holds some of them. `kvexpress acl` prints the policies of kvexpress.
 func (f *Fleet) prepareTokens(ctx context.Context) error {
 	read := rule("node_prefix", "", "read") + rule("service_prefix", "", "read")
 	f.rules = map[string]string{

@@ -28,7 +28,7 @@ type Answer struct {
 	Asked, Answered time.Time
 }
 
-// Verdict is what all answers of a node come to.
+// Verdict is the judgement of all answers of a node.
 type Verdict struct {
 	Node    string
 	Answers int     // how many were judged
@@ -36,7 +36,7 @@ type Verdict struct {
 	Faults  []Fault // the answers that no version explains, in order
 }
 
-// Fault is an answer that is wrong.
+// Fault is a wrong answer.
 type Fault struct {
 	Answer Answer
 	Why    string
@@ -51,7 +51,7 @@ type Fault struct {
 // exact: if any choice of versions that never goes back explains all answers, this one
 // does too, since at each answer its version is no newer than in the other choice.
 //
-// After a fault the judgement goes on as if that answer had not been given.
+// After a fault, Check ignores that answer and continues.
 func Check(node string, versions []Version, answers []Answer) Verdict {
 	v := Verdict{Node: node, Answers: len(answers)}
 	for i := 1; i < len(versions); i++ {

@@ -40,7 +40,7 @@ func says(ms int, name, address string) Answer {
 	return Answer{Name: name, Addr: addr(address), Asked: at(ms - 1), Answered: at(ms)}
 }
 
-// good is what a node answers that has each version 20 ms after its publishing.
+// good are the answers of a node that has each version 20 ms after its publish.
 func good() []Answer {
 	return []Answer{
 		says(10, "web", "10.0.0.1"), says(11, "db", "10.1.0.1"), says(12, "old", "10.2.0.1"), says(13, "new", ""),
@@ -61,7 +61,7 @@ func TestGoodAnswers(t *testing.T) {
 	}
 }
 
-// Each of these nodes does something that must not be, and is found out.
+// Each of these nodes does something wrong, and is found.
 func TestFaults(t *testing.T) {
 	insert := func(after int, more ...Answer) []Answer {
 		all := append([]Answer{}, good()[:after]...)

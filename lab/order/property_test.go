@@ -28,7 +28,7 @@ func drawVersions(t *rapid.T, most int) ([]Version, []string) {
 	return versions, names
 }
 
-// A node that only ever goes on, whenever and however far, has no fault.
+// A node that never goes back, and may skip versions, has no fault.
 func TestWalksHaveNoFault(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		versions, names := drawVersions(t, 30)

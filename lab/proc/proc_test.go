@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What a unit leaves behind ends with it, a program that ends by itself starts again, and
-// nothing is left of a Set.
+// Leftover processes of a unit end with it, a program that ends by itself starts again, and
+// a closed Set leaves nothing.
 func TestUnitsEnd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -42,8 +42,8 @@ func TestUnitsEnd(t *testing.T) {
 		now := u.PIDs() // once: the processes change between two calls
 		return u.PID() != 0 && len(now) == 2 && !slices.Contains(now, was[0]) && !slices.Contains(now, was[1])
 	})
-	// One that is killed and started at once is not taken for what it had left behind. Taken
-	// out: that Start waits for the end of that.
+	// One that is killed and started at once is not taken for what it had left behind. Start
+	// waits for the end of those.
 	u.Restart = false
 	u.Signal(9)
 	wait("the end", func() bool { return u.PID() == 0 })
@@ -62,8 +62,8 @@ func TestUnitsEnd(t *testing.T) {
 	}
 }
 
-// A program that has ended for good is not waited for, and its last words are told. What
-// programs say stays in the lab, too.
+// Waiting for a program that has ended is an error with its last output. The output of
+// programs stays in the lab, too.
 func TestAProgramThatEndsIsNotWaitedFor(t *testing.T) {
 	t.Setenv("KVEXPRESS_SYSLOG", "/dev/log")
 	dir := t.TempDir()

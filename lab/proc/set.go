@@ -85,8 +85,8 @@ func (s *Set) Close() error {
 // Left are the processes of the Set that still run: after Close, none.
 func (s *Set) Left() []int { return marked(s.dir) }
 
-// Run runs a command to its end and returns what it printed. The error has what it said
-// on stderr, and is an *exec.ExitError for an exit code other than 0.
+// Run runs a command to its end and returns what it printed. The error has its
+// stderr, and is an *exec.ExitError for an exit code other than 0.
 func (s *Set) Run(ctx context.Context, env []string, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -101,7 +101,7 @@ func (u *Unit) supervise(wanted context.Context, cmd *exec.Cmd, ended chan struc
 		Sleep(wanted, restartAfter)
 		u.mu.Lock()
 		if wanted.Err() == nil {
-			cmd, _ = u.launch() // PID tells that it does not run
+			cmd, _ = u.launch() // PID is 0 if it does not run
 		}
 		u.mu.Unlock()
 	}

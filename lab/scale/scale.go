@@ -32,7 +32,7 @@ const atOnce = 16
 type site struct {
 	*hosts.Fleet
 	tolerance time.Duration
-	settle    time.Duration // how long after the last receipt it is looked at
+	settle    time.Duration // time from the last receipt to the check of the files
 	nodes     []*node
 	published map[string]int // how many versions each node had of a key
 }
@@ -149,7 +149,7 @@ func (s *site) in(ctx context.Context, key, content string, more ...string) (str
 	return s.Kvexpress(ctx, hosts.Publisher, append([]string{"in", "-k", key, "-l", "100"}, more...)...)
 }
 
-// change publishes another hosts file, and looks at what became of it.
+// change publishes another hosts file, and measures its delivery.
 func (s *site) change(ctx context.Context, n int) (*version, error) {
 	return s.deliver(ctx, hosts.Key, lines(n))
 }

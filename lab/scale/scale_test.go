@@ -13,7 +13,7 @@ import (
 
 // Every node has each version, whole, and has run its exec for it once; and `status`
 // agrees with the files as seen from outside. A side that is shifted, or lacks a
-// node, is found: it is not that anything agrees.
+// node, is found: the comparison can fail.
 func TestScale(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs Consul")
@@ -65,7 +65,7 @@ func TestScale(t *testing.T) {
 		if err := os.WriteFile(n.file(hosts.KeyAdHoc), []byte(wrong), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.look(good, v, 1); err == nil || !strings.Contains(err.Error(), "not those that were published") {
+		if err := n.check(good, v, 1); err == nil || !strings.Contains(err.Error(), "not those that were published") {
 			t.Errorf("%d bytes in the place of %d: %v", len(wrong), len(good), err)
 		}
 	}
@@ -122,7 +122,7 @@ func TestExecsThatAreWrong(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := n.look("x", v, 1); (err == nil) != right {
+		if err := n.check("x", v, 1); (err == nil) != right {
 			t.Errorf("%q: %v", trace, err)
 		}
 	}

@@ -82,7 +82,7 @@ func (s *site) deliver(ctx context.Context, key, content string, from ...string)
 		return nil, fmt.Errorf("%s: status counts %d of %d nodes, and there are %d", key, v.told.Converged, v.told.Nodes, len(s.nodes))
 	}
 	for _, n := range s.nodes {
-		if err := n.look(content, v, s.published[key]); err != nil {
+		if err := n.check(content, v, s.published[key]); err != nil {
 			return nil, fmt.Errorf("%s: %w", n.name, err)
 		}
 	}
@@ -97,9 +97,9 @@ func (s *site) deliver(ctx context.Context, key, content string, from ...string)
 	return v, v.compare(s.tolerance)
 }
 
-// look finds out whether the file has exactly the content, and the exec ran once for each
+// check returns an error unless the file has exactly the content, and the exec ran once for each
 // of so many versions, and notes when the kernel saw both.
-func (n *node) look(content string, v *version, versions int) error {
+func (n *node) check(content string, v *version, versions int) error {
 	got, err := os.ReadFile(n.file(v.key))
 	if err == nil && string(got) != content {
 		err = fmt.Errorf("%s has %d bytes, and not those that were published", n.file(v.key), len(got))
@@ -138,7 +138,7 @@ func (v *version) compare(tolerance time.Duration) error {
 	}
 	for percent, told := range map[int]float64{50: d.P50, 90: d.P90, 99: d.P99, 100: d.Slowest} {
 		if seen := rank(v.seen, percent); seen < told-n.Slowest-t || seen > told+t {
-			return fmt.Errorf("%s, version %d: status tells that %d %% have it after %v ms (on the node %v), and seen was %v ms",
+			return fmt.Errorf("%s, version %d: status says that %d %% have it after %v ms (on the node %v), and seen was %v ms",
 				v.key, v.told.Version, percent, told, n.Slowest, seen)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package floor is what an agent is measured against: the least that a Go client
-// can do to keep one file as a key in Consul says. It has no configuration, no
+// Package floor is the baseline for an agent: the minimum of a Go client that keeps
+// one file equal to a key in Consul. It has no configuration, no
 // checks, no state and no log. It imports nothing but the standard library.
 package floor
 

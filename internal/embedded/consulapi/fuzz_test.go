@@ -41,7 +41,7 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	h := consulapi.New(consulapi.Options{Engine: engine})
-	gone, cancel := context.WithCancel(f.Context())
+	disconnected, cancel := context.WithCancel(f.Context())
 	cancel() // so that nothing waits
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
@@ -65,7 +65,7 @@ func FuzzRequest(f *testing.F) {
 					panic(end)
 				}
 			}()
-			h.ServeHTTP(w, r.WithContext(gone))
+			h.ServeHTTP(w, r.WithContext(disconnected))
 		}()
 		if w.Code < 200 || w.Code > 599 {
 			t.Errorf("status %d", w.Code)

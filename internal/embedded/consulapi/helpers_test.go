@@ -16,7 +16,7 @@ import (
 	"kvexpress/internal/store/consul"
 )
 
-// serve runs a handler over a new store in memory, both of which end with the test, or with the function that it returns.
+// serve runs a handler over a new store in memory. Both end with the test, or with the returned function.
 func serve(t testing.TB, o consulapi.Options, limits httpd.Options) (addr string, engine *embedded.Engine) {
 	t.Helper()
 	engine, err := embedded.Open(embedded.Options{})
@@ -69,7 +69,7 @@ func set(t testing.TB, engine *embedded.Engine, path string, value []byte) uint6
 	return engine.View().Get(path).ModifyIndex
 }
 
-// asks is what a client gets, by a connection of its own. Its status is 0 if there is no answer.
+// asks is the answer to a client with a connection of its own. Its status is 0 without an answer.
 func asks(t testing.TB, method, addr, path, body string) (status int, text string, header http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, strings.NewReader(body))

@@ -23,7 +23,7 @@ func parsedRules(t testing.TB, text string) *rules {
 	return tokens.anonymous.rules
 }
 
-// what a policy allows on a key, in letters.
+// rights of a policy on a key, in letters.
 func may(r *rules, key string) string {
 	s := ""
 	for _, can := range []struct {
@@ -165,7 +165,7 @@ func TestSwapTokens(t *testing.T) {
 	}
 	acl.Swap(parsed(""))
 	if held.reads("app/1") {
-		t.Error("a request of a token that is gone may read")
+		t.Error("a request of a removed token may read")
 	}
 	if _, err := acl.grant(secret); !errors.Is(err, errUnknownToken) {
 		t.Error(err)
@@ -254,7 +254,7 @@ func TestTokenFile(t *testing.T) {
 		t.Error(err)
 	}
 	put(file, 0o600)
-	if os.Geteuid() == 0 { // who is not root cannot give a file away
+	if os.Geteuid() == 0 { // only root can change the owner of a file
 		if err := os.Chown(path, 12345, -1); err != nil {
 			t.Fatal(err)
 		}

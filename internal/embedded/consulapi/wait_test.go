@@ -133,7 +133,7 @@ func TestWaitEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		q := ask(ctx, h, fmt.Sprintf("/v1/kv/a?index=%d", apply(t, h, embedded.Set, "a")), "")
 		cancel()
-		q.is(t, "a client that is gone", 0, 0)
+		q.is(t, "a client that has disconnected", 0, 0)
 	})
 }
 

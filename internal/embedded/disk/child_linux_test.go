@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// job is what a child process does: it opens a folder, writes the batches that come
-// next, and says of each "ack N", or "refused N" or "unknown N" with the error.
+// job is the task of a child process: open a folder, write the next batches, and print
+// "ack N", "refused N" or "unknown N" with the error for each.
 type job struct {
 	Dir     string
 	Batches int      // 0: without end

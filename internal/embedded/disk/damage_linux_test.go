@@ -27,7 +27,7 @@ type damage struct {
 	Xor byte // 0: the file ends here
 }
 
-// damage does each of the damages to a copy of the file, and says what came of it.
+// damage does each of the damages to a copy of the file, and prints the results.
 func (j job) damage() error {
 	whole, err := os.ReadFile(path(j.Dir))
 	if err != nil {
@@ -111,7 +111,7 @@ func stored(t testing.TB) (dir string, file []byte) {
 	return dir, read(t, path(dir))
 }
 
-// outcomes has damages done by a child process, which must live, and counts what came of them.
+// outcomes runs damages in a child process, which must survive, and counts the results.
 func outcomes(t *testing.T, dir string, damages []damage) map[string]int {
 	t.Helper()
 	lines, _ := job{Dir: dir, Damages: damages}.says(t)

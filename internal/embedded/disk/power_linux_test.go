@@ -16,7 +16,7 @@ import (
 	"kvexpress/internal/embedded/disk"
 )
 
-// event is what a traced journal did: a write of a file, a new size, a sync of a file or of the folder, a rename, or
+// event is an operation of a traced journal: a write of a file, a new size, a sync of a file or of the folder, a rename, or
 // that it opened with, or acknowledged, a batch.
 type event struct {
 	name, file string
@@ -43,7 +43,7 @@ func unhex(t testing.TB, s []byte) string {
 	return string(b)
 }
 
-// events are what a child did that was traced with all bytes.
+// events are the operations of a child that was traced with all bytes.
 func events(t testing.TB, trace []byte) (all []event) {
 	t.Helper()
 	note := func(name string, path, data, at []byte) {
@@ -85,7 +85,7 @@ func events(t testing.TB, trace []byte) (all []event) {
 	return all
 }
 
-// platter is a file on a disk that may lose what was not synced.
+// platter is a file on a disk that may lose unsynced sectors.
 type platter struct {
 	durable []byte
 	pending []event
@@ -98,7 +98,7 @@ func (p *platter) sync() {
 	p.pending = nil
 }
 
-// lost is what a power loss leaves now: any of the sectors that were not synced.
+// lost is the file after a power loss now: any of the unsynced sectors may be missing.
 func (p *platter) lost() []byte {
 	image := bytes.Clone(p.durable)
 	share := []float64{0, 0.1, 0.5, 0.9, 1}[rand.IntN(5)]
@@ -165,7 +165,7 @@ func (f *folder) take(e event) {
 	}
 }
 
-// after leaves in a folder what a power loss leaves.
+// after writes the folder as it is after a power loss.
 func (f *folder) after(t *testing.T, dir string) {
 	left := f.file
 	if f.old != f.file && rand.IntN(2) == 0 {
@@ -179,9 +179,9 @@ func (f *folder) after(t *testing.T, dir string) {
 	}
 }
 
-// Power loss at any moment, from the making of the store on, and over a restart. Of what was not synced, any sectors reach
-// the disk and any do not. What was acknowledged is there, and the write under way is there whole or not at all. With a
-// disk that ignores syncs, the controls, it is not so.
+// Power loss at any moment, from the making of the store on, and over a restart. Any of the unsynced sectors may
+// be missing. Acknowledged writes are there, and the current write is there whole or not at all. The controls, disks that
+// ignore syncs, lose writes.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	const batches = 40
@@ -224,10 +224,10 @@ func TestPowerLoss(t *testing.T) {
 			t.Errorf("%d of %d losses did harm without syncs of %s: the test proves little", failures[control], losses[control], control)
 		}
 	}
-	t.Logf("losses of power %v, by what is not synced; harm %v", losses, failures)
+	t.Logf("losses of power %v, by unsynced file; harm %v", losses, failures)
 }
 
-// lossOf says what is wrong after a power loss.
+// lossOf says which promise is broken after a power loss.
 func lossOf(t *testing.T, f *folder, have uint64) string {
 	dir := t.TempDir()
 	f.after(t, dir)

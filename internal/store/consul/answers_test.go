@@ -11,7 +11,7 @@ import (
 	"kvexpress/internal/store/consul"
 )
 
-// Rows are matched by key. A missing row is neither absent nor present.
+// Rows are matched by key. A row that is missing in the answer is neither absent nor present.
 func TestRowsOfARead(t *testing.T) {
 	const row = `{"KV":{"Key":"` + readPath + `","Value":"eA==","Flags":2,"CreateIndex":7,"ModifyIndex":9}}`
 	tests := []struct {

@@ -115,7 +115,7 @@ func testWatchConnections(t *testing.T, server *consultest.Server) {
 }
 
 // A token that may not read an entry, or may no more, gets an error: an answer
-// without the entry would mean that it is gone.
+// without the entry would mean that it was deleted.
 func TestWatchACL(t *testing.T) {
 	server := consultest.Start(t, consultest.WithACL())
 	as := func(token string) *consul.Store { return open(t, consul.Options{Addr: server.Addr, Token: token}) }
@@ -154,7 +154,7 @@ func TestWatchACL(t *testing.T) {
 		}
 		server.RevokeToken(t, token)
 		// The one that is under way may end as if nothing had happened, but must
-		// not say that the entry is gone.
+		// not say that the entry was deleted.
 		got := <-under
 		if got.err == nil && (got.entry.State != kv.Present || string(got.entry.Value) != "x") || got.err != nil &&
 			!errors.Is(got.err, kv.ErrDenied) {

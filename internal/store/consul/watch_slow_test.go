@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/store/consul"
 )
 
-// patience is the longest wait of a test for what must happen long before.
+// patience limits the wait of a test for an event that must happen long before.
 const patience = 30 * time.Second
 
 // beat is the time between two bytes of a slow server.

@@ -96,7 +96,7 @@ func TestRetriesUntilItWorks(t *testing.T) {
 	})
 }
 
-// Only what surely did nothing is repeated.
+// Only a request that surely did nothing is repeated.
 func TestOtherErrorsAreFinal(t *testing.T) {
 	both := fmt.Errorf("%w: %w", fail(kv.ErrUnknownOutcome), kv.ErrUnreachable)
 	for _, want := range []error{
@@ -143,7 +143,7 @@ func TestGivesUpWhenTheTimeIsOver(t *testing.T) {
 	})
 }
 
-// A fleet that lost its store at one moment must not come back at one moment.
+// A fleet that lost its store at once must not come back at once.
 func TestWaitsDiffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		waits := map[time.Duration]bool{}

@@ -27,7 +27,7 @@ const (
 
 // Request sends one request to the agent's HTTP API, such as PUT and
 // "/v1/kv/a", and returns the status and body of the answer. An empty token
-// sends none. It is for a test to look at the store past the code under test.
+// sends none. Tests use it to read the store past the code under test.
 func (s *Server) Request(method, path, token string, body []byte) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), requestTime)
 	defer cancel()

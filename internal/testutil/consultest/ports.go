@@ -13,7 +13,7 @@ import (
 // connections. The first one of a block is held by the test, on 127.0.0.1, for
 // as long as the agent may be started again: so test programs that run at the
 // same time cannot take each other's ports, and a block is free again when its
-// test program is gone, however it ended.
+// test program has ended, in any way.
 const (
 	firstPort = 12_000
 	blockSize = 4
@@ -30,7 +30,7 @@ func takePorts(ctx context.Context, bind string) (*ports, error) {
 	return takePortsFrom(ctx, bind, rand.IntN(blocks))
 }
 
-// takePortsFrom looks at a number of blocks, beginning with the given one.
+// takePortsFrom tries a number of blocks, beginning with the given one.
 func takePortsFrom(ctx context.Context, bind string, block int) (*ports, error) {
 	var last error
 	for i := range 200 {

@@ -55,7 +55,7 @@ func newServer(t testing.TB, opts []Option) *Server {
 	}
 	t.Cleanup(s.cleanUp)
 
-	// A port may have been taken between the look and the agent's start.
+	// Another process may take a port between the check and the agent's start.
 	var err error
 	for range 3 {
 		if err = s.firstLaunch(); !errors.Is(err, errPortTaken) {
@@ -133,7 +133,7 @@ func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
 // Pause freezes the agent with SIGSTOP: its connections stay open and nothing
-// answers. It returns when the agent stands still.
+// answers. It returns when the agent is stopped.
 func (s *Server) Pause() {
 	s.signal(syscall.SIGSTOP)
 	p := s.process()

@@ -15,7 +15,7 @@ import (
 
 const indexHeader = "X-Consul-Index"
 
-// answer is what a client sees of one request. With err there was none.
+// answer is the answer to one request, as a client sees it. With err there was none.
 type answer struct {
 	sent   string // target, a space and body
 	status int
@@ -44,7 +44,7 @@ func (a answer) isJSON() bool {
 	return strings.HasPrefix(a.header.Get("Content-Type"), "application/json")
 }
 
-// compare tells the first difference between two answers of the same request.
+// compare returns the first difference between two answers of the same request.
 func (r *relation) compare(ref, sub answer) error {
 	if err := errors.Join(ref.err, sub.err); err != nil {
 		return fmt.Errorf("no answer: %w", err)
@@ -91,7 +91,7 @@ func (r *relation) bodies(ref, sub answer) error {
 		}
 	}
 	for _, body := range []any{a, b} {
-		if txn, ok := body.(map[string]any); ok { // what else Consul says of one that reads, no client looks at
+		if txn, ok := body.(map[string]any); ok { // clients ignore the rest of a result of a read
 			maps.DeleteFunc(txn, func(name string, _ any) bool { return name != "Results" && name != "Errors" })
 		}
 	}

@@ -13,9 +13,9 @@ import (
 	"kvexpress/internal/testutil/consultest"
 )
 
-// TestMain keeps rapid from writing files of what failed, since a case in testdata
-// says more, and from making it small by chance and for a time: Smaller does that,
-// so that it ends the same on every machine. The sequences are the same in every run,
+// TestMain keeps rapid from writing files of failed cases, because a case in testdata
+// says more, and from shrinking them: Smaller does that, with the same result on every
+// machine. The sequences are the same in every run,
 // so that a failure tells of the change that was made and not of luck; the soak, which
 // searches for new differences, draws others each time. -rapid.seed has the last word.
 func TestMain(m *testing.M) {
@@ -74,7 +74,7 @@ func random(t rapid.TB, s *Servers, steps int) {
 	t.Logf("%d steps, %.0f a second", n, float64(n)/time.Since(began).Seconds())
 }
 
-// tell makes the sequence small, and says how the servers differ.
+// tell makes the sequence small, and reports how the servers differ.
 func tell(t *rapid.T, s *Servers, seq Sequence, err error) string {
 	small, smallErr := s.Smaller(t.Context(), seq)
 	if small == nil {

@@ -52,8 +52,8 @@ func TestKeptCasesOfConsul(t *testing.T) {
 	kept(t, servers(t, consul(t), consul(t)))
 }
 
-// kept runs every sequence that has shown a difference once. One that waits is run often, since what it meets
-// depends on the moment: a wake-up that was lost has shown itself in one of a hundred runs.
+// kept runs every sequence that has shown a difference once. One that waits is run often, because its result
+// depends on timing: a wake-up that was lost has shown itself in one of a hundred runs.
 func kept(t *testing.T, s *Servers) {
 	files, err := filepath.Glob("testdata/cases/*.txt")
 	if err != nil || len(files) == 0 {

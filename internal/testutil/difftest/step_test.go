@@ -17,11 +17,11 @@ type Step struct {
 }
 
 // Watch is the Method of a blocking query: a GET of Target with the index that
-// it has now. When a later step changes what it must tell, its answer is
-// waited for and compared.
+// it has now. When a later step changes its answer, the test waits for
+// the answer and compares it.
 const Watch = "WATCH"
 
-// Sequence is what happens to servers that were empty before.
+// Sequence is a list of steps on servers that were empty before.
 type Sequence []Step
 
 // String is the sequence as Parse reads it, to be kept as a case.

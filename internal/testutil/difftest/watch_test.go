@@ -115,7 +115,7 @@ func (w *watch) mustWake(now answer) bool {
 // the index of an empty list is the whole table's.
 func (w *watch) mayWakeEarly() bool { return w.start[0].empty() }
 
-// empty reports whether there was nothing to tell.
+// empty reports whether the answer has no rows.
 func (a answer) empty() bool {
 	return a.status == http.StatusNotFound || string(bytes.TrimSpace(a.body)) == "[]"
 }

@@ -44,7 +44,7 @@ func testOneWinner(t *testing.T, b bench) {
 	}
 }
 
-// testSnapshots: the rows of one Read are of one moment, while a writer
+// testSnapshots: the rows of one Read are one snapshot, while a writer
 // changes them together.
 func testSnapshots(t *testing.T, b bench) {
 	const changes = 50
