@@ -17,6 +17,15 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("after %d failures %s, want from %s to %s", failures, got, least, 2*least)
 		}
 	}
+	early := 0 // of 1,000 clients that failed together, half retry in the first half
+	for range 1000 {
+		if b.After(10) < 45*time.Second {
+			early++
+		}
+	}
+	if early < 400 || early > 600 {
+		t.Errorf("%d of 1000 clients retry in the first half", early)
+	}
 }
 
 func TestForAndAgain(t *testing.T) {

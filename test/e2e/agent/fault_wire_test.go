@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -236,17 +235,4 @@ func (f *front) with(m meddler) {
 		return
 	}
 	f.meddle.Store(&m)
-}
-
-// busiest is the largest number of moments within that time.
-func busiest(moments []time.Duration, width time.Duration) int {
-	sorted := slices.Sorted(slices.Values(moments))
-	most, from := 0, 0
-	for i, m := range sorted {
-		for m-sorted[from] >= width {
-			from++
-		}
-		most = max(most, i-from+1)
-	}
-	return most
 }

@@ -34,16 +34,11 @@ func agentWithGoodServers(t *testing.T) {
 	all(map[string]func(*testing.T, *e2e.Cluster){
 		"killed at each step":  agentKilledAtEachStep,
 		"killed at any moment": agentKilledAtAnyMoment,
-		"state damaged":        agentStateDamaged,
 	})
 	all(map[string]func(*testing.T, *e2e.Cluster){
 		"deleted keys":              agentAndDeletedKeys,
-		"deleted prefix":            agentAndDeletedPrefix,
 		"endless answers and bombs": agentAndEndless,
 		"fake answers":              agentAndFakes,
 		"bad execs":                 agentAndBadExecs,
-		"clocks":                    agentAndClocks,
-		"reconnect":                 agentsThatReconnect,
 	})
-	agentsOfOneFile(t, c) // alone: its reader never rests
 }

@@ -84,7 +84,7 @@ func TestManyWritersOfOneFile(t *testing.T) {
 		})
 	}
 	for i := range e2e.Times(400) {
-		versions = append(versions, e2e.Noise(60_000, uint64(i+1)))
+		versions = append(versions, e2e.Noise(60_000+i%2*10_000, uint64(i+1))) // below and above the limit of a watched value
 	}
 	sums := map[string]bool{}
 	for _, v := range versions {
