@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -60,11 +61,11 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (*plan, err
 	if err != nil {
 		return nil, err
 	}
-	pl.promote = []kv.Op{
-		{Verb: kv.CheckAndSet, Path: l.Data(k), Index: b.rows[l.Data(k)].Index, Value: load.stored, Flags: load.encoding.Flags()},
-		{Verb: kv.CheckAndSet, Path: l.Checksum(k), Index: b.rows[l.Checksum(k)].Index, Value: []byte(load.sha256)},
-		{Verb: kv.CheckAndSet, Path: l.Manifest(k), Index: b.rows[l.Manifest(k)].Index, Value: manifest},
-	}
+	pl.promote = slices.Concat(
+		overwrite(l.Data(k), b.rows[l.Data(k)], load.stored, load.encoding.Flags()),
+		overwrite(l.Checksum(k), b.rows[l.Checksum(k)], []byte(load.sha256), 0),
+		overwrite(l.Manifest(k), b.rows[l.Manifest(k)], manifest, 0),
+	)
 	if !req.IgnoreStop {
 		pl.promote = append(pl.promote, unchanged(l.Stop(k), b.rows[l.Stop(k)].Index))
 	}
@@ -183,6 +184,15 @@ func (at place) outdated(replaced uint64) []kv.Op {
 		}
 	}
 	return ops
+}
+
+// overwrite writes a row that still is as it was read. The same value again changes no Index and wakes no watch: so a row that
+// is whole, of a version that is healed, is removed first.
+func overwrite(path string, row kv.Entry, value []byte, flags uint64) []kv.Op {
+	if row.State != kv.Present || row.Flags != flags || !bytes.Equal(row.Value, value) {
+		return []kv.Op{{Verb: kv.CheckAndSet, Path: path, Index: row.Index, Value: value, Flags: flags}}
+	}
+	return []kv.Op{unchanged(path, row.Index), {Verb: kv.Delete, Path: path}, {Verb: kv.Set, Path: path, Value: value, Flags: flags}}
 }
 
 // unchanged checks that a row still has the Index that was read: 0, that it

@@ -259,6 +259,10 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 			p := publisher(t, s)
 			first := do(t, p, a)
 			tt.harm(t, s)
+			was, err := s.Read(t.Context(), kv.Default, l.Data(hosts), l.Checksum(hosts))
+			if err != nil {
+				t.Fatal(err)
+			}
 			res := do(t, p, tt.publish)
 			if res.Action != tt.want || res.Version != tt.version || string(res.Old) != tt.old {
 				t.Errorf("got %+v", res)
@@ -270,6 +274,11 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 				t.Errorf("lineage %s, want to go on with %s", res.Lineage, first.Lineage)
 			}
 			mustBeLive(t, s, l, hosts, res, []byte(tt.publish))
+			for path, row := range was { // nodes watch one of the two
+				if get1(t, s, path).Index == row.Index {
+					t.Errorf("no watch on %s returns", path)
+				}
+			}
 			if again := do(t, p, tt.publish); again.Action != Unchanged {
 				t.Errorf("once more: %+v", again)
 			}
