@@ -48,7 +48,7 @@ func TestDrift(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	beside(t, "is put right every now and then", func(t *testing.T) {
+	beside(t, "is repaired at the reconcile interval", func(t *testing.T) {
 		n := newNode(t, addr)
 		for name := range drifts() {
 			n.config.Targets = append(n.config.Targets, n.target(strict(name)))

@@ -33,7 +33,7 @@ func TestFrozen(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	beside(t, "a stop holds what is published, until resume", func(t *testing.T) {
+	beside(t, "a stop holds new versions back, until resume", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.begin("one\n")
 		n.stopKey("hosts", "no more today")

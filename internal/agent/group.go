@@ -152,7 +152,7 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 	}
 	if err != nil {
 		g.log.Warn("the exec failed", "targets", len(all), "error", oneLine(err.Error()))
-		tellOutput(g.log, err, &g.output)
+		logOutput(g.log, err, &g.output)
 	} else if ran != nil {
 		g.log.Info("the exec ran", "targets", len(all), "took", ran.Duration.Round(time.Millisecond))
 	}

@@ -121,7 +121,7 @@ func TestGroup(t *testing.T) {
 		}
 	})
 
-	beside(t, "leaves out what is frozen", func(t *testing.T) {
+	beside(t, "leaves out frozen targets", func(t *testing.T) {
 		n := newGroup(t, addr)
 		n.each("one", "a", "b", "c")
 		n.start()

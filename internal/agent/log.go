@@ -18,8 +18,8 @@ type logged struct {
 	detail  string
 }
 
-// tell logs the result of a reconcile. A failure that lasts is logged once: watches that fail in between are no news.
-func (t *target) tell(r install.Result, err error, o outcome.Outcome) {
+// logResult logs the result of a reconcile. A failure that lasts is logged once: watches that fail in between are no news.
+func (t *target) logResult(r install.Result, err error, o outcome.Outcome) {
 	if r.Action == install.ExecRan {
 		if err == nil {
 			t.log.Info("pending exec ran", "version", r.Version)
@@ -49,11 +49,11 @@ func (t *target) tell(r install.Result, err error, o outcome.Outcome) {
 	default:
 		t.log.Warn("failed", "error", now.detail)
 	}
-	tellOutput(t.log, err, &t.output)
+	logOutput(t.log, err, &t.output)
 }
 
-// tellOutput logs each line that a failed command printed, unless it printed the same last time.
-func tellOutput(log *slog.Logger, err error, last *string) {
+// logOutput logs each line that a failed command printed, unless it printed the same last time.
+func logOutput(log *slog.Logger, err error, last *string) {
 	failed := (*command.Error)(nil)
 	if !errors.As(err, &failed) || failed.Output == *last {
 		return

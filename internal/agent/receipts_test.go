@@ -75,7 +75,7 @@ func TestReceipts(t *testing.T) {
 		return n
 	}
 
-	beside(t, "are off in other tests", func(t *testing.T) {
+	beside(t, "can be off", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Reconcile = 10 * time.Millisecond // and so the heartbeat
 		n.begin("one\n")
@@ -85,7 +85,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	beside(t, "tell what is in place, and how it came there", func(t *testing.T) {
+	beside(t, "report the version in place, and its delivery", func(t *testing.T) {
 		n := begin(t, time.Hour)
 		r := n.told("the first reconcile", "hosts", func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.First })
 		s := n.status(0)
@@ -142,7 +142,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	beside(t, "come although nothing is new", func(t *testing.T) {
+	beside(t, "come although nothing changed", func(t *testing.T) {
 		n := begin(t, time.Second)
 		before, began := n.tally.receipts.Load(), time.Now()
 		<-time.After(3500 * time.Millisecond)
@@ -309,7 +309,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	beside(t, "tell of an outage that is over", func(t *testing.T) {
+	beside(t, "report an outage that is over", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr, install.Target{Key: "hosts"}).reporting(time.Hour)
 		n.config.Store.Addrs = []string{line.addr}
@@ -332,7 +332,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	beside(t, "tell of an exec, and nothing that it says", func(t *testing.T) {
+	beside(t, "report an exec, without its output", func(t *testing.T) {
 		const secret = "hunter2"
 		file := install.Target{Key: "hosts", Exec: []string{"./exec", secret},
 			Check: []string{"/bin/sh", "-c", "echo " + secret + " $1; test ! -e $0", "", ""}}
@@ -374,7 +374,7 @@ func TestReceipts(t *testing.T) {
 		}
 	})
 
-	beside(t, "tell of a group's exec", func(t *testing.T) {
+	beside(t, "report a group's exec", func(t *testing.T) {
 		n := newGroup(t, addr).reporting(time.Hour)
 		n.each("one", "a", "b", "c")
 		n.start()

@@ -56,7 +56,7 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 		missing: o == outcome.Missing, blind: o == outcome.Unreachable,
 		mismatch: r.Mismatch || reason == string(gate.Mismatch) || t.has.mismatch && r.Action != install.Installed,
 	}
-	t.tell(r, err, o)
+	t.logResult(r, err, o)
 }
 
 // postponed notes that spread holds a new version back.

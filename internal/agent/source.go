@@ -42,7 +42,7 @@ type subscription interface {
 	close()
 }
 
-// Snapshot is what a source knows of a key. It wakes a target, and may bring rows along, which saves a request. An install
+// Snapshot is the content of a key, as far as its source has it. It wakes a target, and may bring rows along, which saves a request. An install
 // confirms the others with Read.
 type Snapshot struct {
 	Rows  kv.Snapshot // the source may know only a part of the key

@@ -85,7 +85,7 @@ func TestCut(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	beside(t, "what is published meanwhile", func(t *testing.T) {
+	beside(t, "a version that is published meanwhile", func(t *testing.T) {
 		line := newLine(t, addr)
 		n := newNode(t, addr)
 		n.config.Store.Addrs = []string{line.addr}

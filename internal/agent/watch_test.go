@@ -25,7 +25,7 @@ func TestWatch(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
 
-	beside(t, "what is published", func(t *testing.T) {
+	beside(t, "new versions", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.publish("hosts", "one\n")
 		n.start()
@@ -108,7 +108,7 @@ func TestWatch(t *testing.T) {
 			n.remove(n.layout.Dir("hosts"))
 			n.state(0, outcome.Missing)
 			if i == 0 && n.file("hosts") != "one\n" {
-				t.Fatal("the file is gone with the key")
+				t.Fatal("the file was removed with the key")
 			}
 			n.publish("hosts", fmt.Sprintf("again %d\n", i))
 			if s := n.current(0, fmt.Sprintf("again %d\n", i)); s.Version != uint64(i+2) {
@@ -128,7 +128,7 @@ func TestWatch(t *testing.T) {
 		n.state(0, outcome.Missing)
 		n.state(1, outcome.Missing)
 		if n.file("a") != "a\n" || n.file("b") != "b\n" {
-			t.Fatal("the files are gone with the keys")
+			t.Fatal("the files were removed with the keys")
 		}
 		n.well()
 		n.publish("a", "anew\n")

@@ -53,8 +53,8 @@ agent.yml:
 		Args:        noArgs,
 		Annotations: uses("config json"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.told(g, func() (report, error) {
-				if err := meantForOthers(cmd); err != nil {
+			return a.withoutSession(g, func() (report, error) {
+				if err := refuseOtherFlags(cmd); err != nil {
 					return nil, err
 				}
 				path := cmp.Or(g.config, defaultAgentFile)
@@ -70,8 +70,8 @@ agent.yml:
 	return cmd
 }
 
-// meantForOthers refuses flags of other commands: the agent reads their values from its configuration.
-func meantForOthers(cmd *cobra.Command) error {
+// refuseOtherFlags refuses flags of other commands: the agent reads their values from its configuration.
+func refuseOtherFlags(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		switch f.Name {
@@ -83,12 +83,12 @@ func meantForOthers(cmd *cobra.Command) error {
 	return err
 }
 
-// told runs a command without a session: it has no store of its own, or its own log.
-func (a *App) told(g *globals, run func() (report, error)) error {
+// withoutSession runs a command that has no store of its own, or its own log.
+func (a *App) withoutSession(g *globals, run func() (report, error)) error {
 	r, err := run()
 	code := exitCode(err)
 	s := &session{App: a, g: g}
-	if lost := s.tell(r, err, code); lost != nil && err == nil {
+	if lost := s.printResult(r, err, code); lost != nil && err == nil {
 		err, code = lost, exitOther
 	}
 	if err == nil {

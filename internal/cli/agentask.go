@@ -86,11 +86,11 @@ func askAgent(ctx context.Context, addr string) (agent.Status, json.RawMessage, 
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return agent.Status{}, nil, agentSilence(addr, err)
+		return agent.Status{}, nil, noAnswerFrom(addr, err)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAgentAnswer+1))
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
-		return agent.Status{}, nil, agentSilence(addr, err)
+		return agent.Status{}, nil, noAnswerFrom(addr, err)
 	}
 	var s agent.Status
 	switch {
@@ -105,8 +105,8 @@ func askAgent(ctx context.Context, addr string) (agent.Status, json.RawMessage, 
 	return s, body, err
 }
 
-// agentSilence says why an agent did not answer, and what to do about it.
-func agentSilence(addr string, err error) error {
+// noAnswerFrom says why an agent did not answer, and what to do about it.
+func noAnswerFrom(addr string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("the agent on %s did not answer within %s: it may be stuck, see `systemctl status kvexpress-agent` and "+
 			"its log", addr, agentLimit)

@@ -84,7 +84,7 @@ func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 			func(t labelled) float64 { return unixSeconds(t.Good) }},
 		{"last_good_age_seconds", observe.Gauge,
 			"Time since the last successful reconcile, at the scrape; since the start of the agent if there is none.",
-			func(t labelled) float64 { return goodAge(t, started, now) }},
+			func(t labelled) float64 { return convergedAge(t, started, now) }},
 		{"last_install_timestamp_seconds", observe.Gauge,
 			"When this process last replaced the file, in Unix seconds; 0 if it has not.",
 			func(t labelled) float64 { return unixSeconds(t.Changed) }},
@@ -157,7 +157,7 @@ func refusalReasons(counted map[string]uint64) []string {
 	return known
 }
 
-func goodAge(t labelled, started, now time.Time) float64 {
+func convergedAge(t labelled, started, now time.Time) float64 {
 	last := started
 	if t.Good != nil {
 		last = *t.Good

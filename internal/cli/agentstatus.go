@@ -37,7 +37,7 @@ They count as healthy.`,
 		Args:        noArgs,
 		Annotations: uses("config json"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.told(g, func() (report, error) {
+			return a.withoutSession(g, func() (report, error) {
 				r, err := a.agentStatus(cmd.Context(), g, listen)
 				if err != nil {
 					return nil, err

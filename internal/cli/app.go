@@ -73,7 +73,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	// Wrong flags or arguments: the command has not started.
 	s := &session{App: a, g: &globals{json: slices.Contains(args, "--json")}}
 	s.openLog("main") // 1.x's name; the output of a watch is often lost
-	_ = s.tell(nil, err, exitOther)
+	_ = s.printResult(nil, err, exitOther)
 	s.close(err, exitOther)
 	return exitOther
 }
@@ -219,11 +219,11 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	for _, sub := range all.Commands() {
 		names = append(names, sub.Name())
 	}
-	return fmt.Errorf("%s is not a command%s; see `%s --help`", kv.Quote(args[0]), meant(args[0], "", names), cmd.CommandPath())
+	return fmt.Errorf("%s is not a command%s; see `%s --help`", kv.Quote(args[0]), nearestTo(args[0], "", names), cmd.CommandPath())
 }
 
-// meant suggests the nearest of some names; "" if none is near.
-func meant(word, dashes string, names []string) string {
+// nearestTo suggests the nearest of some names; "" if none is near.
+func nearestTo(word, dashes string, names []string) string {
 	if near := config.Nearest(word, names); near != "" {
 		return fmt.Sprintf(", did you mean %q?", dashes+near)
 	}
@@ -249,7 +249,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 1 {
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		err = fmt.Errorf("%w%s", err, meant(unknown.GetSpecifiedName(), "--", names))
+		err = fmt.Errorf("%w%s", err, nearestTo(unknown.GetSpecifiedName(), "--", names))
 	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {

@@ -53,7 +53,7 @@ Everything is in a temporary folder, which the demo removes at the end.`,
 		Args:        noArgs,
 		Annotations: uses("json"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.told(g, func() (report, error) {
+			return a.withoutSession(g, func() (report, error) {
 				if err := f.check(); err != nil {
 					return nil, err
 				}

@@ -81,7 +81,7 @@ When the hub is ready, it prints its address in one line.`,
 		Args:        noArgs,
 		Annotations: uses("config server token token-file datacenter prefix", "json"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.told(g, func() (report, error) {
+			return a.withoutSession(g, func() (report, error) {
 				s, err := hubSettings(cmd, g)
 				if err != nil {
 					return nil, err

@@ -8,9 +8,9 @@ import (
 	"kvexpress/internal/command"
 )
 
-// tell prints the result and the error. If the result cannot be printed, tell prints why and returns
+// printResult prints the result and the error. If the result cannot be printed, it prints why and returns
 // that error.
-func (s *session) tell(r report, err error, code int) error {
+func (s *session) printResult(r report, err error, code int) error {
 	var out []byte
 	var lost error
 	if s.g.json {

@@ -67,7 +67,7 @@ func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *sess
 		result, err = s.guarded(cmd.Context(), run)
 	}
 	code := exitCode(err)
-	if lost := s.tell(result, err, code); lost != nil && err == nil && !acts(cmd) {
+	if lost := s.printResult(result, err, code); lost != nil && err == nil && !writes(cmd) {
 		err, code = lost, exitOther
 	}
 	s.close(err, code)
@@ -77,9 +77,9 @@ func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *sess
 	return &reportedError{error: err, code: code}
 }
 
-// acts reports whether a command changes something: then it has succeeded even if its output
+// writes reports whether a command changes something: then it has succeeded even if its output
 // cannot be written. The output of all others is all that they do.
-func acts(cmd *cobra.Command) bool {
+func writes(cmd *cobra.Command) bool {
 	switch cmd.Name() {
 	case "in", "out", "raw", "copy", "clean", "rollback", "stop", "resume", "lock", "unlock", "forget", "retire", "import":
 		return true

@@ -15,7 +15,7 @@ type journal struct {
 	saved   Saved
 	batches [][]Change
 	fail    error
-	begun   chan struct{} // not nil: told when Append begins
+	begun   chan struct{} // not nil: receives when Append begins
 	hold    chan struct{} // not nil: Append waits for it
 	closed  bool
 }

@@ -103,12 +103,12 @@ func (s scene) judge(n Node) (worst Line, ok bool) {
 
 // worseThan orders the files of a node. Of two that are equally well, the slower one is worse.
 func (l Line) worseThan(o Line) bool {
-	a, b := badness(l.Outcome), badness(o.Outcome)
+	a, b := outcomeRank(l.Outcome), outcomeRank(o.Outcome)
 	return a > b || a == b && l.published != nil && (o.published == nil || *l.published > *o.published)
 }
 
-// badness ranks the outcomes of files. One without contact counts only if no file has contact.
-func badness(o outcome.Outcome) int {
+// outcomeRank ranks the outcomes of files. One without contact counts only if no file has contact.
+func outcomeRank(o outcome.Outcome) int {
 	if !o.Counted() {
 		return -o.Rank()
 	}

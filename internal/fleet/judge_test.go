@@ -88,8 +88,8 @@ func TestOutcomes(t *testing.T) {
 		"has a later one of another life":           {has(9).but(older), outcome.Outdated, ""},
 		"has its bytes, from 1.x":                   {has(5).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), outcome.Converged, ""},
 		"has other bytes, from 1.x":                 {has(4).but(func(t *Target) { t.Lineage, t.Version = "", 0 }), outcome.Outdated, ""},
-		"says that it has it, with others":          {has(5).but(func(t *Target) { t.SHA256 = sha(1) }), outcome.Invalid, "other content"},
-		"says that it has it, with none":            {has(5).but(func(t *Target) { t.SHA256 = "" }), outcome.Invalid, "other content"},
+		"claims it, with other bytes":               {has(5).but(func(t *Target) { t.SHA256 = sha(1) }), outcome.Invalid, "other content"},
+		"claims it, without bytes":                  {has(5).but(func(t *Target) { t.SHA256 = "" }), outcome.Invalid, "other content"},
 		"has one that was never published":          {has(6), outcome.Invalid, "the newest is 5"},
 		"has the last of all":                       {has(1<<64 - 1), outcome.Invalid, "the newest is 5"},
 		"does not follow a store back":              {has(6).but(func(t *Target) { t.Outcome, t.Detail = outcome.Older, "b" }), outcome.Older, "b"},
@@ -320,7 +320,7 @@ func TestClocksADayOff(t *testing.T) {
 		"of a node without contact, ahead":  {node(10, day), "timed node 24h0m0s", "timed node 23h19m0s, counts"},
 		"of a node without contact, behind": {node(10, -day), "timed node -24h0m0s", "timed"},
 		"that cannot be":                    {says(&huge), "node 876000h0m0s", "node 876000h0m0s"},
-		"not known, of who has it":          {says(nil), "", ""},
+		"unknown, of nodes that have it":    {says(nil), "", ""},
 		"not known, the publisher's":        {func(s *scenario, _ bool) { s.live.Manifest.ClockOffset = nil }, "", ""},
 	} {
 		for _, told := range []bool{true, false} {

@@ -179,7 +179,7 @@ func TestLongNames(t *testing.T) {
 	}
 	for _, n := range r.Nodes {
 		if text := fmt.Sprintf("%s %v %+v", n.Name, n.Err, n.Receipt); len(text) > 2500 {
-			t.Errorf("a node is told in %d bytes: %.100s", len(text), text)
+			t.Errorf("a node is printed in %d bytes: %.100s", len(text), text)
 		}
 	}
 	all, err := b.reader().Live(t.Context(), r, "hosts")

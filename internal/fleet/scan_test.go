@@ -63,7 +63,7 @@ func TestOldestStraggler(t *testing.T) {
 			w.mustScan()
 			w.wants(w.scrape(), 2, oldest, hosts)
 		},
-		"who has not heard of it, since the publish": func(w *world) {
+		"an outdated node, since the publish": func(w *world) {
 			old := w.publish("hosts")
 			pass(72 * time.Hour)
 			w.publish("hosts")

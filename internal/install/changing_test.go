@@ -43,8 +43,8 @@ func TestInstallComesOtherwise(t *testing.T) {
 		after  func(n *node)
 		final  []byte
 	}{
-		"another version":  {func(n *node) error { n.publish(c); return nil }, install.Installed, nil, nil, c},
-		"what is in place": {func(n *node) error { n.publish(a); return nil }, install.Unchanged, nil, nil, a},
+		"another version":    {func(n *node) error { n.publish(c); return nil }, install.Installed, nil, nil, c},
+		"the bytes in place": {func(n *node) error { n.publish(a); return nil }, install.Unchanged, nil, nil, a},
 		"no answer": {func(*node) error { return &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable} }, install.NoAction,
 			func(err error) bool { return errors.Is(err, kv.ErrUnreachable) }, nil, contentB()},
 		"a stop": {func(n *node) error { n.put(n.layout.Stop(hosts), "wait", 0); return nil }, install.NoAction,

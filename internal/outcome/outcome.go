@@ -30,7 +30,7 @@ const (
 // The outcomes that readers of receipts conclude. A node without contact is not counted.
 const (
 	Outdated  Outcome = "outdated"   // it has another version, or none
-	Invalid   Outcome = "invalid"    // its receipt contradicts what was published
+	Invalid   Outcome = "invalid"    // its receipt contradicts the published versions
 	Unknown   Outcome = "unknown"    // no receipt since the store was restored from a snapshot, or one without an outcome
 	NoContact Outcome = "no_contact" // no receipt for longer than the node promised
 	Expired   Outcome = "expired"    // no contact for so long that the node is left out

@@ -138,7 +138,7 @@ func (s *everyFlip) check(t *testing.T, n int) {
 	}
 	for v, m := range pastVersions(t, s.Store, l, hosts) {
 		if m.PublishID != s.live[v-1].PublishID {
-			t.Errorf("history %d is not what was live as %d", v, v)
+			t.Errorf("history %d differs from the version that was live as %d", v, v)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func TestBackoff(t *testing.T) {
 func TestForAndAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		began, why := time.Now(), errors.New("told to end")
+		began, why := time.Now(), errors.New("asked to end")
 		if err := For(t.Context(), time.Minute); err != nil || time.Since(began) != time.Minute {
 			t.Errorf("got %v after %s", err, time.Since(began))
 		}

@@ -27,7 +27,7 @@ type Tools struct {
 }
 
 // GetTools finds the programs, in .build/bin of the source tree and then on PATH, and
-// builds kvexpress in dir as a release has it.
+// builds kvexpress in dir like a release.
 func GetTools(ctx context.Context, dir string) (Tools, error) {
 	t := Tools{Kvexpress: filepath.Join(dir, "kvexpress")}
 	root, err := filepath.Abs(".")

@@ -85,7 +85,7 @@ func TestTheHolderOfTheLockIsKilled(t *testing.T) {
 	final(t, f)
 }
 
-// A bad version is out, and an operator undoes it as docs/undo.md has it.
+// A bad version is live, and an operator undoes it as in docs/undo.md.
 func TestABadVersionIsUndone(t *testing.T) {
 	t.Parallel()
 	f := start(t, Options{Nodes: 10})

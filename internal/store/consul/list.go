@@ -64,7 +64,7 @@ func (s *Store) listing(ctx context.Context, prefix string, resp *http.Response)
 	case body.N <= 0:
 		return kv.Listing{}, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf("the rows have more than %d MiB", kv.MaxListing>>20)}
 	case ctx.Err() != nil, errors.Is(err, io.ErrUnexpectedEOF):
-		return kv.Listing{}, brokeOff(ctx, err)
+		return kv.Listing{}, connectionLost(ctx, err)
 	}
 	return kv.Listing{}, garbage("status %d, and not a list of rows: %s", resp.StatusCode, clean(err.Error()))
 }

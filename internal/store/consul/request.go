@@ -118,12 +118,12 @@ func readBody(ctx context.Context, resp *http.Response, limit int64) ([]byte, *f
 		body.Grow(int(n) + bytes.MinRead)
 	}
 	if _, err := body.ReadFrom(io.LimitReader(resp.Body, limit+1)); err != nil {
-		return nil, brokeOff(ctx, err)
+		return nil, connectionLost(ctx, err)
 	}
 	return body.Bytes(), nil
 }
 
-func brokeOff(ctx context.Context, err error) *failure {
+func connectionLost(ctx context.Context, err error) *failure {
 	return &failure{kind: kv.ErrUnreachable, cause: fmt.Errorf("the answer broke off: %w", why(ctx, err)), maybeRan: true}
 }
 

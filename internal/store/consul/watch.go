@@ -137,7 +137,7 @@ func indexOf(resp *http.Response) (uint64, *failure) {
 	return index, nil
 }
 
-// checkLength refuses an answer whose end cannot be told from a broken connection. JSON shows that by itself, a raw value does
+// checkLength refuses an answer whose end looks like a broken connection. JSON shows that by itself, a raw value does
 // not.
 func checkLength(resp *http.Response) *failure {
 	if form := resp.Header.Get("Content-Encoding"); form != "" { // not asked for

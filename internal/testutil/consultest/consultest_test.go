@@ -126,7 +126,7 @@ func TestClusterSurvivesItsLeader(t *testing.T) {
 	servers, client := all[:3], all[3]
 	request(t, client, 200, http.MethodPut, "/v1/kv/a", "", "one")
 
-	// The leader is told by its RPC address, whose host is the agent's own.
+	// The leader is reported by its RPC address, whose host is the agent's own.
 	leader := request(t, client, 200, http.MethodGet, "/v1/status/leader", "", "")
 	var killed *consultest.Server
 	for _, s := range servers {

@@ -47,8 +47,7 @@ func TestTakenPortIsNoticed(t *testing.T) {
 	}
 }
 
-// An agent that finds its port taken must be told from one that is broken:
-// only the first is worth another attempt.
+// An agent that finds its port taken is tried again. A broken one is not.
 func TestLaunchTellsATakenPort(t *testing.T) {
 	s := newServer(t, nil)
 	s.Kill()

@@ -59,7 +59,7 @@ func drawRead(t *rapid.T) Step {
 		mode = pick(t, "mode", "consistent", "stale", "stale&consistent", "dc=dc1", "dc=dc2", "token=", "unknown=1")
 	}
 	wait := ""
-	if mode != "dc=dc2" && mode != "stale&consistent" { // which of two mistakes is told is no matter
+	if mode != "dc=dc2" && mode != "stale&consistent" { // either of two mistakes may be reported
 		wait = drawWait(t, "/v1/kv/"+key+query(shape))
 	}
 	return Step{Method: http.MethodGet, Target: "/v1/kv/" + key + query(shape, mode, wait)}

@@ -34,7 +34,7 @@ func sane(t *testing.T, s seen) {
 	}
 	for _, l := range s.Stragglers {
 		if time.Duration(l.LastSeen) > time.Minute {
-			t.Errorf("heard of %s %v ago", l.Node, time.Duration(l.LastSeen))
+			t.Errorf("last receipt of %s %v ago", l.Node, time.Duration(l.LastSeen))
 		}
 	}
 }
