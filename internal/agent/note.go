@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvexpress/internal/command"
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
@@ -98,7 +99,7 @@ func (s *TargetStatus) noteExec(ran *command.Result, err error, now time.Time) {
 	if ran == nil {
 		return
 	}
-	s.Exec.Last, s.Exec.Exit, s.Exec.Took, s.Exec.Output = &now, ran.ExitCode, ran.Duration, ran.Output
+	s.Exec.Last, s.Exec.Exit, s.Exec.Took, s.Exec.Output = &now, ran.ExitCode, fleet.Millis(ran.Duration), ran.Output
 	if err == nil {
 		s.Exec.Failures = 0
 		s.Counts.ExecOK++
@@ -111,7 +112,7 @@ func (s *TargetStatus) noteExec(ran *command.Result, err error, now time.Time) {
 	}
 	at, _ := slices.BinarySearch(ExecBuckets(), ran.Duration.Seconds())
 	s.Counts.ExecSeconds[at]++
-	s.Counts.ExecTotal += ran.Duration
+	s.Counts.ExecTotal += fleet.Millis(ran.Duration)
 }
 
 // refused counts a reconcile that left the file as it is.

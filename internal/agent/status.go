@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/outcome"
 )
@@ -110,13 +111,13 @@ func (s Status) Public() Status {
 
 // ExecStatus is the state of a target's exec.
 type ExecStatus struct {
-	Pending  bool          `json:"pending"`
-	Failures int           `json:"failures,omitempty"` // in a row
-	Last     *time.Time    `json:"last,omitempty"`     // when it last ended
-	Exit     int           `json:"exit"`               // its exit status then; -1 if a signal ended it
-	Output   string        `json:"output,omitempty"`   // the end of its output
-	Took     time.Duration `json:"took_ns,omitempty"`
-	Retry    *time.Time    `json:"retry,omitempty"` // when it runs again, if it is pending
+	Pending  bool         `json:"pending"`
+	Failures int          `json:"failures,omitempty"` // in a row
+	Last     *time.Time   `json:"last,omitempty"`     // when it last ended
+	Exit     int          `json:"exit"`               // its exit status then; -1 if a signal ended it
+	Output   string       `json:"output,omitempty"`   // the end of its output
+	Took     fleet.Millis `json:"took_ms,omitempty"`
+	Retry    *time.Time   `json:"retry,omitempty"` // when it runs again, if it is pending
 }
 
 // Counts are of one target since the process began.
@@ -129,8 +130,8 @@ type Counts struct {
 	ExecFail   uint64            `json:"exec_fail"`
 	// ExecSeconds is a histogram of the durations of execs, see ExecBuckets. The last entry counts those beyond the last
 	// bucket. Not cumulative.
-	ExecSeconds []uint64      `json:"exec_seconds,omitempty"`
-	ExecTotal   time.Duration `json:"exec_total_ns"`
+	ExecSeconds []uint64     `json:"exec_seconds,omitempty"`
+	ExecTotal   fleet.Millis `json:"exec_total_ms"`
 }
 
 // ExecBuckets are the upper ends of Counts.ExecSeconds, in seconds.

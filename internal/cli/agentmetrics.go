@@ -134,7 +134,7 @@ func (m agentMetrics) execs(targets []labelled) {
 	m.Family("kvexpress_agent_target_exec_duration_seconds", observe.Histogram, "How long execs took, whatever their result.")
 	bounds := agent.ExecBuckets()
 	for _, t := range targets {
-		m.Histogram(bounds, t.Counts.ExecSeconds, t.Counts.ExecTotal.Seconds(), t.labels...)
+		m.Histogram(bounds, t.Counts.ExecSeconds, time.Duration(t.Counts.ExecTotal).Seconds(), t.labels...)
 	}
 }
 

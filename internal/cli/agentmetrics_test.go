@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"kvexpress/internal/agent"
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/outcome"
 )
 
@@ -36,11 +37,11 @@ func agentSample() agent.Status {
 			Key: "hosts", File: "/etc/hosts.consul", Outcome: outcome.Pending, Since: scrapedAgo(time.Minute), Detail: "the exec failed",
 			Version: 57, Lineage: "4f2c", SHA256: "0123456789ab" + strings.Repeat("f", 52), Size: 22_000,
 			Changed: scrapedAgo(2 * time.Minute), Good: scrapedAgo(90 * time.Second),
-			Exec: &agent.ExecStatus{Pending: true, Failures: 2, Last: scrapedAgo(time.Minute), Exit: 3, Took: 80 * time.Millisecond,
+			Exec: &agent.ExecStatus{Pending: true, Failures: 2, Last: scrapedAgo(time.Minute), Exit: 3, Took: fleet.Millis(80 * time.Millisecond),
 				Retry: scrapedAgo(-time.Minute)},
 			Counts: agent.Counts{
 				Reconciles: 40, Installs: 7, Repairs: 2, Refusals: map[string]uint64{"too_short": 3, "stopped": 1, "made_up": 5},
-				ExecOK: 6, ExecFail: 2, ExecSeconds: []uint64{1, 4, 2, 0, 0, 0, 0, 0, 1}, ExecTotal: 1500 * time.Millisecond,
+				ExecOK: 6, ExecFail: 2, ExecSeconds: []uint64{1, 4, 2, 0, 0, 0, 0, 0, 1}, ExecTotal: fleet.Millis(1500 * time.Millisecond),
 			},
 		}, {
 			Key: "team/app/flags", File: `/srv/it's "here"\now` + "\n", Outcome: outcome.Starting,

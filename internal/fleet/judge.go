@@ -36,7 +36,7 @@ type Line struct {
 	LastSeen Millis          `json:"last_seen_ms"`      // how long ago it reported last
 	// ClockOff is by how much the node's clock is ahead of the store's (or, below 0,
 	// behind); 0 within two seconds.
-	ClockOff time.Duration `json:"clock_off_ns,omitempty"`
+	ClockOff Offset `json:"clock_off_ms,omitempty"`
 
 	has                     bool           // the wanted version, or a later one
 	published, onNode, exec *time.Duration // of the version that is wanted, where they are known
@@ -118,7 +118,7 @@ func outcomeRank(o outcome.Outcome) int {
 // line is the outcome of one file as long as its node has contact.
 func (s scene) line(n Node, t Target) Line {
 	l := Line{Node: n.Name, Reported: t.Outcome, File: t.File, Version: t.Version, By: t.By, Since: t.Since, Detail: t.Detail,
-		ClockOff: s.off(n.Receipt.Sent, n.Receipt.ClockOffset)}
+		ClockOff: Offset(s.off(n.Receipt.Sent, n.Receipt.ClockOffset))}
 	has, lie := s.has(t)
 	switch {
 	case n.Index < s.restored:

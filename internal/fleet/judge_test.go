@@ -338,7 +338,7 @@ func TestClocksADayOff(t *testing.T) {
 				got = append(got, "timed")
 			}
 			for _, c := range r.Clocks {
-				got = append(got, c.Who, c.Off.String())
+				got = append(got, c.Who, time.Duration(c.Off).String())
 			}
 			want, how := tt.want, "1 converged, 9 outdated, 2 no_contact"
 			if !told {

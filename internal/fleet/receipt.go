@@ -106,6 +106,20 @@ func (s Steps) InPlace() time.Duration {
 // Millis is a length of time, in JSON in milliseconds with three decimals.
 type Millis time.Duration
 
+// Offset is how far a clock is ahead, or, negative, behind. It is written as milliseconds.
+type Offset time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (o Offset) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(o).Milliseconds()) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *Offset) UnmarshalJSON(b []byte) error {
+	var ms int64
+	err := json.Unmarshal(b, &ms)
+	*o = Offset(time.Duration(ms) * time.Millisecond)
+	return err
+}
+
 // MarshalJSON implements json.Marshaler.
 func (m Millis) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(possible(time.Duration(m)).Round(time.Microsecond)) / float64(time.Millisecond))

@@ -17,7 +17,7 @@ type Report struct {
 	Lineage   string     `json:"lineage,omitempty"`
 	Version   uint64     `json:"version"` // that nodes should have; 0: kvexpress 1.x wrote it
 	SHA256    string     `json:"sha256,omitempty"`
-	Published *time.Time `json:"published,omitempty"` // by the store's clock, within the tolerance
+	Published *time.Time `json:"published_at,omitempty"` // by the store's clock, within the tolerance
 	Ago       Millis     `json:"published_ago_ms,omitempty"`
 	By        string     `json:"by,omitempty"`
 	Message   string     `json:"message,omitempty"`
@@ -60,9 +60,9 @@ type Unread struct {
 
 // ClockOff is a clock that is wrong by more than two seconds.
 type ClockOff struct {
-	Node string        `json:"node,omitempty"`
-	Who  string        `json:"who"` // "node", "publisher" or "here"
-	Off  time.Duration `json:"off_ns"`
+	Node string `json:"node,omitempty"`
+	Who  string `json:"who"` // "node", "publisher" or "here"
+	Off  Offset `json:"off_ms"`
 }
 
 // Percentiles are over one time for each node, by the nearest rank.
@@ -145,10 +145,10 @@ func Examine(roster Roster, live Live, o Options) Report {
 		}
 	}
 	if s.publisherOff != 0 {
-		r.Clocks = append(r.Clocks, ClockOff{Who: "publisher", Off: s.publisherOff})
+		r.Clocks = append(r.Clocks, ClockOff{Who: "publisher", Off: Offset(s.publisherOff)})
 	}
 	if off := skew(roster.ClockOffset); off != 0 {
-		r.Clocks = append(r.Clocks, ClockOff{Who: "here", Off: off})
+		r.Clocks = append(r.Clocks, ClockOff{Who: "here", Off: Offset(off)})
 	}
 	r.Delivered, r.OnNode, r.Exec = percentiles(delivered), percentiles(onNode), percentiles(exec)
 	return r

@@ -28,7 +28,7 @@ type status struct {
 	Version          uint64
 	SHA256           string
 	Nodes, Converged int
-	Published        time.Time
+	Published        time.Time   `json:"published_at"`
 	Delivered        percentiles // until the file is in place and durable
 	OnNode           percentiles `json:"on_node"` // the node's own part of it
 }

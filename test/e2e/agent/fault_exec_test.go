@@ -66,7 +66,8 @@ while :; do sleep 1; done
 		key := fmt.Sprintf("hangs-%d", i)
 		var now agent.TargetStatus
 		e2e.Eventually(t, "the time limit ends "+key, func() bool { now = d.Target(key); return now.Exec.Failures > 0 })
-		if now.Outcome != outcome.Pending || !now.Exec.Pending || now.Exec.Took < hangTime || now.Exec.Took > 2*hangTime {
+		took := time.Duration(now.Exec.Took)
+		if now.Outcome != outcome.Pending || !now.Exec.Pending || took < hangTime || took > 2*hangTime {
 			t.Errorf("%s: %+v, exec %+v", key, now, now.Exec)
 		}
 		x.Holds(key, e2e.Version(1))

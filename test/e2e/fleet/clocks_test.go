@@ -44,7 +44,7 @@ func off(t *testing.T, s seen, want map[string]time.Duration) {
 	t.Helper()
 	named := map[string]time.Duration{}
 	for _, c := range s.Clocks {
-		named[cmp.Or(c.Node, c.Who)] = c.Off
+		named[cmp.Or(c.Node, c.Who)] = time.Duration(c.Off)
 	}
 	if len(named) != len(want) {
 		t.Errorf("named are the clocks %v, want %v", named, want)
