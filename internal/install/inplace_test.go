@@ -114,6 +114,26 @@ func TestTornAndLocked(t *testing.T) {
 	}
 }
 
+// A stop does not hide that the file could not be completed: for out, a stop is no error.
+func TestTornAndStopped(t *testing.T) {
+	n := tornNode(t)
+	n.put(n.layout.Stop(hosts), "wait", 0)
+	res, err := n.deliver(func(s install.FaultPoint) error {
+		if s == install.FaultPoint(atomicfile.AtInPlaceWrite) {
+			return errBoom
+		}
+		return nil
+	})
+	if stopped := (*gate.Stopped)(nil); !errors.Is(err, errBoom) || errors.As(err, &stopped) || res.Frozen != nil {
+		t.Errorf("%v, frozen by %v", err, res.Frozen)
+	}
+	for _, b := range n.torn(tornAB()) {
+		t.Error(b)
+	}
+	n.remove(n.layout.Stop(hosts))
+	n.settle(contentB())
+}
+
 // The file was removed before the next delivery: it is created again.
 func TestTornAndRemoved(t *testing.T) {
 	n := tornNode(t)

@@ -69,7 +69,7 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	}
 	if !tx.target.DryRun && (tx.state.damaged || tx.state.Overwrite != nil) {
 		if failed := tx.recover(ctx, err); failed != nil {
-			return errors.Join(err, failed)
+			return failed // without the error of the gates: a stop is no failure, but a torn file is
 		}
 	}
 	if err != nil {
