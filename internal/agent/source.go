@@ -42,8 +42,8 @@ type subscription interface {
 	close()
 }
 
-// Snapshot is the content of a key, as far as its source has it. It wakes a target, and may bring rows along, which saves a request. An install
-// confirms the others with Read.
+// Snapshot is the content of a key, as far as its source has it. It wakes a target, and may bring rows along, which saves
+// a request. An install confirms the others with Read.
 type Snapshot struct {
 	Rows  kv.Snapshot // the source may know only a part of the key
 	Err   error       // why there is none; the target keeps its file

@@ -82,14 +82,8 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	var unread []string
 	r.Nodes, unread = fleet.Reporting(roster, all[0])
 	r.Nodes = append([]string{}, r.Nodes...)
-	switch {
-	case force:
-	case len(r.Nodes) > 0:
-		return r, fmt.Errorf("%s: nodes still report this key (%d): %s; remove it from their agent.yml and watches, and with "+
-			"`kvexpress forget NODE -f FILE` what `kvexpress out` installed, or use --force", k, len(r.Nodes), someOf(r.Nodes))
-	case len(unread) > 0:
-		return r, fmt.Errorf("%s: unreadable receipts may name this key (%d): %s; remove them with `kvexpress forget NODE`, or use "+
-			"--force", k, len(unread), someOf(unread))
+	if err := unused(r, unread); err != nil && !force {
+		return r, err
 	}
 	if !yes {
 		if err := s.confirm(string(k), fmt.Sprintf("%s and its history will be deleted; this cannot be undone", k)); err != nil {
@@ -106,18 +100,39 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 	if err := publish.Retire(ctx, s.recorder(), e, left); err != nil {
 		return nil, err
 	}
-	for _, node := range named {
+	if err := s.dropTargets(ctx, named, k, of); err != nil {
+		return nil, err
+	}
+	r.Action = "retired"
+	s.log.Info("retired", "key", k, "reason", reason)
+	return r, nil
+}
+
+// unused refuses to retire a key that nodes report, or may report in receipts that cannot be read.
+func unused(r retireReport, unread []string) error {
+	if len(r.Nodes) > 0 {
+		return fmt.Errorf("%s: nodes still report this key (%d): %s; remove it from their agent.yml and watches, and with "+
+			"`kvexpress forget NODE -f FILE` what `kvexpress out` installed, or use --force", r.Key, len(r.Nodes), someOf(r.Nodes))
+	}
+	if len(unread) > 0 {
+		return fmt.Errorf("%s: unreadable receipts may name this key (%d): %s; remove them with `kvexpress forget NODE`, or use "+
+			"--force", r.Key, len(unread), someOf(unread))
+	}
+	return nil
+}
+
+// dropTargets removes the targets of a key from the receipts of nodes.
+func (s *session) dropTargets(ctx context.Context, nodes []string, k kv.Key, of func(fleet.Target) bool) error {
+	for _, node := range nodes {
 		path := s.layout.Node(node)
 		_, err := s.recorder().Do(ctx, hold.Event{}, []string{path}, func(rows kv.Snapshot) ([]kv.Op, error) {
 			return fleet.Drop(s.layout, node, rows[path], of)
 		})
 		if err != nil {
-			return nil, fmt.Errorf("the receipt of %s still names %s; run the command again: %w", node, k, err)
+			return fmt.Errorf("the receipt of %s still names %s; run the command again: %w", node, k, err)
 		}
 	}
-	r.Action = "retired"
-	s.log.Info("retired", "key", k, "reason", reason)
-	return r, nil
+	return nil
 }
 
 // confirm asks at the terminal to type a word before something that cannot be undone.
