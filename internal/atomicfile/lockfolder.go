@@ -14,7 +14,7 @@ import (
 )
 
 // lockName names the lock folder of a file. The folder is beside the file. A flock on it is the lock, and the staged file is
-// in it. Only users who can write to the target's folder can open it. No pattern of a service, such as *.conf, matches the name.
+// in it. Only users who can write to the target's folder can open it. No pattern for files, such as *.conf, matches the name.
 func lockName(base string) string {
 	const suffix, longest = ".kvexpress", 255 // NAME_MAX
 	if len(base)+len(suffix) >= longest {
