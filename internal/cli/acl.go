@@ -46,6 +46,9 @@ func (a *App) newACL(g *globals) *cobra.Command {
 
 func (s *session) acl(role string, keys []string, node string) (report, error) {
 	l := s.layout
+	if !slices.Contains([]string{"publisher", "node", "operator", "hub"}, role) {
+		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or hub", kv.Quote(role))
+	}
 	if role == "hub" {
 		if len(keys) > 0 {
 			return nil, errors.New("the role hub reads all keys; leave out -k")
@@ -122,8 +125,6 @@ func (s *session) rules(role string, k kv.Key, node string) (rules []rule, err e
 			{"key", l.Events(k), "write", "who acted on the key"},
 			{"key", l.Events(hold.NodeEvents), "write", "who acted on nodes"},
 		}
-	default:
-		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or hub", kv.Quote(role))
 	}
 	return rules, nil
 }

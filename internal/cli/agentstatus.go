@@ -90,9 +90,9 @@ func (r *agentReport) verdict() error {
 	if len(bad) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("%s is unhealthy: %s, key %s", bad[0].File, bad[0].Outcome, bad[0].Key)
+	err := fmt.Errorf("%s is unhealthy: %s (key %s)", bad[0].File, bad[0].Outcome.Text(), bad[0].Key)
 	if len(bad) > 1 {
-		err = fmt.Errorf("%d of %s are unhealthy; the first: %w", len(bad), render.Plural(len(r.Targets), "target"), err)
+		err = fmt.Errorf("%d of %s are unhealthy; first: %w", len(bad), render.Plural(len(r.Targets), "target"), err)
 	}
 	return &strictError{err, strictExit(bad[0].Outcome)}
 }

@@ -43,7 +43,7 @@ func (r *agentReport) headline() string {
 // table has a line for each target, and below it the reason why it has not converged.
 func (r *agentReport) table() []string {
 	const painted = 2
-	rows := [][]string{{"KEY", "FILE", "OUTCOME", "VERSION", "SHA256", "SINCE", "EXEC"}}
+	rows := [][]string{{"KEY", "FILE", "OUTCOME", "VERSION", "SHA256", "FOR", "EXEC"}}
 	for _, t := range r.Targets {
 		since, unnumbered := "-", "-"
 		if t.SHA256 != "" {
@@ -95,7 +95,7 @@ func (r *agentReport) exec(t agent.TargetStatus) string {
 	case !e.Pending && e.Last != nil: // else it ran before this agent began
 		text += " " + r.age(*e.Last) + " ago"
 	case e.Pending && e.Failures > 1:
-		text += fmt.Sprintf(", %d times", e.Failures)
+		text += fmt.Sprintf(", failed %d times", e.Failures)
 	}
 	if e.Pending && e.Retry != nil {
 		when := ", retrying in "

@@ -49,7 +49,7 @@ func TestAgentTable(t *testing.T) {
 			"stopped 1 eeeeeeeeeeee 26h - bad upstream"},
 		{agent.TargetStatus{Outcome: outcome.Refused, Version: 1, SHA256: sum, Detail: "3 lines"}, "refused 1 eeeeeeeeeeee 26h - 3 lines"},
 		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: pending(3, 7, before(-75*time.Second))},
-			"pending 9 eeeeeeeeeeee 26h exit 7, 3 times, retrying in 1m15s"},
+			"pending 9 eeeeeeeeeeee 26h exit 7, failed 3 times, retrying in 1m15s"},
 		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: pending(1, -1, before(time.Second))},
 			"pending 9 eeeeeeeeeeee 26h killed, retrying in 0s"},
 		{agent.TargetStatus{Outcome: outcome.Pending, Version: 9, SHA256: sum, Exec: pending(0, 0, nil)}, "pending 9 eeeeeeeeeeee 26h pending"},

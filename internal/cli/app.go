@@ -225,7 +225,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 // nearestTo suggests the nearest of some names; "" if none is near.
 func nearestTo(word, dashes string, names []string) string {
 	if near := config.Nearest(word, names); near != "" {
-		return fmt.Sprintf(", did you mean %q?", dashes+near)
+		return fmt.Sprintf("; did you mean %q?", dashes+near)
 	}
 	return ""
 }

@@ -93,7 +93,7 @@ type eventReport struct {
 
 func (r eventReport) lines() []string {
 	if len(r.Events) == 0 && r.Damaged == 0 {
-		return []string{"there are no events"}
+		return []string{"no events"}
 	}
 	rows := [][]string{{"TIME", "ACTION", "WHO", "ON", "REASON"}}
 	for _, e := range r.Events {

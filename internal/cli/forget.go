@@ -81,6 +81,9 @@ func (s *session) forget(ctx context.Context, node, file, name string) (report, 
 	action, text := "forgotten", what+": forgotten"
 	if !was {
 		action, text = "unchanged", what+": has no receipt"
+		if file != "" {
+			text = what + ": not in the receipt of this node"
+		}
 	}
 	s.log.Info("forget", "node", node, "file", file, "action", action)
 	fields := map[string]any{"node": node, "action": action}

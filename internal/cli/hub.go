@@ -28,7 +28,7 @@ type hubFlags struct {
 
 func (f *hubFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.DataDir, "data-dir", "", "`folder` of an embedded store; created if missing")
-	fl.BoolVar(&f.dev, "dev", false, "embedded store in memory; its content is lost at the end")
+	fl.BoolVar(&f.dev, "dev", false, "embedded store in memory; its content is lost at exit")
 	fl.StringVar(&f.Listen, "listen", "", "`address` to listen on: host:port, or the absolute path of a socket (default "+
 		hub.DefaultListen+", with an embedded store "+hub.DefaultStoreListen+")")
 	fl.IntVar(&f.MaxConnsPerClient, "max-conns-per-client", 200,
@@ -56,21 +56,21 @@ Consul is unreachable, kvexpress_fleet_up is 0, and last values are served for 5
 minutes, then dropped. --once prints the metrics and ends, for people and for the
 textfile collector of node_exporter.
 
-With --data-dir or --dev the hub brings the store: Consul's KV store and
+With --data-dir or --dev the hub includes a store: Consul's KV store and
 transactions behind Consul's HTTP API, on the same listener. kvexpress,
 consul-template and "consul kv" work with it. With --data-dir, acknowledged writes
 are on disk, and one process may open the folder at a time. It is one server
 without a catalog, sessions or Consul's locks. To move to Consul later, import the
 output of "kvexpress kv export" there.
 
-The store listens beyond loopback and sockets only with TLS and tokens. SIGHUP
-reloads both. The file of --tokens has a block for each token, with rules in
-Consul's policy language; /metrics then needs a token too.
+To serve the store to other machines, give TLS files and --tokens; SIGHUP reloads
+both. The file of --tokens has a block for each token, with rules in Consul's policy
+language; /metrics then needs a token too.
 
-hub.yml (-C) has the same settings with underscores, such as data_dir, and store,
-prefix, token_file and datacenter. Flags override it.
+hub.yml (-C) has these settings with underscores (data_dir), except --dev and --once,
+and also store, prefix, token_file and datacenter. Flags override it.
 
-When the hub is ready, it prints its address in one line.`,
+When the hub is ready, it prints its address on one line.`,
 		Example: `  kvexpress hub
   kvexpress hub -C /etc/kvexpress/hub.yml
   kvexpress hub --once

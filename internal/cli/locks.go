@@ -126,7 +126,7 @@ func (l lockRow) rest(now time.Time) string {
 	case l.Expired:
 		return "expired"
 	}
-	return render.Span(l.Until.Sub(now))
+	return "in " + render.Span(l.Until.Sub(now))
 }
 
 func (r lockReport) lines() []string {
@@ -140,9 +140,9 @@ func (r lockReport) lines() []string {
 		}
 		return []string{render.Line(text)}
 	}
-	rows := [][]string{{"NODE", "FILE", "SINCE", "UNTIL", "WHO", "REASON"}}
+	rows := [][]string{{"NODE", "FILE", "SET", "ENDS", "WHO", "REASON"}}
 	for _, l := range r.Locks {
-		rows = append(rows, []string{l.where(), l.name(), render.Age(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who,
+		rows = append(rows, []string{l.where(), l.name(), render.Ago(l.Since, r.now), l.rest(r.now), cmp.Or(l.Who,
 			"unknown"), l.Reason})
 	}
 	return render.Table(rows)

@@ -58,10 +58,10 @@ func TestTablesOfStopsAndLocks(t *testing.T) {
 		{Lock: hold.Lock{Hash: kv.FileHash("/b"), Node: "web-2", Reason: "1.x"}, File: "/etc/hosts.consul"},
 	}}
 	want := []string{
-		"NODE                FILE               SINCE    UNTIL    WHO        REASON",
-		`web-1               /a                 1h30m    expired  ann@build  why\x1b[2J`,
-		"web-17.example.com  " + render.Short(kv.FileHash("/a")) + "…      0s       1d2h     unknown    " + strings.Repeat("é", 101),
-		"web-2               /etc/hosts.consul  unknown  -        unknown    1.x",
+		"NODE                FILE               SET        ENDS     WHO        REASON",
+		`web-1               /a                 1h30m ago  expired  ann@build  why\x1b[2J`,
+		"web-17.example.com  " + render.Short(kv.FileHash("/a")) + "…      0s ago     in 1d2h  unknown    " + strings.Repeat("é", 101),
+		"web-2               /etc/hosts.consul  unknown    -        unknown    1.x",
 	}
 	if got := locks.lines(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -69,9 +69,9 @@ func TestTablesOfStopsAndLocks(t *testing.T) {
 	stops := stopReport{now: now, Stops: []hold.Stop{{Key: "hosts", Reason: "bad data", Who: "ann@build", Since: now.Add(-50 * time.Hour)},
 		{Key: "team/app/flags", Reason: "1.x"}}}
 	want = []string{
-		"KEY             SINCE    WHO        REASON",
-		"hosts           2d2h     ann@build  bad data",
-		"team/app/flags  unknown  unknown    1.x",
+		"KEY             SET       WHO        REASON",
+		"hosts           2d2h ago  ann@build  bad data",
+		"team/app/flags  unknown   unknown    1.x",
 	}
 	if got := stops.lines(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -125,7 +125,9 @@ func (s *session) install(ctx context.Context, t install.Target, f outFlags) (re
 	if f.diff && result.New != nil && result.Action != install.NoAction { // if it cannot be shown, nor can the result
 		_ = s.showDiff(t.File, fmt.Sprintf("%s (%s)", result.Key, render.Version(result.Version)), result.Old, result.New)
 	}
-	return s.judge(reportOut(result, err), err, f)
+	r := reportOut(result, err)
+	r.raw = t.Raw != ""
+	return s.judge(r, err, f)
 }
 
 // judge makes a freeze without --strict, and a missing key with --missing-ok, a line instead of an error.
@@ -140,7 +142,7 @@ func (s *session) judge(r outReport, err error, f outFlags) (report, error) {
 	return r, err
 }
 
-// unless drops an error that is fine here. The log still says why the file was left as it is.
+// unless drops an error that is fine here. The log still says why the file did not change.
 func (s *session) unless(fine bool, err error) error {
 	if !fine {
 		return err
@@ -160,13 +162,14 @@ type outReport struct {
 	Version uint64          `json:"version,omitempty"`
 	Lineage string          `json:"lineage,omitempty"`
 	SHA256  string          `json:"sha256,omitempty"`
-	Before  string          `json:"before,omitempty"`
+	Before  string          `json:"previous_sha256,omitempty"`
 	Size    int             `json:"size,omitempty"`
 	Lines   int             `json:"lines,omitempty"`
 	Check   *execReport     `json:"check,omitempty"`
 	Exec    *execReport     `json:"exec,omitempty"`
 	Notes   []string        `json:"notes,omitempty"`
 	failed  bool
+	raw     bool // the value has no version
 }
 
 func reportOut(result install.Result, err error) outReport {
@@ -198,24 +201,26 @@ func (r outReport) lines() []string {
 	if r.failed { // the error tells it
 		return nil
 	}
-	version := fmt.Sprintf("%s of %s (%s, sha256 %s)", render.Version(r.Version), r.Key, render.Plural(r.Lines, "line"),
-		render.Short(r.SHA256))
+	version := fmt.Sprintf("%s (%s, sha256 %s)", r.Key, render.Plural(r.Lines, "line"), render.Short(r.SHA256))
+	if !r.raw {
+		version = render.Version(r.Version) + " of " + version
+	}
 	text := map[install.Action]string{
-		install.Unchanged:    "unchanged, has " + version,
+		install.Unchanged:    "unchanged; it has " + version,
 		install.Installed:    "installed " + version,
-		install.Repaired:     "owner and mode corrected, has " + version,
-		install.ExecRan:      "unchanged, ran the exec for " + version,
+		install.Repaired:     "owner or mode corrected; it has " + version,
+		install.ExecRan:      "unchanged; ran the exec for " + version,
 		install.WouldInstall: "would install " + version,
-		install.WouldRepair:  "would correct owner and mode, has " + version,
+		install.WouldRepair:  "would correct owner or mode; it has " + version,
 		install.WouldExec:    "would run the exec for " + version,
 	}[r.Action]
 	switch r.Outcome {
 	case outcome.Missing:
-		text = fmt.Sprintf("left as it is, there is no key %s", r.Key)
+		text = fmt.Sprintf("unchanged; the store has no key %s", r.Key)
 	case outcome.Stopped:
-		text = fmt.Sprintf("left as it is, %s is stopped: %s", r.Key, r.Reason)
+		text = fmt.Sprintf("unchanged; %s is stopped: %s", r.Key, r.Reason)
 	case outcome.Locked:
-		text = fmt.Sprintf("left as it is, it is locked: %s", r.Reason)
+		text = fmt.Sprintf("unchanged; the file is locked: %s", r.Reason)
 		if !r.Until.IsZero() {
 			text += fmt.Sprintf(" (until %s)", render.Time(r.Until))
 		}

@@ -68,7 +68,11 @@ func (s *session) published(ctx context.Context, p publication, r publish.Result
 		s.recorder().Lost(r.EventLost)
 	}
 	if p.diff && r.Action != publish.Unchanged { // if it cannot be printed, nor can the result
-		_ = s.showDiff(fmt.Sprintf("%s (%s)", r.Key, render.Version(r.Previous)), fmt.Sprintf("%s (version %d)", r.Key, r.Version),
+		before := render.Version(r.Previous)
+		if r.Previous == 0 && r.Old == nil {
+			before = "no version"
+		}
+		_ = s.showDiff(fmt.Sprintf("%s (%s)", r.Key, before), fmt.Sprintf("%s (version %d)", r.Key, r.Version),
 			r.Old, r.New)
 	}
 	switch {

@@ -17,14 +17,14 @@ func (a *App) newRaw(g *globals) *cobra.Command {
 		Short: "Install any Consul KV value as a file",
 		Long: `Install any value of Consul's KV store as a file.
 
-The path is taken as it is, without --prefix. There is no checksum to verify the
-value by, and no stop; a lock on the file is honoured.`,
+The path is taken as it is, without --prefix. The value has no checksum,
+so it is not verified, and it cannot be stopped. A lock on the file is honoured.`,
 		Example:     `  kvexpress raw -k kvexpress/hosts/data -f /etc/hosts.consul`,
 		Annotations: uses(flagsStore, "length", flagsFile, flagsExec, flagsReport),
 	}, func(ctx context.Context, s *session, _ []string) (report, error) {
 		path := strings.TrimPrefix(f.key, "/")
 		if path == "" {
-			return nil, errors.New("the path is missing; name it with -k")
+			return nil, errors.New("no path is given; name it with -k PATH")
 		}
 		s.about = path
 		return s.install(ctx, install.Target{Raw: path}, f)

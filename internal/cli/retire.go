@@ -111,12 +111,13 @@ func (s *session) retire(ctx context.Context, name, reason string, yes, force bo
 // unused refuses to retire a key that nodes report, or may report in receipts that cannot be read.
 func unused(r retireReport, unread []string) error {
 	if len(r.Nodes) > 0 {
-		return fmt.Errorf("%s: nodes still report this key (%d): %s; remove it from their agent.yml and watches, and with "+
-			"`kvexpress forget NODE -f FILE` what `kvexpress out` installed, or use --force", r.Key, len(r.Nodes), someOf(r.Nodes))
+		return fmt.Errorf("%s: still reported by %s: %s; remove the key from agent.yml and Consul watches there; if `out` "+
+			"installed it, run `kvexpress forget NODE -f FILE`; --force deletes the key anyway",
+			r.Key, render.Plural(len(r.Nodes), "node"), someOf(r.Nodes))
 	}
 	if len(unread) > 0 {
-		return fmt.Errorf("%s: unreadable receipts may name this key (%d): %s; remove them with `kvexpress forget NODE`, or use "+
-			"--force", r.Key, len(unread), someOf(unread))
+		return fmt.Errorf("%s: %s cannot be read and may name this key: %s; run `kvexpress forget NODE` for each; --force "+
+			"deletes the key anyway", r.Key, render.Plural(len(unread), "receipt"), someOf(unread))
 	}
 	return nil
 }
@@ -169,5 +170,5 @@ func (r retireReport) lines() []string {
 	if r.Action != "retired" {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: retired, with its history; it was in %s", r.Key, render.Plural(r.Receipts, "receipt"))}
+	return []string{fmt.Sprintf("%s: deleted with its history, and from %s", r.Key, render.Plural(r.Receipts, "receipt"))}
 }

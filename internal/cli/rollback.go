@@ -28,7 +28,7 @@ func (a *App) newRollback(g *globals) *cobra.Command {
 install. The checks are the same as for "in".
 
 Without --to, publish the newest kept version before the live one with other content.
-If another publisher is faster, nothing is done, and the exit code is 10. With --to,
+If another publisher is faster, rollback changes nothing and exits with 10. With --to,
 publish that version on top of any live version.`,
 		Example: `  kvexpress rollback -k hosts --dry-run --diff
   kvexpress rollback -k hosts -m 'bad upstream data'

@@ -250,7 +250,7 @@ func (s *session) author() string {
 // key parses -k, and puts it into the metrics.
 func (s *session) key(name string) (kv.Key, error) {
 	if name == "" {
-		return "", errors.New("the key is missing; name it with -k")
+		return "", errors.New("no key is given; name it with -k KEY")
 	}
 	k, err := kv.ParseKey(name)
 	s.about, s.k = string(k), k

@@ -105,7 +105,7 @@ func (r showReport) lines() []string {
 		{"lines", fmt.Sprint(r.Lines)},
 		{"size", render.Plural(int(r.Size), "byte")},
 		{"sha256", r.SHA256},
-		{"stored as", render.Dash(r.Encoding)},
+		{"encoding", render.Dash(r.Encoding)},
 		{"lineage", render.Dash(r.Lineage)},
 		{"publish id", render.Dash(r.PublishID)},
 	}

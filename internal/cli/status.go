@@ -33,9 +33,9 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 took. The data are the receipts that agents and "out" leave in Consul.
 
 Only nodes that reported this key recently are counted. A node with an agent has no
-contact if its receipt is late by twice the promised interval. A node without an agent
-has no contact if it has not reported a version ten minutes after its publish. After a
-day (--expire-after) a node without contact is left out.
+contact if its receipt is later than twice the interval that it promised. A node
+without an agent has no contact if it does not report a version within ten minutes
+after its publish. After a day (--expire-after), nodes without contact are left out.
 
 "delivered" is the time from the publish to the file in place, by the clocks of the
 publisher and of the node. Clocks that are more than 2 s off the store's are listed, and

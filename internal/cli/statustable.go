@@ -40,27 +40,35 @@ func (r *statusReport) lines() []string {
 	return append(lines, stragglers(r.Report, r.all)...)
 }
 
-func ago(since, now time.Time) string {
-	if since.IsZero() {
+// terms says when a stop or lock was set and when it ends, as far as known: " (set 2m ago, ends in 58m)".
+func terms(since, until, now time.Time) string {
+	var parts []string
+	if !since.IsZero() {
+		parts = append(parts, "set "+render.Span(now.Sub(since))+" ago")
+	}
+	if !until.IsZero() {
+		parts = append(parts, "ends in "+render.Span(until.Sub(now)))
+	}
+	if len(parts) == 0 {
 		return ""
 	}
-	return " for " + render.Span(now.Sub(since))
+	return " (" + strings.Join(parts, ", ") + ")"
 }
 
 func (f frozen) lines(now time.Time, colour bool) []string {
 	var lines []string
 	for _, s := range f.Stops {
 		lines = append(lines, "  "+render.Line(string(s.Key))+" is "+render.Paint(colour, render.Red,
-			"stopped")+" in the whole fleet"+ago(s.Since,
-			now)+": "+render.Line(s.Reason))
+			"stopped")+" in the whole fleet"+
+			terms(s.Since, time.Time{}, now)+": "+render.Line(s.Reason))
 	}
 	for _, l := range f.Locks {
-		text := fmt.Sprintf("  %s is %s on %s%s", render.Line(l.name()), render.Paint(colour, render.Yellow, "locked"),
-			render.Line(l.where()),
-			ago(l.Since, now))
-		if !l.Until.IsZero() {
-			text += ", for another " + render.Span(l.Until.Sub(now))
+		name := l.name()
+		if l.File == "" {
+			name = "a file (path hash " + name + ")"
 		}
+		text := fmt.Sprintf("  %s is %s on %s%s", render.Line(name), render.Paint(colour, render.Yellow, "locked"),
+			render.Line(l.where()), terms(l.Since, l.Until, now))
 		lines = append(lines, text+": "+render.Line(l.Reason))
 	}
 	if f.Hidden != "" {
@@ -94,7 +102,7 @@ func countOf(r fleet.Report, colour bool) string {
 		text += " (" + percent(r) + ")"
 	}
 	if n := len(r.Unread); n > 0 {
-		text += fmt.Sprintf(", %d unreadable", n)
+		text += ", " + render.Plural(n, "receipt") + " unreadable"
 	}
 	if rest := notUpToDate(r); rest != "" {
 		text += ", " + rest
@@ -199,7 +207,14 @@ func why(l fleet.Line) string {
 	case outdated && l.Detail == l.File: // one of several files, without a detail
 		return l.File + ": " + late
 	}
-	return cmp.Or(l.Detail, "-")
+	detail := l.Detail
+	if l.Outcome == outcome.Locked { // its remedy lacks --node: it works on the node only
+		detail, _, _ = strings.Cut(detail, "; to undo: ")
+	}
+	if rest, ok := strings.CutPrefix(detail, l.File+": "); ok && strings.HasPrefix(rest, l.File+" ") {
+		detail = rest
+	}
+	return cmp.Or(detail, "-")
 }
 
 // statusOfAllReport is a line for each key.
@@ -269,7 +284,7 @@ func (r *statusOfAllReport) notes() []string {
 		lines = append(lines, render.Line(u.Key)+": unknown: "+render.Line(u.Why))
 	}
 	if len(r.Unread) > 0 {
-		lines = append(lines, fmt.Sprintf("%s cannot be read, the first is of %s: %s", render.Plural(len(r.Unread), "receipt"),
+		lines = append(lines, fmt.Sprintf("%s cannot be read; the first is from node %s: %s", render.Plural(len(r.Unread), "receipt"),
 			render.Line(r.Unread[0].Node), render.Line(r.Unread[0].Why)))
 	}
 	if r.Omitted > 0 {

@@ -57,9 +57,9 @@ func (r stopReport) lines() []string {
 	case len(r.Stops) == 0:
 		return []string{"no key is stopped"}
 	}
-	rows := [][]string{{"KEY", "SINCE", "WHO", "REASON"}}
+	rows := [][]string{{"KEY", "SET", "WHO", "REASON"}}
 	for _, stop := range r.Stops {
-		rows = append(rows, []string{string(stop.Key), render.Age(stop.Since, r.now), cmp.Or(stop.Who, "unknown"), stop.Reason})
+		rows = append(rows, []string{string(stop.Key), render.Ago(stop.Since, r.now), cmp.Or(stop.Who, "unknown"), stop.Reason})
 	}
 	return render.Table(rows)
 }

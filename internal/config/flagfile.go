@@ -30,7 +30,7 @@ func LoadFlagFile(path string) (FlagFile, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return c, fmt.Errorf("read the configuration: %w", err)
+		return c, fmt.Errorf("read the configuration: %w; name another with -C", err)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err := errors.Join(err, f.Close()); err != nil {

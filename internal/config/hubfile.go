@@ -41,7 +41,7 @@ func LoadHub(path string, c Hub) (Hub, error) {
 	}
 	b, err := readFile(path)
 	if err != nil {
-		return Hub{}, fmt.Errorf("read the configuration %s: %w", l.main, err)
+		return Hub{}, fmt.Errorf("read the configuration %s: %w; name another with -C", l.main, err)
 	}
 	setters := map[string]func(value){
 		"store":                one(&c.Store.Addrs[0], parseAddr),

@@ -35,7 +35,7 @@ func (m *Missing) Error() string {
 	if m.Raw {
 		return fmt.Sprintf("%s: the store has no such value; check -k, which is a whole path", quoted(m.Name))
 	}
-	return fmt.Sprintf("%s: the store has no such key; publish it with `kvexpress in -k %[1]s -f FILE`, or check -k and -p", m.Name)
+	return fmt.Sprintf("%s: the store has no such key; publish it with `kvexpress in -k %[1]s -f FILE`, or check the key (-k) and the prefix (-p)", m.Name)
 }
 
 // NotLocked refuses a file with a lock that has not expired. The flags of a lock tell when it
@@ -69,7 +69,7 @@ func Readable(k kv.Key, rows ...kv.Entry) error {
 // LongEnough decides whether a node may install content of so many bytes and lines. The
 // error is a *Refusal.
 func LongEnough(k kv.Key, size, lines, minLines int) error {
-	const kept = "; the file is left as it is"
+	const kept = "; the file stays as it is"
 	return tooSmall(k, size, lines, minLines, Again(k)+kept, "publish a longer one, or lower the minimum with -l"+kept)
 }
 

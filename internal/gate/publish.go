@@ -81,7 +81,7 @@ func NotStopped(k kv.Key, stop kv.Entry) error {
 // Nested is the refusal of a key because of an existing one above or below it.
 // The error is a *kv.NameError.
 func Nested(k, existing kv.Key) error {
-	reason := fmt.Sprintf("it is nested in the existing key %q; choose a name outside of it", existing)
+	reason := fmt.Sprintf("it is nested in the existing key %q; choose another name", existing)
 	if strings.HasPrefix(string(existing), string(k)+"/") {
 		reason = fmt.Sprintf("the existing key %q is nested in it; choose another name", existing)
 	}

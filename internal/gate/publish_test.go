@@ -26,7 +26,7 @@ func TestTooSmall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantRefusal(t, Publishable("hosts", tt.size, tt.lines, tt.minLines), tt.want, tt.text)
 			wantRefusal(t, LongEnough("hosts", tt.size, tt.lines, tt.minLines), tt.want, tt.text)
-			if err := LongEnough("hosts", tt.size, tt.lines, tt.minLines); err != nil && !strings.Contains(err.Error(), "the file is left") {
+			if err := LongEnough("hosts", tt.size, tt.lines, tt.minLines); err != nil && !strings.Contains(err.Error(), "the file stays") {
 				t.Error(err)
 			}
 		})

@@ -58,7 +58,7 @@ func (o *MetricsOptions) Check() error {
 	case o.Expiry <= 0:
 		return errors.New("--expire-after must be more than 0, such as 24h")
 	case o.Every < minEvery || o.Every > maxEvery:
-		return fmt.Errorf("--read-every must be from %s to %s", minEvery, maxEvery)
+		return fmt.Errorf("--read-every (read_every in hub.yml) must be from 5s to 2m")
 	}
 	return nil
 }

@@ -113,6 +113,6 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 func (tx *transaction) checkFailed(detail string, cause error) error {
 	return &gate.Refusal{
 		Reason: gate.CheckFailed, Key: kv.Key(tx.target.name()), Detail: detail,
-		Remedy: "the file is left as it is", Err: cause,
+		Remedy: "the file stays as it is", Err: cause,
 	}
 }

@@ -88,7 +88,7 @@ func (tx *transaction) confirmOlder(ctx context.Context) (record.Live, error) {
 		return live, &gate.Refusal{
 			Reason: gate.WentBack, Key: tx.target.Key,
 			Detail: fmt.Sprintf("the store went back from version %d to %d, and refuse_older is set", was.Version, live.Manifest.Version),
-			Remedy: gate.Again(tx.target.Key) + ", or remove refuse_older; the file is left as it is",
+			Remedy: gate.Again(tx.target.Key) + ", or remove refuse_older; the file stays as it is",
 		}
 	}
 	tx.result.note("the store went back from %d to %d: %s follows it", was.Version, live.Manifest.Version, tx.target.File)

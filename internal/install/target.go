@@ -78,7 +78,7 @@ func (t Target) name() string {
 func ParseFile(path string) (string, error) {
 	switch {
 	case path == "":
-		return "", errors.New("the file has no name; give one with -f")
+		return "", errors.New("no file is given; name it with -f FILE")
 	case strings.ContainsRune(path, 0):
 		return "", fmt.Errorf("the file name %s contains a NUL byte", kv.Quote(path))
 	case strings.HasSuffix(path, "/"):

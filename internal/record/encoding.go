@@ -23,7 +23,7 @@ var (
 	// decoded in as much memory.
 	ErrTooBig = errors.New("the plain data is larger than 16 MiB")
 	// ErrUnknown: an encoding that this program does not know.
-	ErrUnknown = errors.New("the encoding is not known to this kvexpress")
+	ErrUnknown = errors.New("unknown encoding")
 )
 
 // Encoding is how a key's data is stored, by the name that manifests use.
@@ -71,9 +71,9 @@ func FromFlags(flags uint64) (Encoding, error) {
 	case flagsZstd:
 		return Zstd, nil
 	case flagsChunks:
-		return "", fmt.Errorf("%w: KV flags 3 (data in chunks) need a newer one", ErrUnknown)
+		return "", fmt.Errorf("%w: KV flags 3 (data in chunks) need a newer kvexpress", ErrUnknown)
 	default:
-		return "", fmt.Errorf("%w: KV flags %d were set by a newer one or by another program", ErrUnknown, flags)
+		return "", fmt.Errorf("%w: KV flags %d were set by a newer kvexpress or by another program", ErrUnknown, flags)
 	}
 }
 
@@ -88,5 +88,5 @@ func ParseEncoding(name string) (Encoding, error) {
 }
 
 func unknownName(name string) error {
-	return fmt.Errorf("%w: %s is none of plain, brotli, zstd", ErrUnknown, kv.Quote(name))
+	return fmt.Errorf("%w: %s; use plain, brotli or zstd", ErrUnknown, kv.Quote(name))
 }

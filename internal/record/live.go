@@ -206,7 +206,7 @@ func (v Live) Installable(minLines int) error {
 	if v.SHA256 != "" {
 		return gate.LongEnough(v.Key, len(v.Plain), Lines(v.Plain), minLines)
 	}
-	r := &gate.Refusal{Reason: gate.Corrupt, Key: v.Key, Detail: v.Why, Remedy: gate.Again(v.Key) + "; the file is left as it is"}
+	r := &gate.Refusal{Reason: gate.Corrupt, Key: v.Key, Detail: v.Why, Remedy: gate.Again(v.Key) + "; the file stays as it is"}
 	if v.Torn {
 		r.Reason = gate.Mismatch
 	}

@@ -106,9 +106,9 @@ func (l VersionList) Before(other bool) (Version, error) {
 			return v, nil
 		}
 	}
-	what := "no version before the live one is kept"
+	what := "there is no version before the live one"
 	if other {
-		what = "no version with other bytes is kept before the live one"
+		what = "there is no earlier version with other content"
 	}
 	return Version{}, l.notKept(what)
 }

@@ -65,12 +65,12 @@ func Short(sha string) string { return sha[:min(12, len(sha))] }
 // Time is a time in UTC, to the second.
 func Time(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Age is the time since then, or "unknown" for the zero time.
-func Age(since, now time.Time) string {
+// Ago is how long ago a time was, such as "3m12s ago"; "unknown" for the zero time.
+func Ago(since, now time.Time) string {
 	if since.IsZero() {
 		return "unknown"
 	}
-	return Span(now.Sub(since))
+	return Span(now.Sub(since)) + " ago"
 }
 
 // Span is a duration in its two largest units: 3m12s, 2d4h. Below a second it is 0s.

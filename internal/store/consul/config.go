@@ -108,7 +108,7 @@ func chooseToken(s settings) (token string, err error) {
 func readToken(path string) (string, error) {
 	b, err := readCapped(path, maxTokenFile)
 	if err != nil {
-		return "", fmt.Errorf("token file: %w", err)
+		return "", fmt.Errorf("read the token file: %w; create it, or name another", err)
 	}
 	return strings.TrimSpace(string(b)), nil
 }
