@@ -160,7 +160,7 @@ func (v *verified) lines(colour bool) []string {
 	var lines []string
 	for _, d := range v.Damaged {
 		lines = append(lines, fmt.Sprintf("  %s is %s in the store: %s; nodes keep their files; publish it again with "+
-			"`kvexpress in -k %[1]s`", render.Line(d.Key), render.Paint(colour, render.Red, "damaged"), render.Line(d.Why)))
+			"`kvexpress in -k %[1]s -f FILE`", render.Line(d.Key), render.Paint(colour, render.Red, "damaged"), render.Line(d.Why)))
 	}
 	if v.Unverified > 0 {
 		lines = append(lines, fmt.Sprintf("  the data of %s was not verified; `kvexpress status -k KEY` verifies one key, "+
