@@ -123,6 +123,9 @@ func (s scene) line(n Node, t Target) Line {
 	switch {
 	case n.Index < s.restored:
 		l.Outcome, l.Detail = outcome.Unknown, "its receipt is from before the store was restored; wait for the next one"
+		if t.By == ByOut {
+			l.Detail = "its receipt is from before the store was restored; run `kvexpress out` there"
+		}
 	case lie != "":
 		l.Outcome, l.Detail = outcome.Invalid, lie
 	case !s.live.Exists:

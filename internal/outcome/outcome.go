@@ -103,7 +103,7 @@ var table = []Row{ //nolint:gochecknoglobals // nothing changes it
 	{Outcome: Failed, Meaning: "another failure on the node, such as a full disk", Exit: 1,
 		Remedy: "read the error in `kvexpress agent status`"},
 	{Outcome: Unknown, Meaning: "no receipt since the store was restored from a snapshot, or one of another kvexpress",
-		Remedy: "wait for the node's next receipt"},
+		Remedy: "wait for the next receipt of the agent; without an agent, run `kvexpress out` there"},
 	{Outcome: Invalid, Meaning: "the receipt contradicts the published versions",
 		Remedy: "check who writes receipts under this node's name"},
 	{Outcome: NoContact, Meaning: "no receipt for longer than the node promised; it is not counted",
