@@ -80,12 +80,8 @@ func (s *session) acl(role string, keys []string, node string) (report, error) {
 		if err != nil {
 			return nil, err
 		}
-		rules, err := s.rules(role, k, node)
-		if err != nil {
-			return nil, err
-		}
 		p.keys = append(p.keys, string(k))
-		for _, r := range rules {
+		for _, r := range s.rules(role, k, node) {
 			if !slices.Contains(p.rules, r) {
 				p.rules = append(p.rules, r)
 			}
@@ -95,7 +91,7 @@ func (s *session) acl(role string, keys []string, node string) (report, error) {
 }
 
 // rules are the rights of a role to one key.
-func (s *session) rules(role string, k kv.Key, node string) (rules []rule, err error) {
+func (s *session) rules(role string, k kv.Key, node string) (rules []rule) {
 	l := s.layout
 	switch role {
 	case "publisher":
@@ -126,7 +122,7 @@ func (s *session) rules(role string, k kv.Key, node string) (rules []rule, err e
 			{"key", l.Events(hold.NodeEvents), "write", "who acted on nodes"},
 		}
 	}
-	return rules, nil
+	return rules
 }
 
 // rule is one rule of Consul's policy language.

@@ -147,8 +147,9 @@ func clocks(r fleet.Report) []string {
 		}
 		who := map[string]string{"node": "the clock of " + c.Node, "publisher": "the publisher's clock",
 			"here": "this machine's clock"}[c.Who]
-		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used for times", render.Line(who), ahead(time.Duration(c.Off)),
-			render.Span(time.Duration(c.Off).Abs())))
+		off := time.Duration(c.Off)
+		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used for times", render.Line(who), ahead(off),
+			render.Span(off.Abs())))
 	}
 	return lines
 }

@@ -35,7 +35,8 @@ func (m *Missing) Error() string {
 	if m.Raw {
 		return fmt.Sprintf("%s: the store has no such value; check -k, which is a whole path", quoted(m.Name))
 	}
-	return fmt.Sprintf("%s: the store has no such key; publish it with `kvexpress in -k %[1]s -f FILE`, or check the key (-k) and the prefix (-p)", m.Name)
+	return fmt.Sprintf("%s: the store has no such key; publish it with `kvexpress in -k %[1]s -f FILE`, "+
+		"or check the key (-k) and the prefix (-p)", m.Name)
 }
 
 // NotLocked refuses a file with a lock that has not expired. The flags of a lock tell when it

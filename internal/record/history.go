@@ -81,7 +81,8 @@ func descending(numbers []uint64) []uint64 {
 	return numbers
 }
 
-// Read returns versions with their verified bytes, up to entriesPerRead, from one snapshot. 0 is the live version, whatever its number.
+// Read returns versions with their verified bytes, up to entriesPerRead, from one snapshot. 0 is the live version, whatever
+// its number.
 //
 // The error is a *NotKept for a version that the store does not have, or no longer; a
 // *gate.Missing for a key that is not in the store at all; a *gate.Refusal for a damaged
