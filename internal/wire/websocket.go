@@ -1,0 +1,151 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// dialTime limits a connection with its TLS and WebSocket handshakes.
+const dialTime = 10 * time.Second
+
+// Dialer connects to hubs.
+type Dialer struct {
+	// TLS has the authorities of hubs, and a client certificate. nil: no TLS, for hubs on this machine only.
+	TLS *tls.Config
+}
+
+// ErrNotHub: something else than a hub answers at the address.
+var ErrNotHub = errors.New("it is not a hub")
+
+// Dial connects to a hub: host:port, or the absolute path of a socket. Without TLS it connects to this machine only. An error
+// names the address, the cause and a remedy.
+func (d Dialer) Dial(ctx context.Context, addr string) (Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	c, err := d.dial(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the hub %s: %w", addr, err)
+	}
+	return c, nil
+}
+
+func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
+	network, host := "tcp", addr
+	if filepath.IsAbs(addr) {
+		network, host = "unix", "localhost"
+	}
+	raw, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	ws, err := d.shake(ctx, raw, host)
+	if err != nil {
+		_ = raw.Close() // the handshake may have closed it
+		return nil, err
+	}
+	ws.SetReadLimit(MaxFromHub)
+	return &socket{ws: ws, peer: addr}, nil
+}
+
+// shake makes a WebSocket of a connection.
+func (d Dialer) shake(ctx context.Context, raw net.Conn, host string) (*websocket.Conn, error) {
+	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok && d.TLS == nil && !tcp.IP.IsLoopback() {
+		return nil, errors.New("without TLS an agent connects only to its own machine; set hub_ca in agent.yml")
+	}
+	once := make(chan net.Conn, 1)
+	once <- raw
+	transport := &http.Transport{TLSClientConfig: d.TLS, DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			select {
+			case c := <-once:
+				return c, nil
+			default:
+				return nil, errors.New("the connection was used")
+			}
+		}}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+	u := url.URL{Scheme: "ws", Host: host, Path: Path}
+	if d.TLS != nil {
+		u.Scheme = "wss"
+	}
+	ws, answer, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{Protocol}})
+	switch {
+	case err != nil && answer != nil:
+		return nil, fmt.Errorf("%w: it answers with HTTP status %d; check hubs in agent.yml", ErrNotHub, answer.StatusCode)
+	case err != nil:
+		return nil, explain(err)
+	case ws.Subprotocol() != Protocol:
+		_ = ws.CloseNow()
+		return nil, fmt.Errorf("it does not speak %s; use the same version of kvexpress on both sides", Protocol)
+	}
+	return ws, nil
+}
+
+// explain adds what to do to an error of a handshake.
+func explain(err error) error {
+	if get := (*url.Error)(nil); errors.As(err, &get) {
+		err = get.Err // without the address, which Dial names
+	}
+	says := err.Error()
+	switch authority := (*tls.CertificateVerificationError)(nil); {
+	case errors.As(err, &authority):
+		return fmt.Errorf("%w; check hub_ca and hub_server_name in agent.yml", err)
+	case strings.Contains(says, "HTTP response to HTTPS client"), strings.Contains(says, "does not look like a TLS handshake"):
+		return fmt.Errorf("%w: it does not speak TLS; remove hub_ca from agent.yml, or give the hub --tls-cert", ErrNotHub)
+	case strings.Contains(says, "certificate required"), strings.Contains(says, "bad certificate"):
+		return fmt.Errorf("%w: it wants a client certificate; set hub_client_cert and hub_client_key in agent.yml", err)
+	}
+	return err
+}
+
+// Accept answers the handshake of an agent. After an error it has answered the request.
+func Accept(w http.ResponseWriter, r *http.Request) (Conn, error) {
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}})
+	if err != nil {
+		return nil, fmt.Errorf("accept an agent: %w", err)
+	}
+	if ws.Subprotocol() != Protocol {
+		err := fmt.Errorf("%s does not speak %s", r.RemoteAddr, Protocol)
+		return nil, errors.Join(err, ws.Close(websocket.StatusPolicyViolation, "this hub speaks "+Protocol))
+	}
+	ws.SetReadLimit(MaxFromAgent)
+	return &socket{ws: ws, peer: r.RemoteAddr}, nil
+}
+
+// socket is a Conn over a WebSocket.
+type socket struct {
+	ws   *websocket.Conn
+	peer string
+}
+
+func (s *socket) Peer() string { return s.peer }
+
+func (s *socket) Close() error { return s.ws.CloseNow() }
+
+func (s *socket) Read(ctx context.Context) ([]byte, error) {
+	_, b, err := s.ws.Read(ctx)
+	if status := websocket.CloseStatus(err); status != -1 {
+		err = fmt.Errorf("the other side closed the connection (%s)", status)
+	}
+	return b, err
+}
+
+func (s *socket) Write(ctx context.Context, message []byte) error {
+	kind := websocket.MessageBinary
+	if len(message) > 0 && message[0] == '{' {
+		kind = websocket.MessageText
+	}
+	return s.ws.Write(ctx, kind, message)
+}

@@ -1,0 +1,142 @@
+package wire_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+
+	"kvexpress/internal/wire"
+)
+
+func TestEncodeData(t *testing.T) {
+	data := bytes.Repeat([]byte{0, '{', 255}, 1000)
+	s := wire.Snapshot{Key: "hosts", Read: 7, Rows: []wire.Row{{Name: "checksum", Value: []byte("ab"), Index: 3},
+		{Name: wire.DataRow, Value: data, Flags: 1, Index: 3}}}
+	b, err := wire.EncodeData(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := wire.DecodeFromHub(b)
+	if err != nil || !reflect.DeepEqual(*m.Snapshot, s) {
+		t.Errorf("got %+v: %v", m.Snapshot, err)
+	}
+	if len(s.Rows[1].Value) != len(data) {
+		t.Error("encoding changed the caller's rows")
+	}
+	b, err = wire.Encode(wire.FromHub{Beat: &wire.Beat{Now: 5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := wire.DecodeFromHub(b); err != nil || m.Beat == nil || m.Beat.Now != 5 {
+		t.Errorf("got %+v: %v", m, err)
+	}
+}
+
+// Nothing that the other side sends does harm.
+func FuzzDecode(f *testing.F) {
+	good, _ := wire.EncodeData(wire.Snapshot{Key: "k", Rows: []wire.Row{{Name: wire.DataRow, Value: []byte("x")}}})
+	for _, b := range [][]byte{nil, {0}, {0, 0, 0, 9, '{'}, []byte("{}"), []byte(`{"later":1}`), good, []byte("\xff\xff\xff\xff{}")} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _ = wire.DecodeFromAgent(b)
+		m, err := wire.DecodeFromHub(b)
+		if err != nil || m.Snapshot == nil {
+			return
+		}
+		again, err := wire.EncodeData(*m.Snapshot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := wire.DecodeFromHub(again); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// serve runs a hub that echoes, and returns its host:port.
+func serve(t *testing.T, h http.HandlerFunc, tls bool) *httptest.Server {
+	s := httptest.NewUnstartedServer(h)
+	if tls {
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	c, err := wire.Accept(w, r)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	for {
+		b, err := c.Read(r.Context())
+		if err != nil || c.Write(r.Context(), b) != nil {
+			return
+		}
+	}
+}
+
+func TestDial(t *testing.T) {
+	ctx := context.Background()
+	s := serve(t, echo, false)
+	c, err := wire.Dialer{}.Dial(ctx, strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, m := range []string{`{"beat":{}}`, "\x00\x00\x00\x02{}data"} {
+		if err := c.Write(ctx, []byte(m)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := c.Read(ctx); err != nil || string(b) != m {
+			t.Errorf("got %q: %v", b, err)
+		}
+	}
+}
+
+// What is no hub gets no message, and the error says what to do.
+func TestDialOthers(t *testing.T) {
+	page := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }
+	secure := serve(t, echo, true)
+	trusted := secure.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	trusted.NextProtos = nil
+	wrong := trusted.Clone()
+	wrong.ServerName = "other.example"
+	addr := func(s *httptest.Server) string { return s.Listener.Addr().String() }
+	for name, c := range map[string]struct {
+		d    wire.Dialer
+		addr string
+		word string
+	}{
+		"a web page":      {wire.Dialer{}, addr(serve(t, page, false)), "not a hub"},
+		"TLS, not wanted": {wire.Dialer{}, addr(secure), "not a hub"},
+		"no TLS":          {wire.Dialer{TLS: trusted}, addr(serve(t, echo, false)), "speak TLS"},
+		"another name":    {wire.Dialer{TLS: wrong}, addr(secure), "hub_server_name"},
+		"nothing there":   {wire.Dialer{}, "127.0.0.1:1", "refused"},
+	} {
+		conn, err := c.d.Dial(context.Background(), c.addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.word) || !strings.Contains(err.Error(), c.addr) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if c, err := (wire.Dialer{TLS: trusted}).Dial(context.Background(), addr(secure)); err != nil {
+		t.Error(err)
+	} else {
+		_ = c.Close()
+	}
+	if _, err := (wire.Dialer{}).Dial(context.Background(), addr(serve(t, page, false))); !errors.Is(err, wire.ErrNotHub) {
+		t.Errorf("got %v", err)
+	}
+}
