@@ -54,10 +54,6 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	root := a.newRoot(args...)
 	countOnce(root)
 	args = oldSpellings(root, args)
-	if asksVersion(root, args) {
-		fmt.Fprint(a.Stdout, build().text())
-		return exitOK
-	}
 	root.SetArgs(args)
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
@@ -142,6 +138,7 @@ Exit codes:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.printVersion(g) },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetGlobalNormalizationFunc(dashes)
@@ -205,11 +202,6 @@ func (a *App) addCommands(root *cobra.Command, g *globals, args []string) {
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
-	}
-	if now := map[string]string{"serve": " --data-dir DIR", "exporter": ""}; !cmd.HasParent() {
-		if flags, moved := now[args[0]]; moved {
-			return fmt.Errorf("%s is now `kvexpress hub%s`; see `kvexpress hub --help`", args[0], flags)
-		}
 	}
 	all := cmd
 	if !cmd.HasParent() { // newRoot may have created only some commands

@@ -40,7 +40,7 @@ type globals struct {
 
 	verbose bool
 	json    bool
-	version bool // see asksVersion
+	version bool // see printVersion
 }
 
 const (

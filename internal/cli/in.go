@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"kvexpress/internal/cli/render"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
@@ -131,9 +130,6 @@ func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
 	case f.file != "" && f.url != "":
 		return nil, errors.New("-f and -u exclude each other; give one of them")
 	case f.url != "":
-		p := render.NewSteps(s.Stderr, s.about)
-		p.Step("reading the URL")
-		defer p.Step("")
 		content, err := publish.ReadURL(ctx, f.url, publish.URLOptions{Timeout: f.urlTimeout})
 		if err != nil && !as[*gate.Refusal](err) {
 			s.panicked(s.about, observe.LocationReadURL)

@@ -68,10 +68,7 @@ func exportPrefix(cmd *cobra.Command, args []string) (string, error) {
 }
 
 func (s *session) kvExport(ctx context.Context, prefix string, partial bool) error {
-	p := render.NewSteps(s.Stderr, commandExport)
-	p.Step("reading all keys")
 	rows, hidden, err := s.everything(ctx, prefix)
-	p.Step("")
 	switch {
 	case err != nil:
 		return err

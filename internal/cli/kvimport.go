@@ -63,9 +63,6 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	r := importReport{Of: len(rows)}
-	p := render.NewSteps(s.Stderr, "import")
-	p.Step("writing " + render.Plural(r.Of, "key"))
-	defer p.Step("")
 	for _, w := range embedded.PlanImport(rows) {
 		if w.Put {
 			row := w.Rows[0]
@@ -99,9 +96,6 @@ func (s *session) readExport(file string, to embedded.Destination) ([]kv.Row, er
 		defer func() { _ = f.Close() }() // it was only read
 		in = io.Reader(f)
 	}
-	p := render.NewSteps(s.Stderr, "import")
-	p.Step("reading " + render.Line(name))
-	defer p.Step("")
 	rows, err := embedded.ReadExport(in, to)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)

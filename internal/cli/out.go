@@ -110,11 +110,9 @@ func (s *session) install(ctx context.Context, t install.Target, f outFlags) (re
 	t.Waiting = func(holder string) {
 		s.warn(fmt.Sprintf("%s: waiting for %s, which has locked it", t.File, holder))
 	}
-	p := render.NewSteps(s.Stderr, t.File)
-	d := install.Installer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Fault: installHook(p, s.FaultHook),
+	d := install.Installer{Store: s.store, Layout: s.layout, Host: s.host, StateDir: dir, Fault: s.FaultHook,
 		Interruptible: s.Interruptible}
 	result, err := d.Install(ctx, t)
-	p.Step("")
 	for _, note := range result.Notes {
 		s.warn(note)
 	}

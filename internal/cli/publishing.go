@@ -30,10 +30,7 @@ type publication struct {
 func (s *session) publish(ctx context.Context, p publication) (*inReport, error) {
 	ctx, done := s.interruptible(ctx)
 	defer done()
-	steps := render.NewSteps(s.Stderr, string(p.Key))
-	steps.Step("asking the store")
 	result, err := s.publisher().Publish(ctx, p.Request)
-	steps.Step("")
 	if err != nil {
 		s.notPublished(ctx, p, err)
 		return nil, err
@@ -126,9 +123,6 @@ func (s *session) exec(ctx context.Context, argv []string, env ...string) (*exec
 	s.log.Debug("exec", "command", argv[0])
 	ctx, done := s.interruptible(ctx)
 	defer done()
-	steps := render.NewSteps(s.Stderr, s.about)
-	steps.Step("running the exec")
-	defer steps.Step("")
 	result, err := command.Run(ctx, command.Command{Argv: argv, Timeout: s.g.execTimeout, Env: env})
 	if err != nil {
 		err = &execError{err}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -40,24 +38,14 @@ func (b buildInfo) text() string {
 		"Version", b.version, "Revision", b.commit, "Date", b.date, "Go", runtime.Version())
 }
 
-// asksVersion reports whether -v or --version is among the flags of any command, as in 1.x. cobra's
-// own flag needs text/template, which makes the program a quarter larger and slower to start. In
-// "show --version 12" the flag selects a version of the key.
-func asksVersion(root *cobra.Command, args []string) bool {
-	for i := 0; i < len(args) && args[i] != "--"; i++ {
-		flag, _, given := readFlag(root, args[i])
-		valued := given || i+1 < len(args) && !strings.HasPrefix(args[i+1], "-")
-		ofShow := valued && slices.Contains(args[:i], commandShow) && commandIs(root, args, commandShow)
-		switch {
-		case flag == nil:
-		case ofShow && strings.HasPrefix(args[i], "--version"):
-		case flag.Name == "version":
-			return true
-		case flag.NoOptDefVal == "" && !given:
-			i++ // the next word is its value
-		}
+// printVersion runs before every command. With -v or --version, as in 1.x, it ends the program. cobra's own flag needs
+// text/template, which makes the program a quarter larger and slower to start.
+func (a *App) printVersion(g *globals) error {
+	if !g.version {
+		return nil
 	}
-	return false
+	_, err := fmt.Fprint(a.Stdout, build().text())
+	return &reportedError{error: err, code: exitOK}
 }
 
 func (a *App) newVersion(g *globals) *cobra.Command {

@@ -4,43 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 )
-
-// slow is how long a step may take before it is named.
-const slow = time.Second
-
-// Steps names the steps of a command at a terminal, one line each, if they take longer than a second.
-type Steps struct {
-	to    io.Writer
-	about string
-	timer *time.Timer
-}
-
-// NewSteps prints to w if w is a terminal, else nothing.
-func NewSteps(w io.Writer, about string) *Steps {
-	p := &Steps{about: about}
-	if IsTerminal(w) {
-		p.to = w
-	}
-	return p
-}
-
-// Shown reports whether there is a terminal.
-func (p *Steps) Shown() bool { return p.to != nil }
-
-// Step begins a step and ends the last one. "" only ends it.
-func (p *Steps) Step(name string) {
-	if p.to == nil {
-		return
-	}
-	if p.timer != nil {
-		p.timer.Stop()
-	}
-	if name != "" {
-		p.timer = time.AfterFunc(slow, func() { fmt.Fprintf(p.to, "kvexpress: %s: %s …\n", p.about, name) })
-	}
-}
 
 const barWidth = 30
 
