@@ -34,7 +34,7 @@ func BenchmarkReceiptsCost(b *testing.B) {
 	const each = 2 // publishes of a turn, after one that warms up
 	nodes, rounds := number(b, nodesEnv, 1200), number(b, roundsEnv, 20)
 	server := consultest.Start(b)
-	pub := newPublisher(b, server.Addr).counting()
+	pub := newPublisher(b, server.Addr)
 	s, targets := newSite(b, server.Addr, nodes)
 	s.Receipts = true
 	r := &reporting{tools{}.beginAt(b, oursTogether, s, targets, pub), &kvfleet.Reader{Store: pub.Store, Layout: pub.Layout}}
@@ -180,10 +180,4 @@ func (r *reporting) report(on bool) {
 		r.b.Fatal(err)
 	}
 	time.Sleep(500 * time.Millisecond)
-}
-
-// counting makes a publisher tell nodes how many they are, as `kvexpress in` does.
-func (p *publisher) counting() *publisher {
-	p.Nodes = func(ctx context.Context) int { return kvfleet.Count(ctx, p.Store, p.Layout) }
-	return p
 }

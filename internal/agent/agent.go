@@ -25,7 +25,9 @@ type Options struct {
 	Host    string                              // the operating system's host name: locks go by it
 	Version string                              // of the program
 	Log     *slog.Logger
-	Fault   install.FaultHook // nil but in tests
+	// ReceiptSpread is the time in which a fleet reports a change. 0: 3 s.
+	ReceiptSpread time.Duration
+	Fault         install.FaultHook // nil but in tests
 
 	pace pace // nil but in tests
 }

@@ -121,7 +121,7 @@ func (n *node) open(s config.Store) ([]agent.Store, error) {
 func (n *node) start() {
 	n.t.Helper()
 	options := agent.Options{
-		Config: n.config, Open: n.open, Host: host, Version: "test",
+		Config: n.config, Open: n.open, Host: host, Version: "test", ReceiptSpread: 300 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(n.log, nil)),
 	}
 	if n.change != nil {

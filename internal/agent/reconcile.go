@@ -46,9 +46,6 @@ func (t *target) reconcile(ctx context.Context, data []byte) {
 func (t *target) record(r install.Result, err error, began time.Time) {
 	o, reason := Judge(r, err)
 	t.plan(err, t.pace(o, reason))
-	if r.Nodes > 0 {
-		t.fleet.Store(int64(r.Nodes))
-	}
 	t.note(r, err, o, reason, began)
 	t.newsAt = time.Time{}
 	t.has = position{

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -16,36 +17,10 @@ const (
 	receiptEvery = time.Second
 	// receiptLimit is how long one may take.
 	receiptLimit = 10 * time.Second
-	// A fleet of unknown size counts as usualFleet nodes. After a publish, a fleet installs for perNode for each node, and then
-	// reports for as long; mostSpread in all at most.
-	usualFleet = 200
-	perNode    = 1500 * time.Microsecond
-	mostSpread = time.Minute
-	// Those that are due within slotPerNode for each node, mostSlot at most, are written at one moment: Consul takes
-	// what comes together in one step of Raft, for half of its CPU.
-	slotPerNode = 200 * time.Microsecond
-	mostSlot    = 250 * time.Millisecond
+	// receiptSpread is the time in which a fleet reports a change: not in its first third, while other nodes wait for
+	// their install, and not all at once.
+	receiptSpread = 3 * time.Second
 )
-
-// receiptDelay is how long a node waits with a receipt for which it has news. A fleet does not report all at once, nor
-// while other nodes wait for their install.
-func receiptDelay(node string, nodes int) time.Duration {
-	if nodes <= 0 {
-		nodes = usualFleet
-	}
-	delivery := time.Duration(min(nodes, int(mostSpread/perNode/2))) * perNode
-	return delivery + time.Duration(share(node)*float64(delivery))
-}
-
-// together is the next moment, by the clock, at which the receipts of a fleet are written. Skew between clocks only spreads
-// them a little.
-func together(due time.Time, nodes int) time.Time {
-	if nodes <= 0 {
-		nodes = usualFleet
-	}
-	slot := time.Duration(min(nodes, int(mostSlot/slotPerNode))) * slotPerNode
-	return due.Add(slot - due.Sub(due.Truncate(slot))) // keeps the monotonic reading
-}
 
 // reporter writes the node's receipts. No install waits for it: it reads the status of the targets. A lost receipt is made
 // good by the next one.
@@ -91,14 +66,16 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-// soon is when news is written: spread, one receipt a second at most, and together with other nodes.
+// soon is when news is written: spread, and one receipt a second at most. The receipts of one slot, by the clock, are written
+// at one moment: Consul takes what comes together in one step of Raft, for half of its CPU.
 func (r *reporter) soon(node string, now time.Time) time.Time {
-	nodes := r.agent.fleetSize()
-	due := now.Add(receiptDelay(node, nodes))
+	spread := cmp.Or(r.agent.options.ReceiptSpread, receiptSpread)
+	due := now.Add(spread/3 + time.Duration(share(node)*float64(spread)*2/3))
 	if earliest := r.attempted.Add(receiptEvery); due.Before(earliest) {
 		due = earliest
 	}
-	return together(due, nodes)
+	slot := spread / 12
+	return due.Add(slot - due.Sub(due.Truncate(slot))) // keeps the monotonic reading
 }
 
 func (r *reporter) report(ctx context.Context, every time.Duration) {
@@ -178,14 +155,4 @@ func (a *Agent) promise() (node string, every time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.config.Node, a.config.Reconcile
-}
-
-// fleetSize is how many nodes publishers counted; 0 if unknown.
-func (a *Agent) fleetSize() (most int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, r := range a.running {
-		most = max(most, int(r.fleet.Load()))
-	}
-	return most
 }

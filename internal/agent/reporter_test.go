@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -64,65 +63,18 @@ func TestReceiptOfAFilePlacedMeanwhile(t *testing.T) { // not parallel: it searc
 	}
 }
 
-// The larger a fleet, the later and the more spread its receipts; never all at once,
-// and never for ever.
-func TestReceiptDelay(t *testing.T) {
-	for _, c := range []struct {
-		nodes       int
-		least, most time.Duration
-	}{
-		{1, perNode, 2 * perNode},
-		{10, 15 * time.Millisecond, 30 * time.Millisecond},
-		{0, usualFleet * perNode, 2 * usualFleet * perNode},
-		{1200, 1800 * time.Millisecond, 3600 * time.Millisecond},
-		{10_000, 15 * time.Second, 30 * time.Second},
-		{1_000_000, mostSpread / 2, mostSpread},
-		{-5, usualFleet * perNode, 2 * usualFleet * perNode},
-	} {
-		var all []time.Duration
-		for i := range 1000 {
-			all = append(all, receiptDelay(fmt.Sprintf("web-%d", i), c.nodes))
-		}
-		slices.Sort(all)
-		if all[0] < c.least || all[999] > c.most {
-			t.Errorf("%d nodes wait from %v to %v, want %v to %v", c.nodes, all[0], all[999], c.least, c.most)
-		}
-		width := c.most - c.least
-		for i := range 10 { // evenly: a tenth of them in each tenth
-			from := c.least + width*time.Duration(i)/10
-			n := 0
-			for _, d := range all {
-				if d >= from && d < from+width/10 {
-					n++
-				}
-			}
-			if n < 60 || n > 140 {
-				t.Errorf("of %d nodes, %d of a thousand wait %v to %v", c.nodes, n, from, from+width/10)
-			}
-		}
+// A fleet reports a change in the last two thirds of 3 s: evenly, at few moments, and not while nodes install it.
+func TestReceiptsAreSpread(t *testing.T) {
+	r, began, moments := &reporter{agent: &Agent{}}, time.Now(), map[time.Duration]int{}
+	for i := range 1000 {
+		moments[r.soon(fmt.Sprintf("web-%d", i), began).Sub(began)]++
 	}
-}
-
-// The receipts of a large fleet come in some tens of moments, none before it is due,
-// and those of a small one are hardly held back.
-func TestReceiptsComeTogether(t *testing.T) {
-	began := time.Now()
-	for _, c := range []struct {
-		nodes, most int
-		slot        time.Duration
-	}{{3, 3, time.Millisecond}, {100, 12, 20 * time.Millisecond}, {1200, 12, 240 * time.Millisecond},
-		{10_000, 82, 250 * time.Millisecond}} {
-		moments := map[int64]int{}
-		for i := range c.nodes {
-			due := began.Add(receiptDelay(fmt.Sprintf("web-%d", i), c.nodes))
-			at := together(due, c.nodes)
-			if late := at.Sub(due); late < 0 || late > c.slot {
-				t.Fatalf("%d nodes: due at %v, written %v later, want at most %v", c.nodes, due, late, c.slot)
-			}
-			moments[at.UnixNano()]++
-		}
-		if len(moments) > c.most {
-			t.Errorf("%d nodes report at %d moments, want at most %d", c.nodes, len(moments), c.most)
+	if len(moments) > 9 {
+		t.Errorf("%d moments: %v", len(moments), moments)
+	}
+	for after, n := range moments {
+		if after < receiptSpread/3 || after > receiptSpread+receiptSpread/12 || n > 200 {
+			t.Errorf("%d of 1,000 nodes report %v after a change", n, after)
 		}
 	}
 }

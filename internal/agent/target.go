@@ -43,7 +43,6 @@ type target struct {
 
 	begun  atomic.Int64 // when the reconcile that runs began, in Unix nanoseconds; 0: none runs
 	ended  atomic.Bool  // the goroutine has ended
-	fleet  atomic.Int64 // how many nodes there are, as the last manifest says
 	logged logged       // the last result
 	output string       // of a command, as it was logged last
 

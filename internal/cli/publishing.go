@@ -51,7 +51,6 @@ func (s *session) publish(ctx context.Context, p publication) (*inReport, error)
 func (s *session) publisher() *publish.Publisher {
 	return &publish.Publisher{
 		Store: s.store, Once: s.plain, Layout: s.layout, By: s.author(), Log: s.log, Fault: s.PublishFault,
-		Nodes: func(ctx context.Context) int { return fleet.Count(ctx, s.plain, s.layout) },
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	reconcile = 5 * time.Minute
 	// commandTimeout limits a check and an exec.
 	commandTimeout = time.Minute
+	// receiptSpread suits a fleet of 500 nodes at most.
+	receiptSpread = 200 * time.Millisecond
 )
 
 // Options configure a fleet.
@@ -116,7 +118,7 @@ func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 			store, err := consul.New(consul.Options{Addr: o.Addr, Bare: true, Lasting: true})
 			return []agent.Store{store}, err
 		},
-		Host: n.Name, Version: o.Version, Log: slog.New(slog.DiscardHandler),
+		Host: n.Name, Version: o.Version, Log: slog.New(slog.DiscardHandler), ReceiptSpread: receiptSpread,
 	})
 }
 

@@ -149,12 +149,3 @@ func parallel(n int, do func(int)) {
 	}
 	wg.Wait()
 }
-
-// Count is how many nodes have a receipt that the token can see; 0 if the store does not answer.
-func Count(ctx context.Context, s kv.Store, l kv.Layout) int {
-	paths, err := s.Keys(ctx, l.NodesDir())
-	if err != nil {
-		return 0
-	}
-	return len(paths)
-}

@@ -98,6 +98,6 @@ func (tx *transaction) confirmOlder(ctx context.Context) (record.Live, error) {
 func (tx *transaction) describe(sha string, m *kv.Manifest, size, lines int) {
 	tx.result.SHA256, tx.result.Size, tx.result.Lines = sha, size, lines
 	if m != nil {
-		tx.result.Lineage, tx.result.Version, tx.result.Nodes = m.Lineage, m.Version, m.Nodes
+		tx.result.Lineage, tx.result.Version = m.Lineage, m.Version
 	}
 }

@@ -35,7 +35,6 @@ type Result struct {
 	SHA256      string          // of the live bytes
 	Size        int             // of the live bytes
 	Lines       int             // of the live bytes
-	Nodes       int             // how many the publisher counted; 0: not known
 	Before      string          // SHA-256 of the file before; "" if there was none, or one larger than any version
 	DiskRead    bool            // the file was read, so Before is known
 	Old, New    []byte          // with Target.Diff; New is nil if nothing was fetched

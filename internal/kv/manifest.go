@@ -51,8 +51,6 @@ type Manifest struct {
 	Requires    []string `json:"requires,omitempty"` // features a reader must know
 	// Previous is the version that this one replaced; 0: none, or a version without a number.
 	Previous uint64 `json:"previous,omitempty"`
-	// Nodes is the number of nodes with a receipt at the time of publishing; 0: unknown. Nodes spread their receipts by it.
-	Nodes int `json:"nodes,omitempty"`
 }
 
 // NewID returns a random id of 128 bits in hex, for lineages and publishes.

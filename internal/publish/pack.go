@@ -19,8 +19,6 @@ type parcel struct {
 	// past is how history stores it, with the KV flags. It is compressed once, and only if
 	// there is something to write.
 	past func() (value []byte, flags uint64)
-	// nodes counts the fleet, once and only if there is something to write.
-	nodes func() int
 }
 
 // pack checks and encodes the content, before any request.

@@ -39,10 +39,6 @@ type plan struct {
 
 func (p *Publisher) plan(req Request, load parcel, b base, at place) (*plan, error) {
 	k, l := req.Key, p.Layout
-	nodes := 0
-	if !req.DryRun {
-		nodes = load.nodes()
-	}
 	now := p.Now()
 	pl := &plan{
 		base: b.rows[l.Manifest(k)].Index, began: now,
@@ -50,7 +46,7 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (*plan, err
 			Format: kv.ManifestFormat, Lineage: at.lineage, Version: at.version, PublishID: kv.NewID(),
 			Key: k, SHA256: load.sha256, Size: int64(len(load.plain)), Lines: load.lines,
 			Encoding: string(load.encoding), PublishedAt: now.UTC(), ClockOffset: kv.ClockOffset(p.Store),
-			By: gate.Author(p.By), Message: req.Message, Nodes: nodes,
+			By: gate.Author(p.By), Message: req.Message,
 		},
 	}
 	old, err := p.outgoing(pl, b, at)

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"kvexpress/internal/gate"
@@ -17,9 +16,6 @@ import (
 	"kvexpress/internal/record"
 	"kvexpress/internal/wait"
 )
-
-// countLimit is how long a publish waits for the number of nodes, which is a hint.
-const countLimit = time.Second
 
 // MaxAttempts is how often a publish that loses the race begins again, the
 // first attempt included.
@@ -33,9 +29,6 @@ type Publisher struct {
 	By     string           // the author: user@host
 	Now    func() time.Time // nil: time.Now
 	Log    *slog.Logger     // nil: nothing is logged
-	// Nodes counts the nodes of the fleet, for the manifest: nodes spread their receipts by
-	// it. It is called once, and only if there is something to write. nil, or 0: unknown.
-	Nodes func(context.Context) int
 
 	// Fault, if set, is called before each request to the store. Its error ends
 	// the publish at once, as a crash at this point would. For tests.
@@ -134,14 +127,6 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	load.nodes = sync.OnceValue(func() int {
-		if p.Nodes == nil {
-			return 0
-		}
-		ctx, cancel := context.WithTimeout(ctx, countLimit)
-		defer cancel()
-		return p.Nodes(ctx)
-	})
 	backoff := wait.Backoff{Least: retryLeast, Most: retryMost}
 	var lost *lostError
 	for n := 1; ; n++ {
@@ -191,9 +176,6 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	}
 	if res.Change, err = compare(req, b.Live, decision); err != nil {
 		return Result{}, err
-	}
-	if !req.DryRun {
-		go load.nodes() // while history is listed
 	}
 	place, err := p.succeed(ctx, req.Key, b.Live)
 	if err != nil {
