@@ -45,6 +45,7 @@ func TestLimits(t *testing.T) {
 		"over the limit":             {numbered(1, 10), numbered(1, 7), "20%", "", 3, 0, "--max-shrink 30%"},
 		"a hundredth over":           {numbered(1, 1000), numbered(24, 1000), "2.29%", "", 23, 0, "2.3%"},
 		"exact where floats are not": {numbered(1, 1000), numbered(24, 1000), "2.3%", "2.3%", 23, 0, ""},
+		"rounded up":                 {numbered(1, 3), numbered(1, 2), "33.33%", "", 1, 0, "--max-shrink 33.34%"},
 		"all lines replaced":         {numbered(1, 10), numbered(11, 20), "0", "99%", 10, 10, "--max-change 100%"},
 		"grows":                      {numbered(1, 10), numbered(1, 14), "0", "30%", 0, 4, "--max-change 40%"},
 		"grows beyond 100%":          {numbered(1, 10), numbered(1, 40), "", "100%", 0, 30, "without --max-change"},
