@@ -248,6 +248,11 @@ func TestNumbersAfterARestore(t *testing.T) {
 			entry(4, "x")(t, s)
 			put(t, s, l.HistoryPending(hosts, 4), "id", 0)
 		}, 4, 3, []uint64{1, 2, 3, 4}},
+		"below many that were never live": {5, func(t *testing.T, s kv.Store) {
+			for v := range uint64(40) {
+				put(t, s, l.HistoryPending(hosts, 20+v), "id", 0)
+			}
+		}, 6, 3, []uint64{1, 2, 3, 4, 5, 6}},
 	} {
 		for form, content := range map[string][]byte{"small": []byte("new\n"), "large": noise(kv.MaxStored, 1)} {
 			t.Run(name+", "+form, func(t *testing.T) {

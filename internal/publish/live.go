@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -49,10 +48,14 @@ func (p *Publisher) readLive(ctx context.Context, req Request) (b base, err erro
 				return gate.Nested(k, up)
 			}
 		}
-		if err := gate.NotStopped(k, rows[l.Stop(k)]); err != nil && (!req.IgnoreStop || errors.Is(err, kv.ErrDenied)) {
-			return err
+		stop := rows[l.Stop(k)]
+		switch {
+		case stop.State == kv.Denied:
+			return fmt.Errorf("read %s: %w", l.Stop(k), kv.ErrDenied)
+		case req.IgnoreStop:
+			return nil
 		}
-		return nil
+		return gate.NotStopped(k, stop)
 	}
 	b.Live, b.rows, err = record.Read(ctx, faulty{p}, l, k, record.Query{Also: also, Accept: accept, Wait: p.Wait})
 	return b, err
@@ -121,7 +124,7 @@ func (p *Publisher) succeed(ctx context.Context, k kv.Key, s record.Live) (place
 	return at, nil
 }
 
-// above reads the versions in history above the one in at. It returns the highest,
+// above reads the versions in history above the one in at, the newest first. It returns the highest,
 // the SHA-256 of its bytes ("" if it is the one in at), and the lineage: the one in at, or
 // else of the newest readable manifest.
 func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage string, version uint64, sha256 string, err error) {
@@ -131,29 +134,33 @@ func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage stri
 		return lineage, version, "", nil
 	}
 	slices.Reverse(numbers)
-	numbers = numbers[:min(len(numbers), kv.MaxOps/2)]
-	var paths []string
-	for _, n := range numbers {
-		paths = append(paths, p.Layout.HistoryManifest(k, n), p.Layout.HistoryPending(k, n))
-	}
-	rows, err := p.read(ctx, AtHistoryRead, kv.Default, paths...)
-	if err != nil {
-		return "", 0, "", err
-	}
-	for _, n := range numbers {
-		row, mark := rows[p.Layout.HistoryManifest(k, n)], rows[p.Layout.HistoryPending(k, n)]
-		if row.State == kv.Denied || mark.State == kv.Denied {
-			return "", 0, "", fmt.Errorf("read %s: %w", p.Layout.HistoryDir(k), kv.ErrDenied)
+	for some := range slices.Chunk(numbers, kv.MaxOps/2) {
+		if version > at.version && lineage != "" {
+			break
 		}
-		if len(mark.Value) > 0 {
-			continue
+		var paths []string
+		for _, n := range some {
+			paths = append(paths, p.Layout.HistoryManifest(k, n), p.Layout.HistoryPending(k, n))
 		}
-		m, err := record.ParseManifest(k, row.Value)
-		if n > version {
-			version, sha256 = n, m.SHA256
+		rows, err := p.read(ctx, AtHistoryRead, kv.Default, paths...)
+		if err != nil {
+			return "", 0, "", err
 		}
-		if err == nil && lineage == "" {
-			lineage = m.Lineage
+		for _, n := range some {
+			row, mark := rows[p.Layout.HistoryManifest(k, n)], rows[p.Layout.HistoryPending(k, n)]
+			if row.State == kv.Denied || mark.State == kv.Denied {
+				return "", 0, "", fmt.Errorf("read %s: %w", p.Layout.HistoryDir(k), kv.ErrDenied)
+			}
+			if len(mark.Value) > 0 {
+				continue
+			}
+			m, err := record.ParseManifest(k, row.Value)
+			if n > version {
+				version, sha256 = n, m.SHA256
+			}
+			if err == nil && lineage == "" {
+				lineage = m.Lineage
+			}
 		}
 	}
 	return lineage, version, sha256, nil

@@ -184,7 +184,7 @@ func TestFaults(t *testing.T) {
 		"datacenter":    {addr: s.Server.Addr, args: []string{"--datacenter", "nope"}, words: []string{"datacenter of this name", "--datacenter"}},
 		"namespace":     {addr: s.Server.Addr, key: "new", env: []string{"CONSUL_NAMESPACE=team"}, words: []string{"namespaces", "CONSUL_NAMESPACE"}},
 		"unknown token": {addr: s.Server.Addr, env: []string{"CONSUL_HTTP_TOKEN=11111111-2222-3333-4444-555555555555"}, words: []string{"this token", "--token-file"}},
-		"missing right": {addr: s.Server.Addr, env: []string{"CONSUL_HTTP_TOKEN="}, args: []string{"-p", "team/x"}, words: []string{"permission denied", "acl publisher -k hosts -p team/x"}},
+		"missing right": {addr: s.Server.Addr, env: []string{"CONSUL_HTTP_TOKEN="}, args: []string{"-p", "team/x"}, words: []string{"permission denied", "team/x/hosts/stop", "acl publisher -k hosts -p team/x"}},
 		"unknown host":  {addr: "nosuch.invalid:8500", words: []string{"resolved", "getent hosts nosuch.invalid"}, retried: true},
 		"refused":       {addr: nowhere, words: []string{"no process listens", "start Consul"}, retried: true},
 		"no socket":     {addr: "unix:///nosuch/socket", words: []string{"the socket does not exist", "unix:///nosuch/socket"}, retried: true},
