@@ -274,6 +274,10 @@ func TestCrowdedHistory(t *testing.T) {
 	if l.Skipped != 300+10-64 {
 		t.Errorf("%d are skipped", l.Skipped)
 	}
+	if _, err := l.Before(false); err == nil || !strings.Contains(err.Error(), "name a version") {
+		t.Errorf("the version before is found: %v", err)
+	}
+	b.reads(11, content(11))
 	for _, paths := range s.reads {
 		if len(paths) > kv.MaxOps {
 			t.Errorf("a read has %d paths", len(paths))

@@ -110,5 +110,8 @@ func (l VersionList) Before(other bool) (Version, error) {
 	if other {
 		what = "there is no earlier version with other content"
 	}
+	if l.Skipped > 0 {
+		what = fmt.Sprintf("%d entries of its history were not read; name a version", l.Skipped)
+	}
 	return Version{}, l.notKept(what)
 }
