@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
 )
 
 func (a *App) newRaw(g *globals) *cobra.Command {
@@ -25,6 +27,9 @@ so it is not verified, and it cannot be stopped. A lock on the file is honoured.
 		path := strings.TrimPrefix(f.key, "/")
 		if path == "" {
 			return nil, errors.New("no path is given; name it with -k PATH")
+		}
+		if strings.HasSuffix(path, "/") {
+			return nil, fmt.Errorf("%s is a folder; name a value below it with -k PATH", kv.Quote(path))
 		}
 		s.about = path
 		return s.install(ctx, install.Target{Raw: path}, f)

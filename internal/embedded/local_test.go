@@ -13,6 +13,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(*testing.T) kv.Store { return embedded.New() })
+	storetest.RunWithoutACLs(t, embedded.New())
 }
 
 // A denied path is neither absent nor empty, and denies the whole write.
@@ -30,6 +31,10 @@ func TestDeny(t *testing.T) {
 		if got := snap[path].State; got != want {
 			t.Errorf("state of %s is %v, want %v", path, got, want)
 		}
+	}
+
+	if snap, err := s.Read(t.Context(), kv.Default, "secret/", "open/a"); err != nil || len(snap) != 1 {
+		t.Errorf("a denied tree gives %v and %v, want no rows of it", snap, err)
 	}
 
 	for _, path := range []string{"secret/a", "readonly/a"} {
@@ -55,6 +60,9 @@ func TestDeny(t *testing.T) {
 		t.Fatal(err)
 	}
 	hidden = true
+	if snap, err := s.Read(t.Context(), kv.Default, "a/"); err != nil || len(snap) != 1 || snap["a/2"].State != kv.Present {
+		t.Errorf("the tree is %v and %v, want only a/2", snap, err)
+	}
 	if keys, err := s.Keys(t.Context(), "a/"); err != nil || !slices.Equal(keys, []string{"a/2"}) {
 		t.Errorf("keys are %q and %v, want only a/2", keys, err)
 	}

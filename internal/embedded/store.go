@@ -17,24 +17,35 @@ import (
 // Store adapts an Engine to kv.Store and kv.Watcher, with the limits of Consul's API.
 type Store struct {
 	engine *Engine
-	deny   func(path string, write bool) bool
+	deny   Rule
+	tokens func(token string) (Rule, bool)
 }
 
 var (
-	_ kv.Store   = (*Store)(nil)
-	_ kv.Watcher = (*Store)(nil)
-	_ kv.Putter  = (*Store)(nil)
-	_ kv.Clock   = (*Store)(nil)
+	_ kv.Store       = (*Store)(nil)
+	_ kv.Watcher     = (*Store)(nil)
+	_ kv.Pulser      = (*Store)(nil)
+	_ kv.Putter      = (*Store)(nil)
+	_ kv.Clock       = (*Store)(nil)
+	_ kv.Permissions = (*Store)(nil)
 )
 
 // Option configures a Store.
 type Option func(*Store)
 
-// Deny makes the store behave as for a token without some permissions: rule reports whether reading or writing a path is denied.
-// A path that cannot be read is left out of answers; a transaction that writes a denied path fails. rule may be called
-// concurrently, and must not call the store.
-func Deny(rule func(path string, write bool) bool) Option {
+// Rule reports whether reading or writing a path is denied. It may be called concurrently, and must not call the store.
+type Rule = func(path string, write bool) bool
+
+// Deny makes the store behave as for a token without some permissions. A path that cannot be read is left out of answers; a
+// transaction that writes a denied path fails.
+func Deny(rule Rule) Option {
 	return func(s *Store) { s.deny = rule }
+}
+
+// Tokens sets the rules of tokens for Denied: of returns the rule of a token ("": no token), or false for an unknown token. It
+// may be called concurrently. Without this option, every token may do everything.
+func Tokens(of func(token string) (Rule, bool)) Option {
+	return func(s *Store) { s.tokens = of }
 }
 
 // New returns an empty Store in memory.
@@ -46,11 +57,38 @@ func New(options ...Option) *Store {
 
 // Store returns the engine as a kv.Store. Tokens do not apply to it.
 func (e *Engine) Store(options ...Option) *Store {
-	s := &Store{engine: e, deny: func(string, bool) bool { return false }}
+	allow := func(string, bool) bool { return false }
+	s := &Store{engine: e, deny: allow, tokens: func(string) (Rule, bool) { return allow, true }}
 	for _, option := range options {
 		option(s)
 	}
 	return s
+}
+
+// Denied implements kv.Permissions with the rules of Tokens.
+func (s *Store) Denied(ctx context.Context, token string, reads, writes []string) ([]string, error) {
+	const what = "check permissions"
+	if err := ended(ctx, what); err != nil {
+		return nil, err
+	}
+	if n := len(reads) + len(writes); n > kv.MaxOps {
+		return nil, refuse(what, kv.ErrTooLarge, "%d paths, at most %d are allowed", n, kv.MaxOps)
+	}
+	deny, known := s.tokens(token)
+	if !known {
+		return nil, refuse(what, kv.ErrDenied, "the store does not know this token")
+	}
+	var denied []string
+	for i, path := range slices.Concat(reads, writes) {
+		switch {
+		case !valid(path):
+			return nil, refuse(what, kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
+		case deny(path, i >= len(reads)):
+			denied = append(denied, path)
+		}
+	}
+	slices.Sort(denied)
+	return slices.Compact(denied), nil
 }
 
 // Read implements kv.Store.
@@ -67,7 +105,11 @@ func (s *Store) Read(ctx context.Context, _ kv.Consistency, paths ...string) (kv
 		if !valid(path) {
 			return nil, refuse("read", kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
 		}
-		if !s.deny(path, false) {
+		if strings.HasSuffix(path, "/") {
+			for _, row := range s.below(view, path).Rows {
+				snap[row.Path] = row.Entry
+			}
+		} else if !s.deny(path, false) {
 			snap[path] = entry(view.Get(path))
 		}
 	}
@@ -106,71 +148,6 @@ func (s *Store) Level(ctx context.Context, prefix string) ([]string, error) {
 	}
 	return slices.Compact(keys), err
 }
-
-// List implements kv.Store. As in Consul, the index of a list is the largest index of its rows and tombstones; the index of an
-// empty list is the store's. Unlike in Consul, only a change below the prefix wakes it.
-func (s *Store) List(ctx context.Context, _ kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
-	what := "list " + prefix
-	if err := ended(ctx, what); err != nil {
-		return kv.Listing{}, err
-	}
-	if prefix != "" && !valid(prefix) {
-		return kv.Listing{}, refuse("list", kv.ErrRequest, "the path %s is not allowed", kv.Quote(prefix))
-	}
-	var all kv.Listing
-	err := s.engine.Await(ctx, PrefixTopic(prefix), bounded(wait), func(view View) bool {
-		all = s.below(view, prefix)
-		return since == 0 || all.Index > since
-	})
-	if err != nil {
-		return kv.Listing{}, ended(ctx, what)
-	}
-	return all, nil
-}
-
-func (s *Store) below(view View, prefix string) kv.Listing {
-	all := kv.Listing{Index: view.ListIndex(prefix)}
-	for row := range view.List(prefix) {
-		if s.deny(row.Path, false) {
-			all.Filtered = true
-			continue
-		}
-		all.Rows = append(all.Rows, kv.Row{Path: row.Path, Entry: entry(row)})
-	}
-	return all
-}
-
-// Watch implements kv.Watcher as Consul does. The index of an absent entry is the store's, so a new watch may return at once
-// although only others have changed. A waiting watch is woken only by a change of its entry. If since is above the store's index,
-// it waits. The permission is checked once, at the beginning.
-func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.Duration) (kv.Entry, error) {
-	what := "watch " + path
-	switch {
-	case ctx.Err() != nil:
-		return kv.Entry{}, ended(ctx, what)
-	case !valid(path):
-		return kv.Entry{}, refuse("watch", kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
-	case s.deny(path, false):
-		return kv.Entry{}, refuse(what, kv.ErrDenied, "a rule of this store forbids it")
-	}
-	var found kv.Entry
-	err := s.engine.Await(ctx, KeyTopic(path), bounded(wait), func(view View) bool {
-		found = entry(view.Get(path))
-		if found.State == kv.Absent {
-			found.Index = view.Index()
-		}
-		return found.Index > since
-	})
-	if err != nil {
-		return kv.Entry{}, ended(ctx, what)
-	}
-	return found, nil
-}
-
-// minWait prevents a busy loop.
-const minWait = 10 * time.Millisecond
-
-func bounded(wait time.Duration) time.Duration { return min(max(wait, minWait), kv.MaxWait) }
 
 // Commit implements kv.Store.
 func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {

@@ -92,7 +92,7 @@ func (h *Hub) open() (err error) {
 		if h.engine, err = openEngine(&h.o); err != nil {
 			return err
 		}
-		h.o.Metrics.Store = h.engine.Store()
+		h.o.Metrics.Store = h.engine.Store(embedded.Tokens(h.access.acl.Denies))
 	}
 	if h.l, err = httpd.Listen(h.o.Listen); err != nil {
 		return err

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 )
@@ -25,4 +26,13 @@ func MayRead(ctx context.Context, s Reader, dir string) (bool, error) {
 	probe := dir + ".probe"
 	rows, err := s.Read(ctx, Default, probe)
 	return err == nil && rows[probe].State != Denied, err
+}
+
+// ACLs reports whether the store has ACLs enabled. Without them any token passes.
+func ACLs(ctx context.Context, s Permissions) (bool, error) {
+	_, err := s.Denied(ctx, NewID(), []string{"acls"}, nil)
+	if errors.Is(err, ErrDenied) {
+		return true, nil
+	}
+	return false, err
 }

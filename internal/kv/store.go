@@ -98,7 +98,7 @@ const (
 // MaxNames limits the answer to Keys and Level, in bytes as sent.
 const MaxNames = 8 << 20
 
-// MaxListing limits the answer to List, in bytes as sent: more than 20,000 rows of 4 KiB.
+// MaxListing limits the answer to List, and to a Read with a tree, in bytes as sent: more than 20,000 rows of 4 KiB.
 const MaxListing = 128 << 20
 
 // MaxWait limits one Watch. After a restore to lower indexes, a store answers an old index only when the wait is over.
@@ -111,6 +111,30 @@ type Watcher interface {
 	// it returns at once. Any server may answer, so the entry may be outdated, and a return does not prove a change. Pass
 	// Entry.Index as the next since, also for an absent entry. Entry.Flags is not set. ErrDenied: the caller may not read the entry.
 	Watch(ctx context.Context, path string, since uint64, wait time.Duration) (Entry, error)
+}
+
+// Pulser is a store that can wait for a change of any row below a folder. Implementations are like those of Watcher.
+type Pulser interface {
+	// Pulse returns the beat of dir, which ends with a slash, when its index differs from since, or after wait (at most MaxWait,
+	// plus jitter). With since 0 it returns at once. The leader answers. A return does not prove a change. Pass Beat.Index as the
+	// next since; if it is lower than the last one, the store was restored or forgot old deletions: pass 0.
+	Pulse(ctx context.Context, dir string, since uint64, wait time.Duration) (Beat, error)
+}
+
+// Beat is an answer to Pulse.
+type Beat struct {
+	// Index changes when a row below the folder is written or deleted. It is never 0.
+	Index uint64
+	// Empty: there is no row that the caller may read. In Consul, any write to the store then changes the Index.
+	Empty bool
+}
+
+// Permissions is a store that can check what a token may do.
+type Permissions interface {
+	// Denied returns the paths that a token may not read or may not write, each once, in order; "" is a caller without a token.
+	// It checks up to MaxOps paths in all, sends no values and writes nothing. Paths are single rows: a store cannot be asked
+	// about a folder. ErrDenied: the store does not know the token. Any other error: the check did not run, which denies nothing.
+	Denied(ctx context.Context, token string, reads, writes []string) ([]string, error)
 }
 
 // Putter is a store that can write a row that is too large for a transaction. Publishing never needs it: see MaxStored. A
@@ -161,6 +185,10 @@ type Store interface {
 // Reader is the part of a Store that installing needs.
 type Reader interface {
 	// Read returns a snapshot of up to MaxOps paths. An absent or unreadable path is no error: see State.
+	//
+	// A path that ends with a slash is a tree: the snapshot has every row below it, and no entry for the tree itself. Rows that the
+	// caller may not read are left out, so an empty tree proves nothing: see MayRead. ErrTooLarge: the rows have more than
+	// MaxListing bytes.
 	Read(ctx context.Context, c Consistency, paths ...string) (Snapshot, error)
 }
 

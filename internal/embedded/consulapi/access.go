@@ -15,10 +15,10 @@ type grant struct {
 	name   string             // of the token
 }
 
-// grant resolves the token of a request; "" is a request without one. a may be nil.
+// grant resolves the token of a request; "" and "anonymous" are a request without one, as in Consul. a may be nil.
 func (a *ACL) grant(token string) (grant, error) {
 	g := grant{acl: a}
-	if a == nil || token == "" {
+	if a == nil || token == "" || token == "anonymous" {
 		return g, nil
 	}
 	secret := sha256.Sum256([]byte(token))
@@ -93,6 +93,18 @@ func (a *ACL) MayRead(r *http.Request, paths ...string) error {
 		}
 	}
 	return err
+}
+
+// Denies returns a rule for embedded.Store.Denied: which rows a token may not read or write; ok is false for an unknown token. a
+// may be nil: then everything is allowed.
+func (a *ACL) Denies(token string) (deny func(path string, write bool) bool, ok bool) {
+	g, err := a.grant(token)
+	return func(path string, write bool) bool {
+		if write {
+			return g.keyWrite(path) != nil
+		}
+		return !g.reads(path)
+	}, err == nil
 }
 
 // tokenOf returns the token of a request; "" without one.

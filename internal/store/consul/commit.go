@@ -28,7 +28,7 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 		steps[i].KV = step{Verb: verb, Key: op.Path, Value: op.Value, Flags: op.Flags, Index: op.Index}
 	}
 	// Consul answers a transaction without writes as a read, which must not be stale.
-	ok, answer, f := s.txn(ctx, url.Values{"consistent": {""}}, steps)
+	ok, answer, f := s.txn(ctx, request{query: url.Values{"consistent": {""}}}, steps, answerLimit(len(steps)))
 	if f != nil {
 		return nil, s.failed(what, true, f)
 	}

@@ -23,17 +23,28 @@ func (s *Store) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv
 		return nil, s.refuse(what, kv.ErrTooLarge, "%d paths, at most %d are allowed", len(paths), kv.MaxOps)
 	}
 	ops := make([]operation, len(paths))
+	var trees []string
 	for i, path := range paths {
 		if err := checkPath(path); err != nil {
 			return nil, s.refuse(what, kv.ErrRequest, "%w", err)
 		}
 		// A plain get would fail the whole transaction if one path is absent.
 		ops[i].KV = step{Verb: "get-or-empty", Key: path}
+		if strings.HasSuffix(path, "/") {
+			ops[i].KV.Verb = "get-tree"
+			trees = append(trees, path)
+		}
 	}
-	query := url.Values{}
+	query, limit := url.Values{}, answerLimit(len(ops))
 	setConsistency(query, c)
-	ok, answer, f := s.txn(ctx, query, ops)
-	if f != nil {
+	if trees != nil {
+		limit = kv.MaxListing
+	}
+	ok, answer, f := s.txn(ctx, request{query: query}, ops, limit)
+	switch {
+	case f != nil && trees != nil && errors.Is(f.cause, kv.ErrLongAnswer):
+		return nil, s.refuse(what, kv.ErrTooLarge, "the rows have more than %d MiB", kv.MaxListing>>20)
+	case f != nil:
 		return nil, s.failed(what, false, f)
 	}
 	if !ok {
@@ -41,11 +52,16 @@ func (s *Store) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv
 	}
 	// Rows are matched by key. Consul leaves out rows that the token may not read, so positions shift.
 	for _, r := range answer.Results {
-		if r.KV != nil && slices.Contains(paths, r.KV.Key) {
+		if r.KV != nil && (within(trees, r.KV.Key) || slices.Contains(paths, r.KV.Key)) {
 			snap[r.KV.Key] = entry(r.KV)
 		}
 	}
 	return snap, nil
+}
+
+// within reports whether one of the trees has the path.
+func within(trees []string, path string) bool {
+	return slices.ContainsFunc(trees, func(tree string) bool { return strings.HasPrefix(path, tree) })
 }
 
 func entry(r *row) kv.Entry {

@@ -2,6 +2,8 @@ package consul_test
 
 import (
 	"errors"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,23 @@ func TestConformance(t *testing.T) {
 	server := consultest.Start(t)
 	s := open(t, consul.Options{Addr: server.Addr})
 	storetest.Run(t, func(*testing.T) kv.Store { return s })
+	t.Run("WithoutACLs", func(t *testing.T) { storetest.RunWithoutACLs(t, s) })
+}
+
+// The Consul agent's default token is not a right of callers without a token.
+func TestPermissions(t *testing.T) {
+	acl := consultest.WithACL()
+	server := consultest.Start(t, acl)
+	s := open(t, consul.Options{Addr: server.Addr, Token: server.ManagementToken})
+	if _, _, err := server.Request(http.MethodPut, "/v1/agent/token/default", server.ManagementToken,
+		[]byte(`{"Token": "`+server.ManagementToken+`"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if rows, err := open(t, consul.Options{Addr: server.Addr}).Read(t.Context(), kv.Default, "a"); err != nil || rows["a"].State != kv.Absent {
+		t.Fatalf("the default token is not in force: %+v %v", rows, err)
+	}
+	storetest.RunPermissions(t, s, func(policy string) string { return server.NewToken(t, policy) },
+		func(token string) { server.RevokeToken(t, token) })
 }
 
 // Consul leaves denied rows out, and answers 409 or 403. None of it may look like an absent entry or a lost race.
@@ -56,6 +75,13 @@ func TestACL(t *testing.T) {
 			if got := snap[path].State; got != want {
 				t.Errorf("%s has state %d, want %d", path, got, want)
 			}
+		}
+	})
+	t.Run("denied rows are left out of a tree", func(t *testing.T) {
+		snap, err := as(publisher).Read(t.Context(), kv.Default, "kvexpress/", "kvexpress/other/data", "elsewhere/")
+		want := []string{"kvexpress/hosts/data", "kvexpress/hosts/stop", "kvexpress/other/stop"}
+		if got := slices.Sorted(maps.Keys(snap)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("the tree has %q and %v, want %q", got, err, want)
 		}
 	})
 	t.Run("denied paths are left out of a list", func(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 	maxRow    = 768 << 10
 )
 
+// answerLimit is the limit of the answer to so many operations.
+func answerLimit(ops int) int64 { return min(maxAnswer, int64(ops+1)*maxRow) }
+
 // failure says why a request brought no usable answer.
 type failure struct {
 	kind  error // a sentinel of package kv
@@ -42,6 +45,7 @@ type request struct {
 	method, path string
 	query        url.Values
 	body         []byte
+	as           string // a token in place of the store's
 	since        uint64
 	wait         time.Duration
 }
@@ -75,6 +79,9 @@ func (s *Store) exchange(
 		return sent, &failure{kind: kv.ErrRequest, cause: presentable(err)}
 	}
 	req.Header = s.header.Clone()
+	if r.as != "" {
+		req.Header.Set("X-Consul-Token", r.as)
+	}
 	resp, err := s.send(req)
 	if at := written.Load(); at != nil {
 		sent = *at

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"unicode/utf8"
 
@@ -46,15 +45,16 @@ type stepError struct {
 	What    string
 }
 
-// txn sends one transaction. The first result is false if it was rolled back.
-func (s *Store) txn(ctx context.Context, query url.Values, ops []operation) (bool, result, *failure) {
+// txn sends one transaction, with the query and the token of r, and an answer of at most limit bytes. The first result is false
+// if it was rolled back.
+func (s *Store) txn(ctx context.Context, r request, ops []operation, limit int64) (bool, result, *failure) {
 	var answer result
 	body, err := json.Marshal(ops)
 	if err != nil {
 		return false, answer, &failure{kind: kv.ErrRequest, cause: err}
 	}
-	r := request{method: http.MethodPut, path: "/v1/txn", query: query, body: body}
-	status, got, f := s.ask(ctx, r, min(maxAnswer, int64(len(ops)+1)*maxRow))
+	r.method, r.path, r.body = http.MethodPut, "/v1/txn", body
+	status, got, f := s.ask(ctx, r, limit)
 	switch {
 	case f != nil:
 		return false, answer, f

@@ -21,6 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 				b := bench{t: t, store: open(t), prefix: "storetest/" + kv.NewID() + "/"}
 				b.putter, _ = b.store.(kv.Putter)
 				b.watcher, _ = b.store.(kv.Watcher)
+				b.pulser, _ = b.store.(kv.Pulser)
 				part.test(t, b)
 			})
 		}
@@ -29,6 +30,8 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		part{"Read/States", testReadStates},
 		part{"Read/Values", testValues},
 		part{"Read/Limit", testReadLimit},
+		part{"Read/Tree", testReadTree},
+		part{"Read/TreeSnapshot", testTreeSnapshot},
 		part{"Keys", testKeys},
 		part{"List", testList},
 		part{"List/All", testListAll},
@@ -53,6 +56,9 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 	if _, ok := open(t).(kv.Watcher); ok {
 		t.Run("Watch", func(t *testing.T) { run(t, watchParts()...) })
 	}
+	if _, ok := open(t).(kv.Pulser); ok {
+		t.Run("Pulse", func(t *testing.T) { run(t, pulseParts()...) })
+	}
 }
 
 // part is one test of the suite.
@@ -67,6 +73,7 @@ type bench struct {
 	store   kv.Store
 	putter  kv.Putter  // the same store; nil if it is none
 	watcher kv.Watcher // the same store; nil if it is none
+	pulser  kv.Pulser  // the same store; nil if it is none
 	prefix  string
 }
 
@@ -141,6 +148,9 @@ func (b bench) requests(ctx context.Context, path string) map[string]error {
 	}
 	if b.watcher != nil {
 		_, all["Watch"] = b.watcher.Watch(ctx, path, 0, short)
+	}
+	if b.pulser != nil {
+		_, all["Pulse"] = b.pulser.Pulse(ctx, path, 0, short)
 	}
 	return all
 }

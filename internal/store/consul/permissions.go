@@ -1,0 +1,92 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"kvexpress/internal/kv"
+)
+
+var _ kv.Permissions = (*Store)(nil)
+
+// impossibleIndex is the index of no row: the first entry of Consul's Raft log is its own.
+const impossibleIndex = 1
+
+// anonymous is Consul's own token for callers without one. Without any token, the Consul agent would use its default token, which
+// is not the caller's.
+const anonymous = "anonymous"
+
+// Denied implements kv.Permissions with one transaction of checks, which needs the permissions and reads no value. If one is
+// missing, Consul executes nothing, and names every denied operation.
+func (s *Store) Denied(ctx context.Context, token string, reads, writes []string) ([]string, error) {
+	paths := slices.Concat(reads, writes)
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	what := describe("check the permissions on", paths[0], len(paths))
+	if len(paths) > kv.MaxOps {
+		return nil, s.refuse(what, kv.ErrTooLarge, "%d paths, at most %d are allowed", len(paths), kv.MaxOps)
+	}
+	ops := make([]operation, len(paths))
+	for i, path := range paths {
+		if err := checkPath(path); err != nil {
+			return nil, s.refuse(what, kv.ErrRequest, "%w", err)
+		}
+		ops[i].KV = step{Verb: "check-index", Key: path, Index: impossibleIndex}
+		if i >= len(reads) {
+			ops[i].KV = step{Verb: "check-not-exists", Key: path}
+		}
+	}
+	if token == "" {
+		token = anonymous
+	}
+	_, answer, f := s.txn(ctx, request{as: token}, ops, answerLimit(len(ops)))
+	if f != nil {
+		return nil, s.notChecked(what, token, f)
+	}
+	return s.denied(what, len(reads), ops, answer.Errors)
+}
+
+// denied returns the paths of the denied operations. Without one, each of the reads must have failed on its index: that proves
+// that the token may read it. A write may have failed because the row exists.
+func (s *Store) denied(what string, reads int, ops []operation, errs []stepError) (paths []string, err error) {
+	proven := make(map[int]bool, reads)
+	for _, e := range errs {
+		read := e.OpIndex < reads
+		switch {
+		case e.OpIndex < 0 || e.OpIndex >= len(ops):
+			return nil, s.refuse(what, kv.ErrNotStore, "the answer is about operation %d of %d", e.OpIndex, len(ops))
+		case strings.Contains(e.What, "ermission denied"):
+			paths = append(paths, ops[e.OpIndex].KV.Key)
+		case read && strings.HasPrefix(e.What, "failed "):
+			proven[e.OpIndex] = true
+		case read || !strings.HasSuffix(e.What, " exists"):
+			return nil, s.refuse(what, kv.ErrRequest, "%s", clean(e.What))
+		}
+	}
+	if paths == nil && len(proven) < reads {
+		return nil, s.refuse(what, kv.ErrNotStore, "the answer is about %d of %d reads", len(proven), reads)
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), nil
+}
+
+// notChecked is the error of a check that did not run. Only an unknown token is ErrDenied: the agent at Consul, or a proxy, may
+// block the request, too. The token is not ours, so package safetext does not know it.
+func (s *Store) notChecked(what, token string, f *failure) error {
+	if len(token) >= 6 && strings.Contains(f.cause.Error(), token) {
+		f.cause = &shownError{strings.ReplaceAll(f.cause.Error(), token, "(secret)"), f.cause}
+	}
+	answer, answered := errors.AsType[*answerError](f.cause)
+	unknown := answered && answer.status == 403 && strings.Contains(strings.ToLower(answer.text), "acl not found")
+	if errors.Is(f.kind, kv.ErrDenied) && !unknown {
+		f.kind = kv.ErrRequest
+	}
+	err := s.failed(what, false, f)
+	if e, ok := errors.AsType[*kv.StoreError](err); ok && unknown {
+		e.Remedy = "use a token that this Consul has; this one has expired, was deleted, or belongs to another Consul"
+	}
+	return err
+}
