@@ -18,37 +18,23 @@ import (
 func (a *App) newACL(g *globals) *cobra.Command {
 	var keys listValue
 	var node string
-	cmd := a.with(g, &cobra.Command{
-		Use:   "acl publisher|node|operator|hub [-k KEY]...",
-		Short: "Print the Consul policy that a role needs",
-		Long: `Print the Consul policy with the rights that a role needs, and no others:
-
-  publisher   publish, roll back, stop and resume the key; see its rollout
-  node        install the key, and write this node's receipt
-  operator    lock and unlock files, stop and resume the key, read its history and
-              receipts, forget nodes; without -k: read all keys, stop none
-  hub         read all keys, stops, locks and receipts; takes no -k`,
-		Example: `  kvexpress acl publisher -k hosts | consul acl policy create -name kvexpress-hosts-publisher -rules -
-  kvexpress acl node -k hosts -k nginx --node web-17`,
-		Args:        cobra.ArbitraryArgs,
-		ValidArgs:   []string{"publisher", "node", "operator", "hub"},
-		Annotations: uses("prefix json"),
-	}, func(_ context.Context, s *session, args []string) (report, error) {
-		if len(args) != 1 {
-			return nil, errors.New("name one role: publisher, node, operator or hub")
+	cmd := a.with(g, "acl", uses("prefix json"), func(_ context.Context, s *session) (report, error) {
+		role := strings.Join(s.args, " ")
+		if !slices.Contains(roles(), role) {
+			return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or hub", kv.Quote(role))
 		}
-		return s.acl(args[0], keys, node)
+		return s.acl(role, keys, node)
 	})
+	cmd.Args, cmd.ValidArgs = cobra.ArbitraryArgs, roles()
 	cmd.Flags().VarP(&keys, "key", "k", "`key` that the role uses; can be repeated")
 	cmd.Flags().StringVar(&node, "node", "", "`name` of the node (default: this machine's host name)")
 	return cmd
 }
 
+func roles() []string { return []string{"publisher", "node", "operator", "hub"} }
+
 func (s *session) acl(role string, keys []string, node string) (report, error) {
 	l := s.layout
-	if !slices.Contains([]string{"publisher", "node", "operator", "hub"}, role) {
-		return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or hub", kv.Quote(role))
-	}
 	if role == "hub" {
 		if len(keys) > 0 {
 			return nil, errors.New("the role hub reads all keys; leave out -k")

@@ -27,44 +27,16 @@ const defaultAgentFile = "/etc/kvexpress/agent.yml"
 
 func (a *App) newAgent(g *globals) *cobra.Command {
 	var check bool
-	cmd := &cobra.Command{
-		Use:   "agent",
-		Short: "Run the node agent",
-		Long: `Run the node agent: one daemon that keeps all files of this node up to date.
-
-Targets are defined in a YAML file (default ` + defaultAgentFile + `) and in
-conf.d/*.yml beside it. SIGHUP reads these files again. If there is a mistake, the
-old configuration stays in force; otherwise only changed targets are restarted.
-
-The agent acts on a publish, stop, resume, lock or unlock within a second, and
-reconciles every file every few minutes. If Consul is unreachable, the files stay
-as they are. The agent logs to stderr.`,
-		Example: `  kvexpress agent -C /etc/kvexpress/agent.yml
-  kvexpress agent -C /etc/kvexpress/agent.yml --check-config
-  kvexpress agent status
-
-agent.yml:
-  stores: 127.0.0.1:8500
-  targets:
-    - key: hosts
-      file: /etc/hosts.consul
-      min_lines: 100
-      exec: pkill -HUP dnsmasq`,
-		Args:        noArgs,
-		Annotations: uses("config json"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withoutSession(g, func() (report, error) {
-				if err := refuseOtherFlags(cmd); err != nil {
-					return nil, err
-				}
-				path := cmp.Or(g.config, defaultAgentFile)
-				if check {
-					return a.checkAgentFile(path)
-				}
-				return nil, a.runAgent(cmd.Context(), path)
-			})
-		},
-	}
+	cmd := a.without(g, "agent", uses("config json"), func(cmd *cobra.Command) (report, error) {
+		if err := refuseOtherFlags(cmd); err != nil {
+			return nil, err
+		}
+		path := cmp.Or(g.config, defaultAgentFile)
+		if check {
+			return a.checkAgentFile(path)
+		}
+		return nil, a.runAgent(cmd.Context(), path)
+	})
 	cmd.Flags().BoolVar(&check, "check-config", false, "check the configuration and exit")
 	cmd.AddCommand(a.newAgentStatus(g))
 	return cmd
@@ -81,20 +53,6 @@ func refuseOtherFlags(cmd *cobra.Command) error {
 		}
 	})
 	return err
-}
-
-// withoutSession runs a command that has no store of its own, or its own log.
-func (a *App) withoutSession(g *globals, run func() (report, error)) error {
-	r, err := run()
-	code := exitCode(err)
-	s := &session{App: a, g: g}
-	if lost := s.printResult(r, err, code); lost != nil && err == nil {
-		err, code = lost, exitOther
-	}
-	if err == nil {
-		return nil
-	}
-	return &reportedError{error: err, code: code}
 }
 
 func (a *App) loadAgentFile(path string) (config.Config, string, error) {

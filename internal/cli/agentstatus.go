@@ -15,40 +15,16 @@ import (
 func (a *App) newAgentStatus(g *globals) *cobra.Command {
 	var listen string
 	var strict bool
-	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show the state of this node's agent and its targets",
-		Long: `Show the state of this node's agent and its targets.
-
-The command asks the agent at the address in its configuration. The exit code is 0
-for every answer. With --strict it is the code of the first unhealthy target:
-
-  1  the target is starting, or failed for another reason
-  5  there is no such key
-  6  the content is refused
-  7  the store is unreachable, or denies the token
-  8  the file is in place, its exec has not succeeded yet
-
-A stopped key, a locked file and a version that spread holds back are deliberate.
-They count as healthy.`,
-		Example: `  kvexpress agent status
-  kvexpress agent status --strict
-  kvexpress agent status --listen 127.0.0.1:8555 --json`,
-		Args:        noArgs,
-		Annotations: uses("config json"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withoutSession(g, func() (report, error) {
-				r, err := a.agentStatus(cmd.Context(), g, listen)
-				if err != nil {
-					return nil, err
-				}
-				if strict {
-					err = r.verdict()
-				}
-				return r, err
-			})
-		},
-	}
+	cmd := a.without(g, "agent status", uses("config json"), func(cmd *cobra.Command) (report, error) {
+		r, err := a.agentStatus(cmd.Context(), g, listen)
+		if err != nil {
+			return nil, err
+		}
+		if strict {
+			err = r.verdict()
+		}
+		return r, err
+	})
 	cmd.Flags().StringVar(&listen, "listen", "",
 		"`address` of the agent: its socket, or host:port (default: from the configuration)")
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with the code of the first unhealthy target")

@@ -106,41 +106,11 @@ func (e *reportedError) Unwrap() error { return e.error }
 // newRoot creates the command tree. With the name of a command in args it creates only that one.
 func (a *App) newRoot(args ...string) *cobra.Command {
 	g := &globals{}
-	root := &cobra.Command{
-		Use:   "kvexpress COMMAND",
-		Short: "Put a file on every machine of a fleet through Consul, verified",
-		Long: `kvexpress puts a file on every machine of a fleet through Consul's KV store.
-
-One machine publishes the file with "in". Every node installs it with "out" or with
-the agent: verified, completely or not at all, and only if it changed.
-
-Honours CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and Consul's other variables. Logs go to
-syslog; KVEXPRESS_DEBUG=1 adds details.
-
-Exit codes:
-  0   done, or nothing to do; for out also stopped or locked
-  1   wrong usage, or any other failure
-  3   the key is stopped (out: only with --strict)
-  4   the file is locked (only with --strict)
-  5   no such key or version
-  6   content refused: too short, empty, too large, damaged, or a check failed
-  7   Consul is unreachable or refused the request
-  8   done, but the command of -e failed
-  9   --wait: too few nodes were up to date in time
-  10  the live version is not --if-version, or other publishers kept changing the key`,
-		Example: `  kvexpress in  -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
-  kvexpress out -k hosts -f /etc/hosts.consul -l 100 -e 'pkill -HUP dnsmasq'
-  kvexpress stop -k hosts -r 'bad upstream data'
-  kvexpress rollback -k hosts`,
-		Annotations:   uses("version"),
-		Args:          unknownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		SilenceErrors: true,
-		SilenceUsage:  true,
-
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.printVersion(g) },
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-	}
+	root := described("kvexpress", "version")
+	root.Args, root.SilenceErrors, root.SilenceUsage = unknownCommand, true, true
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.printVersion(g) }
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetGlobalNormalizationFunc(dashes)
 	g.register(root.PersistentFlags())
 	root.SetUsageFunc(usage)

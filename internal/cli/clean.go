@@ -15,14 +15,8 @@ import (
 
 func (a *App) newClean(g *globals) *cobra.Command {
 	var file string
-	cmd := a.with(g, &cobra.Command{
-		Use:   "clean -f FILE",
-		Short: "Remove a source file and the files that 1.x left beside it",
-		Long: `Remove a source file, and the .compare and .last files that 1.x left beside it. This
-version of kvexpress uses none of them.`,
-		Example:     `  kvexpress clean -f /etc/consul-template/output/hosts.consul`,
-		Annotations: uses(flagsExec, "json verbose"),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.clean(ctx, file) })
+	cmd := a.with(g, "clean", uses(flagsExec, "json verbose"),
+		func(ctx context.Context, s *session) (report, error) { return s.clean(ctx, file) })
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to remove")
 	return cmd
 }
@@ -30,10 +24,6 @@ version of kvexpress uses none of them.`,
 func (s *session) clean(ctx context.Context, file string) (report, error) {
 	s.about = "none"
 	path, err := install.ParseFile(file)
-	if err != nil {
-		return nil, err
-	}
-	argv, err := s.execArgv()
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +49,6 @@ func (s *session) clean(ctx context.Context, file string) (report, error) {
 	if len(removed) > 0 {
 		text = "removed " + strings.Join(removed, ", ")
 	}
-	_, err = s.exec(ctx, argv)
+	_, err = s.exec(ctx)
 	return said{text: text, fields: map[string]any{"removed": removed}}, err
 }

@@ -9,33 +9,23 @@ import (
 )
 
 func (a *App) newCompletion(*globals) *cobra.Command {
-	return &cobra.Command{
-		Use:   "completion bash|zsh|fish|powershell",
-		Short: "Print a script that completes commands and flags",
-		Long:  `Print a shell script that completes commands and flags with TAB.`,
-		Example: `  source <(kvexpress completion bash)
-  kvexpress completion bash > /etc/bash_completion.d/kvexpress
-  kvexpress completion zsh > "${fpath[1]}/_kvexpress"
-  kvexpress completion fish > ~/.config/fish/completions/kvexpress.fish`,
-		Args:      oneShell,
-		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			root, w := cmd.Root(), cmd.OutOrStdout()
-			switch args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(w, true)
-			case "zsh":
-				return root.GenZshCompletion(w)
-			case "fish":
-				return root.GenFishCompletion(w, true)
-			}
-			return root.GenPowerShellCompletionWithDesc(w)
-		},
+	cmd := described("completion", "")
+	cmd.Args, cmd.ValidArgs = oneShell, []string{"bash", "zsh", "fish"}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		root, w := cmd.Root(), cmd.OutOrStdout()
+		switch args[0] {
+		case "bash":
+			return root.GenBashCompletionV2(w, true)
+		case "zsh":
+			return root.GenZshCompletion(w)
+		}
+		return root.GenFishCompletion(w, true)
 	}
+	return cmd
 }
 
 func oneShell(cmd *cobra.Command, args []string) error {
-	const shells = "name one: bash, zsh, fish or powershell"
+	const shells = "name one: bash, zsh or fish"
 	switch {
 	case len(args) != 1:
 		return fmt.Errorf("%s", shells)

@@ -16,17 +16,10 @@ import (
 func (a *App) newCopy(g *globals) *cobra.Command {
 	var from, to, message string
 	var limits gate.Limits
-	cmd := a.with(g, &cobra.Command{
-		Use:   "copy --keyfrom KEY --keyto KEY",
-		Short: "Publish the content of one key under another",
-		Long: `Publish the content of one key under another key.
-
-The content is verified. The checks are the same as for "in".`,
-		Example:     `  kvexpress copy --keyfrom hosts --keyto hosts_alternate`,
-		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) {
-		return s.copy(ctx, from, to, message, limits)
-	})
+	cmd := a.with(g, "copy", uses(flagsStore, "length compress", flagsExec, flagsReport),
+		func(ctx context.Context, s *session) (report, error) {
+			return s.copy(ctx, from, to, message, limits)
+		})
 	cmd.Flags().StringVar(&from, "keyfrom", "", "`key` to read")
 	cmd.Flags().StringVar(&to, "keyto", "", "`key` to publish under")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "`reason`, shown in history")
@@ -47,9 +40,6 @@ func (s *session) copy(ctx context.Context, from, to, message string, limits gat
 		return nil, err
 	}
 	p := publication{copied: source, Request: publish.Request{Key: target, MinLines: s.g.length, Message: message, Limits: limits}}
-	if p.exec, err = s.execArgv(); err != nil {
-		return nil, err
-	}
 	if p.Encoding, err = s.g.encodingOf(""); err != nil {
 		return nil, err
 	}

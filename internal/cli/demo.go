@@ -35,32 +35,12 @@ type demoFlags struct {
 
 func (a *App) newDemo(g *globals) *cobra.Command {
 	var f demoFlags
-	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Run a store and 50 nodes on this machine, and show a rollout",
-		Long: `Run an embedded store and 50 agents in this process, without Consul, network or
-root. It takes about ten seconds.
-
-The demo publishes and changes a hosts file of 600 lines, with one slow node. It
-refuses a short file, stops the key, and rolls back a bad version, which a locked
-node never gets. It prints each command with its output. At the end it reads the
-files: it exits 0 only if all checks passed.
-
-Everything is in a temporary folder, which the demo removes at the end.`,
-		Example: `  kvexpress demo
-  kvexpress demo --nodes 200
-  kvexpress demo --keep`,
-		Args:        noArgs,
-		Annotations: uses("json"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withoutSession(g, func() (report, error) {
-				if err := f.check(); err != nil {
-					return nil, err
-				}
-				return a.demo(cmd.Context(), g, f)
-			})
-		},
-	}
+	cmd := a.without(g, "demo", uses("json"), func(cmd *cobra.Command) (report, error) {
+		if err := f.check(); err != nil {
+			return nil, err
+		}
+		return a.demo(cmd.Context(), g, f)
+	})
 	cmd.Flags().IntVar(&f.nodes, "nodes", 50, fmt.Sprintf("number of `nodes`, %d to %d", minNodes, maxNodes))
 	cmd.Flags().BoolVar(&f.keep, "keep", false, "keep running until Ctrl-C, and suggest what to try")
 	return cmd

@@ -18,32 +18,17 @@ import (
 const commandDiff = "diff"
 
 func (a *App) newDiff(g *globals) *cobra.Command {
-	var name, with string
-	cmd := a.with(g, &cobra.Command{
-		Use:   commandDiff + " -k KEY [FROM [TO]]",
-		Short: "Compare two versions, or a version with a file",
-		Long: `Show the difference between two versions. Without numbers: the change of the last
-publish. With one number: the changes since that version. With two: from one to the other.
-With --with: from a version (default: the live one) to a file.`,
-		Example: `  kvexpress diff -k hosts
-  kvexpress diff -k hosts 10
-  kvexpress diff -k hosts 10 12
-  kvexpress diff -k hosts --with /etc/hosts.consul`,
-		Args:        cobra.ArbitraryArgs,
-		Annotations: uses(flagsStore, flagsReport),
-	}, func(ctx context.Context, s *session, args []string) (report, error) {
-		return s.diff(ctx, name, with, args)
+	var with string
+	cmd := a.with(g, commandDiff, uses(needsKey, flagsStore, flagsReport), func(ctx context.Context, s *session) (report, error) {
+		return s.diff(ctx, with, s.args)
 	})
-	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to compare versions of")
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.Flags().StringVarP(&g.key, "key", "k", "", "`key` to compare versions of")
 	cmd.Flags().StringVar(&with, "with", "", "`file` to compare with; - is standard input")
 	return cmd
 }
 
-func (s *session) diff(ctx context.Context, name, with string, args []string) (report, error) {
-	k, err := s.key(name)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) diff(ctx context.Context, with string, args []string) (report, error) {
 	if most := 2; len(args) > most {
 		return nil, fmt.Errorf("%s is left over; name two versions at most", kv.Quote(args[most]))
 	}
@@ -58,7 +43,8 @@ func (s *session) diff(ctx context.Context, name, with string, args []string) (r
 		}
 		versions = append(versions, v)
 	}
-	r := diffReport{Key: k}
+	var err error
+	k, r := s.k, diffReport{Key: s.k}
 	if r.From, r.To, err = s.sides(ctx, k, with, versions); err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err

@@ -17,28 +17,16 @@ import (
 
 func (a *App) newForget(g *globals) *cobra.Command {
 	var file, name string
-	cmd := a.with(g, &cobra.Command{
-		Use:   "forget NODE",
-		Short: "Forget a decommissioned node, or one of its files",
-		Long: `Remove the receipt of a decommissioned node, so that "status" does not count it.
-With -f, remove one file of it, such as one that "out" no longer installs.
-
-If the node is alive, it comes back with its next receipt. So does a file in its
-agent.yml.`,
-		Example: `  kvexpress forget web-17
-  kvexpress forget web-17 -f /etc/hosts.consul
-  kvexpress forget web-17 -f /etc/hosts.consul -k hosts`,
-		Args:        cobra.ArbitraryArgs,
-		Annotations: uses(flagsStore, "json verbose"),
-	}, func(ctx context.Context, s *session, args []string) (report, error) {
-		if len(args) != 1 {
+	cmd := a.with(g, "forget", uses(flagsStore, "json verbose"), func(ctx context.Context, s *session) (report, error) {
+		if len(s.args) != 1 {
 			return nil, errors.New("name one node, as `kvexpress status` shows it")
 		}
 		if name != "" && file == "" {
 			return nil, errors.New("-k needs -f, the file of that key")
 		}
-		return s.forget(ctx, args[0], file, name)
+		return s.forget(ctx, s.args[0], file, name)
 	})
+	cmd.Args = cobra.ArbitraryArgs
 	cmd.Flags().StringVarP(&file, "file", "f", "", "forget only this `file`, by its absolute path on the node")
 	cmd.Flags().StringVarP(&name, "key", "k", "", "forget the file only if it belongs to this `key`")
 	return cmd

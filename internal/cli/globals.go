@@ -40,7 +40,8 @@ type globals struct {
 
 	verbose bool
 	json    bool
-	version bool // see printVersion
+	key     string // -k of commands with needsKey
+	version bool   // see printVersion
 }
 
 const (
@@ -114,23 +115,9 @@ const (
 	flagsFile    = "chmod owner group"
 	flagsExec    = "exec exec-timeout"
 	flagsReport  = "json verbose dogstatsd dogstatsd-address datadog-api-key datadog-app-key"
+	needsKey     = "key" // not a global flag: the command fails without a valid -k, see session.parse
 	globalsLabel = "globals"
 )
-
-// execArgv has the words of -e for a command that installs no file; nil without -e.
-func (s *session) execArgv() ([]string, error) {
-	if strings.Contains(s.g.exec, install.FileMark) {
-		s.warn("-e: " + install.FileMark + " is not replaced: this command installs no file")
-	}
-	return s.execOf()
-}
-
-func (s *session) execOf() ([]string, error) {
-	if s.g.execTimeout <= 0 {
-		return nil, errors.New("--exec-timeout must be above 0")
-	}
-	return s.split("-e", s.g.exec)
-}
 
 // split returns the words of a command line. It warns of shell syntax, which is passed on as in 1.x.
 func (s *session) split(flag, line string) ([]string, error) {
@@ -148,7 +135,7 @@ func (s *session) split(flag, line string) ([]string, error) {
 	return argv, nil
 }
 
-// fileOf sets the target's fields that -c, -o, --group, -l, -e and --exec-timeout give.
+// fileOf sets the target's fields that -c, -o, --group, -l and --exec-timeout give.
 func (s *session) fileOf(t *install.Target) error {
 	g := s.g
 	if w := g.chmod.warning; w != "" {
@@ -175,9 +162,7 @@ func (s *session) fileOf(t *install.Target) error {
 		}
 		t.GID = &gid
 	}
-	var err error
-	t.Exec, err = s.execOf()
-	return err
+	return nil
 }
 
 // encodingOf is the encoding in the store: --encoding, else -z, else plain.

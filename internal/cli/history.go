@@ -18,23 +18,7 @@ func (a *App) newHistory(g *globals) *cobra.Command {
 	var name string
 	var most int
 	var past bool
-	cmd := a.with(g, &cobra.Command{
-		Use:   "history -k KEY",
-		Short: "Show a key's versions and events",
-		Long: `Show the kept versions of a key, the newest first: when they were published, by whom
-and why. The bytes of each version are read and verified.
-
-If kvexpress 1.x wrote last, the live version has no number and is called "unmanaged".
-A damaged version is marked. The exit code is 0 even if versions are damaged.
-
-With --events, show who stopped, resumed, rolled back or retired the key, locked or
-unlocked its files, and forgot its nodes: the newest 100 events. Without -k, show the
-events of locks and nodes without a known key.`,
-		Example: `  kvexpress history -k hosts
-  kvexpress history -k hosts --events
-  kvexpress history -k hosts -n 3 --json`,
-		Annotations: uses(flagsStore, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+	cmd := a.with(g, "history", uses(flagsStore, flagsReport), func(ctx context.Context, s *session) (report, error) {
 		if s.cmd.Flags().Changed("number") && most < 1 {
 			return nil, errors.New("-n must be 1 or more")
 		}

@@ -45,51 +45,14 @@ func (f *hubFlags) add(fl *pflag.FlagSet) {
 }
 
 func (a *App) newHub(g *globals) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "hub [--data-dir DIR | --dev]",
-		Short: "Run a hub: fleet metrics, and a store without Consul",
-		Long: `Run a hub: one daemon for the whole fleet.
-
-It reads receipts, keys, stops and locks in the store, and serves them to Prometheus
-as /metrics. /healthz and /readyz are beside it. A change is read within seconds. If
-Consul is unreachable, kvexpress_fleet_up is 0, and last values are served for 5
-minutes, then dropped. --once prints the metrics and ends, for people and for the
-textfile collector of node_exporter.
-
-With --data-dir or --dev the hub includes a store: Consul's KV store and
-transactions behind Consul's HTTP API, on the same listener. kvexpress,
-consul-template and "consul kv" work with it. With --data-dir, acknowledged writes
-are on disk, and one process may open the folder at a time. It is one server
-without a catalog, sessions or Consul's locks. To move to Consul later, import the
-output of "kvexpress kv export" there.
-
-To serve the store to other machines, give TLS files and --tokens; SIGHUP reloads
-both. The file of --tokens has a block for each token, with rules in Consul's policy
-language; /metrics then needs a token too.
-
-hub.yml (-C) has these settings with underscores (data_dir), except --dev and --once,
-and also store, prefix, token_file and datacenter. Flags override it.
-
-When the hub is ready, it prints its address on one line.`,
-		Example: `  kvexpress hub
-  kvexpress hub -C /etc/kvexpress/hub.yml
-  kvexpress hub --once
-  kvexpress hub --data-dir /var/lib/kvexpress/store
-  kvexpress hub --dev --listen 127.0.0.1:0
-  kvexpress hub --dev --tokens /etc/kvexpress/tokens.hcl --listen 10.0.0.1:8501 \
-    --tls-cert /etc/kvexpress/tls.crt --tls-key /etc/kvexpress/tls.key`,
-		Args:        noArgs,
-		Annotations: uses("config server token token-file datacenter prefix", "json"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withoutSession(g, func() (report, error) {
-				s, err := hubSettings(cmd, g)
-				if err != nil {
-					return nil, err
-				}
-				return a.hub(cmd.Context(), g, s)
-			})
-		},
-	}
+	const general = "config server token token-file datacenter prefix json"
+	cmd := a.without(g, "hub", general, func(cmd *cobra.Command) (report, error) {
+		s, err := hubSettings(cmd, g)
+		if err != nil {
+			return nil, err
+		}
+		return a.hub(cmd.Context(), g, s)
+	})
 	new(hubFlags).add(cmd.Flags())
 	return cmd
 }

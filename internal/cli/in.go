@@ -25,13 +25,13 @@ type inFlags struct {
 
 // publishFlags are those of in and rollback.
 type publishFlags struct {
-	key, message, ifVersion  string
+	message, ifVersion       string
 	ignoreStop, dryRun, diff bool
 	wait                     waitFlags
 }
 
-func (f *publishFlags) register(fl *pflag.FlagSet, about string) {
-	fl.StringVarP(&f.key, "key", "k", "", about)
+func (f *publishFlags) register(fl *pflag.FlagSet, g *globals, about string) {
+	fl.StringVarP(&g.key, "key", "k", "", about)
 	fl.StringVarP(&f.message, "message", "m", "", "`reason`, shown in history")
 	fl.StringVar(&f.ifVersion, "if-version", "", "publish only if this `version` is live (0: no version, or one of 1.x)")
 	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "publish even if the key is stopped; nodes stay stopped")
@@ -43,11 +43,8 @@ func (f *publishFlags) register(fl *pflag.FlagSet, about string) {
 // publication is what the flags say, without the content.
 func (s *session) publication(f publishFlags) (p publication, err error) {
 	p = publication{diff: f.diff, wait: f.wait, Request: publish.Request{
-		MinLines: s.g.length, Message: f.message, IgnoreStop: f.ignoreStop, DryRun: f.dryRun,
+		Key: s.k, MinLines: s.g.length, Message: f.message, IgnoreStop: f.ignoreStop, DryRun: f.dryRun,
 	}}
-	if p.Key, err = s.key(f.key); err != nil {
-		return p, err
-	}
 	if f.ifVersion != "" {
 		v, err := parseVersion("--if-version", f.ifVersion)
 		if err != nil {
@@ -55,31 +52,15 @@ func (s *session) publication(f publishFlags) (p publication, err error) {
 		}
 		p.IfVersion = &v
 	}
-	if p.exec, err = s.execArgv(); err == nil {
-		err = f.wait.check()
-	}
-	return p, err
+	return p, f.wait.check()
 }
 
 func (a *App) newIn(g *globals) *cobra.Command {
 	var f inFlags
-	cmd := a.with(g, &cobra.Command{
-		Use:   "in -k KEY -f FILE",
-		Short: "Publish a file to the store",
-		Long: `Publish a file: put it into Consul, for every node to install.
-
-Too short or empty content is refused, and so is a stopped key. --max-shrink and
---max-change compare the lines with those of the live version. The same content
-again writes nothing. Several publishers may run the same job at the same time.`,
-		Example: `  kvexpress in -k hosts -f /etc/consul-template/output/hosts.consul -l 100 --sorted
-  generate-hosts | kvexpress in -k hosts -f - -m 'nightly run'
-  kvexpress in -k config --prefix tmp -l 5 --url https://example.com/config
-  kvexpress in -k hosts -f hosts -l 100 --max-shrink 20% --max-change 30%
-  kvexpress in -k hosts -f hosts --dry-run --diff`,
-		Annotations: uses(flagsStore, "length compress", flagsExec, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.in(ctx, f) })
+	cmd := a.with(g, "in", uses(needsKey, flagsStore, "length compress", flagsExec, flagsReport),
+		func(ctx context.Context, s *session) (report, error) { return s.in(ctx, f) })
 	fl := cmd.Flags()
-	f.register(fl, "`key` to publish under")
+	f.register(fl, g, "`key` to publish under")
 	fl.StringVarP(&f.file, "file", "f", "", "`file` to publish; - is standard input")
 	fl.StringVarP(&f.url, "url", "u", "", "`URL` to publish instead of a file; the answer must be 2xx")
 	durationVar(fl, &f.urlTimeout, "url-timeout", 30*time.Second, "time limit of the download")

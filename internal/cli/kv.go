@@ -6,18 +6,9 @@ import "github.com/spf13/cobra"
 const flagsWhole = "config server token token-file datacenter retry-for"
 
 func (a *App) newKV(g *globals) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "kv COMMAND",
-		Short: "Export and import keys in Consul's JSON format",
-		Long: `Export and import keys in Consul's JSON format. "consul kv import" reads the exports,
-and "kv import" reads those of "consul kv export".`,
-		Example: `  kvexpress kv export >all.json
-  kvexpress kv import all.json -s consul.example:8500`,
-		Args: unknownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-
-		SuggestionsMinimumDistance: 2,
-	}
+	cmd := described("kv", "")
+	cmd.Args, cmd.SuggestionsMinimumDistance = unknownCommand, 2
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(a.newKVExport(g), a.newKVImport(g))
 	return cmd
 }

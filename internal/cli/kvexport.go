@@ -20,27 +20,14 @@ const commandExport = "export"
 
 func (a *App) newKVExport(g *globals) *cobra.Command {
 	var partial bool
-	cmd := a.with(g, &cobra.Command{
-		Use:   commandExport + " [PREFIX]",
-		Short: "Print all keys, or those with a prefix, as JSON",
-		Long: `Print a snapshot of all keys, or of those with PREFIX, as JSON to standard output, in
-the format of "consul kv export".
-
-The export has all rows, including history, stops, locks, receipts and rows of other
-programs. Values are not encrypted. If the token cannot read all rows, the command
-prints nothing; --partial prints the readable ones. Without a key the exit code is 5.`,
-		Example: `  kvexpress kv export >all.json
-  kvexpress kv export kvexpress/ >files.json
-  kvexpress kv export | consul kv import -http-addr=consul.example:8500 -`,
-		Args:        cobra.ArbitraryArgs,
-		Annotations: uses(flagsWhole, "json verbose"),
-	}, func(ctx context.Context, s *session, args []string) (report, error) {
-		prefix, err := exportPrefix(s.cmd, args)
+	cmd := a.with(g, "kv "+commandExport, uses(flagsWhole, "json verbose"), func(ctx context.Context, s *session) (report, error) {
+		prefix, err := exportPrefix(s.cmd, s.args)
 		if err != nil {
 			return nil, err
 		}
 		return nil, s.kvExport(ctx, prefix, partial)
 	})
+	cmd.Args = cobra.ArbitraryArgs
 	cmd.Flags().BoolVar(&partial, "partial", false, "leave out keys that the token cannot read")
 	return cmd
 }

@@ -17,28 +17,13 @@ import (
 
 func (a *App) newKVImport(g *globals) *cobra.Command {
 	var prefix string
-	cmd := a.with(g, &cobra.Command{
-		Use:   "import [FILE]",
-		Short: "Write the keys of an export to the store",
-		Long: `Write the keys of an export of "kvexpress kv export" or "consul kv export" to the
-store. Without FILE, or with -, read it from standard input.
-
-The whole export is checked before the first write. An invalid part refuses all of it.
-Existing keys are overwritten, other keys stay. All rows of one kvexpress key are
-written in one transaction, so no node sees parts of two versions. Locks come first.
-
-An interrupted import can be repeated.`,
-		Example: `  kvexpress kv import all.json
-  consul kv export kvexpress/ | kvexpress kv import -s unix:///run/kvexpress/store.sock
-  kvexpress kv import all.json --prefix copies/of-monday`,
-		Args:        cobra.ArbitraryArgs,
-		Annotations: uses(flagsWhole, "json verbose"),
-	}, func(ctx context.Context, s *session, args []string) (report, error) {
-		if len(args) > 1 {
-			return nil, fmt.Errorf("unexpected argument %q; give at most one file", args[1])
+	cmd := a.with(g, "kv import", uses(flagsWhole, "json verbose"), func(ctx context.Context, s *session) (report, error) {
+		if len(s.args) > 1 {
+			return nil, fmt.Errorf("unexpected argument %q; give at most one file", s.args[1])
 		}
-		return s.kvImport(ctx, strings.Join(args, ""), prefix)
+		return s.kvImport(ctx, strings.Join(s.args, ""), prefix)
 	})
+	cmd.Args = cobra.ArbitraryArgs
 	cmd.Flags().StringVarP(&prefix, "prefix", "p", "", "`prefix` to put before each key, with a slash (default: none)")
 	return cmd
 }

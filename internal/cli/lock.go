@@ -25,23 +25,8 @@ type lockFlags struct {
 
 func (a *App) newLock(g *globals) *cobra.Command {
 	var f lockFlags
-	cmd := a.with(g, &cobra.Command{
-		Use:   "lock -f FILE",
-		Short: "Freeze one file on one node",
-		Long: `Freeze one file on this node: nothing changes it until "unlock", or until the time
-of --for is over.
-
-The command also writes FILE.locked beside the file, for people who look into the
-folder. -c, -o and --group apply to FILE.locked.
-
-With --node, it locks the file on another node and writes no FILE.locked. -f is the
-absolute path on that node. A node without a receipt is refused, because a lock under
-a misspelled name has no effect; --force takes the name for a host name.`,
-		Example: `  kvexpress lock -f /etc/hosts.consul -r 'debugging a DNS problem' --for 1h
-  kvexpress lock -f /etc/hosts.consul
-  kvexpress lock -f /etc/hosts.consul --node web-17 -r 'disk replacement'`,
-		Annotations: uses(flagsStore, flagsFile, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.lock(ctx, f) })
+	cmd := a.with(g, "lock", uses(flagsStore, flagsFile, flagsReport),
+		func(ctx context.Context, s *session) (report, error) { return s.lock(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.file, "file", "f", "", "`file` to lock")
 	fl.StringVarP(&f.reason, "reason", "r", "", "`reason`, shown by locks, status and history")

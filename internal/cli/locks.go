@@ -19,20 +19,7 @@ import (
 func (a *App) newLocks(g *globals) *cobra.Command {
 	var files listValue
 	var node nodeValue
-	cmd := a.with(g, &cobra.Command{
-		Use:   "locks",
-		Short: "List locked files",
-		Long: `List locked files on all nodes, including locks of kvexpress 1.x.
-
-The store has only the SHA-256 of a file's path. The path is known for files that a
-node has reported and for files given with -f; for others the table shows the first
-digits of the SHA-256. An expired lock has no effect, and is listed until "unlock".
-Times are from the clock of the machine that set the lock; locks of 1.x have none.`,
-		Example: `  kvexpress locks
-  kvexpress locks --node web-17
-  kvexpress locks -f /etc/hosts.consul -f /etc/motd --json`,
-		Annotations: uses(flagsStore, "json verbose"),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+	cmd := a.with(g, "locks", uses(flagsStore, "json verbose"), func(ctx context.Context, s *session) (report, error) {
 		return s.locks(ctx, files, node.name, s.reported(ctx))
 	})
 	cmd.Flags().VarP(&files, "file", "f", "show only locks of this `file`; can be repeated")

@@ -17,7 +17,7 @@ import (
 )
 
 type outFlags struct {
-	key, file    string
+	file         string
 	check        string
 	stateDir     string
 	ignoreStop   bool
@@ -31,25 +31,12 @@ type outFlags struct {
 
 func (a *App) newOut(g *globals) *cobra.Command {
 	var f outFlags
-	cmd := a.with(g, &cobra.Command{
-		Use:   "out -k KEY -f FILE",
-		Short: "Install a file from the store",
-		Long: `Install a file: write what Consul has, verified, and run a command.
-
-The file is replaced as a whole or not at all. With nothing to do, it costs one
-request. A stopped key or a locked file is left alone, which is no error; see
---strict.`,
-		Example: `  kvexpress out -k hosts -f /etc/hosts.consul -l 100 -e 'pkill -HUP dnsmasq'
-  kvexpress out -k nginx -f /etc/nginx/nginx.conf -c 0644 --check 'nginx -t -c {file}' -e 'nginx -s reload'
-  kvexpress out -k hosts -f /etc/hosts.consul --dry-run --diff
-
-As a Consul watch:
-  {"watches": [{"type": "key", "key": "/kvexpress/hosts/checksum",
-    "args": ["kvexpress", "out", "-k", "hosts", "-f", "/etc/hosts.consul", "-l", "100"]}]}`,
-		Annotations: uses(flagsStore, "length", flagsFile, flagsExec, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.out(ctx, f) })
+	cmd := a.with(g, "out", uses(needsKey, flagsStore, "length", flagsFile, flagsExec, flagsReport),
+		func(ctx context.Context, s *session) (report, error) {
+			return s.install(ctx, install.Target{Key: s.k, IgnoreStop: f.ignoreStop}, f)
+		})
 	fl := cmd.Flags()
-	fl.StringVarP(&f.key, "key", "k", "", "`key` to install")
+	fl.StringVarP(&g.key, "key", "k", "", "`key` to install")
 	f.register(cmd)
 	fl.BoolVar(&f.ignoreStop, "ignore-stop", false, "install even if the key is stopped")
 	fl.BoolVar(&f.noReceipt, "no-receipt", false, "write no receipt; \"kvexpress status\" does not see this install")
@@ -72,14 +59,6 @@ func (f *outFlags) register(cmd *cobra.Command) {
 	fl.BoolVar(&f.diff, "diff", false, "print the difference to the live version")
 }
 
-func (s *session) out(ctx context.Context, f outFlags) (report, error) {
-	k, err := s.key(f.key)
-	if err != nil {
-		return nil, err
-	}
-	return s.install(ctx, install.Target{Key: k, IgnoreStop: f.ignoreStop}, f)
-}
-
 // install is shared by out and raw: it completes the target, installs it and reports.
 func (s *session) install(ctx context.Context, t install.Target, f outFlags) (report, error) {
 	var err error
@@ -97,7 +76,7 @@ func (s *session) install(ctx context.Context, t install.Target, f outFlags) (re
 			return nil, err
 		}
 	}
-	t.Exec = install.FillFile(t.Exec, t.File)
+	t.Exec = install.FillFile(s.argv, t.File)
 	t.InPlace, t.RestoreOnFailure, t.DryRun, t.Diff = f.inPlace, f.restore, f.dryRun, f.diff
 	dir := cmp.Or(f.stateDir, s.StateDir)
 	if dir == "" {

@@ -19,9 +19,8 @@ import (
 // publication is one publish of in, copy or rollback, and what follows it.
 type publication struct {
 	publish.Request
-	copied kv.Key   // the key whose content it is; "": none
-	diff   bool     // print the difference to the live version
-	exec   []string // nil: none
+	copied kv.Key // the key whose content it is; "": none
+	diff   bool   // print the difference to the live version
 	wait   waitFlags
 }
 
@@ -38,7 +37,7 @@ func (s *session) publish(ctx context.Context, p publication) (*inReport, error)
 	s.published(ctx, p, result)
 	r := &inReport{Result: result}
 	if result.Action.Wrote() {
-		r.Exec, err = s.exec(ctx, p.exec, "KVEXPRESS_KEY="+string(p.Key), "KVEXPRESS_SHA256="+result.SHA256,
+		r.Exec, err = s.exec(ctx, "KVEXPRESS_KEY="+string(p.Key), "KVEXPRESS_SHA256="+result.SHA256,
 			"KVEXPRESS_VERSION="+strconv.FormatUint(result.Version, 10))
 	}
 	if err == nil && p.wait.asked() && result.Action != publish.WouldPublish {
@@ -115,14 +114,14 @@ func (s *session) notPublished(ctx context.Context, p publication, err error) {
 }
 
 // exec runs the exec of a command that installs no file.
-func (s *session) exec(ctx context.Context, argv []string, env ...string) (*execReport, error) {
-	if len(argv) == 0 {
+func (s *session) exec(ctx context.Context, env ...string) (*execReport, error) {
+	if len(s.argv) == 0 {
 		return nil, nil
 	}
-	s.log.Debug("exec", "command", argv[0])
+	s.log.Debug("exec", "command", s.argv[0])
 	ctx, done := s.interruptible(ctx)
 	defer done()
-	result, err := command.Run(ctx, command.Command{Argv: argv, Timeout: s.g.execTimeout, Env: env})
+	result, err := command.Run(ctx, command.Command{Argv: s.argv, Timeout: s.g.execTimeout, Env: env})
 	if err != nil {
 		err = &execError{err}
 	}

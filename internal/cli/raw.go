@@ -14,27 +14,19 @@ import (
 
 func (a *App) newRaw(g *globals) *cobra.Command {
 	var f outFlags
-	cmd := a.with(g, &cobra.Command{
-		Use:   "raw -k PATH -f FILE",
-		Short: "Install any Consul KV value as a file",
-		Long: `Install any value of Consul's KV store as a file.
-
-The path is taken as it is, without --prefix. The value has no checksum,
-so it is not verified, and it cannot be stopped. A lock on the file is honoured.`,
-		Example:     `  kvexpress raw -k kvexpress/hosts/data -f /etc/hosts.consul`,
-		Annotations: uses(flagsStore, "length", flagsFile, flagsExec, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) {
-		path := strings.TrimPrefix(f.key, "/")
-		if path == "" {
-			return nil, errors.New("no path is given; name it with -k PATH")
-		}
-		if strings.HasSuffix(path, "/") {
-			return nil, fmt.Errorf("%s is a folder; name a value below it with -k PATH", kv.Quote(path))
-		}
-		s.about = path
-		return s.install(ctx, install.Target{Raw: path}, f)
-	})
-	cmd.Flags().StringVarP(&f.key, "key", "k", "", "full `path` of the value")
+	cmd := a.with(g, "raw", uses(flagsStore, "length", flagsFile, flagsExec, flagsReport),
+		func(ctx context.Context, s *session) (report, error) {
+			path := strings.TrimPrefix(g.key, "/")
+			if path == "" {
+				return nil, errors.New("no path is given; name it with -k PATH")
+			}
+			if strings.HasSuffix(path, "/") {
+				return nil, fmt.Errorf("%s is a folder; name a value below it with -k PATH", kv.Quote(path))
+			}
+			s.about = path
+			return s.install(ctx, install.Target{Raw: path}, f)
+		})
+	cmd.Flags().StringVarP(&g.key, "key", "k", "", "full `path` of the value")
 	f.register(cmd)
 	cmd.Flags().Lookup("strict").Usage = "exit 4 when the file is locked"
 	cmd.Flags().Lookup("missing-ok").Usage = "exit 0 when there is no such value"

@@ -19,38 +19,20 @@ import (
 )
 
 func (a *App) newRetire(g *globals) *cobra.Command {
-	var name, reason string
+	var reason string
 	var yes, force bool
-	cmd := a.with(g, &cobra.Command{
-		Use:   "retire -k KEY",
-		Short: "Delete a key and its history from the store",
-		Long: `Delete a key and its history from the store, and from the receipts of all nodes. This
-cannot be undone. Files on nodes stay as they are.
-
-First stop the publisher, and remove the key from every agent.yml and Consul watch. While
-nodes report the key, retire refuses and lists them. With --force it deletes the key
-anyway; those nodes keep their file and report that the key is missing.
-
-Without --yes it asks for confirmation. An interrupted retire can be repeated. It needs
-the policies of publisher and operator. "history --events" shows who retired a key.`,
-		Example: `  kvexpress retire -k hosts -r 'the service is gone'
-  kvexpress retire -k hosts --yes`,
-		Annotations: uses(flagsStore, "json verbose"),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) {
-		return s.retire(ctx, name, reason, yes, force)
+	cmd := a.with(g, "retire", uses(needsKey, flagsStore, "json verbose"), func(ctx context.Context, s *session) (report, error) {
+		return s.retire(ctx, reason, yes, force)
 	})
-	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to remove")
+	cmd.Flags().StringVarP(&g.key, "key", "k", "", "`key` to remove")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`reason`, shown in history")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&force, "force", false, "remove the key even if nodes still have targets for it")
 	return cmd
 }
 
-func (s *session) retire(ctx context.Context, name, reason string, yes, force bool) (report, error) {
-	k, err := s.key(name)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) retire(ctx context.Context, reason string, yes, force bool) (report, error) {
+	k := s.k
 	reader := fleet.Reader{Store: s.store, Layout: s.layout}
 	roster, err := reader.Roster(ctx, 0, 0)
 	if err != nil {

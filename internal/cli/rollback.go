@@ -21,21 +21,9 @@ type rollbackFlags struct {
 
 func (a *App) newRollback(g *globals) *cobra.Command {
 	var f rollbackFlags
-	cmd := a.with(g, &cobra.Command{
-		Use:   "rollback -k KEY",
-		Short: "Publish a past version again",
-		Long: `Publish the content of a past version again, as a new version, for every node to
-install. The checks are the same as for "in".
-
-Without --to, publish the newest kept version before the live one with other content.
-If another publisher is faster, rollback changes nothing and exits with 10. With --to,
-publish that version on top of any live version.`,
-		Example: `  kvexpress rollback -k hosts --dry-run --diff
-  kvexpress rollback -k hosts -m 'bad upstream data'
-  kvexpress rollback -k hosts --to 12 --ignore-stop`,
-		Annotations: uses(flagsStore, "length", flagsExec, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.rollback(ctx, f) })
-	f.register(cmd.Flags(), "`key` to roll back")
+	cmd := a.with(g, "rollback", uses(needsKey, flagsStore, "length", flagsExec, flagsReport),
+		func(ctx context.Context, s *session) (report, error) { return s.rollback(ctx, f) })
+	f.register(cmd.Flags(), g, "`key` to roll back")
 	cmd.Flags().StringVar(&f.to, "to", "", "`version` to publish again (default: the one before the live version)")
 	return cmd
 }

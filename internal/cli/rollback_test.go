@@ -52,31 +52,35 @@ func TestOthersBesideARollback(t *testing.T) {
 		code   int
 		says   string
 		last   uint64 // the live version in the end
+
+		ifVersion string
 	}{
-		"nothing":                       {0, nil, "", 0, "", 13},
-		"a publish before the list":     {atList, func(o others) { o.publish("rival\n") }, "", 0, "", 14},
-		"a publish before the version":  {atVersion, func(o others) { o.publish("rival\n") }, "", 10, "version 12", 13},
-		"a publish before the publish":  {atPublish, func(o others) { o.publish("rival\n") }, "", 10, "version 12", 13},
-		"the same, with --to":           {atPublish - 1, func(o others) { o.publish("rival\n") }, "5", 0, "", 14},
-		"kvexpress 1.x":                 {atPublish, func(o others) { o.write1x("rival\n") }, "", 10, "version 12", 12},
-		"pruned before the version":     {atVersion, func(o others) { o.remove(past(11)...) }, "", 5, "9, 10, 12", 12},
-		"pruned by publishes":           {atVersion, func(o others) { o.many(12) }, "", 5, "23, 24", 24},
-		"damaged before the version":    {atVersion, func(o others) { o.put(past(11)[1], "junk", 2) }, "", 6, "version 11", 12},
-		"its manifest is damaged":       {atVersion, func(o others) { o.put(past(11)[0], "{", 0) }, "", 6, "version 11", 12},
-		"replaced by another lineage's": {atVersion, func(o others) { o.foreign(past(11)[0]) }, "", 5, "lineage", 12},
-		"stopped before the publish":    {atPublish, func(o others) { o.put(l.Stop("hosts"), "why", 0) }, "", 3, "why", 12},
+		"nothing":                      {0, nil, "", 0, "", 13, ""},
+		"a publish before the list":    {atList, func(o others) { o.publish("rival\n") }, "", 0, "", 14, ""},
+		"a publish before the version": {atVersion, func(o others) { o.publish("rival\n") }, "", 10, "version 12", 13, ""},
+		"a publish before the publish": {atPublish, func(o others) { o.publish("rival\n") }, "", 10, "version 12", 13, ""},
+		"the same, with --to":          {atPublish - 1, func(o others) { o.publish("rival\n") }, "5", 0, "", 14, ""},
+		"kvexpress 1.x":                {atPublish, func(o others) { o.write1x("rival\n") }, "", 10, "version 12", 12, ""},
+		// It holds for the version that was live when this one was chosen.
+		"--if-version 13":               {atPublish, func(o others) { o.publish("rival\n") }, "", 10, "--if-version 13", 12, "13"},
+		"pruned before the version":     {atVersion, func(o others) { o.remove(past(11)...) }, "", 5, "9, 10, 12", 12, ""},
+		"pruned by publishes":           {atVersion, func(o others) { o.many(12) }, "", 5, "23, 24", 24, ""},
+		"damaged before the version":    {atVersion, func(o others) { o.put(past(11)[1], "junk", 2) }, "", 6, "version 11", 12, ""},
+		"its manifest is damaged":       {atVersion, func(o others) { o.put(past(11)[0], "{", 0) }, "", 6, "version 11", 12, ""},
+		"replaced by another lineage's": {atVersion, func(o others) { o.foreign(past(11)[0]) }, "", 5, "lineage", 12, ""},
+		"stopped before the publish":    {atPublish, func(o others) { o.put(l.Stop("hosts"), "why", 0) }, "", 3, "why", 12, ""},
 		"the key is deleted": {atPublish,
-			func(o others) { o.remove(l.Data("hosts"), l.Checksum("hosts"), l.Manifest("hosts")) }, "", 10, "version 12", 0},
+			func(o others) { o.remove(l.Data("hosts"), l.Checksum("hosts"), l.Manifest("hosts")) }, "", 10, "version 12", 0, ""},
 		"the key is deleted and made new": {atPublish, func(o others) {
 			o.remove(l.Data("hosts"), l.Checksum("hosts"), l.Manifest("hosts"))
 			o.publish("rival\n")
-		}, "", 10, "version 12", 13},
+		}, "", 10, "version 12", 13, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := others{t: t, store: embedded.New(), l: l}
 			o.many(12)
 			s := &meddled{Store: o.store, n: c.at, meddle: func() { c.meddle(o) }}
-			_, err := rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags{key: "hosts"}, c.to})
+			_, err := rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags{ifVersion: c.ifVersion}, c.to})
 			if code := exitCode(err); code != c.code || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("exit %d: %v; want %d, %q", code, err, c.code, c.says)
 			}
@@ -84,24 +88,6 @@ func TestOthersBesideARollback(t *testing.T) {
 				t.Errorf("version %d is live, want %d", v, c.last)
 			}
 		})
-	}
-}
-
-// --if-version holds for what the version was chosen by, too.
-func TestRollbackIfVersionIsOfTheChoice(t *testing.T) {
-	l, err := kv.NewLayout("kvexpress")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := others{t: t, store: embedded.New(), l: l}
-	o.many(3)
-	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.publish("rival\n") }}
-	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts", ifVersion: "4"}})
-	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "--if-version 4") {
-		t.Errorf("exit %d: %v", code, err)
-	}
-	if v := o.version(); v != 3 {
-		t.Errorf("version %d is live", v)
 	}
 }
 
@@ -125,7 +111,7 @@ func TestRollbackInACrowd(t *testing.T) {
 	}
 	o := others{t: t, store: embedded.New(), l: l}
 	o.many(12)
-	_, err = rollbackSession(crowded{o.store, o}, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts"}})
+	_, err = rollbackSession(crowded{o.store, o}, l).rollback(t.Context(), rollbackFlags{})
 	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "hosts") {
 		t.Errorf("exit %d: %v", code, err)
 	}
@@ -157,7 +143,7 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	o.many(3)
 	o.write1x("one\n")
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.write1x("two\n") }}
-	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{key: "hosts"}})
+	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{})
 	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "no managed version") {
 		t.Errorf("exit %d: %v", code, err)
 	}
@@ -168,7 +154,7 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 
 func rollbackSession(store kv.Store, l kv.Layout) *session {
 	app := &App{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}, Getenv: quietEnv}
-	return &session{App: app, g: &globals{execTimeout: defaultExecTimeout}, store: store, plain: store, layout: l, host: "test",
+	return &session{App: app, g: &globals{execTimeout: defaultExecTimeout}, store: store, plain: store, layout: l, host: "test", k: "hosts",
 		log: slog.New(slog.DiscardHandler)}
 }
 

@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/config"
+	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/store/consul"
@@ -25,6 +28,8 @@ type session struct {
 	*App
 	g       *globals
 	cmd     *cobra.Command
+	args    []string
+	argv    []string // of -e; nil: none
 	host    string
 	layout  kv.Layout
 	store   kv.Store
@@ -46,28 +51,66 @@ type report interface {
 	lines() []string
 }
 
-// with makes a command that runs with a session.
-func (a *App) with(g *globals, cmd *cobra.Command,
-	run func(ctx context.Context, s *session, args []string) (report, error)) *cobra.Command {
-	if cmd.Args == nil {
-		cmd.Args = noArgs
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.do(cmd, g, func(ctx context.Context, s *session) (report, error) { return run(ctx, s, args) })
+// with makes a command that runs with a session. It uses some general flags, see uses.
+func (a *App) with(g *globals, name, general string, run func(context.Context, *session) (report, error)) *cobra.Command {
+	cmd := described(name, general)
+	cmd.Args = noArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.do(cmd, g, args, run) }
+	return cmd
+}
+
+// without makes a command that has no store of its own, or its own log.
+func (a *App) without(g *globals, name, general string, run func(*cobra.Command) (report, error)) *cobra.Command {
+	cmd := described(name, general)
+	cmd.Args = noArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := run(cmd)
+		s := &session{App: a, g: g}
+		return s.end(r, err, false)
 	}
 	return cmd
 }
 
 // do opens a session, runs a command in it, reports the result or the error once, and closes
 // the session. It returns a *reportedError, or nil.
-func (a *App) do(cmd *cobra.Command, g *globals, run func(context.Context, *session) (report, error)) error {
+func (a *App) do(cmd *cobra.Command, g *globals, args []string, run func(context.Context, *session) (report, error)) error {
 	s, err := a.open(cmd, g)
 	var result report
+	if s.args = args; err == nil {
+		err = s.parse()
+	}
 	if err == nil {
 		result, err = s.guarded(cmd.Context(), run)
 	}
+	return s.end(result, err, writes(cmd))
+}
+
+// parse reads the flags that many commands have: -k, if the command needs a key, and -e.
+func (s *session) parse() error {
+	general := strings.Fields(s.cmd.Annotations[globalsLabel])
+	if slices.Contains(general, needsKey) {
+		if _, err := s.key(s.g.key); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(general, "exec") {
+		return nil
+	}
+	if strings.Contains(s.g.exec, install.FileMark) && !slices.Contains(general, "chmod") {
+		s.warn("-e: " + install.FileMark + " is not replaced: this command installs no file")
+	}
+	if s.g.execTimeout <= 0 {
+		return errors.New("--exec-timeout must be above 0")
+	}
+	var err error
+	s.argv, err = s.split("-e", s.g.exec)
+	return err
+}
+
+// end prints a result or an error. If the result cannot be printed, the command fails, unless it has changed something.
+func (s *session) end(result report, err error, changed bool) error {
 	code := exitCode(err)
-	if lost := s.printResult(result, err, code); lost != nil && err == nil && !writes(cmd) {
+	if lost := s.printResult(result, err, code); lost != nil && err == nil && !changed {
 		err, code = lost, exitOther
 	}
 	s.close(err, code)
@@ -218,7 +261,7 @@ func (s *session) close(err error, code int) {
 	if s.about != "" && begun {
 		s.metrics.Gauge("time", s.about, s.place, time.Since(s.started).Milliseconds())
 	}
-	if err != nil {
+	if err != nil && s.log != nil {
 		s.log.Error(render.Error(err), "exit", code)
 	}
 	for i := len(s.closers) - 1; i >= 0; i-- {

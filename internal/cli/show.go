@@ -18,49 +18,35 @@ import (
 const commandShow = "show"
 
 type showFlags struct {
-	key, version string
-	info         bool
+	version string
+	info    bool
 }
 
 func (a *App) newShow(g *globals) *cobra.Command {
 	var f showFlags
-	cmd := a.with(g, &cobra.Command{
-		Use:   commandShow + " -k KEY",
-		Short: "Print the content of a version",
-		Long: `Print the verified content of a version to standard output, and nothing else: the live
-version, or with --version a kept one.
-
-On a terminal, characters that cannot be printed are escaped. With --json, the content is
-included if it is valid UTF-8.`,
-		Example: `  kvexpress show -k hosts
-  kvexpress show -k hosts --version 12 >hosts.12
-  kvexpress show -k hosts --version 12 --info`,
-		Annotations: uses(flagsStore, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.show(ctx, f) })
+	cmd := a.with(g, commandShow, uses(needsKey, flagsStore, flagsReport),
+		func(ctx context.Context, s *session) (report, error) { return s.show(ctx, f) })
 	fl := cmd.Flags()
-	fl.StringVarP(&f.key, "key", "k", "", "`key` to show")
+	fl.StringVarP(&g.key, "key", "k", "", "`key` to show")
 	fl.StringVar(&f.version, "version", "", "`version` to show (default: the live version)")
 	fl.BoolVar(&f.info, "info", false, "print facts about the version instead of its content")
 	return cmd
 }
 
 func (s *session) show(ctx context.Context, f showFlags) (report, error) {
-	k, err := s.key(f.key)
-	if err != nil {
-		return nil, err
-	}
 	version := uint64(0)
 	if f.version != "" {
+		var err error
 		if version, err = parseKept("--version", f.version); err != nil {
 			return nil, err
 		}
 	}
-	all, err := s.versions().Read(ctx, k, version)
+	all, err := s.versions().Read(ctx, s.k, version)
 	if err != nil {
 		s.observeFailure(err, "", "")
 		return nil, err
 	}
-	r := showReport{Key: k, versionInfo: infoOf(all[0].Version), now: time.Now()}
+	r := showReport{Key: s.k, versionInfo: infoOf(all[0].Version), now: time.Now()}
 	switch plain := all[0].Plain; {
 	case s.g.json && !f.info && utf8.Valid(plain):
 		text := string(plain)

@@ -26,29 +26,8 @@ type statusFlags struct {
 
 func (a *App) newStatus(g *globals) *cobra.Command {
 	var f statusFlags
-	cmd := a.with(g, &cobra.Command{
-		Use:   "status [-k KEY]",
-		Short: "Show which nodes are up to date",
-		Long: `Show which nodes have the live version, which do not and why, and how long delivery
-took. The data are the receipts that agents and "out" leave in Consul.
-
-Only nodes that reported this key recently are counted. A node with an agent has no
-contact if its receipt is later than twice the interval that it promised. A node
-without an agent has no contact if it does not report a version within ten minutes
-after its publish. After a day (--expire-after), nodes without contact are left out.
-
-"delivered" is the time from the publish to the file in place, by the clocks of the
-publisher and of the node. Clocks that are more than 2 s off the store's are listed, and
-not used; "in --wait" needs only one clock. "on the node" is measured on the node.
-
-With --wait, wait until this share of the nodes has the live version. If they do not
-have it in time, exit 9.`,
-		Example: `  kvexpress status
-  kvexpress status -k hosts
-  kvexpress status -k hosts --wait 99% --timeout 30s
-  kvexpress status -k hosts --json`,
-		Annotations: uses(flagsStore, "json verbose"),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.status(ctx, f) })
+	cmd := a.with(g, "status", uses(flagsStore, "json verbose"),
+		func(ctx context.Context, s *session) (report, error) { return s.status(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
 	fl.BoolVar(&f.all, "all", false, "list all nodes that are not up to date (default: 20)")

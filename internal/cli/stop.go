@@ -18,40 +18,23 @@ func (s *session) freezer() hold.Freezer {
 }
 
 func (a *App) newStop(g *globals) *cobra.Command {
-	var name, reason string
+	var reason string
 	var replace bool
-	cmd := a.with(g, &cobra.Command{
-		Use:   "stop -k KEY -r REASON",
-		Short: "Freeze a key in the whole fleet",
-		Long: `Freeze a key in the whole fleet: publishing it fails, and no node installs it or
-runs its exec, until "resume".
-
-If the key is already stopped for another reason, the command shows that reason,
-changes nothing and exits with 3. --replace sets the new reason.`,
-		Example:     `  kvexpress stop -k hosts -r 'restarting all Consul servers'`,
-		Annotations: uses(flagsStore, flagsExec, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) {
-		return s.stop(ctx, name, reason, replace)
-	})
-	cmd.Flags().StringVarP(&name, "key", "k", "", "`key` to stop")
+	cmd := a.with(g, "stop", uses(needsKey, flagsStore, flagsExec, flagsReport),
+		func(ctx context.Context, s *session) (report, error) {
+			return s.stop(ctx, reason, replace)
+		})
+	cmd.Flags().StringVarP(&g.key, "key", "k", "", "`key` to stop")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`reason`, shown by stops, status and history")
 	cmd.Flags().BoolVar(&replace, "replace", false, "replace the reason if the key is already stopped")
 	return cmd
 }
 
-func (s *session) stop(ctx context.Context, name, reason string, replace bool) (report, error) {
-	k, err := s.key(name)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) stop(ctx context.Context, reason string, replace bool) (report, error) {
 	if reason == "" {
 		return nil, errors.New("the reason is missing; give it with -r")
 	}
-	argv, err := s.execArgv()
-	if err != nil {
-		return nil, err
-	}
-	f := s.actor(ctx, s.host)
+	k, f := s.k, s.actor(ctx, s.host)
 	f.Replace = replace
 	done, err := f.Stop(ctx, k, reason)
 	if err != nil {
@@ -69,7 +52,7 @@ func (s *session) stop(ctx context.Context, name, reason string, replace bool) (
 	if s.events.Enabled() {
 		s.event(s.events.StopSet(ctx, s.layout.Stop(k), reason))
 	}
-	_, err = s.exec(ctx, argv)
+	_, err = s.exec(ctx)
 	return said{
 		text:   fmt.Sprintf("%s: stopped in the whole fleet; to undo: `kvexpress resume -k %[1]s`", k),
 		fields: map[string]any{"key": k, "action": "stopped", "reason": reason, "since": render.Time(s.started)},

@@ -14,18 +14,8 @@ import (
 )
 
 func (a *App) newStops(g *globals) *cobra.Command {
-	return a.with(g, &cobra.Command{
-		Use:   "stops",
-		Short: "List stopped keys",
-		Long: `List stopped keys, including stops of kvexpress 1.x.
-
-If the token can read only some keys, the command lists those and warns that there may
-be more. Times are from the clock of the machine that set the stop; stops of 1.x have
-none.`,
-		Example: `  kvexpress stops
-  kvexpress stops --json`,
-		Annotations: uses(flagsStore, "json verbose"),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) { return s.stops(ctx) })
+	return a.with(g, "stops", uses(flagsStore, "json verbose"),
+		func(ctx context.Context, s *session) (report, error) { return s.stops(ctx) })
 }
 
 func (s *session) stops(ctx context.Context) (report, error) {

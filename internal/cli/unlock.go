@@ -16,15 +16,7 @@ import (
 func (a *App) newUnlock(g *globals) *cobra.Command {
 	var file string
 	var node nodeValue
-	cmd := a.with(g, &cobra.Command{
-		Use:   "unlock -f FILE",
-		Short: "End the lock of a file",
-		Long: `End the lock of a file on this node, and remove FILE.locked. With --node, end the
-lock on another node; FILE.locked on this node stays.`,
-		Example: `  kvexpress unlock -f /etc/hosts.consul
-  kvexpress unlock -f /etc/hosts.consul --node web-17`,
-		Annotations: uses(flagsStore, flagsReport),
-	}, func(ctx context.Context, s *session, _ []string) (report, error) {
+	cmd := a.with(g, "unlock", uses(flagsStore, flagsReport), func(ctx context.Context, s *session) (report, error) {
 		return s.unlock(ctx, file, node.name)
 	})
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to unlock")

@@ -53,7 +53,5 @@ func pick(all *pflag.FlagSet, names string) *pflag.FlagSet {
 	return some
 }
 
-// uses annotates a command with the global flags that it uses.
-func uses(groups ...string) map[string]string {
-	return map[string]string{globalsLabel: strings.Join(groups, " ")}
-}
+// uses has the global flags that a command uses.
+func uses(groups ...string) string { return strings.Join(groups, " ") }

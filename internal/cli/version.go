@@ -49,8 +49,8 @@ func (a *App) printVersion(g *globals) error {
 }
 
 func (a *App) newVersion(g *globals) *cobra.Command {
-	return a.with(g, &cobra.Command{Use: "version", Short: "Print the version", Annotations: uses("json")},
-		func(context.Context, *session, []string) (report, error) { return versionReport{build()}, nil })
+	return a.with(g, "version", uses("json"),
+		func(context.Context, *session) (report, error) { return versionReport{build()}, nil })
 }
 
 type versionReport struct{ buildInfo }
