@@ -23,7 +23,9 @@ type Receipt struct {
 	Sent   time.Time `json:"sent"`           // by the node's clock, just before it was written
 	// ClockOffset is by how many milliseconds that clock is ahead of the store's; nil: unknown.
 	ClockOffset *int64 `json:"clock_offset_ms,omitempty"`
-	Agent       *Agent `json:"agent,omitempty"`
+	// NodeClock is by how much the node's clock is ahead of the hub's that took the receipt; 0 within two seconds.
+	NodeClock Offset `json:"node_clock_off_ms,omitempty"`
+	Agent     *Agent `json:"agent,omitempty"`
 	// Lost is the index of an earlier receipt of the node that the store has lost, because a
 	// snapshot was restored: all rows with a lower index are older than that. 0: none was lost.
 	Lost uint64 `json:"lost_index,omitempty"`

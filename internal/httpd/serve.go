@@ -64,7 +64,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, o Options) error
 			switch state {
 			case http.StateNew:
 				conns.Add(1)
-			case http.StateClosed:
+			case http.StateClosed, http.StateHijacked: // a hijacked one belongs to its handler
 				conns.Done()
 			}
 		},

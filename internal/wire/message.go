@@ -19,6 +19,8 @@ const (
 	MaxLabels, MaxLabel = 16, 64
 	// MaxFromAgent and MaxFromHub are the largest messages, in bytes.
 	MaxFromAgent, MaxFromHub = 4 << 20, 4 << 20
+	// MaxReceipt is the largest receipt, in bytes. An agent leaves out targets that do not fit.
+	MaxReceipt = 1 << 20
 	// BeatEvery is how often both sides send at least one message. A side that gets none for SilentFor closes the connection.
 	BeatEvery, SilentFor = 10 * time.Second, 30 * time.Second
 	// Fresh is how old a snapshot may be for a decision. The agent asks the hub to confirm an older one.
@@ -31,7 +33,7 @@ const (
 type FromAgent struct {
 	Hello   *Hello          `json:"hello,omitempty"`
 	Confirm *Confirm        `json:"confirm,omitempty"`
-	Receipt json.RawMessage `json:"receipt,omitempty"` // a fleet.Receipt
+	Receipt json.RawMessage `json:"receipt,omitempty"` // a fleet.Part
 	Beat    *Beat           `json:"beat,omitempty"`
 }
 
@@ -82,12 +84,17 @@ type FromHub struct {
 
 // Welcome accepts a hello.
 type Welcome struct {
-	Hub     string `json:"hub"`     // its name, for people
-	Version string `json:"version"` // of the program
+	// Receipts: the agent sends its receipts to this hub, not to the store.
+	Receipts bool `json:"receipts,omitempty"`
+	// NoReceipts is why the hub does not take them, such as a missing right; "" if it does.
+	NoReceipts string `json:"no_receipts,omitempty"`
+	Hub        string `json:"hub"`     // its name, for people
+	Version    string `json:"version"` // of the program
 	// Now is the hub's Clock when it sent this. The hub's clock and the agent's differ by the least that the agent sees
 	// between Now and its own clock, in all messages of a connection.
-	Now int64 `json:"now_us"`
-	Age int64 `json:"age_ms"`
+	Now    int64 `json:"now_us"`
+	Age    int64 `json:"age_ms"`
+	Agents int   `json:"agents,omitempty"` // how many are connected to this hub
 }
 
 // Refused ends a connection: the agent does not come back before its configuration or the hub's changes, or a minute passes.
@@ -132,7 +139,7 @@ type Row struct {
 // DataRow is the name of the row whose value follows the message.
 const DataRow = "data"
 
-// Failed answers a Confirm that the hub cannot answer with a snapshot.
+// Failed answers a Confirm that the hub cannot answer with a snapshot, or, with ID 0, a receipt that it does not take.
 type Failed struct {
 	ID     uint64 `json:"id"`
 	Reason Reason `json:"reason"`

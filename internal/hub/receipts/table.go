@@ -1,0 +1,226 @@
+package receipts
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+)
+
+// Limits of a table: its nodes, the names of removed nodes that it remembers, and the bytes of all receipts that agents sent.
+const (
+	maxNodes   = 100_000
+	maxRemoved = 10_000
+	maxTaken   = 256 << 20
+)
+
+// Store is the part of a store that a table needs.
+type Store interface {
+	kv.Reader
+	kv.Writer
+	List(ctx context.Context, c kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error)
+}
+
+// Options configure a Table.
+type Options struct {
+	Store  Store
+	Layout kv.Layout
+	Log    *slog.Logger
+}
+
+// Table has the newest receipt of each node. Its methods are safe for concurrent use.
+type Table struct {
+	o Options
+
+	mu      sync.Mutex
+	rows    map[string]*row
+	seq     uint64        // of the last change
+	changed chan struct{} // closed, and replaced, with each change
+	dirty   chan struct{} // holds one: there is something to write
+	begun   bool          // the store's receipts have been read
+	taken   int           // bytes of all receipts of agents
+	counts  Counts
+}
+
+// row is one node.
+type row struct {
+	node    string
+	receipt fleet.Receipt
+	err     error // why it cannot be read; then entry has it as it is stored
+	seq     uint64
+	live    int    // connections of the node's agent to this hub
+	index   uint64 // in the store; 0: it has none
+	stored  []fleet.Target
+	dirty   bool
+	removed bool
+	entry   kv.Entry // encoded; State is Denied until it is
+	size    int      // of the agent's part, in bytes
+}
+
+// Counts are of a table since its start.
+type Counts struct {
+	Taken     uint64 // from agents
+	Written   uint64 // rows
+	Batches   uint64 // transactions
+	Conflicts uint64
+	Failed    uint64
+}
+
+// New makes a table that has not read the store yet.
+func New(o Options) *Table {
+	return &Table{o: o, rows: map[string]*row{}, changed: make(chan struct{}), dirty: make(chan struct{}, 1)}
+}
+
+// Connected counts the connections of a node's agent: its own receipt wins over the store's.
+func (t *Table) Connected(node string, by int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.row(node); r != nil {
+		r.live += by
+	}
+}
+
+// row finds or makes the row of a node; nil: there are too many. mu is held.
+func (t *Table) row(node string) *row {
+	r := t.rows[node]
+	if r == nil && len(t.rows) < maxNodes {
+		r = &row{node: node, removed: true}
+		t.rows[node] = r
+	}
+	return r
+}
+
+// Put takes the part of an agent that is connected to this hub, which has so many bytes. The error is that there is no room.
+func (t *Table) Put(node string, p fleet.Part, size int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.row(node)
+	if r == nil || t.taken-r.size+size > maxTaken {
+		return errors.New("the hub has no room for more receipts")
+	}
+	t.taken += size - r.size
+	r.size = size
+	t.counts.Taken++
+	receipt := p.Into(r.receipt, node, time.Now())
+	receipt.ClockOffset = kv.ClockOffset(t.o.Store)
+	if receipt.ClockOffset == nil {
+		receipt.ClockOffset = new(int64)
+	}
+	t.set(r, receipt)
+	if r.index == 0 || !slices.EqualFunc(receipt.Targets, r.stored, fleet.Same) {
+		t.write(r)
+	}
+	return nil
+}
+
+// write marks a row to be written; mu is held.
+func (t *Table) write(r *row) {
+	r.dirty = true
+	select {
+	case t.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// set replaces a receipt; mu is held.
+func (t *Table) set(r *row, receipt fleet.Receipt) {
+	r.receipt, r.err, r.removed, r.entry = receipt, nil, false, kv.Entry{}
+	t.note(r)
+}
+
+// note notes a change of a row, and wakes all that wait; mu is held.
+func (t *Table) note(r *row) {
+	t.seq++
+	r.seq = t.seq
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// remove forgets a node; mu is held.
+func (t *Table) remove(r *row) {
+	t.taken -= r.size
+	*r = row{node: r.node, removed: true, live: r.live}
+	t.note(r)
+	gone := 0
+	for _, other := range t.rows {
+		if other.removed && other.live == 0 {
+			gone++
+		}
+	}
+	for node, other := range t.rows {
+		if gone > maxRemoved && other.removed && other.live == 0 {
+			delete(t.rows, node)
+			gone--
+		}
+	}
+}
+
+// List returns the receipts that changed after since, all for 0, with a change it has not seen yet, or after wait. A row that
+// is Absent was removed. The index is of this table alone.
+func (t *Table) List(ctx context.Context, since uint64, wait time.Duration) (kv.Listing, error) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		t.mu.Lock()
+		changed, seq, begun := t.changed, t.seq, t.begun
+		t.mu.Unlock()
+		if begun && (seq > since || wait <= 0 || since > seq) {
+			return t.list(since), nil
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			if !begun {
+				return kv.Listing{}, &kv.StoreError{Op: "list receipts", Kind: kv.ErrUnreachable, Says: "the hub has not read the store yet"}
+			}
+			return t.list(since), nil
+		case <-ctx.Done():
+			return kv.Listing{}, context.Cause(ctx)
+		}
+	}
+}
+
+func (t *Table) list(since uint64) kv.Listing {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if since > t.seq { // of another life of this hub
+		since = 0
+	}
+	all := kv.Listing{Index: max(1, t.seq)}
+	for _, r := range t.rows {
+		if r.seq <= since || since == 0 && r.removed {
+			continue
+		}
+		all.Rows = append(all.Rows, kv.Row{Path: t.o.Layout.Node(r.node), Entry: r.encoded()})
+	}
+	slices.SortFunc(all.Rows, func(a, b kv.Row) int { return cmp.Compare(a.Path, b.Path) })
+	return all
+}
+
+// encoded is the receipt as a row; its Index is the row's seq.
+func (r *row) encoded() kv.Entry {
+	if r.removed {
+		return kv.Entry{State: kv.Absent}
+	}
+	if r.entry.State == kv.Denied {
+		if value, flags, err := r.receipt.Marshal(); err == nil {
+			r.entry = kv.Entry{State: kv.Present, Value: value, Flags: flags}
+		}
+	}
+	e := r.entry
+	e.Index = r.seq
+	return e
+}
+
+// Counts are the table's counts now.
+func (t *Table) Counts() Counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts
+}

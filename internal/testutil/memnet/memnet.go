@@ -1,0 +1,121 @@
+// Package memnet is a network in memory, for tests and simulations in a testing/synctest bubble: connections that delay, cut
+// and stop. It imports wire.
+package memnet
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"kvexpress/internal/wire"
+)
+
+// window is how many messages a direction holds before Write blocks, as the buffers of TCP do.
+const window = 16
+
+// ErrCut ends a connection that was cut.
+var ErrCut = errors.New("the connection was cut")
+
+// Pair is one connection with both of its ends.
+type Pair struct {
+	Agent, Hub wire.Conn
+	// Delay is how long a message takes; nil: no time. Messages stay in order.
+	Delay func() time.Duration
+
+	once, closing sync.Once
+	cut, closed   chan struct{}
+}
+
+// New makes a connection.
+func New(delay func() time.Duration) *Pair {
+	p := &Pair{cut: make(chan struct{}), closed: make(chan struct{}), Delay: delay}
+	up, down := make(chan message, window), make(chan message, window)
+	p.Agent = &end{pair: p, in: down, out: up, peer: "hub"}
+	p.Hub = &end{pair: p, in: up, out: down, peer: "agent"}
+	return p
+}
+
+// Cut ends the connection: what is under way is lost.
+func (p *Pair) Cut() { p.once.Do(func() { close(p.cut) }) }
+
+type message struct {
+	at time.Time // of its arrival
+	b  []byte
+}
+
+type end struct {
+	pair *Pair
+	in   <-chan message
+	out  chan<- message
+	peer string
+	last time.Time // arrival of the last message that was written
+}
+
+func (e *end) Peer() string { return e.peer }
+
+// Close ends the connection as TCP does: the other side still reads what was written before.
+func (e *end) Close() error {
+	e.pair.closing.Do(func() { close(e.pair.closed) })
+	return nil
+}
+
+func (e *end) Read(ctx context.Context) ([]byte, error) {
+	var m message
+	select {
+	case m = <-e.in:
+	default:
+		select {
+		case m = <-e.in:
+		case <-e.pair.cut:
+			return nil, ErrCut
+		case <-e.pair.closed:
+			return nil, io.EOF
+		case <-ctx.Done():
+			e.pair.Cut()
+			return nil, context.Cause(ctx)
+		}
+	}
+	timer := time.NewTimer(time.Until(m.at))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return m.b, nil
+	case <-e.pair.cut:
+		return nil, ErrCut
+	case <-ctx.Done():
+		e.pair.Cut()
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (e *end) Write(ctx context.Context, b []byte) error {
+	at := time.Now()
+	if e.pair.Delay != nil {
+		at = at.Add(e.pair.Delay())
+	}
+	if at.Before(e.last) {
+		at = e.last
+	}
+	e.last = at
+	select {
+	case <-e.pair.cut:
+		return ErrCut
+	case <-e.pair.closed:
+		return net.ErrClosed
+	default:
+	}
+	select {
+	case e.out <- message{at, b}:
+		return nil
+	case <-e.pair.cut:
+		return ErrCut
+	case <-e.pair.closed:
+		return net.ErrClosed
+	case <-ctx.Done():
+		e.pair.Cut()
+		return context.Cause(ctx)
+	}
+}
