@@ -32,7 +32,7 @@ func StartCluster(t testing.TB, opts ...consultest.Option) *Cluster {
 	opts = append(opts, consultest.WithConfig(map[string]any{"autopilot": map[string]any{
 		"cleanup_dead_servers": false, "server_stabilization_time": "100ms",
 	}}))
-	return &Cluster{T: t, Servers: consultest.Cluster(t, 3, 0, opts...)}
+	return &Cluster{T: t, Servers: consultest.Cluster(t, 3, opts...)}
 }
 
 // Leader is the number of the leader, as one of the servers reports it.

@@ -171,7 +171,7 @@ func TestWatchACL(t *testing.T) {
 
 // A server that has lost its leader still answers what it last knew, but says so.
 func TestWatchWithoutLeader(t *testing.T) {
-	servers := consultest.Cluster(t, 2, 0)
+	servers := consultest.Cluster(t, 2)
 	s := open(t, consul.Options{Addr: servers[0].Addr})
 	index := set(t, s, readPath, "x")
 	until := func(what string, reached func(kv.Entry, error) bool) {

@@ -1,10 +1,10 @@
 package consultest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
 
@@ -20,6 +20,9 @@ func Binary(t testing.TB) string {
 		}
 		t.Skip("this test needs a Consul; run it without -short")
 	}
+	if runtime.GOOS != "linux" {
+		t.Skip("this test needs Linux: each Consul has an address of its own in 127.0.0.0/8")
+	}
 	path, err := findBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -32,34 +35,12 @@ func Binary(t testing.TB) string {
 func findBinary() (string, error) {
 	path := os.Getenv(binaryEnv)
 	if path == "" {
-		root, err := sourceRoot()
-		if err != nil {
-			return "", err
-		}
-		path = filepath.Join(root, ".build", "bin", "consul")
+		_, here, _, _ := runtime.Caller(0)
+		path = filepath.Join(filepath.Dir(here), "../../../.build/bin/consul")
 	}
 	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("no Consul to test with: %w; run \"make tools\" to build one, or set %s to the path of one", err,
 			binaryEnv)
 	}
 	return path, nil
-}
-
-// sourceRoot goes up from the working folder, which is the package's for a test, to
-// the top of the repository: it has more than one go.mod.
-func sourceRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "scripts", "have-consul")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no scripts/have-consul in the working folder or above it")
-		}
-		dir = parent
-	}
 }

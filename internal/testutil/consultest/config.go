@@ -3,19 +3,33 @@ package consultest
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 )
 
+// The ports are the same for all agents, since each has an address of its own. They are not
+// Consul's usual ones, which a Consul of this machine may have on all addresses.
+const (
+	httpPort   = 18500
+	serverPort = 18300
+	serfPort   = 18301
+)
+
+// newHost is one of 16 million addresses of the loopback interface: two agents do not meet.
+func newHost() string {
+	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+}
+
 // baseConfig is what every agent gets; Server.Config comes on top of it.
-func baseConfig(o options, p *ports) map[string]any {
+func (s *Server) baseConfig() map[string]any {
 	c := map[string]any{
-		"node_name":      fmt.Sprintf("consultest-%d", p.http),
-		"bind_addr":      o.bind,
-		"advertise_addr": o.bind,
-		"client_addr":    o.bind,
+		"node_name":      "consultest-" + s.host,
+		"bind_addr":      s.host,
+		"advertise_addr": s.host,
+		"client_addr":    s.host,
 		"ports": map[string]any{
-			"http": p.http, "server": p.server, "serf_lan": p.serf,
+			"http": httpPort, "server": serverPort, "serf_lan": serfPort,
 			"serf_wan": -1, "dns": -1, "grpc": -1, "grpc_tls": -1, "https": -1,
 		},
 		"log_level": "warn",
@@ -27,17 +41,17 @@ func baseConfig(o options, p *ports) map[string]any {
 		"disable_update_check":        true,
 		"disable_anonymous_signature": true,
 	}
-	if o.client || o.expect > 0 {
-		c["server"] = !o.client
+	if s.opts.client || s.opts.expect > 0 {
+		c["server"] = !s.opts.client
 		c["performance"] = map[string]any{"raft_multiplier": 1}
 	}
-	if !o.client && o.expect > 0 {
-		c["bootstrap_expect"] = o.expect
+	if s.opts.expect > 0 {
+		c["bootstrap_expect"] = s.opts.expect
 	}
-	if o.token != "" {
-		tokens := map[string]any{"agent": o.token}
-		if !o.client {
-			tokens["initial_management"] = o.token
+	if token := s.opts.token; token != "" {
+		tokens := map[string]any{"agent": token}
+		if !s.opts.client {
+			tokens["initial_management"] = token
 		}
 		c["acl"] = map[string]any{"enabled": true, "default_policy": "deny", "tokens": tokens}
 	}
@@ -54,10 +68,7 @@ func (s *Server) args() []string {
 		args = append(args, "-dev")
 	}
 	for _, addr := range s.opts.join {
-		args = append(args, "-retry-join", addr)
-	}
-	if len(s.opts.join) > 0 {
-		args = append(args, "-retry-interval", "1s")
+		args = append(args, "-retry-join", addr, "-retry-interval", "1s")
 	}
 	return args
 }

@@ -122,8 +122,8 @@ func TestACL(t *testing.T) {
 }
 
 func TestClusterSurvivesItsLeader(t *testing.T) {
-	all := consultest.Cluster(t, 3, 1)
-	servers, client := all[:3], all[3]
+	servers := consultest.Cluster(t, 3)
+	client := consultest.Start(t, consultest.WithClientOf(servers[0]))
 	request(t, client, 200, http.MethodPut, "/v1/kv/a", "", "one")
 
 	// The leader is reported by its RPC address, whose host is the agent's own.

@@ -40,7 +40,7 @@ func newHostsSite(t *testing.T) *hostsSite {
 	srv1 := newHost(t, "srv-1", acl, consultest.WithServer(1))
 	s.token = srv1.consul.ManagementToken
 	client := func(name string) *host {
-		return newHost(t, name, acl, consultest.WithClient(), consultest.WithJoin(srv1.consul.SerfAddr))
+		return newHost(t, name, acl, consultest.WithClientOf(srv1.consul))
 	}
 	s.servers = []*host{srv1, client("srv-2")}
 	// A watch's `out` reports as the host's name, which is not ours to choose.

@@ -253,6 +253,6 @@ func TestRefusedByConfiguration(t *testing.T) {
 	}
 	t.Run("no leader", func(t *testing.T) {
 		_, m := e2e.Start(t, consultest.WithServer(2), consultest.WithConfig(map[string]any{"performance": map[string]any{"rpc_hold_timeout": "10ms"}}))
-		m.Fails(7, []string{"no leader", "consul members -http-addr=http://127.0.0.1:"}, "out", "-k", "hosts", "-f", m.Path("hosts"), "--retry-for", "0")
+		m.Fails(7, []string{"no leader", "consul members -http-addr=http://127."}, "out", "-k", "hosts", "-f", m.Path("hosts"), "--retry-for", "0")
 	})
 }
