@@ -117,12 +117,12 @@ func (a *Answer) describe(expr parser.Expr) {
 	a.Labels = slices.Compact(a.Labels)
 }
 
-func (a *Answer) evaluate(engine *promql.Engine, db *store, req Request, text string) error {
+func (a *Answer) evaluate(engine *promql.Engine, db store, req Request, text string) error {
 	if len(req.Scrapes) == 0 {
 		return nil
 	}
 	first, last := req.Scrapes[0].At, req.Scrapes[len(req.Scrapes)-1].At
-	query, err := engine.NewRangeQuery(context.Background(), db, nil, text, first, last, req.Step)
+	query, err := engine.NewRangeQuery(context.Background(), db.queryable(), nil, text, first, last, req.Step)
 	if err != nil {
 		return err
 	}

@@ -1,36 +1,25 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
 
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb/chunkenc"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// store holds the scraped samples, as Prometheus would.
-type store struct {
-	series map[string]*series // by labels
-}
-
-type series struct {
-	labels  labels.Labels
-	samples []chunks.Sample
-}
+// store holds the scraped samples, as Prometheus would, by their labels.
+type store map[string]*promql.Series
 
 // newStore takes in scrapes. As in Prometheus, a series that is missing in a target's next scrape is marked stale.
-func newStore(scrapes []Scrape) (*store, error) {
-	db := &store{series: map[string]*series{}}
+func newStore(scrapes []Scrape) (store, error) {
+	db := store{}
 	before := map[string]map[string]bool{} // by target: what its last scrape had
 	for _, s := range scrapes {
 		target := labels.FromMap(s.Target)
@@ -40,7 +29,7 @@ func newStore(scrapes []Scrape) (*store, error) {
 		}
 		for name := range before[target.String()] {
 			if !now[name] {
-				db.series[name].add(s.At.UnixMilli(), math.Float64frombits(value.StaleNaN))
+				db[name].Floats = append(db[name].Floats, promql.FPoint{T: s.At.UnixMilli(), F: math.Float64frombits(value.StaleNaN)})
 			}
 		}
 		before[target.String()] = now
@@ -48,13 +37,13 @@ func newStore(scrapes []Scrape) (*store, error) {
 	return db, nil
 }
 
-func (db *store) scrape(s Scrape, target labels.Labels, now map[string]bool) error {
+func (db store) scrape(s Scrape, target labels.Labels, now map[string]bool) error {
 	add := func(l labels.Labels, v float64) {
 		name := l.String()
-		if db.series[name] == nil {
-			db.series[name] = &series{labels: l}
+		if db[name] == nil {
+			db[name] = &promql.Series{Metric: l}
 		}
-		db.series[name].add(s.At.UnixMilli(), v)
+		db[name].Floats = append(db[name].Floats, promql.FPoint{T: s.At.UnixMilli(), F: v})
 		now[name] = true
 	}
 	up := labels.NewBuilder(target)
@@ -87,60 +76,27 @@ func (db *store) scrape(s Scrape, target labels.Labels, now map[string]bool) err
 	}
 }
 
-func (s *series) add(at int64, v float64) { s.samples = append(s.samples, sample{at, v}) }
-
-// sample is a chunks.Sample of a plain number.
-type sample struct {
-	t int64
-	v float64
-}
-
-func (s sample) T() int64                      { return s.t }
-func (s sample) ST() int64                     { return 0 }
-func (s sample) F() float64                    { return s.v }
-func (s sample) H() *histogram.Histogram       { return nil }
-func (s sample) FH() *histogram.FloatHistogram { return nil }
-func (s sample) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
-func (s sample) Copy() chunks.Sample           { return s }
-
-// Querier implements storage.Queryable.
-func (db *store) Querier(_, _ int64) (storage.Querier, error) { return querier{db}, nil }
-
-type querier struct{ *store }
-
-// Select implements storage.Querier.
-func (q querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
-	var found []storage.Series
-	for _, s := range q.series {
-		if !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return !m.Matches(s.labels.Get(m.Name)) }) {
-			found = append(found, storage.NewListSeries(s.labels, s.samples))
+// queryable answers the engine.
+func (db store) queryable() storage.Queryable {
+	find := func(_ bool, _ *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+		found := &set{SeriesSet: storage.EmptySeriesSet(), at: -1}
+		for _, s := range db {
+			if !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return !m.Matches(s.Metric.Get(m.Name)) }) {
+				found.series = append(found.series, *s)
+			}
 		}
+		slices.SortFunc(found.series, func(a, b promql.Series) int { return labels.Compare(a.Metric, b.Metric) })
+		return found
 	}
-	slices.SortFunc(found, func(a, b storage.Series) int { return labels.Compare(a.Labels(), b.Labels()) })
-	return &set{found: found, at: -1}
+	return &storage.MockQueryable{MockQuerier: &storage.MockQuerier{SelectMockFunction: find}}
 }
-
-// LabelValues implements storage.Querier; it is not called.
-func (querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations,
-	error) {
-	return nil, nil, nil
-}
-
-// LabelNames implements storage.Querier; it is not called.
-func (querier) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return nil, nil, nil
-}
-
-// Close implements storage.Querier.
-func (querier) Close() error { return nil }
 
 // set implements storage.SeriesSet.
 type set struct {
-	found []storage.Series
-	at    int
+	storage.SeriesSet // for its lack of errors
+	series            []promql.Series
+	at                int
 }
 
-func (s *set) Next() bool                        { s.at++; return s.at < len(s.found) }
-func (s *set) At() storage.Series                { return s.found[s.at] }
-func (s *set) Err() error                        { return nil }
-func (s *set) Warnings() annotations.Annotations { return nil }
+func (s *set) Next() bool         { s.at++; return s.at < len(s.series) }
+func (s *set) At() storage.Series { return promql.NewStorageSeries(s.series[s.at]) }
