@@ -120,10 +120,8 @@ func poll(b *testing.B, file string, content []byte, f *fleet) {
 		if got, err := os.ReadFile(file); err == nil && bytes.Equal(got, content) {
 			return
 		}
-		select {
-		case err := <-f.died:
+		if err := f.ended(); err != nil {
 			b.Fatal(err)
-		default:
 		}
 		if time.Now().After(deadline) {
 			b.Fatalf("%s did not get its content within %v\n%s", file, landLimit, f.lastWords())

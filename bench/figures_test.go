@@ -79,9 +79,8 @@ const oldEnv = "KVEXPRESS_BENCH_OLD"
 // BenchmarkOutNothingToDo: `out` of a current file is one request. Ours, bare and, if there
 // is one, the old one run in turn; ratios are medians of those of neighbours.
 func BenchmarkOutNothingToDo(b *testing.B) {
-	t := buildTools(b, ours)
+	t := buildTools(b, ours, floorRaw)
 	dir := b.TempDir()
-	build(b, dir, "bare", "go", "build", "-C", "bench/bare", "-trimpath", "-ldflags", "-s -w", "-o")
 	consul := consultest.Start(b)
 	write(b, filepath.Join(dir, "hosts"), hosts(1))
 	run(b, t.kvexpress, "in", "-k", "hosts", "-f", filepath.Join(dir, "hosts"), "-s", consul.Addr)
@@ -103,8 +102,8 @@ func BenchmarkOutNothingToDo(b *testing.B) {
 		return &side{name: name, run: func() sample { return run(b, program, args...) }}
 	}
 	lock := layout.Lock(filepath.Join(dir, "ours.out"), "host")
-	rows := []string{consul.Addr, layout.Checksum(key), layout.Manifest(key), layout.Stop(key), lock}
-	bare := &side{name: "bare", run: func() sample { return run(b, filepath.Join(dir, "bare"), rows...) }}
+	args := []string{"read", consul.Addr, layout.Checksum(key), layout.Manifest(key), layout.Stop(key), lock}
+	bare := &side{name: "bare", run: func() sample { return run(b, t.floor, args...) }}
 	sides := []*side{out("ours", t.kvexpress), bare}
 	if t.old != "" {
 		sides = append(sides, out("old", t.old))

@@ -23,13 +23,14 @@ const landLimit = 3 * time.Minute
 type comparison struct {
 	kinds                        []kind // the first is the one that the others are compared with
 	nodes, warm, changes, blocks int
+	pause                        time.Duration // after each change, more than nodes need to be at rest
 }
 
 // result is the result of one block of one kind: medians over its changes.
 type result struct {
-	p50, p99, last         float64 // ms from the publish to new bytes at a target
-	machine, procs, consul float64 // ms of CPU per change
-	memory                 memory  // of the median process
+	p50, last     float64 // ms from the publish to new bytes at a target
+	procs, consul float64 // ms of CPU per change
+	memory        memory  // of the median process
 }
 
 // BenchmarkFleetOne: one node, each a process of its own.
@@ -47,6 +48,14 @@ func BenchmarkFleet1200(b *testing.B) {
 func BenchmarkFleetProcesses(b *testing.B) {
 	nodes := number(b, "KVEXPRESS_BENCH_PROCESSES", 200)
 	comparison{kinds: []kind{ours, old, floorRaw, consulTemplate}, nodes: nodes, warm: 2, changes: 7, blocks: 3}.run(b)
+}
+
+// BenchmarkReceiptsCost: what receipts cost Consul and the nodes, and whether they make a
+// delivery wait. The pause is longer than nodes hold their receipts back, which is up to 3 s.
+func BenchmarkReceiptsCost(b *testing.B) {
+	nodes, blocks := number(b, "KVEXPRESS_BENCH_NODES", 1200), number(b, roundsEnv, 3)
+	kinds := []kind{oursReporting, oursTogether}
+	comparison{kinds: kinds, nodes: nodes, warm: 2, changes: 7, blocks: blocks, pause: 6 * time.Second}.run(b)
 }
 
 func (c comparison) run(b *testing.B) {
@@ -70,21 +79,21 @@ func (c comparison) run(b *testing.B) {
 // block runs one fleet from its start to its end.
 func (c comparison) block(b *testing.B, t tools, k kind, server *consultest.Server, pub *publisher) result {
 	b.Helper()
-	r := t.begin(b, k, server.Addr, c.nodes, pub)
+	r := t.begin(b, k, server.Addr, c, pub)
 	defer r.end()
 	for range c.warm {
 		r.change()
 	}
-	machine, procs, store := r.machine(), r.fleet.cpu(), consulCPU(b, server)
-	var p50, p99, last []float64
+	procs, store := r.fleet.cpu(), consulCPU(b, server)
+	var p50, last []float64
 	for range c.changes {
 		took := r.change()
-		p50, p99, last = append(p50, quantile(took, 0.5)), append(p99, quantile(took, 0.99)), append(last, quantile(took, 1))
+		p50, last = append(p50, quantile(took, 0.5)), append(last, quantile(took, 1))
 	}
 	each := func(d time.Duration) float64 { return ms(d) / float64(c.changes) }
 	return result{
-		p50: middle(p50), p99: middle(p99), last: middle(last),
-		machine: each(r.machine() - machine), procs: each(r.fleet.cpu() - procs), consul: each(consulCPU(b, server) - store),
+		p50: middle(p50), last: middle(last),
+		procs: each(r.fleet.cpu() - procs), consul: each(consulCPU(b, server) - store),
 		memory: r.fleet.memory(),
 	}
 }
@@ -100,22 +109,17 @@ type running struct {
 }
 
 // begin starts a fleet that asks addr, and waits until its nodes are at rest.
-func (t tools) begin(b *testing.B, k kind, addr string, nodes int, pub *publisher) *running {
+func (t tools) begin(b *testing.B, k kind, addr string, c comparison, pub *publisher) *running {
 	b.Helper()
-	s, targets := newSite(b, addr, nodes)
-	return t.beginAt(b, k, s, targets, pub)
-}
-
-// beginAt does so in a site that is there.
-func (t tools) beginAt(b *testing.B, k kind, s site, targets []string, pub *publisher) *running {
-	b.Helper()
+	s, targets := newSite(b, addr, c.nodes)
+	s.Receipts = k == oursReporting
 	seen, err := observe(targets)
 	if err != nil {
 		b.Fatal(err)
 	}
 	// After a change, nodes write their state and ask again. consul-template
 	// holds back what changes within 100 to 120 ms of its last answer.
-	pause := 300*time.Millisecond + time.Duration(s.Nodes)*time.Millisecond/2
+	pause := max(c.pause, 300*time.Millisecond+time.Duration(s.Nodes)*time.Millisecond/2)
 	r := &running{b: b, seen: seen, site: s, pub: pub, pause: pause}
 	content := pub.content()
 	pub.publish(b, content)
@@ -127,7 +131,7 @@ func (t tools) beginAt(b *testing.B, k kind, s site, targets []string, pub *publ
 
 func (r *running) wait() []time.Time {
 	r.b.Helper()
-	landed, err := r.seen.wait(landLimit, r.fleet.died)
+	landed, err := r.seen.wait(landLimit, r.fleet.ended)
 	if err != nil {
 		r.b.Fatalf("%v\n%s", err, r.fleet.lastWords())
 	}
@@ -147,15 +151,6 @@ func (r *running) change() []float64 {
 	}
 	slices.Sort(took)
 	return took
-}
-
-func (r *running) machine() time.Duration {
-	r.b.Helper()
-	d, err := machineCPU()
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	return d
 }
 
 // consulCPU is the CPU time that a Consul has used so far.
@@ -220,23 +215,16 @@ func (p *publisher) publish(b *testing.B, content []byte) time.Time {
 }
 
 // columns are the figures of a result.
-func columns() []struct {
+var columns = []struct {
 	name string
 	of   func(result) float64
-} {
-	return []struct {
-		name string
-		of   func(result) float64
-	}{
-		{"p50-ms", func(r result) float64 { return r.p50 }},
-		{"p99-ms", func(r result) float64 { return r.p99 }},
-		{"last-ms", func(r result) float64 { return r.last }},
-		{"machine-cpu-ms", func(r result) float64 { return r.machine }},
-		{"nodes-cpu-ms", func(r result) float64 { return r.procs }},
-		{"consul-cpu-ms", func(r result) float64 { return r.consul }},
-		{"anonymous-MiB", func(r result) float64 { return r.memory.anonymous }},
-		{"resident-MiB", func(r result) float64 { return r.memory.resident }},
-	}
+}{
+	{"p50-ms", func(r result) float64 { return r.p50 }},
+	{"last-ms", func(r result) float64 { return r.last }},
+	{"nodes-cpu-ms", func(r result) float64 { return r.procs }},
+	{"consul-cpu-ms", func(r result) float64 { return r.consul }},
+	{"anonymous-MiB", func(r result) float64 { return r.memory.anonymous }},
+	{"resident-MiB", func(r result) float64 { return r.memory.resident }},
 }
 
 // report prints medians over the blocks, and for each other kind the median of
@@ -244,13 +232,13 @@ func columns() []struct {
 func (c comparison) report(b *testing.B, results map[kind][]result) {
 	table := newTable()
 	fmt.Fprintf(table, "%d nodes, %d × %d changes; CPU per change, memory of a process", c.nodes, c.blocks, c.changes)
-	for _, col := range columns() {
+	for _, col := range columns {
 		fmt.Fprintf(table, "\t%s", col.name)
 	}
 	fmt.Fprint(table, "\t\n")
 	for _, k := range c.kinds {
 		fmt.Fprintf(table, "%s", k)
-		for _, col := range columns() {
+		for _, col := range columns {
 			var v []float64
 			for _, r := range results[k] {
 				v = append(v, col.of(r))
@@ -265,7 +253,7 @@ func (c comparison) report(b *testing.B, results map[kind][]result) {
 	first := results[c.kinds[0]]
 	for _, k := range c.kinds[1:] {
 		fmt.Fprintf(table, "%s to %s", c.kinds[0], k)
-		for _, col := range columns() {
+		for _, col := range columns {
 			var v []float64
 			for i, r := range results[k] {
 				v = append(v, col.of(first[i])/col.of(r))

@@ -17,6 +17,7 @@ import (
 
 	"kvexpress/bench/internal/floor"
 	"kvexpress/internal/kv"
+	"kvexpress/test/e2e"
 )
 
 // A kind is a program that keeps a file right, and how nodes of it run.
@@ -29,6 +30,7 @@ const (
 	consulTemplate kind = "consul-template" // a process for each node
 
 	oursTogether     kind = "kvexpress, one process"
+	oursReporting    kind = "kvexpress with receipts, one process"
 	floorRawTogether kind = "floor-raw, one process"
 )
 
@@ -95,26 +97,9 @@ func buildTools(b *testing.B, kinds ...kind) tools {
 		build(b, dir, "floor", "go", "build", "-C", "bench/floor", "-trimpath", "-ldflags", "-s -w", "-o")
 	}
 	if slices.Contains(kinds, consulTemplate) {
-		t.consulTemplate = findConsulTemplate(b)
+		t.consulTemplate = e2e.FindConsulTemplate(b)
 	}
 	return t
-}
-
-// findConsulTemplate prefers the one that make built.
-func findConsulTemplate(b *testing.B) string {
-	b.Helper()
-	built, err := filepath.Abs("../.build/bin/consul-template")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := os.Stat(built); err == nil {
-		return built
-	}
-	path, err := exec.LookPath("consul-template")
-	if err != nil {
-		b.Fatalf("%v: \"make bench\" builds it", err)
-	}
-	return path
 }
 
 // start runs the nodes of a site. It does not wait for their files.
@@ -190,8 +175,6 @@ func wanted(b *testing.B, kinds ...kind) []kind {
 type child struct {
 	Kind kind
 	Site site
-
-	ours []*node
 }
 
 func TestMain(m *testing.M) {
@@ -206,9 +189,6 @@ func TestMain(m *testing.M) {
 }
 
 func runChild(spec string) error {
-	if spec == "idle" {
-		return runIdle(os.Getenv("IDLE"))
-	}
 	var c child
 	if err := json.Unmarshal([]byte(spec), &c); err != nil {
 		return err
@@ -230,11 +210,6 @@ func runChild(spec string) error {
 			}
 		})
 	}
-	wg.Go(func() {
-		if err := c.obey(ctx); err != nil {
-			cancel(err)
-		}
-	})
 	<-ctx.Done()
 	wg.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -244,14 +219,13 @@ func runChild(spec string) error {
 }
 
 // node makes one node, which runs until its context ends.
-func (c *child) node(i int) (func(context.Context) error, error) {
+func (c child) node(i int) (func(context.Context) error, error) {
 	switch c.Kind {
-	case oursTogether:
+	case oursTogether, oursReporting:
 		n, err := newAgent(c.Site, i)
 		if err != nil {
 			return nil, err
 		}
-		c.ours = append(c.ours, n)
 		return n.Run, nil
 	case floorRawTogether:
 		return (&floor.Client{Addr: c.Site.Addr, Prefix: prefix, Key: string(key), File: c.Site.target(i)}).Run, nil

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// roundsEnv is how often a benchmark repeats what it compares.
+const roundsEnv = "KVEXPRESS_BENCH_ROUNDS"
+
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
 // quantile is a quantile of sorted values: 0.5 is the middle, 1 the largest.

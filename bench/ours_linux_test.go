@@ -27,15 +27,9 @@ func agentYAML(s site, i int, targets ...target) []byte {
 	return y.Bytes()
 }
 
-// node is an agent of this process, and its configuration.
-type node struct {
-	*agent.Agent
-	config config.Config
-}
-
 // newAgent makes a node's agent in this process, from the same configuration as
 // one of its own process has. It logs as that does, and shares nothing with others.
-func newAgent(s site, i int) (*node, error) {
+func newAgent(s site, i int) (*agent.Agent, error) {
 	file := filepath.Join(s.node(i), "agent.yml")
 	if err := os.WriteFile(file, agentYAML(s, i, target{string(key), s.target(i)}), 0o600); err != nil {
 		return nil, err
@@ -56,16 +50,9 @@ func newAgent(s site, i int) (*node, error) {
 		}
 		stores = append(stores, store)
 	}
-	a, err := agent.New(agent.Options{
+	return agent.New(agent.Options{
 		Config: conf, Host: host, Version: "bench",
 		Open: func(config.Store) ([]agent.Store, error) { return stores, nil },
 		Log:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
-	return &node{a, conf}, err
-}
-
-// report turns receipts on or off.
-func (n *node) report(on bool) error {
-	n.config.Receipts = on
-	return n.Reload(n.config)
 }

@@ -3,7 +3,6 @@ package bench
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,17 +20,12 @@ func processMemory(pid int) (memory, error) {
 		return memory{}, err
 	}
 	var m memory
-	for line := range strings.Lines(string(status)) {
-		name, value, _ := strings.Cut(line, ":")
-		to := map[string]*float64{"RssAnon": &m.anonymous, "VmRSS": &m.resident}[name]
-		if to == nil {
-			continue
+	for name, to := range map[string]*float64{"RssAnon:": &m.anonymous, "VmRSS:": &m.resident} {
+		_, kib, _ := strings.Cut(string(status), name)
+		if _, err := fmt.Sscan(kib, to); err != nil {
+			return m, fmt.Errorf("/proc/%d/status, %s %w", pid, name, err)
 		}
-		kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
-		if err != nil {
-			return m, fmt.Errorf("/proc/%d/status: %w", pid, err)
-		}
-		*to = kib / 1024
+		*to /= 1024
 	}
 	return m, nil
 }
@@ -45,25 +39,6 @@ func processCPU(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
 	}
 	return time.Duration(t.Nano()), nil
-}
-
-// machineCPU is what all processors of the machine have used so far, in hundredths of a
-// second.
-func machineCPU() (time.Duration, error) {
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text))
-	var ticks int64
-	for _, i := range []int{1, 2, 3, 6, 7} { // user, nice, system, irq, softirq
-		n, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/stat: %w", err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / 100, nil
 }
 
 // onDisk refuses a folder that is in memory: an fsync there costs nothing.

@@ -128,24 +128,26 @@ func (o *observer) expect(content []byte) {
 	o.want, o.landed, o.left, o.all = content, make([]time.Time, len(o.targets)), len(o.targets), make(chan struct{})
 }
 
-// wait returns when each node has the expected content.
-func (o *observer) wait(limit time.Duration, died <-chan error) ([]time.Time, error) {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
+// wait returns when each node has the expected content, or ended gives an error.
+func (o *observer) wait(limit time.Duration, ended func() error) ([]time.Time, error) {
 	o.mu.Lock()
 	all := o.all
 	o.mu.Unlock()
-	select {
-	case <-all:
-		return o.landed, nil
-	case err := <-o.failed:
-		return nil, err
-	case err := <-died:
-		return nil, err
-	case <-timer.C:
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		return nil, fmt.Errorf("%d of %d nodes did not get the content within %v", o.left, len(o.targets), limit)
+	for timeout := time.After(limit); ; {
+		select {
+		case <-all:
+			return o.landed, nil
+		case err := <-o.failed:
+			return nil, err
+		case <-timeout:
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			return nil, fmt.Errorf("%d of %d nodes did not get the content within %v", o.left, len(o.targets), limit)
+		case <-time.After(time.Second):
+			if err := ended(); err != nil {
+				return nil, err
+			}
+		}
 	}
 }
 
@@ -174,11 +176,12 @@ func TestObserver(t *testing.T) {
 	put(targets[0], "new")
 	put(targets[0], "new")
 	put(targets[1], "old")
-	if _, err := o.wait(300*time.Millisecond, nil); err == nil || !strings.HasPrefix(err.Error(), "1 of 2 ") {
+	alive := func() error { return nil }
+	if _, err := o.wait(300*time.Millisecond, alive); err == nil || !strings.HasPrefix(err.Error(), "1 of 2 ") {
 		t.Fatalf("wrong bytes at one node: %v", err)
 	}
 	put(targets[1], "new")
-	landed, err := o.wait(30*time.Second, nil)
+	landed, err := o.wait(30*time.Second, alive)
 	if err != nil {
 		t.Fatal(err)
 	}

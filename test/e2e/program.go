@@ -65,10 +65,8 @@ func Hostname(t testing.TB) string {
 // FindConsulTemplate prefers the one that make built.
 func FindConsulTemplate(t testing.TB) string {
 	t.Helper()
-	built, err := filepath.Abs("../../../.build/bin/consul-template")
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, here, _, _ := runtime.Caller(0)
+	built := filepath.Join(filepath.Dir(here), "../../.build/bin/consul-template")
 	if _, err := os.Stat(built); err == nil {
 		return built
 	}

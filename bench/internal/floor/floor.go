@@ -31,12 +31,6 @@ type Client struct {
 	lock string // path of the lock row
 }
 
-// row is one row, as both of Consul's interfaces give it.
-type row struct {
-	Key   string
-	Value []byte
-}
-
 // Run watches until ctx ends, and returns the error of ctx. Other errors are
 // taken for passing: it begins again after a second.
 func (c *Client) Run(ctx context.Context) error {
@@ -54,7 +48,10 @@ func (c *Client) Run(ctx context.Context) error {
 		data, now, err := c.next(ctx, index)
 		if err != nil {
 			index = 0
-			pause(ctx, time.Second)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
 			continue
 		}
 		index = now
@@ -69,15 +66,6 @@ func (c *Client) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
-
 // next waits for the data row itself, and then reads the small rows in one transaction, as
 // kvexpress agent does. It returns the data once it is no longer at index; nil if it did not change,
 // or must not be installed.
@@ -87,21 +75,14 @@ func (c *Client) next(ctx context.Context, index uint64) ([]byte, uint64, error)
 	if err != nil || now == index {
 		return nil, index, err
 	}
-	rows, err := c.read(ctx, dir+"checksum", dir+"manifest", dir+"stop", c.lock)
-	if err != nil || len(rows[dir+"stop"]) > 0 || len(rows[c.lock]) > 0 {
+	rows, err := c.Read(ctx, dir+"checksum", dir+"manifest", dir+"stop", c.lock)
+	sum := sha256.Sum256(data)
+	// If the checksum is not of the data, the two are of different moments, and another change is about to be seen.
+	if err != nil || len(rows[dir+"stop"]) > 0 || len(rows[c.lock]) > 0 ||
+		hex.EncodeToString(sum[:]) != string(rows[dir+"checksum"]) {
 		return nil, now, err
 	}
-	return match(data, rows[dir+"checksum"]), now, nil
-}
-
-// match returns data if the checksum is its own. If not, the two are of
-// different moments, and another change is about to be seen.
-func match(data, checksum []byte) []byte {
-	sum := sha256.Sum256(data)
-	if hex.EncodeToString(sum[:]) != string(checksum) {
-		return nil
-	}
-	return data
+	return data, now, nil
 }
 
 // wait asks for rows, and is answered when they are no longer at index, or after
@@ -122,8 +103,8 @@ func (c *Client) wait(ctx context.Context, what string, index uint64) ([]byte, u
 	return body, now, err
 }
 
-// read is one read transaction.
-func (c *Client) read(ctx context.Context, paths ...string) (map[string][]byte, error) {
+// Read is one read transaction: the values of rows, by path.
+func (c *Client) Read(ctx context.Context, paths ...string) (map[string][]byte, error) {
 	ops := make([]string, len(paths))
 	for i, p := range paths {
 		ops[i] = `{"KV":{"Verb":"get-or-empty","Key":"` + p + `"}}`
@@ -132,7 +113,14 @@ func (c *Client) read(ctx context.Context, paths ...string) (map[string][]byte, 
 	if err != nil {
 		return nil, err
 	}
-	var answer struct{ Results []struct{ KV row } }
+	var answer struct {
+		Results []struct {
+			KV struct {
+				Key   string
+				Value []byte
+			}
+		}
+	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return nil, err
 	}
