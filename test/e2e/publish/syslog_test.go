@@ -29,7 +29,7 @@ func TestSyslog(t *testing.T) {
 		{"out", []string{"out", "-k", "hosts", "-f", hosts}, 0, []string{"installed key='hosts' file='" + hosts + "' version='1'"},
 			nil},
 		{"nothing to do", []string{"out", "-k", "hosts", "-f", hosts}, 0, nil, []string{"out: unchanged"}},
-		{"refused", []string{"out", "-k", "hosts", "-f", hosts, "-l", "99"}, 6, []string{"99"}, nil},
+		{"refused", []string{"out", "-k", "hosts", "-f", hosts, "-l", "99"}, 6, []string{" 99 "}, nil},
 		{"no such key", []string{"out", "-k", "nothing", "-f", hosts}, 5, []string{"no such key"}, nil},
 		{"no such file", []string{"in", "-k", "hosts", "-f", "nowhere"}, 1, []string{"nowhere"}, nil},
 		{"the exec fails", []string{"in", "-z", "-k", "other", "-f", "source", "-e", "false"}, 8, []string{"exec", "published"}, nil},
