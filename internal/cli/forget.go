@@ -16,33 +16,22 @@ import (
 )
 
 func (a *App) newForget(g *globals) *cobra.Command {
-	var file, name string
+	var file string
 	cmd := a.with(g, "forget", uses(flagsStore, "json verbose"), func(ctx context.Context, s *session) (report, error) {
 		if len(s.args) != 1 {
 			return nil, errors.New("name one node, as `kvexpress status` shows it")
 		}
-		if name != "" && file == "" {
-			return nil, errors.New("-k needs -f, the file of that key")
-		}
-		return s.forget(ctx, s.args[0], file, name)
+		return s.forget(ctx, s.args[0], file)
 	})
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.Flags().StringVarP(&file, "file", "f", "", "forget only this `file`, by its absolute path on the node")
-	cmd.Flags().StringVarP(&name, "key", "k", "", "forget the file only if it belongs to this `key`")
 	return cmd
 }
 
-func (s *session) forget(ctx context.Context, node, file, name string) (report, error) {
+func (s *session) forget(ctx context.Context, node, file string) (report, error) {
 	// Any name that has a receipt can be forgotten, also an invalid one.
 	if node == "" || strings.Contains(node, "/") {
 		if _, err := kv.ParseNode(node); err != nil {
-			return nil, err
-		}
-	}
-	key := kv.Key("")
-	if name != "" {
-		var err error
-		if key, err = s.key(name); err != nil {
 			return nil, err
 		}
 	}
@@ -59,9 +48,7 @@ func (s *session) forget(ctx context.Context, node, file, name string) (report, 
 		if file == "" {
 			return fleet.Forget(s.layout, node, rows[path])
 		}
-		return fleet.Drop(s.layout, node, rows[path], func(t fleet.Target) bool {
-			return t.File == file && (key == "" || t.Key == string(key))
-		})
+		return fleet.Drop(s.layout, node, rows[path], func(t fleet.Target) bool { return t.File == file })
 	})
 	if err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -17,27 +16,19 @@ import (
 // commandShow prints content to standard output, so nothing else can be printed there.
 const commandShow = "show"
 
-type showFlags struct {
-	version string
-	info    bool
-}
-
 func (a *App) newShow(g *globals) *cobra.Command {
-	var f showFlags
+	var version string
 	cmd := a.with(g, commandShow, uses(needsKey, flagsStore, flagsReport),
-		func(ctx context.Context, s *session) (report, error) { return s.show(ctx, f) })
-	fl := cmd.Flags()
-	fl.StringVarP(&g.key, "key", "k", "", "`key` to show")
-	fl.StringVar(&f.version, "version", "", "`version` to show (default: the live version)")
-	fl.BoolVar(&f.info, "info", false, "print facts about the version instead of its content")
+		func(ctx context.Context, s *session) (report, error) { return s.show(ctx, version) })
+	cmd.Flags().StringVarP(&g.key, "key", "k", "", "`key` to show")
+	cmd.Flags().StringVar(&version, "version", "", "`version` to show (default: the live version)")
 	return cmd
 }
 
-func (s *session) show(ctx context.Context, f showFlags) (report, error) {
-	version := uint64(0)
-	if f.version != "" {
-		var err error
-		if version, err = parseKept("--version", f.version); err != nil {
+func (s *session) show(ctx context.Context, text string) (report, error) {
+	version, err := uint64(0), error(nil)
+	if text != "" {
+		if version, err = parseKept("--version", text); err != nil {
 			return nil, err
 		}
 	}
@@ -46,13 +37,14 @@ func (s *session) show(ctx context.Context, f showFlags) (report, error) {
 		s.observeFailure(err, "", "")
 		return nil, err
 	}
-	r := showReport{Key: s.k, versionInfo: infoOf(all[0].Version), now: time.Now()}
-	switch plain := all[0].Plain; {
-	case s.g.json && !f.info && utf8.Valid(plain):
-		text := string(plain)
-		r.Content = &text
-	case !s.g.json && !f.info:
+	plain := all[0].Plain
+	if !s.g.json {
 		return nil, s.print(plain)
+	}
+	r := showReport{Key: s.k, versionInfo: infoOf(all[0].Version)}
+	if utf8.Valid(plain) {
+		content := string(plain)
+		r.Content = &content
 	}
 	return r, nil
 }
@@ -72,31 +64,11 @@ func (s *session) print(plain []byte) error {
 	return nil
 }
 
+// showReport is for --json.
 type showReport struct {
 	Key kv.Key `json:"key"`
 	versionInfo
 	Content *string `json:"content,omitempty"`
-
-	now time.Time // in the zone in which times are shown
 }
 
-// lines is --info.
-func (r showReport) lines() []string {
-	rows := [][]string{
-		{"key", string(r.Key)},
-		{"version", r.name()},
-		{"published", r.published(r.now)},
-		{"by", render.Dash(r.By)},
-		{"message", render.Dash(r.Message)},
-		{"lines", fmt.Sprint(r.Lines)},
-		{"size", render.Plural(int(r.Size), "byte")},
-		{"sha256", r.SHA256},
-		{"encoding", render.Dash(r.Encoding)},
-		{"lineage", render.Dash(r.Lineage)},
-		{"publish id", render.Dash(r.PublishID)},
-	}
-	if !r.State.Whole() || r.Detail != "" {
-		rows = append(rows, []string{"note", r.Detail})
-	}
-	return render.Table(rows)
-}
+func (showReport) lines() []string { return nil }
