@@ -67,7 +67,7 @@ func startCaptured(cmd *exec.Cmd, out *capture) (closeOutput func(), err error) 
 		_ = nothing.Close()                  // so stdin is at its end
 		cmd.Stdin = stdin
 	}
-	err = start(cmd)
+	err = cmd.Start()
 	_ = w.Close() // the child has its own
 	if err != nil {
 		_ = r.Close()

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,24 +55,21 @@ func Run(ctx context.Context, c Command) (Result, error) {
 }
 
 func run(ctx context.Context, c Command, k killer) (Result, error) {
+	running.RLock()
+	defer isOver()
 	start := time.Now()
 	result := Result{ExitCode: -1}
-	c.setDefaults()
-	cmd, err := c.prepare(ctx)
-	if err != nil {
-		return result, notStarted(c.Shown, err)
+	c.Timeout, c.Grace = cmp.Or(c.Timeout, DefaultTimeout), cmp.Or(c.Grace, DefaultGrace)
+	if c.Shown == nil {
+		c.Shown = c.Argv
 	}
 	var out capture
-	closeOutput, err := startCaptured(cmd, &out)
+	cmd, closeOutput, err := c.start(ctx, &out)
 	if err != nil {
 		return result, notStarted(c.Shown, err)
 	}
 	exited := make(chan error, 1)
-	go func() { // ends with the program; nothing else reaps it
-		err := cmd.Wait()
-		reaped(cmd)
-		exited <- err
-	}()
+	go func() { exited <- cmd.Wait() }() // ends with the program
 
 	timeout := time.NewTimer(c.Timeout)
 	defer timeout.Stop()
@@ -103,31 +101,19 @@ func run(ctx context.Context, c Command, k killer) (Result, error) {
 	return result, nil
 }
 
-func (c *Command) setDefaults() {
-	if c.Timeout <= 0 {
-		c.Timeout = DefaultTimeout
-	}
-	if c.Grace <= 0 {
-		c.Grace = DefaultGrace
-	}
-	if c.Shown == nil {
-		c.Shown = c.Argv
-	}
-}
-
-// prepare finds errors before there is a process.
-func (c *Command) prepare(ctx context.Context) (*exec.Cmd, error) {
+func (c *Command) start(ctx context.Context, out *capture) (cmd *exec.Cmd, closeOutput func(), err error) {
 	if len(c.Argv) == 0 || c.Argv[0] == "" {
-		return nil, errors.New("no program is given")
+		return nil, nil, errors.New("no program is given")
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 	// Not CommandContext: it would signal the program, not its group.
-	cmd := exec.Command(c.Argv[0], c.Argv[1:]...) //nolint:noctx // see above
+	cmd = exec.Command(c.Argv[0], c.Argv[1:]...) //nolint:noctx // see above
 	cmd.Env = environ(os.Environ(), c.Env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return cmd, nil
+	closeOutput, err = startCaptured(cmd, out)
+	return cmd, closeOutput, err
 }
 
 func status(s *os.ProcessState) (code int, signal string) {

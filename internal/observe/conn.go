@@ -3,7 +3,6 @@ package observe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -72,12 +71,9 @@ func (c *conn) disconnect() error {
 	if c.peer == nil {
 		return nil
 	}
-	peer := c.peer
+	err := c.peer.Close()
 	c.peer = nil
-	if err := peer.Close(); err != nil {
-		return fmt.Errorf("close the connection to %s: %w", peer.RemoteAddr(), err)
-	}
-	return nil
+	return err
 }
 
 // Close closes the connection, if there is one.

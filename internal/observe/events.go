@@ -128,28 +128,31 @@ func (e *Events) post(ctx context.Context, title, body, alert, key, location str
 		safetext.Cut(title, maxEventTitle), safetext.Cut(body, maxEventText), alert,
 		append(e.origin.tags(key, location), extra...), e.origin.host, time.Now().Unix(),
 	})
-	if err != nil {
-		return fmt.Errorf("encode the event %s: %w", kv.Quote(title), err)
+	if err == nil {
+		err = e.send(ctx, event)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(event))
 	if err != nil {
 		return fmt.Errorf("post the event %s: %w", kv.Quote(title), err)
+	}
+	return nil
+}
+
+func (e *Events) send(ctx context.Context, event []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(event))
+	if err != nil {
+		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("DD-API-KEY", e.apiKey)
 	req.Header.Set("DD-APPLICATION-KEY", e.appKey)
 	resp, err := e.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("post the event %s: %w", kv.Quote(title), err)
+		return err
 	}
 	// The status is enough; the body may be anything.
 	_ = resp.Body.Close()
-	return statusError(title, e.url, resp.StatusCode)
-}
-
-func statusError(title, url string, status int) error {
 	remedy := ""
-	switch {
+	switch status := resp.StatusCode; {
 	case status >= 200 && status < 300:
 		return nil
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
@@ -157,8 +160,7 @@ func statusError(title, url string, status int) error {
 	case status >= 300 && status < 500:
 		remedy = "; check datadog_host"
 	}
-	return fmt.Errorf("post the event %s: %w: %s answered %d %s%s", kv.Quote(title), ErrEventRefused, url, status,
-		http.StatusText(status), remedy)
+	return fmt.Errorf("%w: %s answered %d %s%s", ErrEventRefused, e.url, resp.StatusCode, http.StatusText(resp.StatusCode), remedy)
 }
 
 // parseDatadogHost returns the base URL without a slash at its end. Its errors do not contain the URL, which may hold a password.

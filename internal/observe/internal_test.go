@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -33,24 +32,6 @@ func TestLinkPausesAfterAFailure(t *testing.T) {
 	l.resume = time.Now()
 	if _, err := l.Write([]byte("x")); !errors.Is(err, os.ErrNotExist) || dials != 2 {
 		t.Errorf("after the circuit breaker closes: %v after %d dials, want a second attempt", err, dials)
-	}
-}
-
-func TestStatsdPrefersIPv4(t *testing.T) {
-	for _, tt := range []struct{ answers, want string }{
-		{"::1 127.0.0.1", "127.0.0.1"},
-		{"127.0.0.1 ::1", "127.0.0.1"},
-		{"::1 ::ffff:192.0.2.1", "192.0.2.1"},
-		{"192.0.2.1 192.0.2.2", "192.0.2.1"},
-		{"fe80::1%eth0", "fe80::1%eth0"},
-	} {
-		var ips []netip.Addr
-		for ip := range strings.FieldsSeq(tt.answers) {
-			ips = append(ips, netip.MustParseAddr(ip))
-		}
-		if got := preferIPv4(ips).String(); got != tt.want {
-			t.Errorf("of %s it takes %s, want %s", tt.answers, got, tt.want)
-		}
 	}
 }
 

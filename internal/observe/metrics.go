@@ -33,11 +33,10 @@ func NewMetrics(o MetricsOptions) (*Metrics, error) {
 	if o.Addr == "" {
 		o.Addr = DefaultStatsdAddr
 	}
-	host, port, err := parseStatsdAddr(o.Addr)
-	if err != nil {
+	if err := checkStatsdAddr(o.Addr); err != nil {
 		return nil, err
 	}
-	out := &conn{limit: statsdLimit, dial: func(ctx context.Context) (net.Conn, error) { return dialUDP(ctx, host, port) }}
+	out := &conn{limit: statsdLimit, dial: func(ctx context.Context) (net.Conn, error) { return dialUDP(ctx, o.Addr) }}
 	return &Metrics{out: out, origin: origin{host: o.Host, direction: o.Direction}}, nil
 }
 

@@ -1,11 +1,16 @@
 package observe
 
 import (
+	"bufio"
+	"fmt"
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
+
+	"kvexpress/internal/safetext"
 )
 
 // ContentType is the Content-Type of the text format.
@@ -21,36 +26,28 @@ const (
 	Histogram PromKind = "histogram"
 )
 
-// flushAt is the size of the buffer, in bytes.
-const flushAt = 4 << 10
-
 // Label is a label of a sample. The name must be valid, the value may be anything.
 type Label struct{ Name, Value string }
 
 // PromWriter writes metric families, one after the other. After a failed write it writes nothing more, and End returns the error.
 // It is not safe for concurrent use.
 type PromWriter struct {
-	w   io.Writer
-	buf []byte
-	err error
-
-	name, help string
-	kind       PromKind
-	begun      bool // the family's head is written
+	w    *bufio.Writer // keeps the first error
+	name string
+	head string // of the family, until its first sample is written
 }
 
 // NewProm returns a PromWriter to w. End must be called.
-func NewProm(w io.Writer) *PromWriter { return &PromWriter{w: w} }
+func NewProm(w io.Writer) *PromWriter { return &PromWriter{w: bufio.NewWriter(w)} }
 
 // Family begins a family: the next samples belong to it. The name must be valid and new. A family without samples is not written.
 func (w *PromWriter) Family(name string, kind PromKind, help string) {
-	w.name, w.kind, w.help, w.begun = name, kind, help, false
+	w.name, w.head = name, fmt.Sprintf("# HELP %[1]s %[3]s\n# TYPE %[1]s %[2]s\n", name, kind, escapeHelp.Replace(help))
 }
 
 // Sample writes one sample of a counter or gauge. Samples of a family must have different labels.
 func (w *PromWriter) Sample(value float64, labels ...Label) {
-	w.head()
-	w.sample("", value, labels, nil)
+	w.sample("", value, labels, "")
 }
 
 // One writes a family with one sample without labels.
@@ -81,102 +78,65 @@ func Seconds(t time.Time) float64 {
 // Histogram writes a histogram. bounds are the upper bounds of its buckets, ascending and finite. counts has the observations of
 // each bucket, and then those above the last bound; missing counts are 0.
 func (w *PromWriter) Histogram(bounds []float64, counts []uint64, sum float64, labels ...Label) {
-	w.head()
 	var total uint64
 	for i := range len(bounds) + 1 {
 		if i < len(counts) {
 			total += counts[i]
 		}
-		le := math.Inf(1)
+		le := "+Inf"
 		if i < len(bounds) {
-			le = bounds[i]
+			le = number(bounds[i])
 		}
-		w.sample("_bucket", float64(total), labels, &le)
+		w.sample("_bucket", float64(total), labels, le)
 	}
-	w.sample("_sum", sum, labels, nil)
-	w.sample("_count", float64(total), labels, nil)
+	w.sample("_sum", sum, labels, "")
+	w.sample("_count", float64(total), labels, "")
 }
 
 // End flushes the buffer, and returns the first error.
-func (w *PromWriter) End() error {
-	w.flush(0)
-	return w.err
-}
+func (w *PromWriter) End() error { return w.w.Flush() }
 
-func (w *PromWriter) head() {
-	if w.begun {
-		return
-	}
-	w.begun = true
-	w.buf = append(append(w.buf, "# HELP "...), w.name...)
-	w.buf = append(w.buf, ' ')
-	w.buf = appendEscaped(w.buf, w.help, false)
-	w.buf = append(append(w.buf, "\n# TYPE "...), w.name...)
-	w.buf = append(append(w.buf, ' '), w.kind...)
-	w.buf = append(w.buf, '\n')
-}
-
-// sample writes one line. le is the upper bound of a bucket; nil for all others.
-func (w *PromWriter) sample(suffix string, value float64, labels []Label, le *float64) {
-	w.buf = append(append(w.buf, w.name...), suffix...)
-	next := byte('{')
-	for _, l := range labels {
-		w.buf = append(append(w.buf, next), l.Name...)
-		w.buf = append(w.buf, '=', '"')
-		w.buf = append(appendEscaped(w.buf, l.Value, true), '"')
-		next = ','
-	}
-	if le != nil {
-		w.buf = append(append(w.buf, next), `le="`...)
-		w.buf = append(appendNumber(w.buf, *le), '"')
-		next = ','
-	}
-	if next == ',' {
-		w.buf = append(w.buf, '}')
-	}
-	w.buf = append(w.buf, ' ')
-	w.buf = append(appendNumber(w.buf, value), '\n')
-	w.flush(flushAt)
-}
-
-// flush writes the buffer if it has more than so many bytes.
-func (w *PromWriter) flush(more int) {
-	if len(w.buf) <= more {
-		return
-	}
-	if w.err == nil {
-		_, w.err = w.w.Write(w.buf)
-	}
-	w.buf = w.buf[:0]
-}
-
-// appendNumber writes numbers without an exponent, unless they are very large or small.
-func appendNumber(b []byte, v float64) []byte {
-	if abs := math.Abs(v); v == 0 || abs >= 1e-6 && abs < 1<<53 {
-		return strconv.AppendFloat(b, v, 'f', -1, 64)
-	}
-	return strconv.AppendFloat(b, v, 'g', -1, 64)
-}
-
-// appendEscaped escapes text for the format, quotes only in a label's value. The format is UTF-8; other bytes, as in a file name,
-// become \xff.
-func appendEscaped(b []byte, s string, quotes bool) []byte {
-	for len(s) > 0 {
-		r, size := utf8.DecodeRuneInString(s)
-		switch {
-		case r == '\\':
-			b = append(b, '\\', '\\')
-		case r == '\n':
-			b = append(b, '\\', 'n')
-		case r == '"' && quotes:
-			b = append(b, '\\', '"')
-		case r == utf8.RuneError && size == 1:
-			b = append(b, '\\', '\\', 'x')
-			b = strconv.AppendUint(b, uint64(s[0]), 16) // always two digits: such bytes are above 0x7f
-		default:
-			b = append(b, s[:size]...)
+// sample writes one line, after the head of its family. le is the upper bound of a bucket; "" for all others.
+func (w *PromWriter) sample(suffix string, value float64, labels []Label, le string) {
+	put := func(parts ...string) {
+		for _, part := range parts {
+			_, _ = w.w.WriteString(part) // End tells
 		}
-		s = s[size:]
 	}
-	return b
+	put(w.head, w.name, suffix)
+	w.head = ""
+	next := "{"
+	for _, l := range labels {
+		put(next, l.Name, `="`, escapeLabel.Replace(validUTF8(l.Value)), `"`)
+		next = ","
+	}
+	if le != "" {
+		put(next, `le="`, le, `"`)
+		next = ","
+	}
+	if next == "," {
+		put("}")
+	}
+	put(" ", number(value), "\n")
+}
+
+// number formats numbers without an exponent, unless they are very large or small.
+func number(v float64) string {
+	if abs := math.Abs(v); v == 0 || abs >= 1e-6 && abs < 1<<53 {
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
+}
+
+var (
+	escapeHelp  = strings.NewReplacer(`\`, `\\`, "\n", `\n`)            //nolint:gochecknoglobals // constant
+	escapeLabel = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`) //nolint:gochecknoglobals // constant
+)
+
+// validUTF8 escapes bytes that the format cannot have, as in a file name, as \xff.
+func validUTF8(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return safetext.Line(s, 0)
 }
