@@ -29,7 +29,7 @@ func Owner(info fs.FileInfo) (uid, gid int) {
 // setAttrs sets owner, attributes and mode in this order: a change of owner clears setuid, and an ACL changes the group bits of
 // the mode.
 func setAttrs(f *os.File, a Attrs, hook FaultHook) error {
-	if err := hook.before(AtOwner); err != nil {
+	if err := hook.Before(AtOwner); err != nil {
 		return err
 	}
 	info, err := f.Stat()
@@ -46,7 +46,7 @@ func setAttrs(f *os.File, a Attrs, hook FaultHook) error {
 			return err
 		}
 	}
-	if err := hook.before(AtXattrs); err != nil {
+	if err := hook.Before(AtXattrs); err != nil {
 		return err
 	}
 	if a.Like != nil {
@@ -54,7 +54,7 @@ func setAttrs(f *os.File, a Attrs, hook FaultHook) error {
 			return Explain(err)
 		}
 	}
-	if err := hook.before(AtMode); err != nil {
+	if err := hook.Before(AtMode); err != nil {
 		return err
 	}
 	return Explain(f.Chmod(a.Mode))

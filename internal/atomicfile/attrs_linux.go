@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// openFolder opens a folder without the right to read it.
+const openFolder = unix.O_PATH
+
 const aclXattr = "system.posix_acl_access"
 
 // maxXattr is the most bytes of one attribute, or of the list of their names: the kernel's limit.

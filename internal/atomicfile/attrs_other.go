@@ -2,7 +2,13 @@
 
 package atomicfile
 
-import "os"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const openFolder = unix.O_RDONLY
 
 // copyXattrs needs Linux.
 func copyXattrs(_, _ *os.File) error { return nil }

@@ -77,9 +77,11 @@ func (d *Dir) private() error {
 }
 
 // sub opens a folder of this one, and no link.
-func (d *Dir) sub(name string) (*Dir, error) {
+func (d *Dir) sub(name string) (*Dir, error) { return d.open(name, unix.O_RDONLY) }
+
+func (d *Dir) open(name string, flags int) (*Dir, error) {
 	path := filepath.Join(d.path, name)
-	fd, err := openAt(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	fd, err := openAt(d.fd, name, flags|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the folder %s: %w", path, Explain(err))
 	}
@@ -89,7 +91,7 @@ func (d *Dir) sub(name string) (*Dir, error) {
 // makeDir makes a folder, regardless of the umask, makes it durable and opens it. Another process may make it first.
 func (d *Dir) makeDir(name string, mode uint32) (*Dir, error) {
 	path := filepath.Join(d.path, name)
-	err := d.hook.before(AtMakeDirs)
+	err := d.hook.Before(AtMakeDirs)
 	if err == nil {
 		err = unix.Mkdirat(d.fd, name, mode)
 	}

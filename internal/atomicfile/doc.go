@@ -29,7 +29,8 @@ const (
 // FaultHook is called before each operation. The operation fails with the error that the hook returns. A nil hook does nothing.
 type FaultHook func(FaultPoint) error
 
-func (h FaultHook) before(p FaultPoint) error {
+// Before calls the hook.
+func (h FaultHook) Before(p FaultPoint) error {
 	if h == nil {
 		return nil
 	}

@@ -22,7 +22,7 @@ func (t *Target) writeInPlace(content []byte, a Attrs) error {
 	if linked, err := t.Linked(); err != nil || linked {
 		return errors.Join(err, ErrLinks)
 	}
-	if err := hook.before(AtInPlaceWrite); err != nil {
+	if err := hook.Before(AtInPlaceWrite); err != nil {
 		return err
 	}
 	err := t.Dir.openToWrite(t.Base, t.File, func(f *os.File) error {
@@ -42,7 +42,7 @@ func (t *Target) writeInPlace(content []byte, a Attrs) error {
 	if err := setAttrs(t.File, a, hook); err != nil {
 		return err
 	}
-	if err := hook.before(AtInPlaceSync); err != nil {
+	if err := hook.Before(AtInPlaceSync); err != nil {
 		return err
 	}
 	return Explain(t.File.Sync())

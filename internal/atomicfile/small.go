@@ -2,11 +2,9 @@ package atomicfile
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,22 +15,15 @@ const newSuffix = ".new"
 // WriteFile replaces a small file of ours, such as a state file, durably and with mode 0600. The folder must be private, and the
 // caller the only writer of the file.
 func (d *Dir) WriteFile(name string, content []byte) error {
-	path, next := filepath.Join(d.path, name), name+newSuffix
-	f, err := d.OpenFile(next, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o600)
+	if err := d.Sweep(name); err != nil {
+		return err
+	}
+	staged, err := d.Stage(name+newSuffix, content, Attrs{Mode: 0o600, UID: -1, GID: -1})
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return err
 	}
-	err = writeAll(f, content)
-	if err == nil {
-		err = Explain(f.Sync())
-	}
-	if err := errors.Join(err, Explain(f.Close())); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), d.Remove(next))
-	}
-	if err := again(func() error { return unix.Renameat(d.fd, next, d.fd, name) }); err != nil {
-		return errors.Join(&RenameError{Path: path, Err: Explain(err)}, d.Remove(next))
-	}
-	return d.Sync()
+	t := &Target{Dir: d, Base: name}
+	return errors.Join(t.Replace(staged), staged.Discard(), t.Close())
 }
 
 // Sweep removes the file that a WriteFile leaves when its process is killed.

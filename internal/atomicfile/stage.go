@@ -45,13 +45,13 @@ func (d *Dir) Stage(name string, content []byte, a Attrs) (*Staged, error) {
 
 func (s *Staged) fill(content []byte, a Attrs) (err error) {
 	hook := s.dir.hook
-	if err := hook.before(AtCreate); err != nil {
+	if err := hook.Before(AtCreate); err != nil {
 		return err
 	}
 	if s.file, err = s.dir.OpenFile(s.name, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL, 0o600); err != nil {
 		return err
 	}
-	if err := hook.before(AtWrite); err != nil {
+	if err := hook.Before(AtWrite); err != nil {
 		return err
 	}
 	err = s.dir.openToWrite(s.name, s.file, func(f *os.File) error { return writeAll(f, content) })
@@ -61,7 +61,7 @@ func (s *Staged) fill(content []byte, a Attrs) (err error) {
 	if err := setAttrs(s.file, a, hook); err != nil {
 		return err
 	}
-	if err := hook.before(AtSync); err != nil {
+	if err := hook.Before(AtSync); err != nil {
 		return err
 	}
 	if err := s.file.Sync(); err != nil {

@@ -130,7 +130,7 @@ func (t *Target) Replace(s *Staged) error {
 	if there, err := s.dir.stat(s.name); err != nil || there.Ino != s.is.Ino || there.Dev != s.is.Dev {
 		return fmt.Errorf("put %s in place: %s is no longer the file that was staged", t.Path(), s.Path())
 	}
-	err := s.dir.hook.before(AtRename)
+	err := s.dir.hook.Before(AtRename)
 	if err == nil {
 		err = again(func() error { return unix.Renameat(s.dir.fd, s.name, t.Dir.fd, t.Base) })
 	}
@@ -142,7 +142,7 @@ func (t *Target) Replace(s *Staged) error {
 	if old != nil {
 		err = Explain(old.Close())
 	}
-	if failed := s.dir.hook.before(AtSyncDir); failed != nil {
+	if failed := s.dir.hook.Before(AtSyncDir); failed != nil {
 		return errors.Join(&SyncError{Path: t.Dir.path, Err: failed}, err)
 	}
 	return errors.Join(t.Dir.Sync(), err)

@@ -12,7 +12,7 @@ import (
 // exec runs the exec for the bytes on disk, and notes its success; else it stays pending. If bytes were just replaced, was is the
 // origin of the old ones, which may be restored.
 func (tx *transaction) exec(ctx context.Context, now origin, was *origin) error {
-	if err := tx.Fault.before(AtExec); err != nil {
+	if err := tx.Fault.Before(AtExec); err != nil {
 		return err
 	}
 	tx.keepWhileRunning(nil)
@@ -35,7 +35,7 @@ func (tx *transaction) runExec(ctx context.Context, now origin) (command.Result,
 }
 
 func (tx *transaction) executed(sha string) error {
-	if err := tx.Fault.before(AtExecDone); err != nil {
+	if err := tx.Fault.Before(AtExecDone); err != nil {
 		return err
 	}
 	tx.state.ran(sha)
@@ -48,7 +48,7 @@ func (tx *transaction) executed(sha string) error {
 
 // restore puts the old bytes back, and runs the exec for them: the one that failed may have left the service down.
 func (tx *transaction) restore(ctx context.Context, was origin, cause error) (err error) {
-	if err := tx.Fault.before(AtRestore); err != nil {
+	if err := tx.Fault.Before(AtRestore); err != nil {
 		return err
 	}
 	failed := &ExecError{File: tx.target.File, Err: cause}

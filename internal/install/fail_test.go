@@ -44,11 +44,11 @@ func TestFailedAtEachStep(t *testing.T) {
 // If nothing was put in place, the result does not claim it.
 func TestActionOfAFailure(t *testing.T) {
 	for step, want := range map[install.FaultPoint]install.Action{
-		install.FaultPoint(atomicfile.AtWrite):   install.NoAction,
-		install.FaultPoint(atomicfile.AtRename):  install.NoAction,
-		install.FaultPoint(atomicfile.AtSyncDir): install.Installed,
-		install.AtInstalled:                      install.Installed,
-		install.AtExecDone:                       install.Installed,
+		atomicfile.AtWrite:   install.NoAction,
+		atomicfile.AtRename:  install.NoAction,
+		atomicfile.AtSyncDir: install.Installed,
+		install.AtInstalled:  install.Installed,
+		install.AtExecDone:   install.Installed,
 	} {
 		t.Run(string(step), func(t *testing.T) {
 			n := scenarios()[0].start(t)

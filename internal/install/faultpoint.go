@@ -4,7 +4,10 @@ import "kvexpress/internal/atomicfile"
 
 // FaultPoint labels one step of the install transaction, so that a test can fail the step
 // or kill the process there. Package atomicfile labels the steps in between.
-type FaultPoint string
+type FaultPoint = atomicfile.FaultPoint
+
+// FaultHook is called before each step. The step fails with the error that the hook returns.
+type FaultHook = atomicfile.FaultHook
 
 // The fault injection points, in the order of the transaction.
 const (
@@ -26,28 +29,9 @@ const (
 func FaultPoints() []FaultPoint {
 	return []FaultPoint{
 		AtRead, AtReadData, AtLock, AtBegin,
-		FaultPoint(atomicfile.AtCreate), FaultPoint(atomicfile.AtWrite), FaultPoint(atomicfile.AtOwner),
-		FaultPoint(atomicfile.AtXattrs), FaultPoint(atomicfile.AtMode), FaultPoint(atomicfile.AtSync),
+		atomicfile.AtCreate, atomicfile.AtWrite, atomicfile.AtOwner, atomicfile.AtXattrs, atomicfile.AtMode, atomicfile.AtSync,
 		AtCheck, AtReadAgain,
-		FaultPoint(atomicfile.AtRename), FaultPoint(atomicfile.AtSyncDir),
+		atomicfile.AtRename, atomicfile.AtSyncDir,
 		AtInstalled, AtExec, AtExecDone, AtUnlock,
 	}
-}
-
-// FaultHook is called before each step. The step fails with the error that the hook returns.
-// A nil hook does nothing.
-type FaultHook func(FaultPoint) error
-
-func (h FaultHook) before(s FaultPoint) error {
-	if h == nil {
-		return nil
-	}
-	return h(s)
-}
-
-func (h FaultHook) files() atomicfile.FaultHook {
-	if h == nil {
-		return nil
-	}
-	return func(s atomicfile.FaultPoint) error { return h(FaultPoint(s)) }
 }

@@ -84,7 +84,7 @@ func (tx *transaction) recover(ctx context.Context, frozen error) error {
 	if o == nil {
 		return nil
 	}
-	if err := tx.Fault.before(AtRecover); err != nil {
+	if err := tx.Fault.Before(AtRecover); err != nil {
 		return err
 	}
 	switch {

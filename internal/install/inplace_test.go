@@ -119,7 +119,7 @@ func TestTornAndStopped(t *testing.T) {
 	n := tornNode(t)
 	n.put(n.layout.Stop(hosts), "wait", 0)
 	res, err := n.deliver(func(s install.FaultPoint) error {
-		if s == install.FaultPoint(atomicfile.AtInPlaceWrite) {
+		if s == atomicfile.AtInPlaceWrite {
 			return errBoom
 		}
 		return nil
@@ -151,11 +151,11 @@ func TestOverwriteAndPutBackFail(t *testing.T) {
 	writes := 0
 	_, err := n.deliver(func(s install.FaultPoint) error {
 		switch s {
-		case install.FaultPoint(atomicfile.AtInPlaceWrite):
+		case atomicfile.AtInPlaceWrite:
 			if writes++; writes > 1 {
 				return errBoom
 			}
-		case install.FaultPoint(atomicfile.AtInPlaceSync):
+		case atomicfile.AtInPlaceSync:
 			write(t, n.target.File, tornAB()) // as a failing disk leaves it
 			return errBoom
 		}
@@ -177,7 +177,7 @@ func TestOverwriteIsTakenBack(t *testing.T) {
 	n.target.InPlace = true
 	first := true
 	res, err := n.deliver(func(s install.FaultPoint) error {
-		if s == install.FaultPoint(atomicfile.AtInPlaceSync) && first {
+		if s == atomicfile.AtInPlaceSync && first {
 			first = false
 			write(t, n.target.File, tornAB())
 			return errBoom

@@ -59,7 +59,7 @@ func (d *Installer) InstallData(ctx context.Context, t Target, data []byte, shar
 }
 
 func (d *Installer) begin(t Target) (*transaction, error) {
-	place, err := atomicfile.Find(t.File, d.Fault.files())
+	place, err := atomicfile.Find(t.File, d.Fault)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func TestKilledAtEachStep(t *testing.T) {
 func TestScenariosPassEveryStep(t *testing.T) {
 	missing := make(map[install.FaultPoint]bool)
 	for _, s := range append(install.FaultPoints(), install.AtRecover, install.AtRestore,
-		install.FaultPoint(atomicfile.AtMakeDirs), install.FaultPoint(atomicfile.AtInPlaceWrite), install.FaultPoint(atomicfile.AtInPlaceSync)) {
+		atomicfile.AtMakeDirs, atomicfile.AtInPlaceWrite, atomicfile.AtInPlaceSync) {
 		missing[s] = true
 	}
 	for _, s := range scenarios() {
@@ -161,10 +161,10 @@ func TestKillControls(t *testing.T) {
 		sabotage func(n *node, before []byte)
 		settled  func(n *node) []string
 	}{
-		{"a write that is not atomic", install.FaultPoint(atomicfile.AtRename),
+		{"a write that is not atomic", atomicfile.AtRename,
 			func(n *node, _ []byte) { write(t, n.target.File, tornAB()) },
 			func(n *node) []string { return n.torn(s.allowed...) }},
-		{"a staged file in the lock folder of another target", install.FaultPoint(atomicfile.AtMode),
+		{"a staged file in the lock folder of another target", atomicfile.AtMode,
 			func(n *node, _ []byte) { n.disown() }, (*node).left},
 		{"an exec that is not known to be pending", install.AtExec,
 			func(n *node, _ []byte) { _ = os.RemoveAll(n.stateDir) },

@@ -156,7 +156,7 @@ func TestFolderSwappedForLink(t *testing.T) {
 				return nil
 			})
 			placed := bytes.Equal(read(t, filepath.Join(away, "hosts")), contentB())
-			if seen := i < slices.Index(steps, install.FaultPoint(atomicfile.AtRename)); seen == (err == nil) || seen == placed {
+			if seen := i < slices.Index(steps, atomicfile.AtRename); seen == (err == nil) || seen == placed {
 				t.Errorf("error %v, in place: %v", err, placed)
 			}
 			if got := list(t, victim); len(got) != 1 || string(read(t, filepath.Join(victim, "hosts"))) != "not ours\n" {

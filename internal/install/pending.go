@@ -60,7 +60,7 @@ func (d *Installer) RunPending(ctx context.Context, targets []Target) (*command.
 		return nil, results, nil
 	}
 	first := pending[0]
-	if err := first.Fault.before(AtExec); err != nil {
+	if err := first.Fault.Before(AtExec); err != nil {
 		return nil, results, err
 	}
 	ran, err := command.Run(ctx, command.Command{Argv: first.target.Exec, Timeout: first.target.ExecTimeout, Env: envOf(pending)})

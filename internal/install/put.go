@@ -26,7 +26,7 @@ func (tx *transaction) install(ctx context.Context, content []byte, now origin) 
 	if err := tx.put(ctx, content, now, tx.disk.wanted(tx.target), Installed); err != nil {
 		return err
 	}
-	if err := tx.Fault.before(AtInstalled); err != nil {
+	if err := tx.Fault.Before(AtInstalled); err != nil {
 		return err
 	}
 	tx.remember(now.SHA256)
@@ -41,7 +41,7 @@ func (tx *transaction) install(ctx context.Context, content []byte, now origin) 
 
 // put replaces the file. If it fails before the file is changed, it takes its note in the state back.
 func (tx *transaction) put(ctx context.Context, content []byte, now origin, attrs atomicfile.Attrs, as Action) error {
-	if err := tx.Fault.before(AtBegin); err != nil {
+	if err := tx.Fault.Before(AtBegin); err != nil {
 		return err
 	}
 	put := tx.rename
@@ -86,7 +86,7 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 	if len(tx.target.Check) == 0 {
 		return nil
 	}
-	if err := tx.Fault.before(AtCheck); err != nil {
+	if err := tx.Fault.Before(AtCheck); err != nil {
 		return err
 	}
 	tx.keepWhileRunning(content)

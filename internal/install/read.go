@@ -136,7 +136,7 @@ func (r reader) frozen(rows kv.Snapshot) error {
 
 // readFrozen reads lock and stop again, and gates them.
 func (tx *transaction) readFrozen(ctx context.Context) error {
-	if err := tx.Fault.before(AtReadAgain); err != nil {
+	if err := tx.Fault.Before(AtReadAgain); err != nil {
 		return err
 	}
 	paths := tx.locks

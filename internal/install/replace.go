@@ -60,7 +60,7 @@ func (tx *transaction) content(ctx context.Context, promised record.Live) (recor
 	if live, ok := tx.fromData(ctx, promised); ok {
 		return live, live.Installable(tx.target.MinLines)
 	}
-	if err := tx.Fault.before(AtReadData); err != nil {
+	if err := tx.Fault.Before(AtReadData); err != nil {
 		return record.Live{}, err
 	}
 	return tx.live(ctx, kv.Default)

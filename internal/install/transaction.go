@@ -26,7 +26,7 @@ type transaction struct {
 
 func (tx *transaction) close() (err error) {
 	if tx.locked {
-		err = tx.Fault.before(AtUnlock)
+		err = tx.Fault.Before(AtUnlock)
 	}
 	err = errors.Join(err, tx.state.close(), tx.folder.close(), tx.file.Close(), tx.place.Dir.Close())
 	tx.state, tx.file, tx.locked = nil, nil, false
@@ -59,7 +59,7 @@ func (tx *transaction) run(ctx context.Context) error {
 }
 
 func (tx *transaction) attempt(ctx context.Context) error {
-	if err := tx.Fault.before(AtRead); err != nil {
+	if err := tx.Fault.Before(AtRead); err != nil {
 		return err
 	}
 	promised, err := tx.readAll(ctx)
@@ -168,7 +168,7 @@ func (tx *transaction) waitForLock(ctx context.Context) error {
 
 // lock takes the lock. It waits for another process until the context ends.
 func (tx *transaction) lock(ctx context.Context) error {
-	if err := tx.Fault.before(AtLock); err != nil {
+	if err := tx.Fault.Before(AtLock); err != nil {
 		return err
 	}
 	if err := tx.place.MakeDirs(); err != nil {
