@@ -37,8 +37,7 @@ func locked(ctx context.Context, path string, hook FaultHook) (*Target, error) {
 	if err := target.Lock(ctx, Waiting{}); err != nil {
 		return nil, errors.Join(err, target.Close(), p.Dir.Close())
 	}
-	_, err = target.Reopen(Identity{})
-	return target, err
+	return target, target.Reopen()
 }
 
 // free gives a target back.

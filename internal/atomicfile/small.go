@@ -50,10 +50,3 @@ func (d *Dir) OpenSmall(name string, most int) (f *os.File, content []byte, read
 	}
 	return f, content[:n], readOnly, nil
 }
-
-// Is reports whether the file with this name is still f.
-func (d *Dir) Is(name string, f *os.File) bool {
-	var mine unix.Stat_t
-	now, err := d.stat(name)
-	return err == nil && unix.Fstat(int(f.Fd()), &mine) == nil && mine.Ino == now.Ino && mine.Dev == now.Dev
-}

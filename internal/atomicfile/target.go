@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,43 +55,14 @@ func (t *Target) open() error {
 // Path is where the target is.
 func (t *Target) Path() string { return filepath.Join(t.Dir.path, t.Base) }
 
-// Identity distinguishes a file, and its last change, from others: as far as the kernel's clock of a few milliseconds can.
-type Identity struct {
-	dev, ino       uint64
-	size, modified int64
-	mode           fs.FileMode
-	uid, gid       int
-}
-
-// IdentityOf returns the identity of a file.
-func IdentityOf(info fs.FileInfo) Identity {
-	id := Identity{size: info.Size(), modified: info.ModTime().UnixNano(), mode: info.Mode()}
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.dev, id.ino, id.uid, id.gid = uint64(s.Dev), s.Ino, int(s.Uid), int(s.Gid) //nolint:unconvert // for other systems
+// Reopen opens the file that is there now.
+func (t *Target) Reopen() error {
+	if t.File != nil {
+		if err := t.File.Close(); err != nil {
+			return Explain(err)
+		}
 	}
-	return id
-}
-
-// Reopen opens the target again if it is another file by now, or is changed since its identity was before. It reports whether
-// it is.
-func (t *Target) Reopen(before Identity) (changed bool, err error) {
-	if t.File == nil {
-		err = t.open()
-		return t.File != nil, err
-	}
-	mine, err := t.File.Stat()
-	if err != nil {
-		return false, fmt.Errorf("stat %s: %w", t.Path(), Explain(err))
-	}
-	id := IdentityOf(mine)
-	now, err := t.Dir.stat(t.Base)
-	if err == nil && id == before && id.ino == now.Ino && id.dev == uint64(now.Dev) { //nolint:unconvert // as above
-		return false, nil
-	}
-	if err := t.File.Close(); err != nil {
-		return false, Explain(err)
-	}
-	return true, t.open()
+	return t.open()
 }
 
 // Linked reports whether the target has several hard links.

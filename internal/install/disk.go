@@ -15,57 +15,18 @@ import (
 
 // onDisk is the target before anything is done to it.
 type onDisk struct {
-	exists     bool
-	content    []byte // nil if it is not needed, or larger than any version
-	sha        string // "" if it is larger than any version
-	size       int
-	lines      int
-	mode       fs.FileMode
-	uid, gid   int
-	like       *os.File
-	identity   atomicfile.Identity
-	remembered bool // the content was not read: sha is from an earlier install
-}
-
-// remembered is a file that this process installed or read.
-type remembered struct {
-	identity atomicfile.Identity
-	sha      string
-}
-
-// remember notes the SHA-256 of the target. Only callers of InstallData use it.
-func (tx *transaction) remember(sha string) {
-	if tx.data == nil || tx.file == nil || tx.file.File == nil {
-		return
-	}
-	if info, err := tx.file.File.Stat(); err == nil {
-		tx.installed.Store(tx.path, remembered{atomicfile.IdentityOf(info), sha})
-	}
-}
-
-// readRemembered is readFile without reading the content, if the caller brought data, so the file will most likely be
-// replaced, and nothing changed it since an earlier install. If the file turns out to be up to date, it must be read.
-func (tx *transaction) readRemembered() (onDisk, error) {
-	if tx.file == nil { // its folder is missing
-		return onDisk{uid: -1, gid: -1}, nil
-	}
-	was, ok := tx.installed.Load(tx.path)
-	if !ok || tx.data == nil || tx.file.File == nil || tx.target.RestoreOnFailure || tx.target.InPlace {
-		return readFile(tx.file, false)
-	}
-	d, err := statFile(tx.file)
-	if err != nil {
-		return d, err
-	}
-	if known, ok := was.(remembered); ok && d.identity == known.identity {
-		d.sha, d.remembered = known.sha, true
-		return d, nil
-	}
-	return readFile(tx.file, false)
+	exists   bool
+	content  []byte // nil if it is not needed, or larger than any version
+	sha      string // "" if it is larger than any version
+	size     int
+	lines    int
+	mode     fs.FileMode
+	uid, gid int
+	like     *os.File
 }
 
 func statFile(t *atomicfile.Target) (onDisk, error) {
-	if t.File == nil {
+	if t == nil || t.File == nil { // its folder is missing, or the file
 		return onDisk{uid: -1, gid: -1}, nil
 	}
 	info, err := t.File.Stat()
@@ -73,8 +34,8 @@ func statFile(t *atomicfile.Target) (onDisk, error) {
 		return onDisk{}, fmt.Errorf("stat %s: %w", t.Path(), atomicfile.Explain(err))
 	}
 	uid, gid := atomicfile.Owner(info)
-	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, size: int(info.Size()), like: t.File,
-		identity: atomicfile.IdentityOf(info)}, nil
+	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, size: int(info.Size()),
+		like: t.File}, nil
 }
 
 // readFile reads a target, and may keep its content.
@@ -121,6 +82,11 @@ func (d onDisk) wanted(t Target) atomicfile.Attrs {
 		a.Mode = d.mode
 	}
 	return t.Attrs(a)
+}
+
+// same reports whether another read found the same bytes, mode and owner.
+func (d onDisk) same(o onDisk) bool {
+	return d.exists == o.exists && d.sha == o.sha && d.mode == o.mode && d.uid == o.uid && d.gid == o.gid
 }
 
 // attrs are the owner and mode on disk.

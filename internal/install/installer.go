@@ -3,7 +3,6 @@ package install
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"kvexpress/internal/atomicfile"
@@ -25,8 +24,6 @@ type Installer struct {
 	// end the program anywhere, and setting signals up is a tenth of a run with nothing to do. nil: the caller's context is used.
 	Interruptible func(context.Context) (context.Context, context.CancelFunc)
 	Fault         FaultHook // nil but in tests
-
-	installed sync.Map // path -> remembered
 }
 
 func (d *Installer) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {

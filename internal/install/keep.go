@@ -17,8 +17,7 @@ func (tx *transaction) keep(ctx context.Context, live record.Live) error {
 	if err := gate.LongEnough(tx.target.Key, tx.disk.size, tx.result.Lines, tx.target.MinLines); err != nil {
 		return err
 	}
-	attrs := tx.disk.wanted(tx.target)
-	drifted, adopted := tx.disk.drifted(attrs), !tx.state.found
+	drifted, adopted := tx.disk.drifted(tx.disk.wanted(tx.target)), !tx.state.found
 	pending := len(tx.target.Exec) > 0 && !adopted && tx.state.pending(sha)
 	if tx.target.DryRun {
 		tx.result.Action = wouldKeep(drifted, pending)
@@ -35,13 +34,12 @@ func (tx *transaction) keep(ctx context.Context, live record.Live) error {
 	}
 	tx.result.Action = Unchanged
 	if drifted {
-		if err := tx.correct(ctx, attrs); err != nil {
+		if err := tx.correct(ctx); err != nil {
 			tx.result.Action = NoAction
 			return err
 		}
 		tx.result.Action = Repaired
 	}
-	tx.remember(sha)
 	if adopted {
 		tx.state.ran(sha)
 	}
@@ -78,7 +76,8 @@ func wouldKeep(drifted, pending bool) Action {
 }
 
 // correct sets owner and mode. It replaces a file with other hard links by a new one, and leaves those as they are.
-func (tx *transaction) correct(ctx context.Context, attrs atomicfile.Attrs) error {
+func (tx *transaction) correct(ctx context.Context) error {
+	attrs := tx.disk.wanted(tx.target)
 	linked, err := tx.file.Linked()
 	if err != nil {
 		return err

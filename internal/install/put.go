@@ -29,7 +29,6 @@ func (tx *transaction) install(ctx context.Context, content []byte, now origin) 
 	if err := tx.Fault.Before(AtInstalled); err != nil {
 		return err
 	}
-	tx.remember(now.SHA256)
 	if err := tx.state.finish(now); err != nil {
 		return err
 	}

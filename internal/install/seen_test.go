@@ -69,23 +69,6 @@ func TestDataThatWasSeen(t *testing.T) {
 	}
 }
 
-// A remembered file is read again if another process touched it, or if the file turns out
-// to be up to date.
-func TestRememberedFileWasTouched(t *testing.T) {
-	n := newNode(t, scratch(t))
-	d := n.deliverer(nil)
-	a := contentA()
-	n.publish(a)
-	n.seen(d, a, install.Installed)
-	n.seen(d, a, install.Unchanged)
-	other := []byte(strings.Repeat("x", len(a)))
-	write(t, n.target.File, other) // the same inode, the same size
-	n.seen(d, a, install.Installed)
-	if string(n.content()) != string(a) {
-		t.Errorf("the file holds %.20q", n.content())
-	}
-}
-
 // A store that went back is not followed by a target that refuses that.
 func TestRefuseOlder(t *testing.T) {
 	n := newNode(t, scratch(t))

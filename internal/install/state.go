@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -113,25 +112,11 @@ func (s *stateFile) load() (err error) {
 	return nil
 }
 
-// changed reports whether another process wrote the state since it was read. The target is locked: what a killed process left is
-// removed.
-func (s *stateFile) changed() (bool, error) {
+// sweep removes what a killed process left. The target is locked.
+func (s *stateFile) sweep() {
 	if s.dir != nil {
 		_ = s.dir.Sweep(s.name) // if it fails, the next save tells
 	}
-	if !s.found {
-		now, err := loadState(s.folder, s.File)
-		if err != nil {
-			return false, err
-		}
-		return now.found, now.close()
-	}
-	now := make([]byte, len(s.read)+1)
-	n, err := s.file.ReadAt(now, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, s.failed(atomicfile.Explain(err))
-	}
-	return string(now[:n]) != s.read || !s.dir.Is(s.name, s.file), nil
 }
 
 func (s *stateFile) close() error {

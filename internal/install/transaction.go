@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"kvexpress/internal/atomicfile"
-	"kvexpress/internal/record"
 )
 
 // transaction is one run over one target. It takes the lock if there is something to do.
@@ -48,7 +47,7 @@ func (tx *transaction) run(ctx context.Context) error {
 	tx.result, tx.disk.content = begun, nil
 	if !tx.locked {
 		tx.share.keep(0) // the wait may take minutes
-		if err := tx.waitForLock(ctx); err != nil {
+		if err := tx.lock(ctx); err != nil {
 			return err
 		}
 		if err := tx.share.need(ctx, 0); err != nil {
@@ -62,11 +61,11 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	if err := tx.Fault.Before(AtRead); err != nil {
 		return err
 	}
-	promised, err := tx.readAll(ctx)
-	tx.result.Index = promised.Index
-	if tx.state == nil { // the disk could not be read
+	if err := tx.readDisk(); err != nil {
 		return err
 	}
+	promised, err := tx.promise(ctx)
+	tx.result.Index = promised.Index
 	if !tx.target.DryRun && (tx.state.damaged || tx.state.Overwrite != nil) {
 		if failed := tx.recover(ctx, err); failed != nil {
 			return failed // without the error of the gates: a stop is no failure, but a torn file is
@@ -74,11 +73,6 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
-	}
-	if promised.SHA256 == tx.disk.sha && tx.disk.remembered {
-		if tx.disk, err = readFile(tx.file, false); err != nil {
-			return err
-		}
 	}
 	if promised.SHA256 != "" && promised.SHA256 == tx.disk.sha {
 		_, same := tx.fromData(ctx, promised)
@@ -90,34 +84,14 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	return tx.replace(ctx, promised)
 }
 
-// readAll reads the small rows, and meanwhile file and state. An error of the disk comes first. (A new goroutine reads the disk,
-// not the store, because its stack would have to grow for a request.)
-func (tx *transaction) readAll(ctx context.Context) (record.Live, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { // ends before we return
-		err := tx.readDisk()
-		if err != nil {
-			cancel()
-		}
-		done <- err
-	}()
-	promised, err := tx.promise(ctx)
-	if failed := <-done; failed != nil {
-		return record.Live{}, failed
-	}
-	return promised, err
-}
-
-// readDisk reads the file, or remembers it, and its state.
+// readDisk reads the file and its state.
 func (tx *transaction) readDisk() (err error) {
 	err = errors.Join(tx.state.close(), tx.open())
 	tx.state = nil
 	if err != nil {
 		return err
 	}
-	if tx.disk, err = tx.readRemembered(); err != nil {
+	if tx.disk, err = readFile(tx.file, false); err != nil {
 		return err
 	}
 	tx.result.Before, tx.result.DiskRead = tx.disk.sha, true
@@ -125,9 +99,12 @@ func (tx *transaction) readDisk() (err error) {
 	return err
 }
 
-// open opens the target, if its folder exists.
+// open opens the file that is there now, if its folder exists.
 func (tx *transaction) open() (err error) {
-	if tx.file == nil && len(tx.place.Missing) == 0 {
+	switch {
+	case tx.file != nil:
+		return tx.file.Reopen()
+	case len(tx.place.Missing) == 0:
 		tx.file, err = tx.place.Dir.Open(tx.place.Base)
 	}
 	return err
@@ -146,24 +123,16 @@ func (tx *transaction) lockNow(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	changed, err := tx.file.Reopen(tx.disk.identity)
-	if err != nil {
+	disk, state := tx.disk, tx.state.read
+	if err := tx.readDisk(); err != nil {
 		return err
 	}
-	other, err := tx.state.changed()
-	if err == nil && (changed || other) {
-		err = errAgain
+	tx.state.sweep()
+	if tx.state.read != state || !tx.disk.same(disk) {
+		return errAgain
 	}
-	return err
-}
-
-// waitForLock waits for the lock, and opens the file that is there then.
-func (tx *transaction) waitForLock(ctx context.Context) error {
-	if err := tx.lock(ctx); err != nil {
-		return err
-	}
-	_, err := tx.file.Reopen(atomicfile.Identity{})
-	return err
+	tx.disk.content = disk.content
+	return nil
 }
 
 // lock takes the lock. It waits for another process until the context ends.
