@@ -215,7 +215,7 @@ func TestInPlaceKeepsInode(t *testing.T) {
 
 func contains(steps []install.FaultPoint, want atomicfile.FaultPoint) bool {
 	for _, s := range steps {
-		if s == install.FaultPoint(want) {
+		if s == want {
 			return true
 		}
 	}
