@@ -29,10 +29,7 @@ func testIndex(t *testing.T, b bench) {
 	if flagged <= second {
 		t.Errorf("a change of flags alone moved the index from %d to %d, want a higher one", second, flagged)
 	}
-	both := b.commit(
-		kv.Op{Verb: kv.Set, Path: path, Value: []byte("three")},
-		kv.Op{Verb: kv.Set, Path: other, Value: []byte("three")},
-	)
+	both := b.commit(set(path, "three"), set(other, "three"))
 	if len(both) != 2 || both[path] != both[other] || both[path] <= flagged {
 		t.Errorf("one transaction gave the indexes %v, want the same one for both", both)
 	}
@@ -40,23 +37,20 @@ func testIndex(t *testing.T, b bench) {
 
 func testCheckAndSet(t *testing.T, b bench) {
 	path := b.path("a")
-	cas := func(value string, index uint64) kv.Op {
-		return kv.Op{Verb: kv.CheckAndSet, Path: path, Value: []byte(value), Index: index}
-	}
-	b.refused(kv.ErrConflict, cas("update of nothing", 1))
+	b.refused(kv.ErrConflict, cas(path, "update of nothing", 1))
 	b.wantsAbsent(path)
 
-	created := b.commit(cas("created", 0))[path]
-	b.refused(kv.ErrConflict, cas("created twice", 0))
-	b.refused(kv.ErrConflict, cas("created", 0)) // even with identical bytes
+	created := b.commit(cas(path, "created", 0))[path]
+	b.refused(kv.ErrConflict, cas(path, "created twice", 0))
+	b.refused(kv.ErrConflict, cas(path, "created", 0)) // even with identical bytes
 	b.wants(path, "created")
 
-	updated := b.commit(cas("updated", created))[path]
-	b.refused(kv.ErrConflict, cas("stale", created))
-	b.refused(kv.ErrConflict, cas("from the future", updated+1000000))
+	updated := b.commit(cas(path, "updated", created))[path]
+	b.refused(kv.ErrConflict, cas(path, "stale", created))
+	b.refused(kv.ErrConflict, cas(path, "from the future", updated+1000000))
 	b.wants(path, "updated")
 
-	if same := b.commit(cas("updated", updated))[path]; same != updated {
+	if same := b.commit(cas(path, "updated", updated))[path]; same != updated {
 		t.Errorf("identical bytes moved the index from %d to %d", updated, same)
 	}
 }
@@ -81,7 +75,7 @@ func testChecks(t *testing.T, b bench) {
 		t.Run(test.name, func(t *testing.T) {
 			b := bench{t: t, store: b.store, prefix: b.prefix}
 			guarded := b.path(kv.NewID())
-			write := kv.Op{Verb: kv.Set, Path: guarded, Value: []byte("y")}
+			write := set(guarded, "y")
 			if !test.holds {
 				b.refused(kv.ErrConflict, test.op)
 				b.refused(kv.ErrConflict, test.op, write)
@@ -104,17 +98,12 @@ func testChecks(t *testing.T, b bench) {
 }
 
 func testAllOrNone(t *testing.T, b bench) {
-	set, gone, created, checked := b.path("set"), b.path("gone"), b.path("created"), b.path("checked")
-	b.set(set, "old")
+	changed, gone, created, checked := b.path("changed"), b.path("gone"), b.path("created"), b.path("checked")
+	b.set(changed, "old")
 	b.set(gone, "old")
 	before := b.set(checked, "old")
-	b.refused(kv.ErrConflict,
-		kv.Op{Verb: kv.Set, Path: set, Value: []byte("new")},
-		kv.Op{Verb: kv.Delete, Path: gone},
-		kv.Op{Verb: kv.CheckAndSet, Path: created, Value: []byte("new")},
-		kv.Op{Verb: kv.CheckAndSet, Path: checked, Value: []byte("new"), Index: before - 1},
-	)
-	b.wants(set, "old")
+	b.refused(kv.ErrConflict, set(changed, "new"), del(gone), cas(created, "new", 0), cas(checked, "new", before-1))
+	b.wants(changed, "old")
 	b.wants(gone, "old")
 	b.wants(checked, "old")
 	b.wantsAbsent(created)
@@ -127,33 +116,19 @@ func testAllOrNone(t *testing.T, b bench) {
 // testOrder: each step sees what the steps before it did.
 func testOrder(t *testing.T, b bench) {
 	path := b.path("a")
-	b.commit(
-		kv.Op{Verb: kv.CheckAbsent, Path: path},
-		kv.Op{Verb: kv.Set, Path: path, Value: []byte("one")},
-		kv.Op{Verb: kv.Set, Path: path, Value: []byte("two")},
-	)
+	absent := kv.Op{Verb: kv.CheckAbsent, Path: path}
+	b.commit(absent, set(path, "one"), set(path, "two"))
 	b.wants(path, "two")
-	b.refused(kv.ErrConflict,
-		kv.Op{Verb: kv.Set, Path: path, Value: []byte("three")},
-		kv.Op{Verb: kv.CheckAndSet, Path: path, Value: []byte("four"), Index: b.read(path).Index},
-	)
+	b.refused(kv.ErrConflict, set(path, "three"), cas(path, "four", b.read(path).Index))
 	b.wants(path, "two")
 
-	indexes := b.commit(
-		kv.Op{Verb: kv.Delete, Path: path},
-		kv.Op{Verb: kv.CheckAbsent, Path: path},
-		kv.Op{Verb: kv.CheckAndSet, Path: path, Value: []byte("five")},
-	)
+	indexes := b.commit(del(path), absent, cas(path, "five", 0))
 	if indexes[path] == 0 || indexes[path] != b.read(path).Index {
 		t.Errorf("delete and create return %v, want the index %d", indexes, b.read(path).Index)
 	}
 	b.wants(path, "five")
 
-	indexes = b.commit(
-		kv.Op{Verb: kv.Set, Path: path, Value: []byte("six")},
-		kv.Op{Verb: kv.Delete, Path: path},
-	)
-	if len(indexes) != 0 {
+	if indexes = b.commit(set(path, "six"), del(path)); len(indexes) != 0 {
 		t.Errorf("write and delete return %v, want nothing: no entry is left", indexes)
 	}
 	b.wantsAbsent(path)
@@ -162,7 +137,7 @@ func testOrder(t *testing.T, b bench) {
 func testDelete(t *testing.T, b bench) {
 	path, missing := b.path("a"), b.path("missing")
 	first := b.set(path, "x")
-	if indexes := b.commit(kv.Op{Verb: kv.Delete, Path: path}, kv.Op{Verb: kv.Delete, Path: missing}); len(indexes) != 0 {
+	if indexes := b.commit(del(path), del(missing)); len(indexes) != 0 {
 		t.Errorf("deleting returns %v, want no index", indexes)
 	}
 	b.wantsAbsent(path)
@@ -172,9 +147,8 @@ func testDelete(t *testing.T, b bench) {
 		t.Errorf("keys after deleting are %q and %v, want none", keys, err)
 	}
 
-	b.refused(kv.ErrConflict, kv.Op{Verb: kv.CheckAndSet, Path: path, Value: []byte("x"), Index: first})
-	again := b.commit(kv.Op{Verb: kv.CheckAndSet, Path: path, Value: []byte("x")})[path]
-	if again <= first {
+	b.refused(kv.ErrConflict, cas(path, "x", first))
+	if again := b.commit(cas(path, "x", 0))[path]; again <= first {
 		t.Errorf("the same bytes after a delete have index %d, want more than %d", again, first)
 	}
 	b.wants(path, "x")

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,15 +18,12 @@ func testOneWinner(t *testing.T, b bench) {
 	path := b.path("a")
 	index := uint64(0)
 	for round := range rounds {
-		var winner atomic.Int64
-		var wins atomic.Int64
+		var winner, wins atomic.Int64
 		var group sync.WaitGroup
 		for writer := range writers {
 			group.Go(func() {
-				_, err := b.store.Commit(t.Context(), []kv.Op{{
-					Verb: kv.CheckAndSet, Path: path, Index: index,
-					Value: fmt.Appendf(nil, "round %d, writer %d", round, writer),
-				}})
+				value := fmt.Sprintf("round %d, writer %d", round, writer)
+				_, err := b.store.Commit(t.Context(), []kv.Op{cas(path, value, index)})
 				switch {
 				case err == nil:
 					wins.Add(1)
@@ -44,46 +42,27 @@ func testOneWinner(t *testing.T, b bench) {
 	}
 }
 
-// testSnapshots: the rows of one Read are one snapshot, while a writer
+// testSnapshots: the rows of one Read are one snapshot, with a tree and without, while a writer
 // changes them together.
 func testSnapshots(t *testing.T, b bench) {
-	const changes = 50
-	one, two := b.path("one"), b.path("two")
-	write := func(n int) error {
-		value := fmt.Appendf(nil, "%d", n)
-		_, err := b.store.Commit(t.Context(), []kv.Op{
-			{Verb: kv.Set, Path: one, Value: value},
-			{Verb: kv.Set, Path: two, Value: value},
-		})
-		return err
-	}
-	if err := write(0); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	var group sync.WaitGroup
-	group.Go(func() {
-		defer close(done)
-		for n := range changes {
-			if err := write(n + 1); err != nil {
-				t.Errorf("change %d: %v", n+1, err)
-				return
-			}
+	const changes = 100
+	one, two, tree := b.path("one"), b.path("t/two"), b.path("t/")
+	written := start(b, func() (n int, err error) {
+		for ; n < changes && err == nil; n++ {
+			_, err = b.store.Commit(t.Context(), []kv.Op{set(one, strconv.Itoa(n)), set(two, strconv.Itoa(n))})
 		}
+		return n, err
 	})
-	defer group.Wait()
-	for {
-		snap, err := b.store.Read(t.Context(), kv.Default, one, two)
-		if err != nil {
-			t.Errorf("read: %v", err)
-			return
-		}
-		if string(snap[one].Value) != string(snap[two].Value) {
-			t.Errorf("one read returns %q and %q, want the same", snap[one].Value, snap[two].Value)
-			return
+	for i := 0; ; i++ {
+		snap, err := b.store.Read(t.Context(), kv.Default, one, []string{two, tree}[i%2])
+		if a, c := string(snap[one].Value), string(snap[two].Value); err != nil || a != c {
+			t.Fatalf("one read returns %q and %q, want the same: %v", a, c, err)
 		}
 		select {
-		case <-done:
+		case a := <-written:
+			if a.err != nil {
+				t.Errorf("after %d changes: %v", a.got, a.err)
+			}
 			return
 		default:
 		}

@@ -42,7 +42,7 @@ func testReadLimit(t *testing.T, b bench) {
 func testOpsLimit(t *testing.T, b bench) {
 	ops := make([]kv.Op, kv.MaxOps+1)
 	for i := range ops {
-		ops[i] = kv.Op{Verb: kv.Set, Path: b.path(fmt.Sprintf("row-%02d", i)), Value: []byte("x")}
+		ops[i] = set(b.path(fmt.Sprintf("row-%02d", i)), "x")
 	}
 	b.refused(kv.ErrTooLarge, ops...)
 	b.wantsAbsent(ops[0].Path)
@@ -82,15 +82,12 @@ func testLargestPublish(t *testing.T, b bench) {
 }
 
 func testTooLarge(_ *testing.T, b bench) {
-	path, half := b.path("a"), make([]byte, kv.MaxTxnBody/2)
-	b.refused(kv.ErrTooLarge, kv.Op{Verb: kv.Set, Path: path, Value: make([]byte, kv.MaxTxnBody+1)})
-	b.refused(kv.ErrTooLarge, kv.Op{Verb: kv.Set, Path: path, Value: make([]byte, kv.MaxTxnBody)}) // base64 needs more
-	b.refused(kv.ErrTooLarge,
-		kv.Op{Verb: kv.Set, Path: path, Value: half},
-		kv.Op{Verb: kv.Set, Path: b.path("b"), Value: half},
-	)
+	path, half := b.path("a"), string(make([]byte, kv.MaxTxnBody/2))
+	b.refused(kv.ErrTooLarge, set(path, half+half+"x"))
+	b.refused(kv.ErrTooLarge, set(path, half+half)) // base64 needs more
+	b.refused(kv.ErrTooLarge, set(path, half), set(b.path("b"), half))
 	b.wantsAbsent(path)
-	b.commit(kv.Op{Verb: kv.Set, Path: path, Value: half})
+	b.set(path, half)
 }
 
 // testPut: Put takes values that are too large for a transaction, up to kv.MaxValue bytes.

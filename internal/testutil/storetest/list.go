@@ -44,8 +44,8 @@ func testList(t *testing.T, b bench) {
 	binary := string(everyByte())
 	newest := b.commit(
 		kv.Op{Verb: kv.Set, Path: b.path("b"), Value: []byte(binary), Flags: 7},
-		kv.Op{Verb: kv.Set, Path: b.path("a/x"), Value: []byte("1")},
-		kv.Op{Verb: kv.Set, Path: b.path("a"), Value: nil},
+		set(b.path("a/x"), "1"),
+		set(b.path("a"), ""),
 	)[b.path("b")]
 	all := b.list(0, 0)
 	b.wantsRows(all, "a", "", "a/x", "1", "b", binary)
@@ -57,9 +57,7 @@ func testList(t *testing.T, b bench) {
 			t.Errorf("list with consistency %d: %v", mode, err)
 		}
 	}
-	for _, name := range []string{"a", "a/x", "b"} {
-		b.remove(b.path(name))
-	}
+	b.commit(del(b.path("a")), del(b.path("a/x")), del(b.path("b")))
 	all = b.list(0, 0)
 	if b.wantsRows(all); all.Index <= newest {
 		t.Errorf("the list of deleted rows has index %d, the rows had %d", all.Index, newest)

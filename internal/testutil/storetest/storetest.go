@@ -31,7 +31,6 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		part{"Read/Values", testValues},
 		part{"Read/Limit", testReadLimit},
 		part{"Read/Tree", testReadTree},
-		part{"Read/TreeSnapshot", testTreeSnapshot},
 		part{"Keys", testKeys},
 		part{"List", testList},
 		part{"List/All", testListAll},
@@ -54,7 +53,18 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		run(t, part{"Put", testPut})
 	}
 	if _, ok := open(t).(kv.Watcher); ok {
-		t.Run("Watch", func(t *testing.T) { run(t, watchParts()...) })
+		t.Run("Watch", func(t *testing.T) {
+			run(t,
+				part{"AtOnce", testWatchAtOnce},
+				part{"Wakes", testWatchWakes},
+				part{"RunsOut", testWatchRunsOut},
+				part{"Identical", testWatchIdentical},
+				part{"Unrelated", testWatchUnrelated},
+				part{"Follow", testWatchFollow},
+				part{"Context", testWatchContext},
+				part{"LongestWait", testWatchLongestWait},
+			)
+		})
 	}
 	if _, ok := open(t).(kv.Pulser); ok {
 		t.Run("Pulse", func(t *testing.T) { run(t, pulseParts()...) })
@@ -90,16 +100,24 @@ func (b bench) commit(ops ...kv.Op) map[string]uint64 {
 	return indexes
 }
 
+func set(path, value string) kv.Op { return kv.Op{Verb: kv.Set, Path: path, Value: []byte(value)} }
+
+func cas(path, value string, index uint64) kv.Op {
+	return kv.Op{Verb: kv.CheckAndSet, Path: path, Value: []byte(value), Index: index}
+}
+
+func del(path string) kv.Op { return kv.Op{Verb: kv.Delete, Path: path} }
+
 // set writes one value and returns its index.
 func (b bench) set(path, value string) uint64 {
 	b.t.Helper()
-	return b.commit(kv.Op{Verb: kv.Set, Path: path, Value: []byte(value)})[path]
+	return b.commit(set(path, value))[path]
 }
 
 // remove deletes one row.
 func (b bench) remove(path string) {
 	b.t.Helper()
-	b.commit(kv.Op{Verb: kv.Delete, Path: path})
+	b.commit(del(path))
 }
 
 // refused applies ops and must fail with kind.

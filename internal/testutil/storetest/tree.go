@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"testing"
 
 	"kvexpress/internal/kv"
@@ -52,39 +51,5 @@ func testReadTree(t *testing.T, b bench) {
 	b.commit(ops...)
 	if snap := read(paths[:kv.MaxOps]...); len(snap) != len(ops)+4+kv.MaxOps-1 {
 		t.Errorf("a tree of %d rows beside %d paths gives %d rows", len(ops)+4, kv.MaxOps-1, len(snap))
-	}
-}
-
-// testTreeSnapshot: the rows of a tree and other rows are of one moment.
-func testTreeSnapshot(t *testing.T, b bench) {
-	const rounds = 100
-	row, inTree := b.path("row"), b.path("t/row")
-	write := func(n int) error {
-		value := []byte(strconv.Itoa(n))
-		_, err := b.store.Commit(t.Context(), []kv.Op{
-			{Verb: kv.Set, Path: row, Value: value}, {Verb: kv.Set, Path: inTree, Value: value}})
-		return err
-	}
-	if err := write(0); err != nil {
-		t.Fatal(err)
-	}
-	written := start(b, func() (err error, _ error) {
-		for n := 1; n <= rounds && err == nil; n++ {
-			err = write(n)
-		}
-		return err, nil
-	})
-	for last := ""; last != strconv.Itoa(rounds); {
-		snap, err := b.store.Read(t.Context(), kv.Default, row, b.path("t/"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = string(snap[row].Value)
-		if other := string(snap[inTree].Value); other != last {
-			t.Fatalf("one snapshot has %s and, in the tree, %s", last, other)
-		}
-	}
-	if err, _ := answered(b, written); err != nil {
-		t.Error(err)
 	}
 }

@@ -11,26 +11,6 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// watchParts are for stores that implement kv.Watcher. With KVEXPRESS_SOAK=1 one of them takes a
-// minute.
-func watchParts() []part {
-	parts := []part{
-		{"AtOnce", testWatchAtOnce},
-		{"Wakes", testWatchWakes},
-		{"Between", testWatchBetween},
-		{"RunsOut", testWatchRunsOut},
-		{"Identical", testWatchIdentical},
-		{"Unrelated", testWatchUnrelated},
-		{"Many", testWatchMany},
-		{"Follow", testWatchFollow},
-		{"Context", testWatchContext},
-	}
-	if os.Getenv("KVEXPRESS_SOAK") == "1" {
-		parts = append(parts, part{"LongestWait", testWatchLongestWait})
-	}
-	return parts
-}
-
 // start watches beside the test.
 func (b bench) start(path string, since uint64) <-chan answer[kv.Entry] {
 	return b.startWith(b.t.Context(), path, since)
@@ -70,9 +50,10 @@ func testWatchAtOnce(_ *testing.T, b bench) {
 		got.Value[0] = 'x' // it is the caller's
 	}
 	b.wantsEntry(b.watch(path, 0, kv.MaxWait), "one", first)
-	second := b.set(path, "one and more")
+	b.set(path, "two")
+	last := b.set(path, "one") // the bytes of before, and another entry
 	for _, since := range []uint64{0, first} {
-		b.wantsEntry(b.watch(path, since, kv.MaxWait), "one and more", second)
+		b.wantsEntry(b.watch(path, since, kv.MaxWait), "one", last)
 	}
 	for _, value := range []string{"", string(everyByte())} {
 		index := b.set(path, value)
@@ -80,56 +61,39 @@ func testWatchAtOnce(_ *testing.T, b bench) {
 	}
 }
 
-// testWatchWakes: each of these wakes a watch, once.
+// testWatchWakes: each of these wakes a watch, once. A watch that starts later sees it, too.
 func testWatchWakes(t *testing.T, b bench) {
 	path := b.path("a")
-	set := func(value string, flags uint64) kv.Op {
-		return kv.Op{Verb: kv.Set, Path: path, Value: []byte(value), Flags: flags}
-	}
-	remove := kv.Op{Verb: kv.Delete, Path: path}
 	index := b.watch(path, 0, kv.MaxWait).Index
 	for _, change := range []struct {
 		name  string
 		value string
 		ops   []kv.Op // the last one makes the value; a Delete, none
 	}{
-		{"created", "", []kv.Op{set("", 0)}},
-		{"changed", "one", []kv.Op{set("one", 0)}},
-		{"other flags", "one", []kv.Op{set("one", 1)}},
-		{"several operations", "three", []kv.Op{remove, set("two", 0), set("three", 0)}},
-		{"deleted", "", []kv.Op{remove}},
-		{"made again", "three", []kv.Op{set("three", 0)}},
+		{"created", "", []kv.Op{set(path, "")}},
+		{"changed", "one", []kv.Op{set(path, "one")}},
+		{"other flags", "one", []kv.Op{{Verb: kv.Set, Path: path, Value: []byte("one"), Flags: 1}}},
+		{"several operations", "three", []kv.Op{del(path), set(path, "two"), set(path, "three")}},
+		{"deleted", "", []kv.Op{del(path)}},
+		{"made again", "three", []kv.Op{set(path, "three")}},
 	} {
 		result := b.start(path, index)
 		blocked(b, result, "nothing happened")
 		written := b.commit(change.ops...)
 		got := b.valid(answered(b, result))
-		if change.ops[len(change.ops)-1].Verb == kv.Delete {
-			b.wantsNone(got, index)
-		} else {
-			b.wantsEntry(got, change.value, written[path])
-		}
-		if got.Index <= index {
-			t.Errorf("%s: the index went from %d to %d", change.name, index, got.Index)
+		for _, got := range []kv.Entry{got, b.watch(path, index, kv.MaxWait)} {
+			if change.ops[len(change.ops)-1].Verb == kv.Delete {
+				b.wantsNone(got, index)
+			} else {
+				b.wantsEntry(got, change.value, written[path])
+			}
+			if got.Index <= index {
+				t.Errorf("%s: the index went from %d to %d", change.name, index, got.Index)
+			}
 		}
 		index = got.Index
 		blocked(b, b.start(path, index), change.name+" was seen")
 	}
-}
-
-// testWatchBetween: a watch that starts later sees changes that came before it.
-func testWatchBetween(_ *testing.T, b bench) {
-	path := b.path("a")
-	none := b.watch(path, 0, kv.MaxWait).Index
-	index := b.set(path, "one")
-	b.wantsEntry(b.watch(path, none, kv.MaxWait), "one", index)
-	b.set(path, "two")
-	last := b.set(path, "one") // the bytes of before, and another entry
-	b.wantsEntry(b.watch(path, index, kv.MaxWait), "one", last)
-	b.remove(path)
-	b.wantsNone(b.watch(path, last, kv.MaxWait), last)
-	again := b.set(path, "one")
-	b.wantsEntry(b.watch(path, last, kv.MaxWait), "one", again)
 }
 
 func testWatchRunsOut(t *testing.T, b bench) {
@@ -158,9 +122,9 @@ func testWatchIdentical(_ *testing.T, b bench) {
 	result := b.start(path, index)
 	blocked(b, result, "nothing happened")
 	b.set(path, "one")
-	b.commit(kv.Op{Verb: kv.CheckAndSet, Path: path, Value: []byte("one"), Index: index})
+	b.commit(cas(path, "one", index))
 	b.commit(kv.Op{Verb: kv.CheckIndex, Path: path, Index: index})
-	b.refused(kv.ErrConflict, kv.Op{Verb: kv.Set, Path: path, Value: []byte("two")}, kv.Op{Verb: kv.CheckAbsent, Path: path})
+	b.refused(kv.ErrConflict, set(path, "two"), kv.Op{Verb: kv.CheckAbsent, Path: path})
 	b.remove(missing)
 	blocked(b, result, "identical bytes were written")
 	blocked(b, b.start(missing, none), "nothing was changed in all the store")
@@ -168,11 +132,15 @@ func testWatchIdentical(_ *testing.T, b bench) {
 	b.wantsEntry(b.valid(answered(b, result)), "two", index)
 }
 
-// testWatchUnrelated: writes to other paths wake no watch, however similar their names are.
+// testWatchUnrelated: writes to other paths wake no watch, however similar their names are. A write wakes all
+// watches of its path.
 func testWatchUnrelated(_ *testing.T, b bench) {
 	path, missing := b.path("k/a"), b.path("k/missing")
 	index := b.set(path, "x")
-	onEntry := b.start(path, index)
+	var onEntry []<-chan answer[kv.Entry]
+	for range 30 {
+		onEntry = append(onEntry, b.start(path, index))
+	}
 	onMissing := b.untouched(missing, func() {
 		for _, name := range []string{"k", "k/", "k/a/b", "k/aa", "k/missing/b", "k/missin", "k/missingg", "other"} {
 			b.set(b.path(name), "x")
@@ -180,12 +148,11 @@ func testWatchUnrelated(_ *testing.T, b bench) {
 			b.remove(b.path(name))
 		}
 	})
-	blocked(b, onEntry, "others were written")
-	both := b.commit(
-		kv.Op{Verb: kv.Set, Path: path, Value: []byte("y")},
-		kv.Op{Verb: kv.Set, Path: missing, Value: []byte("y")},
-	)
-	b.wantsEntry(b.valid(answered(b, onEntry)), "y", both[path])
+	blocked(b, onEntry[0], "others were written")
+	both := b.commit(set(path, "y"), set(missing, "y"))
+	for _, result := range onEntry {
+		b.wantsEntry(b.valid(answered(b, result)), "y", both[path])
+	}
 	b.wantsEntry(b.valid(answered(b, onMissing)), "y", both[missing])
 }
 
@@ -212,23 +179,6 @@ func (b bench) untouched(missing string, work func()) <-chan answer[kv.Entry] {
 	return nil
 }
 
-func testWatchMany(_ *testing.T, b bench) {
-	const watchers = 30
-	path, other := b.path("a"), b.path("b")
-	index := b.set(path, "one")
-	elsewhere := b.start(other, b.set(other, "one"))
-	var results []<-chan answer[kv.Entry]
-	for range watchers {
-		results = append(results, b.start(path, index))
-	}
-	blocked(b, results[0], "nothing happened")
-	index = b.set(path, "two")
-	for _, result := range results {
-		b.wantsEntry(b.valid(answered(b, result)), "two", index)
-	}
-	blocked(b, elsewhere, "another entry was written")
-}
-
 // testWatchFollow: a client that watches while another writes sees no value before an earlier
 // one, and sees the last.
 func testWatchFollow(t *testing.T, b bench) {
@@ -236,9 +186,9 @@ func testWatchFollow(t *testing.T, b bench) {
 	path := b.path("a")
 	written := start(b, func() (err error, _ error) {
 		for n := 1; n <= changes && err == nil; n++ {
-			op := kv.Op{Verb: kv.Set, Path: path, Value: strconv.AppendInt(nil, int64(n), 10)}
+			op := set(path, strconv.Itoa(n))
 			if n%10 == 5 {
-				op = kv.Op{Verb: kv.Delete, Path: path}
+				op = del(path)
 			}
 			_, err = b.store.Commit(t.Context(), []kv.Op{op})
 		}
@@ -289,6 +239,9 @@ func testWatchContext(t *testing.T, b bench) {
 
 // testWatchLongestWait: a watch ends after kv.MaxWait, also if a longer wait is asked for.
 func testWatchLongestWait(t *testing.T, b bench) {
+	if os.Getenv("KVEXPRESS_SOAK") != "1" {
+		t.Skip("it takes a minute; set KVEXPRESS_SOAK=1")
+	}
 	path := b.path("a")
 	index := b.set(path, "x")
 	ctx, cancel := context.WithTimeout(t.Context(), kv.MaxWait+kv.MaxWait/16+patience)
