@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // The errors of writes, besides Consul's own texts.
@@ -34,32 +33,23 @@ type Options struct {
 	// Broken is called once, before the failed write is answered, when the engine stops accepting writes because the state of the
 	// disk is unknown. It must return at once. May be nil.
 	Broken func(error)
-	// Now is the clock for tombstones; nil: time.Now.
-	Now func() time.Time
 }
 
 // Engine is the store. It is safe for concurrent use.
 type Engine struct {
 	journal Journal
-	tell    func(error) // Options.Broken, or nothing
-	now     func() time.Time
+	tell    func(error)           // Options.Broken, or nothing
 	state   atomic.Pointer[state] // the durable state
-	hub     hub
 
-	mu      sync.Mutex
-	queue   []*write
-	leading bool  // a writer is committing a batch
-	broken  error // why no more writes are accepted
-
-	reaped time.Time // when old tombstones were last removed; only the leader uses it
+	mu         sync.Mutex
+	queue      []*write
+	committing bool  // a goroutine commits the queue
+	broken     error // why no more writes are accepted
 }
 
 // Open returns the store with the content of the journal.
 func Open(o Options) (*Engine, error) {
-	e := &Engine{journal: o.Journal, now: o.Now, tell: o.Broken}
-	if e.now == nil {
-		e.now = time.Now
-	}
+	e := &Engine{journal: o.Journal, tell: o.Broken}
 	var saved Saved
 	if o.Journal != nil {
 		if err := o.Journal.Load(&saved); err != nil {
@@ -67,7 +57,6 @@ func Open(o Options) (*Engine, error) {
 		}
 	}
 	e.state.Store(restore(&saved))
-	e.reaped = e.now()
 	return e, nil
 }
 
@@ -101,97 +90,81 @@ type write struct {
 	run  func(*draft) error
 	err  error
 	done chan struct{} // closed when err is set
-	lead chan struct{} // closed when this write becomes the leader
 }
 
-// do runs a write and returns when it is durable. An error of run undoes the write, and is returned.
-//
-// The first writer becomes the leader: it commits all queued writes as one batch, and then makes the next queued writer the
-// leader.
+// do runs a write and returns when it is durable. An error of run undoes the write, and is returned. Once queued, a write is
+// always answered, so ctx does not matter any more.
 func (e *Engine) do(ctx context.Context, run func(*draft) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotWritten, err)
 	}
-	w := &write{run: run, done: make(chan struct{}), lead: make(chan struct{})}
+	w := &write{run: run, done: make(chan struct{})}
 	e.mu.Lock()
 	if e.broken != nil {
 		defer e.mu.Unlock()
 		return e.broken
 	}
 	e.queue = append(e.queue, w)
-	if e.leading {
-		e.mu.Unlock()
-		select { // ctx does not matter any more: a leader always answers
-		case <-w.done:
-			return w.err
-		case <-w.lead:
-		}
-	} else {
-		e.leading = true
-		e.mu.Unlock()
+	if !e.committing {
+		e.committing = true
+		go e.commitQueue()
 	}
-	e.leadBatch()
+	e.mu.Unlock()
+	<-w.done
 	return w.err
 }
 
 // maxBatch limits the writes of one batch.
 const maxBatch = 256
 
-// leadBatch commits the queued writes, and appoints the next leader.
-func (e *Engine) leadBatch() {
-	e.mu.Lock()
-	batch := e.queue
-	if len(batch) > maxBatch {
-		batch = batch[:maxBatch:maxBatch]
+// commitQueue commits the queued writes in batches until the queue is empty.
+func (e *Engine) commitQueue() {
+	for {
+		e.mu.Lock()
+		batch := e.queue[:min(len(e.queue), maxBatch)]
+		e.queue = e.queue[len(batch):]
+		if len(batch) == 0 {
+			e.queue, e.committing = nil, false
+			e.mu.Unlock()
+			return
+		}
+		broken := e.broken
+		e.mu.Unlock()
+		e.commit(batch, broken)
 	}
-	e.queue = e.queue[len(batch):]
-	broken := e.broken
-	e.mu.Unlock()
-
-	e.commit(batch, broken)
-
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.queue) == 0 {
-		e.queue, e.leading = nil, false
-		return
-	}
-	close(e.queue[0].lead)
 }
 
 // commit runs a batch, makes it durable and visible, and wakes the waiting readers.
 func (e *Engine) commit(batch []*write, broken error) {
-	before := e.state.Load()
-	s := before
+	s := e.state.Load()
 	var changes []Change
-	var topics []Topic
+	var drafts []*draft
 	for _, w := range batch {
 		if w.err = broken; broken != nil {
 			continue
 		}
 		d := begin(s)
-		if w.err = w.run(d); w.err == nil {
-			if next, change, touched := d.end(e.now()); next != nil {
-				s, changes, topics = next, append(changes, change), append(topics, touched...)
-				continue
-			}
+		if w.err = w.run(d); w.err == nil && len(d.touched) > 0 {
+			next, change := d.end()
+			s, changes, drafts = next, append(changes, change), append(drafts, d)
 		}
-		s = s.past(d.index)
 	}
 	if len(changes) > 0 {
-		s = e.reap(s, &changes[len(changes)-1])
 		if err := e.append(changes); err != nil {
 			for _, w := range batch { // also a write without changes: it may have seen the others
 				w.err = err
 			}
-			s, topics = before, nil
+			drafts = nil
+		} else {
+			e.state.Store(s)
 		}
 	}
-	e.state.Store(s)
 	for _, w := range batch {
 		close(w.done)
 	}
-	e.hub.ring(topics)
+	for _, d := range drafts {
+		d.rows.Notify()
+	}
 }
 
 // append writes to the journal. After an error that leaves the state of the disk unknown, memory and disk may differ, so the
@@ -213,28 +186,4 @@ func (e *Engine) append(changes []Change) error {
 		}
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-}
-
-const (
-	tombstoneLife = 15 * time.Minute // as in Consul
-	reapEvery     = 30 * time.Second
-)
-
-// reap removes old tombstones as a part of change. Without writes there are no new tombstones, and nothing to reap.
-func (e *Engine) reap(s *state, change *Change) *state {
-	now := e.now()
-	if now.Sub(e.reaped) < reapEvery {
-		return s
-	}
-	e.reaped = now
-	next := *s
-	txn := s.tombstones.Txn()
-	for path, tombstone := range all(s.tombstones.Root(), "") {
-		if now.Sub(tombstone.At) > tombstoneLife {
-			txn.Delete([]byte(path))
-			change.Reaped = append(change.Reaped, path)
-		}
-	}
-	next.tombstones = txn.CommitOnly()
-	return &next
 }

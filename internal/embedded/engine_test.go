@@ -1,12 +1,15 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
-	"time"
+
+	"kvexpress/internal/kv"
 )
 
 // journal is one in memory that can be held up and made to fail.
@@ -47,10 +50,16 @@ func open(t *testing.T, j *journal) *Engine {
 	return e
 }
 
+// write sets or deletes a row.
+func (e *Engine) write(verb kv.Verb, path, value string) error {
+	_, _, err := e.Txn(context.Background(), []kv.Op{{Verb: verb, Path: path, Value: []byte(value)}})
+	return err
+}
+
 func put(t *testing.T, e *Engine, path, value string) {
 	t.Helper()
-	if ok, err := e.Apply(t.Context(), Op{Verb: Set, Path: path, Value: []byte(value)}); err != nil || !ok {
-		t.Fatalf("set %s: %v, %v", path, ok, err)
+	if err := e.write(kv.Set, path, value); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -58,25 +67,22 @@ func put(t *testing.T, e *Engine, path, value string) {
 func TestNotSeenBeforeDurable(t *testing.T) {
 	j := &journal{begun: make(chan struct{}), hold: make(chan struct{})}
 	e := open(t, j)
-	bell := e.hub.subscribe(KeyTopic("a"))
+	rung := e.View().changed(Topic{Path: "a"})
 	done := make(chan error, 1)
-	go func() {
-		_, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a"})
-		done <- err
-	}()
+	go func() { done <- e.write(kv.Set, "a", "") }()
 	<-j.begun
 	if row := e.View().Get("a"); row != nil {
 		t.Errorf("before it is durable, a view shows %+v", row)
 	}
 	select {
-	case <-bell.rung:
+	case <-rung:
 		t.Error("before it is durable, it wakes")
 	case err := <-done:
 		t.Errorf("before it is durable, it is acknowledged with %v", err)
 	default:
 	}
 	j.hold <- struct{}{}
-	<-bell.rung
+	<-rung
 	if err := <-done; err != nil || e.View().Get("a") == nil {
 		t.Errorf("written with %v, and a view shows %v", err, e.View().Get("a"))
 	}
@@ -90,7 +96,7 @@ func TestGroupCommit(t *testing.T) {
 	var group sync.WaitGroup
 	begin := func(n int) {
 		group.Go(func() {
-			if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: fmt.Sprint(n)}); err != nil {
+			if err := e.write(kv.Set, fmt.Sprint(n), ""); err != nil {
 				t.Error(err)
 			}
 		})
@@ -134,7 +140,7 @@ func TestFailedWrites(t *testing.T) {
 	before := e.View().Get("a")
 
 	j.fail = fmt.Errorf("%w: the disk is full", ErrNotWritten)
-	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a", Value: []byte("2")}); !errors.Is(err, ErrNotWritten) {
+	if err := e.write(kv.Set, "a", "2"); !errors.Is(err, ErrNotWritten) {
 		t.Errorf("on a full disk, a write gives %v", err)
 	}
 	if got := e.View().Get("a"); got != before {
@@ -147,12 +153,11 @@ func TestFailedWrites(t *testing.T) {
 	}
 
 	j.fail = errors.New("fsync: input/output error")
-	_, _, err = e.Txn(t.Context(), []Op{{Verb: Set, Path: "a", Value: []byte("4")}})
-	if !errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotWritten) {
+	if err = e.write(kv.Set, "a", "4"); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotWritten) {
 		t.Errorf("after a failed fsync, a write gives %v, want ErrUnknown", err)
 	}
 	j.fail = nil
-	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "b"}); !errors.Is(err, ErrClosed) {
+	if err := e.write(kv.Set, "b", ""); !errors.Is(err, ErrClosed) {
 		t.Errorf("after an unknown outcome, a write gives %v, want ErrClosed", err)
 	}
 	if err := e.Healthy(); !errors.Is(err, ErrClosed) || told != 1 {
@@ -171,10 +176,10 @@ func TestFailedTransaction(t *testing.T) {
 	j := &journal{}
 	e := open(t, j)
 	put(t, e, "a", "1")
-	_, failed, err := e.Txn(t.Context(), []Op{
-		{Verb: Set, Path: "b"}, {Verb: CAS, Path: "a", Index: 99}, {Verb: Get, Path: "b"}, {Verb: CheckNotExists, Path: "a"},
+	_, failed, err := e.Txn(t.Context(), []kv.Op{
+		{Verb: kv.Set, Path: "b"}, {Verb: kv.CheckAndSet, Path: "a", Index: 99}, {Verb: kv.CheckAbsent, Path: "a"},
 	})
-	want := []OpError{{1, `failed to set key "a", index is stale`}, {3, `key "a" exists`}}
+	want := []OpError{{1, `failed to set key "a", index is stale`}, {2, `key "a" exists`}}
 	if err != nil || !slices.Equal(failed, want) {
 		t.Errorf("failed with %+v and %v, want %+v", failed, err, want)
 	}
@@ -191,7 +196,7 @@ func TestClose(t *testing.T) {
 	if err := e.Close(); err != nil || !j.closed {
 		t.Errorf("close gives %v, journal closed: %v", err, j.closed)
 	}
-	if _, err := e.Apply(t.Context(), Op{Verb: Set, Path: "a"}); !errors.Is(err, ErrClosed) {
+	if err := e.write(kv.Set, "a", ""); !errors.Is(err, ErrClosed) {
 		t.Errorf("a write after close gives %v", err)
 	}
 	if err := e.Close(); err != nil {
@@ -201,51 +206,41 @@ func TestClose(t *testing.T) {
 
 // replay returns a journal with the batches applied.
 func (j *journal) replay() *journal {
-	rows, tombstones := map[string]*Row{}, map[string]Tombstone{}
+	rows := map[string]*Row{}
 	var saved Saved
 	for _, change := range slices.Concat(j.batches...) {
 		saved.Index = change.Index
-		if change.Tables() {
-			saved.Tables = change.Index
-		}
 		for _, row := range change.Rows {
 			rows[row.Path] = row
 		}
 		for _, path := range change.Deleted {
 			delete(rows, path)
-		}
-		for _, tombstone := range change.Tombstones {
-			tombstones[tombstone.Path] = tombstone
-		}
-		for _, path := range change.Reaped {
-			delete(tombstones, path)
+			saved.Deletion = change.Index
 		}
 	}
-	for _, row := range rows {
-		saved.Rows = append(saved.Rows, row)
-	}
-	for _, tombstone := range tombstones {
-		saved.Tombstones = append(saved.Tombstones, tombstone)
-	}
+	saved.Rows = slices.Collect(maps.Values(rows))
 	return &journal{saved: saved}
 }
 
-// A reopened store has the same rows and indexes of lists.
+// A reopened store has the same rows and indexes. The index of a list does not fall if its newest row is deleted.
 func TestReopened(t *testing.T) {
 	j := &journal{}
 	e := open(t, j)
 	put(t, e, "a/1", "x")
-	put(t, e, "a/2", "y")
 	put(t, e, "b/1", "z")
-	for _, op := range []Op{{Verb: Delete, Path: "a/2"}, {Verb: Set, Path: "c", Value: []byte("x")}, {Verb: DeleteTree, Path: "c"}} {
-		if _, err := e.Apply(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
+	put(t, e, "a/2", "y")
+	before := e.View().Index(Topic{"a/", true})
+	put(t, e, "c", "x")
+	if err := errors.Join(e.write(kv.Delete, "a/2", ""), e.DeleteTree(t.Context(), "c"), e.write(kv.Delete, "none", "")); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.View().Index(Topic{"a/", true}); got <= before {
+		t.Errorf("after a deletion the index of a list is %d, was %d", got, before)
 	}
 	again := open(t, j.replay())
 	defer func() { _ = again.Close() }()
 	for _, prefix := range []string{"", "a/", "a/2", "b/", "c", "none"} {
-		if got, want := again.View().ListIndex(prefix), e.View().ListIndex(prefix); got != want {
+		if got, want := again.View().Index(Topic{prefix, true}), e.View().Index(Topic{prefix, true}); got != want {
 			t.Errorf("below %q the index is %d, was %d", prefix, got, want)
 		}
 		got, want := slices.Collect(again.View().List(prefix)), slices.Collect(e.View().List(prefix))
@@ -253,39 +248,9 @@ func TestReopened(t *testing.T) {
 			t.Errorf("below %q there is %v, was %v", prefix, got, want)
 		}
 	}
-	before := again.View().s.index
+	last := again.View().s.index
 	put(t, again, "d", "")
-	if got := again.View().Get("d").ModifyIndex; got != before+1 || before != e.View().s.index {
+	if got := again.View().Get("d").ModifyIndex; got != last+1 || last != e.View().s.index {
 		t.Errorf("the first write has index %d, want the one after %d", got, e.View().s.index)
-	}
-}
-
-// Tombstones are kept for 15 minutes, and not for ever.
-func TestReap(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	j := &journal{}
-	e, err := Open(Options{Journal: j, Now: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, e, "a/1", "x")
-	put(t, e, "b", "x")
-	if _, err := e.Apply(t.Context(), Op{Verb: Delete, Path: "a/1"}); err != nil {
-		t.Fatal(err)
-	}
-	dug := e.View().ListIndex("a/")
-	put(t, e, "b", "y")
-	now = now.Add(tombstoneLife)
-	put(t, e, "b", "z")
-	if got := e.View().ListIndex("a/"); got != dug {
-		t.Errorf("after 15 minutes the index is %d, want still %d", got, dug)
-	}
-	now = now.Add(reapEvery)
-	put(t, e, "b", "0")
-	if got := e.View().ListIndex("a/"); got != e.View().Index() {
-		t.Errorf("after more the index is %d, want the index of the tables, %d", got, e.View().Index())
-	}
-	if last := j.batches[len(j.batches)-1]; !slices.Equal(last[0].Reaped, []string{"a/1"}) {
-		t.Errorf("the journal was told %+v", last[0])
 	}
 }

@@ -1,7 +1,5 @@
 package embedded
 
-import "time"
-
 // Journal makes writes durable.
 type Journal interface {
 	// Load reads the stored content. It is called once, before Append.
@@ -15,22 +13,16 @@ type Journal interface {
 
 // Change is the effect of one write. Its rows are shared with readers and must not be modified.
 type Change struct {
-	Index      uint64      // of the write; it always grows
-	Rows       []*Row      // written
-	Deleted    []string    // paths of deleted rows, also of rows that the same write had made
-	Tombstones []Tombstone // new; a path has only the newest
-	Reaped     []string    // paths of removed tombstones
+	Index   uint64   // of the write; it always grows
+	Rows    []*Row   // written
+	Deleted []string // paths of deleted rows, also of rows that the same write had made
 }
-
-// Tables reports whether the change sets the index of the KV tables.
-func (c *Change) Tables() bool { return len(c.Rows)+len(c.Deleted)+len(c.Tombstones) > 0 }
 
 // Saved is the content of a journal.
 type Saved struct {
-	Index      uint64 // of the last Change
-	Tables     uint64 // of the last Change with Tables
-	Rows       []*Row
-	Tombstones []Tombstone
+	Index    uint64 // of the last Change
+	Deletion uint64 // of the last Change with a deleted row
+	Rows     []*Row
 }
 
 // Row is one entry of the KV table. It must not be modified.
@@ -40,11 +32,4 @@ type Row struct {
 	Flags       uint64
 	CreateIndex uint64
 	ModifyIndex uint64
-}
-
-// Tombstone remembers a deletion, so that the index of a list does not decrease. A deleted tree has one, at its prefix.
-type Tombstone struct {
-	Path  string
-	Index uint64
-	At    time.Time
 }

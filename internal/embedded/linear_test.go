@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -9,12 +8,14 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"kvexpress/internal/kv"
 )
 
 // input is a request of a client for one path; output is its answer.
 type (
 	input struct {
-		verb  Verb
+		verb  kv.Verb
 		path  string
 		value string
 		index uint64
@@ -31,6 +32,8 @@ type (
 		gone  bool
 	}
 )
+
+const read kv.Verb = 0
 
 // oneRow is the model of one path.
 func oneRow() porcupine.Model {
@@ -61,7 +64,7 @@ func oneRow() porcupine.Model {
 
 func step(now row, asked input, told output) (bool, row) {
 	switch asked.verb {
-	case Get:
+	case read:
 		if now.gone {
 			return told.index == 0, now
 		}
@@ -70,14 +73,14 @@ func step(now row, asked input, told output) (bool, row) {
 		}
 		now.index = told.index
 		return true, now
-	case Set:
+	case kv.Set:
 		if !now.gone && now.value == asked.value {
 			return told.ok, now // no change: the index stays
 		}
 		return told.ok, row{value: asked.value}
-	case Delete:
+	case kv.Delete:
 		return told.ok, row{gone: true}
-	default: // CAS
+	default: // CheckAndSet
 		matches := now.gone && asked.index == 0 || !now.gone && asked.index != 0 && now.index == asked.index
 		if told.ok != matches || !matches {
 			return told.ok == matches, now
@@ -99,7 +102,7 @@ func TestLinearizable(t *testing.T) {
 			seen := map[string]uint64{}
 			for n := range each {
 				in := input{path: fmt.Sprint("p", rand.IntN(3)), value: fmt.Sprint(client, "-", n)}
-				in.verb = []Verb{Get, Get, Set, CAS, CAS, Delete}[rand.IntN(6)]
+				in.verb = []kv.Verb{read, read, kv.Set, kv.CheckAndSet, kv.CheckAndSet, kv.Delete}[rand.IntN(6)]
 				in.index = seen[in.path]
 				call := time.Since(begun).Nanoseconds()
 				out, err := ask(t, e, in)
@@ -108,7 +111,7 @@ func TestLinearizable(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if in.verb == Get {
+				if in.verb == read {
 					seen[in.path] = out.index
 				}
 				mu.Lock()
@@ -136,9 +139,9 @@ func TestLinearizable(t *testing.T) {
 }
 
 func ask(t *testing.T, e *Engine, in input) (output, error) {
-	if in.verb != Get {
-		ok, err := e.Apply(t.Context(), Op{Verb: in.verb, Path: in.path, Value: bytes.Clone([]byte(in.value)), Index: in.index})
-		return output{ok: ok}, err
+	if in.verb != read {
+		_, failed, err := e.Txn(t.Context(), []kv.Op{{Verb: in.verb, Path: in.path, Value: []byte(in.value), Index: in.index}})
+		return output{ok: failed == nil}, err
 	}
 	got := e.View().Get(in.path)
 	if got == nil {

@@ -50,7 +50,7 @@ func Tokens(of func(token string) (Rule, bool)) Option {
 
 // New returns an empty Store in memory.
 func New(options ...Option) *Store {
-	e := &Engine{now: time.Now, reaped: time.Now()}
+	e := &Engine{}
 	e.state.Store(restore(&Saved{}))
 	return e.Store(options...)
 }
@@ -65,25 +65,36 @@ func (e *Engine) Store(options ...Option) *Store {
 	return s
 }
 
+// begun refuses a request whose context has ended, or on a path that would not reach Consul unchanged.
+func begun(ctx context.Context, verb string, paths ...string) error {
+	if err := ctx.Err(); err != nil {
+		return &kv.StoreError{Op: verb, Kind: kv.ErrUnreachable, Cause: err}
+	}
+	for _, path := range paths {
+		if path == "" || !utf8.ValidString(path) {
+			return refuse(verb, kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
+		}
+	}
+	return nil
+}
+
 // Denied implements kv.Permissions with the rules of Tokens.
 func (s *Store) Denied(ctx context.Context, token string, reads, writes []string) ([]string, error) {
 	const what = "check permissions"
-	if err := ended(ctx, what); err != nil {
+	paths := slices.Concat(reads, writes)
+	if err := begun(ctx, what, paths...); err != nil {
 		return nil, err
 	}
-	if n := len(reads) + len(writes); n > kv.MaxOps {
-		return nil, refuse(what, kv.ErrTooLarge, "%d paths, at most %d are allowed", n, kv.MaxOps)
+	if len(paths) > kv.MaxOps {
+		return nil, refuse(what, kv.ErrTooLarge, "%d paths, at most %d are allowed", len(paths), kv.MaxOps)
 	}
 	deny, known := s.tokens(token)
 	if !known {
 		return nil, refuse(what, kv.ErrDenied, "the store does not know this token")
 	}
 	var denied []string
-	for i, path := range slices.Concat(reads, writes) {
-		switch {
-		case !valid(path):
-			return nil, refuse(what, kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
-		case deny(path, i >= len(reads)):
+	for i, path := range paths {
+		if deny(path, i >= len(reads)) {
 			denied = append(denied, path)
 		}
 	}
@@ -93,7 +104,7 @@ func (s *Store) Denied(ctx context.Context, token string, reads, writes []string
 
 // Read implements kv.Store.
 func (s *Store) Read(ctx context.Context, _ kv.Consistency, paths ...string) (kv.Snapshot, error) {
-	if err := ended(ctx, "read"); err != nil {
+	if err := begun(ctx, "read", paths...); err != nil {
 		return nil, err
 	}
 	if len(paths) > kv.MaxOps {
@@ -102,11 +113,9 @@ func (s *Store) Read(ctx context.Context, _ kv.Consistency, paths ...string) (kv
 	view := s.engine.View()
 	snap := make(kv.Snapshot, len(paths))
 	for _, path := range paths {
-		if !valid(path) {
-			return nil, refuse("read", kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
-		}
 		if strings.HasSuffix(path, "/") {
-			for _, row := range s.below(view, path).Rows {
+			rows, _ := s.below(view, path)
+			for _, row := range rows {
 				snap[row.Path] = row.Entry
 			}
 		} else if !s.deny(path, false) {
@@ -126,7 +135,7 @@ func entry(row *Row) kv.Entry {
 
 // Keys implements kv.Store.
 func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
-	if err := ended(ctx, "list "+prefix); err != nil {
+	if err := begun(ctx, "list "+prefix); err != nil {
 		return nil, err
 	}
 	var keys []string
@@ -151,37 +160,33 @@ func (s *Store) Level(ctx context.Context, prefix string) ([]string, error) {
 
 // Commit implements kv.Store.
 func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
-	if err := ended(ctx, "write"); err != nil {
+	if err := begun(ctx, "write"); err != nil {
 		return nil, err
 	}
 	if err := withinLimits(ops); err != nil {
 		return nil, err
 	}
-	for _, op := range ops { // before any check, as Consul does
+	copies := slices.Clone(ops)
+	for i, op := range ops { // before any check, as Consul does
 		if s.deny(op.Path, op.Verb != kv.CheckIndex) {
 			return nil, refuse("write "+op.Path, kv.ErrDenied, "a rule of this store forbids it")
 		}
+		copies[i].Value = bytes.Clone(op.Value)
 	}
-	rows, failed, err := s.engine.Txn(ctx, translate(ops))
+	rows, failed, err := s.engine.Txn(ctx, copies)
 	switch {
 	case err != nil:
 		return nil, notWritten("write", err)
 	case len(failed) > 0:
 		return nil, refuse("write "+ops[failed[0].OpIndex].Path, kv.ErrConflict, "%s", failed[0].What)
 	}
-	written := make(map[string]uint64, len(rows))
-	for _, row := range rows {
-		written[row.Path] = row.ModifyIndex
-	}
-	last := make(map[string]kv.Verb, len(ops))
-	for _, op := range ops {
-		if op.Verb == kv.Set || op.Verb == kv.CheckAndSet || op.Verb == kv.Delete {
-			last[op.Path] = op.Verb
-		}
-	}
-	for path := range written {
-		if verb := last[path]; verb == 0 || verb == kv.Delete { // only checked, or deleted again
-			delete(written, path)
+	written := make(map[string]uint64, len(ops))
+	for i, op := range ops {
+		switch op.Verb {
+		case kv.Set, kv.CheckAndSet:
+			written[op.Path] = rows[i].ModifyIndex
+		case kv.Delete:
+			delete(written, op.Path)
 		}
 	}
 	return written, nil
@@ -190,17 +195,16 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 // Put implements kv.Putter.
 func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
 	what := "write " + path
+	if err := begun(ctx, what, path); err != nil {
+		return err
+	}
 	switch {
-	case ctx.Err() != nil:
-		return ended(ctx, what)
-	case !valid(path):
-		return refuse("write", kv.ErrRequest, "the path %s is not allowed", kv.Quote(path))
 	case len(value) > kv.MaxValue:
 		return refuse(what, kv.ErrTooLarge, "the value has %d bytes, at most %d are allowed", len(value), kv.MaxValue)
 	case s.deny(path, true):
 		return refuse(what, kv.ErrDenied, "a rule of this store forbids it")
 	}
-	if _, err := s.engine.Apply(ctx, Op{Verb: Set, Path: path, Value: bytes.Clone(value), Flags: flags}); err != nil {
+	if _, _, err := s.engine.Txn(ctx, []kv.Op{{Verb: kv.Set, Path: path, Value: bytes.Clone(value), Flags: flags}}); err != nil {
 		return notWritten(what, err)
 	}
 	return nil
@@ -214,29 +218,6 @@ func notWritten(what string, err error) error {
 	return &kv.StoreError{Op: what, Kind: kv.ErrUnreachable, Cause: err}
 }
 
-func translate(ops []kv.Op) []Op {
-	out := make([]Op, len(ops))
-	for i, op := range ops {
-		out[i] = Op{Verb: verbOf(op.Verb), Path: op.Path, Value: bytes.Clone(op.Value), Flags: op.Flags, Index: op.Index}
-	}
-	return out
-}
-
-func verbOf(verb kv.Verb) Verb {
-	switch verb {
-	case kv.CheckAndSet:
-		return CAS
-	case kv.CheckIndex:
-		return CheckIndex
-	case kv.CheckAbsent:
-		return CheckNotExists
-	case kv.Delete:
-		return Delete
-	default:
-		return Set
-	}
-}
-
 // opSize is the size of the JSON around the path and the value of an operation, in bytes, rounded up.
 const opSize = 128
 
@@ -246,24 +227,13 @@ func withinLimits(ops []kv.Op) error {
 	}
 	body := 0
 	for _, op := range ops {
-		if !valid(op.Path) || op.Verb < kv.Set || op.Verb > kv.Delete {
+		if op.Path == "" || !utf8.ValidString(op.Path) || op.Verb < kv.Set || op.Verb > kv.Delete {
 			return refuse("write", kv.ErrRequest, "verb %d on the path %s is not allowed", op.Verb, kv.Quote(op.Path))
 		}
 		body += opSize + len(op.Path) + base64.StdEncoding.EncodedLen(len(op.Value))
 	}
 	if body > kv.MaxTxnBody {
 		return refuse("write", kv.ErrTooLarge, "the request has about %d bytes, at most %d are allowed", body, kv.MaxTxnBody)
-	}
-	return nil
-}
-
-// valid reports whether a path would reach Consul unchanged.
-func valid(path string) bool { return path != "" && utf8.ValidString(path) }
-
-// ended returns an error if the context has ended.
-func ended(ctx context.Context, what string) error {
-	if err := ctx.Err(); err != nil {
-		return &kv.StoreError{Op: what, Kind: kv.ErrUnreachable, Cause: err}
 	}
 	return nil
 }

@@ -1,31 +1,26 @@
 package embedded
 
 import (
+	"context"
 	"iter"
+	"time"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 )
 
 // state is the immutable content of the store at one time.
 type state struct {
-	index      uint64 // of the last write
-	tables     uint64 // of the last write of a row or a tombstone
-	rows       *iradix.Tree[*Row]
-	tombstones *iradix.Tree[Tombstone]
+	index   uint64 // of the last change, at least 1: the first write has a larger index, so that it wakes a watch
+	deleted uint64 // of the last deletion
+	rows    *iradix.Tree[*Row]
 }
 
-// firstIndex is reported for rows that never existed. As in Consul, the first write has a larger index, so that it wakes a watch.
-const firstIndex = 1
-
 func restore(saved *Saved) *state {
-	rows, tombstones := iradix.New[*Row]().Txn(), iradix.New[Tombstone]().Txn()
+	rows := iradix.New[*Row]().Txn()
 	for _, row := range saved.Rows {
 		rows.Insert([]byte(row.Path), row)
 	}
-	for _, tombstone := range saved.Tombstones {
-		tombstones.Insert([]byte(tombstone.Path), tombstone)
-	}
-	return &state{max(saved.Index, firstIndex), saved.Tables, rows.CommitOnly(), tombstones.CommitOnly()}
+	return &state{max(saved.Index, 1), saved.Deletion, rows.CommitOnly()}
 }
 
 // View is a snapshot of the store.
@@ -41,51 +36,77 @@ func (v View) Get(path string) *Row {
 }
 
 // List returns the rows whose paths begin with prefix, in byte order.
-func (v View) List(prefix string) iter.Seq[*Row] { return values(v.s.rows.Root(), prefix) }
+func (v View) List(prefix string) iter.Seq[*Row] { return list(v.s.rows.Root(), prefix) }
 
-// Index is the index of the last write or deletion of any row, at least 1. Consul reports it for a row that does not exist.
-func (v View) Index() uint64 { return max(v.s.tables, firstIndex) }
-
-// ListIndex is the index of the last write or remembered deletion below prefix, or else Index.
-func (v View) ListIndex(prefix string) uint64 {
-	index := uint64(0)
-	if prefix != "" {
-		for row := range v.List(prefix) {
-			index = max(index, row.ModifyIndex)
-		}
-		for tombstone := range values(v.s.tombstones.Root(), prefix) {
-			index = max(index, tombstone.Index)
-		}
-	}
-	if index == 0 {
-		return v.Index()
-	}
-	return index
-}
-
-// Txn answers a transaction that only reads and checks, like Engine.Txn. limit is the largest answer, by the Size of its rows.
-func (v View) Txn(ops []Op, limit int) ([]*Row, []OpError, error) { return begin(v.s).txn(ops, limit) }
-
-// all yields the entries of a tree whose keys begin with prefix.
-func all[T any](root *iradix.Node[T], prefix string) iter.Seq2[string, T] {
-	return func(yield func(string, T) bool) {
+func list(root *iradix.Node[*Row], prefix string) iter.Seq[*Row] {
+	return func(yield func(*Row) bool) {
 		walk := root.Iterator()
 		walk.SeekPrefix([]byte(prefix))
 		for {
-			key, value, ok := walk.Next()
-			if !ok || !yield(string(key), value) {
+			if _, row, ok := walk.Next(); !ok || !yield(row) {
 				return
 			}
 		}
 	}
 }
 
-func values[T any](root *iradix.Node[T], prefix string) iter.Seq[T] {
-	return func(yield func(T) bool) {
-		for _, value := range all(root, prefix) {
-			if !yield(value) {
-				return
-			}
+// Topic is what a reader waits for.
+type Topic struct {
+	Path string
+	Tree bool // all rows whose paths begin with Path, instead of the row at Path
+}
+
+// Index is the index of the last change of a topic. As in Consul, the index of an absent row or an empty list is that of the last
+// change of any row. The index of another list is at least that of the last deletion of any row, so it does not fall if rows go.
+func (v View) Index(of Topic) uint64 {
+	index, _ := v.find(of)
+	return index
+}
+
+// find returns the index of a topic, and whether it has a row.
+func (v View) find(of Topic) (index uint64, found bool) {
+	switch row := v.Get(of.Path); {
+	case of.Tree:
+		for row := range v.List(of.Path) {
+			index = max(index, row.ModifyIndex, v.s.deleted)
+		}
+	case row != nil:
+		index = row.ModifyIndex
+	}
+	if index == 0 {
+		return v.s.index, false
+	}
+	return index, true
+}
+
+// changed returns a channel that the next change of the topic closes. Some changes beside it close it, too.
+func (v View) changed(of Topic) <-chan struct{} {
+	root := v.s.rows.Root()
+	if of.Tree {
+		return root.Iterator().SeekPrefixWatch([]byte(of.Path))
+	}
+	changed, _, _ := root.GetWatch([]byte(of.Path))
+	return changed
+}
+
+// Await returns the View in which the index of the topic is above since, or the newest one after wait. While it waits, it keeps no
+// View, and changes beside an absent row or an empty list do not matter. If ctx ends first, it returns the error of ctx.
+func (e *Engine) Await(ctx context.Context, t Topic, since uint64, wait time.Duration) (View, error) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for had := true; ; {
+		view := e.View()
+		index, has := view.find(t)
+		if index > since && (had || has) {
+			return view, nil
+		}
+		had = has
+		select {
+		case <-view.changed(t):
+		case <-timer.C:
+			return e.View(), nil
+		case <-ctx.Done():
+			return View{}, ctx.Err()
 		}
 	}
 }

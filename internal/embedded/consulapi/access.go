@@ -22,65 +22,53 @@ func (a *ACL) grant(token string) (grant, error) {
 		return g, nil
 	}
 	secret := sha256.Sum256([]byte(token))
-	g.secret = &secret
-	holder := g.holder()
+	holder := a.Tokens().bySecret[secret]
 	if holder == nil {
-		return grant{}, errUnknownToken
+		return g, errUnknownToken
 	}
-	g.name = holder.name
+	g.secret, g.name = &secret, holder.name
 	return g, nil
 }
 
-func (g grant) holder() *holder {
+// rules are the current rules of the token; none if it was removed.
+func (g grant) rules() rules {
 	tokens := g.acl.Tokens()
-	if g.secret == nil {
-		return tokens.anonymous
+	holder := tokens.anonymous
+	if g.secret != nil {
+		holder = tokens.bySecret[*g.secret]
 	}
-	return tokens.bySecret[*g.secret]
+	if holder == nil {
+		return nil
+	}
+	return holder.rules
 }
 
 // anonymous reports whether tokens are required and the request has none. Consul does not tell such clients that rows were left
 // out.
 func (g grant) anonymous() bool { return g.acl != nil && g.secret == nil }
 
-func (g grant) allowed(by func(*rules) bool) bool {
-	if g.acl == nil {
-		return true
-	}
-	holder := g.holder()
-	return holder != nil && by(holder.rules)
-}
-
-func (g grant) reads(key string) bool { return g.allowed(func(r *rules) bool { return r.reads(key) }) }
+func (g grant) reads(key string) bool { return g.acl == nil || g.rules().reads(key) }
 
 func (g grant) keyRead(key string) error { return g.check(g.reads(key), "key:read", key) }
+
 func (g grant) keyWrite(key string) error {
-	return g.check(g.allowed(func(r *rules) bool { return r.writes(key) }), "key:write", key)
-}
-func (g grant) keyWriteAll(prefix string) error {
-	return g.check(g.allowed(func(r *rules) bool { return r.writesAll(prefix) }), "key:write", prefix)
+	return g.check(g.acl == nil || g.rules().writes(key), "key:write", key)
 }
 
+func (g grant) keyWriteAll(prefix string) error {
+	return g.check(g.acl == nil || g.rules().writesAll(prefix), "key:write", prefix)
+}
+
+// check returns an error in Consul's words. The accessor id in it is not secret.
 func (g grant) check(allowed bool, permission, name string) error {
 	if allowed {
 		return nil
 	}
-	return &denial{accessor: g.name, permission: permission, name: name}
-}
-
-// denial is an error in Consul's words. The accessor id is not secret.
-type denial struct{ accessor, permission, name string }
-
-func (d *denial) Error() string {
 	who, end := "anonymous token", ". The anonymous token is used implicitly when a request does not specify a token."
-	if d.accessor != "" {
-		who, end = "token with AccessorID '"+d.accessor+"'", ""
+	if g.name != "" {
+		who, end = "token with AccessorID '"+g.name+"'", ""
 	}
-	on := ""
-	if d.name != "" {
-		on = fmt.Sprintf(" on %q", d.name)
-	}
-	return "Permission denied: " + who + " lacks permission '" + d.permission + "'" + on + end
+	return status(http.StatusForbidden, fmt.Sprintf("Permission denied: %s lacks permission '%s' on %q%s", who, permission, name, end))
 }
 
 // MayRead checks that the token in the headers of a request may read the paths. a may be nil: then everything is allowed. The

@@ -3,7 +3,6 @@ package consulapi
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -48,7 +47,6 @@ func New(o Options) *Handler {
 	h.mux.HandleFunc("/v1/kv/", h.wrap(h.kv, http.MethodGet, http.MethodPut, http.MethodDelete))
 	h.mux.HandleFunc("/v1/txn", h.wrap(h.txn, http.MethodPut))
 	h.mux.HandleFunc("/v1/status/leader", h.wrap(h.statusLeader, http.MethodGet))
-	h.mux.HandleFunc("/v1/status/peers", h.wrap(h.statusPeers, http.MethodGet))
 	h.mux.HandleFunc("/v1/agent/self", h.wrap(h.agentSelf, http.MethodGet))
 	h.mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) { fail(w, absent(r.URL.Path)) })
 	return h
@@ -132,29 +130,9 @@ func (h *Handler) statusLeader(w http.ResponseWriter, _ *request) error {
 	return sendJSON(w, h.o.Address)
 }
 
-// statusPeers answers GET /v1/status/peers.
-func (h *Handler) statusPeers(w http.ResponseWriter, _ *request) error {
-	return sendJSON(w, []string{h.o.Address})
-}
-
-// agentSelf answers GET /v1/agent/self with the fields that clients read: the node and the version.
+// agentSelf answers GET /v1/agent/self with the fields that clients read.
 func (h *Handler) agentSelf(w http.ResponseWriter, _ *request) error {
-	host, text, err := net.SplitHostPort(h.o.Address)
-	if err != nil {
-		host = h.o.Address
-	}
-	port, _ := strconv.Atoi(text) // 0 for a socket
-	type object map[string]any
-	return sendJSON(w, object{
-		"Config": object{
-			"Datacenter": h.o.Datacenter, "PrimaryDatacenter": h.o.Datacenter,
-			"NodeName": h.o.NodeName, "Server": true, "Version": version,
-		},
-		"Member": object{
-			"Name": h.o.NodeName, "Addr": host, "Port": port, "Status": 1, // alive
-			"Tags": object{"build": version, "dc": h.o.Datacenter, "role": "consul"},
-		},
-		"Stats": object{"consul": object{"leader": "true", "leader_addr": h.o.Address, "server": "true"}},
-		"Meta":  object{"consul-version": version},
-	})
+	return sendJSON(w, map[string]any{"Config": map[string]any{
+		"Datacenter": h.o.Datacenter, "NodeName": h.o.NodeName, "Server": true, "Version": version,
+	}})
 }

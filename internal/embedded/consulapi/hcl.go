@@ -15,18 +15,12 @@ import (
 // maxDepth limits the nesting of blocks. A token file needs three.
 const maxDepth = 16
 
-// value is a text, or the entries of an object.
-type value struct {
-	line    int
-	text    *string
-	entries []entry
-}
-
-// entry is a name with its value. A block with a label is an object in an object, as in HCL.
-type entry struct {
-	name string
-	line int
-	value
+// block is kind "name" { … } or name = "text".
+type block struct {
+	line   int
+	labels []string // at least one
+	text   *string  // nil: it is a block
+	inside []block
 }
 
 // mistake is an error in a line. It never quotes the line: that may be a secret.
@@ -40,20 +34,20 @@ var (
 )
 
 // parseHCL reads HCL.
-func parseHCL(src []byte) (value, error) {
+func parseHCL(src []byte) ([]block, error) {
 	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
 	if err := scanHCL(src); err != nil {
-		return value{}, err
+		return nil, err
 	}
 	file, err := parser.Parse(src)
 	if err != nil {
-		return value{}, notHCL(err)
+		return nil, notHCL(err)
 	}
 	list, ok := file.Node.(*ast.ObjectList)
 	if !ok {
-		return value{}, errors.New("it contains no blocks")
+		return nil, errors.New("it contains no blocks")
 	}
-	return object(1, list)
+	return blocks(list)
 }
 
 // notHCL leaves out the words of the parser, which quote the file.
@@ -90,49 +84,36 @@ func scanHCL(src []byte) error {
 	}
 }
 
-func object(line int, list *ast.ObjectList) (value, error) {
-	v := value{line: line, entries: make([]entry, 0, len(list.Items))}
+func blocks(list *ast.ObjectList) (all []block, err error) {
 	for _, item := range list.Items {
-		e, err := nested(item.Keys, item.Val)
+		b := block{line: item.Pos().Line}
+		if len(item.Keys) == 0 {
+			return nil, mistake(b.line, "%w", errText)
+		}
+		for _, key := range item.Keys {
+			label, err := unquote(key.Token)
+			if err != nil {
+				return nil, err
+			}
+			b.labels = append(b.labels, label)
+		}
+		switch n := item.Val.(type) {
+		case *ast.ObjectType:
+			b.inside, err = blocks(n.List)
+		case *ast.LiteralType:
+			text, unquoteErr := unquote(n.Token)
+			if b.text, err = &text, unquoteErr; n.Token.Type != token.STRING {
+				err = mistake(b.line, "%w", errText)
+			}
+		default:
+			err = mistake(b.line, "%w", errText)
+		}
 		if err != nil {
-			return value{}, err
+			return nil, err
 		}
-		v.entries = append(v.entries, e)
+		all = append(all, b)
 	}
-	return v, nil
-}
-
-// nested reads a block with all of its labels.
-func nested(keys []*ast.ObjectKey, val ast.Node) (entry, error) {
-	if len(keys) == 0 || len(keys) > maxDepth {
-		return entry{}, mistake(val.Pos().Line, "%w", errDepth)
-	}
-	line := keys[0].Pos().Line
-	name, err := unquote(keys[0].Token)
-	if err != nil {
-		return entry{}, err
-	}
-	if len(keys) == 1 {
-		v, err := hclValue(line, val)
-		return entry{name: name, line: line, value: v}, err
-	}
-	inner, err := nested(keys[1:], val)
-	return entry{name: name, line: line, value: value{line: line, entries: []entry{inner}}}, err
-}
-
-func hclValue(line int, node ast.Node) (value, error) {
-	switch n := node.(type) {
-	case *ast.LiteralType:
-		if n.Token.Type != token.STRING {
-			return value{}, mistake(n.Token.Pos.Line, "%w", errText)
-		}
-		text, err := unquote(n.Token)
-		return value{line: line, text: &text}, err
-	case *ast.ObjectType:
-		return object(line, n.List)
-	default:
-		return value{}, mistake(line, "%w", errText)
-	}
+	return all, nil
 }
 
 func unquote(t token.Token) (string, error) {

@@ -13,6 +13,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/httpd"
+	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
 )
 
@@ -63,7 +64,7 @@ func open(t testing.TB, o consul.Options) *consul.Store {
 
 func set(t testing.TB, engine *embedded.Engine, path string, value []byte) uint64 {
 	t.Helper()
-	if _, err := engine.Apply(t.Context(), embedded.Op{Verb: embedded.Set, Path: path, Value: value}); err != nil {
+	if _, _, err := engine.Txn(t.Context(), []kv.Op{{Verb: kv.Set, Path: path, Value: value}}); err != nil {
 		t.Fatal(err)
 	}
 	return engine.View().Get(path).ModifyIndex

@@ -9,77 +9,71 @@ import (
 	"strings"
 
 	"kvexpress/internal/embedded"
+	"kvexpress/internal/kv"
 )
 
 // maxValue limits a value and the body of a transaction, in bytes.
 const maxValue = 512 << 10
 
-var errNoKey = status(http.StatusBadRequest, "Missing key name")
-
 // kv answers /v1/kv/.
 func (h *Handler) kv(w http.ResponseWriter, r *request) error {
 	key := strings.TrimPrefix(r.URL.Path, "/v1/kv/")
-	if every := r.Method != http.MethodPut && r.has("recurse") || r.Method == http.MethodGet && r.has("keys"); key == "" && !every {
-		return errNoKey
-	}
-	if r.Method == http.MethodGet {
+	tree, deletes := r.has("recurse"), r.Method == http.MethodDelete
+	switch {
+	case key == "" && (r.Method == http.MethodPut || !tree && (deletes || !r.has("keys"))):
+		return status(http.StatusBadRequest, "Missing key name")
+	case r.Method == http.MethodGet:
 		return h.query(w, r, key)
-	}
-	if r.has("acquire") || r.has("release") {
+	case r.has("acquire") || r.has("release"):
 		return absent("a lock with ?acquire or ?release")
+	case deletes && tree:
+		return h.deleteTree(w, r, key)
 	}
-	op, err := writeOf(r, key)
+	op := kv.Op{Verb: kv.Set, Path: key}
+	var err error
+	if op.Index, err = r.number("cas"); err == nil {
+		op.Flags, err = r.number("flags")
+	}
 	if err == nil {
-		err = r.grant.mayDo(op)
+		err = r.grant.keyWrite(key)
 	}
-	if err == nil && r.Method == http.MethodPut {
+	if err == nil && !deletes {
 		op.Value, err = readBody(w, r.Request)
 	}
 	if err != nil {
 		return err
 	}
-	held, err := h.engine.Apply(r.Context(), op)
+	var ops []kv.Op
+	switch {
+	case deletes && r.has("cas"):
+		if h.engine.View().Get(key) == nil { // this counts as deleted
+			return sendJSON(w, true)
+		}
+		ops = []kv.Op{{Verb: kv.CheckIndex, Path: key, Index: op.Index}}
+		fallthrough
+	case deletes:
+		op.Verb = kv.Delete
+	case r.has("cas"):
+		op.Verb = kv.CheckAndSet
+	}
+	_, failed, err := h.engine.Txn(r.Context(), append(ops, op))
 	if err != nil {
 		return applyFailed(err)
 	}
-	return sendJSON(w, held)
+	return sendJSON(w, len(failed) == 0)
 }
 
-// writeOf returns the write of a PUT or DELETE, without its value.
-func writeOf(r *request, key string) (op embedded.Op, err error) {
-	op = embedded.Op{Verb: embedded.Set, Path: key}
-	cas := embedded.CAS
-	if r.Method == http.MethodDelete {
-		op.Verb, cas = embedded.Delete, embedded.DeleteCAS
-		if r.has("recurse") {
-			op.Verb = embedded.DeleteTree
-			if r.has("cas") {
-				return op, status(http.StatusBadRequest, "Conflicting flags: recurse and cas")
-			}
-		}
-	}
+func (h *Handler) deleteTree(w http.ResponseWriter, r *request, prefix string) error {
 	if r.has("cas") {
-		op.Verb = cas
+		return status(http.StatusBadRequest, "Conflicting flags: recurse and cas")
 	}
-	if op.Index, err = r.number("cas"); err != nil {
-		return op, err
+	if err := r.grant.keyWriteAll(prefix); err != nil {
+		return err
 	}
-	op.Flags, err = r.number("flags")
-	return op, err
-}
-
-// mayDo reports whether an operation is allowed. Reads are filtered by their rows instead.
-func (g grant) mayDo(op embedded.Op) error {
-	switch {
-	case op.Verb == embedded.DeleteTree:
-		return g.keyWriteAll(op.Path)
-	case op.Verb == embedded.CheckIndex:
-		return g.keyRead(op.Path)
-	case op.Verb.Reads():
-		return nil
-	default:
-		return g.keyWrite(op.Path)
+	if err := h.engine.DeleteTree(r.Context(), prefix); err != nil {
+		return applyFailed(err)
 	}
+	return sendJSON(w, true)
 }
 
 // applyFailed is the answer to a failed write. Consul's clients take "No cluster leader" as: nothing was written, retry.
@@ -116,13 +110,8 @@ func status(code int, text string) error { return &problem{code, text} }
 // fail answers with an error as Consul does: its text, and 500 unless it has a status.
 func fail(w http.ResponseWriter, err error) {
 	code := http.StatusInternalServerError
-	var known *problem
-	var denied *denial
-	switch {
-	case errors.As(err, &known):
+	if known := (*problem)(nil); errors.As(err, &known) {
 		code = known.code
-	case errors.As(err, &denied), errors.Is(err, errUnknownToken):
-		code = http.StatusForbidden
 	}
 	write(w, code, err.Error())
 }

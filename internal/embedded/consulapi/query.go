@@ -17,198 +17,139 @@ const (
 	jitterPart  = 16 // jitter: a wait is longer by up to this fraction
 )
 
-// question is a GET, and how to answer it from a view.
-type question struct {
-	r      *request
-	key    string
-	topic  embedded.Topic
-	answer func(embedded.View) answer
-}
-
-// answer is prepared from a view. Preparing it is cheap; write may send much.
-type answer struct {
-	err   error  // permission denied; the other fields are empty
-	index uint64 // X-Consul-Index
-	size  int    // in bytes, if write streams rows
-	write func(w http.ResponseWriter)
-}
-
 // query answers a GET: at once, or, for a blocking query, when the index grows or the wait is over.
 func (h *Handler) query(w http.ResponseWriter, r *request, key string) error {
 	if r.has("stale") && r.has("consistent") {
 		return status(http.StatusBadRequest, "Cannot specify ?stale with ?consistent, conflicting semantics.")
 	}
 	var wait time.Duration
+	var index uint64
+	var err error
 	if text := r.params.Get("wait"); text != "" {
-		var err error
 		if wait, err = time.ParseDuration(text); err != nil {
 			return status(http.StatusBadRequest, "Invalid wait time")
 		}
 	}
-	index, err := uint64(0), error(nil)
 	if r.params.Get("index") != "" {
 		index, err = r.number("index")
+	}
+	topic := embedded.Topic{Path: key, Tree: r.has("keys") || r.has("recurse")}
+	if err == nil {
+		err = r.mayAsk(topic)
 	}
 	if err != nil {
 		return err
 	}
-	if index > 0 && r.grant.anonymous() {
-		return status(http.StatusForbidden, "Permission denied: a blocking query needs a token")
+	view := h.engine.View()
+	if index > 0 {
+		if view, err = h.await(w, r, topic, index, wait); err != nil {
+			return err
+		}
 	}
-	q := &question{r: r, key: key, topic: embedded.PrefixTopic(key)}
-	switch {
-	case r.has("keys"):
-		q.answer = h.keys(q)
-	case r.has("recurse"):
-		q.answer = h.list(q)
-	default:
-		q.topic, q.answer = embedded.KeyTopic(key), h.row(q)
-	}
-	a, err := h.await(w, q, index, wait)
-	if err != nil {
-		panic(http.ErrAbortHandler) //nolint:forbidigo // the client has disconnected, or the server stops: net/http must send no answer
-	}
-	if size := a.size; size >= large {
-		done, err := h.turn(r, size) // a waiting request keeps no view, so it asks again afterwards
+	rows, size, filtered := r.find(view, topic)
+	if size >= large {
+		done, err := h.turn(r, size)
 		if err != nil {
 			return err
 		}
 		defer done()
-		a = q.answer(h.engine.View())
+		view = h.engine.View()
+		rows, _, filtered = r.find(view, topic)
 	}
-	if a.err != nil {
-		return a.err
+	w.Header().Set("X-Consul-Index", strconv.FormatUint(view.Index(topic), 10))
+	w.Header().Set("X-Consul-LastContact", "0")
+	w.Header().Set("X-Consul-KnownLeader", "true")
+	if filtered && !r.grant.anonymous() {
+		w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
 	}
-	w.Header().Set("X-Consul-Index", strconv.FormatUint(a.index, 10))
-	setContact(w)
-	a.write(w)
+	switch {
+	case len(rows) == 0 && (key != "" || !r.has("keys")):
+		w.WriteHeader(http.StatusNotFound)
+	case r.has("keys"):
+		sendKeys(w, rows, len(key), r.params.Get("separator"))
+	case !topic.Tree && r.has("raw"): // a value may be anything: a browser must not run it
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Content-Length", strconv.Itoa(len(rows[0].Value)))
+		_, _ = newChunks(w).Write(rows[0].Value) // on an error, the client has disconnected
+	default:
+		stream(w, http.StatusOK, "", func(yield func(item) bool) {
+			for _, row := range rows {
+				if !yield(rowItem("", row, row.Value, "")) {
+					return
+				}
+			}
+		}, "")
+	}
 	return nil
 }
 
-// await waits until the answer has a newer index, as Consul does.
-func (h *Handler) await(w http.ResponseWriter, q *question, index uint64, wait time.Duration) (a answer, err error) {
-	if index == 0 {
-		return q.answer(h.engine.View()), nil
+// await waits for a newer index, as Consul does. A request without a token may not wait. The permission may change meanwhile.
+func (h *Handler) await(
+	w http.ResponseWriter, r *request, topic embedded.Topic, index uint64, wait time.Duration,
+) (embedded.View, error) {
+	if r.grant.anonymous() {
+		return embedded.View{}, status(http.StatusForbidden, "Permission denied: a blocking query needs a token")
 	}
+	if wait <= 0 {
+		wait = defaultWait
+	}
+	wait = min(wait, maxWait)
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // the request's deadline would end the wait; on an error, the client has disconnected
-	err = h.engine.Await(q.r.Context(), q.topic, waitFor(wait), func(v embedded.View) bool {
-		a = q.answer(v)
-		return a.err != nil || a.index > index
-	})
+	view, err := h.engine.Await(r.Context(), topic, index, wait+rand.N(wait/jitterPart+1))
+	if err != nil {
+		panic(http.ErrAbortHandler) //nolint:forbidigo // the client has disconnected, or the server stops: net/http must send no answer
+	}
 	_ = control.SetWriteDeadline(time.Now().Add(AnswerTime)) // if it fails, so does the write
-	return a, err
+	return view, r.mayAsk(topic)
 }
 
-// waitFor returns the duration of a blocking query.
-func waitFor(asked time.Duration) time.Duration {
-	if asked <= 0 {
-		asked = defaultWait
+// mayAsk checks the permission for a single row. The rows of a list are filtered instead.
+func (r *request) mayAsk(topic embedded.Topic) error {
+	if topic.Tree {
+		return nil
 	}
-	asked = min(asked, maxWait)
-	return asked + rand.N(asked/jitterPart+1)
+	return r.grant.keyRead(topic.Path)
 }
 
-// row answers with one row.
-func (h *Handler) row(q *question) func(embedded.View) answer {
-	return func(v embedded.View) answer {
-		if err := q.r.grant.keyRead(q.key); err != nil {
-			return answer{err: err}
+// find returns the readable rows of a topic, the size of a list in bytes, and whether rows were left out.
+func (r *request) find(v embedded.View, topic embedded.Topic) (rows []*embedded.Row, size int, filtered bool) {
+	if !topic.Tree {
+		if row := v.Get(topic.Path); row != nil {
+			return []*embedded.Row{row}, 0, false
 		}
-		row := v.Get(q.key)
-		if row == nil {
-			return answer{index: v.Index(), write: nothing}
-		}
-		return answer{index: row.ModifyIndex, write: func(w http.ResponseWriter) {
-			if q.r.has("raw") { // a value may be anything: a browser must not run it
-				w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-				w.Header().Set("X-Content-Type-Options", "nosniff")
-				w.Header().Set("Content-Length", strconv.Itoa(len(row.Value)))
-				_, _ = w.Write(row.Value) // on an error, the client has disconnected
-				return
-			}
-			b := newBody(w, http.StatusOK)
-			b.text("[")
-			b.row(row)
-			b.text("]")
-			b.flush()
-		}}
+		return nil, 0, false
 	}
-}
-
-// nothing answers that nothing was found.
-func nothing(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
-
-// list answers with all rows below a prefix.
-func (h *Handler) list(q *question) func(embedded.View) answer {
-	return h.below(q, (*embedded.Row).Size, func(b *body, rows func(func(*embedded.Row) bool)) {
-		b.list()
-		for row := range rows {
-			b.element()
-			b.row(row)
+	for row := range v.List(topic.Path) {
+		if !r.grant.reads(row.Path) {
+			filtered = true
+			continue
 		}
-		b.text("]")
-	})
+		if rows = append(rows, row); r.has("keys") {
+			size += len(row.Path) + len(`"",`)
+		} else {
+			size += sizeOf(row)
+		}
+	}
+	return rows, size, filtered
 }
 
-// keys answers with the keys below a prefix, each cut after the separator.
-func (h *Handler) keys(q *question) func(embedded.View) answer {
-	separator := q.r.params.Get("separator")
-	size := func(row *embedded.Row) int { return len(row.Path) + len(`"",`) }
-	return h.below(q, size, func(b *body, rows func(func(*embedded.Row) bool)) {
-		last, first := "", true
-		b.list()
-		for row := range rows {
+// sendKeys sends the paths of rows. Each is cut after the first separator beyond the prefix, and sent once.
+func sendKeys(w http.ResponseWriter, rows []*embedded.Row, prefix int, separator string) {
+	stream(w, http.StatusOK, "", func(yield func(item) bool) {
+		last := ""
+		for i, row := range rows {
 			key := row.Path
-			if before, _, cut := strings.Cut(key[len(q.key):], separator); cut && separator != "" {
-				key = key[:len(q.key)+len(before)+len(separator)]
+			if before, _, cut := strings.Cut(key[prefix:], separator); cut && separator != "" {
+				key = key[:prefix+len(before)+len(separator)]
 			}
-			if !first && key == last { // the rows are sorted
+			if i > 0 && key == last { // the rows are sorted
 				continue
 			}
-			last, first = key, false
-			b.element()
-			b.quote(key)
-		}
-		b.text("]")
-	})
-}
-
-// below answers with the rows below a prefix, formatted by write. sizeOf is the size of a row in the answer, in bytes.
-func (h *Handler) below(
-	q *question, sizeOf func(*embedded.Row) int, write func(*body, func(func(*embedded.Row) bool)),
-) func(embedded.View) answer {
-	return func(v embedded.View) answer {
-		rows, size, filtered := 0, 0, false
-		for row := range v.List(q.key) {
-			if q.r.grant.reads(row.Path) {
-				rows, size = rows+1, size+sizeOf(row)
-			} else {
-				filtered = true
-			}
-		}
-		return answer{index: v.ListIndex(q.key), size: size, write: func(w http.ResponseWriter) {
-			if filtered && !q.r.grant.anonymous() {
-				w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
-			}
-			if rows == 0 && (q.key != "" || !q.r.has("keys")) {
-				nothing(w)
+			if last = key; !yield(jsonItem(key)) {
 				return
 			}
-			b := newBody(w, http.StatusOK)
-			write(b, func(yield func(*embedded.Row) bool) {
-				for row := range v.List(q.key) {
-					if q.r.grant.reads(row.Path) && (b.err != nil || !yield(row)) {
-						return
-					}
-				}
-			})
-			b.flush()
-		}}
-	}
-}
-
-func setContact(w http.ResponseWriter) {
-	w.Header().Set("X-Consul-LastContact", "0")
-	w.Header().Set("X-Consul-KnownLeader", "true")
+		}
+	}, "")
 }

@@ -1,11 +1,14 @@
 package consulapi
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"iter"
 	"net/http"
-	"strconv"
+	"slices"
 	"time"
 
 	"kvexpress/internal/embedded"
@@ -25,6 +28,9 @@ const (
 // turn reserves bytes for a large answer until done. An answer above maxSent is sent alone. A waiting request must keep no view
 // of the store: it would keep old rows in memory.
 func (h *Handler) turn(r *request, size int) (done func(), err error) {
+	if size < large {
+		return func() {}, nil
+	}
 	weight := int64(min(size, maxSent))
 	wait, cancel := context.WithTimeout(r.Context(), turnTime)
 	defer cancel()
@@ -34,77 +40,74 @@ func (h *Handler) turn(r *request, size int) (done func(), err error) {
 	return func() { h.sent.Release(weight) }, nil
 }
 
-// body streams JSON, so that a slow client costs a buffer, not a whole answer.
-type body struct {
-	w     http.ResponseWriter
-	end   time.Time // of the time limit
-	buf   []byte
-	first bool  // element of a list
-	err   error // the client has disconnected: the rest is dropped
-}
+// sizeOf is the size of a row in an answer, in bytes.
+func sizeOf(row *embedded.Row) int { return len(row.Path) + len(row.Value) + 128 }
 
-func newBody(w http.ResponseWriter, status int) *body {
+// stream sends a JSON list between two texts. A slow client costs a buffer, not a whole answer.
+func stream(w http.ResponseWriter, code int, begin string, items iter.Seq[item], end string) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	return &body{w: w, end: time.Now().Add(AnswerTime)}
+	w.WriteHeader(code)
+	out := bufio.NewWriterSize(newChunks(w), chunkSize) // it keeps its first error
+	_, _ = out.WriteString(begin + "[")
+	comma := ""
+	for write := range items {
+		if _, err := out.WriteString(comma); err != nil {
+			return // the client has disconnected
+		}
+		write(out)
+		comma = ","
+	}
+	_, _ = out.WriteString("]" + end)
+	_ = out.Flush() // on an error, the client has disconnected
 }
 
-func (b *body) flush() {
-	if b.err == nil {
+// item writes an element of a list as JSON.
+type item func(*bufio.Writer)
+
+func jsonItem(value any) item {
+	return func(out *bufio.Writer) {
+		b, _ := json.Marshal(value) // texts and numbers have no error
+		_, _ = out.Write(b)
+	}
+}
+
+// rowItem is a row in Consul's JSON format, with a text before and after it.
+func rowItem(before string, row *embedded.Row, value []byte, after string) item {
+	return func(out *bufio.Writer) {
+		key, _ := json.Marshal(row.Path) // a text has no error
+		fmt.Fprintf(out, `%s{"LockIndex":0,"Key":%s,"Flags":%d,"CreateIndex":%d,"ModifyIndex":%d,"Value":`,
+			before, key, row.Flags, row.CreateIndex, row.ModifyIndex)
+		if len(value) == 0 {
+			_, _ = out.WriteString("null}" + after)
+			return
+		}
+		_ = out.WriteByte('"')
+		packed := base64.NewEncoder(base64.StdEncoding, out)
+		_, _ = packed.Write(value)
+		_ = packed.Close()
+		_, _ = out.WriteString(`"}` + after)
+	}
+}
+
+// chunks is a client that has chunkTime for each chunk.
+type chunks struct {
+	w   http.ResponseWriter
+	end time.Time // of the whole answer
+}
+
+func newChunks(w http.ResponseWriter) *chunks { return &chunks{w, time.Now().Add(AnswerTime)} }
+
+func (c *chunks) Write(b []byte) (n int, err error) {
+	for chunk := range slices.Chunk(b, chunkSize) {
 		limit := time.Now().Add(chunkTime)
-		if b.end.Before(limit) {
-			limit = b.end
+		if c.end.Before(limit) {
+			limit = c.end
 		}
-		_ = http.NewResponseController(b.w).SetWriteDeadline(limit) // if it fails, so does the write
-		_, b.err = b.w.Write(b.buf)
-	}
-	b.buf = b.buf[:0]
-}
-
-func (b *body) text(t string) {
-	b.buf = append(b.buf, t...)
-	if len(b.buf) >= chunkSize {
-		b.flush()
-	}
-}
-
-func (b *body) number(n uint64) { b.buf = strconv.AppendUint(b.buf, n, 10) }
-
-// list begins a list, and element one of its elements.
-func (b *body) list() { b.text("["); b.first = true }
-
-func (b *body) element() {
-	if !b.first {
-		b.text(",")
-	}
-	b.first = false
-}
-
-// quote adds a JSON string.
-func (b *body) quote(s string) {
-	quoted, _ := json.Marshal(s) // a string has no error
-	b.text(string(quoted))
-}
-
-// row adds a row in Consul's JSON format.
-func (b *body) row(row *embedded.Row) {
-	b.text(`{"LockIndex":0,"Key":`)
-	b.quote(row.Path)
-	b.text(`,"Flags":`)
-	b.number(row.Flags)
-	if value := row.Value; len(value) == 0 {
-		b.text(`,"Value":null`)
-	} else {
-		b.text(`,"Value":"`)
-		for part := 0; part < len(value) && b.err == nil; part += chunkSize / 4 * 3 {
-			b.buf = base64.StdEncoding.AppendEncode(b.buf, value[part:min(part+chunkSize/4*3, len(value))])
-			b.text("")
+		_ = http.NewResponseController(c.w).SetWriteDeadline(limit) // if it fails, so does the write
+		written, err := c.w.Write(chunk)
+		if n += written; err != nil {
+			return n, err
 		}
-		b.text(`"`)
 	}
-	b.text(`,"CreateIndex":`)
-	b.number(row.CreateIndex)
-	b.text(`,"ModifyIndex":`)
-	b.number(row.ModifyIndex)
-	b.text("}")
+	return n, nil
 }

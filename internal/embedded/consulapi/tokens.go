@@ -2,8 +2,8 @@ package consulapi
 
 import (
 	"crypto/sha256"
-	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -23,7 +23,7 @@ type Tokens struct {
 // holder is a token without its secret.
 type holder struct {
 	name  string // "" for requests without a token
-	rules *rules
+	rules rules
 }
 
 // Len is the number of tokens.
@@ -47,86 +47,91 @@ func (t *Tokens) Ignored() []string { return t.ignored }
 //
 // Errors contain line numbers, and no text of the file: it could be a secret.
 func ParseTokens(src []byte) (*Tokens, error) {
-	v, err := parseHCL(src)
+	all, err := parseHCL(src)
 	if err != nil {
 		return nil, err
 	}
 	t := &Tokens{bySecret: map[[sha256.Size]byte]*holder{}}
 	ignored, names := map[string]bool{}, map[string]bool{}
-	for _, e := range v.entries {
+	for _, b := range all {
 		switch {
-		case e.name == "anonymous" && e.text == nil:
+		case b.text == nil && len(b.labels) == 1 && b.labels[0] == "anonymous":
 			if t.anonymous != nil {
-				return nil, mistake(e.line, "anonymous occurs twice")
+				return nil, mistake(b.line, "anonymous occurs twice")
 			}
-			if t.anonymous, err = readHolder(e, ignored, false); err != nil {
-				return nil, err
-			}
-		case e.name == "token" && e.text == nil:
-			for _, token := range e.entries {
-				if err := t.add(token, names, ignored); err != nil {
-					return nil, err
-				}
-			}
+			t.anonymous, err = readHolder(b, ignored, false)
+		case b.text == nil && len(b.labels) == 2 && b.labels[0] == "token":
+			err = t.add(b, names, ignored)
 		default:
-			return nil, mistake(e.line,
-				`a token file contains only token "SECRET" { name = "NAME" … } and anonymous { … }`)
+			err = mistake(b.line, `a token file contains only token "SECRET" { name = "NAME" … } and anonymous { … }`)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	t.ignored = slices.Sorted(maps.Keys(ignored))
 	return t, nil
 }
 
-func (t *Tokens) add(e entry, names, ignored map[string]bool) error {
+func (t *Tokens) add(b block, names, ignored map[string]bool) error {
+	text := b.labels[1]
 	switch {
-	case e.text != nil:
-		return mistake(e.line, `the secret is missing: write token "SECRET" { … }`)
-	case len(e.name) < minSecret:
-		return mistake(e.line, "the secret is shorter than %d bytes and could be guessed; create one with `uuidgen`", minSecret)
-	case strings.ContainsFunc(e.name, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return mistake(e.line, "the secret has characters that no header can carry; create one with `uuidgen`")
+	case len(text) < minSecret:
+		return mistake(b.line, "the secret is shorter than %d bytes and could be guessed; create one with `uuidgen`", minSecret)
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return mistake(b.line, "the secret has characters that no header can carry; create one with `uuidgen`")
 	}
-	h, err := readHolder(e, ignored, true)
+	h, err := readHolder(b, ignored, true)
 	if err != nil {
 		return err
 	}
 	if names[h.name] {
-		return mistake(e.line, "another token has the same name")
+		return mistake(b.line, "another token has the same name")
 	}
-	secret := sha256.Sum256([]byte(e.name))
+	secret := sha256.Sum256([]byte(text))
 	if t.bySecret[secret] != nil {
-		return mistake(e.line, "another token has the same secret")
+		return mistake(b.line, "another token has the same secret")
 	}
 	names[h.name], t.bySecret[secret] = true, h
 	return nil
 }
 
-func readHolder(e entry, ignored map[string]bool, named bool) (*holder, error) {
-	h := &holder{rules: &rules{ignored: ignored}}
-	for _, inner := range e.entries {
-		if !named || inner.name != "name" {
-			if err := h.rules.add(inner); err != nil {
+// readHolder reads the name and the rules in a block. Rules that have no effect here are accepted as they are, so that a policy
+// works in Consul too.
+func readHolder(b block, ignored map[string]bool, named bool) (*holder, error) {
+	h := &holder{rules: rules{}}
+	for _, e := range b.inside {
+		switch kind := e.labels[0]; kind {
+		case "key", "key_prefix":
+			if err := h.rules.add(e); err != nil {
 				return nil, err
 			}
-			continue
+		case "acl", "keyring", "operator", "mesh", "peering", "session", "session_prefix", "agent", "agent_prefix", "node",
+			"node_prefix", "service", "service_prefix", "event", "event_prefix", "query", "query_prefix", "identity", "identity_prefix":
+			ignored[kind] = true
+		case "name":
+			unprinted := func(r rune) bool { return !unicode.IsPrint(r) }
+			switch {
+			case !named:
+				return nil, mistake(e.line, "anonymous has no name")
+			case h.name != "":
+				return nil, mistake(e.line, "name occurs twice")
+			case e.text == nil || *e.text == "" || len(*e.text) > 128 || strings.ContainsFunc(*e.text, unprinted):
+				return nil, mistake(e.line, "a name has 1 to 128 printable bytes")
+			}
+			h.name = *e.text
+		default:
+			return nil, mistake(e.line, "unknown rule; use key and key_prefix")
 		}
-		if h.name != "" {
-			return nil, mistake(inner.line, "name occurs twice")
-		}
-		unprinted := func(r rune) bool { return !unicode.IsPrint(r) }
-		if inner.text == nil || *inner.text == "" || len(*inner.text) > 128 || strings.ContainsFunc(*inner.text, unprinted) {
-			return nil, mistake(inner.line, "a name has 1 to 128 printable bytes")
-		}
-		h.name = *inner.text
 	}
 	if named && h.name == "" {
-		return nil, mistake(e.line, `the token has no name; add name = "NAME": errors show it, and never the secret`)
+		return nil, mistake(b.line, `the token has no name; add name = "NAME": errors show it, and never the secret`)
 	}
 	return h, nil
 }
 
 // errUnknownToken is Consul's answer to a token that does not exist.
-var errUnknownToken = errors.New("ACL not found")
+var errUnknownToken = status(http.StatusForbidden, "ACL not found")
 
 // ACL holds the current tokens. It is safe for concurrent use.
 type ACL struct{ current atomic.Pointer[Tokens] }

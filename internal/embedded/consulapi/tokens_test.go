@@ -14,7 +14,7 @@ import (
 
 const secret, other = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "0f8fad5b-d9cb-469f-a165-70867728950e"
 
-func parsedRules(t testing.TB, text string) *rules {
+func parsedRules(t testing.TB, text string) rules {
 	t.Helper()
 	tokens, err := ParseTokens([]byte("anonymous {" + text + "\n}"))
 	if err != nil {
@@ -24,7 +24,7 @@ func parsedRules(t testing.TB, text string) *rules {
 }
 
 // rights of a policy on a key, in letters.
-func may(r *rules, key string) string {
+func may(r rules, key string) string {
 	s := ""
 	for _, can := range []struct {
 		letter string
@@ -52,7 +52,7 @@ func TestRulePrecedence(t *testing.T) {
 		`key "a" { policy = "read" } key "a" { policy = "write" }`:                                               {"a": "rw"},
 		`key "a" { policy = "write" } key "a" { policy = "deny" }`:                                               {"a": ""},
 		`key_prefix "a" { policy = "list" } key_prefix "a" { policy = "read" }`:                                  {"ab": "r"},
-		`key_prefix = { "a" = { policy = "WRITE" } }`:                                                            {"a": "rwt"},
+		`key_prefix a { policy = "WRITE" }`:                                                                      {"a": "rwt"},
 		"# a comment\n// another\n/* one\n more */ key \"\\\"\\\\\\u00e9\" {\r\n policy = \"read\" // here\r\n}": {"\"\\é": "r"},
 		`key "${a}" { policy = "read" }`:                                                                         {"${a}": "r"},
 	} {
@@ -74,14 +74,14 @@ func TestRulesRefused(t *testing.T) {
 		`key "a" { policy = "read" policy = "write" }`: "occurs twice",
 		`key "a" { policy = 7 }`:                       "quoted text",
 		`key "a" { policy = { a = "b" } }`:             "policy is",
-		`key { policy = "read" }`:                      "name is missing",
-		`key = "read"`:                                 "is a block",
-		`key "a" "b" { policy = "read" }`:              "only a policy",
+		`key { policy = "read" }`:                      "NAME",
+		`key = "read"`:                                 "NAME",
+		`key "a" "b" { policy = "read" }`:              "NAME",
 		"key \"a\" {\n policy = \"read\"":              "line 3",
 		`key "a`:                                       "line 1",
 		"a" + strings.Repeat("{a", 1000):               "nested too deeply",
 		"a = " + strings.Repeat("[", 1<<19):            "nested too deeply",
-		strings.Repeat("a ", 1000) + "{}":              "nested too deeply",
+		strings.Repeat("a ", 1000) + "{}":              "unknown rule",
 		"key \"\xff\" { policy = \"read\" }":           "line 1",
 		"key \"a\" { policy = \"read\" }\x00":          "line 1",
 		"key \"\\q\" { policy = \"read\" }":            "line 1",
@@ -185,7 +185,7 @@ func TestTokensRefused(t *testing.T) {
 		block(secret) + "\n" + strings.Replace(block(secret), `"n"`, `"m"`, 1): "line 2: another token has the same secret",
 		`"` + secret + `" { name = "n" }`:                                      "contains only",
 		secret[10:] + ` { name = "n" }`:                                        "line 1",
-		`token { "` + secret + `" }`:                                           "line 1",
+		`token { "` + secret + `" { name = "n" } }`:                            "contains only",
 		`token "` + secret + `"`:                                               "line 1",
 		`token = "` + secret + `"`:                                             "contains only",
 		`token "` + secret:                                                     "line 1",
@@ -196,9 +196,9 @@ func TestTokensRefused(t *testing.T) {
 		`token "` + secret + `" { name = { a = "b" } }`:                        "1 to 128",
 		`token "` + secret + `" { name = "a\nb" }`:                             "1 to 128",
 		`token "` + secret + `" { name = "` + strings.Repeat("a", 129) + `" }`: "1 to 128",
-		`token "` + secret + `" "` + other + `" { name = "a" }`:                "unknown rule",
+		`token "` + secret + `" "` + other + `" { name = "a" }`:                "contains only",
 		`anonymous {} anonymous {}`:                                            "occurs twice",
-		`anonymous { name = "x" }`:                                             "unknown rule",
+		`anonymous { name = "x" }`:                                             "has no name",
 		`key "a" { policy = "read" }`:                                          "contains only",
 	} {
 		tokens, err := ParseTokens([]byte(text))

@@ -2,16 +2,26 @@ package consulapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
+	"slices"
 
 	"kvexpress/internal/embedded"
+	"kvexpress/internal/kv"
 )
 
 // maxOps limits the operations of a transaction, as in Consul.
 const maxOps = 128
+
+// The verbs of get-or-empty and get-tree. A transaction consists of these only, or has none.
+const (
+	get kv.Verb = -iota
+	getTree
+)
 
 // txn answers /v1/txn.
 func (h *Handler) txn(w http.ResponseWriter, r *request) error {
@@ -19,67 +29,85 @@ func (h *Handler) txn(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	writes, reads := false, false
+	reads := 0
 	var failed []embedded.OpError
 	for i, op := range ops {
-		writes, reads = writes || op.Verb.Writes(), reads || op.Verb.Reads()
-		if err := refused(r.grant, op); err != nil {
+		if op.Verb <= get {
+			reads++
+		}
+		if err := r.grant.mayDo(op); err != nil {
 			failed = append(failed, embedded.OpError{OpIndex: i, What: err.Error()})
 		}
 	}
-	if len(failed) > 0 {
-		return sendFailed(w, failed)
-	}
-	if reads {
-		size := embedded.MaxAnswer // of a transaction that writes, the size is known only afterwards
-		if !writes {
-			size = h.measure(ops)
-		}
-		if size >= large {
-			done, err := h.turn(r, size)
-			if err != nil {
-				return err
-			}
-			defer done()
-		}
-	}
-	var rows []*embedded.Row
-	if writes {
-		rows, failed, err = h.engine.Txn(r.Context(), ops)
-	} else {
-		setContact(w)
-		rows, failed, err = h.engine.View().Txn(ops, maxSent)
-	}
 	switch {
-	case errors.Is(err, embedded.ErrAnswerTooLarge):
-		return status(http.StatusRequestEntityTooLarge, err.Error())
+	case len(failed) > 0:
+		return sendFailed(w, failed)
+	case reads == 0:
+		return h.commit(w, r, ops)
+	case reads < len(ops):
+		return absent("a transaction that reads and does anything else")
+	}
+	size := 0
+	for row := range r.rowsOf(h.engine.View(), ops) {
+		size += sizeOf(row)
+	}
+	done, err := h.turn(r, size)
+	if err != nil {
+		return err
+	}
+	defer done()
+	stream(w, http.StatusOK, `{"Results":`, func(yield func(item) bool) {
+		for row := range r.rowsOf(h.engine.View(), ops) {
+			if !yield(rowItem(`{"KV":`, row, row.Value, "}")) {
+				return
+			}
+		}
+	}, `,"Errors":null}`)
+	return nil
+}
+
+// rowsOf yields the readable rows of a transaction that reads. A missing row has no index.
+func (r *request) rowsOf(view embedded.View, ops []kv.Op) iter.Seq[*embedded.Row] {
+	return func(yield func(*embedded.Row) bool) {
+		for _, op := range ops {
+			rows := view.List(op.Path)
+			if op.Verb == get {
+				row := cmp.Or(view.Get(op.Path), &embedded.Row{Path: op.Path})
+				rows = slices.Values([]*embedded.Row{row})
+			}
+			for row := range rows {
+				if r.grant.reads(row.Path) && !yield(row) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// commit executes a transaction that writes or checks. As in Consul, the answer has no values.
+func (h *Handler) commit(w http.ResponseWriter, r *request, ops []kv.Op) error {
+	rows, failed, err := h.engine.Txn(r.Context(), ops)
+	switch {
 	case err != nil:
 		return applyFailed(err)
 	case len(failed) > 0:
 		return sendFailed(w, failed)
 	}
-	b := newBody(w, http.StatusOK)
-	b.text(`{"Results":`)
-	b.list()
-	for _, row := range rows {
-		if r.grant.reads(row.Path) {
-			b.element()
-			b.text(`{"KV":`)
-			b.row(row)
-			b.text("}")
+	stream(w, http.StatusOK, `{"Results":`, func(yield func(item) bool) {
+		for _, row := range rows {
+			if row != nil && r.grant.reads(row.Path) && !yield(rowItem(`{"KV":`, row, nil, "}")) {
+				return
+			}
 		}
-	}
-	b.text(`],"Errors":null}`)
-	b.flush()
+	}, `,"Errors":null}`)
 	return nil
 }
 
 // readOps reads the operations of a transaction.
-func readOps(w http.ResponseWriter, r *http.Request) (ops []embedded.Op, err error) {
+func readOps(w http.ResponseWriter, r *http.Request) (ops []kv.Op, err error) {
 	var in []struct {
 		KV *struct {
-			Verb                          embedded.Verb
-			Key                           string
+			Verb, Key                     string
 			Value                         []byte
 			Flags, Index                  uint64
 			Session, Namespace, Partition string // not supported
@@ -99,47 +127,45 @@ func readOps(w http.ResponseWriter, r *http.Request) (ops []embedded.Op, err err
 		return nil, status(http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("Transaction contains too many operations (%d > %d)", len(in), maxOps))
 	}
+	verbs := map[string]kv.Verb{
+		"set": kv.Set, "cas": kv.CheckAndSet, "delete": kv.Delete,
+		"check-index": kv.CheckIndex, "check-not-exists": kv.CheckAbsent, "get-or-empty": get, "get-tree": getTree,
+	}
 	for _, op := range in {
-		switch {
-		case op.KV == nil:
+		if op.KV == nil {
 			return nil, absent("an operation of a transaction that is not on a key")
-		case op.KV.Verb == "lock", op.KV.Verb == "unlock", op.KV.Verb == "check-session":
+		}
+		verb, known := verbs[op.KV.Verb]
+		if !known {
 			return nil, absent(fmt.Sprintf("the operation %q of a transaction", op.KV.Verb))
 		}
-		ops = append(ops, embedded.Op{Verb: op.KV.Verb, Path: op.KV.Key, Value: op.KV.Value, Flags: op.KV.Flags, Index: op.KV.Index})
+		ops = append(ops, kv.Op{Verb: verb, Path: op.KV.Key, Value: op.KV.Value, Flags: op.KV.Flags, Index: op.KV.Index})
 	}
 	return ops, nil
 }
 
-// refused says why an operation is not executed, in Consul's words.
-func refused(g grant, op embedded.Op) error {
+// mayDo says why an operation is not executed, in Consul's words. Reads are filtered instead.
+func (g grant) mayDo(op kv.Op) error {
 	switch {
-	case op.Path == "" && op.Verb != embedded.DeleteTree:
-		return fmt.Errorf("Must provide key")
-	case !op.Verb.Known():
-		return fmt.Errorf("unknown KV operation: %s", op.Verb)
+	case op.Path == "":
+		return errors.New("Must provide key")
+	case op.Verb <= get:
+		return nil
+	case op.Verb == kv.CheckIndex:
+		return g.keyRead(op.Path)
 	default:
-		return g.mayDo(op)
+		return g.keyWrite(op.Path)
 	}
-}
-
-// measure returns the size of the answer to a transaction that only reads; 0 if it fails. It keeps no rows: see turn.
-func (h *Handler) measure(ops []embedded.Op) (size int) {
-	rows, _, _ := h.engine.View().Txn(ops, maxSent) // the caller executes it again, and gets the error
-	for _, row := range rows {
-		size += row.Size()
-	}
-	return size
 }
 
 // sendFailed answers a failed transaction.
 func sendFailed(w http.ResponseWriter, failed []embedded.OpError) error {
-	text, err := json.Marshal(map[string]any{"Results": nil, "Errors": failed})
-	if err != nil {
-		return err
-	}
-	b := newBody(w, http.StatusConflict)
-	b.text(string(text))
-	b.flush()
+	stream(w, http.StatusConflict, `{"Results":null,"Errors":`, func(yield func(item) bool) {
+		for _, f := range failed {
+			if !yield(jsonItem(f)) {
+				return
+			}
+		}
+	}, "}")
 	return nil
 }

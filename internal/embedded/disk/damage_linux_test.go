@@ -252,7 +252,7 @@ func TestWrongRecords(t *testing.T) {
 		"zeros":      {disk.ErrDamaged, "invalid", make([]byte, 100<<10), nil},
 		"another's":  {disk.ErrDamaged, "invalid", []byte("SQLite format 3"), nil},
 		"empty":      {disk.ErrDamaged, "empty", []byte{}, nil},
-		"no bucket":  {disk.ErrDamaged, "bucket tombstones", nil, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("tombstones")) }},
+		"no bucket":  {disk.ErrDamaged, "bucket rows", nil, func(tx *bolt.Tx) error { return tx.DeleteBucket(rows) }},
 		"no summary": {disk.ErrDamaged, "missing or outdated", nil, func(tx *bolt.Tx) error { return tx.Bucket(about).Delete([]byte("=")) }},
 		"an old row": {disk.ErrDamaged, "missing or outdated", nil, func(tx *bolt.Tx) error {
 			key, record := older(rows)
@@ -266,15 +266,11 @@ func TestWrongRecords(t *testing.T) {
 			_, record := tx.Bucket(rows).Cursor().Last()
 			return tx.Bucket(rows).Put([]byte("=row/001"), bytes.Clone(record))
 		}},
-		"a row among tombstones": {disk.ErrDamaged, "bucket tombstones", nil, func(tx *bolt.Tx) error {
-			key, record := older(rows)
-			return tx.Bucket([]byte("tombstones")).Put(key, record)
-		}},
 		"format 2": {disk.ErrDamaged, "bucket about", nil, func(tx *bolt.Tx) error {
 			return tx.Bucket(about).Put([]byte("format"), []byte("2"))
 		}},
-		"format 5": {disk.ErrFolder, "format is 5", nil, func(tx *bolt.Tx) error {
-			return tx.Bucket(about).Put([]byte("="), disk.AboutOf(5))
+		"format 6": {disk.ErrFolder, "format is 6", nil, func(tx *bolt.Tx) error {
+			return tx.Bucket(about).Put([]byte("="), disk.AboutOf(6))
 		}},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -1,13 +1,10 @@
 package disk_test
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"testing"
 
 	"kvexpress/internal/embedded"
@@ -66,13 +63,12 @@ func set(index uint64, path string, value []byte) embedded.Change {
 
 // model is what a journal should hold.
 type model struct {
-	index, tables uint64
-	rows          map[string]embedded.Row
-	tombstones    map[string]embedded.Tombstone
+	index, deletion uint64
+	rows            map[string]embedded.Row
 }
 
 func newModel(changes ...embedded.Change) *model {
-	m := &model{rows: map[string]embedded.Row{}, tombstones: map[string]embedded.Tombstone{}}
+	m := &model{rows: map[string]embedded.Row{}}
 	m.add(changes...)
 	return m
 }
@@ -80,42 +76,25 @@ func newModel(changes ...embedded.Change) *model {
 func (m *model) add(changes ...embedded.Change) {
 	for _, c := range changes {
 		m.index = c.Index
-		if c.Tables() {
-			m.tables = c.Index
-		}
 		for _, path := range c.Deleted {
 			delete(m.rows, path)
+			m.deletion = c.Index
 		}
 		for _, r := range c.Rows {
 			m.rows[r.Path] = *r
-		}
-		for _, g := range c.Tombstones {
-			m.tombstones[g.Path] = g
-		}
-		for _, path := range c.Reaped {
-			delete(m.tombstones, path)
 		}
 	}
 }
 
 // differs says how the loaded content differs from the model; "" if it does not.
 func (m *model) differs(s embedded.Saved) string {
-	if s.Index != m.index || s.Tables != m.tables {
-		return fmt.Sprintf("indexes %d, %d, want %d, %d", s.Index, s.Tables, m.index, m.tables)
-	}
-	if len(m.rows) != len(s.Rows) || len(m.tombstones) != len(s.Tombstones) {
-		return fmt.Sprintf("%d rows and %d tombstones, want %d and %d", len(s.Rows), len(s.Tombstones), len(m.rows), len(m.tombstones))
+	if s.Index != m.index || s.Deletion != m.deletion || len(s.Rows) != len(m.rows) {
+		return fmt.Sprintf("indexes %d, %d, %d rows; want %d, %d, %d", s.Index, s.Deletion, len(s.Rows), m.index, m.deletion, len(m.rows))
 	}
 	for _, got := range s.Rows {
 		if want := m.rows[got.Path]; !reflect.DeepEqual(&want, got) {
 			return fmt.Sprintf("row %+v, want %+v", got, want)
 		}
-	}
-	tombstones := slices.SortedFunc(maps.Values(m.tombstones), func(a, b embedded.Tombstone) int { return cmp.Compare(a.Path, b.Path) })
-	slices.SortFunc(s.Tombstones, func(a, b embedded.Tombstone) int { return cmp.Compare(a.Path, b.Path) })
-	same := func(a, b embedded.Tombstone) bool { return a.Path == b.Path && a.Index == b.Index && a.At.Equal(b.At) }
-	if !slices.EqualFunc(tombstones, s.Tombstones, same) {
-		return fmt.Sprintf("tombstones %+v, want %+v", s.Tombstones, tombstones)
 	}
 	return ""
 }

@@ -140,7 +140,7 @@ func (j *Journal) remake(fill func(*bolt.DB) error) error {
 func create(db *bolt.DB) error {
 	return db.Update(func(tx *bolt.Tx) error {
 		var errs []error
-		for _, name := range []string{aboutBucket, rowsBucket, tombstonesBucket} {
+		for _, name := range []string{aboutBucket, rowsBucket} {
 			_, err := tx.CreateBucket([]byte(name))
 			errs = append(errs, err)
 		}

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -25,7 +24,6 @@ func sample(index uint64) embedded.Change {
 			{Path: "a/large", Value: bytes.Repeat([]byte("large"), 20000), CreateIndex: 1, ModifyIndex: index},
 			{Path: strings.Repeat("long/", 10000), Value: []byte("long"), CreateIndex: index, ModifyIndex: index},
 		},
-		Tombstones: []embedded.Tombstone{{Path: "", Index: index, At: time.Unix(1700000000, 123)}, {Path: "b", Index: index, At: time.Unix(1, 0)}},
 	}
 }
 
@@ -41,8 +39,8 @@ func TestRoundTrip(t *testing.T) {
 	shut(t, j)
 	j, s := open(t, dir)
 	newModel().check(t, s)
-	first, second := sample(3), embedded.Change{Index: 4, Deleted: []string{"a/nil", "never"}, Reaped: []string{"b"}}
-	third := embedded.Change{Index: 9} // changes no table
+	first, second := sample(3), embedded.Change{Index: 4, Deleted: []string{"a/nil", "never"}}
+	third := embedded.Change{Index: 9}
 	add(t, j, first, second)
 	add(t, j, third)
 	add(t, j)
@@ -82,15 +80,10 @@ func TestAgainstModel(t *testing.T) {
 		value := rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 9), large)
 		change := rapid.Custom(func(r *rapid.T) embedded.Change {
 			index += rapid.Uint64Range(1, 3).Draw(r, "step")
-			c := embedded.Change{
-				Index: index, Deleted: rapid.SliceOfN(name, 0, 2).Draw(r, "deleted"), Reaped: rapid.SliceOfN(name, 0, 2).Draw(r, "reaped"),
-			}
+			c := embedded.Change{Index: index, Deleted: rapid.SliceOfN(name, 0, 2).Draw(r, "deleted")}
 			for _, p := range rapid.SliceOfN(name, 0, 5).Draw(r, "rows") {
 				flags := rapid.Uint64().Draw(r, "flags")
 				c.Rows = append(c.Rows, &embedded.Row{Path: p, Value: value.Draw(r, "value"), Flags: flags, ModifyIndex: index})
-			}
-			for _, p := range rapid.SliceOfN(name, 0, 2).Draw(r, "tombstones") {
-				c.Tombstones = append(c.Tombstones, embedded.Tombstone{Path: p, Index: index, At: time.Unix(0, rapid.Int64().Draw(r, "at"))})
 			}
 			return c
 		})

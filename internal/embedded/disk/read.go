@@ -31,69 +31,62 @@ func read(db *database) (*content, error) {
 	case err != nil:
 		return nil, damaged(db.Path(), err)
 	}
-	c.saved.Index, c.saved.Tables = c.index, c.tables
+	c.saved.Index, c.saved.Deletion = c.index, c.deletion
 	return c, nil
 }
 
 func (c *content) read(tx *bolt.Tx, db *database) error {
-	sum := uint64(0)
-	parts := []struct {
-		bucket string
-		take   func(record []byte) (name string, err error)
-	}{
-		{aboutBucket, func(b []byte) (string, error) {
-			err := c.get(b)
-			if err == nil && c.format != format {
-				err = fmt.Errorf("%w: its format is %d, this kvexpress reads %d; use the version of kvexpress that wrote it",
-					ErrFolder, c.format, format)
-			}
-			return "", err
-		}},
-		{rowsBucket, func(b []byte) (string, error) {
-			r, err := getRow(b)
-			c.saved.Rows = append(c.saved.Rows, r)
-			return r.Path, err
-		}},
-		{tombstonesBucket, func(b []byte) (string, error) {
-			g, err := getTombstone(b)
-			c.saved.Tombstones = append(c.saved.Tombstones, g)
-			return g.Path, err
-		}},
-	}
 	if err := c.visitOnce(db, uint64(tx.Cursor().Bucket().Root())); err != nil {
 		return err
 	}
-	for _, part := range parts {
-		bucket := tx.Bucket([]byte(part.bucket))
-		if bucket == nil {
-			return fmt.Errorf("bucket %s is missing", part.bucket)
+	err := c.bucket(tx, db, aboutBucket, func(b []byte) (string, error) {
+		err := c.get(b)
+		if err == nil && c.format != format {
+			err = fmt.Errorf("%w: its format is %d, this kvexpress reads %d; use the version of kvexpress that wrote it",
+				ErrFolder, c.format, format)
 		}
-		if root := uint64(bucket.Root()); root != 0 { // else it is inside the page of its parent
-			if err := c.visitOnce(db, root); err != nil {
-				return fmt.Errorf("bucket %s: %w", part.bucket, err)
-			}
+		return "", err
+	})
+	if err != nil {
+		return err
+	}
+	sum := uint64(0)
+	err = c.bucket(tx, db, rowsBucket, func(b []byte) (string, error) {
+		r, err := getRow(b)
+		if err == nil {
+			sum += sumOf(b)
 		}
-		err := bucket.ForEach(func(key, record []byte) error {
-			name, err := part.take(record)
-			if err == nil && !bytes.Equal(key, keyOf(name)) {
-				err = fmt.Errorf("%w: it belongs to %q", errRecord, name)
-			}
-			if err != nil {
-				return fmt.Errorf("bucket %s, key %q: %w", part.bucket, key, err)
-			}
-			if c.place = fmt.Sprintf("bucket %s, after key %q", part.bucket, key); part.bucket != aboutBucket {
-				sum += sumOf(record)
-			}
-			return nil
-		})
+		c.saved.Rows = append(c.saved.Rows, r)
+		return r.Path, err
+	})
+	if err == nil && sum != c.sum {
+		err = fmt.Errorf("bucket %s: each record is valid, but some are missing or outdated", rowsBucket)
+	}
+	return err
+}
+
+// bucket reads the records of a bucket. take verifies one and returns its name.
+func (c *content) bucket(tx *bolt.Tx, db *database, name string, take func(record []byte) (string, error)) error {
+	bucket := tx.Bucket([]byte(name))
+	if bucket == nil {
+		return fmt.Errorf("bucket %s is missing", name)
+	}
+	if root := uint64(bucket.Root()); root != 0 { // else it is inside the page of its parent
+		if err := c.visitOnce(db, root); err != nil {
+			return fmt.Errorf("bucket %s: %w", name, err)
+		}
+	}
+	return bucket.ForEach(func(key, record []byte) error {
+		owner, err := take(record)
+		if err == nil && !bytes.Equal(key, keyOf(owner)) {
+			err = fmt.Errorf("%w: it belongs to %q", errRecord, owner)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("bucket %s, key %q: %w", name, key, err)
 		}
-	}
-	if sum != c.sum {
-		return fmt.Errorf("buckets %s and %s: each record is valid, but some are missing or outdated", rowsBucket, tombstonesBucket)
-	}
-	return nil
+		c.place = fmt.Sprintf("bucket %s, after key %q", name, key)
+		return nil
+	})
 }
 
 // The layout of bbolt's pages, in bytes: a header with flags and a count, then elements. An element of a branch page ends with

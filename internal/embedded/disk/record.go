@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -14,13 +13,12 @@ import (
 
 // The buckets of the file. A record contains its name, and keyOf makes its key from the name.
 const (
-	aboutBucket      = "about" // has one record, without a name
-	rowsBucket       = "rows"
-	tombstonesBucket = "tombstones"
+	aboutBucket = "about" // has one record, without a name
+	rowsBucket  = "rows"
 )
 
 const (
-	format  = 4   // the version of buckets and records
+	format  = 5   // the version of buckets and records
 	longest = 512 // bytes of a name; a longer one is hashed, because bbolt limits keys and is slow with long ones
 	number  = 8   // bytes
 	header  = 8   // bytes: CRC and length
@@ -86,62 +84,42 @@ func getRow(b []byte) (*embedded.Row, error) {
 	return &r, err
 }
 
-func putTombstone(g embedded.Tombstone) []byte {
-	return seal(g.Path, nil, g.Index, uint64(g.At.UnixNano()))
-}
-
-func getTombstone(b []byte) (g embedded.Tombstone, err error) {
-	var at uint64
-	g.Path, _, err = unseal(b, &g.Index, &at)
-	g.At = time.Unix(0, int64(at)).UTC()
-	return g, err
-}
-
 // about is the summary record of the store. Each batch writes it.
 type about struct {
-	format        uint64
-	index, tables uint64 // of the last change, and of the last one to the tables
-	sum           uint64 // of the CRCs of all records; it detects records that damaged pages lost, or replaced by older ones
+	format          uint64
+	index, deletion uint64 // see embedded.Saved
+	sum             uint64 // of the CRCs of all rows; it detects rows that damaged pages lost, or replaced by older ones
 }
 
-func (a *about) put() []byte { return seal("", nil, a.format, a.index, a.tables, a.sum) }
+func (a *about) put() []byte { return seal("", nil, a.format, a.index, a.deletion, a.sum) }
 
 func (a *about) get(b []byte) error {
-	_, _, err := unseal(b, &a.format, &a.index, &a.tables, &a.sum)
+	_, _, err := unseal(b, &a.format, &a.index, &a.deletion, &a.sum)
 	return err
 }
 
 // apply writes changes in a transaction.
 func (a *about) apply(tx *bolt.Tx, changes []embedded.Change) error {
+	rows := tx.Bucket([]byte(rowsBucket))
 	var errs []error
-	put := func(bucket, name string, record []byte) { // nil deletes it
-		b, key := tx.Bucket([]byte(bucket)), keyOf(name)
-		if old := b.Get(key); old != nil {
+	forget := func(key []byte) {
+		if old := rows.Get(key); old != nil {
 			a.sum -= sumOf(old)
 		}
-		if record == nil {
-			errs = append(errs, b.Delete(key))
-			return
-		}
-		a.sum += sumOf(record)
-		errs = append(errs, b.Put(key, record))
 	}
 	for i := range changes {
 		c := &changes[i]
+		a.index = c.Index
 		for _, path := range c.Deleted {
-			put(rowsBucket, path, nil)
+			a.deletion = c.Index
+			forget(keyOf(path))
+			errs = append(errs, rows.Delete(keyOf(path)))
 		}
 		for _, r := range c.Rows {
-			put(rowsBucket, r.Path, putRow(r))
-		}
-		for _, g := range c.Tombstones {
-			put(tombstonesBucket, g.Path, putTombstone(g))
-		}
-		for _, path := range c.Reaped {
-			put(tombstonesBucket, path, nil)
-		}
-		if a.index = c.Index; c.Tables() {
-			a.tables = c.Index
+			record := putRow(r)
+			forget(keyOf(r.Path))
+			a.sum += sumOf(record)
+			errs = append(errs, rows.Put(keyOf(r.Path), record))
 		}
 	}
 	errs = append(errs, tx.Bucket([]byte(aboutBucket)).Put(keyOf(""), a.put()))

@@ -112,7 +112,7 @@ func drawWatch(t *rapid.T) Step {
 func drawTxn(t *rapid.T) Step {
 	s := Step{Method: http.MethodPut, Target: "/v1/txn"}
 	if rarely(t, 20) {
-		s.Body = pick(t, "broken", "{}", "1", `"x"`, "[", `[{"KV":1}]`, `[[]]`, `[1]`, `[{"Unknown":{"Verb":"get"}}]`,
+		s.Body = pick(t, "broken", "{}", "1", `"x"`, "[", `[{"KV":1}]`, `[[]]`, `[1]`, `[{"Unknown":{"Verb":"set"}}]`,
 			`[{"Kv":{"verb":"get-or-empty","key":"{p}/a"}}]`, `[{"KV":{"Verb":"get-or-empty","Key":"{p}/a","Unknown":1}}]`)
 		return s
 	}
@@ -130,13 +130,9 @@ func drawTxn(t *rapid.T) Step {
 }
 
 func drawOp(t *rapid.T, read bool) string {
-	verbs := []string{"get-or-empty", "get", "get-tree", "check-index", "check-not-exists"}
+	verb := "get-or-empty"
 	if !read {
-		verbs = append([]string{"set", "cas", "delete", "delete-tree", "delete-cas"}, verbs...)
-	}
-	verb := pick(t, "verb", verbs...)
-	if rarely(t, 40) {
-		verb = pick(t, "odd verb", "", "frob", "SET", "get ")
+		verb = pick(t, "verb", "set", "cas", "delete", "check-index", "check-not-exists")
 	}
 	at := pick(t, "key", usual()...)
 	key := at
@@ -150,10 +146,12 @@ func drawOp(t *rapid.T, read bool) string {
 			op += `,"` + field + `":` + pick(t, field, values...)
 		}
 	}
-	maybe("Value", verb == "set" || verb == "cas", `"MQ=="`, `"Mg=="`, `""`, "null", `"AP8="`, `"x"`, "1")
-	maybe("Index", strings.Contains(verb, "cas") || verb == "check-index", "0", "{mod:"+at+"}", "{mod-1:"+at+"}", "1", "999999999",
-		"18446744073709551615", "-1")
-	maybe("Flags", false, "0", "7", "18446744073709551615", "-1")
+	if !read { // Consul returns the fields of a read, which no client sets
+		maybe("Value", verb == "set" || verb == "cas", `"MQ=="`, `"Mg=="`, `""`, "null", `"AP8="`, `"x"`, "1")
+		maybe("Index", verb == "cas" || verb == "check-index", "0", "{mod:"+at+"}", "{mod-1:"+at+"}", "1", "999999999",
+			"18446744073709551615", "-1")
+		maybe("Flags", false, "0", "7", "18446744073709551615", "-1")
+	}
 	return op + "}}"
 }
 

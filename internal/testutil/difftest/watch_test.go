@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ type watch struct {
 	at       int
 	ask      [2]Step // the same question, without waiting
 	start    [2]answer
+	seen     []answer    // of the subject to the same question, since the start
 	ref, sub chan answer // each gets one
 }
 
@@ -34,6 +36,7 @@ func (r *run) watch(ctx context.Context, at int, s Step) error {
 	if err := r.compared(ctx, at, s, w.start[0], w.start[1]); err != nil {
 		return err
 	}
+	w.seen = []answer{w.start[1]}
 	if w.start[0].index() == 0 {
 		return nil // an error: nothing to wait for
 	}
@@ -64,15 +67,16 @@ func (r *run) wakes(ctx context.Context, at int) error {
 		if err := r.compared(ctx, at, w.step, now[0], now[1]); err != nil {
 			return err
 		}
+		w.seen = append(w.seen, now[1])
 		if !w.mustWake(now[0]) {
 			still = append(still, w)
 			continue
 		}
-		sub := awaited(w.sub, r.Patience)
-		ref := now[0]
+		sub, ref := awaited(w.sub, r.Patience), now[0]
 		if w.mayWakeEarly() {
-			if sub.status == w.start[1].status && bytes.Equal(sub.body, w.start[1].body) {
-				continue // woken before, which Consul may do as well
+			wasTrue := func(a answer) bool { return a.status == sub.status && bytes.Equal(a.body, sub.body) }
+			if slices.ContainsFunc(w.seen, wasTrue) {
+				continue
 			}
 		} else {
 			ref = awaited(w.ref, r.Patience)
@@ -100,20 +104,19 @@ func awaited(got <-chan answer, patience time.Duration) answer {
 // mustWake reports whether Consul answers the query, given what it says now
 // without waiting: its index must have grown. The index of a list falls when a
 // tree is deleted from above it, which leaves no tombstone within: then Consul
-// lets it sleep, though what it asks for has changed. The index
-// of an empty list is the whole table's, and proves nothing.
+// lets it sleep, though what it asks for has changed.
 func (w *watch) mustWake(now answer) bool {
 	was := w.start[0]
 	if now.index() <= was.index() {
 		return false
 	}
-	changed := now.status != was.status || !bytes.Equal(now.body, was.body)
-	return changed || !was.empty() && !w.mayWakeEarly()
+	return now.status != was.status || !bytes.Equal(now.body, was.body) || !w.mayWakeEarly()
 }
 
-// mayWakeEarly reports whether Consul may answer though nothing has changed:
-// the index of an empty list is the whole table's.
-func (w *watch) mayWakeEarly() bool { return w.start[0].empty() }
+// mayWakeEarly reports whether a server may answer though nothing has changed:
+// the index of an empty list is the whole table's, and the index of a list may
+// be that of a deletion elsewhere.
+func (w *watch) mayWakeEarly() bool { return w.start[0].empty() || w.start[0].isList() }
 
 // empty reports whether the answer has no rows.
 func (a answer) empty() bool {
