@@ -21,8 +21,8 @@ type OpError struct {
 var errFailed = errors.New("the transaction has failed")
 
 // Txn executes all operations or none, in order; each sees the effect of the earlier ones. It returns a row for each operation;
-// nil if the operation leaves or finds none. If it returns OpErrors, nothing was written. Errors wrap ErrNotWritten, ErrUnknown or
-// ErrClosed. The store keeps the values: do not modify them afterwards. The caller checks permissions, verbs and paths.
+// nil if the operation leaves or finds none. If it returns OpErrors, nothing was written. Errors wrap ErrNotWritten, ErrUnknown
+// or ErrClosed. The store keeps the values: do not modify them afterwards. The caller checks permissions, verbs and paths.
 func (e *Engine) Txn(ctx context.Context, ops []kv.Op) (rows []*Row, failed []OpError, err error) {
 	err = e.do(ctx, func(d *draft) error {
 		for i, op := range ops {

@@ -89,8 +89,8 @@ func (v View) changed(of Topic) <-chan struct{} {
 	return changed
 }
 
-// Await returns the View in which the index of the topic is above since, or the newest one after wait. While it waits, it keeps no
-// View, and changes beside an absent row or an empty list do not matter. If ctx ends first, it returns the error of ctx.
+// Await returns the View in which the index of the topic is above since, or the newest one after wait. While it waits, it keeps
+// no View, and changes beside an absent row or an empty list do not matter. If ctx ends first, it returns the error of ctx.
 func (e *Engine) Await(ctx context.Context, t Topic, since uint64, wait time.Duration) (View, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

@@ -68,7 +68,8 @@ func (g grant) check(allowed bool, permission, name string) error {
 	if g.name != "" {
 		who, end = "token with AccessorID '"+g.name+"'", ""
 	}
-	return status(http.StatusForbidden, fmt.Sprintf("Permission denied: %s lacks permission '%s' on %q%s", who, permission, name, end))
+	return status(http.StatusForbidden,
+		fmt.Sprintf("Permission denied: %s lacks permission '%s' on %q%s", who, permission, name, end))
 }
 
 // MayRead checks that the token in the headers of a request may read the paths. a may be nil: then everything is allowed. The

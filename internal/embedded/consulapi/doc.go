@@ -1,7 +1,7 @@
 // Package consulapi serves a part of the HTTP API of Consul 1.22.5 over the embedded store: KV, transactions, the few agent
 // endpoints that clients need, tokens and their policies. Clients read the same statuses, JSON and reasons as from Consul, and a
-// blocking query returns at the same time. The tests of testutil/difftest compare it with a real Consul. Of this module it imports
-// embedded and kv.
+// blocking query returns at the same time. The tests of testutil/difftest compare it with a real Consul. Of this module it
+// imports embedded, and kv for its operations.
 //
 // Deliberate differences:
 //   - Only a change of the requested rows wakes a blocking query. In Consul, a list of an empty prefix returns with every write.
