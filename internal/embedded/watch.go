@@ -9,8 +9,11 @@ import (
 
 // List implements kv.Store. See View.Index for its index. Unlike in Consul, only a change below the prefix wakes it.
 func (s *Store) List(ctx context.Context, _ kv.Consistency, prefix string, since uint64, wait time.Duration) (kv.Listing, error) {
-	topic := Topic{Path: prefix, Tree: true}
-	view, err := s.await(ctx, "list "+prefix, topic, since, wait)
+	topic, paths := Topic{Path: prefix, Tree: true}, []string{prefix}
+	if prefix == "" { // all rows
+		paths = nil
+	}
+	view, err := s.await(ctx, "list "+prefix, topic, since, wait, paths...)
 	if err != nil {
 		return kv.Listing{}, err
 	}

@@ -8,7 +8,8 @@
 //   - The index of a list is at least that of the last deletion of any row, so a new query may return without a change.
 //   - If there are tokens, a request without one never blocks.
 //   - Every read is consistent.
-//   - A transaction consists of set, cas, delete, check-index and check-not-exists, or of get-or-empty only.
+//   - A transaction consists of set, cas, delete, check-index and check-not-exists, or of get-or-empty and
+//     get-tree.
 //   - Other endpoints and operations, sessions and locks among them, are answered with 501 and a text.
 //   - At most 64 MiB of large answers are in transfer at a time.
 package consulapi

@@ -78,6 +78,7 @@ func rightsQuestions(key string) []rightsQuestion {
 	all := []rightsQuestion{
 		{http.MethodGet, escaped + "?recurse", ""},
 		{http.MethodGet, escaped + "?keys", ""},
+		{http.MethodPut, "/v1/txn", "[" + op("get-tree") + "]"},
 	}
 	if key == "" {
 		return all

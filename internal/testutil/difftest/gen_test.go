@@ -130,7 +130,7 @@ func drawTxn(t *rapid.T) Step {
 }
 
 func drawOp(t *rapid.T, read bool) string {
-	verb := "get-or-empty"
+	verb := pick(t, "read", "get-or-empty", "get-tree")
 	if !read {
 		verb = pick(t, "verb", "set", "cas", "delete", "check-index", "check-not-exists")
 	}
