@@ -56,8 +56,8 @@ type Topic struct {
 	Tree bool // all rows whose paths begin with Path, instead of the row at Path
 }
 
-// Index is the index of the last change of a topic. As in Consul, the index of an absent row or an empty list is that of the last
-// change of any row. The index of another list is at least that of the last deletion of any row, so it does not fall if rows go.
+// Index is the index of the last change of a topic. As in Consul, the last change of any row counts for an absent row and for an
+// empty list. The last deletion of any row counts for every list, so its index does not fall if rows go.
 func (v View) Index(of Topic) uint64 {
 	index, _ := v.find(of)
 	return index

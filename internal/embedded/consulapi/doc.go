@@ -5,7 +5,7 @@
 //
 // Deliberate differences:
 //   - Only a change of the requested rows wakes a blocking query. In Consul, a list of an empty prefix returns with every write.
-//   - The index of a list is at least that of the last deletion of any row, so a new query may return without a change.
+//   - The last deletion of any row counts for the index of every list, so a new query may return without a change.
 //   - If there are tokens, a request without one never blocks.
 //   - Every read is consistent.
 //   - A transaction consists of set, cas, delete, check-index and check-not-exists, or of get-or-empty and

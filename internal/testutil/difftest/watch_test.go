@@ -114,8 +114,8 @@ func (w *watch) mustWake(now answer) bool {
 }
 
 // mayWakeEarly reports whether a server may answer though nothing has changed:
-// the index of an empty list is the whole table's, and the index of a list may
-// be that of a deletion elsewhere.
+// the index of an empty list is the whole table's, and a deletion elsewhere may
+// count for the index of a list.
 func (w *watch) mayWakeEarly() bool { return w.start[0].empty() || w.start[0].isList() }
 
 // empty reports whether the answer has no rows.
