@@ -44,7 +44,7 @@ func (t *tale) tell(ctx context.Context) {
 	t.chapter("1. Publish a hosts file of %d lines", demoLines)
 	t.publish(ctx, "hosts", demo.Hosts(demoLines), "-m", "first version", "--wait", "100%")
 	t.note("Nodes send receipts after their installs, so that receipts do not delay installs.")
-	t.note("\"in place\" is the time until the file was installed.")
+	t.note("\"delivered\" is the time from the publish until the file was installed.")
 
 	t.chapter("2. Change one line of it. %s is slowed on purpose: its check takes %s", t.slow.Name, render.Took(demoSlow))
 	t.do(func() error { return t.slow.Slow(demoSlow) })

@@ -31,7 +31,7 @@ type statusReport struct {
 func (r *statusReport) lines() []string {
 	lines := []string{r.headline(), "  " + countOf(r.Report, r.colour)}
 	if w := r.Waited; w != nil {
-		lines = append(lines, "  waited       "+render.Took(time.Duration(w.Seen.Took)))
+		lines = append(lines, "  waited       "+render.Took(time.Duration(w.Took)))
 	}
 	lines = append(lines, times(r.Report)...)
 	lines = append(lines, clocks(r.Report)...)

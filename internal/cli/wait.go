@@ -68,7 +68,7 @@ func (f *waitFlags) goal() (float64, error) {
 type waitReport struct {
 	Share  float64      `json:"share"` // that was asked for
 	Report fleet.Report `json:"fleet"`
-	Seen   fleet.Seen   `json:"seen"`
+	Took   fleet.Millis `json:"took_ms"` // from the publish, or else from the start of the wait
 }
 
 // wait waits for arrival, and shows how it goes on.
@@ -86,9 +86,13 @@ func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitRep
 	}
 	g.Progress(fleet.Report{})
 	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
-	r, seen, err := reader.Wait(ctx, g)
+	began := time.Now()
+	if !g.Began.IsZero() {
+		began = g.Began
+	}
+	r, err := reader.Wait(ctx, g)
 	b.End()
-	return &waitReport{Share: g.Share, Report: r, Seen: seen}, err
+	return &waitReport{Share: g.Share, Report: r, Took: fleet.Millis(time.Since(began))}, err
 }
 
 func (w *waitReport) lines() []string {
@@ -97,9 +101,9 @@ func (w *waitReport) lines() []string {
 		return nil // the error says it
 	}
 	lines := []string{fmt.Sprintf("%s: %d of %s have %s after %s (of nodes that report this key)",
-		r.Key, r.Converged, render.Plural(r.Nodes, "node"), render.Version(r.Version), render.Took(time.Duration(w.Seen.Took)))}
-	if d := w.Seen.Delivered; d.Count > 0 {
-		lines = append(lines, "  in place  "+percentiles(d)+" (upper bound, local clock)")
+		r.Key, r.Converged, render.Plural(r.Nodes, "node"), render.Version(r.Version), render.Took(time.Duration(w.Took)))}
+	if d := r.Delivered; d.Count > 0 {
+		lines = append(lines, "  delivered  "+percentiles(d))
 	}
 	return append(lines, stragglers(r, false)...)
 }

@@ -40,45 +40,34 @@ func (s scene) off(at time.Time, offset *int64) time.Duration {
 	return 0
 }
 
-// order is the receipts and the live version in the order of the store's writes. A receipt was not
-// sent before the writes that the store had already. This finds a wrong clock that the machine
-// itself cannot measure, because its local Consul agent has the same clock.
-type order []write
-
-type write struct {
-	index  uint64
-	latest time.Time // when the latest write up to this one was sent
-}
+// order is the earliest time at which each write was sent, by its index. A receipt was not sent
+// before the writes that the store had already. This finds a wrong clock that the machine itself
+// cannot measure, because its local Consul agent has the same clock.
+type order map[uint64]time.Time
 
 func newOrder(nodes []Node, live Live, now time.Time) order {
-	o := make(order, 0, len(nodes)+1)
-	add := func(index uint64, at time.Time, offset *int64) {
-		if at = byStore(at, offset); !at.After(now.Add(tolerance)) {
-			o = append(o, write{index, at})
-		}
-	}
-	for _, n := range nodes {
-		if n.Err == nil {
-			add(n.Index, n.Receipt.Sent, n.Receipt.ClockOffset)
-		}
+	var all []*Node
+	for i := range nodes {
+		all = append(all, &nodes[i])
 	}
 	if m := live.Manifest; m != nil {
-		add(live.Index, m.PublishedAt, m.ClockOffset)
+		all = append(all, &Node{Index: live.Index, Receipt: Receipt{Sent: m.PublishedAt, ClockOffset: m.ClockOffset}})
 	}
-	slices.SortFunc(o, func(a, b write) int { return cmp.Compare(a.index, b.index) })
-	for i := range o[min(1, len(o)):] {
-		if o[i].latest.After(o[i+1].latest) {
-			o[i+1].latest = o[i].latest
+	slices.SortFunc(all, func(a, b *Node) int { return cmp.Compare(a.Index, b.Index) })
+	o, latest := make(order, len(all)), time.Time{}
+	for _, n := range all {
+		if at := byStore(n.Receipt.Sent, n.Receipt.ClockOffset); at.After(latest) && !at.After(now.Add(tolerance)) {
+			latest = at
 		}
+		o[n.Index] = latest
 	}
 	return o
 }
 
-// sent is the earliest time at which a write was sent.
+// sent is the earliest time at which a write was sent, which its clock shows as at.
 func (o order) sent(index uint64, at time.Time) time.Time {
-	i, _ := slices.BinarySearchFunc(o, index, func(t write, index uint64) int { return cmp.Compare(t.index, index) })
-	if i > 0 && o[i-1].latest.After(at) {
-		return o[i-1].latest
+	if o[index].After(at) {
+		return o[index]
 	}
 	return at
 }

@@ -19,25 +19,6 @@ func offset(d time.Duration) *int64 {
 	return &ms
 }
 
-// A receipt was sent after all receipts with a lower index.
-func TestOrder(t *testing.T) {
-	var nodes []Node
-	for i, at := range []time.Duration{0, 3 * time.Second, -day, day, 5 * time.Second, 4 * time.Second} {
-		nodes = append(nodes, Node{Index: uint64(10 * (i + 1)), Receipt: Receipt{Sent: start().Add(at)}})
-	}
-	nodes = append(nodes, Node{Index: 35, Err: ErrReceipt})
-	nodes = append(nodes, Node{Index: 25, Receipt: Receipt{Sent: start().Add(-day), ClockOffset: offset(-day - time.Second)}})
-	o := newOrder(nodes, Live{}, start().Add(time.Minute))
-	for index, want := range map[uint64]float64{1: -3600, 10: -3600, 11: 0, 21: 3, 30: 3, 41: 3, 61: 5} {
-		if got := o.sent(index, start().Add(-time.Hour)).Sub(start()).Seconds(); got != want {
-			t.Errorf("%d was sent after %v s, want %v", index, got, want)
-		}
-	}
-	if at := start().Add(time.Hour); !o.sent(61, at).Equal(at) || !order(nil).sent(61, at).Equal(at) {
-		t.Error("what came later is not taken as it is")
-	}
-}
-
 // A receipt was not sent before the publish that the store had already, whatever its clock shows: it has contact, is outdated and
 // counts, although the store of its node, a Consul agent of its own, has the same wrong clock.
 func TestReceiptAfterThePublish(t *testing.T) {

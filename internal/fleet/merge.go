@@ -9,30 +9,14 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// news is one writer's part of a receipt: all targets of an agent, or the one target of an `out`.
-type news struct {
-	agent   *Agent
-	targets []Target
-	unknown []string // files that the agent has not reconciled yet
-}
-
-// later moves news from the time that it refers to, to the time of the write: the request in
-// between is not part of a delivery.
-func (n news) later(said, now time.Time) news {
-	r := Receipt{Sent: said, Agent: n.agent, Targets: n.targets}.at(now)
-	n.agent, n.targets = r.Agent, r.Targets
-	return n
-}
-
-// merge puts one writer's part into the receipt of its node. An agent's part replaces all targets of
-// the agent. Targets of `out`s stay, unless they are of the same files.
-func merge(old Receipt, n news, node string, now time.Time) Receipt {
-	old = old.at(now)
-	merged := Receipt{Format: Format, Node: node, Sent: now, Agent: old.Agent, Targets: slices.Clone(n.targets)}
-	if n.agent != nil {
-		merged.Agent = n.agent
-	} else {
-		merged.Omitted = old.Omitted // only the agent knows it
+// merge puts one writer's part into the receipt of its node: all targets of an agent, or the one
+// target of an `out`. An agent's part replaces all targets of the agent, but those of unknown files,
+// which it has not reconciled yet. Targets of `out`s stay, unless they are of the same files. The
+// part's lengths of time move to now: the request in between is not part of a delivery.
+func merge(old, part Receipt, unknown []string, now time.Time) Receipt {
+	old, merged := old.at(now), part.at(now)
+	if part.Agent == nil {
+		merged.Agent, merged.Omitted = old.Agent, old.Omitted // only the agent knows it
 	}
 	at := map[string]int{}
 	for i, t := range merged.Targets {
@@ -43,7 +27,7 @@ func merge(old Receipt, n news, node string, now time.Time) Receipt {
 		switch {
 		case replaced:
 			carry(&merged.Targets[i], t)
-		case n.agent == nil || t.By != ByAgent || slices.Contains(n.unknown, t.File):
+		case part.Agent == nil || t.By != ByAgent || slices.Contains(unknown, t.File):
 			merged.Targets = append(merged.Targets, t)
 		}
 	}

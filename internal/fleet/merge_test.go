@@ -27,23 +27,23 @@ func of(by, file string) Target {
 // The agent writes its targets, each `out` one; none drops the targets of another.
 func TestMergeOfAgentAndOuts(t *testing.T) {
 	agent := &Agent{Version: "2.0.0", Every: Millis(time.Minute)}
-	r := merge(Receipt{}, news{agent: agent, targets: []Target{of(ByAgent, "/b"), of(ByAgent, "/a")}}, "web-1", start())
-	r = merge(r, news{targets: []Target{of(ByOut, "/z")}}, "web-1", start())
-	r = merge(r, news{targets: []Target{of(ByOut, "/c")}}, "web-1", start())
+	r := merge(Receipt{}, Receipt{Sent: start(), Agent: agent, Targets: []Target{of(ByAgent, "/b"), of(ByAgent, "/a")}}, nil, start())
+	r = merge(r, Receipt{Sent: start(), Targets: []Target{of(ByOut, "/z")}}, nil, start())
+	r = merge(r, Receipt{Sent: start(), Targets: []Target{of(ByOut, "/c")}}, nil, start())
 	if want := []string{"agent /a", "agent /b", "out /c", "out /z"}; !slices.Equal(files(r), want) || r.Agent == nil {
 		t.Fatalf("%v, %+v", files(r), r.Agent)
 	}
 	// An agent that has other targets now; one of them was an out's.
-	r = merge(r, news{agent: agent, targets: []Target{of(ByAgent, "/b"), of(ByAgent, "/c")}}, "web-1", start())
+	r = merge(r, Receipt{Sent: start(), Agent: agent, Targets: []Target{of(ByAgent, "/b"), of(ByAgent, "/c")}}, nil, start())
 	if want := []string{"agent /b", "agent /c", "out /z"}; !slices.Equal(files(r), want) {
 		t.Fatalf("%v", files(r))
 	}
 	// An out does not change the number of omitted targets.
 	r.Omitted = 7
-	if out := merge(r, news{targets: []Target{of(ByOut, "/z")}}, "web-1", start()); out.Omitted != 7 {
+	if out := merge(r, Receipt{Sent: start(), Targets: []Target{of(ByOut, "/z")}}, nil, start()); out.Omitted != 7 {
 		t.Errorf("an out makes %d omitted targets of 7", out.Omitted)
 	}
-	if again := merge(r, news{agent: agent}, "web-1", start()); again.Omitted != 0 {
+	if again := merge(r, Receipt{Sent: start(), Agent: agent}, nil, start()); again.Omitted != 0 {
 		t.Errorf("an agent that has room omits %d", again.Omitted)
 	}
 }
@@ -75,8 +75,8 @@ func TestCarry(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			old := Receipt{Node: "web-1", Sent: start(), Targets: []Target{before}}
-			n := news{targets: []Target{tt.now}, agent: &Agent{}}
-			r := merge(old, n, "web-1", start().Add(time.Second))
+			part := Receipt{Sent: start().Add(time.Second), Targets: []Target{tt.now}, Agent: &Agent{}}
+			r := merge(old, part, nil, start().Add(time.Second))
 			got := r.Targets[0]
 			if len(r.Targets) != 1 || got.Version != tt.version || (got.Placed != nil) != tt.placed {
 				t.Fatalf("%+v", got)
@@ -118,7 +118,7 @@ func TestTimePasses(t *testing.T) {
 		before, _ := json.Marshal(old)
 		passed := time.Duration(rapid.Int64().Draw(t, "passed"))
 		was := old.at(start())
-		r := merge(old, news{targets: []Target{{By: ByOut, File: "/new"}}}, "web-1", start().Add(passed))
+		r := merge(old, Receipt{Node: "web-1", Sent: start(), Targets: []Target{{By: ByOut, File: "/new"}}}, nil, start().Add(passed))
 		if r.Agent.Outage.Lasted != 7 {
 			t.Fatal("the length of the outage has changed")
 		}

@@ -311,6 +311,6 @@ func FuzzParseReceipt(f *testing.F) {
 		// Any receipt gets an outcome.
 		Examine(Roster{Nodes: []Node{{Name: node, Receipt: r, Index: 5}}, Read: start()}, Live{Key: "hosts", Exists: true},
 			Options{})
-		merge(r, news{targets: []Target{{File: "/x"}}}, node, start())
+		merge(r, Receipt{Sent: start(), Targets: []Target{{File: "/x"}}}, nil, start())
 	})
 }

@@ -11,11 +11,8 @@ import (
 )
 
 const (
-	// A wait reads all receipts again after minPause, perReceipt for each of them, and at most
-	// maxPause.
-	minPause   = 25 * time.Millisecond
-	perReceipt = 150 * time.Microsecond
-	maxPause   = 250 * time.Millisecond
+	// readEvery is the least time between two reads of all receipts.
+	readEvery = 200 * time.Millisecond
 	// idle is how long one read waits for a change. A node can lose contact without one.
 	idle = 5 * time.Second
 	// lastRead is the time limit of the read at the end of a wait.
@@ -31,21 +28,10 @@ type Goal struct {
 	Share   float64 // of the counted nodes, above 0 and at most 1
 	Timeout time.Duration
 	Expiry  time.Duration // see Options
-	// Began is when the version was published, with a monotonic reading; zero: unknown, and Seen
-	// has no delivery times.
+	// Began is when the version was published, with a monotonic reading; zero: unknown.
 	Began time.Time
 	// Progress, if set, is called after each read that succeeded.
 	Progress func(Report)
-}
-
-// Seen is what a wait measured by this machine's clock alone.
-type Seen struct {
-	// Delivered is an upper bound of the times from Began until a file was in place: until its
-	// receipt was seen, less its age.
-	Delivered Percentiles `json:"delivered"`
-	// Took is the time from Began, or else from the start of the wait, until enough nodes had the
-	// version.
-	Took Millis `json:"took_ms"`
 }
 
 // NotReached is a wait that ended without enough nodes.
@@ -92,11 +78,8 @@ func (e *Unknown) Unwrap() error { return e.Cause }
 // Wait waits until enough nodes have a version, or the time is up. If the store is unreachable, it
 // retries. The error is a *NotReached, an *Unknown, a *gate.Missing, or one that no waiting helps
 // against, such as kv.ErrDenied. The report is from the last read.
-func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
-	w := waiting{Reader: r, goal: g, began: time.Now(), report: Report{Key: string(g.Key)}, first: map[string]time.Duration{}}
-	if !g.Began.IsZero() {
-		w.began = g.Began
-	}
+func (r *Reader) Wait(ctx context.Context, g Goal) (Report, error) {
+	w := waiting{Reader: r, goal: g, report: Report{Key: string(g.Key)}}
 	limited, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
 	for {
@@ -104,11 +87,15 @@ func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 		err := w.read(limited)
 		switch {
 		case err == nil && w.reached():
-			return w.report, w.seen(), nil
+			return w.report, nil
 		case err != nil && limited.Err() == nil && !unreachable(err):
-			return w.report, w.seen(), err
+			return w.report, err
 		}
-		if wait.For(limited, time.Until(asked.Add(w.pause(err)))) != nil {
+		pause := readEvery
+		if err != nil {
+			pause = retryEvery
+		}
+		if wait.For(limited, time.Until(asked.Add(pause))) != nil {
 			return w.end(ctx)
 		}
 	}
@@ -118,28 +105,13 @@ func (r *Reader) Wait(ctx context.Context, g Goal) (Report, Seen, error) {
 type waiting struct {
 	*Reader
 	goal   Goal
-	began  time.Time
 	roster Roster
 	report Report    // of the last read that succeeded
 	taken  time.Time // when that was; zero: none did
-	// first is when each node was first seen to have the version, less the age of the file.
-	first map[string]time.Duration
-}
-
-// pause is how long after the start of a read the next one starts.
-func (w *waiting) pause(err error) time.Duration {
-	switch n := len(w.roster.Nodes); {
-	case err != nil:
-		return retryEvery
-	case n == 0: // there is no receipt whose change ends a read
-		return maxPause
-	default:
-		return min(maxPause, minPause+time.Duration(n)*perReceipt)
-	}
 }
 
 // end reads once more when the time is up, without waiting for a change.
-func (w *waiting) end(ctx context.Context) (Report, Seen, error) {
+func (w *waiting) end(ctx context.Context) (Report, error) {
 	limited, cancel := context.WithTimeout(ctx, lastRead)
 	defer cancel()
 	w.roster.Index = 0
@@ -156,7 +128,7 @@ func (w *waiting) end(ctx context.Context) (Report, Seen, error) {
 	case err == nil && !w.reached():
 		err = &NotReached{Report: w.report, Share: w.goal.Share, Timeout: w.goal.Timeout}
 	}
-	return w.report, w.seen(), err
+	return w.report, err
 }
 
 func unreachable(err error) bool {
@@ -187,56 +159,13 @@ func (w *waiting) read(ctx context.Context) error {
 	}
 	w.report = Examine(w.roster, live, Options{Expiry: w.goal.Expiry, Wanted: w.goal.Want, Began: w.goal.Began})
 	w.taken = time.Now()
-	w.note()
 	if w.goal.Progress != nil {
 		w.goal.Progress(w.report)
 	}
 	return nil
 }
 
-// note keeps when nodes were first seen to have the version.
-func (w *waiting) note() {
-	if w.goal.Began.IsZero() {
-		return
-	}
-	for _, n := range w.roster.Nodes {
-		if _, known := w.first[n.Name]; known || n.Err != nil {
-			continue
-		}
-		if age, ok := w.placed(n); ok {
-			w.first[n.Name] = w.roster.Read.Sub(w.goal.Began) - age
-		}
-	}
-}
-
-// placed is how long before its receipt the last file of a node was in place; ok is false
-// unless all of them are.
-func (w *waiting) placed(n Node) (age time.Duration, ok bool) {
-	for _, t := range n.Receipt.Targets {
-		switch {
-		case t.Key != string(w.goal.Key):
-			continue
-		case t.SHA256 != w.goal.Want.SHA256 || t.Version != w.goal.Want.Version || t.Placed == nil:
-			return 0, false
-		case !ok || time.Duration(t.Placed.Age) < age:
-			age, ok = time.Duration(t.Placed.Age), true
-		}
-	}
-	return age, ok
-}
-
 func (w *waiting) reached() bool {
 	r := w.report
 	return r.Nodes > 0 && float64(r.Converged) >= w.goal.Share*float64(r.Nodes+len(r.LeftOut))-1e-9
-}
-
-// seen leaves out files that were in place before the wait began.
-func (w *waiting) seen() Seen {
-	var all []delivery
-	for node, took := range w.first {
-		if took >= 0 {
-			all = append(all, delivery{node, took})
-		}
-	}
-	return Seen{Delivered: percentiles(all), Took: Millis(time.Since(w.began))}
 }

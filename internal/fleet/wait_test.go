@@ -69,8 +69,7 @@ func (b *bench) reader() *fleet.Reader {
 
 // wait waits for all nodes; with each read that succeeded, step is called with its
 // number.
-func (b *bench) wait(ctx context.Context, limit time.Duration, step func(n int, r fleet.Report)) (fleet.Report, fleet.Seen,
-	error) {
+func (b *bench) wait(ctx context.Context, limit time.Duration, step func(n int, r fleet.Report)) (fleet.Report, error) {
 	n := 0
 	return b.reader().Wait(ctx,
 		fleet.Goal{Key: "hosts", Share: 1, Timeout: limit, Began: time.Now(), Progress: func(r fleet.Report) {
@@ -93,7 +92,7 @@ func TestWaitReaches(t *testing.T) {
 	b.fleet(3, b.want)
 	b.publish("two\n")
 	var seen []int
-	r, times, err := b.wait(t.Context(), time.Minute, func(n int, r fleet.Report) {
+	r, err := b.wait(t.Context(), time.Minute, func(n int, r fleet.Report) {
 		seen = append(seen, r.Converged)
 		if n <= 3 {
 			b.says(fmt.Sprint("web-", n-1), b.want)
@@ -102,17 +101,13 @@ func TestWaitReaches(t *testing.T) {
 	if err != nil || r.Converged != 3 || r.Nodes != 3 || r.Share() != 1 || len(seen) != 4 {
 		t.Errorf("%v, %+v, seen %v", err, r, seen)
 	}
-	if times.Delivered.Count != 3 || times.Took <= 0 || times.Delivered.Slowest > times.Took {
-		t.Errorf("%+v", times)
-	}
 	// A version that is in place already is reached at once.
-	if r, times, err := b.wait(t.Context(), time.Minute, nil); err != nil || r.Converged != 3 ||
-		time.Duration(times.Took) > 10*time.Second {
-		t.Errorf("%v, %+v, %+v", err, r, times)
+	if r, err := b.wait(t.Context(), time.Minute, nil); err != nil || r.Converged != 3 {
+		t.Errorf("%v, %+v", err, r)
 	}
 	b.says("web-0", fleet.Wanted{})
 	goal := fleet.Goal{Key: "hosts", Share: 2.0 / 3, Timeout: time.Minute}
-	if r, _, err := b.reader().Wait(t.Context(), goal); err != nil || r.Converged != 2 {
+	if r, err := b.reader().Wait(t.Context(), goal); err != nil || r.Converged != 2 {
 		t.Errorf("two of three: %v, %+v", err, r)
 	}
 }
@@ -124,7 +119,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b.says("web-9", b.want)
 		b.publish("two\n")
 		b.fleet(3, b.want)
-		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
+		r, err := b.wait(t.Context(), 300*time.Millisecond, nil)
 		var e *fleet.NotReached
 		if !errors.As(err, &e) || e.Report.Converged != 3 || r.Converged != 3 || r.Nodes != 4 || !strings.Contains(err.Error(), "3 of 4") {
 			t.Errorf("%v, %+v", err, r)
@@ -134,7 +129,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b := newBench(t)
 		b.publish("one\n")
 		b.store.requests()
-		r, _, err := b.wait(t.Context(), time.Second, nil)
+		r, err := b.wait(t.Context(), time.Second, nil)
 		var e *fleet.NotReached
 		if !errors.As(err, &e) || r.Nodes != 0 || !strings.Contains(err.Error(), "no node") {
 			t.Errorf("%v, %+v", err, r)
@@ -149,7 +144,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b.publish("one\n")
 		b.put("kvexpress-nodes/web-0", "<html>")
 		b.reports("web-2", time.Now(), fleet.Target{Key: "other"})
-		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
+		r, err := b.wait(t.Context(), 300*time.Millisecond, nil)
 		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Nodes != 0 || len(r.Unread) != 1 || r.Outcomes[outcome.NoContact] != 1 {
 			t.Errorf("%v, %+v", err, r)
 		}
@@ -160,7 +155,7 @@ func TestWaitDoesNotReach(t *testing.T) {
 		b.fleet(2, b.want)
 		b.says("web-8", fleet.Wanted{Lineage: b.want.Lineage, Version: 99, SHA256: b.want.SHA256})
 		b.says("web-9", fleet.Wanted{Lineage: b.want.Lineage, Version: 1, SHA256: record.Checksum([]byte("other"))})
-		r, _, err := b.wait(t.Context(), 300*time.Millisecond, nil)
+		r, err := b.wait(t.Context(), 300*time.Millisecond, nil)
 		if e := (*fleet.NotReached)(nil); !errors.As(err, &e) || r.Converged != 2 || r.Outcomes[outcome.Invalid] != 2 || r.Nodes != 4 {
 			t.Errorf("%v, %+v", err, r)
 		}
@@ -174,7 +169,7 @@ func TestWaitIsOvertaken(t *testing.T) {
 	b.fleet(3, b.want)
 	b.publish("two\n")
 	two := b.want
-	r, times, err := b.wait(t.Context(), time.Minute, func(n int, _ fleet.Report) {
+	r, err := b.wait(t.Context(), time.Minute, func(n int, _ fleet.Report) {
 		switch n {
 		case 1:
 			b.says("web-0", two)
@@ -185,21 +180,21 @@ func TestWaitIsOvertaken(t *testing.T) {
 			b.says("web-2", b.want)
 		}
 	})
-	if err != nil || r.Converged != 3 || r.Version != two.Version || time.Duration(times.Took) > 30*time.Second {
-		t.Errorf("%v after %s, %+v", err, time.Duration(times.Took), r)
+	if err != nil || r.Converged != 3 || r.Version != two.Version {
+		t.Errorf("%v, %+v", err, r)
 	}
 }
 
 // The key is removed before all nodes have it.
 func TestWaitForADeletedKey(t *testing.T) {
 	b := newBench(t)
-	if _, _, err := b.wait(t.Context(), time.Minute, nil); !missing(err) {
+	if _, err := b.wait(t.Context(), time.Minute, nil); !missing(err) {
 		t.Errorf("of a key that never was: %v", err)
 	}
 	b.publish("one\n")
 	b.fleet(3, b.want)
 	b.publish("two\n")
-	r, _, err := b.wait(t.Context(), 500*time.Millisecond, func(n int, _ fleet.Report) {
+	r, err := b.wait(t.Context(), 500*time.Millisecond, func(n int, _ fleet.Report) {
 		if n > 1 {
 			return
 		}
@@ -282,7 +277,7 @@ func TestWaitWithoutTheStore(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
 			began := time.Now()
-			r, _, err := b.wait(ctx, tt.limit, func(int, fleet.Report) {
+			r, err := b.wait(ctx, tt.limit, func(int, fleet.Report) {
 				if tt.step != nil {
 					tt.step(b, cancel)
 				}
@@ -305,7 +300,7 @@ func TestWaitForAStoreMadeAnew(t *testing.T) {
 	b.publish("one\n")
 	b.fleet(3, b.want)
 	b.publish("two\n")
-	r, _, err := b.wait(t.Context(), 2*time.Second, func(n int, _ fleet.Report) {
+	r, err := b.wait(t.Context(), 2*time.Second, func(n int, _ fleet.Report) {
 		if n > 1 {
 			return
 		}
@@ -332,7 +327,7 @@ func TestWaitAfterAReadThatFailed(t *testing.T) {
 		failures++
 		return failed(kv.ErrUnreachable)
 	}
-	r, _, err := b.wait(t.Context(), 2*time.Second, nil)
+	r, err := b.wait(t.Context(), 2*time.Second, nil)
 	if n := b.store.lists.Load(); err != nil || r.Converged != 3 || failures != 1 || n != 2 {
 		t.Errorf("%v, %d converged, after %d failures and %d reads", err, r.Converged, failures, n)
 	}

@@ -39,7 +39,7 @@ type Writer struct {
 // reconciled them yet. The errors are those of the store; after one, the next call reads the receipt
 // first.
 func (w *Writer) PutAgent(ctx context.Context, at time.Time, a Agent, targets []Target, unknown ...string) error {
-	_, err := w.put(ctx, at, news{agent: &a, targets: targets, unknown: unknown}, func(Receipt) bool { return false })
+	_, err := w.put(ctx, Receipt{Sent: at, Agent: &a, Targets: targets}, unknown, func(Receipt) bool { return false })
 	return err
 }
 
@@ -47,12 +47,12 @@ func (w *Writer) PutAgent(ctx context.Context, at time.Time, a Agent, targets []
 // and nothing was placed, it does not write. It reports whether it wrote.
 func (w *Writer) PutOut(ctx context.Context, at time.Time, t Target) (bool, error) {
 	t.File = strings.ToValidUTF8(t.File, "\ufffd") // as it is read again
-	return w.put(ctx, at, news{targets: []Target{t}}, func(r Receipt) bool {
+	return w.put(ctx, Receipt{Sent: at, Targets: []Target{t}}, nil, func(r Receipt) bool {
 		return t.Placed == nil && slices.ContainsFunc(r.Targets, func(o Target) bool { return Same(o, t) })
 	})
 }
 
-func (w *Writer) put(ctx context.Context, at time.Time, n news, enough func(Receipt) bool) (bool, error) {
+func (w *Writer) put(ctx context.Context, part Receipt, unknown []string, enough func(Receipt) bool) (bool, error) {
 	var err error
 	for range maxTries {
 		if !w.known {
@@ -63,10 +63,8 @@ func (w *Writer) put(ctx context.Context, at time.Time, n news, enough func(Rece
 		if enough(w.last) {
 			return false, nil
 		}
-		now := w.now()
-		r := merge(w.last, n.later(at, now), w.Node, now)
-		r.ClockOffset = kv.ClockOffset(w.Store)
-		r.Lost = max(w.last.Lost, w.lost)
+		r := merge(w.last, part, unknown, w.now())
+		r.Node, r.ClockOffset, r.Lost = w.Node, kv.ClockOffset(w.Store), max(w.last.Lost, w.lost)
 		if w.Host != w.Node {
 			r.Host = w.Host
 		}

@@ -46,7 +46,7 @@ func receiptsOfAFleet(t *testing.T, c *e2e.Cluster) {
 	all(e2e.Version(1))
 
 	s, r := inWait(x, 0, "hosts", e2e.Version(2), "--wait", "100%")
-	if s.Wait == nil || counts(s.Wait.Fleet) != "5 of 5" || s.Wait.Fleet.Version != 2 || s.Wait.Seen.Delivered.Count != nodes ||
+	if s.Wait == nil || counts(s.Wait.Fleet) != "5 of 5" || s.Wait.Fleet.Version != 2 || s.Wait.Fleet.Delivered.Count != nodes ||
 		r.Stderr != "" {
 		t.Errorf("in --wait: %s%s", r.Stdout, r.Stderr)
 	}
@@ -138,7 +138,7 @@ func heldBack(x *e2e.Site, daemons []*e2e.Daemon) {
 	must(x, 9, "status", "-k", "hosts", "--wait", "100%", "--timeout", "2s")
 	s = told(x, must(x, 0, "rollback", "-k", "hosts", "--wait", "100%", "--json"))
 	if s.Wait == nil || counts(s.Wait.Fleet) != "5 of 5" || s.Wait.Fleet.Version != 6 ||
-		s.Wait.Seen.Took > fleet.Millis(30*time.Second) {
+		s.Wait.Took > fleet.Millis(30*time.Second) {
 		t.Errorf("rollback --wait: %+v", s)
 	}
 	for i := range daemons {

@@ -35,7 +35,7 @@ type seen struct {
 	fleet.Report
 	Wait *struct {
 		Fleet fleet.Report `json:"fleet"`
-		Seen  fleet.Seen   `json:"seen"`
+		Took  fleet.Millis `json:"took_ms"`
 	} `json:"wait"`
 	Stops []struct{ Key, Reason string }
 	Locks []struct{ Node, File, Reason string }
