@@ -40,7 +40,6 @@ func TestDeathBeforeEachRequest(t *testing.T) {
 				pr := &probe{Store: s}
 				doubt(pr, 2, false) // the promote: its outcome must be resolved
 				p.Store = pr
-				errDied := errors.New("died")
 				var steps []Point
 				p.Fault = func(st Point) error {
 					if steps = append(steps, st); st == at {

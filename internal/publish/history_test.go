@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"kvexpress/internal/kv"
@@ -15,28 +14,16 @@ import (
 
 // rivalHistory lets a rival overwrite the history entry between ours and our
 // promote, and then die. It returns the history's manifest and the live one.
-func rivalHistory(t *testing.T, before func(int, []kv.Op) ([]kv.Op, error)) (past, live kv.Manifest, res Result) {
-	s := &probe{Store: newStore(), before: before}
+func rivalHistory(t *testing.T, control func(int, []kv.Op) ([]kv.Op, error)) (past, live kv.Manifest, res Result) {
+	s := &probe{Store: newStore(), before: control}
 	p, rival := publisher(t, s), publisher(t, s)
 	do(t, p, "first\n")
-	errDied := errors.New("died")
-	rival.Fault = func(st Point) error {
-		if st == AtPromote {
-			return errDied
-		}
-		return nil
-	}
-	once := sync.OnceFunc(func() {
+	dieAt(rival, AtPromote)
+	before(p, AtPromote, func() {
 		if _, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)}); !errors.Is(err, errDied) {
 			t.Errorf("rival: %v", err)
 		}
 	})
-	p.Fault = func(st Point) error {
-		if st == AtPromote {
-			once()
-		}
-		return nil
-	}
 	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -72,13 +59,7 @@ func TestHistoryEntryIsLeftToARival(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
 	do(t, p, "first\n")
-	errDied := errors.New("died")
-	rival.Fault = func(st Point) error {
-		if st == AtPromote {
-			return errDied
-		}
-		return nil
-	}
+	dieAt(rival, AtPromote)
 	before(p, AtHistoryWrite, func() {
 		if _, err := rival.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 2)}); !errors.Is(err, errDied) {
 			t.Errorf("rival: %v", err)
@@ -145,13 +126,7 @@ func TestHistoryOfAWinnerIsNotOverwritten(t *testing.T) {
 	s := newStore()
 	p, rival := publisher(t, s), publisher(t, s)
 	do(t, p, "first\n")
-	once := sync.OnceFunc(func() { do(t, rival, "rival\n") })
-	p.Fault = func(st Point) error {
-		if st == AtHistoryWrite {
-			once()
-		}
-		return nil
-	}
+	before(p, AtHistoryWrite, func() { do(t, rival, "rival\n") })
 	res, err := p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1)})
 	if err != nil || res.Version != 3 {
 		t.Fatalf("%+v, %v", res, err)
@@ -314,7 +289,6 @@ func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 		return string(z)
 	}
 	text := []byte(strings.Repeat("a line of 1.x\n", 5000))
-	errDied := errors.New("died")
 	for name, tt := range map[string]struct {
 		plain  []byte
 		stored string
@@ -338,12 +312,7 @@ func TestUnmanagedBytesBecomeAVersion(t *testing.T) {
 			ours := noise(kv.MaxStored, 4)
 			if tt.die != "" {
 				dead := publisher(t, s)
-				dead.Fault = func(st Point) error {
-					if st == tt.die {
-						return errDied
-					}
-					return nil
-				}
+				dieAt(dead, tt.die)
 				if _, err := dead.Publish(t.Context(), Request{Key: hosts, Content: ours}); !errors.Is(err, errDied) {
 					t.Fatal(err)
 				}

@@ -40,6 +40,18 @@ func before(p *Publisher, at Point, f func()) {
 	}
 }
 
+var errDied = errors.New("died")
+
+// dieAt ends each publish of p before the step.
+func dieAt(p *Publisher, at Point) {
+	p.Fault = func(st Point) error {
+		if st == at {
+			return errDied
+		}
+		return nil
+	}
+}
+
 func TestUnknownOutcomeAtEachCommit(t *testing.T) {
 	small, large := []byte("mine\n"), noise(300<<10, 1)
 	tests := map[string]struct {

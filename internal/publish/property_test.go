@@ -174,13 +174,7 @@ func (m *machine) stop(t *rapid.T) {
 // dieAfterHistory leaves the history entry of a version that was never live.
 func (m *machine) dieAfterHistory(t *rapid.T) {
 	p := publisher(m.t, m.store)
-	errDied := errors.New("died")
-	p.Fault = func(at Point) error {
-		if at == AtPromote {
-			return errDied
-		}
-		return nil
-	}
+	dieAt(p, AtPromote)
 	if _, err := p.Publish(m.t.Context(), Request{Key: hosts, Content: noise(300<<10, 9), IgnoreStop: true}); !errors.Is(err,
 		errDied) {
 		t.Fatalf("died with %v", err)

@@ -207,13 +207,7 @@ func TestLoserGatesAgain(t *testing.T) {
 			s := newStore()
 			do(t, publisher(t, s), "first\n")
 			p := publisher(t, s)
-			once := sync.OnceFunc(func() { tt.between(t, s) })
-			p.Fault = func(st Point) error {
-				if st == AtPromote {
-					once()
-				}
-				return nil
-			}
+			before(p, AtPromote, func() { tt.between(t, s) })
 			res, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("mine\n")})
 			tt.check(t, res, err)
 		})
@@ -232,12 +226,7 @@ func TestControlStopNeedsItsCheck(t *testing.T) {
 	s := &probe{Store: newStore(),
 		before: without(func(op kv.Op) bool { return op.Path == l.Stop(hosts) && op.Verb == kv.CheckAbsent })}
 	p := publisher(t, s)
-	p.Fault = func(st Point) error {
-		if st == AtPromote {
-			put(t, s.Store, l.Stop(hosts), "hold", 0)
-		}
-		return nil
-	}
+	before(p, AtPromote, func() { put(t, s.Store, l.Stop(hosts), "hold", 0) })
 	if res := do(t, p, "a\n"); res.Version != 1 {
 		t.Errorf("got %+v: TestLoserGatesAgain/stop would prove nothing", res)
 	}
@@ -288,36 +277,4 @@ func TestWriterOf1xBetweenItsTwoWrites(t *testing.T) {
 		t.Errorf("got %+v after waits %v", res, waits)
 	}
 	mustBeLive(t, s, l, hosts, res, []byte("next\n"))
-}
-
-func TestDeathBetweenHistoryAndFlip(t *testing.T) {
-	for name, die := range map[string]func() error{
-		"error": func() error { return errors.New("died") },
-		"panic": func() error { panic("died") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStore()
-			p := publisher(t, s)
-			first := do(t, p, "first\n")
-			func() {
-				defer func() { _ = recover() }()
-				p.Fault = func(st Point) error {
-					if st == AtPromote {
-						return die()
-					}
-					return nil
-				}
-				_, _ = p.Publish(t.Context(), Request{Key: hosts, Content: noise(300<<10, 1)})
-			}()
-			mustBeLive(t, s, p.Layout, hosts, first, []byte("first\n"))
-			if len(pastVersions(t, s, p.Layout, hosts)) != 2 {
-				t.Fatal("it did not die after the history entry")
-			}
-			res := do(t, publisher(t, s), "next\n")
-			if res.Version != 2 || res.Lineage != first.Lineage {
-				t.Errorf("got %+v, want version 2", res)
-			}
-			mustBeLive(t, s, p.Layout, hosts, res, []byte("next\n"))
-		})
-	}
 }

@@ -16,9 +16,6 @@ func (p *Publisher) GoBack(ctx context.Context, req *Request, to uint64) (uint64
 		if err != nil {
 			return 0, err
 		}
-		if l.Incomplete {
-			return 0, &Conflict{Key: req.Key, Attempts: record.MaxLists}
-		}
 		before, err := l.Before(true)
 		if err != nil {
 			return 0, err

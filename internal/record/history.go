@@ -15,8 +15,8 @@ const (
 	// maxEntries is how many entries are read, the newest first. A publisher keeps ten; more are
 	// from another lineage or another program.
 	maxEntries = 64
-	// MaxLists is how often the list is made again while publishers are faster.
-	MaxLists = 5
+	// maxLists is how often the list is made while publishers are faster.
+	maxLists = 5
 )
 
 // History reads the past versions of keys. It writes nothing: a rollback is a publish. It
@@ -29,9 +29,11 @@ type History struct {
 
 // List lists the versions of a key. It reads and verifies the bytes of each.
 // The error is a *gate.Missing for a key that is not in the store at all, a *gate.Refusal
-// if only a later kvexpress can tell, wraps kv.ErrDenied, or is the store's.
+// if only a later kvexpress can tell, wraps kv.ErrDenied, or kv.ErrConflict if others publish the key all
+// the time, or is the store's.
 func (h History) List(ctx context.Context, k kv.Key) (VersionList, error) {
-	for n, live := 1, uint64(0); ; n++ {
+	live := uint64(0)
+	for range maxLists {
 		numbers, skipped, err := h.numbers(ctx, k, live)
 		if err != nil {
 			return VersionList{}, err
@@ -40,18 +42,16 @@ func (h History) List(ctx context.Context, k kv.Key) (VersionList, error) {
 		if err != nil {
 			return VersionList{}, err
 		}
-		live = s.last()
-		outdated := live > 0 && (len(numbers) == 0 || live > numbers[0])
-		if outdated && n < MaxLists {
-			continue
+		if live = s.last(); live > 0 && (len(numbers) == 0 || live > numbers[0]) {
+			continue // it was published meanwhile
 		}
 		l := s.list(numbers)
-		l.Skipped, l.Incomplete = skipped, outdated
-		if len(l.Versions) == 0 {
+		if l.Skipped = skipped; len(l.Versions) == 0 {
 			return VersionList{}, &gate.Missing{Name: string(k)}
 		}
 		return l, nil
 	}
+	return VersionList{}, fmt.Errorf("%s: others publish it faster than its versions can be listed; run it again: %w", k, kv.ErrConflict)
 }
 
 // numbers lists the versions that have a row in history, with the one that was live a

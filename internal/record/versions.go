@@ -1,8 +1,6 @@
 package record
 
 import (
-	"fmt"
-
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
@@ -51,9 +49,6 @@ type VersionList struct {
 	// cut off are left out: they were never live.
 	Versions []Version
 	Skipped  int // entries that were not read: there are far too many
-	// Incomplete: publishers were faster than the list each time. Versions right
-	// before the live one are missing in it.
-	Incomplete bool
 }
 
 // Live is the live version, if there is one.
@@ -81,12 +76,9 @@ func (l VersionList) Kept() []uint64 {
 // with other bytes. It returns a damaged one too, because to skip it would go
 // back further than people expect: reading it is refused.
 //
-// The error is a *NotKept, a *gate.Refusal if damage hides which version is live,
-// or says that the list is Incomplete.
+// The error is a *NotKept, or a *gate.Refusal if damage hides which version is live.
 func (l VersionList) Before(other bool) (Version, error) {
 	switch {
-	case l.Incomplete:
-		return Version{}, fmt.Errorf("%s: others publish it faster than its versions can be listed; name one, or run it again", l.Key)
 	case l.State == Absent:
 		return Version{}, l.notKept("it was deleted; name a version")
 	case l.Last == 0 && len(l.Kept()) > 0:
