@@ -15,6 +15,7 @@ import (
 // part's lengths of time move to now: the request in between is not part of a delivery.
 func merge(old, part Receipt, unknown []string, now time.Time) Receipt {
 	old, merged := old.at(now), part.at(now)
+	merged.Format = Format
 	if part.Agent == nil {
 		merged.Agent, merged.Omitted = old.Agent, old.Omitted // only the agent knows it
 	}

@@ -25,8 +25,8 @@ func (p Part) Into(old Receipt, node string, now time.Time) Receipt {
 	if len(p.Targets) > MaxTargets {
 		p.Targets = p.Targets[:MaxTargets]
 	}
-	r := merge(old, news{agent: &p.Agent, targets: p.Targets, unknown: p.Starting}, node, now)
-	r.Lost = old.Lost
+	r := merge(old, Receipt{Sent: now, Agent: &p.Agent, Targets: p.Targets}, p.Starting, now)
+	r.Node, r.Lost = node, old.Lost
 	if p.Host != node {
 		r.Host = safetext.Cut(p.Host, maxFile)
 	}

@@ -1,6 +1,8 @@
 package record
 
 import (
+	"fmt"
+
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 )
