@@ -106,26 +106,25 @@ func (s *Staged) Path() string { return filepath.Join(s.dir.path, s.name) }
 // nothing.
 func (s *Staged) Altered(content []byte) (string, error) {
 	now, err := s.dir.stat(s.name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && (now.Ino != s.is.Ino || now.Dev != s.is.Dev):
-		return "place", nil
-	case err != nil:
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("stat %s: %w", s.Path(), Explain(err))
-	case now.Size != int64(len(content)):
+	}
+	have := make([]byte, len(content)+1)
+	n, failed := s.file.ReadAt(have, 0)
+	if failed != nil && !errors.Is(failed, io.EOF) {
+		return "", fmt.Errorf("read %s: %w", s.Path(), Explain(failed))
+	}
+	switch {
+	case err != nil, now.Ino != s.is.Ino, now.Dev != s.is.Dev:
+		return "place", nil
+	case !bytes.Equal(have[:n], content):
 		return "content", nil
-	case now.Uid != s.is.Uid || now.Gid != s.is.Gid:
+	case now.Uid != s.is.Uid, now.Gid != s.is.Gid:
 		return "owner", nil
 	case now.Mode != s.is.Mode:
 		return "mode", nil
 	case now.Nlink != 1:
 		return "number of hard links", nil
-	}
-	have := make([]byte, len(content))
-	if _, err := s.file.ReadAt(have, 0); err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("read %s: %w", s.Path(), Explain(err))
-	}
-	if !bytes.Equal(have, content) {
-		return "content", nil
 	}
 	return "", nil
 }

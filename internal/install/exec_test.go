@@ -5,62 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"kvexpress/internal/command"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/install"
 )
-
-// An exec that hangs and ignores SIGTERM is killed, and stays pending.
-func TestHangingExec(t *testing.T) {
-	n := newNode(t, scratch(t))
-	ok := n.target.Exec
-	n.target.Exec = n.script(`trap "" TERM; echo $$ >"$log.pid"; exec sleep 600`)
-	n.target.ExecTimeout = 100 * time.Millisecond
-	n.publish(contentA())
-	_, err := n.failed(install.Installed)
-	if !errors.Is(err, command.ErrTimeout) {
-		t.Errorf("error %v", err)
-	}
-	if pid := n.pid(); syscall.Kill(-pid, 0) == nil {
-		t.Errorf("process group %d is still there", pid)
-	}
-	n.target.Exec, n.target.ExecTimeout = ok, time.Minute
-	n.settle(contentA())
-}
-
-// pid is the process id that an exec wrote.
-func (n *node) pid() int {
-	n.t.Helper()
-	pid, err := strconv.Atoi(strings.TrimSpace(string(read(n.t, n.log+".pid"))))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return pid
-}
-
-// An exec that leaves a daemon behind, which holds its output open, ends when
-// its own process ends: nothing waits for the daemon, also not the lock.
-func TestExecLeavesDaemon(t *testing.T) {
-	n := newNode(t, scratch(t))
-	n.target.Exec = n.script(`(sleep 600 & echo $! >"$log.pid") ; echo "$KVEXPRESS_SHA256" >>"$log"`)
-	n.publish(contentA())
-	res := n.must(install.Installed)
-	if err := syscall.Kill(n.pid(), syscall.SIGKILL); err != nil {
-		t.Errorf("the daemon is gone: %v", err)
-	}
-	if res.Exec.ExitCode != 0 {
-		t.Errorf("exec %+v", res.Exec)
-	}
-	n.target.Exec = n.appendSHA()
-	n.publish(contentB())
-	n.settle(contentB())
-}
 
 // A check that says no, crashes, hangs or is not there at all. The staged
 // file is gone, the old one is untouched, and the exec does not run.

@@ -3,11 +3,9 @@ package install_test
 import (
 	"bytes"
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 
-	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/install"
 )
 
@@ -36,33 +34,6 @@ func TestFailedAtEachStep(t *testing.T) {
 					}
 					s.finish(n)
 				})
-			}
-		})
-	}
-}
-
-// If nothing was put in place, the result does not claim it.
-func TestActionOfAFailure(t *testing.T) {
-	for step, want := range map[install.FaultPoint]install.Action{
-		atomicfile.AtWrite:   install.NoAction,
-		atomicfile.AtRename:  install.NoAction,
-		atomicfile.AtSyncDir: install.Installed,
-		install.AtInstalled:  install.Installed,
-		install.AtExecDone:   install.Installed,
-	} {
-		t.Run(string(step), func(t *testing.T) {
-			n := scenarios()[0].start(t)
-			res, err := n.deliver(func(s install.FaultPoint) error {
-				if s == step {
-					return errBoom
-				}
-				return nil
-			})
-			if err == nil || res.Action != want {
-				t.Errorf("outcome %q, %v; want %q and an error", res.Action, err, want)
-			}
-			if filepath.Dir(res.Path) != n.dir {
-				t.Errorf("path %q", res.Path)
 			}
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/gate"
@@ -87,32 +86,6 @@ func TestFrozen(t *testing.T) {
 				n.settle(n.content())
 			})
 		}
-	}
-}
-
-// A lock on another node, an empty one, and one whose time is up, lock nothing.
-func TestLockExpiry(t *testing.T) {
-	now := uint64(time.Now().Unix())
-	for name, c := range map[string]struct {
-		host, value string
-		until       uint64
-		locked      bool
-	}{
-		"for ever":        {"node", "x", 0, true},
-		"for an hour yet": {"node", "x", now + 3600, true},
-		"ended":           {"node", "x", now - 1, false},
-		"far in the past": {"node", "x", 1, false},
-		"another node":    {"other", "x", 0, false},
-		"without reason":  {"node", "", 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := newNode(t, scratch(t))
-			n.publish(contentA())
-			n.put(n.layout.Lock(n.target.File, c.host), c.value, c.until)
-			if _, err := n.deliver(nil); as[*gate.Locked](err) != c.locked {
-				t.Errorf("error %v", err)
-			}
-		})
 	}
 }
 

@@ -332,30 +332,6 @@ func TestNewFileWaitsForNoOther(t *testing.T) {
 	}
 }
 
-// Many new files in one folder, all at once.
-func TestManyNewFilesInOneFolder(t *testing.T) {
-	n := newNode(t, scratch(t))
-	n.publish(contentA())
-	d := n.deliverer(nil)
-	n.target.Check, n.target.Exec = nil, nil
-	var wg sync.WaitGroup
-	files, began := times(4096), time.Now()
-	for i := range files {
-		target := n.target
-		target.File = filepath.Join(n.dir, fmt.Sprint("file", i))
-		wg.Go(func() {
-			if r, err := d.Install(t.Context(), target); err != nil || r.Action != install.Installed {
-				t.Errorf("%s: %q, %v", target.File, r.Action, err)
-			}
-		})
-	}
-	wg.Wait()
-	t.Logf("%d files in %s", files, time.Since(began))
-	if got := len(list(t, n.dir)); got != files {
-		t.Errorf("%d files", got)
-	}
-}
-
 // A run with nothing to do takes no lock, and changes nothing.
 func TestNothingToDoTakesNoLock(t *testing.T) {
 	for name, change := range map[string]func(n *node){

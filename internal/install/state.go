@@ -70,12 +70,10 @@ type stateFile struct {
 	dir    *atomicfile.Dir // of the state files; nil if it does not exist
 	name   string
 	state
-	found    bool
-	damaged  bool
-	file     *os.File // nil if it was not found
-	readOnly error    // why file cannot be written
-	read     string   // its content when it was opened
-	size     int      // of the file, in bytes
+	found   bool
+	damaged bool
+	read    string // the content of the file, when it was read
+	size    int    // of the file, in bytes
 }
 
 // loadState reads the state of a file. A missing state is empty: the file, if it is up to date, is adopted. With a damaged
@@ -100,12 +98,12 @@ func (s *stateFile) load() (err error) {
 	if s.dir, err = s.folder.open(targetsFolder, false); err != nil {
 		return err
 	}
-	f, b, readOnly, err := s.dir.OpenSmall(s.name, maxState)
+	b, err := s.dir.ReadFile(s.name, maxState+1)
 	if err != nil {
 		return err
 	}
 	empty := s.state
-	s.file, s.readOnly, s.read, s.size, s.found = f, readOnly, string(b), len(b), true
+	s.read, s.size, s.found = string(b), len(b), true
 	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != empty.File {
 		s.state, s.damaged = empty, true
 	}
@@ -123,12 +121,7 @@ func (s *stateFile) close() error {
 	if s == nil {
 		return nil
 	}
-	err := s.dir.Close()
-	if s.file != nil {
-		err = errors.Join(err, s.file.Close())
-	}
-	s.dir, s.file = nil, nil
-	return err
+	return s.dir.Close()
 }
 
 // save writes the state.
@@ -155,28 +148,25 @@ func (s *stateFile) save(durable bool) error {
 }
 
 func (s *stateFile) write(b []byte, durable bool) (err error) {
-	if s.readOnly != nil {
-		return s.readOnly
-	}
 	if !durable {
-		_, err := s.file.WriteAt(b, 0)
-		return atomicfile.Explain(err)
+		return s.overwrite(b)
 	}
 	if s.dir == nil {
 		if s.dir, err = s.folder.open(targetsFolder, true); err != nil {
 			return err
 		}
 	}
-	if err := s.dir.WriteFile(s.name, b); err != nil {
+	return s.dir.WriteFile(s.name, b)
+}
+
+// overwrite writes b at the beginning of the file.
+func (s *stateFile) overwrite(b []byte) error {
+	f, err := s.dir.OpenFile(s.name, os.O_WRONLY, 0)
+	if err != nil {
 		return err
 	}
-	if s.file != nil {
-		if err := s.file.Close(); err != nil {
-			return err
-		}
-	}
-	s.file, _, s.readOnly, err = s.dir.OpenSmall(s.name, maxState)
-	return err
+	_, err = f.WriteAt(b, 0)
+	return errors.Join(atomicfile.Explain(err), f.Close())
 }
 
 // pending reports whether an exec is pending for these bytes on disk.
@@ -202,7 +192,7 @@ func (s *stateFile) begin(o overwriteNote, inPlace bool) error {
 	if durable {
 		return s.save(true)
 	}
-	return s.failed(s.readOnly) // better now than when the file is in place
+	return s.failed(s.overwrite(nil)) // better now than when the file is in place
 }
 
 // abandon removes the note of an install that did not happen.

@@ -3,7 +3,6 @@ package install_test
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
@@ -12,14 +11,11 @@ import (
 // counted records the reads.
 type counted struct {
 	kv.Store
-	mu    sync.Mutex
 	reads [][]string
 }
 
 func (c *counted) Read(ctx context.Context, how kv.Consistency, paths ...string) (kv.Snapshot, error) {
-	c.mu.Lock()
 	c.reads = append(c.reads, paths)
-	c.mu.Unlock()
 	return c.Store.Read(ctx, how, paths...)
 }
 
@@ -33,8 +29,6 @@ func (n *node) count() *counted {
 // asked is how many reads there were since the last call, and how many of them
 // had this path.
 func (c *counted) asked(path string) (reads, of int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, paths := range c.reads {
 		if slices.Contains(paths, path) {
 			of++

@@ -54,7 +54,7 @@ type output struct {
 
 	mu     sync.Mutex // keeps lines on stdout whole
 	stdout io.Writer  // nil: not verbose
-	told   bool       // a syslog failure was reported
+	tell   sync.Once  // a syslog failure is reported
 }
 
 func (o *output) toSyslog(level slog.Level) bool {
@@ -67,8 +67,10 @@ func (o *output) write(level slog.Level, at time.Time, line string) error {
 	if !o.toSyslog(level) {
 		return err
 	}
-	if _, failed := o.syslog.Write(syslogMessage(level, at, line)); failed != nil && o.tellOnce() {
-		return o.print(at, o.direction+": syslog does not answer; records are dropped"+pair("error", failed.Error()))
+	if _, failed := o.syslog.Write(syslogMessage(level, at, line)); failed != nil {
+		o.tell.Do(func() {
+			err = o.print(at, o.direction+": syslog does not answer; records are dropped"+pair("error", failed.Error()))
+		})
 	}
 	return err
 }
@@ -83,14 +85,6 @@ func (o *output) print(at time.Time, line string) error {
 		return fmt.Errorf("print a log line: %w", err)
 	}
 	return nil
-}
-
-func (o *output) tellOnce() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	first := !o.told
-	o.told = true
-	return first
 }
 
 // handler is the slog.Handler that writes 1.x's lines.

@@ -43,6 +43,7 @@ func TestTheTextIsExact(t *testing.T) {
 		w.Family("nothing", observe.Gauge, "Has no sample.")
 		w.Family("b_seconds", observe.Histogram, "How long.")
 		w.Histogram([]float64{0.5, 1, 30}, []uint64{2, 0, 1, 4}, 12.25, observe.Label{Name: "key", Value: "hosts"})
+		w.Histogram([]float64{1}, nil, 0) // none yet
 		w.Family("c", observe.Gauge, "Numbers.")
 		w.Sample(-1.5, observe.Label{Name: "x", Value: "a"}, observe.Label{Name: "y", Value: ""})
 		w.Sample(1753123456.25, observe.Label{Name: "x", Value: `a"b\c` + "\nd"})
@@ -58,6 +59,10 @@ b_seconds_bucket{key="hosts",le="30"} 3
 b_seconds_bucket{key="hosts",le="+Inf"} 7
 b_seconds_sum{key="hosts"} 12.25
 b_seconds_count{key="hosts"} 7
+b_seconds_bucket{le="1"} 0
+b_seconds_bucket{le="+Inf"} 0
+b_seconds_sum 0
+b_seconds_count 0
 # HELP c Numbers.
 # TYPE c gauge
 c{x="a",y=""} -1.5
@@ -104,32 +109,6 @@ func TestNumbersComeBack(t *testing.T) {
 		got := parse(t, text)["m"].GetMetric()[0].GetGauge().GetValue()
 		if got != value && !(math.IsNaN(got) && math.IsNaN(value)) {
 			t.Errorf("%v came back as %v: %s", value, got, text)
-		}
-	}
-}
-
-// Counts that are missing, or none at all, still make a whole histogram.
-func TestHistogramsAreWhole(t *testing.T) {
-	for _, counts := range [][]uint64{nil, {1}, {1, 2}, {1, 2, 3}, {1, 2, 3, 4}} {
-		text := write(t, func(w *observe.PromWriter) {
-			w.Family("h_seconds", observe.Histogram, "How long.")
-			w.Histogram([]float64{1, 2}, counts, 9)
-		})
-		h := parse(t, text)["h_seconds"].GetMetric()[0].GetHistogram()
-		if len(h.GetBucket()) != 3 {
-			t.Fatalf("%v gives %d buckets:\n%s", counts, len(h.GetBucket()), text)
-		}
-		var want uint64
-		for i, bucket := range h.GetBucket() {
-			if i < len(counts) {
-				want += counts[i]
-			}
-			if bucket.GetCumulativeCount() != want {
-				t.Errorf("%v: bucket %d has %d, want %d", counts, i, bucket.GetCumulativeCount(), want)
-			}
-		}
-		if h.GetSampleCount() != want || h.GetSampleSum() != 9 {
-			t.Errorf("%v: count %d and sum %v, want %d and 9", counts, h.GetSampleCount(), h.GetSampleSum(), want)
 		}
 	}
 }
