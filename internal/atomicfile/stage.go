@@ -115,7 +115,7 @@ func (s *Staged) Altered(content []byte) (string, error) {
 		return "", fmt.Errorf("read %s: %w", s.Path(), Explain(failed))
 	}
 	switch {
-	case err != nil, now.Ino != s.is.Ino, now.Dev != s.is.Dev:
+	case now.Ino != s.is.Ino, now.Dev != s.is.Dev: // also if it is gone
 		return "place", nil
 	case !bytes.Equal(have[:n], content):
 		return "content", nil
