@@ -22,6 +22,7 @@ import (
 type Options struct {
 	Config  config.Config
 	Open    func(config.Store) ([]Store, error) // makes the stores of a configuration; nothing is sent
+	Hubs    func(config.Config) (Uplink, error) // the way to its hubs; nothing is sent
 	Host    string                              // the operating system's host name: locks go by it
 	Version string                              // of the program
 	Log     *slog.Logger
@@ -46,6 +47,8 @@ type Agent struct {
 	loaded  time.Time
 	refused error // why the last reload was
 	source  *storeSource
+	hubs    *hubSource // nil without hubs
+	finding routine    // of hubs
 	running []*target
 	groups  map[string]*group
 	past    uint64 // requests of sources from before a reload
@@ -66,7 +69,12 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.source = newStoreSource(stores, a.waits, o.pace, o.Log)
-	a.apply(o.Config)
+	uplink, err := a.uplink(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	a.useHubs(o.Config)
+	a.apply(o.Config, uplink)
 	return a, nil
 }
 
@@ -89,6 +97,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.mu.Unlock()
 	a.ctx = nil
 	a.stop(func(*target) bool { return true })
+	a.finding.end()()
 	return lock.Close()
 }
 
@@ -112,7 +121,7 @@ func lockState(dir string) (io.Closer, error) {
 // Status is the state of the agent and its targets.
 func (a *Agent) Status() Status {
 	a.mu.Lock()
-	running, source := slices.Clone(a.running), a.source
+	running, source, hubs := slices.Clone(a.running), a.source, a.hubs
 	s := Status{
 		Version: a.options.Version, Node: a.config.Node, PID: os.Getpid(), Started: a.started,
 		Config:   ConfigStatus{Files: a.config.Files, Loaded: a.loaded},
@@ -126,9 +135,14 @@ func (a *Agent) Status() Status {
 	}
 	a.mu.Unlock()
 	s.Store = source.status()
+	s.Contact = source.contact()
+	if hubs != nil {
+		s.Hub, s.Contact = hubs.status()
+	}
 	room := maxOutputs
 	for _, r := range running {
 		t := r.snapshot()
+		t.Polled = t.Polled && (s.Hub == nil || s.Hub.Direct)
 		if room -= len(t.Check); t.Exec != nil {
 			room -= len(t.Exec.Output)
 		}

@@ -71,14 +71,14 @@ func (b *breaker) unreachable() error {
 	return b.err
 }
 
-// lastOutage implements source.
+// lastOutage is the last one that is over.
 func (b *breaker) lastOutage() outage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.last
 }
 
-// status implements source.
+// status is the state of the store.
 func (b *breaker) status() StoreStatus {
 	addr := b.addr()
 	b.mu.Lock()
@@ -92,6 +92,19 @@ func (b *breaker) status() StoreStatus {
 		s.Error = oneLine(kv.Guide{}.Explain(b.err))
 	}
 	return s
+}
+
+// contact is when the store could last be reached: now, as far as we know; nil: never.
+func (b *breaker) contact() *time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := b.since
+	if !b.known {
+		return nil
+	} else if b.up {
+		last = time.Now()
+	}
+	return &last
 }
 
 // begin is the ticket of a request that is made now or not at all.

@@ -68,6 +68,8 @@ type site struct {
 	store  *day
 	layout kv.Layout
 	config config.Config
+	hubs   func(config.Config) (Uplink, error)
+	log    *slog.Logger
 	agent  *Agent
 	end    func()
 }
@@ -76,11 +78,19 @@ type site struct {
 // folder comes from outside: a bubble has to end before its clean-up.
 func newSite(t *testing.T, dir string, targets int, every time.Duration) *site {
 	t.Helper()
+	s := restingSite(t, dir, targets, every)
+	s.begin()
+	return s
+}
+
+// restingSite is a site whose agent has not begun.
+func restingSite(t *testing.T, dir string, targets int, every time.Duration) *site {
+	t.Helper()
 	layout, err := kv.NewLayout("kvexpress")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, dir: dir, store: &day{Store: embedded.New()}, layout: layout}
+	s := &site{t: t, dir: dir, store: &day{Store: embedded.New()}, layout: layout, log: slog.New(slog.DiscardHandler)}
 	c := config.Config{Layout: layout, Node: "web-17", StateDir: filepath.Join(dir, "state"), Reconcile: every}
 	for i := range targets {
 		key := kv.Key(fmt.Sprint("k", i))
@@ -88,7 +98,6 @@ func newSite(t *testing.T, dir string, targets int, every time.Duration) *site {
 		s.send(key, "one\n")
 	}
 	s.config = c
-	s.begin()
 	return s
 }
 
@@ -97,7 +106,7 @@ func (s *site) begin() {
 	s.t.Helper()
 	var err error
 	s.agent, err = New(Options{
-		Config: s.config, Host: "web-17", Log: slog.New(slog.DiscardHandler),
+		Config: s.config, Host: "web-17", Log: s.log, Hubs: s.hubs,
 		Open: func(config.Store) ([]Store, error) { return []Store{s.store}, nil },
 	})
 	if err != nil {

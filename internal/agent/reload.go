@@ -26,7 +26,12 @@ func (a *Agent) Reload(c config.Config) error {
 		a.refused = err
 		return err
 	}
-	same := reflect.DeepEqual(c.Store, a.config.Store)
+	uplink, err := a.uplink(c)
+	if err != nil {
+		a.refused = err
+		return err
+	}
+	same := reflect.DeepEqual(c.Store, a.config.Store) && reflect.DeepEqual(c.Hubs, a.config.Hubs)
 	all := !same || c.Layout != a.config.Layout || c.Node != a.config.Node || c.Reconcile != a.config.Reconcile
 	a.stop(func(r *target) bool { return all || !slices.ContainsFunc(c.Targets, sameTarget(r, c)) })
 	if same {
@@ -35,7 +40,12 @@ func (a *Agent) Reload(c config.Config) error {
 		a.past += a.source.requests.Load()
 		a.source = newStoreSource(stores, a.waits, a.options.pace, a.options.Log)
 	}
-	a.apply(c)
+	if all {
+		a.finding.end()()
+		a.finding = routine{}
+		a.useHubs(c)
+	}
+	a.apply(c, uplink)
 	if a.ctx != nil {
 		a.start(a.ctx)
 	}
@@ -64,14 +74,33 @@ func (a *Agent) renew(stores []Store) {
 	}
 }
 
+// uplink is the way to the hubs of a configuration, if it has hubs.
+func (a *Agent) uplink(c config.Config) (Uplink, error) {
+	if len(c.Hubs.Addrs) == 0 {
+		return Uplink{}, nil
+	}
+	return a.options.Hubs(c)
+}
+
+// useHubs makes the source for the hubs of a configuration, if it has hubs; mu is held.
+func (a *Agent) useHubs(c config.Config) {
+	if a.hubs = nil; len(c.Hubs.Addrs) > 0 {
+		a.hubs = newHubSource(c, a.options.Host, a.options.Version, a.source, a.options.Log)
+	}
+}
+
 // apply makes the targets of a configuration that do not exist yet; mu is held.
-func (a *Agent) apply(c config.Config) {
+func (a *Agent) apply(c config.Config, u Uplink) {
 	a.config, a.loaded, a.refused = c, time.Now(), nil
 	a.source.serve(len(c.Targets))
 	shared := sharedExecs(c.Targets)
 	o := a.options
-	n := &node{name: c.Node, layout: c.Layout, every: c.Reconcile, source: a.source, limits: a.limits, pace: o.pace, news: a.news,
-		installer: &install.Installer{Store: a.source, Layout: c.Layout, Host: o.Host, StateDir: c.StateDir, Fault: o.Fault}}
+	from := source(a.source)
+	if a.hubs != nil {
+		from = a.hubs
+	}
+	n := &node{name: c.Node, layout: c.Layout, every: c.Reconcile, source: from, limits: a.limits, pace: o.pace, news: a.news,
+		installer: &install.Installer{Store: from, Layout: c.Layout, Host: o.Host, StateDir: c.StateDir, Fault: o.Fault}}
 	var all []*target
 	for _, t := range c.Targets {
 		t.DeferExec = deferred(t, shared)
@@ -91,6 +120,9 @@ func (a *Agent) apply(c config.Config) {
 		}
 	}
 	a.running = all
+	if a.hubs != nil {
+		a.hubs.serve(all, c.Labels, u)
+	}
 }
 
 // group is the one of a target, which is made if there is none; mu is held.
@@ -136,6 +168,9 @@ func (a *Agent) start(ctx context.Context) {
 	}
 	for _, r := range a.running {
 		r.start(ctx, r.run)
+	}
+	if a.hubs != nil {
+		a.finding.start(ctx, a.hubs.run)
 	}
 }
 

@@ -15,19 +15,17 @@ type Store interface {
 	Addr() string // for people
 }
 
-// source is where the targets of a node get their keys from: blocking queries at the store (storeSource). A hub that pushes
-// snapshots fits in its place.
+// source is where the targets of a node get their keys from: blocking queries at the store (storeSource), or a hub that pushes
+// snapshots (hubSource).
 type source interface {
-	// Read confirms: it returns a snapshot from after the call. Every decision of an install uses it. It fails at once
-	// while the source is unreachable.
+	// Read returns a snapshot from after the call, or, from a hub, of the last wire.Fresh. Every decision of an install
+	// uses it.
 	kv.Reader
-	// follow subscribes a target to its key. Nothing is asked before the first call of next.
-	follow(kv.Key, kv.Layout) subscription
+	// follow subscribes a target to its key. Nothing is asked before the first call of next. moved, which holds one, asks the
+	// target to call next and then updates again.
+	follow(k kv.Key, l kv.Layout, moved chan<- struct{}) subscription
 	// unreachable is why the source cannot be reached; nil if it can, as far as we know.
 	unreachable() error
-	// lastOutage is the last one that is over.
-	lastOutage() outage
-	status() StoreStatus
 	Addr() string
 }
 

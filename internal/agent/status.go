@@ -14,12 +14,15 @@ const maxOutputs = 1 << 20
 
 // Status is the state of an agent and its targets.
 type Status struct {
-	Version  string         `json:"version"` // of the program
-	Node     string         `json:"node"`
-	PID      int            `json:"pid"`
-	Started  time.Time      `json:"started"`
-	Config   ConfigStatus   `json:"config"`
-	Store    StoreStatus    `json:"store"`
+	Version string       `json:"version"` // of the program
+	Node    string       `json:"node"`
+	PID     int          `json:"pid"`
+	Started time.Time    `json:"started"`
+	Config  ConfigStatus `json:"config"`
+	Store   StoreStatus  `json:"store"`
+	Hub     *HubStatus   `json:"hub,omitempty"` // nil without hubs in the configuration
+	// Contact is when a hub, or the store itself, last showed that the node gets news; nil: never.
+	Contact  *time.Time     `json:"contact,omitempty"`
 	Receipt  ReceiptStatus  `json:"receipt"`
 	Requests uint64         `json:"requests"` // to the store, since the start
 	Targets  []TargetStatus `json:"targets"`  // in the order of the configuration
@@ -40,6 +43,35 @@ type StoreStatus struct {
 	Since *time.Time `json:"since,omitempty"` // when Up last changed; nil before the first answer
 	Error string     `json:"error,omitempty"` // why it is unreachable, in one line
 }
+
+// HubStatus is how the node follows its hubs.
+type HubStatus struct {
+	Addrs  []string     `json:"addrs"`           // the preferred one first
+	Addr   string       `json:"addr,omitempty"`  // of the hub that is connected; "": none is
+	Since  *time.Time   `json:"since,omitempty"` // when it was connected
+	Age    fleet.Millis `json:"age_ms"`          // of the hub's knowledge of the store; 0 without a hub
+	Error  string       `json:"error,omitempty"` // why no hub is connected, in one line
+	Direct bool         `json:"direct"`          // the node asks the store itself meanwhile
+}
+
+// NoContact is why the node gets no news for longer than MaxSilence at a time; "" if it does.
+func (s Status) NoContact(now time.Time) string {
+	last := s.Started
+	if s.Contact != nil {
+		last = *s.Contact
+	}
+	if now.Sub(last) <= MaxSilence {
+		return ""
+	}
+	from := "the store"
+	if s.Hub != nil {
+		from = "a hub or the store"
+	}
+	return "no contact with " + from + " for " + now.Sub(last).Round(time.Second).String() + "; files stay as they are"
+}
+
+// MaxSilence is how long a node may be without contact before it counts as unhealthy.
+const MaxSilence = 2 * time.Minute
 
 // ReceiptStatus is the state of the node's receipt in the store.
 type ReceiptStatus struct {

@@ -40,6 +40,7 @@ type target struct {
 	newsAt   time.Time // when the source reported the change that is not reconciled yet; zero: there is none
 	schedule           // of reconciles without a change
 	kick     chan struct{}
+	moved    chan struct{} // holds one: the source delivers elsewhere now
 
 	begun  atomic.Int64 // when the reconcile that runs began, in Unix nanoseconds; 0: none runs
 	ended  atomic.Bool  // the goroutine has ended
@@ -53,8 +54,9 @@ type target struct {
 // newTarget makes a target that has not begun.
 func newTarget(t config.Target, n *node, g *group, log *slog.Logger) *target {
 	since := time.Now()
-	r := &target{Target: t, node: n, group: g, log: log, sub: n.source.follow(t.Key, n.layout), kick: make(chan struct{}, 1),
+	r := &target{Target: t, node: n, group: g, log: log, kick: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		status: TargetStatus{Key: string(t.Key), File: t.File, Outcome: outcome.Starting, Since: &since}}
+	r.sub = n.source.follow(t.Key, n.layout, r.moved)
 	if len(t.Exec) > 0 {
 		r.status.Exec = &ExecStatus{}
 	}
@@ -75,6 +77,8 @@ func (t *target) run(ctx context.Context) {
 			return
 		case s := <-t.sub.updates():
 			t.updated(ctx, &s)
+		case <-t.moved:
+			t.follow(ctx, nil)
 		case <-t.kick:
 			t.reconcile(ctx, nil)
 			t.follow(ctx, nil)

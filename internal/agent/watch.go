@@ -38,7 +38,7 @@ type question struct {
 }
 
 // follow implements source.
-func (s *storeSource) follow(k kv.Key, l kv.Layout) subscription {
+func (s *storeSource) follow(k kv.Key, l kv.Layout, _ chan<- struct{}) subscription {
 	return &watch{storeSource: s, data: l.Data(k), checksum: l.Checksum(k), answers: make(chan Snapshot, 1), returns: newReturns(),
 		began: time.Now(), cancel: func() {}}
 }

@@ -75,6 +75,11 @@ func (a *App) checkAgentFile(path string) (report, error) {
 	if _, err := openStores(c.Store); err != nil {
 		return nil, err
 	}
+	if len(c.Hubs.Addrs) > 0 {
+		if _, err := openHubs(c); err != nil {
+			return nil, err
+		}
+	}
 	return said{
 		text:   fmt.Sprintf("%s: OK: %s, %s", path, render.Plural(len(c.Targets), "target"), render.Plural(len(c.Files), "file")),
 		fields: map[string]any{"files": c.Files, "targets": len(c.Targets)},
@@ -110,8 +115,8 @@ func (a *App) runAgent(ctx context.Context, path string) error {
 	log, closeLog := a.daemonLog("agent")
 	ctx, done := a.interruptible(ctx)
 	defer done()
-	d, err := agent.New(agent.Options{Config: config, Open: openStores, Host: host, Version: build().version, Log: log,
-		Fault: a.FaultHook})
+	d, err := agent.New(agent.Options{Config: config, Open: openStores, Hubs: openHubs, Host: host, Version: build().version,
+		Log: log, Fault: a.FaultHook})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 // Config is the configuration of an agent. All values are checked, and defaults are set.
 type Config struct {
 	Store     Store
+	Hubs      Hubs
+	Labels    map[string]string // of this node, for hubs; nil without
 	Layout    kv.Layout
 	Node      string        // name of this node in the store
 	StateDir  string        // absolute
@@ -34,6 +36,16 @@ type Store struct {
 	Datacenter string
 	Namespace  string
 	Partition  string
+}
+
+// Hubs are the hubs that an agent follows.
+type Hubs struct {
+	Addrs      []string // host:port or the absolute path of a socket; none: the agent asks the store
+	CAFile     string   // "": hubs without TLS, on this machine only
+	ServerName string   // name in the hubs' certificates, if it differs from the address
+	ClientCert string
+	ClientKey  string
+	Direct     bool // while no hub can be reached, ask the store
 }
 
 // Target is one file, with the agent's rules for it.

@@ -67,6 +67,27 @@ func mainTests() []keyTest {
 		{"reconcile", "", words{"10s": "10s", "24h": "24h0m0s", "1h30m": "1h30m0s", "1d": "24h0m0s"},
 			words{"9s": "10s", "25h": "24h", "60": "unit", "2d": "24h", "1y": "30s", `""`: "30s", "0": "10s"}},
 		{"receipts", "", switches, noSwitch},
+		{"hubs", "list",
+			words{
+				"localhost:1": "[localhost:1]", "[127.0.0.1:1, '[::1]:2', /run//hub.sock]": "[127.0.0.1:1 [::1]:2 /run/hub.sock]",
+				"a.example:8610\nhub_ca: /ca.pem": "[a.example:8610]",
+			},
+			words{
+				"[]": "1 to 16", "[" + strings.Repeat("a,", 17) + "]": "1 to 16", `""`: "host:port", "localhost": "host:port",
+				":8610": "host:port", "localhost:0": "host:port", "localhost:65536": "host:port", "http://localhost:1": "host:port",
+				"a.example:8610": "hub_ca", "10.0.0.1:8610": "hub_ca", "[localhost:1, 'localhost.example:1']": "hub_ca",
+				"[localhost:1, localhost:1]": "twice",
+			}},
+		{"hub_ca", "", paths, notPath}, {"hub_server_name", "", oneWord, notWord},
+		{"hub_client_cert", "", words{"/c\nhub_client_key: /k": "/c", `""`: ""}, words{"c": "absolute", "/c": "hub_client_key"}},
+		{"hub_client_key", "", words{"/k\nhub_client_cert: /c": "/k", `""`: ""}, words{"k": "absolute", "/k": "hub_client_cert"}},
+		{"direct", "", switches, noSwitch},
+		{"labels", "map -", words{"{}": "map[]", "{dc: a, rack: 17, e: ''}": "map[dc:a e: rack:17]"},
+			words{
+				"{'': x}": "1 to 64", "{" + long[:65] + ": x}": "1 to 64", "{a: " + long[:65] + "}": "65 bytes", "{a: [x]}": `"a"`,
+				`{a: "x\ty"}`: "printable", `{"a\tb": x}`: "printable", "{a: 1, a: 2}": "twice",
+				"{a1: x, a2: x, a3: x, a4: x, a5: x, a6: x, a7: x, a8: x, a9: x, a10: x, a11: x, a12: x, a13: x, a14: x, a15: x, a16: x, a17: x}": "17 labels",
+			}},
 		{"targets", "list -", words{"[]": "0"}, words{"[x]": "a map", "[[]]": "a map", "[~]": "a map"}},
 	}
 }
@@ -154,7 +175,8 @@ func mainValue(c Config, key string) string {
 		"stores": s.Addrs, "token_file": s.TokenFile, "ca_file": s.CAFile, "client_cert": s.ClientCert, "client_key": s.ClientKey,
 		"tls_server_name": s.ServerName, "datacenter": s.Datacenter, "namespace": s.Namespace, "partition": s.Partition,
 		"prefix": c.Layout.Prefix(), "node": c.Node, "state_dir": c.StateDir, "listen": c.Listen, "reconcile": c.Reconcile,
-		"receipts": c.Receipts,
+		"receipts": c.Receipts, "hubs": c.Hubs.Addrs, "hub_ca": c.Hubs.CAFile, "hub_server_name": c.Hubs.ServerName,
+		"hub_client_cert": c.Hubs.ClientCert, "hub_client_key": c.Hubs.ClientKey, "direct": c.Hubs.Direct, "labels": c.Labels,
 	}[key])
 }
 

@@ -23,7 +23,8 @@ const (
 )
 
 func defaults(path string) Config {
-	c := Config{Reconcile: 5 * time.Minute, Receipts: true, Files: []string{path}, Store: Store{Addrs: []string{""}}}
+	c := Config{Reconcile: 5 * time.Minute, Receipts: true, Files: []string{path}, Hubs: Hubs{Direct: true}}
+	c.Store.Addrs = []string{""}
 	c.Layout, _ = kv.NewLayout("kvexpress")
 	return c
 }
@@ -42,6 +43,7 @@ func (l *loader) mainSetters() map[string]func(value) {
 		"targets":   func(v value) { l.targets = v },
 	}
 	maps.Copy(setters, storeSetters(&c.Store))
+	maps.Copy(setters, hubSetters(l))
 	return setters
 }
 
@@ -109,6 +111,7 @@ func (l *loader) finish(lines map[string]int) {
 	if (s.ClientCert == "") != (s.ClientKey == "") {
 		l.add(max(lines["client_cert"], lines["client_key"]), "client_cert and client_key need each other; give both or neither")
 	}
+	l.finishHubs(lines)
 	if c.StateDir == "" {
 		dir, err := install.DefaultStateDir(l.env.Getenv)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 )
 
 // Options name the Consul to use and the credentials. An empty field falls back to Consul's environment variables
@@ -64,6 +65,18 @@ var (
 	_ kv.Putter = (*Store)(nil)
 	_ kv.Clock  = (*Store)(nil)
 )
+
+// Token returns the ACL token that New would use, for a hub; "" is the anonymous token. It reads the token file, and registers
+// the token for redaction.
+func Token(o Options) (string, error) {
+	env, err := o.settled()
+	if err != nil {
+		return "", err
+	}
+	token, err := chooseToken(env)
+	safetext.Hide(token)
+	return token, err
+}
 
 // New returns a Store and sends nothing. It fails if the address, the token file or a certificate cannot be used.
 func New(o Options) (*Store, error) {

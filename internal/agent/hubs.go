@@ -1,0 +1,287 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"kvexpress/internal/wait"
+)
+
+const (
+	// dialTime limits one attempt to connect to a hub.
+	dialTime = 5 * time.Second
+	// refusedFor is how long a hub is left alone that refused this agent.
+	refusedFor = time.Minute
+	// staleAfter is when an agent looks for a hub with newer knowledge.
+	staleAfter = 30 * time.Second
+	// homeEvery is how often an agent tries to go back to its preferred hub, with as much jitter.
+	homeEvery = 30 * time.Second
+	// perAgent spreads the agents of a lost hub; leastMove is the least time for that.
+	perAgent, leastMove = time.Second / 1500, time.Second
+	// Without a hub, agents ask the store themselves after leastPatience to mostPatience; at the start after leastFirst to
+	// mostFirst, so that a boot does not wait.
+	leastPatience, mostPatience = 10 * time.Second, time.Minute
+	leastFirst, mostFirst       = time.Second, 5 * time.Second
+)
+
+// preferred orders hubs for a node, by rendezvous hashing: a node keeps its order when another hub comes or goes.
+func preferred(node string, addrs []string) []string {
+	weight := func(addr string) string {
+		sum := sha256.Sum256([]byte(node + "\x00" + addr))
+		return string(sum[:])
+	}
+	order := slices.Clone(addrs)
+	slices.SortFunc(order, func(a, b string) int { return strings.Compare(weight(b), weight(a)) })
+	return order
+}
+
+// between is a time between two, by the node's name.
+func (h *hubSource) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(share(h.node)*float64(most-least))
+}
+
+// jitter is a random time up to most.
+func (h *hubSource) jitter(most time.Duration) time.Duration {
+	return time.Duration(h.random() * float64(most))
+}
+
+// finder keeps an agent connected. Only its goroutine uses it.
+type finder struct {
+	*hubSource
+	refused map[string]time.Time // until when a hub is left alone
+	failed  map[string]string    // why a hub cannot be reached, as it was logged
+}
+
+// run keeps a hub connected until ctx ends.
+func (h *hubSource) run(ctx context.Context) {
+	f := &finder{hubSource: h, refused: map[string]time.Time{}, failed: map[string]string{}}
+	h.wanting(ctx, h.between(leastFirst, mostFirst))
+	lost := ""
+	for failures := 0; ctx.Err() == nil; {
+		s := f.connect(ctx, lost, func(*session) bool { return true })
+		if s == nil {
+			backoff := wait.Backoff{Least: leastMove, Most: 10 * time.Second}.After(failures)
+			failures++
+			_ = wait.For(ctx, backoff/2+f.jitter(backoff)) // the loop asks ctx
+			continue
+		}
+		failures = 0
+		s = f.stay(ctx, s)
+		lost = s.addr
+		if refused := (*refusedError)(nil); errors.As(s.cause(), &refused) {
+			f.refuse(ctx, s.addr, refused)
+		}
+		if ctx.Err() == nil {
+			_ = wait.For(ctx, f.jitter(max(leastMove, time.Duration(s.agents)*perAgent))) // the same
+		}
+	}
+}
+
+// refuse leaves a hub alone for a while.
+func (f *finder) refuse(ctx context.Context, addr string, err *refusedError) {
+	f.refused[addr] = time.Now().Add(refusedFor)
+	f.fail(ctx, addr, err)
+}
+
+// fail notes why a hub cannot be reached, and logs it once.
+func (f *finder) fail(ctx context.Context, addr string, err error) {
+	text := oneLine(err.Error())
+	f.mu.Lock()
+	if f.session == nil {
+		f.err = err
+	}
+	f.mu.Unlock()
+	if f.failed[addr] != text && ctx.Err() == nil {
+		f.failed[addr] = text
+		f.log.Warn("cannot use a hub", "hub", addr, "error", text)
+	}
+}
+
+// connect connects to the first hub that can be reached and is good, in the order of preference; last only if no other can.
+func (f *finder) connect(ctx context.Context, last string, good func(*session) bool) *session {
+	addrs := slices.DeleteFunc(slices.Clone(f.order), func(addr string) bool { return addr == last })
+	if last != "" {
+		addrs = append(addrs, last)
+	}
+	for _, addr := range addrs {
+		if s := f.try(ctx, addr, good); s != nil || ctx.Err() != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// try connects to a hub, and makes it the source if it is good.
+func (f *finder) try(ctx context.Context, addr string, good func(*session) bool) *session {
+	if time.Now().Before(f.refused[addr]) {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, dialTime)
+	s, err := f.open(limited, addr)
+	cancel()
+	if refused := (*refusedError)(nil); errors.As(err, &refused) {
+		f.refuse(ctx, addr, refused)
+		return nil
+	} else if err != nil {
+		f.fail(ctx, addr, err)
+		return nil
+	}
+	delete(f.failed, addr)
+	if !good(s) {
+		_ = s.conn.Close() // it was only asked
+		return nil
+	}
+	f.adopt(ctx, s)
+	return s
+}
+
+// serve sets the targets, and tells the hub. Uplink and labels may be new, too.
+func (h *hubSource) serve(targets []*target, labels map[string]string, u Uplink) {
+	h.mu.Lock()
+	h.targets, h.about.Labels, h.uplink = targets, labels, u
+	h.mu.Unlock()
+	h.greet()
+}
+
+// stay follows a hub, and moves to a better one, until no hub is connected. It returns the last one.
+func (f *finder) stay(ctx context.Context, s *session) *session {
+	home := time.Now().Add(homeEvery + f.jitter(homeEvery))
+	var leave time.Time
+	for {
+		next := home
+		if !leave.IsZero() && leave.Before(next) {
+			next = leave
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-s.ctx.Done():
+			timer.Stop()
+			return s
+		case within := <-s.leave:
+			timer.Stop()
+			leave = time.Now().Add(f.jitter(within))
+			continue
+		case <-timer.C:
+		}
+		var other *session
+		switch {
+		case !leave.IsZero():
+			other = f.better(ctx, s, f.order, func(*session) bool { return true })
+			leave = time.Now().Add(leastMove) // if there is no other hub, until this one ends the connection
+		case f.age(s) > staleAfter:
+			other = f.better(ctx, s, f.order, func(o *session) bool { return f.age(o) < f.age(s) })
+		case s.addr != f.order[0]:
+			other = f.better(ctx, s, f.order[:1], func(o *session) bool { return f.age(o) <= max(staleAfter, f.age(s)) })
+		}
+		if home = time.Now().Add(homeEvery + f.jitter(homeEvery)); other != nil {
+			s, leave = other, time.Time{}
+		}
+	}
+}
+
+// better moves to another hub that is good. The old connection ends once the new one is there.
+func (f *finder) better(ctx context.Context, s *session, addrs []string, good func(*session) bool) *session {
+	for _, addr := range addrs {
+		if addr != s.addr && ctx.Err() == nil {
+			if o := f.try(ctx, addr, good); o != nil {
+				return o
+			}
+		}
+	}
+	return nil
+}
+
+// age is how old the knowledge of a hub is.
+func (h *hubSource) age(s *session) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(s.confirmed)
+}
+
+// adopt makes a session the source, in place of the last one.
+func (h *hubSource) adopt(ctx context.Context, s *session) {
+	s.since = time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.session
+	s.start(ctx)
+	h.session, h.err = s, nil
+	h.giveUp.Stop()
+	h.follows(false)
+	if old != nil {
+		old.end(errOver)
+		_ = old.conn.Close() // its listener ends
+	}
+	h.log.Info("connected to a hub", "hub", s.addr)
+}
+
+// lost notes the end of a session.
+func (h *hubSource) lost(s *session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.contact = later(h.contact, s.confirmed)
+	if h.session != s {
+		return // the agent has moved
+	}
+	h.session, h.err = nil, s.cause()
+	h.broadcast()
+	h.giveUp.Reset(h.between(leastPatience, mostPatience))
+	if !errors.Is(h.err, context.Canceled) { // else the agent ends
+		h.log.Warn("lost the hub; looking for another", "hub", s.addr, "error", oneLine(h.err.Error()))
+	}
+}
+
+// wanting begins the time after which targets follow the store if no hub is connected.
+func (h *hubSource) wanting(ctx context.Context, patience time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.giveUp = time.AfterFunc(patience, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.session != nil || h.away || ctx.Err() != nil {
+			return
+		}
+		if h.config.Direct {
+			h.log.Warn("no hub can be reached; asking the store itself", "store", h.direct.Addr(), "error", oneLine(h.err.Error()))
+		} else {
+			h.log.Warn("no hub can be reached; files stay as they are", "error", oneLine(h.err.Error()))
+		}
+		h.follows(true)
+	})
+}
+
+// follows notes whether no hub has been connected for long, and so what targets follow; mu is held.
+func (h *hubSource) follows(away bool) {
+	moved := h.config.Direct && h.onStore != away
+	h.away, h.onStore = away, h.config.Direct && away
+	h.broadcast()
+	for _, k := range h.keys {
+		for _, u := range k.subs {
+			if moved {
+				select {
+				case u.moved <- struct{}{}:
+				default: // it has not asked since
+				}
+			} else if away {
+				u.push(Snapshot{Err: h.noHub(), At: time.Now()})
+			}
+		}
+	}
+}
+
+// broadcast wakes all that wait for a hub; mu is held.
+func (h *hubSource) broadcast() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,363 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
+	"kvexpress/internal/wire"
+)
+
+// helloEvery is the least time between two hellos of a connection. A hub refuses more.
+const helloEvery = 1100 * time.Millisecond
+
+// errOver ends the questions of a session.
+var errOver = errors.New("the connection to the hub ended")
+
+// session is the connection to one hub. The source's mu guards what changes.
+type session struct {
+	source *hubSource
+	conn   wire.Conn
+	addr   string
+	since  time.Time
+	out    chan []byte
+	ctx    context.Context // of the connection; its cause is why it ended
+	end    context.CancelCauseFunc
+	leave  chan time.Duration // holds one: the hub wants the agent to move within this time
+
+	clocks    clocks
+	confirmed time.Time // when the hub last confirmed what it knows
+	agents    int       // of the hub
+	last      wire.Hello
+	sent      []greeting // hellos without an answer
+	helloAt   time.Time
+	files     map[kv.Key][]string // of the last hello that was answered: locks go by them
+	questions map[uint64]*asked   // without an answer
+	id        uint64              // of the last question
+}
+
+// asked is a question that was sent.
+type asked struct {
+	wire.Confirm
+	at     time.Time
+	answer chan reply // holds one
+}
+
+// greeting is a hello that was sent.
+type greeting struct {
+	at    time.Time
+	files map[kv.Key][]string
+}
+
+type reply struct {
+	rows kv.Snapshot
+	err  error
+}
+
+// refusedError: the hub refuses this agent.
+type refusedError struct{ *wire.Refused }
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("the hub refuses this agent (%s): %s", oneLine(string(e.Reason)), oneLine(safetext.Redact(e.Says)))
+}
+
+// open connects to a hub, and returns after its welcome. Nothing else has been read then.
+func (h *hubSource) open(ctx context.Context, addr string) (*session, error) {
+	h.mu.Lock()
+	dial := h.uplink.Dial
+	h.mu.Unlock()
+	conn, err := dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{
+		source: h, conn: conn, addr: addr, out: make(chan []byte, 16), leave: make(chan time.Duration, 1),
+		questions: map[uint64]*asked{},
+	}
+	if err := s.begin(ctx); err != nil {
+		_ = conn.Close() // nothing else is lost
+		return nil, fmt.Errorf("the hub %s: %w", addr, err)
+	}
+	return s, nil
+}
+
+// begin sends the hello, and reads until the welcome.
+func (s *session) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, wire.HelloTime)
+	defer cancel()
+	hello, files, err := s.source.hello()
+	if err != nil {
+		return err
+	}
+	message, err := wire.Encode(wire.FromAgent{Hello: &hello})
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	s.last, s.helloAt, s.sent = hello, now, []greeting{{now, files}}
+	if err := s.conn.Write(ctx, message); err != nil {
+		return err
+	}
+	for s.files == nil {
+		m, err := s.read(ctx)
+		switch {
+		case err != nil:
+			return err
+		case m.Refused != nil:
+			return &refusedError{m.Refused}
+		case m.Welcome != nil:
+			s.welcome(m.Welcome, time.Now())
+		}
+	}
+	return nil
+}
+
+func (s *session) read(ctx context.Context) (wire.FromHub, error) {
+	b, err := s.conn.Read(ctx)
+	if err != nil {
+		return wire.FromHub{}, err
+	}
+	return wire.DecodeFromHub(b)
+}
+
+// welcome takes the answer to a hello.
+func (s *session) welcome(m *wire.Welcome, now time.Time) {
+	if len(s.sent) == 0 {
+		return
+	}
+	first := s.sent[0]
+	s.sent, s.files, s.agents = s.sent[1:], first.files, m.Agents
+	s.clocks.answered(first.at, now, m.Now)
+	s.aged(m.Age, now)
+}
+
+// aged notes how old the hub says that its knowledge is.
+func (s *session) aged(ms int64, now time.Time) {
+	s.confirmed = now.Add(-time.Duration(max(0, ms)) * time.Millisecond)
+}
+
+// start serves the session until ctx or the connection ends.
+func (s *session) start(ctx context.Context) {
+	ctx, s.end = context.WithCancelCause(ctx)
+	s.ctx = ctx
+	go s.write(ctx)
+	go func() {
+		s.end(s.listen(ctx))
+		_ = s.conn.Close() // it may be closed already
+		s.source.lost(s)
+	}()
+}
+
+// cause is why the session ended.
+func (s *session) cause() error { return context.Cause(s.ctx) }
+
+// listen reads what the hub sends.
+func (s *session) listen(ctx context.Context) error {
+	for {
+		limited, cancel := context.WithTimeoutCause(ctx, wire.SilentFor, errors.New("the hub is silent"))
+		m, err := s.read(limited)
+		if err != nil && limited.Err() != nil {
+			err = context.Cause(limited)
+		}
+		cancel()
+		if err != nil {
+			return err
+		}
+		if err := s.handle(m, time.Now()); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) handle(m wire.FromHub, now time.Time) error {
+	s.source.mu.Lock()
+	defer s.source.mu.Unlock()
+	switch {
+	case m.Refused != nil:
+		return &refusedError{m.Refused}
+	case m.Welcome != nil:
+		s.welcome(m.Welcome, now)
+	case m.Beat != nil:
+		s.aged(m.Beat.Age, now)
+	case m.Leave != nil:
+		select {
+		case s.leave <- time.Duration(max(0, m.Leave.Within)) * time.Millisecond:
+		default: // it leaves
+		}
+	case m.Failed != nil:
+		if q := s.answered(m.Failed.ID); q != nil {
+			q.answer <- reply{err: s.source.failed(q.Key, s.addr, m.Failed.Reason, m.Failed.Says)}
+		}
+	case m.Snapshot != nil:
+		s.snapshot(m.Snapshot, now)
+	}
+	return nil
+}
+
+// answered is a question that is answered now; nil if there is none. mu is held.
+func (s *session) answered(id uint64) *asked {
+	q := s.questions[id]
+	delete(s.questions, id)
+	return q
+}
+
+// snapshot takes a snapshot; mu is held.
+func (s *session) snapshot(m *wire.Snapshot, now time.Time) {
+	q := s.answered(m.ID)
+	if q != nil && m.Reason == "" {
+		s.clocks.answered(q.at, now, m.Read)
+	}
+	rows, err := s.source.received(s, m, now)
+	if q == nil {
+		return
+	}
+	if data := s.source.layout.Data(kv.Key(m.Key)); q.Data && err == nil && rows[data].State != kv.Present {
+		rows[data] = kv.Entry{State: kv.Absent}
+	}
+	q.answer <- reply{rows, err}
+}
+
+// ask asks the hub for a snapshot from after the call, until ctx ends. The error is errOver if the connection ended.
+func (s *session) ask(ctx context.Context, question wire.Confirm) (kv.Snapshot, error) {
+	h := s.source
+	h.mu.Lock()
+	s.id++
+	question.ID = s.id
+	q := &asked{question, time.Now(), make(chan reply, 1)}
+	s.questions[question.ID] = q
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(s.questions, question.ID)
+	}()
+	if err := s.send(ctx, wire.FromAgent{Confirm: &question}); err != nil {
+		return nil, err
+	}
+	select {
+	case r := <-q.answer:
+		return r.rows, r.err
+	case <-s.ctx.Done():
+		return nil, errOver
+	case <-ctx.Done():
+		return nil, h.failed(question.Key, s.addr, wire.Unreachable, context.Cause(ctx).Error())
+	}
+}
+
+// send gives a message to the writer.
+func (s *session) send(ctx context.Context, m wire.FromAgent) error {
+	b, err := wire.Encode(m)
+	if err != nil {
+		return err
+	}
+	select {
+	case s.out <- b:
+		return nil
+	case <-s.ctx.Done():
+		return errOver
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// write sends messages, and beats, until the session ends.
+func (s *session) write(ctx context.Context) {
+	beat, err := wire.Encode(wire.FromAgent{Beat: &wire.Beat{}})
+	ticker := time.NewTicker(wire.BeatEvery)
+	defer ticker.Stop()
+	for err == nil {
+		message := beat
+		select {
+		case <-ctx.Done():
+			return
+		case message = <-s.out:
+		case <-ticker.C:
+		}
+		limited, cancel := context.WithTimeout(ctx, wire.SilentFor)
+		err = s.conn.Write(limited, message)
+		cancel()
+	}
+	s.end(err)
+}
+
+// names reports whether the last hello named the files of all locks among the paths.
+func (s *session) names(k kv.Key, paths []string) bool {
+	h := s.source
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	files := s.files[k]
+	if n := len(s.sent); n > 0 {
+		files = s.sent[n-1].files[k]
+	}
+	for _, path := range paths {
+		if _, _, lock := h.layout.LockOf(path); lock &&
+			!slices.ContainsFunc(files, func(file string) bool { return h.layout.Lock(file, h.host) == path }) {
+			return false
+		}
+	}
+	return true
+}
+
+// hello is what this node tells a hub now.
+func (h *hubSource) hello() (wire.Hello, map[kv.Key][]string, error) {
+	h.mu.Lock()
+	hello, targets, token := h.about, h.targets, h.uplink.Token
+	h.mu.Unlock()
+	var err error
+	if hello.Token, err = token(); err != nil {
+		return hello, nil, err
+	}
+	files := map[kv.Key][]string{}
+	hello.Targets = make([]wire.Target, len(targets))
+	for i, t := range targets {
+		names := []string{t.File}
+		if real, err := install.Resolve(t.File); err == nil && real != t.File { // else the install says why
+			names = append(names, real)
+		}
+		hello.Targets[i] = wire.Target{Key: string(t.Key), Files: names, SHA256: t.snapshot().SHA256}
+		files[t.Key] = append(files[t.Key], names...)
+	}
+	return hello, files, nil
+}
+
+// greet sends a new hello if it differs from the last one.
+func (h *hubSource) greet() {
+	hello, files, err := h.hello()
+	h.mu.Lock()
+	s := h.session
+	if err != nil || s == nil {
+		h.mu.Unlock()
+		return // the next connection tells
+	}
+	now := time.Now()
+	rest := s.helloAt.Add(helloEvery).Sub(now)
+	if same(s.last, hello) || rest > 0 {
+		if rest > 0 && !same(s.last, hello) {
+			time.AfterFunc(rest, h.greet)
+		}
+		h.mu.Unlock()
+		return
+	}
+	s.last, s.helloAt = hello, now
+	s.sent = append(s.sent, greeting{now, files})
+	h.mu.Unlock()
+	_ = s.send(s.ctx, wire.FromAgent{Hello: &hello}) // if the session ends, the next one tells
+}
+
+// same compares hellos, but for the bytes in place.
+func same(a, b wire.Hello) bool {
+	bare := func(h wire.Hello) wire.Hello {
+		h.Targets = slices.Clone(h.Targets)
+		for i := range h.Targets {
+			h.Targets[i].SHA256 = ""
+		}
+		return h
+	}
+	return reflect.DeepEqual(bare(a), bare(b))
+}

@@ -1,0 +1,291 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"kvexpress/internal/config"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
+	"kvexpress/internal/wire"
+)
+
+// confirmTime is how long a read waits for a hub, also for one that is being looked for.
+const confirmTime = time.Second
+
+// Uplink reaches the hubs of a configuration.
+type Uplink struct {
+	// Dial connects to a hub. A token is sent only over the connection that it returns.
+	Dial func(ctx context.Context, addr string) (wire.Conn, error)
+	// Token reads the node's token; "" is none.
+	Token func() (string, error)
+}
+
+// hubSource is the source that follows hubs: one connection for all targets. A hub pushes snapshots of keys. What no hub
+// answers, the store is asked itself, unless the configuration forbids it.
+type hubSource struct {
+	direct *storeSource
+	config config.Hubs
+	layout kv.Layout
+	host   string
+	log    *slog.Logger
+	order  []string       // addresses, the preferred one first
+	random func() float64 // from 0 to 1
+	node   string
+
+	mu      sync.Mutex
+	uplink  Uplink
+	about   wire.Hello // without token and targets
+	targets []*target
+	keys    map[kv.Key]*hubKey
+	session *session      // nil: no hub is connected
+	changed chan struct{} // closed, and replaced, when session changes
+	giveUp  *time.Timer   // runs while no hub is connected
+	away    bool          // no hub has been connected for long
+	onStore bool          // targets follow the store
+	err     error         // why no hub is connected
+	contact time.Time     // when a hub last confirmed the store's state; zero: never
+}
+
+var _ source = (*hubSource)(nil)
+
+// hubKey is the newest snapshot of a key, without its data.
+type hubKey struct {
+	subs []*hubSub
+
+	rows  kv.Snapshot // nil: there is none
+	at    time.Time   // when the leader was read, or before
+	from  *session
+	clock int64 // of that hub, when the leader was read
+}
+
+func newHubSource(c config.Config, host, version string, direct *storeSource, log *slog.Logger) *hubSource {
+	return &hubSource{
+		direct: direct, config: c.Hubs, layout: c.Layout, host: host, log: log, node: c.Node,
+		order: preferred(c.Node, c.Hubs.Addrs), random: rand.Float64,
+		about: wire.Hello{
+			Version: version, Node: c.Node, Host: host, Prefix: c.Layout.Prefix(), Datacenter: c.Store.Datacenter, Labels: c.Labels,
+		},
+		keys: map[kv.Key]*hubKey{}, changed: make(chan struct{}), err: errors.New("no hub has answered yet"),
+	}
+}
+
+// Addr implements source: remedies name the store.
+func (h *hubSource) Addr() string { return h.direct.Addr() }
+
+// Offset implements kv.Clock.
+func (h *hubSource) Offset() (time.Duration, bool) { return h.direct.Offset() }
+
+// unreachable implements source. While a hub is looked for, it is nil: what is due asks the store.
+func (h *hubSource) unreachable() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.onStore:
+		return h.direct.unreachable()
+	case h.away:
+		return h.noHub()
+	}
+	return nil
+}
+
+// noHub is the error while no hub is connected; mu is held.
+func (h *hubSource) noHub() error {
+	return &kv.StoreError{Op: "ask a hub", Addr: strings.Join(h.order, ", "), Kind: kv.ErrUnreachable, Cause: h.err}
+}
+
+// Read implements source. It answers from a snapshot of the last wire.Fresh; else the hub reads the store again; if no hub
+// answers within confirmTime, it asks the store itself.
+func (h *hubSource) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
+	k, data := keyOf(h.layout, paths)
+	h.mu.Lock()
+	onStore, held := h.onStore, h.keys[k]
+	if held != nil && c == kv.Default && !data && time.Since(held.at) <= wire.Fresh && hasAll(held.rows, paths) {
+		defer h.mu.Unlock()
+		return held.rows, nil
+	}
+	h.mu.Unlock()
+	err := error(nil)
+	if !onStore && k != "" {
+		var rows kv.Snapshot
+		rows, err = h.confirm(ctx, wire.Confirm{Key: string(k), Data: data, Consistent: c == kv.Consistent}, paths)
+		if err == nil || errors.Is(err, kv.ErrDenied) || ctx.Err() != nil {
+			return rows, err
+		}
+	}
+	if h.config.Direct {
+		return h.direct.Read(ctx, c, paths...)
+	}
+	return nil, err
+}
+
+// confirm asks the hub for a snapshot from after the call.
+func (h *hubSource) confirm(ctx context.Context, question wire.Confirm, paths []string) (kv.Snapshot, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, confirmTime, errNoAnswer)
+	defer cancel()
+	for {
+		s, err := h.await(limited)
+		if err != nil {
+			return nil, err
+		}
+		if !s.names(kv.Key(question.Key), paths) {
+			h.greet() // a link leads elsewhere now
+		}
+		rows, err := s.ask(limited, question)
+		switch {
+		case errors.Is(err, errOver) && limited.Err() == nil:
+			continue // another hub may be connected
+		case err == nil && !hasAll(rows, paths):
+			err = h.failed(question.Key, s.addr, wire.Unreachable, "it does not know all locks of the file yet")
+		}
+		return rows, err
+	}
+}
+
+// errNoAnswer is why a wait for a hub ends.
+var errNoAnswer = errors.New("no answer within " + confirmTime.String())
+
+// await returns the connected hub, and waits for one.
+func (h *hubSource) await(ctx context.Context) (*session, error) {
+	for {
+		h.mu.Lock()
+		s, changed, err := h.session, h.changed, h.noHub()
+		h.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-changed:
+		}
+	}
+}
+
+// keyOf is the key of the rows that an install reads; "" if they are not of one key. data: its data is among them.
+func keyOf(l kv.Layout, paths []string) (k kv.Key, data bool) {
+	for _, path := range paths {
+		of, row, ok := l.KeyOf(path)
+		switch {
+		case !ok:
+			if _, _, lock := l.LockOf(path); !lock {
+				return "", false
+			}
+		case k != "" && of != k:
+			return "", false
+		default:
+			k, data = of, data || row == wire.DataRow
+		}
+	}
+	return k, data
+}
+
+func hasAll(rows kv.Snapshot, paths []string) bool {
+	for _, path := range paths {
+		if _, has := rows[path]; !has {
+			return false
+		}
+	}
+	return true
+}
+
+// rows are the rows of a snapshot. A row that the hub did not send is absent if the agent asked for it; else it is not in
+// the rows.
+func (h *hubSource) rows(m *wire.Snapshot, files []string) kv.Snapshot {
+	k := kv.Key(m.Key)
+	rows := kv.Snapshot{}
+	for _, path := range []string{h.layout.Checksum(k), h.layout.Manifest(k), h.layout.Stop(k)} {
+		rows[path] = kv.Entry{State: kv.Absent}
+	}
+	for _, file := range files {
+		rows[h.layout.Lock(file, h.host)] = kv.Entry{State: kv.Absent}
+	}
+	set := func(path string, r wire.Row) {
+		if _, asked := rows[path]; asked || path == h.layout.Data(k) {
+			rows[path] = kv.Entry{State: kv.Present, Value: r.Value, Flags: r.Flags, Index: r.Index}
+		}
+	}
+	for _, r := range m.Rows {
+		set(h.layout.Dir(k)+r.Name, r)
+	}
+	for _, r := range m.Locks {
+		set(h.layout.Lock(r.Name, h.host), r)
+	}
+	return rows
+}
+
+// failed is the error for a reason of a hub.
+func (h *hubSource) failed(key, hub string, reason wire.Reason, says string) error {
+	kind := kv.ErrUnreachable
+	if reason == wire.Denied || reason == wire.Token {
+		kind = kv.ErrDenied
+	}
+	return &kv.StoreError{Op: "read " + key, Addr: "the hub " + hub, Kind: kind, Says: oneLine(safetext.Redact(says))}
+}
+
+// received takes a snapshot from a session. A pushed one wakes the targets of the key. mu is held.
+func (h *hubSource) received(s *session, m *wire.Snapshot, now time.Time) (kv.Snapshot, error) {
+	k := kv.Key(m.Key)
+	held, current := h.keys[k], h.session == s
+	if m.Reason != "" {
+		err := h.failed(m.Key, s.addr, m.Reason, m.Says)
+		if m.ID == 0 && held != nil && current {
+			held.push(Snapshot{Err: err, At: now})
+		}
+		return nil, err
+	}
+	rows := h.rows(m, s.files[k])
+	if held == nil || !current { // the target has ended, or the agent has moved
+		return rows, nil
+	}
+	if m.ID == 0 {
+		held.push(Snapshot{Rows: rows, At: now})
+	}
+	if held.from != s || m.Read >= held.clock { // else an answer was faster
+		held.rows, held.at, held.from, held.clock = h.withoutData(rows, k), s.clocks.at(m.Read, now), s, m.Read
+	}
+	return rows, nil
+}
+
+// withoutData is a snapshot to keep.
+func (h *hubSource) withoutData(rows kv.Snapshot, k kv.Key) kv.Snapshot {
+	kept := maps.Clone(rows)
+	delete(kept, h.layout.Data(k))
+	return kept
+}
+
+func (k *hubKey) push(s Snapshot) {
+	for _, u := range k.subs {
+		u.push(s)
+	}
+}
+
+// status is the state of the connection, and when the node last had contact; nil: never.
+func (h *hubSource) status() (*HubStatus, *time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := &HubStatus{Addrs: h.order, Direct: h.onStore}
+	contact := h.contact
+	if c := h.session; c != nil {
+		s.Addr, s.Since, s.Age = c.addr, &c.since, fleet.Millis(time.Since(c.confirmed))
+		contact = c.confirmed
+	} else if h.err != nil {
+		s.Error = oneLine(h.err.Error())
+	}
+	if h.onStore {
+		if direct := h.direct.contact(); direct != nil {
+			contact = later(contact, *direct)
+		}
+	}
+	if contact.IsZero() {
+		return s, nil
+	}
+	return s, &contact
+}

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"kvexpress/internal/agent"
+	"kvexpress/internal/config"
+	"kvexpress/internal/store/consul"
+	"kvexpress/internal/wire"
+)
+
+// openHubs makes the way to the hubs of a configuration. Nothing is sent.
+func openHubs(c config.Config) (agent.Uplink, error) {
+	token := func() (string, error) { return consul.Token(consul.Options{TokenFile: c.Store.TokenFile}) }
+	if _, err := token(); err != nil {
+		return agent.Uplink{}, err
+	}
+	secure, err := hubTLS(c.Hubs)
+	if err != nil {
+		return agent.Uplink{}, err
+	}
+	return agent.Uplink{Dial: wire.Dialer{TLS: secure}.Dial, Token: token}, nil
+}
+
+// hubTLS reads the certificates for hubs; nil without hub_ca.
+func hubTLS(h config.Hubs) (*tls.Config, error) {
+	if h.CAFile == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(h.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read hub_ca: %w; correct it in agent.yml", err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: h.ServerName, RootCAs: x509.NewCertPool()}
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("hub_ca %s: the file has no certificate; give one in PEM format", h.CAFile)
+	}
+	if h.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(h.ClientCert, h.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("the client certificate for hubs: %w; correct hub_client_cert and hub_client_key in agent.yml", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
