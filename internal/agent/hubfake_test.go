@@ -15,7 +15,7 @@ import (
 	"kvexpress/internal/wire"
 )
 
-// wireEnd is one end of a connection in memory. What is sent to a held end waits, as in the buffer of a stopped process.
+// wireEnd is one end of a connection in memory. Messages to a held end wait, as in the buffer of a stopped process.
 type wireEnd struct {
 	in     chan []byte
 	peer   *wireEnd
@@ -67,7 +67,7 @@ func (e *wireEnd) Write(_ context.Context, b []byte) error {
 	return nil
 }
 
-// hold keeps what is sent to this end.
+// hold keeps the messages to this end.
 func (e *wireEnd) hold() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -249,15 +249,6 @@ func (h *fakeHub) push(key kv.Key) {
 	defer h.mu.Unlock()
 	for _, l := range h.links {
 		l.send(l.snapshot(string(key), 0, false))
-	}
-}
-
-// tell sends a message to all agents.
-func (h *fakeHub) tell(m wire.FromHub) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, l := range h.links {
-		l.send(m)
 	}
 }
 

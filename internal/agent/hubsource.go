@@ -83,7 +83,7 @@ func (h *hubSource) Addr() string { return h.direct.Addr() }
 // Offset implements kv.Clock.
 func (h *hubSource) Offset() (time.Duration, bool) { return h.direct.Offset() }
 
-// unreachable implements source. While a hub is looked for, it is nil: what is due asks the store.
+// unreachable implements source. While the agent looks for a hub, it is nil: a reconcile that is due asks the store.
 func (h *hubSource) unreachable() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
