@@ -21,9 +21,9 @@ type Query struct {
 	Wait func(context.Context, time.Duration) error
 }
 
-// tornWaits are the times to give a writer of 1.x, which puts data and checksum one after
+// TornWaits are the times to give a writer of 1.x, which puts data and checksum one after
 // the other: a Torn version is read again after each.
-func tornWaits() []time.Duration {
+func TornWaits() []time.Duration {
 	return []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 400 * time.Millisecond}
 }
 
@@ -31,7 +31,7 @@ func tornWaits() []time.Duration {
 // The rows are one snapshot; the caller judges the stop (gate.NotStopped). Errors are
 // those of the store, of q.Accept and of Verify.
 func Read(ctx context.Context, s kv.Reader, l kv.Layout, k kv.Key, q Query) (v Live, rows kv.Snapshot, err error) {
-	waits := tornWaits()
+	waits := TornWaits()
 	if q.Once {
 		waits = nil
 	}
