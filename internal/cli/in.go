@@ -111,7 +111,7 @@ func (s *session) source(ctx context.Context, f inFlags) ([]byte, error) {
 	case f.file != "" && f.url != "":
 		return nil, errors.New("-f and -u exclude each other; give one of them")
 	case f.url != "":
-		content, err := publish.ReadURL(ctx, f.url, publish.URLOptions{Timeout: f.urlTimeout})
+		content, err := publish.ReadURL(ctx, f.url, f.urlTimeout)
 		if err != nil && !as[*gate.Refusal](err) {
 			s.panicked(s.about, observe.LocationReadURL)
 		}

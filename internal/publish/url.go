@@ -13,25 +13,22 @@ import (
 // maxRedirects is how many redirects of one URL are followed.
 const maxRedirects = 5
 
-// URLOptions say how ReadURL fetches.
-type URLOptions struct {
-	// Timeout is for all of it, from the DNS request to the last byte.
-	// 0: 30 s.
-	Timeout time.Duration
-	// Transport makes the requests. nil: one of its own, with the proxies of
-	// the environment.
-	Transport http.RoundTripper
-}
-
 // ReadURL fetches at most record.MaxPlain bytes, counted after decompression,
 // over http or https. Only the body of a 2xx answer is content. Up to five
 // redirects are followed, but not from https to http. The error names the URL
 // without its user, password and query, which may be secrets, and never shows
-// the answer.
-func ReadURL(ctx context.Context, rawURL string, o URLOptions) ([]byte, error) {
-	if o.Timeout == 0 {
-		o.Timeout = 30 * time.Second
+// the answer. timeout is for all of it, from the DNS request to the last byte.
+func ReadURL(ctx context.Context, rawURL string, timeout time.Duration) ([]byte, error) {
+	transport := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		MaxResponseHeaderBytes: 64 << 10,
+		ForceAttemptHTTP2:      true,
 	}
+	defer transport.CloseIdleConnections()
+	return readURL(ctx, rawURL, timeout, transport)
+}
+
+func readURL(ctx context.Context, rawURL string, timeout time.Duration, transport http.RoundTripper) ([]byte, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		// The parser's words quote the URL.
@@ -40,17 +37,7 @@ func ReadURL(ctx context.Context, rawURL string, o URLOptions) ([]byte, error) {
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("%s is not an http or https URL, %w", shown(u), ErrSource)
 	}
-	transport := o.Transport
-	if transport == nil {
-		own := &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			MaxResponseHeaderBytes: 64 << 10,
-			ForceAttemptHTTP2:      true,
-		}
-		defer own.CloseIdleConnections()
-		transport = own
-	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -66,14 +53,14 @@ func ReadURL(ctx context.Context, rawURL string, o URLOptions) ([]byte, error) {
 		if strings.Contains(err.Error(), "Location header") { // and so does this
 			err = errors.New("it redirects to nowhere")
 		}
-		return nil, named(ctx, u, o.Timeout, err)
+		return nil, named(ctx, u, timeout, err)
 	}
 	var content []byte
 	if err = judge(resp); err == nil {
 		content, err = readCapped(resp.Body, shown(u))
 	}
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		return nil, named(ctx, u, o.Timeout, err)
+		return nil, named(ctx, u, timeout, err)
 	}
 	return content, nil
 }

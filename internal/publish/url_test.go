@@ -88,7 +88,7 @@ func TestReadURL(t *testing.T) {
 	srv := site(t)
 	for path, want := range map[string]string{"/ok": "content\n", "/created": "content\n", "/hop/5": "content\n",
 		"/to?u=/from": "from "} {
-		if b, err := ReadURL(t.Context(), srv.URL+path, URLOptions{}); err != nil || string(b) != want {
+		if b, err := ReadURL(t.Context(), srv.URL+path, time.Minute); err != nil || string(b) != want {
 			t.Errorf("%s: %.40q, %v", path, b, err)
 		}
 	}
@@ -103,7 +103,7 @@ func TestReadURL(t *testing.T) {
 		"/brotli":                   "not requested",
 		"/short":                    "unexpected EOF",
 	} {
-		b, err := ReadURL(t.Context(), srv.URL+path, URLOptions{})
+		b, err := ReadURL(t.Context(), srv.URL+path, time.Minute)
 		if err == nil || b != nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %.40q, %v, want %q", path, b, err, want)
 			continue
@@ -118,7 +118,7 @@ func TestReadURL(t *testing.T) {
 		}
 	}
 	var r *gate.Refusal
-	if _, err := ReadURL(t.Context(), srv.URL+"/bomb", URLOptions{}); !errors.As(err, &r) || r.Reason != gate.TooLarge {
+	if _, err := ReadURL(t.Context(), srv.URL+"/bomb", time.Minute); !errors.As(err, &r) || r.Reason != gate.TooLarge {
 		t.Errorf("bomb: %v, want a refusal", err)
 	}
 }
@@ -138,7 +138,7 @@ func TestReadURLShowsNoSecret(t *testing.T) {
 		"ftp://robin:s3cret@" + host,
 		"http:robin:s3cret@" + host,
 	} {
-		_, err := ReadURL(t.Context(), u, URLOptions{Timeout: 5 * time.Second})
+		_, err := ReadURL(t.Context(), u, 5*time.Second)
 		if err == nil {
 			t.Errorf("%q: no error", u)
 			continue
@@ -160,7 +160,7 @@ func TestReadURLKeepsCredentialsAtHome(t *testing.T) {
 	u.User = url.UserPassword("robin", "s3cret")
 	for to, want := range map[string]string{"/user": "robins3cret", other.URL + "/user": ""} {
 		u.Path, u.RawQuery = "/to", url.Values{"u": {to}}.Encode()
-		if b, err := ReadURL(t.Context(), u.String(), URLOptions{}); err != nil || string(b) != want {
+		if b, err := ReadURL(t.Context(), u.String(), time.Minute); err != nil || string(b) != want {
 			t.Errorf("redirected to %s: %q, %v, want %q", to, b, err, want)
 		}
 	}
@@ -170,24 +170,23 @@ func TestReadURLFromHTTPSStaysThere(t *testing.T) {
 	plain := site(t)
 	srv := httptest.NewTLSServer(http.RedirectHandler(plain.URL+"/ok", http.StatusFound))
 	t.Cleanup(srv.Close)
-	o := URLOptions{Transport: srv.Client().Transport}
-	if b, err := ReadURL(t.Context(), srv.URL, o); err == nil || !strings.Contains(err.Error(), "from https to http") {
+	if b, err := readURL(t.Context(), srv.URL, time.Minute, srv.Client().Transport); err == nil || !strings.Contains(err.Error(), "from https to http") {
 		t.Errorf("got %q, %v", b, err)
 	}
-	if _, err := ReadURL(t.Context(), srv.URL, URLOptions{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if _, err := ReadURL(t.Context(), srv.URL, time.Minute); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("unknown authority: %v", err)
 	}
 }
 
 func TestReadURLTimeLimit(t *testing.T) {
 	srv := site(t)
-	_, err := ReadURL(t.Context(), srv.URL+"/hang", URLOptions{Timeout: time.Millisecond})
+	_, err := ReadURL(t.Context(), srv.URL+"/hang", time.Millisecond)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not finished within 1ms") {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := ReadURL(ctx, srv.URL+"/hang", URLOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := ReadURL(ctx, srv.URL+"/hang", time.Minute); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/andybalholm/brotli"
@@ -36,10 +37,8 @@ func Encode(e Encoding, plain []byte) ([]byte, error) {
 func encodeBrotli(plain []byte) ([]byte, error) {
 	var stored bytes.Buffer
 	w := brotli.NewWriterLevel(&stored, brotli.BestCompression)
-	if _, err := w.Write(plain); err != nil {
-		return nil, fmt.Errorf("encode as brotli: %w", err)
-	}
-	if err := w.Close(); err != nil {
+	_, err := w.Write(plain)
+	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, fmt.Errorf("encode as brotli: %w", err)
 	}
 	return stored.Bytes(), nil

@@ -6,6 +6,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"kvexpress/internal/kv"
 )
@@ -38,53 +39,34 @@ const (
 	Zstd Encoding = "zstd"
 )
 
-// The KV flags of the stored data. They are a contract with 1.x and with every
-// installation: they never change.
-const (
-	flagsPlain  = 0
-	flagsBrotli = 1
-	flagsZstd   = 2
-	flagsChunks = 3 // reserved
-)
+// encodings are in the order of their KV flags: 0, 1, 2. The flags are a contract with 1.x and with
+// every installation: they never change.
+var encodings = []Encoding{Plain, Brotli, Zstd} //nolint:gochecknoglobals // nothing changes it
+
+const flagsChunks = 3 // reserved
 
 // Flags is the KV flags that go with the encoding. Encode refuses an encoding
 // that is not one of the constants, so nothing is ever stored under its flags.
-func (e Encoding) Flags() uint64 {
-	switch e {
-	case Brotli:
-		return flagsBrotli
-	case Zstd:
-		return flagsZstd
-	default:
-		return flagsPlain
-	}
-}
+func (e Encoding) Flags() uint64 { return uint64(max(0, slices.Index(encodings, e))) }
 
 // FromFlags is the encoding that the KV flags of stored data name. Flags 0 can also be
 // gzip of kvexpress up to 1.14, see DecodeLegacyGzip. The error wraps ErrUnknown.
 func FromFlags(flags uint64) (Encoding, error) {
-	switch flags {
-	case flagsPlain:
-		return Plain, nil
-	case flagsBrotli:
-		return Brotli, nil
-	case flagsZstd:
-		return Zstd, nil
-	case flagsChunks:
+	switch {
+	case flags < uint64(len(encodings)):
+		return encodings[flags], nil
+	case flags == flagsChunks:
 		return "", fmt.Errorf("%w: KV flags 3 (data in chunks) need a newer kvexpress", ErrUnknown)
-	default:
-		return "", fmt.Errorf("%w: KV flags %d were set by a newer kvexpress or by another program", ErrUnknown, flags)
 	}
+	return "", fmt.Errorf("%w: KV flags %d were set by a newer kvexpress or by another program", ErrUnknown, flags)
 }
 
 // ParseEncoding is the encoding with that name. The error wraps ErrUnknown.
 func ParseEncoding(name string) (Encoding, error) {
-	switch e := Encoding(name); e {
-	case Plain, Brotli, Zstd:
+	if e := Encoding(name); slices.Contains(encodings, e) {
 		return e, nil
-	default:
-		return "", unknownName(name)
 	}
+	return "", unknownName(name)
 }
 
 func unknownName(name string) error {

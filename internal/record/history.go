@@ -51,7 +51,8 @@ func (h History) List(ctx context.Context, k kv.Key) (VersionList, error) {
 		}
 		return l, nil
 	}
-	return VersionList{}, fmt.Errorf("%s: others publish it faster than its versions can be listed; run it again: %w", k, kv.ErrConflict)
+	return VersionList{}, fmt.Errorf("%s: others publish it faster than its versions can be listed; run it again: %w",
+		k, kv.ErrConflict)
 }
 
 // numbers lists the versions that have a row in history, with the one that was live a
