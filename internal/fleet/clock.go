@@ -48,7 +48,9 @@ type order map[uint64]time.Time
 func newOrder(nodes []Node, live Live, now time.Time) order {
 	var all []*Node
 	for i := range nodes {
-		all = append(all, &nodes[i])
+		if nodes[i].Index != 0 { // else a hub has it, and has dated it
+			all = append(all, &nodes[i])
+		}
 	}
 	if m := live.Manifest; m != nil {
 		all = append(all, &Node{Index: live.Index, Receipt: Receipt{Sent: m.PublishedAt, ClockOffset: m.ClockOffset}})

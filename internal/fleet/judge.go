@@ -73,6 +73,9 @@ func newScene(roster Roster, live Live, o Options) scene {
 			s.published = &m.PublishedAt
 		}
 	}
+	if seen, ok := roster.seen[live.Key]; ok && seen.SHA256 == s.wanted.SHA256 {
+		s.published = &seen.At
+	}
 	return s
 }
 
@@ -119,9 +122,11 @@ func outcomeRank(o outcome.Outcome) int {
 func (s scene) line(n Node, t Target) Line {
 	l := Line{Node: n.Name, Reported: t.Outcome, File: t.File, Version: t.Version, By: t.By, Since: t.Since, Detail: t.Detail,
 		ClockOff: Offset(s.off(n.Receipt.Sent, n.Receipt.ClockOffset))}
+	wrong := l.ClockOff != 0
+	l.ClockOff = cmp.Or(l.ClockOff, n.Receipt.NodeClock) // of which the hub's date is free
 	has, lie := s.has(t)
 	switch {
-	case n.Index < s.restored:
+	case n.Index != 0 && n.Index < s.restored:
 		l.Outcome, l.Detail = outcome.Unknown, "its receipt is from before the store was restored; wait for the next one"
 		if t.By == ByOut {
 			l.Detail = "its receipt is from before the store was restored; run `kvexpress out` there"
@@ -145,7 +150,7 @@ func (s scene) line(n Node, t Target) Line {
 		if exec > 0 {
 			l.exec = &exec
 		}
-		if s.published != nil && l.ClockOff == 0 && n.Receipt.ClockOffset != nil && !t.Placed.First {
+		if s.published != nil && !wrong && n.Receipt.ClockOffset != nil && !t.Placed.First {
 			took := n.Receipt.Sent.Add(-time.Duration(t.Placed.Age)).Sub(*s.published)
 			if took >= -tolerance { // else one of the two clocks is wrong, which its store does not show
 				took = max(0, took)

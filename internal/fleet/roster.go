@@ -40,6 +40,8 @@ type Roster struct {
 	// ClockOffset is by how many milliseconds that clock is ahead of the store's; nil: unknown.
 	ClockOffset *int64
 	Index       uint64 // to wait for the next change
+
+	seen map[kv.Key]SeenVersion // by a hub
 }
 
 // On lists the nodes with this name or host name.
@@ -58,13 +60,18 @@ func (r Roster) On(name string) []Node {
 type Reader struct {
 	Store  kv.Store
 	Layout kv.Layout
+	Hub    Hub // has the receipts; nil: the store has them
 
-	known map[string]Node // by path; nil before the first Roster
+	known map[string]Node   // by path; nil before the first Roster
+	rows  map[string]kv.Row // by path, of a hub
 }
 
 // Roster reads all receipts. With since, it waits for a change first, at most for wait. If some
 // receipts cannot be read, the error wraps kv.ErrDenied: a hidden receipt is not an absent one.
 func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (Roster, error) {
+	if r.Hub != nil {
+		return r.fromHub(ctx, since, wait)
+	}
 	dir := r.Layout.NodesDir()
 	all, err := r.Store.List(ctx, kv.Default, dir, since, wait)
 	if errors.Is(err, kv.ErrTooLarge) {
@@ -82,7 +89,15 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	if !readable {
 		return Roster{}, fmt.Errorf("the receipts below %s: the token cannot read all of them: %w", dir, kv.ErrDenied)
 	}
-	roster := Roster{Read: time.Now(), ClockOffset: kv.ClockOffset(r.Store), Index: all.Index, Nodes: make([]Node, len(all.Rows))}
+	roster := r.roster(all)
+	roster.ClockOffset = kv.ClockOffset(r.Store)
+	return roster, nil
+}
+
+// roster decodes the receipts that changed.
+func (r *Reader) roster(all kv.Listing) Roster {
+	dir := r.Layout.NodesDir()
+	roster := Roster{Read: time.Now(), Index: all.Index, Nodes: make([]Node, len(all.Rows))}
 	for i, row := range all.Rows {
 		node, ok := r.known[row.Path]
 		if !ok || node.Index != row.Index {
@@ -95,7 +110,7 @@ func (r *Reader) Roster(ctx context.Context, since uint64, wait time.Duration) (
 	for i, row := range all.Rows {
 		r.known[row.Path] = roster.Nodes[i]
 	}
-	return roster, nil
+	return roster
 }
 
 // errNotRead is a receipt that is not decoded yet.

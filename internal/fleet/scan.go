@@ -46,9 +46,10 @@ type Scanner struct {
 	missing missing
 }
 
-// NewScanner makes a Scanner. A node without contact for longer than expiry is left out.
-func NewScanner(s kv.Store, l kv.Layout, expiry time.Duration) *Scanner {
-	return &Scanner{reader: Reader{Store: s, Layout: l}, expiry: expiry, missing: missing{}}
+// NewScanner makes a Scanner. The receipts are those of a hub; nil: of the store. A node without contact for longer than expiry is
+// left out.
+func NewScanner(s kv.Store, l kv.Layout, hub Hub, expiry time.Duration) *Scanner {
+	return &Scanner{reader: Reader{Store: s, Layout: l, Hub: hub}, expiry: expiry, missing: missing{}}
 }
 
 // Scan reads all receipts, keys, stops and locks. After a scan that succeeded it first waits for a

@@ -20,7 +20,7 @@ func TestScanWithoutRights(t *testing.T) {
 		w := newWorld(t)
 		w.scanner = fleet.NewScanner(embedded.New(embedded.Deny(func(path string, write bool) bool {
 			return !write && strings.HasPrefix(path, below) && locks == strings.HasPrefix(path, "kvexpress/locks/")
-		})), w.layout, 0)
+		})), w.layout, nil, 0)
 		w.scan()
 		if err := w.metrics.Failed; !errors.Is(err, kv.ErrDenied) || !strings.Contains(err.Error(), below) {
 			t.Errorf("%s: %v", below, err)

@@ -2,6 +2,7 @@
 //
 //	store    the embedded store behind Consul's HTTP API
 //	metrics  the metrics of the whole fleet
+//	agents   the connections of agents: packages feed and fanout
 //
 // and what all parts share:
 //
@@ -9,5 +10,5 @@
 //	access   tokens, certificates, and the addresses that need them
 //
 // It opens stores and listeners; flags, hub.yml and systemd belong to cli. It may import kv, fleet, hold, embedded with
-// its packages, httpd, observe and wait.
+// its packages, httpd, observe, wire and wait, with the packages below it.
 package hub

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/httpd"
+	"kvexpress/internal/wire"
 )
 
 // Default addresses. Consul's clients connect to the second one without configuration.
@@ -31,10 +33,12 @@ type Options struct {
 	MaxConnsPerClient int    // connections of one client address; loopback and sockets have no such limit
 	Files             Files  // tokens and certificates
 
-	DataDir    string // folder of the embedded store
-	Memory     bool   // the embedded store is in memory, without a folder
-	Datacenter string // the only one that clients of the embedded store may name; "": dc1
-	Host       string // name of this machine
+	DataDir    string        // folder of the embedded store
+	Memory     bool          // the embedded store is in memory, without a folder
+	Datacenter string        // the only one that clients of the embedded store may name; "": dc1
+	Host       string        // name of this machine
+	Peers      []wire.Client // the other hubs of the fleet
+	AnyAgent   bool          // serve agents of other machines although the store has no ACLs
 
 	Metrics MetricsOptions // an embedded store takes the place of its store
 	Log     *slog.Logger
@@ -44,13 +48,14 @@ func (o *Options) embedded() bool { return o.DataDir != "" || o.Memory }
 
 // part is one thing that a hub does. Each field may be nil.
 type part struct {
-	pages   httpd.Pages           // answers on exactly these paths
-	reads   []string              // prefixes of keys that a token must be able to read for the pages
-	api     http.Handler          // answers on all other paths; at most one part has it
-	run     func(context.Context) // works until the context ends
-	healthy func() error          // why the process must be restarted
-	ready   func() error          // why the part cannot answer yet
-	status  func() string         // a few words for systemd
+	pages   httpd.Pages             // answers on exactly these paths
+	paths   map[string]http.Handler // answers on exactly these paths, and checks tokens itself
+	reads   []string                // prefixes of keys that a token must be able to read for the pages
+	api     http.Handler            // answers on all other paths; at most one part has it
+	run     func(context.Context)   // works until the context ends
+	healthy func() error            // why the process must be restarted
+	ready   func() error            // why the part cannot answer yet
+	status  func() string           // a few words for systemd
 }
 
 // Hub is one daemon. Its methods are safe for concurrent use, and Run is called once.
@@ -106,7 +111,9 @@ func (h *Hub) open() (err error) {
 	if h.engine != nil {
 		h.parts = append(h.parts, h.storePart())
 	}
-	h.parts = append(h.parts, NewMetrics(h.o.Metrics).part(), part{pages: httpd.Pages{
+	agents := h.newAgents()
+	h.o.Metrics.receipts, h.o.Metrics.also = agents, agents.metrics
+	h.parts = append(h.parts, agents.part(), NewMetrics(h.o.Metrics).part(), part{pages: httpd.Pages{
 		{Path: "/healthz", Write: httpd.Verdict(h.Healthy)}, {Path: "/readyz", Write: httpd.Verdict(h.ready)},
 	}})
 	return nil
@@ -144,7 +151,7 @@ func (h *Hub) Run(ctx context.Context) error {
 // handler answers on the pages of all parts. All other paths go to the part that has an API.
 func (h *Hub) handler() http.Handler {
 	var pages httpd.Pages
-	api, reads := http.Handler(&pages), map[string][]string{}
+	api, paths, reads := http.Handler(&pages), map[string]http.Handler{}, map[string][]string{}
 	for _, p := range h.parts {
 		pages = append(pages, p.pages...)
 		for _, page := range p.pages {
@@ -153,10 +160,13 @@ func (h *Hub) handler() http.Handler {
 		if p.api != nil {
 			api = p.api
 		}
+		maps.Copy(paths, p.paths)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		prefixes, page := reads[r.URL.Path]
-		if !page {
+		if path := paths[r.URL.Path]; path != nil {
+			path.ServeHTTP(w, r)
+		} else if !page {
 			api.ServeHTTP(w, r)
 		} else if err := h.access.acl.MayRead(r, prefixes...); err != nil && len(prefixes) > 0 {
 			httpd.Text(w, http.StatusForbidden, err.Error()+"; `kvexpress acl hub` prints the policy that the token needs")

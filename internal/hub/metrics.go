@@ -25,9 +25,16 @@ const (
 	retryLeast, retryMost = 2 * time.Second, 30 * time.Second
 )
 
+// Store is a store that a hub works on.
+type Store interface {
+	kv.Store
+	kv.Pulser
+	kv.Permissions
+}
+
 // MetricsOptions configure the metrics of the fleet.
 type MetricsOptions struct {
-	Store   kv.Store
+	Store   Store
 	Layout  kv.Layout
 	Every   time.Duration // longest time between two scans, 5s to 2m; a change is read earlier
 	Expiry  time.Duration // time without contact after which a node is left out
@@ -35,6 +42,9 @@ type MetricsOptions struct {
 	Version string        // of the program
 	Log     *slog.Logger
 	Guide   kv.Guide // completes the remedies in the log
+
+	receipts fleet.Hub                 // nil: those in the store
+	also     func(*observe.PromWriter) // more metrics; may be nil
 }
 
 // Metrics scans the fleet again and again, and writes the last result for Prometheus. One Run or Once may run at a time; the
@@ -66,7 +76,7 @@ func (o *MetricsOptions) Check() error {
 // NewMetrics reads nothing yet.
 func NewMetrics(o MetricsOptions) *Metrics {
 	now := time.Now()
-	return &Metrics{o: o, scanner: fleet.NewScanner(o.Store, o.Layout, o.Expiry), started: now, progress: now}
+	return &Metrics{o: o, scanner: fleet.NewScanner(o.Store, o.Layout, o.receipts, o.Expiry), started: now, progress: now}
 }
 
 // part serves the metrics. They show names of keys and nodes, so a token must be able to read those.
@@ -153,7 +163,12 @@ func (m *Metrics) Write(w io.Writer, now time.Time) error {
 		Last: m.last, Failed: m.failed, Good: m.good, Bad: m.bad,
 	}
 	m.mu.Unlock()
-	return all.Write(w, now)
+	if err := all.Write(w, now); err != nil || m.o.also == nil {
+		return err
+	}
+	p := observe.NewProm(w)
+	m.o.also(p)
+	return p.End()
 }
 
 // result is the last scan that succeeded, and the error of the last scan.

@@ -18,7 +18,7 @@ import (
 
 // shaky is a store that can be unreachable. It notes when receipts are read.
 type shaky struct {
-	kv.Store
+	Store
 	down  atomic.Bool
 	mu    sync.Mutex
 	lists []time.Time

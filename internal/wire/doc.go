@@ -9,5 +9,5 @@
 // changed. A receiver ignores fields and messages that it does not know, so old and new programs work together; Protocol
 // changes only when they cannot.
 //
-// It imports no other package of this module.
+// It may import safetext.
 package wire

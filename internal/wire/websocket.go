@@ -40,72 +40,60 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Conn, error) {
 }
 
 func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
-	network, host := "tcp", addr
-	if filepath.IsAbs(addr) {
-		network, host = "unix", "localhost"
-	}
-	raw, err := new(net.Dialer).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	ws, err := d.shake(ctx, raw, host)
-	if err != nil {
-		_ = raw.Close() // the handshake may have closed it
-		return nil, err
-	}
-	ws.SetReadLimit(MaxFromHub)
-	return &socket{ws: ws, peer: addr}, nil
-}
-
-// shake makes a WebSocket of a connection.
-func (d Dialer) shake(ctx context.Context, raw net.Conn, host string) (*websocket.Conn, error) {
-	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok && d.TLS == nil && !tcp.IP.IsLoopback() {
-		return nil, errors.New("without TLS an agent connects only to its own machine; set hub_ca in agent.yml")
-	}
-	once := make(chan net.Conn, 1)
-	once <- raw
-	transport := &http.Transport{TLSClientConfig: d.TLS, DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			select {
-			case c := <-once:
-				return c, nil
-			default:
-				return nil, errors.New("the connection was used")
-			}
-		}}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
-	u := url.URL{Scheme: "ws", Host: host, Path: Path}
-	if d.TLS != nil {
-		u.Scheme = "wss"
-	}
-	ws, answer, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{Protocol}})
+	client, base := d.client(addr)
+	ws, answer, err := websocket.Dial(ctx, base+Path, &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{Protocol}})
 	switch {
 	case err != nil && answer != nil:
-		return nil, fmt.Errorf("%w: it answers with HTTP status %d; check hubs in agent.yml", ErrNotHub, answer.StatusCode)
+		return nil, fmt.Errorf("%w: it answers with HTTP status %d; check its address", ErrNotHub, answer.StatusCode)
 	case err != nil:
 		return nil, explain(err)
 	case ws.Subprotocol() != Protocol:
 		_ = ws.CloseNow()
 		return nil, fmt.Errorf("it does not speak %s; use the same version of kvexpress on both sides", Protocol)
 	}
-	return ws, nil
+	ws.SetReadLimit(MaxFromHub)
+	return &socket{ws: ws, peer: addr}, nil
+}
+
+// client is an HTTP client for one connection to a hub, and the begin of its URLs.
+func (d Dialer) client(addr string) (c *http.Client, base string) {
+	network, host, scheme := "tcp", addr, "http://"
+	if filepath.IsAbs(addr) {
+		network, host = "unix", "localhost"
+	}
+	if d.TLS != nil {
+		scheme = "https://"
+	}
+	transport := &http.Transport{TLSClientConfig: d.TLS, DisableKeepAlives: true, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok && d.TLS == nil && !tcp.IP.IsLoopback() {
+				_ = c.Close() // nothing was sent
+				return nil, errors.New("without TLS only hubs on this machine are asked; set hub_ca")
+			}
+			return c, nil
+		}}
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}, scheme + host
 }
 
 // explain adds what to do to an error of a handshake.
 func explain(err error) error {
 	if get := (*url.Error)(nil); errors.As(err, &get) {
-		err = get.Err // without the address, which Dial names
+		err = get.Err // without the address, which is named already
 	}
 	says := err.Error()
 	switch authority := (*tls.CertificateVerificationError)(nil); {
 	case errors.As(err, &authority):
-		return fmt.Errorf("%w; check hub_ca and hub_server_name in agent.yml", err)
+		return fmt.Errorf("%w; check hub_ca and hub_server_name", err)
 	case strings.Contains(says, "HTTP response to HTTPS client"), strings.Contains(says, "does not look like a TLS handshake"):
-		return fmt.Errorf("%w: it does not speak TLS; remove hub_ca from agent.yml, or give the hub --tls-cert", ErrNotHub)
+		return fmt.Errorf("%w: it does not speak TLS; remove hub_ca, or give the hub --tls-cert", ErrNotHub)
 	case strings.Contains(says, "certificate required"), strings.Contains(says, "bad certificate"):
-		return fmt.Errorf("%w: it wants a client certificate; set hub_client_cert and hub_client_key in agent.yml", err)
+		return fmt.Errorf("%w: it wants a client certificate; set hub_client_cert and hub_client_key", err)
 	}
 	return err
 }

@@ -54,6 +54,7 @@ type row struct {
 	receipt fleet.Receipt
 	err     error // why it cannot be read; then entry has it as it is stored
 	seq     uint64
+	dated   bool   // by a hub, when it came from the agent
 	live    int    // connections of the node's agent to this hub
 	index   uint64 // in the store; 0: it has none
 	stored  []fleet.Target
@@ -113,6 +114,7 @@ func (t *Table) Put(node string, p fleet.Part, size int) error {
 		receipt.ClockOffset = new(int64)
 	}
 	t.set(r, receipt)
+	r.dated = true
 	if r.index == 0 || !slices.EqualFunc(receipt.Targets, r.stored, fleet.Same) {
 		t.write(r)
 	}
@@ -161,9 +163,10 @@ func (t *Table) remove(r *row) {
 	}
 }
 
-// List returns the receipts that changed after since, all for 0, with a change it has not seen yet, or after wait. A row that
-// is Absent was removed. The index is of this table alone.
-func (t *Table) List(ctx context.Context, since uint64, wait time.Duration) (kv.Listing, error) {
+// List returns the receipts that changed after since, all for 0: at once if there are any, else after a change, or after wait. With
+// own, it returns only those of agents that are connected to this hub. A row that is Absent was removed. The index is of this
+// table alone.
+func (t *Table) List(ctx context.Context, since uint64, wait time.Duration, own bool) (kv.Listing, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -171,7 +174,7 @@ func (t *Table) List(ctx context.Context, since uint64, wait time.Duration) (kv.
 		changed, seq, begun := t.changed, t.seq, t.begun
 		t.mu.Unlock()
 		if begun && (seq > since || wait <= 0 || since > seq) {
-			return t.list(since), nil
+			return t.list(since, own), nil
 		}
 		select {
 		case <-changed:
@@ -179,14 +182,14 @@ func (t *Table) List(ctx context.Context, since uint64, wait time.Duration) (kv.
 			if !begun {
 				return kv.Listing{}, &kv.StoreError{Op: "list receipts", Kind: kv.ErrUnreachable, Says: "the hub has not read the store yet"}
 			}
-			return t.list(since), nil
+			return t.list(since, own), nil
 		case <-ctx.Done():
 			return kv.Listing{}, context.Cause(ctx)
 		}
 	}
 }
 
-func (t *Table) list(since uint64) kv.Listing {
+func (t *Table) list(since uint64, own bool) kv.Listing {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if since > t.seq { // of another life of this hub
@@ -194,7 +197,7 @@ func (t *Table) list(since uint64) kv.Listing {
 	}
 	all := kv.Listing{Index: max(1, t.seq)}
 	for _, r := range t.rows {
-		if r.seq <= since || since == 0 && r.removed {
+		if r.seq <= since || since == 0 && r.removed || own && r.live == 0 {
 			continue
 		}
 		all.Rows = append(all.Rows, kv.Row{Path: t.o.Layout.Node(r.node), Entry: r.encoded()})
@@ -203,7 +206,7 @@ func (t *Table) list(since uint64) kv.Listing {
 	return all
 }
 
-// encoded is the receipt as a row; its Index is the row's seq.
+// encoded is the receipt as a row, with its index in the store; 0 if a hub dated it later than it was written.
 func (r *row) encoded() kv.Entry {
 	if r.removed {
 		return kv.Entry{State: kv.Absent}
@@ -214,8 +217,31 @@ func (r *row) encoded() kv.Entry {
 		}
 	}
 	e := r.entry
-	e.Index = r.seq
+	if e.Index = r.index; r.dated {
+		e.Index = 0
+	}
 	return e
+}
+
+// Take takes a page of another hub, with the receipts of its own agents.
+func (t *Table) Take(p fleet.Page) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	behind := time.Since(p.Now)
+	for _, row := range p.Rows {
+		if _, err := kv.ParseNode(row.Node); err != nil || row.Removed {
+			continue // the store says what was removed
+		}
+		r := t.row(row.Node)
+		if r == nil || r.live > 0 {
+			continue
+		}
+		if receipt, err := fleet.ParseReceipt(row.Node, row.Value, row.Flags); err == nil {
+			receipt.Sent = receipt.Sent.Add(behind) // by our clock
+			t.set(r, receipt)
+			r.dated = true
+		}
+	}
 }
 
 // Counts are the table's counts now.

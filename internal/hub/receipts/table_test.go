@@ -92,7 +92,7 @@ func (w *world) stored(t *testing.T, node string) fleet.Receipt {
 // list is what a client has that follows the table.
 func (w *world) list(t *testing.T, since uint64) (map[string]fleet.Receipt, uint64) {
 	t.Helper()
-	all, err := w.List(context.Background(), since, time.Minute)
+	all, err := w.List(context.Background(), since, time.Minute, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +194,38 @@ func TestOthersWrite(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if all, _ := w.list(t, 0); all["web-1"].Targets[0].Version != 3 {
 			t.Errorf("the table has %+v", all)
+		}
+	})
+}
+
+// A hub has the receipts of another hub's agents at once, and its own are never replaced.
+func TestPeers(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		other := receipts.New(receipts.Options{Store: w.store, Layout: w.layout, Log: slog.New(slog.DiscardHandler)})
+		for i, table := range []*receipts.Table{other, w.Table} {
+			table.Connected("web-1", 1)
+			_ = table.Put("web-1", part(uint64(1+i)), 100)
+		}
+		other.Connected("web-2", 1)
+		_ = other.Put("web-2", part(7), 100)
+		other.Connected("elsewhere", 0)
+		_ = other.Put("elsewhere", part(7), 100)
+		all, err := other.List(context.Background(), 0, time.Second, true)
+		if err == nil {
+			t.Errorf("a table that has not read the store answers: %+v", all)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		var syncing sync.WaitGroup
+		syncing.Go(func() { other.Sync(ctx) })
+		if all, err = other.List(context.Background(), 0, time.Minute, true); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		syncing.Wait()
+		w.Take(fleet.PageOf(w.layout, all, 0, nil))
+		got, _ := w.list(t, 0)
+		if len(got) != 2 || got["web-1"].Targets[0].Version != 2 || got["web-2"].Targets[0].Version != 7 {
+			t.Errorf("got %+v", got)
 		}
 	})
 }

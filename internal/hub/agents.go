@@ -1,0 +1,201 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/httpd"
+	"kvexpress/internal/hub/fanout"
+	"kvexpress/internal/hub/feed"
+	"kvexpress/internal/hub/receipts"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/observe"
+	"kvexpress/internal/wire"
+)
+
+// Drain times: a hub that ends gives its agents leastDrain, and more if they are many, so that the other hubs get at most
+// movesPerSecond of them.
+const (
+	leastDrain, mostDrain = 2 * time.Second, 20 * time.Second
+	movesPerSecond        = 1500
+)
+
+// notesEvery limits how often the log says why agents were refused.
+const notesEvery = time.Second
+
+// agents is the part that serves agents.
+type agents struct {
+	*fanout.Fanout
+	feed    *feed.Feed
+	table   *receipts.Table
+	layout  kv.Layout
+	rights  kv.Permissions
+	seen    seen
+	peers   []wire.Client
+	ctx     context.Context // of all sessions
+	end     context.CancelFunc
+	secure  bool // agents come with TLS
+	log     *slog.Logger
+	logged  atomic.Int64 // Unix time of the last note
+	skipped atomic.Int64
+}
+
+// newAgents makes the part. Its sessions end after they were drained.
+func (h *Hub) newAgents() *agents {
+	o := h.o.Metrics
+	a := &agents{log: h.o.Log, secure: h.o.Files.Cert != "", layout: o.Layout, peers: h.o.Peers}
+	a.rights = o.Store
+	if !h.o.embedded() && !h.o.AnyAgent && h.o.Files.ClientCA == "" && !local(h.l.Addr()) {
+		a.rights = &guarded{Permissions: a.rights}
+	}
+	a.ctx, a.end = context.WithCancel(context.Background())
+	a.feed = feed.New(feed.Options{Store: o.Store, Layout: o.Layout, Log: h.o.Log, Changed: a.changed})
+	a.table = receipts.New(receipts.Options{Store: o.Store, Layout: o.Layout, Log: h.o.Log})
+	a.Fanout = fanout.New(fanout.Options{Feed: a.feed, Layout: o.Layout, Rights: a.rights, Receipts: a.table, Name: h.o.Host,
+		Version: o.Version, Datacenter: h.o.Datacenter, MaxAgents: maxConns(), Log: h.o.Log})
+	return a
+}
+
+func (a *agents) part() part {
+	return part{
+		paths: map[string]http.Handler{
+			wire.Path:         http.HandlerFunc(a.accept),
+			wire.ReceiptsPath: http.HandlerFunc(a.page),
+		},
+		run:    a.run,
+		status: func() string { return fmt.Sprintf("%d agents", a.Counts().Agents) },
+	}
+}
+
+// run works until ctx ends and the agents have moved to other hubs.
+func (a *agents) run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, work := range []func(context.Context){a.feed.Run, a.Fanout.Run, a.table.Sync, a.table.Persist} {
+		all.Go(func() { work(a.ctx) })
+	}
+	for _, peer := range a.peers {
+		all.Go(func() { a.follow(a.ctx, peer) })
+	}
+	<-ctx.Done()
+	a.drain(context.WithoutCancel(ctx))
+	all.Wait()
+}
+
+// changed passes an update of the feed on, and notes when versions were seen.
+func (a *agents) changed(u feed.Update) {
+	for _, k := range u.Keys {
+		if s := a.feed.Latest(k); s != nil {
+			a.seen.note(k, s.Live.SHA256, s.Began)
+		}
+	}
+	a.Changed(u)
+}
+
+// accept serves one agent.
+func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil && !a.secure && !net.ParseIP(host).IsLoopback() {
+		httpd.Text(w, http.StatusForbidden, "agents of other machines need TLS; give the hub --tls-cert and --tls-key")
+		return
+	}
+	conn, err := wire.Accept(w, r)
+	if err == nil {
+		err = a.Serve(a.ctx, conn)
+	}
+	if refused := (*fanout.Refusal)(nil); errors.As(err, &refused) {
+		a.note("agent refused", r.RemoteAddr, err)
+	}
+}
+
+// Page implements fleet.Hub.
+func (a *agents) Page(ctx context.Context, since uint64, wait time.Duration) (fleet.Page, error) {
+	return a.pageOf(ctx, since, wait, false)
+}
+
+func (a *agents) pageOf(ctx context.Context, since uint64, wait time.Duration, own bool) (fleet.Page, error) {
+	all, err := a.table.List(ctx, since, wait, own)
+	return fleet.PageOf(a.layout, all, since, a.seen.all()), err
+}
+
+// metrics writes the metrics of the hub itself.
+func (a *agents) metrics(m *observe.PromWriter) {
+	c, f, r := a.Counts(), a.feed.Status(), a.table.Counts()
+	gauge := func(name, help string, value float64) { m.One("kvexpress_hub_"+name, observe.Gauge, help, value) }
+	counter := func(name, help string, value uint64) {
+		m.One("kvexpress_hub_"+name, observe.Counter, help, float64(value))
+	}
+	gauge("agents", "Agents that are connected to this hub.", float64(c.Agents))
+	gauge("duplicate_nodes", "Node names that two connected agents use.", float64(c.Twins))
+	gauge("age_seconds", "Time since this hub last confirmed what it knows of the store.", f.Age.Seconds())
+	gauge("keys", "Keys that connected agents use.", float64(f.Keys))
+	gauge("held_bytes", "Data of keys in memory.", float64(f.Held))
+	m.Family("kvexpress_hub_hellos_total", observe.Counter, "Agents that connected, by result: accepted or refused.")
+	m.Sample(float64(c.Accepted), observe.With("result", "accepted"))
+	m.Sample(float64(c.Refused), observe.With("result", "refused"))
+	counter("snapshots_total", "Snapshots that were pushed to agents.", c.Pushed)
+	counter("confirmations_total", "Questions of agents that were answered.", c.Confirmed)
+	counter("slow_agents_total", "Agents that were disconnected because they did not read.", c.Slow)
+	counter("store_reads_total", "Read transactions on the store.", f.Reads)
+	counter("receipts_total", "Receipts that agents sent.", r.Taken)
+	counter("receipts_written_total", "Receipts that were written to the store.", r.Written)
+	m.Family("kvexpress_hub_receipt_batches_total", observe.Counter,
+		"Transactions with receipts, by result: written, conflict or failed.")
+	m.Sample(float64(r.Batches), observe.With("result", "written"))
+	m.Sample(float64(r.Conflicts), observe.With("result", "conflict"))
+	m.Sample(float64(r.Failed), observe.With("result", "failed"))
+}
+
+// note logs a refusal, at most one a second: any client can make many.
+func (a *agents) note(what, from string, err error) {
+	now, last := time.Now().UnixNano(), a.logged.Load()
+	if now-last < int64(notesEvery) || !a.logged.CompareAndSwap(last, now) {
+		a.skipped.Add(1)
+		return
+	}
+	a.log.Warn(what, "from", from, "error", oneLine(err), "more", a.skipped.Swap(0))
+}
+
+// drain moves the agents to other hubs.
+func (a *agents) drain(ctx context.Context) {
+	n := a.Counts().Agents
+	if n > 0 {
+		within := min(max(leastDrain, time.Duration(n)*time.Second/movesPerSecond), mostDrain)
+		a.log.Info("moving agents to other hubs", "agents", n, "within", within)
+		a.Drain(ctx, within)
+	}
+	a.end()
+}
+
+// local reports whether only this machine can connect.
+func local(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
+}
+
+// guarded serves no agent of another machine while the store has no ACLs.
+type guarded struct {
+	kv.Permissions
+	on atomic.Bool // the store has ACLs
+}
+
+// Denied implements kv.Permissions.
+func (g *guarded) Denied(ctx context.Context, token string, reads, writes []string) ([]string, error) {
+	if !g.on.Load() {
+		switch on, err := kv.ACLs(ctx, g.Permissions); {
+		case err != nil:
+			return nil, err
+		case !on:
+			return nil, &fanout.Refusal{Reason: wire.Invalid, Says: "the store has no ACLs, so any agent could read all keys; give " +
+				"the hub --tls-client-ca, or --any-agent to allow it"}
+		}
+		g.on.Store(true)
+	}
+	return g.Permissions.Denied(ctx, token, reads, writes)
+}

@@ -1,0 +1,267 @@
+package fanout
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/hub/feed"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
+	"kvexpress/internal/wire"
+)
+
+// tick is how often beats, silence and rights are checked.
+const tick = time.Second
+
+// Feed is the hub's view of the store: a *feed.Feed.
+type Feed interface {
+	Use(kv.Key)
+	Release(kv.Key)
+	Latest(kv.Key) *feed.Snapshot
+	Confirm(ctx context.Context, k kv.Key, c kv.Consistency, data bool) (*feed.Snapshot, error)
+	Age() time.Duration
+}
+
+// Receipts takes the receipts of agents: a *receipts.Table.
+type Receipts interface {
+	Connected(node string, by int)
+	Put(node string, p fleet.Part, size int) error
+}
+
+// Options configure a Fanout.
+type Options struct {
+	Feed       Feed
+	Layout     kv.Layout
+	Rights     kv.Permissions // nil: every agent may read and report all
+	Receipts   Receipts       // nil: agents write their receipts to the store
+	Name       string         // of the hub, for people
+	Version    string         // of the program
+	Datacenter string         // of the store; "": unknown, agents of any are served
+	MaxAgents  int            // connections
+	Log        *slog.Logger
+}
+
+// Fanout serves the agents of a hub. Its methods are safe for concurrent use.
+type Fanout struct {
+	o     Options
+	start time.Time // zero of wire.Clock
+
+	mu       sync.Mutex
+	sessions map[*session]bool
+	byKey    map[kv.Key]map[*session]bool
+	byLock   map[string]map[*session]kv.Key // path of a lock's row → its readers
+	byNode   map[string]map[*session]bool
+	frames   map[kv.Key]*frame // of the newest snapshots
+	closing  bool
+	counts   Counts
+}
+
+// Counts are of a hub since its start.
+type Counts struct {
+	Agents    int    // connected now
+	Accepted  uint64 // hellos
+	Refused   uint64
+	Pushed    uint64 // snapshots
+	Confirmed uint64 // answers to questions
+	Slow      uint64 // agents that were disconnected because they did not read
+	Twins     int    // node names with more than one live connection
+}
+
+// New serves no agent yet. The feed's Changed must call Changed.
+func New(o Options) *Fanout {
+	return &Fanout{
+		o: o, start: time.Now(), sessions: map[*session]bool{}, byKey: map[kv.Key]map[*session]bool{},
+		byLock: map[string]map[*session]kv.Key{}, byNode: map[string]map[*session]bool{}, frames: map[kv.Key]*frame{},
+	}
+}
+
+// Changed tells the agents of an update of the feed.
+func (f *Fanout) Changed(u feed.Update) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, k := range u.Keys {
+		delete(f.frames, k)
+		for s := range f.byKey[k] {
+			s.changed(k)
+		}
+	}
+	for _, path := range u.Locks {
+		for s, k := range f.byLock[path] {
+			s.changed(k)
+		}
+	}
+}
+
+// Run sends beats, ends silent sessions and checks rights again, until ctx ends.
+func (f *Fanout) Run(ctx context.Context) {
+	var checks sync.WaitGroup
+	defer checks.Wait()
+	slots := make(chan struct{}, checksAtOnce)
+	for wait.For(ctx, tick) == nil {
+		now := time.Now()
+		budget := checksPerSecond
+		for _, s := range f.all() {
+			s.beat(now)
+			if budget > 0 && s.checkDue(now) {
+				budget--
+				slots <- struct{}{}
+				checks.Go(func() { s.checkAgain(ctx); <-slots })
+			}
+		}
+		f.rest()
+	}
+}
+
+// rest drops frames, which are needed only while many agents get one snapshot, and counts twins.
+func (f *Fanout) rest() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.frames)
+	twins := 0
+	for node, all := range f.byNode {
+		if len(all) < 2 {
+			continue
+		}
+		live := 0
+		for s := range all {
+			if time.Since(s.heardAt()) < wire.BeatEvery+wire.BeatEvery/2 {
+				live++
+			}
+		}
+		if live < 2 {
+			continue
+		}
+		twins++
+		for s := range all {
+			if !s.twin {
+				s.twin = true
+				f.o.Log.Warn("two nodes have one name; give each its own name (node in agent.yml)", "node", node, "from", s.conn.Peer())
+			}
+		}
+	}
+	f.counts.Twins = twins
+}
+
+func (f *Fanout) all() []*session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]*session, 0, len(f.sessions))
+	for s := range f.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+// Counts are the hub's counts now.
+func (f *Fanout) Counts() Counts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.counts
+	c.Agents = len(f.sessions)
+	return c
+}
+
+// enter adds a session, if there is room.
+func (f *Fanout) enter(s *session) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closing || f.o.MaxAgents > 0 && len(f.sessions) >= f.o.MaxAgents {
+		return refuse(wire.Busy, "the hub %s has no room for another agent", f.o.Name)
+	}
+	f.sessions[s] = true
+	return nil
+}
+
+// leave removes a session, and ends its use of keys.
+func (f *Fanout) leave(s *session) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.sessions, s)
+	f.unindex(s)
+}
+
+// subscribe makes a session a reader of its new subscriptions, in place of the old ones. Keys stay in use meanwhile.
+func (f *Fanout) subscribe(s *session, node string, subs map[kv.Key]*sub) {
+	for k := range subs {
+		f.o.Feed.Use(k)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unindex(s)
+	s.mu.Lock()
+	s.node, s.subs = node, subs
+	s.mu.Unlock()
+	add(f.byNode, node, s)
+	f.connected(node, 1)
+	for k, sub := range subs {
+		add(f.byKey, k, s)
+		for path := range sub.files {
+			if f.byLock[path] == nil {
+				f.byLock[path] = map[*session]kv.Key{}
+			}
+			f.byLock[path][s] = k
+		}
+	}
+}
+
+// unindex removes the subscriptions of a session; mu is held.
+func (f *Fanout) unindex(s *session) {
+	s.mu.Lock()
+	node, subs := s.node, s.subs
+	s.subs = nil
+	s.mu.Unlock()
+	if f.byNode[node][s] {
+		f.connected(node, -1)
+	}
+	remove(f.byNode, node, s)
+	for k, sub := range subs {
+		remove(f.byKey, k, s)
+		for path := range sub.files {
+			if delete(f.byLock[path], s); len(f.byLock[path]) == 0 {
+				delete(f.byLock, path)
+			}
+		}
+		f.o.Feed.Release(k)
+	}
+}
+
+func (f *Fanout) connected(node string, by int) {
+	if f.o.Receipts != nil {
+		f.o.Receipts.Connected(node, by)
+	}
+}
+
+func add[K comparable](index map[K]map[*session]bool, k K, s *session) {
+	if index[k] == nil {
+		index[k] = map[*session]bool{}
+	}
+	index[k][s] = true
+}
+
+func remove[K comparable](index map[K]map[*session]bool, k K, s *session) {
+	if delete(index[k], s); len(index[k]) == 0 {
+		delete(index, k)
+	}
+}
+
+// Drain asks all agents to move to another hub within a time, and returns when they have, or the time has passed. New
+// agents are refused.
+func (f *Fanout) Drain(ctx context.Context, within time.Duration) {
+	f.mu.Lock()
+	f.closing = true
+	f.mu.Unlock()
+	for _, s := range f.all() {
+		s.leave(within)
+	}
+	limited, cancel := context.WithTimeout(ctx, within+tick)
+	defer cancel()
+	for len(f.all()) > 0 && wait.For(limited, tick/20) == nil {
+		continue // they leave one by one
+	}
+	for _, s := range f.all() {
+		_ = s.conn.Close() // its Serve returns
+	}
+}

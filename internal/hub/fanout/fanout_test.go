@@ -1,0 +1,423 @@
+package fanout_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kvexpress/internal/hub/fanout"
+	"kvexpress/internal/hub/feed"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
+	"kvexpress/internal/testutil/memnet"
+	"kvexpress/internal/wait"
+	"kvexpress/internal/wire"
+)
+
+// world is a Fanout over a feed that the test sets.
+type world struct {
+	*fanout.Fanout
+	layout kv.Layout
+
+	mu     sync.Mutex
+	now    map[kv.Key]*feed.Snapshot
+	used   map[kv.Key]int
+	reads  int
+	down   error
+	denied map[string]bool // paths
+	token  string          // the only one that is known; "": all
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{now: map[kv.Key]*feed.Snapshot{}, used: map[kv.Key]int{}, denied: map[string]bool{}}
+	w.layout, _ = kv.NewLayout("kvexpress")
+	w.Fanout = fanout.New(fanout.Options{Feed: w, Layout: w.layout, Rights: w, Name: "hub-1", MaxAgents: 100,
+		Datacenter: "dc1", Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return w
+}
+
+func (w *world) Use(k kv.Key)     { w.mu.Lock(); w.used[k]++; w.mu.Unlock() }
+func (w *world) Release(k kv.Key) { w.mu.Lock(); w.used[k]--; w.mu.Unlock() }
+
+func (w *world) Latest(k kv.Key) *feed.Snapshot {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now[k]
+}
+
+func (w *world) Age() time.Duration { return 0 }
+
+func (w *world) Confirm(_ context.Context, k kv.Key, _ kv.Consistency, _ bool) (*feed.Snapshot, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reads++
+	if w.down != nil {
+		return nil, w.down
+	}
+	s := *w.now[k]
+	s.Began = time.Now()
+	w.now[k] = &s
+	return &s, nil
+}
+
+func (w *world) Denied(_ context.Context, token string, reads, _ []string) (denied []string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.token != "" && token != w.token {
+		return nil, kv.ErrDenied
+	}
+	for _, path := range reads {
+		if w.denied[path] {
+			denied = append(denied, path)
+		}
+	}
+	return denied, w.down
+}
+
+// publish sets a key and tells the agents. locked are files that are locked on the host web-1.
+func (w *world) publish(k kv.Key, text string, locked ...string) {
+	sum := record.Checksum([]byte(text))
+	s := &feed.Snapshot{Key: k, Began: time.Now(), Live: record.Live{Key: k, SHA256: sum}, Locks: kv.Snapshot{}, Rows: kv.Snapshot{
+		w.layout.Data(k):     {State: kv.Present, Value: []byte(text), Index: 1},
+		w.layout.Checksum(k): {State: kv.Present, Value: []byte(sum), Index: 1},
+	}}
+	var paths []string
+	for _, file := range locked {
+		path := w.layout.Lock(file, "web-1")
+		s.Locks[path] = kv.Entry{State: kv.Present, Value: []byte("maintenance"), Index: 2}
+		paths = append(paths, path)
+	}
+	w.mu.Lock()
+	w.now[k] = s
+	w.mu.Unlock()
+	w.Changed(feed.Update{Keys: []kv.Key{k}, Locks: paths})
+}
+
+// client is an agent.
+type client struct {
+	t    *testing.T
+	pair *memnet.Pair
+	done chan error // result of Serve
+
+	writing sync.Mutex
+}
+
+func (w *world) connect(t *testing.T) *client {
+	c := &client{t: t, pair: memnet.New(nil), done: make(chan error, 1)}
+	go func() { c.done <- w.Serve(context.Background(), c.pair.Hub) }()
+	return c
+}
+
+func (c *client) send(m wire.FromAgent) {
+	c.t.Helper()
+	b, err := wire.Encode(m)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.write(b); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) write(b []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.pair.Agent.Write(context.Background(), b)
+}
+
+func hello(targets ...wire.Target) wire.FromAgent {
+	return wire.FromAgent{Hello: &wire.Hello{Node: "web-1", Host: "web-1", Prefix: "kvexpress", Token: "secret", Targets: targets}}
+}
+
+func target(key, sha string) wire.Target {
+	return wire.Target{Key: key, Files: []string{"/etc/" + key}, SHA256: sha}
+}
+
+// next is the next message, a minute at most.
+func (c *client) next() wire.FromHub {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	b, err := c.pair.Agent.Read(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m, err := wire.DecodeFromHub(b)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return m
+}
+
+// snapshot skips other messages.
+func (c *client) snapshot() *wire.Snapshot {
+	c.t.Helper()
+	for {
+		if m := c.next(); m.Snapshot != nil {
+			return m.Snapshot
+		}
+	}
+}
+
+func dataOf(s *wire.Snapshot) string {
+	for _, r := range s.Rows {
+		if r.Name == wire.DataRow {
+			return string(r.Value)
+		}
+	}
+	return ""
+}
+
+func TestPush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("hosts", "one")
+		w.publish("other", "x")
+		c := w.connect(t)
+		c.send(hello(target("hosts", record.Checksum([]byte("one")))))
+		if m := c.next(); m.Welcome == nil || m.Welcome.Hub != "hub-1" || m.Welcome.Agents != 1 {
+			t.Fatalf("got %+v", m)
+		}
+		if s := c.snapshot(); s.Key != "hosts" || dataOf(s) != "" || len(s.Rows) != 1 {
+			t.Errorf("the agent has the data, and got %+v", s)
+		}
+		w.publish("other", "y")
+		w.publish("hosts", "two")
+		if s := c.snapshot(); dataOf(s) != "two" {
+			t.Errorf("got %+v", s)
+		}
+		// A lock of another node does not count here; its own comes with the snapshot.
+		w.publish("hosts", "two", "/etc/hosts")
+		if s := c.snapshot(); dataOf(s) != "" || len(s.Locks) != 1 || s.Locks[0].Name != "/etc/hosts" {
+			t.Errorf("got %+v", s)
+		}
+		c.send(wire.FromAgent{Confirm: &wire.Confirm{ID: 5, Key: "hosts", Data: true}})
+		if s := c.snapshot(); s.ID != 5 || dataOf(s) != "two" || len(s.Locks) != 1 {
+			t.Errorf("got %+v", s)
+		}
+		c.pair.Cut()
+		if err := <-c.done; err == nil {
+			t.Error("Serve ended without an error")
+		}
+		if w.used["hosts"] != 0 {
+			t.Errorf("the key is in use %d times", w.used["hosts"])
+		}
+	})
+}
+
+// An agent that does not read costs one snapshot of each key, and is disconnected.
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("hosts", "0")
+		c := w.connect(t)
+		c.send(hello(target("hosts", "")))
+		synctest.Wait()
+		for i := range 1000 {
+			w.publish("hosts", "text "+strings.Repeat("x", i))
+			synctest.Wait()
+		}
+		n, last := 0, ""
+		for len(last) < 1004 {
+			last = dataOf(c.snapshot())
+			n++
+		}
+		if n > 30 {
+			t.Errorf("it got %d snapshots", n)
+		}
+		for range 100 { // never reads again
+			w.publish("hosts", "end")
+			synctest.Wait()
+			w.publish("hosts", "end2")
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		if c := w.Counts(); c.Slow != 1 || c.Agents != 0 {
+			t.Errorf("got %+v", c)
+		}
+		<-c.done
+	})
+}
+
+func TestRefused(t *testing.T) {
+	labels := map[string]string{}
+	for _, c := range "abcdefghijklmnopq" {
+		labels[string(c)] = "x"
+	}
+	edit := func(f func(h *wire.Hello)) wire.FromAgent {
+		m := hello(target("hosts", ""))
+		f(m.Hello)
+		return m
+	}
+	for name, in := range map[string]struct {
+		m      wire.FromAgent
+		reason wire.Reason
+		word   string
+	}{
+		"no hello":   {wire.FromAgent{Beat: &wire.Beat{}}, wire.Invalid, "hello"},
+		"prefix":     {edit(func(h *wire.Hello) { h.Prefix = "other" }), wire.Invalid, "prefix"},
+		"datacenter": {edit(func(h *wire.Hello) { h.Datacenter = "dc2" }), wire.Invalid, "datacenter"},
+		"node":       {edit(func(h *wire.Hello) { h.Node = "../x" }), wire.Invalid, "node"},
+		"host":       {edit(func(h *wire.Hello) { h.Host = "a/b" }), wire.Invalid, "host"},
+		"targets":    {edit(func(h *wire.Hello) { h.Targets = make([]wire.Target, wire.MaxTargets+1) }), wire.Invalid, "4096"},
+		"key":        {hello(target("../x", "")), wire.Invalid, "key"},
+		"path":       {hello(wire.Target{Key: "hosts", Files: []string{"etc"}}), wire.Invalid, "path"},
+		"no path":    {hello(wire.Target{Key: "hosts"}), wire.Invalid, "paths"},
+		"labels":     {edit(func(h *wire.Hello) { h.Labels = labels }), wire.Invalid, "labels"},
+		"token":      {edit(func(h *wire.Hello) { h.Token = "wrong" }), wire.Token, "token_file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.publish("hosts", "one")
+				w.token = "secret"
+				c := w.connect(t)
+				c.send(in.m)
+				r := c.next().Refused
+				if r == nil || r.Reason != in.reason || !strings.Contains(r.Says, in.word) || strings.Contains(r.Says, "secret") {
+					t.Errorf("got %+v", r)
+				}
+				if err := <-c.done; err == nil {
+					t.Error("Serve ended without an error")
+				}
+				if w.used["hosts"] != 0 {
+					t.Error("a refused agent uses the key")
+				}
+			})
+		})
+	}
+}
+
+// A key that the token may not read is never sent; when the right goes, the agent is told within a minute, and a token that
+// the store no longer knows ends the session. A check that cannot be made is no denial, but nothing new is sent.
+func TestRights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("hosts", "one")
+		w.publish("secret", "s")
+		w.token = "secret"
+		w.denied[w.layout.Data("secret")] = true
+		c := w.connect(t)
+		c.send(hello(target("hosts", ""), target("secret", "")))
+		c.alive()
+		for range 2 {
+			s := c.snapshot()
+			if denied := s.Key == "secret"; denied != (s.Reason == wire.Denied) || denied == (dataOf(s) != "") {
+				t.Errorf("got %+v", s)
+			}
+		}
+		c.send(wire.FromAgent{Confirm: &wire.Confirm{ID: 1, Key: "secret", Data: true}})
+		if m := c.next(); m.Failed == nil || m.Failed.Reason != wire.Denied {
+			t.Errorf("got %+v", m)
+		}
+		w.mu.Lock()
+		w.denied[w.layout.Checksum("hosts")] = true
+		w.mu.Unlock()
+		began := time.Now()
+		if s := c.snapshot(); s.Key != "hosts" || s.Reason != wire.Denied || time.Since(began) > 65*time.Second {
+			t.Errorf("after %s got %+v", time.Since(began), s)
+		}
+		w.publish("hosts", "two")
+		if s := c.snapshot(); s.Reason != wire.Denied || dataOf(s) != "" {
+			t.Errorf("got %+v", s)
+		}
+		w.mu.Lock()
+		w.denied, w.down = map[string]bool{}, errors.New("no leader")
+		w.mu.Unlock()
+		c.quietBeats(2 * time.Minute)
+		w.publish("hosts", "three")
+		c.quietBeats(20 * time.Second)
+		w.mu.Lock()
+		w.down = nil
+		w.mu.Unlock()
+		for s := c.snapshot(); dataOf(s) != "three"; s = c.snapshot() {
+			if s.Key == "hosts" {
+				t.Errorf("got %+v", s)
+			}
+		}
+		w.mu.Lock()
+		w.token = "another"
+		w.mu.Unlock()
+		if err := <-c.done; err == nil || !strings.Contains(err.Error(), "token") {
+			t.Errorf("the session ended with %v", err)
+		}
+	})
+}
+
+// alive sends beats until the connection ends.
+func (c *client) alive() {
+	b, _ := wire.Encode(wire.FromAgent{Beat: &wire.Beat{}})
+	ctx, cancel := context.WithCancel(context.Background())
+	var ended sync.WaitGroup
+	c.t.Cleanup(func() { cancel(); ended.Wait() })
+	ended.Go(func() {
+		for c.write(b) == nil && wait.For(ctx, wire.BeatEvery) == nil {
+			continue
+		}
+	})
+}
+
+// quietBeats fails if a snapshot comes within a time.
+func (c *client) quietBeats(d time.Duration) {
+	c.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if m := c.next(); m.Snapshot != nil && m.Snapshot.Reason == "" {
+			c.t.Errorf("got %+v", m.Snapshot)
+		}
+	}
+}
+
+// An agent without a hello, and one that is silent, are disconnected.
+func TestSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("hosts", "one")
+		for _, begin := range []func(*client){func(*client) {}, func(c *client) { c.send(hello(target("hosts", ""))) }} {
+			c := w.connect(t)
+			began := time.Now()
+			begin(c)
+			if err := <-c.done; err == nil || time.Since(began) > wire.SilentFor+5*time.Second {
+				t.Errorf("after %s: %v", time.Since(began), err)
+			}
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("hosts", "one")
+		polite, stubborn := w.connect(t), w.connect(t)
+		for _, c := range []*client{polite, stubborn} {
+			c.send(hello(target("hosts", "")))
+			c.snapshot()
+		}
+		go func() {
+			for m := polite.next(); m.Leave == nil; m = polite.next() {
+				continue
+			}
+			_ = polite.pair.Agent.Close()
+		}()
+		began := time.Now()
+		w.Drain(context.Background(), 3*time.Second)
+		<-polite.done
+		<-stubborn.done
+		if took := time.Since(began); took < 3*time.Second || took > 5*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		c := w.connect(t)
+		if m := c.next(); m.Refused == nil || m.Refused.Reason != wire.Busy {
+			t.Errorf("got %+v", m)
+		}
+		<-c.done
+	})
+}

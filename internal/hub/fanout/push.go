@@ -1,0 +1,272 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+	"weak"
+
+	"kvexpress/internal/hub/feed"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/wait"
+	"kvexpress/internal/wire"
+)
+
+// writeLimit is how long an agent may take to read one message.
+const writeLimit = 30 * time.Second
+
+// errSlow ends the session of an agent that does not read.
+var errSlow = errors.New("the agent does not read what the hub sends")
+
+// outbox is what is to be sent to an agent. Of each key it is the newest snapshot, read when it is sent. A goroutine writes
+// while there is something: a session that is idle has only its reader.
+type outbox struct {
+	small   [][]byte // messages without a key: at most one for each question, and a few
+	dirty   []*sub   // with something to send, in order
+	writing bool
+	last    error // ends the session after the small messages; nil: it goes on
+}
+
+// changed notes that there is a newer snapshot of a key.
+func (s *session) changed(k kv.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.subs[k]
+	if u == nil || u.dirty || !u.ready {
+		return
+	}
+	u.dirty = true
+	s.dirty = append(s.dirty, u)
+	s.wake()
+}
+
+// send sends a small message.
+func (s *session) send(m wire.FromHub) {
+	b, err := wire.Encode(m)
+	if err != nil {
+		s.end(err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.small = append(s.small, b)
+	s.wake()
+}
+
+// wake starts the writer, if none runs; mu is held.
+func (s *session) wake() {
+	if !s.writing {
+		s.writing = true
+		s.jobs.Go(s.flush)
+	}
+}
+
+// flush writes until there is nothing to send. While rights cannot be checked, snapshots wait.
+func (s *session) flush() {
+	for {
+		s.mu.Lock()
+		var message []byte
+		var u *sub
+		switch {
+		case len(s.small) > 0:
+			message, s.small = s.small[0], s.small[1:]
+		case len(s.dirty) > 0 && s.rights.failed == nil:
+			u, s.dirty = s.dirty[0], s.dirty[1:]
+			u.dirty = false
+		}
+		last := s.last
+		if message == nil && (u == nil || last != nil) {
+			s.small, s.writing = nil, last != nil
+			s.mu.Unlock()
+			if last != nil {
+				s.end(last)
+				_ = s.conn.Close() // Read returns
+			}
+			return
+		}
+		s.mu.Unlock()
+		if u != nil {
+			message = s.push(u)
+		}
+		if message != nil && !s.write(message) {
+			return
+		}
+	}
+}
+
+// write writes one message, or ends the session.
+func (s *session) write(message []byte) bool {
+	ctx, cancel := context.WithTimeout(s.ctx, writeLimit)
+	defer cancel()
+	err := s.conn.Write(ctx, message)
+	if err == nil {
+		return true
+	}
+	if s.ctx.Err() == nil && ctx.Err() != nil {
+		err = errSlow
+		s.f.mu.Lock()
+		s.f.counts.Slow++
+		s.f.mu.Unlock()
+	}
+	s.end(err)
+	return false
+}
+
+// push is the message with the newest snapshot of a key; nil if there is none.
+func (s *session) push(u *sub) []byte {
+	s.mu.Lock()
+	denied, has, sent := u.denied, u.has, u.sent
+	u.sent = weak.Pointer[feed.Snapshot]{}
+	s.mu.Unlock()
+	if denied != "" {
+		return s.none(u.key, wire.Denied, denied)
+	}
+	snap := s.f.o.Feed.Latest(u.key)
+	if snap == nil {
+		return nil
+	}
+	if weak.Make(snap) == sent { // two updates at once
+		s.mu.Lock()
+		u.sent = sent
+		s.mu.Unlock()
+		return nil
+	}
+	if snap.Err != nil {
+		reason, says := reasonOf(snap.Err)
+		return s.none(u.key, reason, says)
+	}
+	sha := snap.Live.SHA256
+	data := sha != has && sha != ""
+	if data && !snap.HasData() { // it was too much to keep
+		full, err := s.f.o.Feed.Confirm(s.ctx, u.key, kv.Default, true)
+		if err != nil {
+			reason, says := reasonOf(err)
+			return s.none(u.key, reason, says)
+		}
+		snap, sha = full, full.Live.SHA256
+	}
+	s.f.mu.Lock()
+	s.f.counts.Pushed++
+	s.f.mu.Unlock()
+	b, err := s.encode(u, snap, data, 0)
+	if err != nil {
+		s.end(err)
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u.sent = weak.Make(snap)
+	if data {
+		u.has = sha
+	}
+	return b
+}
+
+func (s *session) none(k kv.Key, reason wire.Reason, says string) []byte {
+	m := wire.Snapshot{Key: string(k), Reason: reason, Says: says, Read: s.f.clock(time.Now())}
+	b, err := wire.Encode(wire.FromHub{Snapshot: &m})
+	if err != nil {
+		s.end(err)
+	}
+	return b
+}
+
+// answer answers a question.
+func (s *session) answer(u *sub, snap *feed.Snapshot, c wire.Confirm) {
+	b, err := s.encode(u, snap, c.Data, c.ID)
+	if err != nil {
+		s.end(err)
+		return
+	}
+	s.f.mu.Lock()
+	s.f.counts.Confirmed++
+	s.f.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.small = append(s.small, b)
+	s.wake()
+}
+
+// encode encodes a snapshot for this agent. All agents without a lock share one message.
+func (s *session) encode(u *sub, snap *feed.Snapshot, data bool, id uint64) ([]byte, error) {
+	m := wire.Snapshot{Key: string(u.key), ID: id, Read: s.f.clock(snap.Began)}
+	for path, file := range u.files {
+		if e := snap.Locks[path]; e.State == kv.Present {
+			m.Locks = append(m.Locks, wire.Row{Name: file, Value: e.Value, Flags: e.Flags, Index: e.Index})
+		}
+	}
+	if id != 0 || m.Locks != nil {
+		return s.f.encode(m, snap, data)
+	}
+	return s.f.frame(m, snap, data)
+}
+
+// encode encodes a snapshot.
+func (f *Fanout) encode(m wire.Snapshot, snap *feed.Snapshot, data bool) ([]byte, error) {
+	l, k := f.o.Layout, snap.Key
+	for _, r := range []struct{ name, path string }{
+		{"checksum", l.Checksum(k)}, {"manifest", l.Manifest(k)}, {"stop", l.Stop(k)}, {wire.DataRow, l.Data(k)},
+	} {
+		e := snap.Rows[r.path]
+		if e.State == kv.Present && (data || r.name != wire.DataRow) {
+			m.Rows = append(m.Rows, wire.Row{Name: r.name, Value: e.Value, Flags: e.Flags, Index: e.Index})
+		}
+	}
+	if data && snap.HasData() {
+		return wire.EncodeData(m)
+	}
+	return wire.Encode(wire.FromHub{Snapshot: &m})
+}
+
+// frame is a snapshot, encoded once for all agents that have no lock: without and with data.
+type frame struct {
+	of    *feed.Snapshot
+	forms [2]struct {
+		once sync.Once
+		b    []byte
+		err  error
+	}
+}
+
+func (f *Fanout) frame(m wire.Snapshot, snap *feed.Snapshot, data bool) ([]byte, error) {
+	f.mu.Lock()
+	r := f.frames[snap.Key]
+	if r == nil || r.of != snap {
+		r = &frame{of: snap}
+		f.frames[snap.Key] = r
+	}
+	f.mu.Unlock()
+	form := &r.forms[0]
+	if data {
+		form = &r.forms[1]
+	}
+	form.once.Do(func() { form.b, form.err = f.encode(m, snap, data) })
+	return form.b, form.err
+}
+
+// beat sends a beat when it is due, and ends a silent session.
+func (s *session) beat(now time.Time) {
+	s.mu.Lock()
+	silent, due := now.Sub(s.heard) > wire.SilentFor, now.Sub(s.beaten) >= wire.BeatEvery
+	if due {
+		s.beaten = now
+	}
+	s.mu.Unlock()
+	if silent {
+		s.end(errors.New("the agent is silent"))
+		_ = s.conn.Close() // Read returns
+	} else if due {
+		s.send(wire.FromHub{Beat: &wire.Beat{Now: s.f.clock(time.Now()), Age: s.f.o.Feed.Age().Milliseconds()}})
+	}
+}
+
+// leave asks the agent to go.
+func (s *session) leave(within time.Duration) {
+	s.send(wire.FromHub{Leave: &wire.Leave{Within: within.Milliseconds()}})
+}
+
+// pause waits before a request to the store is made again.
+func (s *session) pause(failures int) error {
+	return wait.For(s.ctx, wait.Backoff{Least: 250 * time.Millisecond, Most: 5 * time.Second}.After(failures))
+}

@@ -1,0 +1,100 @@
+package hub
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/httpd"
+	"kvexpress/internal/hub/fanout"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/wire"
+)
+
+// maxPageWait is how long a client may wait for a change of receipts.
+const maxPageWait = 20 * time.Second
+
+// page answers about receipts, to callers whose token may read those of all nodes.
+func (a *agents) page(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(wire.Header, wire.Protocol)
+	if r.Method != http.MethodGet {
+		httpd.Text(w, http.StatusMethodNotAllowed, "only GET is allowed")
+		return
+	}
+	if err := a.mayRead(r); err != nil {
+		httpd.Text(w, http.StatusForbidden, oneLine(err))
+		return
+	}
+	since, err := strconv.ParseUint(cmp.Or(r.FormValue("since"), "0"), 10, 64)
+	ms, bad := strconv.ParseUint(cmp.Or(r.FormValue("wait"), "0"), 10, 31)
+	if err != nil || bad != nil {
+		httpd.Text(w, http.StatusBadRequest, "since and wait must be numbers")
+		return
+	}
+	p, err := a.pageOf(r.Context(), since, min(time.Duration(ms)*time.Millisecond, maxPageWait), r.FormValue("own") != "")
+	if err != nil {
+		httpd.Text(w, http.StatusServiceUnavailable, oneLine(err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(p) // it fails if the client has disconnected
+}
+
+// mayRead checks the token of a request.
+func (a *agents) mayRead(r *http.Request) error {
+	token := r.Header.Get("X-Consul-Token")
+	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && token == "" {
+		token = bearer
+	}
+	row := a.layout.NodesDir() + ".probe"
+	denied, err := a.rights.Denied(r.Context(), token, []string{row}, nil)
+	switch refused := (*fanout.Refusal)(nil); {
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, kv.ErrDenied):
+		return errors.New("the store does not know this token")
+	case err != nil:
+		return err
+	case len(denied) > 0:
+		return errors.New("the token may not read the receipts below " + a.layout.NodesDir() +
+			"; `kvexpress acl operator` prints the policy that it needs")
+	}
+	return nil
+}
+
+// seen is when this hub saw the live versions, but for those that were live when it first read them.
+type seen struct {
+	mu   sync.Mutex
+	keys map[kv.Key]fleet.SeenVersion
+}
+
+func (s *seen) note(k kv.Key, sha256 string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, ok := s.keys[k]
+	switch {
+	case s.keys == nil:
+		s.keys = map[kv.Key]fleet.SeenVersion{}
+		fallthrough
+	case !ok:
+		s.keys[k] = fleet.SeenVersion{SHA256: sha256}
+	case last.SHA256 != sha256:
+		s.keys[k] = fleet.SeenVersion{SHA256: sha256, At: at}
+	}
+}
+
+// all are the versions whose publish was seen.
+func (s *seen) all() map[kv.Key]fleet.SeenVersion {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := maps.Clone(s.keys)
+	maps.DeleteFunc(all, func(_ kv.Key, v fleet.SeenVersion) bool { return v.At.IsZero() })
+	return all
+}

@@ -1,0 +1,57 @@
+package hub
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"time"
+
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/wait"
+	"kvexpress/internal/wire"
+)
+
+// peerLimit limits one question to another hub, beyond its wait.
+const peerLimit = 30 * time.Second
+
+// follow takes the receipts of another hub's agents as they change, until ctx ends. While the hub cannot be reached, the store
+// has what it wrote.
+func (a *agents) follow(ctx context.Context, peer wire.Client) {
+	var since uint64
+	for failures := 0; ; {
+		p, err := ask(ctx, peer, url.Values{"own": {"1"}}, since, maxPageWait)
+		if ctx.Err() != nil {
+			return
+		}
+		pause := time.Duration(0)
+		if err != nil {
+			pause = wait.Backoff{Least: time.Second, Most: 30 * time.Second}.After(failures)
+			if failures++; failures == 1 {
+				a.log.Warn("another hub cannot be asked; its receipts come through the store", "hub", peer.Addr, "error", oneLine(err))
+			}
+			since = 0
+		} else {
+			if failures > 0 {
+				a.log.Info("another hub is asked again", "hub", peer.Addr)
+			}
+			failures, since = 0, p.Index
+			a.table.Take(p)
+		}
+		if wait.For(ctx, pause) != nil {
+			return
+		}
+	}
+}
+
+// ask asks a hub for the receipts that changed after since.
+func ask(ctx context.Context, hub wire.Client, query url.Values, since uint64, wait time.Duration) (fleet.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+peerLimit)
+	defer cancel()
+	query.Set("since", strconv.FormatUint(since, 10))
+	query.Set("wait", strconv.FormatInt(wait.Milliseconds(), 10))
+	b, err := hub.Get(ctx, wire.ReceiptsPath, query, fleet.MaxPage)
+	if err != nil {
+		return fleet.Page{}, err
+	}
+	return fleet.ParsePage(b)
+}
