@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"container/list"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -15,11 +14,9 @@ type limiter struct {
 	net.Listener
 	o Options
 
-	mu      sync.Mutex
-	open    int
-	clients map[string]int // their connections
-	idle    list.List      // of *conn, the longest idle one first
-	told    time.Time      // last warning in the log
+	mu    sync.Mutex
+	conns map[*conn]time.Time // when each became idle; zero during a request
+	told  time.Time           // last warning in the log
 }
 
 // local is the client of all connections from this machine.
@@ -30,12 +27,10 @@ type conn struct {
 	net.Conn
 	limiter *limiter
 	client  string
-	idle    *list.Element // in limiter.idle; nil during a request
-	closed  bool
 }
 
 func limit(l net.Listener, o Options) *limiter {
-	return &limiter{Listener: l, o: o, clients: map[string]int{}}
+	return &limiter{Listener: l, o: o, conns: map[*conn]time.Time{}}
 }
 
 // Accept implements net.Listener.
@@ -67,61 +62,36 @@ func clientOf(c net.Conn) string {
 
 // enter counts a connection. At a limit it returns the connection to close: c itself if no other is idle.
 func (l *limiter) enter(c *conn) (surplus *conn) {
-	most := l.o.PerClient
+	most, ofClient := l.o.PerClient, 0
 	if c.client == local {
 		most = l.o.Local
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ofClient := most > 0 && l.clients[c.client] >= most
-	if ofClient || l.o.Conns > 0 && l.open >= l.o.Conns {
-		if surplus = l.longestIdle(c.client, ofClient); surplus == nil {
-			l.tell(c.client)
-			c.closed = true
+	for other := range l.conns {
+		if other.client == c.client {
+			ofClient++
+		}
+	}
+	full, now := most > 0 && ofClient >= most, time.Now()
+	if full || l.o.Conns > 0 && len(l.conns) >= l.o.Conns {
+		longest := now
+		for other, idle := range l.conns {
+			if !idle.IsZero() && !idle.After(longest) && (!full || other.client == c.client) {
+				surplus, longest = other, idle
+			}
+		}
+		if surplus == nil {
+			if l.o.Log != nil && now.Sub(l.told) > time.Minute {
+				l.told = now
+				l.o.Log.Warn("too many connections; closing new ones", "client", c.client, "connections", ofClient, "all", len(l.conns))
+			}
 			return c
 		}
-		l.leave(surplus)
+		delete(l.conns, surplus)
 	}
-	l.open++
-	l.clients[c.client]++
-	c.idle = l.idle.PushBack(c)
+	l.conns[c] = now
 	return surplus
-}
-
-func (l *limiter) longestIdle(client string, ofClient bool) *conn {
-	for e := l.idle.Front(); e != nil; e = e.Next() {
-		if c, ok := e.Value.(*conn); ok && (!ofClient || c.client == client) {
-			return c
-		}
-	}
-	return nil
-}
-
-func (l *limiter) tell(client string) {
-	if now := time.Now(); l.o.Log != nil && now.Sub(l.told) > time.Minute {
-		l.told = now
-		l.o.Log.Warn("too many connections; closing new ones", "client", client, "connections", l.clients[client], "all", l.open)
-	}
-}
-
-// leave stops counting a connection.
-func (l *limiter) leave(c *conn) {
-	if c.closed {
-		return
-	}
-	c.closed = true
-	l.open--
-	if l.clients[c.client]--; l.clients[c.client] == 0 {
-		delete(l.clients, c.client)
-	}
-	l.busy(c)
-}
-
-func (l *limiter) busy(c *conn) {
-	if c.idle != nil {
-		l.idle.Remove(c.idle)
-		c.idle = nil
-	}
 }
 
 // note is called by net/http when the state of a connection changes.
@@ -135,12 +105,13 @@ func (l *limiter) note(nc net.Conn, state http.ConnState) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	_, open := l.conns[c]
 	switch {
-	case c.closed:
+	case !open:
 	case state == http.StateActive:
-		l.busy(c)
+		l.conns[c] = time.Time{}
 	case state == http.StateIdle:
-		c.idle = l.idle.PushBack(c)
+		l.conns[c] = time.Now()
 	}
 }
 
@@ -149,6 +120,6 @@ func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
-	c.limiter.leave(c)
+	delete(c.limiter.conns, c)
 	return err
 }
