@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -172,7 +171,7 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 	if err != nil {
 		return nil, err
 	}
-	keys, more := withReported(found.Sorted("checksum"), roster)
+	keys, more := roster.Keys(found.Sorted("checksum"), maxReported)
 	all, err := reader.Live(ctx, roster, keys...)
 	if err != nil {
 		return nil, err
@@ -204,23 +203,3 @@ func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error
 
 // maxReported is how many keys are shown that are reported but not published: a receipt can name any.
 const maxReported = 100
-
-// withReported adds the keys that nodes report. more is how many are beyond maxReported.
-func withReported(published []kv.Key, roster fleet.Roster) (keys []kv.Key, more int) {
-	reported := map[kv.Key]bool{}
-	for _, n := range roster.Nodes {
-		for _, t := range n.Receipt.Targets {
-			if k, err := kv.ParseKey(t.Key); err == nil {
-				reported[k] = true
-			}
-		}
-	}
-	for _, k := range published {
-		delete(reported, k)
-	}
-	others := slices.Sorted(maps.Keys(reported))
-	more = max(0, len(others)-maxReported)
-	keys = append(slices.Clone(published), others[:len(others)-more]...)
-	slices.Sort(keys)
-	return keys, more
-}

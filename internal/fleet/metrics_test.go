@@ -138,8 +138,8 @@ func TestMetricsSayHowTheFleetIs(t *testing.T) {
 	})
 }
 
-// Before the first scan, only up, age and time of the scan are there.
-func TestMetricsBeforeTheFirstScan(t *testing.T) {
+// Before the first scan, only up, age and time of the scan are there. Without --per-node no series names a node.
+func TestMetricsOfAFewNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		pass(7 * time.Second)
@@ -148,13 +148,6 @@ func TestMetricsBeforeTheFirstScan(t *testing.T) {
 		w.wants(f, 7, "last_scan_age_seconds")
 		w.wants(f, 0, "last_scan_timestamp_seconds")
 		w.lacks(f, "receipts")
-	})
-}
-
-// Without --per-node no series names a node.
-func TestNoLabelOfANode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
 		w.publish("hosts")
 		w.report("web-1", in(w.has("hosts"), outcome.Pending, 0))
 		w.mustScan()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -53,6 +54,26 @@ func (r Roster) On(name string) []Node {
 		}
 	}
 	return on
+}
+
+// Keys adds the keys that nodes report to the published ones, and sorts them. A receipt can name any
+// key, so it adds most at most; more is how many it left out.
+func (r Roster) Keys(published []kv.Key, most int) (keys []kv.Key, more int) {
+	reported := map[kv.Key]bool{}
+	for _, n := range r.Nodes {
+		for _, t := range n.Receipt.Targets {
+			if k, err := kv.ParseKey(t.Key); err == nil {
+				reported[k] = true
+			}
+		}
+	}
+	for _, k := range published {
+		delete(reported, k)
+	}
+	others := slices.Sorted(maps.Keys(reported))
+	keys = slices.Concat(published, others[:min(len(others), most)])
+	slices.Sort(keys)
+	return keys, len(published) + len(others) - len(keys)
 }
 
 // Reader reads receipts, and keys. It decodes again only receipts that have changed since its last

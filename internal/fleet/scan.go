@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"kvexpress/internal/hold"
@@ -131,20 +130,8 @@ func (s *Scanner) keys(ctx context.Context, roster Roster) (keys []kv.Key, left 
 	} else if !may {
 		return nil, 0, fmt.Errorf("the token cannot read all keys below %s: %w", below, kv.ErrDenied)
 	}
-	all := found.Sorted("checksum", "stop")
-	have := map[kv.Key]bool{}
-	for _, k := range all {
-		have[k] = true
-	}
-	for _, n := range roster.Nodes {
-		for _, t := range n.Receipt.Targets {
-			if k, err := kv.ParseKey(t.Key); err == nil && string(k) == t.Key && !have[k] {
-				have[k] = true
-				all = append(all, k)
-			}
-		}
-	}
-	keys = all[:min(len(all), MaxKeys)]
-	slices.Sort(keys)
-	return keys, len(found.Left) + len(all) - len(keys), nil
+	keys = found.Sorted("checksum", "stop")
+	over := max(0, len(keys)-MaxKeys)
+	keys, left = roster.Keys(keys[:len(keys)-over], MaxKeys-len(keys)+over)
+	return keys, len(found.Left) + over + left, nil
 }

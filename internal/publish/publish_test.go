@@ -286,19 +286,6 @@ func TestUnmanagedAndDamaged(t *testing.T) {
 	}
 }
 
-func TestUnmanagedFromOldGzip(t *testing.T) {
-	s := newStore()
-	p := publisher(t, s)
-	put(t, s, p.Layout.Data(hosts), "H4sIAAAAAAAC/0vkAgAHoerdAgAAAA==", 0)
-	put(t, s, p.Layout.Checksum(hosts), record.Checksum([]byte("a\n")), 0)
-	if res := do(t, p, "a\n"); res.Action != Unchanged {
-		t.Errorf("same bytes: %+v", res)
-	}
-	if res := do(t, p, "b\n"); res.Action != Published || res.Version != 2 || string(res.Old) != "a\n" {
-		t.Errorf("other bytes: %+v", res)
-	}
-}
-
 func TestNeedsNewer(t *testing.T) {
 	l := layout(t, "kvexpress")
 	for name, harm := range map[string]func(t *testing.T, s kv.Store){

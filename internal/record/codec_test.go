@@ -3,8 +3,6 @@ package record
 import (
 	"bytes"
 	"testing"
-
-	"github.com/andybalholm/brotli"
 )
 
 func TestRoundTrip(t *testing.T) {
@@ -65,22 +63,5 @@ func TestValueWrittenBy114(t *testing.T) {
 	}
 	if got := Checksum(plain); got != checksum {
 		t.Errorf("%d bytes with the checksum %s, want %s", len(plain), got, checksum)
-	}
-}
-
-// 1.16 stored a brotli stream at the best level with flags 1.
-func TestBrotliIsWhat116Wrote(t *testing.T) {
-	plain := hosts(20 << 10)
-	var want bytes.Buffer
-	w := brotli.NewWriterLevel(&want, 11)
-	if _, err := w.Write(plain); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	got, err := Encode(Brotli, plain)
-	if err != nil || !bytes.Equal(got, want.Bytes()) {
-		t.Errorf("%d bytes, %v, want the %d of level 11", len(got), err, want.Len())
 	}
 }
