@@ -110,7 +110,7 @@ func (a *App) newRoot(args ...string) *cobra.Command {
 	root.Args, root.SilenceErrors, root.SilenceUsage = unknownCommand, true, true
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.printVersion(g) }
-	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetCompletionCommandGroupID("More")
 	root.SetGlobalNormalizationFunc(dashes)
 	g.register(root.PersistentFlags())
 	root.SetUsageFunc(usage)
@@ -142,7 +142,7 @@ func (a *App) commandGroups() []commandGroup {
 		{"Freeze and undo", []namedCommand{{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock},
 			{"unlock", a.newUnlock}}},
 		{"Run", []namedCommand{{"agent", a.newAgent}, {"hub", a.newHub}, {"demo", a.newDemo}}},
-		{"More", []namedCommand{{"acl", a.newACL}, {"clean", a.newClean}, {"completion", a.newCompletion}, {"forget", a.newForget},
+		{"More", []namedCommand{{"acl", a.newACL}, {"clean", a.newClean}, {"forget", a.newForget},
 			{"kv", a.newKV}, {"version", a.newVersion}}},
 	}
 }

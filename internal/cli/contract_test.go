@@ -46,7 +46,6 @@ func documented() map[string][]int {
 		"kv export":    {0, 1, 5, 7},
 		"kv import":    {0, 1, 6, 7},
 		"acl":          {0, 1},
-		"completion":   {0, 1},
 		"version":      {0, 1},
 		"help":         {0, 1},
 	}
