@@ -90,17 +90,22 @@ func (a *App) checkAgentFile(path string) (report, error) {
 func openStores(c config.Store) ([]agent.Store, error) {
 	var all []agent.Store
 	for _, addr := range c.Addrs {
-		s, err := consul.New(consul.Options{
-			Addr: addr, TokenFile: c.TokenFile, Datacenter: c.Datacenter,
-			CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey, ServerName: c.ServerName,
-			Namespace: c.Namespace, Partition: c.Partition, Lasting: true, File: "agent.yml",
-		})
+		s, err := consul.New(storeOptions(c, addr, "agent.yml"))
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// storeOptions are those of a daemon's store. The file is its configuration, for remedies.
+func storeOptions(c config.Store, addr, file string) consul.Options {
+	return consul.Options{
+		Addr: addr, TokenFile: c.TokenFile, Datacenter: c.Datacenter,
+		CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey, ServerName: c.ServerName,
+		Namespace: c.Namespace, Partition: c.Partition, Lasting: true, File: file,
+	}
 }
 
 // gcPercent keeps the heap of an agent, which is idle for most of its time, a third smaller at the same work.

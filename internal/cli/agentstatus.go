@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -16,10 +15,15 @@ func (a *App) newAgentStatus(g *globals) *cobra.Command {
 	var listen string
 	var strict bool
 	cmd := a.without(g, "agent status", uses("config json"), func(cmd *cobra.Command) (report, error) {
-		r, err := a.agentStatus(cmd.Context(), g, listen)
+		addr, err := a.agentAddress(g, listen)
 		if err != nil {
 			return nil, err
 		}
+		status, raw, err := askAgent(cmd.Context(), addr)
+		if err != nil {
+			return nil, err
+		}
+		r := &agentReport{Status: status, raw: raw, now: time.Now(), colour: a.colour()}
 		if strict {
 			err = r.verdict()
 		}
@@ -29,18 +33,6 @@ func (a *App) newAgentStatus(g *globals) *cobra.Command {
 		"`address` of the agent: its socket, or host:port (default: from the configuration)")
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with the code of the first unhealthy target")
 	return cmd
-}
-
-func (a *App) agentStatus(ctx context.Context, g *globals, listen string) (*agentReport, error) {
-	addr, err := a.agentAddress(g, listen)
-	if err != nil {
-		return nil, err
-	}
-	status, raw, err := askAgent(ctx, addr)
-	if err != nil {
-		return nil, err
-	}
-	return &agentReport{Status: status, raw: raw, now: time.Now(), colour: a.colour()}, nil
 }
 
 // agentReport is a status for people, or, for JSON, as the agent sent it: it may

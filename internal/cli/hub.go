@@ -45,52 +45,29 @@ func (f *hubFlags) add(fl *pflag.FlagSet) {
 }
 
 func (a *App) newHub(g *globals) *cobra.Command {
+	var f hubFlags
 	const general = "config server token token-file datacenter prefix json"
 	cmd := a.without(g, "hub", general, func(cmd *cobra.Command) (report, error) {
-		s, err := hubSettings(cmd, g)
-		if err != nil {
+		if err := f.complete(cmd, g); err != nil {
 			return nil, err
 		}
-		return a.hub(cmd.Context(), g, s)
+		return a.hub(cmd.Context(), g, f)
 	})
-	new(hubFlags).add(cmd.Flags())
+	f.add(cmd.Flags())
 	return cmd
 }
 
-// hubSettings returns the defaults, overridden by hub.yml, overridden by the flags that are given.
-func hubSettings(cmd *cobra.Command, g *globals) (s hubFlags, err error) {
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	s.add(own)
-	s.Store.Addrs = []string{""}
-	if s.Layout, err = kv.NewLayout(defaultPrefix); err != nil {
-		return s, err
+// complete adds the settings of hub.yml that no flag gives.
+func (f *hubFlags) complete(cmd *cobra.Command, g *globals) (err error) {
+	f.Store = config.Store{Addrs: []string{g.server}, TokenFile: g.tokenFile, Datacenter: g.datacenter}
+	if f.Layout, err = kv.NewLayout(g.prefix); err != nil || g.config == "" {
+		return err
 	}
-	if g.config != "" {
-		if s.Hub, err = config.LoadHub(g.config, s.Hub); err != nil {
-			return s, err
-		}
-	}
-	cmd.Flags().Visit(func(f *pflag.Flag) {
-		switch f.Name {
-		case "server":
-			s.Store.Addrs[0] = g.server
-		case "token":
-			s.Store.TokenFile = "" // of hub.yml
-		case "token-file":
-			s.Store.TokenFile = g.tokenFile
-		case "datacenter":
-			s.Store.Datacenter = g.datacenter
-		case "prefix":
-			var bad error
-			s.Layout, bad = kv.NewLayout(g.prefix)
-			err = errors.Join(err, bad)
-		default:
-			if own.Lookup(f.Name) != nil {
-				err = errors.Join(err, own.Set(f.Name, f.Value.String()))
-			}
-		}
+	f.Hub, err = config.LoadHub(g.config, f.Hub, func(key string) bool {
+		given := cmd.Flags().Changed
+		return given(key) || key == "store" && given("server") || key == "token_file" && given("token")
 	})
-	return s, err
+	return err
 }
 
 func (a *App) hub(ctx context.Context, g *globals, s hubFlags) (report, error) {
@@ -110,15 +87,13 @@ func (a *App) hub(ctx context.Context, g *globals, s hubFlags) (report, error) {
 		Log: slog.New(slog.DiscardHandler), Guide: hubGuide(g, s.Layout),
 	}
 	if !embedded {
-		c, file := s.Store, ""
+		file := ""
 		if g.config != "" {
 			file = "hub.yml"
 		}
-		store, err := consul.New(consul.Options{
-			Addr: c.Addrs[0], Token: g.token, TokenFile: c.TokenFile, Datacenter: c.Datacenter,
-			CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey, ServerName: c.ServerName,
-			Namespace: c.Namespace, Partition: c.Partition, Lasting: true, File: file,
-		})
+		o := storeOptions(s.Store, s.Store.Addrs[0], file)
+		o.Token = g.token
+		store, err := consul.New(o)
 		if err != nil {
 			return nil, err
 		}

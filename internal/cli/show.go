@@ -26,8 +26,9 @@ func (a *App) newShow(g *globals) *cobra.Command {
 }
 
 func (s *session) show(ctx context.Context, text string) (report, error) {
-	version, err := uint64(0), error(nil)
+	version := uint64(0)
 	if text != "" {
+		var err error
 		if version, err = parseKept("--version", text); err != nil {
 			return nil, err
 		}

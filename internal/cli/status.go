@@ -35,9 +35,6 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 }
 
 func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
-	if err := f.wait.checkExpiry(); err != nil {
-		return nil, err
-	}
 	if err := f.wait.check(); err != nil {
 		return nil, err
 	}

@@ -32,26 +32,16 @@ func (f *waitFlags) register(fl *pflag.FlagSet, what string) {
 func (f *waitFlags) asked() bool { return f.share != "" }
 
 func (f *waitFlags) check() error {
-	if !f.asked() {
+	switch {
+	case f.expiry <= 0:
+		return errors.New("--expire-after must be more than 0, such as 24h")
+	case !f.asked():
 		return nil
-	}
-	if _, err := f.goal(); err != nil {
-		return err
-	}
-	if err := f.checkExpiry(); err != nil {
-		return err
-	}
-	if f.timeout < time.Second || f.timeout > 24*time.Hour {
+	case f.timeout < time.Second || f.timeout > 24*time.Hour:
 		return errors.New("--timeout must be from 1s to 24h")
 	}
-	return nil
-}
-
-func (f *waitFlags) checkExpiry() error {
-	if f.expiry <= 0 {
-		return errors.New("--expire-after must be more than 0, such as 24h")
-	}
-	return nil
+	_, err := f.goal()
+	return err
 }
 
 // goal is the share that is waited for, from 0 to 1.

@@ -3,7 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
-	"strconv"
+	"math"
 	"time"
 
 	"kvexpress/internal/kv"
@@ -26,9 +26,9 @@ type Hub struct {
 	PerNode           bool
 }
 
-// LoadHub reads hub.yml, a file of at most 1 MiB. What it does not set stays as it is in c. The error is an *Error with all
-// that is wrong, or, if the file cannot be read, the cause.
-func LoadHub(path string, c Hub) (Hub, error) {
+// LoadHub reads hub.yml, a file of at most 1 MiB. Keys that it lacks stay as they are in c, and so do given keys, which are
+// not read. The error is an *Error with all mistakes, or, if the file cannot be read, the cause.
+func LoadHub(path string, c Hub, given func(key string) bool) (Hub, error) {
 	l := &loader{main: printable(path), file: printable(path), least: "listen: 127.0.0.1:8610"}
 	l.hint = func(key string) string {
 		switch key {
@@ -47,7 +47,7 @@ func LoadHub(path string, c Hub) (Hub, error) {
 		"store":                one(&c.Store.Addrs[0], parseAddr),
 		"prefix":               one(&c.Layout, kv.NewLayout),
 		"listen":               one(&c.Listen, parseListen),
-		"max_conns_per_client": one(&c.MaxConnsPerClient, parseConns),
+		"max_conns_per_client": one(&c.MaxConnsPerClient, parseNumber("connections", math.MaxInt32)),
 		"data_dir":             one(&c.DataDir, parsePath),
 		"tokens":               one(&c.Tokens, parsePath),
 		"tls_cert":             one(&c.TLSCert, parsePath),
@@ -58,19 +58,16 @@ func LoadHub(path string, c Hub) (Hub, error) {
 		"per_node":             one(&c.PerNode, parseSwitch),
 	}
 	maps.Copy(setters, storeSetters(&c.Store))
+	for key := range setters {
+		if given(key) {
+			setters[key] = func(value) {}
+		}
+	}
 	l.readMap(b, setters)
 	return c, l.err()
 }
 
-// parseConns and parseTime leave limits to the hub, which has them for flags too.
-func parseConns(s string) (int, error) {
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 0, fmt.Errorf("%.20q is not a number of connections; give one such as 200", s)
-	}
-	return n, nil
-}
-
+// parseTime leaves limits to the hub, which has them for flags too.
 func parseTime(s string) (time.Duration, error) {
 	d, err := wait.ParseDuration(s)
 	if err != nil {

@@ -42,12 +42,15 @@ func parseSwitch(s string) (bool, error) {
 	return on, nil
 }
 
-func parseLines(s string) (int, error) {
-	n, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || n > maxLines {
-		return 0, fmt.Errorf("%.20q is not a number of lines; give 0 to %d", s, maxLines)
+// parseNumber returns a parser of numbers from 0 to most.
+func parseNumber(of string, most uint64) func(string) (int, error) {
+	return func(s string) (int, error) {
+		n, err := strconv.ParseUint(s, 10, 32)
+		if err != nil || n > most {
+			return 0, fmt.Errorf("%.20q is not a number of %s; give 0 to %d", s, of, most)
+		}
+		return int(n), nil
 	}
-	return int(n), nil
 }
 
 // parseDuration returns a parser of times from least to 24h.

@@ -48,7 +48,7 @@ func (l *loader) targetSetters(t *Target) map[string]func(value) {
 			return parseOwner(user, &t.GID)
 		}),
 		"group":              one(&t.GID, group),
-		"min_lines":          one(&t.MinLines, parseLines),
+		"min_lines":          one(&t.MinLines, parseNumber("lines", maxLines)),
 		"check":              argv(&t.Check, install.ParseCheck),
 		"exec":               argv(&t.Exec, func([]string) error { return nil }),
 		"check_timeout":      one(&t.CheckTimeout, parseDuration(minTimeout)),
