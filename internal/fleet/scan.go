@@ -45,8 +45,8 @@ type Scanner struct {
 	missing missing
 }
 
-// NewScanner makes a Scanner. The receipts are those of a hub; nil: of the store. A node without contact for longer than expiry is
-// left out.
+// NewScanner makes a Scanner. The receipts are those of a hub; nil: of the store. A node without contact for longer than
+// expiry is left out.
 func NewScanner(s kv.Store, l kv.Layout, hub Hub, expiry time.Duration) *Scanner {
 	return &Scanner{reader: Reader{Store: s, Layout: l, Hub: hub}, expiry: expiry, missing: missing{}}
 }

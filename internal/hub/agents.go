@@ -78,7 +78,7 @@ func (a *agents) part() part {
 // run works until ctx ends and the agents have moved to other hubs.
 func (a *agents) run(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, work := range []func(context.Context){a.feed.Run, a.Fanout.Run, a.table.Sync, a.table.Persist} {
+	for _, work := range []func(context.Context){a.feed.Run, a.Run, a.table.Sync, a.table.Persist} {
 		all.Go(func() { work(a.ctx) })
 	}
 	for _, peer := range a.peers {
@@ -107,7 +107,7 @@ func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	conn, err := wire.Accept(w, r)
 	if err == nil {
-		err = a.Serve(a.ctx, conn)
+		err = a.Serve(a.ctx, conn) //nolint:contextcheck // a session outlives its request
 	}
 	if refused := (*fanout.Refusal)(nil); errors.As(err, &refused) {
 		a.note("agent refused", r.RemoteAddr, err)

@@ -15,14 +15,20 @@ const Path = "/hub/agent"
 const (
 	// MaxTargets is how many targets a node may have.
 	MaxTargets = 4096
-	// MaxLabels is how many labels a node may have, and MaxLabel the bytes of a name or a value.
-	MaxLabels, MaxLabel = 16, 64
-	// MaxFromAgent and MaxFromHub are the largest messages, in bytes.
-	MaxFromAgent, MaxFromHub = 4 << 20, 4 << 20
+	// MaxLabels is how many labels a node may have.
+	MaxLabels = 16
+	// MaxLabel is the longest name or value of a label, in bytes.
+	MaxLabel = 64
+	// MaxFromAgent is the largest message of an agent, in bytes.
+	MaxFromAgent = 4 << 20
+	// MaxFromHub is the largest message of a hub, in bytes.
+	MaxFromHub = 4 << 20
 	// MaxReceipt is the largest receipt, in bytes. An agent leaves out targets that do not fit.
 	MaxReceipt = 1 << 20
-	// BeatEvery is how often both sides send at least one message. A side that gets none for SilentFor closes the connection.
-	BeatEvery, SilentFor = 10 * time.Second, 30 * time.Second
+	// BeatEvery is how often both sides send at least one message.
+	BeatEvery = 10 * time.Second
+	// SilentFor is after how long without a message a side closes the connection.
+	SilentFor = 30 * time.Second
 	// Fresh is how old a snapshot may be for a decision. The agent asks the hub to confirm an older one.
 	Fresh = 2 * time.Second
 	// HelloTime limits the time from the connection to the hello, and from the hello to its answer.

@@ -41,7 +41,8 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Conn, error) {
 
 func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
 	client, base := d.client(addr)
-	ws, answer, err := websocket.Dial(ctx, base+Path, &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{Protocol}})
+	options := &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{Protocol}}
+	ws, answer, err := websocket.Dial(ctx, base+Path, options) //nolint:bodyclose // the library closes it
 	switch {
 	case err != nil && answer != nil:
 		return nil, fmt.Errorf("%w: it answers with HTTP status %d; check its address", ErrNotHub, answer.StatusCode)

@@ -240,7 +240,7 @@ func TestSlowReader(t *testing.T) {
 			w.publish("hosts", "end2")
 			synctest.Wait()
 		}
-		time.Sleep(time.Minute)
+		_ = wait.For(context.Background(), time.Minute)
 		if c := w.Counts(); c.Slow != 1 || c.Agents != 0 {
 			t.Errorf("got %+v", c)
 		}

@@ -82,7 +82,7 @@ func (f *Fanout) Serve(ctx context.Context, conn wire.Conn) error {
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	err := f.enter(s)
 	if err == nil {
-		err = s.listen()
+		err = s.listen() //nolint:contextcheck // s.ctx is of ctx
 	}
 	f.leave(s)
 	if r := (*Refusal)(nil); errors.As(err, &r) {
@@ -150,7 +150,7 @@ func (s *session) listen() error {
 func (s *session) read(ctx context.Context) (wire.FromAgent, error) {
 	b, err := s.conn.Read(ctx)
 	if err != nil {
-		if cause := context.Cause(s.ctx); cause != nil {
+		if cause := context.Cause(s.ctx); cause != nil { //nolint:contextcheck // ctx is of it
 			err = cause
 		}
 		return wire.FromAgent{}, err

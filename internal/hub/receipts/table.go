@@ -163,9 +163,9 @@ func (t *Table) remove(r *row) {
 	}
 }
 
-// List returns the receipts that changed after since, all for 0: at once if there are any, else after a change, or after wait. With
-// own, it returns only those of agents that are connected to this hub. A row that is Absent was removed. The index is of this
-// table alone.
+// List returns the receipts that changed after since, all for 0: at once if there are any, else after a change, or after
+// wait. With own, it returns only those of agents that are connected to this hub. A row that is Absent was removed. The index
+// is of this table alone.
 func (t *Table) List(ctx context.Context, since uint64, wait time.Duration, own bool) (kv.Listing, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

@@ -16,6 +16,7 @@ import (
 	"kvexpress/internal/hub/receipts"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/wait"
 )
 
 // world is a table over an embedded store in memory.
@@ -122,7 +123,7 @@ func TestBatches(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(time.Second)
+		_ = wait.For(context.Background(), time.Second)
 		if n := w.store.commits.Load(); n < 19 || n > 25 {
 			t.Errorf("%d transactions", n)
 		}
@@ -137,7 +138,7 @@ func TestBatches(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(time.Minute)
+		_ = wait.For(context.Background(), time.Minute)
 		if n := w.store.commits.Load() - before; n != 0 {
 			t.Errorf("%d transactions for heartbeats", n)
 		}
@@ -170,14 +171,14 @@ func TestOthersWrite(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
 		w.Connected("web-1", 1)
 		_ = w.Put("web-1", part(1), 100)
-		time.Sleep(time.Second)
+		_ = wait.For(context.Background(), time.Second)
 		out := fleet.Writer{Store: w.store, Layout: w.layout, Node: "web-1"}
 		if _, err := out.PutOut(context.Background(), time.Now(), fleet.Target{By: fleet.ByOut, Key: "adhoc", File: "/tmp/x",
 			Outcome: outcome.Converged}); err != nil {
 			t.Fatal(err)
 		}
 		_ = w.Put("web-1", part(2), 100) // before the table has seen it
-		time.Sleep(10 * time.Second)
+		_ = wait.For(context.Background(), 10*time.Second)
 		if r := w.stored(t, "web-1"); len(r.Targets) != 2 || r.Targets[0].Version != 2 {
 			t.Errorf("the store has %+v", r.Targets)
 		}
@@ -191,7 +192,7 @@ func TestOthersWrite(t *testing.T) {
 		if err := other.PutAgent(context.Background(), time.Now(), p.Agent, p.Targets); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Second)
+		_ = wait.For(context.Background(), 10*time.Second)
 		if all, _ := w.list(t, 0); all["web-1"].Targets[0].Version != 3 {
 			t.Errorf("the table has %+v", all)
 		}
@@ -236,13 +237,13 @@ func TestForget(t *testing.T) {
 		for node, live := range map[string]int{"gone": 0, "here": 1} {
 			w.Connected(node, 1)
 			_ = w.Put(node, part(1), 100)
-			time.Sleep(time.Second)
+			_ = wait.For(context.Background(), time.Second)
 			w.Connected(node, live-1)
 			if _, err := w.store.Commit(context.Background(), []kv.Op{{Verb: kv.Delete, Path: w.layout.Node(node)}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(10 * time.Second)
+		_ = wait.For(context.Background(), 10*time.Second)
 		all, _ := w.list(t, 0)
 		if _, there := all["gone"]; there || len(all["here"].Targets) != 1 || len(w.stored(t, "here").Targets) != 1 {
 			t.Errorf("got %+v", all)
@@ -253,20 +254,20 @@ func TestForget(t *testing.T) {
 // While the store is unreachable, the table goes on, and writes later.
 func TestStoreUnreachable(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
-		time.Sleep(time.Second)
+		_ = wait.For(context.Background(), time.Second)
 		w.store.mu.Lock()
 		w.store.down = &kv.StoreError{Op: "write", Kind: kv.ErrUnreachable}
 		w.store.mu.Unlock()
 		w.Connected("web-1", 1)
 		_ = w.Put("web-1", part(1), 100)
-		time.Sleep(time.Minute)
+		_ = wait.For(context.Background(), time.Minute)
 		if all, _ := w.list(t, 0); len(all["web-1"].Targets) != 1 {
 			t.Errorf("got %+v", all)
 		}
 		w.store.mu.Lock()
 		w.store.down = nil
 		w.store.mu.Unlock()
-		time.Sleep(time.Minute)
+		_ = wait.For(context.Background(), time.Minute)
 		if r := w.stored(t, "web-1"); len(r.Targets) != 1 {
 			t.Errorf("the store has %+v", r)
 		}
