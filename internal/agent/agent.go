@@ -170,4 +170,4 @@ func (a *Agent) Healthy() error {
 }
 
 // Ready is nil once every target was reconciled, see Ready.
-func (a *Agent) Ready() error { return Ready(a.Status()) }
+func (a *Agent) Ready() error { return Ready(a.Status(), time.Now()) }

@@ -16,8 +16,6 @@ const (
 	dialTime = 5 * time.Second
 	// refusedFor is how long a hub is left alone that refused this agent.
 	refusedFor = time.Minute
-	// staleAfter is when an agent looks for a hub with newer knowledge.
-	staleAfter = 30 * time.Second
 	// homeEvery is how often an agent tries to go back to its preferred hub, with as much jitter.
 	homeEvery = 30 * time.Second
 	// perAgent spreads the agents of a lost hub; leastMove is the least time for that.
@@ -172,10 +170,10 @@ func (f *finder) stay(ctx context.Context, s *session) *session {
 		case !leave.IsZero():
 			other = f.better(ctx, s, f.order, func(*session) bool { return true })
 			leave = time.Now().Add(leastMove) // if there is no other hub, until this one ends the connection
-		case f.age(s) > staleAfter:
+		case f.age(s) > StaleAfter:
 			other = f.better(ctx, s, f.order, func(o *session) bool { return f.age(o) < f.age(s) })
 		case s.addr != f.order[0]:
-			other = f.better(ctx, s, f.order[:1], func(o *session) bool { return f.age(o) <= max(staleAfter, f.age(s)) })
+			other = f.better(ctx, s, f.order[:1], func(o *session) bool { return f.age(o) <= max(StaleAfter, f.age(s)) })
 		}
 		if home = time.Now().Add(homeEvery + f.jitter(homeEvery)); other != nil {
 			s, leave = other, time.Time{}

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"kvexpress/internal/outcome"
 )
@@ -11,13 +12,16 @@ import (
 const maxReasons = 50
 
 // Ready is nil once the configuration is loaded and every target was reconciled once, with any outcome: a refused file is
-// for alerts, it does not hold up a boot or a deploy. An outage that begins later changes nothing, because the last good
-// file is in place. If the store is unreachable from the start, the agent is not ready.
-func Ready(s Status) error {
+// for alerts, it does not hold up a boot or a deploy. If the store is unreachable from the start, the agent is not ready. If the
+// node loses contact later, it is not ready after MaxSilence: its files are good, but news does not reach it.
+func Ready(s Status, now time.Time) error {
 	if s.Config.Loaded.IsZero() {
 		return errors.New("the configuration is not loaded yet")
 	}
 	var reasons []error
+	if silent := s.NoContact(now); silent != "" {
+		reasons = append(reasons, errors.New(silent))
+	}
 	for _, t := range s.Targets {
 		switch {
 		case t.answered:

@@ -19,6 +19,8 @@ func TestReady(t *testing.T) {
 	}
 	later := target(outcome.Unreachable)
 	later.answered = true
+	now := time.Now()
+	old := now.Add(-3 * time.Minute)
 	for _, tt := range []struct {
 		name string
 		s    Status
@@ -30,19 +32,23 @@ func TestReady(t *testing.T) {
 		{"unreachable from the start", Status{Config: loaded, Store: unreachable, Targets: []TargetStatus{target(outcome.Unreachable)}},
 			"connection refused"},
 		{"unreachable later", Status{Config: loaded, Store: unreachable, Targets: []TargetStatus{later}}, ""},
+		{"no contact", Status{Config: loaded, Contact: &old, Targets: []TargetStatus{target(outcome.Converged)}}, "no contact with the store for 3m"},
 		{"one of two", Status{Config: loaded, Targets: []TargetStatus{target(outcome.Converged), target(outcome.Starting)}},
 			"hosts: /f"},
 	} {
-		err := Ready(tt.s)
+		if tt.s.Started.IsZero() {
+			tt.s.Started = now
+		}
+		err := Ready(tt.s, now)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
-	many := Status{Config: loaded}
+	many := Status{Config: loaded, Started: now}
 	for range 1000 {
 		many.Targets = append(many.Targets, target(outcome.Starting))
 	}
-	if lines := strings.Split(Ready(many).Error(), "\n"); len(lines) != maxReasons+1 || !strings.Contains(lines[maxReasons], "950") {
+	if lines := strings.Split(Ready(many, now).Error(), "\n"); len(lines) != maxReasons+1 || !strings.Contains(lines[maxReasons], "950") {
 		t.Errorf("%d lines, the last one is %q", len(lines), lines[len(lines)-1])
 	}
 }

@@ -54,13 +54,13 @@ type HubStatus struct {
 	Direct bool         `json:"direct"`          // the node asks the store itself meanwhile
 }
 
-// NoContact is why the node gets no news for longer than MaxSilence at a time; "" if it does.
+// NoContact says at a time that the node has had no contact for longer than MaxSilence; "" if it has, or has no targets.
 func (s Status) NoContact(now time.Time) string {
 	last := s.Started
 	if s.Contact != nil {
 		last = *s.Contact
 	}
-	if now.Sub(last) <= MaxSilence {
+	if now.Sub(last) <= MaxSilence || len(s.Targets) == 0 {
 		return ""
 	}
 	from := "the store"
@@ -69,6 +69,17 @@ func (s Status) NoContact(now time.Time) string {
 	}
 	return "no contact with " + from + " for " + now.Sub(last).Round(time.Second).String() + "; files stay as they are"
 }
+
+// StoreUp reports whether the store answers, as far as the node or its hub knows.
+func (s Status) StoreUp() bool {
+	if s.Hub != nil && s.Hub.Addr != "" {
+		return time.Duration(s.Hub.Age) <= StaleAfter
+	}
+	return s.Store.Up
+}
+
+// StaleAfter is the age of its hub's knowledge at which an agent looks for another hub.
+const StaleAfter = 30 * time.Second
 
 // MaxSilence is how long a node may be without contact before it counts as unhealthy.
 const MaxSilence = 2 * time.Minute

@@ -21,7 +21,7 @@ import (
 func WriteAgentMetrics(w io.Writer, s agent.Status, now time.Time) error {
 	m := agentMetrics{observe.NewProm(w)}
 	m.process(s)
-	m.agent(s)
+	m.agent(s, now)
 	targets := make([]labelled, len(s.Targets))
 	for i, t := range s.Targets {
 		targets[i] = labelled{t, append(make([]observe.Label, 0, 3), observe.With("key", t.Key), observe.With("file", t.File))}
@@ -44,13 +44,13 @@ func (t labelled) and(name, value string) []observe.Label {
 	return append(t.labels, observe.With(name, value))
 }
 
-func (m agentMetrics) agent(s agent.Status) {
+func (m agentMetrics) agent(s agent.Status, now time.Time) {
 	m.One("kvexpress_agent_config_last_reload_successful", observe.Gauge,
 		"1 if the last reload succeeded, 0 if it was refused.",
 		observe.Truth(s.Config.Error == ""))
 	m.One("kvexpress_agent_config_last_reload_success_timestamp_seconds", observe.Gauge,
 		"When the configuration in force was read, in Unix seconds.", unixSeconds(&s.Config.Loaded))
-	m.One("kvexpress_agent_store_up", observe.Gauge, "1 if the store answers.", observe.Truth(s.Store.Up))
+	m.One("kvexpress_agent_store_up", observe.Gauge, "1 if the store answers, or the hub that is connected.", observe.Truth(s.StoreUp()))
 	m.One("kvexpress_agent_store_state_changed_timestamp_seconds", observe.Gauge,
 		"When kvexpress_agent_store_up last changed, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
 	m.One("kvexpress_agent_receipt_last_success_timestamp_seconds", observe.Gauge,
@@ -59,6 +59,23 @@ func (m agentMetrics) agent(s agent.Status) {
 	m.One("kvexpress_agent_receipt_failed", observe.Gauge, "1 if the last receipt was not written.",
 		observe.Truth(s.Receipt.Error != ""))
 	m.One("kvexpress_agent_store_requests_total", observe.Counter, "Requests to the store.", float64(s.Requests))
+	contact := s.Started
+	if s.Contact != nil {
+		contact = *s.Contact
+	}
+	m.One("kvexpress_agent_contact_age_seconds", observe.Gauge,
+		"Time since a hub or the store last showed that the node gets news, at the scrape; since the start of the agent if none did.",
+		max(0, now.Sub(contact).Seconds()))
+	if s.Hub == nil {
+		return
+	}
+	m.Family("kvexpress_agent_hub_connected", observe.Gauge, "1 for the hub that is connected, 0 for the others.")
+	for _, addr := range s.Hub.Addrs {
+		m.Sample(observe.Truth(addr == s.Hub.Addr), observe.With("hub", addr))
+	}
+	m.One("kvexpress_agent_hub_age_seconds", observe.Gauge,
+		"Time since the connected hub last confirmed what it knows of the store; 0 without a hub.",
+		time.Duration(s.Hub.Age).Seconds())
 }
 
 // targets writes the metrics of every target.

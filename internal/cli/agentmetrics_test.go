@@ -30,8 +30,11 @@ func scrapedAgo(d time.Duration) *time.Time {
 func agentSample() agent.Status {
 	return agent.Status{
 		Version: "2.0.0", Node: "web-17", PID: 4711, Started: *scrapedAgo(72 * time.Hour),
-		Config:   agent.ConfigStatus{Files: []string{"/etc/kvexpress/agent.yml"}, Loaded: *scrapedAgo(time.Hour)},
-		Store:    agent.StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: scrapedAgo(3 * time.Hour)},
+		Config: agent.ConfigStatus{Files: []string{"/etc/kvexpress/agent.yml"}, Loaded: *scrapedAgo(time.Hour)},
+		Store:  agent.StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: scrapedAgo(3 * time.Hour)},
+		Hub: &agent.HubStatus{Addrs: []string{"b.example:8610", "a.example:8610"}, Addr: "a.example:8610", Since: scrapedAgo(time.Hour),
+			Age: fleet.Millis(3 * time.Second)},
+		Contact:  scrapedAgo(4 * time.Second),
 		Requests: 1234,
 		Targets: []agent.TargetStatus{{
 			Key: "hosts", File: "/etc/hosts.consul", Outcome: outcome.Pending, Since: scrapedAgo(time.Minute), Detail: "the exec failed",
@@ -130,6 +133,10 @@ func TestAgentMetricsSayWhatTheStatusSays(t *testing.T) {
 		{"kvexpress_agent_store_up", nil, 1},
 		{"kvexpress_agent_store_state_changed_timestamp_seconds", nil, at(3 * time.Hour)},
 		{"kvexpress_agent_store_requests_total", nil, 1234},
+		{"kvexpress_agent_contact_age_seconds", nil, 4},
+		{"kvexpress_agent_hub_connected", []string{"hub=a.example:8610"}, 1},
+		{"kvexpress_agent_hub_connected", []string{"hub=b.example:8610"}, 0},
+		{"kvexpress_agent_hub_age_seconds", nil, 3},
 		{"kvexpress_agent_target_version", []string{hosts, "file=/etc/hosts.consul"}, 57},
 		{"kvexpress_agent_target_info", []string{hosts, "lineage=4f2c"}, 1},
 		{"kvexpress_agent_target_content_hash", []string{hosts}, 0x0123456789ab},
@@ -203,6 +210,7 @@ func TestAgentMetricsOfTrouble(t *testing.T) {
 	s := agentSample()
 	s.Config.Error = "agent.yml:3: no such word"
 	s.Store = agent.StoreStatus{Addr: "127.0.0.1:8500", Since: scrapedAgo(5 * time.Minute), Error: "connection refused"}
+	s.Hub.Addr = ""
 	s.Targets[0].Good = scrapedAgo(-time.Hour) // the clock was set back
 	families, _ := scrapeAgent(t, s)
 	for name, want := range map[string]float64{

@@ -55,7 +55,9 @@ func (r *agentReport) verdict() error {
 			bad = append(bad, t)
 		}
 	}
-	if len(bad) == 0 {
+	if silent := r.NoContact(r.now); len(bad) == 0 && silent != "" {
+		return &strictError{fmt.Errorf("%s: %s", r.Node, silent), exitStore}
+	} else if len(bad) == 0 {
 		return nil
 	}
 	err := fmt.Errorf("%s is unhealthy: %s (key %s)", bad[0].File, bad[0].Outcome.Text(), bad[0].Key)

@@ -11,6 +11,9 @@ import (
 
 func (r *agentReport) lines() []string {
 	lines := []string{r.headline()}
+	if silent := r.NoContact(r.now); silent != "" {
+		lines = append(lines, render.Paint(r.colour, render.Red, silent))
+	}
 	if c := r.Config; c.Error != "" {
 		lines = append(lines, render.Paint(r.colour, render.Red,
 			fmt.Sprintf("the last reload was refused; the configuration from %s ago is in force: ", r.age(c.Loaded)))+render.Line(c.Error))
@@ -24,16 +27,39 @@ func (r *agentReport) lines() []string {
 	return append(append(lines, ""), r.table()...)
 }
 
-// headline is about the agent and its store.
+// headline is about the agent and where it gets its files from.
 func (r *agentReport) headline() string {
+	line := render.Line(fmt.Sprintf("%s: agent %s up for %s; ", r.Node, r.Version, r.age(r.Started)))
+	h := r.Hub
+	switch {
+	case h == nil:
+		return line + r.store()
+	case h.Addr != "":
+		colour := render.Green
+		if time.Duration(h.Age) > agent.StaleAfter {
+			colour = render.Yellow
+		}
+		return line + render.Line("hub "+h.Addr+" ") + render.Paint(r.colour, colour, "connected for "+r.age(*h.Since)) +
+			", it read the store " + render.Span(time.Duration(h.Age)) + " ago"
+	}
+	if line += render.Paint(r.colour, render.Red, "no hub is connected"); h.Error != "" {
+		line += ": " + render.Line(h.Error)
+	}
+	if h.Direct {
+		line += "; asking the store itself: " + r.store()
+	}
+	return line
+}
+
+// store is about the store.
+func (r *agentReport) store() string {
 	store, colour := "has not answered yet", render.Yellow
 	if since := r.Store.Since; since != nil && r.Store.Up {
 		store, colour = "up for "+r.age(*since), render.Green
 	} else if since != nil {
 		store, colour = "unreachable for "+r.age(*since), render.Red
 	}
-	line := render.Line(fmt.Sprintf("%s: agent %s up for %s; store %s ", r.Node, r.Version, r.age(r.Started), r.Store.Addr)) +
-		render.Paint(r.colour, colour, store)
+	line := render.Line("store "+r.Store.Addr+" ") + render.Paint(r.colour, colour, store)
 	if !r.Store.Up && r.Store.Error != "" {
 		line += ": " + render.Line(r.Store.Error)
 	}
@@ -69,7 +95,7 @@ func (r *agentReport) table() []string {
 		if t.Waits != "" {
 			return []string{"waiting for " + t.Waits + ", which has locked the file"}
 		}
-		if t.Outcome == outcome.Converged || t.Outcome == outcome.Unreachable && !r.Store.Up { // the headline says it
+		if t.Outcome == outcome.Converged || t.Outcome == outcome.Unreachable && !r.StoreUp() { // the headline says it
 			return nil
 		}
 		return append([]string{t.Detail}, outputLines(t.Output())...)

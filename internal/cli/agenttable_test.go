@@ -8,6 +8,7 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/cli/render"
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/outcome"
 )
 
@@ -31,7 +32,7 @@ func TestAgentTable(t *testing.T) {
 		return &agent.ExecStatus{Pending: true, Failures: failures, Exit: exit, Last: before(time.Minute), Retry: retry}
 	}
 	s := agent.Status{Version: "2.0.0", Node: "web-17", Started: *before(3*day + 4*time.Hour),
-		Store: agent.StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: before(3 * time.Hour)}}
+		Store: agent.StoreStatus{Addr: "127.0.0.1:8500", Up: true, Since: before(3 * time.Hour)}, Contact: before(0)}
 	var want []string
 	for _, row := range []struct {
 		t    agent.TargetStatus
@@ -89,16 +90,23 @@ func TestAgentHeadlines(t *testing.T) {
 	for _, tt := range []struct {
 		store  agent.StoreStatus
 		config agent.ConfigStatus
+		hub    *agent.HubStatus
 		want   string
 	}{
-		{agent.StoreStatus{Error: "no route"}, agent.ConfigStatus{}, "has not answered yet: no route"},
-		{agent.StoreStatus{Since: before(5 * time.Minute), Error: "connection refused"}, agent.ConfigStatus{},
+		{hub: &agent.HubStatus{Addr: "a:1", Since: before(5 * time.Minute), Age: fleet.Millis(3 * time.Second)},
+			want: "hub a:1 connected for 5m, it read the store 3s ago"},
+		{hub: &agent.HubStatus{Error: "connection refused"}, want: "no hub is connected: connection refused"},
+		{store: agent.StoreStatus{Addr: "c:8500", Up: true, Since: before(5 * time.Minute)},
+			hub:  &agent.HubStatus{Error: "connection refused", Direct: true},
+			want: "no hub is connected: connection refused; asking the store itself: store c:8500 up for 5m"},
+		{agent.StoreStatus{Error: "no route"}, agent.ConfigStatus{}, nil, "has not answered yet: no route"},
+		{agent.StoreStatus{Since: before(5 * time.Minute), Error: "connection refused"}, agent.ConfigStatus{}, nil,
 			"unreachable for 5m: connection refused"},
 		{agent.StoreStatus{Up: true, Since: before(0), Error: "of before"},
-			agent.ConfigStatus{Loaded: *before(time.Hour), Error: "agent.yml:3: bad"},
+			agent.ConfigStatus{Loaded: *before(time.Hour), Error: "agent.yml:3: bad"}, nil,
 			"up for 0s\nthe last reload was refused; the configuration from 1h ago is in force: agent.yml:3: bad"},
 	} {
-		r := agentReport{Status: agent.Status{Node: "web-17", Started: *before(90 * time.Second), Store: tt.store, Config: tt.config},
+		r := agentReport{Status: agent.Status{Node: "web-17", Started: *before(90 * time.Second), Store: tt.store, Config: tt.config, Hub: tt.hub},
 			now: agentNow()}
 		if got := strings.Join(r.lines(), "\n"); !strings.HasPrefix(got, "web-17: agent ") ||
 			!strings.HasSuffix(got, tt.want+"\nno targets") {
@@ -126,14 +134,14 @@ func TestAgentTableIsPrintable(t *testing.T) {
 	at := before(time.Minute)
 	s := agent.Status{
 		Version: evil, Node: evil, Config: agent.ConfigStatus{Error: evil},
-		Store: agent.StoreStatus{Addr: evil, Since: at, Error: evil},
+		Store: agent.StoreStatus{Addr: evil, Since: at, Error: evil}, Hub: &agent.HubStatus{Error: evil, Direct: true},
 		Targets: []agent.TargetStatus{{Key: evil, File: evil, Outcome: evil, Since: at, SHA256: evil, Detail: evil, Lineage: evil,
 			Reason: evil, Exec: &agent.ExecStatus{Last: at}}},
 	}
 	for _, colour := range []bool{false, true} {
 		r := agentReport{Status: s, now: agentNow(), colour: colour}
 		lines := r.lines()
-		if len(lines) != 6 { // head, reload, blank, head of the table, target, detail
+		if len(lines) != 7 { // head, contact, reload, blank, head of the table, target, detail
 			t.Errorf("%d lines", len(lines))
 		}
 		for _, line := range lines {
