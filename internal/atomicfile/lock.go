@@ -24,22 +24,6 @@ const showAfter = time.Second
 // ErrBusy: another process holds the lock for longer than the caller waits.
 var ErrBusy = errors.New("another process works on it")
 
-// BusyError names the lock holder. It wraps ErrBusy.
-type BusyError struct {
-	Path   string
-	Holder string
-	Waited time.Duration
-	Err    error // why the wait ended
-}
-
-func (e *BusyError) Error() string {
-	return fmt.Sprintf("lock %s: %s has held its lock for %s or more: %v; try again when it has ended", e.Path, e.Holder,
-		e.Waited.Round(time.Second), e.Err)
-}
-
-// Unwrap returns ErrBusy and the cause.
-func (e *BusyError) Unwrap() []error { return []error{ErrBusy, e.Err} }
-
 // lock is a lock folder that we have locked.
 type lock struct {
 	parent *Dir
@@ -86,7 +70,8 @@ func (t *Target) Lock(ctx context.Context, w Waiting) (err error) {
 			w.Show(holder(err))
 		}
 		if ended := wait.For(ctx, poll.After(try/8)); ended != nil {
-			return &BusyError{Path: t.Path(), Holder: holder(err), Waited: time.Since(began), Err: ended}
+			return fmt.Errorf("lock %s: %w: %s has held its lock for %s or more: %w; try again when it has ended", t.Path(), ErrBusy,
+				holder(err), time.Since(began).Round(time.Second), ended)
 		}
 	}
 }

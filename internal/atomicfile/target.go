@@ -92,6 +92,15 @@ func (t *Target) Sync() error {
 	return t.Dir.Sync()
 }
 
+// Write replaces the target, which must be locked, by a new file: Stage and Replace.
+func (t *Target) Write(content []byte, a Attrs) error {
+	staged, err := t.Stage(content, a)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.Replace(staged), staged.Discard())
+}
+
 // Replace renames the staged file over the target, and makes that durable. After a *SyncError the new file is in place. After
 // any other error the old one is, and the staged file is still there: call Discard.
 func (t *Target) Replace(s *Staged) error {

@@ -38,11 +38,7 @@ func WriteMarker(file, reason string, until time.Time, a atomicfile.Attrs) (err 
 	if err := t.Lock(ctx, atomicfile.Waiting{}); err != nil {
 		return err
 	}
-	staged, err := t.Stage([]byte(comment(text)), a)
-	if err != nil {
-		return err
-	}
-	return errors.Join(t.Replace(staged), staged.Discard())
+	return t.Write([]byte(comment(text)), a)
 }
 
 // comment puts a # before each line, and drops characters that do not print.

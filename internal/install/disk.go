@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/record"
@@ -15,27 +13,26 @@ import (
 
 // onDisk is the target before anything is done to it.
 type onDisk struct {
-	exists   bool
-	content  []byte // nil if it is not needed, or larger than any version
-	sha      string // "" if it is larger than any version
-	size     int
-	lines    int
-	mode     fs.FileMode
-	uid, gid int
-	like     *os.File
+	atomicfile.Attrs // those of a new file, if it does not exist
+
+	exists  bool
+	content []byte // nil if it is not needed, or larger than any version
+	sha     string // "" if it is larger than any version
+	size    int
+	lines   int
 }
 
 func statFile(t *atomicfile.Target) (onDisk, error) {
 	if t == nil || t.File == nil { // its folder is missing, or the file
-		return onDisk{uid: -1, gid: -1}, nil
+		return onDisk{Attrs: atomicfile.Attrs{Mode: NewFileMode, UID: -1, GID: -1}}, nil
 	}
 	info, err := t.File.Stat()
 	if err != nil {
 		return onDisk{}, fmt.Errorf("stat %s: %w", t.Path(), atomicfile.Explain(err))
 	}
 	uid, gid := atomicfile.Owner(info)
-	return onDisk{exists: true, mode: info.Mode() & atomicfile.ModeBits, uid: uid, gid: gid, size: int(info.Size()),
-		like: t.File}, nil
+	return onDisk{Attrs: atomicfile.Attrs{Mode: info.Mode() & atomicfile.ModeBits, UID: uid, GID: gid, Like: t.File}, exists: true,
+		size: int(info.Size())}, nil
 }
 
 // readFile reads a target, and may keep its content.
@@ -75,26 +72,13 @@ func (n *newlines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// wanted are the target's settings, else the owner and mode on disk, else the defaults of a new file.
-func (d onDisk) wanted(t Target) atomicfile.Attrs {
-	a := atomicfile.Attrs{Mode: NewFileMode, UID: d.uid, GID: d.gid, Like: d.like}
-	if d.exists {
-		a.Mode = d.mode
-	}
-	return t.Attrs(a)
-}
-
 // same reports whether another read found the same bytes, mode and owner.
 func (d onDisk) same(o onDisk) bool {
-	return d.exists == o.exists && d.sha == o.sha && d.mode == o.mode && d.uid == o.uid && d.gid == o.gid
-}
-
-// attrs are the owner and mode on disk.
-func (d onDisk) attrs() atomicfile.Attrs {
-	return atomicfile.Attrs{Mode: d.mode, UID: d.uid, GID: d.gid, Like: d.like}
+	o.Like = d.Like
+	return d.exists == o.exists && d.sha == o.sha && d.Attrs == o.Attrs
 }
 
 // drifted reports whether owner or mode differ from those wanted.
 func (d onDisk) drifted(a atomicfile.Attrs) bool {
-	return d.mode != a.Mode || (a.UID >= 0 && d.uid != a.UID) || (a.GID >= 0 && d.gid != a.GID)
+	return d.Mode != a.Mode || (a.UID >= 0 && d.UID != a.UID) || (a.GID >= 0 && d.GID != a.GID)
 }

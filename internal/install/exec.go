@@ -60,8 +60,8 @@ func (tx *transaction) restore(ctx context.Context, was origin, cause error) (er
 	if tx.disk, err = readFile(tx.file, false); err != nil {
 		return errors.Join(failed, err)
 	}
-	attrs := old.attrs()
-	attrs.Like = tx.disk.like
+	attrs := old.Attrs
+	attrs.Like = tx.disk.Like
 	tx.state.ran("")
 	tx.target.Check = nil // the old bytes passed it before
 	err = tx.put(ctx, old.content, was, attrs, Restored)

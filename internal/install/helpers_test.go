@@ -261,10 +261,9 @@ func (n *node) torn(allowed ...[]byte) (broken []string) {
 // left lists leftovers of a run.
 func (n *node) left() (broken []string) {
 	n.t.Helper()
-	for dir, all := range map[string]bool{n.dir: false, n.stateDir: false, filepath.Join(n.stateDir, "targets"): false,
-		filepath.Join(n.stateDir, "staged"): true} {
+	for _, dir := range []string{n.dir, n.stateDir, filepath.Join(n.stateDir, "targets")} {
 		for _, name := range list(n.t, dir) {
-			if all || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".new") {
+			if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".new") {
 				broken = append(broken, "left behind: "+filepath.Join(dir, name))
 			}
 		}

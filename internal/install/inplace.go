@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/record"
 )
 
-// stagedFolder of the state folder has a folder for each in-place target, which holds nothing but the copy of the new bytes.
-const stagedFolder = "staged"
+// stagedName is the folder of the state folder that holds the copy of the new bytes of an in-place target, and nothing else.
+func (tx *transaction) stagedName() string { return ".staged-" + nameOf(tx.path) }
 
 // errTorn: an overwrite failed, and so did putting the old bytes back.
 var errTorn = errors.New("it may be torn until the next install completes it")
@@ -57,7 +56,7 @@ func (tx *transaction) overwrite(ctx context.Context, content []byte, attrs atom
 		return false, err
 	}
 	if tx.disk.content != nil {
-		back := tx.file.WriteInPlace(tx.disk.content, tx.disk.attrs())
+		back := tx.file.WriteInPlace(tx.disk.content, tx.disk.Attrs)
 		if tx.asBefore() {
 			return false, err
 		}
@@ -115,7 +114,7 @@ func (tx *transaction) complete(o overwriteNote, frozen error) error {
 		tx.result.note("%s is torn: a run was killed while it overwrote it, and the staged copy is lost", tx.path)
 		return errors.Join(tx.removeStaged(), tx.state.abandon())
 	}
-	if err := tx.file.WriteInPlace(content, tx.disk.wanted(tx.target)); err != nil {
+	if err := tx.file.WriteInPlace(content, tx.target.Attrs(tx.disk.Attrs)); err != nil {
 		return fmt.Errorf("complete an overwrite: %w", err)
 	}
 	tx.result.note("completed the overwrite of %s that a killed run began", tx.path)
@@ -127,25 +126,12 @@ func (tx *transaction) complete(o overwriteNote, frozen error) error {
 
 // staging opens the folder for the copy.
 func (tx *transaction) staging() (*atomicfile.Dir, error) {
-	dir, err := tx.folder.open(stagedFolder, true)
+	dir, err := tx.folder.open(tx.stagedName(), true)
 	if err != nil {
 		return nil, &StateError{Dir: tx.StateDir, Err: err}
 	}
-	sub, err := dir.Private(nameOf(tx.path), true)
-	if err := errors.Join(err, dir.Close()); err != nil {
-		return nil, &StateError{Dir: tx.StateDir, Err: err}
-	}
-	return sub, nil
+	return dir, nil
 }
 
-// removeStaged removes the copy and its folder.
-func (tx *transaction) removeStaged() error {
-	dir, err := tx.folder.open(stagedFolder, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.RemoveAll(nameOf(tx.path)), dir.Close())
-}
+// removeStaged removes the copy and its folder. The state folder is open.
+func (tx *transaction) removeStaged() error { return tx.folder.dir.RemoveAll(tx.stagedName()) }

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -74,12 +75,5 @@ func (d *Installer) begin(t Target) (*transaction, error) {
 // Longest is the longest time that one install of a target may take, with a wait for another process that does the same. It does
 // not count requests, which have limits of their own.
 func Longest(t Target) time.Duration {
-	return lockWait + limit(t.CheckTimeout) + 2*limit(t.ExecTimeout)
-}
-
-func limit(d time.Duration) time.Duration {
-	if d <= 0 {
-		return command.DefaultTimeout
-	}
-	return d
+	return lockWait + cmp.Or(t.CheckTimeout, command.DefaultTimeout) + 2*cmp.Or(t.ExecTimeout, command.DefaultTimeout)
 }

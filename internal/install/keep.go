@@ -2,7 +2,6 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"kvexpress/internal/atomicfile"
@@ -17,7 +16,7 @@ func (tx *transaction) keep(ctx context.Context, live record.Live) error {
 	if err := gate.LongEnough(tx.target.Key, tx.disk.size, tx.result.Lines, tx.target.MinLines); err != nil {
 		return err
 	}
-	drifted, adopted := tx.disk.drifted(tx.disk.wanted(tx.target)), !tx.state.found
+	drifted, adopted := tx.disk.drifted(tx.target.Attrs(tx.disk.Attrs)), !tx.state.found
 	pending := len(tx.target.Exec) > 0 && !adopted && tx.state.pending(sha)
 	if tx.target.DryRun {
 		tx.result.Action = wouldKeep(drifted, pending)
@@ -77,7 +76,7 @@ func wouldKeep(drifted, pending bool) Action {
 
 // correct sets owner and mode. It replaces a file with other hard links by a new one, and leaves those as they are.
 func (tx *transaction) correct(ctx context.Context) error {
-	attrs := tx.disk.wanted(tx.target)
+	attrs := tx.target.Attrs(tx.disk.Attrs)
 	linked, err := tx.file.Linked()
 	if err != nil {
 		return err
@@ -95,9 +94,5 @@ func (tx *transaction) correct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	staged, err := tx.file.Stage(now.content, attrs)
-	if err != nil {
-		return err
-	}
-	return errors.Join(tx.file.Replace(staged), staged.Discard())
+	return tx.file.Write(now.content, attrs)
 }

@@ -23,7 +23,7 @@ func (tx *transaction) install(ctx context.Context, content []byte, now origin) 
 	if was.SHA256 != tx.disk.sha {
 		was = origin{Key: now.Key, SHA256: tx.disk.sha}
 	}
-	if err := tx.put(ctx, content, now, tx.disk.wanted(tx.target), Installed); err != nil {
+	if err := tx.put(ctx, content, now, tx.target.Attrs(tx.disk.Attrs), Installed); err != nil {
 		return err
 	}
 	if err := tx.Fault.Before(AtInstalled); err != nil {

@@ -187,7 +187,7 @@ func TestDurableInOrder(t *testing.T) {
 	needStrace(t)
 	noted := []call{{"fsync", `.json.new>`}, {"renameat", `.json.new"`}, {"fsync", `/state/targets>`}}
 	renamed := []call{{"fsync", `/etc/.hosts.kvexpress/hosts>`}, {"renameat", `"hosts"`}, {"fsync", `/etc>`}}
-	overwritten := []call{{"fsync", `/hosts>`}, {"fsync", `/state/staged/`}, {"ftruncate", `/etc/hosts>`}, {"fsync", `/etc/hosts>`}}
+	overwritten := []call{{"fsync", `/hosts>`}, {"fsync", `/state/.staged-`}, {"ftruncate", `/etc/hosts>`}, {"fsync", `/etc/hosts>`}}
 	for _, s := range scenarios() {
 		wanted := slices.Concat(noted, renamed)
 		switch s.name {
