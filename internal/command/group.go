@@ -22,40 +22,30 @@ type end struct {
 
 // stop sends SIGTERM to the group that pid leads, and SIGKILL if any process of it is left after grace. The leader is often
 // only a shell: the rest of the group gets its grace too.
-func (k killer) stop(pid int, grace time.Duration, exited <-chan error) end {
-	var e end
-	late := time.NewTimer(grace)
-	defer late.Stop()
-	poll := time.NewTicker(pollGroup)
-	defer poll.Stop()
-
+func (k killer) stop(pid int, grace time.Duration, exited <-chan error) (e end) {
+	late, poll := time.After(grace), time.Tick(pollGroup)
 	_ = k.kill(-pid, syscall.SIGTERM) // SIGKILL tells if we are not allowed to
 	for {
 		select {
 		case e.err = <-exited:
-			e.reaped = true
-			exited = nil
-		case <-poll.C:
+			e.reaped, exited = true, nil
+		case <-poll:
 			// The number of a group is not reused while it has a process.
 			if e.reaped && k.kill(-pid, 0) != nil {
 				return e
 			}
-		case <-late.C:
-			return k.finish(pid, e, exited)
+		case <-late:
+			failed := k.kill(-pid, syscall.SIGKILL)
+			if e.reaped {
+				return e // the others are not our children: we cannot wait for them
+			}
+			select {
+			case e.err = <-exited:
+				e.reaped = true
+			case <-time.After(k.reapDelay):
+				e.err = failed
+			}
+			return e
 		}
-	}
-}
-
-// finish sends SIGKILL, and waits for the leader if it has not ended.
-func (k killer) finish(pid int, e end, exited <-chan error) end {
-	err := k.kill(-pid, syscall.SIGKILL)
-	if e.reaped {
-		return e // the others are not our children: we cannot wait for them
-	}
-	select {
-	case e.err = <-exited:
-		return end{err: e.err, reaped: true}
-	case <-time.After(k.reapDelay):
-		return end{err: err}
 	}
 }

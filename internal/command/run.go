@@ -71,18 +71,14 @@ func run(ctx context.Context, c Command, k killer) (Result, error) {
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }() // ends with the program
 
-	timeout := time.NewTimer(c.Timeout)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, ErrTimeout)
+	defer cancel()
 	var cut error // why it was ended early
 	e := end{reaped: true}
 	select {
 	case e.err = <-exited:
-	case <-timeout.C:
-		cut = ErrTimeout
 	case <-ctx.Done():
 		cut = context.Cause(ctx)
-	}
-	if cut != nil {
 		e = k.stop(cmd.Process.Pid, c.Grace, exited)
 	}
 	closeOutput()
