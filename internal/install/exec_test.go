@@ -65,17 +65,6 @@ func TestCheckFails(t *testing.T) {
 	}
 }
 
-func TestCheckCannotBeRun(t *testing.T) {
-	n := newNode(t, scratch(t))
-	n.publish(contentA())
-	n.target.Check = []string{filepath.Join(n.dir, "no such check"), install.FileMark}
-	_, err := n.deliver(nil)
-	var refusal *gate.Refusal
-	if !errors.As(err, &refusal) || refusal.Reason != gate.CheckFailed || n.content() != nil {
-		t.Errorf("error %v", err)
-	}
-}
-
 // The check sees the bytes, owner and mode of the new file, and its key and version.
 func TestCheckSeesTheNewFile(t *testing.T) {
 	n := newNode(t, scratch(t))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -198,7 +199,7 @@ func TestInPlaceKeepsInode(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.target.InPlace = true
 	n.publish(contentA())
-	if steps := n.steps(); !contains(steps, atomicfile.AtRename) {
+	if steps := n.steps(); !slices.Contains(steps, atomicfile.AtRename) {
 		t.Errorf("a new file was written in place: %q", steps)
 	}
 	before, err := os.Stat(n.target.File)
@@ -211,13 +212,4 @@ func TestInPlaceKeepsInode(t *testing.T) {
 	if err != nil || !os.SameFile(before, after) {
 		t.Errorf("the inode is another one: %v", err)
 	}
-}
-
-func contains(steps []install.FaultPoint, want atomicfile.FaultPoint) bool {
-	for _, s := range steps {
-		if s == want {
-			return true
-		}
-	}
-	return false
 }

@@ -93,61 +93,39 @@ func headerValues(h http.Header) (all []string) {
 func leaks(s string) bool { return strings.Contains(s, apiKey) || strings.Contains(s, appKey) }
 
 func TestEveryEventOnTheWire(t *testing.T) {
-	tests := []struct {
-		name string
-		use  func(context.Context, *observe.Events) error
-		want event
+	type events = *observe.Events
+	for name, tt := range map[string]struct {
+		use                func(context.Context, events) error
+		title, text, alert string
+		tags               string // two spaces stand for host and direction
 	}{
-		{"updated", func(ctx context.Context, e *observe.Events) error {
-			return e.Updated(ctx, "kvexpress/hosts/data", "-a\n+b\n")
-		}, event{
-			Title: "Updated: kvexpress/hosts/data", Text: "-a\n+b\n", AlertType: "info",
-			Tags: []string{"key:kvexpress/hosts/data", "host:web1", "direction:in", "location:complete", "kvexpress:success"},
-		}},
-		{"updated without a diff", func(ctx context.Context, e *observe.Events) error { return e.Updated(ctx, "p", "") }, event{
-			Title: "Updated: p", Text: "Updated: p", AlertType: "info",
-			Tags: []string{"key:p", "host:web1", "direction:in", "location:complete", "kvexpress:success"},
-		}},
-		{"copied", func(ctx context.Context, e *observe.Events) error { return e.Copied(ctx, "a", "b") }, event{
-			Title: "Copy: a to b", Text: "Copy: a to b", AlertType: "info",
-			Tags: []string{"key:b", "host:web1", "direction:in", "location:complete", "kvexpress:success", "keyFrom:a"},
-		}},
-		{"stop present", func(ctx context.Context, e *observe.Events) error {
-			return e.StopPresent(ctx, "kvexpress/hosts/stop", "maintenance")
-		}, event{
-			Title: "Stop key is present: kvexpress/hosts/stop. Stopping.", Text: "maintenance", AlertType: "error",
-			Tags: []string{"key:kvexpress/hosts/stop", "host:web1", "direction:in", "location:stop_key_present", "kvexpress:stop"},
-		}},
-		{"stop set", func(ctx context.Context, e *observe.Events) error {
-			return e.StopSet(ctx, "kvexpress/hosts/stop", "maintenance")
-		}, event{
-			Title: "Set Stop Key: kvexpress/hosts/stop", Text: "maintenance", AlertType: "warning",
-			Tags: []string{"key:kvexpress/hosts/stop", "host:web1", "direction:in", "location:stop_key_save", "kvexpress:stop_set"},
-		}},
-		{"too short", func(ctx context.Context, e *observe.Events) error {
+		"updated": {func(ctx context.Context, e events) error { return e.Updated(ctx, "kvexpress/hosts/data", "-a\n+b\n") },
+			"Updated: kvexpress/hosts/data", "-a\n+b\n", "info", "key:kvexpress/hosts/data  location:complete kvexpress:success"},
+		"updated without a diff": {func(ctx context.Context, e events) error { return e.Updated(ctx, "p", "") },
+			"Updated: p", "Updated: p", "info", "key:p  location:complete kvexpress:success"},
+		"copied": {func(ctx context.Context, e events) error { return e.Copied(ctx, "a", "b") },
+			"Copy: a to b", "Copy: a to b", "info", "key:b  location:complete kvexpress:success keyFrom:a"},
+		"stop present": {func(ctx context.Context, e events) error { return e.StopPresent(ctx, "k/hosts/stop", "maintenance") },
+			"Stop key is present: k/hosts/stop. Stopping.", "maintenance", "error", "key:k/hosts/stop  location:stop_key_present kvexpress:stop"},
+		"stop set": {func(ctx context.Context, e events) error { return e.StopSet(ctx, "k/hosts/stop", "maintenance") },
+			"Set Stop Key: k/hosts/stop", "maintenance", "warning", "key:k/hosts/stop  location:stop_key_save kvexpress:stop_set"},
+		"too short": {func(ctx context.Context, e events) error {
 			return e.Refused(ctx, "hosts", observe.LocationNotLongEnough, "3 lines")
-		}, event{
-			Title: "Not long enough: hosts. Stopping.", Text: "3 lines", AlertType: "error",
-			Tags: []string{"key:hosts", "host:web1", "direction:in", "location:not_long_enough", "kvexpress:length"},
-		}},
-		{"refused", func(ctx context.Context, e *observe.Events) error {
-			return e.Refused(ctx, "hosts", "too_large", "9 MiB")
-		}, event{
-			Title: "Refused (too_large): hosts. Stopping.", Text: "9 MiB", AlertType: "error",
-			Tags: []string{"key:hosts", "host:web1", "direction:in", "location:too_large", "kvexpress:refused"},
-		}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+		},
+			"Not long enough: hosts. Stopping.", "3 lines", "error", "key:hosts  location:not_long_enough kvexpress:length"},
+		"refused": {func(ctx context.Context, e events) error { return e.Refused(ctx, "hosts", "too_large", "9 MiB") },
+			"Refused (too_large): hosts. Stopping.", "9 MiB", "error", "key:hosts  location:too_large kvexpress:refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
 			before := time.Now().Unix()
 			got := posted(t, tt.use)
 			if got.Date < before || got.Date > time.Now().Unix() {
 				t.Errorf("date is %d, want the time of posting in seconds", got.Date)
 			}
-			got.Date = 0
-			tt.want.Host = "web1"
-			if !reflect.DeepEqual(got, tt.want) {
-				t.Errorf("got  %+v\nwant %+v", got, tt.want)
+			want := event{Title: tt.title, Text: tt.text, AlertType: tt.alert, Host: "web1", Date: got.Date,
+				Tags: strings.Fields(strings.Replace(tt.tags, "  ", " host:web1 direction:in ", 1))}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
 		})
 	}
