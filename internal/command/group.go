@@ -23,13 +23,14 @@ type end struct {
 // stop sends SIGTERM to the group that pid leads, and SIGKILL if any process of it is left after grace. The leader is often
 // only a shell: the rest of the group gets its grace too.
 func (k killer) stop(pid int, grace time.Duration, exited <-chan error) (e end) {
-	late, poll := time.After(grace), time.Tick(pollGroup)
+	late, poll := time.After(grace), time.NewTicker(pollGroup)
+	defer poll.Stop()
 	_ = k.kill(-pid, syscall.SIGTERM) // SIGKILL tells if we are not allowed to
 	for {
 		select {
 		case e.err = <-exited:
 			e.reaped, exited = true, nil
-		case <-poll:
+		case <-poll.C:
 			// The number of a group is not reused while it has a process.
 			if e.reaped && k.kill(-pid, 0) != nil {
 				return e
