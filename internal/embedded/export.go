@@ -58,61 +58,46 @@ type exportRow struct {
 func ReadExport(r io.Reader, to Destination) ([]kv.Row, error) { return readExport(r, to, maxExport) }
 
 func readExport(r io.Reader, to Destination, most int64) ([]kv.Row, error) {
-	in := &io.LimitedReader{R: r, N: most + 1}
-	dec := json.NewDecoder(in)
-	bad := func(err error, row int) error {
-		if in.N <= 0 {
-			return &ExportError{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", most>>20)}
+	text, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(text)) > most {
+		return nil, &ExportError{Reason: fmt.Sprintf("it has more than %d MiB; export it in parts, by prefixes", most>>20)}
+	}
+	var all []json.RawMessage
+	if err = json.Unmarshal(text, &all); err == nil && all == nil {
+		err = errors.New("null")
+	}
+	if err != nil {
+		return nil, &ExportError{Reason: "it is not a list of keys as printed by `consul kv export`: " + kv.Quote(err.Error())}
+	}
+	rows := make([]kv.Row, len(all))
+	for i, text := range all {
+		var e exportRow
+		if err := json.Unmarshal(text, &e); err != nil {
+			return nil, &ExportError{Row: i + 1, Reason: wrongType(err)}
 		}
-		return judge(err, row)
-	}
-	if begin, err := dec.Token(); err != nil {
-		return nil, bad(err, 0)
-	} else if begin != json.Delim('[') {
-		return nil, &ExportError{Reason: "it is not a list of keys as printed by `consul kv export`"}
-	}
-	var rows []kv.Row
-	for dec.More() {
-		var e *exportRow
-		if err := dec.Decode(&e); err != nil {
-			return nil, bad(err, len(rows)+1)
+		row, bad := e.row(to)
+		if bad != nil {
+			bad.Row = i + 1
+			return nil, bad
 		}
-		row, err := e.row(to)
-		if err != nil {
-			err.Row = len(rows) + 1
-			return nil, err
-		}
-		rows = append(rows, row)
-	}
-	if _, err := dec.Token(); err != nil { // the bracket at the end
-		return nil, bad(err, 0)
-	}
-	switch _, err := dec.Token(); {
-	case in.N <= 0:
-		return nil, bad(nil, 0)
-	case err == nil:
-		return nil, &ExportError{Reason: "there is more after the end of the list"}
-	case !errors.Is(err, io.EOF):
-		return nil, bad(err, 0)
+		rows[i] = row
 	}
 	return inOrder(rows)
 }
 
-// judge explains an error of the decoder. An error of its reader stays as it is.
-func judge(err error, row int) error {
-	var syntax *json.SyntaxError
-	var wrong *json.UnmarshalTypeError
+// wrongType explains an error in a row, which is valid JSON.
+func wrongType(err error) string {
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &ExportError{Row: row, Reason: "it is cut off"}
-	case errors.As(err, &syntax):
-		return &ExportError{Row: row, Reason: "it is not JSON: " + kv.Quote(err.Error())}
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return &ExportError{Row: row, Reason: fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))}
-	case errors.As(err, &wrong):
-		return &ExportError{Row: row, Reason: "it is a " + wrong.Value + " instead of an object with key, flags and value"}
+	case !ok:
+		return kv.Quote(err.Error())
+	case wrong.Field == "":
+		return "it is a " + wrong.Value + " instead of an object with key, flags and value"
 	}
-	return err
+	return fmt.Sprintf("its %s cannot be %s", wrong.Field, strings.Trim(kv.Quote(wrong.Value), `"`))
 }
 
 // inOrder sorts rows, and refuses duplicates.
@@ -127,9 +112,6 @@ func inOrder(rows []kv.Row) ([]kv.Row, error) {
 }
 
 func (e *exportRow) row(to Destination) (kv.Row, *ExportError) {
-	if e == nil {
-		return kv.Row{}, &ExportError{Reason: "it is null"}
-	}
 	bad := func(format string, args ...any) (kv.Row, *ExportError) {
 		return kv.Row{}, &ExportError{Key: e.Key, Reason: fmt.Sprintf(format, args...)}
 	}
@@ -142,10 +124,14 @@ func (e *exportRow) row(to Destination) (kv.Row, *ExportError) {
 	case !same(e.Partition, to.Partition):
 		return bad("it belongs to the partition %s; set CONSUL_PARTITION, or remove the row from the export", kv.Quote(e.Partition))
 	}
-	value, err := valueOf(e.Value)
+	var packed string // null is an empty value, as in Consul's API
+	if e.Value == nil || json.Unmarshal(e.Value, &packed) != nil {
+		return bad("it has no value in base64")
+	}
+	value, err := base64.StdEncoding.DecodeString(packed)
 	switch {
 	case err != nil:
-		return bad("%v", err)
+		return bad("its value is not base64: %v", err)
 	case len(value) > kv.MaxValue:
 		return bad("its value has %d bytes, at most %d are allowed; remove it from the export", len(value), kv.MaxValue)
 	}
@@ -174,25 +160,6 @@ func badKey(key string) string {
 		return `a part of its name between slashes is empty, "." or "..", which Consul does not allow`
 	}
 	return ""
-}
-
-// valueOf reads a value. Null is an empty value, as in Consul's API; a missing value is an error.
-func valueOf(raw json.RawMessage) ([]byte, error) {
-	if len(raw) == 0 {
-		return nil, errors.New("it has no value")
-	}
-	var packed *string
-	if err := json.Unmarshal(raw, &packed); err != nil {
-		return nil, errors.New("its value is not a string")
-	}
-	if packed == nil {
-		return nil, nil
-	}
-	value, err := base64.StdEncoding.DecodeString(*packed)
-	if err != nil {
-		return nil, fmt.Errorf("its value is not base64: %w", err)
-	}
-	return value, nil
 }
 
 func same(named, used string) bool {

