@@ -14,9 +14,10 @@ type limiter struct {
 	net.Listener
 	o Options
 
-	mu    sync.Mutex
-	conns map[*conn]time.Time // when each became idle; zero during a request
-	told  time.Time           // last warning in the log
+	mu      sync.Mutex
+	conns   map[*conn]time.Time // when each became idle; zero during a request
+	clients map[string]int      // their connections
+	told    time.Time           // last warning in the log
 }
 
 // local is the client of all connections from this machine.
@@ -30,7 +31,7 @@ type conn struct {
 }
 
 func limit(l net.Listener, o Options) *limiter {
-	return &limiter{Listener: l, o: o, conns: map[*conn]time.Time{}}
+	return &limiter{Listener: l, o: o, conns: map[*conn]time.Time{}, clients: map[string]int{}}
 }
 
 // Accept implements net.Listener.
@@ -62,18 +63,13 @@ func clientOf(c net.Conn) string {
 
 // enter counts a connection. At a limit it returns the connection to close: c itself if no other is idle.
 func (l *limiter) enter(c *conn) (surplus *conn) {
-	most, ofClient := l.o.PerClient, 0
+	most := l.o.PerClient
 	if c.client == local {
 		most = l.o.Local
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for other := range l.conns {
-		if other.client == c.client {
-			ofClient++
-		}
-	}
-	full, now := most > 0 && ofClient >= most, time.Now()
+	full, now := most > 0 && l.clients[c.client] >= most, time.Now()
 	if full || l.o.Conns > 0 && len(l.conns) >= l.o.Conns {
 		longest := now
 		for other, idle := range l.conns {
@@ -84,14 +80,27 @@ func (l *limiter) enter(c *conn) (surplus *conn) {
 		if surplus == nil {
 			if l.o.Log != nil && now.Sub(l.told) > time.Minute {
 				l.told = now
-				l.o.Log.Warn("too many connections; closing new ones", "client", c.client, "connections", ofClient, "all", len(l.conns))
+				l.o.Log.Warn("too many connections; closing new ones", "client", c.client, "connections", l.clients[c.client],
+					"all", len(l.conns))
 			}
 			return c
 		}
-		delete(l.conns, surplus)
+		l.leave(surplus)
 	}
 	l.conns[c] = now
+	l.clients[c.client]++
 	return surplus
+}
+
+// leave stops counting a connection.
+func (l *limiter) leave(c *conn) {
+	if _, open := l.conns[c]; !open {
+		return
+	}
+	delete(l.conns, c)
+	if l.clients[c.client]--; l.clients[c.client] == 0 {
+		delete(l.clients, c.client)
+	}
 }
 
 // note is called by net/http when the state of a connection changes.
@@ -120,6 +129,6 @@ func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
-	delete(c.limiter.conns, c)
+	c.limiter.leave(c)
 	return err
 }
