@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -53,6 +54,43 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		taken()
 		ran()
 		wants(outcome.Converged, false, 2)
+	})
+}
+
+// Targets that become pending within the debounce share a run. A steady stream of them does not put it off for long.
+func TestGroupRunsOnceForAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(nil, 0, patience, slog.New(slog.DiscardHandler))
+		began := time.Now()
+		runs := make(chan string, 10)
+		g.runPending = func(_ context.Context, all []install.Target) (*command.Result, []install.PendingResult, error) {
+			runs <- fmt.Sprint(len(all), " after ", time.Since(began))
+			return &command.Result{}, make([]install.PendingResult, len(all)), nil
+		}
+		wants := func(want string) {
+			t.Helper()
+			if got := <-runs; got != want {
+				t.Errorf("it ran for %s, want %s", got, want)
+			}
+		}
+		pending := func(after time.Duration) {
+			pass(time.Until(began.Add(after)))
+			r := testTarget(nowhere{}, install.Target{Exec: []string{"exec"}})
+			r.group = g
+			r.record(install.Result{Action: install.Installed, ExecPending: true}, nil, time.Now())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go g.run(ctx)
+		for i := range 3 {
+			pending(time.Duration(i) * (debounce - time.Millisecond))
+		}
+		wants("3 after 598ms")
+		for i := range 100 {
+			pending(10*time.Second + time.Duration(i)*debounce*3/4)
+		}
+		wants("14 after 12s")
+		cancel()
 	})
 }
 
