@@ -23,6 +23,10 @@ var ErrSource = errors.New("not a source of content")
 // of the kernel's clock for files (at most 10 ms). Two writes within a tick have the same time.
 const settled = 12 * time.Millisecond
 
+// settledOpen is the same for a file that a process still has open for writing: it may be halfway. It is less than the
+// rereads take in sum, so that a file that stays open can be published.
+const settledOpen = 3 * time.Second
+
 // rereads are the pauses between the attempts to read a file that is being rewritten.
 func rereads() []time.Duration {
 	return []time.Duration{
@@ -32,7 +36,8 @@ func rereads() []time.Duration {
 }
 
 // ReadFile reads a regular file of at most record.MaxPlain bytes. Links are
-// followed. A file that changes during the read is read again, for about 3 s. The error
+// followed. A file that changes during the read, or that a process has open for writing and
+// changed less than 3 s ago, is read again, for about 3 s. The error
 // names the file; it is a *gate.Refusal if the file is too large or keeps
 // changing, and wraps ErrSource if it is not a regular file.
 func ReadFile(ctx context.Context, path string) ([]byte, error) {
@@ -70,12 +75,16 @@ func readOnce(path string, read func(*os.File, string) ([]byte, error)) (content
 	if err := unix.Fstat(int(f.Fd()), &before); err != nil {
 		return nil, false, fmt.Errorf("read the content of %s: %w", path, err)
 	}
+	open := openForWriting(f)
 	if content, err = read(f, path); err != nil {
 		return nil, false, err
 	}
 	lost := errors.Join(unix.Fstat(int(f.Fd()), &after), unix.Stat(path, &now)) // if it was removed, the next attempt says so
-	age := time.Since(time.Unix(before.Ctim.Unix()))
-	fresh := age >= 0 && age < settled // one in the future has another machine's clock
+	age, rest := time.Since(time.Unix(before.Ctim.Unix())), settled
+	if open {
+		rest = settledOpen
+	}
+	fresh := age >= 0 && age < rest // one in the future has another machine's clock
 	return content, fresh || lost != nil || stampOf(before) != stampOf(after) || stampOf(before) != stampOf(now), nil
 }
 

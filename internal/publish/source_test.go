@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,6 +68,7 @@ func TestReadAll(t *testing.T) {
 
 // A change of the file by another process during the read is noticed.
 func TestReadFileThatIsRewritten(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
 	write := func(path, text string) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -116,6 +118,31 @@ func TestReadFileThatIsRewritten(t *testing.T) {
 			}
 		})
 	}
+	// A producer pauses halfway, with the file open.
+	w, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.WriteString("con")
+	if err := errors.Join(err, wait.For(t.Context(), 2*settled)); err != nil {
+		t.Fatal(err)
+	}
+	_, halfway, err := readOnce(path, readRegular)
+	if runtime.GOOS == "linux" && !halfway || err != nil {
+		t.Errorf("halfway: changing %t, %v", halfway, err)
+	}
+	if b, err := ReadFile(t.Context(), path); err != nil || string(b) != "con" { // it stays open, and rests
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := w.WriteString("tent"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), wait.For(t.Context(), 2*settled)); err != nil {
+		t.Fatal(err)
+	}
+	if b, changing, err := readOnce(path, readRegular); err != nil || changing || string(b) != "content" {
+		t.Errorf("%q, changing %t, %v", b, changing, err)
+	}
 	// The time of a file that was just written proves nothing. A slow machine may
 	// need several attempts to be so quick.
 	for n := 0; ; n++ {
@@ -131,7 +158,7 @@ func TestReadFileThatIsRewritten(t *testing.T) {
 	}
 	// One that never rests is refused.
 	reads := 0
-	_, err := readSettled(t.Context(), path, rereads()[:3], func(*os.File, string) ([]byte, error) {
+	_, err = readSettled(t.Context(), path, rereads()[:3], func(*os.File, string) ([]byte, error) {
 		reads++
 		write(path, strings.Repeat("x", reads))
 		return nil, nil
