@@ -23,16 +23,20 @@ func storeAddr(t *testing.T) string {
 	if !testing.Short() {
 		return consultest.Start(t).Addr
 	}
-	s, err := demo.StartStore(t.TempDir())
+	layout, err := kv.NewLayout("kvexpress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, end, err := demo.StartStore(t.TempDir(), layout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := end(); err != nil {
 			t.Error(err)
 		}
 	})
-	return s.Addr
+	return addr
 }
 
 // beside is a parallel subtest.
