@@ -32,7 +32,7 @@ func hubTLS(h config.Hubs) (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(h.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("read hub_ca: %w; correct it in agent.yml", err)
+		return nil, fmt.Errorf("read hub_ca: %w; correct its path", err)
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: h.ServerName, RootCAs: x509.NewCertPool()}
 	if !c.RootCAs.AppendCertsFromPEM(pem) {
@@ -41,9 +41,29 @@ func hubTLS(h config.Hubs) (*tls.Config, error) {
 	if h.ClientCert != "" {
 		pair, err := tls.LoadX509KeyPair(h.ClientCert, h.ClientKey)
 		if err != nil {
-			return nil, fmt.Errorf("the client certificate for hubs: %w; correct hub_client_cert and hub_client_key in agent.yml", err)
+			return nil, fmt.Errorf("the client certificate for hubs: %w; correct hub_client_cert and hub_client_key", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
+}
+
+// hubClients are clients of hubs, with the token of a store.
+func hubClients(h config.Hubs, o consul.Options) ([]wire.Client, error) {
+	if len(h.Addrs) == 0 {
+		return nil, nil
+	}
+	token, err := consul.Token(o)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := hubTLS(h)
+	if err != nil {
+		return nil, err
+	}
+	var all []wire.Client
+	for _, addr := range h.Addrs {
+		all = append(all, wire.Client{Dialer: wire.Dialer{TLS: secure}, Addr: addr, Token: token})
+	}
+	return all, nil
 }

@@ -16,7 +16,7 @@ import (
 func (a *App) newCopy(g *globals) *cobra.Command {
 	var from, to, message string
 	var limits gate.Limits
-	cmd := a.with(g, "copy", uses(flagsStore, "length compress", flagsExec, flagsReport),
+	cmd := a.with(g, "copy", uses(flagsStore, "hub length compress", flagsExec, flagsReport),
 		func(ctx context.Context, s *session) (report, error) {
 			return s.copy(ctx, from, to, message, limits)
 		})

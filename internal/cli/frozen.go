@@ -100,7 +100,7 @@ func keysOf(roster fleet.Roster, locks []hold.Lock) []kv.Key {
 
 // reported has the receipts that the token can read. Without them, files go by their hashes.
 func (s *session) reported(ctx context.Context) fleet.Roster {
-	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
+	reader := s.reader(s.plain)
 	roster, err := reader.Roster(ctx, 0, 0)
 	s.debug("the receipts were not read; files go by their hashes", err)
 	return roster

@@ -22,6 +22,7 @@ type globals struct {
 	token      string
 	tokenFile  string
 	datacenter string
+	hub        string
 	prefix     string
 	retryFor   time.Duration
 
@@ -58,6 +59,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 		"Consul ACL `token`; other users can see it: CONSUL_HTTP_TOKEN and --token-file are safer")
 	f.StringVar(&g.tokenFile, "token-file", "", "`file` with the Consul ACL token")
 	f.StringVar(&g.datacenter, "datacenter", "", "Consul `datacenter` (default: the agent's own)")
+	f.StringVar(&g.hub, "hub", "", "`addresses` of hubs, which know the receipts first (default KVEXPRESS_HUB, else none)")
 	f.StringVarP(&g.prefix, "prefix", "p", defaultPrefix, "`prefix` of all keys in the store")
 	durationVar(f, &g.retryFor, "retry-for", defaultRetryFor, "keep retrying this long if Consul is unreachable")
 

@@ -18,6 +18,7 @@ import (
 	"kvexpress/internal/hub"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/wire"
 )
 
 // hubFlags are the settings of a hub. The file of -C has all but dev and once.
@@ -41,6 +42,10 @@ func (f *hubFlags) add(fl *pflag.FlagSet) {
 	durationVar(fl, &f.ReadEvery, "read-every", 15*time.Second, "maximum time between two scans of the fleet, 5s to 2m")
 	durationVar(fl, &f.ExpireAfter, "expire-after", fleet.DefaultExpiry, "leave out nodes without contact for this long")
 	fl.BoolVar(&f.PerNode, "per-node", false, "name missing nodes in metrics, at most 1000")
+	fl.BoolVar(&f.AnyAgent, "any-agent", false, "serve agents of other machines although the store has no ACLs")
+	fl.StringSliceVar(&f.Peers.Addrs, "peers", nil, "`addresses` of the other hubs of the fleet, separated by commas")
+	fl.StringVar(&f.Peers.CAFile, "hub-ca", "", "`file` of authorities (PEM) that have signed the certificates of the peers")
+	fl.StringVar(&f.Peers.ServerName, "hub-server-name", "", "`name` in the certificates of the peers, if it is not their address")
 	fl.BoolVar(&f.once, "once", false, "print the metrics of the fleet and exit")
 }
 
@@ -79,6 +84,8 @@ func (a *App) hub(ctx context.Context, g *globals, s hubFlags) (report, error) {
 		return nil, errors.New("--once reads a store that is running; name it with -s, without --data-dir and --dev")
 	case embedded && s.Store.Addrs[0] != "":
 		return nil, errors.New("a hub has one store; give -s for Consul, or --data-dir or --dev for an embedded store")
+	case embedded && len(s.Peers.Addrs) > 0:
+		return nil, errors.New("a hub with an embedded store is alone; leave out --peers")
 	}
 	ctx, done := a.interruptible(ctx)
 	defer done()
@@ -86,6 +93,7 @@ func (a *App) hub(ctx context.Context, g *globals, s hubFlags) (report, error) {
 		Layout: s.Layout, Every: s.ReadEvery, Expiry: s.ExpireAfter, PerNode: s.PerNode, Version: build().version,
 		Log: slog.New(slog.DiscardHandler), Guide: hubGuide(g, s.Layout),
 	}
+	var peers []wire.Client
 	if !embedded {
 		file := ""
 		if g.config != "" {
@@ -93,6 +101,10 @@ func (a *App) hub(ctx context.Context, g *globals, s hubFlags) (report, error) {
 		}
 		o := storeOptions(s.Store, s.Store.Addrs[0], file)
 		o.Token = g.token
+		var err error
+		if peers, err = hubClients(s.Peers, o); err != nil {
+			return nil, err
+		}
 		store, err := consul.New(o)
 		if err != nil {
 			return nil, err
@@ -102,7 +114,7 @@ func (a *App) hub(ctx context.Context, g *globals, s hubFlags) (report, error) {
 	if s.once {
 		return scanOnce(ctx, m)
 	}
-	return nil, a.runHub(ctx, s, m)
+	return nil, a.runHub(ctx, s, m, peers)
 }
 
 func hubGuide(g *globals, l kv.Layout) kv.Guide {
@@ -113,7 +125,7 @@ func hubGuide(g *globals, l kv.Layout) kv.Guide {
 	return guide
 }
 
-func (a *App) runHub(ctx context.Context, s hubFlags, m hub.MetricsOptions) error {
+func (a *App) runHub(ctx context.Context, s hubFlags, m hub.MetricsOptions, peers []wire.Client) error {
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("read the host name of this machine: %w", err)
@@ -124,6 +136,7 @@ func (a *App) runHub(ctx context.Context, s hubFlags, m hub.MetricsOptions) erro
 		Listen: s.Listen, MaxConnsPerClient: s.MaxConnsPerClient,
 		Files:   hub.Files{Tokens: s.Tokens, Cert: s.TLSCert, Key: s.TLSKey, ClientCA: s.TLSClientCA},
 		DataDir: s.DataDir, Memory: s.dev, Datacenter: s.Store.Datacenter, Host: host, Metrics: m, Log: log,
+		AnyAgent: s.AnyAgent, Peers: peers,
 	})
 	if err != nil {
 		return errors.Join(err, closeLog())

@@ -57,7 +57,7 @@ func (s *session) publication(f publishFlags) (p publication, err error) {
 
 func (a *App) newIn(g *globals) *cobra.Command {
 	var f inFlags
-	cmd := a.with(g, "in", uses(needsKey, flagsStore, "length compress", flagsExec, flagsReport),
+	cmd := a.with(g, "in", uses(needsKey, flagsStore, "hub length compress", flagsExec, flagsReport),
 		func(ctx context.Context, s *session) (report, error) { return s.in(ctx, f) })
 	fl := cmd.Flags()
 	f.register(fl, g, "`key` to publish under")

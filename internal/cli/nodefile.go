@@ -90,7 +90,7 @@ func (s *session) nodeFileToLock(ctx context.Context, name, node string) (nodeFi
 	if err != nil || p.here {
 		return p, err
 	}
-	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
+	reader := s.reader(s.plain)
 	roster, err := reader.Roster(ctx, 0, 0)
 	if err != nil {
 		return p, fmt.Errorf("%w; --force needs no receipts, and takes %s for a host name", err, p.node)

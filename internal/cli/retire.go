@@ -33,7 +33,7 @@ func (a *App) newRetire(g *globals) *cobra.Command {
 
 func (s *session) retire(ctx context.Context, reason string, yes, force bool) (report, error) {
 	k := s.k
-	reader := fleet.Reader{Store: s.store, Layout: s.layout}
+	reader := s.reader(s.store)
 	roster, err := reader.Roster(ctx, 0, 0)
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ type rollbackFlags struct {
 
 func (a *App) newRollback(g *globals) *cobra.Command {
 	var f rollbackFlags
-	cmd := a.with(g, "rollback", uses(needsKey, flagsStore, "length", flagsExec, flagsReport),
+	cmd := a.with(g, "rollback", uses(needsKey, flagsStore, "hub length", flagsExec, flagsReport),
 		func(ctx context.Context, s *session) (report, error) { return s.rollback(ctx, f) })
 	f.register(cmd.Flags(), g, "`key` to roll back")
 	cmd.Flags().StringVar(&f.to, "to", "", "`version` to publish again (default: the one before the live version)")

@@ -16,6 +16,8 @@ import (
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/config"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/hub"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
@@ -33,7 +35,8 @@ type session struct {
 	host    string
 	layout  kv.Layout
 	store   kv.Store
-	plain   kv.Store // the same without retries
+	plain   kv.Store  // the same without retries
+	hub     fleet.Hub // has the receipts; nil: the store has them
 	log     *slog.Logger
 	metrics *observe.Metrics
 	events  *observe.Events
@@ -237,7 +240,29 @@ func (s *session) openStore(conf config.FlagFile) error {
 	}
 	s.plain = store
 	s.store = retry.New(store, retry.Policy{For: g.retryFor, OnRetry: s.onRetry})
-	return nil
+	return s.openHub(conf, o)
+}
+
+// openHub follows the same order. A hub gets the token of the store.
+func (s *session) openHub(conf config.FlagFile, o consul.Options) error {
+	addrs := cmp.Or(s.g.hub, s.Getenv("KVEXPRESS_HUB"), conf.Hub)
+	if addrs == "" || s.inside != nil {
+		return nil
+	}
+	hubs, err := hubClients(config.Hubs{
+		Addrs:      strings.Split(addrs, ","),
+		CAFile:     cmp.Or(s.Getenv("KVEXPRESS_HUB_CACERT"), conf.HubCA),
+		ServerName: cmp.Or(s.Getenv("KVEXPRESS_HUB_SERVER_NAME"), conf.HubServerName),
+		ClientCert: cmp.Or(s.Getenv("KVEXPRESS_HUB_CLIENT_CERT"), conf.HubClientCert),
+		ClientKey:  cmp.Or(s.Getenv("KVEXPRESS_HUB_CLIENT_KEY"), conf.HubClientKey),
+	}, o)
+	s.hub = &hub.Pages{Hubs: hubs}
+	return err
+}
+
+// reader reads receipts, and keys in a store.
+func (s *session) reader(store kv.Store) fleet.Reader {
+	return fleet.Reader{Store: store, Layout: s.layout, Hub: s.hub}
 }
 
 func (s *session) onRetry(attempt int, err error) {

@@ -25,7 +25,7 @@ type statusFlags struct {
 
 func (a *App) newStatus(g *globals) *cobra.Command {
 	var f statusFlags
-	cmd := a.with(g, "status", uses(flagsStore, "json verbose"),
+	cmd := a.with(g, "status", uses(flagsStore, "hub json verbose"),
 		func(ctx context.Context, s *session) (report, error) { return s.status(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
@@ -76,7 +76,7 @@ const aroundLimit = 3 * time.Second
 
 // around fills in the report, the damage, and the stops and locks.
 func (s *session) around(ctx context.Context, f statusFlags, k kv.Key, r *statusReport) error {
-	reader := fleet.Reader{Store: s.store, Layout: s.layout}
+	reader := s.reader(s.store)
 	roster, err := reader.Roster(ctx, 0, 0)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (r *statusReport) noteLifted() {
 
 // statusOfAll is a line for each key that is published, or that a node reports.
 func (s *session) statusOfAll(ctx context.Context, f statusFlags) (report, error) {
-	reader := fleet.Reader{Store: s.store, Layout: s.layout}
+	reader := s.reader(s.store)
 	roster, err := reader.Roster(ctx, 0, 0)
 	if err != nil {
 		return nil, err

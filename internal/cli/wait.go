@@ -75,7 +75,7 @@ func (s *session) wait(ctx context.Context, f waitFlags, g fleet.Goal) (*waitRep
 		b.Show(r.Share(), fmt.Sprintf("%s  %d/%d nodes", percent(r), r.Converged, r.Nodes))
 	}
 	g.Progress(fleet.Report{})
-	reader := fleet.Reader{Store: s.plain, Layout: s.layout}
+	reader := s.reader(s.plain)
 	began := time.Now()
 	if !g.Began.IsZero() {
 		began = g.Began

@@ -19,6 +19,11 @@ type FlagFile struct {
 	DatadogAPIKey    string `yaml:"datadog_api_key"`
 	DatadogAppKey    string `yaml:"datadog_app_key"`
 	DatadogHost      string `yaml:"datadog_host"`
+	Hub              string `yaml:"hub"` // addresses, separated by commas
+	HubCA            string `yaml:"hub_ca"`
+	HubServerName    string `yaml:"hub_server_name"`
+	HubClientCert    string `yaml:"hub_client_cert"`
+	HubClientKey     string `yaml:"hub_client_key"`
 }
 
 // LoadFlagFile reads a FlagFile of at most 1 MiB. Without a path it is empty. Errors quote nothing of

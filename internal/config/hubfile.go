@@ -24,6 +24,8 @@ type Hub struct {
 	ReadEvery         time.Duration
 	ExpireAfter       time.Duration
 	PerNode           bool
+	AnyAgent          bool
+	Peers             Hubs // the other hubs of the fleet
 }
 
 // LoadHub reads hub.yml, a file of at most 1 MiB. Keys that it lacks stay as they are in c, and so do given keys, which are
@@ -56,14 +58,16 @@ func LoadHub(path string, c Hub, given func(key string) bool) (Hub, error) {
 		"read_every":           one(&c.ReadEvery, parseTime),
 		"expire_after":         one(&c.ExpireAfter, parseTime),
 		"per_node":             one(&c.PerNode, parseSwitch),
+		"any_agent":            one(&c.AnyAgent, parseSwitch),
 	}
 	maps.Copy(setters, storeSetters(&c.Store))
+	maps.Copy(setters, hubSetters(&c.Peers, "peers"))
 	for key := range setters {
 		if given(key) {
 			setters[key] = func(value) {}
 		}
 	}
-	l.readMap(b, setters)
+	l.finishHubs(c.Peers, "peers", l.readMap(b, setters))
 	return c, l.err()
 }
 

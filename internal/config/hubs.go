@@ -17,20 +17,18 @@ const (
 	maxLabels, maxLabel = 16, 64
 )
 
-func hubSetters(l *loader) map[string]func(value) {
-	h := &l.config.Hubs
+// hubSetters are the keys that say how hubs are reached. The addresses have a key of their own name.
+func hubSetters(h *Hubs, addrs string) map[string]func(value) {
 	return map[string]func(value){
-		"hubs":            l.readHubs,
+		addrs:             func(v value) { readHubs(v, &h.Addrs) },
 		"hub_ca":          one(&h.CAFile, parsePath),
 		"hub_server_name": one(&h.ServerName, parseWord),
 		"hub_client_cert": one(&h.ClientCert, parsePath),
 		"hub_client_key":  one(&h.ClientKey, parsePath),
-		"direct":          one(&h.Direct, parseSwitch),
-		"labels":          l.readLabels,
 	}
 }
 
-func (l *loader) readHubs(v value) {
+func readHubs(v value, into *[]string) {
 	list := []value{v}
 	if kindOf(v.node) == aList {
 		list = v.items()
@@ -39,10 +37,9 @@ func (l *loader) readHubs(v value) {
 		v.bad("a list of %d; give 1 to %d addresses, or remove the key", len(list), maxHubs)
 		return
 	}
-	l.config.Hubs.Addrs = make([]string, len(list))
-	seen := map[string]bool{}
+	addrs, seen := make([]string, len(list)), map[string]bool{}
 	for i, item := range list {
-		one(&l.config.Hubs.Addrs[i], func(s string) (string, error) {
+		one(&addrs[i], func(s string) (string, error) {
 			if seen[s] {
 				return "", fmt.Errorf("%s is given twice; remove one", kv.Quote(s))
 			}
@@ -50,6 +47,7 @@ func (l *loader) readHubs(v value) {
 			return parseHub(s)
 		})(item)
 	}
+	*into = addrs
 }
 
 func parseHub(s string) (string, error) {
@@ -86,15 +84,14 @@ func (l *loader) readLabels(v value) {
 }
 
 // finishHubs checks the keys about hubs against each other.
-func (l *loader) finishHubs(lines map[string]int) {
-	h := l.config.Hubs
+func (l *loader) finishHubs(h Hubs, addrs string, lines map[string]int) {
 	if (h.ClientCert == "") != (h.ClientKey == "") {
 		l.add(max(lines["hub_client_cert"], lines["hub_client_key"]),
 			"hub_client_cert and hub_client_key need each other; give both or neither")
 	}
 	for _, addr := range h.Addrs {
 		if h.CAFile == "" && addr != "" && !onThisMachine(addr) {
-			l.add(lines["hubs"], "hubs: %s may be another machine, and a token goes there only over TLS; set hub_ca", kv.Quote(addr))
+			l.add(lines[addrs], addrs+": %s may be another machine, and a token goes there only over TLS; set hub_ca", kv.Quote(addr))
 		}
 	}
 }

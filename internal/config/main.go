@@ -40,10 +40,12 @@ func (l *loader) mainSetters() map[string]func(value) {
 		"listen":    one(&c.Listen, parseListen),
 		"reconcile": one(&c.Reconcile, parseDuration(minReconcile)),
 		"receipts":  one(&c.Receipts, parseSwitch),
+		"direct":    one(&c.Hubs.Direct, parseSwitch),
+		"labels":    l.readLabels,
 		"targets":   func(v value) { l.targets = v },
 	}
 	maps.Copy(setters, storeSetters(&c.Store))
-	maps.Copy(setters, hubSetters(l))
+	maps.Copy(setters, hubSetters(&c.Hubs, "hubs"))
 	return setters
 }
 
@@ -111,7 +113,7 @@ func (l *loader) finish(lines map[string]int) {
 	if (s.ClientCert == "") != (s.ClientKey == "") {
 		l.add(max(lines["client_cert"], lines["client_key"]), "client_cert and client_key need each other; give both or neither")
 	}
-	l.finishHubs(lines)
+	l.finishHubs(c.Hubs, "hubs", lines)
 	if c.StateDir == "" {
 		dir, err := install.DefaultStateDir(l.env.Getenv)
 		if err != nil {

@@ -13,6 +13,8 @@ import (
 const (
 	// readEvery is the least time between two reads of all receipts.
 	readEvery = 200 * time.Millisecond
+	// readHubEvery is the same for the receipts that changed, from a hub.
+	readHubEvery = 25 * time.Millisecond
 	// idle is how long one read waits for a change. A node can lose contact without one.
 	idle = 5 * time.Second
 	// lastRead is the time limit of the read at the end of a wait.
@@ -92,6 +94,9 @@ func (r *Reader) Wait(ctx context.Context, g Goal) (Report, error) {
 			return w.report, err
 		}
 		pause := readEvery
+		if r.Hub != nil {
+			pause = readHubEvery
+		}
 		if err != nil {
 			pause = retryEvery
 		}

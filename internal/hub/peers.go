@@ -2,11 +2,13 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strconv"
 	"time"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
 	"kvexpress/internal/wait"
 	"kvexpress/internal/wire"
 )
@@ -54,4 +56,39 @@ func ask(ctx context.Context, hub wire.Client, query url.Values, since uint64, w
 		return fleet.Page{}, err
 	}
 	return fleet.ParsePage(b)
+}
+
+// Pages asks hubs about receipts: the one that answered last, else the next one. It implements fleet.Hub, and is not safe for
+// concurrent use.
+type Pages struct {
+	Hubs []wire.Client // at least one
+
+	current int
+	fresh   bool // the current hub has answered
+}
+
+// Page implements fleet.Hub. The error wraps kv.ErrUnreachable if no hub could be asked, or kv.ErrDenied.
+func (p *Pages) Page(ctx context.Context, since uint64, wait time.Duration) (fleet.Page, error) {
+	if !p.fresh {
+		since = 0 // an index is of one hub
+	}
+	var errs []error
+	for range p.Hubs {
+		hub := p.Hubs[p.current]
+		page, err := ask(ctx, hub, url.Values{}, since, min(wait, maxPageWait))
+		switch {
+		case err == nil:
+			page.Full = page.Full || since == 0
+			p.fresh = true
+			return page, nil
+		case ctx.Err() != nil:
+			return page, context.Cause(ctx)
+		case errors.Is(err, wire.ErrForbidden):
+			return page, &kv.StoreError{Op: "read the receipts", Addr: "the hub " + hub.Addr, Kind: kv.ErrDenied, Cause: err}
+		}
+		errs = append(errs, err)
+		p.current, p.fresh, since = (p.current+1)%len(p.Hubs), false, 0
+	}
+	return fleet.Page{}, &kv.StoreError{Op: "read the receipts", Addr: "the hub", Kind: kv.ErrUnreachable, Cause: errors.Join(errs...),
+		Remedy: "without --hub (and KVEXPRESS_HUB), the receipts in the store are read"}
 }
