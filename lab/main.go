@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -24,7 +23,7 @@ import (
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 type options struct {
-	scale, keep    bool
+	scale          bool
 	nodes, changes int
 	mode           string
 }
@@ -41,7 +40,6 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.IntVar(&o.changes, "changes", changes, "how many `changes` are measured")
 	if !o.scale {
 		flags.StringVar(&o.mode, "mode", "", "how nodes get their file: watch, agent, or template (consul-template); default: mixed")
-		flags.BoolVar(&o.keep, "keep", false, "go on until Ctrl-C, and say what to try next")
 	}
 	err = flags.Parse(args)
 	modes := []string{"", "watch", "agent", "template"}
@@ -107,54 +105,5 @@ func (o options) inFolder(ctx context.Context, stdout io.Writer) (err error) {
 		}
 		return scale.Run(ctx, f, o.changes)
 	}
-	if err := o.play(ctx, stdout, f); err != nil {
-		return err
-	}
-	if o.keep {
-		f.Stop() // the record would fill the memory
-		if err := invite(stdout, f); err != nil {
-			return err
-		}
-		<-ctx.Done()
-	}
-	return context.Cause(ctx)
+	return o.play(ctx, stdout, f)
 }
-
-// invite writes a file for a shell with the programs, the addresses and the tokens, and
-// says what to try in another terminal.
-func invite(stdout io.Writer, f *hosts.Fleet) error {
-	path := filepath.Join(f.Dir, "environment")
-	var b strings.Builder
-	fmt.Fprintf(&b, "export PATH=%s:%s:\"$PATH\"\nexport CONSUL_HTTP_ADDR=%s\n",
-		word(filepath.Dir(f.Tools.Kvexpress)), word(filepath.Dir(f.Tools.Consul)), f.Servers[0].Addr)
-	for _, role := range []string{hosts.Publisher, hosts.Operator, hosts.Registrar, hosts.Observer} {
-		fmt.Fprintf(&b, "export %s=%s\n", strings.ToUpper(role), word(f.TokenFile(role)))
-	}
-	b.WriteString("export CONSUL_HTTP_TOKEN_FILE=\"$OBSERVER\"\n")
-	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
-		return err
-	}
-	n, service := f.Nodes[0], f.Services[len(f.Services)-1] // one that is in the catalog
-	host, port, _ := strings.Cut(n.DNS, ":")
-	fmt.Fprintf(stdout, `
-The fleet runs until Ctrl-C. In another terminal:
-
-  . %s
-  kvexpress status -k hosts
-  kvexpress history -k hosts
-
-  # take %s out of the catalog, and ask a node's DNS for it
-  consul services deregister -id %s -http-addr %s -token-file "$REGISTRAR"
-  dig +short @%s -p %s %s
-
-  # freeze the key, and let go
-  kvexpress stop -k hosts -r 'to see what happens' --token-file "$OPERATOR"
-  kvexpress resume -k hosts --token-file "$OPERATOR"
-
-What the programs say is in %s.
-`, word(path), service.Name, service.Name, service.Node.Addr, host, port, hosts.FQDN(service.Name), f.Logs())
-	return nil
-}
-
-// word is a text as one word for a shell.
-func word(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

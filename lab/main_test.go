@@ -57,7 +57,7 @@ func TestRun(t *testing.T) {
 
 func TestWrongArguments(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"--nodes 0", "--changes 0", "scale --nodes 0", "nonsense", "scale --keep", "--mode none"} {
+	for _, args := range []string{"--nodes 0", "--changes 0", "scale --nodes 0", "nonsense", "scale --mode agent", "--mode none"} {
 		var said strings.Builder
 		if code := run(t.Context(), strings.Fields(args), io.Discard, &said); code != 1 || said.Len() == 0 {
 			t.Errorf("%s: exit code %d, it says %q", args, code, said.String())
@@ -81,7 +81,7 @@ func TestEnded(t *testing.T) {
 		"its reader has ended": {"", "web-01", syscall.SIGPIPE},
 		"killed":               {"", "web-01", syscall.SIGKILL},
 		"scale, killed":        {"scale", "version 2", syscall.SIGKILL},
-		"kept, closed":         {"--keep", "The fleet runs until Ctrl-C", syscall.SIGHUP},
+		"its terminal closes":  {"", "web-01", syscall.SIGHUP},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "a'b c") // short: the agent's socket is below it
@@ -90,11 +90,7 @@ func TestEnded(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			changes := "200"
-			if c.args == "--keep" {
-				changes = "1"
-			}
-			cmd := exec.CommandContext(ctx, self(t), append(strings.Fields(c.args), "--nodes", "2", "--changes", changes)...)
+			cmd := exec.CommandContext(ctx, os.Args[0], append(strings.Fields(c.args), "--nodes", "2", "--changes", "200")...)
 			cmd.Env = append(os.Environ(), asLabEnv+"=1", "TMPDIR="+folder)
 			out, err := cmd.StdoutPipe()
 			if err == nil {
@@ -108,9 +104,6 @@ func TestEnded(t *testing.T) {
 			}
 			if len(inFolder(t, folder)) == 0 {
 				t.Errorf("nothing runs when it says %q", c.at)
-			}
-			if c.args == "--keep" {
-				invited(t, lines)
 			}
 			if c.signal == syscall.SIGPIPE {
 				_ = out.Close()
@@ -133,28 +126,6 @@ func TestEnded(t *testing.T) {
 				t.Errorf("left are %v, %v", left, err)
 			}
 		})
-	}
-}
-
-func self(t *testing.T) string {
-	t.Helper()
-	path, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// invited tries the first things to try, as they are written there.
-func invited(t *testing.T, lines *bufio.Scanner) {
-	t.Helper()
-	var script strings.Builder
-	for lines.Scan() && !strings.Contains(lines.Text(), "# freeze") {
-		script.WriteString(strings.ReplaceAll(lines.Text(), "dig ", "true ") + "\n")
-	}
-	told, err := exec.CommandContext(t.Context(), "sh", "-e", "-c", script.String()).CombinedOutput()
-	if err != nil || !strings.Contains(string(told), "version") {
-		t.Errorf("%s\n%s%v", script.String(), told, err)
 	}
 }
 

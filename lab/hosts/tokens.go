@@ -3,7 +3,6 @@ package hosts
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -76,9 +75,8 @@ func (f *Fleet) prepareTokens(ctx context.Context) error {
 	}
 	for name := range f.rules {
 		var b [16]byte
-		_, _ = rand.Read(b[:]) // never fails
-		h := hex.EncodeToString(b[:])
-		f.tokens[name] = h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:] // as Consul wants it
+		_, _ = rand.Read(b[:])                                                                 // never fails
+		f.tokens[name] = fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]) // as Consul wants it
 		if err := os.WriteFile(f.TokenFile(name), []byte(f.tokens[name]+"\n"), 0o600); err != nil {
 			return err
 		}

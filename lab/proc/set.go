@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,42 +20,23 @@ import (
 // they are found.
 const mark = "KVEXPRESS_LAB_UNIT"
 
-// Set is the programs of a lab. One thread starts all of them and lives until Close: the
-// kernel ends them with it, so that a lab that is killed leaves nothing.
+// Set is the programs of a lab. The kernel ends them with it, so that a lab that is killed leaves nothing.
 type Set struct {
-	dir      string // all logs are below it
-	requests chan request
-	ended    chan struct{}
-	closing  atomic.Bool
+	dir     string // all logs are below it
+	closing atomic.Bool
 
 	mu    sync.Mutex
 	units []*Unit
 }
 
-type request struct {
-	cmd  *exec.Cmd
-	done chan error
-}
-
 // NewSet returns an empty Set whose logs are below dir. Call Close.
-func NewSet(dir string) *Set {
-	s := &Set{dir: dir, requests: make(chan request), ended: make(chan struct{})}
-	go func() {
-		defer close(s.ended)
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		for r := range s.requests {
-			r.done <- r.cmd.Start()
-		}
-	}()
-	return s
-}
+func NewSet(dir string) *Set { return &Set{dir: dir} }
 
-// start runs a command in a process group of its own: Ctrl-C is for the lab alone.
-func (s *Set) start(cmd *exec.Cmd) error {
+// start runs a command in a process group of its own: Ctrl-C is for the lab alone. Go never ends the
+// thread that starts it, for which the kernel would end the command, too.
+func start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	r := request{cmd, make(chan error, 1)}
-	s.requests <- r
-	return <-r.done
+	return cmd.Start()
 }
 
 // Add makes a unit a part of the Set. It does not start it.
@@ -77,8 +57,6 @@ func (s *Set) Close() error {
 		err = errors.Join(err, Each(some, (*Unit).Stop))
 	}
 	killMarked(s.dir)
-	close(s.requests)
-	<-s.ended
 	return err
 }
 
@@ -94,7 +72,7 @@ func (s *Set) Run(ctx context.Context, env []string, argv ...string) (string, er
 	cmd.Dir, cmd.Env = s.dir, append(append(environ(), env...), mark+"="+s.dir)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := s.start(cmd)
+	err := start(cmd)
 	if err == nil {
 		err = cmd.Wait()
 	}

@@ -78,7 +78,7 @@ func (u *Unit) launch() (*exec.Cmd, error) {
 	cmd := exec.Command(u.Argv[0], u.Argv[1:]...) //nolint:noctx // see above
 	cmd.Dir, cmd.Stdout, cmd.Stderr = filepath.Dir(u.Log), log, log
 	cmd.Env = append(append(environ(), u.Env...), mark+"="+u.Log)
-	if err := u.set.start(cmd); err != nil {
+	if err := start(cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", u.Name, err)
 	}
 	u.process = cmd.Process

@@ -13,8 +13,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -157,14 +157,7 @@ func (s *site) change(ctx context.Context, n int) (*version, error) {
 // adHoc puts a file from a URL on all nodes, as docs/ad-hoc.md tells, under a key that did
 // not exist: the agents have a target for it.
 func (s *site) adHoc(ctx context.Context) (*version, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	server := &http.Server{ReadTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, lines(249))
-	})}
-	go func() { _ = server.Serve(listener) }() // until Close
-	v, err := s.deliver(ctx, hosts.KeyAdHoc, lines(249), "-u", "http://"+listener.Addr().String()+"/adhoc")
-	return v, errors.Join(err, server.Close())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, lines(249)) }))
+	defer server.Close()
+	return s.deliver(ctx, hosts.KeyAdHoc, lines(249), "-u", server.URL+"/adhoc")
 }
