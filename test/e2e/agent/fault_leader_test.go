@@ -210,7 +210,7 @@ func agentsWhileTheLeaderHangs(t *testing.T, c *e2e.Cluster) {
 func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	const targets = 10
 	x := c.Site(t, 0)
-	w := newWire(t, c.Servers[0].Addr)
+	front := newFront(t, c.Servers[0].Addr)
 	key := func(i int) string { return fmt.Sprintf("file-%d", i) }
 	var all []e2e.Fields
 	for i := range targets {
@@ -219,7 +219,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	}
 	// A reconcile is the first to notice the missing leader: the remaining server
 	// still answers watches.
-	x.ConfigWith("agent", e2e.Fields{"reconcile": "10s"}, []string{w.addr}, all...)
+	x.ConfigWith("agent", e2e.Fields{"reconcile": "10s"}, []string{front.addr}, all...)
 	d := x.Agent("agent")
 	for i := range targets {
 		d.Delivers(key(i), e2e.Version(1))
@@ -237,7 +237,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 		d.Becomes(key(i), outcome.Unreachable)
 	}
 	e2e.Within(t, time.Minute, "the first two retries are over",
-		func() bool { return strings.Count(d.Said(), "store unreachable") > 0 && w.requests.since(lost) > 3 })
+		func() bool { return strings.Count(d.Said(), "store unreachable") > 0 && front.requests.since(lost) > 3 })
 	e2e.Pause(5 * time.Second)
 
 	from, cpu := time.Now(), cpuOf(d)
@@ -247,7 +247,7 @@ func agentWithoutQuorum(t *testing.T, c *e2e.Cluster) {
 	}
 	e2e.Pause(period)
 	took, used := time.Since(from), cpuOf(d)-cpu
-	requests := w.requests.since(from)
+	requests := front.requests.since(from)
 	share, rate := used.Seconds()/took.Seconds(), float64(requests)/took.Seconds()
 	t.Logf("without quorum: noticed after %v; then, in %v, %.2f %% of a core, %.3f requests a second", noticed.Round(time.Second),
 		took.Round(time.Second), 100*share, rate)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,16 +99,18 @@ func frugal(d *e2e.Daemon, allowed int) {
 	}
 }
 
-// blackHole: a connection drops all packets without an error. The agent notices, and opens a new one. The function that it
+// blackHole: answers disappear without an error, and connections stay open. The agent notices, and opens new ones. The function that it
 // returns checks the rest, after a while. Without the time limit of a watch, the agent would never notice.
 func blackHole(t *testing.T, c *e2e.Cluster) (rest func()) {
 	x := c.Site(t, 1)
-	w := newWire(t, x.Store.Server.Addr)
+	front := newFront(t, x.Store.Server.Addr)
+	var hole atomic.Bool
+	front.hole(&hole)
 	x.Publish("hole", e2e.Version(1))
-	agentConfig(x, "agent", []string{w.addr}, to(x, "hole"))
+	agentConfig(x, "agent", []string{front.addr}, to(x, "hole"))
 	d := x.Agent("agent")
 	d.Delivers("hole", e2e.Version(1))
-	w.hole(true)
+	hole.Store(true)
 	from := time.Now()
 	x.Publish("hole", e2e.Version(2))
 	return func() {
@@ -118,7 +121,7 @@ func blackHole(t *testing.T, c *e2e.Cluster) (rest func()) {
 			t.Errorf("it took %v", noticed)
 		}
 		x.Holds("hole", e2e.Version(1))
-		w.hole(false)
+		hole.Store(false)
 		began := time.Now()
 		d.Delivers("hole", e2e.Version(2))
 		t.Logf("delivered %v after the end of the hole", time.Since(began).Round(time.Millisecond))

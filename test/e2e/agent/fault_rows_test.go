@@ -19,9 +19,9 @@ import (
 // for ever.
 func agentAndDeletedKeys(t *testing.T, c *e2e.Cluster) {
 	x := c.Site(t, 0)
-	w := newWire(t, x.Store.Server.Addr)
+	front := newFront(t, x.Store.Server.Addr)
 	x.Publish("hosts", e2e.Version(1))
-	agentConfig(x, "agent", []string{w.addr}, to(x, "hosts"))
+	agentConfig(x, "agent", []string{front.addr}, to(x, "hosts"))
 	d := x.Agent("agent")
 	d.Delivers("hosts", e2e.Version(1))
 	lineage := d.Target("hosts").Lineage
@@ -44,7 +44,7 @@ func agentAndDeletedKeys(t *testing.T, c *e2e.Cluster) {
 			// Consul answers a watch on a missing key at once if anything at all was
 			// written since the last answer; one that waits is not woken by that. To
 			// each return belong two reads.
-			requests, most := w.requests.since(from), 3*(10+int(time.Since(from)/(250*time.Millisecond)))
+			requests, most := front.requests.since(from), 3*(10+int(time.Since(from)/(250*time.Millisecond)))
 			if requests > most {
 				t.Errorf("%d writes elsewhere caused %d requests, at most %d are allowed", e2e.Times(1000), requests, most)
 			}

@@ -183,9 +183,9 @@ func TestServeBeyondLoopback(t *testing.T) {
 	// A file that is no good leaves all as it was, and a good one is used.
 	hangup := func(until string) {
 		t.Helper()
-		before := strings.Count(s.said(), until)
+		before := strings.Count(s.Said(), until)
 		s.Signal(syscall.SIGHUP)
-		e2e.Eventually(t, until, func() bool { return strings.Count(s.said(), until) > before })
+		e2e.Eventually(t, until, func() bool { return strings.Count(s.Said(), until) > before })
 	}
 	good := contentOf(t, f.path)
 	for _, wrong := range []string{"token", `token "` + root + `" { name = "x" nonsense "y" {} }`} {
@@ -201,7 +201,7 @@ func TestServeBeyondLoopback(t *testing.T) {
 	certificates(t, dir, "store")
 	hangup("tokens and certificates reloaded")
 	may.Ok("in", "-k", "hosts", "-f", m.File("source", e2e.Text("two", 20)))
-	if said := s.said(); strings.Contains(said, root) || !strings.Contains(said, "line 1") {
+	if said := s.Said(); strings.Contains(said, root) || !strings.Contains(said, "line 1") {
 		t.Errorf("the log:\n%s", said)
 	}
 }

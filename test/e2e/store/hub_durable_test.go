@@ -154,7 +154,7 @@ func killing(t *testing.T, rounds int, args ...string) (faults []string, writes 
 			group.Go(func() { l.increment(t.Context(), s.addr) })
 		}
 		<-time.After(time.Duration(20+rand.IntN(200)) * time.Millisecond)
-		s.kill()
+		s.Kill()
 		group.Wait()
 		l.client.CloseIdleConnections()
 	}
@@ -200,7 +200,7 @@ func TestServeRestartsUnderAnAgent(t *testing.T) {
 	}
 	arrives("one\n")
 	for _, content := range []string{"two\n", "three\n"} {
-		s.kill()
+		s.Kill()
 		s = serve(t, "--data-dir", data, "--listen", s.addr)
 		arrives(m.Publish(content))
 	}
@@ -273,7 +273,7 @@ func TestServeFullDisk(t *testing.T) {
 	if err := fill(); err == nil || len(acked) == before {
 		t.Errorf("with more room, nothing was written: %v", err)
 	}
-	s.kill()
+	s.Kill()
 	s = serve(t, "--data-dir", data)
 	there("after a restart")
 }
