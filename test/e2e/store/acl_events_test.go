@@ -12,18 +12,12 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// With the policies that `kvexpress acl` prints, each action leaves an event that names who did it.
-// Without the right to it, the action still succeeds, and one line names the missing right.
-func TestEventPolicies(t *testing.T) {
-	t.Parallel()
-	eventPolicies(t, startGuarded(t), true)
-}
-
 // right is a rule of a policy that is about events.
 var right = regexp.MustCompile(`key "kvexpress-events/[^}]*}`)
 
-func eventPolicies(t *testing.T, g *guarded, accessors bool) {
-	t.Helper()
+// eventPolicies: with the policies that `kvexpress acl` prints, each action leaves an event that names who did it.
+// Without the right to it, the action still succeeds, and one line names the missing right.
+func eventPolicies(t *testing.T, g *guarded) {
 	operator := g.admin.Ok("acl", "operator", "-k", "hosts")
 	publisher := g.admin.Ok("acl", "publisher", "-k", "hosts")
 	for name, c := range map[string]struct {
@@ -57,7 +51,7 @@ func eventPolicies(t *testing.T, g *guarded, accessors bool) {
 			case !c.left && (!warned || after != before):
 				t.Errorf("%s: %v: %+v, and the events are %s", name, args, r, after)
 			case c.left && (r.Stderr != "" || damaged > 0 || len(all) == 0 || all[0].Action != args[0] ||
-				!strings.HasSuffix(all[0].Who, "@"+e2e.Hostname(t)) || (all[0].Accessor != "") != accessors ||
+				!strings.HasSuffix(all[0].Who, "@"+e2e.Hostname(t)) || (all[0].Accessor != "") != g.accessors ||
 				strings.Contains(after, tokenOf(m))):
 				t.Errorf("%s: %v: %+v, and the events are %s", name, args, r, after)
 			}

@@ -14,16 +14,10 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// Receipts where Consul denies by default, with the policies that `kvexpress acl`
+// receiptPolicies: receipts where the store denies by default, with the policies that `kvexpress acl`
 // prints: who may write which, and who may read them. A node without the right is not
 // delayed, and logs a denied receipt once.
-func TestReceiptPolicies(t *testing.T) {
-	t.Parallel()
-	receiptPolicies(t, startGuarded(t))
-}
-
 func receiptPolicies(t *testing.T, g *guarded) {
-	t.Helper()
 	c := &e2e.Cluster{T: t, Servers: []*consultest.Server{g.Server}}
 	x := c.Site(t, 0)
 	token := func(role ...string) string {

@@ -19,13 +19,15 @@ type guarded struct {
 	admin    *e2e.Machine
 	newToken func(t testing.TB, rules string) (secret string)
 	revoke   func(t testing.TB, secret string)
+	// accessors: it knows tokens by their accessors.
+	accessors bool
 }
 
 func startGuarded(t *testing.T) *guarded {
 	t.Helper()
 	s, admin := e2e.Start(t, consultest.WithACL())
 	return &guarded{Store: s, admin: admin.With("CONSUL_HTTP_TOKEN=" + s.Token), newToken: s.Server.NewToken,
-		revoke: s.Server.RevokeToken}
+		revoke: s.Server.RevokeToken, accessors: true}
 }
 
 // as is a machine whose token has what `kvexpress acl` prints for a role, a key
@@ -40,13 +42,7 @@ func (g *guarded) holding(t *testing.T, token string) *e2e.Machine {
 	return e2e.NewMachine(t, g.Server.Addr, "CONSUL_HTTP_TOKEN="+token)
 }
 
-func TestPublisherPolicy(t *testing.T) {
-	t.Parallel()
-	publisherPolicy(t, startGuarded(t))
-}
-
 func publisherPolicy(t *testing.T, g *guarded) {
-	t.Helper()
 	m := g.as(t, "publisher", "-k", "hosts")
 	m.File("source", e2e.Text("one", 20))
 	m.Ok("in", "-k", "hosts", "-f", m.Path("source"))
@@ -92,13 +88,7 @@ func publisherPolicy(t *testing.T, g *guarded) {
 	}
 }
 
-func TestNodePolicy(t *testing.T) {
-	t.Parallel()
-	nodePolicy(t, startGuarded(t))
-}
-
 func nodePolicy(t *testing.T, g *guarded) {
-	t.Helper()
 	g.admin.Ok("in", "-k", "hosts", "-f", g.admin.File("source", e2e.Text("one", 20)))
 	g.admin.Ok("in", "-k", "other", "-f", g.admin.Path("source"))
 	m := g.as(t, "node", "-k", "hosts", "--node", "web-1")
@@ -141,13 +131,7 @@ func nodePolicy(t *testing.T, g *guarded) {
 	}
 }
 
-func TestOperatorPolicy(t *testing.T) {
-	t.Parallel()
-	operatorPolicy(t, startGuarded(t))
-}
-
 func operatorPolicy(t *testing.T, g *guarded) {
-	t.Helper()
 	g.admin.Ok("in", "-k", "hosts", "-f", g.admin.File("source", e2e.Text("one", 20)))
 	m := g.as(t, "operator", "-k", "hosts")
 	m.Ok("lock", "-f", m.Path("hosts"), "-r", "a reason")
@@ -198,13 +182,7 @@ func operatorPolicy(t *testing.T, g *guarded) {
 	}
 }
 
-func TestNestedPublisherPolicy(t *testing.T) {
-	t.Parallel()
-	nestedPublisherPolicy(t, startGuarded(t))
-}
-
 func nestedPublisherPolicy(t *testing.T, g *guarded) {
-	t.Helper()
 	m := g.as(t, "publisher", "-k", "team/app/flags")
 	m.Ok("in", "-k", "team/app/flags", "-f", m.File("source", e2e.Text("one", 20)))
 	m.Ok("in", "-k", "team/app/flags", "-f", m.File("source", e2e.Text("two", 20)))
@@ -217,12 +195,6 @@ func nestedPublisherPolicy(t *testing.T, g *guarded) {
 	below.Fails(1, []string{`"web"`, "nested"}, "in", "-k", "web/flags", "-f", below.File("source", e2e.Text("one", 20)))
 }
 
-// Without a right, the file stays as it is, and one line names the policy that is missing.
-func TestWithoutRights(t *testing.T) {
-	t.Parallel()
-	withoutRights(t, startGuarded(t))
-}
-
 // remedy is a part of the message that such a machine gets: the policy that its token lacks, or where
 // the token comes from, if the token does not exist any more.
 func remedy(machine string) string {
@@ -232,8 +204,8 @@ func remedy(machine string) string {
 	return "`kvexpress acl"
 }
 
+// withoutRights: without a right, the file stays as it is, and one line names the policy that is missing.
 func withoutRights(t *testing.T, g *guarded) {
-	t.Helper()
 	g.admin.Ok("in", "-k", "hosts", "-f", g.admin.File("source", e2e.Text("one", 20)))
 	policy := func(rules string) *e2e.Machine { return g.holding(t, g.newToken(t, rules)) }
 	revoked := g.as(t, "node", "-k", "hosts")

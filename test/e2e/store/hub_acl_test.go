@@ -90,18 +90,20 @@ func startGuardedServe(t *testing.T) *guarded {
 	}
 }
 
-// The policies that `kvexpress acl` prints suffice on a hub, and no more, in the same cases as on Consul.
-func TestPoliciesOnServe(t *testing.T) {
+// The policies that `kvexpress acl` prints suffice, and no more, on Consul and on a hub.
+func TestPolicies(t *testing.T) {
 	t.Parallel()
+	stores := map[string]func(*testing.T) *guarded{"Consul": startGuarded, "a hub": startGuardedServe}
 	for name, test := range map[string]func(*testing.T, *guarded){
 		"publisher": publisherPolicy, "node": nodePolicy, "operator": operatorPolicy, "nested": nestedPublisherPolicy,
-		"without rights": withoutRights, "reports": receiptPolicies,
-		"events": func(t *testing.T, g *guarded) { eventPolicies(t, g, false) },
+		"without rights": withoutRights, "reports": receiptPolicies, "events": eventPolicies,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, startGuardedServe(t))
-		})
+		for store, start := range stores {
+			t.Run(name+" on "+store, func(t *testing.T) {
+				t.Parallel()
+				test(t, start(t))
+			})
+		}
 	}
 }
 
