@@ -3,15 +3,15 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,65 +19,48 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// notices are the messages to the test's own systemd.
-type notices struct {
-	t    *testing.T
-	addr string
-	mu   sync.Mutex
-	all  []string
+// systemd is the socket of the test's own systemd.
+type systemd struct {
+	*net.UnixConn
+	t *testing.T
 }
 
-func newNotices(t *testing.T) *notices {
+func newSystemd(t *testing.T) *systemd {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "kx") // a socket's path must be short
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@kvexpress-" + e2e.Sum(t.TempDir())[:16], Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &notices{t: t, addr: filepath.Join(dir, "notify")}
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.addr, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { conn.Close() })
+	return &systemd{conn, t}
+}
+
+// next is the next message, "" if there is none within a time.
+func (s *systemd) next(within time.Duration) string {
+	s.t.Helper()
+	if err := s.SetReadDeadline(time.Now().Add(within)); err != nil {
+		s.t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for b := make([]byte, 64<<10); ; {
-			size, _, err := conn.ReadFrom(b)
-			if err != nil {
-				return // it is closed
-			}
-			n.mu.Lock()
-			n.all = append(n.all, string(b[:size]))
-			n.mu.Unlock()
-		}
-	}()
-	t.Cleanup(func() {
-		conn.Close()
-		<-done
-		os.RemoveAll(dir)
-		if t.Failed() {
-			t.Logf("systemd was told %q", slices.DeleteFunc(n.all, func(s string) bool { return s == "WATCHDOG=1" }))
-		}
-	})
-	return n
+	b := make([]byte, 64<<10)
+	size, err := s.Read(b)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		s.t.Fatal(err)
+	}
+	return string(b[:size])
 }
 
-func (n *notices) since(first int) []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.all[first:])
-}
-
-// await waits for a notice with this beginning, not counting the first ones, and
-// returns how many there are up to it.
-func (n *notices) await(first int, begin string) (next int) {
-	n.t.Helper()
-	e2e.Eventually(n.t, "systemd gets "+begin, func() bool {
-		i := slices.IndexFunc(n.since(first), func(s string) bool { return strings.HasPrefix(s, begin) })
-		next = first + i + 1
-		return i >= 0
-	})
-	return next
+// upTo are the messages up to one with this beginning.
+func (s *systemd) upTo(begin string) (all []string) {
+	s.t.Helper()
+	for {
+		message := s.next(time.Minute)
+		if all = append(all, message); strings.HasPrefix(message, begin) {
+			return all
+		}
+		if message == "" {
+			s.t.Fatalf("systemd is not told %s, but %q", begin, all)
+		}
+	}
 }
 
 // The messages to systemd: ready without a store, status, watchdog, reloading,
@@ -85,25 +68,25 @@ func (n *notices) await(first int, begin string) (next int) {
 func TestAgentNotifiesSystemd(t *testing.T) {
 	t.Parallel()
 	s := consultest.Start(t, consultest.WithData())
-	n := newNotices(t)
-	m := e2e.NewMachine(t, s.Addr, "NOTIFY_SOCKET="+n.addr, "WATCHDOG_USEC=600000")
+	n := newSystemd(t)
+	m := e2e.NewMachine(t, s.Addr, "NOTIFY_SOCKET="+n.LocalAddr().String(), "WATCHDOG_USEC=600000")
 	m.Publish(e2e.Text("one", 20))
 	s.Stop()
 	config := m.Configure("agent", nil,
 		e2e.Fields{"key": "hosts", "file": m.Path("hosts"), "exec": "sh -c 'env >" + m.Path("environment") + "'"})
 	good := m.Read("agent.yml")
 	d := m.Agent("agent")
-	if next := n.await(0, "READY=1"); next != 1 {
-		t.Errorf("before it is ready, it says %q", n.since(0)[:next-1])
+	if all := n.upTo("READY=1"); len(all) > 1 {
+		t.Errorf("before it is ready, it says %q", all)
 	}
-	next := n.await(0, "STATUS=1 target: 1 unreachable; store unreachable since")
+	n.upTo("STATUS=1 target: 1 unreachable; store unreachable since")
 	for range 3 { // alive, while the store is unreachable
-		next = n.await(next, "WATCHDOG=1")
+		n.upTo("WATCHDOG=1")
 	}
 	m.Holds("hosts", "")
 	s.Restart()
-	next = n.await(next, "STATUS=1 target: 1 converged; store up")
-	next = n.await(next, "WATCHDOG=1")
+	n.upTo("STATUS=1 target: 1 converged; store up")
+	n.upTo("WATCHDOG=1")
 	m.Holds("hosts", e2e.Text("one", 20))
 
 	environment := m.Read("environment")
@@ -123,18 +106,18 @@ func TestAgentNotifiesSystemd(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Signal(syscall.SIGHUP)
-		next = n.await(next, "RELOADING=1\nMONOTONIC_USEC=")
+		all := n.upTo("RELOADING=1\nMONOTONIC_USEC=")
 		var usec int64
-		if _, err := fmt.Sscanf(n.since(next - 1)[0], "RELOADING=1\nMONOTONIC_USEC=%d", &usec); err != nil || usec < before ||
+		if _, err := fmt.Sscanf(all[len(all)-1], "RELOADING=1\nMONOTONIC_USEC=%d", &usec); err != nil || usec < before ||
 			usec > monotonic(t) {
 			t.Errorf("the reload began after %d and before %d, and says %d (%v)", before, monotonic(t), usec, err)
 		}
-		next = n.await(next, "READY=1")
+		n.upTo("READY=1")
 	}
 
 	d.EndsWell()
-	next = n.await(next, "STOPPING=1")
-	if more := n.since(next); len(more) > 0 {
+	n.upTo("STOPPING=1")
+	if more := n.next(50 * time.Millisecond); more != "" {
 		t.Errorf("after it was stopping, it said %q", more)
 	}
 }
@@ -152,16 +135,15 @@ func monotonic(t *testing.T) int64 {
 // Without a watchdog, the agent does not say that it is alive.
 func TestAgentWithoutAWatchdog(t *testing.T) {
 	t.Parallel()
-	n := newNotices(t)
+	n := newSystemd(t)
 	_, m := e2e.Start(t)
-	m = m.With("NOTIFY_SOCKET=" + n.addr)
+	m = m.With("NOTIFY_SOCKET=" + n.LocalAddr().String())
 	content := m.Publish(e2e.Text("one", 20))
 	m.Configure("agent", nil, e2e.Fields{"key": "hosts", "file": m.Path("hosts")})
 	d := m.Agent("agent")
 	d.Delivers("hosts", content)
 	d.EndsWell()
-	n.await(0, "STOPPING=1")
-	if all := n.since(0); slices.Contains(all, "WATCHDOG=1") || !slices.Contains(all, "READY=1") {
+	if all := n.upTo("STOPPING=1"); slices.Contains(all, "WATCHDOG=1") || !slices.Contains(all, "READY=1") {
 		t.Errorf("systemd was told %q", all)
 	}
 }
