@@ -49,15 +49,24 @@ func TestChanges(t *testing.T) {
 			{"another key", published(t, "unused", "x", 1), "[] []"},
 		} {
 			pass(time.Second)
+			w.store.count()
 			begun := time.Now()
 			w.commit(change.ops...)
 			if got := w.news(); got != change.want || !time.Now().Equal(begun) {
 				t.Errorf("%s: told %s after %s, want %s at once", change.name, got, time.Since(begun), change.want)
 			}
+			if n, data := w.store.count(); n > 2 || data > strings.Count(change.name, "version") {
+				t.Errorf("%s costs %d transactions, %d with data", change.name, n, data)
+			}
 		}
 		s := w.holds("hosts", "three")
 		if o := w.Latest("other"); s.Locks[lock].Reason() != "x" || o.Locks[lock].Reason() != "x" {
 			t.Errorf("the locks are %v and %v", s.Locks, o.Locks)
+		}
+		w.commit(put(layout.Stop("other"), "why"))
+		pass(time.Second)
+		if a, b := fmt.Sprintf("%p", s.Locks), fmt.Sprintf("%p", w.Latest("other").Locks); a != b {
+			t.Error("snapshots with the same locks do not share them")
 		}
 	})
 }
@@ -68,12 +77,19 @@ func TestMadeAgain(t *testing.T) {
 		w.publish("hosts", "one", 7)
 		w.Use("hosts")
 		w.holds("hosts", "one")
+		var gone []kv.Op
 		for _, path := range []string{layout.Data("hosts"), layout.Checksum("hosts"), layout.Manifest("hosts")} {
-			w.commit(kv.Op{Verb: kv.Delete, Path: path})
+			gone = append(gone, kv.Op{Verb: kv.Delete, Path: path})
 		}
+		w.commit(gone...)
 		pass(time.Second)
 		w.holds("hosts", "")
-		w.publish("hosts", "one", 1)
+		w.publish("hosts", "one", 3)
+		pass(time.Second)
+		if s := w.holds("hosts", "one"); s.Live.Manifest.Version != 3 {
+			t.Errorf("the manifest is %+v", s.Live.Manifest)
+		}
+		w.commit(append(gone, published(t, "hosts", "one", 1)...)...)
 		pass(time.Second)
 		if s := w.holds("hosts", "one"); s.Live.Manifest.Version != 1 {
 			t.Errorf("the manifest is %+v", s.Live.Manifest)
@@ -118,6 +134,22 @@ func TestTornWrites(t *testing.T) {
 		w.commit(sum) // a repair
 		pass(20 * time.Millisecond)
 		w.holds("hosts", "two")
+	})
+}
+
+// Damage is repaired with the same checksum, which leaves its row as it was.
+func TestRepaired(t *testing.T) {
+	within(t, func(w *world) {
+		broken := published(t, "hosts", "one", 1)
+		broken[0].Value, broken[0].Flags = []byte("no brotli"), 1
+		w.commit(broken...)
+		w.Use("hosts")
+		pass(2 * time.Second)
+		if s := w.Latest("hosts"); s.Live.State != record.Damaged || s.Live.Torn || s.Live.SHA256 != "" {
+			t.Errorf("the snapshot is %+v", s.Live)
+		}
+		w.commit(put(layout.Data("hosts"), "one"))
+		w.holds("hosts", "one")
 	})
 }
 
@@ -218,11 +250,16 @@ func TestRates(t *testing.T) {
 // Whoever asks for the same key shares a read that begins after all of them asked, and keys share transactions.
 func TestConfirmShares(t *testing.T) {
 	within(t, func(w *world) {
-		w.store.delay = func(_ context.Context, after bool) {
-			if !after {
-				pass(time.Millisecond)
-			}
+		answers := func(after time.Duration) {
+			w.store.set(func() {
+				w.store.delay = func(_ context.Context, answered bool) {
+					if answered {
+						pass(after)
+					}
+				}
+			})
 		}
+		answers(time.Millisecond)
 		keys := make([]kv.Key, 500)
 		for i := range keys {
 			keys[i] = kv.Key(fmt.Sprint("key-", i))
@@ -253,6 +290,17 @@ func TestConfirmShares(t *testing.T) {
 		if n, data := w.store.count(); n > 6 || data > 0 {
 			t.Errorf("%d transactions for 3,000 questions about 3 keys, %d with data", n, data)
 		}
+		answers(100 * time.Millisecond)
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() { ask(keys[:1], 1) })
+			pass(time.Millisecond)
+		}
+		all.Wait()
+		if n, _ := w.store.count(); n > 12 {
+			t.Errorf("%d transactions for 1,000 questions in 1 s, when an answer takes 100 ms", n)
+		}
+		answers(time.Millisecond)
 		ask(keys, 1)
 		if n, data := w.store.count(); n > 500/20+6 || data > 0 {
 			t.Errorf("%d transactions for %d keys, %d with data", n, len(keys), data)
@@ -266,11 +314,13 @@ func TestConfirmBegins(t *testing.T) {
 		w.publish("hosts", "one", 1)
 		w.Use("hosts")
 		w.holds("hosts", "one")
-		w.store.delay = func(_ context.Context, after bool) {
-			if after {
-				pass(100 * time.Millisecond)
+		w.store.set(func() {
+			w.store.delay = func(_ context.Context, after bool) {
+				if after {
+					pass(100 * time.Millisecond)
+				}
 			}
-		}
+		})
 		var all sync.WaitGroup
 		all.Go(func() { w.confirm("hosts", false) })
 		pass(50 * time.Millisecond) // it was answered, and the answer is on its way

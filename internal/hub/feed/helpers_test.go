@@ -28,6 +28,7 @@ type spy struct {
 	cut   bool
 	hangs bool                                  // pulses that wait never return
 	delay func(ctx context.Context, after bool) // before and after a read; may be nil
+	fails func() bool                           // may be nil
 }
 
 var errCut = &kv.StoreError{Op: "read", Kind: kv.ErrUnreachable}
@@ -45,23 +46,24 @@ func (s *spy) state() (cut, hangs bool) {
 }
 
 func (s *spy) Read(ctx context.Context, c kv.Consistency, paths ...string) (kv.Snapshot, error) {
-	s.set(func() { s.reads = append(s.reads, paths) })
-	if s.delay != nil {
-		s.delay(ctx, false)
+	var delay func(context.Context, bool)
+	s.set(func() { s.reads, delay = append(s.reads, paths), s.delay })
+	if delay != nil {
+		delay(ctx, false)
 	}
-	if cut, _ := s.state(); cut {
+	if cut, _ := s.state(); cut || s.fails != nil && s.fails() {
 		return nil, errCut
 	}
 	rows, err := s.Store.Read(ctx, c, paths...)
-	if s.delay != nil {
-		s.delay(ctx, true)
+	if delay != nil {
+		delay(ctx, true)
 	}
 	return rows, err
 }
 
 func (s *spy) Pulse(ctx context.Context, dir string, since uint64, wait time.Duration) (kv.Beat, error) {
 	cut, hangs := s.state()
-	if cut {
+	if cut || s.fails != nil && s.fails() {
 		return kv.Beat{}, errCut
 	}
 	if hangs && since > 0 {
@@ -93,6 +95,8 @@ type world struct {
 	*feed.Feed
 	store *spy
 
+	changed func(feed.Update) // may be nil
+
 	mu   sync.Mutex
 	told feed.Update
 }
@@ -111,6 +115,9 @@ func within(t *testing.T, test func(w *world), options ...embedded.Option) {
 func (w *world) start(o feed.Options) (stop func()) {
 	o.Store, o.Layout, o.Log = w.store, layout, slog.New(slog.DiscardHandler)
 	o.Changed = func(u feed.Update) {
+		if w.changed != nil {
+			w.changed(u)
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.told.Keys, w.told.Locks = append(w.told.Keys, u.Keys...), append(w.told.Locks, u.Locks...)

@@ -71,8 +71,6 @@ func (f *Feed) publish(s *Snapshot) (use *Snapshot, u Update, ok bool) {
 	old, l := e.latest, f.o.Layout
 	switch {
 	case old == nil || s.from > old.to:
-	case s.to < old.from:
-		return old, u, true
 	case old.locks != s.locks || !sameRows(l, old, s):
 		return nil, u, false
 	case s.from <= old.from:

@@ -76,12 +76,13 @@ func (f *Feed) scanSome(ctx context.Context, keys []kv.Key) (Update, error) {
 	var update Update
 	for _, k := range keys {
 		old := f.latest(k)
-		if old == nil || old.from > a.to { // released, or newer already
+		if old == nil { // released
 			continue
 		}
 		s, readData := unchanged(l, old, a)
 		if s != nil {
 			if _, u, ok := f.publish(s); ok {
+				f.keys[k].failed = false
 				update.Keys, update.Locks = append(update.Keys, u.Keys...), append(update.Locks, u.Locks...)
 				continue
 			}
