@@ -62,12 +62,12 @@ func (d *Installer) begin(t Target) (*transaction, error) {
 		return nil, err
 	}
 	path := place.Path()
-	r := reader{store: d.Store, layout: d.Layout, target: t, locks: []string{d.Layout.Lock(t.File, d.Host)}}
+	locks := []string{d.Layout.Lock(t.File, d.Host)}
 	if path != t.File {
-		r.locks = append(r.locks, d.Layout.Lock(path, d.Host))
+		locks = append(locks, d.Layout.Lock(path, d.Host))
 	}
 	return &transaction{
-		Installer: d, reader: r, place: place, path: path, folder: stateFolder{path: d.StateDir},
+		Installer: d, target: t, locks: locks, place: place, path: path, folder: stateFolder{path: d.StateDir},
 		result: Result{Began: time.Now(), Key: t.name(), File: t.File, Path: path},
 	}, nil
 }

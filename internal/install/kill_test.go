@@ -66,29 +66,6 @@ func TestStepsInOrder(t *testing.T) {
 	}
 }
 
-// A process is killed, and so is the next one, which repairs the target.
-func TestKilledTwice(t *testing.T) {
-	t.Parallel()
-	s := scenarios()[0]
-	steps := len(s.start(t).steps())
-	for range times(200) {
-		first, second := 1+rand.N(steps), 1+rand.N(steps)
-		n := s.start(t)
-		j := n.job()
-		j.KillAt = first
-		j.killed(t)
-		// The second may have fewer steps to do, and end well.
-		j.KillAt = second
-		if err := j.command(t).Run(); err == nil {
-			j.KillAt = 0
-		}
-		s.finish(n)
-		if t.Failed() {
-			t.Fatalf("killed at step %d, then at %d", first, second)
-		}
-	}
-}
-
 // A process that delivers all the time is killed at any moment, also where there
 // are no labels.
 func TestKilledAtAnyMoment(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -78,33 +77,6 @@ func TestFolderOfRoot(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A delivery of a target whose exec runs for a group waits for its end: else it would call the exec pending for long.
-func TestDeliveryWaitsForTheGroup(t *testing.T) {
-	n := newNode(t, scratch(t))
-	n.target.DeferExec = true
-	started, end := filepath.Join(n.base(), "started"), filepath.Join(n.base(), "end")
-	n.target.Exec = []string{"/bin/sh", "-c", `>"$0"; until [ -e "$1" ]; do sleep 0.01; done`, started, end}
-	n.publish(contentA())
-	n.must(install.Installed)
-	d := n.deliverer(nil)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if _, r, err := d.RunPending(t.Context(), []install.Target{n.target}); err != nil || r[0].Pending {
-			t.Errorf("%+v, %v", r, err)
-		}
-	})
-	for read(t, started) == nil {
-		<-time.After(time.Millisecond)
-	}
-	target := n.target
-	target.Waiting = func(string) { write(t, end, nil) }
-	if r, err := d.Install(t.Context(), target); err != nil || r.ExecPending {
-		t.Errorf("pending %v, %v", r.ExecPending, err)
-	}
-	write(t, end, nil)
-	wg.Wait()
 }
 
 // A run with nothing to do does not wait for another run.

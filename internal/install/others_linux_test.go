@@ -305,33 +305,6 @@ func TestHardLinks(t *testing.T) {
 	}
 }
 
-// A new file does not wait for the check of another one in the same folder.
-func TestNewFileWaitsForNoOther(t *testing.T) {
-	n := newNode(t, scratch(t))
-	n.publish(contentA())
-	d := n.deliverer(nil)
-	one, two := n.target, n.target
-	one.File, two.File = filepath.Join(n.dir, "one"), filepath.Join(n.dir, "two")
-	one.Check = []string{"/bin/sh", "-c", `until [ -e "$0" ]; do sleep 0.01; done`, two.File, install.FileMark}
-	one.CheckTimeout = 30 * time.Second
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if r, err := d.Install(t.Context(), one); err != nil || r.Action != install.Installed {
-			t.Errorf("%q, %v", r.Action, err)
-		}
-	})
-	for !slices.Contains(list(t, n.dir), ".one.kvexpress") {
-		<-time.After(time.Millisecond)
-	}
-	if r, err := d.Install(t.Context(), two); err != nil || r.Action != install.Installed || time.Since(r.Began) > 10*time.Second {
-		t.Errorf("%q, %v after %s", r.Action, err, time.Since(r.Began))
-	}
-	wg.Wait()
-	for _, b := range n.left() {
-		t.Error(b)
-	}
-}
-
 // A run with nothing to do takes no lock, and changes nothing.
 func TestNothingToDoTakesNoLock(t *testing.T) {
 	for name, change := range map[string]func(n *node){

@@ -11,25 +11,16 @@ import (
 	"kvexpress/internal/record"
 )
 
-// reader reads the rows of one target.
-type reader struct {
-	store  kv.Reader
-	layout kv.Layout
-	target Target
-	locks  []string // paths of the target's locks, one for each of its names
-	share  *Share
-}
-
 // promise reads all rows but the data: the Live has no State and no Plain. That is enough if the file is up to date or frozen. A
 // raw value has only data, and is read whole.
-func (r reader) promise(ctx context.Context) (record.Live, error) {
-	if r.target.Raw != "" {
-		return r.live(ctx, kv.Default)
+func (tx *transaction) promise(ctx context.Context) (record.Live, error) {
+	if tx.target.Raw != "" {
+		return tx.live(ctx, kv.Default)
 	}
-	k, l := r.target.Key, r.layout
-	rows, err := r.store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, r.locks...)...)
+	k, l := tx.target.Key, tx.Layout
+	rows, err := tx.Store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, tx.locks...)...)
 	if err == nil {
-		err = r.frozen(rows)
+		err = tx.frozen(rows)
 	}
 	if err != nil {
 		return record.Live{}, err
@@ -39,46 +30,46 @@ func (r reader) promise(ctx context.Context) (record.Live, error) {
 }
 
 // live reads one snapshot of all rows, and gates them.
-func (r reader) live(ctx context.Context, c kv.Consistency) (live record.Live, err error) {
-	if r.target.Raw != "" {
-		live, err = r.raw(ctx, c)
+func (tx *transaction) live(ctx context.Context, c kv.Consistency) (live record.Live, err error) {
+	if tx.target.Raw != "" {
+		live, err = tx.raw(ctx, c)
 	} else {
-		live, _, err = record.Read(ctx, r.store, r.layout, r.target.Key,
-			record.Query{Consistency: c, Also: r.locks, Accept: r.accept(ctx)})
+		live, _, err = record.Read(ctx, tx.Store, tx.Layout, tx.target.Key,
+			record.Query{Consistency: c, Also: tx.locks, Accept: tx.accept(ctx)})
 	}
 	if err != nil {
 		return live, err
 	}
-	return live, live.Installable(r.target.MinLines)
+	return live, live.Installable(tx.target.MinLines)
 }
 
 // accept refuses a frozen target, and waits for the memory that its content needs.
-func (r reader) accept(ctx context.Context) func(kv.Snapshot) error {
+func (tx *transaction) accept(ctx context.Context) func(kv.Snapshot) error {
 	return func(s kv.Snapshot) error {
-		if err := r.frozen(s); err != nil {
+		if err := tx.frozen(s); err != nil {
 			return err
 		}
-		k, l := r.target.Key, r.layout
-		return r.share.need(ctx, record.Memory(k, s[l.Data(k)], s[l.Checksum(k)], s[l.Manifest(k)]))
+		k, l := tx.target.Key, tx.Layout
+		return tx.share.need(ctx, record.Memory(k, s[l.Data(k)], s[l.Checksum(k)], s[l.Manifest(k)]))
 	}
 }
 
 // raw reads any value. It has no checksum, so nothing is verified.
-func (r reader) raw(ctx context.Context, c kv.Consistency) (record.Live, error) {
-	rows, err := r.store.Read(ctx, c, append([]string{r.target.Raw}, r.locks...)...)
+func (tx *transaction) raw(ctx context.Context, c kv.Consistency) (record.Live, error) {
+	rows, err := tx.Store.Read(ctx, c, append([]string{tx.target.Raw}, tx.locks...)...)
 	if err == nil {
-		err = r.frozen(rows)
+		err = tx.frozen(rows)
 	}
 	if err != nil {
 		return record.Live{}, err
 	}
-	switch e := rows[r.target.Raw]; e.State {
+	switch e := rows[tx.target.Raw]; e.State {
 	case kv.Present:
-		return record.Live{Key: kv.Key(r.target.Raw), State: record.Unmanaged, Plain: e.Value, SHA256: record.Checksum(e.Value)}, nil
+		return record.Live{Key: kv.Key(tx.target.Raw), State: record.Unmanaged, Plain: e.Value, SHA256: record.Checksum(e.Value)}, nil
 	case kv.Absent:
-		return record.Live{}, &gate.Missing{Name: r.target.Raw, Raw: true}
+		return record.Live{}, &gate.Missing{Name: tx.target.Raw, Raw: true}
 	default:
-		return record.Live{}, fmt.Errorf("%s cannot be read: %w", kv.Quote(r.target.Raw), kv.ErrDenied)
+		return record.Live{}, fmt.Errorf("%s cannot be read: %w", kv.Quote(tx.target.Raw), kv.ErrDenied)
 	}
 }
 
@@ -116,22 +107,22 @@ func (tx *transaction) fromData(ctx context.Context, promised record.Live) (reco
 }
 
 // frozen gates rows by lock and stop.
-func (r reader) frozen(rows kv.Snapshot) error {
+func (tx *transaction) frozen(rows kv.Snapshot) error {
 	var locks []kv.Entry
-	for _, path := range r.locks {
+	for _, path := range tx.locks {
 		locks = append(locks, rows[path])
 	}
-	if err := gate.NotLocked(r.target.File, time.Now(), locks...); err != nil {
+	if err := gate.NotLocked(tx.target.File, time.Now(), locks...); err != nil {
 		return err
 	}
-	if r.target.Raw != "" || r.target.IgnoreStop {
+	if tx.target.Raw != "" || tx.target.IgnoreStop {
 		return nil
 	}
-	stop := rows[r.layout.Stop(r.target.Key)]
-	if err := gate.Readable(r.target.Key, stop); err != nil {
+	stop := rows[tx.Layout.Stop(tx.target.Key)]
+	if err := gate.Readable(tx.target.Key, stop); err != nil {
 		return err
 	}
-	return gate.NotStopped(r.target.Key, stop)
+	return gate.NotStopped(tx.target.Key, stop)
 }
 
 // readFrozen reads lock and stop again, and gates them.
@@ -141,9 +132,9 @@ func (tx *transaction) readFrozen(ctx context.Context) error {
 	}
 	paths := tx.locks
 	if tx.target.Raw == "" {
-		paths = append([]string{tx.layout.Stop(tx.target.Key)}, tx.locks...)
+		paths = append([]string{tx.Layout.Stop(tx.target.Key)}, tx.locks...)
 	}
-	rows, err := tx.store.Read(ctx, kv.Default, paths...)
+	rows, err := tx.Store.Read(ctx, kv.Default, paths...)
 	if err != nil {
 		return err
 	}
@@ -151,12 +142,12 @@ func (tx *transaction) readFrozen(ctx context.Context) error {
 }
 
 // frozenBy is the row that froze the target; nil if the error is another one.
-func (r reader) frozenBy(err error) *Frozen {
-	if locked, ok := errors.AsType[*gate.Locked](err); ok && locked.Row < len(r.locks) {
-		return &Frozen{Path: r.locks[locked.Row], Index: locked.Index, Until: locked.Until}
+func (tx *transaction) frozenBy(err error) *Frozen {
+	if locked, ok := errors.AsType[*gate.Locked](err); ok && locked.Row < len(tx.locks) {
+		return &Frozen{Path: tx.locks[locked.Row], Index: locked.Index, Until: locked.Until}
 	}
 	if stopped, ok := errors.AsType[*gate.Stopped](err); ok {
-		return &Frozen{Path: r.layout.Stop(stopped.Key), Index: stopped.Index}
+		return &Frozen{Path: tx.Layout.Stop(stopped.Key), Index: stopped.Index}
 	}
 	return nil
 }

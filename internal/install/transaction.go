@@ -10,7 +10,9 @@ import (
 // transaction is one run over one target. It takes the lock if there is something to do.
 type transaction struct {
 	*Installer
-	reader
+	target Target
+	locks  []string // paths of the target's locks, one for each of its names
+	share  *Share
 	path   string // of the file, without links
 	data   []byte // of the key, as stored, if the caller has it; of any age
 	result Result
