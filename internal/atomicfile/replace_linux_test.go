@@ -26,18 +26,14 @@ func times(full int) int {
 
 // locked opens and locks the target at path.
 func locked(ctx context.Context, path string, hook FaultHook) (*Target, error) {
-	p, err := Find(path, hook)
-	if err != nil {
-		return nil, err
-	}
-	target, err := p.Dir.Open(p.Base)
+	target, err := Find(path, hook)
 	if err != nil {
 		return nil, err
 	}
 	if err := target.Lock(ctx, Waiting{}); err != nil {
-		return nil, errors.Join(err, target.Close(), p.Dir.Close())
+		return nil, errors.Join(err, free(target))
 	}
-	return target, target.Reopen()
+	return target, target.Open()
 }
 
 // free gives a target back.
@@ -60,11 +56,7 @@ func TestLockWaitsForAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Find(path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := p.Dir.Open(p.Base)
+	other, err := Find(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,11 +92,10 @@ func TestLockInARemovedFolder(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p, err := Find(filepath.Join(dir, "file"), nil)
+	target, err := Find(filepath.Join(dir, "file"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := &Target{Dir: p.Dir, Base: p.Base}
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +104,7 @@ func TestLockInARemovedFolder(t *testing.T) {
 	if err := target.Lock(ctx, Waiting{}); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrBusy) {
 		t.Error(err)
 	}
-	_ = p.Dir.Close()
+	_ = target.Dir.Close()
 }
 
 // left wants these entries in a folder, and no others.

@@ -20,21 +20,25 @@ var ErrLinks = errors.New("the file has several hard links, and all of them woul
 
 // Target is a file of a folder.
 type Target struct {
-	Dir  *Dir
-	Base string
-	File *os.File // the current file, open for reading; nil if there is none
+	Dir     *Dir     // the last folder of its path that exists. The caller closes it
+	Missing []string // the folders below Dir that do not exist yet
+	Base    string   // name of the file, which may be missing
+	File    *os.File // the file, open for reading; nil before Open, or if there is none
 
 	lock *lock
 }
 
-// Open opens the target without its lock.
-func (d *Dir) Open(base string) (*Target, error) {
-	t := &Target{Dir: d, Base: base}
-	return t, t.open()
-}
-
-func (t *Target) open() error {
-	t.File = nil
+// Open opens the file that is there now, with or without the lock.
+func (t *Target) Open() error {
+	if t.File != nil {
+		if err := t.File.Close(); err != nil {
+			return Explain(err)
+		}
+		t.File = nil
+	}
+	if len(t.Missing) > 0 {
+		return nil
+	}
 	s, err := t.Dir.stat(t.Base)
 	if err == nil && s.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("open %s: %w but %s", t.Path(), ErrNotRegular, kind(bits(s.Mode)))
@@ -53,17 +57,9 @@ func (t *Target) open() error {
 	return nil
 }
 
-// Path is where the target is.
-func (t *Target) Path() string { return filepath.Join(t.Dir.path, t.Base) }
-
-// Reopen opens the file that is there now.
-func (t *Target) Reopen() error {
-	if t.File != nil {
-		if err := t.File.Close(); err != nil {
-			return Explain(err)
-		}
-	}
-	return t.open()
+// Path is where the target is, without symbolic links.
+func (t *Target) Path() string {
+	return filepath.Join(append(append([]string{t.Dir.path}, t.Missing...), t.Base)...)
 }
 
 // Linked reports whether the target has several hard links.

@@ -19,17 +19,10 @@ const maxLinks = 40
 // ErrUntrustedLink: another user could point the symbolic link elsewhere.
 var ErrUntrustedLink = errors.New("the symbolic link is not safe to follow")
 
-// Place is where a path leads.
-type Place struct {
-	Dir     *Dir     // the last folder of the path that exists. The caller closes it
-	Missing []string // the folders below Dir that do not exist yet
-	Base    string   // name of the file, which may be missing
-}
-
 // Find opens the folders of path, which must be absolute, one by one from the root: if another process swaps a folder, Find stays
 // in the old one. It follows a symbolic link only if root or we own the link and the folders that lead to it, and others cannot
 // write to these folders. Else the error wraps ErrUntrustedLink. So do all functions of this package that take a path.
-func Find(path string, hook FaultHook) (*Place, error) {
+func Find(path string, hook FaultHook) (*Target, error) {
 	p, err := walk(path, hook)
 	if err == nil && p.Base == "" {
 		return nil, errors.Join(fmt.Errorf("open %s: %w but a folder", path, ErrNotRegular), p.Dir.Close())
@@ -37,20 +30,15 @@ func Find(path string, hook FaultHook) (*Place, error) {
 	return p, err
 }
 
-// Path is where the file is, without symbolic links.
-func (p *Place) Path() string {
-	return filepath.Join(append(append([]string{p.Dir.path}, p.Missing...), p.Base)...)
-}
-
 // MakeDirs makes the missing folders, with mode 0755 regardless of the umask, and makes them durable.
-func (p *Place) MakeDirs() error {
-	for len(p.Missing) > 0 {
-		sub, err := p.Dir.makeDir(p.Missing[0], 0o755)
+func (t *Target) MakeDirs() error {
+	for len(t.Missing) > 0 {
+		sub, err := t.Dir.makeDir(t.Missing[0], 0o755)
 		if err != nil {
 			return err
 		}
-		_ = p.Dir.Close() // nothing was written through it
-		p.Dir, p.Missing = sub, p.Missing[1:]
+		_ = t.Dir.Close() // nothing was written through it
+		t.Dir, t.Missing = sub, t.Missing[1:]
 	}
 	return nil
 }
@@ -77,7 +65,7 @@ func Resolve(path string) (string, error) {
 }
 
 // walk is Find, also for the path of a folder: then Base is "".
-func walk(path string, hook FaultHook) (*Place, error) {
+func walk(path string, hook FaultHook) (*Target, error) {
 	if !filepath.IsAbs(path) {
 		return nil, fmt.Errorf("the path %q is not absolute", path)
 	}
@@ -93,7 +81,7 @@ func walk(path string, hook FaultHook) (*Place, error) {
 }
 
 // follow opens the folders of a path, up to its first symbolic link. Of a path with a link, it returns where the link leads.
-func follow(path string, hook FaultHook) (_ *Place, next string, err error) {
+func follow(path string, hook FaultHook) (_ *Target, next string, err error) {
 	root, err := openAt(unix.AT_FDCWD, "/", openFolder|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, "", fmt.Errorf("open the folder /: %w", Explain(err))
@@ -128,7 +116,7 @@ func follow(path string, hook FaultHook) (_ *Place, next string, err error) {
 		case err != nil:
 			return nil, "", err
 		case to == "" && last:
-			return &Place{Dir: d, Base: name}, "", nil
+			return &Target{Dir: d, Base: name}, "", nil
 		case to == "":
 			return nil, "", failed
 		case to[0] != '/':
@@ -136,12 +124,12 @@ func follow(path string, hook FaultHook) (_ *Place, next string, err error) {
 		}
 		return nil, strings.Join(append([]string{to}, parts[n+1:]...), "/"), nil
 	}
-	return &Place{Dir: d}, "", nil
+	return &Target{Dir: d}, "", nil
 }
 
 // missing is the place of a path whose rest does not exist.
-func (d *Dir) missing(rest []string, err error) (*Place, string, error) {
-	p := &Place{Dir: d}
+func (d *Dir) missing(rest []string, err error) (*Target, string, error) {
+	p := &Target{Dir: d}
 	for n, name := range rest {
 		switch {
 		case name == "..":

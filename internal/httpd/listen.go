@@ -87,7 +87,7 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-func replaceSocket(ctx context.Context, path string, place *atomicfile.Place) (net.Listener, error) {
+func replaceSocket(ctx context.Context, path string, place *atomicfile.Target) (net.Listener, error) {
 	if err := removeStale(ctx, path, place); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func bindSocket(ctx context.Context, path string) (net.Listener, error) {
 }
 
 // removeStale removes a socket without a listener, and nothing else.
-func removeStale(ctx context.Context, path string, place *atomicfile.Place) error {
+func removeStale(ctx context.Context, path string, place *atomicfile.Target) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -23,7 +23,7 @@ type onDisk struct {
 }
 
 func statFile(t *atomicfile.Target) (onDisk, error) {
-	if t == nil || t.File == nil { // its folder is missing, or the file
+	if t.File == nil {
 		return onDisk{Attrs: atomicfile.Attrs{Mode: NewFileMode, UID: -1, GID: -1}}, nil
 	}
 	info, err := t.File.Stat()

@@ -32,12 +32,12 @@ func (tx *transaction) overwrite(ctx context.Context, content []byte, attrs atom
 			err = errors.Join(err, tx.removeStaged())
 		}
 	}()
-	if err := copies.Remove(tx.place.Base); err != nil { // of a run whose state is lost
+	if err := copies.Remove(tx.file.Base); err != nil { // of a run whose state is lost
 		return false, err
 	}
 	like := attrs
 	like.Like = nil // the copy may be on another file system
-	staged, err := copies.Stage(tx.place.Base, content, like)
+	staged, err := copies.Stage(tx.file.Base, content, like)
 	if err != nil {
 		return false, err
 	}
@@ -109,7 +109,7 @@ func (tx *transaction) complete(o overwriteNote, frozen error) error {
 	if err != nil {
 		return err
 	}
-	content, err := dir.ReadFile(tx.place.Base, record.MaxPlain+1)
+	content, err := dir.ReadFile(tx.file.Base, record.MaxPlain+1)
 	if failed := dir.Close(); err != nil || failed != nil || record.Checksum(content) != o.SHA256 {
 		tx.result.note("%s is torn: a run was killed while it overwrote it, and the staged copy is lost", tx.path)
 		return errors.Join(tx.removeStaged(), tx.state.abandon())

@@ -57,17 +57,17 @@ func (d *Installer) InstallData(ctx context.Context, t Target, data []byte, shar
 }
 
 func (d *Installer) begin(t Target) (*transaction, error) {
-	place, err := atomicfile.Find(t.File, d.Fault)
+	file, err := atomicfile.Find(t.File, d.Fault)
 	if err != nil {
 		return nil, err
 	}
-	path := place.Path()
+	path := file.Path()
 	locks := []string{d.Layout.Lock(t.File, d.Host)}
 	if path != t.File {
 		locks = append(locks, d.Layout.Lock(path, d.Host))
 	}
 	return &transaction{
-		Installer: d, target: t, locks: locks, place: place, path: path, folder: stateFolder{path: d.StateDir},
+		Installer: d, target: t, locks: locks, file: file, path: path, folder: stateFolder{path: d.StateDir},
 		result: Result{Began: time.Now(), Key: t.name(), File: t.File, Path: path},
 	}, nil
 }

@@ -84,11 +84,10 @@ func TestNothingToDoWaitsForNoOther(t *testing.T) {
 	n := newNode(t, scratch(t))
 	n.publish(contentA())
 	n.settle(contentA())
-	p, err := atomicfile.Find(n.target.File, nil)
+	other, err := atomicfile.Find(n.target.File, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := &atomicfile.Target{Dir: p.Dir, Base: p.Base}
 	if err := other.Lock(t.Context(), atomicfile.Waiting{}); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +96,7 @@ func TestNothingToDoWaitsForNoOther(t *testing.T) {
 	if r, err := n.deliverer(nil).Install(ctx, n.target); err != nil || r.Action != install.Unchanged {
 		t.Errorf("%q, %v", r.Action, err)
 	}
-	if err := errors.Join(other.Close(), p.Dir.Close()); err != nil {
+	if err := errors.Join(other.Close(), other.Dir.Close()); err != nil {
 		t.Error(err)
 	}
 }

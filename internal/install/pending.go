@@ -93,7 +93,7 @@ func (t *execTarget) skip(err error) {
 
 // readPending locks the target, and finds out whether the exec is pending.
 func (t *execTarget) readPending(ctx context.Context) error {
-	if len(t.place.Missing) == 0 {
+	if len(t.file.Missing) == 0 {
 		if err := t.lock(ctx); err != nil {
 			return err
 		}

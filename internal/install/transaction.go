@@ -17,8 +17,7 @@ type transaction struct {
 	data   []byte // of the key, as stored, if the caller has it; of any age
 	result Result
 
-	place  *atomicfile.Place
-	file   *atomicfile.Target // nil while its folder is missing
+	file   *atomicfile.Target
 	locked bool
 	disk   onDisk
 	folder stateFolder
@@ -29,8 +28,8 @@ func (tx *transaction) close() (err error) {
 	if tx.locked {
 		err = tx.Fault.Before(AtUnlock)
 	}
-	err = errors.Join(err, tx.state.close(), tx.folder.close(), tx.file.Close(), tx.place.Dir.Close())
-	tx.state, tx.file, tx.locked = nil, nil, false
+	err = errors.Join(err, tx.state.close(), tx.folder.close(), tx.file.Close(), tx.file.Dir.Close())
+	tx.state, tx.locked = nil, false
 	return err
 }
 
@@ -88,7 +87,7 @@ func (tx *transaction) attempt(ctx context.Context) error {
 
 // readDisk reads the file and its state.
 func (tx *transaction) readDisk() (err error) {
-	err = errors.Join(tx.state.close(), tx.open())
+	err = errors.Join(tx.state.close(), tx.file.Open())
 	tx.state = nil
 	if err != nil {
 		return err
@@ -98,17 +97,6 @@ func (tx *transaction) readDisk() (err error) {
 	}
 	tx.result.Before, tx.result.DiskRead = tx.disk.sha, true
 	tx.state, err = loadState(&tx.folder, tx.path)
-	return err
-}
-
-// open opens the file that is there now, if its folder exists.
-func (tx *transaction) open() (err error) {
-	switch {
-	case tx.file != nil:
-		return tx.file.Reopen()
-	case len(tx.place.Missing) == 0:
-		tx.file, err = tx.place.Dir.Open(tx.place.Base)
-	}
 	return err
 }
 
@@ -142,10 +130,7 @@ func (tx *transaction) lock(ctx context.Context) error {
 	if err := tx.Fault.Before(AtLock); err != nil {
 		return err
 	}
-	if err := tx.place.MakeDirs(); err != nil {
-		return err
-	}
-	if err := tx.open(); err != nil {
+	if err := tx.file.MakeDirs(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, Longest(tx.target), errLongest)
