@@ -134,7 +134,7 @@ func fakeHubs(s *site, names ...string) map[string]*fakeHub {
 				go l.serve()
 				return l.agent, nil
 			},
-			Token: func() (string, error) { return "secret-token", nil },
+			Token: func() (string, error) { return s.token, nil },
 		}, nil
 	}
 	return all
@@ -252,6 +252,15 @@ func (h *fakeHub) push(key kv.Key) {
 	}
 }
 
+// tell sends a message to all agents.
+func (h *fakeHub) tell(m wire.FromHub) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.links {
+		l.send(m)
+	}
+}
+
 // cut ends all connections, and accepts no more.
 func (h *fakeHub) cut() {
 	h.down.Store(true)
@@ -271,6 +280,20 @@ func (h *fakeHub) link(t *testing.T) *fakeLink {
 		t.Fatalf("%d connections, want one", len(h.links))
 	}
 	return h.links[0]
+}
+
+// greeted is the hellos that the hub got, and how many connections were tried.
+func (h *fakeHub) greeted() (hellos []wire.Hello, dials int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.hellos), h.dials
+}
+
+// last is the last question that the hub got.
+func (h *fakeHub) last() wire.Confirm {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.confirms[len(h.confirms)-1]
 }
 
 // asked is how many questions the hub got.

@@ -16,7 +16,7 @@ func hubTest(t *testing.T, targets int, names []string, test func(*testing.T, *s
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := restingSite(t, dir, targets, 5*time.Minute)
+		s := restingSite(t, dir, targets, 24*time.Hour)
 		hubs := fakeHubs(s, names...)
 		test(t, s, hubs)
 		s.end()
