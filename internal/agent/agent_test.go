@@ -234,7 +234,7 @@ func (n *node) unlock(name string) {
 }
 
 func (n *node) freezer() hold.Freezer {
-	return hold.Freezer{Store: n.store, Layout: n.layout, Host: host, Replace: true}
+	return hold.Freezer{Recorder: hold.Recorder{Store: n.store, Layout: n.layout}, Host: host, Replace: true}
 }
 
 // path is where a file of the node is.

@@ -25,7 +25,7 @@ func hubTest(t *testing.T, targets int, names []string, test func(*testing.T, *s
 
 func (s *site) lock(i int, reason string) {
 	s.t.Helper()
-	f := hold.Freezer{Store: s.store.Store, Layout: s.layout, Host: "web-17", Replace: true}
+	f := hold.Freezer{Recorder: hold.Recorder{Store: s.store.Store, Layout: s.layout}, Host: "web-17", Replace: true}
 	if _, err := f.Lock(s.t.Context(), s.config.Targets[i].File, reason, time.Time{}); err != nil {
 		s.t.Fatal(err)
 	}

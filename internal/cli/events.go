@@ -32,7 +32,7 @@ func (s *session) by(ctx context.Context) hold.Event {
 // actor is a freezer with an author: it acts on a key, or on files of a node.
 func (s *session) actor(ctx context.Context, node string) hold.Freezer {
 	f := s.freezer()
-	f.Host, f.By, f.Lost = node, s.by(ctx), s.recorder().Lost
+	f.Host, f.By = node, s.by(ctx)
 	return f
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +13,7 @@ import (
 )
 
 func (s *session) freezer() hold.Freezer {
-	return hold.Freezer{Store: s.store, Layout: s.layout, Host: s.host, Now: func() time.Time { return s.started }}
+	return hold.Freezer{Recorder: s.recorder(), Host: s.host}
 }
 
 func (a *App) newStop(g *globals) *cobra.Command {

@@ -69,7 +69,7 @@ func (s *Scanner) Scan(ctx context.Context, wait time.Duration) (*Scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	locks, err := hold.Freezer{Store: s.reader.Store, Layout: s.reader.Layout}.Locks(ctx)
+	locks, err := hold.Freezer{Recorder: hold.Recorder{Store: s.reader.Store, Layout: s.reader.Layout}}.Locks(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, store: &shaky{Store: embedded.New()}, layout: l, manifest: map[kv.Key]kv.Manifest{}}
-	w.freezer = hold.Freezer{Store: w.store, Layout: l, Host: "web-0"}
+	w.freezer = hold.Freezer{Recorder: hold.Recorder{Store: w.store, Layout: l}, Host: "web-0"}
 	w.scanner = fleet.NewScanner(w.store, l, nil, 24*time.Hour)
 	w.metrics = fleet.Metrics{Version: "2.0.0", Started: time.Now(), Every: 15 * time.Second}
 	return w

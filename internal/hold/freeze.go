@@ -4,6 +4,7 @@
 package hold
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,18 +23,14 @@ var ErrUntil = errors.New("the end of the lock is not allowed")
 
 // Freezer sets and removes stops and locks.
 type Freezer struct {
-	Store  kv.Store
-	Layout kv.Layout
-	Host   string // the operating system's host name of the node: locks go by it
+	Recorder
+	Host string // the operating system's host name of the node: locks go by it
 
-	// Now is the clock for the time of a stop and a lock. nil: time.Now.
-	Now func() time.Time
-	// By is the author of the event. Its Key is the key of a locked file, if it is known.
+	// By is the author of the event, and the time of a stop and a lock (zero: now). Its Key is the
+	// key of a locked file, if it is known.
 	By Event
 	// Replace lets a stop replace the reason of another one.
 	Replace bool
-	// Lost receives the reason if an action left no event, see Recorder.
-	Lost func(error)
 }
 
 // Stopped is the result of a stop.
@@ -57,12 +54,7 @@ func (e *StoppedError) Error() string {
 		e.Key, by, safetext.Line(e.Reason, 0))
 }
 
-func (f Freezer) now() time.Time {
-	if f.Now != nil {
-		return f.Now()
-	}
-	return time.Now()
-}
+func (f Freezer) now() time.Time { return cmp.Or(f.By.Time, time.Now()) }
 
 // Stop freezes a key in the whole fleet. The time is in the flags of the row
 // (kv.FreezeFlags). If the key is already stopped for this reason, nothing changes. If it
@@ -177,11 +169,7 @@ func (f Freezer) act(ctx context.Context, action, reason string, paths []string,
 	decide func(kv.Snapshot) ([]kv.Op, error)) (did bool, err error) {
 	e := f.By
 	e.Time, e.Action, e.Reason = f.now(), action, reason
-	return f.recorder().Do(ctx, e, paths, decide)
-}
-
-func (f Freezer) recorder() Recorder {
-	return Recorder{Store: f.Store, Layout: f.Layout, Lost: f.Lost}
+	return f.Do(ctx, e, paths, decide)
 }
 
 func unreadable(path string) error {

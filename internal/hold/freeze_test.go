@@ -23,7 +23,7 @@ func newFreezer(t *testing.T, store kv.Store) Freezer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Freezer{Store: store, Layout: l, Host: "web-17", Now: func() time.Time { return set }}
+	return Freezer{Recorder: Recorder{Store: store, Layout: l}, Host: "web-17", By: Event{Time: set}}
 }
 
 // set is when all stops and locks of these tests are set.
@@ -81,7 +81,7 @@ func TestLockAndUnlock(t *testing.T) {
 func TestSetAgain(t *testing.T) {
 	f := newFreezer(t, embedded.New())
 	later := f
-	later.Now = func() time.Time { return set.Add(time.Hour) }
+	later.By.Time = set.Add(time.Hour)
 	for i, f := range []Freezer{f, later} {
 		f.Replace = true
 		if _, err := f.Stop(t.Context(), "hosts", fmt.Sprint("because ", i)); err != nil {

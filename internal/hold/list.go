@@ -106,7 +106,7 @@ func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err er
 		return nil, nil, err
 	}
 	stopped := slices.DeleteFunc(slices.Clone(keys), func(k kv.Key) bool { return len(rows[f.Layout.Stop(k)].Value) == 0 })
-	past, err := f.recorder().Read(ctx, stopped...)
+	past, err := f.Read(ctx, stopped...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -144,7 +144,7 @@ func stopOf(k kv.Key, row kv.Entry, past []Event) Stop {
 // WhoLocked adds who set the locks. It finds that in the events of these keys, if the token
 // can read them.
 func (f Freezer) WhoLocked(ctx context.Context, locks []Lock, keys ...kv.Key) error {
-	past, err := f.recorder().Read(ctx, append(keys, NodeEvents)...)
+	past, err := f.Read(ctx, append(keys, NodeEvents)...)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func freezer(x *e2e.Site) hold.Freezer {
 	if err != nil {
 		x.T.Fatal(err)
 	}
-	return hold.Freezer{Store: x.Client, Layout: x.Layout, Host: host}
+	return hold.Freezer{Recorder: hold.Recorder{Store: x.Client, Layout: x.Layout}, Host: host}
 }
 
 // hashes makes an exec that notes the SHA-256 of the files at the moment it runs.
