@@ -139,11 +139,11 @@ func BenchmarkEmbeddedIdle(b *testing.B) {
 		b.Fatal(err)
 	}
 	addr, hub := startHub(b)
-	writer, err := dialHTTP(addr)
-	if err != nil {
-		b.Fatal(err)
-	}
 	change := func(n int) {
+		writer, err := dialHTTP(addr) // a new one: the hub closes idle connections
+		if err != nil {
+			b.Fatal(err)
+		}
 		if _, err := writer.do(http.MethodPut, path, hosts(n)); err != nil {
 			b.Fatal(err)
 		}
