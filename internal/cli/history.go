@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -51,15 +52,21 @@ func (s *session) history(ctx context.Context, name string, most int) (report, e
 	if live, ok := l.Live(); ok {
 		r.Version = live.Number
 	}
-	if l.Stopped != nil {
-		r.Stopped, r.stop = l.Stopped.Reason, s.guide().Typed(l.Stopped.Error())
+	note := func(text string) {
+		r.notes = append(r.notes, render.Paint(r.colour, render.Yellow, render.Line(s.guide().Typed(text))))
 	}
-	if r.Deleted {
-		r.deleted = fmt.Sprintf("%s was deleted; its history is kept", k)
-		if kept := l.Kept(); len(kept) > 0 {
-			r.deleted += fmt.Sprintf("; `kvexpress rollback -k %s --to %d` publishes the newest version", k, kept[0])
-			r.deleted = s.guide().Typed(r.deleted)
-		}
+	if l.Stopped != nil {
+		r.Stopped = l.Stopped.Reason
+		note(l.Stopped.Error())
+	}
+	if kept := l.Kept(); r.Deleted && len(kept) > 0 {
+		note(fmt.Sprintf("%s was deleted; its history is kept; `kvexpress rollback -k %[1]s --to %d` publishes the newest version", k,
+			kept[0]))
+	} else if r.Deleted {
+		note(fmt.Sprintf("%s was deleted; its history is kept", k))
+	}
+	if r.Skipped > 0 {
+		r.notes = append(r.notes, fmt.Sprintf("%d more entries are not shown; kvexpress keeps only 10", r.Skipped))
 	}
 	for i, v := range l.Versions {
 		if most == 0 || i < most {
@@ -148,27 +155,16 @@ type historyReport struct {
 	Skipped  int           `json:"skipped,omitempty"`
 	Versions []versionInfo `json:"versions"`
 
-	stop    string
-	deleted string
-	now     time.Time // in the zone in which times are shown
-	colour  bool
+	notes  []string  // above the table
+	now    time.Time // in the zone in which times are shown
+	colour bool
 }
 
 func (r historyReport) lines() []string {
-	var lines []string
-	if r.stop != "" {
-		lines = append(lines, render.Paint(r.colour, render.Yellow, render.Line(r.stop)))
+	if len(r.notes) == 0 {
+		return r.table()
 	}
-	if r.deleted != "" {
-		lines = append(lines, render.Paint(r.colour, render.Yellow, r.deleted))
-	}
-	if r.Skipped > 0 {
-		lines = append(lines, fmt.Sprintf("%d more entries are not shown; kvexpress keeps only 10", r.Skipped))
-	}
-	if len(lines) > 0 {
-		lines = append(lines, "")
-	}
-	return append(lines, r.table()...)
+	return slices.Concat(r.notes, []string{""}, r.table())
 }
 
 func (r historyReport) table() []string {

@@ -56,10 +56,15 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 			_, err = s.store.Commit(ctx, w.Ops())
 		}
 		if err != nil {
+			unsure := ""
+			if errors.Is(err, kv.ErrUnknownOutcome) {
+				unsure = "at least "
+			}
 			if ctx.Err() != nil {
 				err = errors.New("interrupted")
 			}
-			return r, r.cutOff(err)
+			return r, fmt.Errorf("import: %w; %s%d of %s were written; run it again to complete it", err, unsure, r.Keys,
+				render.Plural(r.Of, "key"))
 		}
 		for _, row := range w.Rows {
 			r.Keys++
@@ -100,14 +105,4 @@ func (r importReport) lines() []string {
 		return nil // the error says how many
 	}
 	return []string{fmt.Sprintf("imported %s (%s)", render.Plural(r.Keys, "key"), render.Plural(int(r.Bytes), "byte"))}
-}
-
-// cutOff says how far an import came.
-func (r importReport) cutOff(err error) error {
-	unsure := ""
-	if errors.Is(err, kv.ErrUnknownOutcome) {
-		unsure = "at least "
-	}
-	return fmt.Errorf("import: %w; %s%d of %s were written; run it again to complete it", err, unsure, r.Keys,
-		render.Plural(r.Of, "key"))
 }

@@ -91,48 +91,6 @@ func TestOthersBesideARollback(t *testing.T) {
 	}
 }
 
-// crowded is a store in which twenty publishes come after each list.
-type crowded struct {
-	kv.Store
-	others others
-}
-
-func (s crowded) Keys(ctx context.Context, prefix string) ([]string, error) {
-	keys, err := s.Store.Keys(ctx, prefix)
-	s.others.many(20)
-	return keys, err
-}
-
-// A list that lacks the versions right before the live one is nothing to choose from.
-func TestRollbackInACrowd(t *testing.T) {
-	l, err := kv.NewLayout("kvexpress")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := others{t: t, store: embedded.New(), l: l}
-	o.many(12)
-	_, err = rollbackSession(crowded{o.store, o}, l).rollback(t.Context(), rollbackFlags{})
-	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "hosts") {
-		t.Errorf("exit %d: %v", code, err)
-	}
-	if _, past := bytes.CutPrefix(o.row(l.Data("hosts")).Value, []byte("after version ")); !past || o.version()%20 != 12 {
-		t.Errorf("version %d is live: the rollback published", o.version())
-	}
-}
-
-// show prints only content to standard output: its log goes elsewhere.
-func TestShowDoesNotLogToStandardOutput(t *testing.T) {
-	for _, command := range []string{"history", commandShow} {
-		var stdout, stderr bytes.Buffer
-		s := &session{App: &App{Stdout: &stdout, Stderr: &stderr, Getenv: quietEnv}, g: &globals{verbose: true}}
-		s.openLog(command)
-		s.log.Warn("something")
-		if logged := stdout.Len() > 0; logged == (command == commandShow) {
-			t.Errorf("%s logs %q to standard output, %q to standard error", command, stdout.String(), stderr.String())
-		}
-	}
-}
-
 // A version of kvexpress 1.x has no number: its bytes are pinned.
 func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	l, err := kv.NewLayout("kvexpress")
