@@ -80,7 +80,7 @@ func TestOthersBesideARollback(t *testing.T) {
 			o := others{t: t, store: embedded.New(), l: l}
 			o.many(12)
 			s := &meddled{Store: o.store, n: c.at, meddle: func() { c.meddle(o) }}
-			_, err := rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags{ifVersion: c.ifVersion}, c.to})
+			_, err := rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags{ifVersion: c.ifVersion, wait: waitFlags{expiry: day}}, c.to})
 			if code := exitCode(err); code != c.code || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("exit %d: %v; want %d, %q", code, err, c.code, c.says)
 			}
@@ -101,7 +101,7 @@ func TestRollbackPinsWhat1xWrote(t *testing.T) {
 	o.many(3)
 	o.write1x("one\n")
 	s := &meddled{Store: o.store, n: atPublish, meddle: func() { o.write1x("two\n") }}
-	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{})
+	_, err = rollbackSession(s, l).rollback(t.Context(), rollbackFlags{publishFlags: publishFlags{wait: waitFlags{expiry: day}}})
 	if code := exitCode(err); code != exitConflict || !strings.Contains(err.Error(), "no managed version") {
 		t.Errorf("exit %d: %v", code, err)
 	}
