@@ -174,12 +174,6 @@ func (d *Daemon) Becomes(file string, want outcome.Outcome) agent.TargetStatus {
 // Delivers waits until a file has this content, and its target has converged.
 func (d *Daemon) Delivers(file, content string) {
 	d.T.Helper()
-	d.DeliversWithin(time.Minute, file, content)
-}
-
-// DeliversWithin is Delivers with another limit.
-func (d *Daemon) DeliversWithin(limit time.Duration, file, content string) {
-	d.T.Helper()
 	want := Sum(content)
 	delivered := false
 	defer func() {
@@ -188,14 +182,13 @@ func (d *Daemon) DeliversWithin(limit time.Duration, file, content string) {
 			d.T.Logf("%s holds %s; status: %s %v", file, Brief(d.m.Read(file)), status, err)
 		}
 	}()
-	Within(d.T, limit, file+" is delivered", func() bool {
-		if d.m.Read(file) != content {
-			return false
+	Eventually(d.T, file+" is delivered", func() bool {
+		if d.m.Read(file) == content {
+			now := d.Target(file)
+			delivered = now.Outcome == outcome.Converged && now.SHA256 == want
 		}
-		now := d.Target(file)
-		return now.Outcome == outcome.Converged && now.SHA256 == want
+		return delivered
 	})
-	delivered = true
 }
 
 // EndsWell ends it as systemd does, and wants exit code 0.

@@ -104,15 +104,11 @@ func (c *Cluster) Site(t testing.TB, server int) *Site {
 // Row is the path of a row of a key.
 func (x *Site) Row(key, name string) string { return x.Prefix + "/" + key + "/" + name }
 
-// Publisher publishes below the prefix of the site.
-func (x *Site) Publisher() *publish.Publisher {
-	return &publish.Publisher{Store: x.Client, Layout: x.Layout, By: "test@e2e"}
-}
-
 // Publish publishes content, and returns the version.
 func (x *Site) Publish(key, content string) uint64 {
 	x.T.Helper()
-	r, err := x.Publisher().Publish(x.T.Context(), publish.Request{Key: kv.Key(key), Content: []byte(content), IgnoreStop: true})
+	p := publish.Publisher{Store: x.Client, Layout: x.Layout, By: "test@e2e"}
+	r, err := p.Publish(x.T.Context(), publish.Request{Key: kv.Key(key), Content: []byte(content), IgnoreStop: true})
 	if err != nil {
 		x.T.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 )
 
@@ -61,16 +60,4 @@ func (p *Process) Ended() bool {
 	default:
 		return false
 	}
-}
-
-// agentEnv is environ without what would change how Consul's commands behave,
-// and with extra.
-func agentEnv(environ, extra []string) []string {
-	var env []string
-	for _, pair := range environ {
-		if !strings.HasPrefix(pair, "CONSUL_") {
-			env = append(env, pair)
-		}
-	}
-	return append(env, extra...)
 }

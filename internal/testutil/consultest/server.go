@@ -92,7 +92,8 @@ func (s *Server) Launch() {
 	if p := s.proc.Load(); p != nil && !p.Ended() {
 		s.t.Fatalf("consul at %s is still running: Stop or Kill it before Launch", s.Addr)
 	}
-	p, err := StartProcess(s.Bin, s.args(), agentEnv(os.Environ(), s.opts.env), s.Dir, s.logPath())
+	env := slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, "CONSUL_") })
+	p, err := StartProcess(s.Bin, s.args(), append(env, s.opts.env...), s.Dir, s.logPath())
 	if err == nil {
 		s.proc.Store(p)
 		err = s.poll("answer", s.answers)
