@@ -51,14 +51,14 @@ func TestPollTellsEachOfItsRow(t *testing.T) {
 
 // However many targets there are, at rest each has one goroutine, and only the watched ones a second.
 func TestGoroutinesOfManyTargets(t *testing.T) { // not parallel: it counts those of the process
-	const targets = 500
+	const targets = maxWatched + 2*kv.MaxOps
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		before := runtime.NumGoroutine()
 		s := newSite(t, dir, targets, time.Hour)
 		pass(3*time.Minute + 30*time.Second) // not when questions end
 		s.all(outcome.Converged, "one\n")
-		if got, most := runtime.NumGoroutine()-before, targets+2*maxWatched+100; got > most {
+		if got, most := runtime.NumGoroutine()-before, targets+maxWatched+20; got > most {
 			t.Errorf("%d goroutines, want %d at most", got, most)
 		}
 		if most := s.store.most.Load(); most > maxWatched {
