@@ -257,6 +257,7 @@ func (h *hubSource) follows(away bool) {
 	moved := h.config.Direct && h.onStore != away
 	h.away, h.onStore = away, h.config.Direct && away
 	h.broadcast()
+	h.tell()
 	for _, k := range h.keys {
 		for _, u := range k.subs {
 			if moved {

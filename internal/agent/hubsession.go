@@ -34,6 +34,8 @@ type session struct {
 	clocks    clocks
 	confirmed time.Time // when the hub last confirmed what it knows
 	agents    int       // of the hub
+	receipts  bool      // the hub takes receipts
+	noReceipt string    // why it does not take those of this node; "" if it does
 	last      wire.Hello
 	sent      []greeting // hellos without an answer
 	helloAt   time.Time
@@ -133,6 +135,7 @@ func (s *session) welcome(m *wire.Welcome, now time.Time) {
 	}
 	first := s.sent[0]
 	s.sent, s.files, s.agents = s.sent[1:], first.files, m.Agents
+	s.receipts, s.noReceipt = m.Receipts, m.NoReceipts
 	s.clocks.answered(first.at, now, m.Now)
 	s.aged(m.Age, now)
 }
@@ -190,6 +193,9 @@ func (s *session) handle(m wire.FromHub, now time.Time) error {
 		case s.leave <- time.Duration(max(0, m.Leave.Within)) * time.Millisecond:
 		default: // it leaves
 		}
+	case m.Failed != nil && m.Failed.ID == 0:
+		s.noReceipt = m.Failed.Says
+		s.source.tell()
 	case m.Failed != nil:
 		if q := s.answered(m.Failed.ID); q != nil {
 			q.answer <- reply{err: s.source.failed(q.Key, s.addr, m.Failed.Reason, m.Failed.Says)}

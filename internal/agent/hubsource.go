@@ -36,8 +36,9 @@ type hubSource struct {
 	layout kv.Layout
 	host   string
 	log    *slog.Logger
-	order  []string       // addresses, the preferred one first
-	random func() float64 // from 0 to 1
+	order  []string        // addresses, the preferred one first
+	random func() float64  // from 0 to 1
+	news   chan<- struct{} // the reporter must tell another hub, or the store
 	node   string
 
 	mu      sync.Mutex

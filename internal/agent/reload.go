@@ -86,6 +86,7 @@ func (a *Agent) uplink(c config.Config) (Uplink, error) {
 func (a *Agent) useHubs(c config.Config) {
 	if a.hubs = nil; len(c.Hubs.Addrs) > 0 {
 		a.hubs = newHubSource(c, a.options.Host, a.options.Version, a.source, a.options.Log)
+		a.hubs.news = a.news
 	}
 }
 

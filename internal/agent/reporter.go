@@ -28,6 +28,7 @@ type reporter struct {
 	agent  *Agent
 	writer *fleet.Writer
 	source *storeSource // of the writer
+	hub    *session     // that the last receipt went to; nil: the store
 
 	sent      []fleet.Target // as written last
 	outage    time.Time      // the end of the one that was reported last
@@ -69,6 +70,12 @@ func (r *reporter) run(ctx context.Context) {
 // soon is when news is written: spread, and one receipt a second at most. The receipts of one slot, by the clock, are written
 // at one moment: Consul takes what comes together in one step of Raft, for half of its CPU.
 func (r *reporter) soon(node string, now time.Time) time.Time {
+	if hub, _ := r.agent.reportsTo(); hub != nil {
+		if earliest := r.attempted.Add(gather); earliest.After(now) {
+			return earliest
+		}
+		return now
+	}
 	spread := cmp.Or(r.agent.options.ReceiptSpread, receiptSpread)
 	due := now.Add(spread/3 + time.Duration(share(node)*float64(spread)*2/3))
 	if earliest := r.attempted.Add(receiptEvery); due.Before(earliest) {
@@ -89,9 +96,13 @@ func (r *reporter) report(ctx context.Context, every time.Duration) {
 	if source == nil {
 		return
 	}
+	hub, waiting := r.agent.reportsTo()
+	if waiting {
+		return // the next hub, or the store, gets it
+	}
 	outage := source.lastOutage()
 	targets, starting, at := r.agent.receipts()
-	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.outage)
+	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.outage) || hub != r.hub
 	if !news && !beat {
 		return
 	}
@@ -101,8 +112,14 @@ func (r *reporter) report(ctx context.Context, every time.Duration) {
 	}
 	r.attempted = now
 	limited, cancel := context.WithTimeout(ctx, receiptLimit)
-	err := r.writer.PutAgent(limited, at, about, targets, starting...)
+	var err error
+	if hub != nil {
+		err = hub.report(limited, fleet.Part{Clock: at, Host: r.agent.options.Host, Agent: about, Targets: targets, Starting: starting})
+	} else {
+		err = r.writer.PutAgent(limited, at, about, targets, starting...)
+	}
 	cancel()
+	r.hub = hub
 	r.note(ctx, err)
 	if err == nil {
 		r.sent, r.outage, r.failures = targets, outage.ended, 0
@@ -148,6 +165,17 @@ func (r *reporter) note(ctx context.Context, err error) {
 	if text != before && ctx.Err() == nil && !errors.Is(err, kv.ErrUnreachable) && !errors.Is(err, kv.ErrUnknownOutcome) {
 		r.agent.options.Log.Warn("the receipt was not written; files are installed all the same", "error", text)
 	}
+}
+
+// reportsTo is hubSource.reportsTo; nil without hubs.
+func (a *Agent) reportsTo() (s *session, waiting bool) {
+	a.mu.Lock()
+	hubs := a.hubs
+	a.mu.Unlock()
+	if hubs == nil {
+		return nil, false
+	}
+	return hubs.reportsTo()
 }
 
 // promise is the name of this node, and how often it reports at least.

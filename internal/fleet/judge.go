@@ -215,7 +215,7 @@ func (s scene) seen(n Node, t Target, l Line) Line {
 	l.Since += age
 	if a := n.Receipt.Agent; a != nil && t.By != ByOut {
 		l.LastSeen = age + a.Age
-		if l.LastSeen > lateAfter*a.Every+Millis(grace) {
+		if through := n.Receipt.Hub != "" && n.Index != 0; !through && l.LastSeen > lateAfter*a.Every+Millis(grace) {
 			l.Outcome = s.lost(time.Duration(l.LastSeen))
 		}
 		return l

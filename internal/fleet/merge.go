@@ -14,7 +14,7 @@ import (
 // which it has not reconciled yet. Targets of `out`s stay, unless they are of the same files. The
 // part's lengths of time move to now: the request in between is not part of a delivery.
 func merge(old, part Receipt, unknown []string, now time.Time) Receipt {
-	old, merged := old.at(now), part.at(now)
+	old, merged := old.At(now), part.At(now)
 	merged.Format = Format
 	if part.Agent == nil {
 		merged.Agent, merged.Omitted = old.Agent, old.Omitted // only the agent knows it
@@ -54,9 +54,9 @@ func carry(now *Target, before Target) {
 	}
 }
 
-// at is the receipt as if it were sent later, by the same clock. A clock that was set back in between
+// At is the receipt as if it were sent later, by the same clock. A clock that was set back in between
 // makes nothing younger.
-func (r Receipt) at(now time.Time) Receipt {
+func (r Receipt) At(now time.Time) Receipt {
 	passed := Millis(possible(now.Sub(r.Sent)))
 	r.Sent = now
 	if r.Agent != nil {

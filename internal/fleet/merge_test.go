@@ -117,7 +117,7 @@ func TestTimePasses(t *testing.T) {
 				Outage: &Outage{Ended: lengths().Draw(t, "ended"), Lasted: 7}}}
 		before, _ := json.Marshal(old)
 		passed := time.Duration(rapid.Int64().Draw(t, "passed"))
-		was := old.at(start())
+		was := old.At(start())
 		r := merge(old, Receipt{Node: "web-1", Sent: start(), Targets: []Target{{By: ByOut, File: "/new"}}}, nil, start().Add(passed))
 		if r.Agent.Outage.Lasted != 7 {
 			t.Fatal("the length of the outage has changed")

@@ -32,6 +32,7 @@ type PageRow struct {
 	Flags   uint64 `json:"flags,omitempty"`
 	Index   uint64 `json:"index"` // in the store; 0: a hub has dated the receipt itself
 	Removed bool   `json:"removed,omitempty"`
+	Live    bool   `json:"live,omitempty"` // a hub has contact with the node now
 }
 
 // SeenVersion is when a hub saw the version with these bytes, by its clock.
@@ -43,16 +44,6 @@ type SeenVersion struct {
 // Hub is a source of pages: the receipts that changed after since, or all for 0. It waits for a change, at most for wait.
 type Hub interface {
 	Page(ctx context.Context, since uint64, wait time.Duration) (Page, error)
-}
-
-// PageOf makes a page of a listing of receipts that changed after since.
-func PageOf(l kv.Layout, all kv.Listing, since uint64, seen map[kv.Key]SeenVersion) Page {
-	p := Page{Index: all.Index, Now: time.Now(), Full: since == 0 || since > all.Index, Rows: []PageRow{}, Seen: seen}
-	for _, r := range all.Rows {
-		p.Rows = append(p.Rows, PageRow{Node: r.Path[len(l.NodesDir()):], Value: r.Value, Flags: r.Flags, Index: r.Index,
-			Removed: r.State == kv.Absent})
-	}
-	return p
 }
 
 // ParsePage decodes a page.
@@ -67,11 +58,12 @@ func ParsePage(b []byte) (Page, error) {
 // merge takes a page into the rows of earlier ones, and returns all rows. It forgets what it decoded of changed receipts.
 func (r *Reader) merge(p Page) kv.Listing {
 	if p.Full || r.rows == nil {
-		r.rows, r.known = map[string]kv.Row{}, map[string]Node{}
+		r.rows, r.known, r.live = map[string]kv.Row{}, map[string]Node{}, map[string]bool{}
 	}
 	for _, row := range p.Rows {
 		path := r.Layout.Node(row.Node)
 		delete(r.known, path)
+		r.live[path] = row.Live && row.Index == 0
 		if delete(r.rows, path); !row.Removed {
 			r.rows[path] = kv.Row{Path: path, Entry: kv.Entry{State: kv.Present, Value: row.Value, Flags: row.Flags, Index: row.Index}}
 		}
@@ -92,5 +84,10 @@ func (r *Reader) fromHub(ctx context.Context, since uint64, wait time.Duration) 
 	roster := r.roster(r.merge(p))
 	ahead := roster.Read.Sub(p.Now).Milliseconds()
 	roster.ClockOffset, roster.seen = &ahead, p.Seen
+	for i, n := range roster.Nodes {
+		if r.live[r.Layout.Node(n.Name)] {
+			roster.Nodes[i].Receipt = n.Receipt.There(p.Now)
+		}
+	}
 	return roster, nil
 }

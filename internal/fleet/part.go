@@ -18,15 +18,18 @@ type Part struct {
 	Starting []string `json:"starting,omitempty"`
 }
 
-// Into puts the part into the receipt of its node. now is when it was received, by the clock that dates the receipt from then
-// on: the node's own clock only shows whether it is wrong.
-func (p Part) Into(old Receipt, node string, now time.Time) Receipt {
-	p.Agent.Age = 0
+// contactEvery is the interval that an agent of a hub promises: its connection shows within seconds whether it is there.
+const contactEvery = Millis(45 * time.Second)
+
+// Into puts the part into the receipt of its node. now is when the hub received it, by the clock that dates the receipt from
+// then on: the node's own clock only shows whether it is wrong.
+func (p Part) Into(old Receipt, node, hub string, now time.Time) Receipt {
+	p.Agent.Age, p.Agent.Every = 0, contactEvery
 	if len(p.Targets) > MaxTargets {
 		p.Targets = p.Targets[:MaxTargets]
 	}
 	r := merge(old, Receipt{Sent: now, Agent: &p.Agent, Targets: p.Targets}, p.Starting, now)
-	r.Node, r.Lost = node, old.Lost
+	r.Node, r.Hub, r.Lost = node, safetext.Cut(hub, maxWord), old.Lost
 	if p.Host != node {
 		r.Host = safetext.Cut(p.Host, maxFile)
 	}
@@ -34,6 +37,15 @@ func (p Part) Into(old Receipt, node string, now time.Time) Receipt {
 		r.NodeClock = Offset(off)
 	}
 	r.shorten()
+	return r
+}
+
+// There is the receipt at a moment at which a hub had contact with the agent.
+func (r Receipt) There(now time.Time) Receipt {
+	r = r.At(now)
+	if r.Agent != nil {
+		r.Agent.Age = 0 // At has copied it
+	}
 	return r
 }
 
@@ -47,7 +59,7 @@ func (r Receipt) Others(other Receipt) Receipt {
 			all = append(all, t)
 		}
 	}
-	other = other.at(r.Sent)
+	other = other.At(r.Sent)
 	for _, t := range other.Targets {
 		if t.By != ByAgent && !own[t.File] {
 			all = append(all, t)

@@ -23,6 +23,8 @@ type Receipt struct {
 	Sent   time.Time `json:"sent"`           // by the node's clock, just before it was written
 	// ClockOffset is by how many milliseconds that clock is ahead of the store's; nil: unknown.
 	ClockOffset *int64 `json:"clock_offset_ms,omitempty"`
+	// Hub is the hub that the agent is connected to. In the store it may be old: only hubs know whether the node is there.
+	Hub string `json:"hub,omitempty"`
 	// NodeClock is by how much the node's clock is ahead of the hub's that took the receipt; 0 within two seconds.
 	NodeClock Offset `json:"node_clock_off_ms,omitempty"`
 	Agent     *Agent `json:"agent,omitempty"`

@@ -85,6 +85,7 @@ type Reader struct {
 
 	known map[string]Node   // by path; nil before the first Roster
 	rows  map[string]kv.Row // by path, of a hub
+	live  map[string]bool   // by path: a hub has contact with the node
 }
 
 // Roster reads all receipts. With since, it waits for a change first, at most for wait. If some

@@ -58,7 +58,7 @@ func (h *Hub) newAgents() *agents {
 	}
 	a.ctx, a.end = context.WithCancel(context.Background())
 	a.feed = feed.New(feed.Options{Store: o.Store, Layout: o.Layout, Log: h.o.Log, Changed: a.changed})
-	a.table = receipts.New(receipts.Options{Store: o.Store, Layout: o.Layout, Log: h.o.Log})
+	a.table = receipts.New(receipts.Options{Store: o.Store, Layout: o.Layout, Hub: h.o.Host, Log: h.o.Log})
 	a.Fanout = fanout.New(fanout.Options{Feed: a.feed, Layout: o.Layout, Rights: a.rights, Receipts: a.table, Name: h.o.Host,
 		Version: o.Version, Datacenter: h.o.Datacenter, MaxAgents: maxConns(), Log: h.o.Log})
 	return a
@@ -120,8 +120,9 @@ func (a *agents) Page(ctx context.Context, since uint64, wait time.Duration) (fl
 }
 
 func (a *agents) pageOf(ctx context.Context, since uint64, wait time.Duration, own bool) (fleet.Page, error) {
-	all, err := a.table.List(ctx, since, wait, own)
-	return fleet.PageOf(a.layout, all, since, a.seen.all()), err
+	p, err := a.table.Page(ctx, since, wait, own)
+	p.Seen = a.seen.all()
+	return p, err
 }
 
 // metrics writes the metrics of the hub itself.

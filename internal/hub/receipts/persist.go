@@ -158,7 +158,7 @@ func (t *Table) merge(stored kv.Row) {
 	case r.live > 0 && !r.removed: // our own replaces what cannot be read
 	default:
 		t.set(r, other)
-		r.err, r.entry, r.dated = err, stored.Entry, false
+		r.err, r.entry, r.dated, r.there = err, stored.Entry, false, false
 	}
 	r.index, r.stored = stored.Index, other.Targets
 }

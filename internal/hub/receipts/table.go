@@ -1,7 +1,6 @@
 package receipts
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -31,6 +30,7 @@ type Store interface {
 type Options struct {
 	Store  Store
 	Layout kv.Layout
+	Hub    string // its name, for receipts
 	Log    *slog.Logger
 }
 
@@ -55,6 +55,7 @@ type row struct {
 	err     error // why it cannot be read; then entry has it as it is stored
 	seq     uint64
 	dated   bool   // by a hub, when it came from the agent
+	there   bool   // another hub has contact with it
 	live    int    // connections of the node's agent to this hub
 	index   uint64 // in the store; 0: it has none
 	stored  []fleet.Target
@@ -78,13 +79,23 @@ func New(o Options) *Table {
 	return &Table{o: o, rows: map[string]*row{}, changed: make(chan struct{}), dirty: make(chan struct{}, 1)}
 }
 
-// Connected counts the connections of a node's agent: its own receipt wins over the store's.
+// Connected counts the connections of a node's agent: its own receipt wins over the store's. While there is one, the hub has
+// contact with the node.
 func (t *Table) Connected(node string, by int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r := t.row(node); r != nil {
-		r.live += by
+	r := t.row(node)
+	if r == nil {
+		return
 	}
+	before := r.live > 0
+	if r.live += by; before == (r.live > 0) || r.removed || !r.dated {
+		return
+	}
+	if before {
+		r.receipt = r.receipt.There(time.Now())
+	}
+	t.set(r, r.receipt)
 }
 
 // row finds or makes the row of a node; nil: there are too many. mu is held.
@@ -108,7 +119,7 @@ func (t *Table) Put(node string, p fleet.Part, size int) error {
 	t.taken += size - r.size
 	r.size = size
 	t.counts.Taken++
-	receipt := p.Into(r.receipt, node, time.Now())
+	receipt := p.Into(r.receipt, node, t.o.Hub, time.Now())
 	receipt.ClockOffset = kv.ClockOffset(t.o.Store)
 	if receipt.ClockOffset == nil {
 		receipt.ClockOffset = new(int64)
@@ -163,50 +174,55 @@ func (t *Table) remove(r *row) {
 	}
 }
 
-// List returns the receipts that changed after since, all for 0: at once if there are any, else after a change, or after
-// wait. With own, it returns only those of agents that are connected to this hub. A row that is Absent was removed. The index
-// is of this table alone.
-func (t *Table) List(ctx context.Context, since uint64, wait time.Duration, own bool) (kv.Listing, error) {
+// Page returns the receipts that changed after since, all for 0: at once if there are any, else after a change, or after wait.
+// With own, it returns only those of agents that are connected to this hub.
+func (t *Table) Page(ctx context.Context, since uint64, wait time.Duration, own bool) (fleet.Page, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		t.mu.Lock()
 		changed, seq, begun := t.changed, t.seq, t.begun
 		t.mu.Unlock()
-		if begun && (seq > since || wait <= 0 || since > seq) {
-			return t.list(since, own), nil
+		if begun && (seq != since || wait <= 0) {
+			return t.page(since, own), nil
 		}
 		select {
 		case <-changed:
 		case <-timer.C:
 			if !begun {
-				return kv.Listing{}, &kv.StoreError{Op: "list receipts", Kind: kv.ErrUnreachable, Says: "the hub has not read the store yet"}
+				return fleet.Page{}, &kv.StoreError{Op: "list receipts", Kind: kv.ErrUnreachable, Says: "the hub has not read the store yet"}
 			}
-			return t.list(since, own), nil
+			return t.page(since, own), nil
 		case <-ctx.Done():
-			return kv.Listing{}, context.Cause(ctx)
+			return fleet.Page{}, context.Cause(ctx)
 		}
 	}
 }
 
-func (t *Table) list(since uint64, own bool) kv.Listing {
+func (t *Table) page(since uint64, own bool) fleet.Page {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if since > t.seq { // of another life of this hub
 		since = 0
 	}
-	all := kv.Listing{Index: max(1, t.seq)}
+	p := fleet.Page{Index: max(1, t.seq), Now: time.Now(), Full: since == 0, Rows: []fleet.PageRow{}}
 	for _, r := range t.rows {
 		if r.seq <= since || since == 0 && r.removed || own && r.live == 0 {
 			continue
 		}
-		all.Rows = append(all.Rows, kv.Row{Path: t.o.Layout.Node(r.node), Entry: r.encoded()})
+		row := fleet.PageRow{Node: r.node, Removed: r.removed}
+		if e := r.encoded(); e.State == kv.Present {
+			row.Value, row.Flags, row.Index, row.Live = e.Value, e.Flags, r.index, r.live > 0 || r.there
+		}
+		if r.dated {
+			row.Index = 0
+		}
+		p.Rows = append(p.Rows, row)
 	}
-	slices.SortFunc(all.Rows, func(a, b kv.Row) int { return cmp.Compare(a.Path, b.Path) })
-	return all
+	return p
 }
 
-// encoded is the receipt as a row, with its index in the store; 0 if a hub dated it later than it was written.
+// encoded is the receipt as a row.
 func (r *row) encoded() kv.Entry {
 	if r.removed {
 		return kv.Entry{State: kv.Absent}
@@ -216,11 +232,7 @@ func (r *row) encoded() kv.Entry {
 			r.entry = kv.Entry{State: kv.Present, Value: value, Flags: flags}
 		}
 	}
-	e := r.entry
-	if e.Index = r.index; r.dated {
-		e.Index = 0
-	}
-	return e
+	return r.entry
 }
 
 // Take takes a page of another hub, with the receipts of its own agents.
@@ -239,7 +251,7 @@ func (t *Table) Take(p fleet.Page) {
 		if receipt, err := fleet.ParseReceipt(row.Node, row.Value, row.Flags); err == nil {
 			receipt.Sent = receipt.Sent.Add(behind) // by our clock
 			t.set(r, receipt)
-			r.dated = true
+			r.dated, r.there = true, row.Live
 		}
 	}
 }

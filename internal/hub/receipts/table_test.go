@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,7 +53,7 @@ func run(t *testing.T, test func(t *testing.T, w *world)) {
 		}
 		w := &world{store: &counted{Store: engine.Store()}}
 		w.layout, _ = kv.NewLayout("kvexpress")
-		w.Table = receipts.New(receipts.Options{Store: w.store, Layout: w.layout, Log: slog.New(slog.DiscardHandler)})
+		w.Table = receipts.New(receipts.Options{Store: w.store, Layout: w.layout, Hub: "hub-1", Log: slog.New(slog.DiscardHandler)})
 		ctx, cancel := context.WithCancel(context.Background())
 		var all sync.WaitGroup
 		all.Go(func() { w.Sync(ctx) })
@@ -93,24 +93,23 @@ func (w *world) stored(t *testing.T, node string) fleet.Receipt {
 // list is what a client has that follows the table.
 func (w *world) list(t *testing.T, since uint64) (map[string]fleet.Receipt, uint64) {
 	t.Helper()
-	all, err := w.List(context.Background(), since, time.Minute, false)
+	p, err := w.Page(context.Background(), since, time.Minute, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]fleet.Receipt{}
-	for _, row := range all.Rows {
-		node := strings.TrimPrefix(row.Path, w.layout.NodesDir())
-		if row.State != kv.Present {
-			found[node] = fleet.Receipt{}
+	for _, row := range p.Rows {
+		if row.Removed {
+			found[row.Node] = fleet.Receipt{}
 			continue
 		}
-		r, err := fleet.ParseReceipt(node, row.Value, row.Flags)
+		r, err := fleet.ParseReceipt(row.Node, row.Value, row.Flags)
 		if err != nil {
 			t.Fatal(err)
 		}
-		found[node] = r
+		found[row.Node] = r
 	}
-	return found, all.Index
+	return found, p.Index
 }
 
 // 1,200 receipts that come at once are 19 transactions; a change of times alone is none.
@@ -202,7 +201,7 @@ func TestOthersWrite(t *testing.T) {
 // A hub has the receipts of another hub's agents at once, and its own are never replaced.
 func TestPeers(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
-		other := receipts.New(receipts.Options{Store: w.store, Layout: w.layout, Log: slog.New(slog.DiscardHandler)})
+		other := receipts.New(receipts.Options{Store: w.store, Layout: w.layout, Hub: "hub-1", Log: slog.New(slog.DiscardHandler)})
 		for i, table := range []*receipts.Table{other, w.Table} {
 			table.Connected("web-1", 1)
 			_ = table.Put("web-1", part(uint64(1+i)), 100)
@@ -211,19 +210,19 @@ func TestPeers(t *testing.T) {
 		_ = other.Put("web-2", part(7), 100)
 		other.Connected("elsewhere", 0)
 		_ = other.Put("elsewhere", part(7), 100)
-		all, err := other.List(context.Background(), 0, time.Second, true)
-		if err == nil {
-			t.Errorf("a table that has not read the store answers: %+v", all)
+		if p, err := other.Page(context.Background(), 0, time.Second, true); err == nil {
+			t.Errorf("a table that has not read the store answers: %+v", p)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		var syncing sync.WaitGroup
 		syncing.Go(func() { other.Sync(ctx) })
-		if all, err = other.List(context.Background(), 0, time.Minute, true); err != nil {
+		p, err := other.Page(context.Background(), 0, time.Minute, true)
+		if err != nil {
 			t.Fatal(err)
 		}
 		cancel()
 		syncing.Wait()
-		w.Take(fleet.PageOf(w.layout, all, 0, nil))
+		w.Take(p)
 		got, _ := w.list(t, 0)
 		if len(got) != 2 || got["web-1"].Targets[0].Version != 2 || got["web-2"].Targets[0].Version != 7 {
 			t.Errorf("got %+v", got)
@@ -249,6 +248,47 @@ func TestForget(t *testing.T) {
 			t.Errorf("got %+v", all)
 		}
 	})
+}
+
+// A node is there as long as its agent is connected, though it reports nothing. A store tells nothing of that.
+func TestContact(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		w.Connected("web-1", 1)
+		_ = w.Put("web-1", part(1), 100)
+		_ = wait.For(context.Background(), time.Hour)
+		reader := fleet.Reader{Store: w.store, Layout: w.layout, Hub: hub{w.Table}}
+		seen := func() fleet.Line {
+			roster, err := reader.Roster(context.Background(), 0, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := fleet.Examine(roster, fleet.Live{Key: "hosts", Exists: true}, fleet.Options{})
+			return slices.Concat(r.Stragglers, r.NoContact)[0]
+		}
+		if l := seen(); l.Outcome == outcome.NoContact || l.LastSeen > fleet.Millis(time.Second) {
+			t.Errorf("connected: %+v", l)
+		}
+		w.Connected("web-1", -1)
+		_ = wait.For(context.Background(), 90*time.Second)
+		if l := seen(); l.Outcome == outcome.NoContact {
+			t.Errorf("after 90 s: %+v", l)
+		}
+		_ = wait.For(context.Background(), time.Minute)
+		if l := seen(); l.Outcome != outcome.NoContact {
+			t.Errorf("after 150 s: %+v", l)
+		}
+		reader = fleet.Reader{Store: w.store, Layout: w.layout}
+		if l := seen(); l.Outcome == outcome.NoContact {
+			t.Errorf("without a hub: %+v", l)
+		}
+	})
+}
+
+// hub is a table as a source of pages.
+type hub struct{ *receipts.Table }
+
+func (h hub) Page(ctx context.Context, since uint64, wait time.Duration) (fleet.Page, error) {
+	return h.Table.Page(ctx, since, wait, false)
 }
 
 // While the store is unreachable, the table goes on, and writes later.
