@@ -110,6 +110,7 @@ type fakeLink struct {
 	agent, hub *wireEnd
 	hello      wire.Hello
 	has        map[string]string
+	at         time.Time // of the hello
 }
 
 // fakeHubs makes hubs for a site, and its agent follow them.
@@ -188,7 +189,11 @@ func (l *fakeLink) take(m wire.FromAgent) {
 	case m.Hello != nil:
 		l.hellos = append(l.hellos, *m.Hello)
 		l.hello = *m.Hello
-		if r := l.refuse.Load(); r != nil {
+		r := l.refuse.Load()
+		if !l.at.IsZero() && time.Since(l.at) < time.Second {
+			r = &wire.Refused{Reason: wire.Busy, Says: "more than one hello within 1s"}
+		}
+		if l.at = time.Now(); r != nil {
 			l.send(wire.FromHub{Refused: r})
 			return
 		}

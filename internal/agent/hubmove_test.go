@@ -90,26 +90,59 @@ func TestHubMoves(t *testing.T) {
 func TestHubMovedNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	hubTest(t, 1, []string{"a:1", "b:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
-		first, second, order := home(s, hubs)
+		first, _, order := home(s, hubs)
 		s.begin()
 		pass(time.Minute)
-		link := first.link(t)
 		old := s.agent.hubs.session
-		link.agent.hold()
-		first.push("k0")
-		first.age.Store((40 * time.Second).Milliseconds())
-		s.on(order[1], wire.SilentFor+2*time.Second)
 		s.send("k0", "two\n")
+		late := first.link(t).snapshot("k0", 0, false)
 		s.set(s.layout.Stop("k0"), "bad")
-		second.push("k0")
-		pass(time.Millisecond)
-		late := wire.FromHub{Snapshot: &wire.Snapshot{Key: "k0", Read: 1 << 40, Rows: []wire.Row{{Name: "checksum", Value: []byte("x")}}}}
+		first.down.Store(true)
+		first.tell(wire.FromHub{Leave: &wire.Leave{}})
+		s.on(order[1], wire.Fresh/4)
 		if err := old.handle(late, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		link.agent.release(-1)
 		pass(time.Second)
 		s.all(outcome.Stopped, "one\n")
+	})
+}
+
+// If an answer is faster than an older snapshot that is pushed, the answer counts.
+func TestHubOlderPush(t *testing.T) {
+	t.Parallel()
+	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		s.begin()
+		pass(time.Minute)
+		s.send("k0", "two\n")
+		late := hubs["a:1"].link(t).snapshot("k0", 0, false)
+		pass(time.Millisecond)
+		s.lock(0, "maintenance")
+		if _, _, err := s.read(kv.Consistent, s.paths(0)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.agent.hubs.session.handle(late, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Second)
+		s.all(outcome.Locked, "one\n")
+	})
+}
+
+// An agent does not move to a hub that knows less.
+func TestHubStays(t *testing.T) {
+	t.Parallel()
+	hubTest(t, 1, []string{"a:1", "b:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		first, second, order := home(s, hubs)
+		s.begin()
+		pass(time.Minute)
+		first.age.Store((40 * time.Second).Milliseconds())
+		second.age.Store((70 * time.Second).Milliseconds())
+		pass(5 * time.Minute)
+		s.on(order[0], time.Second)
+		if _, dials := second.greeted(); dials < 4 || dials > 12 {
+			t.Errorf("the other hub was asked %d times in five minutes", dials)
+		}
 	})
 }
 

@@ -79,14 +79,28 @@ func TestHubNewLock(t *testing.T) {
 		if err := errors.Join(os.Rename(file, real), os.Symlink(real, file)); err != nil {
 			t.Fatal(err)
 		}
-		s.config.Targets[0].File = real
-		s.lock(0, "maintenance")
-		s.config.Targets[0].File = file
-		lock := s.layout.Lock(real, "web-17")
+		lockReal := func() (row string) {
+			s.config.Targets[0].File = real
+			s.lock(0, "maintenance")
+			s.config.Targets[0].File = file
+			return s.layout.Lock(real, "web-17")
+		}
+		lock := lockReal()
 		rows, _, err := s.read(kv.Default, s.paths(0, lock))
 		hellos, dials := hubs["a:1"].greeted()
 		if err != nil || rows[lock].Reason() != "maintenance" || len(hellos) != 2 || dials != 1 || s.agent.Status().Requests != 0 {
 			t.Errorf("%+v, %v; %d hellos, %d connections", rows[lock], err, len(hellos), dials)
+		}
+		// Once more in the same second: the hello has to wait, so the store is asked.
+		other := filepath.Join(s.dir, "other")
+		if err := errors.Join(os.Rename(real, other), os.Remove(file), os.Symlink(other, file)); err != nil {
+			t.Fatal(err)
+		}
+		real = other
+		lock = lockReal()
+		rows, _, err = s.read(kv.Default, s.paths(0, lock))
+		if err != nil || rows[lock].Reason() != "maintenance" || s.agent.Status().Requests == 0 {
+			t.Errorf("%+v, %v; %d requests", rows[lock], err, s.agent.Status().Requests)
 		}
 	})
 }
