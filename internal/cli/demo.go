@@ -14,8 +14,10 @@ import (
 
 	"kvexpress/internal/demo"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/hub"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/wire"
 )
 
 const (
@@ -106,7 +108,7 @@ func (a *App) demo(ctx context.Context, g *globals, f demoFlags) (r report, err 
 	if err != nil {
 		return nil, err
 	}
-	t.reader = fleet.Reader{Store: client, Layout: layout}
+	t.reader = fleet.Reader{Store: client, Layout: layout, Hub: &hub.Pages{Hubs: []wire.Client{{Addr: t.addr}}}}
 	t.slow, t.kept = t.fleet.Nodes[slowed-1], t.fleet.Nodes[min(3, f.nodes-1)-1]
 	t.tell(t.fleet.Context())
 	switch cause := context.Cause(t.fleet.Context()); {

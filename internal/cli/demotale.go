@@ -35,14 +35,14 @@ type tale struct {
 func (t *tale) tell(ctx context.Context) {
 	n := t.flags.nodes
 	t.chapter("A fleet of %d nodes in one process: no Consul, no network, no root", n)
-	t.note("A hub with an embedded store serves Consul's HTTP API and /metrics on %s.", t.addr)
-	t.note("%d agents watch it. Each has a folder with a file, and an exec that copies the file,", n)
+	t.note("A hub with an embedded store listens on %s.", t.addr)
+	t.note("%d agents follow it. Each has a folder with a file, and an exec that copies the file,", n)
 	t.note("below %s.", t.dir)
 	t.reported(ctx)
 
 	t.chapter("1. Publish a hosts file of %d lines", demoLines)
 	t.publish(ctx, "hosts", demo.Hosts(demoLines), "-m", "first version", "--wait", "100%")
-	t.note("Nodes send receipts after their installs, so that receipts do not delay installs.")
+	t.note("Each node sends a receipt to the hub after its install.")
 	t.note("\"delivered\" is the time from the publish until the file was installed.")
 
 	t.chapter("2. Change one line of it. %s is slowed on purpose: its check takes %s", t.slow.Name, render.Took(demoSlow))

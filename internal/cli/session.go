@@ -246,7 +246,10 @@ func (s *session) openStore(conf config.FlagFile) error {
 // openHub follows the same order. A hub gets the token of the store.
 func (s *session) openHub(conf config.FlagFile, o consul.Options) error {
 	addrs := cmp.Or(s.g.hub, s.Getenv("KVEXPRESS_HUB"), conf.Hub)
-	if addrs == "" || s.inside != nil {
+	if s.inside != nil {
+		addrs = s.inside.addr
+	}
+	if addrs == "" {
 		return nil
 	}
 	hubs, err := hubClients(config.Hubs{

@@ -16,6 +16,7 @@ import (
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/wire"
 )
 
 const (
@@ -23,15 +24,13 @@ const (
 	reconcile = 5 * time.Minute
 	// commandTimeout limits a check and an exec.
 	commandTimeout = time.Minute
-	// receiptSpread suits a fleet of 500 nodes at most.
-	receiptSpread = 200 * time.Millisecond
 )
 
 // Options configure a fleet.
 type Options struct {
 	Dir     string // absolute; each node gets a folder in it
 	Nodes   int
-	Addr    string // of the store
+	Addr    string // of the hub, which is also the store
 	Key     kv.Key
 	Layout  kv.Layout
 	Lines   int    // minimum; nodes refuse fewer
@@ -110,7 +109,7 @@ func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 	}
 	return agent.New(agent.Options{
 		Config: config.Config{
-			Store: config.Store{Addrs: []string{o.Addr}}, Layout: o.Layout, Node: n.Name,
+			Store: config.Store{Addrs: []string{o.Addr}}, Hubs: config.Hubs{Addrs: []string{o.Addr}}, Layout: o.Layout, Node: n.Name,
 			StateDir: filepath.Join(n.dir, "state"), Reconcile: reconcile, Receipts: true,
 			Targets: []config.Target{{Target: target}},
 		},
@@ -118,7 +117,10 @@ func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 			store, err := consul.New(consul.Options{Addr: o.Addr, Bare: true, Lasting: true})
 			return []agent.Store{store}, err
 		},
-		Host: n.Name, Version: o.Version, Log: slog.New(slog.DiscardHandler), ReceiptSpread: receiptSpread,
+		Host: n.Name, Version: o.Version, Log: slog.New(slog.DiscardHandler),
+		Hubs: func(config.Config) (agent.Uplink, error) {
+			return agent.Uplink{Dial: wire.Dialer{}.Dial, Token: func() (string, error) { return "", nil }}, nil
+		},
 	})
 }
 
