@@ -169,6 +169,30 @@ func TestHubRefuses(t *testing.T) {
 			}
 		}
 		s.all(outcome.Converged, "one\n")
+		pass(15 * time.Second)
+		first.refuse.Store(nil)
+		if err := s.agent.Reload(s.config); err != nil { // the operator has corrected the token
+			t.Fatal(err)
+		}
+		s.on(order[0], time.Second)
+	})
+}
+
+// A hub that accepts agents and fails at once is not asked in a busy loop.
+func TestHubFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		s.begin()
+		for range 600 {
+			pass(time.Second)
+			hubs["a:1"].cut()
+			hubs["a:1"].down.Store(false)
+		}
+		if _, dials := hubs["a:1"].greeted(); dials > 90 {
+			t.Errorf("%d connections in ten minutes", dials)
+		}
+		pass(time.Minute)
+		s.all(outcome.Converged, "one\n")
 	})
 }
 

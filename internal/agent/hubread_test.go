@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -148,6 +149,37 @@ func TestHubNewestWins(t *testing.T) {
 	case more := <-u.updates():
 		t.Errorf("and %+v", more)
 	default:
+	}
+}
+
+// A node holds little data that hubs have pushed, and gives it back.
+func TestHubBroughtData(t *testing.T) {
+	t.Parallel()
+	h := &hubSource{keys: map[kv.Key]*hubKey{}}
+	var subs []*hubSub
+	with := 0
+	for i := range 20 {
+		u, _ := h.follow(kv.Key(fmt.Sprint("k", i)), mustLayout(t), make(chan struct{}, 1)).(*hubSub)
+		for range 3 { // the last of three counts
+			u.push(Snapshot{Rows: kv.Snapshot{u.data: {State: kv.Present, Value: make([]byte, kv.MaxValue)}, "stop": {State: kv.Absent}}})
+		}
+		subs = append(subs, u)
+	}
+	for i, u := range subs {
+		got := <-u.updates()
+		if len(got.Rows[u.data].Value) > 0 {
+			with++
+		}
+		if got.Rows["stop"].State != kv.Absent {
+			t.Errorf("the other rows of %d are missing", i)
+		}
+		if i%2 == 0 {
+			u.next(t.Context(), &got, position{})
+		}
+		u.close()
+	}
+	if with != maxBrought/kv.MaxValue || h.brought != 0 {
+		t.Errorf("%d of %d have data, %d bytes are left", with, len(subs), h.brought)
 	}
 }
 

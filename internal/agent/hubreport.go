@@ -8,6 +8,7 @@ import (
 
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 	"kvexpress/internal/wire"
 )
 
@@ -41,7 +42,7 @@ func (s *session) report(ctx context.Context, p fleet.Part) error {
 	why := s.noReceipt
 	s.source.mu.Unlock()
 	if why != "" {
-		return &kv.StoreError{Op: "report", Addr: "the hub " + s.addr, Kind: kv.ErrDenied, Says: oneLine(why)}
+		return &kv.StoreError{Op: "report", Addr: "the hub " + s.addr, Kind: kv.ErrDenied, Says: oneLine(safetext.Redact(why))}
 	}
 	b, err := json.Marshal(p)
 	for err == nil && len(b) > wire.MaxReceipt && len(p.Targets) > 0 {

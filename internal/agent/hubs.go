@@ -61,21 +61,33 @@ func (h *hubSource) run(ctx context.Context) {
 	lost := ""
 	for failures := 0; ctx.Err() == nil; {
 		s := f.connect(ctx, lost, func(*session) bool { return true })
-		if s == nil {
-			backoff := wait.Backoff{Least: leastMove, Most: 10 * time.Second}.After(failures)
-			failures++
-			_ = wait.For(ctx, backoff/2+f.jitter(backoff)) // the loop asks ctx
-			continue
+		if s != nil {
+			s = f.stay(ctx, s)
+			lost = s.addr
+			if refused := (*refusedError)(nil); errors.As(s.cause(), &refused) {
+				f.refuse(ctx, s.addr, refused)
+			}
+			if time.Since(s.since) > settled {
+				failures = 0
+				f.pause(ctx, f.jitter(max(leastMove, time.Duration(s.agents)*perAgent)))
+				continue
+			}
 		}
-		failures = 0
-		s = f.stay(ctx, s)
-		lost = s.addr
-		if refused := (*refusedError)(nil); errors.As(s.cause(), &refused) {
-			f.refuse(ctx, s.addr, refused)
-		}
-		if ctx.Err() == nil {
-			_ = wait.For(ctx, f.jitter(max(leastMove, time.Duration(s.agents)*perAgent))) // the same
-		}
+		backoff := wait.Backoff{Least: leastMove, Most: 10 * time.Second}.After(failures)
+		failures++
+		f.pause(ctx, backoff/2+f.jitter(backoff))
+	}
+}
+
+// pause waits for a time, or until a reload: then a hub that refused this agent may accept it.
+func (f *finder) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-f.reloaded:
+		clear(f.refused)
 	}
 }
 
@@ -137,14 +149,6 @@ func (f *finder) try(ctx context.Context, addr string, good func(*session) bool)
 	return s
 }
 
-// serve sets the targets, and tells the hub. Uplink and labels may be new, too.
-func (h *hubSource) serve(targets []*target, labels map[string]string, u Uplink) {
-	h.mu.Lock()
-	h.targets, h.about.Labels, h.uplink = targets, labels, u
-	h.mu.Unlock()
-	h.greet()
-}
-
 // stay follows a hub, and moves to a better one, until no hub is connected. It returns the last one.
 func (f *finder) stay(ctx context.Context, s *session) *session {
 	home := time.Now().Add(homeEvery + f.jitter(homeEvery))
@@ -159,6 +163,10 @@ func (f *finder) stay(ctx context.Context, s *session) *session {
 		case <-s.ctx.Done():
 			timer.Stop()
 			return s
+		case <-f.reloaded:
+			timer.Stop()
+			clear(f.refused)
+			continue
 		case within := <-s.leave:
 			timer.Stop()
 			leave = time.Now().Add(f.jitter(within))
@@ -198,89 +206,4 @@ func (h *hubSource) age(s *session) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return time.Since(s.confirmed)
-}
-
-// adopt makes a session the source, in place of the last one.
-func (h *hubSource) adopt(ctx context.Context, s *session) {
-	s.since = time.Now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	old := h.session
-	s.start(ctx)
-	h.session, h.err = s, nil
-	h.giveUp.Stop()
-	h.follows(false)
-	if old != nil {
-		old.end(errOver)
-		_ = old.conn.Close() // its listener ends
-	}
-	h.log.Info("connected to a hub", "hub", s.addr)
-}
-
-// lost notes the end of a session.
-func (h *hubSource) lost(s *session) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.contact = later(h.contact, s.confirmed)
-	if h.session != s {
-		return // the agent has moved
-	}
-	h.session, h.err = nil, s.cause()
-	h.broadcast()
-	h.giveUp.Reset(h.between(leastPatience, mostPatience))
-	if !errors.Is(h.err, context.Canceled) { // else the agent ends
-		h.log.Warn("lost the hub; looking for another", "hub", s.addr, "error", oneLine(h.err.Error()))
-	}
-}
-
-// wanting begins the time after which targets follow the store if no hub is connected.
-func (h *hubSource) wanting(ctx context.Context, patience time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.giveUp = time.AfterFunc(patience, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.session != nil || h.away || ctx.Err() != nil {
-			return
-		}
-		if h.config.Direct {
-			h.log.Warn("no hub can be reached; asking the store itself", "store", h.direct.Addr(), "error", oneLine(h.err.Error()))
-		} else {
-			h.log.Warn("no hub can be reached; files stay as they are", "error", oneLine(h.err.Error()))
-		}
-		h.follows(true)
-	})
-}
-
-// follows notes whether no hub has been connected for long, and so what targets follow; mu is held.
-func (h *hubSource) follows(away bool) {
-	moved := h.config.Direct && h.onStore != away
-	h.away, h.onStore = away, h.config.Direct && away
-	h.broadcast()
-	h.tell()
-	for _, k := range h.keys {
-		for _, u := range k.subs {
-			if moved {
-				select {
-				case u.moved <- struct{}{}:
-				default: // it has not asked since
-				}
-			} else if away {
-				u.push(Snapshot{Err: h.noHub(), At: time.Now()})
-			}
-		}
-	}
-}
-
-// broadcast wakes all that wait for a hub; mu is held.
-func (h *hubSource) broadcast() {
-	close(h.changed)
-	h.changed = make(chan struct{})
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

@@ -39,7 +39,9 @@ type hubSource struct {
 	order  []string        // addresses, the preferred one first
 	random func() float64  // from 0 to 1
 	news   chan<- struct{} // the reporter must tell another hub, or the store
-	node   string
+	// reloaded holds one: the configuration, or a file that it names, may have changed.
+	reloaded chan struct{}
+	node     string
 
 	mu      sync.Mutex
 	uplink  Uplink
@@ -53,6 +55,7 @@ type hubSource struct {
 	onStore bool          // targets follow the store
 	err     error         // why no hub is connected
 	contact time.Time     // when a hub last confirmed the store's state; zero: never
+	brought int           // bytes of data in snapshots that targets have not worked off
 }
 
 var _ source = (*hubSource)(nil)
@@ -74,7 +77,8 @@ func newHubSource(c config.Config, host, version string, direct *storeSource, lo
 		about: wire.Hello{
 			Version: version, Node: c.Node, Host: host, Prefix: c.Layout.Prefix(), Datacenter: c.Store.Datacenter, Labels: c.Labels,
 		},
-		keys: map[kv.Key]*hubKey{}, changed: make(chan struct{}), err: errors.New("no hub has answered yet"),
+		keys: map[kv.Key]*hubKey{}, changed: make(chan struct{}), reloaded: make(chan struct{}, 1),
+		err: errors.New("no hub has answered yet"),
 	}
 }
 

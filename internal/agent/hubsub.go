@@ -16,7 +16,11 @@ type hubSub struct {
 	newest chan Snapshot // holds one
 	moved  chan<- struct{}
 	store  subscription // nil while a hub pushes
+	size   int          // of the data in the snapshot that waits, or that the target works off, in bytes
 }
+
+// maxBrought limits the data that hubs push and targets have not worked off, in bytes. An install asks for more when it is due.
+const maxBrought = 4 << 20
 
 // follow implements source.
 func (h *hubSource) follow(k kv.Key, l kv.Layout, moved chan<- struct{}) subscription {
@@ -33,16 +37,34 @@ func (h *hubSource) follow(k kv.Key, l kv.Layout, moved chan<- struct{}) subscri
 // push replaces the snapshot that waits for the target. Data that only the old one has is kept: the hub sends data once.
 // The source's mu is held.
 func (u *hubSub) push(s Snapshot) {
+	data, has := s.Rows[u.data]
 	select {
 	case old := <-u.newest:
-		data, had := old.Rows[u.data]
-		if _, has := s.Rows[u.data]; had && !has && s.Err == nil {
-			s.Rows = maps.Clone(s.Rows)
-			s.Rows[u.data] = data
+		if before, had := old.Rows[u.data]; had && !has && s.Err == nil {
+			data, has = before, true
 		}
+		u.bring(0)
 	default:
 	}
+	if s.Err == nil {
+		s.Rows = maps.Clone(s.Rows)
+		if delete(s.Rows, u.data); has && u.bring(len(data.Value)) {
+			s.Rows[u.data] = data
+		}
+	}
 	u.newest <- s
+}
+
+// bring notes the size of the data that the target has from here; false if that is too much for the node. The source's mu is
+// held.
+func (u *hubSub) bring(size int) bool {
+	fits := size == 0 || u.source.brought-u.size+size <= maxBrought
+	if !fits {
+		size = 0
+	}
+	u.source.brought += size - u.size
+	u.size = size
+	return fits
 }
 
 func (u *hubSub) updates() <-chan Snapshot {
@@ -56,6 +78,9 @@ func (u *hubSub) updates() <-chan Snapshot {
 func (u *hubSub) next(ctx context.Context, last *Snapshot, has position) {
 	u.source.mu.Lock()
 	onStore := u.source.onStore
+	if len(u.newest) == 0 {
+		u.bring(0) // the target has worked it off
+	}
 	u.source.mu.Unlock()
 	switch {
 	case onStore && u.store == nil:
@@ -81,6 +106,7 @@ func (u *hubSub) close() {
 	h := u.source
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	u.bring(0)
 	k := h.keys[u.key]
 	if k.subs = slices.DeleteFunc(k.subs, func(o *hubSub) bool { return o == u }); len(k.subs) == 0 {
 		delete(h.keys, u.key)
