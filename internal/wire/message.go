@@ -96,8 +96,8 @@ type Welcome struct {
 	NoReceipts string `json:"no_receipts,omitempty"`
 	Hub        string `json:"hub"`     // its name, for people
 	Version    string `json:"version"` // of the program
-	// Now is the hub's Clock when it sent this. The hub's clock and the agent's differ by the least that the agent sees
-	// between Now and its own clock, in all messages of a connection.
+	// Now is the hub's Clock after it got the hello. So the agent knows how old a snapshot is at most: the hub's clock was at
+	// Now when the agent had sent the hello, or later.
 	Now    int64 `json:"now_us"`
 	Age    int64 `json:"age_ms"`
 	Agents int   `json:"agents,omitempty"` // how many are connected to this hub
