@@ -30,6 +30,7 @@ type comparison struct {
 type result struct {
 	p50, last     float64 // ms from the publish to new bytes at a target
 	procs, consul float64 // ms of CPU per change
+	hub           float64 // the same
 	memory        memory  // of the median process
 }
 
@@ -84,7 +85,7 @@ func (c comparison) block(b *testing.B, t tools, k kind, server *consultest.Serv
 	for range c.warm {
 		r.change()
 	}
-	procs, store := r.fleet.cpu(), consulCPU(b, server)
+	procs, store, hub := r.fleet.cpu(), consulCPU(b, server), r.hubCPU()
 	var p50, last []float64
 	for range c.changes {
 		took := r.change()
@@ -93,7 +94,7 @@ func (c comparison) block(b *testing.B, t tools, k kind, server *consultest.Serv
 	each := func(d time.Duration) float64 { return ms(d) / float64(c.changes) }
 	return result{
 		p50: middle(p50), last: middle(last),
-		procs: each(r.fleet.cpu() - procs), consul: each(consulCPU(b, server) - store),
+		procs: each(r.fleet.cpu() - procs), consul: each(consulCPU(b, server) - store), hub: each(r.hubCPU() - hub),
 		memory: r.fleet.memory(),
 	}
 }
@@ -106,13 +107,24 @@ type running struct {
 	site  site
 	pub   *publisher
 	pause time.Duration
+
+	hub     *consultest.Process // nil without one
+	sockets *sockets            // nil without them
 }
 
 // begin starts a fleet that asks addr, and waits until its nodes are at rest.
 func (t tools) begin(b *testing.B, k kind, addr string, c comparison, pub *publisher) *running {
 	b.Helper()
 	s, targets := newSite(b, addr, c.nodes)
-	s.Receipts = k == oursReporting
+	s.Receipts = k == oursReporting || k == hubReporting
+	r := &running{b: b, pub: pub}
+	switch {
+	case k.through():
+		r.hub, s.Hub = t.startHub(b, addr, s.Base)
+	case k == socketsTogether:
+		r.sockets = listen(b)
+		s.Hub = r.sockets.Addr().String()
+	}
 	seen, err := observe(targets)
 	if err != nil {
 		b.Fatal(err)
@@ -120,9 +132,9 @@ func (t tools) begin(b *testing.B, k kind, addr string, c comparison, pub *publi
 	// After a change, nodes write their state and ask again. consul-template
 	// holds back what changes within 100 to 120 ms of its last answer.
 	pause := max(c.pause, 300*time.Millisecond+time.Duration(s.Nodes)*time.Millisecond/2)
-	r := &running{b: b, seen: seen, site: s, pub: pub, pause: pause}
+	r.seen, r.site, r.pause = seen, s, pause
 	content := pub.content()
-	pub.publish(b, content)
+	r.publish(content)
 	seen.expect(content)
 	r.fleet = t.start(b, k, s)
 	r.wait()
@@ -139,12 +151,36 @@ func (r *running) wait() []time.Time {
 	return landed
 }
 
+// publish returns the moment just before the change.
+func (r *running) publish(content []byte) time.Time {
+	r.b.Helper()
+	if r.sockets == nil {
+		return r.pub.publish(r.b, content)
+	}
+	sent := time.Now()
+	r.sockets.push(content)
+	return sent
+}
+
+// hubCPU is the CPU time that the hub has used so far.
+func (r *running) hubCPU() time.Duration {
+	r.b.Helper()
+	if r.hub == nil {
+		return 0
+	}
+	d, err := processCPU(r.hub.Cmd.Process.Pid)
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	return d
+}
+
 // change publishes, and returns how long each node took, in ms.
 func (r *running) change() []float64 {
 	r.b.Helper()
 	content := r.pub.content()
 	r.seen.expect(content)
-	sent := r.pub.publish(r.b, content)
+	sent := r.publish(content)
 	var took []float64
 	for _, at := range r.wait() {
 		took = append(took, ms(at.Sub(sent)))
@@ -166,6 +202,12 @@ func consulCPU(b *testing.B, server *consultest.Server) time.Duration {
 func (r *running) end() {
 	r.fleet.stop()
 	r.seen.close()
+	if r.hub != nil {
+		r.hub.End(os.Interrupt)
+	}
+	if r.sockets != nil {
+		r.sockets.Close()
+	}
 	os.RemoveAll(r.site.Base)
 }
 
@@ -223,6 +265,7 @@ var columns = []struct {
 	{"last-ms", func(r result) float64 { return r.last }},
 	{"nodes-cpu-ms", func(r result) float64 { return r.procs }},
 	{"consul-cpu-ms", func(r result) float64 { return r.consul }},
+	{"hub-cpu-ms", func(r result) float64 { return r.hub }},
 	{"anonymous-MiB", func(r result) float64 { return r.memory.anonymous }},
 	{"resident-MiB", func(r result) float64 { return r.memory.resident }},
 }

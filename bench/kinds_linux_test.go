@@ -46,6 +46,7 @@ const (
 // site is where the nodes of one fleet live: a folder each.
 type site struct {
 	Addr     string // that the nodes ask
+	Hub      string // that they follow; "": none
 	Base     string
 	Nodes    int
 	Receipts bool // our nodes report; the others cannot, so that comparisons do without
@@ -90,7 +91,7 @@ func buildTools(b *testing.B, kinds ...kind) tools {
 	b.Helper()
 	dir := b.TempDir()
 	t := tools{kvexpress: filepath.Join(dir, "kvexpress"), old: os.Getenv(oldEnv), floor: filepath.Join(dir, "floor")}
-	if slices.Contains(kinds, ours) {
+	if slices.Contains(kinds, ours) || slices.ContainsFunc(kinds, kind.through) {
 		build(b, dir, "kvexpress", "scripts/build") // as it is released
 	}
 	if slices.Contains(kinds, floorRaw) {
@@ -221,7 +222,7 @@ func runChild(spec string) error {
 // node makes one node, which runs until its context ends.
 func (c child) node(i int) (func(context.Context) error, error) {
 	switch c.Kind {
-	case oursTogether, oursReporting:
+	case oursTogether, oursReporting, hubTogether, hubReporting:
 		n, err := newAgent(c.Site, i)
 		if err != nil {
 			return nil, err
@@ -229,6 +230,12 @@ func (c child) node(i int) (func(context.Context) error, error) {
 		return n.Run, nil
 	case floorRawTogether:
 		return (&floor.Client{Addr: c.Site.Addr, Prefix: prefix, Key: string(key), File: c.Site.target(i)}).Run, nil
+	}
+	switch c.Kind {
+	case hubBareTogether:
+		return bare{c.Site.Hub, c.Site.target(i), i}.run, nil
+	case socketsTogether:
+		return func(ctx context.Context) error { return receive(ctx, c.Site.Hub, c.Site.target(i)) }, nil
 	}
 	return nil, fmt.Errorf("no nodes of kind %q", c.Kind)
 }

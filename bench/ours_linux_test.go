@@ -11,6 +11,7 @@ import (
 	"kvexpress/internal/agent"
 	"kvexpress/internal/config"
 	"kvexpress/internal/store/consul"
+	"kvexpress/internal/wire"
 )
 
 // target is one entry of an agent's configuration.
@@ -19,8 +20,12 @@ type target struct{ key, file string }
 // agentYAML is the configuration of a node's agent.
 func agentYAML(s site, i int, targets ...target) []byte {
 	var y bytes.Buffer
-	fmt.Fprintf(&y, "stores: %s\nprefix: %s\nnode: n%04d\nstate_dir: %s\nlisten: \"\"\nreceipts: %t\ntargets:\n",
+	fmt.Fprintf(&y, "stores: %s\nprefix: %s\nnode: n%04d\nstate_dir: %s\nlisten: \"\"\nreceipts: %t\n",
 		s.Addr, prefix, i, strconv.Quote(s.state(i)), s.Receipts)
+	if s.Hub != "" {
+		y.WriteString("hubs: " + s.Hub + "\ndirect: false\n")
+	}
+	y.WriteString("targets:\n")
 	for _, t := range targets {
 		fmt.Fprintf(&y, "  - key: %s\n    file: %s\n    min_lines: 1\n", t.key, strconv.Quote(t.file))
 	}
@@ -53,6 +58,9 @@ func newAgent(s site, i int) (*agent.Agent, error) {
 	return agent.New(agent.Options{
 		Config: conf, Host: host, Version: "bench",
 		Open: func(config.Store) ([]agent.Store, error) { return stores, nil },
-		Log:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Hubs: func(config.Config) (agent.Uplink, error) {
+			return agent.Uplink{Dial: wire.Dialer{}.Dial, Token: func() (string, error) { return "", nil }}, nil
+		},
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }

@@ -58,7 +58,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if data == nil || bytes.Equal(data, have) {
 			continue
 		}
-		if err := install(c.File, data); err != nil {
+		if err := Install(c.File, data); err != nil {
 			return err
 		}
 		have = data
@@ -154,8 +154,8 @@ func (c *Client) do(ctx context.Context, method, url, body string) ([]byte, http
 	return buf.Bytes(), resp.Header, err
 }
 
-// install puts data in place as durably as kvexpress does.
-func install(file string, data []byte) error {
+// Install puts data in place as durably as kvexpress does.
+func Install(file string, data []byte) error {
 	dir := filepath.Dir(file)
 	tmp, err := os.CreateTemp(dir, ".floor-")
 	if err != nil {
