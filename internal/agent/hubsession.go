@@ -33,6 +33,7 @@ type session struct {
 	last      wire.Hello
 	sent      []greeting // hellos without an answer
 	helloAt   time.Time
+	beaten    time.Time           // when the beat was sent that has no answer; zero: all have
 	files     map[kv.Key][]string // of the last hello that was answered: locks go by them
 	questions map[uint64]*asked   // without an answer
 	id        uint64              // of the last question
@@ -175,6 +176,10 @@ func (s *session) handle(m wire.FromHub, now time.Time) error {
 	case m.Welcome != nil:
 		s.welcome(m.Welcome, now)
 	case m.Beat != nil:
+		if !s.beaten.IsZero() {
+			s.clocks.answered(s.beaten, now, m.Beat.Now)
+			s.beaten = time.Time{}
+		}
 		s.aged(m.Beat.Age, now)
 	case m.Leave != nil:
 		select {
@@ -272,6 +277,11 @@ func (s *session) write(ctx context.Context) {
 			return
 		case message = <-s.out:
 		case <-ticker.C:
+			s.source.mu.Lock()
+			if s.beaten.IsZero() {
+				s.beaten = time.Now()
+			}
+			s.source.mu.Unlock()
 		}
 		limited, cancel := context.WithTimeout(ctx, wire.SilentFor)
 		err = s.conn.Write(limited, message)

@@ -25,7 +25,7 @@ const (
 	MaxFromHub = 4 << 20
 	// MaxReceipt is the largest receipt, in bytes. An agent leaves out targets that do not fit.
 	MaxReceipt = 1 << 20
-	// BeatEvery is how often both sides send at least one message.
+	// BeatEvery is how often an agent sends a beat. The hub answers each.
 	BeatEvery = 10 * time.Second
 	// SilentFor is after how long without a message a side closes the connection.
 	SilentFor = 30 * time.Second
@@ -72,7 +72,7 @@ type Confirm struct {
 	Consistent bool   `json:"consistent,omitempty"` // with Consul's consistency mode of this name
 }
 
-// Beat shows that the other side is there.
+// Beat shows that the other side is there. The answer of a hub tells the agent the hub's clock.
 type Beat struct {
 	Now int64 `json:"now_us,omitempty"` // the hub's Clock
 	Age int64 `json:"age_ms,omitempty"` // since the hub last confirmed what it knows

@@ -13,7 +13,7 @@ import (
 	"kvexpress/internal/wire"
 )
 
-// tick is how often beats, silence and rights are checked.
+// tick is how often silence and rights are checked.
 const tick = time.Second
 
 // Feed is the hub's view of the store: a *feed.Feed.
@@ -95,7 +95,7 @@ func (f *Fanout) Changed(u feed.Update) {
 	}
 }
 
-// Run sends beats, ends silent sessions and checks rights again, until ctx ends.
+// Run ends silent sessions and checks rights again, until ctx ends.
 func (f *Fanout) Run(ctx context.Context) {
 	var checks sync.WaitGroup
 	defer checks.Wait()
@@ -104,7 +104,7 @@ func (f *Fanout) Run(ctx context.Context) {
 		now := time.Now()
 		budget := checksPerSecond
 		for _, s := range f.all() {
-			s.beat(now)
+			s.endSilent(now)
 			if budget > 0 && s.checkDue(now) {
 				budget--
 				slots <- struct{}{}

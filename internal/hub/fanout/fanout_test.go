@@ -316,7 +316,11 @@ func TestRights(t *testing.T) {
 			}
 		}
 		c.send(wire.FromAgent{Confirm: &wire.Confirm{ID: 1, Key: "secret", Data: true}})
-		if m := c.next(); m.Failed == nil || m.Failed.Reason != wire.Denied {
+		m := c.next()
+		for m.Beat != nil {
+			m = c.next()
+		}
+		if m.Failed == nil || m.Failed.Reason != wire.Denied {
 			t.Errorf("got %+v", m)
 		}
 		w.mu.Lock()

@@ -24,6 +24,7 @@ var errSlow = errors.New("the agent does not read what the hub sends")
 type outbox struct {
 	small   [][]byte // messages without a key: at most one for each question, and a few
 	dirty   []*sub   // with something to send, in order
+	beat    bool     // a beat is to be answered
 	writing bool
 	last    error // ends the session after the small messages; nil: it goes on
 }
@@ -71,6 +72,9 @@ func (s *session) flush() {
 		switch {
 		case len(s.small) > 0:
 			message, s.small = s.small[0], s.small[1:]
+		case s.beat:
+			s.beat = false
+			message = s.f.beat()
 		case len(s.dirty) > 0 && s.rights.failed == nil:
 			u, s.dirty = s.dirty[0], s.dirty[1:]
 			u.dirty = false
@@ -245,19 +249,28 @@ func (f *Fanout) frame(m wire.Snapshot, snap *feed.Snapshot, data bool) ([]byte,
 	return form.b, form.err
 }
 
-// beat sends a beat when it is due, and ends a silent session.
-func (s *session) beat(now time.Time) {
+// answerBeat answers a beat of the agent; many at once get one answer.
+func (s *session) answerBeat() {
 	s.mu.Lock()
-	silent, due := now.Sub(s.heard) > wire.SilentFor, now.Sub(s.beaten) >= wire.BeatEvery
-	if due {
-		s.beaten = now
+	defer s.mu.Unlock()
+	s.beat = true
+	s.wake()
+}
+
+// beat is a beat of the hub.
+func (f *Fanout) beat() []byte {
+	b, err := wire.Encode(wire.FromHub{Beat: &wire.Beat{Now: f.clock(time.Now()), Age: f.o.Feed.Age().Milliseconds()}})
+	if err != nil {
+		return nil // two numbers can be encoded
 	}
-	s.mu.Unlock()
-	if silent {
+	return b
+}
+
+// endSilent ends a session whose agent is silent.
+func (s *session) endSilent(now time.Time) {
+	if now.Sub(s.heardAt()) > wire.SilentFor {
 		s.end(errors.New("the agent is silent"))
 		_ = s.conn.Close() // Read returns
-	} else if due {
-		s.send(wire.FromHub{Beat: &wire.Beat{Now: s.f.clock(time.Now()), Age: s.f.o.Feed.Age().Milliseconds()}})
 	}
 }
 

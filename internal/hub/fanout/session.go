@@ -24,6 +24,8 @@ const (
 	questions = 64
 	// helloEvery is the least time between two hellos of a connection.
 	helloEvery = time.Second
+	// perSecond is how many messages of one agent are read in a second. A start with 4,096 targets may ask for each.
+	perSecond = 5000
 	// receiptEvery is the least time between two receipts of a connection.
 	receiptEvery = 20 * time.Millisecond
 	// maxFiles is how many paths a target has: of a file, and of what a link leads to.
@@ -41,12 +43,14 @@ type session struct {
 
 	twin bool // it was logged; f.mu guards it
 
+	count   int // messages since counted; only the reader uses both
+	counted time.Time
+
 	mu     sync.Mutex
 	node   string
 	token  string
 	subs   map[kv.Key]*sub
 	heard  time.Time // the last message
-	beaten time.Time // the last beat to the agent
 	rights rights
 	outbox
 	noReceipts string // why the node may not report
@@ -78,7 +82,7 @@ func refuse(reason wire.Reason, format string, args ...any) error {
 
 // Serve serves one agent until ctx or its connection ends, and closes the connection. The error is why it ended.
 func (f *Fanout) Serve(ctx context.Context, conn wire.Conn) error {
-	s := &session{f: f, conn: conn, free: make(chan struct{}, questions), heard: time.Now(), beaten: time.Now()}
+	s := &session{f: f, conn: conn, free: make(chan struct{}, questions), heard: time.Now()}
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	err := f.enter(s)
 	if err == nil {
@@ -139,6 +143,8 @@ func (s *session) listen() error {
 			if err := s.confirm(*m.Confirm); err != nil {
 				return err
 			}
+		case m.Beat != nil:
+			s.answerBeat()
 		case m.Receipt != nil && s.f.o.Receipts != nil:
 			if err := s.receipt(m.Receipt); err != nil {
 				return err
@@ -155,9 +161,15 @@ func (s *session) read(ctx context.Context) (wire.FromAgent, error) {
 		}
 		return wire.FromAgent{}, err
 	}
+	now := time.Now()
 	s.mu.Lock()
-	s.heard = time.Now()
+	s.heard = now
 	s.mu.Unlock()
+	if s.count++; now.Sub(s.counted) > time.Second {
+		s.count, s.counted = 0, now
+	} else if s.count > perSecond {
+		_ = wait.For(ctx, time.Second) // the next read asks ctx
+	}
 	m, err := wire.DecodeFromAgent(b)
 	if err != nil {
 		return m, refuse(wire.Invalid, "%v", err)
