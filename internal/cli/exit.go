@@ -74,6 +74,8 @@ func exitCode(err error) int {
 		{as[*gate.Missing], exitMissing},
 		{as[*record.NotKept], exitMissing},
 		{is(errNothing), exitMissing},
+		{is(errNoNode), exitMissing},
+		{is(fleet.ErrReceipt), exitRefused},
 		{as[*gate.Refusal], exitRefused},
 		{as[*embedded.ExportError], exitRefused},
 		{is(kv.ErrTooLarge), exitRefused},

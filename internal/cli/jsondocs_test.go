@@ -21,6 +21,7 @@ func jsonSections() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"in, copy and rollback": reflect.TypeFor[rollbackReport](), "out and raw": reflect.TypeFor[outReport](),
 		"status -k": reflect.TypeFor[statusReport](), "status": reflect.TypeFor[statusOfAllReport](),
+		"status --node": reflect.TypeFor[nodeReport](), "Target of a node": reflect.TypeFor[fleet.TargetReport](),
 		"history": reflect.TypeFor[historyReport](), "show": reflect.TypeFor[showReport](), "diff": reflect.TypeFor[diffReport](),
 		"history --events": reflect.TypeFor[eventReport](), "stops": reflect.TypeFor[stopReport](),
 		"locks": reflect.TypeFor[lockReport](), "agent status": reflect.TypeFor[agent.Status](),
@@ -37,7 +38,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	leaves := append(slices.Collect(maps.Values(jsonSections())), reflect.TypeFor[time.Time](), reflect.TypeFor[fleet.Report](),
-		reflect.TypeFor[versionInfo]())
+		reflect.TypeFor[fleet.TargetReport](), reflect.TypeFor[versionInfo]())
 	for heading, typ := range jsonSections() {
 		_, section, _ := strings.Cut(string(page), "\n## "+heading+"\n")
 		section, _, _ = strings.Cut(section, "\n## ")

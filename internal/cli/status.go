@@ -19,6 +19,7 @@ import (
 
 type statusFlags struct {
 	key  string
+	node nodeValue
 	all  bool
 	wait waitFlags
 }
@@ -29,6 +30,7 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 		func(ctx context.Context, s *session) (report, error) { return s.status(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
+	fl.Var(&f.node, "node", "show all files of this `node`: its name, or that of its host")
 	fl.BoolVar(&f.all, "all", false, "list all nodes that are not up to date (default: 20)")
 	f.wait.register(fl, "the live version")
 	return cmd
@@ -37,6 +39,12 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 	if err := f.wait.check(); err != nil {
 		return nil, err
+	}
+	if f.node.name != "" {
+		if f.key != "" || f.wait.asked() {
+			return nil, errors.New("--node shows all keys of a node; leave out -k and --wait")
+		}
+		return s.statusOfNode(ctx, f)
 	}
 	if f.key == "" {
 		if f.wait.asked() {

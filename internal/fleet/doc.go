@@ -8,6 +8,8 @@
 //	live               the live version of a key
 //	judge, clock       the outcome of one node
 //	report             the state of one key: counts, stragglers, percentiles
+//	node               the state of one node: all of its targets
+//	page, part         what hubs and agents tell each other of receipts
 //	wait               wait until enough nodes have a version
 //	scan, missing      the whole fleet at one moment: all keys, stops and locks
 //	metrics            a scan as Prometheus text

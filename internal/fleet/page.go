@@ -86,7 +86,7 @@ func (r *Reader) fromHub(ctx context.Context, since uint64, wait time.Duration) 
 	roster.ClockOffset, roster.seen = &ahead, p.Seen
 	for i, n := range roster.Nodes {
 		if r.live[r.Layout.Node(n.Name)] {
-			roster.Nodes[i].Receipt = n.Receipt.There(p.Now)
+			roster.Nodes[i].Receipt, roster.Nodes[i].Live = n.Receipt.There(p.Now), true
 		}
 	}
 	return roster, nil

@@ -27,6 +27,7 @@ type Node struct {
 	Receipt Receipt
 	Err     error  // why it cannot be used; nil if it can
 	Index   uint64 // its place in the order of the store's writes
+	Live    bool   // a hub has contact with it now
 
 	size int64 // in memory
 }
