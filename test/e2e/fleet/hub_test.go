@@ -4,7 +4,6 @@ package fleet
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"regexp"
@@ -18,48 +17,15 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// exported is a `kvexpress hub` of a test: a process of its own.
-type exported struct {
-	*e2e.Daemon
-	addr string
-}
-
-// hub runs one until the test ends, and waits until it listens.
-func hub(m *e2e.Machine, args ...string) *exported {
-	m.T.Helper()
-	x := &exported{Daemon: m.Start("hub",
-		append([]string{e2e.Program.Path, "hub", "--listen", "127.0.0.1:0"}, args...)...)}
-	e2e.Eventually(m.T, "the hub listens", func() bool {
-		found := regexp.MustCompile(`listening address=["']?(127[.0-9]+:[0-9]+)`).FindStringSubmatch(x.Said())
-		if found != nil {
-			x.addr = found[1]
-		}
-		return found != nil
-	})
-	return x
-}
-
-// get is a page, "" if there is none.
-func (x *exported) get(path string) string {
-	client := &http.Client{Timeout: 10 * time.Second}
-	resp, err := client.Get("http://" + x.addr + path)
-	if err != nil {
-		return ""
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return ""
-	}
-	return string(body)
-}
+// exported is a `kvexpress hub` whose metrics are read.
+type exported struct{ *e2e.Hub }
 
 // says waits until the metrics have all of these lines.
-func (x *exported) says(lines ...string) {
+func (x exported) says(lines ...string) {
 	x.T.Helper()
 	limit := time.Now().Add(time.Minute)
 	for {
-		now, missing := "\n"+x.get("/metrics"), ""
+		now, missing := "\n"+x.Get("/metrics"), ""
 		for _, line := range lines {
 			if !strings.Contains(now, "\nkvexpress_fleet_"+line+"\n") {
 				missing = line
@@ -96,7 +62,7 @@ func TestHub(t *testing.T) {
 		value); status != http.StatusOK {
 		t.Fatalf("%d %s", status, answer)
 	}
-	x := hub(m, "--read-every", "5s", "--per-node")
+	x := exported{m.Hub("hub", "--read-every", "5s", "--per-node")}
 	x.says("up 1", "receipts 1", `published{key="hosts"} 0`)
 
 	content := m.Publish(e2e.Text("one", 20))
@@ -112,14 +78,14 @@ func TestHub(t *testing.T) {
 	m.Ok("lock", "-f", m.Path("a-hosts"), "-r", "looking into it")
 	x.says(`nodes{key="hosts",outcome="no_contact"} 1`, `node_outcome{key="hosts",node="web-c",outcome="no_contact"} 1`,
 		`stopped{key="hosts"} 1`, `locks 1`)
-	if since := regexp.MustCompile(`stopped_since_timestamp_seconds\{key="hosts"\} [0-9]{9}`); !since.MatchString(x.get("/metrics")) {
+	if since := regexp.MustCompile(`stopped_since_timestamp_seconds\{key="hosts"\} [0-9]{9}`); !since.MatchString(x.Get("/metrics")) {
 		t.Error("it does not say since when the key is stopped")
 	}
 
 	// Without the store, the hub serves its last values, and fleet_up is 0.
 	s.Stop()
 	x.says("up 0", `nodes{key="hosts",outcome="no_contact"} 1`)
-	if x.get("/healthz") == "" || x.get("/readyz") == "" {
+	if x.Get("/healthz") == "" || x.Get("/readyz") == "" {
 		t.Error("it is not healthy, or not ready any more")
 	}
 	s.Restart()
@@ -155,11 +121,11 @@ func TestHubNotifiesSystemd(t *testing.T) {
 		}
 	}
 	m := e2e.NewMachine(t, "127.0.0.1:1", "NOTIFY_SOCKET="+systemd.LocalAddr().String(), "WATCHDOG_USEC=600000")
-	x := hub(m)
+	x := exported{m.Hub("hub")}
 	told("READY=1")
 	told("STATUS=")
 	told("WATCHDOG=1")
-	if x.get("/readyz") != "" {
+	if x.Get("/readyz") != "" {
 		t.Error("it is ready without having seen anything")
 	}
 	x.EndsWell()

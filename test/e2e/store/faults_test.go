@@ -2,21 +2,15 @@ package store
 
 import (
 	"cmp"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -28,56 +22,6 @@ import (
 	"kvexpress/internal/testutil/consultest"
 	"kvexpress/test/e2e"
 )
-
-// authority signs certificates.
-type authority struct {
-	t    testing.TB
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t *testing.T, dir, name string) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: dir}
-	a.cert, a.key, a.file = a.sign(name, nil, nil, time.Hour)
-	return a
-}
-
-// sign makes a certificate for addresses and names, and PEM files of it and its key, which is the path with .key.
-func (a *authority) sign(file string, ips []net.IP, names []string, lasts time.Duration) (*x509.Certificate, *ecdsa.PrivateKey, string) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-2 * time.Hour),
-		NotAfter: time.Now().Add(lasts), IPAddresses: ips, DNSNames: names, BasicConstraintsValid: true, IsCA: a.cert == nil,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
-	parent, parentKey := a.cert, a.key
-	if parent == nil {
-		parent, parentKey = c, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	secret, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	if c, err = x509.ParseCertificate(der); err != nil {
-		a.t.Fatal(err)
-	}
-	path := filepath.Join(a.dir, file)
-	for name, block := range map[string]*pem.Block{path: {Type: "CERTIFICATE", Bytes: der}, path + ".key": {Type: "EC PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-	return c, key, path
-}
 
 // front is a proxy before a Consul: with TLS if it has a certificate.
 func front(t *testing.T, consul, certificate string, config *tls.Config, wrap func(http.Handler) http.Handler) (string, *atomic.Int64) {
@@ -123,16 +67,16 @@ func TestFaults(t *testing.T) {
 	m = m.With("CONSUL_HTTP_TOKEN="+s.Token, "PATH="+filepath.Dir(s.Server.Bin)+":/usr/bin:/bin")
 	m.Publish(e2e.Text("one", 20))
 	here := []net.IP{net.IPv4(127, 0, 0, 1)}
-	ca := newAuthority(t, m.Dir, "ca")
-	_, _, good := ca.sign("good", here, nil, time.Hour)
-	_, _, elsewhere := ca.sign("elsewhere", nil, []string{"consul.example"}, time.Hour)
-	_, _, old := ca.sign("old", here, nil, -time.Hour)
-	_, _, foreign := newAuthority(t, m.Dir, "foreign-ca").sign("foreign", here, nil, time.Hour)
+	ca := e2e.NewAuthority(t, m.Dir, "ca")
+	_, _, good := ca.Sign("good", here, nil, time.Hour)
+	_, _, elsewhere := ca.Sign("elsewhere", nil, []string{"consul.example"}, time.Hour)
+	_, _, old := ca.Sign("old", here, nil, -time.Hour)
+	_, _, foreign := e2e.NewAuthority(t, m.Dir, "foreign-ca").Sign("foreign", here, nil, time.Hour)
 	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
+	roots.AddCert(ca.Cert)
 	mutual := func() *tls.Config { return &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots} }
-	trust, as := "CONSUL_CACERT="+ca.file, func(c string) []string {
-		return []string{"CONSUL_CACERT=" + ca.file, "CONSUL_CLIENT_CERT=" + c, "CONSUL_CLIENT_KEY=" + c + ".key"}
+	trust, as := "CONSUL_CACERT="+ca.File, func(c string) []string {
+		return []string{"CONSUL_CACERT=" + ca.File, "CONSUL_CLIENT_CERT=" + c, "CONSUL_CLIENT_KEY=" + c + ".key"}
 	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

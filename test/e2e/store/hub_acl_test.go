@@ -111,7 +111,7 @@ func TestPolicies(t *testing.T) {
 // store.example, NAME.crt with the key NAME.crt.key.
 func certificates(t *testing.T, dir, name string) {
 	t.Helper()
-	newAuthority(t, dir, name+"-ca.crt").sign(name+".crt", []net.IP{net.IPv4(127, 0, 0, 1)}, []string{"store.example"}, time.Hour)
+	e2e.NewAuthority(t, dir, name+"-ca.crt").Sign(name+".crt", []net.IP{net.IPv4(127, 0, 0, 1)}, []string{"store.example"}, time.Hour)
 }
 
 // Beyond loopback, over TLS: kvexpress and `consul kv` work, clients without a token or with an unknown one do not, and a new
