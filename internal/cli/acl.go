@@ -41,7 +41,7 @@ func (s *session) acl(role string, keys []string, node string) (report, error) {
 		}
 		return rolePolicy{role: role, rules: []rule{
 			{"key_prefix", l.Prefix() + "/", "read", "content, stops and locks"},
-			{"key_prefix", l.NodesDir(), "read", "receipts"},
+			{"key_prefix", l.NodesDir(), "write", "receipts, to keep those of its agents"},
 			{"key_prefix", l.EventsDir(), "read", "who set stops and locks"},
 		}}, nil
 	}

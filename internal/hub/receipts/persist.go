@@ -36,7 +36,11 @@ func (t *Table) Persist(ctx context.Context) {
 			n, err := t.batch(ctx)
 			if err != nil {
 				if failures++; failures == 1 {
-					t.o.Log.Warn("receipts were not written; hubs have them in memory", "error", safetext.Joined(err.Error(), 0))
+					says := safetext.Joined(err.Error(), 0)
+					if errors.Is(err, kv.ErrDenied) {
+						says += "; `kvexpress acl hub` prints the policy that the hub's token needs"
+					}
+					t.o.Log.Warn("receipts were not written; hubs have them in memory", "error", says)
 				}
 				if wait.For(ctx, wait.Backoff{Least: time.Second, Most: 15 * time.Second}.After(failures-1)) != nil {
 					return
