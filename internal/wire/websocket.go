@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -53,7 +54,7 @@ func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
 		return nil, fmt.Errorf("it does not speak %s; use the same version of kvexpress on both sides", Protocol)
 	}
 	ws.SetReadLimit(MaxFromHub)
-	return &socket{ws: ws, peer: addr}, nil
+	return &socket{ws: ws, peer: addr, hub: true}, nil
 }
 
 // client is an HTTP client for one connection to a hub, and the begin of its URLs.
@@ -117,6 +118,7 @@ func Accept(w http.ResponseWriter, r *http.Request) (Conn, error) {
 type socket struct {
 	ws   *websocket.Conn
 	peer string
+	hub  bool // the other side is a hub
 }
 
 func (s *socket) Peer() string { return s.peer }
@@ -124,11 +126,23 @@ func (s *socket) Peer() string { return s.peer }
 func (s *socket) Close() error { return s.ws.CloseNow() }
 
 func (s *socket) Read(ctx context.Context) ([]byte, error) {
-	_, b, err := s.ws.Read(ctx)
+	b, err := s.read(ctx)
 	if status := websocket.CloseStatus(err); status != -1 {
 		err = fmt.Errorf("the other side closed the connection (%s)", status)
 	}
 	return b, err
+}
+
+// read believes the head only of a hub's message: an agent could make a hub allocate more than it sends.
+func (s *socket) read(ctx context.Context) ([]byte, error) {
+	kind, r, err := s.ws.Reader(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case kind == websocket.MessageBinary && s.hub:
+		return readData(r)
+	}
+	return io.ReadAll(r)
 }
 
 func (s *socket) Write(ctx context.Context, message []byte) error {

@@ -3,10 +3,12 @@ package wire_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -40,7 +42,7 @@ func TestEncodeData(t *testing.T) {
 // Nothing that the other side sends does harm.
 func FuzzDecode(f *testing.F) {
 	good, _ := wire.EncodeData(wire.Snapshot{Key: "k", Rows: []wire.Row{{Name: wire.DataRow, Value: []byte("x")}}})
-	for _, b := range [][]byte{nil, {0}, {0, 0, 0, 9, '{'}, []byte("{}"), []byte(`{"later":1}`), good, []byte("\xff\xff\xff\xff{}")} {
+	for _, b := range [][]byte{nil, {0}, {0, 0, 0, 9, 0, 0, 0, 0, '{'}, []byte("{}"), []byte(`{"later":1}`), good, []byte("\xff\xff\xff\xff\xff\xff\xff\xff{}")} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -93,12 +95,76 @@ func TestDial(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for _, m := range []string{`{"beat":{}}`, "\x00\x00\x00\x02{}data"} {
+	for _, m := range []string{`{"beat":{}}`, head(2, 4) + "{}data", head(2, 0) + "{}"} {
 		if err := c.Write(ctx, []byte(m)); err != nil {
 			t.Fatal(err)
 		}
 		if b, err := c.Read(ctx); err != nil || string(b) != m {
 			t.Errorf("got %q: %v", b, err)
+		}
+	}
+}
+
+// head is the beginning of a message with data.
+func head(text, data uint32) string {
+	return string(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, text), data))
+}
+
+// A hub cannot make an agent allocate more than a message may have, nor read one that does not follow its head.
+func TestReadLimits(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		c, err := wire.Accept(w, r)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		b, _ := c.Read(r.Context())
+		_ = c.Write(r.Context(), b)
+		_, _ = c.Read(r.Context())
+	}, false)
+	for _, bad := range []string{
+		"\x00", head(2, wire.MaxFromHub) + "{}", head(1<<32-1, 1<<32-1) + "{}", head(2, 5) + "{}data", head(2, 3) + "{}data",
+	} {
+		c, err := wire.Dialer{}.Dial(context.Background(), s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := c.Write(context.Background(), []byte(bad)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := c.Read(context.Background())
+		runtime.ReadMemStats(&after)
+		if grew := after.TotalAlloc - before.TotalAlloc; err == nil || grew > 1<<20 {
+			t.Errorf("%q: read %d bytes, allocated %d: %v", bad, len(b), grew, err)
+		}
+		_ = c.Close()
+	}
+}
+
+// BenchmarkRead: one push of 22 KB, from the hub's write to the agent's message.
+func BenchmarkRead(b *testing.B) {
+	message, err := wire.EncodeData(wire.Snapshot{Key: "hosts", Rows: []wire.Row{{Name: wire.DataRow, Value: make([]byte, 22<<10)}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := wire.Accept(w, r)
+		for err == nil {
+			err = c.Write(r.Context(), message)
+		}
+	}))
+	defer s.Close()
+	c, err := wire.Dialer{}.Dial(b.Context(), s.Listener.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Read(b.Context()); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
