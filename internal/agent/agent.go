@@ -30,6 +30,8 @@ type Options struct {
 	ReceiptSpread time.Duration
 	Fault         install.FaultHook // nil but in tests
 
+	Random func() float64 // from 0 to 1, for jitter; nil: rand.Float64
+
 	pace pace // nil but in tests
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"kvexpress/internal/kv"
@@ -154,8 +155,11 @@ func (s *session) listen(ctx context.Context) error {
 	for {
 		limited, cancel := context.WithTimeoutCause(ctx, wire.SilentFor, errors.New("the hub is silent"))
 		m, err := s.read(limited)
-		if err != nil && limited.Err() != nil {
+		switch {
+		case err != nil && limited.Err() != nil:
 			err = context.Cause(limited)
+		case errors.Is(err, io.EOF):
+			err = errors.New("the hub ended the connection")
 		}
 		cancel()
 		if err != nil {

@@ -70,12 +70,16 @@ type hubKey struct {
 	clock int64 // of that hub, when the leader was read
 }
 
-func newHubSource(c config.Config, host, version string, direct *storeSource, log *slog.Logger) *hubSource {
+func newHubSource(c config.Config, o Options, direct *storeSource) *hubSource {
+	random := o.Random
+	if random == nil {
+		random = rand.Float64
+	}
 	return &hubSource{
-		direct: direct, config: c.Hubs, layout: c.Layout, host: host, log: log, node: c.Node,
-		order: preferred(c.Node, c.Hubs.Addrs), random: rand.Float64,
+		direct: direct, config: c.Hubs, layout: c.Layout, host: o.Host, log: o.Log, node: c.Node,
+		order: preferred(c.Node, c.Hubs.Addrs), random: random,
 		about: wire.Hello{
-			Version: version, Node: c.Node, Host: host, Prefix: c.Layout.Prefix(), Datacenter: c.Store.Datacenter, Labels: c.Labels,
+			Version: o.Version, Node: c.Node, Host: o.Host, Prefix: c.Layout.Prefix(), Datacenter: c.Store.Datacenter, Labels: c.Labels,
 		},
 		keys: map[kv.Key]*hubKey{}, changed: make(chan struct{}), reloaded: make(chan struct{}, 1),
 		err: errors.New("no hub has answered yet"),

@@ -85,7 +85,7 @@ func (a *Agent) uplink(c config.Config) (Uplink, error) {
 // useHubs makes the source for the hubs of a configuration, if it has hubs; mu is held.
 func (a *Agent) useHubs(c config.Config) {
 	if a.hubs = nil; len(c.Hubs.Addrs) > 0 {
-		a.hubs = newHubSource(c, a.options.Host, a.options.Version, a.source, a.options.Log)
+		a.hubs = newHubSource(c, a.options, a.source)
 		a.hubs.news = a.news
 	}
 }

@@ -88,6 +88,9 @@ func explain(err error) error {
 	if get := (*url.Error)(nil); errors.As(err, &get) {
 		err = get.Err // without the address, which is named already
 	}
+	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
+		err = dial.Err // the same
+	}
 	says := err.Error()
 	switch authority := (*tls.CertificateVerificationError)(nil); {
 	case errors.As(err, &authority):
