@@ -158,8 +158,6 @@ func (l *fakeLink) send(m wire.FromHub) {
 func (h *fakeHub) clock() int64 { return wire.Clock(h.start, time.Now()) }
 
 func (l *fakeLink) serve() {
-	beats := time.NewTicker(wire.BeatEvery)
-	defer beats.Stop()
 	defer func() {
 		_ = l.hub.Close()
 		l.mu.Lock()
@@ -170,8 +168,6 @@ func (l *fakeLink) serve() {
 		select {
 		case <-l.hub.closed:
 			return
-		case <-beats.C:
-			l.send(wire.FromHub{Beat: &wire.Beat{Now: l.clock(), Age: l.age.Load()}})
 		case b := <-l.hub.in:
 			m, err := wire.DecodeFromAgent(b)
 			if err != nil {
@@ -204,6 +200,8 @@ func (l *fakeLink) take(m wire.FromAgent) {
 		for key := range l.has {
 			l.send(l.snapshot(key, 0, false))
 		}
+	case m.Beat != nil:
+		l.send(wire.FromHub{Beat: &wire.Beat{ID: m.Beat.ID, Now: l.clock(), Age: l.age.Load()}})
 	case m.Confirm != nil:
 		l.confirms = append(l.confirms, *m.Confirm)
 		if f := l.failing.Load(); f != nil {

@@ -70,6 +70,29 @@ func TestHubReads(t *testing.T) {
 	})
 }
 
+// The answer to a beat tells the hub's clock from the moment of that beat, however late it comes.
+func TestHubClock(t *testing.T) {
+	t.Parallel()
+	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		s.begin()
+		pass(time.Second)
+		link, session := hubs["a:1"].link(t), s.agent.hubs.session
+		link.agent.hold()
+		pass(2*wire.BeatEvery + time.Second) // two answers wait
+		read, began := link.clock(), time.Now()
+		pass(wire.BeatEvery / 2)
+		link.agent.release(1)
+		pass(5 * time.Second) // another beat
+		link.agent.release(1)
+		pass(time.Second)
+		s.agent.hubs.mu.Lock()
+		defer s.agent.hubs.mu.Unlock()
+		if at := session.clocks.at(read, time.Now()); at.After(began) || began.Sub(at) > 50*time.Millisecond {
+			t.Errorf("a snapshot from %s is dated %s later", began, at.Sub(began))
+		}
+	})
+}
+
 // A link that leads elsewhere now has other locks: the agent tells the hub of them before it asks.
 func TestHubNewLock(t *testing.T) {
 	t.Parallel()

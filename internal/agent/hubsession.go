@@ -34,7 +34,6 @@ type session struct {
 	last      wire.Hello
 	sent      []greeting // hellos without an answer
 	helloAt   time.Time
-	beaten    time.Time           // when the beat was sent that has no answer; zero: all have
 	files     map[kv.Key][]string // of the last hello that was answered: locks go by them
 	questions map[uint64]*asked   // without an answer
 	id        uint64              // of the last question
@@ -180,9 +179,8 @@ func (s *session) handle(m wire.FromHub, now time.Time) error {
 	case m.Welcome != nil:
 		s.welcome(m.Welcome, now)
 	case m.Beat != nil:
-		if !s.beaten.IsZero() {
-			s.clocks.answered(s.beaten, now, m.Beat.Now)
-			s.beaten = time.Time{}
+		if m.Beat.ID > 0 {
+			s.clocks.answered(s.since.Add(micros(m.Beat.ID)), now, m.Beat.Now)
 		}
 		s.aged(m.Beat.Age, now)
 	case m.Leave != nil:
@@ -271,21 +269,19 @@ func (s *session) send(ctx context.Context, m wire.FromAgent) error {
 
 // write sends messages, and beats, until the session ends.
 func (s *session) write(ctx context.Context) {
-	beat, err := wire.Encode(wire.FromAgent{Beat: &wire.Beat{}})
 	ticker := time.NewTicker(wire.BeatEvery)
 	defer ticker.Stop()
+	var err error
 	for err == nil {
-		message := beat
+		var message []byte
 		select {
 		case <-ctx.Done():
 			return
 		case message = <-s.out:
 		case <-ticker.C:
-			s.source.mu.Lock()
-			if s.beaten.IsZero() {
-				s.beaten = time.Now()
+			if message, err = wire.Encode(wire.FromAgent{Beat: &wire.Beat{ID: time.Since(s.since).Microseconds()}}); err != nil {
+				continue
 			}
-			s.source.mu.Unlock()
 		}
 		limited, cancel := context.WithTimeout(ctx, wire.SilentFor)
 		err = s.conn.Write(limited, message)

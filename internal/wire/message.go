@@ -74,6 +74,7 @@ type Confirm struct {
 
 // Beat shows that the other side is there. The answer of a hub tells the agent the hub's clock.
 type Beat struct {
+	ID  int64 `json:"id,omitempty"`     // of the agent's beat; returned with the answer
 	Now int64 `json:"now_us,omitempty"` // the hub's Clock
 	Age int64 `json:"age_ms,omitempty"` // since the hub last confirmed what it knows
 }

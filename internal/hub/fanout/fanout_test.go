@@ -380,6 +380,24 @@ func (c *client) quietBeats(d time.Duration) {
 	}
 }
 
+// The answer to a beat names the beat, and has the clock of a moment after it.
+func TestBeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("hosts", "one")
+		c := w.connect(t)
+		c.send(hello(target("hosts", "")))
+		c.snapshot()
+		time.Sleep(3 * time.Second)
+		c.send(wire.FromAgent{Beat: &wire.Beat{ID: 7}})
+		if m := c.next(); m.Beat == nil || m.Beat.ID != 7 || m.Beat.Now < (3*time.Second).Microseconds() {
+			t.Errorf("got %+v", m.Beat)
+		}
+		_ = c.pair.Agent.Close()
+		<-c.done
+	})
+}
+
 // An agent without a hello, and one that is silent, are disconnected.
 func TestSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,7 +24,8 @@ var errSlow = errors.New("the agent does not read what the hub sends")
 type outbox struct {
 	small   [][]byte // messages without a key: at most one for each question, and a few
 	dirty   []*sub   // with something to send, in order
-	beat    bool     // a beat is to be answered
+	beat    bool     // a beat has no answer
+	beatID  int64    // of the last one
 	writing bool
 	last    error // ends the session after the small messages; nil: it goes on
 }
@@ -74,7 +75,7 @@ func (s *session) flush() {
 			message, s.small = s.small[0], s.small[1:]
 		case s.beat:
 			s.beat = false
-			message = s.f.beat()
+			message = s.f.beat(s.beatID)
 		case len(s.dirty) > 0 && s.rights.failed == nil:
 			u, s.dirty = s.dirty[0], s.dirty[1:]
 			u.dirty = false
@@ -250,16 +251,16 @@ func (f *Fanout) frame(m wire.Snapshot, snap *feed.Snapshot, data bool) ([]byte,
 }
 
 // answerBeat answers a beat of the agent; many at once get one answer.
-func (s *session) answerBeat() {
+func (s *session) answerBeat(id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beat = true
+	s.beat, s.beatID = true, id
 	s.wake()
 }
 
-// beat is a beat of the hub.
-func (f *Fanout) beat() []byte {
-	b, err := wire.Encode(wire.FromHub{Beat: &wire.Beat{Now: f.clock(time.Now()), Age: f.o.Feed.Age().Milliseconds()}})
+// beat is the answer to a beat. The clock is read after the beat was received.
+func (f *Fanout) beat(id int64) []byte {
+	b, err := wire.Encode(wire.FromHub{Beat: &wire.Beat{ID: id, Now: f.clock(time.Now()), Age: f.o.Feed.Age().Milliseconds()}})
 	if err != nil {
 		return nil // two numbers can be encoded
 	}

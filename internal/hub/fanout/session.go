@@ -144,7 +144,7 @@ func (s *session) listen() error {
 				return err
 			}
 		case m.Beat != nil:
-			s.answerBeat()
+			s.answerBeat(m.Beat.ID)
 		case m.Receipt != nil && s.f.o.Receipts != nil:
 			if err := s.receipt(m.Receipt); err != nil {
 				return err
