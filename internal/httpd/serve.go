@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -31,7 +32,7 @@ type Options struct {
 	Local     int           // of this machine, over loopback or a socket; 0: no limit
 	Request   time.Duration // for a client to send a whole request
 	Answer    time.Duration // from a request to the end of its answer
-	Log       *slog.Logger  // gets a warning a minute about clients with too many connections; may be nil
+	Log       *slog.Logger  // gets warnings about clients with too many connections, and failed TLS handshakes; may be nil
 }
 
 // ForPages returns the limits of a listener for monitors and people.
@@ -58,7 +59,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, o Options) error
 		MaxHeaderBytes:    maxHeader,
 		Protocols:         new(http.Protocols),
 		BaseContext:       func(net.Listener) context.Context { return requests },
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // clients could fill the log
+		ErrorLog:          log.New(&handshakes{log: o.Log}, "", 0),
 		ConnState: func(c net.Conn, state http.ConnState) {
 			limited.note(c, state)
 			switch state {

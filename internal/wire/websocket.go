@@ -45,6 +45,8 @@ func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
 	options := &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{Protocol}}
 	ws, answer, err := websocket.Dial(ctx, base+Path, options) //nolint:bodyclose // the library closes it
 	switch {
+	case err != nil && answer != nil && d.TLS == nil && speaksTLS(answer):
+		return nil, errors.New("it speaks TLS; set hub_ca")
 	case err != nil && answer != nil:
 		return nil, fmt.Errorf("%w: it answers with HTTP status %d; check its address", ErrNotHub, answer.StatusCode)
 	case err != nil:
@@ -55,6 +57,12 @@ func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
 	}
 	ws.SetReadLimit(MaxFromHub)
 	return &socket{ws: ws, peer: addr, hub: true}, nil
+}
+
+// speaksTLS reports whether an answer is that of Go's servers to a request without TLS.
+func speaksTLS(answer *http.Response) bool {
+	b, err := io.ReadAll(io.LimitReader(answer.Body, 256))
+	return err == nil && answer.StatusCode == http.StatusBadRequest && strings.Contains(string(b), "HTTPS server")
 }
 
 // client is an HTTP client for one connection to a hub, and the begin of its URLs.

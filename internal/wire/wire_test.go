@@ -184,7 +184,7 @@ func TestDialOthers(t *testing.T) {
 		word string
 	}{
 		"a web page":      {wire.Dialer{}, addr(serve(t, page, false)), "not a hub"},
-		"TLS, not wanted": {wire.Dialer{}, addr(secure), "not a hub"},
+		"TLS, not wanted": {wire.Dialer{}, addr(secure), "set hub_ca"},
 		"no TLS":          {wire.Dialer{TLS: trusted}, addr(serve(t, echo, false)), "speak TLS"},
 		"another name":    {wire.Dialer{TLS: wrong}, addr(secure), "hub_server_name"},
 		"nothing there":   {wire.Dialer{}, "127.0.0.1:1", "refused"},

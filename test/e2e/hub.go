@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,10 @@ var listening = regexp.MustCompile(`listening address=["']?([][0-9.:]+:[0-9]+)`)
 // Hub runs one until the test ends, and waits until it listens: on loopback, unless args say otherwise.
 func (m *Machine) Hub(name string, args ...string) *Hub {
 	m.T.Helper()
-	h := &Hub{Daemon: m.Start(name, append([]string{Program.Path, "hub", "--listen", "127.0.0.1:0"}, args...)...)}
+	if !slices.Contains(args, "--listen") {
+		args = append(slices.Clip(args), "--listen", "127.0.0.1:0")
+	}
+	h := &Hub{Daemon: m.Start(name, append([]string{Program.Path, "hub"}, args...)...)}
 	Eventually(m.T, "the hub listens", func() bool {
 		if h.Ended() {
 			m.T.Fatalf("the hub ended: %v\n%s", h.Cmd.ProcessState, Tail(h.Said(), 10))
