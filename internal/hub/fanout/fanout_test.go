@@ -388,7 +388,7 @@ func TestBeat(t *testing.T) {
 		c := w.connect(t)
 		c.send(hello(target("hosts", "")))
 		c.snapshot()
-		time.Sleep(3 * time.Second)
+		<-time.After(3 * time.Second)
 		c.send(wire.FromAgent{Beat: &wire.Beat{ID: 7}})
 		if m := c.next(); m.Beat == nil || m.Beat.ID != 7 || m.Beat.Now < (3*time.Second).Microseconds() {
 			t.Errorf("got %+v", m.Beat)
