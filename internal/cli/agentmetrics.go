@@ -50,7 +50,7 @@ func (m agentMetrics) agent(s agent.Status, now time.Time) {
 		observe.Truth(s.Config.Error == ""))
 	m.One("kvexpress_agent_config_last_reload_success_timestamp_seconds", observe.Gauge,
 		"When the configuration in force was read, in Unix seconds.", unixSeconds(&s.Config.Loaded))
-	m.One("kvexpress_agent_store_up", observe.Gauge, "1 if the store answers, or the hub that is connected.", observe.Truth(s.StoreUp()))
+	m.One("kvexpress_agent_store_up", observe.Gauge, "1 if the store answers the agent or its hub.", observe.Truth(s.StoreUp()))
 	m.One("kvexpress_agent_store_state_changed_timestamp_seconds", observe.Gauge,
 		"When kvexpress_agent_store_up last changed, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
 	m.One("kvexpress_agent_receipt_last_success_timestamp_seconds", observe.Gauge,
