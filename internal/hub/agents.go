@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/httpd"
 	"kvexpress/internal/hub/fanout"
@@ -59,8 +61,12 @@ func (h *Hub) newAgents() *agents {
 	a.ctx, a.end = context.WithCancel(context.Background())
 	a.feed = feed.New(feed.Options{Store: o.Store, Layout: o.Layout, Log: h.o.Log, Changed: a.changed})
 	a.table = receipts.New(receipts.Options{Store: o.Store, Layout: o.Layout, Hub: h.o.Host, Log: h.o.Log})
+	datacenter := h.o.Datacenter
+	if h.o.embedded() {
+		datacenter = cmp.Or(datacenter, consulapi.Datacenter)
+	}
 	a.Fanout = fanout.New(fanout.Options{Feed: a.feed, Layout: o.Layout, Rights: a.rights, Receipts: a.table, Name: h.o.Host,
-		Version: o.Version, Datacenter: h.o.Datacenter, MaxAgents: maxConns(), Log: h.o.Log})
+		Version: o.Version, Datacenter: datacenter, MaxAgents: maxConns(), Log: h.o.Log})
 	return a
 }
 
@@ -106,9 +112,11 @@ func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn, err := wire.Accept(w, r)
-	if err == nil {
-		err = a.Serve(a.ctx, conn) //nolint:contextcheck // a session outlives its request
+	if err != nil {
+		a.note("this client is no agent", r.RemoteAddr, err)
+		return
 	}
+	err = a.Serve(a.ctx, conn) //nolint:contextcheck // a session outlives its request
 	if refused := (*fanout.Refusal)(nil); errors.As(err, &refused) {
 		a.note("agent refused", r.RemoteAddr, err)
 	}

@@ -59,7 +59,7 @@ func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
 	return &socket{ws: ws, peer: addr, hub: true}, nil
 }
 
-// speaksTLS reports whether an answer is that of Go's servers to a request without TLS.
+// speaksTLS reports whether a server of Go has answered a request without TLS, and wants TLS.
 func speaksTLS(answer *http.Response) bool {
 	b, err := io.ReadAll(io.LimitReader(answer.Body, 256))
 	return err == nil && answer.StatusCode == http.StatusBadRequest && strings.Contains(string(b), "HTTPS server")

@@ -17,6 +17,9 @@ import (
 // version is the version of Consul whose API this is.
 const version = "1.22.5+kvexpress"
 
+// Datacenter is that of an embedded store without another one.
+const Datacenter = "dc1"
+
 // Options configure a Handler. Only Engine is required.
 type Options struct {
 	Engine     *embedded.Engine
@@ -40,7 +43,7 @@ func New(o Options) *Handler {
 		o.NodeName = "localhost"
 	}
 	if o.Datacenter == "" {
-		o.Datacenter = "dc1"
+		o.Datacenter = Datacenter
 	}
 	h := &Handler{engine: o.Engine, o: o, mux: http.NewServeMux(), sent: semaphore.NewWeighted(maxSent)}
 	h.mux.HandleFunc("/", index)

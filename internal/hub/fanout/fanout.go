@@ -39,7 +39,7 @@ type Options struct {
 	Receipts   Receipts       // nil: agents write their receipts to the store
 	Name       string         // of the hub, for people
 	Version    string         // of the program
-	Datacenter string         // of the store; "": unknown, agents of any are served
+	Datacenter string         // of the store; "": unknown, agents that name one are refused
 	MaxAgents  int            // connections
 	Log        *slog.Logger
 }
