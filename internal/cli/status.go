@@ -30,7 +30,7 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 		func(ctx context.Context, s *session) (report, error) { return s.status(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
-	fl.Var(&f.node, "node", "show all files of this `node`: its name, or that of its host")
+	fl.Var(&f.node, "node", "show all files of this `node`, by its name or the name of its host")
 	fl.BoolVar(&f.all, "all", false, "list all nodes that are not up to date (default: 20)")
 	f.wait.register(fl, "the live version")
 	return cmd

@@ -146,7 +146,7 @@ func clocks(r fleet.Report) []string {
 			return append(lines, fmt.Sprintf("  and %d more wrong clocks, see --json", len(r.Clocks)-i))
 		}
 		who := map[string]string{"node": "the clock of " + c.Node, "publisher": "the publisher's clock",
-			"here": "this machine's clock"}[c.Who]
+			"hub": "the hub's clock", "here": "this machine's clock"}[c.Who]
 		off := time.Duration(c.Off)
 		lines = append(lines, fmt.Sprintf("  %s is %s by about %s; it is not used for times", render.Line(who), ahead(off),
 			render.Span(off.Abs())))

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/hub"
 	"kvexpress/internal/outcome"
 )
 
@@ -24,7 +25,8 @@ type story struct {
 	// without leaves out targets: no hub, or no agent, is scraped.
 	without []string
 	agentIs func(passed time.Duration) bool // whether the agent is well; nil: it is
-	fires   []string                        // the alerts that fire at the end, and no other
+	hubIs   func(passed time.Duration) hub.Own
+	fires   []string // the alerts that fire at the end, and no other
 }
 
 // Each alert fires in the story that it is for, and not in one that is nearly it.
@@ -100,7 +102,13 @@ func TestAlerts(t *testing.T) {
 			if passed == 0 {
 				w.report("web-9", w.has("hosts"))
 			}
-		}, fires: []string{"KvexpressNoContact"}},
+		}, fires: []string{"KvexpressContactLost", "KvexpressNoContact"}},
+		{name: "a node has just lost contact", lasts: 150 * time.Second, step: func(w *world, passed time.Duration) {
+			healthy(w, passed)
+			if passed == 0 {
+				w.report("web-9", w.has("hosts"))
+			}
+		}},
 		{name: "a node is rebooted", lasts: 40 * time.Minute, step: func(w *world, passed time.Duration) {
 			healthy(w, passed)
 			if passed < 10*time.Minute || passed > 20*time.Minute {
@@ -134,10 +142,32 @@ func TestAlerts(t *testing.T) {
 			w.report("web-3", w.has("hosts"))
 		}, fires: []string{"KvexpressClocksOff"}},
 		{name: "an agent is in trouble", lasts: 30 * time.Minute, step: healthy, agentIs: func(time.Duration) bool { return false },
-			fires: []string{"KvexpressAgentConfig", "KvexpressAgentNotConverged"}},
+			fires: []string{"KvexpressAgentConfig", "KvexpressAgentNoContact", "KvexpressAgentNotConverged", "KvexpressAgentWithoutHub"}},
 		{name: "an agent was in trouble", lasts: 30 * time.Minute, step: healthy,
 			agentIs: func(passed time.Duration) bool { return passed > 4*time.Minute }},
 	}
+	busy := func(passed time.Duration) (o hub.Own) {
+		o.Agents.Agents, o.Agents.Accepted, o.Agents.Pushed = 5, 5, uint64(passed/time.Second)
+		o.Receipts.Taken, o.Receipts.Batches, o.Feed.Age = uint64(passed/time.Second), uint64(passed/time.Second), 5*time.Second
+		return o
+	}
+	// trouble is what a hub has until the end of a story, or for a while.
+	trouble := func(until time.Duration) func(time.Duration) hub.Own {
+		return func(passed time.Duration) hub.Own {
+			o, lasts := busy(passed), min(passed, until)
+			o.Agents.Refused, o.Receipts.Failed = uint64(lasts/time.Minute), uint64(lasts/time.Minute)
+			if passed < until {
+				o.Feed.Age, o.Agents.Twins = lasts, 1
+			}
+			return o
+		}
+	}
+	stories = append(stories,
+		story{name: "a hub is busy", lasts: 30 * time.Minute, step: healthy, hubIs: busy},
+		story{name: "a hub is in trouble", lasts: 30 * time.Minute, step: healthy, hubIs: trouble(ever),
+			fires: []string{"KvexpressAgentsRefused", "KvexpressDuplicateNodes", "KvexpressHubBehind", "KvexpressReceiptsNotWritten"}},
+		story{name: "a hub was in trouble", lasts: 30 * time.Minute, step: healthy, hubIs: trouble(4 * time.Minute)},
+	)
 	all, bin := readRules(t), engine(t)
 	fired := map[string]bool{}
 	for _, s := range stories {
@@ -187,7 +217,11 @@ func (s story) firing(t *testing.T, bin string, all []rule) []string {
 			}
 			s.step(w, passed)
 			w.scan()
-			take("hub", w.text())
+			own := ""
+			if s.hubIs != nil {
+				own = hubText(t, s.hubIs(passed))
+			}
+			take("hub", w.text()+own)
 			take("agent", agentText(t, time.Now(), s.agentIs == nil || s.agentIs(passed)))
 		}
 	})

@@ -50,6 +50,8 @@ type scene struct {
 	order        order
 	publisherOff time.Duration // see off
 	published    *time.Time    // the publish time of wanted; nil: unknown, or by a wrong clock
+	bySeen       bool          // published is by the clock of the hub that was asked
+	hubClock     Offset        // see Roster
 	age          time.Duration // of the live version, at most
 	expiry       time.Duration
 	restored     uint64 // rows with a lower index are from before a restore of the store; 0: there was none
@@ -57,7 +59,8 @@ type scene struct {
 
 // newScene converts all times to the store's clock.
 func newScene(roster Roster, live Live, o Options) scene {
-	s := scene{live: live, wanted: live.Wanted(), expiry: cmp.Or(o.Expiry, DefaultExpiry), restored: restored(roster.Nodes)}
+	s := scene{live: live, wanted: live.Wanted(), expiry: cmp.Or(o.Expiry, DefaultExpiry), restored: restored(roster.Nodes),
+		hubClock: roster.hubClock}
 	s.now = byStore(roster.Read, roster.ClockOffset)
 	s.order = newOrder(roster.Nodes, live, s.now)
 	if o.Wanted != nil {
@@ -74,7 +77,7 @@ func newScene(roster Roster, live Live, o Options) scene {
 		}
 	}
 	if seen, ok := roster.seen[live.Key]; ok && seen.SHA256 == s.wanted.SHA256 {
-		s.published = &seen.At
+		s.published, s.bySeen = &seen.At, true
 	}
 	return s
 }
@@ -122,8 +125,11 @@ func outcomeRank(o outcome.Outcome) int {
 func (s scene) line(n Node, t Target) Line {
 	l := Line{Node: n.Name, Reported: t.Outcome, File: t.File, Version: t.Version, By: t.By, Since: t.Since, Detail: t.Detail,
 		ClockOff: Offset(s.off(n.Receipt.Sent, n.Receipt.ClockOffset))}
-	wrong := l.ClockOff != 0
-	l.ClockOff = cmp.Or(l.ClockOff, n.Receipt.NodeClock) // of which the hub's date is free
+	// The clock of the hub that was asked has shown both times, or no clock that took part is wrong.
+	wrong := (l.ClockOff != 0 || s.bySeen && s.hubClock != 0) && !(s.bySeen && n.Index == 0)
+	if n.Receipt.Hub != "" { // the hub has dated the receipt, not the node
+		l.ClockOff = n.Receipt.NodeClock
+	}
 	has, lie := s.has(t)
 	switch {
 	case n.Index != 0 && n.Index < s.restored:

@@ -19,6 +19,8 @@ import (
 
 	"kvexpress/internal/agent"
 	"kvexpress/internal/cli"
+	"kvexpress/internal/hub"
+	"kvexpress/internal/observe"
 	"kvexpress/internal/outcome"
 )
 
@@ -102,7 +104,9 @@ func inGrafana(expr string) string {
 func everything(t *testing.T) map[string]map[string]map[string]bool {
 	t.Helper()
 	var texts []string
-	synctest.Test(t, func(t *testing.T) { texts = append(texts, full(t).text(), agentText(t, time.Now(), true)) })
+	synctest.Test(t, func(t *testing.T) {
+		texts = append(texts, full(t).text(), agentText(t, time.Now(), true), hubText(t, hub.Own{}))
+	})
 	found := map[string]map[string]map[string]bool{"up": {}}
 	for _, text := range texts {
 		for name, family := range parseMetrics(t, text) {
@@ -140,17 +144,31 @@ func agentText(t *testing.T, now time.Time, good bool) string {
 	}
 	s := agent.Status{
 		Version: "2.0.0", Node: "web-1", Started: now.Add(-2 * time.Hour), Config: agent.ConfigStatus{Loaded: now.Add(-time.Hour)},
-		Store: agent.StoreStatus{Up: true, Since: &at},
+		Store: agent.StoreStatus{Up: true, Since: &at}, Hub: &agent.HubStatus{Addrs: []string{"hub-1:8610"}}, Contact: &at,
 		Targets: []agent.TargetStatus{{
 			Key: "hosts", File: "/etc/hosts", Outcome: outcome.Converged, Good: &at, Exec: &agent.ExecStatus{},
 			Counts: agent.Counts{ExecOK: 1, ExecSeconds: []uint64{1}},
 		}},
 	}
-	if !good {
+	if good {
+		s.Hub.Addr = s.Hub.Addrs[0]
+	} else {
 		s.Config.Error = "agent.yml:3: no such word"
 	}
 	var out bytes.Buffer
 	if err := cli.WriteAgentMetrics(&out, s, now); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// hubText is the part of a hub's scrape that is about itself.
+func hubText(t *testing.T, own hub.Own) string {
+	t.Helper()
+	var out bytes.Buffer
+	m := observe.NewProm(&out)
+	own.Write(m)
+	if err := m.End(); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -256,7 +274,8 @@ func TestAlertsAreExplained(t *testing.T) {
 		if !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
 			t.Errorf("%s has the severity %q", r.Alert, r.Labels["severity"])
 		}
-		if d, err := model.ParseDuration(r.For); err != nil || time.Duration(d) < 5*time.Minute {
+		// What pages people has lasted for a while.
+		if d, err := model.ParseDuration(r.For); err != nil || time.Duration(d) < 5*time.Minute && r.Labels["severity"] != "info" {
 			t.Errorf("%s: for %q: %v", r.Alert, r.For, err)
 		}
 		for _, text := range r.Annotations {
@@ -302,12 +321,12 @@ func TestMonitoringIsDocumented(t *testing.T) {
 	}
 	metrics, alerts := read("../../docs/metrics.md"), read("../../docs/monitoring.md")
 	documented := map[string]bool{}
-	for _, m := range regexp.MustCompile("`(kvexpress_fleet_[a-z_]+)`").FindAllStringSubmatch(metrics, -1) {
+	for _, m := range regexp.MustCompile("`(kvexpress_(?:fleet|hub)_[a-z_]+)`").FindAllStringSubmatch(metrics, -1) {
 		documented[m[1]] = true
 	}
 	exported := everything(t)
 	for name := range exported {
-		if strings.HasPrefix(name, "kvexpress_fleet_") && !documented[name] {
+		if (strings.HasPrefix(name, "kvexpress_fleet_") || strings.HasPrefix(name, "kvexpress_hub_")) && !documented[name] {
 			t.Errorf("docs/metrics.md does not have %s", name)
 		}
 	}

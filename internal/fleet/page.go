@@ -19,8 +19,10 @@ const MaxPage = kv.MaxListing
 type Page struct {
 	Index uint64    `json:"index"` // of this hub, for the next question
 	Now   time.Time `json:"now"`   // the hub's clock
-	Full  bool      `json:"full,omitempty"`
-	Rows  []PageRow `json:"rows"`
+	// ClockOffset is by how many milliseconds that clock is ahead of the store's; nil: unknown.
+	ClockOffset *int64    `json:"clock_offset_ms,omitempty"`
+	Full        bool      `json:"full,omitempty"`
+	Rows        []PageRow `json:"rows"`
 	// Seen is when the hub saw the live version of a key; without keys whose version was live when the hub started.
 	Seen map[kv.Key]SeenVersion `json:"seen,omitempty"`
 }
@@ -82,8 +84,8 @@ func (r *Reader) fromHub(ctx context.Context, since uint64, wait time.Duration) 
 		return Roster{}, err
 	}
 	roster := r.roster(r.merge(p))
-	ahead := roster.Read.Sub(p.Now).Milliseconds()
-	roster.ClockOffset, roster.seen = &ahead, p.Seen
+	ahead := (roster.Read.Sub(p.Now) + skew(p.ClockOffset)).Milliseconds()
+	roster.ClockOffset, roster.hubClock, roster.seen = &ahead, Offset(skew(p.ClockOffset)), p.Seen
 	for i, n := range roster.Nodes {
 		if r.live[r.Layout.Node(n.Name)] {
 			roster.Nodes[i].Receipt, roster.Nodes[i].Live = n.Receipt.There(p.Now), true

@@ -18,25 +18,32 @@ type Part struct {
 	Starting []string `json:"starting,omitempty"`
 }
 
-// contactEvery is the interval that an agent of a hub promises: its connection shows within seconds whether it is there.
-const contactEvery = Millis(45 * time.Second)
+// contactEvery is the interval that an agent of a hub promises. A hub notices within 30 s that a connection is dead, so a node
+// that is gone has no contact after 100 s at most.
+const contactEvery = Millis(20 * time.Second)
 
-// Into puts the part into the receipt of its node. now is when the hub received it, by the clock that dates the receipt from
-// then on: the node's own clock only shows whether it is wrong.
-func (p Part) Into(old Receipt, node, hub string, now time.Time) Receipt {
+// Into puts the part into the receipt of its node. now is when the hub received it, by its clock, which is offset ahead of the
+// store's. It dates the receipt from then on: the node's own clock only shows whether it is wrong.
+func (p Part) Into(old Receipt, node, hub string, now time.Time, offset *int64) Receipt {
 	p.Agent.Age, p.Agent.Every = 0, contactEvery
 	if len(p.Targets) > MaxTargets {
 		p.Targets = p.Targets[:MaxTargets]
 	}
-	r := merge(old, Receipt{Sent: now, Agent: &p.Agent, Targets: p.Targets}, p.Starting, now)
-	r.Node, r.Hub, r.Lost = node, safetext.Cut(hub, maxWord), old.Lost
+	r := merge(old.by(offset), Receipt{Sent: now, Agent: &p.Agent, Targets: p.Targets}, p.Starting, now)
+	r.Node, r.Hub, r.Lost, r.ClockOffset = node, safetext.Cut(hub, maxWord), old.Lost, offset
 	if p.Host != node {
 		r.Host = safetext.Cut(p.Host, maxFile)
 	}
-	if off := p.Clock.Sub(now); !p.Clock.IsZero() && off.Abs() > tolerance {
+	if off := p.Clock.Sub(byStore(now, offset)); !p.Clock.IsZero() && off.Abs() > tolerance {
 		r.NodeClock = Offset(off)
 	}
 	r.shorten()
+	return r
+}
+
+// by is the receipt with Sent by another clock, which is offset ahead of the store's.
+func (r Receipt) by(offset *int64) Receipt {
+	r.Sent, r.ClockOffset = byStore(r.Sent, r.ClockOffset).Add(skew(offset)), offset
 	return r
 }
 
@@ -59,7 +66,7 @@ func (r Receipt) Others(other Receipt) Receipt {
 			all = append(all, t)
 		}
 	}
-	other = other.At(r.Sent)
+	other = other.by(r.ClockOffset).At(r.Sent)
 	for _, t := range other.Targets {
 		if t.By != ByAgent && !own[t.File] {
 			all = append(all, t)

@@ -25,7 +25,8 @@ type Receipt struct {
 	ClockOffset *int64 `json:"clock_offset_ms,omitempty"`
 	// Hub is the hub that the agent is connected to. In the store it may be old: only hubs know whether the node is there.
 	Hub string `json:"hub,omitempty"`
-	// NodeClock is by how much the node's clock is ahead of the hub's that took the receipt; 0 within two seconds.
+	// With Hub, Sent is by its clock. NodeClock is by how much the node's clock is ahead of the store's, or of the hub's if the
+	// store's is unknown; 0 within two seconds.
 	NodeClock Offset `json:"node_clock_off_ms,omitempty"`
 	Agent     *Agent `json:"agent,omitempty"`
 	// Lost is the index of an earlier receipt of the node that the store has lost, because a

@@ -61,7 +61,7 @@ type Unread struct {
 // ClockOff is a clock that is wrong by more than two seconds.
 type ClockOff struct {
 	Node string `json:"node,omitempty"`
-	Who  string `json:"who"` // "node", "publisher" or "here"
+	Who  string `json:"who"` // "node", "publisher", "hub" or "here"
 	Off  Offset `json:"off_ms"`
 }
 
@@ -146,6 +146,9 @@ func Examine(roster Roster, live Live, o Options) Report {
 	}
 	if s.publisherOff != 0 {
 		r.Clocks = append(r.Clocks, ClockOff{Who: "publisher", Off: Offset(s.publisherOff)})
+	}
+	if roster.hubClock != 0 {
+		r.Clocks = append(r.Clocks, ClockOff{Who: "hub", Off: roster.hubClock})
 	}
 	if off := skew(roster.ClockOffset); off != 0 {
 		r.Clocks = append(r.Clocks, ClockOff{Who: "here", Off: Offset(off)})

@@ -43,7 +43,8 @@ type Roster struct {
 	ClockOffset *int64
 	Index       uint64 // to wait for the next change
 
-	seen map[kv.Key]SeenVersion // by a hub
+	seen     map[kv.Key]SeenVersion // by a hub
+	hubClock Offset                 // by how much that hub's clock is ahead of the store's; 0 within two seconds
 }
 
 // On lists the nodes with this name or host name.

@@ -2,7 +2,10 @@
 //
 //	store    the embedded store behind Consul's HTTP API
 //	metrics  the metrics of the whole fleet
-//	agents   the connections of agents: packages feed and fanout
+//	agents   the connections of agents and their receipts: packages feed, fanout and receipts
+//	page     answers about receipts, for other hubs and for commands
+//	peers    asks other hubs
+//	own      the metrics of the hub itself
 //
 // and what all parts share:
 //

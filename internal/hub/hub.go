@@ -112,7 +112,7 @@ func (h *Hub) open() (err error) {
 		h.parts = append(h.parts, h.storePart())
 	}
 	agents := h.newAgents()
-	h.o.Metrics.receipts, h.o.Metrics.also = agents, agents.metrics
+	h.o.Metrics.receipts, h.o.Metrics.own = agents, agents.own
 	h.parts = append(h.parts, agents.part(), NewMetrics(h.o.Metrics).part(), part{pages: httpd.Pages{
 		{Path: "/healthz", Write: httpd.Verdict(h.Healthy)}, {Path: "/readyz", Write: httpd.Verdict(h.ready)},
 	}})

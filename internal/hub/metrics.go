@@ -43,8 +43,8 @@ type MetricsOptions struct {
 	Log     *slog.Logger
 	Guide   kv.Guide // completes the remedies in the log
 
-	receipts fleet.Hub                 // nil: those in the store
-	also     func(*observe.PromWriter) // more metrics; may be nil
+	receipts fleet.Hub  // nil: those in the store
+	own      func() Own // nil: there are no agents
 }
 
 // Metrics scans the fleet again and again, and writes the last result for Prometheus. One Run or Once may run at a time; the
@@ -163,11 +163,11 @@ func (m *Metrics) Write(w io.Writer, now time.Time) error {
 		Last: m.last, Failed: m.failed, Good: m.good, Bad: m.bad,
 	}
 	m.mu.Unlock()
-	if err := all.Write(w, now); err != nil || m.o.also == nil {
+	if err := all.Write(w, now); err != nil || m.o.own == nil {
 		return err
 	}
 	p := observe.NewProm(w)
-	m.o.also(p)
+	m.o.own().Write(p)
 	return p.End()
 }
 

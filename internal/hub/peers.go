@@ -89,6 +89,6 @@ func (p *Pages) Page(ctx context.Context, since uint64, wait time.Duration) (fle
 		errs = append(errs, err)
 		p.current, p.fresh, since = (p.current+1)%len(p.Hubs), false, 0
 	}
-	return fleet.Page{}, &kv.StoreError{Op: "read the receipts", Addr: "the hub", Kind: kv.ErrUnreachable, Cause: errors.Join(errs...),
-		Remedy: "without --hub (and KVEXPRESS_HUB), the receipts in the store are read"}
+	return fleet.Page{}, &kv.StoreError{Op: "read the receipts", Addr: "the hub", Kind: kv.ErrUnreachable,
+		Cause: errors.Join(errs...), Remedy: "without --hub (and KVEXPRESS_HUB), the receipts in the store are read"}
 }

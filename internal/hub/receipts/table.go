@@ -119,17 +119,21 @@ func (t *Table) Put(node string, p fleet.Part, size int) error {
 	t.taken += size - r.size
 	r.size = size
 	t.counts.Taken++
-	receipt := p.Into(r.receipt, node, t.o.Hub, time.Now())
-	receipt.ClockOffset = kv.ClockOffset(t.o.Store)
-	if receipt.ClockOffset == nil {
-		receipt.ClockOffset = new(int64)
-	}
+	receipt := p.Into(r.receipt, node, t.o.Hub, time.Now(), t.offset())
 	t.set(r, receipt)
 	r.dated = true
 	if r.index == 0 || !slices.EqualFunc(receipt.Targets, r.stored, fleet.Same) {
 		t.write(r)
 	}
 	return nil
+}
+
+// offset is by how many milliseconds our clock is ahead of the store's; 0 if that is unknown.
+func (t *Table) offset() *int64 {
+	if known := kv.ClockOffset(t.o.Store); known != nil {
+		return known
+	}
+	return new(int64)
 }
 
 // write marks a row to be written; mu is held.
@@ -205,7 +209,7 @@ func (t *Table) page(since uint64, own bool) fleet.Page {
 	if since > t.seq { // of another life of this hub
 		since = 0
 	}
-	p := fleet.Page{Index: max(1, t.seq), Now: time.Now(), Full: since == 0, Rows: []fleet.PageRow{}}
+	p := fleet.Page{Index: max(1, t.seq), Now: time.Now(), ClockOffset: t.offset(), Full: since == 0, Rows: []fleet.PageRow{}}
 	for _, r := range t.rows {
 		if r.seq <= since || since == 0 && r.removed || own && r.live == 0 {
 			continue
@@ -249,7 +253,7 @@ func (t *Table) Take(p fleet.Page) {
 			continue
 		}
 		if receipt, err := fleet.ParseReceipt(row.Node, row.Value, row.Flags); err == nil {
-			receipt.Sent = receipt.Sent.Add(behind) // by our clock
+			receipt.Sent, receipt.ClockOffset = receipt.Sent.Add(behind), t.offset() // by our clock
 			t.set(r, receipt)
 			r.dated, r.there = true, row.Live
 		}
