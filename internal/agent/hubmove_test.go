@@ -24,6 +24,13 @@ func (s *site) on(addr string, within time.Duration) {
 	s.t.Fatalf("it is not on %s within %s: %+v", addr, within, s.agent.Status().Hub)
 }
 
+// session is the connection of the agent now.
+func (s *site) session() *session {
+	s.agent.hubs.mu.Lock()
+	defer s.agent.hubs.mu.Unlock()
+	return s.agent.hubs.session
+}
+
 // home is the hub that the site's node prefers, and the other one.
 func home(s *site, hubs map[string]*fakeHub) (first, second *fakeHub, order []string) {
 	order = preferred("web-17", slices.Sorted(func(yield func(string) bool) {
@@ -93,7 +100,7 @@ func TestHubMovedNeverGoesBack(t *testing.T) {
 		first, _, order := home(s, hubs)
 		s.begin()
 		pass(time.Minute)
-		old := s.agent.hubs.session
+		old := s.session()
 		s.send("k0", "two\n")
 		late := first.link(t).snapshot("k0", 0, false)
 		s.set(s.layout.Stop("k0"), "bad")
@@ -121,7 +128,7 @@ func TestHubOlderPush(t *testing.T) {
 		if _, _, err := s.read(kv.Consistent, s.paths(0)); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.agent.hubs.session.handle(late, time.Now()); err != nil {
+		if err := s.session().handle(late, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Second)
@@ -274,7 +281,7 @@ func TestHubReload(t *testing.T) {
 		if err := s.agent.Reload(c); err != nil {
 			t.Fatal(err)
 		}
-		pass(time.Minute)
+		pass(30 * time.Second) // a watch is asked again after a minute
 		if st := s.agent.Status(); st.Hub != nil || s.store.waiting.Load() != 2 {
 			t.Errorf("%+v, %d watches", st.Hub, s.store.waiting.Load())
 		}

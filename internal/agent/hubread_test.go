@@ -76,7 +76,7 @@ func TestHubClock(t *testing.T) {
 	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
 		s.begin()
 		pass(time.Second)
-		link, session := hubs["a:1"].link(t), s.agent.hubs.session
+		link, session := hubs["a:1"].link(t), s.session()
 		link.agent.hold()
 		pass(2*wire.BeatEvery + time.Second) // two answers wait
 		read, began := link.clock(), time.Now()
