@@ -69,7 +69,7 @@ func (h *hubSource) run(ctx context.Context) {
 			}
 			if time.Since(s.since) > settled {
 				failures = 0
-				f.pause(ctx, f.jitter(max(leastMove, f.agents(s)*perAgent)))
+				f.pause(ctx, f.jitter(f.moveTime(s)))
 				continue
 			}
 		}
@@ -201,11 +201,11 @@ func (f *finder) better(ctx context.Context, s *session, addrs []string, good fu
 	return nil
 }
 
-// agents is how many agents a hub has.
-func (h *hubSource) agents(s *session) time.Duration {
+// moveTime is the time in which all agents of a hub that was lost connect to others.
+func (h *hubSource) moveTime(s *session) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return time.Duration(s.agents)
+	return max(leastMove, time.Duration(s.agents)*perAgent)
 }
 
 // age is how old the knowledge of a hub is.
