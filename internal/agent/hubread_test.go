@@ -67,6 +67,7 @@ func TestHubReads(t *testing.T) {
 		expect("a hub that hangs", kv.Default, data, 1, 1, confirmTime, nil)
 		s.agent.hubs.config.Direct = false
 		expect("a hub that hangs, and no store", kv.Default, data, 1, 0, confirmTime, kv.ErrUnreachable)
+		expect("a value that is no key, and no store", kv.Default, []string{"other/value"}, 0, 0, 0, kv.ErrUnreachable)
 	})
 }
 

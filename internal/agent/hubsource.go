@@ -121,7 +121,7 @@ func (h *hubSource) Read(ctx context.Context, c kv.Consistency, paths ...string)
 		return held.rows, nil
 	}
 	h.mu.Unlock()
-	err := error(nil)
+	var err error = &kv.StoreError{Op: "read " + paths[0], Kind: kv.ErrUnreachable, Says: "a hub has keys only, and direct is false"}
 	if !onStore && k != "" {
 		var rows kv.Snapshot
 		rows, err = h.confirm(ctx, wire.Confirm{Key: string(k), Data: data, Consistent: c == kv.Consistent}, paths)
