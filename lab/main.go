@@ -25,6 +25,7 @@ func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stder
 type options struct {
 	scale          bool
 	nodes, changes int
+	hubs           int // -1: a run without hubs, and one with two
 	mode           string
 }
 
@@ -38,12 +39,13 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.nodes, "nodes", nodes, "how many `nodes`")
 	flags.IntVar(&o.changes, "changes", changes, "how many `changes` are measured")
+	flags.IntVar(&o.hubs, "hubs", -1, "how many `hubs` agents follow; default: a run without hubs, and one with two")
 	if !o.scale {
 		flags.StringVar(&o.mode, "mode", "", "how nodes get their file: watch, agent, or template (consul-template); default: mixed")
 	}
 	err = flags.Parse(args)
 	modes := []string{"", "watch", "agent", "template"}
-	if err == nil && (flags.NArg() > 0 || o.nodes < 1 || o.changes < 1 || !slices.Contains(modes, o.mode)) {
+	if err == nil && (flags.NArg() > 0 || o.nodes < 1 || o.changes < 1 || o.hubs < -1 || o.hubs > 3 || !slices.Contains(modes, o.mode)) {
 		flags.Usage()
 		err = errors.New("see above")
 	}
@@ -74,8 +76,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 1
 }
 
-// inFolder runs a fleet in a temporary folder. However it ends, it ends all that runs, and
-// removes the folder.
+// inFolder runs fleets in a temporary folder, one after the other. However they end, it ends all that runs, and removes the
+// folder.
 func (o options) inFolder(ctx context.Context, stdout io.Writer) (err error) {
 	began := time.Now()
 	say := func(line string) { fmt.Fprintf(stdout, "%6.1fs  %s\n", time.Since(began).Seconds(), line) }
@@ -84,26 +86,62 @@ func (o options) inFolder(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	h := hosts.Options{Dir: filepath.Join(dir, "fleet"), Nodes: o.nodes, Mode: hosts.Mode(o.mode), Say: say}
+	h := hosts.Options{Nodes: o.nodes, Mode: hosts.Mode(o.mode), Say: say}
 	if o.scale {
 		h.Nodes, h.Agents = 0, o.nodes
 	}
 	if h.Tools, err = hosts.GetTools(ctx, dir); err != nil {
 		return err
 	}
+	runs := []int{0, 2}
+	switch {
+	case o.hubs >= 0:
+		runs = []int{o.hubs}
+	case o.mode != "" && h.Mode != hosts.Agent: // no agent
+		runs = runs[:1]
+	}
+	var all results
+	for _, h.Hubs = range runs {
+		all.names = append(all.names, fmt.Sprintf("%d hubs", h.Hubs))
+		h.Dir = filepath.Join(dir, fmt.Sprintf("fleet-%d", h.Hubs))
+		if err := o.fleet(ctx, h, &all); err != nil {
+			return err
+		}
+	}
+	if o.scale {
+		fmt.Fprint(stdout, scale.Table(all.names, all.scale))
+	} else {
+		fmt.Fprint(stdout, table(all.names, all.changes))
+	}
+	return nil
+}
+
+// results are those of the runs.
+type results struct {
+	names   []string
+	changes [][]hosts.Change
+	scale   []scale.Result
+}
+
+// fleet runs one fleet.
+func (o options) fleet(ctx context.Context, h hosts.Options, all *results) (err error) {
 	f, err := hosts.New(ctx, h)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		say("ending all programs")
+		h.Say("ending all programs")
 		err = errors.Join(err, f.Close())
 	}()
-	if o.scale {
-		if err := f.StartServers(ctx); err != nil {
-			return err
-		}
-		return scale.Run(ctx, f, o.changes)
+	if !o.scale {
+		changes, err := o.play(ctx, f)
+		all.changes = append(all.changes, changes)
+		return err
 	}
-	return o.play(ctx, stdout, f)
+	if err := f.StartServers(ctx); err != nil {
+		return err
+	}
+	r, err := scale.Run(ctx, f, o.changes)
+	all.scale = append(all.scale, r)
+	return err
 }

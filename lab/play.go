@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -23,9 +22,9 @@ const (
 
 // play changes the catalog, with one node overloaded during the second third of the
 // changes, and judges what all nodes answered.
-func (o options) play(ctx context.Context, stdout io.Writer, f *hosts.Fleet) error {
+func (o options) play(ctx context.Context, f *hosts.Fleet) (changes []hosts.Change, err error) {
 	if err := f.Start(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	holder := "no server"
 	if h := f.Holder(); h != nil {
@@ -35,7 +34,6 @@ func (o options) play(ctx context.Context, stdout io.Writer, f *hosts.Fleet) err
 	f.Ask()
 	slow, well := f.Nodes[min(slowNode, len(f.Nodes))-1], func() {}
 	defer func() { well() }()
-	var changes []hosts.Change
 	for i := range o.changes {
 		if from, to := o.changes/3, 2*o.changes/3; i == from && from < to {
 			f.Say(fmt.Sprintf("%s is overloaded: it is paused for %v of %v", slow.Name, frozenFor, frozenFor+runningFor))
@@ -46,7 +44,7 @@ func (o options) play(ctx context.Context, stdout io.Writer, f *hosts.Fleet) err
 		}
 		c, err := f.Make(ctx, f.Services[i/2%len(f.Services)], i%2 == 1)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		changes = append(changes, c)
 		what := "is taken out of the catalog"
@@ -57,10 +55,9 @@ func (o options) play(ctx context.Context, stdout io.Writer, f *hosts.Fleet) err
 			c.Service.Name, what, millis(c.Rendered), millis(c.Published), millis(c.Last().Answer), c.Last().Node.Name))
 	}
 	if err := judge(f); err != nil && o.mode != string(hosts.Template) { // there, nothing is published
-		return err
+		return nil, err
 	}
-	fmt.Fprint(stdout, table(changes))
-	return nil
+	return changes, nil
 }
 
 // judge compares all answers of DNS with the published versions.
@@ -82,27 +79,36 @@ func judge(f *hosts.Fleet) error {
 	return nil
 }
 
-// table is how long changes took to each stage and to each node, in milliseconds.
-func table(changes []hosts.Change) string {
+// table is how long changes took to each stage and to each node, in milliseconds: of runs, side by side.
+func table(names []string, runs [][]hosts.Change) string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\n%d changes, ms\tp50\tp90\tmax\n", len(changes))
-	row := func(name string, of func(hosts.Change) time.Duration) {
-		times := make([]time.Duration, len(changes))
-		for i, c := range changes {
-			times[i] = of(c)
-		}
-		slices.Sort(times)
-		rank := func(percent int) string { return millis(times[(len(times)*percent+99)/100-1]) }
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, rank(50), rank(90), rank(100))
+	fmt.Fprintf(w, "\n%d changes, ms", len(runs[0]))
+	for _, name := range names {
+		fmt.Fprintf(w, "\t%s p50\tp90\tmax", name)
 	}
-	if changes[0].Published > 0 {
+	fmt.Fprint(w, "\n")
+	row := func(name string, of func(hosts.Change) time.Duration) {
+		fmt.Fprint(w, name)
+		for _, changes := range runs {
+			times := make([]time.Duration, len(changes))
+			for i, c := range changes {
+				times[i] = of(c)
+			}
+			slices.Sort(times)
+			rank := func(percent int) string { return millis(times[(len(times)*percent+99)/100-1]) }
+			fmt.Fprintf(w, "\t%s\t%s\t%s", rank(50), rank(90), rank(100))
+		}
+		fmt.Fprint(w, "\n")
+	}
+	first := runs[0][0]
+	if first.Published > 0 {
 		row("rendered", func(c hosts.Change) time.Duration { return c.Rendered })
 		row("published", func(c hosts.Change) time.Duration { return c.Published })
 		row("kvexpress' share", func(c hosts.Change) time.Duration { return c.Last().Answer - c.Rendered })
 	}
 	row("last answer", func(c hosts.Change) time.Duration { return c.Last().Answer })
-	for i, n := range changes[0].Nodes {
+	for i, n := range first.Nodes {
 		row(fmt.Sprintf("%s, %s", n.Node.Name, n.Mode), func(c hosts.Change) time.Duration { return c.Nodes[i].Answer })
 	}
 	_ = w.Flush() // to memory

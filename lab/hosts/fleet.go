@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"kvexpress/lab/proc"
 )
@@ -32,6 +33,7 @@ type Options struct {
 	Tools  Tools
 	Nodes  int // up to 240, each with a Consul agent and a dnsmasq
 	Agents int // nodes without these, which have a token for Keys, and the caller runs them
+	Hubs   int // that agents follow, beside the first servers; 0: agents ask Consul
 	// Mode is the mode of all nodes. "": every other one has a watch, the rest an agent.
 	Mode Mode
 	Say  func(line string) // gets a line for each event
@@ -42,6 +44,7 @@ type Fleet struct {
 	Options
 	*Recorder
 	Servers  []*Server
+	Hubs     []*Hub
 	Nodes    []*Node
 	Services []*Service
 	Set      *proc.Set
@@ -71,6 +74,7 @@ func (f *Fleet) prepare(ctx context.Context) error {
 	for i := range servers {
 		f.Servers = append(f.Servers, f.newServer(i))
 	}
+	f.prepareHubs()
 	for i := range f.Options.Nodes {
 		f.Nodes = append(f.Nodes, f.newNode(i))
 	}
@@ -141,7 +145,10 @@ func (f *Fleet) StartServers(ctx context.Context) error {
 	if err := proc.Each(f.Servers, func(s *Server) error { return f.Ready(ctx, s) }); err != nil {
 		return err
 	}
-	return f.makeTokens(ctx)
+	if err := f.makeTokens(ctx); err != nil {
+		return err
+	}
+	return f.startHubs(ctx)
 }
 
 // Start runs all: servers, nodes with their services, and consul-template. It returns when the
@@ -174,7 +181,8 @@ func (f *Fleet) Start(ctx context.Context) error {
 // Kvexpress runs a command in a role, against the first server that runs, and returns
 // what it printed, see proc.Set.Run.
 func (f *Fleet) Kvexpress(ctx context.Context, role string, args ...string) (string, error) {
-	env := []string{"CONSUL_HTTP_ADDR=" + f.up().Addr, "CONSUL_HTTP_TOKEN=" + f.tokens[role]}
+	env := []string{"CONSUL_HTTP_ADDR=" + f.up().Addr, "CONSUL_HTTP_TOKEN=" + f.tokens[role],
+		"KVEXPRESS_HUB=" + strings.Join(f.HubAddrs(), ",")}
 	return f.Set.Run(ctx, env, append([]string{f.Tools.Kvexpress}, args...)...)
 }
 

@@ -73,6 +73,9 @@ func (n *Node) prepare() (err error) {
 		"listen":  filepath.Join(n.dir, "agent.sock"),
 		"targets": []any{map[string]any{"key": Key, "file": n.Hosts, "mode": "0644", "min_lines": minLines, "exec": n.reload()}},
 	}
+	if len(f.Hubs) > 0 {
+		agent["hubs"] = f.HubAddrs()
+	}
 	n.Agent = f.unit("agent-"+n.Name, f.hostNamed(n.Name, f.Tools.Kvexpress, "agent", "-C", n.config())...)
 	n.Agent.Restart = true
 	n.Template, err = f.templateUnit("template-"+n.Name, n.dir, n.Addr, "", n.Hosts, n.reload())

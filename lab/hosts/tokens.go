@@ -23,6 +23,7 @@ const (
 	Renderer   = "renderer"  // consul-template, and consul lock around it
 	Registrar  = "registrar" // registers services
 	Observer   = "observer"  // the lab itself, which only reads
+	HubRole    = "hub"       // the hubs
 	management = "management"
 )
 
@@ -61,6 +62,10 @@ func (f *Fleet) prepareTokens(ctx context.Context) error {
 				f.rules[role] += text
 			}
 		}
+	}
+	var err error
+	if f.rules[HubRole], err = f.Set.Run(ctx, nil, f.Tools.Kvexpress, "acl", "hub"); err != nil {
+		return err
 	}
 	machines := f.Agents()
 	for _, s := range f.Servers {

@@ -48,18 +48,22 @@ func (n *node) trace(k string) string { return filepath.Join(n.dir, k+".ran") }
 
 // Run starts an agent for each of f.Agents, changes a hosts file of 600 lines, and then puts
 // a file from a URL on all nodes. The error is what went wrong, or how the two sides differ.
-func Run(ctx context.Context, f *hosts.Fleet, changes int) error {
+func Run(ctx context.Context, f *hosts.Fleet, changes int) (r Result, err error) {
 	s := &site{Fleet: f, tolerance: tolerance, settle: 2 * time.Second, published: map[string]int{}}
 	if err := s.start(ctx); err != nil {
-		return err
+		return r, err
 	}
-	for i := range changes + 1 { // the first one warms up
-		if _, err := s.change(ctx, i+1); err != nil {
-			return err
+	for i := range changes + 1 {
+		v, err := s.change(ctx, i+1)
+		if err != nil {
+			return r, err
+		}
+		if i > 0 { // the first one warms up
+			r.changes = append(r.changes, v)
 		}
 	}
-	_, err := s.adHoc(ctx)
-	return err
+	r.adHoc, err = s.adHoc(ctx)
+	return r, err
 }
 
 // start starts the agents, a few at a time, and comes back when all have their file, have
@@ -115,10 +119,14 @@ func (s *site) add(name, dir string, number int) error {
 		exec := []string{"sh", "-c", `echo "$KVEXPRESS_VERSION $KVEXPRESS_SHA256" >>"$1"`, "exec", n.trace(k)}
 		targets = append(targets, map[string]any{"key": k, "file": n.file(k), "mode": "0644", "min_lines": 100, "exec": exec})
 	}
-	config, err := json.Marshal(map[string]any{
+	settings := map[string]any{
 		"stores": stores, "token_file": s.TokenFile(name), "node": name, "listen": "",
 		"state_dir": filepath.Join(dir, "state"), "targets": targets,
-	})
+	}
+	if len(s.Hubs) > 0 {
+		settings["hubs"] = s.HubAddrs()
+	}
+	config, err := json.Marshal(settings)
 	// Nodes have processors of their own: where all share one machine, a thousand agents
 	// that wake up at once must not keep the servers from theirs, which lose their leader.
 	argv := []string{"nice", "-n", "19", s.Tools.Kvexpress, "agent", "-C", n.file("agent.yml")}

@@ -62,6 +62,7 @@ type version struct {
 	key        string
 	told       status
 	seen, done []time.Duration
+	waited     time.Duration // of in --wait
 }
 
 // deliver publishes content from where the arguments say, waits until all have it, and
@@ -74,7 +75,7 @@ func (s *site) deliver(ctx context.Context, key, content string, from ...string)
 	}
 	took := time.Since(began)
 	proc.Sleep(ctx, s.settle)
-	v := &version{key: key}
+	v := &version{key: key, waited: took}
 	if v.told, err = s.status(ctx, key); err != nil {
 		return nil, err
 	}
