@@ -45,7 +45,8 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	}
 	err = flags.Parse(args)
 	modes := []string{"", "watch", "agent", "template"}
-	if err == nil && (flags.NArg() > 0 || o.nodes < 1 || o.changes < 1 || o.hubs < -1 || o.hubs > 3 || !slices.Contains(modes, o.mode)) {
+	numbers := o.nodes > 0 && o.changes > 0 && o.hubs >= -1 && o.hubs <= 3
+	if err == nil && (flags.NArg() > 0 || !numbers || !slices.Contains(modes, o.mode)) {
 		flags.Usage()
 		err = errors.New("see above")
 	}

@@ -49,8 +49,8 @@ type scene struct {
 	now          time.Time // by the store's clock
 	order        order
 	publisherOff time.Duration // see off
+	seenAt       *time.Time    // when a hub saw wanted; nil: unknown
 	published    *time.Time    // the publish time of wanted; nil: unknown, or by a wrong clock
-	bySeen       bool          // published is by the clock of the hub that was asked
 	hubClock     Offset        // see Roster
 	age          time.Duration // of the live version, at most
 	expiry       time.Duration
@@ -77,7 +77,7 @@ func newScene(roster Roster, live Live, o Options) scene {
 		}
 	}
 	if seen, ok := roster.seen[live.Key]; ok && seen.SHA256 == s.wanted.SHA256 {
-		s.published, s.bySeen = &seen.At, true
+		s.published, s.seenAt = &seen.At, &seen.At
 	}
 	return s
 }
@@ -126,7 +126,7 @@ func (s scene) line(n Node, t Target) Line {
 	l := Line{Node: n.Name, Reported: t.Outcome, File: t.File, Version: t.Version, By: t.By, Since: t.Since, Detail: t.Detail,
 		ClockOff: Offset(s.off(n.Receipt.Sent, n.Receipt.ClockOffset))}
 	// The clock of the hub that was asked has shown both times, or no clock that took part is wrong.
-	wrong := (l.ClockOff != 0 || s.bySeen && s.hubClock != 0) && !(s.bySeen && n.Index == 0)
+	wrong := (l.ClockOff != 0 || s.seenAt != nil && s.hubClock != 0) && !(s.seenAt != nil && n.Index == 0)
 	if n.Receipt.Hub != "" { // the hub has dated the receipt, not the node
 		l.ClockOff = n.Receipt.NodeClock
 	}

@@ -19,8 +19,11 @@ type Report struct {
 	SHA256    string     `json:"sha256,omitempty"`
 	Published *time.Time `json:"published_at,omitempty"` // by the store's clock, within the tolerance
 	Ago       Millis     `json:"published_ago_ms,omitempty"`
-	By        string     `json:"by,omitempty"`
-	Message   string     `json:"message,omitempty"`
+	// Seen is when a hub saw the version, by its clock; nil: the receipts are not from a hub, or it was live before. Delivery times
+	// count from it.
+	Seen    *time.Time `json:"seen_at,omitempty"`
+	By      string     `json:"by,omitempty"`
+	Message string     `json:"message,omitempty"`
 
 	Nodes     int `json:"nodes"`     // counted: they report this key, and have contact
 	Converged int `json:"converged"` // of Nodes
@@ -116,6 +119,7 @@ func Examine(roster Roster, live Live, o Options) Report {
 		published := byStore(m.PublishedAt, m.ClockOffset)
 		r.Published, r.Ago, r.By, r.Message = &published, Millis(possible(s.now.Sub(published))), m.By, m.Message
 	}
+	r.Seen = s.seenAt
 	var delivered, onNode, exec []delivery
 	for _, n := range roster.Nodes {
 		switch {

@@ -1,6 +1,7 @@
 package scale
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,17 +19,24 @@ func TestScale(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs Consul")
 	}
-	nodes, changes, limit := 119, 1, time.Second // slow machines have little time; the controls are coarser
+	t.Chdir("../..")
+	for _, hubs := range []int{0, 2} {
+		t.Run(fmt.Sprintf("%d hubs", hubs), func(t *testing.T) { testScale(t, hubs) })
+	}
+}
+
+func testScale(t *testing.T, hubs int) {
+	nodes, changes, limit := 60, 1, time.Second // slow machines have little time; the controls are coarser
 	if os.Getenv("KVEXPRESS_SOAK") == "1" {
 		nodes, changes, limit = 1188, 5, tolerance
 	}
-	t.Chdir("../..")
 	dir := t.TempDir()
 	tools, err := hosts.GetTools(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := hosts.Options{Tools: tools, Dir: filepath.Join(dir, "fleet"), Agents: nodes, Say: func(line string) { t.Log(line) }}
+	o := hosts.Options{Tools: tools, Dir: filepath.Join(dir, "fleet"), Agents: nodes, Hubs: hubs,
+		Say: func(line string) { t.Log(line) }}
 	f, err := hosts.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -29,6 +29,7 @@ type status struct {
 	SHA256           string
 	Nodes, Converged int
 	Published        time.Time   `json:"published_at"`
+	Seen             *time.Time  `json:"seen_at"` // by a hub; nil without one
 	Delivered        percentiles // until the file is in place and durable
 	OnNode           percentiles `json:"on_node"` // the node's own part of it
 }
@@ -115,7 +116,11 @@ func (n *node) check(content string, v *version, versions int) error {
 	if strings.Count(all, "\n") != versions || strings.Count(all, v.told.SHA256) != 1 || !strings.HasSuffix(all, last) {
 		return fmt.Errorf("the exec ran otherwise than once for each of %d versions:\n%s", versions, all)
 	}
-	v.seen, v.done = append(v.seen, seen.Sub(v.told.Published)), append(v.done, done.Sub(v.told.Published))
+	from := v.told.Published
+	if v.told.Seen != nil {
+		from = *v.told.Seen
+	}
+	v.seen, v.done = append(v.seen, seen.Sub(from)), append(v.done, done.Sub(from))
 	return nil
 }
 
