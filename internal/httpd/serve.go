@@ -9,7 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
+	"log" //nolint:depguard // net/http has no other type for its errors
 	"log/slog"
 	"net"
 	"net/http"

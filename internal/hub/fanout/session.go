@@ -246,7 +246,8 @@ func (f *Fanout) subscriptions(h *wire.Hello) (map[kv.Key]*sub, error) {
 		return nil, refuse(wire.Invalid, "the prefix of this hub is %s, and that of the agent %s; set prefix in agent.yml or hub.yml",
 			kv.Quote(f.o.Layout.Prefix()), kv.Quote(h.Prefix))
 	case h.Datacenter != "" && f.o.Datacenter == "":
-		return nil, refuse(wire.Invalid, "the agent wants the datacenter %s, and this hub does not know its own; set datacenter in hub.yml",
+		return nil, refuse(wire.Invalid,
+			"the agent wants the datacenter %s, and this hub does not know its own; set datacenter in hub.yml",
 			kv.Quote(h.Datacenter))
 	case h.Datacenter != "" && h.Datacenter != f.o.Datacenter:
 		return nil, refuse(wire.Invalid, "the datacenter of this hub is %s, and that of the agent %s; check hubs in agent.yml",
