@@ -94,6 +94,8 @@ type fakeHub struct {
 	down    atomic.Bool // no connection is accepted
 	mute    atomic.Bool // it sends nothing
 	age     atomic.Int64
+	takes   atomic.Bool // receipts
+	taken   atomic.Int64
 	refuse  atomic.Pointer[wire.Refused]
 	failing atomic.Pointer[wire.Failed] // the answer to all questions
 
@@ -193,7 +195,7 @@ func (l *fakeLink) take(m wire.FromAgent) {
 			l.send(wire.FromHub{Refused: r})
 			return
 		}
-		l.send(wire.FromHub{Welcome: &wire.Welcome{Hub: "fake", Now: l.clock(), Age: l.age.Load(), Agents: 1200}})
+		l.send(wire.FromHub{Welcome: &wire.Welcome{Hub: "fake", Now: l.clock(), Age: l.age.Load(), Agents: 1200, Receipts: l.takes.Load()}})
 		for _, t := range m.Hello.Targets {
 			l.has[t.Key] = t.SHA256
 		}
@@ -202,6 +204,8 @@ func (l *fakeLink) take(m wire.FromAgent) {
 		}
 	case m.Beat != nil:
 		l.send(wire.FromHub{Beat: &wire.Beat{ID: m.Beat.ID, Now: l.clock(), Age: l.age.Load()}})
+	case m.Receipt != nil:
+		l.taken.Add(1)
 	case m.Confirm != nil:
 		l.confirms = append(l.confirms, *m.Confirm)
 		if f := l.failing.Load(); f != nil {

@@ -36,12 +36,19 @@ func (h *hubSource) reportsTo() (s *session, waiting bool) {
 	return nil, !h.onStore
 }
 
+// declines is why the hub does not take receipts of this node; "" if it does.
+func (s *session) declines() string {
+	if s == nil {
+		return ""
+	}
+	s.source.mu.Lock()
+	defer s.source.mu.Unlock()
+	return s.noReceipt
+}
+
 // report sends a receipt to the hub. That the hub does not take receipts of this node is an error, too.
 func (s *session) report(ctx context.Context, p fleet.Part) error {
-	s.source.mu.Lock()
-	why := s.noReceipt
-	s.source.mu.Unlock()
-	if why != "" {
+	if why := s.declines(); why != "" {
 		return &kv.StoreError{Op: "report", Addr: "the hub " + s.addr, Kind: kv.ErrDenied, Says: oneLine(safetext.Redact(why))}
 	}
 	b, err := json.Marshal(p)

@@ -29,6 +29,7 @@ type reporter struct {
 	writer *fleet.Writer
 	source *storeSource // of the writer
 	hub    *session     // that the last receipt went to; nil: the store
+	why    string       // why that hub did not take receipts; "" if it did
 
 	sent      []fleet.Target // as written last
 	outage    time.Time      // the end of the one that was reported last
@@ -100,9 +101,9 @@ func (r *reporter) report(ctx context.Context, every time.Duration) {
 	if waiting {
 		return // the next hub, or the store, gets it
 	}
-	outage := source.lastOutage()
+	outage, why := source.lastOutage(), hub.declines()
 	targets, starting, at := r.agent.receipts()
-	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.outage) || hub != r.hub
+	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.outage) || hub != r.hub || why != r.why
 	if !news && !beat {
 		return
 	}
@@ -119,7 +120,7 @@ func (r *reporter) report(ctx context.Context, every time.Duration) {
 		err = r.writer.PutAgent(limited, at, about, targets, starting...)
 	}
 	cancel()
-	r.hub = hub
+	r.hub, r.why = hub, why
 	r.note(ctx, err)
 	if err == nil {
 		r.sent, r.outage, r.failures = targets, outage.ended, 0

@@ -146,7 +146,8 @@ type Row struct {
 // DataRow is the name of the row whose value follows the message.
 const DataRow = "data"
 
-// Failed answers a Confirm that the hub cannot answer with a snapshot, or, with ID 0, a receipt that it does not take.
+// Failed answers a Confirm that the hub cannot answer with a snapshot. With ID 0 it says why the hub does not take receipts; if
+// Says is "", it takes them again, and the agent sends one.
 type Failed struct {
 	ID     uint64 `json:"id"`
 	Reason Reason `json:"reason"`

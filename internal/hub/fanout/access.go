@@ -5,18 +5,20 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"kvexpress/internal/kv"
 	"kvexpress/internal/safetext"
+	"kvexpress/internal/wait"
 	"kvexpress/internal/wire"
 )
 
 const (
-	// The rights of a token are checked again after checkEvery; with many agents later, but at most after checkLatest.
-	checkEvery, checkLatest = time.Minute, 5 * time.Minute
-	checksPerSecond         = 600
-	checksAtOnce            = 16
+	// The rights of a token are checked again after checkEvery, with many agents later. Each takes a transaction for 64 paths.
+	checkEvery      = time.Minute
+	checksPerSecond = 600 // transactions
+	checksAtOnce    = 16
 )
 
 // errToken: the store does not know the token.
@@ -43,12 +45,6 @@ func (r *rights) checked(now time.Time, err error) {
 // denials are the keys that a token may not read, and why; "" is the receipt.
 type denials map[kv.Key]string
 
-func (d denials) apply(subs map[kv.Key]*sub) {
-	for k, u := range subs {
-		u.denied = d[k]
-	}
-}
-
 // check asks the store what the token may read. The error is errToken, or why it could not be asked.
 func (f *Fanout) check(ctx context.Context, token, node string, subs map[kv.Key]*sub) (denials, error) {
 	denied := denials{}
@@ -66,6 +62,12 @@ func (f *Fanout) check(ctx context.Context, token, node string, subs map[kv.Key]
 		}
 	}
 	paths = append(paths, f.o.Layout.Node(node)) // the only one that is written
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	for n, some := range slices.Collect(slices.Chunk(paths, kv.MaxOps)) {
 		var writes []string
 		if (n+1)*kv.MaxOps >= len(paths) {
@@ -94,11 +96,32 @@ func unknownToken(node string) *Refusal {
 	return &Refusal{wire.Token, "the store does not know the token of " + node + "; check token_file in agent.yml"}
 }
 
+// checkRights checks the rights of all sessions again and again, until ctx ends.
+func (f *Fanout) checkRights(ctx context.Context) {
+	var checks sync.WaitGroup
+	defer checks.Wait()
+	places := make(chan struct{}, checksAtOnce)
+	for f.o.Rights != nil && wait.For(ctx, tick) == nil {
+		now, budget := time.Now(), checksPerSecond
+		for _, s := range f.all() {
+			if budget > 0 && s.checkDue(now) {
+				budget -= s.checkCost()
+				places <- struct{}{}
+				checks.Go(func() { s.checkAgain(ctx); <-places })
+			}
+		}
+	}
+}
+
+// checkCost is about how many transactions a check takes.
+func (s *session) checkCost() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return 1 + len(s.subs)*5/kv.MaxOps
+}
+
 // checkDue reports whether the rights must be checked again.
 func (s *session) checkDue(now time.Time) bool {
-	if s.f.o.Rights == nil {
-		return false
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.subs == nil || s.rights.running || now.Before(s.rights.next) {
@@ -111,28 +134,55 @@ func (s *session) checkDue(now time.Time) bool {
 // checkAgain checks the rights again. A token that the store no longer knows ends the session.
 func (s *session) checkAgain(ctx context.Context) {
 	s.mu.Lock()
-	token, node, subs := s.token, s.node, s.subs
+	token, node, subs, hellos := s.token, s.node, s.subs, s.hellos
 	s.mu.Unlock()
 	denied, err := s.f.check(ctx, token, node, subs)
-	if errors.Is(err, errToken) {
-		s.refuse(unknownToken(node))
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rights.checked(time.Now(), err)
-	if err != nil {
-		return
+	switch before := s.noReceipts; {
+	case s.hellos != hellos || s.subs == nil: // it is about another token
+	case errors.Is(err, errToken):
+		s.bye(unknownToken(node))
+	default:
+		s.checked(time.Now(), denied, err)
+		if s.noReceipts != before {
+			s.queue(wire.FromHub{Failed: &wire.Failed{Reason: wire.Denied, Says: safetext.Joined(s.noReceipts, kv.MaxReason)}})
+		}
+		s.follow() // and what has waited
 	}
-	s.noReceipts = denied[""]
-	for k, u := range subs {
-		if before := u.denied; before != denied[k] {
-			u.denied = denied[k]
-			if !u.dirty && u.ready {
-				u.dirty = true
-				s.dirty = append(s.dirty, u)
+}
+
+// checked notes what a check has found, or why it could not be made; mu is held. Until the first one that could, nothing is
+// allowed.
+func (s *session) checked(now time.Time, denied denials, err error) {
+	s.rights.checked(now, err)
+	switch {
+	case err == nil:
+		s.noReceipts = denied[""]
+		for k, u := range s.subs {
+			if u.denied != denied[k] {
+				u.denied, u.told = denied[k], false
+				if u.ready {
+					s.mark(u)
+				}
 			}
 		}
+	case s.rights.at.IsZero():
+		s.noReceipts = "the rights of the token cannot be checked: " + err.Error()
 	}
-	s.wake() // snapshots may have waited
+	s.contact(s.noReceipts == "")
+}
+
+// contact makes the session a connection of its node, or not; mu is held. Only a token that may write the row of a node shows
+// that the node is there.
+func (s *session) contact(on bool) {
+	if s.there == on || s.f.o.Receipts == nil {
+		return
+	}
+	s.there = on
+	by := 1
+	if !on {
+		by = -1
+	}
+	s.f.o.Receipts.Connected(s.node, by)
 }

@@ -2,7 +2,8 @@
 // them got last. A file for each:
 //
 //	fanout   all sessions: who gets what, when the store changes
-//	session  one agent: its hello, its questions
+//	session  one agent: its connection, its questions
+//	hello    what an agent asks for, and its first snapshots
 //	push     what goes to an agent: the newest of each key, never a queue
 //	access   what an agent's token may read and report
 //

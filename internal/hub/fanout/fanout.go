@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -47,14 +48,16 @@ type Options struct {
 // Fanout serves the agents of a hub. Its methods are safe for concurrent use.
 type Fanout struct {
 	o     Options
-	start time.Time // zero of wire.Clock
+	start time.Time     // zero of wire.Clock
+	slots chan struct{} // for checks of rights
 
-	mu       sync.Mutex
+	mu       sync.Mutex // before the mu of a session
 	sessions map[*session]bool
 	byKey    map[kv.Key]map[*session]bool
 	byLock   map[string]map[*session]kv.Key // path of a lock's row → its readers
 	byNode   map[string]map[*session]bool
 	frames   map[kv.Key]*frame // of the newest snapshots
+	subs     int               // of all sessions
 	closing  bool
 	counts   Counts
 }
@@ -75,6 +78,7 @@ func New(o Options) *Fanout {
 	return &Fanout{
 		o: o, start: time.Now(), sessions: map[*session]bool{}, byKey: map[kv.Key]map[*session]bool{},
 		byLock: map[string]map[*session]kv.Key{}, byNode: map[string]map[*session]bool{}, frames: map[kv.Key]*frame{},
+		slots: make(chan struct{}, checksAtOnce),
 	}
 }
 
@@ -97,19 +101,13 @@ func (f *Fanout) Changed(u feed.Update) {
 
 // Run ends silent sessions and checks rights again, until ctx ends.
 func (f *Fanout) Run(ctx context.Context) {
-	var checks sync.WaitGroup
-	defer checks.Wait()
-	slots := make(chan struct{}, checksAtOnce)
+	var rights sync.WaitGroup
+	defer rights.Wait()
+	rights.Go(func() { f.checkRights(ctx) })
 	for wait.For(ctx, tick) == nil {
 		now := time.Now()
-		budget := checksPerSecond
 		for _, s := range f.all() {
 			s.endSilent(now)
-			if budget > 0 && s.checkDue(now) {
-				budget--
-				slots <- struct{}{}
-				checks.Go(func() { s.checkAgain(ctx); <-slots })
-			}
 		}
 		f.rest()
 	}
@@ -175,63 +173,36 @@ func (f *Fanout) enter(s *session) error {
 	return nil
 }
 
-// leave removes a session, and ends its use of keys.
-func (f *Fanout) leave(s *session) {
+// leave removes a session, and ends its use of keys. err is why.
+func (f *Fanout) leave(s *session, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if errors.Is(err, errSlow) {
+		f.counts.Slow++
+	}
 	delete(f.sessions, s)
-	f.unindex(s)
-}
-
-// subscribe makes a session a reader of its new subscriptions, in place of the old ones. Keys stay in use meanwhile.
-func (f *Fanout) subscribe(s *session, node string, subs map[kv.Key]*sub) {
-	for k := range subs {
-		f.o.Feed.Use(k)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.unindex(s)
 	s.mu.Lock()
-	s.node, s.subs = node, subs
-	s.mu.Unlock()
-	add(f.byNode, node, s)
-	f.connected(node, 1)
-	for k, sub := range subs {
-		add(f.byKey, k, s)
-		for path := range sub.files {
-			if f.byLock[path] == nil {
-				f.byLock[path] = map[*session]kv.Key{}
-			}
-			f.byLock[path][s] = k
-		}
-	}
+	defer s.mu.Unlock()
+	f.unindex(s)
 }
 
-// unindex removes the subscriptions of a session; mu is held.
+// unindex removes the subscriptions of a session; mu of both is held.
 func (f *Fanout) unindex(s *session) {
-	s.mu.Lock()
-	node, subs := s.node, s.subs
-	s.subs = nil
-	s.mu.Unlock()
-	if f.byNode[node][s] {
-		f.connected(node, -1)
-	}
-	remove(f.byNode, node, s)
-	for k, sub := range subs {
+	s.contact(false)
+	remove(f.byNode, s.node, s)
+	f.subs -= len(s.subs)
+	for k, u := range s.subs {
 		remove(f.byKey, k, s)
-		for path := range sub.files {
+		for path := range u.files {
 			if delete(f.byLock[path], s); len(f.byLock[path]) == 0 {
 				delete(f.byLock, path)
 			}
 		}
-		f.o.Feed.Release(k)
+		if u.used {
+			f.o.Feed.Release(k)
+		}
 	}
-}
-
-func (f *Fanout) connected(node string, by int) {
-	if f.o.Receipts != nil {
-		f.o.Receipts.Connected(node, by)
-	}
+	s.subs = nil
 }
 
 func add[K comparable](index map[K]map[*session]bool, k K, s *session) {

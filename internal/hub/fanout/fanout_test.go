@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/hub/fanout"
 	"kvexpress/internal/hub/feed"
 	"kvexpress/internal/kv"
@@ -31,12 +33,17 @@ type world struct {
 	down   error
 	denied map[string]bool // paths
 	token  string          // the only one that is known; "": all
+
+	connected map[string]int
+	taken     int           // receipts
+	reading   chan struct{} // reads wait until it is closed; may be nil
+	checking  chan struct{} // checks of rights wait until it is closed; may be nil
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{now: map[kv.Key]*feed.Snapshot{}, used: map[kv.Key]int{}, denied: map[string]bool{}}
+	w := &world{now: map[kv.Key]*feed.Snapshot{}, used: map[kv.Key]int{}, denied: map[string]bool{}, connected: map[string]int{}}
 	w.layout, _ = kv.NewLayout("kvexpress")
-	w.Fanout = fanout.New(fanout.Options{Feed: w, Layout: w.layout, Rights: w, Name: "hub-1", MaxAgents: 100,
+	w.Fanout = fanout.New(fanout.Options{Feed: w, Layout: w.layout, Rights: w, Receipts: w, Name: "hub-1", MaxAgents: 100,
 		Datacenter: "dc1", Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -48,6 +55,19 @@ func newWorld(t *testing.T) *world {
 func (w *world) Use(k kv.Key)     { w.mu.Lock(); w.used[k]++; w.mu.Unlock() }
 func (w *world) Release(k kv.Key) { w.mu.Lock(); w.used[k]--; w.mu.Unlock() }
 
+func (w *world) Connected(node string, by int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.connected[node] += by
+}
+
+func (w *world) Put(string, fleet.Part, int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.taken++
+	return nil
+}
+
 func (w *world) Latest(k kv.Key) *feed.Snapshot {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -58,8 +78,14 @@ func (w *world) Age() time.Duration { return 0 }
 
 func (w *world) Confirm(_ context.Context, k kv.Key, _ kv.Consistency, _ bool) (*feed.Snapshot, error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	reading := w.reading
 	w.reads++
+	w.mu.Unlock()
+	if reading != nil {
+		<-reading
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.down != nil {
 		return nil, w.down
 	}
@@ -69,13 +95,19 @@ func (w *world) Confirm(_ context.Context, k kv.Key, _ kv.Consistency, _ bool) (
 	return &s, nil
 }
 
-func (w *world) Denied(_ context.Context, token string, reads, _ []string) (denied []string, err error) {
+func (w *world) Denied(_ context.Context, token string, reads, writes []string) (denied []string, err error) {
+	w.mu.Lock()
+	checking := w.checking
+	w.mu.Unlock()
+	if checking != nil {
+		<-checking
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.token != "" && token != w.token {
 		return nil, kv.ErrDenied
 	}
-	for _, path := range reads {
+	for _, path := range slices.Concat(reads, writes) {
 		if w.denied[path] {
 			denied = append(denied, path)
 		}
@@ -114,6 +146,7 @@ type client struct {
 func (w *world) connect(t *testing.T) *client {
 	c := &client{t: t, pair: memnet.New(nil), done: make(chan error, 1)}
 	go func() { c.done <- w.Serve(context.Background(), c.pair.Hub) }()
+	t.Cleanup(c.pair.Cut)
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"kvexpress/internal/hub/feed"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/safetext"
 	"kvexpress/internal/wait"
 	"kvexpress/internal/wire"
 )
@@ -16,18 +17,29 @@ import (
 // writeLimit is how long an agent may take to read one message.
 const writeLimit = 30 * time.Second
 
+// maxSmall is how many messages without a key may wait. An agent that lets more wait does not read.
+const maxSmall = 2 * questions
+
 // errSlow ends the session of an agent that does not read.
 var errSlow = errors.New("the agent does not read what the hub sends")
 
 // outbox is what is to be sent to an agent. Of each key it is the newest snapshot, read when it is sent. A goroutine writes
 // while there is something: a session that is idle has only its reader.
 type outbox struct {
-	small   [][]byte // messages without a key: at most one for each question, and a few
-	dirty   []*sub   // with something to send, in order
-	beat    bool     // a beat has no answer
-	beatID  int64    // of the last one
+	small   []small
+	dirty   []*sub // with something to send, in order
+	beat    bool   // a beat has no answer
+	beatID  int64  // of the last one
 	writing bool
+	over    bool  // no writer starts any more
 	last    error // ends the session after the small messages; nil: it goes on
+}
+
+// small is a message without a key, or the answer to a question. The snapshot of an answer is encoded when it is sent.
+type small struct {
+	message  []byte
+	encode   func() ([]byte, error) // in place of message
+	question bool                   // it answers one, whose place becomes free once it is written
 }
 
 // changed notes that there is a newer snapshot of a key.
@@ -35,30 +47,45 @@ func (s *session) changed(k kv.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.subs[k]
-	if u == nil || u.dirty || !u.ready {
+	if u == nil || !u.ready {
 		return
 	}
-	u.dirty = true
-	s.dirty = append(s.dirty, u)
+	s.mark(u)
 	s.wake()
+}
+
+// mark notes that there is something to send of a key; mu is held.
+func (s *session) mark(u *sub) {
+	if !u.dirty {
+		u.dirty = true
+		s.dirty = append(s.dirty, u)
+	}
 }
 
 // send sends a small message.
 func (s *session) send(m wire.FromHub) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue(m)
+}
+
+// queue is send; mu is held.
+func (s *session) queue(m wire.FromHub) {
 	b, err := wire.Encode(m)
+	if err == nil && len(s.small) >= maxSmall {
+		err = errSlow
+	}
 	if err != nil {
 		s.end(err)
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.small = append(s.small, b)
+	s.small = append(s.small, small{message: b})
 	s.wake()
 }
 
 // wake starts the writer, if none runs; mu is held.
 func (s *session) wake() {
-	if !s.writing {
+	if !s.writing && !s.over {
 		s.writing = true
 		s.jobs.Go(s.flush)
 	}
@@ -68,20 +95,20 @@ func (s *session) wake() {
 func (s *session) flush() {
 	for {
 		s.mu.Lock()
-		var message []byte
+		var next small
 		var u *sub
 		switch {
 		case len(s.small) > 0:
-			message, s.small = s.small[0], s.small[1:]
+			next, s.small = s.small[0], s.small[1:]
 		case s.beat:
 			s.beat = false
-			message = s.f.beat(s.beatID)
+			next.message = s.f.beat(s.beatID)
 		case len(s.dirty) > 0 && s.rights.failed == nil:
 			u, s.dirty = s.dirty[0], s.dirty[1:]
 			u.dirty = false
 		}
 		last := s.last
-		if message == nil && (u == nil || last != nil) {
+		if next.message == nil && next.encode == nil && (u == nil || last != nil) {
 			s.small, s.writing = nil, last != nil
 			s.mu.Unlock()
 			if last != nil {
@@ -91,11 +118,21 @@ func (s *session) flush() {
 			return
 		}
 		s.mu.Unlock()
+		var err error
 		if u != nil {
-			message = s.push(u)
+			next.message = s.push(u)
+		} else if next.encode != nil {
+			next.message, err = next.encode()
 		}
-		if message != nil && !s.write(message) {
+		if err != nil {
+			s.end(err)
 			return
+		}
+		if next.message != nil && !s.write(next.message) {
+			return
+		}
+		if next.question {
+			<-s.free
 		}
 	}
 }
@@ -110,9 +147,6 @@ func (s *session) write(message []byte) bool {
 	}
 	if s.ctx.Err() == nil && ctx.Err() != nil {
 		err = errSlow
-		s.f.mu.Lock()
-		s.f.counts.Slow++
-		s.f.mu.Unlock()
 	}
 	s.end(err)
 	return false
@@ -177,19 +211,23 @@ func (s *session) none(k kv.Key, reason wire.Reason, says string) []byte {
 	return b
 }
 
-// answer answers a question.
-func (s *session) answer(u *sub, snap *feed.Snapshot, c wire.Confirm) {
-	b, err := s.encode(u, snap, c.Data, c.ID)
-	if err != nil {
-		s.end(err)
-		return
-	}
-	s.f.mu.Lock()
-	s.f.counts.Confirmed++
-	s.f.mu.Unlock()
+// answer answers a question with a snapshot, or why there is none. A new hello may have come since the question: then the agent
+// expects the locks that the new one names.
+func (s *session) answer(k kv.Key, snap *feed.Snapshot, c wire.Confirm, failed *wire.Failed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.small = append(s.small, b)
+	if failed == nil {
+		failed = s.cannot(k)
+	}
+	a := small{question: true}
+	if failed != nil {
+		failed.ID, failed.Says = c.ID, safetext.Joined(failed.Says, kv.MaxReason)
+		a.encode = func() ([]byte, error) { return wire.Encode(wire.FromHub{Failed: failed}) }
+	} else {
+		u := s.subs[k]
+		a.encode = func() ([]byte, error) { return s.encode(u, snap, c.Data, c.ID) }
+	}
+	s.small = append(s.small, a)
 	s.wake()
 }
 
@@ -200,6 +238,11 @@ func (s *session) encode(u *sub, snap *feed.Snapshot, data bool, id uint64) ([]b
 		if e := snap.Locks[path]; e.State == kv.Present {
 			m.Locks = append(m.Locks, wire.Row{Name: file, Value: e.Value, Flags: e.Flags, Index: e.Index})
 		}
+	}
+	if id != 0 {
+		s.f.mu.Lock()
+		s.f.counts.Confirmed++
+		s.f.mu.Unlock()
 	}
 	if id != 0 || m.Locks != nil {
 		return s.f.encode(m, snap, data)

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
-	"strings"
 	"sync"
 	"time"
 	"weak"
@@ -39,21 +37,23 @@ type session struct {
 	ctx  context.Context
 	end  context.CancelCauseFunc
 	jobs sync.WaitGroup
-	free chan struct{} // places for questions
+	free chan struct{} // places for questions, taken until the answer is written
 
 	twin bool // it was logged; f.mu guards it
 
-	count   int // messages since counted; only the reader uses both
-	counted time.Time
+	messages int // since a time; only the reader uses both
+	since    time.Time
 
 	mu     sync.Mutex
 	node   string
 	token  string
 	subs   map[kv.Key]*sub
+	hellos int       // how many were accepted
 	heard  time.Time // the last message
 	rights rights
 	outbox
 	noReceipts string // why the node may not report
+	there      bool   // it counts as a connection of the node
 }
 
 // sub is what an agent gets of one key. The session's mu guards it.
@@ -61,11 +61,14 @@ type sub struct {
 	key   kv.Key
 	files map[string]string           // path of a lock's row → the file, as the agent names it; constant
 	has   string                      // SHA-256 of the data that the agent has
+	used  bool                        // it holds the key in use in the feed
+	begun bool                        // the first snapshot is being read
 	ready bool                        // the first snapshot, from a read begun after the hello, has been read
 	dirty bool                        // there is something to send
 	sent  weak.Pointer[feed.Snapshot] // the snapshot that was sent last; zero: none, or an error
 	// denied is why the agent gets no snapshot: its token, as checked last.
 	denied string
+	told   bool // a denial was sent, or is to be
 }
 
 // Refusal ends a session with a word for the agent. Options.Rights may return one.
@@ -88,7 +91,7 @@ func (f *Fanout) Serve(ctx context.Context, conn wire.Conn) error {
 	if err == nil {
 		err = s.listen() //nolint:contextcheck // s.ctx is of ctx
 	}
-	f.leave(s)
+	f.leave(s, err)
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		s.refuse(r)
 		<-s.ctx.Done() // the refusal is sent, or the agent does not read it
@@ -96,7 +99,7 @@ func (f *Fanout) Serve(ctx context.Context, conn wire.Conn) error {
 	s.end(err)
 	_ = conn.Close() // it may be closed already
 	s.mu.Lock()
-	s.writing = true // no writer starts any more
+	s.over = true // no writer starts any more
 	s.mu.Unlock()
 	s.jobs.Wait()
 	return err
@@ -108,9 +111,14 @@ func (s *session) refuse(r *Refusal) {
 	s.f.counts.Refused++
 	s.f.mu.Unlock()
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bye(r)
+}
+
+// bye ends the session after a refusal; mu is held.
+func (s *session) bye(r *Refusal) {
 	s.last = r
-	s.mu.Unlock()
-	s.send(wire.FromHub{Refused: &wire.Refused{Reason: r.Reason, Says: r.Says}})
+	s.queue(wire.FromHub{Refused: &wire.Refused{Reason: r.Reason, Says: r.Says}})
 }
 
 // listen reads the messages of the agent.
@@ -165,9 +173,9 @@ func (s *session) read(ctx context.Context) (wire.FromAgent, error) {
 	s.mu.Lock()
 	s.heard = now
 	s.mu.Unlock()
-	if s.count++; now.Sub(s.counted) > time.Second {
-		s.count, s.counted = 0, now
-	} else if s.count > perSecond {
+	if s.messages++; now.Sub(s.since) > time.Second {
+		s.messages, s.since = 0, now
+	} else if s.messages > perSecond {
 		_ = wait.For(ctx, time.Second) // the next read asks ctx
 	}
 	m, err := wire.DecodeFromAgent(b)
@@ -194,7 +202,7 @@ func (s *session) receipt(b []byte) error {
 		}
 	}
 	if why != "" {
-		s.fail(0, wire.Denied, why)
+		s.send(wire.FromHub{Failed: &wire.Failed{Reason: wire.Denied, Says: safetext.Joined(why, kv.MaxReason)}})
 	}
 	return wait.For(s.ctx, receiptEvery)
 }
@@ -203,128 +211,6 @@ func (s *session) heardAt() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.heard
-}
-
-// hello accepts a hello: it checks names and rights, and sends a first snapshot of each key.
-func (s *session) hello(h *wire.Hello) error {
-	subs, err := s.f.subscriptions(h)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.token = h.Token
-	s.mu.Unlock()
-	denied, err := s.f.check(s.ctx, h.Token, h.Node, subs)
-	if errors.Is(err, errToken) {
-		return unknownToken(h.Node)
-	} else if r := (*Refusal)(nil); errors.As(err, &r) {
-		return r
-	}
-	now := time.Now()
-	s.mu.Lock()
-	s.rights.checked(now, err)
-	s.noReceipts = denied[""]
-	s.mu.Unlock()
-	denied.apply(subs)
-	s.f.subscribe(s, h.Node, subs)
-	s.f.mu.Lock()
-	s.f.counts.Accepted++
-	agents := len(s.f.sessions)
-	s.f.mu.Unlock()
-	s.send(wire.FromHub{Welcome: &wire.Welcome{Hub: s.f.o.Name, Version: s.f.o.Version, Now: s.f.clock(now), Agents: agents,
-		Age: s.f.o.Feed.Age().Milliseconds(), Receipts: s.f.o.Receipts != nil, NoReceipts: denied[""]}})
-	for _, sub := range subs {
-		s.jobs.Go(func() { s.first(sub) })
-	}
-	return nil
-}
-
-// subscriptions checks a hello, and returns what it asks for.
-func (f *Fanout) subscriptions(h *wire.Hello) (map[kv.Key]*sub, error) {
-	switch l, err := kv.NewLayout(h.Prefix); {
-	case err != nil || l != f.o.Layout:
-		return nil, refuse(wire.Invalid, "the prefix of this hub is %s, and that of the agent %s; set prefix in agent.yml or hub.yml",
-			kv.Quote(f.o.Layout.Prefix()), kv.Quote(h.Prefix))
-	case h.Datacenter != "" && f.o.Datacenter == "":
-		return nil, refuse(wire.Invalid,
-			"the agent wants the datacenter %s, and this hub does not know its own; set datacenter in hub.yml",
-			kv.Quote(h.Datacenter))
-	case h.Datacenter != "" && h.Datacenter != f.o.Datacenter:
-		return nil, refuse(wire.Invalid, "the datacenter of this hub is %s, and that of the agent %s; check hubs in agent.yml",
-			kv.Quote(f.o.Datacenter), kv.Quote(h.Datacenter))
-	}
-	if _, err := kv.ParseNode(h.Node); err != nil {
-		return nil, refuse(wire.Invalid, "%v; set node in agent.yml", err)
-	}
-	if h.Host == "" || len(h.Host) > kv.MaxNodeLen || strings.ContainsAny(h.Host, "/\x00") {
-		return nil, refuse(wire.Invalid, "the host name %s is no host name", kv.Quote(h.Host))
-	}
-	if len(h.Targets) > wire.MaxTargets {
-		return nil, refuse(wire.Invalid, "the node has %d targets; a hub serves at most %d", len(h.Targets), wire.MaxTargets)
-	}
-	if err := checkLabels(h.Labels); err != nil {
-		return nil, err
-	}
-	subs := map[kv.Key]*sub{}
-	for _, t := range h.Targets {
-		k, err := kv.ParseKey(t.Key)
-		if err != nil || string(k) != t.Key {
-			return nil, refuse(wire.Invalid, "%s is not the name of a key", kv.Quote(t.Key))
-		}
-		if len(t.Files) == 0 || len(t.Files) > maxFiles {
-			return nil, refuse(wire.Invalid, "the target of %s has %d paths; it must have 1 to %d", t.Key, len(t.Files), maxFiles)
-		}
-		if t.SHA256 != "" && !kv.IsSHA256(t.SHA256) {
-			return nil, refuse(wire.Invalid, "the target of %s has no valid SHA-256", t.Key)
-		}
-		u := subs[k]
-		if u == nil {
-			u = &sub{key: k, files: map[string]string{}, has: t.SHA256}
-			subs[k] = u
-		} else if u.has != t.SHA256 {
-			u.has = "" // one of the files needs the data
-		}
-		for _, file := range t.Files {
-			if !path.IsAbs(file) || len(file) > maxPath {
-				return nil, refuse(wire.Invalid, "%s is not an absolute path", kv.Quote(file))
-			}
-			u.files[f.o.Layout.Lock(file, h.Host)] = file
-		}
-	}
-	return subs, nil
-}
-
-// maxPath is the longest path in Linux, in bytes.
-const maxPath = 4096
-
-func checkLabels(labels map[string]string) error {
-	if len(labels) > wire.MaxLabels {
-		return refuse(wire.Invalid, "the node has %d labels; at most %d are allowed", len(labels), wire.MaxLabels)
-	}
-	for name, value := range labels {
-		if name == "" || len(name) > wire.MaxLabel || len(value) > wire.MaxLabel {
-			return refuse(wire.Invalid, "the label %s is empty or has more than %d bytes", kv.Quote(name), wire.MaxLabel)
-		}
-	}
-	return nil
-}
-
-// first reads the first snapshot of a key: consistent, and begun after the hello. Until the store answers, the agent gets
-// none, and keeps what it knows.
-func (s *session) first(u *sub) {
-	for n := 0; ; n++ {
-		_, err := s.f.o.Feed.Confirm(s.ctx, u.key, kv.Consistent, false)
-		if err == nil {
-			s.mu.Lock()
-			u.ready = true
-			s.mu.Unlock()
-			s.changed(u.key)
-			return
-		}
-		if s.pause(n) != nil {
-			return
-		}
-	}
 }
 
 // confirm answers a question, in a goroutine of its own.
@@ -339,45 +225,39 @@ func (s *session) confirm(c wire.Confirm) error {
 		return context.Cause(s.ctx)
 	}
 	s.jobs.Go(func() {
-		defer func() { <-s.free }()
-		consistency := kv.Default
-		if c.Consistent {
-			consistency = kv.Consistent
-		}
 		s.mu.Lock()
-		u, paused := s.subs[k], s.rights.failed
-		denied := ""
-		if u != nil {
-			denied = u.denied
-		}
+		failed := s.cannot(k)
 		s.mu.Unlock()
-		switch {
-		case u == nil:
-			s.fail(c.ID, wire.Invalid, "the hello does not name this key")
-			return
-		case denied != "":
-			s.fail(c.ID, wire.Denied, denied)
-			return
-		case paused != nil:
-			s.fail(c.ID, wire.Unreachable, "the rights of the token cannot be checked: "+paused.Error())
-			return
+		var snap *feed.Snapshot
+		if failed == nil {
+			consistency := kv.Default
+			if c.Consistent {
+				consistency = kv.Consistent
+			}
+			if snap, err = s.f.o.Feed.Confirm(s.ctx, k, consistency, c.Data); err == nil {
+				err = snap.Err
+			}
+			if err != nil {
+				reason, says := reasonOf(err)
+				failed = &wire.Failed{Reason: reason, Says: says}
+			}
 		}
-		snap, err := s.f.o.Feed.Confirm(s.ctx, k, consistency, c.Data)
-		if err == nil {
-			err = snap.Err
-		}
-		if err != nil {
-			reason, says := reasonOf(err)
-			s.fail(c.ID, reason, says)
-			return
-		}
-		s.answer(u, snap, c)
+		s.answer(k, snap, c, failed)
 	})
 	return nil
 }
 
-func (s *session) fail(id uint64, reason wire.Reason, says string) {
-	s.send(wire.FromHub{Failed: &wire.Failed{ID: id, Reason: reason, Says: safetext.Joined(says, kv.MaxReason)}})
+// cannot is why a question about a key is not answered; nil if it is. mu is held.
+func (s *session) cannot(k kv.Key) *wire.Failed {
+	switch u := s.subs[k]; {
+	case u == nil:
+		return &wire.Failed{Reason: wire.Invalid, Says: "the hello does not name this key"}
+	case u.denied != "":
+		return &wire.Failed{Reason: wire.Denied, Says: u.denied}
+	case s.rights.failed != nil:
+		return &wire.Failed{Reason: wire.Unreachable, Says: "the rights of the token cannot be checked: " + s.rights.failed.Error()}
+	}
+	return nil
 }
 
 // reasonOf is what an agent is told of an error of the feed.

@@ -1,0 +1,32 @@
+package agent
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"kvexpress/internal/wire"
+)
+
+// An agent whose receipts a hub does not take says so, and sends one when the hub takes them again.
+func TestHubDeclinesReceipts(t *testing.T) {
+	t.Parallel()
+	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		hub := hubs["a:1"]
+		hub.takes.Store(true)
+		s.config.Receipts = true
+		s.begin()
+		pass(time.Minute)
+		sent := hub.taken.Load()
+		hub.tell(wire.FromHub{Failed: &wire.Failed{Reason: wire.Denied, Says: "no right"}})
+		pass(2 * time.Second)
+		if e := s.agent.Status().Receipt.Error; !strings.Contains(e, "no right") {
+			t.Errorf("the error is %q", e)
+		}
+		hub.tell(wire.FromHub{Failed: &wire.Failed{Reason: wire.Denied}})
+		pass(2 * time.Second)
+		if n, e := hub.taken.Load()-sent, s.agent.Status().Receipt.Error; n != 1 || e != "" {
+			t.Errorf("%d receipts, error %q", n, e)
+		}
+	})
+}
