@@ -148,7 +148,7 @@ func (s *session) checkAgain(ctx context.Context) {
 		if s.noReceipts != before {
 			s.queue(wire.FromHub{Failed: &wire.Failed{Reason: wire.Denied, Says: safetext.Joined(s.noReceipts, kv.MaxReason)}})
 		}
-		s.follow() // and what has waited
+		s.follow() // snapshots may have waited
 	}
 }
 

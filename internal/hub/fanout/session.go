@@ -68,7 +68,7 @@ type sub struct {
 	sent  weak.Pointer[feed.Snapshot] // the snapshot that was sent last; zero: none, or an error
 	// denied is why the agent gets no snapshot: its token, as checked last.
 	denied string
-	told   bool // a denial was sent, or is to be
+	told   bool // the denial was put into the outbox
 }
 
 // Refusal ends a session with a word for the agent. Options.Rights may return one.
