@@ -20,6 +20,7 @@ const peerLimit = 30 * time.Second
 // has what it wrote.
 func (a *agents) follow(ctx context.Context, peer wire.Client) {
 	var since uint64
+	var last time.Time // of an answer
 	for failures := 0; ; {
 		p, err := ask(ctx, peer, url.Values{"own": {"1"}}, since, maxPageWait)
 		if ctx.Err() != nil {
@@ -31,13 +32,14 @@ func (a *agents) follow(ctx context.Context, peer wire.Client) {
 			if failures++; failures == 1 {
 				a.log.Warn("another hub cannot be asked; its receipts come through the store", "hub", peer.Addr, "error", oneLine(err))
 			}
+			a.table.Gone(peer.Addr, last)
 			since = 0
 		} else {
 			if failures > 0 {
 				a.log.Info("another hub is asked again", "hub", peer.Addr)
 			}
-			failures, since = 0, p.Index
-			a.table.Take(p)
+			failures, since, last = 0, p.Index, time.Now()
+			a.table.Take(peer.Addr, p)
 		}
 		if wait.For(ctx, pause) != nil {
 			return

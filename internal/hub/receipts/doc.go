@@ -4,6 +4,7 @@
 //	table    the receipts in memory, and who waits for a change
 //	persist  to the store, in batches
 //	sync     from the store
+//	peers    from other hubs
 //
 // It works on a store that it is given. It may import kv, fleet, wait and safetext.
 package receipts

@@ -70,6 +70,9 @@ func (t *Table) batch(ctx context.Context) (int, error) {
 	if errors.Is(err, kv.ErrConflict) || errors.Is(err, kv.ErrUnknownOutcome) {
 		err = errors.Join(t.reread(ctx, ops), unlessConflict(err))
 	}
+	if written == nil && err == nil {
+		_ = wait.For(ctx, gather) // a server that is behind may refuse the next one, too
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err != nil {
@@ -141,28 +144,29 @@ func (t *Table) reread(ctx context.Context, ops []kv.Op) error {
 	return nil
 }
 
-// merge takes a row of the store. Of a node that is connected to this hub only the targets of `out`s count; mu is held.
+// merge takes a row of the store. Of a node that is connected to a hub only the targets of `out`s count; mu is held.
 func (t *Table) merge(stored kv.Row) {
 	node := stored.Path[len(t.o.Layout.NodesDir()):]
 	r := t.row(node)
 	if r == nil || stored.State == kv.Present && stored.Index == r.index {
 		return
 	}
+	connected := (r.live > 0 || r.via != "") && !r.removed
 	if stored.State == kv.Absent {
 		r.index = 0
-		if r.live == 0 && !r.removed {
+		if !connected && !r.removed {
 			t.remove(r)
 		}
 		return
 	}
 	other, err := fleet.ParseReceipt(node, stored.Value, stored.Flags)
 	switch {
-	case r.live > 0 && !r.removed && err == nil:
+	case connected && err == nil:
 		t.set(r, r.receipt.Others(other))
-	case r.live > 0 && !r.removed: // our own replaces what cannot be read
+	case connected: // the agent's replaces what cannot be read
 	default:
 		t.set(r, other)
-		r.err, r.entry, r.dated, r.there = err, stored.Entry, false, false
+		r.err, r.entry, r.dated, r.own = err, stored.Entry, false, false
 	}
 	r.index, r.stored = stored.Index, other.Targets
 }

@@ -40,6 +40,7 @@ type Table struct {
 
 	mu      sync.Mutex
 	rows    map[string]*row
+	base    uint64        // seq at the start, by the clock: indexes of an earlier life are lower
 	seq     uint64        // of the last change
 	changed chan struct{} // closed, and replaced, with each change
 	dirty   chan struct{} // holds one: there is something to write
@@ -55,7 +56,8 @@ type row struct {
 	err     error // why it cannot be read; then entry has it as it is stored
 	seq     uint64
 	dated   bool   // by a hub, when it came from the agent
-	there   bool   // another hub has contact with it
+	own     bool   // an agent of this hub sent the receipt
+	via     string // the other hub that has contact with the node; "": none
 	live    int    // connections of the node's agent to this hub
 	index   uint64 // in the store; 0: it has none
 	stored  []fleet.Target
@@ -76,7 +78,8 @@ type Counts struct {
 
 // New makes a table that has not read the store yet.
 func New(o Options) *Table {
-	return &Table{o: o, rows: map[string]*row{}, changed: make(chan struct{}), dirty: make(chan struct{}, 1)}
+	now := uint64(time.Now().UnixMicro())
+	return &Table{o: o, base: now, seq: now, rows: map[string]*row{}, changed: make(chan struct{}), dirty: make(chan struct{}, 1)}
 }
 
 // Connected counts the connections of a node's agent: its own receipt wins over the store's. While there is one, the hub has
@@ -121,7 +124,7 @@ func (t *Table) Put(node string, p fleet.Part, size int) error {
 	t.counts.Taken++
 	receipt := p.Into(r.receipt, node, t.o.Hub, time.Now(), t.offset())
 	t.set(r, receipt)
-	r.dated = true
+	r.dated, r.own, r.via = true, true, ""
 	if r.index == 0 || !slices.EqualFunc(receipt.Targets, r.stored, fleet.Same) {
 		t.write(r)
 	}
@@ -179,7 +182,7 @@ func (t *Table) remove(r *row) {
 }
 
 // Page returns the receipts that changed after since, all for 0: at once if there are any, else after a change, or after wait.
-// With own, it returns only those of agents that are connected to this hub.
+// With own, it returns only those that agents sent to this hub.
 func (t *Table) Page(ctx context.Context, since uint64, wait time.Duration, own bool) (fleet.Page, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -206,17 +209,17 @@ func (t *Table) Page(ctx context.Context, since uint64, wait time.Duration, own 
 func (t *Table) page(since uint64, own bool) fleet.Page {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if since > t.seq { // of another life of this hub
+	if since < t.base || since > t.seq { // of another life of this hub
 		since = 0
 	}
-	p := fleet.Page{Index: max(1, t.seq), Now: time.Now(), ClockOffset: t.offset(), Full: since == 0, Rows: []fleet.PageRow{}}
+	p := fleet.Page{Index: t.seq, Now: time.Now(), ClockOffset: t.offset(), Full: since == 0, Rows: []fleet.PageRow{}}
 	for _, r := range t.rows {
-		if r.seq <= since || since == 0 && r.removed || own && r.live == 0 {
+		if r.seq <= since || since == 0 && r.removed || own && !r.own {
 			continue
 		}
 		row := fleet.PageRow{Node: r.node, Removed: r.removed}
 		if e := r.encoded(); e.State == kv.Present {
-			row.Value, row.Flags, row.Index, row.Live = e.Value, e.Flags, r.index, r.live > 0 || r.there
+			row.Value, row.Flags, row.Index, row.Live = e.Value, e.Flags, r.index, r.live > 0 || r.via != ""
 		}
 		if r.dated {
 			row.Index = 0
@@ -237,27 +240,6 @@ func (r *row) encoded() kv.Entry {
 		}
 	}
 	return r.entry
-}
-
-// Take takes a page of another hub, with the receipts of its own agents.
-func (t *Table) Take(p fleet.Page) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	behind := time.Since(p.Now)
-	for _, row := range p.Rows {
-		if _, err := kv.ParseNode(row.Node); err != nil || row.Removed {
-			continue // the store says what was removed
-		}
-		r := t.row(row.Node)
-		if r == nil || r.live > 0 {
-			continue
-		}
-		if receipt, err := fleet.ParseReceipt(row.Node, row.Value, row.Flags); err == nil {
-			receipt.Sent, receipt.ClockOffset = receipt.Sent.Add(behind), t.offset() // by our clock
-			t.set(r, receipt)
-			r.dated, r.there = true, row.Live
-		}
-	}
 }
 
 // Counts are the table's counts now.

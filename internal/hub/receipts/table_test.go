@@ -214,8 +214,10 @@ func TestPeers(t *testing.T) {
 		}
 		other.Connected("web-2", 1)
 		_ = other.Put("web-2", part(7), 100)
-		other.Connected("elsewhere", 0)
-		_ = other.Put("elsewhere", part(7), 100)
+		elsewhere := fleet.Writer{Store: w.store, Layout: w.layout, Node: "elsewhere"}
+		if err := elsewhere.PutAgent(context.Background(), time.Now(), part(7).Agent, part(7).Targets); err != nil {
+			t.Fatal(err)
+		}
 		if p, err := other.Page(context.Background(), 0, time.Second, true); err == nil {
 			t.Errorf("a table that has not read the store answers: %+v", p)
 		}
@@ -228,9 +230,9 @@ func TestPeers(t *testing.T) {
 		}
 		cancel()
 		syncing.Wait()
-		w.Take(p)
+		w.Take("other", p)
 		got, _ := w.list(t, 0)
-		if len(got) != 2 || got["web-1"].Targets[0].Version != 2 || got["web-2"].Targets[0].Version != 7 {
+		if len(p.Rows) != 2 || got["web-1"].Targets[0].Version != 2 || got["web-2"].Targets[0].Version != 7 {
 			t.Errorf("got %+v", got)
 		}
 	})
