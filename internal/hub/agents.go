@@ -142,7 +142,11 @@ func (a *agents) note(what, from string, err error) {
 		a.skipped.Add(1)
 		return
 	}
-	a.log.Warn(what, "from", from, "error", oneLine(err), "more", a.skipped.Swap(0))
+	args := []any{"from", from, "error", oneLine(err)}
+	if n := a.skipped.Swap(0); n > 0 {
+		args = append(args, "not_logged", n) // refusals since the last line
+	}
+	a.log.Warn(what, args...)
 }
 
 // drain moves the agents to other hubs.

@@ -59,7 +59,7 @@ func (a *agents) mayRead(r *http.Request) error {
 	case errors.As(err, &refused):
 		return refused
 	case errors.Is(err, kv.ErrDenied):
-		return errors.New("the store does not know this token")
+		return errors.New("the store does not know this token; set a valid one with --token-file or CONSUL_HTTP_TOKEN")
 	case err != nil:
 		return err
 	case len(denied) > 0:

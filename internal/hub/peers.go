@@ -30,13 +30,13 @@ func (a *agents) follow(ctx context.Context, peer wire.Client) {
 		if err != nil {
 			pause = wait.Backoff{Least: time.Second, Most: 30 * time.Second}.After(failures)
 			if failures++; failures == 1 {
-				a.log.Warn("another hub cannot be asked; its receipts come through the store", "hub", peer.Addr, "error", oneLine(err))
+				a.log.Warn("cannot reach the peer; its receipts come through the store, later", "peer", peer.Addr, "error", oneLine(err))
 			}
 			a.table.Gone(peer.Addr, last)
 			since = 0
 		} else {
 			if failures > 0 {
-				a.log.Info("another hub is asked again", "hub", peer.Addr)
+				a.log.Info("the peer answers again", "peer", peer.Addr)
 			}
 			failures, since, last = 0, p.Index, time.Now()
 			a.table.Take(peer.Addr, p)

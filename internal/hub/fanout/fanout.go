@@ -166,8 +166,12 @@ func (f *Fanout) Counts() Counts {
 func (f *Fanout) enter(s *session) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closing || f.o.MaxAgents > 0 && len(f.sessions) >= f.o.MaxAgents {
-		return refuse(wire.Busy, "the hub %s has no room for another agent", f.o.Name)
+	switch {
+	case f.closing:
+		return refuse(wire.Busy, "the hub %s is stopping", f.o.Name)
+	case f.o.MaxAgents > 0 && len(f.sessions) >= f.o.MaxAgents:
+		return refuse(wire.Busy, "the hub %s is full with %d agents; raise its limit of open files (LimitNOFILE), or add a hub", f.o.Name,
+			f.o.MaxAgents)
 	}
 	f.sessions[s] = true
 	return nil

@@ -155,7 +155,7 @@ func (f *Fanout) subscriptions(h *wire.Hello) (map[kv.Key]*sub, error) {
 		return nil, refuse(wire.Invalid, "%v; set node in agent.yml", err)
 	}
 	if h.Host == "" || len(h.Host) > kv.MaxNodeLen || strings.ContainsAny(h.Host, "/\x00") {
-		return nil, refuse(wire.Invalid, "the host name %s is no host name", kv.Quote(h.Host))
+		return nil, refuse(wire.Invalid, "the host name %s is not valid", kv.Quote(h.Host))
 	}
 	if len(h.Targets) > wire.MaxTargets {
 		return nil, refuse(wire.Invalid, "the node has %d targets; a hub serves at most %d", len(h.Targets), wire.MaxTargets)
