@@ -161,6 +161,7 @@ func TestReceipts(t *testing.T) {
 		"many targets": receiptsOfManyTargets,
 		"late ones":    receiptsThatComeLate,
 		"a day off":    programsADayOff,
+		"a hub":        hubADayOff,
 	} {
 		parts[name] = func(t *testing.T) { run(t, c) }
 	}
