@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/install"
@@ -242,5 +245,30 @@ func TestRequests(t *testing.T) {
 	n.must(install.Installed)
 	if reads, of := c.asked(data); reads != 2 || of != 1 {
 		t.Errorf("a change: %d reads, %d of the data; want 2 and 1", reads, of)
+	}
+}
+
+// An install that takes long reads stop and lock again before it replaces the file, without a check, too.
+func TestFrozenMeanwhile(t *testing.T) {
+	for _, slow := range []install.FaultPoint{install.AtLock, install.AtBegin, atomicfile.AtCreate, atomicfile.AtSync} {
+		t.Run(string(slow), func(t *testing.T) {
+			n := newNode(t, scratch(t))
+			n.target.Exec, n.target.Check = nil, nil
+			n.publish(contentA())
+			n.must(install.Installed)
+			n.publish(contentB())
+			synctest.Test(t, func(t *testing.T) {
+				res, err := n.deliver(func(p install.FaultPoint) error {
+					if p == slow {
+						n.put(n.layout.Lock(n.target.File, "node"), "maintenance", 0)
+						<-time.After(2 * time.Second)
+					}
+					return nil
+				})
+				if !as[*gate.Locked](err) || res.Action != install.NoAction || !bytes.Equal(n.content(), contentA()) {
+					t.Errorf("%s, %v", res.Action, err)
+				}
+			})
+		})
 	}
 }

@@ -80,11 +80,23 @@ func (tx *transaction) rename(ctx context.Context, content []byte, attrs atomicf
 	return err == nil || unsynced, err
 }
 
-// check runs the check on the staged file. It may take long, so lock and stop are gated again after it.
+// gatedFor is how old the last reading of stop and lock may be when the file is replaced. A slow disk, a wait for memory or a
+// stopped process can make an install take longer.
+const gatedFor = time.Second
+
+// check runs the check on the staged file. Stop and lock are gated again after it, and if anything else took long.
 func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, content []byte) error {
-	if len(tx.target.Check) == 0 {
+	if len(tx.target.Check) > 0 {
+		if err := tx.runCheck(ctx, staged, content); err != nil {
+			return err
+		}
+	} else if time.Since(tx.gated) < gatedFor {
 		return nil
 	}
+	return tx.readFrozen(ctx)
+}
+
+func (tx *transaction) runCheck(ctx context.Context, staged *atomicfile.Staged, content []byte) error {
 	if err := tx.Fault.Before(AtCheck); err != nil {
 		return err
 	}
@@ -106,7 +118,7 @@ func (tx *transaction) check(ctx context.Context, staged *atomicfile.Staged, con
 	if altered != "" {
 		return tx.checkFailed("its check changed the "+altered+" of the new file", nil)
 	}
-	return tx.readFrozen(ctx)
+	return nil
 }
 
 func (tx *transaction) checkFailed(detail string, cause error) error {

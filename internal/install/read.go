@@ -108,6 +108,7 @@ func (tx *transaction) fromData(ctx context.Context, promised record.Live) (reco
 
 // frozen gates rows by lock and stop.
 func (tx *transaction) frozen(rows kv.Snapshot) error {
+	tx.gated = time.Now()
 	var locks []kv.Entry
 	for _, path := range tx.locks {
 		locks = append(locks, rows[path])

@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"errors"
+	"time"
 
 	"kvexpress/internal/atomicfile"
 )
@@ -16,6 +17,7 @@ type transaction struct {
 	path   string // of the file, without links
 	data   []byte // of the key, as stored, if the caller has it; of any age
 	result Result
+	gated  time.Time // when stop and lock were read for the last time
 
 	file   *atomicfile.Target
 	locked bool

@@ -1,0 +1,203 @@
+package sim
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+// act does one thing, and lets time pass.
+func (w *world) act() {
+	k, n, h := w.plan.IntN(keys), w.nodes[w.plan.IntN(nodes)], w.hubs[w.plan.IntN(hubs)]
+	short := func() { pass(time.Duration(w.plan.IntN(300)) * time.Millisecond) }
+	switch w.plan.IntN(19) {
+	case 0, 1:
+		w.publish(k)
+	case 2:
+		w.stop(k, !w.stops[k])
+	case 3:
+		w.lock(n, !n.locked)
+	case 4: // a lock just before a publish
+		w.lock(n, true)
+		short()
+		w.publish(n.key)
+	case 5: // and a stop
+		w.stop(k, true)
+		short()
+		w.publish(k)
+	case 6: // a stop just after it
+		w.stop(k, false)
+		w.publish(k)
+		short()
+		w.stop(k, true)
+		if w.plan.IntN(2) == 0 { // while agents move
+			short()
+			h.toggle()
+		}
+	case 7:
+		w.lock(n, false)
+		w.publish(n.key)
+		short()
+		w.lock(n, true)
+		short()
+		n.cut()
+	case 8:
+		w.stop(k, false)
+		for range 5 {
+			w.publish(k)
+			short()
+		}
+	case 9, 10:
+		h.toggle()
+	case 11:
+		w.trace.log("cut %s", n.name)
+		n.cut()
+	case 12:
+		w.toggle("connection of "+n.name+" with "+h.name, n.ways[h])
+	case 13:
+		w.toggle(n.name, &n.gate)
+	case 14:
+		w.toggle(h.name, &h.gate)
+	case 15:
+		s := state(w.plan.IntN(3))
+		w.trace.log("the store is in state %d", s)
+		for _, l := range w.links() {
+			l.set(s)
+		}
+	case 16:
+		links := w.links()
+		links[w.plan.IntN(len(links))].disturb(w)
+	case 17:
+		w.mu.Lock()
+		w.lag = max(0, time.Duration(w.plan.IntN(2))*time.Duration(w.plan.Int64N(int64(mostLag))))
+		w.trace.log("the leader is outdated by %s", w.lag)
+		w.mu.Unlock()
+	case 18:
+		w.trace.log("%s drifts", n.name)
+		if err := os.WriteFile(n.file, []byte("drift\n"), 0o600); err != nil {
+			w.trace.log("it has no file yet")
+		}
+	}
+	switch w.plan.IntN(4) {
+	case 0:
+		short()
+	case 1:
+		w.calm()
+		pass(time.Duration(w.plan.IntN(15)) * time.Second)
+	default:
+		pass(time.Duration(w.plan.IntN(3000)) * time.Millisecond)
+	}
+}
+
+// links are all ways to the store. Those of hubs come twice.
+func (w *world) links() (all []*link) {
+	for _, h := range w.hubs {
+		all = append(all, h.link, h.link)
+	}
+	for _, n := range w.nodes {
+		all = append(all, n.link)
+	}
+	return all
+}
+
+// disturb changes one thing of a link.
+func (l *link) disturb(w *world) {
+	switch w.plan.IntN(3) {
+	case 0:
+		s := state(w.plan.IntN(3))
+		w.trace.log("the link of %s is in state %d", l.name, s)
+		l.set(s)
+		return
+	case 1:
+		l.mu.Lock()
+		l.deaf = !l.deaf
+		w.trace.log("the link of %s is deaf: %v", l.name, l.deaf)
+	case 2:
+		l.mu.Lock()
+		l.slow = []time.Duration{time.Millisecond, 100 * time.Millisecond, slowest}[w.plan.IntN(3)]
+		w.trace.log("the link of %s takes up to %s", l.name, l.slow)
+	}
+	l.mu.Unlock()
+}
+
+// toggle kills a hub, or starts it again. Half of them drain first.
+func (h *hub) toggle() {
+	if !h.up {
+		h.w.trace.log("begin %s", h.name)
+		h.begin()
+		return
+	}
+	if h.w.plan.IntN(2) == 0 {
+		h.w.trace.log("drain %s", h.name)
+		h.fan.Drain(context.Background(), 2*time.Second)
+	}
+	h.w.trace.log("kill %s", h.name)
+	h.kill()
+}
+
+// gate is a memnet.Gate.
+type gate interface {
+	Shut()
+	Open()
+	Opened() <-chan struct{}
+}
+
+func (w *world) toggle(what string, g gate) {
+	if g.Opened() != nil {
+		w.trace.log("open the %s", what)
+		g.Open()
+	} else {
+		w.trace.log("shut the %s", what)
+		g.Shut()
+	}
+}
+
+// calm mends half of what is broken.
+func (w *world) calm() { w.mend(func() bool { return w.plan.IntN(2) == 0 }) }
+
+// heal mends all, and ends stops and locks.
+func (w *world) heal() {
+	w.trace.log("heal")
+	w.healed.Store(true)
+	w.mend(func() bool { return true })
+	for k := range keys {
+		w.stop(k, false)
+	}
+	for _, n := range w.nodes {
+		w.lock(n, false)
+	}
+}
+
+func (w *world) mend(also func() bool) {
+	for _, h := range w.hubs {
+		if !h.up && also() {
+			h.toggle()
+		}
+		if also() {
+			h.gate.Open()
+		}
+	}
+	for _, n := range w.nodes {
+		if also() {
+			n.gate.Open()
+		}
+		for _, h := range w.hubs {
+			if also() {
+				n.ways[h].Open()
+			}
+		}
+	}
+	for _, l := range w.links() {
+		if also() {
+			l.set(works)
+			l.mu.Lock()
+			l.deaf, l.slow = false, time.Millisecond
+			l.mu.Unlock()
+		}
+	}
+	if also() {
+		w.mu.Lock()
+		w.lag = 0
+		w.mu.Unlock()
+	}
+}

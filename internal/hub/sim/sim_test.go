@@ -1,0 +1,78 @@
+// Package sim simulates a fleet: real agents with real installs, and real hubs, in one bubble of testing/synctest, over a network
+// in memory and an embedded store. A seed decides what goes wrong and when. It has tests alone, and may import all packages.
+//
+//	sim    the seeds
+//	chaos  what an operator does, and what breaks
+//	rules  what must hold, whatever happens
+//	node   an agent, its file, and what it heard
+//	hub    a feed, a fan-out and a table of receipts, as the daemon puts them together
+//	link   the way to the store: slow, cut, lossy, or answered by an outdated leader
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// seedVariable replays one seed. Each run of a seed has the same schedule of events and delays. The jitter of agents and hubs, and the
+// order of goroutines that run at one moment, differ: -count=50 repeats a seed that failed.
+const seedVariable = "KVEXPRESS_SIM_SEED"
+
+func TestSeeds(t *testing.T) {
+	first, seeds := uint64(1), uint64(30)
+	switch {
+	case os.Getenv(seedVariable) != "":
+		var err error
+		if first, err = strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err != nil {
+			t.Fatal(err)
+		}
+		seeds = 1
+	case os.Getenv("KVEXPRESS_SOAK") == "1":
+		seeds = 3000
+	case testing.Short():
+		seeds = 10
+	}
+	for seed := first; seed < first+seeds; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir() // a bubble ends before its clean-up
+			synctest.Test(t, func(t *testing.T) { simulate(t, dir, seed) })
+		})
+	}
+}
+
+const (
+	nodes, keys, hubs = 5, 2, 2
+	// settle is how long after the last fault each node has the last version, and the store its receipt. It has room for the longest
+	// pause of the product: a hub that refused an agent is left alone for a minute, and each hub reads all keys once a minute.
+	settle = 3 * time.Minute
+)
+
+func simulate(t *testing.T, dir string, seed uint64) {
+	w := newWorld(t, dir, seed)
+	defer w.end()
+	for range 30 + w.plan.IntN(30) {
+		if t.Failed() {
+			break
+		}
+		w.act()
+		w.claims()
+	}
+	w.heal()
+	pass(settle)
+	w.claims()
+	w.settled()
+	if t.Failed() {
+		t.Logf("%s\nto replay: %s=%d go test ./internal/hub/sim -count=50", w.trace.text(), seedVariable, seed)
+	}
+}
+
+// pass lets time pass in the bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
+func seeded(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
