@@ -65,7 +65,9 @@ func newNode(w *world, dir string, i int, direct bool) *node {
 		n.ways[h] = &memnet.Gate{}
 		c.Hubs.Addrs = append(c.Hubs.Addrs, h.name)
 	}
+	random := seeded(w.plan.Uint64(), 2)
 	a, err := agent.New(agent.Options{
+		Random: func() float64 { n.mu.Lock(); defer n.mu.Unlock(); return random.Float64() },
 		Config: c, Host: n.name, Log: w.trace.logger(n.name), Fault: n.step,
 		Open: func(config.Store) ([]agent.Store, error) { return []agent.Store{&mouth{n.link, n}}, nil },
 		Hubs: func(config.Config) (agent.Uplink, error) {
