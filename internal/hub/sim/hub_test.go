@@ -61,18 +61,20 @@ func (h *hub) begin() {
 // follow takes the receipts of another hub's agents.
 func (h *hub) follow(ctx context.Context, table *receipts.Table, peer *hub) {
 	var since uint64
+	var last time.Time // of an answer
 	for pause := time.Duration(0); wait.For(ctx, pause) == nil; {
 		peer.mu.Lock()
 		theirs, up := peer.table, peer.up
 		peer.mu.Unlock()
 		pause = time.Second
 		if !up {
+			table.Gone(peer.name, last)
 			since = 0
 			continue
 		}
 		if p, err := theirs.Page(ctx, since, 10*time.Second, true); err == nil {
-			table.Take(p)
-			since, pause = p.Index, h.w.upTo(20*time.Millisecond)
+			table.Take(peer.name, p)
+			last, since, pause = time.Now(), p.Index, h.w.upTo(20*time.Millisecond)
 		}
 	}
 }
