@@ -8,6 +8,16 @@ import (
 	"kvexpress/internal/wire"
 )
 
+// A hub cannot keep agents from other hubs after its end.
+func TestMoveTime(t *testing.T) {
+	t.Parallel()
+	for agents, want := range map[int]time.Duration{0: leastMove, 3000: 2 * time.Second, 1 << 40: mostMove, 1<<63 - 1: leastMove} {
+		if got := new(hubSource).moveTime(&session{agents: agents}); got.Round(time.Millisecond) != want {
+			t.Errorf("for %d agents: %s", agents, got)
+		}
+	}
+}
+
 // An agent whose receipts a hub does not take says so, and sends one when the hub takes them again.
 func TestHubDeclinesReceipts(t *testing.T) {
 	t.Parallel()

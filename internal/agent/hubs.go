@@ -18,8 +18,8 @@ const (
 	refusedFor = time.Minute
 	// homeEvery is how often an agent tries to go back to its preferred hub, with as much jitter.
 	homeEvery = 30 * time.Second
-	// perAgent spreads the agents of a lost hub; leastMove is the least time for that.
-	perAgent, leastMove = time.Second / 1500, time.Second
+	// perAgent spreads the agents of a lost hub, over leastMove to mostMove.
+	perAgent, leastMove, mostMove = time.Second / 1500, time.Second, time.Minute
 	// Without a hub, agents ask the store themselves after leastPatience to mostPatience; at the start after leastFirst to
 	// mostFirst, so that a boot does not wait.
 	leastPatience, mostPatience = 10 * time.Second, time.Minute
@@ -205,7 +205,7 @@ func (f *finder) better(ctx context.Context, s *session, addrs []string, good fu
 func (h *hubSource) moveTime(s *session) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return max(leastMove, time.Duration(s.agents)*perAgent)
+	return min(max(leastMove, time.Duration(s.agents)*perAgent), mostMove)
 }
 
 // age is how old the knowledge of a hub is.

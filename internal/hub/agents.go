@@ -29,6 +29,9 @@ const (
 	movesPerSecond        = 1500
 )
 
+// largeAtOnce is how many large messages of agents are in memory at a time, each of up to wire.MaxFromAgent and what it decodes to.
+const largeAtOnce = 16
+
 // notesEvery limits how often the log says why agents were refused.
 const notesEvery = time.Second
 
@@ -43,6 +46,7 @@ type agents struct {
 	peers   []wire.Client
 	ctx     context.Context // of all sessions
 	end     context.CancelFunc
+	large   wire.Large
 	secure  bool // agents come with TLS
 	log     *slog.Logger
 	logged  atomic.Int64 // Unix time of the last note
@@ -52,7 +56,8 @@ type agents struct {
 // newAgents makes the part. Its sessions end after they were drained.
 func (h *Hub) newAgents() *agents {
 	o := h.o.Metrics
-	a := &agents{log: h.o.Log, secure: h.o.Files.Cert != "", layout: o.Layout, peers: h.o.Peers}
+	a := &agents{log: h.o.Log, secure: h.o.Files.Cert != "", layout: o.Layout, peers: h.o.Peers,
+		large: make(wire.Large, largeAtOnce)}
 	a.rights = o.Store
 	if !h.o.embedded() && !h.o.AnyAgent && h.o.Files.ClientCA == "" && !local(h.l.Addr()) {
 		a.rights = &guarded{Permissions: a.rights}
@@ -110,7 +115,7 @@ func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
 		httpd.Text(w, http.StatusForbidden, "agents of other machines need TLS; give the hub --tls-cert and --tls-key")
 		return
 	}
-	conn, err := wire.Accept(w, r)
+	conn, err := wire.Accept(w, r, a.large)
 	if err != nil {
 		a.note("this client is no agent", r.RemoteAddr, err)
 		return

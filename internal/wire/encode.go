@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -105,8 +106,15 @@ func DecodeFromHub(b []byte) (m FromHub, err error) {
 	return m, nil
 }
 
+// maxCommas is how many "," a message of an agent has: a target in a receipt has up to 23. Short JSON can hold a million targets,
+// which take a hundred times its memory before they are counted.
+const maxCommas = 32 * MaxTargets
+
 // DecodeFromAgent is the inverse of Encode.
 func DecodeFromAgent(b []byte) (m FromAgent, err error) {
+	if bytes.Count(b, []byte(",")) > maxCommas {
+		return m, fmt.Errorf("%w: it has more than %d targets", errMessage, MaxTargets)
+	}
 	if err := json.Unmarshal(b, &m); err != nil {
 		return FromAgent{}, fmt.Errorf("%w: %w", errMessage, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -111,8 +112,15 @@ func explain(err error) error {
 	return err
 }
 
-// Accept answers the handshake of an agent. After an error it has answered the request.
-func Accept(w http.ResponseWriter, r *http.Request) (Conn, error) {
+// largeFrom is the size in bytes from which a message of an agent is large.
+const largeFrom = 128 << 10
+
+// Large are places for large messages of agents, for all connections of a hub: any client can send them. Read waits for
+// a place, and keeps it until the next Read, or Close.
+type Large chan struct{}
+
+// Accept answers the handshake of an agent. After an error it has answered the request. A nil Large has no limit.
+func Accept(w http.ResponseWriter, r *http.Request, large Large) (Conn, error) {
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}})
 	if err != nil {
 		return nil, fmt.Errorf("accept an agent: %w", err)
@@ -122,7 +130,7 @@ func Accept(w http.ResponseWriter, r *http.Request) (Conn, error) {
 		return nil, errors.Join(err, ws.Close(websocket.StatusPolicyViolation, "this hub speaks "+Protocol))
 	}
 	ws.SetReadLimit(MaxFromAgent)
-	return &socket{ws: ws, peer: r.RemoteAddr}, nil
+	return &socket{ws: ws, peer: r.RemoteAddr, large: large}, nil
 }
 
 // socket is a Conn over a WebSocket.
@@ -130,11 +138,18 @@ type socket struct {
 	ws   *websocket.Conn
 	peer string
 	hub  bool // the other side is a hub
+
+	large Large
+	mu    sync.Mutex
+	holds bool // a place
 }
 
 func (s *socket) Peer() string { return s.peer }
 
-func (s *socket) Close() error { return s.ws.CloseNow() }
+func (s *socket) Close() error {
+	s.release()
+	return s.ws.CloseNow()
+}
 
 func (s *socket) Read(ctx context.Context) ([]byte, error) {
 	b, err := s.read(ctx)
@@ -153,7 +168,33 @@ func (s *socket) read(ctx context.Context) ([]byte, error) {
 	case kind == websocket.MessageBinary && s.hub:
 		return readData(r)
 	}
-	return io.ReadAll(r)
+	s.release()
+	b, err := io.ReadAll(io.LimitReader(r, largeFrom))
+	if err != nil || len(b) < largeFrom {
+		return b, err
+	}
+	if s.large != nil {
+		select {
+		case s.large <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		s.mu.Lock()
+		s.holds = true
+		s.mu.Unlock()
+	}
+	rest, err := io.ReadAll(r)
+	return append(b, rest...), err
+}
+
+// release gives the place back.
+func (s *socket) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holds {
+		s.holds = false
+		<-s.large
+	}
 }
 
 func (s *socket) Write(ctx context.Context, message []byte) error {

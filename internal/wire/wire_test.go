@@ -74,7 +74,7 @@ func serve(t *testing.T, h http.HandlerFunc, tls bool) *httptest.Server {
 }
 
 func echo(w http.ResponseWriter, r *http.Request) {
-	c, err := wire.Accept(w, r)
+	c, err := wire.Accept(w, r, nil)
 	if err != nil {
 		return
 	}
@@ -113,7 +113,7 @@ func head(text, data uint32) string {
 // A hub cannot make an agent allocate more than a message may have, nor read one that does not follow its head.
 func TestReadLimits(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		c, err := wire.Accept(w, r)
+		c, err := wire.Accept(w, r, nil)
 		if err != nil {
 			return
 		}
@@ -150,7 +150,7 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, err := wire.Accept(w, r)
+		c, err := wire.Accept(w, r, nil)
 		for err == nil {
 			err = c.Write(r.Context(), message)
 		}
@@ -204,5 +204,48 @@ func TestDialOthers(t *testing.T) {
 	}
 	if _, err := (wire.Dialer{}).Dial(context.Background(), addr(serve(t, page, false))); !errors.Is(err, wire.ErrNotHub) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Large messages share places: clients without a token cannot fill the memory.
+func TestLargeMessages(t *testing.T) {
+	large, read := make(wire.Large, 1), make(chan int)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		c, err := wire.Accept(w, r, large)
+		if err != nil {
+			return
+		}
+		defer func() { read <- len(large) }()
+		defer c.Close()
+		for {
+			if _, err := c.Read(context.Background()); err != nil {
+				return
+			}
+			read <- len(large)
+		}
+	}, false)
+	c, err := wire.Dialer{}.Dial(t.Context(), s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, size := range []int{10, 1 << 20, 10, 1 << 20} {
+		if err := c.Write(t.Context(), []byte("{"+strings.Repeat(" ", size))); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := <-read, i%2; got != want {
+			t.Errorf("message %d of %d bytes takes %d places", i, size, got)
+		}
+	}
+	_ = c.Close()
+	if n := <-read; n != 0 {
+		t.Errorf("%d places are taken by a closed connection", n)
+	}
+}
+
+// A short message with very many targets is refused before it is decoded.
+func TestManyTargets(t *testing.T) {
+	b := []byte(`{"hello":{"targets":[{}` + strings.Repeat(",{}", 1<<20) + `]}}`)
+	if _, err := wire.DecodeFromAgent(b); err == nil {
+		t.Error("it was decoded")
 	}
 }

@@ -93,7 +93,7 @@ func fake(t *testing.T, certificate string) *recorder {
 		fmt.Fprintln(&r.got, q.Header)
 		r.conns++
 		r.mu.Unlock()
-		conn, err := wire.Accept(w, q)
+		conn, err := wire.Accept(w, q, nil)
 		if err != nil {
 			return
 		}
