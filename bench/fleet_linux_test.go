@@ -23,13 +23,14 @@ const landLimit = 3 * time.Minute
 type comparison struct {
 	kinds                        []kind // the first is the one that the others are compared with
 	nodes, warm, changes, blocks int
+	targets                      int           // of each node; 0: 1
 	pause                        time.Duration // after each change, more than nodes need to be at rest
 }
 
 // result is the result of one block of one kind: medians over its changes.
 type result struct {
 	p50, last     float64 // ms from the publish to new bytes at a target
-	procs, consul float64 // ms of CPU per change
+	procs, consul float64 // ms of CPU per change, less the CPU of a fleet at rest
 	hub           float64 // the same
 	memory        memory  // of the median process
 }
@@ -85,16 +86,16 @@ func (c comparison) block(b *testing.B, t tools, k kind, server *consultest.Serv
 	for range c.warm {
 		r.change()
 	}
-	procs, store, hub := r.fleet.cpu(), consulCPU(b, server), r.hubCPU()
 	var p50, last []float64
-	for range c.changes {
-		took := r.change()
-		p50, last = append(p50, quantile(took, 0.5)), append(last, quantile(took, 1))
-	}
-	each := func(d time.Duration) float64 { return ms(d) / float64(c.changes) }
+	used := r.used(server, func() {
+		for range c.changes {
+			took := r.change()
+			p50, last = append(p50, quantile(took, 0.5)), append(last, quantile(took, 1))
+		}
+	})
+	n := float64(c.changes)
 	return result{
-		p50: middle(p50), last: middle(last),
-		procs: each(r.fleet.cpu() - procs), consul: each(consulCPU(b, server) - store), hub: each(r.hubCPU() - hub),
+		p50: middle(p50), last: middle(last), procs: ms(used.nodes) / n, consul: ms(used.consul) / n, hub: ms(used.hub) / n,
 		memory: r.fleet.memory(),
 	}
 }
@@ -116,7 +117,12 @@ type running struct {
 func (t tools) begin(b *testing.B, k kind, addr string, c comparison, pub *publisher) *running {
 	b.Helper()
 	s, targets := newSite(b, addr, c.nodes)
-	s.Receipts = k == oursReporting || k == hubReporting
+	s.Receipts, s.Targets = k == oursReporting || k == hubReporting, c.targets
+	for i := range s.Nodes {
+		for _, other := range s.list(i)[1:] {
+			pub.other(b, other.key)
+		}
+	}
 	r := &running{b: b, pub: pub}
 	switch {
 	case k.through():
@@ -162,19 +168,6 @@ func (r *running) publish(content []byte) time.Time {
 	return sent
 }
 
-// hubCPU is the CPU time that the hub has used so far.
-func (r *running) hubCPU() time.Duration {
-	r.b.Helper()
-	if r.hub == nil {
-		return 0
-	}
-	d, err := processCPU(r.hub.Cmd.Process.Pid)
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	return d
-}
-
 // change publishes, and returns how long each node took, in ms.
 func (r *running) change() []float64 {
 	r.b.Helper()
@@ -187,16 +180,6 @@ func (r *running) change() []float64 {
 	}
 	slices.Sort(took)
 	return took
-}
-
-// consulCPU is the CPU time that a Consul has used so far.
-func consulCPU(b *testing.B, server *consultest.Server) time.Duration {
-	b.Helper()
-	d, err := processCPU(server.PID())
-	if err != nil {
-		b.Fatal(err)
-	}
-	return d
 }
 
 func (r *running) end() {
@@ -237,6 +220,15 @@ func newPublisher(b *testing.B, addr string) *publisher {
 		return nil
 	}
 	return p
+}
+
+// other publishes a key that no benchmark changes.
+func (p *publisher) other(b *testing.B, name string) {
+	b.Helper()
+	o := publisher{Publisher: p.Publisher, key: kv.Key(name)}
+	if _, err := o.Publish(b.Context(), publish.Request{Key: o.key, Content: []byte(name + "\n")}); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // content is new with each call.
@@ -310,6 +302,7 @@ func (c comparison) report(b *testing.B, results map[kind][]result) {
 		fmt.Fprint(table, "\t\n")
 	}
 	table.print(b)
+	c.compareModel(b, results)
 }
 
 type table struct {

@@ -3,19 +3,19 @@ package bench
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"kvexpress/bench/internal/floor"
 	"kvexpress/internal/testutil/consultest"
-	"kvexpress/internal/wire"
 )
 
 // The kinds of nodes that follow a hub.
@@ -23,6 +23,7 @@ const (
 	hubTogether     kind = "hub, one process"               // agents
 	hubReporting    kind = "hub with receipts, one process" // agents
 	hubBareTogether kind = "hub bare, one process"          // clients that only write and rename
+	hubIdle         kind = "hub idle, one process"          // clients that connect again and again, and write nothing
 	socketsTogether kind = "sockets, one process"           // the same without a protocol
 )
 
@@ -49,11 +50,14 @@ func BenchmarkHubBare(b *testing.B) {
 func (k kind) through() bool { return k == hubTogether || k == hubReporting || k == hubBareTogether }
 
 // startHub runs a hub for a fleet.
-func (t tools) startHub(b *testing.B, consul, dir string) (*consultest.Process, string) {
+func (t tools) startHub(b *testing.B, consul, dir string, args ...string) (*consultest.Process, string) {
 	b.Helper()
-	log := filepath.Join(dir, "hub.log")
-	p, err := consultest.StartProcess(t.kvexpress, []string{"hub", "-s", consul, "-p", prefix, "--listen", "127.0.0.1:0"},
-		append(os.Environ(), "KVEXPRESS_SYSLOG=off"), "", log)
+	log := filepath.Join(dir, fmt.Sprintf("hub-%d.log", time.Now().UnixNano()))
+	if !slices.Contains(args, "--listen") {
+		args = append(args, "--listen", "127.0.0.1:0")
+	}
+	args = append([]string{"hub", "-s", consul, "-p", prefix}, args...)
+	p, err := consultest.StartProcess(t.kvexpress, args, append(os.Environ(), "KVEXPRESS_SYSLOG=off"), "", log)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -66,55 +70,6 @@ func (t tools) startHub(b *testing.B, consul, dir string) (*consultest.Process, 
 	}
 	b.Fatalf("the hub does not listen: see %s", log)
 	return nil, ""
-}
-
-// bare is a client of a hub without an agent's checks, state and decisions.
-type bare struct {
-	hub, file string
-	i         int
-}
-
-func (c bare) run(ctx context.Context) error {
-	conn, err := wire.Dialer{}.Dial(ctx, c.hub)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	hello, err := wire.Encode(wire.FromAgent{Hello: &wire.Hello{Node: "n" + strconv.Itoa(c.i), Host: "bench", Prefix: prefix,
-		Targets: []wire.Target{{Key: string(key), Files: []string{c.file}}}}})
-	if err != nil {
-		return err
-	}
-	if err := conn.Write(ctx, hello); err != nil {
-		return err
-	}
-	beat, _ := wire.Encode(wire.FromAgent{Beat: &wire.Beat{}})
-	for beaten := time.Now(); ; {
-		b, err := conn.Read(ctx)
-		if err != nil {
-			return err
-		}
-		if time.Since(beaten) > wire.BeatEvery/2 { // the hub sends one, too
-			beaten = time.Now()
-			if err := conn.Write(ctx, beat); err != nil {
-				return err
-			}
-		}
-		m, err := wire.DecodeFromHub(b)
-		if err != nil {
-			return err
-		}
-		if m.Snapshot == nil {
-			continue
-		}
-		for _, r := range m.Snapshot.Rows {
-			if r.Name == wire.DataRow {
-				if err := floor.Install(c.file, r.Value); err != nil {
-					return err
-				}
-			}
-		}
-	}
 }
 
 // sockets push content over bare connections: four bytes of length, then the content.

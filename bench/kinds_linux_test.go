@@ -47,14 +47,26 @@ const (
 type site struct {
 	Addr     string // that the nodes ask
 	Hub      string // that they follow; "": none
+	CA       string // of the hub's certificate, for clients without an agent; "": no TLS
 	Base     string
 	Nodes    int
+	Targets  int  // of each node: one that all have, the others are its own; 0: 1
 	Receipts bool // our nodes report; the others cannot, so that comparisons do without
 }
 
 func (s site) node(i int) string   { return filepath.Join(s.Base, fmt.Sprintf("n%04d", i)) }
 func (s site) target(i int) string { return filepath.Join(s.node(i), "out", "hosts") }
 func (s site) state(i int) string  { return filepath.Join(s.node(i), "state") }
+
+// list is the targets of a node: all but the first are its own.
+func (s site) list(i int) []target {
+	list := []target{{string(key), s.target(i)}}
+	for n := 1; n < s.Targets; n++ {
+		name := fmt.Sprintf("n%04d-%04d", i, n)
+		list = append(list, target{name, filepath.Join(filepath.Dir(s.target(i)), name)})
+	}
+	return list
+}
 
 // newSite makes the folders. Remove it when it is no longer used.
 func newSite(b *testing.B, addr string, nodes int) (site, []string) {
@@ -110,7 +122,7 @@ func (t tools) start(b *testing.B, k kind, s site) *fleet {
 	if strings.HasSuffix(string(k), ", one process") {
 		spec, err := json.Marshal(child{Kind: k, Site: s})
 		if err == nil {
-			err = enoughFiles(uint64(8*s.Nodes + 200))
+			err = enoughFiles(uint64(map[bool]int{true: 8, false: 1}[k != hubIdle]*s.Nodes + 200))
 		}
 		if err != nil {
 			b.Fatal(err)
@@ -134,7 +146,7 @@ func (t tools) spawn(f *fleet, k kind, s site, i int) {
 	switch k {
 	case ours, old:
 		file := filepath.Join(s.node(i), "agent.yml")
-		write(f.b, file, agentYAML(s, i, target{string(key), s.target(i)}))
+		write(f.b, file, agentYAML(s, i, s.list(i)...))
 		f.spawn(nil, map[kind]string{ours: t.kvexpress, old: t.old}[k], "agent", "-C", file)
 	case floorRaw:
 		f.spawn(nil, t.floor, s.Addr, prefix, string(key), s.target(i))
@@ -233,7 +245,9 @@ func (c child) node(i int) (func(context.Context) error, error) {
 	}
 	switch c.Kind {
 	case hubBareTogether:
-		return bare{c.Site.Hub, c.Site.target(i), i}.run, nil
+		return bare{hub: c.Site.Hub, file: c.Site.target(i), i: i}.run, nil
+	case hubIdle:
+		return newIdle(c.Site, i)
 	case socketsTogether:
 		return func(ctx context.Context) error { return receive(ctx, c.Site.Hub, c.Site.target(i)) }, nil
 	}

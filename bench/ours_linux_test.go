@@ -36,7 +36,7 @@ func agentYAML(s site, i int, targets ...target) []byte {
 // one of its own process has. It logs as that does, and shares nothing with others.
 func newAgent(s site, i int) (*agent.Agent, error) {
 	file := filepath.Join(s.node(i), "agent.yml")
-	if err := os.WriteFile(file, agentYAML(s, i, target{string(key), s.target(i)}), 0o600); err != nil {
+	if err := os.WriteFile(file, agentYAML(s, i, s.list(i)...), 0o600); err != nil {
 		return nil, err
 	}
 	host, err := os.Hostname()

@@ -67,3 +67,28 @@ func TestExitCodesAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// docs/scale.md shows what `kvexpress hub size` prints. KVEXPRESS_UPDATE=1 writes it anew.
+func TestScalePage(t *testing.T) {
+	const page = "../../docs/scale.md"
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```text\n\\$ kvexpress (hub size [a-z0-9 -]+)\n.*?```")
+	if len(block.FindAll(b, -1)) == 0 {
+		t.Errorf("%s shows no fleet", page)
+	}
+	want := block.ReplaceAllStringFunc(string(b), func(old string) string {
+		command := block.FindStringSubmatch(old)[1]
+		return "```text\n$ kvexpress " + command + "\n" + helpOf(t, strings.Fields(command)) + "```"
+	})
+	if os.Getenv("KVEXPRESS_UPDATE") != "" {
+		err = os.WriteFile(page, []byte(want), 0o644)
+	} else if want != string(b) {
+		t.Errorf("%s is stale; KVEXPRESS_UPDATE=1 go test ./internal/cli writes it", page)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

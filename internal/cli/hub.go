@@ -59,6 +59,7 @@ func (a *App) newHub(g *globals) *cobra.Command {
 		return a.hub(cmd.Context(), g, f)
 	})
 	f.add(cmd.Flags())
+	cmd.AddCommand(a.newHubSize(g))
 	return cmd
 }
 

@@ -27,7 +27,7 @@ func jsonSections() map[string]reflect.Type {
 		"locks": reflect.TypeFor[lockReport](), "agent status": reflect.TypeFor[agent.Status](),
 		"Target of an agent": reflect.TypeFor[agent.TargetStatus](), "Node": reflect.TypeFor[fleet.Line](),
 		"Percentiles": reflect.TypeFor[fleet.Percentiles](), "Exec": reflect.TypeFor[execReport](),
-		"Change": reflect.TypeFor[gate.Change](), "Stop": reflect.TypeFor[hold.Stop](), "Lock": reflect.TypeFor[lockRow](),
+		"hub size": reflect.TypeFor[sizeReport](), "Change": reflect.TypeFor[gate.Change](), "Stop": reflect.TypeFor[hold.Stop](), "Lock": reflect.TypeFor[lockRow](),
 	}
 }
 

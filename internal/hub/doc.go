@@ -12,6 +12,8 @@
 //	hub      opens the parts, listens, serves and closes
 //	access   tokens, certificates, and the addresses that need them
 //
+// Beside them, size is the model of what a fleet needs.
+//
 // It opens stores and listeners; flags, hub.yml and systemd belong to cli. It may import kv, fleet, hold, embedded with
 // its packages, httpd, observe, wire and wait, with the packages below it.
 package hub
