@@ -125,7 +125,6 @@ func outcomeRank(o outcome.Outcome) int {
 func (s scene) line(n Node, t Target) Line {
 	l := Line{Node: n.Name, Reported: t.Outcome, File: t.File, Version: t.Version, By: t.By, Since: t.Since, Detail: t.Detail,
 		ClockOff: Offset(s.off(n.Receipt.Sent, n.Receipt.ClockOffset))}
-	// The clock of the hub that was asked has shown both times, or no clock that took part is wrong.
 	byHub := s.seenAt != nil && n.Index == 0 // publish and receipt are dated by one clock
 	wrong := !byHub && (l.ClockOff != 0 || s.seenAt != nil && s.hubClock != 0)
 	if n.Receipt.Hub != "" { // the hub has dated the receipt, not the node

@@ -32,7 +32,7 @@ const (
 	Outdated  Outcome = "outdated"   // it has another version, or none
 	Invalid   Outcome = "invalid"    // its receipt contradicts the published versions
 	Unknown   Outcome = "unknown"    // no receipt since the store was restored from a snapshot, or one without an outcome
-	NoContact Outcome = "no_contact" // no receipt for longer than the node promised
+	NoContact Outcome = "no_contact" // it left its hub, or sent no receipt for longer than it promised
 	Expired   Outcome = "expired"    // no contact for so long that the node is left out
 )
 
@@ -106,8 +106,8 @@ var table = []Row{ //nolint:gochecknoglobals // nothing changes it
 		Remedy: "wait for the next receipt of the agent; without an agent, run `kvexpress out` there"},
 	{Outcome: Invalid, Meaning: "the receipt contradicts the published versions",
 		Remedy: "check who writes receipts under this node's name"},
-	{Outcome: NoContact, Meaning: "no receipt for longer than the node promised; it is not counted",
-		Remedy: "check the node and its agent"},
+	{Outcome: NoContact, Meaning: "the node has left its hub, or has sent no receipt for longer than it promised; it is not counted",
+		Remedy: "`kvexpress status --node NODE` shows when it was last there; check the node and its agent"},
 	{Outcome: Expired, Meaning: "no contact for `--expire-after` (a day); it is not counted and not listed",
 		Remedy: "`kvexpress forget NODE` removes a decommissioned node"},
 }
