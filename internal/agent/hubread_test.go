@@ -215,3 +215,30 @@ func mustLayout(t *testing.T) kv.Layout {
 	}
 	return l
 }
+
+// A hub that could not confirm a snapshot once is asked again: it does not push the change a second time.
+func TestHubSlowAnswer(t *testing.T) {
+	t.Parallel()
+	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		s.begin()
+		s.agent.hubs.config.Direct = false
+		pass(time.Minute)
+		hub := hubs["a:1"]
+		link := hub.link(t)
+		link.agent.hold()
+		s.send("k0", "two\n")
+		hub.push("k0")
+		pass(3 * time.Second)
+		hub.failing.Store(&wire.Failed{Reason: wire.Unreachable, Says: "busy"})
+		link.agent.release(-1)
+		pass(time.Millisecond)
+		if got := s.agent.Status().Targets[0].Outcome; got != outcome.Unreachable {
+			t.Errorf("the outcome is %s", got)
+		}
+		s.holds(0, "one\n")
+		hub.failing.Store(nil)
+		pass(3 * time.Second)
+		s.holds(0, "two\n")
+		s.all(outcome.Converged, "two\n")
+	})
+}

@@ -62,6 +62,10 @@ func patience(o outcome.Outcome, reason string) wait.Backoff {
 	switch o {
 	case outcome.Pending:
 		return wait.Backoff{Least: 2 * time.Second, Most: 2 * time.Minute}
+	case outcome.Unreachable:
+		// A hub that is connected, but was too slow to answer, does not report the change again. While the source is
+		// unreachable, a retry makes no request.
+		return wait.Backoff{Least: time.Second, Most: time.Minute}
 	case outcome.Denied:
 		return wait.Backoff{Least: 5 * time.Second, Most: time.Minute}
 	case outcome.Failed:
