@@ -19,7 +19,10 @@ func merge(old, part Receipt, unknown []string, now time.Time) Receipt {
 	if part.Agent == nil {
 		merged.Agent, merged.Omitted = old.Agent, old.Omitted // only the agent knows it
 	}
-	at := map[string]int{}
+	at, kept := map[string]int{}, map[string]bool{}
+	for _, file := range unknown {
+		kept[file] = true
+	}
 	for i, t := range merged.Targets {
 		at[t.File] = i
 	}
@@ -28,7 +31,7 @@ func merge(old, part Receipt, unknown []string, now time.Time) Receipt {
 		switch {
 		case replaced:
 			carry(&merged.Targets[i], t)
-		case part.Agent == nil || t.By != ByAgent || slices.Contains(unknown, t.File):
+		case part.Agent == nil || t.By != ByAgent || kept[t.File]:
 			merged.Targets = append(merged.Targets, t)
 		}
 	}

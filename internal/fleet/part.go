@@ -26,9 +26,7 @@ const contactEvery = Millis(20 * time.Second)
 // store's. It dates the receipt from then on: the node's own clock only shows whether it is wrong.
 func (p Part) Into(old Receipt, node, hub string, now time.Time, offset *int64) Receipt {
 	p.Agent.Age, p.Agent.Every = 0, contactEvery
-	if len(p.Targets) > MaxTargets {
-		p.Targets = p.Targets[:MaxTargets]
-	}
+	p.Targets, p.Starting = p.Targets[:min(len(p.Targets), MaxTargets)], p.Starting[:min(len(p.Starting), MaxTargets)]
 	r := merge(old.by(offset), Receipt{Sent: now, Agent: &p.Agent, Targets: p.Targets}, p.Starting, now)
 	r.Node, r.Hub, r.Lost, r.ClockOffset = node, safetext.Cut(hub, maxWord), old.Lost, offset
 	if p.Host != node {

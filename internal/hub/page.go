@@ -21,6 +21,9 @@ import (
 // maxPageWait is how long a client may wait for a change of receipts.
 const maxPageWait = 20 * time.Second
 
+// maxSeen is how many keys a hub notes versions of.
+const maxSeen = 20_000
+
 // page answers about receipts, to callers whose token may read those of all nodes.
 func (a *agents) page(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(wire.Header, wire.Protocol)
@@ -83,9 +86,9 @@ func (s *seen) note(k kv.Key, sha256 string, at time.Time) {
 	case s.keys == nil:
 		s.keys = map[kv.Key]fleet.SeenVersion{}
 		fallthrough
-	case !ok:
+	case !ok && len(s.keys) < maxSeen:
 		s.keys[k] = fleet.SeenVersion{SHA256: sha256}
-	case last.SHA256 != sha256:
+	case ok && last.SHA256 != sha256:
 		s.keys[k] = fleet.SeenVersion{SHA256: sha256, At: at}
 	}
 }

@@ -87,6 +87,7 @@ func (t *Table) take(all kv.Listing) {
 			}
 		}
 	}
+	t.trim()
 	if !t.begun {
 		t.begun = true
 		t.seq++

@@ -16,7 +16,8 @@ import (
 const (
 	maxNodes   = 100_000
 	maxRemoved = 10_000
-	maxTaken   = 256 << 20
+	maxTaken   = 512 << 20
+	targetSize = 256 // of a target in memory, beside its texts
 )
 
 // Store is the part of a store that a table needs.
@@ -92,6 +93,10 @@ func (t *Table) Connected(node string, by int) {
 		return
 	}
 	before := r.live > 0
+	if r.live+by == 0 && r.seq == 0 {
+		delete(t.rows, node) // it has never reported
+		return
+	}
 	if r.live += by; before == (r.live > 0) || r.removed || !r.dated {
 		return
 	}
@@ -116,6 +121,7 @@ func (t *Table) Put(node string, p fleet.Part, size int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.row(node)
+	size += len(p.Targets) * targetSize
 	if r == nil || t.taken-r.size+size > maxTaken {
 		return errors.New("the hub has no room for more receipts")
 	}
@@ -167,6 +173,10 @@ func (t *Table) remove(r *row) {
 	t.taken -= r.size
 	*r = row{node: r.node, removed: true, live: r.live}
 	t.note(r)
+}
+
+// trim forgets the names of removed nodes if there are too many; mu is held.
+func (t *Table) trim() {
 	gone := 0
 	for _, other := range t.rows {
 		if other.removed && other.live == 0 {
