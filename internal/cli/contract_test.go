@@ -29,7 +29,7 @@ func documented() map[string][]int {
 		"diff":         {0, 1, 5, 6, 7},
 		"rollback":     {0, 1, 3, 5, 6, 7, 8, 9, 10},
 		"clean":        {0, 1, 8},
-		"status":       {0, 1, 5, 7, 9},
+		"status":       {0, 1, 5, 6, 7, 9},
 		"forget":       {0, 1, 7},
 		"retire":       {0, 1, 5, 7},
 		"stop":         {0, 1, 3, 7, 8},
