@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,6 +133,29 @@ func TestDeniedKeyIsNotFollowed(t *testing.T) {
 		<-c.done
 		if w.used["hosts"] != 0 {
 			t.Errorf("in use %d times", w.used["hosts"])
+		}
+	})
+}
+
+// A client without a token that may do nothing takes no place. One that may read something does.
+func TestNoToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("hosts", "one")
+		w.denied[w.layout.Data("hosts")], w.denied[w.layout.Node("web-1")] = true, true
+		m := hello(target("hosts", ""))
+		m.Hello.Token = ""
+		c := w.connect(t)
+		c.send(m)
+		if r := c.next().Refused; r == nil || r.Reason != wire.Token || !strings.Contains(r.Says, "token_file") {
+			t.Errorf("got %+v", r)
+		}
+		<-c.done
+		w.set(func() { delete(w.denied, w.layout.Node("web-1")) })
+		c = w.connect(t)
+		c.send(m)
+		if m := c.next(); m.Welcome == nil {
+			t.Errorf("got %+v", m)
 		}
 	})
 }
