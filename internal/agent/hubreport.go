@@ -52,6 +52,10 @@ func (s *session) report(ctx context.Context, p fleet.Part) error {
 		return &kv.StoreError{Op: "report", Addr: "the hub " + s.addr, Kind: kv.ErrDenied, Says: oneLine(safetext.Redact(why))}
 	}
 	b, err := json.Marshal(p)
+	if err == nil && len(b) > wire.MaxReceipt {
+		p.Outputs = nil
+		b, err = json.Marshal(p)
+	}
 	for err == nil && len(b) > wire.MaxReceipt && len(p.Targets) > 0 {
 		p.Targets = p.Targets[:len(p.Targets)*3/4]
 		b, err = json.Marshal(p)

@@ -13,26 +13,33 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// receipts is what the node reports of each target that was reconciled, the files of the other targets, and the moment at
-// which all lengths of time end.
-func (a *Agent) receipts() (all []fleet.Target, starting []string, at time.Time) {
+// maxSent limits the outputs in one receipt, in bytes.
+const maxSent = 256 << 10
+
+// receipts is what the node reports of each target that was reconciled, and the files of the other targets.
+func (a *Agent) receipts() fleet.Part {
 	a.mu.Lock()
-	running := slices.Clone(a.running)
+	running, sendOutput := slices.Clone(a.running), a.config.Output
 	a.mu.Unlock()
 	seen := make([]TargetStatus, len(running))
 	for i, r := range running {
 		seen[i] = r.snapshot()
 	}
-	at = time.Now() // not before: a file may have been put in place a moment ago
+	room := maxSent
+	p := fleet.Part{Clock: time.Now()} // not before: a file may have been put in place a moment ago
 	for _, s := range seen {
 		if s.Outcome == outcome.Starting {
-			starting = append(starting, s.File)
-		} else {
-			all = append(all, s.receipt(at))
+			p.Starting = append(p.Starting, s.File)
+			continue
+		}
+		p.Targets = append(p.Targets, s.receipt(p.Clock))
+		o := fleet.NewOutput(s.Key, s.File, s.Output())
+		if room -= len(o.Text); sendOutput && o.Text != "" && room >= 0 {
+			p.Outputs = append(p.Outputs, o)
 		}
 	}
-	slices.SortFunc(all, func(a, b fleet.Target) int { return strings.Compare(a.File, b.File) })
-	return all, starting, at
+	slices.SortFunc(p.Targets, func(a, b fleet.Target) int { return strings.Compare(a.File, b.File) })
+	return p
 }
 
 // receipt is what the node reports of a target, with lengths of time up to a moment.
@@ -117,7 +124,7 @@ func OutReceipt(r install.Result, err error, now time.Time) fleet.Target {
 	return t
 }
 
-// brief is an error for the fleet. The output of a command stays on the node.
+// brief is an error for the fleet, without the output of a command.
 func brief(err error) string {
 	var failed *command.Error
 	var refusal *gate.Refusal

@@ -31,8 +31,8 @@ type reporter struct {
 	hub    *session     // that the last receipt went to; nil: the store
 	why    string       // why that hub did not take receipts; "" if it did
 
-	sent      []fleet.Target // as written last
-	outage    time.Time      // the end of the one that was reported last
+	sent      fleet.Part // as written last
+	outage    time.Time  // the end of the one that was reported last
 	attempted time.Time
 	heartbeat time.Time // when to write although there is no news
 	due       time.Time // when to write the news; zero: there is none
@@ -102,28 +102,29 @@ func (r *reporter) report(ctx context.Context, every time.Duration) {
 		return // the next hub, or the store, gets it
 	}
 	outage, why := source.lastOutage(), hub.declines()
-	targets, starting, at := r.agent.receipts()
-	news := !slices.EqualFunc(targets, r.sent, fleet.Same) || !outage.ended.Equal(r.outage) || hub != r.hub || why != r.why
+	part := r.agent.receipts()
+	news := !slices.EqualFunc(part.Targets, r.sent.Targets, fleet.Same) || !outage.ended.Equal(r.outage) || hub != r.hub ||
+		why != r.why || hub != nil && !slices.Equal(part.Outputs, r.sent.Outputs)
 	if !news && !beat {
 		return
 	}
-	about := fleet.Agent{Version: r.agent.options.Version, Every: fleet.Millis(every)}
+	part.Host, part.Agent = r.agent.options.Host, fleet.Agent{Version: r.agent.options.Version, Every: fleet.Millis(every)}
 	if !outage.ended.IsZero() {
-		about.Outage = &fleet.Outage{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(at.Sub(outage.ended))}
+		part.Agent.Outage = &fleet.Outage{Lasted: fleet.Millis(outage.lasted), Ended: fleet.Millis(part.Clock.Sub(outage.ended))}
 	}
 	r.attempted = now
 	limited, cancel := context.WithTimeout(ctx, receiptLimit)
 	var err error
 	if hub != nil {
-		err = hub.report(limited, fleet.Part{Clock: at, Host: r.agent.options.Host, Agent: about, Targets: targets, Starting: starting})
+		err = hub.report(limited, part)
 	} else {
-		err = r.writer.PutAgent(limited, at, about, targets, starting...)
+		err = r.writer.PutAgent(limited, part.Clock, part.Agent, part.Targets, part.Starting...)
 	}
 	cancel()
 	r.hub, r.why = hub, why
 	r.note(ctx, err)
 	if err == nil {
-		r.sent, r.outage, r.failures = targets, outage.ended, 0
+		r.sent, r.outage, r.failures = part, outage.ended, 0
 		return
 	}
 	r.due = now.Add(wait.Backoff{Least: 3 * time.Second, Most: 15 * time.Second}.After(2 * r.failures))
@@ -139,11 +140,11 @@ func (r *reporter) prepare() *storeSource {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.config.Receipts {
-		r.writer, r.sent, a.receipt = nil, nil, ReceiptStatus{}
+		r.writer, r.sent, a.receipt = nil, fleet.Part{}, ReceiptStatus{}
 		return nil
 	}
 	if r.writer == nil || r.source != a.source || r.writer.Node != a.config.Node || r.writer.Layout != a.config.Layout {
-		r.source, r.sent = a.source, nil
+		r.source, r.sent = a.source, fleet.Part{}
 		r.writer = &fleet.Writer{Store: aside{a.source}, Layout: a.config.Layout, Node: a.config.Node, Host: a.options.Host}
 	}
 	return r.source

@@ -81,7 +81,7 @@ func (r *nodeReport) lines() []string {
 	if len(r.Targets) == 0 {
 		return append(lines, "  it reports no file")
 	}
-	lines = append(append(lines, ""), render.Table(rows)...)
+	lines = append(append(lines, ""), render.TableWith(rows, nil, func(n int) []string { return firstLines(r.Targets[n].Line) })...)
 	if r.Omitted > 0 {
 		lines = append(lines, fmt.Sprintf("  and %s that did not fit into the receipt", render.Plural(r.Omitted, "file")))
 	}

@@ -171,21 +171,33 @@ func stragglers(r fleet.Report, all bool) []string {
 		func(l fleet.Line) []string {
 			return []string{l.Node, render.Number(l.Version, "-"), l.Outcome.Text(), render.Span(time.Duration(l.Since)),
 				render.Span(time.Duration(l.LastSeen)) + " ago", why(l)}
-		})
+		}, firstLines)
 	lines = append(lines,
 		listed([]string{"NO CONTACT", "VERSION", "LAST SEEN", "LAST OUTCOME"}, r.NoContact, most, func(l fleet.Line) []string {
 			return []string{l.Node, render.Number(l.Version, "-"), render.Span(time.Duration(l.LastSeen)) + " ago", l.Reported.Text()}
-		})...)
+		}, nil)...)
 	if r.Omitted > 0 {
 		lines = append(lines, "  "+omitted(r.Omitted))
 	}
 	lines = append(lines, receiptsLeftOut(r.LeftOut)...)
 	return append(lines, listed([]string{"UNREADABLE", "WHY"}, r.Unread, most,
-		func(u fleet.Unread) []string { return []string{u.Node, u.Why} })...)
+		func(u fleet.Unread) []string { return []string{u.Node, u.Why} }, nil)...)
 }
 
-// listed is a table of most rows at most, after a blank line; nothing if there are none.
-func listed[T any](head []string, all []T, most int, row func(T) []string) []string {
+// maxOutputLines is how many lines of a command's output are shown.
+const maxOutputLines = 5
+
+// firstLines are of the output of the command that failed.
+func firstLines(l fleet.Line) []string {
+	lines := outputLines(l.Output)
+	if more := len(lines) - maxOutputLines; more > 0 {
+		lines = append(lines[:maxOutputLines], fmt.Sprintf("… and %d more lines, see --json", more))
+	}
+	return lines
+}
+
+// listed is a table of most rows at most, after a blank line; nothing if there are none. below has lines below a row; nil: none.
+func listed[T any](head []string, all []T, most int, row, below func(T) []string) []string {
 	if len(all) == 0 {
 		return nil
 	}
@@ -193,7 +205,11 @@ func listed[T any](head []string, all []T, most int, row func(T) []string) []str
 	for _, x := range all[:min(most, len(all))] {
 		rows = append(rows, row(x))
 	}
-	lines := append([]string{""}, render.Table(rows)...)
+	under := func(n int) []string { return below(all[n]) }
+	if below == nil {
+		under = nil
+	}
+	lines := append([]string{""}, render.TableWith(rows, nil, under)...)
 	if more := len(all) - most; more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more, see --all", more))
 	}

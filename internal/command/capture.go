@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
 	"kvexpress/internal/safetext"
@@ -43,11 +42,7 @@ func (c *capture) String() string {
 	if !dropped && len(text) <= MaxOutput {
 		return text
 	}
-	text = strings.ToValidUTF8(text[max(0, len(text)-(MaxOutput-markRoom)):], "")
-	if _, whole, more := strings.Cut(text, "\n"); more && whole != "" { // the first line may be half a secret
-		text = whole
-	}
-	return fmt.Sprintf("[… the end of %d bytes of output]\n%s", c.total, text)
+	return fmt.Sprintf("[… the end of %d bytes of output]\n%s", c.total, safetext.End(text, MaxOutput-markRoom))
 }
 
 // startCaptured starts cmd with its output going to out. After closeOutput, out is complete. The pipe is ours, not os/exec's,

@@ -21,6 +21,7 @@ type Config struct {
 	Listen    string        // a path (Unix socket), host:port, or "" for none
 	Reconcile time.Duration // interval between two runs over each target when nothing changes
 	Receipts  bool          // report outcomes to the store
+	Output    bool          // send the output of failed commands to hubs
 	Targets   []Target      // in the order of the files
 	Files     []string      // the file itself, then its fragments by name
 }

@@ -67,6 +67,7 @@ func mainTests() []keyTest {
 		{"reconcile", "", words{"10s": "10s", "24h": "24h0m0s", "1h30m": "1h30m0s", "1d": "24h0m0s"},
 			words{"9s": "10s", "25h": "24h", "60": "unit", "2d": "24h", "1y": "30s", `""`: "30s", "0": "10s"}},
 		{"receipts", "", switches, noSwitch},
+		{"send_output", "", switches, noSwitch},
 		{"hubs", "list",
 			words{
 				"localhost:1": "[localhost:1]", "[127.0.0.1:1, '[::1]:2', /run//hub.sock]": "[127.0.0.1:1 [::1]:2 /run/hub.sock]",
@@ -175,7 +176,7 @@ func mainValue(c Config, key string) string {
 		"stores": s.Addrs, "token_file": s.TokenFile, "ca_file": s.CAFile, "client_cert": s.ClientCert, "client_key": s.ClientKey,
 		"tls_server_name": s.ServerName, "datacenter": s.Datacenter, "namespace": s.Namespace, "partition": s.Partition,
 		"prefix": c.Layout.Prefix(), "node": c.Node, "state_dir": c.StateDir, "listen": c.Listen, "reconcile": c.Reconcile,
-		"receipts": c.Receipts, "hubs": c.Hubs.Addrs, "hub_ca": c.Hubs.CAFile, "hub_server_name": c.Hubs.ServerName,
+		"receipts": c.Receipts, "send_output": c.Output, "hubs": c.Hubs.Addrs, "hub_ca": c.Hubs.CAFile, "hub_server_name": c.Hubs.ServerName,
 		"hub_client_cert": c.Hubs.ClientCert, "hub_client_key": c.Hubs.ClientKey, "direct": c.Hubs.Direct, "labels": c.Labels,
 	}[key])
 }

@@ -55,7 +55,7 @@ func TestExample(t *testing.T) {
 	}})
 	same(t, "the configuration", c, Config{
 		Store: Store{Addrs: []string{"127.0.0.1:8500"}}, Node: "web-17", StateDir: "/var/lib/kvexpress", Targets: c.Targets,
-		Listen: "/run/kvexpress/agent.sock", Reconcile: 5 * time.Minute, Receipts: true, Hubs: Hubs{Direct: true}, Files: []string{path}, Layout: c.Layout,
+		Listen: "/run/kvexpress/agent.sock", Reconcile: 5 * time.Minute, Receipts: true, Output: true, Hubs: Hubs{Direct: true}, Files: []string{path}, Layout: c.Layout,
 	})
 }
 
@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 	}})
 	same(t, "the configuration", c, Config{
 		Store: Store{Addrs: []string{""}}, Layout: c.Layout, Node: "web-17", StateDir: state, Files: c.Files, Targets: c.Targets,
-		Listen: DefaultListen(os.Geteuid() == 0, env().Getenv, state), Reconcile: 5 * time.Minute, Receipts: true, Hubs: Hubs{Direct: true},
+		Listen: DefaultListen(os.Geteuid() == 0, env().Getenv, state), Reconcile: 5 * time.Minute, Receipts: true, Output: true, Hubs: Hubs{Direct: true},
 	})
 	if c.Layout.Prefix() != "kvexpress" {
 		t.Errorf("the prefix is %s", c.Layout.Prefix())

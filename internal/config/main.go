@@ -23,7 +23,7 @@ const (
 )
 
 func defaults(path string) Config {
-	c := Config{Reconcile: 5 * time.Minute, Receipts: true, Files: []string{path}, Hubs: Hubs{Direct: true}}
+	c := Config{Reconcile: 5 * time.Minute, Receipts: true, Output: true, Files: []string{path}, Hubs: Hubs{Direct: true}}
 	c.Store.Addrs = []string{""}
 	c.Layout, _ = kv.NewLayout("kvexpress")
 	return c
@@ -32,17 +32,18 @@ func defaults(path string) Config {
 func (l *loader) mainSetters() map[string]func(value) {
 	c := &l.config
 	setters := map[string]func(value){
-		"stores":    l.readStores,
-		"prefix":    one(&c.Layout, kv.NewLayout),
-		"node":      one(&c.Node, kv.ParseNode),
-		"vars":      l.readVars,
-		"state_dir": one(&c.StateDir, parsePath),
-		"listen":    one(&c.Listen, parseListen),
-		"reconcile": one(&c.Reconcile, parseDuration(minReconcile)),
-		"receipts":  one(&c.Receipts, parseSwitch),
-		"direct":    one(&c.Hubs.Direct, parseSwitch),
-		"labels":    l.readLabels,
-		"targets":   func(v value) { l.targets = v },
+		"stores":      l.readStores,
+		"prefix":      one(&c.Layout, kv.NewLayout),
+		"node":        one(&c.Node, kv.ParseNode),
+		"vars":        l.readVars,
+		"state_dir":   one(&c.StateDir, parsePath),
+		"listen":      one(&c.Listen, parseListen),
+		"reconcile":   one(&c.Reconcile, parseDuration(minReconcile)),
+		"receipts":    one(&c.Receipts, parseSwitch),
+		"send_output": one(&c.Output, parseSwitch),
+		"direct":      one(&c.Hubs.Direct, parseSwitch),
+		"labels":      l.readLabels,
+		"targets":     func(v value) { l.targets = v },
 	}
 	maps.Copy(setters, storeSetters(&c.Store))
 	maps.Copy(setters, hubSetters(&c.Hubs, "hubs"))

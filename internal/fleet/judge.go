@@ -33,6 +33,7 @@ type Line struct {
 	By       string          `json:"by,omitempty"`      // who reported it: ByAgent or ByOut
 	Since    Millis          `json:"since_ms"`          // for how long Reported has been so
 	Detail   string          `json:"detail,omitempty"`  // why, in one line
+	Output   string          `json:"output,omitempty"`  // of the command that failed, as far as a hub shows it
 	LastSeen Millis          `json:"last_seen_ms"`      // how long ago it reported last
 	// ClockOff is by how much the node's clock is ahead of the store's (or, below 0,
 	// behind); 0 within two seconds.
@@ -124,6 +125,7 @@ func outcomeRank(o outcome.Outcome) int {
 // line is the outcome of one file as long as its node has contact.
 func (s scene) line(n Node, t Target) Line {
 	l := Line{Node: n.Name, Reported: t.Outcome, File: t.File, Version: t.Version, By: t.By, Since: t.Since, Detail: t.Detail,
+		Output:   n.output(t),
 		ClockOff: Offset(s.off(n.Receipt.Sent, n.Receipt.ClockOffset))}
 	byHub := s.seenAt != nil && n.Index == 0 // publish and receipt are dated by one clock
 	wrong := !byHub && (l.ClockOff != 0 || s.seenAt != nil && s.hubClock != 0)

@@ -35,6 +35,8 @@ type PageRow struct {
 	Index   uint64 `json:"index"` // in the store; 0: a hub has dated the receipt itself
 	Removed bool   `json:"removed,omitempty"`
 	Live    bool   `json:"live,omitempty"` // a hub has contact with the node now
+	// Outputs are of keys that the caller's token may read.
+	Outputs []Output `json:"outputs,omitempty"`
 }
 
 // SeenVersion is when a hub saw the version with these bytes, by its clock.
@@ -60,12 +62,13 @@ func ParsePage(b []byte) (Page, error) {
 // merge takes a page into the rows of earlier ones, and returns all rows. It forgets what it decoded of changed receipts.
 func (r *Reader) merge(p Page) kv.Listing {
 	if p.Full || r.rows == nil {
-		r.rows, r.known, r.live = map[string]kv.Row{}, map[string]Node{}, map[string]bool{}
+		r.rows, r.known, r.live, r.outputs = map[string]kv.Row{}, map[string]Node{}, map[string]bool{}, map[string][]Output{}
 	}
 	for _, row := range p.Rows {
 		path := r.Layout.Node(row.Node)
 		delete(r.known, path)
 		r.live[path] = row.Live && row.Index == 0
+		r.outputs[path] = row.Outputs
 		if delete(r.rows, path); !row.Removed {
 			r.rows[path] = kv.Row{Path: path, Entry: kv.Entry{State: kv.Present, Value: row.Value, Flags: row.Flags, Index: row.Index}}
 		}
@@ -87,6 +90,7 @@ func (r *Reader) fromHub(ctx context.Context, since uint64, wait time.Duration) 
 	ahead := (roster.Read.Sub(p.Now) + skew(p.ClockOffset)).Milliseconds()
 	roster.ClockOffset, roster.hubClock, roster.seen = &ahead, Offset(skew(p.ClockOffset)), p.Seen
 	for i, n := range roster.Nodes {
+		roster.Nodes[i].Outputs = r.outputs[r.Layout.Node(n.Name)]
 		if r.live[r.Layout.Node(n.Name)] {
 			roster.Nodes[i].Receipt, roster.Nodes[i].Live = n.Receipt.There(p.Now), true
 		}

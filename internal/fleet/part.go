@@ -16,6 +16,8 @@ type Part struct {
 	Targets []Target  `json:"targets"`
 	// Starting are files that the agent has not reconciled yet: what was reported of them stays.
 	Starting []string `json:"starting,omitempty"`
+	// Outputs are of targets whose command failed. The hub keeps them out of the receipt.
+	Outputs []Output `json:"outputs,omitempty"`
 }
 
 // contactEvery is the interval that an agent of a hub promises. A hub notices within 30 s that a connection is dead, so a node

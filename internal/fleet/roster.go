@@ -28,6 +28,7 @@ type Node struct {
 	Err     error  // why it cannot be used; nil if it can
 	Index   uint64 // its place in the order of the store's writes
 	Live    bool   // a hub has contact with it now
+	Outputs []Output
 
 	size int64 // in memory
 }
@@ -88,6 +89,8 @@ type Reader struct {
 	known map[string]Node   // by path; nil before the first Roster
 	rows  map[string]kv.Row // by path, of a hub
 	live  map[string]bool   // by path: a hub has contact with the node
+
+	outputs map[string][]Output // by path, of a hub
 }
 
 // Roster reads all receipts. With since, it waits for a change first, at most for wait. If some

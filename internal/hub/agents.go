@@ -111,7 +111,7 @@ func (a *agents) changed(u feed.Update) {
 
 // accept serves one agent.
 func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil && !a.secure && !net.ParseIP(host).IsLoopback() {
+	if !a.private(r) {
 		httpd.Text(w, http.StatusForbidden, "agents of other machines need TLS; give the hub --tls-cert and --tls-key")
 		return
 	}
@@ -124,6 +124,12 @@ func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
 	if refused := (*fanout.Refusal)(nil); errors.As(err, &refused) {
 		a.note("agent refused", r.RemoteAddr, err)
 	}
+}
+
+// private reports whether a request came over TLS or from this machine.
+func (a *agents) private(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	return a.secure || err != nil || net.ParseIP(host).IsLoopback() // a socket has no host
 }
 
 // Page implements fleet.Hub.

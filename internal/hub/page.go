@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,18 +47,15 @@ func (a *agents) page(w http.ResponseWriter, r *http.Request) {
 		httpd.Text(w, http.StatusServiceUnavailable, oneLine(err))
 		return
 	}
+	a.withhold(r, p.Rows)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(p) // it fails if the client has disconnected
 }
 
 // mayRead checks the token of a request.
 func (a *agents) mayRead(r *http.Request) error {
-	token := r.Header.Get("X-Consul-Token")
-	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && token == "" {
-		token = bearer
-	}
 	row := a.layout.NodesDir() + ".probe"
-	denied, err := a.rights.Denied(r.Context(), token, []string{row}, nil)
+	denied, err := a.rights.Denied(r.Context(), tokenOf(r), []string{row}, nil)
 	switch refused := (*fanout.Refusal)(nil); {
 	case errors.As(err, &refused):
 		return refused
@@ -70,6 +68,37 @@ func (a *agents) mayRead(r *http.Request) error {
 			"; `kvexpress acl operator` prints the policy that it needs")
 	}
 	return nil
+}
+
+func tokenOf(r *http.Request) string {
+	token := r.Header.Get("X-Consul-Token")
+	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && token == "" {
+		return bearer
+	}
+	return token
+}
+
+// withhold removes the outputs of keys that the caller's token may not read. If that cannot be checked, or others could read the
+// answer on its way, it removes all.
+func (a *agents) withhold(r *http.Request, rows []fleet.PageRow) {
+	paths := map[string]string{} // by key
+	for _, row := range rows {
+		for _, o := range row.Outputs {
+			if k, err := kv.ParseKey(o.Key); err == nil {
+				paths[o.Key] = a.layout.Data(k)
+			}
+		}
+	}
+	readable := map[string]bool{}
+	for some := range slices.Chunk(slices.Sorted(maps.Values(paths)), kv.MaxOps) {
+		denied, err := a.rights.Denied(r.Context(), tokenOf(r), some, nil)
+		for _, path := range some {
+			readable[path] = err == nil && a.private(r) && !slices.Contains(denied, path)
+		}
+	}
+	for i := range rows {
+		rows[i].Outputs = slices.DeleteFunc(rows[i].Outputs, func(o fleet.Output) bool { return !readable[paths[o.Key]] })
+	}
 }
 
 // seen is when this hub saw the live versions, but for those that were live when it first read them.

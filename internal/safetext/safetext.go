@@ -57,6 +57,16 @@ func Lines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// End returns the end of a text, at most so many bytes. It leaves out the first line, which may be half a secret, but not the only
+// one.
+func End(s string, most int) string {
+	s = strings.ToValidUTF8(s[max(0, len(s)-most):], "")
+	if _, whole, more := strings.Cut(s, "\n"); more && whole != "" {
+		return whole
+	}
+	return s
+}
+
 // secrets are the secrets of the process, which Redact removes from every text that leaves it.
 var secrets sync.Map //nolint:gochecknoglobals // a command's output can hold a token that another package has read
 

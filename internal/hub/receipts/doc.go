@@ -2,6 +2,7 @@
 // that `out`s and agents without a hub leave in the store. A file for each:
 //
 //	table    the receipts in memory, and who waits for a change
+//	outputs  of failed commands, beside the receipts; only in memory
 //	persist  to the store, in batches
 //	sync     from the store
 //	peers    from other hubs

@@ -41,6 +41,9 @@ func (t *Table) takeRow(r *row, hub string, row fleet.PageRow, behind time.Durat
 		return
 	}
 	t.set(r, receipt)
+	if !t.keep(r, row.Outputs, size(row.Outputs)) {
+		t.keep(r, nil, 0)
+	}
 	if r.dated, r.own, r.via = true, false, ""; row.Live {
 		r.via = hub
 	}

@@ -66,6 +66,7 @@ type row struct {
 	removed bool
 	entry   kv.Entry // encoded; State is Denied until it is
 	size    int      // of the agent's part, in bytes
+	outputs []output // see shown
 }
 
 // Counts are of a table since its start.
@@ -125,11 +126,10 @@ func (t *Table) Put(node string, p fleet.Part, size int) error {
 	if r == nil || t.taken-r.size+size > maxTaken {
 		return errors.New("the hub has no room for more receipts")
 	}
-	t.taken += size - r.size
-	r.size = size
 	t.counts.Taken++
 	receipt := p.Into(r.receipt, node, t.o.Hub, time.Now(), t.offset())
 	t.set(r, receipt)
+	t.keep(r, p.Outputs, size)
 	r.dated, r.own, r.via = true, true, ""
 	if r.index == 0 || !slices.EqualFunc(receipt.Targets, r.stored, fleet.Same) {
 		t.write(r)
@@ -222,6 +222,7 @@ func (t *Table) page(since uint64, own bool) fleet.Page {
 	if since < t.base || since > t.seq { // of another life of this hub
 		since = 0
 	}
+	room := maxShown
 	p := fleet.Page{Index: t.seq, Now: time.Now(), ClockOffset: t.offset(), Full: since == 0, Rows: []fleet.PageRow{}}
 	for _, r := range t.rows {
 		if r.seq <= since || since == 0 && r.removed || own && !r.own {
@@ -233,6 +234,10 @@ func (t *Table) page(since uint64, own bool) fleet.Page {
 		}
 		if r.dated {
 			row.Index = 0
+		}
+		row.Outputs = r.shown()
+		if room -= size(row.Outputs); room < 0 {
+			row.Outputs = nil
 		}
 		p.Rows = append(p.Rows, row)
 	}
