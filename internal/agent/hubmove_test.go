@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,7 @@ func home(s *site, hubs map[string]*fakeHub) (first, second *fakeHub, order []st
 // An agent leaves a hub that asks for it, one that is lost, silent or behind, and goes home later.
 func TestHubMoves(t *testing.T) {
 	t.Parallel()
+	var mended atomic.Bool
 	for name, trouble := range map[string]struct {
 		begin, end func(h *fakeHub)
 		within     time.Duration
@@ -62,6 +64,18 @@ func TestHubMoves(t *testing.T) {
 		"it is behind": {
 			func(h *fakeHub) { h.age.Store((40 * time.Second).Milliseconds()) }, func(h *fakeHub) { h.age.Store(0) },
 			2*homeEvery + wire.BeatEvery,
+		},
+		"it is cut off from the store": {
+			func(h *fakeHub) {
+				pass(homeEvery * 2 / 3) // not just before it would look for its preferred hub anyway
+				go func() {
+					for s := int64(0); !mended.Load(); s++ {
+						h.age.Store(s * 1000)
+						time.Sleep(time.Second)
+					}
+					h.age.Store(0)
+				}()
+			}, func(*fakeHub) { mended.Store(true) }, StaleAfter + wire.BeatEvery,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -155,6 +155,9 @@ func (f *finder) stay(ctx context.Context, s *session) *session {
 	var leave time.Time
 	for {
 		next := home
+		if stale := f.staleAt(s); stale.After(time.Now()) && stale.Before(next) {
+			next = stale
+		}
 		if !leave.IsZero() && leave.Before(next) {
 			next = leave
 		}
@@ -180,6 +183,8 @@ func (f *finder) stay(ctx context.Context, s *session) *session {
 			leave = time.Now().Add(leastMove) // if there is no other hub, until this one ends the connection
 		case f.age(s) > StaleAfter:
 			other = f.better(ctx, s, f.order, func(o *session) bool { return f.age(o) < f.age(s) })
+		case time.Now().Before(home):
+			continue // the hub has confirmed what it knows
 		case s.addr != f.order[0]:
 			other = f.better(ctx, s, f.order[:1], func(o *session) bool { return f.age(o) <= max(StaleAfter, f.age(s)) })
 		}
@@ -187,6 +192,11 @@ func (f *finder) stay(ctx context.Context, s *session) *session {
 			s, leave = other, time.Time{}
 		}
 	}
+}
+
+// staleAt is when the knowledge of a hub will be too old, if it is not confirmed: not at one moment for all its agents.
+func (f *finder) staleAt(s *session) time.Time {
+	return time.Now().Add(StaleAfter - f.age(s) + f.jitter(f.moveTime(s)))
 }
 
 // better moves to another hub that is good. The old connection ends once the new one is there.
