@@ -130,6 +130,24 @@ func TestPeerEnds(t *testing.T) {
 	})
 }
 
+// A node that leaves another hub for us, and us at once, is not there.
+func TestShortVisit(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		b := w.peer(t, "b")
+		_ = wait.For(context.Background(), time.Second)
+		b.Connected("web-1", 1)
+		_ = b.Put("web-1", part(1), 100)
+		b.tell(t, w)
+		w.Connected("web-1", 1)
+		b.Connected("web-1", -1)
+		b.tell(t, w)
+		w.Connected("web-1", -1)
+		if there, _ := w.contact(t); there["web-1"] {
+			t.Error("it is there")
+		}
+	})
+}
+
 // A client with an index of the hub's earlier life gets all rows.
 func TestRestartedTable(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {

@@ -94,11 +94,14 @@ func (t *Table) Connected(node string, by int) {
 		return
 	}
 	before := r.live > 0
-	if r.live+by == 0 && r.seq == 0 {
+	if r.live = max(0, r.live+by); r.live == 0 && r.seq == 0 {
 		delete(t.rows, node) // it has never reported
 		return
 	}
-	if r.live += by; before == (r.live > 0) || r.removed || !r.dated {
+	if by > 0 {
+		r.via = "" // it has come from there
+	}
+	if before == (r.live > 0) || r.removed || !r.dated {
 		return
 	}
 	if before {
