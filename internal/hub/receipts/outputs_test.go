@@ -127,7 +127,7 @@ func TestOutputsOfPeers(t *testing.T) {
 		}
 
 		w.Connected("big", 1)
-		if err := w.Put("big", part(1), 256<<20); err != nil {
+		if err := w.Put("big", part(1), 512<<20-256); err != nil {
 			t.Fatal(err)
 		}
 		_ = other.Put("web-1", failed(1, "SECRET"), 100)
