@@ -5,6 +5,7 @@
 //	session  one agent: its connection, its questions
 //	hello    what an agent asks for, and its first snapshots
 //	push     what goes to an agent: the newest of each key, never a queue
+//	frame    a snapshot as a message, encoded once for all
 //	access   what an agent's token may read and report
 //
 // It works on a feed and on connections that it is given: it opens no store and no listener. It may import kv, gate, fleet,

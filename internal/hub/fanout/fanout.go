@@ -170,7 +170,8 @@ func (f *Fanout) enter(s *session) error {
 	case f.closing:
 		return refuse(wire.Busy, "the hub %s is stopping", f.o.Name)
 	case f.o.MaxAgents > 0 && len(f.sessions) >= f.o.MaxAgents:
-		return refuse(wire.Busy, "the hub %s is full with %d agents; raise its limit of open files (LimitNOFILE), or add a hub", f.o.Name,
+		return refuse(wire.Busy,
+			"the hub %s is full with %d agents; raise its limit of open files (LimitNOFILE), or add a hub", f.o.Name,
 			f.o.MaxAgents)
 	}
 	f.sessions[s] = true

@@ -30,7 +30,8 @@ func (s *session) hello(h *wire.Hello) error {
 		return r
 	}
 	if h.Token == "" && len(denied) > len(subs) { // the receipt counts, too
-		return refuse(wire.Token, "the agent of %s sends no token, and without one it may do nothing; set token_file in agent.yml", h.Node)
+		return refuse(wire.Token, "the agent of %s sends no token, and without one it may do nothing; set token_file in agent.yml",
+			h.Node)
 	}
 	return s.f.subscribe(s, h, subs, denied, err)
 }
