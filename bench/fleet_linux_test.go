@@ -296,7 +296,7 @@ func (c comparison) report(b *testing.B, results map[kind][]result) {
 			fmt.Fprintf(table, "\t%.2f ×", middle(v))
 			if col.name == "last-ms" {
 				word, _, _ := strings.Cut(string(k), ",")
-				b.ReportMetric(middle(v), "last-x-"+word)
+				b.ReportMetric(middle(v), "last-x-"+strings.ReplaceAll(word, " ", "-"))
 			}
 		}
 		fmt.Fprint(table, "\t\n")

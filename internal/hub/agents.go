@@ -120,10 +120,13 @@ func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
 		a.note("this client is no agent", r.RemoteAddr, err)
 		return
 	}
-	err = a.Serve(a.ctx, conn) //nolint:contextcheck // a session outlives its request
-	if refused := (*fanout.Refusal)(nil); errors.As(err, &refused) {
-		a.note("agent refused", r.RemoteAddr, err)
-	}
+	from := r.RemoteAddr
+	go func() { // the goroutine of the request has a stack of 16 KiB
+		err := a.Serve(a.ctx, conn) //nolint:contextcheck // a session outlives its request
+		if refused := (*fanout.Refusal)(nil); errors.As(err, &refused) {
+			a.note("agent refused", from, err)
+		}
+	}()
 }
 
 // private reports whether a request came over TLS or from this machine.
