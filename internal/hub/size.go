@@ -50,9 +50,11 @@ const (
 	pushCPU  = 40 * time.Microsecond   // of a snapshot for an agent
 	pushKiB  = 600 * time.Nanosecond   // of its data
 	sealKiB  = 900 * time.Nanosecond   // of its data, for TLS
-	takeCPU  = 40 * time.Microsecond   // of a receipt of an agent
-	peerCPU  = 15 * time.Microsecond   // of a receipt that a peer took
-	beatCPU  = 30 * time.Microsecond   // of a beat
+	takeCPU  = 200 * time.Microsecond  // of a receipt of an agent
+	peerCPU  = 50 * time.Microsecond   // of a receipt that a peer took
+	beatCPU  = 40 * time.Microsecond   // of a beat
+
+	restCPU = 0.01 // cores, without agents
 
 	// CPU and time of a node, for an install and its receipt.
 	installCPU  = 800 * time.Microsecond
@@ -60,8 +62,8 @@ const (
 
 	// Memory of a hub, in bytes.
 	hubMemory     = 24 << 20
-	agentMemory   = 42 << 10
-	sealMemory    = 30 << 10 // of a connection, for TLS
+	agentMemory   = 34 << 10
+	sealMemory    = 20 << 10 // of a connection, for TLS
 	targetMemory  = 1 << 10
 	receiptMemory = 2 << 10   // every hub has the receipts of all nodes
 	heldMost      = 256 << 20 // of the data of keys
@@ -102,27 +104,29 @@ func Size(f Fleet) (Need, error) {
 		f.Hubs = 1 + share(f.Nodes, agentsPerHub)
 	}
 	n := Need{Fleet: f, Agents: share(f.Nodes, f.Hubs), Most: share(f.Nodes, max(1, f.Hubs-1)), NodeCPU: fleet.Millis(installCPU)}
-	n.hub()
+	push, take := n.hub()
 	n.consul()
 	sending := time.Duration(float64(n.Send) / network * float64(time.Second))
 	read := readTime + times(f.Keys, readKey)
-	last := read + max(time.Duration(n.HubCPU)/hubCores, sending) + installTime
-	n.Read, n.Last, n.Proof = fleet.Millis(read), fleet.Millis(last), fleet.Millis(last+proofTime)
+	last := read + max(push/hubCores, sending) + installTime
+	n.Read, n.Last, n.Proof = fleet.Millis(read), fleet.Millis(last), fleet.Millis(last+proofTime+take/hubCores)
 	return n, nil
 }
 
-// hub computes what each hub needs.
-func (n *Need) hub() {
+// hub computes what each hub needs, and its CPU for the snapshots and for the receipts of a publish.
+func (n *Need) hub() (push, take time.Duration) {
 	perKiB, perAgent := pushKiB+sealKiB, int64(agentMemory+sealMemory)
 	if n.Plain {
 		perKiB, perAgent = pushKiB, agentMemory
 	}
 	n.Send = int64(n.Agents) * int64(n.Size)
-	n.HubCPU = fleet.Millis(scanBase + times(n.Keys, scanCPU) + times(n.Agents, pushCPU+takeCPU) + kib(n.Send, perKiB) +
-		times(n.Nodes-n.Agents, peerCPU))
-	n.HubIdle = times(n.Agents, beatCPU).Seconds() / wire.BeatEvery.Seconds()
+	push = scanBase + times(n.Keys, scanCPU) + times(n.Agents, pushCPU) + kib(n.Send, perKiB)
+	take = times(n.Agents, takeCPU) + times(n.Nodes-n.Agents, peerCPU)
+	n.HubCPU = fleet.Millis(push + take)
+	n.HubIdle = restCPU + times(n.Agents, beatCPU).Seconds()/wire.BeatEvery.Seconds()
 	n.Memory = hubMemory + int64(n.Most)*(perAgent+int64(n.Targets)*targetMemory) + int64(n.Nodes)*receiptMemory +
 		min(int64(n.Keys)*int64(n.Size), heldMost)
+	return push, take
 }
 
 // consul computes what Consul needs.
