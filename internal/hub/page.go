@@ -2,6 +2,7 @@ package hub
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -47,7 +48,7 @@ func (a *agents) page(w http.ResponseWriter, r *http.Request) {
 		httpd.Text(w, http.StatusServiceUnavailable, oneLine(err))
 		return
 	}
-	a.withhold(r, p.Rows)
+	a.withhold(r.Context(), r, p.Rows)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(p) // it fails if the client has disconnected
 }
@@ -80,7 +81,7 @@ func tokenOf(r *http.Request) string {
 
 // withhold removes the outputs of keys that the caller's token may not read. If that cannot be checked, or others could read the
 // answer on its way, it removes all.
-func (a *agents) withhold(r *http.Request, rows []fleet.PageRow) {
+func (a *agents) withhold(ctx context.Context, r *http.Request, rows []fleet.PageRow) {
 	paths := map[string]string{} // by key
 	for _, row := range rows {
 		for _, o := range row.Outputs {
@@ -91,7 +92,7 @@ func (a *agents) withhold(r *http.Request, rows []fleet.PageRow) {
 	}
 	readable := map[string]bool{}
 	for some := range slices.Chunk(slices.Sorted(maps.Values(paths)), kv.MaxOps) {
-		denied, err := a.rights.Denied(r.Context(), tokenOf(r), some, nil)
+		denied, err := a.rights.Denied(ctx, tokenOf(r), some, nil)
 		for _, path := range some {
 			readable[path] = err == nil && a.private(r) && !slices.Contains(denied, path)
 		}
