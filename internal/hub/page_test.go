@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"testing"
@@ -51,7 +52,7 @@ func TestOutputsAreWithheld(t *testing.T) {
 			o := fleet.Output{Key: fmt.Sprintf("key-%d", i), Text: "text"}
 			rows = append(rows, fleet.PageRow{Outputs: []fleet.Output{o, {Key: "no/../key", Text: "text"}}})
 		}
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = tt.from
 		r.Header.Set("X-Consul-Token", "mine")
 		a.withhold(t.Context(), r, rows)

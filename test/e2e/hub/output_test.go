@@ -17,7 +17,7 @@ import (
 func TestOutputOfFailedExec(t *testing.T) {
 	t.Parallel()
 	x := startGuarded(t)
-	peer := x.Site.Machine.With("CONSUL_HTTP_TOKEN=").Hub("peer", "--token-file", x.Path("hub.token"), "--peers", x.hub.Addr)
+	peer := x.Machine.With("CONSUL_HTTP_TOKEN=").Hub("peer", "--token-file", x.Path("hub.token"), "--peers", x.hub.Addr)
 	x.Publish("hosts", e2e.Text("one", 20))
 	fails := x.Script("fails", "[ -e "+x.Path("good")+" ] || { echo ${0##*/}: WORD-OF-$1 >&2; exit 3; }")
 	nodes := map[string]*e2e.Daemon{}
@@ -25,7 +25,7 @@ func TestOutputOfFailedExec(t *testing.T) {
 		x.File(name+".token", x.token("node", "-k", "hosts", "--node", name))
 		x.ConfigWith(name, e2e.Fields{"hubs": []string{x.hub.Addr}, "token_file": x.Path(name + ".token"), "send_output": send}, nil,
 			e2e.Fields{"key": "hosts", "file": x.Path(name + "-hosts"), "min_lines": 1, "exec": fails + " " + name})
-		nodes[name] = x.Site.Machine.With("CONSUL_HTTP_TOKEN=").Agent(name)
+		nodes[name] = x.Machine.With("CONSUL_HTTP_TOKEN=").Agent(name)
 	}
 	for name, d := range nodes {
 		e2e.Eventually(t, "the exec fails", func() bool { return strings.Contains(d.Target(name+"-hosts").Exec.Output, "WORD-OF-"+name) })
@@ -33,7 +33,7 @@ func TestOutputOfFailedExec(t *testing.T) {
 
 	status := func(token string, args ...string) string {
 		t.Helper()
-		return x.Site.Machine.With("CONSUL_HTTP_TOKEN=" + token).Run(append([]string{"status"}, args...)...).Stdout
+		return x.Machine.With("CONSUL_HTTP_TOKEN=" + token).Run(append([]string{"status"}, args...)...).Stdout
 	}
 	operator := x.token("operator")
 	for _, h := range []*e2e.Hub{x.hub, peer} {
