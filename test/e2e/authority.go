@@ -32,7 +32,9 @@ func NewAuthority(t testing.TB, dir, name string) *Authority {
 }
 
 // Sign makes a certificate for addresses and names, and PEM files of it and its key, which is the path with .key.
-func (a *Authority) Sign(file string, ips []net.IP, names []string, lasts time.Duration) (*x509.Certificate, *ecdsa.PrivateKey, string) {
+func (a *Authority) Sign(file string, ips []net.IP, names []string, lasts time.Duration) (
+	*x509.Certificate, *ecdsa.PrivateKey, string,
+) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -57,7 +59,9 @@ func (a *Authority) Sign(file string, ips []net.IP, names []string, lasts time.D
 		a.t.Fatal(err)
 	}
 	path := filepath.Join(a.dir, file)
-	for name, block := range map[string]*pem.Block{path: {Type: "CERTIFICATE", Bytes: der}, path + ".key": {Type: "EC PRIVATE KEY", Bytes: secret}} {
+	for name, block := range map[string]*pem.Block{
+		path: {Type: "CERTIFICATE", Bytes: der}, path + ".key": {Type: "EC PRIVATE KEY", Bytes: secret},
+	} {
 		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
 			a.t.Fatal(err)
 		}

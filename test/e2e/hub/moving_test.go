@@ -39,7 +39,7 @@ func newPair(t *testing.T, x *e2e.Site, name string, more e2e.Fields) *pair {
 	var hubs []string
 	for _, side := range []string{"a", "b"} {
 		back := newLine(t, x.Store.Server.Addr)
-		h := p.Machine.Hub(name+"-hub-"+side, "-s", back.addr)
+		h := p.Hub(name+"-hub-"+side, "-s", back.addr)
 		front := newLine(t, h.Addr)
 		ends[front.addr] = &end{h, front, back}
 		hubs = append(hubs, front.addr)
@@ -111,7 +111,7 @@ func TestMoving(t *testing.T) {
 			p := newPair(t, x, "killed", nil)
 			p.home.Kill()
 			p.moved()
-			again := p.Machine.Hub("killed-again", "-s", p.home.back.addr)
+			again := p.Hub("killed-again", "-s", p.home.back.addr)
 			p.home.front.mend(again.Addr)
 			p.back()
 		},
