@@ -122,7 +122,7 @@ func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	from := r.RemoteAddr
 	go func() { // the goroutine of the request has a stack of 16 KiB
-		err := a.Serve(a.ctx, conn) //nolint:contextcheck // a session outlives its request
+		err := a.Serve(a.ctx, conn) // a session outlives its request
 		if refused := (*fanout.Refusal)(nil); errors.As(err, &refused) {
 			a.note("agent refused", from, err)
 		}
