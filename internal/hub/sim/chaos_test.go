@@ -9,70 +9,52 @@ import (
 // act does one thing, and lets time pass.
 func (w *world) act() {
 	k, n, h := w.plan.IntN(keys), w.nodes[w.plan.IntN(nodes)], w.hubs[w.plan.IntN(hubs)]
-	short := func() { pass(time.Duration(w.plan.IntN(300)) * time.Millisecond) }
-	switch w.plan.IntN(19) {
+	switch w.plan.IntN(22) {
 	case 0, 1:
 		w.publish(k)
 	case 2:
 		w.stop(k, !w.stops[k])
 	case 3:
 		w.lock(n, !n.locked)
-	case 4: // a lock just before a publish
-		w.lock(n, true)
-		short()
-		w.publish(n.key)
-	case 5: // and a stop
-		w.stop(k, true)
-		short()
-		w.publish(k)
-	case 6: // a stop just after it
+	case 4, 5:
 		w.stop(k, false)
-		w.publish(k)
-		short()
-		w.stop(k, true)
-		if w.plan.IntN(2) == 0 { // while agents move
-			short()
-			h.toggle()
-		}
-	case 7:
-		w.lock(n, false)
+		w.freeze(n)
+		w.soon()
 		w.publish(n.key)
-		short()
-		w.lock(n, true)
-		short()
-		n.cut()
-	case 8:
+	case 6, 7, 8:
+		w.late(n, h)
+	case 9:
 		w.stop(k, false)
 		for range 5 {
 			w.publish(k)
-			short()
+			w.soon()
 		}
-	case 9, 10:
+	case 10, 11, 12:
 		h.toggle()
-	case 11:
+	case 13:
 		w.trace.log("cut %s", n.name)
 		n.cut()
-	case 12:
-		w.toggle("connection of "+n.name+" with "+h.name, n.ways[h])
-	case 13:
-		w.toggle(n.name, &n.gate)
 	case 14:
-		w.toggle(h.name, &h.gate)
+		w.toggle("connection of "+n.name+" with "+h.name, n.ways[h])
 	case 15:
+		w.toggle(n.name, &n.gate)
+	case 16:
+		w.toggle(h.name, &h.gate)
+	case 17:
 		s := state(w.plan.IntN(3))
 		w.trace.log("the store is in state %d", s)
 		for _, l := range w.links() {
 			l.set(s)
 		}
-	case 16:
+	case 18, 19:
 		links := w.links()
 		links[w.plan.IntN(len(links))].disturb(w)
-	case 17:
+	case 20:
 		w.mu.Lock()
 		w.lag = max(0, time.Duration(w.plan.IntN(2))*time.Duration(w.plan.Int64N(int64(mostLag))))
 		w.trace.log("the leader is outdated by %s", w.lag)
 		w.mu.Unlock()
-	case 18:
+	case 21:
 		w.trace.log("%s drifts", n.name)
 		if err := os.WriteFile(n.file, []byte("drift\n"), 0o600); err != nil {
 			w.trace.log("it has no file yet")
@@ -80,13 +62,55 @@ func (w *world) act() {
 	}
 	switch w.plan.IntN(4) {
 	case 0:
-		short()
+		w.soon()
 	case 1:
 		w.calm()
 		pass(time.Duration(w.plan.IntN(15)) * time.Second)
 	default:
 		pass(time.Duration(w.plan.IntN(3000)) * time.Millisecond)
 	}
+}
+
+// soon lets a short time pass.
+func (w *world) soon() {
+	pass(time.Duration(w.plan.Int64N(int64([]time.Duration{time.Millisecond, 20 * time.Millisecond, 500 * time.Millisecond}[w.plan.IntN(3)]))))
+}
+
+// freeze stops the key of a node, or locks its file.
+func (w *world) freeze(n *node) {
+	if w.plan.IntN(2) == 0 {
+		w.stop(n.key, true)
+	} else {
+		w.lock(n, true)
+	}
+}
+
+// late freezes a node just after a publish, while something keeps the news from it.
+func (w *world) late(n *node, h *hub) {
+	w.stop(n.key, false)
+	w.lock(n, false)
+	w.publish(n.key)
+	w.soon()
+	other := w.hubs[0]
+	if other == h {
+		other = w.hubs[1]
+	}
+	then := func() {}
+	switch w.plan.IntN(4) {
+	case 0: // the hub does not see it
+		h.link.set(state(1 + w.plan.IntN(2)))
+	case 1: // the node does not hear of it
+		w.toggle(n.name, &n.gate)
+	case 2: // the node moves to the hub that does not know yet
+		h.link.set(state(1 + w.plan.IntN(2)))
+		then = other.toggle
+	case 3:
+		then = n.cut
+	}
+	w.soon()
+	w.freeze(n)
+	w.soon()
+	then()
 }
 
 // links are all ways to the store. Those of hubs come twice.
@@ -114,7 +138,7 @@ func (l *link) disturb(w *world) {
 		w.trace.log("the link of %s is deaf: %v", l.name, l.deaf)
 	case 2:
 		l.mu.Lock()
-		l.slow = []time.Duration{time.Millisecond, 100 * time.Millisecond, slowest}[w.plan.IntN(3)]
+		l.slow = l.w.speed()
 		w.trace.log("the link of %s takes up to %s", l.name, l.slow)
 	}
 	l.mu.Unlock()
@@ -159,6 +183,9 @@ func (w *world) calm() { w.mend(func() bool { return w.plan.IntN(2) == 0 }) }
 func (w *world) heal() {
 	w.trace.log("heal")
 	w.healed.Store(true)
+	for _, l := range w.links() {
+		l.usual = min(l.usual, 200*time.Millisecond) // agents wait a second for an answer
+	}
 	w.mend(func() bool { return true })
 	for k := range keys {
 		w.stop(k, false)
@@ -191,7 +218,7 @@ func (w *world) mend(also func() bool) {
 		if also() {
 			l.set(works)
 			l.mu.Lock()
-			l.deaf, l.slow = false, time.Millisecond
+			l.deaf, l.slow = false, l.usual
 			l.mu.Unlock()
 		}
 	}

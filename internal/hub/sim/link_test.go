@@ -40,6 +40,7 @@ type link struct {
 	state state
 	deaf  bool          // a wait for a change gets no answer
 	slow  time.Duration // the longest time on each way
+	usual time.Duration // slow, when nothing is broken
 	cut   context.CancelFunc
 	era   context.Context // ends with a cut
 
@@ -52,9 +53,15 @@ type link struct {
 type span struct{ first, last time.Time }
 
 func newLink(w *world, name string) *link {
-	l := &link{Store: w.store, w: w, name: name, slow: time.Millisecond}
+	usual := w.speed()
+	l := &link{Store: w.store, w: w, name: name, slow: usual, usual: usual}
 	l.set(works)
 	return l
+}
+
+// speed is a longest time on each way.
+func (w *world) speed() time.Duration {
+	return []time.Duration{time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond, slowest}[w.plan.IntN(4)]
 }
 
 // set changes the state. Requests under way fail if the link refuses.

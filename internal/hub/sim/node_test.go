@@ -54,7 +54,7 @@ func newNode(w *world, dir string, i int, direct bool) *node {
 	n := &node{w: w, name: fmt.Sprint("node-", i), key: i % keys, ways: map[*hub]*memnet.Gate{}, pairs: map[*memnet.Pair]bool{}}
 	n.file = filepath.Join(dir, n.name, string(key(n.key)))
 	n.far = []time.Duration{time.Millisecond, 20 * time.Millisecond, 300 * time.Millisecond}[w.plan.IntN(3)]
-	n.lazy = []int{10, 40, 1000}[w.plan.IntN(3)]
+	n.lazy = []int{5, 20, 100}[w.plan.IntN(3)]
 	n.link = newLink(w, n.name)
 	c := config.Config{
 		Layout: w.layout, Node: n.name, StateDir: filepath.Join(dir, n.name+".state"), Reconcile: 10 * time.Second, Receipts: true,

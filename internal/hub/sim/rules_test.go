@@ -156,7 +156,7 @@ func (w *world) settled() {
 		check := func(who string, value []byte, flags uint64) {
 			r, err := fleet.ParseReceipt(n.name, value, flags)
 			if err != nil || len(r.Targets) != 1 || r.Targets[0].Version != last {
-				w.fail("in the end %s has the receipt %+v of %s, %v; want version %d", who, r.Targets, n.name, err, last)
+				w.fail("in the end %s has not the receipt of version %d of %s: %v, %+v", who, last, n.name, err, r.Targets)
 			}
 		}
 		e := w.receipt(n)
