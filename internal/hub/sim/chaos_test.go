@@ -17,10 +17,15 @@ func (w *world) act() {
 	case 3:
 		w.lock(n, !n.locked)
 	case 4, 5:
-		w.stop(k, false)
-		w.freeze(n)
-		w.soon()
-		w.publish(n.key)
+		for range 5 { // hubs read the one while the next happens
+			w.stop(n.key, false)
+			w.lock(n, false)
+			w.soon()
+			w.freeze(n)
+			w.soon()
+			w.publish(n.key)
+			w.soon()
+		}
 	case 6, 7, 8:
 		w.late(n, h)
 	case 9:
@@ -73,7 +78,8 @@ func (w *world) act() {
 
 // soon lets a short time pass.
 func (w *world) soon() {
-	pass(time.Duration(w.plan.Int64N(int64([]time.Duration{time.Millisecond, 20 * time.Millisecond, 500 * time.Millisecond}[w.plan.IntN(3)]))))
+	most := []time.Duration{time.Millisecond, 20 * time.Millisecond, 150 * time.Millisecond, 500 * time.Millisecond}[w.plan.IntN(4)]
+	pass(time.Duration(w.plan.Int64N(int64(most))))
 }
 
 // freeze stops the key of a node, or locks its file.
@@ -96,15 +102,17 @@ func (w *world) late(n *node, h *hub) {
 		other = w.hubs[1]
 	}
 	then := func() {}
-	switch w.plan.IntN(4) {
+	switch w.plan.IntN(5) {
 	case 0: // the hub does not see it
 		h.link.set(state(1 + w.plan.IntN(2)))
 	case 1: // the node does not hear of it
 		w.toggle(n.name, &n.gate)
-	case 2: // the node moves to the hub that does not know yet
-		h.link.set(state(1 + w.plan.IntN(2)))
-		then = other.toggle
-	case 3:
+	case 2, 3: // the node moves to the hub that does not know yet
+		h.link.stopHearing(true)
+		if then = n.cut; other.up && w.plan.IntN(2) == 0 {
+			then = other.toggle
+		}
+	case 4:
 		then = n.cut
 	}
 	w.soon()
@@ -131,17 +139,22 @@ func (l *link) disturb(w *world) {
 		s := state(w.plan.IntN(3))
 		w.trace.log("the link of %s is in state %d", l.name, s)
 		l.set(s)
-		return
 	case 1:
-		l.mu.Lock()
-		l.deaf = !l.deaf
-		w.trace.log("the link of %s is deaf: %v", l.name, l.deaf)
+		l.stopHearing(w.plan.IntN(2) == 0)
 	case 2:
 		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.slow = l.w.speed()
 		w.trace.log("the link of %s takes up to %s", l.name, l.slow)
 	}
-	l.mu.Unlock()
+}
+
+// stopHearing keeps the answers to waits from the client.
+func (l *link) stopHearing(stop bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.w.trace.log("the link of %s is deaf: %v", l.name, stop)
+	l.deaf = stop
 }
 
 // toggle kills a hub, or starts it again. Half of them drain first.

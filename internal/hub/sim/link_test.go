@@ -217,8 +217,8 @@ func (l *link) hang(ctx context.Context, since uint64) {
 // List implements kv.Store.
 func (l *link) List(ctx context.Context, c kv.Consistency, prefix string, since uint64, most time.Duration) (all kv.Listing, err error) {
 	err = l.request(ctx, func(ctx context.Context) error {
-		l.hang(ctx, since)
 		all, err = l.Store.List(ctx, c, prefix, since, most)
+		l.hang(ctx, since)
 		return err
 	})
 	return all, err
@@ -227,8 +227,8 @@ func (l *link) List(ctx context.Context, c kv.Consistency, prefix string, since 
 // Pulse implements kv.Pulser.
 func (l *link) Pulse(ctx context.Context, dir string, since uint64, most time.Duration) (beat kv.Beat, err error) {
 	err = l.request(ctx, func(ctx context.Context) error {
-		l.hang(ctx, since)
 		beat, err = l.Store.Pulse(ctx, dir, since, most)
+		l.hang(ctx, since)
 		return err
 	})
 	return beat, err

@@ -103,7 +103,7 @@ func (n *node) step(p install.FaultPoint) error {
 		return nil
 	}
 	if n.w.faulty() && n.w.chance(n.lazy) {
-		pass(n.w.upTo(6 * time.Second))
+		pass(n.w.upTo(4 * time.Second))
 	}
 	if p == install.AtRead || p == install.AtReadData || p == install.AtReadAgain {
 		n.mu.Lock()
