@@ -73,7 +73,7 @@ const (
 	consulHub     = 1200 * time.Microsecond // of a hub, for a publish
 	consulKey     = 20 * time.Microsecond   // the same, for each key in use
 	consulKiB     = 15 * time.Microsecond   // the same, for its data
-	consulReceipt = 40 * time.Microsecond   // of a receipt in a batch
+	consulReceipt = 60 * time.Microsecond   // of a receipt in a batch
 	consulRights  = 150 * time.Microsecond  // of a check of up to 64 rows, each minute
 	consulDirect  = 320 * time.Microsecond  // of a node without a hub
 	consulReports = 420 * time.Microsecond  // of its receipt
@@ -81,7 +81,7 @@ const (
 	// Time from the publish to the snapshot, and from the last file to its receipt.
 	readTime  = 3500 * time.Microsecond
 	readKey   = 21 * time.Microsecond // for each key in use
-	proofTime = 150 * time.Millisecond
+	proofTime = 100 * time.Millisecond
 )
 
 // MaxNodes is the largest fleet that Size accepts.
