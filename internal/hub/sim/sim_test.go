@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// seedVariable replays one seed. Each run of a seed has the same schedule of events and delays. The jitter of agents and hubs, and the
-// order of goroutines that run at one moment, differ: -count=50 repeats a seed that failed.
+// seedVariable replays one seed: the same events at the same times. Which goroutine draws which delay, and the jitter of hubs, differ
+// from run to run, so a failure may need several: -count=50.
 const seedVariable = "KVEXPRESS_SIM_SEED"
 
 func TestSeeds(t *testing.T) {
