@@ -29,7 +29,7 @@ const (
 	movesPerSecond        = 1500
 )
 
-// largeAtOnce is how many large messages of agents are in memory at a time, each of up to wire.MaxFromAgent and what it decodes to.
+// largeAtOnce is how many large messages of agents are in memory at a time, each of up to wire.MaxFromAgent and its decoded form.
 const largeAtOnce = 16
 
 // notesEvery limits how often the log says why agents were refused.

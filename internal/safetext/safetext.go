@@ -57,8 +57,8 @@ func Lines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// End returns the end of a text, at most so many bytes. It leaves out the first line, which may be half a secret, but not the only
-// one.
+// End returns the end of a text, at most so many bytes. It leaves out the first line, which may be half a secret, but not an
+// only one.
 func End(s string, most int) string {
 	s = strings.ToValidUTF8(s[max(0, len(s)-most):], "")
 	if _, whole, more := strings.Cut(s, "\n"); more && whole != "" {
