@@ -113,8 +113,8 @@ func TestDeniedKeyIsNotFollowed(t *testing.T) {
 		w.publish("hosts", "one")
 		w.denied[w.layout.Data("hosts")] = true
 		c := w.connect(t)
-		c.alive()
 		c.send(hello(target("hosts", "")))
+		c.alive()
 		if s := c.snapshot(); s.Reason != wire.Denied {
 			t.Errorf("got %+v", s)
 		}
@@ -170,8 +170,8 @@ func TestForgedNode(t *testing.T) {
 		for _, down := range []error{nil, errors.New("no leader")} {
 			w.set(func() { w.down = down })
 			c := w.connect(t)
-			c.alive()
 			c.send(hello(target("hosts", "")))
+			c.alive()
 			m := c.next()
 			for m.Welcome == nil {
 				m = c.next()
@@ -216,8 +216,8 @@ func TestOldTokenIsRevokedDuringReload(t *testing.T) {
 		w := newWorld(t)
 		w.publish("hosts", "one")
 		c := w.connect(t)
-		c.alive()
 		c.send(hello(target("hosts", "")))
+		c.alive()
 		c.snapshot()
 		checking := make(chan struct{})
 		w.set(func() { w.checking = checking })
