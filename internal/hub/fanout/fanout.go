@@ -2,7 +2,6 @@ package fanout
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -178,13 +177,10 @@ func (f *Fanout) enter(s *session) error {
 	return nil
 }
 
-// leave removes a session, and ends its use of keys. err is why.
-func (f *Fanout) leave(s *session, err error) {
+// leave removes a session, and ends its use of keys.
+func (f *Fanout) leave(s *session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if errors.Is(err, errSlow) {
-		f.counts.Slow++
-	}
 	delete(f.sessions, s)
 	s.mu.Lock()
 	defer s.mu.Unlock()

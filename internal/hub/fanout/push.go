@@ -72,7 +72,7 @@ func (s *session) send(m wire.FromHub) {
 func (s *session) queue(m wire.FromHub) {
 	b, err := wire.Encode(m)
 	if err == nil && len(s.small) >= maxSmall {
-		err = errSlow
+		s.slow, err = true, errSlow
 	}
 	if err != nil {
 		s.end(err)
@@ -144,8 +144,11 @@ func (s *session) write(message []byte) bool {
 	if err == nil {
 		return true
 	}
-	if s.ctx.Err() == nil && ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) { // the connection is closed: the reader may have noticed first
 		err = errSlow
+		s.mu.Lock()
+		s.slow = true
+		s.mu.Unlock()
 	}
 	s.end(err)
 	return false

@@ -52,6 +52,7 @@ type session struct {
 	heard  time.Time // the last message
 	rights rights
 	outbox
+	slow       bool   // the agent does not read what the hub sends
 	noReceipts string // why the node may not report
 	there      bool   // it counts as a connection of the node
 }
@@ -91,7 +92,7 @@ func (f *Fanout) Serve(ctx context.Context, conn wire.Conn) error {
 	if err == nil {
 		err = s.listen() //nolint:contextcheck // s.ctx is of ctx
 	}
-	f.leave(s, err)
+	f.leave(s)
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		s.refuse(r)
 		<-s.ctx.Done() // the refusal is sent, or the agent does not read it
@@ -102,6 +103,11 @@ func (f *Fanout) Serve(ctx context.Context, conn wire.Conn) error {
 	s.over = true // no writer starts any more
 	s.mu.Unlock()
 	s.jobs.Wait()
+	if s.slow { // no goroutine is left
+		f.mu.Lock()
+		f.counts.Slow++
+		f.mu.Unlock()
+	}
 	return err
 }
 

@@ -70,8 +70,8 @@ func TestOnlyOwnKeys(t *testing.T) {
 		strings.Contains(got, e2e.Sum(secret)) {
 		t.Errorf("the hub sent (hosts: %t)\n%s", strings.Contains(got, hosts), e2e.Brief(got))
 	}
-	if conns := a.Status().Requests; conns != 0 {
-		t.Errorf("the agent made %d requests to the store", conns)
+	if asked := a.Status().Requests; asked > late {
+		t.Errorf("the agent made %d requests to the store", asked)
 	}
 }
 

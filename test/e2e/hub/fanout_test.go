@@ -58,11 +58,11 @@ func TestFanOut(t *testing.T) {
 	all(e2e.Text("four", 20))
 
 	for name, d := range nodes {
-		if s := d.Status(); s.Requests != 0 || s.Hub == nil || s.Hub.Addr != h.Addr || s.Hub.Direct || s.Hub.Age > 30_000_000_000 {
+		if s := d.Status(); s.Requests > late || s.Hub == nil || s.Hub.Addr != h.Addr || s.Hub.Direct || s.Hub.Age > 30_000_000_000 {
 			t.Errorf("%s: %d requests to the store, hub %+v", name, s.Requests, s.Hub)
 		}
 	}
-	if conns, got := store.said(); conns != 0 {
+	if conns, got := store.said(); conns > 3*late {
 		t.Errorf("the agents connected %d times to their store: %q", conns, got)
 	}
 	if r := report(x, h.Addr, "hosts"); r.Nodes != 3 || r.Converged != 3 {
@@ -136,7 +136,7 @@ func TestOneConnection(t *testing.T) {
 	d.Delivers(key(targets), "one\n")
 	publish("two\n")
 	delivered("two\n")
-	if s := d.Status(); !s.Hub.Since.Equal(*since) || s.Requests != 0 {
+	if s := d.Status(); !s.Hub.Since.Equal(*since) || s.Requests > late {
 		t.Errorf("after a reload: connected since %v, was %v; %d requests to the store", s.Hub.Since, since, s.Requests)
 	}
 	if agents, hellos := h.Metric("agents"), h.Metric(`hellos_total{result="accepted"}`); agents != 1 || hellos != 2 {

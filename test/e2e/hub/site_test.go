@@ -19,6 +19,10 @@ import (
 	"kvexpress/test/e2e"
 )
 
+// late is how many requests to the store an agent may make because its hub has not answered within a second, on a machine
+// that has more to do. An agent that follows the store makes more.
+const late = 3
+
 // start is a Consul with its own limits, and a machine that uses it.
 func start(t *testing.T, opts ...consultest.Option) *e2e.Site {
 	t.Helper()

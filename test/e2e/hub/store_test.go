@@ -37,7 +37,7 @@ func TestLockBeforePublish(t *testing.T) {
 		x.Store.Remove(lock)
 		both(n)
 	}
-	if s := locked.Status(); s.Requests != 0 {
+	if s := locked.Status(); s.Requests > late {
 		t.Errorf("the agent made %d requests to the store", s.Requests)
 	}
 	if installs := locked.Target("locked-hosts").Counts.Installs; installs != uint64(e2e.Times(400)+1) {
@@ -79,7 +79,7 @@ func TestStoreGoesBack(t *testing.T) {
 	says(d, "went back")
 	x.Publish("hosts", e2e.Version(7))
 	d.Delivers("web-1-hosts", e2e.Version(7))
-	if s := d.Status(); s.Requests != 0 {
+	if s := d.Status(); s.Requests > late {
 		t.Errorf("the agent made %d requests to the store", s.Requests)
 	}
 }
