@@ -220,8 +220,8 @@ func mustLayout(t *testing.T) kv.Layout {
 func TestHubSlowAnswer(t *testing.T) {
 	t.Parallel()
 	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		s.config.Hubs.Direct = false
 		s.begin()
-		s.agent.hubs.config.Direct = false
 		pass(time.Minute)
 		hub := hubs["a:1"]
 		link := hub.link(t)
