@@ -90,7 +90,7 @@ func TestFanOut(t *testing.T) {
 
 // A node with 500 targets has one connection. A reload changes what the hub sends, on that connection.
 func TestOneConnection(t *testing.T) {
-	t.Parallel()
+	// It takes both processors: alone.
 	const targets = 500
 	x := start(t)
 	h := x.Hub("hub")

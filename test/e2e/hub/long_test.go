@@ -36,7 +36,7 @@ type run struct {
 // TestLongRun: hubs and Consul's leader are killed at random while versions are published. Every node ends on the last version.
 // None goes back, none installs what was live only under a stop or a lock, and no receipt claims more than the disk has.
 func TestLongRun(t *testing.T) {
-	t.Parallel()
+	// It takes both processors: alone.
 	c := e2e.StartCluster(t)
 	x := c.Site(t, 2)
 	seed := uint64(time.Now().UnixNano())
