@@ -85,7 +85,7 @@ func (w *world) claim(who, node string, value []byte, flags uint64) {
 	if err != nil {
 		w.fail("%s a receipt of %s: %v", who, node, err)
 	}
-	for _, n := range w.nodes {
+	for _, n := range w.all() {
 		if n.name == node {
 			n.claimed(who, r.Targets)
 		}

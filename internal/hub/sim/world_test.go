@@ -80,9 +80,19 @@ func newWorld(t *testing.T, dir string, seed uint64) *world {
 	}
 	direct := w.plan.IntN(4) > 0
 	for i := range nodes {
-		w.nodes = append(w.nodes, newNode(w, dir, i, direct))
+		n := newNode(w, dir, i, direct)
+		w.mu.Lock()
+		w.nodes = append(w.nodes, n)
+		w.mu.Unlock()
 	}
 	return w
+}
+
+// all are the nodes, for hubs that run already while they are made.
+func (w *world) all() []*node {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.nodes)
 }
 
 func (w *world) end() {
