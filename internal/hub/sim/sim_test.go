@@ -24,7 +24,7 @@ import (
 const seedVariable = "KVEXPRESS_SIM_SEED"
 
 func TestSeeds(t *testing.T) {
-	first, seeds := uint64(1), uint64(60)
+	first, seeds := uint64(1), uint64(20)
 	switch {
 	case os.Getenv(seedVariable) != "":
 		var err error
