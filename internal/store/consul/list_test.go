@@ -25,7 +25,7 @@ func listed(index, body string) http.HandlerFunc {
 
 const goodRow = `{"Key":"kvexpress-nodes/a","Value":"eA==","Flags":3,"CreateIndex":4,"ModifyIndex":5}`
 
-// List accepts only rows that can come from Consul. TestWatchAnswersThatAreNotConsuls has the other answers: both read them alike.
+// List accepts only an answer that can come from Consul.
 func TestListAnswers(t *testing.T) {
 	deep := `[{"Key":"kvexpress-nodes/a","Value":` + strings.Repeat("[", 1<<20)
 	for name, c := range map[string]struct {
@@ -33,8 +33,11 @@ func TestListAnswers(t *testing.T) {
 		kind    error
 		says    string
 	}{
-		"not a list":    {listed("7", `{"Key":"x"}`), kv.ErrNotStore, "not a list"},
-		"another shape": {listed("7", `["x"]`), kv.ErrNotStore, "not a list of rows"},
+		"no index":         {listed("", "["+goodRow+"]"), kv.ErrNotStore, `the index ""`},
+		"index 0":          {listed("0", "["+goodRow+"]"), kv.ErrNotStore, `the index "0"`},
+		"a negative index": {listed("-1", "["+goodRow+"]"), kv.ErrNotStore, `the index "-1"`},
+		"not a list":       {listed("7", `{"Key":"x"}`), kv.ErrNotStore, "not a list"},
+		"another shape":    {listed("7", `["x"]`), kv.ErrNotStore, "not a list of rows"},
 		"another prefix": {listed("7", strings.Replace("["+goodRow+"]", "kvexpress-nodes/a", "other", 1)), kv.ErrNotStore,
 			`the list has "other"`},
 		"a row without index": {listed("7", `[{"Key":"kvexpress-nodes/a"}]`), kv.ErrNotStore, "has no index"},
@@ -42,7 +45,17 @@ func TestListAnswers(t *testing.T) {
 		"cut JSON":            {listed("7", "["+goodRow+`,{"Key":"kv`), kv.ErrUnreachable, "broke off"},
 		"cut between rows":    {listed("7", "["+goodRow), kv.ErrNotStore, "not a list of rows"},
 		"deep JSON":           {listed("7", deep), kv.ErrNotStore, "not a list of rows"},
+		"captive portal":      {answer(200, "text/html", "<h1>Log in</h1>"), kv.ErrNotStore, "set Consul's"},
+		"404 of a web server": {answer(404, "text/html", "not here"), kv.ErrNotStore, "404"},
+		"403":                 {answer(403, "text/plain", "ACL not found "+token), kv.ErrDenied, "ACL not found (secret)"},
+		"429":                 {answer(429, "text/plain", "too many"), kv.ErrUnreachable, "too many"},
+		"500":                 {answer(500, "text/plain", "internal "+token), kv.ErrUnreachable, "internal (secret)"},
+		"connection closed":   {hangUp, kv.ErrUnreachable, "EOF"},
 		"more than is read":   {tooMany, kv.ErrTooLarge, "more than 128 MiB"},
+		"a server without head": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Consul-KnownLeader", "false")
+			listed("7", "[]")(w, r)
+		}, kv.ErrUnreachable, "knows no leader"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, consul.Options{Addr: serve(t, c.handler).URL, Token: token, Timeout: time.Minute})
