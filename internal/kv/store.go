@@ -109,7 +109,7 @@ const MaxWait = time.Minute
 type Watcher interface {
 	// Watch returns the entry at path when its index differs from since, or after wait (at most MaxWait, plus jitter). With since 0
 	// it returns at once. Any server may answer, so the entry may be outdated, and a return does not prove a change. Pass
-	// Entry.Index as the next since, also for an absent entry. ErrDenied: the caller may not read the entry.
+	// Entry.Index as the next since, also for an absent entry. Entry.Flags is not set. ErrDenied: the caller may not read the entry.
 	Watch(ctx context.Context, path string, since uint64, wait time.Duration) (Entry, error)
 }
 

@@ -27,7 +27,7 @@ func (s *Store) List(ctx context.Context, c kv.Consistency, prefix string, since
 	setConsistency(query, c)
 	var all kv.Listing
 	f := s.blocking(ctx, prefix, query, since, wait, func(ctx context.Context, resp *http.Response) (index uint64, f *failure) {
-		all, f = s.listing(ctx, prefix, resp, kv.MaxListing)
+		all, f = s.listing(ctx, prefix, resp)
 		return all.Index, f
 	})
 	if f != nil {
@@ -45,8 +45,7 @@ func setConsistency(query url.Values, c kv.Consistency) {
 	}
 }
 
-// listing reads an answer of at most limit bytes: rows whose paths begin with prefix.
-func (s *Store) listing(ctx context.Context, prefix string, resp *http.Response, limit int64) (kv.Listing, *failure) {
+func (s *Store) listing(ctx context.Context, prefix string, resp *http.Response) (kv.Listing, *failure) {
 	if !usable(resp) {
 		return kv.Listing{}, s.judge(resp)
 	}
@@ -55,7 +54,7 @@ func (s *Store) listing(ctx context.Context, prefix string, resp *http.Response,
 	if all.Index, f = indexOf(resp); f != nil || resp.StatusCode == http.StatusNotFound {
 		return all, f
 	}
-	body := &io.LimitedReader{R: resp.Body, N: limit}
+	body := &io.LimitedReader{R: resp.Body, N: kv.MaxListing}
 	var err error
 	if all.Rows, err = decodeRows(body, prefix); err == nil {
 		slices.SortFunc(all.Rows, func(a, b kv.Row) int { return strings.Compare(a.Path, b.Path) })
@@ -63,7 +62,7 @@ func (s *Store) listing(ctx context.Context, prefix string, resp *http.Response,
 	}
 	switch {
 	case body.N <= 0:
-		return kv.Listing{}, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf("the rows have more than %d MiB", limit>>20)}
+		return kv.Listing{}, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf("the rows have more than %d MiB", kv.MaxListing>>20)}
 	case ctx.Err() != nil, errors.Is(err, io.ErrUnexpectedEOF):
 		return kv.Listing{}, connectionLost(ctx, err)
 	}
@@ -93,8 +92,5 @@ func decodeRows(body io.Reader, prefix string) ([]kv.Row, error) {
 		rows = append(rows, kv.Row{Path: r.Key, Entry: entry(&r)})
 	}
 	_, err := dec.Token()
-	if err == nil {
-		_, err = io.Copy(io.Discard, body) // read to its end, the connection is used again
-	}
 	return rows, err
 }

@@ -64,7 +64,7 @@ func hang(t *testing.T, text string) http.HandlerFunc {
 
 // A slow answer ends with the store's time limit. A part of an entry is not an entry.
 func TestWatchSlowAnswers(t *testing.T) {
-	const head = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Type: application/json\r\n"
+	const head = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\n"
 	tests := []struct {
 		name    string
 		handler http.HandlerFunc
@@ -74,9 +74,11 @@ func TestWatchSlowAnswers(t *testing.T) {
 		{"half a header", hang(t, head), "no answer within"},
 		{"a header by the byte", trickle(t, head+"X-Slow: "), "no answer within"},
 		{"no body", hang(t, head+"Content-Length: 5\r\n\r\n"), "no answer within"},
-		{"half a body", hang(t, head+"Content-Length: 5\r\n\r\n[{"), "no answer within"},
-		{"half a body in chunks", hang(t, head+"Transfer-Encoding: chunked\r\n\r\n2\r\n[{\r\n"), "no answer within"},
-		{"a body by the byte", trickle(t, head+"Content-Length: 524288\r\n\r\n[{\"Key\":\""), "no answer within"},
+		{"half a body", hang(t, head+"Content-Length: 5\r\n\r\nxx"), "no answer within"},
+		{"half a body in chunks", hang(t, head+"Transfer-Encoding: chunked\r\n\r\n2\r\nxx\r\n"), "no answer within"},
+		{"a body by the byte", trickle(t, head+"Content-Length: 524288\r\n\r\n"), "no answer within"},
+		{"no body of an absence", hang(t, "HTTP/1.1 404 Not Found\r\nX-Consul-Index: 7\r\nContent-Length: 5\r\n\r\n"),
+			"no answer within"},
 		{"an error by the byte", trickle(t, "HTTP/1.1 500 Bad\r\nContent-Length: 524288\r\n\r\n"), ""},
 	}
 	for _, test := range tests {
@@ -101,8 +103,8 @@ func TestWatchSlowAnswers(t *testing.T) {
 
 // A caller that leaves ends the watch with its own reason, at any time.
 func TestWatchEndsWithItsContext(t *testing.T) {
-	const head = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Type: application/json\r\n"
-	for name, text := range map[string]string{"waiting": "", "in the body": head + "Content-Length: 5\r\n\r\n[{"} {
+	const head = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\n"
+	for name, text := range map[string]string{"waiting": "", "in the body": head + "Content-Length: 5\r\n\r\nxx"} {
 		t.Run(name, func(t *testing.T) {
 			sent := make(chan struct{}, 1)
 			server := serve(t, func(w http.ResponseWriter, r *http.Request) {
