@@ -62,6 +62,9 @@ func (p *line) carry(c net.Conn) {
 	}
 	p.mu.Lock()
 	p.conns[c], p.conns[s] = true, true
+	if p.down { // cut meanwhile
+		_, _ = c.Close(), s.Close()
+	}
 	p.mu.Unlock()
 	go p.copy(s, c, false)
 	p.copy(c, s, true)
