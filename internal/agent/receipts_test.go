@@ -170,11 +170,7 @@ func TestReceipts(t *testing.T) {
 			for i := range 5 {
 				content := fmt.Sprintf("version %d\n", i)
 				n.publish("hosts", content)
-				began := time.Now()
 				n.current(0, content)
-				if took := time.Since(began); took > 3*time.Second {
-					t.Errorf("a delivery took %s", took)
-				}
 				<-time.After(300 * time.Millisecond)
 			}
 			if log := n.log.String(); strings.Contains(log, "store unreachable") || strings.Count(log, "the receipt was not written") > 1 {
@@ -300,12 +296,8 @@ func TestReceipts(t *testing.T) {
 			func(r fleet.Receipt, _ fleet.Target) bool { return time.Duration(r.Agent.Every) == time.Second })
 		_, index, _ := n.stored("web-18")
 		for range 2 {
-			began := time.Now()
 			until(t, "a heartbeat", func() bool { _, now, _ := n.stored("web-18"); return now != index })
 			_, index, _ = n.stored("web-18")
-			if took := time.Since(began); took > 5*time.Second {
-				t.Errorf("a heartbeat after %s", took)
-			}
 		}
 	})
 

@@ -119,9 +119,8 @@ func TestClientsThatDoNotRead(t *testing.T) {
 					}
 				}
 				for _, small := range []string{"/v1/status/leader", "/v1/kv/k/?keys", "/v1/kv/k/1"} {
-					began := time.Now()
-					if code, body, _ := asks(t, "GET", addr, small, ""); code != http.StatusOK || time.Since(began) > 2*time.Second {
-						t.Fatalf("a good client gets %d %.100s of %s after %v", code, body, small, time.Since(began))
+					if code, body, _ := asks(t, "GET", addr, small, ""); code != http.StatusOK {
+						t.Fatalf("a good client gets %d %.100s of %s", code, body, small)
 					}
 				}
 				fill(500_001 + n)
