@@ -37,7 +37,7 @@ func (a *App) newAgent(g *globals) *cobra.Command {
 		}
 		return nil, a.runAgent(cmd.Context(), path)
 	})
-	cmd.Flags().BoolVar(&check, "check-config", false, "check the configuration and exit")
+	cmd.Flags().BoolVar(&check, "check-config", false, "check the configuration and its programs, and exit")
 	cmd.AddCommand(a.newAgentStatus(g))
 	return cmd
 }
@@ -79,6 +79,15 @@ func (a *App) checkAgentFile(path string) (report, error) {
 		if _, err := openHubs(c); err != nil {
 			return nil, err
 		}
+	}
+	var missing []error
+	for _, t := range c.Targets {
+		for _, err := range t.Programs() {
+			missing = append(missing, fmt.Errorf("%s: %w", t.At, err))
+		}
+	}
+	if missing != nil {
+		return nil, &config.Error{Problems: missing}
 	}
 	return said{
 		text:   fmt.Sprintf("%s: OK: %s, %s", path, render.Plural(len(c.Targets), "target"), render.Plural(len(c.Files), "file")),

@@ -57,15 +57,19 @@ func newError(argv []string, what string, cause error, output string) *Error {
 }
 
 func notStarted(argv []string, cause error) *Error {
-	bare := cause // without the path, which the message has already
-	if e, ok := errors.AsType[*exec.Error](bare); ok {
-		bare = e.Err
-	}
-	if e, ok := errors.AsType[*fs.PathError](bare); ok {
-		bare = e.Err
-	}
-	what := ErrNotStarted.Error() + ": " + safetext.Line(bare.Error(), maxShownLine)
+	what := ErrNotStarted.Error() + ": " + safetext.Line(bare(cause).Error(), maxShownLine)
 	return newError(argv, what, fmt.Errorf("%w: %w", ErrNotStarted, cause), "")
+}
+
+// bare is an error without the path, which the message has already.
+func bare(err error) error {
+	if e, ok := errors.AsType[*exec.Error](err); ok {
+		err = e.Err
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	return err
 }
 
 // lastLine is the last line that is not blank, fit for a message.

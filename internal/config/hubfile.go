@@ -45,6 +45,19 @@ func LoadHub(path string, c Hub, given func(key string) bool) (Hub, error) {
 	if err != nil {
 		return Hub{}, fmt.Errorf("read the configuration %s: %w; name another with -C", l.main, err)
 	}
+	setters := hubFileSetters(&c)
+	for key := range setters {
+		if given(key) {
+			setters[key] = func(value) {}
+		}
+	}
+	lines := l.readMap(b, setters)
+	l.finishStore(c.Store, lines)
+	l.finishHubs(c.Peers, "peers", lines)
+	return c, l.err()
+}
+
+func hubFileSetters(c *Hub) map[string]func(value) {
 	setters := map[string]func(value){
 		"store":                one(&c.Store.Addrs[0], parseAddr),
 		"prefix":               one(&c.Layout, kv.NewLayout),
@@ -62,13 +75,7 @@ func LoadHub(path string, c Hub, given func(key string) bool) (Hub, error) {
 	}
 	maps.Copy(setters, storeSetters(&c.Store))
 	maps.Copy(setters, hubSetters(&c.Peers, "peers"))
-	for key := range setters {
-		if given(key) {
-			setters[key] = func(value) {}
-		}
-	}
-	l.finishHubs(c.Peers, "peers", l.readMap(b, setters))
-	return c, l.err()
+	return setters
 }
 
 // parseTime leaves limits to the hub, which has them for flags too.

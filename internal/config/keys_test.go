@@ -233,20 +233,24 @@ func testKeys(t *testing.T, tests []keyTest, all map[string]func(value), line in
 }
 
 func TestMainKeys(t *testing.T) {
-	file := func(key, value string) string { return key + ": " + value + "\n" }
-	testKeys(t, mainTests(), (&loader{}).mainSetters(), 1, file, mainValue)
+	testKeys(t, mainTests(), (&loader{}).mainSetters(), 1, mainFile, mainValue)
 }
 
 func TestTargetKeys(t *testing.T) {
-	file := func(key, value string) string {
-		text := "targets:\n- {key: other, file: /etc/taken}\n- " + key + ": " + value
-		for name, value := range map[string]string{"key": "hosts", "file": "/etc/hosts.consul"} {
-			if name != key {
-				text += "\n  " + name + ": " + value
-			}
-		}
-		return text + "\nvars: {role: web, dir: /../etc, big: " + strings.Repeat("b", 254) + "}\n"
-	}
 	became := func(c Config, key string) string { return targetValue(c.Targets[1], key) }
-	testKeys(t, targetTests(), (&loader{}).targetSetters(&Target{}), 3, file, became)
+	testKeys(t, targetTests(), (&loader{}).targetSetters(&Target{}), 3, targetFile, became)
+}
+
+// mainFile is an agent.yml with a key of the main file.
+func mainFile(key, value string) string { return key + ": " + value + "\n" }
+
+// targetFile is an agent.yml whose second target has a key.
+func targetFile(key, value string) string {
+	text := "targets:\n- {key: other, file: /etc/taken}\n- " + key + ": " + value
+	for name, value := range map[string]string{"key": "hosts", "file": "/etc/hosts.consul"} {
+		if name != key {
+			text += "\n  " + name + ": " + value
+		}
+	}
+	return text + "\nvars: {role: web, dir: /../etc, big: " + strings.Repeat("b", 254) + "}\n"
 }

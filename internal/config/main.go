@@ -111,9 +111,7 @@ func (l *loader) finish(lines map[string]int) {
 			l.words[word] = text
 		}
 	}
-	if (s.ClientCert == "") != (s.ClientKey == "") {
-		l.add(max(lines["client_cert"], lines["client_key"]), "client_cert and client_key need each other; give both or neither")
-	}
+	l.finishStore(s, lines)
 	l.finishHubs(c.Hubs, "hubs", lines)
 	if c.StateDir == "" {
 		dir, err := install.DefaultStateDir(l.env.Getenv)
@@ -127,6 +125,13 @@ func (l *loader) finish(lines map[string]int) {
 	}
 	if filepath.IsAbs(c.Listen) && len(c.Listen) > maxSocket {
 		l.add(max(lines["listen"], 1), "listen: %s is too long for a socket; give at most %d bytes", kv.Quote(c.Listen), maxSocket)
+	}
+}
+
+// finishStore checks the keys about the store against each other.
+func (l *loader) finishStore(s Store, lines map[string]int) {
+	if (s.ClientCert == "") != (s.ClientKey == "") {
+		l.add(max(lines["client_cert"], lines["client_key"]), "client_cert and client_key need each other; give both or neither")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/command"
 	"kvexpress/internal/kv"
 )
 
@@ -109,6 +110,23 @@ func ParseCheck(argv []string) error {
 		return fmt.Errorf("the check does not read the new file; write %s where its path belongs", FileMark)
 	}
 	return nil
+}
+
+// Programs returns an error for each of check and exec whose program this process cannot start. An exec that is the file itself
+// is not looked up: it may not be installed yet.
+func (t Target) Programs() (missing []error) {
+	for _, c := range []struct {
+		name string
+		argv []string
+	}{{"check", t.Check}, {"exec", t.Exec}} {
+		if len(c.argv) == 0 || c.argv[0] == t.File || strings.Contains(c.argv[0], FileMark) {
+			continue
+		}
+		if err := command.Lookup(c.argv[0]); err != nil {
+			missing = append(missing, fmt.Errorf("%s: %w", c.name, err))
+		}
+	}
+	return missing
 }
 
 // Owner returns the user id of a name or a number, and the id of that user's main group, or, as for chown, of the group after a
