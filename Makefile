@@ -7,7 +7,7 @@ LABFLAGS  =
 PART      =
 LINT      = $(CURDIR)/$(BIN)/golangci-lint run --allow-parallel-runners -c $(CURDIR)/.golangci.yml ./...
 
-.PHONY: help build demo lab lab-scale check test vet lint fuzz soak bench cross clean tools linter consul template promql packages
+.PHONY: help build demo lab lab-scale check test vet lint fuzz soak bench cross clean tools linter consul template promql packages test-packages
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -20,17 +20,17 @@ demo: ## show it at work: a store and 50 nodes on this machine
 	@scripts/step "building kvexpress" "2 s, the first time 30 s" scripts/build $(BIN)/kvexpress
 	@$(BIN)/kvexpress demo
 
-lab: packages consul template ## run the hosts-file fleet on this machine: Consul, consul-template, dnsmasq
+lab: test-packages consul template ## run the hosts-file fleet on this machine: Consul, consul-template, dnsmasq
 	@go build -C lab -o ../$(BIN)/lab . && $(BIN)/lab $(LABFLAGS)
 
-lab-scale: packages consul template ## run 1,188 agents on this machine, each a process
+lab-scale: test-packages consul template ## run 1,188 agents on this machine, each a process
 	@go build -C lab -o ../$(BIN)/lab . && $(BIN)/lab scale $(LABFLAGS)
 
 check: ## the inner loop: vet, lint, unit and script tests; no Consul, nothing is installed
 	@$(MAKE) --no-print-directory -j 3 vet lint short
 
 test: ## run vet, lint and every test, with the race detector
-	@$(MAKE) --no-print-directory packages tools
+	@$(MAKE) --no-print-directory test-packages tools
 	@$(MAKE) --no-print-directory -j 3 vet lint race
 
 .PHONY: short race
@@ -50,7 +50,7 @@ lint: linter ## check style and the layers between packages
 fuzz: ## run every fuzz target for FUZZTIME, 20s if not given
 	@scripts/fuzz $(FUZZTIME)
 
-soak: packages tools ## run the tests at full length: PART=1 to PART=7, each at most an hour, or all
+soak: test-packages tools ## run the tests at full length: PART=1 to PART=7, each at most an hour, or all
 	@scripts/soak $(PART)
 
 bench: consul template ## measure and print the numbers that the documents quote
@@ -58,6 +58,10 @@ bench: consul template ## measure and print the numbers that the documents quote
 
 cross: ## build for every platform, and check the Linux binaries
 	@scripts/step "builds for every platform" "10 s, the first time 3 min" scripts/cross
+
+packages: build ## build deb, rpm, apk and tar.gz for Linux into .build/packages
+	@scripts/cross linux/amd64 && scripts/cross linux/arm64
+	@go run -C tools/release . packages
 
 tools: consul template linter promql ## build what the tests need, once for all clones
 
@@ -79,5 +83,5 @@ linter:
 promql:
 	@scripts/build-tool tools/promql . promql "1 min"
 
-packages:
+test-packages:
 	@scripts/test-packages
