@@ -11,29 +11,33 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 )
 
 func (a *App) newACL(g *globals) *cobra.Command {
 	var keys listValue
 	var node string
+	var noReceipt bool
 	cmd := a.with(g, "acl", uses("prefix json"), func(_ context.Context, s *session) (report, error) {
 		role := strings.Join(s.args, " ")
 		if !slices.Contains(roles(), role) {
 			return nil, fmt.Errorf("%s is not a role; name publisher, node, operator or hub", kv.Quote(role))
 		}
-		return s.acl(role, keys, node)
+		if noReceipt && role != "node" {
+			return nil, errors.New("--no-receipt is for the role node; leave it out")
+		}
+		return s.acl(role, keys, node, noReceipt)
 	})
 	cmd.Args, cmd.ValidArgs = cobra.ArbitraryArgs, roles()
-	cmd.Flags().VarP(&keys, "key", "k", "`key` that the role uses; can be repeated")
+	cmd.Flags().VarP(&keys, "key", "k", "`key` that the role uses, or a pattern with * at its end, such as 'app/*'; can be repeated")
 	cmd.Flags().StringVar(&node, "node", "", "`name` of the node (default: this machine's host name)")
+	cmd.Flags().BoolVar(&noReceipt, "no-receipt", false, "leave out the receipt of the node: for hubs with node_from: certificate")
 	return cmd
 }
 
 func roles() []string { return []string{"publisher", "node", "operator", "hub"} }
 
-func (s *session) acl(role string, keys []string, node string) (report, error) {
+func (s *session) acl(role string, keys []string, node string, noReceipt bool) (report, error) {
 	l := s.layout
 	if role == "hub" {
 		if len(keys) > 0 {
@@ -57,71 +61,63 @@ func (s *session) acl(role string, keys []string, node string) (report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if noReceipt {
+		node = ""
+	}
 	if len(keys) == 0 {
-		keys = []string{""} // s.key refuses it
+		keys = []string{""} // parseScope refuses it
 	}
 	p := rolePolicy{role: role}
 	for _, key := range keys {
-		k, err := s.key(key)
+		scope, err := s.scope(key)
 		if err != nil {
 			return nil, err
 		}
-		p.keys = append(p.keys, string(k))
-		for _, r := range s.rules(role, k, node) {
-			if !slices.Contains(p.rules, r) {
-				p.rules = append(p.rules, r)
-			}
+		p.keys = append(p.keys, scope.name)
+		p.rules = append(p.rules, scope.rules(role, node)...)
+		for _, more := range scope.excess(role) {
+			p.excess = append(p.excess, scope.name+": "+more)
 		}
 	}
+	p.simplify()
 	return p, nil
-}
-
-// rules are the rights of a role to one key.
-func (s *session) rules(role string, k kv.Key, node string) (rules []rule) {
-	l := s.layout
-	switch role {
-	case "publisher":
-		rules = []rule{
-			{"key_prefix", l.Dir(k), "write", "content, checksum, manifest and stop"},
-			{"key_prefix", l.HistoryDir(k), "write", "past versions"},
-			{"key_prefix", l.NodesDir(), "read", "receipts, to count nodes and to see the rollout"},
-			{"key", l.Events(k), "write", "who acted on the key"},
-		}
-		for _, up := range k.Ancestors() {
-			rules = append(rules, rule{"key", l.Checksum(up), "read", "to check that the key is not nested in another"})
-		}
-	case "node":
-		rules = []rule{
-			{"key_prefix", l.Dir(k), "read", "content, checksum, manifest and stop"},
-			{"key_prefix", l.LocksDir(), "read", "the locks of files"},
-			{"key", l.Node(node), "write", "the receipt of this node"},
-		}
-	case "operator":
-		rules = []rule{
-			{"key_prefix", l.LocksDir(), "write", "the locks of files"},
-			{"key", l.Stop(k), "write", "the stop"},
-			{"key", l.Checksum(k), "write", "checksum, to wake watches after a stop"},
-			{"key_prefix", l.Dir(k), "read", "content"},
-			{"key_prefix", l.HistoryDir(k), "read", "past versions"},
-			{"key_prefix", l.NodesDir(), "write", "receipts, to read them and to forget a node"},
-			{"key", l.Events(k), "write", "who acted on the key"},
-			{"key", l.Events(hold.NodeEvents), "write", "who acted on nodes"},
-		}
-	}
-	return rules
 }
 
 // rule is one rule of Consul's policy language.
 type rule struct{ kind, path, grant, why string }
 
 type rolePolicy struct {
-	role  string
-	keys  []string
-	rules []rule
+	role   string
+	keys   []string
+	rules  []rule
+	excess []string // rights that the role does not need
+}
+
+// simplify removes rules that another one includes.
+func (p *rolePolicy) simplify() {
+	var kept []rule
+	for i, r := range p.rules {
+		if !slices.ContainsFunc(p.rules[:i], r.equals) && !slices.ContainsFunc(p.rules, r.within) {
+			kept = append(kept, r)
+		}
+	}
+	p.rules = kept
+}
+
+func (r rule) equals(o rule) bool { return r.kind == o.kind && r.path == o.path && r.grant == o.grant }
+
+// within reports whether another rule includes a rule.
+func (r rule) within(o rule) bool {
+	wider := o.kind == "key_prefix" && strings.HasPrefix(r.path, o.path) && (r.kind == "key" || r.path != o.path)
+	same := r.kind == o.kind && r.path == o.path && r.grant != o.grant
+	return (wider || same) && (o.grant == "write" || o.grant == r.grant)
 }
 
 func (p rolePolicy) lines() []string {
 	out := []string{fmt.Sprintf("# kvexpress: %s of %s", p.role, cmp.Or(strings.Join(p.keys, ", "), "all keys"))}
+	for _, more := range p.excess {
+		out = append(out, "# more than the role needs: "+more)
+	}
 	for _, r := range p.rules {
 		out = append(out, "# "+r.why, fmt.Sprintf("%s %q {\n  policy = %q\n}", r.kind, r.path, r.grant))
 	}
@@ -129,5 +125,6 @@ func (p rolePolicy) lines() []string {
 }
 
 func (p rolePolicy) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{"role": p.role, "keys": p.keys, "policy": strings.Join(p.lines(), "\n")})
+	return json.Marshal(map[string]any{"role": p.role, "keys": append([]string{}, p.keys...), "excess": append([]string{}, p.excess...),
+		"policy": strings.Join(p.lines(), "\n")})
 }
