@@ -95,9 +95,9 @@ func TestResolveLoop(t *testing.T) {
 // A user who can change a link could make us overwrite any file.
 func TestResolveRefusesWhatOthersControl(t *testing.T) {
 	needRoot(t)
-	const nobody = 65534
+	const nobodyUID = 65534
 	chown := func(name string) func(string) error {
-		return func(base string) error { return os.Lchown(filepath.Join(base, name), nobody, nobody) }
+		return func(base string) error { return os.Lchown(filepath.Join(base, name), nobodyUID, nobodyUID) }
 	}
 	chmod := func(name string, mode os.FileMode) func(string) error {
 		return func(base string) error { return os.Chmod(filepath.Join(base, name), mode) }

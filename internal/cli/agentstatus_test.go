@@ -156,7 +156,7 @@ func TestAgentStatusWithoutAnAgent(t *testing.T) {
 	for _, tt := range []struct{ name, addr, want string }{
 		{"no socket", filepath.Join(dir, "none"), "systemctl status"},
 		{"a dead socket", stale, "systemctl status"},
-		{"nobody on the port", "127.0.0.1:1", "systemctl status"},
+		{"no agent on the port", "127.0.0.1:1", "systemctl status"},
 		{"no address", "agent.sock", "host:port"},
 		{"an odd address", "a b:1", "a b:1"},
 		{"it does not answer", mute.Addr().String(), "5s"},

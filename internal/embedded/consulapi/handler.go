@@ -17,7 +17,7 @@ import (
 // version is the version of Consul whose API this is.
 const version = "1.22.5+kvexpress"
 
-// Datacenter is that of an embedded store without another one.
+// Datacenter is the name of the datacenter if Options has none.
 const Datacenter = "dc1"
 
 // Options configure a Handler. Only Engine is required.

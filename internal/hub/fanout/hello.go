@@ -145,14 +145,14 @@ func (s *session) has(u *sub) bool {
 func (f *Fanout) subscriptions(h *wire.Hello) (map[kv.Key]*sub, error) {
 	switch l, err := kv.NewLayout(h.Prefix); {
 	case err != nil || l != f.o.Layout:
-		return nil, refuse(wire.Invalid, "the prefix of this hub is %s, and that of the agent %s; set prefix in agent.yml or hub.yml",
+		return nil, refuse(wire.Invalid, "the hub has the prefix %s, and the agent %s; set prefix in agent.yml or hub.yml",
 			kv.Quote(f.o.Layout.Prefix()), kv.Quote(h.Prefix))
 	case h.Datacenter != "" && f.o.Datacenter == "":
 		return nil, refuse(wire.Invalid,
 			"the agent wants the datacenter %s, and this hub does not know its own; set datacenter in hub.yml",
 			kv.Quote(h.Datacenter))
 	case h.Datacenter != "" && h.Datacenter != f.o.Datacenter:
-		return nil, refuse(wire.Invalid, "the datacenter of this hub is %s, and that of the agent %s; check hubs in agent.yml",
+		return nil, refuse(wire.Invalid, "the hub is in the datacenter %s, and the agent in %s; check hubs in agent.yml",
 			kv.Quote(f.o.Datacenter), kv.Quote(h.Datacenter))
 	}
 	if _, err := kv.ParseNode(h.Node); err != nil {

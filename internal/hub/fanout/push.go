@@ -22,7 +22,7 @@ const maxSmall = 2 * questions
 // errSlow ends the session of an agent that does not read.
 var errSlow = errors.New("the agent does not read what the hub sends")
 
-// outbox is what is to be sent to an agent. Of each key it is the newest snapshot, read when it is sent. A goroutine writes
+// outbox has what waits to be sent to an agent: the newest snapshot of each key, read when it is sent. A goroutine writes
 // while there is something: a session that is idle has only its reader.
 type outbox struct {
 	small   []small

@@ -14,8 +14,8 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// nobody is the unprivileged user of these tests.
-const nobody = 65534
+// nobodyUID is the unprivileged user of these tests.
+const nobodyUID = 65534
 
 // An unprivileged agent delivers files that it may write. For the others it names the missing
 // right, and delivers the rest.
@@ -39,7 +39,7 @@ func TestAgentOfAnUnprivilegedUser(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chown(dir, nobody, nobody); err != nil {
+		if err := os.Chown(dir, nobodyUID, nobodyUID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,7 +61,7 @@ func TestAgentOfAnUnprivilegedUser(t *testing.T) {
 	d := m.Agent("unprivileged", setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs")
 	d.Delivers("mine/hosts", content)
 	e2e.Eventually(t, "the exec runs", func() bool { return m.Read("mine/id") == "65534\n" })
-	if uid := e2e.Stat(t, m.Path("mine/hosts")).Sys().(*syscall.Stat_t).Uid; uid != nobody {
+	if uid := e2e.Stat(t, m.Path("mine/hosts")).Sys().(*syscall.Stat_t).Uid; uid != nobodyUID {
 		t.Errorf("the file belongs to %d", uid)
 	}
 	for file, words := range map[string][]string{

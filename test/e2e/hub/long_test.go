@@ -16,7 +16,7 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// run is a fleet of two hubs on three servers, of which one or the other is killed all the time.
+// run is a fleet of two hubs on three servers. One hub or server after the other is killed.
 type run struct {
 	*e2e.Site
 	c      *e2e.Cluster

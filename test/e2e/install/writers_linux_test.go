@@ -14,7 +14,7 @@ import (
 	"kvexpress/test/e2e"
 )
 
-const nobody = 65534
+const nobodyUID = 65534
 
 // asNobody are the words before a command that make another user run it.
 var asNobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
@@ -40,7 +40,7 @@ func own(t *testing.T, dir string) string {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chown(dir, nobody, nobody); err != nil {
+	if err := os.Chown(dir, nobodyUID, nobodyUID); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -59,10 +59,10 @@ func TestManyWritersOfOneFile(t *testing.T) {
 	}
 	exec := m.Script("note", `echo "$KVEXPRESS_SHA256" >>`+ran+"\n")
 	args := func(state string) []string {
-		return []string{"out", "-k", "hosts", "-f", file, "-l", "1", "-e", exec, "-c", "0644", "-o", fmt.Sprint(nobody), "--state-dir", state}
+		return []string{"out", "-k", "hosts", "-f", file, "-l", "1", "-e", exec, "-c", "0644", "-o", fmt.Sprint(nobodyUID), "--state-dir", state}
 	}
 	versions := []string{m.Publish(e2e.Noise(60_000, 0))}
-	m.Configure("agent", nil, e2e.Fields{"key": "hosts", "file": file, "min_lines": 1, "exec": exec, "mode": "0644", "owner": fmt.Sprint(nobody)})
+	m.Configure("agent", nil, e2e.Fields{"key": "hosts", "file": file, "min_lines": 1, "exec": exec, "mode": "0644", "owner": fmt.Sprint(nobodyUID)})
 	m.Agent("agent")
 	m.Start("watch", append([]string{consultest.Binary(t), "watch", "-http-addr=" + s.Server.Addr, "-type=key", "-key=kvexpress/hosts/checksum",
 		e2e.Program.Path}, args(m.Path("watch.state"))...)...)
