@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -26,7 +25,6 @@ type options struct {
 	scale          bool
 	nodes, changes int
 	hubs           int // -1: a run without hubs, and one with two
-	mode           string
 }
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
@@ -40,13 +38,9 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.IntVar(&o.nodes, "nodes", nodes, "how many `nodes`")
 	flags.IntVar(&o.changes, "changes", changes, "how many `changes` are measured")
 	flags.IntVar(&o.hubs, "hubs", -1, "how many `hubs` agents follow; default: a run without hubs, and one with two")
-	if !o.scale {
-		flags.StringVar(&o.mode, "mode", "", "how nodes get their file: watch, agent, or template (consul-template); default: mixed")
-	}
 	err = flags.Parse(args)
-	modes := []string{"", "watch", "agent", "template"}
 	numbers := o.nodes > 0 && o.changes > 0 && o.hubs >= -1 && o.hubs <= 3
-	if err == nil && (flags.NArg() > 0 || !numbers || !slices.Contains(modes, o.mode)) {
+	if err == nil && (flags.NArg() > 0 || !numbers) {
 		flags.Usage()
 		err = errors.New("see above")
 	}
@@ -87,7 +81,7 @@ func (o options) inFolder(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	h := hosts.Options{Nodes: o.nodes, Mode: hosts.Mode(o.mode), Say: say}
+	h := hosts.Options{Nodes: o.nodes, Say: say}
 	if o.scale {
 		h.Nodes, h.Agents = 0, o.nodes
 	}
@@ -95,11 +89,8 @@ func (o options) inFolder(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	runs := []int{0, 2}
-	switch {
-	case o.hubs >= 0:
+	if o.hubs >= 0 {
 		runs = []int{o.hubs}
-	case o.mode != "" && h.Mode != hosts.Agent: // no agent
-		runs = runs[:1]
 	}
 	var all results
 	for _, h.Hubs = range runs {

@@ -54,7 +54,7 @@ func (o options) play(ctx context.Context, f *hosts.Fleet) (changes []hosts.Chan
 		f.Say(fmt.Sprintf("%s %s: rendered after %s ms, published %s, DNS of the last node %s (%s)",
 			c.Service.Name, what, millis(c.Rendered), millis(c.Published), millis(c.Last().Answer), c.Last().Node.Name))
 	}
-	if err := judge(f); err != nil && o.mode != string(hosts.Template) { // there, nothing is published
+	if err := judge(f); err != nil {
 		return nil, err
 	}
 	return changes, nil
@@ -101,14 +101,11 @@ func table(names []string, runs [][]hosts.Change) string {
 		}
 		fmt.Fprint(w, "\n")
 	}
-	first := runs[0][0]
-	if first.Published > 0 {
-		row("rendered", func(c hosts.Change) time.Duration { return c.Rendered })
-		row("published", func(c hosts.Change) time.Duration { return c.Published })
-		row("kvexpress' share", func(c hosts.Change) time.Duration { return c.Last().Answer - c.Rendered })
-	}
+	row("rendered", func(c hosts.Change) time.Duration { return c.Rendered })
+	row("published", func(c hosts.Change) time.Duration { return c.Published })
+	row("kvexpress' share", func(c hosts.Change) time.Duration { return c.Last().Answer - c.Rendered })
 	row("last answer", func(c hosts.Change) time.Duration { return c.Last().Answer })
-	for i, n := range first.Nodes {
+	for i, n := range runs[0][0].Nodes {
 		row(fmt.Sprintf("%s, %s", n.Node.Name, n.Mode), func(c hosts.Change) time.Duration { return c.Nodes[i].Answer })
 	}
 	_ = w.Flush() // to memory

@@ -49,10 +49,8 @@ func (f *Fleet) Answer(ctx context.Context, nodes []*Node, services ...*Service)
 // Settled waits until a published version and the answers of all nodes agree with the catalog
 // on these services, and the recorder has seen that version.
 func (f *Fleet) Settled(ctx context.Context, services ...*Service) error {
-	if f.Mode != Template {
-		if _, err := f.Published(ctx, services...); err != nil {
-			return err
-		}
+	if _, err := f.Published(ctx, services...); err != nil {
+		return err
 	}
 	return f.Answer(ctx, f.Nodes, services...)
 }
@@ -64,7 +62,7 @@ type Change struct {
 	Up      bool // it was registered, else it was taken out
 	Began   time.Time
 	// Rendered is when a server had consul-template's file, and Published what the
-	// manifest says. 0: nodes render for themselves.
+	// manifest says.
 	Rendered, Published time.Duration
 	Nodes               []Arrival // in the order of the fleet
 }
@@ -102,7 +100,7 @@ func (f *Fleet) Make(ctx context.Context, service *Service, up bool) (Change, er
 		at, err := proc.Changed(n.Hosts)
 		c.Nodes[n.number] = Arrival{n, n.Mode, at.Sub(c.Began), answer.Answered.Sub(c.Began)}
 		return err
-	}); err != nil || f.Mode == Template {
+	}); err != nil {
 		return c, err
 	}
 	v, err := f.Published(ctx, service)

@@ -31,12 +31,10 @@ const perNode, perAgent, reserve = 40 << 20, 6 << 20, 1 << 30
 type Options struct {
 	Dir    string // absolute; New makes it, and leaves it to the caller
 	Tools  Tools
-	Nodes  int // up to 240, each with a Consul agent and a dnsmasq
-	Agents int // nodes without these, which have a token for Keys, and the caller runs them
-	Hubs   int // that agents follow, beside the first servers; 0: agents ask Consul
-	// Mode is the mode of all nodes. "": every other one has a watch, the rest an agent.
-	Mode Mode
-	Say  func(line string) // gets a line for each event
+	Nodes  int               // up to 240, each with a Consul agent and a dnsmasq
+	Agents int               // nodes without these, which have a token for Keys, and the caller runs them
+	Hubs   int               // that agents follow, beside the first servers; 0: agents ask Consul
+	Say    func(line string) // gets a line for each event
 }
 
 // Fleet is a fleet that runs, and its record.
@@ -169,11 +167,9 @@ func (f *Fleet) Start(ctx context.Context) error {
 	if err := proc.Each(f.Services, func(s *Service) error { return s.Set(ctx, true) }); err != nil {
 		return err
 	}
-	if f.Mode != Template {
-		f.Say(`starting consul-template under "consul lock" on each server: one of them renders`)
-		if err := proc.Each(f.Servers, func(s *Server) error { return s.Renderer.Start() }); err != nil {
-			return err
-		}
+	f.Say(`starting consul-template under "consul lock" on each server: one of them renders`)
+	if err := proc.Each(f.Servers, func(s *Server) error { return s.Renderer.Start() }); err != nil {
+		return err
 	}
 	return f.Settled(ctx, f.Services...)
 }

@@ -110,11 +110,16 @@ func answer(t *testing.T, f *Fleet, s *Service, nodes ...*Node) {
 func arrived(t *testing.T, f *Fleet, nodes ...*Node) {
 	t.Helper()
 	must(t, waitEach(t.Context(), nodes, "to answer the last version", func(n *Node) error {
-		faults := order.Final(f.Last().Version, f.names, f.Answers(n))
-		if len(faults) == 0 {
-			return nil
+		last, latest := f.Last(), map[string]order.Answer{}
+		for _, a := range f.Answers(n) {
+			latest[a.Name] = a
 		}
-		return fmt.Errorf("%d names are wrong: %s", len(faults), faults[0].Why)
+		for _, name := range f.names {
+			if a := latest[name]; a.Addr != last.Hosts[name] || a.Asked.Before(last.Published) {
+				return fmt.Errorf("%s is %v since %v, and in version %d it is %v", name, a.Addr, a.Asked, last.Number, last.Hosts[name])
+			}
+		}
+		return nil
 	}))
 }
 

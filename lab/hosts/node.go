@@ -16,20 +16,18 @@ type Mode string
 
 // The modes of a node.
 const (
-	Watch    Mode = "watch"    // a Consul watch runs kvexpress out, as with 1.x
-	Agent    Mode = "agent"    // kvexpress agent
-	Template Mode = "template" // consul-template renders on the node, without kvexpress
+	Watch Mode = "watch" // a Consul watch runs kvexpress out, as with 1.x
+	Agent Mode = "agent" // kvexpress agent
 )
 
 // Node is a machine of the fleet.
 type Node struct {
-	Name                     string
-	Mode                     Mode
-	Addr                     string // host:port of Consul's API on the node
-	DNS                      string // host:port of its dnsmasq
-	Hosts                    string // the target
-	Consul                   *proc.Unit
-	Dnsmasq, Agent, Template *proc.Unit
+	Name                   string
+	Mode                   Mode   // every other node has a watch, the rest an agent
+	Addr                   string // host:port of Consul's API on the node
+	DNS                    string // host:port of its dnsmasq
+	Hosts                  string // the target
+	Consul, Dnsmasq, Agent *proc.Unit
 
 	fleet     *Fleet
 	number    int // from 0
@@ -37,10 +35,8 @@ type Node struct {
 }
 
 func (f *Fleet) newNode(i int) *Node {
-	n := &Node{Name: fmt.Sprintf("node-%02d", i+1), Mode: f.Mode, fleet: f, number: i, host: f.net.addr(firstNode + i)}
-	if n.Mode == "" {
-		n.Mode = []Mode{Watch, Agent}[i%2]
-	}
+	n := &Node{Name: fmt.Sprintf("node-%02d", i+1), Mode: []Mode{Watch, Agent}[i%2], fleet: f, number: i}
+	n.host = f.net.addr(firstNode + i)
 	n.Addr, n.DNS = f.net.hostPort(firstNode+i, httpPort), f.net.hostPort(firstNode+i, dnsPort)
 	n.dir = filepath.Join(f.Dir, n.Name)
 	n.Hosts = filepath.Join(n.dir, "etc", "hosts")
@@ -78,8 +74,7 @@ func (n *Node) prepare() (err error) {
 	}
 	n.Agent = f.unit("agent-"+n.Name, f.hostNamed(n.Name, f.Tools.Kvexpress, "agent", "-C", n.config())...)
 	n.Agent.Restart = true
-	n.Template, err = f.templateUnit("template-"+n.Name, n.dir, n.Addr, "", n.Hosts, n.reload())
-	return errors.Join(err, os.WriteFile(conf, []byte(text), 0o600), writeJSON(n.config(), agent))
+	return errors.Join(os.WriteFile(conf, []byte(text), 0o600), writeJSON(n.config(), agent))
 }
 
 func (n *Node) config() string  { return filepath.Join(n.dir, "agent.yml") }
@@ -131,24 +126,20 @@ func (n *Node) start(ctx context.Context) error {
 	return n.begin(ctx, n.Mode)
 }
 
-// begin starts the programs of a mode.
+// begin starts the agent, if the mode has one.
 func (n *Node) begin(ctx context.Context, m Mode) error {
-	switch m {
-	case Agent:
-		if err := n.Agent.Start(); err != nil || len(n.fleet.Versions()) == 0 {
-			return err
-		}
-		// As in docs/from-watches-to-the-agent.md: the watch is removed when the agent reports
-		// that it is healthy.
-		return proc.Poll(ctx, "kvexpress agent on "+n.Name, func() error {
-			_, err := n.fleet.Kvexpress(ctx, Observer, "agent", "status", "--strict", "-C", n.config())
-			return err
-		})
-	case Template:
-		return n.Template.Start()
-	default:
+	if m != Agent {
 		return nil
 	}
+	if err := n.Agent.Start(); err != nil || len(n.fleet.Versions()) == 0 {
+		return err
+	}
+	// As in docs/from-watches-to-the-agent.md: the watch is removed when the agent reports
+	// that it is healthy.
+	return proc.Poll(ctx, "kvexpress agent on "+n.Name, func() error {
+		_, err := n.fleet.Kvexpress(ctx, Observer, "agent", "status", "--strict", "-C", n.config())
+		return err
+	})
 }
 
 // Pause freezes all programs of the node, until Continue.
@@ -158,7 +149,7 @@ func (n *Node) Pause() { n.all((*proc.Unit).Pause) }
 func (n *Node) Continue() { n.all((*proc.Unit).Continue) }
 
 func (n *Node) all(do func(*proc.Unit)) {
-	for _, u := range []*proc.Unit{n.Template, n.Agent, n.Dnsmasq, n.Consul} {
+	for _, u := range []*proc.Unit{n.Agent, n.Dnsmasq, n.Consul} {
 		do(u)
 	}
 }

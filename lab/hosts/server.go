@@ -58,19 +58,41 @@ func (f *Fleet) prepareServer(s *Server) (err error) {
 	if s.Consul, err = f.consulUnit(s.Name, config); err != nil {
 		return err
 	}
+	return f.prepareRenderer(s)
+}
+
+// prepareRenderer makes the consul-template of a server, under the lock. It renders the hosts file, and publishes it when
+// it has changed.
+func (f *Fleet) prepareRenderer(s *Server) error {
+	source, config := filepath.Join(f.Dir, s.Name, "hosts.ctmpl"), filepath.Join(f.Dir, s.Name, "consul-template.hcl")
 	in := []string{
 		f.Tools.Kvexpress, "in", "-s", s.Addr, "--token-file", f.TokenFile(Publisher), "-k", Key,
 		"-f", s.Rendered, "--sorted", "-l", strconv.Itoa(minLines),
 	}
-	// The leader hears of a change 50 to 100 ms before the other servers.
-	u, err := f.templateUnit("renderer-"+s.Name, filepath.Join(f.Dir, s.Name), s.Addr, `max_stale = "0s"`, s.Rendered, in)
-	lock := []string{f.Tools.Consul, "lock", "-http-addr", s.Addr, "-n", "1", "-shell=false", "-name", "hosts renderer", lockPrefix}
+	argv, err := json.Marshal(in) // a list of strings is the same in HCL
+	text := fmt.Sprintf(`consul {
+  address = %q
+}
+# The leader hears of a change 50 to 100 ms before the other servers.
+max_stale = "0s"
+# consul lock ends it with SIGTERM, which it does not heed by itself.
+kill_signal = "SIGTERM"
+template {
+  source          = %q
+  destination     = %q
+  perms           = 0644
+  command         = %s
+  command_timeout = "60s"
+}
+`, s.Addr, source, s.Rendered, argv)
 	// The kernel ends consul lock with a lab that is killed, and setpriv's program with consul lock.
-	lock = append(lock, f.Tools.Setpriv, "--pdeathsig", "KILL")
-	u.Remove = s.Rendered // else consul-template does not try again what kvexpress in refused
-	u.Argv = f.hostNamed(s.Name, append(lock, u.Argv...)...)
-	s.Renderer = u
-	return err
+	s.Renderer = f.unit("renderer-"+s.Name, f.hostNamed(s.Name,
+		f.Tools.Consul, "lock", "-http-addr", s.Addr, "-n", "1", "-shell=false", "-name", "hosts renderer", lockPrefix,
+		f.Tools.Setpriv, "--pdeathsig", "KILL", f.Tools.ConsulTemplate, "-log-level=info", "-config", config)...)
+	s.Renderer.Env = []string{"CONSUL_TOKEN=" + f.tokens[Renderer], "CONSUL_HTTP_TOKEN=" + f.tokens[Renderer]}
+	s.Renderer.Restart = true
+	s.Renderer.Remove = s.Rendered // else consul-template does not try again what kvexpress in refused
+	return errors.Join(err, os.WriteFile(source, []byte(hostsTemplate), 0o600), os.WriteFile(config, []byte(text), 0o600))
 }
 
 // consulConfig is the configuration of a Consul agent.
@@ -98,31 +120,6 @@ func (f *Fleet) consulConfig(name, host string) map[string]any {
 		"peering":              map[string]any{"enabled": false},
 		"disable_update_check": true, "disable_anonymous_signature": true,
 	}
-}
-
-// templateUnit is a consul-template that renders the hosts file to a destination and runs
-// a command when it has changed.
-func (f *Fleet) templateUnit(name, dir, addr, more, destination string, command []string) (*proc.Unit, error) {
-	source, config := filepath.Join(dir, "hosts.ctmpl"), filepath.Join(dir, "consul-template.hcl")
-	argv, err := json.Marshal(command) // a list of strings is the same in HCL
-	text := fmt.Sprintf(`consul {
-  address = %q
-}
-%s
-# consul lock ends it with SIGTERM, which it does not heed by itself.
-kill_signal = "SIGTERM"
-template {
-  source          = %q
-  destination     = %q
-  perms           = 0644
-  command         = %s
-  command_timeout = "60s"
-}
-`, addr, more, source, destination, argv)
-	u := f.unit(name, f.Tools.ConsulTemplate, "-log-level=info", "-config", config)
-	u.Env = []string{"CONSUL_TOKEN=" + f.tokens[Renderer], "CONSUL_HTTP_TOKEN=" + f.tokens[Renderer]}
-	u.Restart = true
-	return u, errors.Join(err, os.WriteFile(source, []byte(hostsTemplate), 0o600), os.WriteFile(config, []byte(text), 0o600))
 }
 
 // Holder is the server whose consul-template runs, since it has the lock; nil: none.

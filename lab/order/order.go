@@ -107,26 +107,6 @@ func text(addr netip.Addr) string {
 	return addr.String()
 }
 
-// Final judges the last answer to each name, after the last version has had its time to
-// arrive: it must be what that version says, so that nothing was lost. A name that was
-// not asked for since that version was published is a fault too.
-func Final(last Version, names []string, answers []Answer) []Fault {
-	latest := make(map[string]Answer, len(names))
-	for _, a := range answers {
-		latest[a.Name] = a
-	}
-	var faults []Fault
-	for _, name := range names {
-		if a := latest[name]; a.Asked.Before(last.Published) {
-			faults = append(faults, Fault{a, fmt.Sprintf("%q was not asked for since version %d was published", name, last.Number)})
-		} else if a.Addr != last.Hosts[name] {
-			why := fmt.Sprintf("%q is %s at last, but %s in version %d, the last", name, text(a.Addr), text(last.Hosts[name]), last.Number)
-			faults = append(faults, Fault{a, why})
-		}
-	}
-	return faults
-}
-
 // Parse reads a hosts file: lines of an address and its names, comments from # on, and
 // empty lines. It is an error if a line is none of them, or a name has two addresses.
 func Parse(content []byte) (map[string]netip.Addr, error) {

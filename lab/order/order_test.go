@@ -20,7 +20,7 @@ func addr(s string) netip.Addr {
 
 // story is three versions of four names: web changes each time, db once, new
 // comes with the third, and old leaves with it.
-func story() ([]Version, []string) {
+func story() []Version {
 	hosts := func(pairs ...string) map[string]netip.Addr {
 		m := map[string]netip.Addr{}
 		for i := 0; i < len(pairs); i += 2 {
@@ -32,7 +32,7 @@ func story() ([]Version, []string) {
 		{Number: 7, Published: at(0), Hosts: hosts("web", "10.0.0.1", "db", "10.1.0.1", "old", "10.2.0.1")},
 		{Number: 8, Published: at(100), Hosts: hosts("web", "10.0.0.2", "db", "10.1.0.1", "old", "10.2.0.1")},
 		{Number: 10, Published: at(200), Hosts: hosts("web", "10.0.0.3", "db", "10.1.0.2", "new", "10.3.0.1")},
-	}, []string{"web", "db", "old", "new"}
+	}
 }
 
 // says is an answer that took a millisecond.
@@ -51,13 +51,10 @@ func good() []Answer {
 }
 
 func TestGoodAnswers(t *testing.T) {
-	versions, names := story()
+	versions := story()
 	v := Check("node-07", versions, good())
 	if len(v.Faults) > 0 || v.Node != "node-07" || v.Answers != 13 || v.Last != 10 {
 		t.Errorf("got %+v", v)
-	}
-	if faults := Final(versions[2], names, good()); len(faults) > 0 {
-		t.Errorf("at the end: %+v", faults)
 	}
 }
 
@@ -82,7 +79,7 @@ func TestFaults(t *testing.T) {
 		"a wrong address":        {insert(7, says(121, "web", "10.0.0.9")), []string{`in version 8 it is 10.0.0.2`}},
 		"another name's address": {insert(8, says(123, "new", "10.0.0.2")), []string{`in version 8 it is unknown`}},
 	}
-	versions, _ := story()
+	versions := story()
 	for name, c := range cases {
 		v := Check("node-07", versions, c.answers)
 		if len(v.Faults) != len(c.why) || v.Last != 10 {
@@ -98,32 +95,13 @@ func TestFaults(t *testing.T) {
 }
 
 func TestVersionsOutOfOrder(t *testing.T) {
-	versions, _ := story()
+	versions := story()
 	versions[1], versions[2] = versions[2], versions[1]
 	if v := Check("n", versions, good()); len(v.Faults) != 1 || !strings.Contains(v.Faults[0].Why, "nothing was judged") {
 		t.Errorf("got %+v", v)
 	}
 	if v := Check("n", nil, good()[:1]); len(v.Faults) != 1 || !strings.Contains(v.Faults[0].Why, "no version was published") {
 		t.Errorf("without a version: %+v", v)
-	}
-}
-
-func TestFinalFaults(t *testing.T) {
-	versions, names := story()
-	faults := Final(versions[2], append(names, "lost"), append(good()[:12], says(300, "web", "10.0.0.2"), says(301, "new", "")))
-	var all []string
-	for _, f := range faults {
-		all = append(all, f.Why)
-	}
-	want := `"web" is 10.0.0.2 at last, but 10.0.0.3 in version 10, the last
-"db" is 10.1.0.1 at last, but 10.1.0.2 in version 10, the last
-"new" is unknown at last, but 10.3.0.1 in version 10, the last
-"lost" was not asked for since version 10 was published`
-	if got := strings.Join(all, "\n"); got != want {
-		t.Errorf("got\n%s", got)
-	}
-	if early := Final(versions[2], []string{"db"}, []Answer{says(200, "db", "10.1.0.2")}); len(early) != 1 {
-		t.Errorf("asked too early: %+v", early)
 	}
 }
 
