@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
-
-	"github.com/cpuguy83/go-md2man/v2/md2man"
 )
 
 // generate writes what the packages have beside the program and the repository's files: man pages and completions.
@@ -24,15 +21,19 @@ func generate(p program, root, dir, version string, date time.Time) error {
 			return err
 		}
 	}
-	for name, part := range map[string]string{
-		"kvexpress-agent.yml": "agent-yml.md",
-		"kvexpress-hub.yml":   "hub.md",
+	for name, from := range map[string]struct{ file, heading string }{
+		"kvexpress-agent.yml": {"agent-yml.md", "# agent.yml"},
+		"kvexpress-hub.yml":   {"hub.md", "## Configure it"},
 	} {
-		text, err := os.ReadFile(filepath.Join(root, "docs", part))
+		text, err := os.ReadFile(filepath.Join(root, "docs", from.file))
 		if err != nil {
 			return err
 		}
-		if err := writeZipped(filepath.Join(dir, name+".5.gz"), fileManual(name, string(text), version, date)); err != nil {
+		text, err = fileManual(name, from.heading, string(text), version, date)
+		if err != nil {
+			return fmt.Errorf("docs/%s: %w", from.file, err)
+		}
+		if err := writeZipped(filepath.Join(dir, name+".5.gz"), text); err != nil {
 			return err
 		}
 	}
@@ -46,14 +47,6 @@ func generate(p program, root, dir, version string, date time.Time) error {
 		}
 	}
 	return nil
-}
-
-var link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
-
-// fileManual turns a document into a page of section 5.
-func fileManual(name, text, version string, date time.Time) []byte {
-	text = link.ReplaceAllString(text, "$1")
-	return md2man.Render(fmt.Appendf(nil, "%% %s 5 %s %q\n\n%s", name, date.Format(time.DateOnly), "kvexpress "+version, text))
 }
 
 func writeZipped(path string, text []byte) error {

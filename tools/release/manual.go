@@ -30,7 +30,7 @@ func manual(help func(command ...string) ([]byte, error), version string, date t
 }
 
 var (
-	sectionLine = regexp.MustCompile(`^([A-Z][^:]*):$`)
+	sectionLine = regexp.MustCompile(`^([A-Za-z].*):$`)
 	commandLine = regexp.MustCompile(`^  ([a-z]+) {2,}(\S.*)$`)
 	flagLine    = regexp.MustCompile(`^ +((?:-\w, )?--[a-z-]+)(?: (\S+))? {3,}(\S.*)$`)
 	lastLine    = regexp.MustCompile(`(?m)^Use "kvexpress.* COMMAND --help" for more about a command\.\n`)

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/goreleaser/nfpm/v2"
@@ -57,13 +59,18 @@ func packages(root string) (err error) {
 
 // writePackage writes a deb, an rpm or an apk into a folder, and returns its path. The same input gives the
 // same bytes, everywhere.
-func writePackage(dir, format, arch, version string, date time.Time, f files) (path string, err error) {
+func writePackage(dir, format, arch, version string, date time.Time, f files) (name string, err error) {
 	entries, err := f.installed(format)
 	if err != nil {
 		return "", err
 	}
 	contents := nfpmfiles.Contents{{Destination: "/etc/kvexpress/conf.d", Type: nfpmfiles.TypeDir}}
 	for _, e := range entries {
+		for dir := path.Dir(e.path); strings.Contains(dir+"/", "/kvexpress/"); dir = path.Dir(dir) {
+			if d := "/" + dir; !contents.ContainsDestination(d) { // rpm removes only folders that the package lists
+				contents = append(contents, &nfpmfiles.Content{Destination: d, Type: nfpmfiles.TypeDir})
+			}
+		}
 		c := &nfpmfiles.Content{Source: e.source, Destination: "/" + e.path, FileInfo: &nfpmfiles.ContentFileInfo{Mode: e.mode}}
 		if e.config {
 			c.Type = nfpmfiles.TypeConfigNoReplace
@@ -89,8 +96,8 @@ func writePackage(dir, format, arch, version string, date time.Time, f files) (p
 	if err != nil {
 		return "", err
 	}
-	path = filepath.Join(dir, packager.ConventionalFileName(info))
-	return path, create(path, func(w io.Writer) error { return packager.Package(info, w) })
+	name = filepath.Join(dir, packager.ConventionalFileName(info))
+	return name, create(name, func(w io.Writer) error { return packager.Package(info, w) })
 }
 
 // create writes a file. A file that is not complete does not stay.

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// The same sources in another folder, with other dates and modes, give the same bytes.
+func TestSameBytesFromAnotherFolder(t *testing.T) {
+	t.Parallel()
+	copied := t.TempDir()
+	run(t, "sh", "-c", `cd ../.. && cp -r *.md LICENSE docs monitoring packaging schemas systemd "$0" && chmod -R g+w "$0"`, copied)
+	for format, pattern := range map[string]string{"deb": "*_1.0.0_*.deb", "rpm": "*-1.0.0-*.rpm"} {
+		first := packedFile(t, pattern)
+		f := packedFiles(newVersion)
+		f.root = copied
+		second, err := writePackage(t.TempDir(), format, runtime.GOARCH, newVersion, packedAt, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(bytesOf(t, first), bytesOf(t, second)) {
+			t.Errorf("%s is another one when it is built again", format)
+		}
+	}
+}
+
+func bytesOf(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// systemd reads the installed units without a warning.
+func TestInstalledUnits(t *testing.T) {
+	t.Parallel()
+	need(t, "systemd-analyze")
+	dir := t.TempDir()
+	run(t, "dpkg-deb", "-x", packedFile(t, "*_1.0.0_*.deb"), dir)
+	units := filepath.Join(dir, "usr/lib/systemd/system")
+	// What a machine has, and the units name.
+	run(t, "sh", "-c", `cp /bin/kill "$0/usr/bin" && cp -R /usr/lib/systemd/system/*.target "$1"`, dir, units)
+	found, err := filepath.Glob(units + "/*.service")
+	if err != nil || len(found) != 3 {
+		t.Fatalf("units are %q, %v", found, err)
+	}
+	for _, unit := range found {
+		cmd := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", "--root="+dir, filepath.Base(unit))
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v\n%s", filepath.Base(unit), err, out)
+		}
+	}
+}
+
+// Each command has a page, and groff finds nothing wrong in any.
+func TestManualPages(t *testing.T) {
+	t.Parallel()
+	need(t, "groff")
+	packedFile(t, "*_1.0.0_*.deb") // they are generated
+	pages, err := filepath.Glob(packed.generated + "/*.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{}
+	for _, page := range pages {
+		z, err := gzip.NewReader(bytes.NewReader(bytesOf(t, page)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), "groff", "-k", "-t", "-man", "-Tutf8", "-ww", "-P-cbou")
+		var stdout, stderr strings.Builder
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = z, &stdout, &stderr
+		if err := cmd.Run(); err != nil || stderr.Len() > 0 {
+			t.Errorf("%s: %v\n%s", page, err, stderr.String())
+		}
+		names[strings.TrimSuffix(filepath.Base(page), ".gz")] = stdout.String()
+	}
+	for page, shown := range map[string]string{
+		"kvexpress.1":           "Publish a file to the store", // of its list of commands
+		"kvexpress-in.1":        "--if-version",
+		"kvexpress-kv-export.1": "kvexpress-kv-export - Print all keys, or those with a prefix, as JSON",
+		"kvexpress-agent.yml.5": "exec_every",
+		"kvexpress-hub.yml.5":   "max_conns_per_client",
+	} {
+		if !strings.Contains(names[page], shown) {
+			t.Errorf("%s does not say %q:\n%s", page, shown, names[page])
+		}
+	}
+	commands := strings.Count(string(bytesOf(t, "../../internal/cli/help.txt")), "\n# ")
+	if of1 := len(names) - 2; of1 < commands {
+		t.Errorf("there are pages for %d commands, and %d commands", of1, commands)
+	}
+}
+
+// bash reads its completion; there is one for zsh and one for fish.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	packedFile(t, "*_1.0.0_*.deb")
+	run(t, "bash", "-n", filepath.Join(packed.generated, "kvexpress"))
+	for name, first := range map[string]string{"_kvexpress": "#compdef kvexpress\n", "kvexpress.fish": "# fish completion for kvexpress"} {
+		if text := string(bytesOf(t, filepath.Join(packed.generated, name))); !strings.HasPrefix(text, first) {
+			t.Errorf("%s begins with %.60q", name, text)
+		}
+	}
+}
+
+// An apk has the same files without units, and scripts for its three events. The archive has nothing in /etc.
+func TestOtherFormats(t *testing.T) {
+	t.Parallel()
+	packedFile(t, "*_1.0.0_*.deb") // the program exists
+	apk, err := writePackage(t.TempDir(), "apk", runtime.GOARCH, newVersion, packedAt, packedFiles(newVersion))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := unpacked(t, apk)
+	for _, name := range []string{".PKGINFO", ".post-install", ".post-upgrade", ".pre-deinstall", ".post-deinstall", "usr/bin/kvexpress",
+		"etc/kvexpress/agent.yml", "usr/share/man/man1/kvexpress-in.1.gz"} {
+		if inside[name] == "" {
+			t.Errorf("the apk has no %s", name)
+		}
+	}
+	if info := inside[".PKGINFO"]; !strings.Contains(info, "\npkgver = "+newVersion) {
+		t.Errorf(".PKGINFO is %s", info)
+	}
+	if inside[".post-install"] != inside[".post-upgrade"] {
+		t.Error("an upgrade of the apk runs another script")
+	}
+	for name := range inside {
+		if strings.HasSuffix(name, ".service") {
+			t.Errorf("the apk has %s, and Alpine has no systemd", name)
+		}
+	}
+
+	dir := t.TempDir()
+	archive, err := writeArchive(dir, runtime.GOARCH, newVersion, packedAt, packedFiles(newVersion))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "tar", "-C", dir, "--strip-components=1", "-xzf", archive)
+	run(t, filepath.Join(dir, "bin/kvexpress"), "agent", "--check-config", "-C", filepath.Join(dir, "share/kvexpress/agent.yml"))
+	run(t, filepath.Join(dir, "bin/kvexpress"), "agent", "--check-config", "-C", filepath.Join(dir, "share/kvexpress/example.yml"))
+	if _, err := os.Stat(filepath.Join(dir, "etc")); !os.IsNotExist(err) {
+		t.Errorf("the archive has etc, which would replace configuration: %v", err)
+	}
+}
+
+// unpacked are the files of an apk: gzip streams, one after the other, that are one tar.
+func unpacked(t *testing.T, path string) map[string]string {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(bytesOf(t, path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[strings.TrimSuffix(h.Name, "/")] = string(b)
+	}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bufio"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// A manager is dpkg or rpm.
+type manager struct {
+	name, arch         string
+	old, fresh         string // patterns of packages
+	install, upgrade   []string
+	remove, purge      []string
+	configurationMoves string // how the manager names an edited configuration after a removal
+}
+
+var managers = []manager{
+	{
+		name: "dpkg", old: "*_0.9.9_*.deb", fresh: "*_1.0.0_*.deb",
+		install: []string{"--install"}, upgrade: []string{"--install"}, remove: []string{"--remove"}, purge: []string{"--purge"},
+	},
+	{
+		name: "rpm", old: "*-0.9.9-*.rpm", fresh: "*-1.0.0-*.rpm", configurationMoves: ".rpmsave",
+		install: []string{"--nodeps", "-i"}, upgrade: []string{"--nodeps", "-U"}, remove: []string{"-e"}, // the root has no package with /bin/sh
+	},
+}
+
+const restarts = "daemon-reload; try-restart kvexpress-hub.service kvexpress-agent.service kvexpress-agent@*.service"
+
+// The life of a package on a node: an upgrade keeps the configuration, restarts what runs, and loses no pending exec.
+// A removal keeps all that is not the package's.
+func TestInstallUpgradeRemove(t *testing.T) {
+	t.Parallel()
+	for _, m := range managers {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRoot(t)
+			do := func(args []string, what string) {
+				t.Helper()
+				run(t, m.name, append(append([]string{"--root=" + r.dir}, args...), what)...)
+			}
+			do(m.install, packedFile(t, m.old))
+			if got := r.called(); got != restarts {
+				t.Errorf("an installation calls systemctl %s, want %s: it starts and enables nothing", got, restarts)
+			}
+			runs(r, oldVersion)
+			r.run("kvexpress", "agent", "--check-config")
+
+			// The administrator configures it. An exec fails, so it is pending.
+			configured := r.read("/etc/kvexpress/agent.yml") + "# ours\n"
+			r.write("/etc/kvexpress/agent.yml", configured)
+			r.write("/etc/kvexpress/conf.d/ours.yml", "targets: []\n")
+			r.write("/etc/kvexpress/token", "secret")
+			store := startStore(t)
+			publish := exec.CommandContext(t.Context(), packedProgram(newVersion), "in", "-k", "motd", "-l", "1", "-f", "-", "-s", store)
+			publish.Stdin = strings.NewReader("hello\n")
+			runCmd(t, publish)
+			out := []string{"out", "-k", "motd", "-l", "1", "-f", "/etc/motd", "-s", store, "-e"}
+			if err := r.command("kvexpress", append(out, "false")...).Run(); err == nil || err.Error() != "exit status 8" {
+				t.Fatalf("an exec that fails: %v", err)
+			}
+
+			do(m.upgrade, packedFile(t, m.fresh))
+			if got := r.called(); !strings.Contains(got, restarts) || strings.Contains(got, "stop") || strings.Contains(got, "disable") {
+				t.Errorf("an upgrade calls systemctl %s, want %s", got, restarts)
+			}
+			runs(r, newVersion)
+			if got := r.read("/etc/kvexpress/agent.yml"); got != configured {
+				t.Errorf("after the upgrade, agent.yml is %q", got)
+			}
+			r.run("kvexpress", append(out, "touch /ran")...)
+			r.has(true, "/ran")
+			r.run("kvexpress", append(out, "touch /ran-again")...)
+			r.has(false, "/ran-again") // nothing is pending any more
+
+			do(m.remove, "kvexpress")
+			if got, want := r.called(), "disable --now kvexpress-hub.service kvexpress-agent.service; stop kvexpress-agent@*.service; "+
+				"disable kvexpress-agent@.service; daemon-reload"; got != want {
+				t.Errorf("a removal calls systemctl %s, want %s", got, want)
+			}
+			r.has(false, "/usr/bin/kvexpress", "/usr/lib/systemd/system/kvexpress-agent.service", "/usr/share/doc/kvexpress", "/usr/share/kvexpress")
+			r.has(true, "/etc/motd", "/etc/kvexpress/conf.d/ours.yml", "/etc/kvexpress/token", "/var/lib/kvexpress")
+			if got := r.read("/etc/kvexpress/agent.yml" + m.configurationMoves); got != configured {
+				t.Errorf("after the removal, agent.yml%s is %q", m.configurationMoves, got)
+			}
+			if m.purge == nil {
+				return
+			}
+
+			do(m.purge, "kvexpress")
+			r.has(false, "/etc/kvexpress/agent.yml", "/etc/kvexpress/hub.yml", "/etc/kvexpress/conf.d", "/var/lib/kvexpress")
+			r.has(true, "/etc/kvexpress/token") // not a file of kvexpress
+			if got := r.read("/etc/motd"); got != "hello\n" {
+				t.Errorf("after the purge, the delivered file is %q", got)
+			}
+		})
+	}
+}
+
+// A machine without systemd takes the package too.
+func TestInstallWithoutSystemd(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t)
+	run(t, "rm", "-r", r.path("run/systemd"), r.path("bin/systemctl"))
+	for _, step := range [][]string{{"--install", packedFile(t, "*_1.0.0_*.deb")}, {"--purge", "kvexpress"}} {
+		run(t, "dpkg", append([]string{"--root=" + r.dir}, step...)...)
+	}
+	r.has(false, "/etc/kvexpress", "/usr/bin/kvexpress")
+}
+
+func runs(r *root, version string) {
+	r.Helper()
+	if got := r.run("kvexpress", "version", "--json"); !strings.Contains(got, `"`+version+`"`) {
+		r.Errorf("the installed version is %s, want %s", got, version)
+	}
+}
+
+// startStore runs a hub with the hub.yml of the package and a store in memory, and returns its address.
+func startStore(t *testing.T) string {
+	t.Helper()
+	hub := exec.CommandContext(t.Context(), packedProgram(newVersion), "hub", "-C", "../../packaging/hub.yml", "--dev", "--listen", "127.0.0.1:0")
+	stdout, err := hub.StdoutPipe()
+	if err == nil {
+		err = hub.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hub.Wait() }) // the test's context has ended
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
+}
