@@ -9,7 +9,7 @@ import (
 
 // A manager is dpkg or rpm.
 type manager struct {
-	name, arch         string
+	name               string
 	old, fresh         string // patterns of packages
 	install, upgrade   []string
 	remove, purge      []string
