@@ -8,13 +8,7 @@ import (
 
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/testutil/storetest"
 )
-
-func TestConformance(t *testing.T) {
-	storetest.Run(t, func(*testing.T) kv.Store { return embedded.New() })
-	storetest.RunWithoutACLs(t, embedded.New())
-}
 
 // A denied path is neither absent nor empty, and denies the whole write.
 func TestDeny(t *testing.T) {

@@ -3,7 +3,6 @@ package consul_test
 import (
 	"errors"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -11,31 +10,7 @@ import (
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
 	"kvexpress/internal/testutil/consultest"
-	"kvexpress/internal/testutil/storetest"
 )
-
-func TestConformance(t *testing.T) {
-	server := consultest.Start(t)
-	s := open(t, consul.Options{Addr: server.Addr})
-	storetest.Run(t, func(*testing.T) kv.Store { return s })
-	t.Run("WithoutACLs", func(t *testing.T) { storetest.RunWithoutACLs(t, s) })
-}
-
-// The Consul agent's default token is not a right of callers without a token.
-func TestPermissions(t *testing.T) {
-	acl := consultest.WithACL()
-	server := consultest.Start(t, acl)
-	s := open(t, consul.Options{Addr: server.Addr, Token: server.ManagementToken})
-	if _, _, err := server.Request(http.MethodPut, "/v1/agent/token/default", server.ManagementToken,
-		[]byte(`{"Token": "`+server.ManagementToken+`"}`)); err != nil {
-		t.Fatal(err)
-	}
-	if rows, err := open(t, consul.Options{Addr: server.Addr}).Read(t.Context(), kv.Default, "a"); err != nil || rows["a"].State != kv.Absent {
-		t.Fatalf("the default token is not in force: %+v %v", rows, err)
-	}
-	storetest.RunPermissions(t, s, func(policy string) string { return server.NewToken(t, policy) },
-		func(token string) { server.RevokeToken(t, token) })
-}
 
 // Consul leaves denied rows out, and answers 409 or 403. None of it may look like an absent entry or a lost race.
 func TestACL(t *testing.T) {

@@ -12,12 +12,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/retry"
-	"kvexpress/internal/testutil/storetest"
 )
-
-func TestConformance(t *testing.T) {
-	storetest.Run(t, func(*testing.T) kv.Store { return retry.New(embedded.New(), retry.Policy{For: time.Second}) })
-}
 
 // flaky fails each request with the next of errs, then for ever with the last
 // of them, unless that is nil. It notes when each came.

@@ -1,7 +1,6 @@
-// Package storetest is the one suite that every kv.Store must pass. It tests only what package kv
-// promises. It writes only below random prefixes, so that it can run on a shared store. Of this
-// module it imports kv alone.
-package storetest
+// Package stores is the one suite that every kv.Store passes: in memory, with retries, through the embedded store's API, and
+// a real Consul. It tests only what package kv promises. It writes only below random prefixes, because parts share a store.
+package stores
 
 import (
 	"context"
@@ -12,9 +11,9 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Run runs the suite on the store that open returns, which may be the same one each time and need
-// not be empty. A store that implements kv.Putter or kv.Watcher is tested for that too.
-func Run(t *testing.T, open func(t *testing.T) kv.Store) {
+// suite runs all parts on the store that open returns, which may be the same one each time. A store that implements kv.Putter,
+// kv.Watcher or kv.Pulser is tested for that too.
+func suite(t *testing.T, open func(t *testing.T) kv.Store) {
 	run := func(t *testing.T, parts ...part) {
 		for _, part := range parts {
 			t.Run(part.name, func(t *testing.T) {

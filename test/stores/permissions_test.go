@@ -1,4 +1,4 @@
-package storetest
+package stores
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// RunPermissions runs the suite for kv.Permissions on a store with tokens. issue makes a token with a policy in Consul's HCL, or
+// permissions tests kv.Permissions on a store with tokens. issue makes a token with a policy in Consul's HCL, or
 // changes the rules of callers without a token, and revoke ends it.
-func RunPermissions(t *testing.T, store interface {
+func permissions(t *testing.T, store interface {
 	kv.Store
 	kv.Permissions
 }, issue func(policy string) (token string), revoke func(token string),
@@ -89,8 +89,8 @@ func RunPermissions(t *testing.T, store interface {
 	}
 }
 
-// RunWithoutACLs tests kv.Permissions on a store that knows no tokens: any token passes.
-func RunWithoutACLs(t *testing.T, store kv.Permissions) {
+// withoutACLs tests kv.Permissions on a store that knows no tokens: any token passes.
+func withoutACLs(t *testing.T, store kv.Permissions) {
 	for _, token := range []string{"", kv.NewID()} {
 		if got, err := store.Denied(t.Context(), token, []string{"kvexpress/a"}, []string{"kvexpress/b"}); err != nil || got != nil {
 			t.Errorf("token %q: denied %q and %v, want none", token, got, err)
