@@ -1,6 +1,7 @@
 package atomicfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -166,8 +167,10 @@ func (d *Dir) ReadFile(name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(f, most))
-	return b, errors.Join(Explain(err), f.Close())
+	var b bytes.Buffer
+	b.Grow(4 << 10) // a state is read in one call
+	_, err = b.ReadFrom(io.LimitReader(f, most))
+	return b.Bytes(), errors.Join(Explain(err), f.Close())
 }
 
 // names lists the entries.

@@ -138,3 +138,31 @@ func TestStateChangesBeforeTheLock(t *testing.T) {
 		}
 	}
 }
+
+// A program that takes no lock changes the file between our read of it and our lock: no exec runs for bytes that are gone.
+func TestFileChangesBeforeTheLock(t *testing.T) {
+	for name, change := range map[string]func(file string) error{
+		"overwritten": func(file string) error { return os.WriteFile(file, []byte("x\n"), 0o640) },
+		"replaced": func(file string) error {
+			return errors.Join(os.WriteFile(file+".new", contentB(), 0o640), os.Rename(file+".new", file))
+		},
+		"removed": os.Remove,
+	} {
+		n := newNode(t, scratch(t))
+		n.publish(contentA())
+		repair := n.failing()
+		n.failed(install.Installed)
+		repair()
+		changed := false
+		res, err := n.deliver(func(p install.FaultPoint) error {
+			if p != install.AtLock || changed {
+				return nil
+			}
+			changed = true
+			return change(n.target.File)
+		})
+		if err != nil || res.Action != install.Installed || len(n.torn(contentA())) > 0 || len(n.execs()) != 1 {
+			t.Errorf("%s: %q, %v, %d execs", name, res.Action, err, len(n.execs()))
+		}
+	}
+}

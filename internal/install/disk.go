@@ -50,7 +50,7 @@ func readFile(t *atomicfile.Target, keep bool) (onDisk, error) {
 		content.Grow(size + bytes.MinRead)
 		to = io.MultiWriter(sum, breaks, &content)
 	}
-	n, err := io.Copy(to, io.NewSectionReader(t.File, 0, record.MaxPlain+1))
+	n, err := io.CopyBuffer(to, io.NewSectionReader(t.File, 0, record.MaxPlain+1), make([]byte, 8<<10)) // not 32 KiB
 	if err != nil {
 		return onDisk{}, fmt.Errorf("read %s: %w", t.Path(), atomicfile.Explain(err))
 	}
@@ -70,12 +70,6 @@ type newlines int
 func (n *newlines) Write(b []byte) (int, error) {
 	*n += newlines(bytes.Count(b, []byte("\n")))
 	return len(b), nil
-}
-
-// same reports whether another read found the same bytes, mode and owner.
-func (d onDisk) same(o onDisk) bool {
-	o.Like = d.Like
-	return d.exists == o.exists && d.sha == o.sha && d.Attrs == o.Attrs
 }
 
 // drifted reports whether owner or mode differ from those wanted.

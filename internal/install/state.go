@@ -110,11 +110,21 @@ func (s *stateFile) load() (err error) {
 	return nil
 }
 
-// sweep removes what a killed process left. The target is locked.
-func (s *stateFile) sweep() {
-	if s.dir != nil {
-		_ = s.dir.Sweep(s.name) // if it fails, the next save tells
+// changed reports whether another process wrote the state since it was read. The target is locked: what a killed process left is
+// removed.
+func (s *stateFile) changed() (_ bool, err error) {
+	if s.dir == nil {
+		s.dir, err = s.folder.open(targetsFolder, false)
 	}
+	var now []byte
+	if err == nil {
+		_ = s.dir.Sweep(s.name) // if it fails, the next save tells
+		now, err = s.dir.ReadFile(s.name, maxState+1)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, s.failed(err)
+	}
+	return (err == nil) != s.found || string(now) != s.read, nil
 }
 
 func (s *stateFile) close() error {

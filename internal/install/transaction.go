@@ -115,16 +115,11 @@ func (tx *transaction) lockNow(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	disk, state := tx.disk, tx.state.read
-	if err := tx.readDisk(); err != nil {
-		return err
+	changed, err := tx.state.changed()
+	if err == nil && (changed || !tx.file.Unchanged()) {
+		err = errAgain
 	}
-	tx.state.sweep()
-	if tx.state.read != state || !tx.disk.same(disk) {
-		return errAgain
-	}
-	tx.disk.content = disk.content
-	return nil
+	return err
 }
 
 // lock takes the lock. It waits for another process until the context ends.
