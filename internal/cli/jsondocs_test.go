@@ -28,6 +28,7 @@ func jsonSections() map[string]reflect.Type {
 		"Target of an agent": reflect.TypeFor[agent.TargetStatus](), "Node": reflect.TypeFor[fleet.Line](),
 		"Percentiles": reflect.TypeFor[fleet.Percentiles](), "Exec": reflect.TypeFor[execReport](),
 		"hub size": reflect.TypeFor[sizeReport](), "Change": reflect.TypeFor[gate.Change](), "Stop": reflect.TypeFor[hold.Stop](), "Lock": reflect.TypeFor[lockRow](),
+		"version": reflect.TypeFor[versionReport](),
 	}
 }
 

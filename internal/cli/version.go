@@ -6,8 +6,15 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"kvexpress/internal/embedded/disk"
+	"kvexpress/internal/fleet"
+	"kvexpress/internal/install"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/wire"
 )
 
 // Set by the linker in a release build.
@@ -32,10 +39,36 @@ func build() buildInfo {
 	return buildInfo{cmp.Or(b.version, "dev"), cmp.Or(b.commit, "unknown"), cmp.Or(b.date, "unknown")}
 }
 
-// text has 1.x's form.
-func (b buildInfo) text() string {
-	return fmt.Sprintf("%-8s : %s\n%-8s : %s\n%-8s : %s\n%-8s : %s\n",
-		"Version", b.version, "Revision", b.commit, "Date", b.date, "Go", runtime.Version())
+// versionReport is what `version` says of this program.
+type versionReport struct {
+	Version  string  `json:"version"`
+	Revision string  `json:"revision"`
+	Date     string  `json:"date"`
+	Go       string  `json:"go"`
+	Platform string  `json:"platform"`
+	Formats  formats `json:"formats"`
+}
+
+// formats are the newest formats that this program reads and writes.
+type formats struct {
+	Manifest int    `json:"manifest"`
+	Receipt  int    `json:"receipt"`
+	State    int    `json:"state"` // of the state folder
+	Data     int    `json:"data"`  // of a hub's --data-dir
+	Hub      string `json:"hub"`   // the protocol of agents and hubs
+}
+
+func versionOf(b buildInfo) versionReport {
+	return versionReport{b.version, b.commit, b.date, runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH,
+		formats{kv.ManifestFormat, fleet.Format, install.StateFormat, disk.Format, wire.Protocol}}
+}
+
+// text begins in 1.x's form.
+func (v versionReport) text() string {
+	f := v.Formats
+	return fmt.Sprintf("Version  : %s\nRevision : %s\nDate     : %s\nGo       : %s\nPlatform : %s\nFormats  : "+
+		"manifest %d, receipt %d, state %d, data-dir %d, hub protocol %s\n",
+		v.Version, v.Revision, v.Date, v.Go, v.Platform, f.Manifest, f.Receipt, f.State, f.Data, f.Hub)
 }
 
 // printVersion runs before every command. With -v or --version, as in 1.x, it ends the program. cobra's own flag needs
@@ -44,22 +77,13 @@ func (a *App) printVersion(g *globals) error {
 	if !g.version {
 		return nil
 	}
-	_, err := fmt.Fprint(a.Stdout, build().text())
+	_, err := fmt.Fprint(a.Stdout, versionOf(build()).text())
 	return &reportedError{error: err, code: exitOK}
 }
 
 func (a *App) newVersion(g *globals) *cobra.Command {
 	return a.with(g, "version", uses("json"),
-		func(context.Context, *session) (report, error) { return versionReport{build()}, nil })
+		func(context.Context, *session) (report, error) { return versionOf(build()), nil })
 }
 
-type versionReport struct{ buildInfo }
-
-func (v versionReport) lines() []string {
-	text := v.text()
-	return []string{text[:len(text)-1]}
-}
-
-func (v versionReport) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, `{"version":%q,"revision":%q,"date":%q,"go":%q}`, v.version, v.commit, v.date, runtime.Version()), nil
-}
+func (v versionReport) lines() []string { return strings.Split(strings.TrimSuffix(v.text(), "\n"), "\n") }

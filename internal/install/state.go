@@ -56,8 +56,10 @@ type state struct {
 	Overwrite *overwriteNote `json:"overwrite,omitempty"`
 }
 
+// StateFormat is the format of state files. Another one counts as damage, which is safe.
+const StateFormat = 1
+
 const (
-	stateFormat   = 1         // another one counts as damage, which is safe
 	maxState      = 64 << 10  // bytes
 	maxEarlier    = 8         // then the state is made durable
 	stateBlock    = 1024      // state files have a whole number of blocks
@@ -80,7 +82,7 @@ type stateFile struct {
 // state the exec is pending: to run it once more is safe, to forget it is not.
 func loadState(folder *stateFolder, file string) (*stateFile, error) {
 	s := &stateFile{folder: folder, name: nameOf(file) + ".json"}
-	s.state = state{Format: stateFormat, File: file}
+	s.state = state{Format: StateFormat, File: file}
 	if err := s.load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(s.failed(err), s.close())
 	}
@@ -104,7 +106,7 @@ func (s *stateFile) load() (err error) {
 	}
 	empty := s.state
 	s.read, s.size, s.found = string(b), len(b), true
-	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != stateFormat || s.File != empty.File {
+	if len(b) > maxState || json.Unmarshal(b, &s.state) != nil || s.Format != StateFormat || s.File != empty.File {
 		s.state, s.damaged = empty, true
 	}
 	return nil

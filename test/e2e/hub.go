@@ -23,10 +23,16 @@ var listening = regexp.MustCompile(`listening address=["']?([][0-9.:]+:[0-9]+)`)
 // Hub runs one until the test ends, and waits until it listens: on loopback, unless args say otherwise.
 func (m *Machine) Hub(name string, args ...string) *Hub {
 	m.T.Helper()
+	return m.HubOf(Program.Path, name, args...)
+}
+
+// HubOf is Hub with another program.
+func (m *Machine) HubOf(binary, name string, args ...string) *Hub {
+	m.T.Helper()
 	if !slices.Contains(args, "--listen") {
 		args = append(slices.Clip(args), "--listen", "127.0.0.1:0")
 	}
-	h := &Hub{Daemon: m.Start(name, append([]string{Program.Path, "hub"}, args...)...)}
+	h := &Hub{Daemon: m.Start(name, append([]string{binary, "hub"}, args...)...)}
 	Eventually(m.T, "the hub listens", func() bool {
 		if h.Ended() {
 			m.T.Fatalf("the hub ended: %v\n%s", h.Cmd.ProcessState, Tail(h.Said(), 10))

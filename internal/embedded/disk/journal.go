@@ -75,7 +75,7 @@ func (j *Journal) open() error {
 	info, err := os.Lstat(j.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		j.read, err = &content{about: about{format: format}}, j.remake(create)
+		j.read, err = &content{about: about{format: Format}}, j.remake(create)
 	case err != nil:
 		err = fmt.Errorf("open %s: %w", j.path, atomicfile.Explain(err))
 	case !info.Mode().IsRegular():
@@ -144,7 +144,7 @@ func create(db *bolt.DB) error {
 			_, err := tx.CreateBucket([]byte(name))
 			errs = append(errs, err)
 		}
-		empty := about{format: format}
+		empty := about{format: Format}
 		return errors.Join(append(errs, tx.Bucket([]byte(aboutBucket)).Put(keyOf(""), empty.put()))...)
 	})
 }

@@ -41,9 +41,9 @@ func (c *content) read(tx *bolt.Tx, db *database) error {
 	}
 	err := c.bucket(tx, db, aboutBucket, func(b []byte) (string, error) {
 		err := c.get(b)
-		if err == nil && c.format != format {
+		if err == nil && c.format != Format {
 			err = fmt.Errorf("%w: its format is %d, this kvexpress reads %d; use the version of kvexpress that wrote it",
-				ErrFolder, c.format, format)
+				ErrFolder, c.format, Format)
 		}
 		return "", err
 	})

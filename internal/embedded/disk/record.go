@@ -17,8 +17,10 @@ const (
 	rowsBucket  = "rows"
 )
 
+// Format is the version of buckets and records.
+const Format = 5
+
 const (
-	format  = 5   // the version of buckets and records
 	longest = 512 // bytes of a name; a longer one is hashed, because bbolt limits keys and is slow with long ones
 	number  = 8   // bytes
 	header  = 8   // bytes: CRC and length
