@@ -41,17 +41,13 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 	if err != nil {
 		return nil, err
 	}
-	putter, ok := s.store.(kv.Putter)
-	if !ok {
-		return nil, fmt.Errorf("%T cannot write large values", s.store)
-	}
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	r := importReport{Of: len(rows)}
 	for _, w := range embedded.PlanImport(rows) {
 		if w.Put {
 			row := w.Rows[0]
-			err = putter.Put(ctx, row.Path, row.Value, row.Flags)
+			err = s.store.Put(ctx, row.Path, row.Value, row.Flags)
 		} else {
 			_, err = s.store.Commit(ctx, w.Ops())
 		}

@@ -14,7 +14,7 @@ import (
 // ImportStep is one step of an import: a transaction, or one row that is too large for a transaction.
 type ImportStep struct {
 	Rows []kv.Row
-	Put  bool // a single row that only a kv.Putter can write
+	Put  bool // a single row that only kv.Store.Put can write
 }
 
 // Ops returns the step as a transaction.

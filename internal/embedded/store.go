@@ -25,7 +25,6 @@ var (
 	_ kv.Store       = (*Store)(nil)
 	_ kv.Watcher     = (*Store)(nil)
 	_ kv.Pulser      = (*Store)(nil)
-	_ kv.Putter      = (*Store)(nil)
 	_ kv.Clock       = (*Store)(nil)
 	_ kv.Permissions = (*Store)(nil)
 )
@@ -192,7 +191,7 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 	return written, nil
 }
 
-// Put implements kv.Putter.
+// Put implements kv.Store.
 func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
 	what := "write " + path
 	if err := begun(ctx, what, path); err != nil {

@@ -91,7 +91,7 @@ const (
 	MaxTxnBody = 512 << 10
 	// MaxStored limits data, as stored, that fits into one transaction with checksum and manifest, in bytes.
 	MaxStored = 380 << 10
-	// MaxValue limits the value of a row, in bytes. Above about three quarters of it, only a Putter can write it.
+	// MaxValue limits the value of a row, in bytes. Above about three quarters of it, only Store.Put can write it.
 	MaxValue = 512 << 10
 )
 
@@ -137,13 +137,6 @@ type Permissions interface {
 	Denied(ctx context.Context, token string, reads, writes []string) ([]string, error)
 }
 
-// Putter is a store that can write a row that is too large for a transaction. Publishing never needs it: see MaxStored. A
-// decorator implements it if its store does.
-type Putter interface {
-	// Put writes one row unconditionally, with a value of up to MaxValue bytes. It returns the errors of Commit.
-	Put(ctx context.Context, path string, value []byte, flags uint64) error
-}
-
 // Clock is a store that knows the skew of this machine's clock. A decorator implements it if its store does.
 type Clock interface {
 	// Offset is the smallest possible skew of this machine's clock: positive if it is ahead of the store's. ok is false if unknown.
@@ -169,6 +162,9 @@ func ClockOffset(s any) *int64 {
 type Store interface {
 	Reader
 	Writer
+	// Put writes one row unconditionally, with a value of up to MaxValue bytes, which may be too large for a transaction. Publishing
+	// never needs it: see MaxStored. It returns the errors of Commit.
+	Put(ctx context.Context, path string, value []byte, flags uint64) error
 	// Keys lists the paths that begin with prefix, in order. Paths that the caller may not read are left out, so an empty answer
 	// proves nothing.
 	Keys(ctx context.Context, prefix string) ([]string, error)

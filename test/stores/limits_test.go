@@ -95,7 +95,7 @@ func testPut(t *testing.T, b bench) {
 	path := b.path("a b/\u00fc?flags=3&cas=0#%")
 	for _, value := range [][]byte{bytes.Repeat([]byte{0, 0xff, '"'}, kv.MaxValue/3), make([]byte, kv.MaxValue), nil} {
 		before := b.read(path).Index
-		if err := b.putter.Put(t.Context(), path, value, math.MaxUint64); err != nil {
+		if err := b.store.Put(t.Context(), path, value, math.MaxUint64); err != nil {
 			t.Fatalf("put %d bytes: %v", len(value), err)
 		}
 		e := b.read(path)
@@ -104,7 +104,7 @@ func testPut(t *testing.T, b bench) {
 				len(value), len(e.Value), e.State, e.Flags, e.Index, before)
 		}
 	}
-	if err := b.putter.Put(t.Context(), path, make([]byte, kv.MaxValue+1), 0); !errors.Is(err, kv.ErrTooLarge) {
+	if err := b.store.Put(t.Context(), path, make([]byte, kv.MaxValue+1), 0); !errors.Is(err, kv.ErrTooLarge) {
 		t.Errorf("a byte too many gives %v, want ErrTooLarge", err)
 	}
 	if e := b.read(path); len(e.Value) != 0 {

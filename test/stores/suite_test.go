@@ -11,14 +11,13 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// suite runs all parts on the store that open returns, which may be the same one each time. A store that implements kv.Putter,
+// suite runs all parts on the store that open returns, which may be the same one each time. A store that implements
 // kv.Watcher or kv.Pulser is tested for that too.
 func suite(t *testing.T, open func(t *testing.T) kv.Store) {
 	run := func(t *testing.T, parts ...part) {
 		for _, part := range parts {
 			t.Run(part.name, func(t *testing.T) {
 				b := bench{t: t, store: open(t), prefix: "storetest/" + kv.NewID() + "/"}
-				b.putter, _ = b.store.(kv.Putter)
 				b.watcher, _ = b.store.(kv.Watcher)
 				b.pulser, _ = b.store.(kv.Pulser)
 				part.test(t, b)
@@ -43,14 +42,12 @@ func suite(t *testing.T, open func(t *testing.T) kv.Store) {
 		part{"Limit/Ops", testOpsLimit},
 		part{"Limit/LargestPublish", testLargestPublish},
 		part{"Limit/TooLarge", testTooLarge},
+		part{"Put", testPut},
 		part{"BadRequest", testBadRequest},
 		part{"Context", testContext},
 		part{"Concurrent/OneWinner", testOneWinner},
 		part{"Concurrent/Snapshots", testSnapshots},
 	)
-	if _, ok := open(t).(kv.Putter); ok {
-		run(t, part{"Put", testPut})
-	}
 	if _, ok := open(t).(kv.Watcher); ok {
 		t.Run("Watch", func(t *testing.T) {
 			run(t,
@@ -80,7 +77,6 @@ type part struct {
 type bench struct {
 	t       *testing.T
 	store   kv.Store
-	putter  kv.Putter  // the same store; nil if it is none
 	watcher kv.Watcher // the same store; nil if it is none
 	pulser  kv.Pulser  // the same store; nil if it is none
 	prefix  string
@@ -159,10 +155,8 @@ func (b bench) requests(ctx context.Context, path string) map[string]error {
 	_, commit := b.store.Commit(ctx, []kv.Op{{Verb: kv.Set, Path: b.path("commit")}, {Verb: kv.Set, Path: path}})
 	_, keys := b.store.Keys(ctx, path)
 	_, list := b.store.List(ctx, kv.Default, path, 0, 0)
-	all := map[string]error{"Read": read, "Commit": commit, "Keys": keys, "List": list}
-	if b.putter != nil {
-		all["Put"] = b.putter.Put(ctx, path, []byte("x"), 0)
-	}
+	put := b.store.Put(ctx, path, []byte("x"), 0)
+	all := map[string]error{"Read": read, "Commit": commit, "Keys": keys, "List": list, "Put": put}
 	if b.watcher != nil {
 		_, all["Watch"] = b.watcher.Watch(ctx, path, 0, short)
 	}

@@ -61,9 +61,8 @@ type Store struct {
 }
 
 var (
-	_ kv.Store  = (*Store)(nil)
-	_ kv.Putter = (*Store)(nil)
-	_ kv.Clock  = (*Store)(nil)
+	_ kv.Store = (*Store)(nil)
+	_ kv.Clock = (*Store)(nil)
 )
 
 // Token returns the ACL token that New would use, for a hub; "" is the anonymous token. It reads the token file, and registers

@@ -10,7 +10,7 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Put implements kv.Putter. The value is the body of the request, so it may be as large as Consul allows. Consul cleans the path:
+// Put implements kv.Store. The value is the body of the request, so it may be as large as Consul allows. Consul cleans the path:
 // no part between slashes may be empty, "." or "..".
 func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
 	what := describe("write", path, 1)

@@ -55,14 +55,8 @@ func (s *store) List(ctx context.Context, c kv.Consistency, prefix string, since
 	return repeat(ctx, s.policy, func() (kv.Listing, error) { return s.next.List(ctx, c, prefix, since, wait) })
 }
 
-// Put implements kv.Putter. If the decorated store does not, it fails with kv.ErrTooLarge.
 func (s *store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
-	next, ok := s.next.(kv.Putter)
-	if !ok {
-		return &kv.StoreError{Op: "write " + kv.Quote(path), Kind: kv.ErrTooLarge,
-			Cause: errors.New("this store writes only with transactions")}
-	}
-	_, err := repeat(ctx, s.policy, func() (struct{}, error) { return struct{}{}, next.Put(ctx, path, value, flags) })
+	_, err := repeat(ctx, s.policy, func() (struct{}, error) { return struct{}{}, s.next.Put(ctx, path, value, flags) })
 	return err
 }
 

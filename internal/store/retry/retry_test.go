@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/retry"
 )
@@ -53,14 +52,8 @@ func requests(t *testing.T, p retry.Policy, errs []error, check func(t *testing.
 	for name, request := range map[string]func(context.Context, kv.Store) error{
 		"Read":   func(ctx context.Context, s kv.Store) error { _, err := s.Read(ctx, kv.Default, "a"); return err },
 		"Commit": func(ctx context.Context, s kv.Store) error { _, err := s.Commit(ctx, nil); return err },
-		"Put": func(ctx context.Context, s kv.Store) error {
-			p, ok := s.(kv.Putter)
-			if !ok {
-				return errors.New("it has no Put")
-			}
-			return p.Put(ctx, "a", nil, 0)
-		},
-		"Keys": func(ctx context.Context, s kv.Store) error { _, err := s.Keys(ctx, ""); return err },
+		"Put":    func(ctx context.Context, s kv.Store) error { return s.Put(ctx, "a", nil, 0) },
+		"Keys":   func(ctx context.Context, s kv.Store) error { _, err := s.Keys(ctx, ""); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -68,17 +61,6 @@ func requests(t *testing.T, p retry.Policy, errs []error, check func(t *testing.
 				check(t, f, request(t.Context(), retry.New(f, p)))
 			})
 		})
-	}
-}
-
-// A store without Put has none behind a retry either.
-func TestNoPut(t *testing.T) {
-	p, ok := retry.New(struct{ kv.Store }{embedded.New()}, retry.Policy{For: time.Second}).(kv.Putter)
-	if !ok {
-		t.Fatal("a retry has no Put")
-	}
-	if err := p.Put(t.Context(), "a", nil, 0); !errors.Is(err, kv.ErrTooLarge) {
-		t.Errorf("Put without one gives %v, want ErrTooLarge", err)
 	}
 }
 
