@@ -41,6 +41,14 @@ func (p Part) Into(old Receipt, node, hub string, now time.Time, offset *int64) 
 	return r
 }
 
+// Contact is when a hub or the store last heard of the agent, by the store's clock; zero without an agent.
+func (r Receipt) Contact() time.Time {
+	if r.Agent == nil {
+		return time.Time{}
+	}
+	return byStore(r.Sent, r.ClockOffset).Add(-time.Duration(r.Agent.Age))
+}
+
 // by is the receipt with Sent by another clock, which is offset ahead of the store's.
 func (r Receipt) by(offset *int64) Receipt {
 	r.Sent, r.ClockOffset = byStore(r.Sent, r.ClockOffset).Add(skew(offset)), offset

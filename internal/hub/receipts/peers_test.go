@@ -87,6 +87,28 @@ func TestPeersContact(t *testing.T) {
 	})
 }
 
+// A node that ends right after its receipt was written to the store stays known: what the store says of it is older than what its hub
+// says.
+func TestEndAfterReceipt(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		b := w.peer(t, "b")
+		_ = wait.For(context.Background(), 10*time.Second) // the receipts in the store are read every two seconds
+		b.Connected("web-1", 1)
+		_ = b.Put("web-1", part(1), 100)
+		b.tell(t, w)
+		_ = wait.For(context.Background(), 100*time.Millisecond)
+		b.Connected("web-1", -1)
+		b.tell(t, w)
+		_ = wait.For(context.Background(), 2*time.Minute)
+		for name, table := range map[string]*receipts.Table{"the hub": b.Table, "its peer": w.Table} {
+			p, err := table.Page(context.Background(), 0, 0, false)
+			if err != nil || len(p.Rows) != 1 || p.Rows[0].Index != 0 || p.Rows[0].Live {
+				t.Errorf("%s: %v, %+v", name, err, p.Rows)
+			}
+		}
+	})
+}
+
 // While a hub cannot be asked, its nodes are there as it was known last. What it says of nodes that have moved does not count.
 func TestPeerEnds(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {

@@ -144,7 +144,8 @@ func (t *Table) reread(ctx context.Context, ops []kv.Op) error {
 	return nil
 }
 
-// merge takes a row of the store. Of a node that is connected to a hub only the targets of `out`s count; mu is held.
+// merge takes a row of the store. If a hub knows of a later contact with the node, only the targets of `out`s count; mu is
+// held.
 func (t *Table) merge(stored kv.Row) {
 	node := stored.Path[len(t.o.Layout.NodesDir()):]
 	r := t.row(node)
@@ -160,8 +161,9 @@ func (t *Table) merge(stored kv.Row) {
 		return
 	}
 	other, err := fleet.ParseReceipt(node, stored.Value, stored.Flags)
+	known := connected || r.dated && !r.removed && other.Contact().Before(r.receipt.Contact())
 	switch {
-	case connected && err == nil:
+	case known && err == nil:
 		t.set(r, r.receipt.Others(other))
 	case connected: // the agent's replaces what cannot be read
 	default:
