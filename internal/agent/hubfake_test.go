@@ -37,6 +37,8 @@ func wirePair() (agent, hub *wireEnd) {
 
 func (e *wireEnd) Peer() string { return "memory" }
 
+func (e *wireEnd) Names() []string { return nil }
+
 func (e *wireEnd) Close() error { e.once.Do(func() { close(e.closed) }); return nil }
 
 func (e *wireEnd) Read(ctx context.Context) ([]byte, error) {

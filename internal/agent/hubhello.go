@@ -65,6 +65,16 @@ func (h *hubSource) greet() {
 	_ = s.send(s.ctx, wire.FromAgent{Hello: &hello}) // if the session ends, the next one tells
 }
 
+// refreshToken tells the hub a token that has changed in its file.
+func (h *hubSource) refreshToken(s *session) {
+	h.mu.Lock()
+	read, last := h.uplink.Token, s.last.Token
+	h.mu.Unlock()
+	if token, err := read(); err == nil && token != last { // else the last token counts
+		go h.greet() // it waits for the writer, which calls this
+	}
+}
+
 // same compares hellos, but for the bytes in place.
 func same(a, b wire.Hello) bool {
 	bare := func(h wire.Hello) wire.Hello {

@@ -279,6 +279,7 @@ func (s *session) write(ctx context.Context) {
 			return
 		case message = <-s.out:
 		case <-ticker.C:
+			s.source.refreshToken(s)
 			if message, err = wire.Encode(wire.FromAgent{Beat: &wire.Beat{ID: time.Since(s.since).Microseconds()}}); err != nil {
 				continue
 			}

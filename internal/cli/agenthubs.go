@@ -53,8 +53,8 @@ func hubClients(h config.Hubs, o consul.Options) ([]wire.Client, error) {
 	if len(h.Addrs) == 0 {
 		return nil, nil
 	}
-	token, err := consul.Token(o)
-	if err != nil {
+	token := func() (string, error) { return consul.Token(o) }
+	if _, err := token(); err != nil {
 		return nil, err
 	}
 	secure, err := hubTLS(h)

@@ -43,6 +43,8 @@ func (f *hubFlags) add(fl *pflag.FlagSet) {
 	durationVar(fl, &f.ExpireAfter, "expire-after", fleet.DefaultExpiry, "leave out nodes without contact for this long")
 	fl.BoolVar(&f.PerNode, "per-node", false, "name missing nodes in metrics, at most 1000")
 	fl.BoolVar(&f.AnyAgent, "any-agent", false, "serve agents of other machines although the store has no ACLs")
+	fl.StringVar(&f.NodeFrom, "node-from", hub.NodeFromToken,
+		"what proves the name of a node: its `token`, or \"certificate\", the name in its client certificate")
 	fl.StringSliceVar(&f.Peers.Addrs, "peers", nil, "`addresses` of the other hubs of the fleet, separated by commas")
 	fl.StringVar(&f.Peers.CAFile, "hub-ca", "", "`file` of authorities (PEM) that have signed the certificates of the peers")
 	fl.StringVar(&f.Peers.ServerName, "hub-server-name", "", "`name` in the certificates of the peers, if it is not their address")
@@ -137,7 +139,7 @@ func (a *App) runHub(ctx context.Context, s hubFlags, m hub.MetricsOptions, peer
 		Listen: s.Listen, MaxConnsPerClient: s.MaxConnsPerClient,
 		Files:   hub.Files{Tokens: s.Tokens, Cert: s.TLSCert, Key: s.TLSKey, ClientCA: s.TLSClientCA},
 		DataDir: s.DataDir, Memory: s.dev, Datacenter: s.Store.Datacenter, Host: host, Metrics: m, Log: log,
-		AnyAgent: s.AnyAgent, Peers: peers,
+		AnyAgent: s.AnyAgent, NodeFrom: s.NodeFrom, Peers: peers,
 	})
 	if err != nil {
 		return errors.Join(err, closeLog())

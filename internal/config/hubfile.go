@@ -25,7 +25,8 @@ type Hub struct {
 	ExpireAfter       time.Duration
 	PerNode           bool
 	AnyAgent          bool
-	Peers             Hubs // the other hubs of the fleet
+	NodeFrom          string // what proves the name of a node
+	Peers             Hubs   // the other hubs of the fleet
 }
 
 // LoadHub reads hub.yml, a file of at most 1 MiB. Keys that it lacks stay as they are in c, and so do given keys, which are
@@ -72,10 +73,18 @@ func hubFileSetters(c *Hub) map[string]func(value) {
 		"expire_after":         one(&c.ExpireAfter, parseTime),
 		"per_node":             one(&c.PerNode, parseSwitch),
 		"any_agent":            one(&c.AnyAgent, parseSwitch),
+		"node_from":            one(&c.NodeFrom, parseNodeFrom),
 	}
 	maps.Copy(setters, storeSetters(&c.Store))
 	maps.Copy(setters, hubSetters(&c.Peers, "peers"))
 	return setters
+}
+
+func parseNodeFrom(s string) (string, error) {
+	if s != "token" && s != "certificate" {
+		return "", fmt.Errorf("%.20q is not known; give token or certificate", s)
+	}
+	return s, nil
 }
 
 // parseTime leaves limits to the hub, which has them for flags too.

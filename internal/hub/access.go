@@ -40,6 +40,10 @@ func openAccess(o *Options) (*access, error) {
 		return nil, errors.New("--max-conns-per-client must be at least 1")
 	case f.Tokens != "" && !o.embedded():
 		return nil, errors.New("--tokens needs an embedded store (--data-dir or --dev); without one, Consul checks tokens")
+	case o.NodeFrom != "" && o.NodeFrom != NodeFromToken && o.NodeFrom != NodeFromCertificate:
+		return nil, fmt.Errorf("--node-from: %.40q is not known; give token or certificate", o.NodeFrom)
+	case o.NodeFrom == NodeFromCertificate && f.ClientCA == "":
+		return nil, errors.New("--node-from certificate needs --tls-client-ca: without it, agents have no certificates")
 	case (f.Cert == "") != (f.Key == ""):
 		return nil, errors.New("--tls-cert and --tls-key need each other; give both or none")
 	case f.ClientCA != "" && f.Cert == "":

@@ -70,7 +70,8 @@ func (h *Hub) newAgents() *agents {
 		datacenter = cmp.Or(datacenter, consulapi.Datacenter)
 	}
 	a.Fanout = fanout.New(fanout.Options{Feed: a.feed, Layout: o.Layout, Rights: a.rights, Receipts: a.table, Name: h.o.Host,
-		Version: o.Version, Datacenter: datacenter, MaxAgents: maxConns(), Log: h.o.Log})
+		Version: o.Version, Datacenter: datacenter, MaxAgents: maxConns(), Log: h.o.Log,
+		ByCertificate: h.o.NodeFrom == NodeFromCertificate})
 	return a
 }
 

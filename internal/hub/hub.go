@@ -39,10 +39,17 @@ type Options struct {
 	Host       string        // name of this machine
 	Peers      []wire.Client // the other hubs of the fleet
 	AnyAgent   bool          // serve agents of other machines although the store has no ACLs
+	NodeFrom   string        // what proves the name of a node: NodeFromToken ("") or NodeFromCertificate
 
 	Metrics MetricsOptions // an embedded store takes the place of its store
 	Log     *slog.Logger
 }
+
+// What proves the name of a node.
+const (
+	NodeFromToken       = "token"       // the right to write its receipt
+	NodeFromCertificate = "certificate" // the name in the client certificate
+)
 
 func (o *Options) embedded() bool { return o.DataDir != "" || o.Memory }
 

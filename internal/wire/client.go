@@ -14,8 +14,8 @@ import (
 // Client asks a hub over HTTP, for commands.
 type Client struct {
 	Dialer
-	Addr  string // host:port, or the absolute path of a socket
-	Token string // "": none
+	Addr  string                 // host:port, or the absolute path of a socket
+	Token func() (string, error) // asked at each request; nil or "": none
 }
 
 // ErrForbidden: the hub does not answer a caller with this token.
@@ -36,8 +36,14 @@ func (c Client) get(ctx context.Context, path string, query url.Values, most int
 	if err != nil {
 		return nil, err
 	}
-	if c.Token != "" {
-		r.Header.Set("X-Consul-Token", c.Token)
+	if c.Token != nil {
+		token, err := c.Token()
+		if err != nil {
+			return nil, err
+		}
+		if token != "" {
+			r.Header.Set("X-Consul-Token", token)
+		}
 	}
 	answer, err := client.Do(r)
 	if err != nil {

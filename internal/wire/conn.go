@@ -11,4 +11,6 @@ type Conn interface {
 	Close() error
 	// Peer is the address of the other side, for people.
 	Peer() string
+	// Names are in the client certificate of an agent, which the hub has verified: DNS names, then the common name.
+	Names() []string
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -130,14 +131,27 @@ func Accept(w http.ResponseWriter, r *http.Request, large Large) (Conn, error) {
 		return nil, errors.Join(err, ws.Close(websocket.StatusPolicyViolation, "this hub speaks "+Protocol))
 	}
 	ws.SetReadLimit(MaxFromAgent)
-	return &socket{ws: ws, peer: r.RemoteAddr, large: large}, nil
+	return &socket{ws: ws, peer: r.RemoteAddr, names: names(r.TLS), large: large}, nil
+}
+
+// names are those of the client certificate of a connection. They are valid only if the server verifies certificates.
+func names(c *tls.ConnectionState) []string {
+	if c == nil || len(c.VerifiedChains) == 0 {
+		return nil
+	}
+	leaf := c.VerifiedChains[0][0]
+	if leaf.Subject.CommonName == "" {
+		return leaf.DNSNames
+	}
+	return append(slices.Clone(leaf.DNSNames), leaf.Subject.CommonName)
 }
 
 // socket is a Conn over a WebSocket.
 type socket struct {
-	ws   *websocket.Conn
-	peer string
-	hub  bool // the other side is a hub
+	ws    *websocket.Conn
+	peer  string
+	names []string // of a verified client certificate
+	hub   bool     // the other side is a hub
 
 	large Large
 	mu    sync.Mutex
@@ -145,6 +159,8 @@ type socket struct {
 }
 
 func (s *socket) Peer() string { return s.peer }
+
+func (s *socket) Names() []string { return s.names }
 
 func (s *socket) Close() error {
 	s.release()

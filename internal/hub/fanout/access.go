@@ -61,7 +61,10 @@ func (f *Fanout) check(ctx context.Context, token, node string, subs map[kv.Key]
 			paths = append(paths, path)
 		}
 	}
-	paths = append(paths, f.o.Layout.Node(node)) // the only one that is written
+	receipt := f.o.Layout.Node(node) // the only one that is written
+	if !f.o.ByCertificate {
+		paths = append(paths, receipt)
+	}
 	select {
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()
@@ -70,7 +73,7 @@ func (f *Fanout) check(ctx context.Context, token, node string, subs map[kv.Key]
 	}
 	for n, some := range slices.Collect(slices.Chunk(paths, kv.MaxOps)) {
 		var writes []string
-		if (n+1)*kv.MaxOps >= len(paths) {
+		if last := (n+1)*kv.MaxOps >= len(paths); last && !f.o.ByCertificate {
 			some, writes = some[:len(some)-1], some[len(some)-1:]
 		}
 		bad, err := f.o.Rights.Denied(ctx, token, some, writes)
@@ -80,7 +83,7 @@ func (f *Fanout) check(ctx context.Context, token, node string, subs map[kv.Key]
 			return nil, err
 		}
 		for _, path := range bad {
-			if path == f.o.Layout.Node(node) {
+			if path == receipt {
 				denied[""] = "the token may not write " + path + "; `kvexpress acl node --node " + node +
 					" -k KEY` prints the policy that it needs"
 				continue

@@ -41,7 +41,10 @@ type Options struct {
 	Version    string         // of the program
 	Datacenter string         // of the store; "": unknown, agents that name one are refused
 	MaxAgents  int            // connections
-	Log        *slog.Logger
+	// ByCertificate: a node has the name in the certificate of its agent, and reports without a right of its token. Else the right
+	// to write its receipt proves the name.
+	ByCertificate bool
+	Log           *slog.Logger
 }
 
 // Fanout serves the agents of a hub. Its methods are safe for concurrent use.

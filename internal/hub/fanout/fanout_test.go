@@ -40,11 +40,15 @@ type world struct {
 	checking  chan struct{} // checks of rights wait until it is closed; may be nil
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, set ...func(*fanout.Options)) *world {
 	w := &world{now: map[kv.Key]*feed.Snapshot{}, used: map[kv.Key]int{}, denied: map[string]bool{}, connected: map[string]int{}}
 	w.layout, _ = kv.NewLayout("kvexpress")
-	w.Fanout = fanout.New(fanout.Options{Feed: w, Layout: w.layout, Rights: w, Receipts: w, Name: "hub-1", MaxAgents: 100,
-		Datacenter: "dc1", Log: slog.New(slog.DiscardHandler)})
+	o := fanout.Options{Feed: w, Layout: w.layout, Rights: w, Receipts: w, Name: "hub-1", MaxAgents: 100,
+		Datacenter: "dc1", Log: slog.New(slog.DiscardHandler)}
+	for _, f := range set {
+		f(&o)
+	}
+	w.Fanout = fanout.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { w.Run(ctx) })

@@ -3,6 +3,7 @@ package fanout
 import (
 	"errors"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,13 +24,21 @@ func (s *session) hello(h *wire.Hello) error {
 	if err != nil {
 		return err
 	}
+	if names := s.conn.Names(); s.f.o.ByCertificate && !slices.Contains(names, h.Node) {
+		return refuse(wire.Invalid, "the certificate of the agent is for %s, and its node is %s; set node in agent.yml, or give the node "+
+			"a certificate of its own", kv.Quote(strings.Join(names, " ")), kv.Quote(h.Node))
+	}
 	denied, err := s.f.check(s.ctx, h.Token, h.Node, subs)
 	if errors.Is(err, errToken) {
 		return unknownToken(h.Node)
 	} else if r := (*Refusal)(nil); errors.As(err, &r) {
 		return r
 	}
-	if h.Token == "" && len(denied) > len(subs) { // the receipt counts, too
+	rights := len(subs)
+	if !s.f.o.ByCertificate {
+		rights++ // the receipt counts, too
+	}
+	if h.Token == "" && rights > 0 && len(denied) == rights {
 		return refuse(wire.Token, "the agent of %s sends no token, and without one it may do nothing; set token_file in agent.yml",
 			h.Node)
 	}

@@ -16,7 +16,7 @@ const (
 
 // Accessor returns the accessor id of the token in use. It is "" without a token, and if Consul does not tell.
 func (s *Store) Accessor(ctx context.Context) string {
-	secret := s.header.Get("X-Consul-Token")
+	secret := s.token.current()
 	if secret == "" {
 		return ""
 	}

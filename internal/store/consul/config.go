@@ -1,9 +1,7 @@
 package consul
 
 import (
-	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +11,6 @@ import (
 	"time"
 
 	"kvexpress/internal/kv"
-	"kvexpress/internal/safetext"
 )
 
 const (
@@ -25,7 +22,6 @@ const (
 	lastingIdleTimeout = 90 * time.Second // Consul's is 120 s
 	lastingBuffer      = 2 << 10          // bytes; each target has a connection
 	maxHeaderBytes     = 64 << 10         // of an answer
-	maxTokenFile       = 4 << 10          // bytes; a token has 36
 	// maxCertificates limits one file of certificate authorities, in bytes.
 	maxCertificates = 4 << 20
 )
@@ -79,54 +75,6 @@ func parseAddr(addr, scheme string) (target, error) {
 			fmt.Errorf("Consul address %s: use host:port, http://host:port, https://host:port or unix:///path", kv.Quote(addr))
 	}
 	return target{scheme: scheme, host: u.Host, prefix: strings.TrimRight(u.Path, "/")}, nil
-}
-
-// chooseToken finds the ACL token; "" is the anonymous token.
-func chooseToken(s settings) (token string, err error) {
-	switch {
-	case s.TokenFile != "":
-		if token, err = readToken(s.TokenFile); err == nil && token == "" {
-			err = fmt.Errorf("token file %s: it is empty", s.TokenFile)
-		}
-	case s.Token != "":
-		token = s.Token
-	case s.envTokenFile != "":
-		token, err = readToken(s.envTokenFile)
-		token = cmp.Or(token, s.envToken) // as Consul does, unlike a file that was asked for
-	default:
-		token = s.envToken
-	}
-	if err != nil {
-		return "", err
-	}
-	if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", errors.New("the Consul token holds a character that cannot be sent; check for a line break in it")
-	}
-	return token, nil
-}
-
-func readToken(path string) (string, error) {
-	b, err := readCapped(path, maxTokenFile)
-	if err != nil {
-		return "", fmt.Errorf("read the token file: %w; create it, or name another", err)
-	}
-	return strings.TrimSpace(string(b)), nil
-}
-
-// credentials returns the header of every request, and registers its secrets for redaction.
-func credentials(token string, auth *login) http.Header {
-	header := http.Header{"Content-Type": {"application/json"}}
-	if token != "" {
-		header.Set("X-Consul-Token", token)
-		safetext.Hide(token)
-	}
-	if auth != nil {
-		both := base64.StdEncoding.EncodeToString([]byte(auth.user + ":" + auth.password))
-		header.Set("Authorization", "Basic "+both)
-		safetext.Hide(both)
-		safetext.Hide(auth.password)
-	}
-	return header
 }
 
 // newTransport returns a transport with limits. It uses no proxy, which would see the token, and no compression, which would cost

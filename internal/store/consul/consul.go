@@ -24,7 +24,7 @@ type Options struct {
 	Addr string
 	// Token is the ACL token. It wins over the token and the token file of the environment.
 	Token string
-	// TokenFile holds the ACL token, and wins over Token, as in Consul's own commands. New reads it once.
+	// TokenFile holds the ACL token, and wins over Token, as in Consul's own commands. Each request reads it again.
 	TokenFile string
 	// Datacenter is the datacenter to query; the default is the agent's own.
 	Datacenter string
@@ -52,7 +52,8 @@ type Store struct {
 	target  target
 	env     settings
 	query   url.Values  // goes with every request
-	header  http.Header // goes with every request; holds the token
+	header  http.Header // goes with every request, beside the token
+	token   *token
 	timeout time.Duration
 	// A transport, unlike a client, follows no redirects, which would take the token elsewhere.
 	transport   *http.Transport
@@ -87,7 +88,7 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := chooseToken(env)
+	first, err := chooseToken(env)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func New(o Options) (*Store, error) {
 			s.query.Set(name, value)
 		}
 	}
-	s.header = credentials(token, env.auth)
+	s.token, s.header = newToken(env, first), credentials(env.auth)
 	return s, nil
 }
 

@@ -79,8 +79,12 @@ func (s *Store) exchange(
 		return sent, &failure{kind: kv.ErrRequest, cause: presentable(err)}
 	}
 	req.Header = s.header.Clone()
-	if r.as != "" {
-		req.Header.Set("X-Consul-Token", r.as)
+	as := r.as
+	if as == "" {
+		as = s.token.current()
+	}
+	if as != "" {
+		req.Header.Set("X-Consul-Token", as)
 	}
 	resp, err := s.send(req)
 	if at := written.Load(); at != nil {

@@ -22,6 +22,7 @@ var ErrCut = errors.New("the connection was cut")
 // Pair is one connection with both of its ends.
 type Pair struct {
 	Agent, Hub wire.Conn
+	Names      []string // in the certificate of the agent
 	// Delay is how long a message takes; nil: no time. Messages stay in order.
 	Delay func() time.Duration
 	// ToAgent and ToHub hold the messages to an end while one of them is shut. Several connections may share a gate. They are
@@ -92,6 +93,9 @@ type end struct {
 }
 
 func (e *end) Peer() string { return e.peer }
+
+// Names implements wire.Conn. They are those of the Pair.
+func (e *end) Names() []string { return e.pair.Names }
 
 // Close ends the connection as TCP does: the other side still reads what was written before.
 func (e *end) Close() error {

@@ -110,6 +110,9 @@ exec %[1]s "$@"
 	store.Put("kvexpress-nodes/web-17", fmt.Sprintf(`{"format":1,"node":"web-17","sent":"2026-01-01T00:00:00Z","targets":[`+
 		`{"by":"out","key":"other","file":%q,"outcome":"converged"}]}`, m.Path("etc/hosts.consul")), 0)
 	m.File("etc/kvexpress/token", server.ManagementToken)
+	issuer := e2e.NewIssuer(t)
+	m.File("etc/kvexpress/jwt.json", issuer.Config())
+	m.File("etc/kvexpress/node.jwt", issuer.Token("web-1"))
 	// `consul exec` runs commands as the agent, who has no token of its own.
 	return &reader{t: t, m: m, url: web.URL, server: server,
 		onNode: "CONSUL_HTTP_TOKEN=$CONSUL_HTTP_TOKEN CONSUL_HTTP_ADDR=$CONSUL_HTTP_ADDR "}

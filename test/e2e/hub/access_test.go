@@ -33,13 +33,16 @@ func (x *guarded) token(role ...string) string {
 	return x.Store.Server.NewToken(x.T, x.Ok(append([]string{"acl"}, role...)...))
 }
 
-// node runs an agent that has only this token. Its targets have the files NAME-KEY.
+// node runs an agent that has only this token. Its targets have the files NAME-KEY. With nil as hubs, it has none.
 func (x *guarded) node(name, token string, more e2e.Fields, keys ...string) *e2e.Daemon {
 	x.T.Helper()
 	x.File(name+".token", token)
 	all := e2e.Fields{"hubs": []string{x.hub.Addr}, "token_file": x.Path(name + ".token")}
 	for k, v := range more {
 		all[k] = v
+	}
+	if all["hubs"] == nil {
+		delete(all, "hubs")
 	}
 	var targets []e2e.Fields
 	for _, key := range keys {
