@@ -125,6 +125,6 @@ func (p rolePolicy) lines() []string {
 }
 
 func (p rolePolicy) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{"role": p.role, "keys": append([]string{}, p.keys...), "excess": append([]string{}, p.excess...),
-		"policy": strings.Join(p.lines(), "\n")})
+	return json.Marshal(map[string]any{"role": p.role, "keys": append([]string{}, p.keys...),
+		"excess": append([]string{}, p.excess...), "policy": strings.Join(p.lines(), "\n")})
 }

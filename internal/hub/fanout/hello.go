@@ -25,8 +25,8 @@ func (s *session) hello(h *wire.Hello) error {
 		return err
 	}
 	if names := s.conn.Names(); s.f.o.ByCertificate && !slices.Contains(names, h.Node) {
-		return refuse(wire.Invalid, "the certificate of the agent is for %s, and its node is %s; set node in agent.yml, or give the node "+
-			"a certificate of its own", kv.Quote(strings.Join(names, " ")), kv.Quote(h.Node))
+		return refuse(wire.Invalid, "the certificate of the agent is for %s, and its node is %s; set node in agent.yml, or give "+
+			"the node a certificate of its own", kv.Quote(strings.Join(names, " ")), kv.Quote(h.Node))
 	}
 	denied, err := s.f.check(s.ctx, h.Token, h.Node, subs)
 	if errors.Is(err, errToken) {
