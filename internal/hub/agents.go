@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -73,17 +72,6 @@ func (h *Hub) newAgents() *agents {
 		Version: o.Version, Datacenter: datacenter, MaxAgents: maxConns(), Log: h.o.Log,
 		ByCertificate: h.o.NodeFrom == NodeFromCertificate})
 	return a
-}
-
-func (a *agents) part() part {
-	return part{
-		paths: map[string]http.Handler{
-			wire.Path:         http.HandlerFunc(a.accept),
-			wire.ReceiptsPath: http.HandlerFunc(a.page),
-		},
-		run:    a.run,
-		status: func() string { return fmt.Sprintf("%d agents", a.Counts().Agents) },
-	}
 }
 
 // run works until ctx ends and the agents have moved to other hubs.

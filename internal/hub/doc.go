@@ -1,4 +1,4 @@
-// Package hub owns the hub daemon: one process with one listener, which is made of parts. Each part is a file:
+// Package hub owns the hub daemon: one process with one listener. Each thing that it does is a file:
 //
 //	store    the embedded store behind Consul's HTTP API
 //	metrics  the metrics of the whole fleet
@@ -7,9 +7,9 @@
 //	peers    asks other hubs
 //	own      the metrics of the hub itself
 //
-// and what all parts share:
+// and what they share:
 //
-//	hub      opens the parts, listens, serves and closes
+//	hub      opens them, listens, serves and closes
 //	access   tokens, certificates, and the addresses that need them
 //
 // Beside them, size is the model of what a fleet needs.

@@ -1,13 +1,13 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -53,25 +53,14 @@ const (
 
 func (o *Options) embedded() bool { return o.DataDir != "" || o.Memory }
 
-// part is one thing that a hub does. Each field may be nil.
-type part struct {
-	pages   httpd.Pages             // answers on exactly these paths
-	paths   map[string]http.Handler // answers on exactly these paths, and checks tokens itself
-	reads   []string                // prefixes of keys that a token must be able to read for the pages
-	api     http.Handler            // answers on all other paths; at most one part has it
-	run     func(context.Context)   // works until the context ends
-	healthy func() error            // why the process must be restarted
-	ready   func() error            // why the part cannot answer yet
-	status  func() string           // a few words for systemd
-}
-
 // Hub is one daemon. Its methods are safe for concurrent use, and Run is called once.
 type Hub struct {
-	o      Options
-	access *access
-	engine *embedded.Engine // nil: the store is Consul
-	l      net.Listener
-	parts  []part
+	o       Options
+	access  *access
+	engine  *embedded.Engine // nil: the store is Consul
+	l       net.Listener
+	agents  *agents
+	metrics *Metrics
 }
 
 // Open opens the store, and then the listener: a store that another process has open never gets a second one. Run answers
@@ -115,14 +104,9 @@ func (h *Hub) open() (err error) {
 	if h.access.acl != nil {
 		logTokens(h.o.Log, h.access.acl.Tokens())
 	}
-	if h.engine != nil {
-		h.parts = append(h.parts, h.storePart())
-	}
-	agents := h.newAgents()
-	h.o.Metrics.receipts, h.o.Metrics.own = agents, agents.own
-	h.parts = append(h.parts, agents.part(), NewMetrics(h.o.Metrics).part(), part{pages: httpd.Pages{
-		{Path: "/healthz", Write: httpd.Verdict(h.Healthy)}, {Path: "/readyz", Write: httpd.Verdict(h.ready)},
-	}})
+	h.agents = h.newAgents()
+	h.o.Metrics.receipts, h.o.Metrics.own = h.agents, h.agents.own
+	h.metrics = NewMetrics(h.o.Metrics)
 	return nil
 }
 
@@ -136,16 +120,13 @@ func (h *Hub) closeStore() error {
 // Address is where the hub listens, with the port that it got if Options has port 0.
 func (h *Hub) Address() string { return h.l.Addr().String() }
 
-// Run answers requests and runs the parts until ctx ends or the listener breaks, and closes the hub.
+// Run answers requests, serves agents and scans the fleet until ctx ends or the listener breaks, and closes the hub.
 func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var all sync.WaitGroup
-	for _, p := range h.parts {
-		if p.run != nil {
-			all.Go(func() { p.run(ctx) })
-		}
-	}
+	all.Go(func() { h.agents.run(ctx) })
+	all.Go(func() { h.metrics.Run(ctx) })
 	err := httpd.Serve(ctx, h.l, h.handler(), httpd.Options{
 		TLS: h.access.tls(), Conns: maxConns(), PerClient: h.o.MaxConnsPerClient,
 		Request: requestTime, Answer: consulapi.AnswerTime, Log: h.o.Log,
@@ -155,30 +136,34 @@ func (h *Hub) Run(ctx context.Context) error {
 	return errors.Join(err, h.closeStore())
 }
 
-// handler answers on the pages of all parts. All other paths go to the part that has an API.
+// handler answers on the paths of the hub. All others go to the API of the embedded store, if there is one. The metrics show
+// names of keys and nodes, so a token must be able to read those.
 func (h *Hub) handler() http.Handler {
-	var pages httpd.Pages
-	api, paths, reads := http.Handler(&pages), map[string]http.Handler{}, map[string][]string{}
-	for _, p := range h.parts {
-		pages = append(pages, p.pages...)
-		for _, page := range p.pages {
-			reads[page.Path] = p.reads
-		}
-		if p.api != nil {
-			api = p.api
-		}
-		maps.Copy(paths, p.paths)
+	pages := httpd.Pages{
+		{Path: httpd.MetricsPath, Write: h.metrics.page},
+		{Path: httpd.HealthPath, Write: httpd.Verdict(h.Healthy)},
+		{Path: httpd.ReadyPath, Write: httpd.Verdict(h.metrics.ready)},
+	}
+	others, layout := http.Handler(pages), h.o.Metrics.Layout
+	if h.engine != nil {
+		others = h.api()
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		prefixes, page := reads[r.URL.Path]
-		if path := paths[r.URL.Path]; path != nil {
-			path.ServeHTTP(w, r)
-		} else if !page {
-			api.ServeHTTP(w, r)
-		} else if err := h.access.acl.MayRead(r, prefixes...); err != nil && len(prefixes) > 0 {
-			httpd.Text(w, http.StatusForbidden, err.Error()+"; `kvexpress acl hub` prints the policy that the token needs")
-		} else {
+		switch r.URL.Path {
+		case wire.Path:
+			h.agents.accept(w, r)
+		case wire.ReceiptsPath:
+			h.agents.page(w, r)
+		case httpd.MetricsPath:
+			if err := h.access.acl.MayRead(r, layout.Prefix()+"/", layout.NodesDir()); err != nil {
+				httpd.Text(w, http.StatusForbidden, err.Error()+"; `kvexpress acl hub` prints the policy that the token needs")
+				return
+			}
 			pages.ServeHTTP(w, r)
+		case httpd.HealthPath, httpd.ReadyPath:
+			pages.ServeHTTP(w, r)
+		default:
+			others.ServeHTTP(w, r)
 		}
 	})
 }
@@ -195,31 +180,19 @@ func maxConns() int {
 
 // Healthy returns why the process must be restarted.
 func (h *Hub) Healthy() error {
-	return h.all(func(p part) func() error { return p.healthy })
-}
-
-func (h *Hub) ready() error { return h.all(func(p part) func() error { return p.ready }) }
-
-// all joins the errors of all parts.
-func (h *Hub) all(check func(part) func() error) error {
-	var errs []error
-	for _, p := range h.parts {
-		if f := check(p); f != nil {
-			errs = append(errs, f())
-		}
+	if h.engine == nil {
+		return h.metrics.healthy()
 	}
-	return errors.Join(errs...)
+	return errors.Join(h.engine.Healthy(), h.metrics.healthy())
 }
 
 // Status describes the hub in one line.
 func (h *Hub) Status() string {
-	var words []string
-	for _, p := range h.parts {
-		if p.status != nil {
-			words = append(words, p.status())
-		}
+	words := fmt.Sprintf("%d agents; %s", h.agents.Counts().Agents, h.metrics.status())
+	if h.engine == nil {
+		return words
 	}
-	return strings.Join(words, "; ")
+	return "store in " + cmp.Or(h.o.DataDir, "memory") + "; " + words
 }
 
 // Reload reads tokens and certificates again. If one of the files is invalid, all stay as they were.

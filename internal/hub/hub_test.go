@@ -110,18 +110,17 @@ func TestNotReady(t *testing.T) {
 	store := &shaky{Store: embedded.New()}
 	h.o.Metrics.Store = store
 	m := NewMetrics(h.o.Metrics)
-	h.parts = []part{m.part()}
-	if err := h.ready(); err == nil || !strings.Contains(err.Error(), "first scan") {
+	if err := m.ready(); err == nil || !strings.Contains(err.Error(), "first scan") {
 		t.Errorf("before the first scan: %v", err)
 	}
 	store.down.Store(true)
 	_ = m.Once(t.Context())
-	if err := h.ready(); !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(h.Status(), "cannot read") {
-		t.Errorf("with an unreachable store: %v; %s", err, h.Status())
+	if err := m.ready(); !errors.Is(err, kv.ErrUnreachable) || !strings.Contains(m.status(), "cannot read") {
+		t.Errorf("with an unreachable store: %v; %s", err, m.status())
 	}
 	store.down.Store(false)
 	_ = m.Once(t.Context())
-	if err := h.ready(); err != nil {
+	if err := m.ready(); err != nil {
 		t.Error(err)
 	}
 }

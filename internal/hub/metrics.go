@@ -79,24 +79,18 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	return &Metrics{o: o, scanner: fleet.NewScanner(o.Store, o.Layout, o.receipts, o.Expiry), started: now, progress: now}
 }
 
-// part serves the metrics. They show names of keys and nodes, so a token must be able to read those.
-func (m *Metrics) part() part {
-	return part{
-		pages: httpd.Pages{{Path: "/metrics", Write: func(w http.ResponseWriter) {
-			httpd.Begin(w, observe.ContentType)
-			_ = m.Write(w, time.Now()) // it fails if the client has disconnected
-		}}},
-		reads:   []string{m.o.Layout.Prefix() + "/", m.o.Layout.NodesDir()},
-		run:     m.Run,
-		healthy: m.healthy,
-		ready:   m.ready,
-		status: func() string {
-			if _, err := m.result(); err != nil {
-				return "cannot read the fleet: " + oneLine(err)
-			}
-			return "reads the fleet"
-		},
+// page answers a scrape.
+func (m *Metrics) page(w http.ResponseWriter) {
+	httpd.Begin(w, observe.ContentType)
+	_ = m.Write(w, time.Now()) // it fails if the client has disconnected
+}
+
+// status is a few words for systemd.
+func (m *Metrics) status() string {
+	if _, err := m.result(); err != nil {
+		return "cannot read the fleet: " + oneLine(err)
 	}
+	return "reads the fleet"
 }
 
 // Run scans until the context ends.

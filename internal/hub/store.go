@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"net/http"
 
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/embedded/consulapi"
@@ -23,17 +24,9 @@ func openEngine(o *Options) (*embedded.Engine, error) {
 	})
 }
 
-// storePart is the embedded store behind Consul's HTTP API.
-func (h *Hub) storePart() part {
-	where := h.o.DataDir
-	if h.o.Memory {
-		where = "memory"
-	}
-	return part{
-		api: consulapi.New(consulapi.Options{
-			Engine: h.engine, ACL: h.access.acl, NodeName: h.o.Host, Datacenter: h.o.Datacenter, Address: h.Address(),
-		}),
-		healthy: h.engine.Healthy,
-		status:  func() string { return "store in " + where },
-	}
+// api is Consul's HTTP API over the embedded store.
+func (h *Hub) api() http.Handler {
+	return consulapi.New(consulapi.Options{
+		Engine: h.engine, ACL: h.access.acl, NodeName: h.o.Host, Datacenter: h.o.Datacenter, Address: h.Address(),
+	})
 }
