@@ -1,0 +1,81 @@
+# machine.sh FOLDER PROGRAM UNITS: PID 1 of a machine of its own, with its own processes,
+# network and files. FOLDER takes its changed files, PROGRAM is kvexpress, UNITS has our
+# units. It prints "ready", and is the systemd of the machine: it obeys /bin/systemctl.
+set -eu
+folder=$1 program=$2 units=$3
+
+mount --make-rprivate /
+mount -t proc proc /proc
+ip link set lo up
+hostname web-1
+mount -t tmpfs tmpfs "$folder" # an overlay cannot be above another overlay
+for dir in etc var usr; do
+	mkdir "$folder/$dir" "$folder/$dir.work"
+	mount -t overlay overlay -o "lowerdir=/$dir,upperdir=$folder/$dir,workdir=$folder/$dir.work" "/$dir"
+done
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /etc/kvexpress/conf.d /run/systemd /run/kvexpress /var/lib/kvexpress
+touch /usr/local/bin/kvexpress
+mount --bind "$program" /usr/local/bin/kvexpress
+cp "$units/kvexpress-agent.service" /etc/systemd/system/
+cat >/usr/local/bin/systemctl <<'END'
+#!/bin/sh
+echo "$*" >/run/systemd/request && read -r code </run/systemd/answer && exit "$code"
+END
+chmod +x /usr/local/bin/systemctl
+mkfifo /run/systemd/request /run/systemd/answer
+
+# sandbox COMMAND...: as ProtectSystem=strict, PrivateTmp and the privileges of our unit.
+sandbox() {
+	writable="/var/lib/kvexpress /run/kvexpress $(setting ReadWritePaths)"
+	privileges=$(setting CapabilityBoundingSet | tr '[:upper:]' '[:lower:]' | sed 's/cap_/,+/g; s/ //g')
+	exec unshare --mount sh -ec '
+		for dir in '"$writable"'; do mount --bind "$dir" "$dir"; done
+		for dir in / /usr /var; do mount -o remount,bind,ro "$dir"; done
+		mount -t tmpfs tmpfs /tmp
+		exec setpriv --no-new-privs --bounding-set=-all'"$privileges"' -- "$@"' sh "$@"
+}
+
+# setting NAME: the values of the unit's NAME, with those of its drop-ins.
+setting() {
+	cat "$file" "/etc/systemd/system/$unit.service.d/"*.conf 2>/dev/null | sed -n "s/^$1=-\{0,1\}//p" | tr '\n' "${2:- }"
+}
+
+# obey VERB UNIT: what systemctl does, as far as the examples need it.
+obey() {
+	unit=${2:-} file=/etc/systemd/system/$unit.service main=/run/$unit.main
+	[ -e "$file" ] || file=/lib/systemd/system/$unit.service
+	case $1 in
+	daemon-reload) ;;
+	start | restart) start ;;
+	reload) reload ;;
+	reload-or-restart) if [ -e "$main" ]; then reload; else start; fi ;;
+	*) return 1 ;;
+	esac
+}
+
+start() {
+	if [ -e "$main" ]; then kill "$(cat "$main")" && wait "$(cat "$main")" || true; fi
+	for environment in $(setting EnvironmentFile); do [ ! -e "$environment" ] || . "$environment"; done
+	eval "export X= $(setting Environment)"
+	if [ "$unit" = kvexpress-agent ]; then run=sandbox; else run=exec; fi
+	eval "$run $(setting ExecStart)" >>"/run/$unit.log" 2>&1 &
+	echo $! >"$main"
+	[ $run = exec ] || until kvexpress agent status >/dev/null 2>&1; do kill -0 $!; sleep 0.05; done
+}
+
+reload() {
+	MAINPID=$(cat "$main")
+	setting ExecReload '\n' >/run/systemd/reload
+	while read -r command; do eval "$command" >>"/run/$unit.log" 2>&1 || return; done </run/systemd/reload
+}
+
+kvexpress hub --dev >/run/hub.log 2>&1 &
+printf 'hubs: 127.0.0.1:8500\ntargets: []\n' >/etc/kvexpress/agent.yml
+obey start kvexpress-agent
+echo ready
+while read -r request </run/systemd/request; do
+	code=0
+	obey $request || code=$?
+	echo "$code" >/run/systemd/answer
+done
