@@ -17,21 +17,21 @@ import (
 
 // program is the program that uses the file of an example.
 type program struct {
-	name   string // the command without which the test is skipped, except in CI
+	needs  string // the commands without which the test is skipped, except in CI
 	before string // the commands that make the machine one that has it
 }
 
 func programs() map[string]program {
 	return map[string]program{
-		"cron": {"faketime", "faketime -f '+0 x60' cron -f >/run/cron.log 2>&1 &"}, // a minute takes a second
+		"cron": {"cron faketime", "faketime -f '+0 x60' cron -f >/run/cron.log 2>&1 &"}, // a minute takes a second
 		"dnsmasq": {"dnsmasq", `mkdir -p /etc/dnsmasq.d
 			echo 'ExecStart=dnsmasq --keep-in-foreground --conf-dir=/etc/dnsmasq.d' >/etc/systemd/system/dnsmasq.service`},
 		"feature-flags": {"jq", ""},
-		"haproxy":       {"haproxy", ""},
-		"nginx":         {"nginx", "systemctl start nginx"},
-		"prometheus":    {"prometheus", ""},
+		"haproxy":       {"haproxy curl", ""},
+		"nginx":         {"nginx curl", "systemctl start nginx"},
+		"prometheus":    {"prometheus promtool curl jq", ""},
 		"script":        {"sh", ""},
-		"sudoers":       {"visudo", ""},
+		"sudoers":       {"sudo visudo", ""},
 	}
 }
 
@@ -54,8 +54,10 @@ func TestExamples(t *testing.T) {
 			if !known {
 				t.Fatalf("add %q to programs, with the program that uses its file", name)
 			}
-			if _, err := exec.LookPath(p.name); err != nil && os.Getenv("CI") == "" {
-				t.Skip(err)
+			for _, command := range strings.Fields("ip nsenter " + p.needs) {
+				if _, err := exec.LookPath(command); err != nil && os.Getenv("CI") == "" {
+					t.Skip(err)
+				}
 			}
 			folder, err := filepath.Abs(filepath.Dir(readme))
 			if err != nil {

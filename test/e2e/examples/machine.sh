@@ -13,6 +13,7 @@ for dir in etc var usr; do
 	mkdir "$folder/$dir" "$folder/$dir.work"
 	mount -t overlay overlay -o "lowerdir=/$dir,upperdir=$folder/$dir,workdir=$folder/$dir.work" "/$dir"
 done
+mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /etc/kvexpress/conf.d /run/systemd /run/kvexpress /var/lib/kvexpress
 touch /usr/local/bin/kvexpress
@@ -58,10 +59,11 @@ start() {
 	if [ -e "$main" ]; then kill "$(cat "$main")" && wait "$(cat "$main")" || true; fi
 	for environment in $(setting EnvironmentFile); do [ ! -e "$environment" ] || . "$environment"; done
 	eval "export X= $(setting Environment)"
-	if [ "$unit" = kvexpress-agent ]; then run=sandbox; else run=exec; fi
+	user=$(setting User)
+	if [ "$unit" = kvexpress-agent ]; then run=sandbox; else run="exec ${user:+setpriv --reuid=$user --regid=$user --init-groups}"; fi
 	eval "$run $(setting ExecStart)" >>"/run/$unit.log" 2>&1 &
 	echo $! >"$main"
-	[ $run = exec ] || until kvexpress agent status >/dev/null 2>&1; do kill -0 $!; sleep 0.05; done
+	[ "$run" != sandbox ] || until kvexpress agent status >/dev/null 2>&1; do kill -0 $!; sleep 0.05; done
 }
 
 reload() {
