@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"kvexpress/internal/atomicfile"
@@ -15,8 +16,15 @@ import (
 // stuckAfter is how much longer than all of its limits together a reconcile may take.
 const stuckAfter = time.Minute
 
-// reconcile is one install, and what follows from it. data is the key's data as it is stored, if the source brought it.
+// reconcile is one install, and what follows from it. data is the key's data as it is stored, if the source brought it. It has a
+// goroutine of its own, whose stack of 8 KiB and more goes with it: the goroutine of a target that waits keeps 2 KiB.
 func (t *target) reconcile(ctx context.Context, data []byte) {
+	var install sync.WaitGroup
+	install.Go(func() { t.install(ctx, data) })
+	install.Wait()
+}
+
+func (t *target) install(ctx context.Context, data []byte) {
 	share, err := t.limits.Enter(ctx)
 	if err != nil {
 		return // the agent ends
