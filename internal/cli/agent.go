@@ -26,18 +26,26 @@ import (
 const defaultAgentFile = "/etc/kvexpress/agent.yml"
 
 func (a *App) newAgent(g *globals) *cobra.Command {
-	var check bool
+	var check, once, dryRun, diff bool
 	cmd := a.without(g, "agent", uses("config json"), func(cmd *cobra.Command) (report, error) {
 		if err := refuseOtherFlags(cmd); err != nil {
 			return nil, err
 		}
 		path := cmp.Or(g.config, defaultAgentFile)
-		if check {
+		switch err := checkPlanFlags(check, once, dryRun, diff); {
+		case err != nil:
+			return nil, err
+		case check:
 			return a.checkAgentFile(path)
+		case dryRun:
+			return a.planAgent(cmd.Context(), path, diff)
 		}
 		return nil, a.runAgent(cmd.Context(), path)
 	})
 	cmd.Flags().BoolVar(&check, "check-config", false, "check the configuration and its programs, and exit")
+	cmd.Flags().BoolVar(&once, "once", false, "with --dry-run: look at each target once and exit")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what the agent would do for each target, change nothing, and exit")
+	cmd.Flags().BoolVar(&diff, "diff", false, "with --dry-run: print the differences to the live versions")
 	cmd.AddCommand(a.newAgentStatus(g))
 	return cmd
 }
@@ -47,7 +55,7 @@ func refuseOtherFlags(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		switch f.Name {
-		case "config", "json", "check-config", "verbose":
+		case "config", "json", "check-config", "once", "dry-run", "diff", "verbose":
 		default:
 			err = fmt.Errorf("--%s is not a flag of the agent; set it in the configuration, see `kvexpress agent --help`", f.Name)
 		}

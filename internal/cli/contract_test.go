@@ -38,7 +38,7 @@ func documented() map[string][]int {
 		"unlock":       {0, 1, 7},
 		"locks":        {0, 1, 7},
 		"stops":        {0, 1, 7},
-		"agent":        {0, 1},
+		"agent":        {0, 1, 5, 6, 7},
 		"agent status": {0, 1, 5, 6, 7, 8},
 		"hub":          {0, 1, 7},
 		"hub size":     {0, 1},

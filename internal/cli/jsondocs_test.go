@@ -20,6 +20,7 @@ import (
 func jsonSections() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"in, copy and rollback": reflect.TypeFor[rollbackReport](), "out and raw": reflect.TypeFor[outReport](),
+		"agent --dry-run": reflect.TypeFor[planReport](), "Plan": reflect.TypeFor[planLine](),
 		"status -k": reflect.TypeFor[statusReport](), "status": reflect.TypeFor[statusOfAllReport](),
 		"status --node": reflect.TypeFor[nodeReport](), "Target of a node": reflect.TypeFor[fleet.TargetReport](),
 		"history": reflect.TypeFor[historyReport](), "show": reflect.TypeFor[showReport](), "diff": reflect.TypeFor[diffReport](),

@@ -139,6 +139,7 @@ type outReport struct {
 	Version uint64          `json:"version,omitempty"`
 	Lineage string          `json:"lineage,omitempty"`
 	SHA256  string          `json:"sha256,omitempty"`
+	Had     uint64          `json:"previous_version,omitempty"`
 	Before  string          `json:"previous_sha256,omitempty"`
 	Size    int             `json:"size,omitempty"`
 	Lines   int             `json:"lines,omitempty"`
@@ -152,7 +153,7 @@ type outReport struct {
 func reportOut(result install.Result, err error) outReport {
 	r := outReport{
 		Key: result.Key, File: result.File, Action: result.Action, Version: result.Version, Lineage: result.Lineage,
-		SHA256: result.SHA256, Before: result.Before, Size: result.Size, Lines: result.Lines, Check: reportExec(result.Check),
+		SHA256: result.SHA256, Had: result.Had, Before: result.Before, Size: result.Size, Lines: result.Lines, Check: reportExec(result.Check),
 		Exec: reportExec(result.Exec), Notes: result.Notes,
 	}
 	switch result.Action {
@@ -182,12 +183,16 @@ func (r outReport) lines() []string {
 	if !r.raw {
 		version = render.Version(r.Version) + " of " + version
 	}
+	before := ""
+	if r.Had > 0 {
+		before = fmt.Sprintf(" in place of version %d", r.Had)
+	}
 	text := map[install.Action]string{
 		install.Unchanged:    "unchanged; it has " + version,
 		install.Installed:    "installed " + version,
 		install.Repaired:     "owner or mode corrected; it has " + version,
 		install.ExecRan:      "unchanged; ran the exec for " + version,
-		install.WouldInstall: "would install " + version,
+		install.WouldInstall: "would install " + version + before,
 		install.WouldRepair:  "would correct owner or mode; it has " + version,
 		install.WouldExec:    "would run the exec for " + version,
 	}[r.Action]

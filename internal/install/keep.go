@@ -19,7 +19,7 @@ func (tx *transaction) keep(ctx context.Context, live record.Live) error {
 	drifted, adopted := tx.disk.drifted(tx.target.Attrs(tx.disk.Attrs)), !tx.state.found
 	pending := len(tx.target.Exec) > 0 && !adopted && tx.state.pending(sha)
 	if tx.target.DryRun {
-		tx.result.Action = wouldKeep(drifted, pending)
+		tx.result.Action, tx.result.ExecPending = wouldKeep(drifted, pending), pending
 		return nil
 	}
 	now := originOf(tx.target.name(), sha, m)

@@ -36,6 +36,7 @@ type Result struct {
 	Size        int             // of the live bytes
 	Lines       int             // of the live bytes
 	Before      string          // SHA-256 of the file before; "" if there was none, or one larger than any version
+	Had         uint64          // version of these bytes, as the state has it; 0: unknown or unmanaged
 	DiskRead    bool            // the file was read, so Before is known
 	Old, New    []byte          // with Target.Diff; New is nil if nothing was fetched
 	Check       *command.Result // nil if none ran

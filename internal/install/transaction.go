@@ -98,8 +98,13 @@ func (tx *transaction) readDisk() (err error) {
 		return err
 	}
 	tx.result.Before, tx.result.DiskRead = tx.disk.sha, true
-	tx.state, err = loadState(&tx.folder, tx.path)
-	return err
+	if tx.state, err = loadState(&tx.folder, tx.path); err != nil {
+		return err
+	}
+	if was := tx.state.Installed; was.Key == tx.target.name() && was.SHA256 == tx.disk.sha {
+		tx.result.Had = was.Version
+	}
+	return nil
 }
 
 // lockNow takes the lock, if it is not ours yet. The error is errAgain if another process has it, or may have changed file or
