@@ -31,7 +31,7 @@ type planReport struct {
 	Targets []*planLine `json:"targets"`
 }
 
-// planAgent says what the agent would do. The error is that of the first target that would fail.
+// planAgent says what the agent would do. The first target that would fail gives the error.
 func (a *App) planAgent(ctx context.Context, path string, diff bool) (report, error) {
 	c, host, err := a.loadAgentFile(path)
 	if err != nil {
@@ -57,7 +57,8 @@ func (a *App) planAgent(ctx context.Context, path string, diff bool) (report, er
 	case len(bad) == 1:
 		return r, &strictError{bad[0], code}
 	case len(bad) > 1:
-		return r, &strictError{fmt.Errorf("%d of %s would fail; first: %w", len(bad), render.Plural(len(r.Targets), "target"), bad[0]), code}
+		targets := render.Plural(len(r.Targets), "target")
+		return r, &strictError{fmt.Errorf("%d of %s would fail; first: %w", len(bad), targets, bad[0]), code}
 	}
 	return r, nil
 }
@@ -85,7 +86,7 @@ func (r *planReport) lines() (all []string) {
 		if l.Error != "" {
 			all = append(all, render.Line(l.File+": unchanged; "+l.Outcome.Text()+": "+l.Error))
 		} else {
-			all = append(all, l.outReport.lines()...)
+			all = append(all, l.lines()...)
 		}
 		if run := commandLine(l.WouldRun); run != "" && !runs[run] { // targets share a run
 			runs[run] = true

@@ -153,8 +153,8 @@ type outReport struct {
 func reportOut(result install.Result, err error) outReport {
 	r := outReport{
 		Key: result.Key, File: result.File, Action: result.Action, Version: result.Version, Lineage: result.Lineage,
-		SHA256: result.SHA256, Had: result.Had, Before: result.Before, Size: result.Size, Lines: result.Lines, Check: reportExec(result.Check),
-		Exec: reportExec(result.Exec), Notes: result.Notes,
+		SHA256: result.SHA256, Had: result.Had, Before: result.Before, Size: result.Size, Lines: result.Lines,
+		Check: reportExec(result.Check), Exec: reportExec(result.Exec), Notes: result.Notes,
 	}
 	switch result.Action {
 	case install.WouldInstall, install.WouldRepair, install.WouldExec:
