@@ -39,6 +39,21 @@ func testReadLimit(t *testing.T, b bench) {
 	}
 }
 
+// testReadTree: a tree counts as one path of a read, whatever its size.
+func testReadTree(t *testing.T, b bench) {
+	ops := make([]kv.Op, kv.MaxOps)
+	paths := []string{b.path("t/")}
+	for i := range ops {
+		ops[i] = set(b.path(fmt.Sprintf("t/%02d", i)), "")
+		paths = append(paths, b.path(fmt.Sprintf("plain-%02d", i)))
+	}
+	b.commit(ops...)
+	snap, err := b.store.Read(t.Context(), kv.Default, paths[:kv.MaxOps]...)
+	if err != nil || len(snap) != len(ops)+kv.MaxOps-1 {
+		t.Errorf("a tree of %d rows beside %d paths gives %d rows, %v", len(ops), kv.MaxOps-1, len(snap), err)
+	}
+}
+
 func testOpsLimit(t *testing.T, b bench) {
 	ops := make([]kv.Op, kv.MaxOps+1)
 	for i := range ops {

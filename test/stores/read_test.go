@@ -1,9 +1,6 @@
 package stores
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"testing"
 
 	"kvexpress/internal/kv"
@@ -48,59 +45,4 @@ func everyByte() []byte {
 		every[i] = byte(i)
 	}
 	return every
-}
-
-func testValues(t *testing.T, b bench) {
-	tests := []struct {
-		name  string
-		value []byte
-		flags uint64
-	}{
-		{"empty", nil, 0},
-		{"text", []byte("a line\n"), 0},
-		{"every byte", everyByte(), 1},
-		{"markup and quotes", []byte(`<b>"&'\u0000` + "\u2028"), 2},
-		{"not UTF-8", []byte{0xff, 0xfe, 0xc0}, 3},
-		{"highest flags", []byte("x"), 1<<64 - 1},
-	}
-	for i, test := range tests {
-		path := b.path(fmt.Sprintf("value-%d", i))
-		b.commit(kv.Op{Verb: kv.Set, Path: path, Value: test.value, Flags: test.flags})
-		b.wants(path, string(test.value))
-		if got := b.read(path).Flags; got != test.flags {
-			t.Errorf("%s: flags are %d, want %d", test.name, got, test.flags)
-		}
-	}
-}
-
-func testKeys(t *testing.T, b bench) {
-	for _, name := range []string{"k/b", "k/a/2", "k/a/1", "k-other", "k/a", "k"} {
-		b.set(b.path(name), "x")
-	}
-	tests := []struct {
-		prefix string
-		level  bool
-		want   []string
-	}{
-		{"k/", false, []string{"k/a", "k/a/1", "k/a/2", "k/b"}},
-		{"k", false, []string{"k", "k-other", "k/a", "k/a/1", "k/a/2", "k/b"}}, // a prefix, not a folder
-		{"k/a/1", false, []string{"k/a/1"}},
-		{"k/c", false, nil},
-		{"k/", true, []string{"k/a", "k/a/", "k/b"}},
-		{"k/a/", true, []string{"k/a/1", "k/a/2"}},
-		{"k/c/", true, nil},
-	}
-	for _, test := range tests {
-		list := b.store.Keys
-		if test.level {
-			list = b.store.Level
-		}
-		got, err := list(t.Context(), b.path(test.prefix))
-		for i := range got {
-			got[i] = strings.TrimPrefix(got[i], b.prefix)
-		}
-		if err != nil || !slices.Equal(got, test.want) {
-			t.Errorf("keys of %s (one level: %t) are %q and %v, want %q", test.prefix, test.level, got, err, test.want)
-		}
-	}
 }
