@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// From the package to the first file: the commands of docs/install.md, in a root that has nothing of kvexpress. In the
+// soak it is a Debian, else one with a shell alone, where dpkg takes the place of apt-get.
+func TestFirstFile(t *testing.T) {
+	t.Parallel()
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(bytesOf(t, "../../docs/install.md")), -1)
+	if len(blocks) != 1 || strings.Count(blocks[0][1], "\n") != 3 {
+		t.Fatalf("docs/install.md has not one block of three lines, but %q", blocks)
+	}
+	const theirs = "./kvexpress_2.0.0_amd64.deb"
+	script := strings.Replace(blocks[0][1], theirs, "/new.deb", 1)
+	r := newRoot(t)
+	if os.Getenv("KVEXPRESS_SOAK") == "1" {
+		r.dir = filepath.Join(t.TempDir(), "debian")
+		run(t, "mmdebstrap", "--variant=minbase", "--quiet", "bookworm", r.dir)
+	} else {
+		r.write("/bin/apt-get", "#!/bin/sh\ntest \"$*\" = \"install -y /new.deb\"\n")
+		run(t, "chmod", "755", r.path("/bin/apt-get"))
+		run(t, "dpkg", "--root="+r.dir, "--install", packedFile(t, "*_1.0.0_*.deb"))
+	}
+	run(t, "cp", packedFile(t, "*_1.0.0_*.deb"), r.path("new.deb"))
+	r.write("/etc/hosts", "127.0.0.1 localhost\n") // each machine has it
+
+	started := time.Now()
+	// A network and processes of its own: the hub takes the usual port, and all ends with the script.
+	cmd := exec.CommandContext(t.Context(), need(t, "sh"), "-c", `busybox ip link set lo up && exec chroot "$0" sh -e -c "$1"`, r.dir, script)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID}
+	runCmd(t, cmd)
+	t.Logf("from the package to the first file: %v", time.Since(started).Round(time.Millisecond))
+	if got := r.read("/run/kvexpress-motd"); got != "Hello, fleet\n" {
+		t.Errorf("the first file is %q", got)
+	}
+}
