@@ -3,13 +3,15 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// generate writes what the packages have beside the program and the repository's files: man pages and completions.
+// generate writes what the packages have beside the program and the repository's files: man pages, completions, and
+// their scripts with the date of the commit, which apk packs.
 func generate(p program, root, dir, version string, date time.Time) error {
 	help := func(command ...string) ([]byte, error) { return p.output(append([]string{"help"}, command...)...) }
 	pages, err := manual(help, version, date)
@@ -43,6 +45,16 @@ func generate(p program, root, dir, version string, date time.Time) error {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"after-install", "before-remove", "after-remove"} {
+		text, err := os.ReadFile(filepath.Join(root, "packaging", name))
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, text, 0o600), os.Chtimes(path, date, date)); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -95,17 +95,13 @@ func run(t *testing.T, name string, args ...string) string {
 
 func runCmd(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
-	var stdout, both bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &tee{&stdout, &both}, &both
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%q: %v\n%s", cmd.Args, err, both.String())
+		t.Fatalf("%q: %v\n%s%s", cmd.Args, err, stdout.String(), stderr.String())
 	}
 	return stdout.String()
 }
-
-type tee struct{ a, b *bytes.Buffer }
-
-func (t *tee) Write(p []byte) (int, error) { t.b.Write(p); return t.a.Write(p) }
 
 // need is the path of a program that scripts/test-packages installs.
 func need(t *testing.T, name string) string {

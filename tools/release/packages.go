@@ -77,7 +77,7 @@ func writePackage(dir, format, arch, version string, date time.Time, f files) (n
 		}
 		contents = append(contents, c)
 	}
-	script := func(name string) string { return filepath.Join(f.root, "packaging", name) }
+	script := func(name string) string { return filepath.Join(f.generated, name) }
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "kvexpress", Arch: arch, Version: version, MTime: date, Section: "admin",
 		Maintainer: "The kvexpress authors <kvexpress@localhost>", License: "Apache-2.0", DisableGlobbing: true,
@@ -88,7 +88,8 @@ func writePackage(dir, format, arch, version string, date time.Time, f files) (n
 			Contents: contents,
 			Scripts: nfpm.Scripts{PostInstall: script("after-install"), PreRemove: script("before-remove"),
 				PostRemove: script("after-remove")},
-			RPM: nfpm.RPM{BuildHost: "localhost"}, // the same on every machine
+			Deb: nfpm.Deb{Compression: "zstd"},
+			RPM: nfpm.RPM{Compression: "zstd", BuildHost: "localhost"}, // the host is in the package
 			APK: nfpm.APK{Scripts: nfpm.APKScripts{PostUpgrade: script("after-install")}},
 		},
 	})
