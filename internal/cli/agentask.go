@@ -118,6 +118,6 @@ func noAnswerFrom(addr string, err error) error {
 		return fmt.Errorf("no permission to ask the agent on %s; run as root, the agent's user or the socket's group, see `ls -l "+
 			"%[1]s`: %[2]w", addr, err)
 	}
-	return fmt.Errorf("no answer on %s: %w; `systemctl status kvexpress-agent` shows if the agent runs; name another "+
-		"address with -C or --listen", addr, err)
+	return fmt.Errorf("no answer on %s: %w; `systemctl status kvexpress-agent` shows if the agent runs; -C, or "+
+		"`kvexpress agent status --listen`, names another address", addr, err)
 }

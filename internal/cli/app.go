@@ -138,7 +138,7 @@ func (a *App) commandGroups() []commandGroup {
 		{"Publish", []namedCommand{{"in", a.newIn}, {"copy", a.newCopy}, {"rollback", a.newRollback}, {"retire", a.newRetire}}},
 		{"Install", []namedCommand{{"out", a.newOut}, {"raw", a.newRaw}}},
 		{"See", []namedCommand{{"status", a.newStatus}, {"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff},
-			{"stops", a.newStops}, {"locks", a.newLocks}}},
+			{"stops", a.newStops}, {"locks", a.newLocks}, {"doctor", a.newDoctor}}},
 		{"Freeze and undo", []namedCommand{{"stop", a.newStop}, {"resume", a.newResume}, {"lock", a.newLock},
 			{"unlock", a.newUnlock}}},
 		{"Run", []namedCommand{{"agent", a.newAgent}, {"hub", a.newHub}, {"demo", a.newDemo}}},

@@ -42,6 +42,7 @@ func documented() map[string][]int {
 		"agent status": {0, 1, 5, 6, 7, 8},
 		"hub":          {0, 1, 7},
 		"hub size":     {0, 1},
+		"doctor":       {0, 1},
 		"demo":         {0, 1},
 		"kv":           {0, 1},
 		"kv export":    {0, 1, 5, 7},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/doctor"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
 	"kvexpress/internal/hold"
@@ -28,6 +29,7 @@ func jsonSections() map[string]reflect.Type {
 		"locks": reflect.TypeFor[lockReport](), "agent status": reflect.TypeFor[agent.Status](),
 		"Target of an agent": reflect.TypeFor[agent.TargetStatus](), "Node": reflect.TypeFor[fleet.Line](),
 		"Percentiles": reflect.TypeFor[fleet.Percentiles](), "Exec": reflect.TypeFor[execReport](),
+		"doctor": reflect.TypeFor[doctorReport](), "Finding": reflect.TypeFor[doctor.Finding](),
 		"hub size": reflect.TypeFor[sizeReport](), "Change": reflect.TypeFor[gate.Change](), "Stop": reflect.TypeFor[hold.Stop](), "Lock": reflect.TypeFor[lockRow](),
 		"version": reflect.TypeFor[versionReport](),
 	}

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// tolerance is how far off the store's clock a clock can be before it is listed, and not used for
+// ClockTolerance is how far off the store's clock a clock can be before it is listed, and not used for
 // delivery times. Within it no clock is corrected: the store gives its time in whole seconds, which
 // would blur deliveries of 100 ms.
-const tolerance = 2 * time.Second
+const ClockTolerance = 2 * time.Second
 
 // skew is by how much a clock is ahead of the store's, as its machine measured; 0 within the
 // tolerance, or if unknown.
@@ -19,7 +19,7 @@ func skew(offset *int64) time.Duration {
 	}
 	most := century.Milliseconds() // any program can write a receipt
 	d := time.Duration(min(max(*offset, -most), most)) * time.Millisecond
-	if d.Abs() <= tolerance {
+	if d.Abs() <= ClockTolerance {
 		return 0
 	}
 	return d
@@ -34,7 +34,7 @@ func (s scene) off(at time.Time, offset *int64) time.Duration {
 	if d := skew(offset); d != 0 {
 		return d
 	}
-	if ahead := at.Sub(s.now); ahead > tolerance {
+	if ahead := at.Sub(s.now); ahead > ClockTolerance {
 		return ahead
 	}
 	return 0
@@ -58,7 +58,7 @@ func newOrder(nodes []Node, live Live, now time.Time) order {
 	slices.SortFunc(all, func(a, b *Node) int { return cmp.Compare(a.Index, b.Index) })
 	o, latest := make(order, len(all)), time.Time{}
 	for _, n := range all {
-		if at := byStore(n.Receipt.Sent, n.Receipt.ClockOffset); at.After(latest) && !at.After(now.Add(tolerance)) {
+		if at := byStore(n.Receipt.Sent, n.Receipt.ClockOffset); at.After(latest) && !at.After(now.Add(ClockTolerance)) {
 			latest = at
 		}
 		o[n.Index] = latest

@@ -160,7 +160,7 @@ func (s scene) line(n Node, t Target) Line {
 		}
 		if s.published != nil && !wrong && n.Receipt.ClockOffset != nil && !t.Placed.First {
 			took := n.Receipt.Sent.Add(-time.Duration(t.Placed.Age)).Sub(*s.published)
-			if took >= -tolerance { // else one of the two clocks is wrong, which its store does not show
+			if took >= -ClockTolerance { // else one of the two clocks is wrong, which its store does not show
 				took = max(0, took)
 				l.published = &took
 			}

@@ -313,7 +313,7 @@ func TestClocksADayOff(t *testing.T) {
 		"the publisher's, behind":           {publisher(-day), "publisher -24h0m0s", "timed"},
 		"of a converged node, ahead":        {node(9, day), "node 24h0m0s", "node 23h59m30s"},
 		"of a converged node, behind":       {node(9, -day), "node -24h0m0s", ""},
-		"of a converged node, 2 s ahead":    {node(9, tolerance), "timed", "timed"},
+		"of a converged node, 2 s ahead":    {node(9, ClockTolerance), "timed", "timed"},
 		"of a converged node, 3 s ahead":    {node(9, 3*time.Second), "node 3s", "timed"},
 		"of an outdated node, ahead":        {node(3, day), "timed node 24h0m0s", "timed node 23h57m57s"},
 		"of an outdated node, behind":       {node(3, -day), "timed node -24h0m0s", "timed"},

@@ -34,7 +34,7 @@ func (p Part) Into(old Receipt, node, hub string, now time.Time, offset *int64) 
 	if p.Host != node {
 		r.Host = safetext.Cut(p.Host, maxFile)
 	}
-	if off := p.Clock.Sub(byStore(now, offset)); !p.Clock.IsZero() && off.Abs() > tolerance {
+	if off := p.Clock.Sub(byStore(now, offset)); !p.Clock.IsZero() && off.Abs() > ClockTolerance {
 		r.NodeClock = Offset(off)
 	}
 	r.shorten()

@@ -53,6 +53,8 @@ type Hello struct {
 	Token      string            `json:"token,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Targets    []Target          `json:"targets"`
+	// Probe: only the answer is wanted. The connection does not show that the node is there.
+	Probe bool `json:"probe,omitempty"`
 }
 
 // Target is one file of a node.

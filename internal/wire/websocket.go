@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -44,6 +45,7 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Conn, error) {
 
 func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
 	client, base := d.client(addr)
+	asked := time.Now()
 	options := &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{Protocol}}
 	ws, answer, err := websocket.Dial(ctx, base+Path, options) //nolint:bodyclose // the library closes it
 	switch {
@@ -58,7 +60,22 @@ func (d Dialer) dial(ctx context.Context, addr string) (Conn, error) {
 		return nil, fmt.Errorf("it does not speak %s; use the same version of kvexpress on both sides", Protocol)
 	}
 	ws.SetReadLimit(MaxFromHub)
-	return &socket{ws: ws, peer: addr, hub: true}, nil
+	s := &socket{ws: ws, peer: addr, hub: true}
+	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil { // in whole seconds, and between the two
+		now := time.Now()
+		s.ahead, s.dated = max(asked.Sub(date.Add(time.Second)), min(now.Sub(date), 0)), true
+	}
+	return s, nil
+}
+
+// Offset is the smallest possible skew of this machine's clock against the other side's at the handshake: positive if it is
+// ahead. ok is false if unknown.
+func Offset(c Conn) (offset time.Duration, ok bool) {
+	s, _ := c.(*socket)
+	if s == nil {
+		return 0, false
+	}
+	return s.ahead, s.dated
 }
 
 // speaksTLS reports whether a server of Go has answered a request without TLS, and wants TLS.
@@ -109,6 +126,13 @@ func explain(err error) error {
 		return fmt.Errorf("%w: it does not speak TLS; remove hub_ca, or give the hub --tls-cert", ErrNotHub)
 	case strings.Contains(says, "certificate required"), strings.Contains(says, "bad certificate"):
 		return fmt.Errorf("%w: it wants a client certificate; set hub_client_cert and hub_client_key", err)
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+		return fmt.Errorf("%w; start the hub there, or correct its address", err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return fmt.Errorf("%w; check the network and the firewall on the way to it", err)
+	}
+	if unknown := (*net.DNSError)(nil); errors.As(err, &unknown) {
+		return fmt.Errorf("%w; correct DNS, or its address", err)
 	}
 	return err
 }
@@ -152,6 +176,9 @@ type socket struct {
 	peer  string
 	names []string // of a verified client certificate
 	hub   bool     // the other side is a hub
+
+	ahead time.Duration // see Offset
+	dated bool
 
 	large Large
 	mu    sync.Mutex

@@ -177,9 +177,9 @@ func (s *session) checked(now time.Time, denied denials, err error) {
 }
 
 // contact makes the session a connection of its node, or not; mu is held. Only a token that may write the row of a node shows
-// that the node is there.
+// that the node is there, and a probe does not.
 func (s *session) contact(on bool) {
-	if s.there == on || s.f.o.Receipts == nil {
+	if on = on && !s.probe; s.there == on || s.f.o.Receipts == nil {
 		return
 	}
 	s.there = on

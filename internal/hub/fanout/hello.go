@@ -73,7 +73,7 @@ func (f *Fanout) subscribe(s *session, h *wire.Hello, subs map[kv.Key]*sub, deni
 	}
 	f.unindex(s)
 	s.hellos++
-	s.token, s.node, s.subs, s.dirty = h.Token, h.Node, subs, nil
+	s.token, s.node, s.subs, s.dirty, s.probe = h.Token, h.Node, subs, nil, h.Probe
 	f.subs += len(subs)
 	add(f.byNode, h.Node, s)
 	for k, u := range subs {

@@ -55,6 +55,7 @@ type session struct {
 	slow       bool   // the agent does not read what the hub sends
 	noReceipts string // why the node may not report
 	there      bool   // it counts as a connection of the node
+	probe      bool   // it only asks
 }
 
 // sub is what an agent gets of one key. The session's mu guards it.

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -21,32 +22,51 @@ const anonymous = "anonymous"
 // Denied implements kv.Permissions with one transaction of checks, which needs the permissions and reads no value. If one is
 // missing, Consul executes nothing, and names every denied operation.
 func (s *Store) Denied(ctx context.Context, token string, reads, writes []string) ([]string, error) {
+	token = cmp.Or(token, anonymous)
+	paths, what, f, err := s.mayNot(ctx, token, reads, writes)
+	if f != nil {
+		err = s.notChecked(what, token, f)
+	}
+	return paths, err
+}
+
+// Missing returns the paths that the store's own token may not read or may not write, as Denied does for another token. Its
+// errors are those of a Read.
+func (s *Store) Missing(ctx context.Context, reads, writes []string) ([]string, error) {
+	paths, what, f, err := s.mayNot(ctx, "", reads, writes)
+	if f != nil {
+		err = s.failed(what, false, f)
+	}
+	return paths, err
+}
+
+// mayNot checks a token; with "", the store's own. what names the check, and f is why it did not run.
+func (s *Store) mayNot(ctx context.Context, token string, reads, writes []string) (
+	denied []string, what string, f *failure, err error,
+) {
 	paths := slices.Concat(reads, writes)
 	if len(paths) == 0 {
-		return nil, nil
+		return nil, "", nil, nil
 	}
-	what := describe("check the permissions on", paths[0], len(paths))
+	what = describe("check the permissions on", paths[0], len(paths))
 	if len(paths) > kv.MaxOps {
-		return nil, s.refuse(what, kv.ErrTooLarge, "%d paths, at most %d are allowed", len(paths), kv.MaxOps)
+		return nil, what, nil, s.refuse(what, kv.ErrTooLarge, "%d paths, at most %d are allowed", len(paths), kv.MaxOps)
 	}
 	ops := make([]operation, len(paths))
 	for i, path := range paths {
 		if err := checkPath(path); err != nil {
-			return nil, s.refuse(what, kv.ErrRequest, "%w", err)
+			return nil, what, nil, s.refuse(what, kv.ErrRequest, "%w", err)
 		}
 		ops[i].KV = step{Verb: "check-index", Key: path, Index: impossibleIndex}
 		if i >= len(reads) {
 			ops[i].KV = step{Verb: "check-not-exists", Key: path}
 		}
 	}
-	if token == "" {
-		token = anonymous
-	}
 	_, answer, f := s.txn(ctx, request{as: token}, ops, answerLimit(len(ops)))
-	if f != nil {
-		return nil, s.notChecked(what, token, f)
+	if f == nil {
+		denied, err = s.denied(what, len(reads), ops, answer.Errors)
 	}
-	return s.denied(what, len(reads), ops, answer.Errors)
+	return denied, what, f, err
 }
 
 // denied returns the paths of the denied operations. Without one, each of the reads must have failed on its index: that proves
