@@ -19,16 +19,14 @@ import (
 const commandExport = "export"
 
 func (a *App) newKVExport(g *globals) *cobra.Command {
-	var partial bool
 	cmd := a.with(g, "kv "+commandExport, uses(flagsWhole, "json verbose"), func(ctx context.Context, s *session) (report, error) {
 		prefix, err := exportPrefix(s.cmd, s.args)
 		if err != nil {
 			return nil, err
 		}
-		return nil, s.kvExport(ctx, prefix, partial)
+		return nil, s.kvExport(ctx, prefix)
 	})
 	cmd.Args = cobra.ArbitraryArgs
-	cmd.Flags().BoolVar(&partial, "partial", false, "leave out keys that the token cannot read")
 	return cmd
 }
 
@@ -54,18 +52,14 @@ func exportPrefix(cmd *cobra.Command, args []string) (string, error) {
 	return prefix, nil
 }
 
-func (s *session) kvExport(ctx context.Context, prefix string, partial bool) error {
-	rows, hidden, err := s.everything(ctx, prefix)
+func (s *session) kvExport(ctx context.Context, prefix string) error {
+	rows, err := s.everything(ctx, prefix)
 	switch {
 	case err != nil:
 		return err
-	case hidden && (!partial || len(rows) == 0):
-		return hiddenError(prefix, len(rows) > 0)
 	case len(rows) == 0:
 		return fmt.Errorf("%w that begins with %q; leave out the prefix to export all keys, or name another store with -s", errNothing,
 			prefix)
-	case hidden:
-		s.warn(fmt.Sprintf("this token cannot read %s; the export may lack some", allKeys(prefix)))
 	}
 	s.g.json = false // the export is the result
 	if render.IsTerminal(s.Stdout) {
@@ -82,31 +76,22 @@ func (s *session) kvExport(ctx context.Context, prefix string, partial bool) err
 	return nil
 }
 
-// everything lists rows. hidden: there may be others that the token cannot read.
-func (s *session) everything(ctx context.Context, prefix string) ([]kv.Row, bool, error) {
+// everything lists rows, and refuses to leave out those that the token cannot read.
+func (s *session) everything(ctx context.Context, prefix string) ([]kv.Row, error) {
 	all, err := s.store.List(ctx, kv.Consistent, prefix, 0, 0)
-	if err != nil || all.Filtered {
-		return all.Rows, all.Filtered, err
+	may := !all.Filtered
+	if err == nil && may {
+		may, err = kv.MayRead(ctx, s.store, prefix)
 	}
-	may, err := kv.MayRead(ctx, s.store, prefix)
-	return all.Rows, !may, err
-}
-
-// hiddenError says that the token cannot read all keys. some: it can read others.
-func hiddenError(prefix string, some bool) error {
-	hint := ""
-	if some {
-		hint = "; --partial exports the readable ones"
+	if err == nil && !may {
+		what := "all keys"
+		if prefix != "" {
+			what += " that begin with " + kv.Quote(prefix)
+		}
+		err = fmt.Errorf("the token cannot read %s: %w; it needs the policy `key_prefix %q { policy = \"read\" }`; a longer "+
+			"prefix needs less", what, kv.ErrDenied, prefix)
 	}
-	return fmt.Errorf("the token cannot read %s: %w; it needs the policy `key_prefix %q { policy = \"read\" }`%s",
-		allKeys(prefix), kv.ErrDenied, prefix, hint)
+	return all.Rows, err
 }
 
 var errNothing = errors.New("there is no key")
-
-func allKeys(prefix string) string {
-	if prefix == "" {
-		return "all keys"
-	}
-	return "all keys that begin with " + kv.Quote(prefix)
-}
