@@ -18,7 +18,7 @@ import (
 func TestSameBytesFromAnotherFolder(t *testing.T) {
 	t.Parallel()
 	copied := t.TempDir()
-	run(t, "sh", "-c", `cd ../.. && cp -r *.md LICENSE docs monitoring packaging schemas systemd "$0" && chmod -R g+w "$0"`, copied)
+	run(t, "sh", "-c", `cd ../.. && cp -r *.md LICENSE docs examples monitoring packaging schemas systemd "$0" && chmod -R g+w "$0"`, copied)
 	for _, format := range []string{"deb", "rpm", "apk", "tar.gz"} {
 		if !bytes.Equal(small(t, format, "../.."), small(t, format, copied)) {
 			t.Errorf("%s is another one when it is built again", format)
@@ -39,7 +39,7 @@ func small(t *testing.T, format, root string) []byte {
 	if format == "tar.gz" {
 		write = writeArchive
 	}
-	path, err := write(t.TempDir(), "arm64", newVersion, packedAt, f)
+	path, err := write(t.TempDir(), "arm64", newVersion+"+5.gabc", packedAt, f) // of a commit after the tag
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,12 +133,13 @@ func TestOtherFormats(t *testing.T) {
 	t.Parallel()
 	inside := unpacked(t, small(t, "apk", "../.."))
 	for _, name := range []string{".PKGINFO", ".post-install", ".post-upgrade", ".pre-deinstall", ".post-deinstall", "usr/bin/kvexpress",
-		"etc/kvexpress/agent.yml", "usr/share/man/man1/kvexpress-in.1.gz"} {
+		"etc/kvexpress/agent.yml", "usr/share/man/man1/kvexpress-in.1.gz", "usr/share/doc/kvexpress/docs/agent.md",
+		"usr/share/doc/kvexpress/examples/nginx/README.md"} {
 		if inside[name] == "" {
 			t.Errorf("the apk has no %s", name)
 		}
 	}
-	if info := inside[".PKGINFO"]; !strings.Contains(info, "\npkgver = "+newVersion) || !strings.Contains(info, "\narch = aarch64\n") {
+	if info := inside[".PKGINFO"]; !strings.Contains(info, "\npkgver = "+newVersion+"\n") || !strings.Contains(info, "\narch = aarch64\n") {
 		t.Errorf(".PKGINFO is %s", info)
 	}
 	if inside[".post-install"] != inside[".post-upgrade"] {

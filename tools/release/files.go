@@ -38,8 +38,10 @@ func (f files) installed(format string) (all []entry, err error) {
 		{f.generated, "_kvexpress", zsh},
 		{f.generated, "kvexpress.fish", "usr/share/fish/vendor_completions.d/"},
 		{f.root, "*.md", doc},
-		{f.root, "docs/*.md", doc + "docs/"},
-		{f.root, "monitoring/*", doc + "monitoring/"},
+		{f.root, "docs/*.md", doc},
+		{f.root, "monitoring/*", doc},
+		{f.root, "examples/*.md", doc},
+		{f.root, "examples/*/*", doc},
 		{f.root, "LICENSE", licences},
 	} {
 		if format == "apk" && part.pattern == "systemd/*.service" { // Alpine has no systemd
@@ -51,7 +53,10 @@ func (f files) installed(format string) (all []entry, err error) {
 		}
 		for _, path := range paths {
 			e := entry{source: path, path: part.to + filepath.Base(path), mode: 0o644}
-			if name := filepath.Base(path); name == "agent.yml" || name == "hub.yml" {
+			if part.to == doc { // they link to each other
+				e.path = doc + strings.TrimPrefix(filepath.ToSlash(path), filepath.ToSlash(part.from)+"/")
+			}
+			if name := filepath.Base(path); part.pattern == "packaging/*.yml" && name != "example.yml" {
 				e.path, e.config = "etc/kvexpress/"+name, true
 			}
 			all = append(all, e)

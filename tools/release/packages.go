@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -18,18 +17,12 @@ import (
 	_ "github.com/goreleaser/nfpm/v2/rpm"
 )
 
-// A version of a package begins with numbers: Debian refuses others.
-var released = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+`)
-
 // packages makes all packages for both architectures.
 func packages(root string) (err error) {
 	p := built(root)
 	version, date, err := p.version()
 	if err != nil {
 		return err
-	}
-	if !released.MatchString(version) {
-		return fmt.Errorf("%q is no version of a package; tag the commit: git tag v2.0.0", version)
 	}
 	out := filepath.Join(root, ".build/packages")
 	if err := os.RemoveAll(out); err != nil { // those of another version
@@ -93,6 +86,9 @@ func writePackage(dir, format, arch, version string, date time.Time, f files) (n
 			APK: nfpm.APK{Scripts: nfpm.APKScripts{PostUpgrade: script("after-install")}},
 		},
 	})
+	if format == "apk" {
+		info.VersionMetadata = "" // the commit of a development version; apk refuses it
+	}
 	packager, err := nfpm.Get(format)
 	if err != nil {
 		return "", err

@@ -99,15 +99,20 @@ func TestInstallUpgradeRemove(t *testing.T) {
 	}
 }
 
-// A machine without systemd takes the package too.
+// A machine without systemd takes the package too, and so does one whose systemd answers nothing.
 func TestInstallWithoutSystemd(t *testing.T) {
 	t.Parallel()
-	r := newRoot(t)
-	run(t, "rm", "-r", r.path("run/systemd"), r.path("bin/systemctl"))
-	for _, step := range [][]string{{"--install", packedFile(t, "*_1.0.0_*.deb")}, {"--purge", "kvexpress"}} {
-		run(t, "dpkg", append([]string{"--root=" + r.dir}, step...)...)
+	for name, harm := range map[string]string{"none": "rm -r run/systemd bin/systemctl", "broken": "echo exit 1 >>bin/systemctl"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRoot(t)
+			run(t, "sh", "-c", "cd "+r.dir+" && "+harm)
+			for _, step := range [][]string{{"--install", packedFile(t, "*_1.0.0_*.deb")}, {"--remove", "kvexpress"}, {"--purge", "kvexpress"}} {
+				run(t, "dpkg", append([]string{"--root=" + r.dir}, step...)...)
+			}
+			r.has(false, "/etc/kvexpress", "/usr/bin/kvexpress")
+		})
 	}
-	r.has(false, "/etc/kvexpress", "/usr/bin/kvexpress")
 }
 
 func runs(r *root, version string) {
