@@ -5,9 +5,11 @@ FUZZTIME  = 20s
 TESTFLAGS =
 LABFLAGS  =
 PART      =
+VERSION   =
+KEY       =
 LINT      = $(CURDIR)/$(BIN)/golangci-lint run --allow-parallel-runners -c $(CURDIR)/.golangci.yml ./...
 
-.PHONY: help build demo lab lab-scale check test vet lint fuzz soak bench cross clean tools linter consul template promql packages test-packages
+.PHONY: help build demo lab lab-scale check test vet lint fuzz soak bench cross clean tools linter consul template promql packages release test-packages
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -62,6 +64,9 @@ cross: ## build for every platform, and check the Linux binaries
 packages: build ## build deb, rpm, apk and tar.gz for Linux into .build/packages
 	@scripts/cross linux/amd64 && scripts/cross linux/arm64
 	@go run -C tools/release . packages
+
+release: ## make, sign and verify all files of the release VERSION; KEY is the file of an SSH key
+	@scripts/release "$(VERSION)" "$(KEY)"
 
 tools: consul template linter promql ## build what the tests need, once for all clones
 

@@ -43,6 +43,7 @@ func (f files) installed(format string) (all []entry, err error) {
 		{f.root, "examples/*.md", doc},
 		{f.root, "examples/*/*", doc},
 		{f.root, "LICENSE", licences},
+		{f.generated, thirdParty, licences},
 	} {
 		if format == "apk" && part.pattern == "systemd/*.service" { // Alpine has no systemd
 			continue

@@ -5,12 +5,13 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// generate writes what the packages have beside the program and the repository's files: man pages, completions, and
+// generate writes what the packages have beside the program and the repository's files: man pages, completions, licences, and
 // their scripts with the date of the commit, which apk packs.
 func generate(p program, root, dir, version string, date time.Time) error {
 	help := func(command ...string) ([]byte, error) { return p.output(append([]string{"help"}, command...)...) }
@@ -38,6 +39,13 @@ func generate(p program, root, dir, version string, date time.Time) error {
 		if err := writeZipped(filepath.Join(dir, name+".5.gz"), text); err != nil {
 			return err
 		}
+	}
+	linked, err := modules(string(p))
+	if err != nil {
+		return err
+	}
+	if err := create(filepath.Join(dir, thirdParty), func(w io.Writer) error { return writeLicences(w, linked) }); err != nil {
+		return err
 	}
 	for shell, name := range map[string]string{"bash": "kvexpress", "zsh": "_kvexpress", "fish": "kvexpress.fish"} {
 		text, err := p.output("completion", shell)

@@ -8,18 +8,21 @@ import (
 	"os"
 )
 
-const usage = `Usage: go run -C tools/release . [-root DIR] JOB
+const usage = `Usage: go run -C tools/release . [-root DIR] [-key FILE] JOB
 
 Jobs:
   packages   deb, rpm, apk and tar.gz for Linux, in .build/packages
+  release    all files of a release, verified, in .build/release
 `
 
 func main() {
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	root := flag.String("root", "../..", "")
+	key := flag.String("key", "", "")
 	flag.Parse()
 	jobs := map[string]func(root string) error{
 		"packages": packages,
+		"release":  func(root string) error { return release(root, *key) },
 	}
 	job := jobs[flag.Arg(0)]
 	if job == nil || flag.NArg() > 1 {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -35,16 +34,24 @@ func (p program) output(args ...string) ([]byte, error) {
 
 // version is the program's version, and the date of its commit.
 func (p program) version() (version string, date time.Time, err error) {
+	v, err := p.about()
+	return v.Version, v.Date, err
+}
+
+// about is what a program says of itself.
+type about struct {
+	Version, Revision string
+	Date              time.Time // of the commit
+}
+
+func (p program) about() (v about, err error) {
 	out, err := p.output("version", "--json")
 	if err != nil {
-		return "", time.Time{}, err
-	}
-	var v struct {
-		Version string
-		Date    time.Time
+		return v, err
 	}
 	if err := json.Unmarshal(out, &v); err != nil {
-		return "", time.Time{}, fmt.Errorf("the version of %s: %w", p, err)
+		return v, fmt.Errorf("the version of %s: %w", p, err)
 	}
-	return strings.TrimPrefix(v.Version, "v"), v.Date.UTC(), nil
+	v.Date = v.Date.UTC()
+	return v, nil
 }
