@@ -40,7 +40,11 @@ func (a *App) examineAgent(ctx context.Context, g *globals) []doctor.Check {
 	path := cmp.Or(g.config, defaultAgentFile)
 	c, host, err := a.loadAgentFile(path)
 	if err != nil {
-		return []doctor.Check{ofConfig(path, err), a.ofAgent(ctx, g, new(node))}
+		checks := []doctor.Check{ofConfig(path, err)}
+		if g.config == "" {
+			checks = append(checks, a.ofAgent(ctx, g, new(node))) // the machine's own
+		}
+		return checks
 	}
 	n := &node{app: a, Config: c, host: host}
 	running := a.ofAgent(ctx, g, n)
