@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -16,11 +17,10 @@ import (
 // WriteAgentMetrics writes the metrics of a status and of this process, in Prometheus' text format. now is the time of the
 // scrape.
 //
-// An unknown time is 0, and a counter that never counted is 0: Prometheus cannot alert on an absent series. A target without
+// A counter that never counted is 0: Prometheus cannot alert on an absent series. A target without
 // an exec has no series about execs.
 func WriteAgentMetrics(w io.Writer, s agent.Status, now time.Time) error {
 	m := agentMetrics{observe.NewProm(w)}
-	m.process(s)
 	m.agent(s, now)
 	targets := make([]labelled, len(s.Targets))
 	for i, t := range s.Targets {
@@ -45,17 +45,13 @@ func (t labelled) and(name, value string) []observe.Label {
 }
 
 func (m agentMetrics) agent(s agent.Status, now time.Time) {
+	m.Family("kvexpress_build_info", observe.Gauge, "Version of the program; always 1.")
+	m.Sample(1, observe.With("version", s.Version), observe.With("goversion", runtime.Version()))
+	m.One("go_goroutines", observe.Gauge, "Goroutines that exist now.", float64(runtime.NumGoroutine()))
 	m.One("kvexpress_agent_config_last_reload_successful", observe.Gauge,
 		"1 if the last reload succeeded, 0 if it was refused.",
 		observe.Truth(s.Config.Error == ""))
-	m.One("kvexpress_agent_config_last_reload_success_timestamp_seconds", observe.Gauge,
-		"When the configuration in force was read, in Unix seconds.", unixSeconds(&s.Config.Loaded))
 	m.One("kvexpress_agent_store_up", observe.Gauge, "1 if the store answers the agent or its hub.", observe.Truth(s.StoreUp()))
-	m.One("kvexpress_agent_store_state_changed_timestamp_seconds", observe.Gauge,
-		"When kvexpress_agent_store_up last changed, in Unix seconds; 0 before the first answer.", unixSeconds(s.Store.Since))
-	m.One("kvexpress_agent_receipt_last_success_timestamp_seconds", observe.Gauge,
-		"When the last receipt was written, in Unix seconds; 0 if none was.",
-		unixSeconds(s.Receipt.Last))
 	m.One("kvexpress_agent_receipt_failed", observe.Gauge, "1 if the last receipt was not written.",
 		observe.Truth(s.Receipt.Error != ""))
 	m.One("kvexpress_agent_store_requests_total", observe.Counter, "Requests to the store.", float64(s.Requests))
@@ -73,9 +69,6 @@ func (m agentMetrics) agent(s agent.Status, now time.Time) {
 	for _, addr := range s.Hub.Addrs {
 		m.Sample(observe.Truth(addr == s.Hub.Addr), observe.With("hub", addr))
 	}
-	m.One("kvexpress_agent_hub_age_seconds", observe.Gauge,
-		"Time since the connected hub last confirmed what it knows of the store; 0 without a hub.",
-		time.Duration(s.Hub.Age).Seconds())
 }
 
 // targets writes the metrics of every target.
@@ -91,20 +84,9 @@ func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 		{"content_hash", observe.Gauge,
 			"The first 48 bits of the SHA-256 of the bytes in place, to see whether nodes agree; 0 before they are known.",
 			func(t labelled) float64 { return fingerprint(t.SHA256) }},
-		{"size_bytes", observe.Gauge, "Size of the bytes in place.",
-			func(t labelled) float64 { return float64(t.Size) }},
-		{"outcome_changed_timestamp_seconds", observe.Gauge,
-			"When the outcome last changed, in Unix seconds; 0 if there is none yet.",
-			func(t labelled) float64 { return unixSeconds(t.Since) }},
-		{"last_good_timestamp_seconds", observe.Gauge,
-			"When a reconcile last succeeded, in Unix seconds; 0 if none has.",
-			func(t labelled) float64 { return unixSeconds(t.Good) }},
 		{"last_good_age_seconds", observe.Gauge,
 			"Time since the last successful reconcile, at the scrape; since the start of the agent if there is none.",
 			func(t labelled) float64 { return convergedAge(t, started, now) }},
-		{"last_install_timestamp_seconds", observe.Gauge,
-			"When this process last replaced the file, in Unix seconds; 0 if it has not.",
-			func(t labelled) float64 { return unixSeconds(t.Changed) }},
 		{"reconciles_total", observe.Counter, "Times that the target was reconciled.",
 			func(t labelled) float64 { return float64(t.Counts.Reconciles) }},
 		{"installs_total", observe.Counter, "Times that the file was replaced.",
@@ -116,12 +98,6 @@ func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 		for _, t := range targets {
 			m.Sample(f.of(t), t.labels...)
 		}
-	}
-	// The checksum is not among these labels: each publish would leave a series
-	// behind for every node.
-	m.Family("kvexpress_agent_target_info", observe.Gauge, "The lineage that versions are counted in; always 1.")
-	for _, t := range targets {
-		m.Sample(1, t.and("lineage", t.Lineage)...)
 	}
 	m.Family("kvexpress_agent_target_outcome", observe.Gauge, "1 for the outcome of the target, 0 for the others.")
 	for _, t := range targets {
@@ -194,12 +170,4 @@ func fingerprint(sha256 string) float64 {
 		return 0
 	}
 	return float64(n)
-}
-
-// unixSeconds is a time in seconds; 0 for none.
-func unixSeconds(t *time.Time) float64 {
-	if t == nil {
-		return 0
-	}
-	return observe.Seconds(*t)
 }
