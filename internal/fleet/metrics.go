@@ -25,13 +25,12 @@ const (
 
 // Metrics is a scan and the state of its daemon, as Prometheus gets them.
 type Metrics struct {
-	Version   string
-	Started   time.Time
-	Every     time.Duration
-	PerNode   bool
-	Last      *Scan // that succeeded; nil: none did yet
-	Failed    error // why the last scan failed; nil: it succeeded
-	Good, Bad uint64
+	Version string
+	Started time.Time
+	Every   time.Duration
+	PerNode bool
+	Last    *Scan // that succeeded; nil: none did yet
+	Failed  error // why the last scan failed; nil: it succeeded
 }
 
 // up reports whether the last scan succeeded, and is recent.
@@ -56,9 +55,6 @@ func (v Metrics) Write(w io.Writer, now time.Time) error {
 		observe.Seconds(seen))
 	m.one("last_scan_age_seconds", "Age of the last successful scan at the time of the scrape; since the start before the first.",
 		max(0, age.Seconds()))
-	m.Family(prefix+"scans_total", observe.Counter, "Scans of the fleet, by result: ok or failed.")
-	m.Sample(float64(v.Good), observe.With("result", "ok"))
-	m.Sample(float64(v.Bad), observe.With("result", "failed"))
 	if v.Last != nil && age <= MaxAge {
 		m.fleet(*v.Last)
 		m.keys(v.Last.Keys)
@@ -84,7 +80,6 @@ func (m promWriter) one(name, help string, value float64) {
 }
 
 func (m promWriter) fleet(s Scan) {
-	m.one("scan_duration_seconds", "Duration of the last scan, from the arrival of the receipts.", s.Took.Seconds())
 	m.one("receipts", "Nodes that have a receipt.", float64(s.Receipts))
 	m.one("receipts_unreadable", "Receipts that cannot be read.", float64(s.Unread))
 	m.one("locks", "Locked files, on all nodes.", float64(s.Locks))
@@ -113,8 +108,6 @@ func (m promWriter) keys(keys []ScannedKey) {
 			}
 			return observe.Seconds(*k.Published)
 		})
-	family("nodes_measured", "Nodes with a known delivery time of the live version.",
-		func(k ScannedKey) float64 { return float64(k.Delivered.Count) })
 	family("oldest_straggler_seconds",
 		"Longest time that a node has not been converged; stopped, locked and waiting nodes do not count.",
 		func(k ScannedKey) float64 { return k.Oldest.Seconds() })

@@ -15,9 +15,8 @@ const MaxKeys = 1000
 
 // Scan is a snapshot of the whole fleet.
 type Scan struct {
-	Taken time.Time     // when the receipts arrived, by our own clock
-	Took  time.Duration // from then until all was read and counted
-	Keys  []ScannedKey  // sorted by name
+	Taken time.Time    // when the receipts arrived, by our own clock
+	Keys  []ScannedKey // sorted by name
 
 	Receipts    int // nodes that have one
 	Unread      int // receipts that cannot be read
@@ -88,7 +87,6 @@ func (s *Scanner) Scan(ctx context.Context, wait time.Duration) (*Scan, error) {
 	if len(roster.Nodes) > 0 && roster.Index >= since { // else the store counts from 1 again
 		s.index = roster.Index
 	}
-	scan.Took = time.Since(now)
 	return scan, nil
 }
 

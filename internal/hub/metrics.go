@@ -52,13 +52,9 @@ type MetricsOptions struct {
 type Metrics struct {
 	o       MetricsOptions
 	scanner *fleet.Scanner
-	started time.Time
 
 	mu       sync.Mutex
-	last     *fleet.Scan // the last one that succeeded
-	failed   error       // of the last scan
-	good     uint64
-	bad      uint64
+	now      fleet.Metrics
 	progress time.Time // when a scan last began or ended
 }
 
@@ -76,7 +72,8 @@ func (o *MetricsOptions) Check() error {
 // NewMetrics reads nothing yet.
 func NewMetrics(o MetricsOptions) *Metrics {
 	now := time.Now()
-	return &Metrics{o: o, scanner: fleet.NewScanner(o.Store, o.Layout, o.receipts, o.Expiry), started: now, progress: now}
+	return &Metrics{o: o, scanner: fleet.NewScanner(o.Store, o.Layout, o.receipts, o.Expiry), progress: now,
+		now: fleet.Metrics{Version: o.Version, Started: now, Every: o.Every, PerNode: o.PerNode}}
 }
 
 // page answers a scrape.
@@ -133,12 +130,10 @@ func (m *Metrics) Once(ctx context.Context) error {
 // note keeps the result of a scan. It logs the first result and each change between success and failure.
 func (m *Metrics) note(scan *fleet.Scan, err error) {
 	m.mu.Lock()
-	before, first := m.failed, m.good+m.bad == 0
-	m.failed, m.progress = err, time.Now()
+	before, first := m.now.Failed, m.now.Last == nil
+	m.now.Failed, m.progress = err, time.Now()
 	if err == nil {
-		m.last, m.good = scan, m.good+1
-	} else {
-		m.bad++
+		m.now.Last = scan
 	}
 	m.mu.Unlock()
 	switch {
@@ -152,10 +147,7 @@ func (m *Metrics) note(scan *fleet.Scan, err error) {
 // Write writes the metrics as they are known now.
 func (m *Metrics) Write(w io.Writer, now time.Time) error {
 	m.mu.Lock()
-	all := fleet.Metrics{
-		Version: m.o.Version, Started: m.started, Every: m.o.Every, PerNode: m.o.PerNode,
-		Last: m.last, Failed: m.failed, Good: m.good, Bad: m.bad,
-	}
+	all := m.now
 	m.mu.Unlock()
 	if err := all.Write(w, now); err != nil || m.o.own == nil {
 		return err
@@ -169,7 +161,7 @@ func (m *Metrics) Write(w io.Writer, now time.Time) error {
 func (m *Metrics) result() (*fleet.Scan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.last, m.failed
+	return m.now.Last, m.now.Failed
 }
 
 // ready returns nil from the first scan that succeeded. It stays nil when the store becomes unreachable:
