@@ -120,7 +120,9 @@ func TestManualPages(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	t.Parallel()
 	packedFile(t, "*_1.0.0_*.deb")
-	run(t, "bash", "-n", filepath.Join(packed.generated, "kvexpress"))
+	if said := run(t, "bash", "-c", `. "$0" && complete -p kvexpress`, filepath.Join(packed.generated, "kvexpress")); said == "" {
+		t.Error("bash has no completion after it read ours")
+	}
 	for name, first := range map[string]string{"_kvexpress": "#compdef kvexpress\n", "kvexpress.fish": "# fish completion for kvexpress"} {
 		if text := string(bytesOf(t, filepath.Join(packed.generated, name))); !strings.HasPrefix(text, first) {
 			t.Errorf("%s begins with %.60q", name, text)

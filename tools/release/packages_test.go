@@ -23,7 +23,7 @@ var managers = []manager{
 	},
 	{
 		name: "rpm", old: "*-0.9.9-*.rpm", fresh: "*-1.0.0-*.rpm", configurationMoves: ".rpmsave",
-		install: []string{"--nodeps", "-i"}, upgrade: []string{"--nodeps", "-U"}, remove: []string{"-e"}, // the root has no package with /bin/sh
+		install: []string{"-i"}, upgrade: []string{"-U"}, remove: []string{"-e"},
 	},
 }
 
@@ -48,19 +48,23 @@ func TestInstallUpgradeRemove(t *testing.T) {
 			runs(r, oldVersion)
 			r.run("kvexpress", "agent", "--check-config")
 
-			// The administrator configures it. An exec fails, so it is pending.
-			configured := r.read("/etc/kvexpress/agent.yml") + "# ours\n"
-			r.write("/etc/kvexpress/agent.yml", configured)
-			r.write("/etc/kvexpress/conf.d/ours.yml", "targets: []\n")
-			r.write("/etc/kvexpress/token", "secret")
+			// The administrator configures it, and the agent runs. The exec fails until the upgrade.
 			store := startStore(t)
-			publish := exec.CommandContext(t.Context(), packedProgram(newVersion), "in", "-k", "motd", "-l", "1", "-f", "-", "-s", store)
-			publish.Stdin = strings.NewReader("hello\n")
-			runCmd(t, publish)
-			out := []string{"out", "-k", "motd", "-l", "1", "-f", "/etc/motd", "-s", store, "-e"}
-			if err := r.command("kvexpress", append(out, "false")...).Run(); err == nil || err.Error() != "exit status 8" {
-				t.Fatalf("an exec that fails: %v", err)
+			configured := "stores: " + store + "\n" + r.read("/etc/kvexpress/agent.yml")
+			r.write("/etc/kvexpress/agent.yml", configured)
+			r.write("/etc/kvexpress/conf.d/ours.yml", "targets: [{key: motd, file: /etc/motd, exec: [sh, -c, "+
+				"kvexpress version >>/execs && grep -q "+newVersion+" /execs]}]\n")
+			r.write("/etc/kvexpress/token", "secret")
+			ask := func(stdin string, args ...string) {
+				t.Helper()
+				cmd := exec.CommandContext(t.Context(), packedProgram(newVersion), append(args, "-k", "motd", "-s", store)...)
+				cmd.Stdin = strings.NewReader(stdin)
+				runCmd(t, cmd)
 			}
+			ask("hello\n", "in", "-l", "1", "-f", "-")
+			r.run("systemctl", "start")
+			r.run("sh", "-c", "until grep "+oldVersion+" /execs; do sleep 0.1; done")
+			r.called()
 
 			do(m.upgrade, packedFile(t, m.fresh))
 			if got := r.called(); !strings.Contains(got, restarts) || strings.Contains(got, "stop") || strings.Contains(got, "disable") {
@@ -70,17 +74,17 @@ func TestInstallUpgradeRemove(t *testing.T) {
 			if got := r.read("/etc/kvexpress/agent.yml"); got != configured {
 				t.Errorf("after the upgrade, agent.yml is %q", got)
 			}
-			r.run("kvexpress", append(out, "touch /ran")...)
-			r.has(true, "/ran")
-			r.run("kvexpress", append(out, "touch /ran-again")...)
-			r.has(false, "/ran-again") // nothing is pending any more
+			ask("", "status", "--wait", "100%", "--timeout", "60s")
+			if got := r.read("/execs"); !strings.Contains(got, newVersion) {
+				t.Errorf("after the upgrade, no exec ran; they saw %s", got)
+			}
 
 			do(m.remove, "kvexpress")
 			if got, want := r.called(), "disable --now kvexpress-hub.service kvexpress-agent.service; stop kvexpress-agent@*.service; "+
 				"disable kvexpress-agent@.service; daemon-reload"; got != want {
 				t.Errorf("a removal calls systemctl %s, want %s", got, want)
 			}
-			r.has(false, "/usr/bin/kvexpress", "/usr/lib/systemd/system/kvexpress-agent.service", "/usr/share/doc/kvexpress", "/usr/share/kvexpress")
+			r.has(false, "/agent.pid", "/usr/bin/kvexpress", "/usr/lib/systemd/system/kvexpress-agent.service", "/usr/share/doc/kvexpress", "/usr/share/kvexpress")
 			r.has(true, "/etc/motd", "/etc/kvexpress/conf.d/ours.yml", "/etc/kvexpress/token", "/var/lib/kvexpress")
 			if got := r.read("/etc/kvexpress/agent.yml" + m.configurationMoves); got != configured {
 				t.Errorf("after the removal, agent.yml%s is %q", m.configurationMoves, got)

@@ -4,16 +4,30 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// root is a machine in a folder: a shell with the usual commands, and a systemctl that notes its calls.
+// root is a machine in a folder: a shell with the usual commands, and a systemctl of its own.
 type root struct {
 	*testing.T
 	dir string
 }
+
+// systemctl notes its calls. It does for the agent what systemd does.
+const systemctl = `#!/bin/sh
+echo "$*" >>/systemctl.calls
+exec </dev/null >>/agent.log 2>&1
+start() { kvexpress agent & echo $! >/agent.pid; until kvexpress agent status; do sleep 0.1; done; }
+stop() { kill $(cat /agent.pid); while kvexpress agent status; do sleep 0.1; done; rm /agent.pid; }
+case $1 in
+start) start ;;
+try-restart) [ ! -e /agent.pid ] || { stop; start; } ;;
+disable) [ ! -e /agent.pid ] || stop ;;
+esac
+`
 
 const calls = "/systemctl.calls"
 
@@ -40,7 +54,12 @@ func newRoot(t *testing.T) *root {
 			t.Fatal(err)
 		}
 	}
-	r.write("/bin/systemctl", "#!/bin/sh\necho \"$*\" >>"+calls+"\n")
+	r.write("/bin/systemctl", systemctl)
+	t.Cleanup(func() {
+		if pid, err := strconv.Atoi(strings.TrimSpace(r.read("/agent.pid"))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 	run(t, "chmod", "755", r.path("bin/systemctl"))
 	return r
 }
