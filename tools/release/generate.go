@@ -62,7 +62,8 @@ func generate(p program, root, dir, version string, date time.Time) error {
 			return err
 		}
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.WriteFile(path, text, 0o600), os.Chtimes(path, date, date)); err != nil {
+		err = os.WriteFile(path, text, 0o600) //nolint:gosec // the script is ours
+		if err := errors.Join(err, os.Chtimes(path, date, date)); err != nil {
 			return err
 		}
 	}
