@@ -52,7 +52,7 @@ lint: linter ## check style and the layers between packages
 fuzz: ## run every fuzz target for FUZZTIME, 20s if not given
 	@scripts/fuzz $(FUZZTIME)
 
-soak: test-packages tools ## run the tests at full length: PART=1 to PART=7, each at most an hour, or all
+soak: test-packages tools ## run the tests at full length: PART=1 to PART=8, each at most an hour, or all
 	@scripts/soak $(PART)
 
 bench: consul template ## measure and print the numbers that the documents quote

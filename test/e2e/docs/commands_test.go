@@ -38,7 +38,7 @@ func TestDocumentedCommands(t *testing.T) {
 		}
 		found := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(b), -1)
 		switch base := filepath.Base(file); {
-		case len(found) == 0, base == "hosts-file.md", base == "lab.md", base == "install.md": // TestHostsFilePage, and tests of lab and tools/release
+		case len(found) == 0, base == "hosts-file.md", base == "lab.md", base == "install.md", base == "releasing.md": // their own tests run them
 			continue
 		}
 		blocks += len(found)
