@@ -110,6 +110,9 @@ func (r rule) equals(o rule) bool { return r.kind == o.kind && r.path == o.path 
 func (r rule) within(o rule) bool {
 	wider := o.kind == "key_prefix" && strings.HasPrefix(r.path, o.path) && (r.kind == "key" || r.path != o.path)
 	same := r.kind == o.kind && r.path == o.path && r.grant != o.grant
+	if wider && r.grant == "read" && r.path == o.path+"policy" {
+		return false // it takes a right away: the longest path counts
+	}
 	return (wider || same) && (o.grant == "write" || o.grant == r.grant)
 }
 

@@ -54,6 +54,9 @@ func (c aclScope) rules(role, node string) (rules []rule) {
 			{"key_prefix", l.NodesDir(), "read", "receipts, to count nodes and to see the rollout"},
 			events,
 		}
+		if !c.all {
+			rules = append(rules, rule{"key", l.Policy(k), "read", "the policy: operators set it, not publishers"})
+		}
 		for _, up := range k.Ancestors() {
 			rules = append(rules, rule{"key", l.Checksum(up), "read", "to check that the key is not nested in another"})
 		}
@@ -68,11 +71,12 @@ func (c aclScope) rules(role, node string) (rules []rule) {
 	case "operator":
 		rules = []rule{{"key_prefix", l.LocksDir(), "write", "the locks of files"}}
 		if c.all {
-			rules = append(rules, rule{"key_prefix", content, "write", "the stops, and checksums, to wake watches after a stop"})
+			rules = append(rules, rule{"key_prefix", content, "write", "stops and policies, and checksums, to wake watches after a stop"})
 		} else {
 			rules = append(rules,
 				rule{"key", l.Stop(k), "write", "the stop"},
 				rule{"key", l.Checksum(k), "write", "checksum, to wake watches after a stop"},
+				rule{"key", l.Policy(k), "write", "the policy"},
 				rule{"key_prefix", content, "read", "content"})
 		}
 		rules = append(rules,
@@ -93,8 +97,11 @@ func (c aclScope) excess(role string) (more []string) {
 	if role != "node" {
 		verb = "write"
 	}
-	if role == "operator" {
+	switch role {
+	case "operator":
 		more = append(more, "write the content of these keys")
+	case "publisher":
+		more = append(more, "write the policies of these keys")
 	}
 	if strings.HasSuffix(c.prefix, "/") {
 		more = append(more, fmt.Sprintf("%s the key %s itself", verb, c.key))

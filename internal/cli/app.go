@@ -135,7 +135,8 @@ type namedCommand struct {
 
 func (a *App) commandGroups() []commandGroup {
 	return []commandGroup{
-		{"Publish", []namedCommand{{"in", a.newIn}, {"copy", a.newCopy}, {"rollback", a.newRollback}, {"retire", a.newRetire}}},
+		{"Publish", []namedCommand{{"in", a.newIn}, {"copy", a.newCopy}, {"rollback", a.newRollback}, {"retire", a.newRetire},
+			{"policy", a.newPolicy}}},
 		{"Install", []namedCommand{{"out", a.newOut}, {"raw", a.newRaw}}},
 		{"See", []namedCommand{{"status", a.newStatus}, {"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff},
 			{"stops", a.newStops}, {"locks", a.newLocks}, {"doctor", a.newDoctor}}},

@@ -127,7 +127,8 @@ func (s *session) end(result report, err error, changed bool) error {
 // cannot be written. The output of all others is all that they do.
 func writes(cmd *cobra.Command) bool {
 	switch cmd.Name() {
-	case "in", "out", "raw", "copy", "clean", "rollback", "stop", "resume", "lock", "unlock", "forget", "retire", "import":
+	case "in", "out", "raw", "copy", "clean", "rollback", "stop", "resume", "lock", "unlock", "forget", "retire", "import",
+		"set", "rm":
 		return true
 	}
 	return false

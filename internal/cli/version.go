@@ -86,4 +86,6 @@ func (a *App) newVersion(g *globals) *cobra.Command {
 		func(context.Context, *session) (report, error) { return versionOf(build()), nil })
 }
 
-func (v versionReport) lines() []string { return strings.Split(strings.TrimSuffix(v.text(), "\n"), "\n") }
+func (v versionReport) lines() []string {
+	return strings.Split(strings.TrimSuffix(v.text(), "\n"), "\n")
+}

@@ -30,12 +30,18 @@ func (p *Percent) Set(text string) error {
 	return nil
 }
 
-func (p *Percent) String() string {
+func (p Percent) String() string {
 	if !p.set {
 		return ""
 	}
 	return percent(p.hundredths)
 }
+
+// MarshalText is the value as text; without a limit it is empty.
+func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads what Set reads.
+func (p *Percent) UnmarshalText(b []byte) error { return p.Set(string(b)) }
 
 // Type is the name of the value in help.
 func (*Percent) Type() string { return "percentage" }
@@ -44,6 +50,7 @@ func (*Percent) Type() string { return "percentage" }
 type Limits struct {
 	Shrink Percent // fewer lines
 	Change Percent // lines lost, or gained: the larger number counts
+	Policy bool    // they are of the key's policy, not of flags
 }
 
 // Any reports whether there is a limit.
@@ -99,13 +106,16 @@ func (l Limits) Check(k kv.Key, c Change) error {
 	}
 	var what, flags []string
 	for _, limit := range []struct {
-		flag, what string
-		lines      int
+		flag, rule, what string
+		lines            int
 		Percent
 	}{
-		{"--max-shrink", "fewer lines", c.Before - c.After, l.Shrink},
-		{"--max-change", "of the lines changed", max(c.Lost, c.Gained), l.Change},
+		{"--max-shrink", "max_shrink", "fewer lines", c.Before - c.After, l.Shrink},
+		{"--max-change", "max_change", "of the lines changed", max(c.Lost, c.Gained), l.Change},
 	} {
+		if l.Policy {
+			limit.flag = limit.rule + " of its policy"
+		}
 		if !limit.set || limit.lines*100_00 <= limit.hundredths*c.Before {
 			continue
 		}
@@ -120,10 +130,14 @@ func (l Limits) Check(k kv.Key, c Change) error {
 	if len(what) == 0 {
 		return nil
 	}
+	remedy := "run it again " + strings.Join(flags, " and ")
+	if l.Policy {
+		remedy = fmt.Sprintf("change the policy with `kvexpress policy set -k %s --file FILE`", k)
+	}
 	return &Refusal{
 		Reason: Changed, Key: k, Change: &c,
 		Detail: fmt.Sprintf("%s, the live version has %d; %s", countLines(c.After), c.Before, strings.Join(what, "; ")),
-		Remedy: "check its source; if it is right, run it again " + strings.Join(flags, " and "),
+		Remedy: "check its source; if it is right, " + remedy,
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	Changed     Reason = "changed"      // too different from the live version
 	Mismatch    Reason = "mismatch"     // the bytes do not match the checksum
 	Corrupt     Reason = "corrupt"      // the bytes or the manifest cannot be read
+	NoMessage   Reason = "no_message"   // the key's policy requires a message
 	CheckFailed Reason = "check_failed" // the node's check command failed
 	NotText     Reason = "not_text"     // sorting needs text in UTF-8
 	NeedsNewer  Reason = "needs_newer"  // a later kvexpress wrote it

@@ -38,6 +38,9 @@ const (
 	ActionForget   = "forget"
 	ActionRollback = "rollback"
 	ActionRetire   = "retire"
+
+	ActionSetPolicy    = "set_policy"
+	ActionRemovePolicy = "remove_policy"
 )
 
 // Event is one action of a person or a program. Its texts are not safe to print.

@@ -22,7 +22,7 @@ type Flag struct{ Name, Value string }
 // Explain returns an error on one line, with a remedy.
 func (g Guide) Explain(err error) string {
 	text, remedy := safetext.Joined(err.Error(), 0), Remedy(err)
-	if remedy == "" && errors.Is(err, ErrDenied) && !strings.Contains(text, "policy") {
+	if remedy == "" && errors.Is(err, ErrDenied) && !strings.Contains(text, "`kvexpress acl ") {
 		remedy = "`kvexpress acl " + g.Role + "` prints the policy that the token needs"
 		if g.Key != "" {
 			remedy = "`kvexpress acl " + g.Role + " -k " + g.Key + "` prints the policy that the token needs"

@@ -28,7 +28,7 @@ func TestExplain(t *testing.T) {
 			"`kvexpress resume -k a -s '[::1]:8500' -p 'it'\\''s'` lifts it (with the same -t)"},
 		{kv.Guide{Flags: flags}, errors.New("see `kvexpress agent --help` and `kvexpress kv export a/`"),
 			"see `kvexpress agent --help` and `kvexpress kv export a/ -s '[::1]:8500'`"},
-		{kv.Guide{Role: "node"}, fmt.Errorf("x: %w; its policy is …", kv.ErrDenied), "x: permission denied; its policy is …"},
+		{kv.Guide{Role: "node"}, fmt.Errorf("x: %w; `kvexpress acl …` prints …", kv.ErrDenied), "x: permission denied; `kvexpress acl …` prints …"},
 	} {
 		if got := test.guide.Explain(test.err); got != test.want {
 			t.Errorf("%v is explained as\n%s, want\n%s", test.err, got, test.want)

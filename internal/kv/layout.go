@@ -37,6 +37,9 @@ func (l Layout) Manifest(k Key) string { return l.Dir(k) + "manifest" }
 // Stop is the path of the reason of a stop.
 func (l Layout) Stop(k Key) string { return l.Dir(k) + "stop" }
 
+// Policy is the path of the rules for new versions of a key.
+func (l Layout) Policy(k Key) string { return l.Dir(k) + "policy" }
+
 // Rows returns the paths of all possible rows of a key, without its history.
 func (l Layout) Rows(k Key) []string {
 	var paths []string

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,12 +11,14 @@ import (
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
+	"kvexpress/internal/rollout"
 )
 
 // base is what an attempt builds on: the rows as read, and the live version that they are.
 type base struct {
 	record.Live
-	rows kv.Snapshot
+	rows   kv.Snapshot
+	policy rollout.Policy
 }
 
 // notes says what people should know about it.
@@ -33,7 +36,7 @@ func (b base) notes(req Request, l kv.Layout) []string {
 // readLive reads the live version, and refuses a key that is nested or stopped.
 func (p *Publisher) readLive(ctx context.Context, req Request) (b base, err error) {
 	k, l := req.Key, p.Layout
-	var also []string
+	also := []string{l.Policy(k)}
 	if req.Event != nil {
 		also = append(also, l.Events(k))
 	}
@@ -49,33 +52,41 @@ func (p *Publisher) readLive(ctx context.Context, req Request) (b base, err erro
 			}
 		}
 		stop := rows[l.Stop(k)]
-		switch {
-		case stop.State == kv.Denied:
+		if stop.State == kv.Denied {
 			return fmt.Errorf("read %s: %w", l.Stop(k), kv.ErrDenied)
-		case req.IgnoreStop:
-			return nil
 		}
-		return gate.NotStopped(k, stop)
+		if err := gate.NotStopped(k, stop); err != nil && !req.IgnoreStop {
+			return err
+		}
+		var err error
+		b.policy, err = rollout.Parse(k, rows[l.Policy(k)])
+		return err
 	}
 	b.Live, b.rows, err = record.Read(ctx, faulty{p}, l, k, record.Query{Also: also, Accept: accept, Wait: p.Wait})
 	return b, err
 }
 
-// compare compares the content with the live version, if there are limits, or for a dry run.
-func compare(req Request, s record.Live, d record.Decision) (*gate.Change, error) {
+// compare compares the content with the live version, if there are limits, or for a dry run. The policy has none for a version
+// that was live before.
+func compare(req Request, b base, d record.Decision) (*gate.Change, error) {
+	s, policy := b.Live, b.policy.Limits()
+	if req.past {
+		policy = gate.Limits{}
+	}
+	limited := req.Limits.Any() || policy.Any()
 	switch {
-	case !req.Limits.Any() && !req.DryRun, s.State == record.Absent, d == record.Heal:
+	case !limited && !req.DryRun, s.State == record.Absent, d == record.Heal:
 		return nil, nil
-	case s.Plain == nil && req.Limits.Any():
+	case s.Plain == nil && limited:
 		return nil, &gate.Refusal{
 			Reason: gate.Corrupt, Key: req.Key, Detail: "the live version is damaged, so nothing can be compared with it: " + s.Why,
-			Remedy: "check the new content; then run it again without --max-shrink and --max-change",
+			Remedy: "check the new content; then run it again without --max-shrink and --max-change, and these rules of its policy",
 		}
 	case s.Plain == nil:
 		return nil, nil
 	}
 	c := gate.Compare(s.Plain, req.Content)
-	return &c, req.Limits.Check(req.Key, c)
+	return &c, cmp.Or(req.Limits.Check(req.Key, c), policy.Check(req.Key, c))
 }
 
 // place is where a new version goes.

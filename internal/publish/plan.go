@@ -2,6 +2,7 @@ package publish
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -12,10 +13,8 @@ import (
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
+	"kvexpress/internal/rollout"
 )
-
-// keptVersions is how many versions a key's history has, with the live one.
-const keptVersions = 10
 
 // plan is what one attempt writes.
 type plan struct {
@@ -37,7 +36,7 @@ type plan struct {
 	event bool
 }
 
-func (p *Publisher) plan(req Request, load parcel, b base, at place) (*plan, error) {
+func (p *Publisher) plan(ctx context.Context, req Request, load parcel, b base, at place) (*plan, error) {
 	k, l := req.Key, p.Layout
 	now := p.Now()
 	pl := &plan{
@@ -49,7 +48,7 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (*plan, err
 			By: gate.Author(p.By), Message: req.Message,
 		},
 	}
-	old, err := p.outgoing(pl, b, at)
+	replaced, err := p.outgoing(pl, b, at)
 	if err != nil {
 		return nil, err
 	}
@@ -74,15 +73,24 @@ func (p *Publisher) plan(req Request, load parcel, b base, at place) (*plan, err
 		history[2] = kv.Op{Verb: kv.Set, Path: l.HistoryPending(k, at.version), Value: []byte(pl.manifest.PublishID)}
 		pl.first = append(history, unchanged(l.Manifest(k), b.rows[l.Manifest(k)].Index))
 	}
-	if !pl.fits(old) {
+	if !pl.fits(replaced) {
 		// These checks let it take no number that a competitor has.
-		old = append(old, unchanged(l.Manifest(k), b.rows[l.Manifest(k)].Index), unchanged(l.Checksum(k), b.rows[l.Checksum(k)].Index))
-		if pl.old = old; bodySize(old) > kv.MaxTxnBody {
+		for _, path := range []string{l.Manifest(k), l.Checksum(k)} {
+			replaced = append(replaced, unchanged(path, b.rows[path].Index))
+		}
+		if pl.old = replaced; bodySize(replaced) > kv.MaxTxnBody {
 			pl.old, pl.note = nil, "the replaced content is too large for the history; `kvexpress rollback` cannot bring it back"
 		}
 	}
-	if prune := at.outdated(pl.manifest.Previous); !pl.fits(prune) {
+	old, err := p.outdated(ctx, k, at, b.policy.History, len(past))
+	if err != nil {
+		return nil, err
+	}
+	if prune := at.prune(old, pl.manifest.Previous); !pl.fits(prune) {
 		pl.prune = prune
+	}
+	if index := b.rows[l.Policy(k)].Index; index > 0 { // to check that there is none takes the right to write it
+		pl.fits([]kv.Op{unchanged(l.Policy(k), index)})
 	}
 	pl.leave(req, l, b.rows[l.Events(k)])
 	return pl, nil
@@ -162,19 +170,44 @@ func (p *Publisher) entry(k kv.Key, version uint64, manifest, data []byte, flags
 	}
 }
 
-// outdated removes the oldest versions if there are more than keptVersions, but not the
-// one that is replaced. After a restore there may be many: each publish removes a few.
-func (at place) outdated(replaced uint64) []kv.Op {
-	const most = 8 // rows; a version has two or three
+// maxPruned is how many rows of history a publish removes; a version has two or three. After a restore there may be many to
+// remove: each publish removes a few.
+const maxPruned = 8
+
+// outdated are the oldest versions that the policy does not keep, some of them, if each has so many bytes.
+func (p *Publisher) outdated(ctx context.Context, k kv.Key, at place, h rollout.History, size int) ([]uint64, error) {
 	fresh := 1
 	if at.enters {
 		fresh = 2
 	}
 	numbers := slices.DeleteFunc(slices.Sorted(maps.Keys(at.rows)), func(n uint64) bool { return n > at.version-uint64(fresh) })
-	var ops []kv.Op
-	for _, n := range numbers[:max(0, len(numbers)+fresh-keptVersions)] {
+	all := len(numbers) + fresh
+	numbers = numbers[:min(max(0, all-h.Keep(size)), maxPruned)]
+	if h.Days == 0 || len(numbers) == 0 {
+		return numbers, nil
+	}
+	var paths []string
+	for _, n := range numbers {
+		paths = append(paths, p.Layout.HistoryManifest(k, n))
+	}
+	rows, err := p.read(ctx, AtHistoryRead, kv.Default, paths...)
+	if err != nil {
+		return nil, err
+	}
+	for i, path := range paths {
+		m, err := record.ParseManifest(k, rows[path].Value)
+		if rows[path].State == kv.Denied || err == nil && h.Young(m.PublishedAt, p.Now(), all-1-i, size) {
+			return numbers[:i], nil
+		}
+	}
+	return numbers, nil
+}
+
+// prune removes versions, but not the one that is replaced.
+func (at place) prune(numbers []uint64, replaced uint64) (ops []kv.Op) {
+	for _, n := range numbers {
 		for _, path := range at.rows[n] {
-			if n != replaced && len(ops) < most {
+			if n != replaced && len(ops) < maxPruned {
 				ops = append(ops, kv.Op{Verb: kv.Delete, Path: path})
 			}
 		}

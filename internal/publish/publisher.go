@@ -1,6 +1,6 @@
 // Package publish owns the one path by which content gets into the store: accept the
 // content, read the live version, decide, one transaction, and an honest outcome. It also
-// reads the sources of content. Of this module it imports kv, gate, record, hold and wait.
+// reads the sources of content. Of this module it imports kv, gate, record, rollout, hold and wait.
 package publish
 
 import (
@@ -77,6 +77,8 @@ type Request struct {
 	Event *hold.Event
 	// pinned: GoBack set IfVersion.
 	pinned bool
+	// past: GoBack set Content.
+	past bool
 }
 
 // Action is what a publish did. The words are a contract.
@@ -174,14 +176,17 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 		}
 		return res, nil
 	}
-	if res.Change, err = compare(req, b.Live, decision); err != nil {
+	if err := b.policy.Accept(req.Key, load.lines, req.Message); err != nil && decision != record.Heal {
+		return Result{}, err
+	}
+	if res.Change, err = compare(req, b, decision); err != nil {
 		return Result{}, err
 	}
 	place, err := p.succeed(ctx, req.Key, b.Live)
 	if err != nil {
 		return Result{}, err
 	}
-	pl, err := p.plan(req, load, b, place)
+	pl, err := p.plan(ctx, req, load, b, place)
 	if err != nil {
 		return Result{}, err
 	}

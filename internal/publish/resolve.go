@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 	"kvexpress/internal/wait"
 )
 
@@ -92,7 +93,7 @@ func (p *Publisher) fate(ctx context.Context, pl *plan) (fate, string, error) {
 		return live, fmt.Sprintf("version %d was published, and its manifest was replaced or removed since", ours.Version), nil
 	case rows[livePath].Index == pl.base:
 		return pending, "", nil
-	case newer && now.Version >= ours.Version+keptVersions:
+	case newer && now.Version >= ours.Version+rollout.MinVersions:
 		return untraceable, fmt.Sprintf("version %d is live, and history no longer has version %d", now.Version, ours.Version), nil
 	}
 	return beaten, "", nil

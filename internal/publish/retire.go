@@ -43,7 +43,11 @@ func Left(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key) (r Remains, er
 // Retire removes a key, with an event: first all live rows at once, then history in
 // transactions of bounded size. After a crash it can be repeated.
 func Retire(ctx context.Context, r hold.Recorder, e hold.Event, left Remains) error {
-	if _, err := r.Do(ctx, e, nil, removal(r.Layout.Rows(e.Key))); err != nil {
+	rows := r.Layout.Rows(e.Key)
+	if policy := r.Layout.Policy(e.Key); !slices.Contains(left.live, policy) {
+		rows = slices.DeleteFunc(rows, func(path string) bool { return path == policy }) // a publisher may not write it
+	}
+	if _, err := r.Do(ctx, e, nil, removal(rows)); err != nil {
 		return err
 	}
 	for some := range slices.Chunk(left.past, kv.MaxOps) {

@@ -36,7 +36,7 @@ func (p *Publisher) GoBack(ctx context.Context, req *Request, to uint64) (uint64
 	if err != nil {
 		return 0, err
 	}
-	req.Content = all[0].Plain
+	req.Content, req.past = all[0].Plain, true
 	if req.Encoding, err = record.ParseEncoding(string(all[0].Encoding)); err != nil { // a newer one
 		req.Encoding = record.Plain
 	}
