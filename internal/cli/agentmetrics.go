@@ -69,6 +69,9 @@ func (m agentMetrics) agent(s agent.Status, now time.Time) {
 	for _, addr := range s.Hub.Addrs {
 		m.Sample(observe.Truth(addr == s.Hub.Addr), observe.With("hub", addr))
 	}
+	m.One("kvexpress_agent_hub_age_seconds", observe.Gauge,
+		"Time since the connected hub last confirmed what it knows of the store; 0 without a hub.",
+		time.Duration(s.Hub.Age).Seconds())
 }
 
 // targets writes the metrics of every target.
