@@ -10,7 +10,7 @@ import (
 // files says where the files of a package come from.
 type files struct {
 	root      string // the repository
-	generated string // what generate wrote: man pages and completions
+	generated string // what generate wrote
 	program   string // kvexpress for the system that the package is for
 }
 
@@ -28,10 +28,14 @@ func (f files) installed(format string) (all []entry, err error) {
 	if format == "deb" {
 		licences, zsh = doc, "usr/share/zsh/vendor-completions/"
 	}
+	units := f.generated
+	if format == "tar.gz" { // it may be unpacked anywhere
+		units = filepath.Join(f.root, "systemd")
+	}
 	for _, part := range []struct{ from, pattern, to string }{
 		{f.root, "packaging/*.yml", "usr/share/kvexpress/"},
 		{f.root, "schemas/*.json", "usr/share/kvexpress/"},
-		{f.root, "systemd/*.service", "usr/lib/systemd/system/"},
+		{units, "*.service", "usr/lib/systemd/system/"},
 		{f.generated, "*.1.gz", "usr/share/man/man1/"},
 		{f.generated, "*.5.gz", "usr/share/man/man5/"},
 		{f.generated, "kvexpress", "usr/share/bash-completion/completions/"},
@@ -45,7 +49,7 @@ func (f files) installed(format string) (all []entry, err error) {
 		{f.root, "LICENSE", licences},
 		{f.generated, thirdParty, licences},
 	} {
-		if format == "apk" && part.pattern == "systemd/*.service" { // Alpine has no systemd
+		if format == "apk" && part.pattern == "*.service" { // Alpine has no systemd
 			continue
 		}
 		paths, err := filepath.Glob(filepath.Join(part.from, part.pattern))

@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// generate writes what the packages have beside the program and the repository's files: man pages, completions, licences, and
-// their scripts with the date of the commit, which apk packs.
+// generate writes the parts of a package that are neither the program nor files of the repository.
 func generate(p program, root, dir, version string, date time.Time) error {
 	help := func(command ...string) ([]byte, error) { return p.output(append([]string{"help"}, command...)...) }
 	pages, err := manual(help, version, date)
@@ -56,13 +55,28 @@ func generate(p program, root, dir, version string, date time.Time) error {
 			return err
 		}
 	}
-	for _, name := range []string{"after-install", "before-remove", "after-remove"} {
-		text, err := os.ReadFile(filepath.Join(root, "packaging", name))
+	return generateParts(root, dir, date)
+}
+
+// generateParts writes the units and the scripts. A unit of a package runs the program of the package, also if there is
+// another one in /usr/local/bin. apk packs the date of a script.
+func generateParts(root, dir string, date time.Time) error {
+	units, err := filepath.Glob(filepath.Join(root, "systemd/*.service"))
+	if err != nil {
+		return err
+	}
+	scripts, err := filepath.Glob(filepath.Join(root, "packaging/*-*"))
+	if err != nil {
+		return err
+	}
+	for _, source := range append(units, scripts...) {
+		text, err := os.ReadFile(source)
 		if err != nil {
 			return err
 		}
-		path := filepath.Join(dir, name)
-		err = os.WriteFile(path, text, 0o600) //nolint:gosec // the script is ours
+		text = bytes.ReplaceAll(text, []byte("=kvexpress "), []byte("=/usr/bin/kvexpress "))
+		path := filepath.Join(dir, filepath.Base(source))
+		err = os.WriteFile(path, text, 0o600) //nolint:gosec // the text is ours
 		if err := errors.Join(err, os.Chtimes(path, date, date)); err != nil {
 			return err
 		}
