@@ -153,7 +153,8 @@ func (a *App) openDoctor(cmd *cobra.Command, g *globals, role string) (*session,
 }
 
 // rights are the rows that a role reads and writes, by the rules of `kvexpress acl`.
-func (s *session) rights(role string, keys []string, node string, noReceipt bool, locks []string) (all []doctor.Right, err error) {
+func (s *session) rights(role string, keys []string, node string, noReceipt bool, locks []string) ([]doctor.Right, error) {
+	var all []doctor.Right
 	policy, err := s.acl(role, keys, node, noReceipt)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ package doctor
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"net"
 	"net/http"
 	"testing"
@@ -105,10 +106,30 @@ func TestHubs(t *testing.T) {
 	spare.says("hub", doctor.Warning, "127.0.0.1:1")
 	spare.says("hub", doctor.OK, h.Addr)
 
-	// To ask is no contact: a node without an agent stays one.
-	r := m.Run("status", "--node", "web-17", "--hub", h.Addr)
-	if r.Code != 5 {
-		t.Errorf("after its doctor asked, the node is known: %d %s%s", r.Code, r.Stdout, r.Stderr)
+	// To ask is no contact: the node of an agent that was killed does not come back.
+	configure(m, "agent", e2e.Fields{"node": "web-17", "direct": false, "hubs": h.Addr, "token_file": m.File("token", node)},
+		e2e.Fields{"key": "hosts", "file": m.Path("hosts")})
+	lastSeen := func() (ms float64, connected bool) {
+		var r struct {
+			Connected bool
+			LastSeen  float64 `json:"last_seen_ms"`
+		}
+		if said := m.Run("status", "--node", "web-17", "--hub", h.Addr, "--json"); json.Unmarshal([]byte(said.Stdout), &r) != nil {
+			t.Fatal(said)
+		}
+		return r.LastSeen, r.Connected
+	}
+	agent := m.Agent("agent")
+	e2e.Eventually(t, "the node is there", func() bool { _, connected := lastSeen(); return connected })
+	agent.Kill()
+	var before float64
+	e2e.Eventually(t, "the node has been away for a while", func() (connected bool) {
+		before, connected = lastSeen()
+		return !connected && before > 1500
+	})
+	at(node, nil).says("hub", doctor.OK, h.Addr)
+	if after, _ := lastSeen(); after < before {
+		t.Errorf("the node was last there %v ms ago, and, after its doctor asked, %v ms ago", before, after)
 	}
 
 	// The hub's own doctor.
