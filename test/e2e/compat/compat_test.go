@@ -141,4 +141,3 @@ func TestDataFolder(t *testing.T) {
 		}
 	})
 }
-
