@@ -16,37 +16,38 @@ import (
 	"kvexpress/internal/outcome"
 )
 
-// Every ```yaml block with targets is a good agent.yml.
+// Every block with targets, or with agent.yml or hub.yml in its first line, is a good configuration.
 func TestDocumentedConfigurations(t *testing.T) {
 	t.Parallel()
 	found := 0
-	for _, pattern := range []string{"../../../docs/*.md", "../../../*.md"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			b, err := os.ReadFile(file)
-			if err != nil {
+	var err error
+	for file, page := range documents(t) {
+		for _, block := range blocks(page) {
+			first, _, _ := strings.Cut(block.text, "\n")
+			agent := strings.Contains(first, "agent.yml") || strings.Contains(block.text, "\n  - key: ")
+			hub := strings.Contains(first, "hub.yml")
+			if block.kind != "yaml" || !agent && !hub {
+				continue
+			}
+			found++
+			path := filepath.Join(t.TempDir(), "a.yml")
+			if agent && !strings.Contains(block.text, "targets:") {
+				block.text += "targets: []\n"
+			}
+			if err := os.WriteFile(path, []byte(block.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
-				if !strings.Contains(block[1], "targets:") {
-					continue
-				}
-				found++
-				path := filepath.Join(t.TempDir(), "agent.yml")
-				if err := os.WriteFile(path, []byte(block[1]), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				env := config.Env{Getenv: func(string) string { return "/nonexistent" }, Hostname: "web-17"}
-				if _, err := config.Load(path, env); err != nil {
-					t.Errorf("%s shows a configuration that is refused: %v\n%s", file, err, block[1])
-				}
+			if hub {
+				_, err = config.LoadHub(path, config.Hub{Store: config.Store{Addrs: []string{""}}}, func(string) bool { return false })
+			} else {
+				_, err = config.Load(path, config.Env{Getenv: func(string) string { return "/nonexistent" }, Hostname: "web-17"})
+			}
+			if err != nil {
+				t.Errorf("%s shows a configuration that is refused: %v\n%s", file, err, block.text)
 			}
 		}
 	}
-	if found < 2 {
+	if found < 8 {
 		t.Errorf("only %d configurations were found", found)
 	}
 }
@@ -94,52 +95,4 @@ func TestDaemonsAreDocumented(t *testing.T) {
 			}
 		}
 	}
-}
-
-// Every link within the documents leads somewhere.
-func TestLinks(t *testing.T) {
-	t.Parallel()
-	files, err := filepath.Glob("../../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := func(path string) string {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Error(err)
-		}
-		return string(b)
-	}
-	links := 0
-	for _, file := range append(files, "../../../README.md", "../../../ARCHITECTURE.md", "../../../bench/README.md") {
-		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(read(file), -1) {
-			path, anchor, _ := strings.Cut(link[1], "#")
-			if strings.Contains(path, "://") {
-				continue
-			}
-			links++
-			to := file
-			if path != "" {
-				to = filepath.Join(filepath.Dir(file), path)
-			}
-			if text := read(to); anchor != "" && !hasAnchor(text, anchor) {
-				t.Errorf("%s: there is no %s", file, link[1])
-			}
-		}
-	}
-	if links < 20 {
-		t.Errorf("only %d links were found", links)
-	}
-}
-
-// hasAnchor reports whether a heading has this anchor: in lower case, blanks are dashes,
-// and other characters than letters and digits are left out.
-func hasAnchor(text, anchor string) bool {
-	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
-		name := strings.ReplaceAll(strings.ToLower(heading[1]), " ", "-")
-		if regexp.MustCompile(`[^a-z0-9_-]`).ReplaceAllString(name, "") == anchor {
-			return true
-		}
-	}
-	return false
 }

@@ -21,39 +21,29 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// Every command in a ```sh block of the documents is run, in order, and must
-// succeed. Files in /etc are in the test's folder, and the commands that they reload are
-// programs of the test's own.
+// Every command in a block of the kind sh is run, in order, and must succeed, unless a
+// comment above it has a reason or names another test. Files in /etc are in the test's folder, and the commands
+// that they reload are programs of the test's own.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := 0
-	for _, file := range append(files, "../../../README.md") {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	for file, page := range documents(t) {
+		var commands []string
+		for _, b := range blocks(page) {
+			if b.kind == "sh" && b.mark == "" {
+				commands = append(commands, b.text)
+			}
 		}
-		found := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(b), -1)
-		switch base := filepath.Base(file); {
-		case len(found) == 0, base == "hosts-file.md", base == "lab.md", base == "install.md", base == "releasing.md": // their own tests run them
+		// TestHostsFilePage, TestExamples, and tests of tools/release
+		if len(commands) == 0 || file == "docs/hosts-file.md" || strings.HasPrefix(file, "examples/") ||
+			file == "docs/install.md" || file == "docs/releasing.md" {
 			continue
 		}
-		blocks += len(found)
-		t.Run(filepath.Base(file), func(t *testing.T) {
+		t.Run(file, func(t *testing.T) {
 			r := newReader(t)
-			for _, block := range found {
-				if strings.HasPrefix(block[1], "make demo") {
-					continue // TestDemo, and this very run
-				}
-				r.follow(block[1])
+			for _, text := range commands {
+				r.follow(text)
 			}
 		})
-	}
-	if blocks < 10 {
-		t.Errorf("only %d blocks were found", blocks)
 	}
 }
 
@@ -227,4 +217,29 @@ func TestDemo(t *testing.T) {
 			t.Errorf("make demo prints, %v:\n%s", err, out)
 		}
 	})
+}
+
+// Each example of the help is a command line that the program understands. What it does is
+// tested elsewhere: here --help is added.
+func TestExamplesOfHelp(t *testing.T) {
+	t.Parallel()
+	if e2e.Program.Err != nil {
+		t.Fatal(e2e.Program.Err)
+	}
+	text := strings.ReplaceAll(documents(t)[reference], "\\\n", " ")
+	examples := regexp.MustCompile(`(?m)^  (?:.* \| )?kvexpress [^|>\n]*`).FindAllString(text, -1)
+	for _, example := range examples {
+		if strings.HasSuffix(example, "[flags]") {
+			continue // its usage
+		}
+		_, arguments, _ := strings.Cut(example, "kvexpress ")
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", e2e.Program.Path+" "+arguments+" --help")
+		cmd.Env = append(e2e.Quiet(t.TempDir()), "PATH="+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "\nUsage:") {
+			t.Errorf("%s\nis not understood: %v\n%s", example, err, out)
+		}
+	}
+	if len(examples) < 80 {
+		t.Errorf("only %d examples were found", len(examples))
+	}
 }

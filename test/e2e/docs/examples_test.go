@@ -1,6 +1,6 @@
 //go:build linux
 
-package examples
+package docs
 
 import (
 	"os"
@@ -59,11 +59,7 @@ func TestExamples(t *testing.T) {
 					t.Skip(err)
 				}
 			}
-			folder, err := filepath.Abs(filepath.Dir(readme))
-			if err != nil {
-				t.Fatal(err)
-			}
-			m := newMachine(t, folder)
+			m := newMachine(t, absolute(t, filepath.Dir(readme)))
 			m.ok(p.before)
 			follow(t, m)
 		})
@@ -122,6 +118,40 @@ func follow(t *testing.T, m *machine) {
 	if now := m.outcome(); refused != 1 || now != outcome.Converged {
 		t.Errorf("%d bad contents were refused, and at the end the target is %s", refused, now)
 	}
+}
+
+// The blocks that are marked so run on a machine of their own.
+func TestOwnMachine(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for file, page := range documents(t) {
+		var m *machine
+		for _, b := range blocks(page) {
+			if b.mark != "own machine" {
+				continue
+			}
+			found++
+			if m == nil {
+				m = newMachine(t, absolute(t, repository))
+				m.ok("mkdir -p /var/lib/node_exporter")
+			}
+			if out, err := m.sh(b.text); err != nil {
+				t.Errorf("%s says\n%s\nand that ends with %v\n%s", file, b.text, err, out)
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("only %d blocks were found", found)
+	}
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	all, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func match(t *testing.T, text, pattern string) string {

@@ -1,6 +1,6 @@
 //go:build linux
 
-package examples
+package docs
 
 import (
 	"bufio"
@@ -38,12 +38,8 @@ func newMachine(t *testing.T, folder string) *machine {
 	if e2e.Program.Err != nil {
 		t.Fatal(e2e.Program.Err)
 	}
-	units, err := filepath.Abs("../../../systemd")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	init := exec.CommandContext(ctx, "sh", "machine.sh", t.TempDir(), e2e.Program.Path, units)
+	init := exec.CommandContext(ctx, "sh", "machine.sh", t.TempDir(), e2e.Program.Path, absolute(t, repository+"/systemd"))
 	init.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "KVEXPRESS_SYSLOG=off"}
 	init.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS,

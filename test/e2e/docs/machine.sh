@@ -46,6 +46,9 @@ setting() {
 obey() {
 	unit=${2:-} file=/etc/systemd/system/$unit.service main=/run/$unit.main
 	[ -e "$file" ] || file=/lib/systemd/system/$unit.service
+	case $* in
+	"enable --now "*) shift; obey start "$2"; return ;;
+	esac
 	case $1 in
 	daemon-reload) ;;
 	start | restart) start ;;
@@ -63,7 +66,15 @@ start() {
 	if [ "$unit" = kvexpress-agent ]; then run=sandbox; else run="exec ${user:+setpriv --reuid=$user --regid=$user --init-groups}"; fi
 	eval "$run $(setting ExecStart)" >>"/run/$unit.log" 2>&1 &
 	echo $! >"$main"
-	[ "$run" != sandbox ] || until kvexpress agent status >/dev/null 2>&1; do kill -0 $!; sleep 0.05; done
+	until is_ready >/dev/null 2>&1; do kill -0 $! || return; sleep 0.05; done
+}
+
+# is_ready tells what a unit of Type=notify tells systemd.
+is_ready() {
+	case $unit in
+	kvexpress-agent) kvexpress agent status ;;
+	kvexpress-hub) grep -q listening "/run/$unit.log" ;;
+	esac
 }
 
 reload() {

@@ -1,0 +1,134 @@
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const (
+	repository = "../../.."
+	reference  = "docs/commands.md" // is generated from the help; TestExamplesOfHelp reads its examples
+)
+
+// documents are all Markdown files of the repository, by their path in it.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".build"):
+			return fs.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".md":
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(repository, path)
+		all[name] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 30 {
+		t.Errorf("only %d documents were found", len(all))
+	}
+	return all
+}
+
+// block is a block of code. A mark is a comment above it: "not run: REASON", or "own machine"
+// if TestOwnMachine runs it.
+type block struct{ kind, text, mark string }
+
+func blocks(page string) (all []block) {
+	pattern := regexp.MustCompile("(?ms)(?:^ *<!-- (not run: [^\n]+|own machine) -->\n)?^ *```(\\w*)\n(.*?)^ *```$")
+	for _, found := range pattern.FindAllStringSubmatch(page, -1) {
+		all = append(all, block{kind: found[2], text: found[3], mark: found[1]})
+	}
+	return all
+}
+
+// Commands are in blocks of the kind sh, which tests run, or they have a reason. Other blocks have none.
+func TestBlocks(t *testing.T) {
+	t.Parallel()
+	command := regexp.MustCompile(`(?m)^(apt|apt-get|consul|cp|curl|dnf|docker|dpkg|export|git|go|install|kvexpress|make|mkdir|rpm|sudo|systemctl) \S`)
+	run, notRun := 0, 0
+	for file, page := range documents(t) {
+		comments := 0
+		for _, b := range blocks(page) {
+			if b.mark != "" && b.kind == "sh" {
+				comments++
+			}
+			switch b.kind {
+			case "sh":
+				if strings.HasPrefix(b.mark, "not run") {
+					notRun++
+				} else {
+					run++
+				}
+			case "text":
+				if found := command.FindString(b.text); found != "" && file != reference {
+					t.Errorf("%s: %q is in a block of text; make it sh, so that a test runs it", file, found)
+				}
+			case "hcl", "ini", "json", "yaml":
+			default:
+				t.Errorf("%s: a block is of the kind %q; choose sh, text, hcl, ini, json or yaml\n%s", file, b.kind, b.text)
+			}
+		}
+		if comments != strings.Count(page, "<!-- not run")+strings.Count(page, "<!-- own machine") {
+			t.Errorf("%s has a comment that is no mark of a block of commands", file)
+		}
+	}
+	t.Logf("%d blocks of commands are run, %d are not", run, notRun)
+	if run < 60 {
+		t.Errorf("only %d blocks were found", run)
+	}
+}
+
+// Every link within the documents leads somewhere.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	links := 0
+	pages := documents(t)
+	for file, page := range pages {
+		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(page, -1) {
+			path, anchor, _ := strings.Cut(link[1], "#")
+			if strings.Contains(path, ":") {
+				continue
+			}
+			links++
+			to := file
+			if path != "" {
+				to = filepath.Join(filepath.Dir(file), path)
+			}
+			if _, err := os.Stat(filepath.Join(repository, to)); err != nil {
+				t.Errorf("%s: there is no %s", file, link[1])
+			} else if anchor != "" && !hasAnchor(pages[to], anchor) {
+				t.Errorf("%s: there is no heading %s", file, link[1])
+			}
+		}
+	}
+	if links < 200 {
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+// hasAnchor reports whether a heading has this anchor: in lower case, blanks are dashes,
+// and other characters than letters and digits are left out.
+func hasAnchor(text, anchor string) bool {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := strings.ReplaceAll(strings.ToLower(heading[1]), " ", "-")
+		if regexp.MustCompile(`[^a-z0-9_-]`).ReplaceAllString(name, "") == anchor {
+			return true
+		}
+	}
+	return false
+}
