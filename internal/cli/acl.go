@@ -128,6 +128,14 @@ func (p rolePolicy) lines() []string {
 }
 
 func (p rolePolicy) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{"role": p.role, "keys": append([]string{}, p.keys...),
-		"excess": append([]string{}, p.excess...), "policy": strings.Join(p.lines(), "\n")})
+	return json.Marshal(policyJSON{p.role, append([]string{}, p.keys...), append([]string{}, p.excess...),
+		strings.Join(p.lines(), "\n")})
+}
+
+// policyJSON is a policy for --json.
+type policyJSON struct {
+	Role   string   `json:"role"`
+	Keys   []string `json:"keys"`
+	Excess []string `json:"excess"` // rights that the role does not need
+	Policy string   `json:"policy"` // in Consul's language
 }

@@ -99,8 +99,14 @@ func (a *App) checkAgentFile(path string) (report, error) {
 	}
 	return said{
 		text:   fmt.Sprintf("%s: OK: %s, %s", path, render.Plural(len(c.Targets), "target"), render.Plural(len(c.Files), "file")),
-		fields: map[string]any{"files": c.Files, "targets": len(c.Targets)},
+		fields: checked{c.Files, len(c.Targets)},
 	}, nil
+}
+
+// checked is a good configuration.
+type checked struct {
+	Files   []string `json:"files"`
+	Targets int      `json:"targets"`
 }
 
 // openStores makes the stores of a configuration. Nothing is sent.

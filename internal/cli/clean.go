@@ -50,5 +50,10 @@ func (s *session) clean(ctx context.Context, file string) (report, error) {
 		text = "removed " + strings.Join(removed, ", ")
 	}
 	_, err = s.exec(ctx)
-	return said{text: text, fields: map[string]any{"removed": removed}}, err
+	return said{text: text, fields: cleanAction{removed}}, err
+}
+
+// cleanAction is what clean did.
+type cleanAction struct {
+	Removed []string `json:"removed"`
 }

@@ -61,9 +61,12 @@ func (s *session) forget(ctx context.Context, node, file string) (report, error)
 		}
 	}
 	s.log.Info("forget", "node", node, "file", file, "action", action)
-	fields := map[string]any{"node": node, "action": action}
-	if file != "" {
-		fields["file"] = file
-	}
-	return said{text: text, fields: fields}, nil
+	return said{text: text, fields: forgetAction{node, action, file}}, nil
+}
+
+// forgetAction is what forget did.
+type forgetAction struct {
+	Node   string `json:"node"`
+	Action string `json:"action"`
+	File   string `json:"file,omitempty"`
 }

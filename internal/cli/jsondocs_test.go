@@ -30,6 +30,11 @@ func jsonSections() map[string]reflect.Type {
 		"Target of an agent": reflect.TypeFor[agent.TargetStatus](), "Node": reflect.TypeFor[fleet.Line](),
 		"Percentiles": reflect.TypeFor[fleet.Percentiles](), "Exec": reflect.TypeFor[execReport](),
 		"doctor": reflect.TypeFor[doctorReport](), "Finding": reflect.TypeFor[doctor.Finding](),
+		"policy set, show and rm": reflect.TypeFor[policyReport](),
+		"stop and resume":         reflect.TypeFor[stopAction](), "lock and unlock": reflect.TypeFor[lockAction](),
+		"forget": reflect.TypeFor[forgetAction](), "retire": reflect.TypeFor[retireReport](), "clean": reflect.TypeFor[cleanAction](),
+		"acl": reflect.TypeFor[policyJSON](), "agent --check-config": reflect.TypeFor[checked](),
+		"kv import": reflect.TypeFor[importReport](), "hub --once": reflect.TypeFor[scraped](),
 		"hub size": reflect.TypeFor[sizeReport](), "Change": reflect.TypeFor[gate.Change](), "Stop": reflect.TypeFor[hold.Stop](), "Lock": reflect.TypeFor[lockRow](),
 		"version": reflect.TypeFor[versionReport](),
 	}
@@ -42,7 +47,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	leaves := append(slices.Collect(maps.Values(jsonSections())), reflect.TypeFor[time.Time](), reflect.TypeFor[fleet.Report](),
-		reflect.TypeFor[fleet.TargetReport](), reflect.TypeFor[versionInfo]())
+		reflect.TypeFor[fleet.TargetReport](), reflect.TypeFor[versionInfo](), reflect.TypeFor[gate.Percent]())
 	for heading, typ := range jsonSections() {
 		_, section, _ := strings.Cut(string(page), "\n## "+heading+"\n")
 		section, _, _ = strings.Cut(section, "\n## ")

@@ -80,15 +80,27 @@ func (s *session) lock(ctx context.Context, f lockFlags) (report, error) {
 			s.warn(fmt.Sprintf("the file is locked, but %s could not be written: %s", hold.Marker(at.file), render.Error(err)))
 		}
 	}
-	fields := map[string]any{"file": at.file, "node": at.node, "action": "locked", "reason": reason, "since": render.Time(s.started)}
+	fields := lockAction{File: at.file, Node: at.node, Action: "locked", Reason: reason,
+		Since: s.started.UTC().Truncate(time.Second)}
 	text := fmt.Sprintf("%s: locked %s", at.file, at.on())
 	if !until.IsZero() {
 		text += " until " + until.Format(time.RFC3339)
-		fields["until"] = render.Time(until)
+		fields.Until = until.UTC().Truncate(time.Second)
 	}
 	if was != "" && was != reason {
 		text += fmt.Sprintf("; replaces the reason %q", was)
-		fields["replaced"] = was
+		fields.Replaced = was
 	}
 	return said{text: fmt.Sprintf("%s; to undo: `%s`", text, at.unlock()), fields: fields}, nil
+}
+
+// lockAction is what lock or unlock did.
+type lockAction struct {
+	File     string    `json:"file"`
+	Node     string    `json:"node"`
+	Action   string    `json:"action"`
+	Reason   string    `json:"reason,omitempty"` // of the lock
+	Since    time.Time `json:"since,omitzero"`
+	Until    time.Time `json:"until,omitzero"`
+	Replaced string    `json:"replaced,omitempty"` // the reason of the lock before
 }

@@ -44,7 +44,7 @@ func (s *session) printResult(r report, err error, code int) error {
 // said is a report with one sentence, and its fields for JSON.
 type said struct {
 	text   string
-	fields map[string]any
+	fields any // of a struct
 }
 
 func (r said) lines() []string              { return []string{render.Line(r.text)} }

@@ -28,12 +28,12 @@ func (s *session) resume(ctx context.Context) (report, error) {
 			"`kvexpress acl operator -k %[1]s` prints the policy that resume needs", k))
 	}
 	if was == "" {
-		return said{text: fmt.Sprintf("%s: was not stopped", k), fields: map[string]any{"key": k, "action": "unchanged"}}, nil
+		return said{text: fmt.Sprintf("%s: was not stopped", k), fields: stopAction{Key: k, Action: "unchanged"}}, nil
 	}
 	s.log.Info("resumed", "key", k, "was", was)
 	_, err = s.exec(ctx)
 	return said{
 		text:   fmt.Sprintf("%s: resumed; it was stopped: %s", k, was),
-		fields: map[string]any{"key": k, "action": "resumed", "reason": was},
+		fields: stopAction{Key: k, Action: "resumed", Reason: was},
 	}, err
 }

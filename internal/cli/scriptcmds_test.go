@@ -74,6 +74,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("exit code %d, want %d", code, want)
 	}
 	stdout, stderr := ts.ReadFile("stdout"), ts.ReadFile("stderr")
+	checkJSON(ts, args[2:], stdout)
 	for _, name := range []string{"CONSUL_HTTP_TOKEN", "KVEXPRESS_TEST_TOKEN", "SECRET", "OTHER_SECRET"} {
 		if secret := ts.Getenv(name); secret != "" && strings.Contains(stdout+stderr, secret) {
 			ts.Fatalf("$%s shows in the output", name)

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"kvexpress/internal/cli/render"
 	"kvexpress/internal/hold"
+	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 )
 
@@ -29,6 +30,14 @@ func (a *App) newStop(g *globals) *cobra.Command {
 	return cmd
 }
 
+// stopAction is what stop or resume did.
+type stopAction struct {
+	Key    kv.Key    `json:"key"`
+	Action string    `json:"action"`
+	Reason string    `json:"reason,omitempty"` // of the stop
+	Since  time.Time `json:"since,omitzero"`
+}
+
 func (s *session) stop(ctx context.Context, reason string, replace bool) (report, error) {
 	if reason == "" {
 		return nil, errors.New("the reason is missing; give it with -r")
@@ -42,7 +51,7 @@ func (s *session) stop(ctx context.Context, reason string, replace bool) (report
 	}
 	if !done.Changed {
 		return said{text: fmt.Sprintf("%s: already stopped for this reason", k),
-			fields: map[string]any{"key": k, "action": "unchanged", "reason": reason}}, nil
+			fields: stopAction{Key: k, Action: "unchanged", Reason: reason}}, nil
 	}
 	if !done.Exists {
 		s.warn(fmt.Sprintf("there is no key %s yet; its first version will be stopped", k))
@@ -54,6 +63,6 @@ func (s *session) stop(ctx context.Context, reason string, replace bool) (report
 	_, err = s.exec(ctx)
 	return said{
 		text:   fmt.Sprintf("%s: stopped in the whole fleet; to undo: `kvexpress resume -k %[1]s`", k),
-		fields: map[string]any{"key": k, "action": "stopped", "reason": reason, "since": render.Time(s.started)},
+		fields: stopAction{k, "stopped", reason, s.started.UTC().Truncate(time.Second)},
 	}, err
 }

@@ -57,12 +57,12 @@ func (s *session) unlock(ctx context.Context, name, node string) (report, error)
 			}
 		}
 	}
-	fields := map[string]any{"file": at.file, "node": at.node, "action": "unchanged"}
+	fields := lockAction{File: at.file, Node: at.node, Action: "unchanged"}
 	if was == "" {
 		return said{text: fmt.Sprintf("%s: was not locked %s", at.file, at.on()), fields: fields}, nil
 	}
 	s.log.Info("unlocked", "file", at.file, "node", at.node, "was", was)
 	s.metrics.Count("unlock", s.layout.Lock(at.file, at.node), observe.LocationComplete)
-	fields["action"], fields["reason"] = "unlocked", was
+	fields.Action, fields.Reason = "unlocked", was
 	return said{text: fmt.Sprintf("%s: unlocked %s; it was locked: %s", at.file, at.on(), was), fields: fields}, nil
 }
