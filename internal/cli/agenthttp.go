@@ -18,17 +18,17 @@ func agentPages(status func() agent.Status, healthy, ready func() error, local b
 		status = func() agent.Status { return all().Public() }
 	}
 	return httpd.Pages{
-		{Path: httpd.HealthPath, Write: httpd.Verdict(healthy)},
-		{Path: httpd.ReadyPath, Write: httpd.Verdict(ready)},
-		{Path: httpd.MetricsPath, Write: func(w http.ResponseWriter) {
+		httpd.HealthPath: httpd.Verdict(healthy),
+		httpd.ReadyPath:  httpd.Verdict(ready),
+		httpd.MetricsPath: func(w http.ResponseWriter) {
 			httpd.Begin(w, observe.ContentType)
 			_ = WriteAgentMetrics(w, status(), time.Now()) // it fails when the client has closed the connection
-		}},
-		{Path: httpd.StatusPath, Write: func(w http.ResponseWriter) {
+		},
+		httpd.StatusPath: func(w http.ResponseWriter) {
 			httpd.Begin(w, "application/json")
 			enc := json.NewEncoder(w)
 			enc.SetEscapeHTML(false)
 			_ = enc.Encode(status()) // the same
-		}},
+		},
 	}
 }

@@ -51,7 +51,7 @@ func TestAgentPages(t *testing.T) {
 		{"GET", "/readyz", 503, plain, "hosts: not yet\n\ufffd[31mflags: not yet\n"},
 		{"GET", "/metrics", 200, observe.ContentType, "kvexpress_agent_store_up 1\n"},
 		{"GET", "/status", 200, "application/json", `"node":"web-17"`},
-		{"GET", "/", 404, plain, "/healthz\n/readyz\n/metrics\n/status\n"},
+		{"GET", "/", 404, plain, "/healthz\n/metrics\n/readyz\n/status\n"},
 		{"GET", "/metrics/", 404, plain, "/metrics\n"},
 		{"GET", "//status", 404, plain, "/status\n"},
 		{"GET", "/debug/pprof/", 404, plain, "/status\n"},

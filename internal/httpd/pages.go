@@ -2,19 +2,15 @@ package httpd
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode"
 )
 
-// Page answers GET and HEAD of one path.
-type Page struct {
-	Path  string
-	Write func(http.ResponseWriter)
-}
-
-// Pages are the answers for monitors and people, by path.
-type Pages []Page
+// Pages are the answers to GET and HEAD for monitors and people, by path.
+type Pages map[string]func(http.ResponseWriter)
 
 // ServeHTTP implements http.Handler.
 func (p Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -28,15 +24,11 @@ func (p Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Text(w, http.StatusMethodNotAllowed, "only GET and HEAD are allowed")
 		return
 	}
-	paths := []string{"not found; pages:"}
-	for _, page := range p {
-		if page.Path == r.URL.Path {
-			page.Write(w)
-			return
-		}
-		paths = append(paths, page.Path)
+	if write := p[r.URL.Path]; write != nil {
+		write(w)
+		return
 	}
-	Text(w, http.StatusNotFound, strings.Join(paths, "\n"))
+	Text(w, http.StatusNotFound, "not found; pages:\n"+strings.Join(slices.Sorted(maps.Keys(p)), "\n"))
 }
 
 // Verdict answers ok, or 503 with the error.

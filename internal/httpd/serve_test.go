@@ -48,7 +48,7 @@ func serving(t *testing.T, l net.Listener, h http.Handler, options ...Options) {
 }
 
 func ok() http.Handler {
-	return Pages{{Path: "/status", Write: Verdict(func() error { return nil })}}
+	return Pages{"/status": Verdict(func() error { return nil })}
 }
 
 // request writes a request by hand, and returns the answer's status; 0 if there is none.

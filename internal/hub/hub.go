@@ -140,9 +140,9 @@ func (h *Hub) Run(ctx context.Context) error {
 // names of keys and nodes, so a token must be able to read those.
 func (h *Hub) handler() http.Handler {
 	pages := httpd.Pages{
-		{Path: httpd.MetricsPath, Write: h.metrics.page},
-		{Path: httpd.HealthPath, Write: httpd.Verdict(h.Healthy)},
-		{Path: httpd.ReadyPath, Write: httpd.Verdict(h.metrics.ready)},
+		httpd.MetricsPath: h.metrics.page,
+		httpd.HealthPath:  httpd.Verdict(h.Healthy),
+		httpd.ReadyPath:   httpd.Verdict(h.metrics.ready),
 	}
 	others, layout := http.Handler(pages), h.o.Metrics.Layout
 	if h.engine != nil {
