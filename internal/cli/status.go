@@ -30,7 +30,7 @@ func (a *App) newStatus(g *globals) *cobra.Command {
 		func(ctx context.Context, s *session) (report, error) { return s.status(ctx, f) })
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "`key` to show (default: all, a line each)")
-	fl.Var(&f.node, "node", "show all files of this `node`, by its name or the name of its host")
+	fl.Var(&f.node, "node", "show the files of this `node`, by its name or the name of its host")
 	fl.BoolVar(&f.all, "all", false, "list all nodes that are not up to date (default: 20)")
 	f.wait.register(fl, "the live version")
 	return cmd
@@ -41,8 +41,8 @@ func (s *session) status(ctx context.Context, f statusFlags) (report, error) {
 		return nil, err
 	}
 	if f.node.name != "" {
-		if f.key != "" || f.wait.asked() {
-			return nil, errors.New("--node shows all keys of a node; leave out -k and --wait")
+		if f.wait.asked() {
+			return nil, errors.New("--wait is for all nodes; leave out --node or --wait")
 		}
 		return s.statusOfNode(ctx, f)
 	}

@@ -10,10 +10,11 @@ import (
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
 )
 
-// errNoNode is a node without a receipt.
+// errNoNode is a node without a receipt, or without a file of the key.
 var errNoNode = errors.New("no receipt names a node or host")
 
 // nodeReport is the status of one node.
@@ -24,6 +25,11 @@ type nodeReport struct {
 }
 
 func (s *session) statusOfNode(ctx context.Context, f statusFlags) (report, error) {
+	if f.key != "" {
+		if _, err := s.key(f.key); err != nil {
+			return nil, err
+		}
+	}
 	reader := s.reader(s.store)
 	roster, err := reader.Roster(ctx, 0, 0)
 	if err != nil {
@@ -31,6 +37,9 @@ func (s *session) statusOfNode(ctx context.Context, f statusFlags) (report, erro
 	}
 	node, err := oneNode(roster, f.node.name)
 	if err != nil {
+		return nil, err
+	}
+	if err := only(&node, f.key, s.k); err != nil {
 		return nil, err
 	}
 	all, err := reader.Live(ctx, roster, node.Keys()...)
@@ -44,6 +53,20 @@ func (s *session) statusOfNode(ctx context.Context, f statusFlags) (report, erro
 	}
 	found := fleet.ExamineNode(roster, node, all, fleet.Options{Expiry: f.wait.expiry})
 	return &nodeReport{NodeReport: found, asked: s.hub != nil}, nil
+}
+
+// only leaves out the files of other keys; of all, if no key is given.
+func only(node *fleet.Node, given string, k kv.Key) error {
+	if given == "" {
+		return nil
+	}
+	files := slices.Clone(node.Receipt.Targets)
+	if files = slices.DeleteFunc(files, func(t fleet.Target) bool { return t.Key != string(k) }); len(files) == 0 {
+		return fmt.Errorf("%w with a file of the key %s; %s has other keys: add a target to its agent.yml, or a watch with `kvexpress out`",
+			errNoNode, k, render.Line(node.Name))
+	}
+	node.Receipt.Targets, node.Receipt.Omitted = files, 0
+	return nil
 }
 
 // oneNode finds a node by its name, else by the name of its host.
