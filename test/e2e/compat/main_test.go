@@ -75,6 +75,9 @@ func build(commit string) (string, error) {
 // kvexpress are both programs, by what the tests call them.
 func kvexpress(t *testing.T) map[string]string {
 	t.Helper()
+	if _, err := os.Stat("../../../.git"); err != nil {
+		t.Skip("the last release is built from the history of git, and this is no clone")
+	}
 	program, err := last()
 	if err != nil {
 		t.Fatal(err)
