@@ -17,9 +17,6 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// defaultHubFile is where a hub's configuration is when -C does not say.
-const defaultHubFile = "/etc/kvexpress/hub.yml"
-
 func (a *App) newDoctor(g *globals) *cobra.Command {
 	var file string
 	general := uses("config server token token-file datacenter hub prefix length", flagsFile, "exec", "json")

@@ -20,14 +20,13 @@ import (
 	"kvexpress/internal/config"
 	"kvexpress/internal/doctor"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/hub"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
 	"kvexpress/internal/wire"
 )
 
-const agentUnit, hubUnit = "kvexpress-agent.service", "kvexpress-hub.service"
+const agentUnit = "kvexpress-agent.service"
 
 // doctorOptions are those of a store that is asked once, and must say why it does not answer before the check ends.
 func doctorOptions(o consul.Options) consul.Options {
@@ -160,10 +159,27 @@ func (a *App) ofAgent(ctx context.Context, g *globals, n *node) doctor.Check {
 	if uid, runs := ownerOf(s.PID); runs && uid != os.Geteuid() {
 		n.other = fmt.Sprintf("the agent runs as uid %d, and this is uid %d; run `sudo -u '#%[1]d' kvexpress doctor -C %[3]s`", uid,
 			os.Geteuid(), cmp.Or(g.config, defaultAgentFile))
-	} else if path, ok := doctor.Environment(s.PID, "PATH"); ok && path != "" {
-		_ = os.Setenv("PATH", path) // programs are looked up as the agent does
+	} else if env, ok := doctor.Environment(s.PID); ok {
+		adopt(env)
 	}
 	return doctor.Given("agent", addr, doctor.OfAgent(s, build().version, time.Now())...)
+}
+
+// adopt takes over the environment of the agent as far as it matters: where programs are, and where Consul is.
+func adopt(env []string) {
+	matters := func(entry string) bool {
+		return strings.HasPrefix(entry, "CONSUL_") || strings.HasPrefix(entry, "PATH=")
+	}
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); matters(entry) {
+			_ = os.Unsetenv(name) // it fails for no name that exists
+		}
+	}
+	for _, entry := range env {
+		if name, value, _ := strings.Cut(entry, "="); matters(entry) {
+			_ = os.Setenv(name, value) // the same
+		}
+	}
 }
 
 // ownerOf is the user of a process.
@@ -268,47 +284,4 @@ func (a *App) examineOut(cmd *cobra.Command, g *globals, file string) ([]doctor.
 	checks := []doctor.Check{s.storeCheck(s.guide(), n.rights()), n.ofState()}
 	checks = append(checks, n.targets()...)
 	return append(checks, doctor.OfFleet(s.reader(s.plain), build().version, s.guide())), nil
-}
-
-// examineHub checks a hub by its hub.yml, or by flags.
-func (a *App) examineHub(cmd *cobra.Command, g *globals) []doctor.Check {
-	path := g.config
-	if _, err := os.Stat(defaultHubFile); path == "" && err == nil {
-		path = defaultHubFile
-	}
-	var f hubFlags
-	given := *g
-	given.config = path
-	if err := f.complete(cmd, &given); err != nil {
-		return []doctor.Check{ofConfig(path, err)}
-	}
-	checks := certificates(f.TLSCert, f.TLSClientCA, f.Store.CAFile, f.Store.ClientCert, f.Peers.CAFile, f.Peers.ClientCert)
-	listen := cmp.Or(f.Listen, hub.DefaultListen)
-	if f.DataDir != "" {
-		listen = cmp.Or(f.Listen, hub.DefaultStoreListen)
-		checks = append(checks, doctor.OfReady(listen, f.TLSCert != ""), doctor.OfUnit(hubUnit, []string{f.DataDir}))
-		return checks
-	}
-	o := doctorOptions(storeOptions(f.Store, f.Store.Addrs[0], strings.Repeat("hub.yml", min(1, len(path)))))
-	o.Token = g.token
-	store, err := consul.New(o)
-	if err != nil {
-		return append(checks, doctor.Given(doctor.StoreCheck, o.Addr, doctor.Finding{Result: doctor.Failure, Says: err.Error()}))
-	}
-	host, _ := os.Hostname() // for peers alone
-	s := &session{App: a, layout: f.Layout, host: host, plain: store}
-	rights, _ := s.rights("hub", nil, "", false, nil) // it has no key that could be wrong
-	checks = append(checks, s.storeCheck(hubGuide(g, f.Layout), rights), doctor.OfReady(listen, f.TLSCert != ""))
-	clients, err := hubClients(f.Peers, o)
-	if err != nil {
-		return append(checks, doctor.Given("peers", "", doctor.Finding{Result: doctor.Failure, Says: err.Error()}))
-	}
-	for _, c := range clients {
-		checks = append(checks, doctor.OfHub(c.Addr, c.Dial, func() (wire.Hello, error) {
-			token, err := c.Token()
-			return wire.Hello{Version: build().version, Node: host, Host: host, Prefix: f.Layout.Prefix(), Token: token}, err
-		}))
-	}
-	reader := fleet.Reader{Store: store, Layout: f.Layout}
-	return append(checks, doctor.OfUnit(hubUnit, nil), doctor.OfFleet(reader, build().version, hubGuide(g, f.Layout)))
 }

@@ -62,8 +62,8 @@ func only(node *fleet.Node, given string, k kv.Key) error {
 	}
 	files := slices.Clone(node.Receipt.Targets)
 	if files = slices.DeleteFunc(files, func(t fleet.Target) bool { return t.Key != string(k) }); len(files) == 0 {
-		return fmt.Errorf("%w with a file of the key %s; %s has other keys: add a target to its agent.yml, or a watch with `kvexpress out`",
-			errNoNode, k, render.Line(node.Name))
+		return fmt.Errorf("%w with a file of the key %s; %s has other keys: add a target to its agent.yml, or a watch with "+
+			"`kvexpress out`", errNoNode, k, render.Line(node.Name))
 	}
 	node.Receipt.Targets, node.Receipt.Omitted = files, 0
 	return nil

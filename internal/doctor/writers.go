@@ -106,16 +106,8 @@ func (p process) names(files []string) map[string]string {
 	return named
 }
 
-// Environment is a variable of a process, such as PATH; ok is false if it cannot be read.
-func Environment(pid int, name string) (value string, ok bool) {
+// Environment are the variables of a process, as NAME=VALUE; ok is false if they cannot be read.
+func Environment(pid int) (all []string, ok bool) {
 	b, err := os.ReadFile(process(pid).path("environ"))
-	if err != nil {
-		return "", false
-	}
-	for entry := range strings.SplitSeq(string(b), "\x00") {
-		if value, is := strings.CutPrefix(entry, name+"="); is {
-			return value, true
-		}
-	}
-	return "", true
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), err == nil && len(b) > 0
 }
