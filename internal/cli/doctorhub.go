@@ -47,8 +47,7 @@ func (a *App) examineHub(cmd *cobra.Command, g *globals) []doctor.Check {
 	if err != nil {
 		return append(checks, doctor.Given(doctor.StoreCheck, o.Addr, doctor.Finding{Result: doctor.Failure, Says: err.Error()}))
 	}
-	host, _ := os.Hostname() // for peers alone
-	s := &session{App: a, layout: f.Layout, host: host, plain: store}
+	s := &session{App: a, layout: f.Layout, plain: store}
 	rights, _ := s.rights("hub", nil, "", false, nil) // it has no key that could be wrong
 	checks = append(checks, s.storeCheck(hubGuide(g, f.Layout), rights), doctor.OfReady(listen, f.TLSCert != ""))
 	clients, err := hubClients(f.Peers, o)
@@ -56,10 +55,7 @@ func (a *App) examineHub(cmd *cobra.Command, g *globals) []doctor.Check {
 		return append(checks, doctor.Given("peers", "", doctor.Finding{Result: doctor.Failure, Says: err.Error()}))
 	}
 	for _, c := range clients {
-		checks = append(checks, doctor.OfHub(c.Addr, c.Dial, func() (wire.Hello, error) {
-			token, err := c.Token()
-			return wire.Hello{Version: build().version, Node: host, Host: host, Prefix: f.Layout.Prefix(), Token: token}, err
-		}))
+		checks = append(checks, doctor.OfPeer(c.Addr, &hub.Pages{Hubs: []wire.Client{c}}))
 	}
 	reader := fleet.Reader{Store: store, Layout: f.Layout}
 	return append(checks, doctor.OfUnit(hubUnit, nil), doctor.OfFleet(reader, build().version, hubGuide(g, f.Layout)))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvexpress/internal/agent"
+	"kvexpress/internal/fleet"
 	"kvexpress/internal/wire"
 )
 
@@ -26,6 +27,17 @@ func OfHub(addr string, dial func(context.Context, string) (wire.Conn, error), h
 			return []Finding{found(Failure, "%v", err)}
 		}
 		return append(ofWelcome(w, h.Version), ofClock("hub", addr, func() (time.Duration, bool) { return wire.Offset(conn) }))
+	}}
+}
+
+// OfPeer checks that another hub tells this one its receipts.
+func OfPeer(addr string, peer fleet.Hub) Check {
+	return Check{Name: HubCheck, About: addr, Run: func(ctx context.Context) []Finding {
+		p, err := peer.Page(ctx, 0, 0)
+		if err != nil {
+			return []Finding{found(Failure, "%v", err)}
+		}
+		return []Finding{found(OK, "the peer tells its receipts: %d", len(p.Rows))}
 	}}
 }
 
