@@ -214,6 +214,9 @@ func TestJSONSchemas(t *testing.T) {
 	}
 	want := map[string][]byte{}
 	for _, command := range commandNames() {
+		if jsonOf(command) == nil {
+			continue
+		}
 		for _, heading := range jsonOf(command) {
 			if jsonSections()[heading] == nil {
 				t.Fatalf("%s --json: add what it prints to jsonSections and to docs/json.md, as %q", command, heading)
