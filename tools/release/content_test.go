@@ -139,7 +139,7 @@ func TestOtherFormats(t *testing.T) {
 	inside := unpacked(t, small(t, "apk", "../.."))
 	for _, name := range []string{".PKGINFO", ".post-install", ".post-upgrade", ".pre-deinstall", ".post-deinstall", "usr/bin/kvexpress",
 		"etc/kvexpress/agent.yml", "usr/share/man/man1/kvexpress-in.1.gz", "usr/share/doc/kvexpress/docs/agent.md",
-		"usr/share/doc/kvexpress/examples/nginx/README.md"} {
+		"usr/share/doc/kvexpress/examples/nginx/README.md", "usr/share/kvexpress/json/status.schema.json"} {
 		if inside[name] == "" {
 			t.Errorf("the apk has no %s", name)
 		}

@@ -35,6 +35,7 @@ func (f files) installed(format string) (all []entry, err error) {
 	for _, part := range []struct{ from, pattern, to string }{
 		{f.root, "packaging/*.yml", "usr/share/kvexpress/"},
 		{f.root, "schemas/*.json", "usr/share/kvexpress/"},
+		{f.root, "schemas/json/*.json", "usr/share/kvexpress/json/"},
 		{units, "*.service", "usr/lib/systemd/system/"},
 		{f.generated, "*.1.gz", "usr/share/man/man1/"},
 		{f.generated, "*.5.gz", "usr/share/man/man5/"},
