@@ -110,10 +110,15 @@ func DecodeFromHub(b []byte) (m FromHub, err error) {
 // which take a hundred times its memory before they are counted.
 const maxCommas = 32 * MaxTargets
 
-// DecodeFromAgent is the inverse of Encode.
+// DecodeFromAgent is the inverse of Encode. A receipt is not decoded twice: its JSON may be invalid, and is a part of b.
 func DecodeFromAgent(b []byte) (m FromAgent, err error) {
 	if bytes.Count(b, []byte(",")) > maxCommas {
 		return m, fmt.Errorf("%w: it has more than %d targets", errMessage, MaxTargets)
+	}
+	if receipt, ok := bytes.CutPrefix(b, []byte(`{"receipt":`)); ok {
+		if receipt, ok = bytes.CutSuffix(receipt, []byte("}")); ok {
+			return FromAgent{Receipt: receipt}, nil
+		}
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
 		return FromAgent{}, fmt.Errorf("%w: %w", errMessage, err)

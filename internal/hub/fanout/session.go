@@ -41,8 +41,9 @@ type session struct {
 
 	twin bool // it was logged; f.mu guards it
 
-	messages int // since a time; only the reader uses both
+	messages int // since a time; only the reader uses these
 	since    time.Time
+	reported time.Time // the last receipt
 
 	mu     sync.Mutex
 	node   string
@@ -194,6 +195,10 @@ func (s *session) read(ctx context.Context) (wire.FromAgent, error) {
 
 // receipt takes a receipt. An agent that sends many waits.
 func (s *session) receipt(b []byte) error {
+	if err := wait.For(s.ctx, time.Until(s.reported.Add(receiptEvery))); err != nil {
+		return err
+	}
+	s.reported = time.Now()
 	var p fleet.Part
 	if len(b) > wire.MaxReceipt {
 		return refuse(wire.Invalid, "a receipt has %d bytes; at most %d are allowed", len(b), wire.MaxReceipt)
@@ -211,7 +216,7 @@ func (s *session) receipt(b []byte) error {
 	if why != "" {
 		s.send(wire.FromHub{Failed: &wire.Failed{Reason: wire.Denied, Says: safetext.Joined(why, kv.MaxReason)}})
 	}
-	return wait.For(s.ctx, receiptEvery)
+	return nil
 }
 
 func (s *session) heardAt() time.Time {

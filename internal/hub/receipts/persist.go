@@ -22,47 +22,44 @@ const (
 
 // Persist writes receipts whose meaning changed to the store, in batches, until ctx ends.
 func (t *Table) Persist(ctx context.Context) {
-	failures := 0
+	failures, full := 0, false
 	for {
-		select {
-		case <-t.dirty:
-		case <-ctx.Done():
-			return
+		if !full {
+			select {
+			case <-t.dirty:
+			case <-ctx.Done():
+				return
+			}
+			if wait.For(ctx, gather) != nil {
+				return
+			}
 		}
-		if wait.For(ctx, gather) != nil {
-			return
-		}
-		for {
-			n, err := t.batch(ctx)
-			if err != nil {
-				if failures++; failures == 1 {
-					says := safetext.Joined(err.Error(), 0)
-					if errors.Is(err, kv.ErrDenied) {
-						says += "; `kvexpress acl hub` prints the policy that the hub's token needs"
-					}
-					t.o.Log.Warn("receipts were not written; hubs have them in memory", "error", says)
+		n, more, err := t.batch(ctx)
+		full = more
+		switch {
+		case err != nil:
+			if failures++; failures == 1 {
+				says := safetext.Joined(err.Error(), 0)
+				if errors.Is(err, kv.ErrDenied) {
+					says += "; `kvexpress acl hub` prints the policy that the hub's token needs"
 				}
-				if wait.For(ctx, wait.Backoff{Least: time.Second, Most: 15 * time.Second}.After(failures-1)) != nil {
-					return
-				}
-				continue
+				t.o.Log.Warn("receipts were not written; hubs have them in memory", "error", says)
 			}
-			if failures > 0 && n > 0 {
-				failures = 0
-				t.o.Log.Info("receipts are written again")
+			if wait.For(ctx, wait.Backoff{Least: time.Second, Most: 15 * time.Second}.After(failures-1)) != nil {
+				return
 			}
-			if n == 0 {
-				break
-			}
+		case failures > 0 && n > 0:
+			failures = 0
+			t.o.Log.Info("receipts are written again")
 		}
 	}
 }
 
-// batch writes some rows, and returns how many there were to write.
-func (t *Table) batch(ctx context.Context) (int, error) {
-	rows, ops := t.next()
+// batch writes some rows, and returns how many there were to write, and whether there are more.
+func (t *Table) batch(ctx context.Context) (n int, full bool, err error) {
+	rows, ops, full := t.next()
 	if len(rows) == 0 {
-		return 0, nil
+		return 0, false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
@@ -90,7 +87,7 @@ func (t *Table) batch(ctx context.Context) (int, error) {
 			t.write(r)
 		}
 	}
-	return len(rows), err
+	return len(rows), full, err
 }
 
 func unlessConflict(err error) error {
@@ -100,8 +97,8 @@ func unlessConflict(err error) error {
 	return err
 }
 
-// next takes rows to write, up to the limits of one transaction.
-func (t *Table) next() (rows []*row, ops []kv.Op) {
+// next takes rows to write, up to the limits of one transaction; full: there are more.
+func (t *Table) next() (rows []*row, ops []kv.Op, full bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	size := 0
@@ -115,13 +112,13 @@ func (t *Table) next() (rows []*row, ops []kv.Op) {
 		}
 		e := r.encoded()
 		if size += len(e.Value); len(ops) == kv.MaxOps || len(ops) > 0 && size > batchBytes {
-			break
+			return rows, ops, true
 		}
 		r.dirty, r.stored = false, r.receipt.Targets
 		rows = append(rows, r)
 		ops = append(ops, kv.Op{Verb: kv.CheckAndSet, Path: t.o.Layout.Node(r.node), Value: e.Value, Flags: e.Flags, Index: r.index})
 	}
-	return rows, ops
+	return rows, ops, false
 }
 
 // reread reads the rows of a transaction that failed, and merges what others wrote meanwhile.
