@@ -4,7 +4,6 @@ package docs
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -54,11 +53,7 @@ func TestExamples(t *testing.T) {
 			if !known {
 				t.Fatalf("add %q to programs, with the program that uses its file", name)
 			}
-			for _, command := range strings.Fields("ip nsenter " + p.needs) {
-				if _, err := exec.LookPath(command); err != nil && os.Getenv("CI") == "" {
-					t.Skip(err)
-				}
-			}
+			need(t, p.needs)
 			m := newMachine(t, absolute(t, filepath.Dir(readme)))
 			m.ok(p.before)
 			follow(t, m)

@@ -9,7 +9,7 @@ mount -t proc proc /proc
 ip link set lo up
 hostname web-1
 mount -t tmpfs tmpfs "$folder" # an overlay cannot be above another overlay
-for dir in etc var usr; do
+for dir in etc root var usr; do
 	mkdir "$folder/$dir" "$folder/$dir.work"
 	mount -t overlay overlay -o "lowerdir=/$dir,upperdir=$folder/$dir,workdir=$folder/$dir.work" "/$dir"
 done
@@ -49,7 +49,7 @@ obey() {
 	case $* in
 	"enable --now "*) shift; obey start "$2"; return ;;
 	esac
-	case $1 in
+	case ${1:-} in
 	daemon-reload) ;;
 	start | restart) start ;;
 	reload) reload ;;

@@ -35,6 +35,7 @@ func newMachine(t *testing.T, folder string) *machine {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount, and run these programs")
 	}
+	need(t, "ip nsenter")
 	if e2e.Program.Err != nil {
 		t.Fatal(e2e.Program.Err)
 	}
