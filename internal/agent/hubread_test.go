@@ -59,6 +59,11 @@ func TestHubReads(t *testing.T) {
 		}
 		expect("a value that is no key", kv.Default, []string{"other/value"}, 0, 1, 0, nil)
 
+		a.push("k0")
+		a.mute.Store(true)
+		expect("the store, since the hub hangs", kv.Consistent, s.paths(0), 1, 1, confirmTime, nil)
+		a.mute.Store(false)
+		expect("a row from before the store answered", kv.Default, s.paths(0), 1, 0, 0, nil)
 		a.failing.Store(&wire.Failed{Reason: wire.Denied, Says: "no policy"})
 		expect("denied", kv.Default, data, 1, 0, 0, kv.ErrDenied)
 		a.failing.Store(&wire.Failed{Reason: wire.Unreachable, Says: "no leader"})

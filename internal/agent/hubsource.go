@@ -68,6 +68,8 @@ type hubKey struct {
 	at    time.Time   // when the leader was read, or before
 	from  *session
 	clock int64 // of that hub, when the leader was read
+
+	asked time.Time // when the last read began that the store answered itself: older rows count no more
 }
 
 func newHubSource(c config.Config, o Options, direct *storeSource) *hubSource {
@@ -116,7 +118,8 @@ func (h *hubSource) Read(ctx context.Context, c kv.Consistency, paths ...string)
 	k, data := keyOf(h.layout, paths)
 	h.mu.Lock()
 	onStore, held := h.onStore, h.keys[k]
-	if held != nil && c == kv.Default && !data && time.Since(held.at) <= wire.Fresh && hasAll(held.rows, paths) {
+	fresh := held != nil && time.Since(held.at) <= wire.Fresh && held.at.After(held.asked)
+	if fresh && c == kv.Default && !data && hasAll(held.rows, paths) {
 		defer h.mu.Unlock()
 		return held.rows, nil
 	}
@@ -129,10 +132,17 @@ func (h *hubSource) Read(ctx context.Context, c kv.Consistency, paths ...string)
 			return rows, err
 		}
 	}
-	if h.config.Direct {
-		return h.direct.Read(ctx, c, paths...)
+	if !h.config.Direct {
+		return nil, err
 	}
-	return nil, err
+	began := time.Now()
+	rows, err := h.direct.Read(ctx, c, paths...)
+	if held != nil && err == nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		held.asked = later(held.asked, began)
+	}
+	return rows, err
 }
 
 // confirm asks the hub for a snapshot from after the call.

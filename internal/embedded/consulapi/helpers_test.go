@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/httpd"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/store/consul"
 )
 
 // serve runs a handler over a new store in memory. Both end with the test, or with the returned function.
@@ -48,19 +46,6 @@ func serve(t testing.TB, o consulapi.Options, limits httpd.Options) (addr string
 }
 
 // open makes a store that the environment of the tests has no part in.
-func open(t testing.TB, o consul.Options) *consul.Store {
-	t.Helper()
-	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "CONSUL_") {
-			t.Setenv(name, "") // Consul's client takes empty for not set
-		}
-	}
-	s, err := consul.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
 
 func set(t testing.TB, engine *embedded.Engine, path string, value []byte) uint64 {
 	t.Helper()
