@@ -100,14 +100,18 @@ func (t *tale) tell(ctx context.Context) {
 	<-ctx.Done()
 }
 
-// reported waits for the first receipt of all nodes.
+// reported waits until all nodes report their file: an agent's first receipt may come before that.
 func (t *tale) reported(ctx context.Context) {
 	t.do(func() (err error) {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		for roster := (fleet.Roster{}); len(roster.Nodes) < t.flags.nodes; {
+		for roster, ready := (fleet.Roster{}), 0; ready < t.flags.nodes; {
 			if roster, err = t.reader.Roster(ctx, roster.Index, 5*time.Second); err != nil {
-				return fmt.Errorf("wait for the first receipt of all nodes: %w", err)
+				return fmt.Errorf("wait for the receipts of all nodes: %w", err)
+			}
+			ready = 0
+			for _, n := range roster.Nodes {
+				ready += min(1, len(n.Receipt.Targets))
 			}
 		}
 		return nil
