@@ -139,7 +139,7 @@ func (n *node) start() {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(time.Minute):
+		case <-time.After(3 * time.Minute):
 			return errors.New("the agent does not end")
 		}
 	})
@@ -268,7 +268,7 @@ func (n *node) file(name string) string {
 // until waits for something to come true.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); {
+	for deadline := time.Now().Add(3 * time.Minute); !is(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -69,7 +69,7 @@ type site struct {
 	layout kv.Layout
 	config config.Config
 	hubs   func(config.Config) (Uplink, error)
-	token  string
+	token  atomic.Value // string
 	log    *slog.Logger
 	agent  *Agent
 	end    func()

@@ -139,7 +139,7 @@ func fakeHubs(s *site, names ...string) map[string]*fakeHub {
 				go l.serve()
 				return l.agent, nil
 			},
-			Token: func() (string, error) { return s.token, nil },
+			Token: func() (string, error) { token, _ := s.token.Load().(string); return token, nil },
 		}, nil
 	}
 	return all

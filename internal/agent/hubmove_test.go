@@ -252,7 +252,7 @@ func TestHubNone(t *testing.T) {
 func TestHubReload(t *testing.T) {
 	t.Parallel()
 	hubTest(t, 2, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
-		s.token = "first"
+		s.token.Store("first")
 		all := s.config.Targets
 		s.config.Targets = all[:1]
 		s.begin()
@@ -260,7 +260,7 @@ func TestHubReload(t *testing.T) {
 			func() {},
 			func() { s.config.Targets = all },
 			func() { s.config.Labels = map[string]string{"rack": "7"} },
-			func() { s.token = "second" },
+			func() { s.token.Store("second") },
 			func() {},
 		} {
 			pass(time.Minute)

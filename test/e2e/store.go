@@ -163,7 +163,7 @@ func Brief(s string) string {
 // limit.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	Within(t, time.Minute, what, done)
+	Within(t, 3*time.Minute, what, done)
 }
 
 // Within is Eventually with another limit. It returns how long it took.
