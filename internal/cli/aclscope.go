@@ -13,7 +13,7 @@ import (
 // paths: a pattern grants what it must, and excess says what it grants beyond.
 type aclScope struct {
 	name   string // as given, without a leading slash
-	key    kv.Key // of a pattern: what is before the * and a slash
+	key    kv.Key // of a pattern: the part before the slash and the *
 	prefix string // of the keys of a pattern
 	all    bool   // it is a pattern
 	layout kv.Layout

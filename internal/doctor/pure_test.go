@@ -70,7 +70,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// The order is that of the checks. A check that hangs is a failure, and does not hold up the others.
+// Findings come in the order of the checks. A check that hangs is a failure, and does not hold up the others.
 func TestRun(t *testing.T) {
 	hangs := make(chan struct{})
 	defer close(hangs)

@@ -54,7 +54,7 @@ func unpackImage(path, arch, into string) (*v1.ConfigFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range 2 { // the index of the layout, and that of the image
+	for range 2 { // the index of the layout, then the index of the image
 		manifest, err := index.IndexManifest()
 		if err != nil {
 			return nil, err

@@ -79,12 +79,11 @@ func (s *Snapshot) HasData() bool {
 
 // Status is a Feed's state for metrics.
 type Status struct {
-	Keys      int           // in use
-	Held      int           // bytes of data in memory
-	Reads     uint64        // transactions
-	Snapshots uint64        // keys that were read in full
-	Age       time.Duration // see Feed.Age
-	Err       error         // why the last read failed; nil if none did since
+	Keys  int           // in use
+	Held  int           // bytes of data in memory
+	Reads uint64        // transactions
+	Age   time.Duration // see Feed.Age
+	Err   error         // why the last read failed; nil if none did since
 }
 
 // errEnded is the error of a Feed that does not run any more.

@@ -133,7 +133,6 @@ func (f *Feed) conclude(c *call, a *answer) (u Update) {
 	c.snap, c.verdict = judge(f.o.Layout, c.key, old, a, c.data) // it may decode much: without the lock
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.status.Snapshots++
 	if c.verdict == whole {
 		var ok bool
 		if c.snap, u, ok = f.publish(c.snap); !ok {

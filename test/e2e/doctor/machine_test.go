@@ -51,13 +51,13 @@ func TestDisks(t *testing.T) {
 	d.says("state", doctor.Failure, "read-only", "choose another")
 }
 
-// Another user than root, and than that of the agent.
+// A user who is neither root nor the user of the agent.
 func TestUsers(t *testing.T) {
 	t.Parallel()
 	needsRoot(t)
 	_, m := e2e.Start(t)
 	m.Publish(e2e.Text("one", 20))
-	nobody := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
+	stranger := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
 	for _, dir := range []string{filepath.Dir(m.Dir), m.Dir, filepath.Dir(e2e.Program.Path)} {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -78,7 +78,7 @@ func TestUsers(t *testing.T) {
 	if err := os.Chmod(config, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d := examine(t, m, nobody, "-C", config)
+	d := examine(t, m, stranger, "-C", config)
 	d.says("state", doctor.OK)
 	d.says("target", doctor.Failure, "theirs/hosts", "write to the folder", "run it as another user")
 	d.says("target", doctor.Failure, "mine/hosts", "only root may give the file to uid 0", "remove owner")
@@ -88,16 +88,16 @@ func TestUsers(t *testing.T) {
 	if err := os.Chown(m.Path("users.state"), 1, 1); err != nil {
 		t.Fatal(err)
 	}
-	examine(t, m, nobody, "-C", config).says("state", doctor.Failure, "users.state", "belongs to", "choose another")
+	examine(t, m, stranger, "-C", config).says("state", doctor.Failure, "users.state", "belongs to", "choose another")
 	if err := os.Chown(m.Path("users.state"), 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	m.Agent("users")
-	examine(t, m, nobody, "-C", config).says("agent", doctor.NotChecked, "no permission", "run as root")
+	examine(t, m, stranger, "-C", config).says("agent", doctor.NotChecked, "no permission", "run as root")
 	if err := os.Chmod(m.Socket("users"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	d = examine(t, m, nobody, "-C", config)
+	d = examine(t, m, stranger, "-C", config)
 	d.says("state", doctor.NotChecked, "the agent runs as uid 0, and this is uid 65534", "sudo -u '#0' kvexpress doctor -C "+config)
 	d.says("target", doctor.NotChecked, "theirs/hosts", "the agent runs as uid 0")
 }
