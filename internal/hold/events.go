@@ -41,6 +41,18 @@ const (
 
 	ActionSetPolicy    = "set_policy"
 	ActionRemovePolicy = "remove_policy"
+
+	// Of rollouts: what people do, and then what the controller does.
+	ActionRollout  = "rollout" // began
+	ActionPause    = "pause_rollout"
+	ActionGoOn     = "resume_rollout"
+	ActionPromote  = "promote_rollout" // let the next stage begin
+	ActionAbort    = "abort_rollout"
+	ActionHalted   = "rollout_halted"
+	ActionPromoted = "rollout_done"
+	ActionReverted = "rollout_failed"
+	ActionAborted  = "rollout_aborted"
+	ActionReplaced = "superseded"
 )
 
 // Event is one action of a person or a program. Its texts are not safe to print.

@@ -107,6 +107,11 @@ func (l Layout) HistoryPending(k Key, version uint64) string {
 	return l.HistoryDir(k) + strconv.FormatUint(version, 10) + "/pending"
 }
 
+// HistoryWithdrawn is the path of the reason why a version was withdrawn: its rollout did not end well.
+func (l Layout) HistoryWithdrawn(k Key, version uint64) string {
+	return l.HistoryDir(k) + strconv.FormatUint(version, 10) + "/withdrawn"
+}
+
 // HistoryVersion returns the version of a path below HistoryDir, and the row ("manifest", "data" and so on); false for any other
 // path.
 func (l Layout) HistoryVersion(k Key, path string) (version uint64, row string, ok bool) {
@@ -124,6 +129,12 @@ func (l Layout) NodesDir() string { return l.prefix + "-nodes/" }
 
 // Events is the path of a key's events. It is outside the prefix, like receipts, and stays when the key is retired.
 func (l Layout) Events(k Key) string { return l.EventsDir() + string(k) }
+
+// Rollout is the path of a key's rollout. It is outside the prefix, like receipts.
+func (l Layout) Rollout(k Key) string { return l.RolloutsDir() + string(k) }
+
+// RolloutsDir is the folder of all rollouts.
+func (l Layout) RolloutsDir() string { return l.prefix + "-rollouts/" }
 
 // EventsDir is the folder of all events.
 func (l Layout) EventsDir() string { return l.prefix + "-events/" }

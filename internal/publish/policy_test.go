@@ -73,7 +73,7 @@ func TestPolicy(t *testing.T) {
 func TestPolicyUnknown(t *testing.T) {
 	l := layout(t, "kvexpress")
 	for name, text := range map[string]string{
-		"a later format": `{"format":2}`, "a later rule": `{"format":1,"stages":[]}`, "a bad value": `{"format":1,"content":{"max_shrink":"much"}}`,
+		"a later format": `{"format":2}`, "a later rule": `{"format":1,"quorum":[]}`, "a bad value": `{"format":1,"content":{"max_shrink":"much"}}`,
 		"not JSON": "min_lines: 5", "empty": "", "too large": `{"format":1,"require_message":true` + strings.Repeat(" ", rollout.MaxPolicy) + "}",
 	} {
 		s := newStore()

@@ -1,3 +1,11 @@
-// Package rollout owns policies: the rules for new versions of a key, for every publisher. It does no I/O. Of this module it
-// imports kv and gate.
+// Package rollout owns policies and rollouts as values: the rules for new versions of a key, the row of a rollout, and the
+// decisions of its controller. It does no I/O.
+//
+//	policy  the rules for every publisher
+//	plan    the stages in which a version reaches the fleet
+//	row     the rollout of a key, as the store has it; the order of nodes
+//	step    what the controller sees, remembers and orders
+//	view    what a hub shows of it
+//
+// Of this module it imports kv, gate and safetext.
 package rollout

@@ -28,6 +28,7 @@ const format = 1
 // Policy has the rules for new versions of a key. They are for every publisher, whatever its flags say; stricter flags still
 // count. The zero value has no rules.
 type Policy struct {
+	Plan
 	Content        Content `json:"content,omitzero"`
 	History        History `json:"history,omitzero"`
 	RequireMessage bool    `json:"require_message,omitempty"` // a publish needs -m

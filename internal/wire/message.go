@@ -41,6 +41,7 @@ type FromAgent struct {
 	Confirm *Confirm        `json:"confirm,omitempty"`
 	Receipt json.RawMessage `json:"receipt,omitempty"` // a fleet.Part
 	Beat    *Beat           `json:"beat,omitempty"`
+	Health  *Health         `json:"health,omitempty"`
 }
 
 // Hello is the first message of a connection. A later one replaces it: after a reload, or with a new token.
@@ -55,6 +56,8 @@ type Hello struct {
 	Targets    []Target          `json:"targets"`
 	// Probe: only the answer is wanted. The connection does not show that the node is there.
 	Probe bool `json:"probe,omitempty"`
+	// Rollouts: the agent knows candidates. A hub offers none to an agent that does not.
+	Rollouts bool `json:"rollouts,omitempty"`
 }
 
 // Target is one file of a node.
@@ -64,6 +67,29 @@ type Target struct {
 	Files []string `json:"files"`
 	// SHA256 is of the bytes in place; "" if there are none. The hub sends data only if it differs.
 	SHA256 string `json:"sha256,omitempty"`
+	// Rollout is the ID of the rollout whose candidate is in place; "": none.
+	Rollout string `json:"rollout,omitempty"`
+	// Probed: the target has a probe.
+	Probed bool `json:"probed,omitempty"`
+}
+
+// Health is what a node reports of a rollout: at each change, every second while it has the candidate, and as the answer to
+// each Ask. It is of all targets of the key: Failed if one failed, Healthy if all are.
+type Health struct {
+	Key     string `json:"key"`
+	Rollout string `json:"rollout"`          // its ID
+	State   string `json:"state"`            // a rollout.HealthState
+	Reason  string `json:"reason,omitempty"` // with failed
+	Detail  string `json:"detail,omitempty"` // in one line
+	Output  string `json:"output,omitempty"` // of the command that failed, unless send_output is false
+	Ask     uint64 `json:"ask,omitempty"`    // of the last Ask of this rollout
+}
+
+// Ask asks a node for its Health now: a probe runs once more before the answer.
+type Ask struct {
+	Key     string `json:"key"`
+	Rollout string `json:"rollout"`
+	ID      uint64 `json:"id"` // rises
 }
 
 // Confirm asks for a snapshot from a leader read that begins after the question.
@@ -89,6 +115,7 @@ type FromHub struct {
 	Failed   *Failed   `json:"failed,omitempty"`
 	Beat     *Beat     `json:"beat,omitempty"`
 	Leave    *Leave    `json:"leave,omitempty"`
+	Ask      *Ask      `json:"ask,omitempty"`
 }
 
 // Welcome accepts a hello.
@@ -144,6 +171,9 @@ type Row struct {
 	Flags uint64 `json:"flags,omitempty"`
 	Index uint64 `json:"index"`
 }
+
+// RolloutRow is the name of the row with the Offer of a node that gets a candidate.
+const RolloutRow = "rollout"
 
 // DataRow is the name of the row whose value follows the message.
 const DataRow = "data"
