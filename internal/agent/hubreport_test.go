@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"kvexpress/internal/config"
+	"kvexpress/internal/install"
 	"kvexpress/internal/wire"
 )
 
@@ -37,6 +39,21 @@ func TestHubDeclinesReceipts(t *testing.T) {
 		pass(2 * time.Second)
 		if n, e := hub.taken.Load()-sent, s.agent.Status().Receipt.Error; n != 1 || e != "" {
 			t.Errorf("%d receipts, error %q", n, e)
+		}
+	})
+}
+
+// A dry run tells the hub that it is one: the node is not there because of it, and there are no two of that name.
+func TestPlanIsAProbe(t *testing.T) {
+	t.Parallel()
+	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		s.begin()
+		pass(time.Minute)
+		if err := Plan(t.Context(), s.agent.options, false, func(config.Target, install.Result, error) {}); err != nil {
+			t.Error(err)
+		}
+		if all, _ := hubs["a:1"].greeted(); len(all) != 2 || all[0].Probe || !all[1].Probe {
+			t.Errorf("the hub was told %+v", all)
 		}
 	})
 }

@@ -15,6 +15,7 @@ func Plan(ctx context.Context, o Options, diff bool, each func(config.Target, in
 		return err
 	}
 	if a.hubs != nil {
+		a.hubs.about.Probe = true
 		a.finding.start(ctx, a.hubs.run)
 		defer func() { a.finding.end()() }()
 		limited, cancel := context.WithTimeout(ctx, dialTime)

@@ -75,7 +75,9 @@ func (f *Fanout) subscribe(s *session, h *wire.Hello, subs map[kv.Key]*sub, deni
 	s.hellos++
 	s.token, s.node, s.subs, s.dirty, s.probe = h.Token, h.Node, subs, nil, h.Probe
 	f.subs += len(subs)
-	add(f.byNode, h.Node, s)
+	if !h.Probe { // a dry run beside the node's agent is no second node
+		add(f.byNode, h.Node, s)
+	}
 	for k, u := range subs {
 		add(f.byKey, k, s)
 		for path := range u.files {
