@@ -45,17 +45,6 @@ func TestRefused(t *testing.T) {
 		}
 	})
 
-	beside(t, "empty", func(t *testing.T) {
-		n := begin(t, install.Target{})
-		n.commit(
-			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts")},
-			kv.Op{Verb: kv.Set, Path: n.layout.Checksum("hosts"), Value: []byte(sum(""))},
-		)
-		n.refused("empty", "one\none\n")
-		n.publish("hosts", "two\n")
-		n.current(0, "two\n")
-	})
-
 	beside(t, "a check that fails", func(t *testing.T) {
 		n := begin(t, install.Target{Check: []string{"grep", "-q", "one", "{file}"}})
 		n.publish("hosts", "two\n")
@@ -76,17 +65,6 @@ func TestRefused(t *testing.T) {
 		n.current(0, "two\n")
 	})
 
-	beside(t, "data that cannot be read", func(t *testing.T) {
-		n := begin(t, install.Target{})
-		n.commit(
-			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("this is no brotli"), Flags: record.Brotli.Flags()},
-			kv.Op{Verb: kv.Set, Path: n.layout.Checksum("hosts"), Value: []byte(sum("two\n"))},
-		)
-		n.refused("corrupt", "one\none\n")
-		n.publish("hosts", "two\n")
-		n.current(0, "two\n")
-	})
-
 	// A repair may write either of the two rows.
 	beside(t, "a mismatch", func(t *testing.T) {
 		n := begin(t, install.Target{})
@@ -102,17 +80,6 @@ func TestRefused(t *testing.T) {
 		n.current(0, "three, by hand\n")
 		n.publish("hosts", "four\n")
 		n.current(0, "four\n")
-	})
-
-	beside(t, "a checksum that is gone", func(t *testing.T) {
-		n := begin(t, install.Target{})
-		n.commit(
-			kv.Op{Verb: kv.Set, Path: n.layout.Data("hosts"), Value: []byte("two\n")},
-			kv.Op{Verb: kv.Delete, Path: n.layout.Checksum("hosts")},
-		)
-		n.refused("mismatch", "one\none\n")
-		n.put(n.layout.Checksum("hosts"), sum("two\n"))
-		n.current(0, "two\n")
 	})
 }
 
@@ -147,19 +114,5 @@ func TestOlder(t *testing.T) {
 		n.well()
 		n.publish("hosts", "three\n")
 		n.current(0, "three\n")
-	})
-
-	beside(t, "another lineage is not older", func(t *testing.T) {
-		n := newNode(t, addr, install.Target{Key: "hosts", RefuseOlder: true})
-		n.publish("hosts", "one\n")
-		n.publish("hosts", "two\n")
-		n.start()
-		was := n.current(0, "two\n")
-		n.remove(n.layout.Prefix() + "/")
-		n.state(0, outcome.Missing)
-		n.publish("hosts", "anew\n")
-		if s := n.current(0, "anew\n"); s.Version != 1 || s.Lineage == was.Lineage {
-			t.Errorf("%+v", s)
-		}
 	})
 }

@@ -64,23 +64,6 @@ func TestExec(t *testing.T) {
 		}
 	})
 
-	beside(t, "one that hangs", func(t *testing.T) {
-		target := target
-		target.ExecTimeout = 200 * time.Millisecond
-		n := newNode(t, addr, target)
-		n.exec("exec", "test -e good || exec sleep 600")
-		n.change = hasty
-		n.publish("hosts", "one\n")
-		n.start()
-		until(t, "it was ended", func() bool { return n.status(0).Counts.ExecFail > 1 })
-		if s := n.state(0, outcome.Pending); s.Exec.Exit != -1 {
-			t.Errorf("%+v", s.Exec)
-		}
-		n.well()
-		n.write("good", "")
-		n.current(0, "one\n")
-	})
-
 	beside(t, "the agent ends while it runs", func(t *testing.T) {
 		n := newNode(t, addr, target)
 		n.exec("exec", waiting("go"))
@@ -100,24 +83,6 @@ func TestExec(t *testing.T) {
 		}
 		if got := n.file("log"); got != "began\nbegan\none\n" {
 			t.Errorf("it ran like this:\n%s", got)
-		}
-	})
-
-	beside(t, "a new version while it fails", func(t *testing.T) {
-		n := newNode(t, addr, target)
-		n.exec("exec", "grep good hosts")
-		n.change = hasty
-		n.publish("hosts", "bad\n")
-		n.start()
-		until(t, "it fails", func() bool { return n.status(0).Counts.ExecFail > 1 })
-		n.publish("hosts", "bad again\n")
-		until(t, "the new one is in place, and fails", func() bool {
-			s := n.status(0)
-			return s.Version == 2 && s.Outcome == outcome.Pending && n.file("hosts") == "bad again\n"
-		})
-		n.publish("hosts", "good\n")
-		if s := n.current(0, "good\n"); s.Exec.Pending || s.Exec.Failures != 0 || s.Counts.ExecOK != 1 {
-			t.Errorf("%+v, %+v", s, s.Exec)
 		}
 	})
 
@@ -167,30 +132,4 @@ func TestExec(t *testing.T) {
 		}
 		until(t, "the old content is back", func() bool { return n.file("hosts") == "good too\n" }) // a retry may be under way
 	})
-}
-
-// A long exec holds up its own target alone.
-func TestSlowExecs(t *testing.T) {
-	t.Parallel()
-	n := newNode(t, storeAddr(t))
-	for i := range 6 {
-		n.config.Targets = append(n.config.Targets,
-			n.target(install.Target{Key: "hosts", File: fmt.Sprint("slow", i), Exec: []string{"./exec", fmt.Sprint(i)}}))
-	}
-	n.config.Targets = append(n.config.Targets, n.target(install.Target{Key: "other"}))
-	n.exec("exec", `echo "$1" >> log; while ! test -e go; do sleep 0.1; done`)
-	n.publish("hosts", "one\n")
-	n.start()
-	until(t, "all execs run", func() bool { return len(n.lines("log")) == 6 })
-	n.publish("other", "one\n")
-	n.current(6, "one\n")
-	n.publish("other", "two\n")
-	n.current(6, "two\n")
-	if err := n.agent.Healthy(); err != nil {
-		t.Error(err)
-	}
-	n.write("go", "")
-	for i := range 6 {
-		n.current(i, "one\n")
-	}
 }

@@ -93,22 +93,6 @@ func TestFrozen(t *testing.T) {
 		n.current(0, "one\n")
 	})
 
-	beside(t, "both", func(t *testing.T) {
-		n := newNode(t, addr, install.Target{Key: "hosts"})
-		n.begin("one\n")
-		n.stopKey("hosts", "the fleet")
-		n.lock("hosts", "the node", time.Time{})
-		n.publish("hosts", "two\n")
-		n.held(0, outcome.Locked, "the node", "one\n")
-		n.unlock("hosts")
-		n.held(0, outcome.Stopped, "the fleet", "one\n")
-		n.lock("hosts", "the node", time.Time{})
-		n.resume("hosts")
-		n.held(0, outcome.Locked, "the node", "one\n")
-		n.unlock("hosts")
-		n.current(0, "two\n")
-	})
-
 	beside(t, "a repair", func(t *testing.T) {
 		n := newNode(t, addr, install.Target{Key: "hosts"})
 		n.config.Reconcile = 200 * time.Millisecond
@@ -122,26 +106,5 @@ func TestFrozen(t *testing.T) {
 		n.held(0, outcome.Locked, "my own version", "")
 		n.unlock("hosts")
 		n.current(0, "one\n")
-	})
-
-	beside(t, "an exec", func(t *testing.T) {
-		n := newNode(t, addr, install.Target{Key: "hosts", Exec: []string{"./exec"}})
-		n.exec("exec", `cat hosts >> log; test -e good`)
-		n.config.Reconcile = 200 * time.Millisecond
-		n.publish("hosts", "one\n")
-		n.start()
-		until(t, "the exec fails", func() bool { return n.status(0).Counts.ExecFail > 0 })
-		n.stopKey("hosts", "stop it")
-		n.state(0, outcome.Stopped)
-		ran := n.file("log")
-		n.write("good", "")
-		n.reconciles(0, 3)
-		if s := n.status(0); n.file("log") != ran || !s.Exec.Pending || s.Outcome != outcome.Stopped {
-			t.Errorf("it ran under a stop: %+v", s)
-		}
-		n.resume("hosts")
-		if s := n.current(0, "one\n"); s.Exec.Pending || s.Counts.ExecOK != 1 || n.file("log") != ran+"one\n" {
-			t.Errorf("%+v", s)
-		}
 	})
 }

@@ -76,59 +76,6 @@ func TestGroup(t *testing.T) {
 		n.well()
 	})
 
-	beside(t, "fails for all", func(t *testing.T) {
-		n := newGroup(t, addr)
-		n.each("one", "a", "b", "c")
-		n.start()
-		for i := range 3 {
-			until(t, "it has failed a few times", func() bool { return n.status(i).Counts.ExecFail > 2 })
-			s := n.state(i, outcome.Pending)
-			if !s.Exec.Pending || s.Exec.Failures < 2 || s.Exec.Exit != 1 || !strings.Contains(s.Detail, "exit status 1") {
-				t.Errorf("%+v, %+v", s, s.Exec)
-			}
-		}
-		answered := n.tally.answered.Load()
-		until(t, "it has failed a few times more", func() bool { return n.status(0).Counts.ExecFail > 6 })
-		if data := n.tally.data.Load(); data != 0 || n.tally.answered.Load() != answered {
-			t.Errorf("to try again it read the data %d times, and watched it %d times", data, n.tally.answered.Load()-answered)
-		}
-		n.write("good", "")
-		for i, key := range []string{"a", "b", "c"} {
-			if s := n.current(i, key+" one\n"); s.Exec.Pending || s.Exec.Failures != 0 || s.Exec.Retry != nil || s.Counts.ExecOK != 1 ||
-				s.Counts.Installs != 1 {
-				t.Errorf("%+v, %+v", s, s.Exec)
-			}
-		}
-		log := n.lines("log")
-		for _, line := range log[max(0, slices.Index(log, "a b c ")):] { // together once, together ever after
-			if line != "a b c " {
-				t.Errorf("it ran like this:\n%s", n.file("log"))
-				break
-			}
-		}
-	})
-
-	beside(t, "the agent ends before it ran", func(t *testing.T) {
-		n := newGroup(t, addr)
-		n.each("one", "a", "b", "c")
-		n.start()
-		n.state(0, outcome.Pending)
-		n.state(1, outcome.Pending)
-		n.state(2, outcome.Pending)
-		if err := n.stop(); err != nil {
-			t.Fatal(err)
-		}
-		n.write("good", "")
-		n.write("log", "")
-		n.start()
-		for i, key := range []string{"a", "b", "c"} {
-			if s := n.current(i, key+" one\n"); s.Counts.ExecOK != 1 || s.Counts.Installs != 0 {
-				t.Errorf("%+v", s)
-			}
-		}
-		n.ran("a", "b", "c")
-	})
-
 	beside(t, "leaves out frozen targets", func(t *testing.T) {
 		n := newGroup(t, addr)
 		n.each("one", "a", "b", "c")

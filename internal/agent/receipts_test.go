@@ -365,24 +365,4 @@ func TestReceipts(t *testing.T) {
 			t.Error("the control: the node itself does not know it")
 		}
 	})
-
-	beside(t, "report a group's exec", func(t *testing.T) {
-		n := newGroup(t, addr).reporting(time.Hour)
-		n.each("one", "a", "b", "c")
-		n.start()
-		pending := func(want bool) func(fleet.Receipt, fleet.Target) bool {
-			return func(_ fleet.Receipt, t fleet.Target) bool {
-				return t.ExecPending == want && t.Exec != nil && t.Version == 1
-			}
-		}
-		for _, file := range []string{"a", "b", "c"} {
-			n.told("pending", file, pending(true))
-		}
-		n.write("good", "")
-		for _, file := range []string{"a", "b", "c"} {
-			n.told("not pending", file, pending(false))
-			n.told("how long it took", file,
-				func(_ fleet.Receipt, t fleet.Target) bool { return t.Placed != nil && t.Placed.Steps.Exec > 0 })
-		}
-	})
 }

@@ -162,33 +162,6 @@ func TestSpread(t *testing.T) {
 		n.write("hosts", "by hand\n")
 		until(t, "it is right again", func() bool { return n.file("hosts") == "one\n" })
 	})
-
-	beside(t, "of 1.x", func(t *testing.T) {
-		n := hour(t, addr)
-		n.asOf1x("hosts", "two\n", 3*time.Millisecond)
-		n.waits(0, "one\n")
-	})
-
-	beside(t, "a large one", func(t *testing.T) {
-		n := newNode(t, addr, install.Target{Key: "hosts"})
-		n.spread(time.Hour)
-		one := strings.Repeat("one\n", 50_000)
-		n.begin(one)
-		n.publish("hosts", one+"two\n")
-		n.waits(0, one)
-	})
-
-	beside(t, "one that is refused", func(t *testing.T) {
-		n := newNode(t, addr, install.Target{Key: "hosts", MinLines: 2})
-		n.spread(time.Hour)
-		n.begin("one\none\n")
-		n.publish("hosts", "two\n")
-		if s := n.state(0, outcome.Refused); s.Reason != "too_short" {
-			t.Errorf("%+v", s)
-		}
-		n.publish("hosts", "three\nthree\n")
-		n.waits(0, "one\none\n")
-	})
 }
 
 // In a storm of versions the last one is delivered, but not every one.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"kvexpress/internal/install"
-	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
 	"kvexpress/internal/testutil/consultest"
 )
@@ -27,32 +26,6 @@ func (n *node) gone(i int, content string) {
 	}
 	if err := n.agent.Healthy(); err != nil {
 		n.t.Error(err)
-	}
-}
-
-func TestAway(t *testing.T) {
-	t.Parallel()
-	server := consultest.Start(t, consultest.WithData())
-	n := newNode(t, server.Addr, install.Target{Key: "hosts"})
-	n.begin("one\n")
-	if s := n.agent.Status().Store; !s.Up || s.Since == nil || s.Error != "" || s.Addr != server.Addr {
-		t.Errorf("%+v", s)
-	}
-	server.Kill()
-	n.gone(0, "one\n")
-	n.well() // it was there once
-	server.Restart()
-	// Nothing was published: it is the reconnect that brings it back.
-	if s := n.current(0, "one\n"); s.Version != 1 || s.Counts.Installs != 1 {
-		t.Errorf("%+v", s)
-	}
-	if s := n.agent.Status().Store; !s.Up || s.Since == nil || s.Error != "" {
-		t.Errorf("%+v", s)
-	}
-	n.publish("hosts", "two\n")
-	n.current(0, "two\n")
-	if log := n.log.String(); !strings.Contains(log, "store unreachable") || !strings.Contains(log, "store reachable again") {
-		t.Error("the log does not tell")
 	}
 }
 
@@ -84,42 +57,6 @@ func TestRebuilt(t *testing.T) {
 func TestCut(t *testing.T) {
 	t.Parallel()
 	addr := storeAddr(t)
-
-	beside(t, "a version that is published meanwhile", func(t *testing.T) {
-		line := newLine(t, addr)
-		n := newNode(t, addr)
-		n.config.Store.Addrs = []string{line.addr}
-		for i := range 20 {
-			key := kv.Key(fmt.Sprint("k", i))
-			n.config.Targets = append(n.config.Targets, n.target(install.Target{Key: key}))
-			n.publish(key, "one\n")
-		}
-		n.start()
-		for i := range 20 {
-			n.current(i, "one\n")
-		}
-		line.cut()
-		for i := range 20 {
-			n.gone(i, "one\n")
-			n.publish(n.config.Targets[i].Key, "two\n")
-		}
-		// All of them wait for one that tries. Between two tries are at least
-		// 250 ms, 1 s, and then 5 s.
-		from, since := line.accepted.Load(), time.Now()
-		<-time.After(max(8*time.Second, time.Duration(times(60))*time.Second))
-		for i := range 20 {
-			n.gone(i, "one\n")
-		}
-		most := 3 + int64(time.Since(since)/(5*time.Second)) + 1
-		if got := line.accepted.Load() - from; got > most {
-			t.Errorf("%d connections in %s, at most %d are allowed", got, time.Since(since), most)
-		}
-		line.mend()
-		for i := range 20 {
-			n.current(i, "two\n")
-		}
-		n.well()
-	})
 
 	beside(t, "unreachable from the start", func(t *testing.T) {
 		line := newLine(t, addr)

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"kvexpress/internal/install"
-	"kvexpress/internal/record"
 )
 
 // failing makes the exec fail until the function that it returns is called.
@@ -48,26 +47,6 @@ func TestFailedExecIsPending(t *testing.T) {
 	n.settle(contentA())
 	if got := len(n.execs()); got != 1 {
 		t.Errorf("%d execs went well, want 1", got)
-	}
-}
-
-// Bytes that come back after others need their exec again: a reader of the file may
-// have seen the others.
-func TestSameBytesAgainRunExecAgain(t *testing.T) {
-	n := newNode(t, scratch(t))
-	for _, c := range [][]byte{contentA(), contentB(), contentA()} {
-		n.publish(c)
-		n.settle(c)
-	}
-	a, b := record.Checksum(contentA()), record.Checksum(contentB())
-	if got := n.execs(); len(got) != 3 || got[0] != a || got[1] != b || got[2] != a {
-		t.Errorf("execs %q", got)
-	}
-	// So do bytes that replace an edit by hand.
-	write(t, n.target.File, contentB())
-	n.settle(contentA())
-	if got := len(n.execs()); got != 4 {
-		t.Errorf("%d execs, want 4", got)
 	}
 }
 

@@ -101,16 +101,6 @@ func TestMissingState(t *testing.T) {
 	n.settle(contentA())
 }
 
-// The next install removes the leftovers of a process that was killed while it wrote a state.
-func TestHalfWrittenState(t *testing.T) {
-	n := newNode(t, scratch(t))
-	n.publish(contentA())
-	n.settle(contentA())
-	write(t, n.stateFile()+".new", []byte("{"))
-	n.publish(contentB())
-	n.settle(contentB())
-}
-
 // A state folder that cannot be used is found before anything is touched.
 func TestUnusableStateFolder(t *testing.T) {
 	base := scratch(t)
