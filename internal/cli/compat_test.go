@@ -10,56 +10,6 @@ import (
 	"github.com/spf13/pflag"
 )
 
-func TestOldSpellings(t *testing.T) {
-	for _, test := range []struct{ args, want string }{
-		{"in -z true", "in -z=true"},
-		{"in -z false", "in -z=false"},
-		{"in -d true -k hosts", "in -d=true -k hosts"},
-		{"in -dz true", "in -dz=true"},
-		{"in --sorted true", "in --sorted=true"},
-		{"in --sorted=true", "in --sorted=true"},
-		{"in -S True", "in -S=True"},
-		{"out --ignore_stop 0", "out --ignore_stop=0"},
-		{"in --datadog_api_key true", "in --datadog_api_key true"},
-		{"-d true in -k x", "-d=true in -k x"},
-		{"-z in -k x", "-z in -k x"},
-		{"in -z", "in -z"},
-		{"in -z -- true", "in -z -- true"},
-		{"in -- -z true", "in -- -z true"},
-		{"in -z maybe", "in -z maybe"},
-
-		// The value of another flag, even if it reads like a switch.
-		{"in -k true", "in -k true"},
-		{"in -k --ignore_stop", "in -k --ignore_stop"},
-		{"in -- --ignore_stop", "in -- --ignore_stop"},
-		{"in -k -z true", "in -k -z true"},
-		{"in --message true", "in --message true"},
-		{"in -e -d -z true", "in -e -d -z=true"},
-		{"in -kz true", "in -kz true"},
-		{"in -zk true", "in -zk true"},
-		{"in -k=z true", "in -k=z true"},
-		{"in --key= true", "in --key= true"},
-		{"in -l 1", "in -l 1"},
-
-		// The arguments of diff are versions.
-		{"diff -k x --json 1 2", "diff -k x --json 1 2"},
-		{"diff --json true -k x 1", "diff --json=true -k x 1"},
-		{"in -k diff -z 1", "in -k diff -z=1"},
-
-		// Unknown flags and other words stay as they are.
-		{"in --nosuch true", "in --nosuch true"},
-		{"in -W true", "in -W true"},
-		{"in - true", "in - true"},
-		{"true false", "true false"},
-		{"", ""},
-	} {
-		args := strings.Fields(test.args)
-		if got := oldSpellings((&App{}).newRoot(args...), args); !slices.Equal(got, strings.Fields(test.want)) {
-			t.Errorf("%s becomes %q, want %s", test.args, got, test.want)
-		}
-	}
-}
-
 // oldSpellings finds a flag by its name in any command, so flags of one name must have one type. The
 // exception is harmless: a word joined to the --version of show is its value in any case.
 func TestFlagsOfOneNameAreOfOneKind(t *testing.T) {

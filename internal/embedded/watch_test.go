@@ -1,9 +1,7 @@
 package embedded
 
 import (
-	"context"
 	"errors"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,37 +52,6 @@ func TestWatchWaits(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A watch returns at a change of its entry, when its wait is over, and when its context ends, and only then. The clock of this test
-// moves only when all goroutines wait, so a lost wake-up takes a minute.
-func TestWatchWakes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := New()
-		a, b := set(t, s, "a", "x"), set(t, s, "b", "x")
-		ctx, cancel := context.WithCancel(t.Context())
-		var group sync.WaitGroup
-		watch := func(ctx context.Context, path string, since uint64, wait, want time.Duration) {
-			began := time.Now()
-			group.Go(func() {
-				_, _ = s.Watch(ctx, path, since, wait)
-				if took := time.Since(began); took != want {
-					t.Errorf("%s waited for %s, want %s", path, took, want)
-				}
-			})
-		}
-		watch(t.Context(), "a", a, time.Second, time.Second)
-		watch(t.Context(), "a", a, kv.MaxWait, 2*time.Second)
-		watch(ctx, "b", b, kv.MaxWait, 4*time.Second)
-		watch(t.Context(), "missing", b, 3*time.Second, 3*time.Second)
-		watch(t.Context(), "ahead", b+5, kv.MaxWait, kv.MaxWait)
-		<-time.After(2 * time.Second)
-		set(t, s, "a", "y")
-		<-time.After(2 * time.Second)
-		set(t, s, "a", "z")
-		cancel()
-		group.Wait()
-	})
 }
 
 // A change closes the channels of the row and of its prefixes.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,54 +147,6 @@ func TestWriterMakesOneRequest(t *testing.T) {
 	}
 	if r := stored(t, s); len(r.Targets) != 2 || r.Targets[0].Version != 11 || r.Agent == nil {
 		t.Errorf("%+v", r)
-	}
-}
-
-// An agent and outs of one node write all at once: the last report of each is there.
-func TestWritersAtOnce(t *testing.T) {
-	s := embedded.New()
-	const outs, rounds = 4, 50
-	var all sync.WaitGroup
-	patiently := func(put func() error) {
-		for {
-			err := put()
-			if err == nil {
-				return
-			}
-			if !errors.Is(err, kv.ErrConflict) { // others were faster, five times
-				t.Error(err)
-				return
-			}
-		}
-	}
-	for i := range outs {
-		all.Go(func() {
-			for n := range rounds {
-				patiently(func() error {
-					_, err := writer(t, s).PutOut(t.Context(), time.Now(), target(fleet.ByOut, fmt.Sprintf("/out-%d", i), uint64(n+1)))
-					return err
-				})
-			}
-		})
-	}
-	all.Go(func() {
-		w := writer(t, s)
-		for n := range rounds {
-			patiently(func() error {
-				return w.PutAgent(t.Context(), time.Now(), about(),
-					[]fleet.Target{target(fleet.ByAgent, "/a", uint64(n+1)), target(fleet.ByAgent, "/b", uint64(n+1))})
-			})
-		}
-	})
-	all.Wait()
-	r := stored(t, s)
-	if r.Agent == nil || len(r.Targets) != outs+2 {
-		t.Fatalf("%+v", r)
-	}
-	for _, got := range r.Targets {
-		if got.Version != rounds {
-			t.Errorf("%s: %d was lost, %d is there", got.File, rounds, got.Version)
-		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -143,27 +142,5 @@ func TestRivals(t *testing.T) {
 	past, err2 := r.Read(t.Context(), "hosts")
 	if err != nil || !did || err2 != nil || len(past["hosts"]) != 1 {
 		t.Errorf("an unknown outcome: %t, %v, %v, %v", did, err, past, err2)
-	}
-}
-
-// Many at once leave all of their events.
-func TestManyAtOnce(t *testing.T) {
-	r, lost := newRecorder(t, embedded.New())
-	var wg sync.WaitGroup
-	for i := range 40 {
-		wg.Go(func() {
-			path := fmt.Sprint("x", i)
-			_, err := r.Do(t.Context(), Event{Time: at, Action: ActionLock, Key: "hosts", Node: path}, nil, func(kv.Snapshot) ([]kv.Op, error) {
-				return []kv.Op{{Verb: kv.Set, Path: path, Value: []byte("y")}}, nil
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	past, err := r.Read(t.Context(), "hosts")
-	if err != nil || len(past["hosts"])+len(*lost) != 40 || len(*lost) > 4 {
-		t.Errorf("%d events, %d lost, %v", len(past["hosts"]), len(*lost), err)
 	}
 }

@@ -38,45 +38,6 @@ func (f Freezer) row(t *testing.T, path string) kv.Entry {
 	return s[path]
 }
 
-func TestStopAndResume(t *testing.T) {
-	f := newFreezer(t, embedded.New())
-	done, err := f.Stop(t.Context(), "hosts", "because")
-	if err != nil || done.Exists || !done.Changed {
-		t.Errorf("stop: %+v, %v", done, err)
-	}
-	if got := f.row(t, "kvexpress/hosts/stop"); string(got.Value) != "because" || got.Flags != 1_700_000_000<<32 {
-		t.Errorf("the row is %+v", got)
-	}
-	for _, want := range []string{"because", ""} { // the second one finds nothing
-		if was, asleep, err := f.Resume(t.Context(), "hosts"); err != nil || was != want || asleep {
-			t.Errorf("resume: %q, %v, want %q", was, err, want)
-		}
-	}
-	if got := f.row(t, "kvexpress/hosts/stop"); got.State != kv.Absent {
-		t.Errorf("the row is %+v", got)
-	}
-}
-
-func TestLockAndUnlock(t *testing.T) {
-	f := newFreezer(t, embedded.New())
-	path := f.Layout.Lock("/etc/hosts", "web-17")
-	for _, until := range []time.Time{{}, time.Unix(2_000_000_000, 0).UTC()} {
-		if _, err := f.Lock(t.Context(), "/etc/hosts", "why", until); err != nil {
-			t.Fatal(err)
-		}
-		want := uint64(1_700_000_000 << 32)
-		if !until.IsZero() {
-			want |= 2_000_000_000
-		}
-		if got := f.row(t, path); string(got.Value) != "why" || got.Flags != want {
-			t.Errorf("the row is %+v", got)
-		}
-	}
-	if was, err := f.Unlock(t.Context(), "/etc/hosts"); err != nil || was != "why" {
-		t.Errorf("unlock: %q, %v", was, err)
-	}
-}
-
 // A second lock has the time of the second.
 func TestSetAgain(t *testing.T) {
 	f := newFreezer(t, embedded.New())

@@ -7,10 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"kvexpress/internal/observe"
@@ -91,45 +89,6 @@ func headerValues(h http.Header) (all []string) {
 }
 
 func leaks(s string) bool { return strings.Contains(s, apiKey) || strings.Contains(s, appKey) }
-
-func TestEveryEventOnTheWire(t *testing.T) {
-	type events = *observe.Events
-	for name, tt := range map[string]struct {
-		use                func(context.Context, events) error
-		title, text, alert string
-		tags               string // two spaces stand for host and direction
-	}{
-		"updated": {func(ctx context.Context, e events) error { return e.Updated(ctx, "kvexpress/hosts/data", "-a\n+b\n") },
-			"Updated: kvexpress/hosts/data", "-a\n+b\n", "info", "key:kvexpress/hosts/data  location:complete kvexpress:success"},
-		"updated without a diff": {func(ctx context.Context, e events) error { return e.Updated(ctx, "p", "") },
-			"Updated: p", "Updated: p", "info", "key:p  location:complete kvexpress:success"},
-		"copied": {func(ctx context.Context, e events) error { return e.Copied(ctx, "a", "b") },
-			"Copy: a to b", "Copy: a to b", "info", "key:b  location:complete kvexpress:success keyFrom:a"},
-		"stop present": {func(ctx context.Context, e events) error { return e.StopPresent(ctx, "k/hosts/stop", "maintenance") },
-			"Stop key is present: k/hosts/stop. Stopping.", "maintenance", "error", "key:k/hosts/stop  location:stop_key_present kvexpress:stop"},
-		"stop set": {func(ctx context.Context, e events) error { return e.StopSet(ctx, "k/hosts/stop", "maintenance") },
-			"Set Stop Key: k/hosts/stop", "maintenance", "warning", "key:k/hosts/stop  location:stop_key_save kvexpress:stop_set"},
-		"too short": {func(ctx context.Context, e events) error {
-			return e.Refused(ctx, "hosts", observe.LocationNotLongEnough, "3 lines")
-		},
-			"Not long enough: hosts. Stopping.", "3 lines", "error", "key:hosts  location:not_long_enough kvexpress:length"},
-		"refused": {func(ctx context.Context, e events) error { return e.Refused(ctx, "hosts", "too_large", "9 MiB") },
-			"Refused (too_large): hosts. Stopping.", "9 MiB", "error", "key:hosts  location:too_large kvexpress:refused"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			before := time.Now().Unix()
-			got := posted(t, tt.use)
-			if got.Date < before || got.Date > time.Now().Unix() {
-				t.Errorf("date is %d, want the time of posting in seconds", got.Date)
-			}
-			want := event{Title: tt.title, Text: tt.text, AlertType: tt.alert, Host: "web1", Date: got.Date,
-				Tags: strings.Fields(strings.Replace(tt.tags, "  ", " host:web1 direction:in ", 1))}
-			if !reflect.DeepEqual(got, want) {
-				t.Errorf("got  %+v\nwant %+v", got, want)
-			}
-		})
-	}
-}
 
 func TestEventTextIsCutAtACharacter(t *testing.T) {
 	for _, text := range []string{strings.Repeat("x", 4001), strings.Repeat("é", 3000), strings.Repeat("x", 3) +

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -85,54 +84,6 @@ func TestSyslogGetsPriorityTagAndLine(t *testing.T) {
 				os.Getpid()))
 			if got := next(t, conn); !want.MatchString(got) {
 				t.Errorf("got %q, want a match of %s", got, want)
-			}
-		})
-	}
-}
-
-func TestDebugAndVerboseChooseWhatGoesWhere(t *testing.T) {
-	tests := []struct {
-		name           string
-		debug, verbose bool
-		syslog, stdout []string
-	}{
-		{"neither", false, false, []string{"info"}, nil},
-		{"debug", true, false, []string{"debug", "info"}, nil},
-		{"verbose", false, true, []string{"info"}, []string{"debug", "info"}},
-		{"both", true, true, []string{"debug", "info"}, []string{"debug", "info"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			path := socketPath(t)
-			conn := listenSyslog(t, path)
-			var stdout bytes.Buffer
-			log := newLogger(t, observe.LogOptions{Direction: "out", Debug: tt.debug, Verbose: tt.verbose, Stdout: &stdout, Syslog: path})
-			log.Debug("debug")
-			log.Info("info")
-			log.Error("end")
-			var got []string
-			for {
-				_, message, _ := strings.Cut(next(t, conn), "]: out: ")
-				if message == "end\n" {
-					break
-				}
-				got = append(got, strings.TrimSpace(message))
-			}
-			if !slices.Equal(got, tt.syslog) {
-				t.Errorf("syslog got %q, want %q", got, tt.syslog)
-			}
-			var printed []string
-			for line := range strings.Lines(stdout.String()) {
-				stamp, message, _ := strings.Cut(line, ": out: ")
-				if at, err := time.Parse(time.RFC3339, stamp); err != nil || !strings.HasSuffix(stamp, "Z") {
-					t.Errorf("%q does not begin with a time in UTC: %v %v", line, at, err)
-				}
-				if message != "end\n" {
-					printed = append(printed, strings.TrimSpace(message))
-				}
-			}
-			if !slices.Equal(printed, tt.stdout) {
-				t.Errorf("stdout got %q, want %q", printed, tt.stdout)
 			}
 		})
 	}

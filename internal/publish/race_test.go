@@ -48,57 +48,6 @@ func TestFiftyPublishersAtOnce(t *testing.T) {
 	}
 }
 
-// TestEachLoserPublishesOnTop holds all fifty until each has read the same
-// base: one of them wins at once, all others one after the other.
-func TestEachLoserPublishesOnTop(t *testing.T) {
-	s := &everyFlip{Store: newStore()}
-	var ready, wg sync.WaitGroup
-	ready.Add(crowd)
-	turn := make(chan struct{}, 1)
-	attempts := make(chan int, crowd)
-	for i := range crowd {
-		wg.Go(func() {
-			p := publisher(t, s)
-			waited, first := false, true
-			p.Fault = func(st Point) error {
-				if st == AtPromote && first {
-					first = false
-					ready.Done()
-					ready.Wait()
-				}
-				return nil
-			}
-			p.Wait = func(context.Context, time.Duration) error {
-				if !waited {
-					waited = true
-					turn <- struct{}{}
-				}
-				return nil
-			}
-			res, err := p.Publish(t.Context(), Request{Key: hosts, Content: fmt.Appendf(nil, "%d\n", i)})
-			if err != nil {
-				t.Errorf("publisher %d: %v", i, err)
-			}
-			attempts <- res.Attempts
-			if waited {
-				<-turn
-			}
-		})
-	}
-	wg.Wait()
-	close(attempts)
-	winners := 0
-	for n := range attempts {
-		if n == 1 {
-			winners++
-		}
-	}
-	if winners != 1 {
-		t.Errorf("%d publishers won on the same base, want 1", winners)
-	}
-	s.check(t, crowd)
-}
-
 // everyFlip keeps the manifest of every commit that made a version live.
 type everyFlip struct {
 	kv.Store

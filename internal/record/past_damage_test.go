@@ -3,7 +3,6 @@ package record_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -89,35 +88,6 @@ func bomb(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return b.String()
-}
-
-// Damaged bytes of history are never read as the published ones.
-func TestDamagedBytesAreNeverRead(t *testing.T) {
-	b := newBench(t)
-	b.many(3)
-	random := rand.New(rand.NewPCG(1, 2))
-	path := b.l.HistoryData(hosts, 2)
-	whole := b.row(path)
-	read := 0
-	for range 2000 {
-		broken := slices.Clone(whole.Value)
-		for range 1 + random.IntN(3) {
-			broken[random.IntN(len(broken))] ^= byte(1 << random.IntN(8))
-		}
-		b.put(path, string(broken[:len(broken)-random.IntN(2)]), uint64(random.IntN(4)))
-		all, err := b.reader().Read(t.Context(), hosts, 2)
-		if err == nil {
-			read++
-			if string(all[0].Plain) != content(2) {
-				t.Fatalf("%q is read", all[0].Plain)
-			}
-		} else if !as[*gate.Refusal](err) {
-			t.Fatal(err)
-		}
-	}
-	if read > 1000 {
-		t.Errorf("%d of 2000 were read: the damage is none", read)
-	}
 }
 
 func as[T error](err error) bool {

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -59,17 +58,6 @@ func metric(d *e2e.Daemon, name string) float64 {
 	}
 	d.T.Fatalf("no %s in /metrics", name)
 	return 0
-}
-
-// processes are the command lines of all that run on this machine.
-func processes() []string {
-	var all []string
-	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range found {
-		b, _ := os.ReadFile(path) // it may have ended
-		all = append(all, strings.ReplaceAll(string(b), "\x00", " "))
-	}
-	return all
 }
 
 // memory is a line of /proc/PID/status in KiB: VmHWM, the most that was ever

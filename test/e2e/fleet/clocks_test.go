@@ -106,36 +106,6 @@ func programsADayOff(t *testing.T, c *e2e.Cluster) {
 	}
 }
 
-// hubADayOff: a hub, its agents, the publisher and the reader have clocks that are a day off, as the store's Date shows.
-// Delivery times are right, and each clock is named.
-func hubADayOff(t *testing.T, c *e2e.Cluster) {
-	for name, is := range map[string]time.Duration{"ahead": day, "behind": -day} {
-		t.Run(name, func(t *testing.T) {
-			x := c.Site(t, 0)
-			x.Machine = x.With("CONSUL_HTTP_ADDR=" + dated(t, x.Store.Server.Addr, -is))
-			h := x.Hub("hub", "-p", x.Prefix)
-			x.Machine = x.With("KVEXPRESS_HUB=" + h.Addr)
-			x.Publish("hosts", e2e.Version(1))
-			want := map[string]time.Duration{"hub": is, "here": is, "publisher": is}
-			for _, node := range []string{"web-1", "web-2"} {
-				want[node] = is
-				x.ConfigWith(node, e2e.Fields{"hubs": []string{h.Addr}}, nil, e2e.Fields{"key": "hosts", "file": x.Path(node + "-hosts")})
-				x.Agent(node).Delivers(node+"-hosts", e2e.Version(1))
-			}
-			comesTo(x, "hosts", "2 of 2")
-			s, _ := inWait(x, 0, "hosts", e2e.Version(2), "-l", "1", "--wait", "100%")
-			if counts(s.Wait.Fleet) != "2 of 2" {
-				t.Errorf("the wait ended with %s", counts(s.Wait.Fleet))
-			}
-			s = status(x, "hosts")
-			if sane(t, s); s.Delivered.Count != 2 || s.Delivered.Slowest == 0 {
-				t.Errorf("delivered %+v", s.Delivered)
-			}
-			off(t, s, want)
-		})
-	}
-}
-
 // dated is a way to a store whose answers have another Date.
 func dated(t *testing.T, store string, off time.Duration) string {
 	t.Helper()

@@ -13,7 +13,6 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
-	"kvexpress/internal/record"
 	"kvexpress/internal/testutil/consultest"
 	"kvexpress/test/e2e"
 )
@@ -156,22 +155,13 @@ func TestReceipts(t *testing.T) {
 	c := lone(t)
 	parts := e2e.Parts{}
 	for name, run := range map[string]func(*testing.T, *e2e.Cluster){
-		"a fleet":      receiptsOfAFleet,
-		"lies":         receiptsThatLie,
-		"many targets": receiptsOfManyTargets,
-		"late ones":    receiptsThatComeLate,
-		"a day off":    programsADayOff,
-		"a hub":        hubADayOff,
+		"a fleet":   receiptsOfAFleet,
+		"lies":      receiptsThatLie,
+		"a day off": programsADayOff,
 	} {
 		parts[name] = func(t *testing.T) { run(t, c) }
 	}
 	e2e.Together(t, parts)
-}
-
-// rawReceipt puts any bytes in the place of a receipt.
-func rawReceipt(x *e2e.Site, node, value string, e record.Encoding) {
-	x.T.Helper()
-	x.Store.Put(x.Layout.Node(node), value, e.Flags())
 }
 
 // inWait publishes with `in --wait` and returns its report.

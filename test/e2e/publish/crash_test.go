@@ -90,39 +90,6 @@ func killedPublisher(t *testing.T, s *e2e.Store, m *e2e.Machine, key string, ste
 	check(managed+2, lost)
 }
 
-// The publisher is killed after Consul applied its write and before the answer: the
-// same command again finds its work done.
-func TestKilledAfterTheWrite(t *testing.T) {
-	t.Parallel()
-	s, _ := e2e.Start(t)
-	for name, size := range map[string]int{"small": 2_000, "large": kv.MaxStored} {
-		t.Run(name, func(t *testing.T) {
-			s := s.On(t)
-			key := "hosts-" + name
-			addr := newProxy(t, s, func(e *exchange) {
-				if !e.writes("kvexpress/" + key + "/manifest") {
-					e.pass()
-					return
-				}
-				e.applied()
-				e.hangUp()
-			})
-			m := e2e.NewMachine(t, s.Server.Addr)
-			m.File("source", e2e.Noise(size, 1))
-			// After an unknown outcome it first reads.
-			killed := e2e.NewMachine(t, addr, dieAtEnv+"="+string(publish.AtResolve))
-			if r := killed.Exec(os.Args[0], []string{"in", "-k", key, "-f", m.Path("source")}); r.Code != -1 {
-				t.Fatalf("the publisher was not killed: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
-			}
-			if got := m.Ok("in", "-k", key, "-f", m.Path("source")); !strings.Contains(got, "unchanged") {
-				t.Errorf("the same again says %q", got)
-			}
-			m.Ok("out", "-k", key, "-f", m.Path("hosts"))
-			m.Holds("hosts", e2e.Noise(size, 1))
-		})
-	}
-}
-
 func dieAt(step publish.Point) {
 	app := cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
 	app.PublishFault = func(s publish.Point) error {
