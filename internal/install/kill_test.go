@@ -1,16 +1,19 @@
 package install_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"kvexpress/internal/atomicfile"
 	"kvexpress/internal/install"
+	"kvexpress/internal/record"
 )
 
 // A process that is killed at any step, and another that comes after it.
@@ -121,4 +124,43 @@ func TestKilledByItsOwnExec(t *testing.T) {
 	n.job().killed(t)
 	n.target.Exec = ok
 	s.finish(n)
+}
+
+// Negative controls of the kill tests. Each is what a kill leaves of a transaction whose steps are in a wrong order, and the
+// checks of the kill tests find it.
+func TestKillControls(t *testing.T) {
+	t.Parallel()
+	s := scenarios()[0]
+	for _, c := range []struct {
+		name   string
+		killed install.FaultPoint // before this step
+		wrong  func(n *node)      // the effect of the wrong order
+		next   install.Action     // of the delivery after it; "": there is none
+	}{
+		{"the target is written before the rename", atomicfile.AtRename, func(n *node) { write(t, n.target.File, tornAB()) }, ""},
+		{"the exec counts as done before it ran", install.AtExec, func(n *node) {
+			state := bytes.ReplaceAll(read(t, n.stateFile()), []byte(record.Checksum(contentA())), []byte(record.Checksum(contentB())))
+			write(t, n.stateFile(), state)
+		}, install.Unchanged},
+		{"the rename comes before any note of the exec", install.AtExec, func(n *node) { _ = os.RemoveAll(n.stateDir) }, install.Unchanged},
+		{"a file is staged outside the lock folder", atomicfile.AtMode, func(n *node) {
+			if err := os.Rename(filepath.Join(n.dir, ".hosts.kvexpress"), filepath.Join(n.dir, ".other.kvexpress")); err != nil {
+				t.Fatal(err)
+			}
+		}, install.Installed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := s.start(t)
+			n.killedBefore(c.killed)
+			c.wrong(n)
+			broken := n.torn(s.allowed...)
+			if c.next != "" {
+				n.must(c.next)
+				broken = append(broken, n.unsettled(s.want)...)
+			}
+			if len(broken) == 0 {
+				t.Error("the checks of the kill tests do not see it")
+			}
+		})
+	}
 }
