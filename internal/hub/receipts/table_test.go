@@ -1,12 +1,10 @@
 package receipts_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -236,144 +234,6 @@ func TestPeers(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	})
-}
-
-// `forget` removes a node that is gone; one that is connected comes back.
-func TestForget(t *testing.T) {
-	run(t, func(t *testing.T, w *world) {
-		for node, live := range map[string]int{"gone": 0, "here": 1} {
-			w.Connected(node, 1)
-			_ = w.Put(node, part(1), 100)
-			_ = wait.For(context.Background(), time.Second)
-			w.Connected(node, live-1)
-			if _, err := w.store.Commit(context.Background(), []kv.Op{{Verb: kv.Delete, Path: w.layout.Node(node)}}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		_ = wait.For(context.Background(), 10*time.Second)
-		all, _ := w.list(t, 0)
-		if _, there := all["gone"]; there || len(all["here"].Targets) != 1 || len(w.stored(t, "here").Targets) != 1 {
-			t.Errorf("got %+v", all)
-		}
-	})
-}
-
-// A node is there as long as its agent is connected, though it reports nothing. A store tells nothing of that.
-func TestContact(t *testing.T) {
-	run(t, func(t *testing.T, w *world) {
-		w.Connected("web-1", 1)
-		_ = w.Put("web-1", part(1), 100)
-		_ = wait.For(context.Background(), time.Hour)
-		reader := fleet.Reader{Store: w.store, Layout: w.layout, Hub: hub{w.Table, nil}}
-		seen := func() fleet.Line {
-			roster, err := reader.Roster(context.Background(), 0, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := fleet.Examine(roster, fleet.Live{Key: "hosts", Exists: true}, fleet.Options{})
-			return slices.Concat(r.Stragglers, r.NoContact)[0]
-		}
-		if l := seen(); l.Outcome == outcome.NoContact || l.LastSeen > fleet.Millis(time.Second) {
-			t.Errorf("connected: %+v", l)
-		}
-		w.Connected("web-1", -1)
-		_ = wait.For(context.Background(), 60*time.Second)
-		if l := seen(); l.Outcome == outcome.NoContact {
-			t.Errorf("after 60 s: %+v", l)
-		}
-		_ = wait.For(context.Background(), 15*time.Second)
-		if l := seen(); l.Outcome != outcome.NoContact {
-			t.Errorf("after 75 s: %+v", l)
-		}
-		scan, err := fleet.NewScanner(w.store, w.layout, hub{w.Table, nil}, time.Hour).Scan(context.Background(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var text strings.Builder
-		if err := (fleet.Metrics{PerNode: true, Last: scan}).Write(&text, time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		for _, line := range []string{`nodes{key="hosts",outcome="no_contact"} 1`, `node_outcome{key="hosts",node="web-1",outcome="no_contact"} 1`} {
-			if !strings.Contains(text.String(), "\nkvexpress_fleet_"+line+"\n") {
-				t.Errorf("the metrics do not say %s", line)
-			}
-		}
-		reader = fleet.Reader{Store: w.store, Layout: w.layout}
-		if l := seen(); l.Outcome == outcome.NoContact {
-			t.Errorf("without a hub: %+v", l)
-		}
-	})
-}
-
-// hub is a table as a source of pages.
-type hub struct {
-	*receipts.Table
-	seen map[kv.Key]fleet.SeenVersion
-}
-
-func (h hub) Page(ctx context.Context, since uint64, wait time.Duration) (fleet.Page, error) {
-	p, err := h.Table.Page(ctx, since, wait, false)
-	p.Seen = h.seen
-	return p, err
-}
-
-// Delivery times need the hub's clock only. Clocks that are wrong, the hub's too, are named, and change nothing.
-func TestClocks(t *testing.T) {
-	const day = 24 * time.Hour
-	for _, off := range []struct{ node, publisher, hub time.Duration }{
-		{}, {node: day}, {node: -day}, {publisher: day}, {publisher: -day}, {hub: day}, {hub: -day}, {node: -day, publisher: day, hub: day},
-		{node: 3 * time.Second, publisher: -3 * time.Second, hub: 3 * time.Second},
-	} {
-		run(t, func(t *testing.T, w *world) {
-			w.store.ahead = off.hub
-			stored := func() time.Time { return time.Now().Add(-off.hub) } // the store's clock
-			ms := off.publisher.Milliseconds()
-			live := fleet.Live{Key: "hosts", Exists: true, SHA256: "aa", Index: 1, Manifest: &kv.Manifest{Lineage: "l", Version: 2, SHA256: "aa",
-				PublishedAt: stored().Add(off.publisher), ClockOffset: &ms}}
-			seen := map[kv.Key]fleet.SeenVersion{"hosts": {SHA256: "aa", At: time.Now()}}
-			_ = wait.For(context.Background(), 150*time.Millisecond)
-			for node, clock := range map[string]time.Time{"good": stored(), "wrong": stored().Add(off.node)} {
-				p := part(2)
-				p.Clock, p.Targets[0].Lineage, p.Targets[0].SHA256 = clock, "l", "aa"
-				p.Targets[0].Placed = &fleet.Placed{Age: fleet.Millis(50 * time.Millisecond)}
-				w.Connected(node, 1)
-				_ = w.Put(node, p, 100)
-			}
-			_ = wait.For(context.Background(), time.Second)
-			named := map[string]time.Duration{"wrong": off.node, "publisher": off.publisher, "hub": off.hub, "here": off.hub}
-			for from, reader := range map[string]fleet.Reader{
-				"hub":   {Store: w.store, Layout: w.layout, Hub: hub{w.Table, seen}},
-				"store": {Store: w.store, Layout: w.layout},
-			} {
-				roster, err := reader.Roster(context.Background(), 0, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				r := fleet.Examine(roster, live, fleet.Options{})
-				if r.Converged != 2 || time.Duration(r.Ago) > 5*time.Second {
-					t.Errorf("%+v: the %s says %+v", off, from, r)
-				}
-				if from == "hub" && (r.Delivered.Count != 2 || r.Delivered.P50 != fleet.Millis(100*time.Millisecond) || r.Delivered.Slowest != r.Delivered.P50) {
-					t.Errorf("%+v: delivered %+v", off, r.Delivered)
-				}
-				got := map[string]time.Duration{}
-				for _, c := range r.Clocks {
-					got[cmp.Or(c.Node, c.Who)] = time.Duration(c.Off)
-				}
-				for who, by := range named {
-					if who == "hub" && from == "store" {
-						by = 0
-					}
-					if got[who] != by {
-						t.Errorf("%+v: the %s names %v", off, from, got)
-					}
-				}
-				if got["good"] != 0 {
-					t.Errorf("%+v: the %s names %v", off, from, got)
-				}
-			}
-		})
-	}
 }
 
 // While the store is unreachable, the table goes on, and writes later.
