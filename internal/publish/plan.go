@@ -2,6 +2,7 @@ package publish
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -56,11 +57,8 @@ func (p *Publisher) plan(ctx context.Context, req Request, load parcel, b base, 
 	if err != nil {
 		return nil, err
 	}
-	pl.promote = slices.Concat(
-		overwrite(l.Data(k), b.rows[l.Data(k)], load.stored, load.encoding.Flags()),
-		overwrite(l.Checksum(k), b.rows[l.Checksum(k)], []byte(load.sha256), 0),
-		overwrite(l.Manifest(k), b.rows[l.Manifest(k)], manifest, 0),
-	)
+	data := kv.Entry{Value: load.stored, Flags: load.encoding.Flags()}
+	pl.promote = p.replace(k, b.rows, data, load.sha256, manifest)
 	if !req.IgnoreStop {
 		pl.promote = append(pl.promote, unchanged(l.Stop(k), b.rows[l.Stop(k)].Index))
 	}
@@ -92,22 +90,43 @@ func (p *Publisher) plan(ctx context.Context, req Request, load parcel, b base, 
 	if index := b.rows[l.Policy(k)].Index; index > 0 { // to check that there is none takes the right to write it
 		pl.fits([]kv.Op{unchanged(l.Policy(k), index)})
 	}
-	pl.leave(req, l, b.rows[l.Events(k)])
+	pl.leave(req.Event, l, b.rows[l.Events(k)])
 	return pl, nil
 }
 
-// leave adds the event of the request, if it fits.
-func (pl *plan) leave(req Request, l kv.Layout, row kv.Entry) {
-	if req.Event == nil || row.State == kv.Denied {
+// leave adds the event, if there is one and it fits.
+func (pl *plan) leave(event *hold.Event, l kv.Layout, row kv.Entry) {
+	if event == nil || row.State == kv.Denied {
 		return
 	}
-	e := *req.Event
+	e := *event
 	e.Version = pl.manifest.Version
 	promote := append([]kv.Op{hold.EventOp(l.Events(e.Row()), row, e)}, pl.promote...)
-	mark := kv.Op{Path: l.HistoryPending(req.Key, e.Version)} // which write adds
+	mark := kv.Op{Path: l.HistoryPending(pl.manifest.Key, e.Version)} // which write adds
 	if pl.event = len(promote) < kv.MaxOps && bodySize(append(slices.Clip(promote), mark)) <= kv.MaxTxnBody; pl.event {
 		pl.promote = promote
 	}
+}
+
+// leaveAfter leaves the event if the plan did not, and returns why it is lost.
+func (p *Publisher) leaveAfter(ctx context.Context, pl *plan, event *hold.Event) (lost error) {
+	if event == nil || pl.event {
+		return nil
+	}
+	e := *event
+	e.Version = pl.manifest.Version
+	r := hold.Recorder{Store: p.Store, Layout: p.Layout, Lost: func(err error) { lost = err }}
+	return cmp.Or(r.Leave(ctx, e), lost)
+}
+
+// replace writes the live rows, if they still are as in was.
+func (p *Publisher) replace(k kv.Key, was kv.Snapshot, data kv.Entry, sha256 string, manifest []byte) []kv.Op {
+	l := p.Layout
+	return slices.Concat(
+		overwrite(l.Data(k), was[l.Data(k)], data.Value, data.Flags),
+		overwrite(l.Checksum(k), was[l.Checksum(k)], []byte(sha256), 0),
+		overwrite(l.Manifest(k), was[l.Manifest(k)], manifest, 0),
+	)
 }
 
 // fits puts operations into the promote, if they fit.

@@ -202,14 +202,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	if err := p.write(ctx, pl, before, &res); err != nil {
 		return res, err
 	}
-	if req.Event != nil && !pl.event {
-		e := *req.Event
-		e.Version = res.Version
-		lost := func(err error) { res.EventLost = err }
-		if err := (hold.Recorder{Store: p.Store, Layout: p.Layout, Lost: lost}).Leave(ctx, e); err != nil {
-			lost(err)
-		}
-	}
+	res.EventLost = p.leaveAfter(ctx, pl, req.Event)
 	return res, nil
 }
 
