@@ -1,8 +1,8 @@
-// Package feed is the hub's view of the store: one watch on everything below the prefix, one snapshot of each key in use, and how
-// old that view is.
+// Package feed is the hub's view of the store: one watch on everything below the prefix and one on the rollouts, one snapshot of
+// each key in use, and how old that view is.
 //
-// The watch only wakes. What a key holds comes from one transaction with the leader, begun after the wake, which also has the
-// locks of the fleet. So no snapshot has a publish without a lock that was acknowledged before it.
+// A watch only wakes. What a key holds comes from one transaction with the leader, begun after the wake, which also has the
+// locks and rollouts of the fleet. So no snapshot has a publish without a lock that was acknowledged before it.
 //
 //	watch   wait for a change, and check every few seconds that none was missed
 //	scan    find the keys that changed
@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,18 +42,29 @@ type Options struct {
 	MaxHeld int
 	// Changed is called after Latest has what it names. It may be called concurrently, and must return at once. May be nil.
 	Changed func(Update)
+	// Rollouts is called with the rows of all rollouts at each reading, also of keys that are not in use. It may be called
+	// concurrently, and the order of calls is not that of the readings. It must return at once. May be nil.
+	Rollouts func(kv.Snapshot)
 }
 
 // Update says what changed.
 type Update struct {
-	Keys  []kv.Key // whose rows are others, or whose first snapshot is there
-	Locks []string // paths of the locks that were set, changed or removed
+	Keys     []kv.Key // whose rows are others, or whose first snapshot is there
+	Rollouts []kv.Key // whose rollout is another, or whose first snapshot is there
+	Locks    []string // paths of the locks that were set, changed or removed
+}
+
+func (u *Update) add(more Update) {
+	u.Keys, u.Rollouts = append(u.Keys, more.Keys...), append(u.Rollouts, more.Rollouts...)
+	u.Locks = append(u.Locks, more.Locks...)
+	slices.Sort(u.Locks)
+	u.Locks = slices.Compact(u.Locks)
 }
 
 // Snapshot is a key at one moment. It is immutable, and shared by all who ask.
 type Snapshot struct {
 	Key kv.Key
-	// Rows are checksum, manifest, stop, and the data if it is in memory: see HasData.
+	// Rows are checksum, manifest, stop, the rollout, and the data if it is in memory: see HasData.
 	Rows kv.Snapshot
 	// Locks has every lock of the fleet, of the same moment. Snapshots with the same locks share it.
 	Locks kv.Snapshot
@@ -104,9 +116,7 @@ type Feed struct {
 	tick      uint64   // counts the begins and ends of reads
 	changes   uint64   // counts changes of rows, for entry.changed
 	held      int      // bytes of data in memory
-	seen      uint64   // the watch's index before the last complete scan
-	beat      uint64   // the watch's last index
-	rearm     func()   // ends the watch's current wait
+	watches   []*watch // of the prefix, and of the rollouts
 	confirmed time.Time
 	status    Status
 	queue     queue
@@ -116,7 +126,7 @@ type Feed struct {
 func New(o Options) *Feed {
 	o.MaxHeld = cmp.Or(o.MaxHeld, defaultHeld)
 	return &Feed{
-		o: o, woken: make(chan struct{}, 1), read: make(chan struct{}, 1), rearm: func() {},
+		o: o, woken: make(chan struct{}, 1), read: make(chan struct{}, 1), watches: newWatches(o.Layout),
 		keys: map[kv.Key]*entry{}, locks: &lockSet{}, confirmed: time.Now(), queue: newQueue(),
 	}
 }
@@ -180,7 +190,7 @@ func (f *Feed) Status() Status {
 }
 
 func (f *Feed) changed(u Update) {
-	if f.o.Changed != nil && len(u.Keys)+len(u.Locks) > 0 {
+	if f.o.Changed != nil && len(u.Keys)+len(u.Rollouts)+len(u.Locks) > 0 {
 		f.o.Changed(u)
 	}
 }

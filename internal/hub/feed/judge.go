@@ -3,6 +3,7 @@ package feed
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"time"
 
 	"kvexpress/internal/kv"
@@ -13,6 +14,7 @@ import (
 type answer struct {
 	rows     kv.Snapshot
 	locks    *lockSet
+	rollouts kv.Snapshot
 	denied   error // why the locks are unknown
 	began    time.Time
 	from, to uint64 // see Snapshot
@@ -32,12 +34,22 @@ const (
 func (a *answer) snapshot(l kv.Layout, k kv.Key) *Snapshot {
 	s := &Snapshot{Key: k, Rows: kv.Snapshot{}, Locks: a.locks.rows, Began: a.began, Err: a.denied,
 		data: l.Data(k), locks: a.locks, from: a.from, to: a.to}
+	s.Rows[l.Rollout(k)] = a.rollout(l, k)
 	for _, path := range []string{l.Checksum(k), l.Stop(k)} {
 		if s.Rows[path] = a.rows[path]; s.Rows[path].State == kv.Denied && s.Err == nil {
 			s.Err = deniedError(path)
 		}
 	}
 	return s
+}
+
+// rollout is the row of the rollout of a key. The tree has no row for one that is absent, or that the hub may not read: then the
+// hub knows of no rollouts.
+func (a *answer) rollout(l kv.Layout, k kv.Key) kv.Entry {
+	if e, ok := a.rollouts[l.Rollout(k)]; ok {
+		return e
+	}
+	return kv.Entry{State: kv.Absent}
 }
 
 func deniedError(path string) error {
@@ -58,7 +70,11 @@ func unchanged(l kv.Layout, old *Snapshot, a *answer) (s *Snapshot, readData boo
 	if mustReadData(old) || !equal(old.Rows[sum], seen.Rows[sum]) || !equal(old.Rows[stop], seen.Rows[stop]) {
 		return nil, false
 	}
-	seen.Rows, seen.Live = old.Rows, old.Live
+	now, rollout := seen.Rows[l.Rollout(old.Key)], l.Rollout(old.Key)
+	if seen.Rows, seen.Live = old.Rows, old.Live; !equal(old.Rows[rollout], now) {
+		seen.Rows = maps.Clone(old.Rows)
+		seen.Rows[rollout] = now
+	}
 	return seen, false
 }
 
@@ -99,7 +115,7 @@ func sameTorn(l kv.Layout, old, s *Snapshot) bool {
 		equal(old.Rows[s.data], s.Rows[s.data]) && equal(old.Rows[l.Checksum(s.Key)], s.Rows[l.Checksum(s.Key)])
 }
 
-// sameRows reports whether two snapshots of a key say the same, apart from the locks.
+// sameRows reports whether two snapshots of a key say the same, apart from locks and rollout.
 func sameRows(l kv.Layout, a, b *Snapshot) bool {
 	if a.Live.State != b.Live.State || (a.Err == nil) != (b.Err == nil) || a.Err != nil && a.Err.Error() != b.Err.Error() {
 		return false

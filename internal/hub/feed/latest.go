@@ -71,7 +71,7 @@ func (f *Feed) publish(s *Snapshot) (use *Snapshot, u Update, ok bool) {
 	old, l := e.latest, f.o.Layout
 	switch {
 	case old == nil || s.from > old.to:
-	case old.locks != s.locks || !sameRows(l, old, s):
+	case old.locks != s.locks || !sameRows(l, old, s) || !equal(old.Rows[l.Rollout(s.Key)], s.Rows[l.Rollout(s.Key)]):
 		return nil, u, false
 	case s.from <= old.from:
 		if s.HasData() {
@@ -86,6 +86,9 @@ func (f *Feed) publish(s *Snapshot) (use *Snapshot, u Update, ok bool) {
 		f.changes++
 		e.changed = f.changes
 		u.Keys = []kv.Key{s.Key}
+	}
+	if old == nil || !equal(old.Rows[l.Rollout(s.Key)], s.Rows[l.Rollout(s.Key)]) {
+		u.Rollouts = []kv.Key{s.Key}
 	}
 	e.latest = s
 	f.held += s.size() - old.size()

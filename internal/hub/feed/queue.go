@@ -106,8 +106,7 @@ func (f *Feed) answer(calls []*call) {
 	var update Update
 	for _, c := range calls {
 		if c.err = err; err == nil {
-			u := f.conclude(c, a)
-			update.Keys, update.Locks = append(update.Keys, u.Keys...), append(update.Locks, u.Locks...)
+			update.add(f.conclude(c, a))
 		}
 	}
 	f.mu.Lock()
@@ -117,8 +116,6 @@ func (f *Feed) answer(calls []*call) {
 	}
 	f.dispatch()
 	f.mu.Unlock()
-	slices.Sort(update.Locks)
-	update.Locks = slices.Compact(update.Locks)
 	f.changed(update)
 	for _, c := range calls {
 		close(c.done)

@@ -89,16 +89,16 @@ func (f *Feed) refresh(ctx context.Context, k kv.Key, data bool) {
 	})
 }
 
-// transaction reads paths, and with them the locks.
+// transaction reads paths, and with them the locks and the rollouts.
 func (f *Feed) transaction(ctx context.Context, c kv.Consistency, paths []string) (*answer, error) {
-	dir := f.o.Layout.LocksDir()
+	dir, rollouts := f.o.Layout.LocksDir(), f.o.Layout.RolloutsDir()
 	probe := dir + ".probe" // as in kv.MayRead
 	f.mu.Lock()
 	f.tick++
 	a := &answer{from: f.tick, began: time.Now()}
 	f.status.Reads++
 	f.mu.Unlock()
-	rows, err := f.o.Store.Read(ctx, c, append(paths, dir, probe)...)
+	rows, err := f.o.Store.Read(ctx, c, append(paths, dir, probe, rollouts)...)
 	if err != nil {
 		return nil, err
 	}
@@ -107,13 +107,22 @@ func (f *Feed) transaction(ctx context.Context, c kv.Consistency, paths []string
 	}
 	delete(rows, probe)
 	locks := kv.Snapshot{}
+	a.rollouts = kv.Snapshot{}
 	for path, e := range rows {
-		if strings.HasPrefix(path, dir) {
+		switch {
+		case strings.HasPrefix(path, dir):
 			locks[path] = e
-			delete(rows, path)
+		case strings.HasPrefix(path, rollouts):
+			a.rollouts[path] = e
+		default:
+			continue
 		}
+		delete(rows, path)
 	}
 	a.rows, a.locks = rows, f.shareLocks(locks)
+	if f.o.Rollouts != nil {
+		f.o.Rollouts(a.rollouts)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tick++

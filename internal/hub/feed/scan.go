@@ -11,12 +11,12 @@ import (
 const (
 	// parallel is how many transactions are in flight at once, for scans and for reads each.
 	parallel = 4
-	// shared is how many paths every transaction has: the locks, and the probe that tells whether they may be read.
-	shared = 2
+	// shared is how many paths every transaction has: the locks, the probe that tells whether they may be read, and the rollouts.
+	shared = 3
 )
 
-// scan reads checksum and stop of all keys in use, and the locks. A key without a change takes over the moment of the scan; the
-// others are read in full, which scan does not wait for. It reports whether all could be scanned.
+// scan reads checksum and stop of all keys in use, the locks and the rollouts. A key without a change takes over the moment of the
+// scan; the others are read in full, which scan does not wait for. It reports whether all could be scanned.
 func (f *Feed) scan(ctx context.Context) bool {
 	f.mu.Lock()
 	keys := make([]kv.Key, 0, len(f.keys))
@@ -30,6 +30,10 @@ func (f *Feed) scan(ctx context.Context) bool {
 	}
 	f.mu.Unlock()
 	slices.Sort(keys) // a transaction asks for the same keys each time
+	chunks := slices.Collect(slices.Chunk(keys, (kv.MaxOps-shared)/2))
+	if chunks == nil {
+		chunks = [][]kv.Key{nil} // rollouts of keys that no agent uses
+	}
 	var (
 		all    sync.WaitGroup
 		mu     sync.Mutex
@@ -37,22 +41,20 @@ func (f *Feed) scan(ctx context.Context) bool {
 		failed error
 		slots  = make(chan struct{}, parallel)
 	)
-	for some := range slices.Chunk(keys, (kv.MaxOps-shared)/2) {
+	for _, some := range chunks {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
 			u, err := f.scanSome(ctx, some)
 			mu.Lock()
 			defer mu.Unlock()
-			update.Keys, update.Locks = append(update.Keys, u.Keys...), append(update.Locks, u.Locks...)
+			update.add(u)
 			if err != nil {
 				failed = err
 			}
 		})
 	}
 	all.Wait()
-	slices.Sort(update.Locks)
-	update.Locks = slices.Compact(update.Locks)
 	f.changed(update)
 	if failed != nil {
 		f.failed(failed)
@@ -83,7 +85,7 @@ func (f *Feed) scanSome(ctx context.Context, keys []kv.Key) (Update, error) {
 		if s != nil {
 			if _, u, ok := f.publish(s); ok {
 				f.keys[k].failed = false
-				update.Keys, update.Locks = append(update.Keys, u.Keys...), append(update.Locks, u.Locks...)
+				update.add(u)
 				continue
 			}
 		}

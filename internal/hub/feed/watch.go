@@ -28,7 +28,9 @@ func (f *Feed) Run(ctx context.Context) {
 	f.ctx = ctx
 	f.dispatch()
 	f.mu.Unlock()
-	f.work.Go(func() { f.watch(ctx) })
+	for _, w := range f.watches {
+		f.work.Go(func() { f.watch(ctx, w) })
+	}
 	defer f.work.Wait()
 	defer f.end()
 	defer cancel(errEnded)
@@ -70,15 +72,38 @@ func (f *Feed) Run(ctx context.Context) {
 // soon is about the time, so that hubs that were started together do not read together.
 func soon(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }
 
-// watch waits for changes and wakes Run.
-func (f *Feed) watch(ctx context.Context) {
+// watch is what is known of one folder. The mu of the Feed guards it.
+type watch struct {
+	dir  string
+	seen uint64 // the index before the last complete scan
+	beat uint64 // the last index
+	// empty: the folder has no row, so its index says nothing.
+	empty bool
+	rearm func() // ends the current wait
+
+	rollouts bool
+}
+
+func newWatches(l kv.Layout) []*watch {
+	return []*watch{{dir: l.Prefix() + "/", rearm: func() {}}, {dir: l.RolloutsDir(), rearm: func() {}, rollouts: true}}
+}
+
+// current reports whether a scan has seen everything up to an index.
+func (w *watch) current(b kv.Beat) bool { return w.ignores(b) || b.Index == w.seen }
+
+// ignores reports whether an answer says nothing: without a rollout, any write to the store is one. The first rollout begins with
+// a write below the prefix.
+func (w *watch) ignores(b kv.Beat) bool { return b.Empty && w.rollouts }
+
+// watch waits for changes of a folder and wakes Run.
+func (f *Feed) watch(ctx context.Context, w *watch) {
 	since, failures := uint64(0), 0
 	for ctx.Err() == nil {
 		pulse, stop := context.WithCancel(ctx)
 		f.mu.Lock()
-		f.rearm = stop
+		w.rearm = stop
 		f.mu.Unlock()
-		beat, err := f.o.Store.Pulse(pulse, f.dir(), since, kv.MaxWait)
+		beat, err := f.o.Store.Pulse(pulse, w.dir, since, kv.MaxWait)
 		rearmed := pulse.Err() != nil
 		stop()
 		gap := minGap
@@ -86,7 +111,7 @@ func (f *Feed) watch(ctx context.Context) {
 		case err == nil:
 			failures = 0
 			if beat.Index != since {
-				f.wake(beat.Index)
+				f.wake(w, beat)
 			}
 			if since = beat.Index; beat.Empty {
 				gap = emptyGap
@@ -104,14 +129,13 @@ func (f *Feed) watch(ctx context.Context) {
 	}
 }
 
-// dir is the folder of all keys and locks.
-func (f *Feed) dir() string { return f.o.Layout.Prefix() + "/" }
-
-func (f *Feed) wake(index uint64) {
+func (f *Feed) wake(w *watch, b kv.Beat) {
 	f.mu.Lock()
-	f.beat = index
+	w.beat, w.empty = b.Index, w.ignores(b)
 	f.mu.Unlock()
-	signal(f.woken)
+	if !w.ignores(b) {
+		signal(f.woken)
+	}
 }
 
 func signal(c chan struct{}) {
@@ -124,46 +148,52 @@ func signal(c chan struct{}) {
 // follow scans after a wake.
 func (f *Feed) follow(ctx context.Context) bool {
 	f.mu.Lock()
-	index, keys, current := f.beat, len(f.keys), f.beat == f.seen && f.allReadLocked()
+	beats, current := make([]kv.Beat, len(f.watches)), f.allReadLocked()
+	for i, w := range f.watches {
+		beats[i] = kv.Beat{Index: w.beat, Empty: w.empty}
+		current = current && w.current(beats[i])
+	}
 	f.mu.Unlock()
 	if current {
 		return true
 	}
 	began := time.Now()
-	if !f.scan(ctx) {
-		return false
-	}
-	return keys == 0 || f.upToDate(index, began) // without keys, nothing was read
+	return f.scan(ctx) && f.upToDate(beats, began)
 }
 
 // check proves that no change was missed. Otherwise it scans, and starts the watch again if that has not seen the change.
 func (f *Feed) check(ctx context.Context) bool {
 	began := time.Now()
-	beat, err := f.o.Store.Pulse(ctx, f.dir(), 0, 0)
-	if err != nil {
-		f.failed(err)
-		return false
-	}
-	f.mu.Lock()
-	current, hangs, rearm := beat.Index == f.seen && f.allReadLocked(), beat.Index != f.beat, f.rearm
-	f.mu.Unlock()
-	if !current {
-		if hangs {
+	beats, current := make([]kv.Beat, len(f.watches)), f.allRead()
+	for i, w := range f.watches {
+		var err error
+		if beats[i], err = f.o.Store.Pulse(ctx, w.dir, 0, 0); err != nil {
+			f.failed(err)
+			return false
+		}
+		f.mu.Lock()
+		fresh, hangs, rearm := w.current(beats[i]), beats[i].Index != w.beat, w.rearm
+		f.mu.Unlock()
+		if current = current && fresh; !fresh && hangs {
 			rearm()
 		}
+	}
+	if !current {
 		if began = time.Now(); !f.scan(ctx) {
 			return false
 		}
 	}
-	return f.upToDate(beat.Index, began)
+	return f.upToDate(beats, began)
 }
 
-// upToDate notes that a scan has seen all changes up to an index, or that there was none, by reads that began at a time. It
-// reports whether Latest has them: no key could not be read.
-func (f *Feed) upToDate(index uint64, began time.Time) bool {
+// upToDate notes that a scan has seen all changes up to an index of each watch, or that there was none, by reads that began at a
+// time. It reports whether Latest has them: no key could not be read.
+func (f *Feed) upToDate(beats []kv.Beat, began time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.seen = index
+	for i, w := range f.watches {
+		w.seen = beats[i].Index
+	}
 	if !f.allReadLocked() {
 		return false
 	}
