@@ -165,6 +165,7 @@ func (s *session) checked(now time.Time, denied denials, err error) {
 		for k, u := range s.subs {
 			if u.denied != denied[k] {
 				u.denied, u.told = denied[k], false
+				s.crew(k)
 				if u.ready {
 					s.mark(u)
 				}
@@ -183,6 +184,9 @@ func (s *session) contact(on bool) {
 		return
 	}
 	s.there = on
+	for k := range s.subs {
+		s.crew(k)
+	}
 	by := 1
 	if !on {
 		by = -1

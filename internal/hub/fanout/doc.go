@@ -6,6 +6,7 @@
 //	hello    what an agent asks for, and its first snapshots
 //	push     what goes to an agent: the newest of each key, never a queue
 //	frame    a snapshot as a message, encoded once for all
+//	offer    who gets the candidate of a rollout, and what its nodes report
 //	access   what an agent's token may read and report
 //
 // It works on a feed and on connections that it is given: it opens no store and no listener. It may import kv, gate, fleet,

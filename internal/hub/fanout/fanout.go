@@ -31,12 +31,24 @@ type Receipts interface {
 	Put(node string, p fleet.Part, size int) error
 }
 
+// Rollouts decides which nodes get the candidate of a rollout: a *rollouts.Rollouts. Crew and Health return at once.
+type Rollouts interface {
+	// Offer returns what a node gets of a snapshot: the same, or that of the candidate. on is the ID of the rollout whose candidate
+	// the node has; "": none. false: the candidate is not known yet, and the node gets nothing.
+	Offer(snap *feed.Snapshot, node, on string) (*feed.Snapshot, bool)
+	// Crew tells that a node with a target for a key came, left or changed.
+	Crew(k kv.Key, node string)
+	// Health takes the report of a node, which has proved its name.
+	Health(k kv.Key, node string, h wire.Health)
+}
+
 // Options configure a Fanout.
 type Options struct {
 	Feed       Feed
 	Layout     kv.Layout
 	Rights     kv.Permissions // nil: every agent may read and report all
 	Receipts   Receipts       // nil: agents write their receipts to the store
+	Rollouts   Rollouts       // nil: all nodes get the current version
 	Name       string         // of the hub, for people
 	Version    string         // of the program
 	Datacenter string         // of the store; "": unknown, agents that name one are refused
@@ -58,8 +70,8 @@ type Fanout struct {
 	byKey    map[kv.Key]map[*session]bool
 	byLock   map[string]map[*session]kv.Key // path of a lock's row → its readers
 	byNode   map[string]map[*session]bool
-	frames   map[kv.Key]*frame // of the newest snapshots
-	subs     int               // of all sessions
+	frames   map[frameKey]*frame // of the newest snapshots
+	subs     int                 // of all sessions
 	closing  bool
 	counts   Counts
 }
@@ -79,7 +91,7 @@ type Counts struct {
 func New(o Options) *Fanout {
 	return &Fanout{
 		o: o, start: time.Now(), sessions: map[*session]bool{}, byKey: map[kv.Key]map[*session]bool{},
-		byLock: map[string]map[*session]kv.Key{}, byNode: map[string]map[*session]bool{}, frames: map[kv.Key]*frame{},
+		byLock: map[string]map[*session]kv.Key{}, byNode: map[string]map[*session]bool{}, frames: map[frameKey]*frame{},
 		slots: make(chan struct{}, checksAtOnce),
 	}
 }
@@ -89,7 +101,7 @@ func (f *Fanout) Changed(u feed.Update) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, k := range u.Keys {
-		delete(f.frames, k)
+		delete(f.frames, frameKey{k, ""})
 		for s := range f.byKey[k] {
 			s.changed(k)
 		}
@@ -197,6 +209,7 @@ func (f *Fanout) unindex(s *session) {
 	f.subs -= len(s.subs)
 	for k, u := range s.subs {
 		remove(f.byKey, k, s)
+		s.crew(k)
 		for path := range u.files {
 			if delete(f.byLock[path], s); len(f.byLock[path]) == 0 {
 				delete(f.byLock, path)

@@ -31,10 +31,11 @@ func (s *session) encode(u *sub, snap *feed.Snapshot, data bool, id uint64) ([]b
 func (f *Fanout) encode(m wire.Snapshot, snap *feed.Snapshot, data bool) ([]byte, error) {
 	l, k := f.o.Layout, snap.Key
 	for _, r := range []struct{ name, path string }{
-		{"checksum", l.Checksum(k)}, {"manifest", l.Manifest(k)}, {"stop", l.Stop(k)}, {wire.DataRow, l.Data(k)},
+		{"checksum", l.Checksum(k)}, {"manifest", l.Manifest(k)}, {"stop", l.Stop(k)}, {wire.RolloutRow, l.Rollout(k)},
+		{wire.DataRow, l.Data(k)},
 	} {
 		e := snap.Rows[r.path]
-		if e.State == kv.Present && (data || r.name != wire.DataRow) {
+		if e.State == kv.Present && (data || r.name != wire.DataRow) && (snap.Candidate != "" || r.name != wire.RolloutRow) {
 			m.Rows = append(m.Rows, wire.Row{Name: r.name, Value: e.Value, Flags: e.Flags, Index: e.Index})
 		}
 	}
@@ -42,6 +43,12 @@ func (f *Fanout) encode(m wire.Snapshot, snap *feed.Snapshot, data bool) ([]byte
 		return wire.EncodeData(m)
 	}
 	return wire.Encode(wire.FromHub{Snapshot: &m})
+}
+
+// frameKey names a version of a key: the current one with "", else the candidate of a rollout.
+type frameKey struct {
+	key       kv.Key
+	candidate string
 }
 
 // frame is a snapshot, encoded once for all agents that have no lock: without and with data.
@@ -55,11 +62,12 @@ type frame struct {
 }
 
 func (f *Fanout) frame(m wire.Snapshot, snap *feed.Snapshot, data bool) ([]byte, error) {
+	version := frameKey{snap.Key, snap.Candidate}
 	f.mu.Lock()
-	r := f.frames[snap.Key]
+	r := f.frames[version]
 	if r == nil || r.of != snap {
 		r = &frame{of: snap}
-		f.frames[snap.Key] = r
+		f.frames[version] = r
 	}
 	f.mu.Unlock()
 	form := &r.forms[0]

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"cmp"
 	"errors"
 	"path"
 	"slices"
@@ -74,12 +75,14 @@ func (f *Fanout) subscribe(s *session, h *wire.Hello, subs map[kv.Key]*sub, deni
 	f.unindex(s)
 	s.hellos++
 	s.token, s.node, s.subs, s.dirty, s.probe = h.Token, h.Node, subs, nil, h.Probe
+	s.labels, s.rollouts = h.Labels, h.Rollouts
 	f.subs += len(subs)
 	if !h.Probe { // a dry run beside the node's agent is no second node
 		add(f.byNode, h.Node, s)
 	}
 	for k, u := range subs {
 		add(f.byKey, k, s)
+		s.crew(k)
 		for path := range u.files {
 			if f.byLock[path] == nil {
 				f.byLock[path] = map[*session]kv.Key{}
@@ -190,13 +193,17 @@ func (f *Fanout) subscriptions(h *wire.Hello) (map[kv.Key]*sub, error) {
 		if t.SHA256 != "" && !kv.IsSHA256(t.SHA256) {
 			return nil, refuse(wire.Invalid, "the target of %s has no valid SHA-256", t.Key)
 		}
+		if len(t.Rollout) > wire.MaxLabel {
+			return nil, refuse(wire.Invalid, "the target of %s has no valid rollout", t.Key)
+		}
 		u := subs[k]
 		if u == nil {
-			u = &sub{key: k, files: map[string]string{}, has: t.SHA256}
+			u = &sub{key: k, files: map[string]string{}, has: t.SHA256, offered: unsure}
 			subs[k] = u
 		} else if u.has != t.SHA256 {
 			u.has = "" // one of the files needs the data
 		}
+		u.on, u.probed = cmp.Or(t.Rollout, u.on), u.probed || t.Probed
 		for _, file := range t.Files {
 			if !path.IsAbs(file) || len(file) > maxPath {
 				return nil, refuse(wire.Invalid, "%s is not an absolute path", kv.Quote(file))

@@ -158,7 +158,7 @@ func (s *session) write(message []byte) bool {
 func (s *session) push(u *sub) []byte {
 	s.mu.Lock()
 	denied, has, sent := u.denied, u.has, u.sent
-	u.sent = weak.Pointer[feed.Snapshot]{}
+	u.sent, u.offered = weak.Pointer[feed.Snapshot]{}, unsure
 	s.mu.Unlock()
 	if denied != "" {
 		return s.none(u.key, wire.Denied, denied)
@@ -167,9 +167,13 @@ func (s *session) push(u *sub) []byte {
 	if snap == nil {
 		return nil
 	}
+	snap, ok := s.version(u, snap)
+	if !ok {
+		return nil // Offered tells
+	}
 	if weak.Make(snap) == sent { // two updates at once
 		s.mu.Lock()
-		u.sent = sent
+		u.sent, u.offered = sent, snap.Candidate
 		s.mu.Unlock()
 		return nil
 	}
@@ -185,7 +189,10 @@ func (s *session) push(u *sub) []byte {
 			reason, says := reasonOf(err)
 			return s.none(u.key, reason, says)
 		}
-		snap, sha = full, full.Live.SHA256
+		if snap, ok = s.version(u, full); !ok {
+			return nil
+		}
+		sha = snap.Live.SHA256
 	}
 	s.f.mu.Lock()
 	s.f.counts.Pushed++
@@ -197,7 +204,7 @@ func (s *session) push(u *sub) []byte {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u.sent = weak.Make(snap)
+	u.sent, u.offered = weak.Make(snap), snap.Candidate
 	if data {
 		u.has = sha
 	}
@@ -227,7 +234,13 @@ func (s *session) answer(k kv.Key, snap *feed.Snapshot, c wire.Confirm, failed *
 		a.encode = func() ([]byte, error) { return wire.Encode(wire.FromHub{Failed: failed}) }
 	} else {
 		u := s.subs[k]
-		a.encode = func() ([]byte, error) { return s.encode(u, snap, c.Data, c.ID) }
+		a.encode = func() ([]byte, error) {
+			if v, ok := s.version(u, snap); ok {
+				return s.encode(u, v, c.Data, c.ID)
+			}
+			return wire.Encode(wire.FromHub{Failed: &wire.Failed{ID: c.ID, Reason: wire.Unreachable,
+				Says: "the hub reads the candidate of " + string(k)}})
+		}
 	}
 	s.small = append(s.small, a)
 	s.wake()

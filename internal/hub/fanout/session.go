@@ -57,6 +57,8 @@ type session struct {
 	noReceipts string // why the node may not report
 	there      bool   // it counts as a connection of the node
 	probe      bool   // it only asks
+	labels     map[string]string
+	rollouts   bool // the agent knows candidates
 }
 
 // sub is what an agent gets of one key. The session's mu guards it.
@@ -69,6 +71,10 @@ type sub struct {
 	ready bool                        // the first snapshot, from a read begun after the hello, has been read
 	dirty bool                        // there is something to send
 	sent  weak.Pointer[feed.Snapshot] // the snapshot that was sent last; zero: none, or an error
+	// on is the ID of the rollout whose candidate the agent has, as its hello says, and offered that of the candidate that was sent
+	// last; "": none. offered is unsure if another version may be on its way.
+	on, offered string
+	probed      bool // a target has a probe
 	// denied is why the agent gets no snapshot: its token, as checked last.
 	denied string
 	told   bool // the denial was put into the outbox
@@ -159,6 +165,8 @@ func (s *session) listen() error {
 			if err := s.confirm(*m.Confirm); err != nil {
 				return err
 			}
+		case m.Health != nil:
+			s.health(*m.Health)
 		case m.Beat != nil:
 			s.answerBeat(m.Beat.ID)
 		case m.Receipt != nil && s.f.o.Receipts != nil:

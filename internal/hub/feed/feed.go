@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -74,6 +75,8 @@ type Snapshot struct {
 	Began time.Time
 	// Err is why the key cannot be handed on: a row or the locks are denied, or a newer kvexpress wrote the key.
 	Err error
+	// Candidate is the ID of a rollout if Rows and Live are of its candidate: see Offer. "": they are of the current version.
+	Candidate string
 
 	data     string   // path of the data
 	locks    *lockSet // of Locks
@@ -87,6 +90,14 @@ func (s *Snapshot) HasData() bool {
 	}
 	_, ok := s.Rows[s.data]
 	return ok
+}
+
+// Offer is the snapshot with the rows and the version of a candidate in place of the current ones. Stop and locks stay.
+func (s *Snapshot) Offer(rollout string, live record.Live, rows kv.Snapshot) *Snapshot {
+	o := *s
+	o.Candidate, o.Live, o.Rows = rollout, live, maps.Clone(s.Rows)
+	maps.Copy(o.Rows, rows)
+	return &o
 }
 
 // Status is a Feed's state for metrics.

@@ -15,8 +15,8 @@ const (
 	shared = 3
 )
 
-// scan reads checksum and stop of all keys in use, the locks and the rollouts. A key without a change takes over the moment of the
-// scan; the others are read in full, which scan does not wait for. It reports whether all could be scanned.
+// scan reads checksum and stop of all keys in use, the locks and the rollouts. A key without a change takes over the moment of
+// the scan; the others are read in full, which scan does not wait for. It reports whether all could be scanned.
 func (f *Feed) scan(ctx context.Context) bool {
 	f.mu.Lock()
 	keys := make([]kv.Key, 0, len(f.keys))
