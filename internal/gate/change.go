@@ -37,6 +37,9 @@ func (p Percent) String() string {
 	return percent(p.hundredths)
 }
 
+// Of is this part of n, rounded up.
+func (p Percent) Of(n int) int { return (n*p.hundredths + 100_00 - 1) / 100_00 }
+
 // MarshalText is the value as text; without a limit it is empty.
 func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 

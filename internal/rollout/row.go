@@ -43,8 +43,8 @@ func (s State) Ended() bool {
 // Offers reports whether admitted nodes get the candidate.
 func (s State) Offers() bool { return s == Running || s == Paused || s == Halted }
 
-// Row is the rollout of a key, as the store has it. It stays after its end. `in` and operators write it, and the hub that it names
-// as its controller; each with check-and-set. It is newer than the one before if its ID differs, or its Counter is higher.
+// Row is the rollout of a key, as the store has it. It stays after its end. `in` and operators write it, and the hub that it
+// names as its controller; each with check-and-set. It is newer than the one before if its ID differs, or its Counter is higher.
 type Row struct {
 	Format  int    `json:"format"`
 	ID      string `json:"id"` // random, one for each rollout
@@ -65,7 +65,7 @@ type Row struct {
 	Threshold Threshold `json:"threshold,omitzero"`
 	Counted   int       `json:"counted"`        // nodes, fixed when the stage began
 	Admitted  int       `json:"admitted"`       // of them
-	Go        int       `json:"go,omitempty"`   // stages up to this one may begin although they have PauseBefore: an operator promoted them
+	Go        int       `json:"go,omitempty"`   // an operator lets stages up to this one begin although they have PauseBefore
 	Gate      string    `json:"gate,omitempty"` // the gate that runs: claimed before it starts
 
 	Controller string `json:"controller,omitempty"` // the hub that advances it; "": none yet
@@ -169,8 +169,8 @@ type Withdrawn struct {
 // MaxEvidence limits the nodes of a Withdrawn.
 const MaxEvidence = 20
 
-// OfferFlags mark a row that is not the store's Row: a hub puts an Offer into the snapshot of a node that gets the candidate, under
-// the path of the rollout. Such a snapshot has the rows of the candidate in place of the current ones. Without an Offer, a
+// OfferFlags mark a row that is not the store's Row: a hub puts an Offer into the snapshot of a node that gets the candidate,
+// under the path of the rollout. Such a snapshot has the rows of the candidate in place of the current ones. Without an Offer, a
 // snapshot of a hub has the current version.
 const OfferFlags = 1
 

@@ -1,37 +1,31 @@
 package rollout
 
-import "time"
-
-// HealthState is what a node says of a candidate. The words are a part of the protocol between agents and hubs.
-type HealthState string
-
-// What a node says. "" is nothing yet.
-const (
-	Installing HealthState = "installing" // it has begun, and is not done: the install, its exec, its probe
-	Healthy    HealthState = "healthy"
-	Failed     HealthState = "failed" // final for this rollout
-	Back       HealthState = "back"   // it has the current version again
-	Frozen     HealthState = "frozen" // stopped, or its file is locked
+import (
+	"maps"
+	"time"
 )
 
-// Health is the report of a node about a rollout.
-type Health struct {
-	State  HealthState `json:"state"`
-	Reason string      `json:"reason,omitempty"` // with Failed: check, exec, probe, content, or another word
-	Detail string      `json:"detail,omitempty"` // why, in one line, without output of commands
-	Ask    uint64      `json:"ask,omitempty"`    // the number of the last question that the node has seen
-}
+// Times of a rollout.
+const (
+	// Heartbeat is how often the controller writes the row at least.
+	Heartbeat = time.Second
+	// TakeOver is how long the counter of an open row must stand still before another hub takes the rollout over.
+	TakeOver = 4 * time.Second
+	// Silence is how long a node may send no report before it is unavailable.
+	Silence = 10 * time.Second
+	// StaleAfter is how long, beyond the timeout of its plan, no hub may have moved a row before it needs a person.
+	StaleAfter = time.Minute
+)
 
-// Node is a node with a target for the key, as the hubs see it.
-type Node struct {
-	Name   string
-	Labels map[string]string
-	Here   bool          // in contact with a hub
-	Locked bool          // a target for the key is locked
-	Old    bool          // its agent does not know rollouts
-	On     string        // the ID of the rollout whose candidate it has; "": none
-	Health Health        // its last report for this rollout
-	Heard  time.Duration // when that came, on the clock of World.Now
+// World is what the controller sees at one moment.
+type World struct {
+	Now     time.Duration // of a monotonic clock
+	Nodes   []Node        // sorted by name
+	Current Current
+	Stopped bool                  // the key is stopped: nothing moves
+	Gates   map[string]GateResult // of the runs that this controller ordered; an order to run a gate deletes its old result
+	// Stale: no hub moved the row for its timeout and StaleAfter. It counts when the rollout is claimed.
+	Stale bool
 }
 
 // Current says what the key holds, compared with the row.
@@ -46,37 +40,48 @@ const (
 	Unknown     Current = "" // the store cannot be read: nothing is decided
 )
 
-// World is what the controller sees at one moment.
-type World struct {
-	Now     time.Duration // of a monotonic clock
-	Nodes   []Node        // sorted by name
-	Current Current
-	Stopped bool                  // the key is stopped: timers stand still
-	Gates   map[string]GateResult // of this stage and controller
-}
-
-// GateResult is what a gate said. The zero value: it has not run.
+// GateResult is what a gate said. The zero value: it has not ended.
 type GateResult struct {
 	Done, Passed bool
 	Detail       string // for people
 }
 
-// Memory is what a controller remembers of a rollout between two steps. The zero value is that of a hub that just took it over.
+// Memory is what a controller remembers of a rollout between two steps. The zero value belongs to a hub that just took it over.
 type Memory struct {
 	Rollout string // its ID
-	Stage   int
-	Opened  bool            // the stage is open: Counted is fixed
-	Counted map[string]bool // the nodes of this stage
+	State   State  // of the row after the last step
+	Stopped bool   // at the last step
+
+	Stage int
+	Order []Placed // the nodes that the stage counts, in their order; nil: the stage is not open
+	Want  int      // how many of them it has, those of the stages before included
+	Full  bool     // all of them are admitted
+	Left  []LeftOut
+
 	// Admitted are the nodes that get the candidate. A hub offers it to no others.
 	Admitted map[string]bool
-	Left     map[string]string // why nodes are not counted: "locked", "old agent"; for people
-	Progress time.Duration     // when something last went forward, for the timeout
+	Owed     int                   // how many nodes an earlier controller had admitted; Admitted catches up with it
+	Lost     int                   // of them, those that never came: they failed
+	Failed   map[string]FailedNode // for good
+	Forgiven map[string]bool       // they failed before an operator resumed a halted rollout
+	Seen     map[string]bool       // nodes that have been healthy: each is progress once
+	Ran      map[string]bool       // gates that were ordered in this stage
+
+	Progress time.Duration // when something last went forward, for the timeout; a bake does not count
+	Raised   time.Duration // when nodes were last admitted: silence counts from here
+	Wrote    time.Duration // when the row was last written
 	Baking   bool
 	BakeFrom time.Duration
-	Ask      uint64        // the last question; nodes answer it with a Health of this number or above
-	Asked    bool          // the bake is over, and the answers to Ask are awaited
-	Wrote    time.Duration // when the row was last written
-	Frozen   time.Duration // when the key was stopped; to move the other times at its end
+	// Ask is the last question; nodes answer it with a Health of this number or above. A hub repeats it to a node that connects
+	// again.
+	Ask   uint64
+	Asked bool // the bake is over, and the answers to Ask are awaited
+}
+
+// Placed is a counted node and its place in the order.
+type Placed struct {
+	Name string
+	At   Threshold
 }
 
 // Orders are what the hub does after a step.
@@ -85,8 +90,153 @@ type Orders struct {
 	Write bool // with check-and-set over the row that the step was given
 	// Promote: write it in the transaction that makes the candidate current.
 	Promote  bool
-	Withdraw *Withdrawn    // write it with the row
+	Withdraw *Withdrawn    // write it with the row; By and Time are the hub's
 	RunGate  string        // after the row was written, run this gate
-	Event    string        // an action of package hold that the end, or a halt, is; "": none
-	Again    time.Duration // step again at this time at the latest, if nothing happens
+	Again    time.Duration // step again at this time at the latest, if nothing happens; 0: when something happens
+}
+
+// step is one decision.
+type step struct {
+	row   Row
+	m     Memory
+	w     World
+	nodes map[string]*Node
+	o     Orders
+}
+
+// Step decides what the controller of a rollout does now. It is pure: r, m and w stay as they are.
+//
+// If it orders a write, the hub uses the returned Memory only after the write succeeded. If the write fails, it keeps m, reads
+// the row and steps again. A row without a controller is claimed for me. The row of another controller is not touched: if that
+// one does not move it any more (TakeOver), the hub gives Step the row with an empty Controller.
+func Step(r Row, m Memory, w World, me string) (Memory, Orders) {
+	if r.State.Ended() {
+		return m, Orders{Row: r} // what is remembered is of use for ViewFrom
+	}
+	if r.Controller != "" && r.Controller != me {
+		return Memory{}, Orders{Row: r}
+	}
+	s := look(r, m, w)
+	s.remember(me)
+	s.decide()
+	return s.finish(r)
+}
+
+// look is what a step sees.
+func look(r Row, m Memory, w World) *step {
+	s := &step{row: r, m: m, w: w, nodes: make(map[string]*Node, len(w.Nodes))}
+	for i := range w.Nodes {
+		s.nodes[w.Nodes[i].Name] = &w.Nodes[i]
+	}
+	return s
+}
+
+// decide is the order of precedence: the store, then people, then failures, then the way forward.
+func (s *step) decide() {
+	switch {
+	case s.w.Current == Unknown:
+		return
+	case s.w.Current != IsBase:
+		s.overtaken()
+		return
+	case s.w.Stopped:
+		return
+	case s.row.State == Reverting:
+		s.revert()
+		return
+	case s.row.State == Halted:
+		return
+	}
+	s.noteFailures()
+	if s.tooMany() || s.row.State != Running {
+		return
+	}
+	switch {
+	case s.m.Stage == len(s.row.Plan.Stages):
+		s.promote()
+	case s.m.Order == nil && !s.open():
+		s.timeout()
+	default:
+		s.admit()
+		s.endStage()
+		s.timeout()
+	}
+}
+
+// remember makes the memory fit the row: a claim, a takeover, a change by an operator, the end of a stop.
+func (s *step) remember(me string) {
+	now := s.w.Now
+	if s.row.Controller == "" || s.m.Rollout != s.row.ID {
+		s.m = Memory{Rollout: s.row.ID, Stage: s.row.Stage, Owed: s.row.Admitted, Progress: now, Raised: now}
+		s.row.Controller, s.row.Gate = me, ""
+		if s.w.Stale && s.row.State == Running {
+			s.enter(Paused, "no hub moved it for a long time; `kvexpress rollout resume -k "+string(s.row.Key)+"` continues")
+		}
+	}
+	s.m.Admitted, s.m.Failed = cloned(s.m.Admitted), cloned(s.m.Failed)
+	s.m.Forgiven, s.m.Seen, s.m.Ran = cloned(s.m.Forgiven), cloned(s.m.Seen), cloned(s.m.Ran)
+	if s.m.Stage != s.row.Stage {
+		s.closeStage()
+	}
+	if s.m.State == Halted && s.row.State == Running {
+		s.forgive()
+	}
+	if s.m.State != s.row.State || s.m.Stopped && !s.w.Stopped {
+		s.restart()
+	}
+	for _, n := range s.w.Nodes {
+		if n.On == s.row.ID {
+			s.m.Admitted[n.Name] = true
+		}
+	}
+}
+
+// restart begins the bake, the questions, gates and all times anew. What was admitted stays.
+func (s *step) restart() {
+	s.m.Baking, s.m.Asked, s.row.Gate = false, false, ""
+	clear(s.m.Ran)
+	s.m.Progress, s.m.Raised = s.w.Now, s.w.Now
+}
+
+// closeStage begins the stage of the row.
+func (s *step) closeStage() {
+	s.m.Stage, s.m.Order, s.m.Full = s.row.Stage, nil, false
+	s.restart()
+}
+
+// enter changes the state.
+func (s *step) enter(state State, reason string) {
+	s.row.State, s.row.Reason = state, reason
+}
+
+// finish completes the memory and the orders.
+func (s *step) finish(was Row) (Memory, Orders) {
+	s.row.Admitted = max(s.row.Admitted, len(s.m.Admitted))
+	s.m.State, s.m.Stopped = s.row.State, s.w.Stopped
+	s.o.Write = s.o.Promote || changed(was, s.row) || s.w.Now-s.m.Wrote >= Heartbeat
+	if s.o.Write {
+		s.row.Counter, s.m.Wrote = was.Counter+1, s.w.Now
+	}
+	s.o.Row = s.row
+	if !s.row.State.Ended() {
+		s.o.Again = s.m.Wrote + Heartbeat
+		if s.m.Baking {
+			s.o.Again = min(s.o.Again, s.bakeEnd())
+		}
+	}
+	return s.m, s.o
+}
+
+// changed reports whether the step changed the row. It leaves the plan as it is.
+func changed(a, b Row) bool {
+	return a.State != b.State || a.Reason != b.Reason || a.End != b.End || a.Stage != b.Stage || a.Threshold != b.Threshold ||
+		a.Counted != b.Counted || a.Admitted != b.Admitted || a.Gate != b.Gate || a.Controller != b.Controller
+}
+
+// cloned is a copy that may be written.
+func cloned[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return maps.Clone(m)
 }

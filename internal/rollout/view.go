@@ -1,6 +1,11 @@
 package rollout
 
-import "kvexpress/internal/kv"
+import (
+	"fmt"
+	"time"
+
+	"kvexpress/internal/kv"
+)
 
 // View is a rollout as a hub shows it: the answer of ViewPath, and the JSON of `rollout status`.
 type View struct {
@@ -40,19 +45,6 @@ type FailedNode struct {
 	Output string `json:"output,omitempty"` // of the command that failed, for callers that may read the key
 }
 
-// Preview is what a rollout of the key would be now: the answer of PreviewPath, which `in` asks before it writes.
-type Preview struct {
-	Hub    string    `json:"hub"`
-	Plan   Plan      `json:"plan"`               // of the policy in the store, as the hub reads it
-	Stages []int     `json:"stages"`             // how many nodes each has, with those of the stages before
-	Nodes  int       `json:"nodes"`              // that would be counted
-	Left   []LeftOut `json:"left_out,omitempty"` // at most MaxEvidence
-	LeftN  int       `json:"left_out_nodes"`
-	// Problems are why a rollout cannot begin, each with a remedy: an unknown gate, labels of no node, no nodes at all, a bake
-	// that is too short for a probe.
-	Problems []string `json:"problems,omitempty"`
-}
-
 // Paths of a hub. All take a key; ViewPath takes since and wait in milliseconds, too. Both answer in JSON.
 const (
 	ViewPath    = "/hub/rollout"
@@ -69,4 +61,72 @@ func ViewOf(_ kv.Key, r *Row) View {
 		v.Stages = append(v.Stages, StageView{Name: s.Name(), Done: i < r.Stage})
 	}
 	return v
+}
+
+// ViewFrom is the rollout as its controller sees it. Of another hub, or after the end, it has the row alone.
+func ViewFrom(r Row, m Memory, w World) View {
+	v := ViewOf(r.Key, &r)
+	v.Stopped = w.Stopped
+	if m.Rollout != r.ID {
+		return v
+	}
+	s := look(r, m, w)
+	v.Left = m.Left[:min(len(m.Left), MaxEvidence)]
+	for _, name := range s.failures() {
+		if len(v.Failed) < MaxEvidence {
+			v.Failed = append(v.Failed, m.Failed[name])
+		}
+	}
+	order := firsts(m.Order)
+	for i := range v.Stages {
+		stage := &v.Stages[i]
+		if len(order) > 0 {
+			stage.Nodes = r.Plan.wants(i, order)
+		}
+		if i > r.Stage {
+			continue
+		}
+		for _, p := range m.Order[:stage.Nodes] {
+			if m.Admitted[p.Name] {
+				stage.Admitted++
+				switch s.of(p.Name) {
+				case healthy:
+					stage.Healthy++
+				case failed:
+					stage.Failed++
+				}
+			}
+		}
+		if i == r.Stage && !r.State.Ended() {
+			stage.Waits = s.waitsFor()
+		}
+	}
+	return v
+}
+
+// waitsFor is what the rollout waits for now.
+func (s *step) waitsFor() string {
+	switch {
+	case s.w.Stopped:
+		return fmt.Sprintf("`kvexpress resume -k %s`: the key is stopped", s.row.Key)
+	case s.row.State == Reverting:
+		return "nodes that go back to the current version"
+	case s.row.State != Running:
+		return s.row.Reason
+	case s.m.Order == nil:
+		return "a node in contact with a hub"
+	case s.m.Baking:
+		return fmt.Sprintf("its bake: %s left", max(0, s.bakeEnd()-s.w.Now).Round(time.Millisecond))
+	case s.row.Gate != "":
+		return "the gate " + s.row.Gate
+	case s.m.Asked:
+		return "the last health report of its nodes"
+	}
+	if names := s.named(waiting, silent); len(names) > 0 {
+		return list(names)
+	}
+	if owed := s.owed(); owed > 0 {
+		return nodes(owed) + " that lost their hub"
+	}
+	return "fewer nodes that are not healthy"
 }

@@ -1,0 +1,139 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fleet is a controller with a row and nodes, of which the test says what they report.
+type fleet struct {
+	row    Row
+	m      Memory
+	w      World
+	hub    string
+	orders []Orders // that changed something
+	mute   map[string]bool
+	broken map[string]string // nodes whose install fails, and why
+}
+
+func newFleet(n int, stages ...Stage) *fleet {
+	f := &fleet{hub: "hub#1", w: World{Current: IsBase, Gates: map[string]GateResult{}}, mute: map[string]bool{}, broken: map[string]string{}}
+	f.row = Row{ID: "r1", Key: "hosts", Version: 8, State: Running, Plan: Plan{Stages: stages}}
+	for i := range n {
+		f.w.Nodes = append(f.w.Nodes, Node{Name: fmt.Sprintf("n%04d", i), Here: true})
+	}
+	return f
+}
+
+// step runs steps until nothing changes. The time stands still.
+func (f *fleet) step() {
+	for range 50 {
+		m, o := Step(f.row, f.m, f.w, f.hub)
+		f.m = m
+		if o.Write {
+			f.row = o.Row
+		}
+		if o.RunGate != "" {
+			delete(f.w.Gates, o.RunGate)
+		}
+		if o.Write {
+			f.orders = append(f.orders, o)
+		}
+		if f.row.State.Ended() || !o.Write && !f.report() {
+			return
+		}
+	}
+	panic("the rollout does not come to rest")
+}
+
+// report lets each node say what it has to say. It reports whether anything was new.
+func (f *fleet) report() (news bool) {
+	for i := range f.w.Nodes {
+		n := &f.w.Nodes[i]
+		offered := f.row.State.Offers() && f.m.Admitted[n.Name]
+		if !n.Here || f.mute[n.Name] || !offered && n.On == "" && n.Health.State == "" {
+			continue
+		}
+		was := *n
+		n.Heard = f.w.Now
+		switch why := f.broken[n.Name]; {
+		case !offered:
+			n.On, n.Health.State = "", Back
+		case why == "slow":
+			n.Health.State = Installing
+		case why != "":
+			n.On, n.Health = "", Health{State: Failed, Reason: why, Ask: f.m.Ask}
+		default:
+			n.On, n.Health = f.row.ID, Health{State: Healthy, Ask: f.m.Ask}
+		}
+		news = news || was.Health != n.Health || was.On != n.On
+	}
+	return news
+}
+
+// pass lets time go by, in parts as a hub does.
+func (f *fleet) pass(d time.Duration) {
+	for end := f.w.Now + d; f.w.Now < end; {
+		f.w.Now = min(end, f.w.Now+500*time.Millisecond)
+		f.report()
+		f.step()
+	}
+}
+
+func (f *fleet) on() (names []string) {
+	for _, n := range f.w.Nodes {
+		if n.On == f.row.ID {
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+func (f *fleet) is(t *testing.T, state State, stage int) {
+	t.Helper()
+	if f.row.State != state || f.row.Stage != stage {
+		t.Fatalf("%s in stage %d (%s), want %s in stage %d", f.row.State, f.row.Stage, f.row.Reason, state, stage)
+	}
+}
+
+func share(text string) Stage {
+	var s Stage
+	if err := s.Share.Set(text); err != nil {
+		panic(err)
+	}
+	return s
+}
+
+func TestHealthy(t *testing.T) {
+	f := newFleet(1200, share("1%"), share("10%"), share("100%"))
+	var sizes []int
+	for i := range 3 {
+		f.row.Plan.Stages[i].Bake = Duration(2 * time.Second)
+	}
+	for f.row.State == Running {
+		f.pass(500 * time.Millisecond)
+		if n := len(f.on()); !slices.Contains(sizes, n) {
+			sizes = append(sizes, n)
+		}
+	}
+	last := f.orders[len(f.orders)-1]
+	if f.is(t, Promoted, 3); !last.Promote || !slices.Equal(sizes, []int{12, 120, 1200}) || f.w.Now < 6*time.Second || f.w.Now > 8*time.Second {
+		t.Fatalf("promote %v after %s, stages %v", last.Promote, f.w.Now, sizes)
+	}
+}
+
+func TestBadVersion(t *testing.T) {
+	f := newFleet(100, share("3%"), share("100%"))
+	for _, n := range f.w.Nodes {
+		f.broken[n.Name] = "check"
+	}
+	f.step()
+	f.is(t, Reverted, 0)
+	w := f.orders[len(f.orders)-1].Withdraw
+	if len(f.m.Admitted) != 3 || w == nil || len(w.Nodes) != 3 || !strings.Contains(w.Reason, "(check)") {
+		t.Fatalf("%d admitted, withdrawn %+v", len(f.m.Admitted), w)
+	}
+}
