@@ -191,6 +191,7 @@ func (r outReport) lines() []string {
 		install.Unchanged:    "unchanged; it has " + version,
 		install.Installed:    "installed " + version,
 		install.Repaired:     "owner or mode corrected; it has " + version,
+		install.Kept:         "kept; a rollout is not over, and it has the candidate " + version,
 		install.ExecRan:      "unchanged; ran the exec for " + version,
 		install.WouldInstall: "would install " + version + before,
 		install.WouldRepair:  "would correct owner or mode; it has " + version,

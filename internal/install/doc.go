@@ -4,5 +4,5 @@
 // Its promise, after a crash, a kill, a full disk or a bad byte at any step: the target is exactly the old or exactly the new
 // verified bytes; the exec ran, or is known to be pending, for the bytes on disk; no result claims more than happened.
 //
-// It imports kv, record, gate, atomicfile and command of this module.
+// It imports kv, record, gate, rollout, atomicfile and command of this module.
 package install

@@ -19,6 +19,7 @@ import (
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/record"
+	"kvexpress/internal/rollout"
 )
 
 const hosts = kv.Key("hosts")
@@ -82,6 +83,7 @@ type node struct {
 	dir      string // of the target
 	log      string // where the exec writes the SHA-256 of the bytes that it ran for
 	target   install.Target
+	offer    *rollout.Offer // of its hub; nil: it reads the store itself
 }
 
 // newNode makes a node below base, with a target with check and exec. Nothing is
@@ -174,11 +176,11 @@ func (n *node) rows() map[string]kv.Entry {
 
 // job is this node's delivery as a task for a child process.
 func (n *node) job() job {
-	return job{Rows: n.rows(), Target: n.target, StateDir: n.stateDir}
+	return job{Rows: n.rows(), Target: n.target, StateDir: n.stateDir, Offer: n.offer}
 }
 
 func (n *node) deliverer(hook install.FaultHook) *install.Installer {
-	return &install.Installer{Store: n.store, Layout: n.layout, Host: "node", StateDir: n.stateDir, Fault: hook}
+	return &install.Installer{Store: hubView(n.store, n.layout, n.offer), Layout: n.layout, Host: "node", StateDir: n.stateDir, Fault: hook}
 }
 
 func (n *node) deliver(hook install.FaultHook) (install.Result, error) {
@@ -232,6 +234,7 @@ type savedState struct {
 	Installed struct {
 		SHA256  string `json:"sha256"`
 		Version uint64 `json:"version"`
+		Rollout string `json:"rollout"`
 	} `json:"installed"`
 	Executed  string          `json:"executed"`
 	Overwrite json.RawMessage `json:"overwrite"`

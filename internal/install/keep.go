@@ -22,8 +22,8 @@ func (tx *transaction) keep(ctx context.Context, live record.Live) error {
 		tx.result.Action, tx.result.ExecPending = wouldKeep(drifted, pending), pending
 		return nil
 	}
-	now := originOf(tx.target.name(), sha, m)
-	outdated := adopted || (tx.state.Installed != now && !gate.Older(tx.state.Installed.Lineage, tx.state.Installed.Version, m))
+	now := tx.originOf(sha, m)
+	outdated := adopted || (tx.state.Installed != now && !gate.Older(tx.state.Installed.Lineage, tx.state.Installed.current(), m))
 	if drifted || outdated || pending {
 		if err := tx.lockNow(ctx); err != nil {
 			return err
@@ -51,6 +51,9 @@ func (tx *transaction) keep(ctx context.Context, live record.Live) error {
 		if err := tx.state.finish(now); err != nil {
 			return err
 		}
+	}
+	if tx.result.Provisional = ""; tx.offer != nil {
+		tx.result.Provisional = tx.offer.ID
 	}
 	if tx.result.ExecPending = pending; !pending || tx.target.DeferExec {
 		return nil

@@ -15,6 +15,7 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 )
 
 // childEnv makes a re-executed test binary do the job that it reads from standard
@@ -40,6 +41,7 @@ type job struct {
 	Flip     map[string]kv.Entry // its content at every second delivery
 	KillAt   int                 // kill itself before this step, counted from 1; 0: never
 	Times    int                 // deliveries one after the other; 0 is 1
+	Offer    *rollout.Offer      // beside all rows
 	Marker   string              // a file that excludes others while a delivery is under way
 }
 
@@ -73,7 +75,7 @@ func childMain() error {
 		if i == 0 {
 			fmt.Fprintln(os.Stdout, "ready")
 		}
-		d := install.Installer{Store: store, Layout: layout, Host: "node", StateDir: j.StateDir, Fault: j.hook(&r)}
+		d := install.Installer{Store: hubView(store, layout, j.Offer), Layout: layout, Host: "node", StateDir: j.StateDir, Fault: j.hook(&r)}
 		result, err := d.Install(context.Background(), j.Target)
 		r.Actions[result.Action]++
 		if err != nil && r.Error == "" {

@@ -70,7 +70,7 @@ func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenarios() {
 		switch s.name {
-		case "replace", "first", "back to the same bytes", "the store goes back", "in place":
+		case "replace", "first", "back to the same bytes", "the store goes back", "in place", "candidate":
 		default:
 			continue
 		}
@@ -78,7 +78,7 @@ func TestPowerLoss(t *testing.T) {
 			s.allowed = nil // it may be torn, until the next delivery
 		}
 		for _, others := range []bool{false, true} {
-			if times(10) == 1 && !others && s.name != "replace" {
+			if times(10) == 1 && !others && s.name != "replace" && s.name != "candidate" {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/others fsync: %v", s.name, others), func(t *testing.T) {

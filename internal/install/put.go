@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,8 @@ func (tx *transaction) install(ctx context.Context, content []byte, now origin) 
 	if err := tx.lockNow(ctx); err != nil {
 		return err
 	}
-	was := tx.state.Installed
-	if was.SHA256 != tx.disk.sha {
-		was = origin{Key: now.Key, SHA256: tx.disk.sha}
-	}
+	was := tx.state.of(tx.disk.sha)
+	was.Key = cmp.Or(was.Key, now.Key)
 	if err := tx.put(ctx, content, now, tx.target.Attrs(tx.disk.Attrs), Installed); err != nil {
 		return err
 	}
@@ -57,7 +56,7 @@ func (tx *transaction) put(ctx context.Context, content []byte, now origin, attr
 	}
 	if !errors.Is(err, errTorn) {
 		tx.result.Action, tx.result.Placed = as, time.Now()
-		tx.result.ExecPending = len(tx.target.Exec) > 0
+		tx.result.ExecPending, tx.result.Provisional = len(tx.target.Exec) > 0, now.Rollout
 	}
 	return err
 }
@@ -101,6 +100,8 @@ func (tx *transaction) runCheck(ctx context.Context, staged *atomicfile.Staged, 
 		return err
 	}
 	tx.keepWhileRunning(content)
+	ctx, done := tx.whileOffered(ctx)
+	defer done()
 	result, err := command.Run(ctx, command.Command{Argv: FillFile(tx.target.Check, staged.Path()), Shown: tx.target.Check,
 		Output: strings.NewReplacer(staged.Path(), FileMark), Timeout: tx.target.CheckTimeout,
 		Env: tx.env(tx.result.SHA256, tx.result.Version)})

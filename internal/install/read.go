@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ func (tx *transaction) promise(ctx context.Context) (record.Live, error) {
 		return tx.live(ctx, kv.Default)
 	}
 	k, l := tx.target.Key, tx.Layout
-	rows, err := tx.Store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, tx.locks...)...)
+	rows, err := tx.Store.Read(ctx, kv.Default, append([]string{l.Checksum(k), l.Manifest(k), l.Stop(k)}, tx.paths()...)...)
 	if err == nil {
 		err = tx.frozen(rows)
 	}
@@ -26,6 +27,7 @@ func (tx *transaction) promise(ctx context.Context) (record.Live, error) {
 		return record.Live{}, err
 	}
 	sha, m, err := record.Claimed(k, rows[l.Checksum(k)], rows[l.Manifest(k)])
+	tx.offered(rows, sha)
 	return record.Live{Key: k, SHA256: sha, Manifest: m, Index: rows[l.Checksum(k)].Index}, err
 }
 
@@ -34,8 +36,10 @@ func (tx *transaction) live(ctx context.Context, c kv.Consistency) (live record.
 	if tx.target.Raw != "" {
 		live, err = tx.raw(ctx, c)
 	} else {
-		live, _, err = record.Read(ctx, tx.Store, tx.Layout, tx.target.Key,
-			record.Query{Consistency: c, Also: tx.locks, Accept: tx.accept(ctx)})
+		var rows kv.Snapshot
+		live, rows, err = record.Read(ctx, tx.Store, tx.Layout, tx.target.Key,
+			record.Query{Consistency: c, Also: tx.paths(), Accept: tx.accept(ctx)})
+		tx.offered(rows, live.SHA256)
 	}
 	if err != nil {
 		return live, err
@@ -126,20 +130,20 @@ func (tx *transaction) frozen(rows kv.Snapshot) error {
 	return gate.NotStopped(tx.target.Key, stop)
 }
 
-// readFrozen reads lock and stop again, and gates them.
+// readFrozen reads lock and stop again, and gates them; of a candidate, it reads whether it is still offered.
 func (tx *transaction) readFrozen(ctx context.Context) error {
 	if err := tx.Fault.Before(AtReadAgain); err != nil {
 		return err
 	}
 	paths := tx.locks
 	if tx.target.Raw == "" {
-		paths = append([]string{tx.Layout.Stop(tx.target.Key)}, tx.locks...)
+		paths = append([]string{tx.Layout.Stop(tx.target.Key)}, tx.paths()...)
 	}
 	rows, err := tx.Store.Read(ctx, kv.Default, paths...)
 	if err != nil {
 		return err
 	}
-	return tx.frozen(rows)
+	return cmp.Or(tx.frozen(rows), tx.stillOffered(rows))
 }
 
 // frozenBy is the row that froze the target; nil if the error is another one.

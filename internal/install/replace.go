@@ -18,6 +18,9 @@ func (tx *transaction) replace(ctx context.Context, promised record.Live) error 
 	if err != nil {
 		return err
 	}
+	if tx.leaves() { // the rows may be newer
+		return tx.leave()
+	}
 	if tx.disk.exists && tx.target.keepsOld() {
 		if tx.disk, err = readFile(tx.file, true); err != nil {
 			return err
@@ -37,7 +40,7 @@ func (tx *transaction) replace(ctx context.Context, promised record.Live) error 
 	if live.SHA256 == tx.disk.sha { // a raw value, or another process changed one of them
 		return tx.keep(ctx, live)
 	}
-	now := originOf(name, live.SHA256, m)
+	now := tx.originOf(live.SHA256, m)
 	if m != nil && was.Lineage != "" && was.Key == name && was.Lineage != m.Lineage {
 		tx.result.note("%s was deleted and created again: %s replaces %s of another lineage", name, now.describe(), was.describe())
 	}
@@ -66,10 +69,10 @@ func (tx *transaction) content(ctx context.Context, promised record.Live) (recor
 	return tx.live(ctx, kv.Default)
 }
 
-// older reports whether the live version is older than the installed one.
+// older reports whether the live version is older than the last current one that was installed, which a candidate is not.
 func (tx *transaction) older(live record.Live) bool {
 	was := tx.state.Installed
-	return was.Key == tx.target.name() && gate.Older(was.Lineage, was.Version, live.Own())
+	return was.Key == tx.target.name() && gate.Older(was.Lineage, was.current(), live.Own())
 }
 
 // confirmOlder asks the leader whether the store really went back. If the leader confirms, its version is installed. If it
@@ -87,11 +90,12 @@ func (tx *transaction) confirmOlder(ctx context.Context) (record.Live, error) {
 	if tx.target.RefuseOlder {
 		return live, &gate.Refusal{
 			Reason: gate.WentBack, Key: tx.target.Key,
-			Detail: fmt.Sprintf("the store went back from version %d to %d, and refuse_older is set", was.Version, live.Manifest.Version),
+			Detail: fmt.Sprintf("the store went back from version %d to %d, and refuse_older is set",
+				was.current(), live.Manifest.Version),
 			Remedy: gate.Again(tx.target.Key) + ", or remove refuse_older; the file stays as it is",
 		}
 	}
-	tx.result.note("the store went back from %d to %d: %s follows it", was.Version, live.Manifest.Version, tx.target.File)
+	tx.result.note("the store went back from %d to %d: %s follows it", was.current(), live.Manifest.Version, tx.target.File)
 	return live, nil
 }
 

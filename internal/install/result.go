@@ -18,6 +18,7 @@ const (
 	Repaired     Action = "repaired"      // the bytes were right, mode or owner were corrected
 	Restored     Action = "restored"      // the exec failed, the old bytes are back
 	ExecRan      Action = "exec_ran"      // the bytes were right, a pending exec ran
+	Kept         Action = "kept"          // the file is a candidate, and only its hubs decide about it: see Result.Provisional
 	Postponed    Action = "postponed"     // there are new bytes, and Target.Postpone said not now
 	WouldInstall Action = "would_install" // dry run
 	WouldRepair  Action = "would_repair"  // dry run
@@ -46,10 +47,13 @@ type Result struct {
 	// Mismatch: nothing was done, but the caller's data does not match the checksum. One of the two will change, as between the
 	// writes of kvexpress 1.x.
 	Mismatch bool
-	Index    uint64 // of the checksum row, as read first; 0: there is none
-	Began    time.Time
-	Placed   time.Time // when the new bytes were in place; zero if there are none
-	Notes    []string  // for people, in order
+	// Offered is the ID of the rollout whose candidate was read as this node's version; "": it was the current version. Provisional
+	// is the ID of the rollout whose candidate is in place now; "": none is.
+	Offered, Provisional string
+	Index                uint64 // of the checksum row, as read first; 0: there is none
+	Began                time.Time
+	Placed               time.Time // when the new bytes were in place; zero if there are none
+	Notes                []string  // for people, in order
 }
 
 // Frozen is the stop or lock row that freezes a target. When the row changes, or at Until, the target is reconciled again.

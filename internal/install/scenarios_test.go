@@ -1,6 +1,7 @@
 package install_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"kvexpress/internal/install"
 	"kvexpress/internal/record"
+	"kvexpress/internal/rollout"
 )
 
 // scenario is a delivery that is cut off or failed at each of its steps.
@@ -66,6 +68,15 @@ func scenarios() []scenario {
 		{name: "in place", prepare: func(n *node) {
 			replacing(n)
 			n.target.InPlace = true
+		}, allowed: [][]byte{a, b}, want: b},
+		{name: "candidate", prepare: func(n *node) {
+			replacing(n)
+			n.offer = &rollout.Offer{ID: "r1", Base: rollout.Base{Version: 1, SHA256: record.Checksum(a)}}
+		}, allowed: [][]byte{a, b}, want: b},
+		{name: "candidate in place", prepare: func(n *node) {
+			replacing(n)
+			n.target.InPlace = true
+			n.offer = &rollout.Offer{ID: "r1", Base: rollout.Base{Version: 1, SHA256: record.Checksum(a)}}
 		}, allowed: [][]byte{a, b}, want: b},
 		{name: "mend a torn overwrite", prepare: func(n *node) {
 			replacing(n)
@@ -126,10 +137,16 @@ func (s scenario) finish(n *node) {
 			n.t.Error(b)
 		}
 	}
+	if n.offer != nil && bytes.Equal(n.content(), s.want) && n.provisional() != n.offer.ID {
+		n.t.Error("the candidate is in place, and the state does not say so")
+	}
 	if s.after != nil {
 		s.after(n)
 	}
 	n.settle(s.want)
+	if n.offer != nil && n.provisional() != n.offer.ID {
+		n.t.Error("the state does not say that the file is a candidate")
+	}
 }
 
 // label names a step of a scenario for messages.

@@ -19,14 +19,30 @@ type origin struct {
 	Lineage string `json:"lineage,omitempty"`
 	Version uint64 `json:"version,omitempty"`
 	SHA256  string `json:"sha256"`
+	// Rollout is the ID of the rollout whose candidate this is; "": it was the current version. Base is the current version that
+	// the candidate replaced.
+	Rollout    string `json:"rollout,omitempty"`
+	Base       uint64 `json:"base,omitempty"`
+	BaseSHA256 string `json:"base_sha256,omitempty"`
 }
 
-func originOf(key, sha string, m *kv.Manifest) origin {
-	o := origin{Key: key, SHA256: sha}
+func (tx *transaction) originOf(sha string, m *kv.Manifest) origin {
+	o := origin{Key: tx.target.name(), SHA256: sha}
 	if m != nil {
 		o.Lineage, o.Version = m.Lineage, m.Version
 	}
+	if tx.offer != nil {
+		o.Rollout, o.Base, o.BaseSHA256 = tx.offer.ID, tx.offer.Base.Version, tx.offer.Base.SHA256
+	}
 	return o
+}
+
+// current is the number of the last version that was current.
+func (o origin) current() uint64 {
+	if o.Rollout != "" {
+		return o.Base
+	}
+	return o.Version
 }
 
 // describe is for people.
@@ -54,6 +70,20 @@ type state struct {
 	// Earlier are the values of Executed since the state was last made durable. A power loss may bring each of them back.
 	Earlier   []string       `json:"earlier,omitempty"`
 	Overwrite *overwriteNote `json:"overwrite,omitempty"`
+	// Begun is a candidate whose install was begun. It is durable before the candidate is in place, so none is without a note.
+	Begun *origin `json:"begun,omitempty"`
+}
+
+// of is the origin of these bytes, as far as it is known.
+func (s *state) of(sha string) origin {
+	switch {
+	case sha == "":
+	case s.Installed.SHA256 == sha:
+		return s.Installed
+	case s.Begun != nil && s.Begun.SHA256 == sha:
+		return *s.Begun
+	}
+	return origin{SHA256: sha}
 }
 
 // StateFormat is the format of state files. Another one counts as damage, which is safe.
@@ -188,12 +218,18 @@ func (s *stateFile) pending(sha string) bool { return s.Executed != sha }
 //
 // Mostly there is nothing to write. A killed install leaves at most the new bytes, for which no exec ran, and a staged file,
 // which the next lock holder removes. The state is made durable if an older one would say that the exec ran for the new bytes,
-// and for an overwrite, which cannot be completed without its note.
+// for an overwrite, which cannot be completed without its note, and for a candidate.
 func (s *stateFile) begin(o overwriteNote, inPlace bool) error {
 	if !s.found {
 		s.Executed = o.Before // no exec is pending for bytes from before the first install
 	}
-	durable := !s.found || inPlace || len(s.Earlier) >= maxEarlier ||
+	if s.Begun != nil && s.Begun.SHA256 == o.Before {
+		s.Installed = *s.Begun // a run was killed before it noted that
+	}
+	if s.Begun = nil; o.Rollout != "" {
+		s.Begun = &o.origin
+	}
+	durable := !s.found || inPlace || o.Rollout != "" || len(s.Earlier) >= maxEarlier ||
 		s.Executed == o.SHA256 || slices.Contains(s.Earlier, o.SHA256)
 	if s.Executed == o.SHA256 {
 		s.ran("") // the same bytes come back after others, which a service may have read: the exec runs again
@@ -209,16 +245,16 @@ func (s *stateFile) begin(o overwriteNote, inPlace bool) error {
 
 // abandon removes the note of an install that did not happen.
 func (s *stateFile) abandon() error {
-	if s.Overwrite == nil {
+	if s.Overwrite == nil && s.Begun == nil {
 		return nil
 	}
-	s.Overwrite = nil
+	s.Overwrite, s.Begun = nil, nil
 	return s.save(false)
 }
 
 // finish notes the bytes in place.
 func (s *stateFile) finish(o origin) error {
-	s.Installed, s.Overwrite = o, nil
+	s.Installed, s.Overwrite, s.Begun = o, nil, nil
 	return s.save(false)
 }
 

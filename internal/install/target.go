@@ -49,6 +49,12 @@ type Target struct {
 	// Postpone, if set, is called before new bytes are installed, with their SHA-256. If true, they are not installed, and the
 	// action is Postponed.
 	Postpone func(sha256 string) bool `json:"-"`
+	// Candidate, if set, is asked whether the candidate of a rollout may still be worked on. If false, nothing is done, and the
+	// action is Kept: the first failure of a candidate is final.
+	Candidate func(rollout string) bool `json:"-"`
+	// Withdrawn, if set, returns a channel that is closed when the candidate of a rollout is not offered any more. That ends a
+	// check of it.
+	Withdrawn func(rollout string) <-chan struct{} `json:"-"`
 	// Waiting, if set, is called if another process has held the lock for a second, with the name of that process.
 	Waiting func(holder string) `json:"-"`
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvexpress/internal/atomicfile"
+	"kvexpress/internal/rollout"
 )
 
 // transaction is one run over one target. It takes the lock if there is something to do.
@@ -18,6 +19,9 @@ type transaction struct {
 	data   []byte // of the key, as stored, if the caller has it; of any age
 	result Result
 	gated  time.Time // when stop and lock were read for the last time
+
+	offer     *rollout.Offer // the rows that were read last are of its candidate; nil: they are current
+	undecided bool           // a candidate is in place, its rollout is open, and these rows do not tell whether it stays
 
 	file   *atomicfile.Target
 	locked bool
@@ -77,6 +81,9 @@ func (tx *transaction) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if tx.leaves() {
+		return tx.leave()
+	}
 	if promised.SHA256 != "" && promised.SHA256 == tx.disk.sha {
 		_, same := tx.fromData(ctx, promised)
 		tx.result.Mismatch = tx.data != nil && !same
@@ -101,6 +108,7 @@ func (tx *transaction) readDisk() (err error) {
 	if tx.state, err = loadState(&tx.folder, tx.path); err != nil {
 		return err
 	}
+	tx.result.Provisional = tx.state.of(tx.disk.sha).Rollout
 	if was := tx.state.Installed; was.Key == tx.target.name() && was.SHA256 == tx.disk.sha {
 		tx.result.Had = was.Version
 	}
