@@ -60,7 +60,7 @@ func TestInstalledUnits(t *testing.T) {
 	t.Parallel()
 	need(t, "systemd-analyze")
 	dir := t.TempDir()
-	run(t, "dpkg-deb", "-x", packedFile(t, "*_1.0.0_*.deb"), dir)
+	run(t, "dpkg-deb", "-x", packedFile(t, "*_2.0.0_*.deb"), dir)
 	units := filepath.Join(dir, "usr/lib/systemd/system")
 	// What a machine has, and the units name.
 	run(t, "sh", "-c", `cp /bin/kill "$0/usr/bin" && cp -R /usr/lib/systemd/system/*.target "$1"`, dir, units)
@@ -83,7 +83,7 @@ func TestInstalledUnits(t *testing.T) {
 func TestManualPages(t *testing.T) {
 	t.Parallel()
 	need(t, "groff")
-	packedFile(t, "*_1.0.0_*.deb") // they are generated
+	packedFile(t, "*_2.0.0_*.deb") // they are generated
 	pages, err := filepath.Glob(packed.generated + "/*.gz")
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestManualPages(t *testing.T) {
 // bash reads its completion; there is one for zsh and one for fish.
 func TestCompletion(t *testing.T) {
 	t.Parallel()
-	packedFile(t, "*_1.0.0_*.deb")
+	packedFile(t, "*_2.0.0_*.deb")
 	if said := run(t, "bash", "-c", `. "$0" && complete -p kvexpress`, filepath.Join(packed.generated, "kvexpress")); said == "" {
 		t.Error("bash has no completion after it read ours")
 	}

@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,12 +14,12 @@ import (
 // soak it is a Debian, else one with a shell alone, where dpkg takes the place of apt-get.
 func TestFirstFile(t *testing.T) {
 	t.Parallel()
-	block := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(string(bytesOf(t, "../../docs/install.md")))
-	if block == nil || strings.Count(block[1], "\n") != 3 {
+	block := marked(t, "docs/install.md")
+	if len(block) != 1 || strings.Count(block[0], "\n") != 3 {
 		t.Fatalf("docs/install.md does not begin with three commands, but %q", block)
 	}
 	const theirs = "./kvexpress_2.0.0_amd64.deb"
-	script := strings.Replace(block[1], theirs, "/new.deb", 1)
+	script := strings.Replace(block[0], theirs, "/new.deb", 1)
 	r := newRoot(t)
 	if os.Getenv("KVEXPRESS_SOAK") == "1" {
 		r.dir = filepath.Join(t.TempDir(), "debian")
@@ -28,9 +27,9 @@ func TestFirstFile(t *testing.T) {
 	} else {
 		r.write("/bin/apt-get", "#!/bin/sh\ntest \"$*\" = \"install -y /new.deb\"\n")
 		run(t, "chmod", "755", r.path("/bin/apt-get"))
-		run(t, "dpkg", "--root="+r.dir, "--install", packedFile(t, "*_1.0.0_*.deb"))
+		run(t, "dpkg", "--root="+r.dir, "--install", packedFile(t, "*_2.0.0_*.deb"))
 	}
-	run(t, "cp", packedFile(t, "*_1.0.0_*.deb"), r.path("new.deb"))
+	run(t, "cp", packedFile(t, "*_2.0.0_*.deb"), r.path("new.deb"))
 	r.write("/etc/hosts", "127.0.0.1 localhost\n") // each machine has it
 
 	started := time.Now()

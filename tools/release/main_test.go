@@ -20,7 +20,7 @@ var packed struct {
 	err            error
 }
 
-const oldVersion, newVersion = "0.9.9", "1.0.0"
+const oldVersion, newVersion = "1.9.9", "2.0.0"
 
 // The date of all test packages. It is not of today, so that a clock that is read shows up.
 var packedAt = time.Date(2020, 2, 2, 2, 2, 2, 0, time.UTC)

@@ -18,11 +18,11 @@ type manager struct {
 
 var managers = []manager{
 	{
-		name: "dpkg", old: "*_0.9.9_*.deb", fresh: "*_1.0.0_*.deb",
+		name: "dpkg", old: "*_1.9.9_*.deb", fresh: "*_2.0.0_*.deb",
 		install: []string{"--install"}, upgrade: []string{"--install"}, remove: []string{"--remove"}, purge: []string{"--purge"},
 	},
 	{
-		name: "rpm", old: "*-0.9.9-*.rpm", fresh: "*-1.0.0-*.rpm", configurationMoves: ".rpmsave",
+		name: "rpm", old: "*-1.9.9-*.rpm", fresh: "*-2.0.0-*.rpm", configurationMoves: ".rpmsave",
 		install: []string{"-i"}, upgrade: []string{"-U"}, remove: []string{"-e"},
 	},
 }
@@ -111,7 +111,7 @@ func TestInstallWithoutSystemd(t *testing.T) {
 			t.Parallel()
 			r := newRoot(t)
 			run(t, "sh", "-c", "cd "+r.dir+" && "+harm)
-			for _, step := range [][]string{{"--install", packedFile(t, "*_1.0.0_*.deb")}, {"--remove", "kvexpress"}, {"--purge", "kvexpress"}} {
+			for _, step := range [][]string{{"--install", packedFile(t, "*_2.0.0_*.deb")}, {"--remove", "kvexpress"}, {"--purge", "kvexpress"}} {
 				run(t, "dpkg", append([]string{"--root=" + r.dir}, step...)...)
 			}
 			r.has(false, "/etc/kvexpress", "/usr/bin/kvexpress")

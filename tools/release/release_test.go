@@ -13,34 +13,36 @@ import (
 	"testing"
 )
 
-const tagged = "9.8.7"
+// tagged is the version of the documents, whose commands make a release in a clone.
+const tagged = "2.0.0"
 
-// A release is complete and verified, in two clones its files are the same, and a change to one of them is noticed.
+// A release by the commands of docs/releasing.md, with a key that they make: it is complete and verified, in two clones its files
+// are the same, and a change to one of them is noticed. The commands of docs/install.md build, verify and push it.
 func TestRelease(t *testing.T) {
 	t.Parallel()
-	key := newKey(t)
+	releasing, install := marked(t, "docs/releasing.md"), marked(t, "docs/install.md")
+	if len(releasing) != 2 || len(install) != 3 {
+		t.Fatalf("there are %d and %d blocks", len(releasing), len(install))
+	}
+	env := releaser(t)
 	one := clone(t, "one")
-	run(t, "env", "-C", one, "GOFLAGS=", "scripts/release", tagged, key)
+	for _, i := range []int{1, 0} { // first the key
+		follow(t, one, releasing[i], env...)
+	}
 	files := filepath.Join(one, ".build/release", tagged)
+	key := filepath.Join(strings.TrimPrefix(env[0], "HOME="), ".ssh/kvexpress-release")
 
 	t.Run("as a user verifies it", func(t *testing.T) {
-		public, err := os.ReadFile(key + ".pub")
-		if err != nil {
-			t.Fatal(err)
-		}
 		dir := t.TempDir()
 		run(t, "cp", "-r", files+"/.", dir)
-		if err := os.WriteFile(filepath.Join(dir, "release.signers"), append([]byte("kvexpress "), public...), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "release.signers"), append([]byte("kvexpress "), bytesOf(t, key+".pub")...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, commands, _ := strings.Cut(string(bytesOf(t, "../../docs/install.md")), "\n## Verify a download\n\n```sh\n")
-		commands, _, found := strings.Cut(commands, "```")
-		if !found || run(t, "env", "-C", dir, "sh", "-ec", commands) == "" {
-			t.Error("docs/install.md does not verify a download")
-		}
+		follow(t, dir, install[1])
 	})
 	t.Run("image", func(t *testing.T) { imageRuns(t, imagePath(files, tagged)) })
-	t.Run("two clones", func(t *testing.T) { sameBytes(t, one, key) })
+	t.Run("registry", func(t *testing.T) { pushed(t, files, install[2]) })
+	t.Run("two clones", func(t *testing.T) { sameBytes(t, one, install[0], env) })
 	t.Run("changed", func(t *testing.T) { changesAreNoticed(t, files, key) })
 }
 
@@ -48,6 +50,9 @@ func TestRelease(t *testing.T) {
 func TestReleaseIsRefused(t *testing.T) {
 	t.Parallel()
 	key, whole, edited := newKey(t), clone(t, "whole"), clone(t, "edited")
+	for _, dir := range []string{whole, edited} {
+		run(t, "git", "-C", dir, "tag", "v"+tagged)
+	}
 	if err := os.WriteFile(filepath.Join(edited, "README.md"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +79,7 @@ func newKey(t *testing.T) string {
 	return key
 }
 
-// clone is a clone of this repository, with a tag.
+// clone is a clone of this repository, without its tags.
 func clone(t *testing.T, name string) string {
 	t.Helper()
 	if _, err := os.Stat("../../.git"); err != nil {
@@ -82,24 +87,24 @@ func clone(t *testing.T, name string) string {
 	}
 	dir := filepath.Join(t.TempDir(), name)
 	run(t, "git", "clone", "-q", "--no-tags", "../..", dir)
-	run(t, "git", "-C", dir, "tag", "v"+tagged)
 	return dir
 }
 
-// sameBytes makes the release in a second clone, with a build cache of its own, and compares all files. Without the soak, it
-// compares the program of this machine.
-func sameBytes(t *testing.T, one, key string) {
+// sameBytes builds packages in a second clone, as docs/install.md says, and compares them. In the soak, it makes the whole release
+// there, with a build cache of its own.
+func sameBytes(t *testing.T, one, build string, env []string) {
 	two := clone(t, "a longer path/two")
-	if os.Getenv("KVEXPRESS_SOAK") == "" {
-		path := ".build/cross/kvexpress-linux-" + runtime.GOARCH
-		run(t, "env", "-C", two, "GOFLAGS=", "scripts/build", path)
-		if !bytes.Equal(bytesOf(t, filepath.Join(one, path)), bytesOf(t, filepath.Join(two, path))) {
-			t.Error("two clones build different programs")
-		}
-		return
+	if os.Getenv("KVEXPRESS_SOAK") != "" {
+		env = append(env, "GOCACHE="+t.TempDir())
+		build += "make release VERSION=" + tagged + ` KEY="$HOME/.ssh/kvexpress-release"`
 	}
-	run(t, "env", "-C", two, "GOFLAGS=", "GOCACHE="+t.TempDir(), "scripts/release", tagged, key)
-	run(t, "diff", "-r", filepath.Join(one, ".build/release"), filepath.Join(two, ".build/release"))
+	follow(t, two, build, env...)
+	if os.Getenv("KVEXPRESS_SOAK") != "" {
+		run(t, "diff", "-r", filepath.Join(one, ".build/release"), filepath.Join(two, ".build/release"))
+	}
+	for _, dir := range []string{"packages", "bin"} {
+		run(t, "diff", "-r", filepath.Join(one, ".build", dir), filepath.Join(two, ".build", dir))
+	}
 }
 
 // imageRuns runs the program of the image as its user, in a root that has nothing else.
@@ -149,6 +154,7 @@ func imageRuns(t *testing.T, path string) {
 }
 
 func changesAreNoticed(t *testing.T, files, key string) {
+	other := newKey(t) // without a passphrase
 	change := func(name, old, replacement string) func(dir string) {
 		return func(dir string) {
 			path := filepath.Join(dir, name)
@@ -171,7 +177,7 @@ func changesAreNoticed(t *testing.T, files, key string) {
 			if err := os.Remove(filepath.Join(dir, signature)); err != nil {
 				t.Fatal(err)
 			}
-			if err := sign(dir, key); err != nil {
+			if err := sign(dir, other); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -187,10 +193,10 @@ func changesAreNoticed(t *testing.T, files, key string) {
 		"one more file":       {func(dir string) { run(t, "touch", filepath.Join(dir, "extra")) }, key, "checksums"},
 		"checksums":           {change(sums, "", "x\n"), key, "verify"},
 		"another key":         {func(string) {}, newKey(t), "verify"},
-		"no deb":              {signed(func(dir string) { run(t, "sh", "-c", "rm "+dir+"/*arm64.deb") }), key, "*.deb"},
-		"a module less":       {signed(change(sbom, "github.com/spf13/pflag", "github.com/spf13/other")), key, "lack the module github.com/spf13/pflag"},
-		"a licence less":      {signed(change(thirdParty, "github.com/spf13/pflag v", "")), key, "lack the module github.com/spf13/pflag"},
-		"version of the SBOM": {signed(change(sbom, tagged, "1.0.0")), key, "does not describe version"},
+		"no deb":              {signed(func(dir string) { run(t, "sh", "-c", "rm "+dir+"/*arm64.deb") }), other, "*.deb"},
+		"a module less":       {signed(change(sbom, "github.com/spf13/pflag", "github.com/spf13/other")), other, "lack the module github.com/spf13/pflag"},
+		"a licence less":      {signed(change(thirdParty, "github.com/spf13/pflag v", "")), other, "lack the module github.com/spf13/pflag"},
+		"version of the SBOM": {signed(change(sbom, tagged, "1.0.0")), other, "does not describe version"},
 	} {
 		if os.Getenv("KVEXPRESS_SOAK") == "" && !slices.Contains([]string{"nothing", "a byte", "a module less"}, name) {
 			continue // each takes seconds with the race detector

@@ -105,7 +105,7 @@ func (r *root) called() string {
 func (r *root) command(name string, args ...string) *exec.Cmd {
 	r.Helper()
 	cmd := exec.CommandContext(r.Context(), need(r.T, "chroot"), append([]string{r.dir, name}, args...)...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/root"}
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/root"}
 	return cmd
 }
 

@@ -22,7 +22,7 @@ import (
 )
 
 // Every command in a block of the kind sh is run, in order, and must succeed, unless a
-// comment above it has a reason or names another test. Files in /etc are in the test's folder, and the commands
+// comment above it names another test. Files in /etc are in the test's folder, and the commands
 // that they reload are programs of the test's own.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
@@ -33,8 +33,8 @@ func TestDocumentedCommands(t *testing.T) {
 				commands = append(commands, b.text)
 			}
 		}
-		// TestHostsFilePage, TestExamples, and TestFirstFile of tools/release
-		if len(commands) == 0 || file == "docs/hosts-file.md" || strings.HasPrefix(file, "examples/") || file == "docs/install.md" {
+		// TestHostsFilePage and TestExamples have the others.
+		if len(commands) == 0 || file == "docs/hosts-file.md" || strings.HasPrefix(file, "examples/") {
 			continue
 		}
 		t.Run(file, func(t *testing.T) {

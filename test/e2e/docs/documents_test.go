@@ -44,53 +44,92 @@ func documents(t *testing.T) map[string]string {
 	return all
 }
 
-// block is a block of code. A mark is a comment above it: "not run: REASON", or "own machine"
-// if TestOwnMachine runs it.
+// block is a block of code. Its mark names the test that runs it, in a comment above it: <!-- run by TestX -->.
 type block struct{ kind, text, mark string }
 
 func blocks(page string) (all []block) {
-	pattern := regexp.MustCompile("(?ms)(?:^ *<!-- (not run: [^\n]+|own machine) -->\n)?^ *```(\\w*)\n(.*?)^ *```$")
+	pattern := regexp.MustCompile("(?ms)(?:^ *<!-- run by (\\w+) -->\n)?^ *```(\\w*)\n(.*?)^ *```$")
 	for _, found := range pattern.FindAllStringSubmatch(page, -1) {
 		all = append(all, block{kind: found[2], text: found[3], mark: found[1]})
 	}
 	return all
 }
 
-// Commands are in blocks of the kind sh, which tests run, or they have a reason. Other blocks have none.
+// marked are the blocks of a document that this test must run.
+func marked(t *testing.T, file string) (texts []string) {
+	t.Helper()
+	for _, b := range blocks(content(t, filepath.Join(repository, file))) {
+		if b.mark == t.Name() {
+			texts = append(texts, b.text)
+		}
+	}
+	return texts
+}
+
+func content(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Commands are in blocks of the kind sh. A test runs each: TestDocumentedCommands, the test of the page, or the one that the mark
+// names, which reads the blocks with its name. Other blocks have no commands.
 func TestBlocks(t *testing.T) {
 	t.Parallel()
+	tests := testsOfDocuments(t)
 	command := regexp.MustCompile(`(?m)^(apt|apt-get|consul|cp|curl|dnf|docker|dpkg|export|git|go|install|kvexpress|make|mkdir|rpm|sudo|systemctl) \S`)
-	run, notRun := 0, 0
+	run := 0
 	for file, page := range documents(t) {
-		comments := 0
+		marks := 0
 		for _, b := range blocks(page) {
-			if b.mark != "" && b.kind == "sh" {
-				comments++
+			if b.mark != "" {
+				marks++
 			}
-			switch b.kind {
-			case "sh":
-				if strings.HasPrefix(b.mark, "not run") {
-					notRun++
-				} else {
-					run++
-				}
-			case "text":
+			switch {
+			case b.mark != "" && !tests[b.mark]:
+				t.Errorf("%s: there is no test %s that calls marked", file, b.mark)
+			case b.kind == "sh":
+				run++
+			case b.kind == "text":
 				if found := command.FindString(b.text); found != "" && file != reference {
 					t.Errorf("%s: %q is in a block of text; make it sh, so that a test runs it", file, found)
 				}
-			case "hcl", "ini", "json", "yaml":
-			default:
+			case !strings.Contains(" hcl ini json yaml ", " "+b.kind+" "):
 				t.Errorf("%s: a block is of the kind %q; choose sh, text, hcl, ini, json or yaml\n%s", file, b.kind, b.text)
 			}
 		}
-		if marks := regexp.MustCompile(`(?m)^ *<!-- (not run|own machine)`).FindAllString(page, -1); comments != len(marks) {
-			t.Errorf("%s has a comment that is no mark of a block of commands", file)
+		if all := regexp.MustCompile(`(?m)^ *<!-- .*\b(run|machine)\b`).FindAllString(page, -1); len(all) != marks {
+			t.Errorf("%s has a comment that is no mark of a block: %q", file, all)
 		}
 	}
-	t.Logf("%d blocks of commands are run, %d are not", run, notRun)
-	if run < 60 {
+	t.Logf("%d blocks of commands are run", run)
+	if run < 80 {
 		t.Errorf("only %d blocks were found", run)
 	}
+}
+
+// testsOfDocuments are the tests that read the blocks with their name.
+func testsOfDocuments(t *testing.T) map[string]bool {
+	t.Helper()
+	tests := map[string]bool{}
+	pattern := regexp.MustCompile(`(?ms)^func (Test\w+)\(t \*testing\.T\) \{.*?^\}`)
+	for _, folder := range []string{".", filepath.Join(repository, "tools/release")} {
+		files, err := filepath.Glob(folder + "/*_test.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			for _, test := range pattern.FindAllStringSubmatch(content(t, file), -1) {
+				if strings.Contains(test[0], "marked(t, ") {
+					tests[test[1]] = true
+				}
+			}
+		}
+	}
+	return tests
 }
 
 // Every link within the documents leads somewhere.

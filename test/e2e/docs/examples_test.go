@@ -115,31 +115,6 @@ func follow(t *testing.T, m *machine) {
 	}
 }
 
-// The blocks that are marked so run on a machine of their own.
-func TestOwnMachine(t *testing.T) {
-	t.Parallel()
-	found := 0
-	for file, page := range documents(t) {
-		var m *machine
-		for _, b := range blocks(page) {
-			if b.mark != "own machine" {
-				continue
-			}
-			found++
-			if m == nil {
-				m = newMachine(t, absolute(t, repository))
-				m.ok("mkdir -p /var/lib/node_exporter")
-			}
-			if out, err := m.sh(b.text); err != nil {
-				t.Errorf("%s says\n%s\nand that ends with %v\n%s", file, b.text, err, out)
-			}
-		}
-	}
-	if found < 4 {
-		t.Errorf("only %d blocks were found", found)
-	}
-}
-
 func absolute(t *testing.T, path string) string {
 	t.Helper()
 	all, err := filepath.Abs(path)

@@ -9,16 +9,16 @@ mount -t proc proc /proc
 ip link set lo up
 hostname web-1
 mount -t tmpfs tmpfs "$folder" # an overlay cannot be above another overlay
-for dir in etc root var usr; do
+for dir in etc root srv var usr; do
 	mkdir "$folder/$dir" "$folder/$dir.work"
 	mount -t overlay overlay -o "lowerdir=/$dir,upperdir=$folder/$dir,workdir=$folder/$dir.work" "/$dir"
 done
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /etc/kvexpress/conf.d /run/systemd /run/kvexpress /var/lib/kvexpress
+mkdir -p /etc/kvexpress/conf.d /run/systemd
 touch /usr/local/bin/kvexpress
 mount --bind "$program" /usr/local/bin/kvexpress
-cp "$units/kvexpress-agent.service" /etc/systemd/system/
+cp "$units"/kvexpress-agent*.service /etc/systemd/system/
 cat >/usr/local/bin/systemctl <<'END'
 #!/bin/sh
 echo "$*" >/run/systemd/request && read -r code </run/systemd/answer && exit "$code"
@@ -26,25 +26,33 @@ END
 chmod +x /usr/local/bin/systemctl
 mkfifo /run/systemd/request /run/systemd/answer
 
-# sandbox COMMAND...: as ProtectSystem=strict, PrivateTmp and the privileges of our unit.
+# sandbox COMMAND...: as ProtectSystem=strict, PrivateTmp, the user and the privileges of our unit.
 sandbox() {
-	writable="/var/lib/kvexpress /run/kvexpress $(setting ReadWritePaths)"
+	own="/var/lib/$(setting StateDirectory) /run/$(setting RuntimeDirectory)"
+	mkdir -p $own
+	[ -z "$user" ] || chown $user $own
+	writable=" $own $(setting ReadWritePaths) "
 	privileges=$(setting CapabilityBoundingSet | tr '[:upper:]' '[:lower:]' | sed 's/cap_/,+/g; s/ //g')
 	exec unshare --mount sh -ec '
 		for dir in '"$writable"'; do mount --bind "$dir" "$dir"; done
-		for dir in / /usr /var; do mount -o remount,bind,ro "$dir"; done
-		mount -t tmpfs tmpfs /tmp
-		exec setpriv --no-new-privs --bounding-set=-all'"$privileges"' -- "$@"' sh "$@"
+		for dir in / /etc /srv /usr /var; do
+			case "'"$writable"'" in *" $dir "*) ;; *) mount -o remount,bind,ro "$dir" ;; esac
+		done
+		mount -t tmpfs -o mode=1777 tmpfs /tmp
+		exec setpriv '"$identity"' --no-new-privs --bounding-set=-all'"$privileges"' -- "$@"' sh "$@"
 }
 
 # setting NAME: the values of the unit's NAME, with those of its drop-ins.
 setting() {
-	cat "$file" "/etc/systemd/system/$unit.service.d/"*.conf 2>/dev/null | sed -n "s/^$1=-\{0,1\}//p" | tr '\n' "${2:- }"
+	cat "$file" "/etc/systemd/system/$unit.service.d/"*.conf 2>/dev/null | sed -n "s/%i/$instance/g; s/^$1=-\{0,1\}//p" |
+		tr '\n' "${2:- }"
 }
 
 # obey VERB UNIT: what systemctl does, as far as the examples need it.
 obey() {
-	unit=${2:-} file=/etc/systemd/system/$unit.service main=/run/$unit.main
+	unit=${2:-} main=/run/$unit.main instance=
+	case $unit in *@*) instance=${unit#*@} ;; esac
+	file=/etc/systemd/system/${unit%"$instance"}.service
 	[ -e "$file" ] || file=/lib/systemd/system/$unit.service
 	case $* in
 	"enable --now "*) shift; obey start "$2"; return ;;
@@ -63,7 +71,8 @@ start() {
 	for environment in $(setting EnvironmentFile); do [ ! -e "$environment" ] || . "$environment"; done
 	eval "export X= $(setting Environment)"
 	user=$(setting User)
-	if [ "$unit" = kvexpress-agent ]; then run=sandbox; else run="exec ${user:+setpriv --reuid=$user --regid=$user --init-groups}"; fi
+	identity=${user:+--reuid=$user --regid=$user --init-groups}
+	case $unit in kvexpress-agent*) run=sandbox ;; *) run="exec ${user:+setpriv $identity}" ;; esac
 	eval "$run $(setting ExecStart)" >>"/run/$unit.log" 2>&1 &
 	echo $! >"$main"
 	until is_ready >/dev/null 2>&1; do kill -0 $! || return; sleep 0.05; done
@@ -73,6 +82,7 @@ start() {
 is_ready() {
 	case $unit in
 	kvexpress-agent) kvexpress agent status ;;
+	kvexpress-agent@*) kvexpress agent status -C "/etc/kvexpress/$instance/agent.yml" ;;
 	kvexpress-hub) grep -q listening "/run/$unit.log" ;;
 	esac
 }

@@ -73,7 +73,7 @@ func newMachine(t *testing.T, folder string) *machine {
 func (m *machine) sh(commands string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), e2e.RunTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "nsenter", "-t", fmt.Sprint(m.pid), "-m", "-n", "-p", "-u", "--wd="+m.folder, "sh", "-e", "-c", commands)
+	cmd := exec.CommandContext(ctx, "nsenter", "-t", fmt.Sprint(m.pid), "-m", "-n", "-p", "-u", "--wdns="+m.folder, "sh", "-e", "-c", commands)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "KVEXPRESS_SYSLOG=off"}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
@@ -111,12 +111,3 @@ func (m *machine) root(path string) string { return fmt.Sprintf("/proc/%d/root%s
 // read reads a file of the machine, and source one of the example.
 func (m *machine) read(path string) string   { return content(m.t, m.root(path)) }
 func (m *machine) source(name string) string { return content(m.t, filepath.Join(m.folder, name)) }
-
-func content(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
