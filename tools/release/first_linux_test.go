@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,5 +42,47 @@ func TestFirstFile(t *testing.T) {
 	t.Logf("from the package to the first file: %v", time.Since(started).Round(time.Millisecond))
 	if got := r.read("/run/kvexpress-motd"); got != "Hello, fleet\n" {
 		t.Errorf("the first file is %q", got)
+	}
+}
+
+// The README's commands install the package of each format, with the names that packages have. dpkg, rpm and tar install into a
+// folder here, and tar unpacks the apk, for which Debian has no program.
+func TestPackagesOfReadme(t *testing.T) {
+	t.Parallel()
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the README names the packages for amd64")
+	}
+	blocks := marked(t, "README.md")
+	if len(blocks) != 1 {
+		t.Fatalf("the README has %d blocks", len(blocks))
+	}
+	dir := t.TempDir()
+	run(t, "sh", "-c", `cp "$0" "$1" "$2"`, packedFile(t, "*_2.0.0_*.deb"), packedFile(t, "*-2.0.0-*.rpm"), dir)
+	if _, err := writePackage(dir, "apk", runtime.GOARCH, newVersion, packedAt, packedFiles(newVersion)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writeArchive(dir, runtime.GOARCH, newVersion, packedAt, packedFiles(newVersion)); err != nil {
+		t.Fatal(err)
+	}
+	programs := t.TempDir()
+	for name, script := range map[string]string{
+		"apt-get": `[ "$1" = install ] && exec dpkg --root="$ROOT" --install "$2"`,
+		"rpm":     `exec rpm --root="$ROOT" "$@"`,
+		"apk":     `[ "$1 $2" = "add --allow-untrusted" ] && exec tar -C "$ROOT" -xzf "$3"`,
+		"tar":     `[ "$1 $2" = "-C /usr/local" ] && shift 2 && exec tar -C "$ROOT/usr/local" "$@"`,
+	} {
+		if err := os.WriteFile(filepath.Join(programs, name), []byte("#!/bin/sh\nPATH=${PATH#*:}\n"+script+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(blocks[0]), "\n")
+	for _, line := range lines {
+		r := newRoot(t)
+		run(t, "mkdir", "-p", r.path("usr/local"))
+		follow(t, dir, line, "ROOT="+r.dir, "PATH="+programs+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+		runs(r, newVersion)
+	}
+	if len(lines) != 4 {
+		t.Errorf("the README has %d commands, want one for each format", len(lines))
 	}
 }

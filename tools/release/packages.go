@@ -73,7 +73,7 @@ func writePackage(dir, format, arch, version string, date time.Time, f files) (n
 	script := func(name string) string { return filepath.Join(f.generated, name) }
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "kvexpress", Arch: arch, Version: version, MTime: date, Section: "admin",
-		Maintainer: "The kvexpress authors <kvexpress@localhost>", License: "Apache-2.0", DisableGlobbing: true,
+		Maintainer: "The kvexpress maintainers", License: "Apache-2.0", DisableGlobbing: true,
 		Description: "Put a file on every machine of a fleet through Consul, verified\n" +
 			"One machine publishes a file into Consul's KV store. Every node installs it: verified, completely or not\n" +
 			"at all, and reports that it arrived. This package has the command, the agent and the hub.",

@@ -93,9 +93,10 @@ func TestInstallUpgradeRemove(t *testing.T) {
 				return
 			}
 
+			run(t, "mkdir", "-p", r.path("var/lib/kvexpress-web"), r.path("var/lib/kvexpress-hub"))
 			do(m.purge, "kvexpress")
-			r.has(false, "/etc/kvexpress/agent.yml", "/etc/kvexpress/hub.yml", "/etc/kvexpress/conf.d", "/var/lib/kvexpress")
-			r.has(true, "/etc/kvexpress/token") // not a file of kvexpress
+			r.has(false, "/etc/kvexpress/agent.yml", "/etc/kvexpress/hub.yml", "/etc/kvexpress/conf.d", "/var/lib/kvexpress", "/var/lib/kvexpress-hub")
+			r.has(true, "/etc/kvexpress/token", "/var/lib/kvexpress-web") // of the administrator, and of the user web
 			if got := r.read("/etc/motd"); got != "hello\n" {
 				t.Errorf("after the purge, the delivered file is %q", got)
 			}

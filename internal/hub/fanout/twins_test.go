@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"kvexpress/internal/wait"
 )
 
 // Two agents of one name raise the alarm. A dry run or a doctor beside the agent does not, however long it takes.
@@ -19,7 +21,7 @@ func TestTwins(t *testing.T) {
 					t.Fatal("no welcome")
 				}
 			}
-			time.Sleep(5 * time.Second)
+			_ = wait.For(t.Context(), 5*time.Second)
 			if got := w.Counts().Twins; got != want {
 				t.Errorf("the second one is a probe: %v, and %d names are used twice, want %d", probe, got, want)
 			}
