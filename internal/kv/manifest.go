@@ -51,6 +51,8 @@ type Manifest struct {
 	Requires    []string `json:"requires,omitempty"` // features a reader must know
 	// Previous is the version that this one replaced; 0: none, or a version without a number.
 	Previous uint64 `json:"previous,omitempty"`
+	// Now: it was published to all nodes at once with --now, past the stages of its policy.
+	Now bool `json:"now,omitempty"`
 }
 
 // NewID returns a random id of 128 bits in hex, for lineages and publishes.

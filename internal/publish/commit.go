@@ -27,10 +27,10 @@ func (p *Publisher) write(ctx context.Context, pl *plan, before *lostError, res 
 		// history entry, and ours would become live all the same.
 		pl.promote = append(slices.Clip(pl.promote), guard)
 	}
-	written, err := p.commit(ctx, AtPromote, pl.promote)
-	if pl.event && errors.Is(err, kv.ErrDenied) { // perhaps only the event is denied
-		pl.promote, pl.event = pl.promote[1:], false
-		written, err = p.commit(ctx, AtPromote, pl.promote)
+	written, err := p.commit(ctx, AtPromote, pl.ops())
+	if pl.extra != nil && errors.Is(err, kv.ErrDenied) { // perhaps only these rows are denied
+		pl.extra, pl.event = nil, false
+		written, err = p.commit(ctx, AtPromote, pl.ops())
 	}
 	switch {
 	case errors.Is(err, kv.ErrConflict):
@@ -54,8 +54,8 @@ const notifyLimit = time.Second
 // in hashicorp/raft). Until then, watches on the followers stay blocked. If this write fails,
 // the version is live all the same, and to retry would be too late.
 func (p *Publisher) notify(ctx context.Context, pl *plan, index uint64) error {
-	if index == 0 {
-		return nil // the store does not return what it wrote
+	if index == 0 && len(pl.prune) == 0 {
+		return nil // the store does not return what it wrote, or a rollout began
 	}
 	if err := p.fault(AtNotify); err != nil {
 		return err
@@ -63,15 +63,18 @@ func (p *Publisher) notify(ctx context.Context, pl *plan, index uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, notifyLimit)
 	defer cancel()
 	k, m := pl.manifest.Key, pl.manifest
-	same := kv.Op{Verb: kv.CheckAndSet, Path: p.Layout.Checksum(k), Value: []byte(m.SHA256), Index: index}
-	if _, err := p.Once.Commit(ctx, append(pl.prune, same)); err != nil {
+	ops := pl.prune
+	if index > 0 {
+		ops = append(ops, kv.Op{Verb: kv.CheckAndSet, Path: p.Layout.Checksum(k), Value: []byte(m.SHA256), Index: index})
+	}
+	if _, err := p.Once.Commit(ctx, ops); err != nil {
 		p.Log.InfoContext(ctx, "some nodes may get it up to 100 ms later", "key", k, "version", m.Version, "error", err)
 	}
 	return nil
 }
 
 // putHistory writes the history entry before AtPromote, and returns the operation that
-// removes its mark, if it is still ours.
+// removes its mark, if it is still ours; for a candidate, one that checks it.
 //
 // If another publisher put an entry for the same version there, this attempt leaves it, and
 // the next attempt replaces it. Publishers that replaced it at once would take it
@@ -100,6 +103,9 @@ func (p *Publisher) putHistory(ctx context.Context, pl *plan, before *lostError)
 	mark := p.Layout.HistoryPending(k, pl.manifest.Version)
 	if written[mark] == 0 {
 		return kv.Op{}, fmt.Errorf("write %s: %w: it does not return what it wrote", mark, kv.ErrNotStore)
+	}
+	if pl.row.Path != "" {
+		return unchanged(mark, written[mark]), nil // a candidate keeps it until it is promoted
 	}
 	return kv.Op{Verb: kv.CheckAndSet, Path: mark, Index: written[mark]}, nil
 }

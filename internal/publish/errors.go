@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"kvexpress/internal/kv"
-	"kvexpress/internal/record"
 )
 
 // Conflict is a publish that lost to other publishers. Nothing was published.
@@ -19,7 +18,8 @@ type Conflict struct {
 	// live one, nil if it is not known.
 	IfVersion *uint64
 	Current   *uint64
-	Pinned    bool // a rollback set IfVersion, not a person
+	Pinned    bool   // a rollback set IfVersion, not a person
+	Candidate uint64 // of the open rollout; 0: there is none
 }
 
 func (c *Conflict) Error() string {
@@ -29,6 +29,9 @@ func (c *Conflict) Error() string {
 	const remedy = "check the live version, then run it again with its number"
 	asked := fmt.Sprintf("%s: --if-version %d", c.Key, *c.IfVersion)
 	switch {
+	case c.Candidate > 0:
+		return fmt.Sprintf("%s does not hold: version %d is being rolled out; see `kvexpress rollout status -k %s`", asked,
+			c.Candidate, c.Key)
 	case c.Pinned:
 		return fmt.Sprintf("%s: another publisher changed it after the rollback read %s, so nothing was done; see `kvexpress "+
 			"history -k %[1]s`, then run it again, or name a version with --to", c.Key, numbered(*c.IfVersion))
@@ -51,9 +54,12 @@ func (c *Conflict) Unwrap() error { return kv.ErrConflict }
 
 // ifVersion compares req.IfVersion with the live version. After a lost race it
 // never holds: the caller wants to know, not to publish on top.
-func ifVersion(req Request, s record.Live, before *lostError) error {
+func ifVersion(req Request, s base, before *lostError) error {
 	if req.IfVersion == nil {
 		return nil
+	}
+	if r := s.open(); r != nil && !req.pinned {
+		return &Conflict{Key: req.Key, IfVersion: req.IfVersion, Candidate: r.Version}
 	}
 	current, known := s.Version()
 	raced := before != nil && !before.store && before.rival == 0

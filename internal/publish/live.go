@@ -3,6 +3,7 @@ package publish
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -19,6 +20,8 @@ type base struct {
 	record.Live
 	rows   kv.Snapshot
 	policy rollout.Policy
+	// rollout is the last one of the key; nil: none, or not readable here.
+	rollout *rollout.Row
 }
 
 // notes says what people should know about it.
@@ -36,7 +39,7 @@ func (b base) notes(req Request, l kv.Layout) []string {
 // readLive reads the live version, and refuses a key that is nested or stopped.
 func (p *Publisher) readLive(ctx context.Context, req Request) (b base, err error) {
 	k, l := req.Key, p.Layout
-	also := []string{l.Policy(k)}
+	also := []string{l.Policy(k), l.Rollout(k)}
 	if req.Event != nil {
 		also = append(also, l.Events(k))
 	}
@@ -59,7 +62,13 @@ func (p *Publisher) readLive(ctx context.Context, req Request) (b base, err erro
 			return err
 		}
 		var err error
-		b.policy, err = rollout.Parse(k, rows[l.Policy(k)])
+		if b.policy, err = rollout.Parse(k, rows[l.Policy(k)]); err != nil {
+			return err
+		}
+		b.rollout, err = rollout.ParseRow(k, rows[l.Rollout(k)])
+		if req.Now || errors.Is(err, kv.ErrDenied) && !req.staged(b.policy) {
+			err = nil
+		}
 		return err
 	}
 	b.Live, b.rows, err = record.Read(ctx, faulty{p}, l, k, record.Query{Also: also, Accept: accept, Wait: p.Wait})
@@ -93,17 +102,20 @@ func compare(req Request, b base, d record.Decision) (*gate.Change, error) {
 type place struct {
 	lineage string
 	version uint64
+	// previous is the number of the content that it replaces; 0: none.
+	previous uint64
 	// rows are the paths of history, by version.
 	rows map[uint64][]string
+	// mark is the index of the row that marks the number as never live; 0: there is none.
+	mark uint64
 	// enters: the content of 1.x takes the number before, because history does not have it.
 	enters bool
 }
 
-// succeed finds the place after the live version: above all numbers in history. Some
-// are above the live one if it was deleted or restored. Entries that were never live do
-// not count.
-func (p *Publisher) succeed(ctx context.Context, k kv.Key, s record.Live) (place, error) {
-	if s.State == record.Absent {
+// succeed finds the place after the live version: above all numbers in history, of withdrawn versions and of the last rollout.
+// Some are above the live one if it was deleted or restored. Entries that were never live, and never a candidate, do not count.
+func (p *Publisher) succeed(ctx context.Context, k kv.Key, b base) (place, error) {
+	if b.State == record.Absent {
 		if err := p.noneBelow(ctx, k); err != nil {
 			return place{}, err
 		}
@@ -118,35 +130,61 @@ func (p *Publisher) succeed(ctx context.Context, k kv.Key, s record.Live) (place
 			at.rows[v] = append(at.rows[v], path)
 		}
 	}
-	if s.Manifest != nil {
-		at.lineage, at.version = s.Manifest.Lineage, s.Manifest.Version
+	if b.Manifest != nil {
+		at.lineage, at.version = b.Manifest.Lineage, b.Manifest.Version
 	}
-	lineage, version, newest, err := p.above(ctx, k, at)
+	past, err := p.above(ctx, k, at)
 	if err != nil {
 		return place{}, err
 	}
-	if at.lineage, at.version = lineage, version; lineage == "" || version >= math.MaxUint64-1 {
-		at.lineage, at.version = kv.NewID(), 0
+	at.enters = b.State == record.Unmanaged && b.SHA256 != past.sha256
+	switch {
+	case b.State == record.Unmanaged:
+		at.previous = past.version
+	case b.Manifest != nil:
+		at.previous = b.Manifest.Version
 	}
-	at.enters = s.State == record.Unmanaged && s.SHA256 != newest
+	if at.lineage, at.version = past.lineage, past.version; past.lineage == "" || past.version >= math.MaxUint64-1 {
+		at.lineage, at.version, at.previous = kv.NewID(), 0, 0
+	}
+	at.version = max(at.version, p.reserved(k, b, at))
 	if at.version++; at.enters {
+		at.previous = at.version
 		at.version++
 	}
+	at.mark = past.marks[at.version]
 	return at, nil
 }
 
-// above reads the versions in history above the one in at, the newest first. It returns the highest,
-// the SHA-256 of its bytes ("" if it is the one in at), and the lineage: the one in at, or
-// else of the newest readable manifest.
-func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage string, version uint64, sha256 string, err error) {
-	lineage, version = at.lineage, at.version
-	numbers := slices.DeleteFunc(slices.Sorted(maps.Keys(at.rows)), func(n uint64) bool { return n <= version })
-	if len(numbers) == 0 {
-		return lineage, version, "", nil
+// reserved is the highest number of a candidate.
+func (p *Publisher) reserved(k kv.Key, b base, at place) (highest uint64) {
+	unread := b.rollout == nil && b.rows[p.Layout.Rollout(k)].State != kv.Absent
+	for n, rows := range at.rows {
+		if unread || slices.Contains(rows, p.Layout.HistoryWithdrawn(k, n)) {
+			highest = max(highest, n)
+		}
 	}
+	if b.rollout != nil && b.rollout.Version < math.MaxInt64-1 {
+		highest = max(highest, b.rollout.Version)
+	}
+	return highest
+}
+
+// past is what history has above the live manifest.
+type past struct {
+	lineage string            // of the live manifest, or else of the newest readable manifest
+	version uint64            // the highest that was live
+	sha256  string            // of its bytes; "" if it is the live one
+	marks   map[uint64]uint64 // indexes of the marks of versions that were never live
+}
+
+// above reads the versions in history above the one in at, the newest first.
+func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (past, error) {
+	found := past{lineage: at.lineage, version: at.version, marks: map[uint64]uint64{}}
+	numbers := slices.DeleteFunc(slices.Sorted(maps.Keys(at.rows)), func(n uint64) bool { return n <= at.version })
 	slices.Reverse(numbers)
 	for some := range slices.Chunk(numbers, kv.MaxOps/2) {
-		if version > at.version && lineage != "" {
+		if found.version > at.version && found.lineage != "" {
 			break
 		}
 		var paths []string
@@ -155,26 +193,26 @@ func (p *Publisher) above(ctx context.Context, k kv.Key, at place) (lineage stri
 		}
 		rows, err := p.read(ctx, AtHistoryRead, kv.Default, paths...)
 		if err != nil {
-			return "", 0, "", err
+			return past{}, err
 		}
 		for _, n := range some {
 			row, mark := rows[p.Layout.HistoryManifest(k, n)], rows[p.Layout.HistoryPending(k, n)]
 			if row.State == kv.Denied || mark.State == kv.Denied {
-				return "", 0, "", fmt.Errorf("read %s: %w", p.Layout.HistoryDir(k), kv.ErrDenied)
+				return past{}, fmt.Errorf("read %s: %w", p.Layout.HistoryDir(k), kv.ErrDenied)
 			}
-			if len(mark.Value) > 0 {
+			if found.marks[n] = mark.Index; len(mark.Value) > 0 {
 				continue
 			}
 			m, err := record.ParseManifest(k, row.Value)
-			if n > version {
-				version, sha256 = n, m.SHA256
+			if n > found.version {
+				found.version, found.sha256 = n, m.SHA256
 			}
-			if err == nil && lineage == "" {
-				lineage = m.Lineage
+			if err == nil && found.lineage == "" {
+				found.lineage = m.Lineage
 			}
 		}
 	}
-	return lineage, version, sha256, nil
+	return found, nil
 }
 
 // noneBelow refuses a new key if another key is nested in it.

@@ -26,6 +26,10 @@ func pack(req Request) (parcel, error) {
 	if err := gate.Message(req.Message); err != nil {
 		return parcel{}, fmt.Errorf("publish %s: %w", req.Key, err)
 	}
+	if req.Now && req.Message == "" {
+		return parcel{}, &gate.Refusal{Reason: gate.NoMessage, Key: req.Key, Remedy: "say why with -m",
+			Detail: "--now skips the stages of its policy, and needs a message"}
+	}
 	lines := record.Lines(req.Content)
 	if err := gate.Publishable(req.Key, len(req.Content), lines, req.MinLines); err != nil {
 		return parcel{}, err

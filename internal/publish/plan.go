@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -33,9 +32,16 @@ type plan struct {
 	// prune removes versions from history, if that does not fit into promote.
 	prune []kv.Op
 	note  string // for people; "": none
-	// event: the first operation of promote leaves the event.
-	event bool
+	// extra goes along with promote: the event, and the end of an open rollout. If the token may not write it, it is left out:
+	// then the event comes later, and the controller of the rollout notices that the key has another version.
+	extra []kv.Op
+	event bool // extra has the event
+	// row of promote begins a rollout: the version is a candidate. Path "": the version becomes the current one.
+	row kv.Op
 }
+
+// ops is the transaction.
+func (pl *plan) ops() []kv.Op { return slices.Concat(pl.extra, pl.promote) }
 
 func (p *Publisher) plan(ctx context.Context, req Request, load parcel, b base, at place) (*plan, error) {
 	k, l := req.Key, p.Layout
@@ -46,7 +52,8 @@ func (p *Publisher) plan(ctx context.Context, req Request, load parcel, b base, 
 			Format: kv.ManifestFormat, Lineage: at.lineage, Version: at.version, PublishID: kv.NewID(),
 			Key: k, SHA256: load.sha256, Size: int64(len(load.plain)), Lines: load.lines,
 			Encoding: string(load.encoding), PublishedAt: now.UTC(), ClockOffset: kv.ClockOffset(p.Store),
-			By: gate.Author(p.By), Message: req.Message,
+			By: gate.Author(p.By), Message: req.Message, Previous: at.previous,
+			Now: req.Now && (len(b.policy.Stages) > 0 || b.open() != nil),
 		},
 	}
 	replaced, err := p.outgoing(pl, b, at)
@@ -57,19 +64,13 @@ func (p *Publisher) plan(ctx context.Context, req Request, load parcel, b base, 
 	if err != nil {
 		return nil, err
 	}
-	data := kv.Entry{Value: load.stored, Flags: load.encoding.Flags()}
-	pl.promote = p.replace(k, b.rows, data, load.sha256, manifest)
-	if !req.IgnoreStop {
-		pl.promote = append(pl.promote, unchanged(l.Stop(k), b.rows[l.Stop(k)].Index))
+	if staged := req.staged(b.policy) && b.Decide(load.sha256) == record.Replace; staged {
+		err = p.planCandidate(pl, req, load, b, at, manifest)
+	} else {
+		err = p.planCurrent(pl, req, load, b, at, manifest)
 	}
-	past, flags := load.past()
-	history := p.entry(k, at.version, manifest, past, flags)
-	if !pl.fits(history) {
-		// The mark is an id, because the same bytes again would change no Index. A competitor's
-		// entry that comes after this check fails our promotion (see write); one that was
-		// promoted before fails this.
-		history[2] = kv.Op{Verb: kv.Set, Path: l.HistoryPending(k, at.version), Value: []byte(pl.manifest.PublishID)}
-		pl.first = append(history, unchanged(l.Manifest(k), b.rows[l.Manifest(k)].Index))
+	if err != nil {
+		return nil, err
 	}
 	if !pl.fits(replaced) {
 		// These checks let it take no number that a competitor has.
@@ -80,7 +81,7 @@ func (p *Publisher) plan(ctx context.Context, req Request, load parcel, b base, 
 			pl.old, pl.note = nil, "the replaced content is too large for the history; `kvexpress rollback` cannot bring it back"
 		}
 	}
-	old, err := p.outdated(ctx, k, at, b.policy.History, len(past))
+	old, err := p.outdated(ctx, pl, b, at, load)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +95,83 @@ func (p *Publisher) plan(ctx context.Context, req Request, load parcel, b base, 
 	return pl, nil
 }
 
+// planCurrent makes the version the current one.
+func (p *Publisher) planCurrent(pl *plan, req Request, load parcel, b base, at place, manifest []byte) (err error) {
+	k, l := req.Key, p.Layout
+	if pl.extra, err = p.supersede(pl, b, at, true); err != nil {
+		return err
+	}
+	pl.promote = p.replace(k, b.rows, kv.Entry{Value: load.stored, Flags: load.encoding.Flags()}, load.sha256, manifest)
+	if !req.IgnoreStop {
+		pl.promote = append(pl.promote, unchanged(l.Stop(k), b.rows[l.Stop(k)].Index))
+	}
+	past, flags := load.past()
+	// The mark fails the transaction if the candidate of a rollout took the number meanwhile.
+	entry := append(p.entry(k, at.version, manifest, past, flags), unchanged(l.HistoryPending(k, at.version), at.mark))
+	if at.mark > 0 {
+		entry = append(entry, kv.Op{Verb: kv.Delete, Path: l.HistoryPending(k, at.version)})
+	}
+	if !pl.fits(entry) {
+		// A competitor's entry that comes after this check fails our promotion (see write); one that was
+		// promoted before fails this.
+		pl.first = append(p.marked(pl, entry), unchanged(l.Manifest(k), b.rows[l.Manifest(k)].Index))
+	}
+	return nil
+}
+
+// planCandidate begins a rollout. The live rows stay as they are, and must be as they were read.
+func (p *Publisher) planCandidate(pl *plan, req Request, load parcel, b base, at place, manifest []byte) (err error) {
+	k, l := req.Key, p.Layout
+	if pl.row, err = p.begin(pl, req, b); err != nil {
+		return err
+	}
+	withdraw, err := p.supersede(pl, b, at, false)
+	if err != nil {
+		return err
+	}
+	if err := p.promotable(pl, load, manifest); err != nil {
+		return err
+	}
+	pl.promote = append(withdraw, pl.row)
+	for _, path := range []string{l.Data(k), l.Checksum(k), l.Manifest(k)} {
+		pl.promote = append(pl.promote, unchanged(path, b.rows[path].Index))
+	}
+	if !req.IgnoreStop {
+		pl.promote = append(pl.promote, unchanged(l.Stop(k), b.rows[l.Stop(k)].Index))
+	}
+	entry := p.marked(pl, p.entry(k, at.version, manifest, load.stored, load.encoding.Flags()))
+	if !pl.fits(entry) {
+		pl.first = append(entry, unchanged(l.Manifest(k), b.rows[l.Manifest(k)].Index))
+	}
+	return nil
+}
+
+// rowGrowth is how many bytes a row gets until its promotion: a controller, a threshold, counts, a reason.
+const rowGrowth = rollout.MaxWhy + 256
+
+// promotable refuses a candidate whose promotion would not fit into one transaction.
+func (p *Publisher) promotable(pl *plan, load parcel, manifest []byte) error {
+	k, l := pl.manifest.Key, p.Layout
+	ops := p.replace(k, nil, kv.Entry{Value: load.stored}, load.sha256, manifest)
+	for _, path := range []string{l.Stop(k), l.HistoryPending(k, pl.manifest.Version), l.HistoryPending(k, pl.manifest.Version)} {
+		ops = append(ops, kv.Op{Path: path})
+	}
+	if bodySize(append(ops, pl.row))+rowGrowth*4/3 <= kv.MaxTxnBody {
+		return nil
+	}
+	return &gate.Refusal{
+		Reason: gate.TooLarge, Key: k, Remedy: "compress it with -z, split it, or give its policy fewer stages",
+		Detail: fmt.Sprintf("it has %d bytes as %s, and does not fit into one transaction with its rollout", len(load.stored), load.encoding),
+	}
+}
+
+// marked is an entry of history with the mark that it is not live. The mark is an id, because the same bytes again would change
+// no Index.
+func (p *Publisher) marked(pl *plan, entry []kv.Op) []kv.Op {
+	m := pl.manifest
+	return append(slices.Clip(entry[:2]), kv.Op{Verb: kv.Set, Path: p.Layout.HistoryPending(m.Key, m.Version), Value: []byte(m.PublishID)})
+}
+
 // leave adds the event, if there is one and it fits.
 func (pl *plan) leave(event *hold.Event, l kv.Layout, row kv.Entry) {
 	if event == nil || row.State == kv.Denied {
@@ -101,10 +179,11 @@ func (pl *plan) leave(event *hold.Event, l kv.Layout, row kv.Entry) {
 	}
 	e := *event
 	e.Version = pl.manifest.Version
-	promote := append([]kv.Op{hold.EventOp(l.Events(e.Row()), row, e)}, pl.promote...)
+	extra := append(slices.Clip(pl.extra), hold.EventOp(l.Events(e.Row()), row, e))
 	mark := kv.Op{Path: l.HistoryPending(pl.manifest.Key, e.Version)} // which write adds
-	if pl.event = len(promote) < kv.MaxOps && bodySize(append(slices.Clip(promote), mark)) <= kv.MaxTxnBody; pl.event {
-		pl.promote = promote
+	all := slices.Concat(extra, pl.promote, []kv.Op{mark})
+	if pl.event = len(all) <= kv.MaxOps && bodySize(all) <= kv.MaxTxnBody; pl.event {
+		pl.extra = extra
 	}
 }
 
@@ -131,7 +210,7 @@ func (p *Publisher) replace(k kv.Key, was kv.Snapshot, data kv.Entry, sha256 str
 
 // fits puts operations into the promote, if they fit.
 func (pl *plan) fits(ops []kv.Op) bool {
-	size := bodySize(pl.promote) + bodySize(ops)
+	size := bodySize(pl.extra) + bodySize(pl.promote) + bodySize(ops)
 	if pl.first != nil {
 		size += bodySize(pl.first[2:3]) // what write adds for its mark
 	}
@@ -143,14 +222,9 @@ func (pl *plan) fits(ops []kv.Op) bool {
 }
 
 // outgoing is the history entry of the live version, if history has none: such as one that
-// kvexpress 1.x wrote. It sets Previous in the manifest.
+// kvexpress 1.x wrote.
 func (p *Publisher) outgoing(pl *plan, b base, at place) ([]kv.Op, error) {
 	m, row := &pl.manifest, b.rows[p.Layout.Manifest(pl.manifest.Key)].Value
-	if b.State == record.Unmanaged {
-		m.Previous = at.version - 1
-	} else if b.Manifest != nil && b.Manifest.Version < at.version {
-		m.Previous = b.Manifest.Version
-	}
 	data := b.rows[p.Layout.Data(m.Key)]
 	e, _ := record.FromFlags(data.Flags) // record.Verify has read it
 	switch {
@@ -177,61 +251,16 @@ func (p *Publisher) outgoing(pl *plan, b base, at place) ([]kv.Op, error) {
 		stored = b.Plain // kvexpress 1.14 compressed it without a mark
 	}
 	past, flags := pastForm(b.Plain, stored, e)
-	return p.entry(m.Key, m.Previous, row, past, flags), nil
+	entry := p.entry(m.Key, m.Previous, row, past, flags)
+	return append(entry, kv.Op{Verb: kv.Delete, Path: p.Layout.HistoryPending(m.Key, m.Previous)}), nil
 }
 
-// entry makes a version of history.
+// entry makes a version of history. What becomes of its mark is another operation.
 func (p *Publisher) entry(k kv.Key, version uint64, manifest, data []byte, flags uint64) []kv.Op {
 	return []kv.Op{
 		{Verb: kv.Set, Path: p.Layout.HistoryManifest(k, version), Value: manifest},
 		{Verb: kv.Set, Path: p.Layout.HistoryData(k, version), Value: data, Flags: flags},
-		{Verb: kv.Delete, Path: p.Layout.HistoryPending(k, version)},
 	}
-}
-
-// maxPruned is how many rows of history a publish removes; a version has two or three. After a restore there may be many to
-// remove: each publish removes a few.
-const maxPruned = 8
-
-// outdated are the oldest versions that the policy does not keep, some of them, if each has so many bytes.
-func (p *Publisher) outdated(ctx context.Context, k kv.Key, at place, h rollout.History, size int) ([]uint64, error) {
-	fresh := 1
-	if at.enters {
-		fresh = 2
-	}
-	numbers := slices.DeleteFunc(slices.Sorted(maps.Keys(at.rows)), func(n uint64) bool { return n > at.version-uint64(fresh) })
-	all := len(numbers) + fresh
-	numbers = numbers[:min(max(0, all-h.Keep(size)), maxPruned)]
-	if h.Days == 0 || len(numbers) == 0 {
-		return numbers, nil
-	}
-	var paths []string
-	for _, n := range numbers {
-		paths = append(paths, p.Layout.HistoryManifest(k, n))
-	}
-	rows, err := p.read(ctx, AtHistoryRead, kv.Default, paths...)
-	if err != nil {
-		return nil, err
-	}
-	for i, path := range paths {
-		m, err := record.ParseManifest(k, rows[path].Value)
-		if rows[path].State == kv.Denied || err == nil && h.Young(m.PublishedAt, p.Now(), all-1-i, size) {
-			return numbers[:i], nil
-		}
-	}
-	return numbers, nil
-}
-
-// prune removes versions, but not the one that is replaced.
-func (at place) prune(numbers []uint64, replaced uint64) (ops []kv.Op) {
-	for _, n := range numbers {
-		for _, path := range at.rows[n] {
-			if n != replaced && len(ops) < maxPruned {
-				ops = append(ops, kv.Op{Verb: kv.Delete, Path: path})
-			}
-		}
-	}
-	return ops
 }
 
 // overwrite writes a row that still is as it was read. The same value again changes no Index and wakes no watch: so a row that

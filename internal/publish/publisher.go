@@ -6,6 +6,7 @@ package publish
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
+	"kvexpress/internal/rollout"
 	"kvexpress/internal/wait"
 )
 
@@ -72,6 +74,13 @@ type Request struct {
 	IfSHA256 string
 	DryRun   bool        // do all but the write
 	Limits   gate.Limits // how much it may differ from the live version
+	// Now: to all nodes at once, past the stages of the policy and whatever rollout is open. It takes a Message.
+	Now bool
+	// Retry: content that was withdrawn may be published again.
+	Retry bool
+	// Begin, if set, is asked before a rollout begins, with its plan and the open rollout that it would supersede (nil: none).
+	// Its error ends the publish. If it has waited for something: ErrReadAgain.
+	Begin func(context.Context, rollout.Plan, *rollout.Row) error
 	// Event is written with the version: in the same transaction if rights and room allow,
 	// else right after it. nil: none.
 	Event *hold.Event
@@ -90,22 +99,30 @@ const (
 	Unchanged    Action = "unchanged"     // the same bytes are live already; nothing was written
 	Healed       Action = "healed"        // the same bytes were live, but damaged: they were written again
 	WouldPublish Action = "would_publish" // a dry run that found something to write
+
+	// With stages in the policy.
+	RollingOut    Action = "rolling_out"    // a rollout began; the version is its candidate
+	Follows       Action = "follows"        // the open rollout has the same content; nothing was written
+	AbortsRollout Action = "aborts_rollout" // the current version was published again: the open rollout is aborted
+	WouldRollOut  Action = "would_roll_out" // a dry run
 )
 
-// Wrote reports whether the store changed.
+// Wrote reports whether the store has another current version now.
 func (a Action) Wrote() bool { return a == Published || a == Healed }
 
 // Result is the result of a publish, and the JSON of `in --json`.
 type Result struct {
 	Key     kv.Key `json:"key"`
 	Action  Action `json:"action"`
-	Version uint64 `json:"version"`           // the live one now, or the one that would be; 0: an unmanaged one is unchanged
+	Version uint64 `json:"version"`           // the live one now, or the one that would be, or the candidate; 0: an unmanaged one is unchanged
 	Lineage string `json:"lineage,omitempty"` // "": an unmanaged version is unchanged
 	SHA256  string `json:"sha256"`            // of the plain bytes
 	Size    int    `json:"size"`              // of the plain bytes
 	Lines   int    `json:"lines"`
 	// Attempts are 1 if no race was lost.
 	Attempts int `json:"attempts"`
+	// Rollout is the ID of the rollout that began, or that is followed or aborted; "": none.
+	Rollout string `json:"rollout,omitempty"`
 	// Change from the live version before; nil: not requested, or none was whole.
 	Change *gate.Change `json:"change,omitempty"`
 
@@ -120,7 +137,7 @@ type Result struct {
 }
 
 // Publish does what req asks for. Among its errors are *gate.Refusal,
-// *gate.Stopped, *Conflict, *kv.NameError (a nested key), gate.ErrMessage and
+// *gate.Stopped, *Conflict, *WithdrawnError, *kv.NameError (a nested key), gate.ErrMessage and
 // those of the store. Unless the error wraps kv.ErrUnknownOutcome, a failed
 // publish has changed nothing that nodes read.
 func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {
@@ -160,7 +177,7 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	if err != nil {
 		return Result{}, err
 	}
-	if err := ifVersion(req, b.Live, before); err != nil {
+	if err := ifVersion(req, b, before); err != nil {
 		return Result{}, err
 	}
 	res := Result{
@@ -174,7 +191,21 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 		if b.State == record.Managed {
 			res.Lineage = b.Manifest.Lineage
 		}
+		if b.open() != nil && !req.DryRun {
+			err = p.abort(ctx, b, &res)
+		}
+		return res, err
+	}
+	staged := decision == record.Replace && req.staged(b.policy)
+	if staged && b.follows(load.sha256) {
+		res.Action, res.Version, res.Rollout = Follows, b.rollout.Version, b.rollout.ID
 		return res, nil
+	}
+	if staged && b.State == record.Damaged {
+		return Result{}, &gate.Refusal{
+			Reason: gate.Corrupt, Key: req.Key, Detail: "the live version is damaged, so a rollout could not go back to it: " + b.Why,
+			Remedy: fmt.Sprintf("publish the content of the live version again, or see `kvexpress history -k %s`", req.Key),
+		}
 	}
 	if err := b.policy.Accept(req.Key, load.lines, req.Message); err != nil && decision != record.Heal {
 		return Result{}, err
@@ -182,9 +213,21 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	if res.Change, err = compare(req, b, decision); err != nil {
 		return Result{}, err
 	}
-	place, err := p.succeed(ctx, req.Key, b.Live)
+	place, err := p.succeed(ctx, req.Key, b)
 	if err != nil {
 		return Result{}, err
+	}
+	if decision == record.Replace {
+		if err := p.notWithdrawn(ctx, req, load, b, place); err != nil {
+			return Result{}, err
+		}
+	}
+	if staged && req.Begin != nil {
+		if err := req.Begin(ctx, b.policy.Plan, b.open()); errors.Is(err, ErrReadAgain) {
+			return Result{}, &lostError{cause: err}
+		} else if err != nil {
+			return Result{}, err
+		}
 	}
 	pl, err := p.plan(ctx, req, load, b, place)
 	if err != nil {
@@ -193,11 +236,16 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	res.Action, res.Lineage, res.Version, res.Published = Published, place.lineage, place.version, pl.began
 	res.note(pl.note)
 	switch {
+	case req.DryRun && staged:
+		res.Action = WouldRollOut
+		return res, nil
 	case req.DryRun:
 		res.Action = WouldPublish
 		return res, nil
 	case decision == record.Heal:
 		res.Action = Healed
+	case staged:
+		res.Action, res.Rollout = RollingOut, pl.manifest.PublishID
 	}
 	if err := p.write(ctx, pl, before, &res); err != nil {
 		return res, err

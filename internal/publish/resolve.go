@@ -25,7 +25,7 @@ func (p *Publisher) resolve(ctx context.Context, pl *plan, cause error, res *Res
 			cause = err
 		case err != nil:
 			return p.unknown(pl, err)
-		case fate == live:
+		case fate == applied:
 			res.Resolved = true
 			res.note(note)
 			return nil
@@ -34,7 +34,7 @@ func (p *Publisher) resolve(ctx context.Context, pl *plan, cause error, res *Res
 		case fate == untraceable:
 			return p.unknown(pl, fmt.Errorf("%s: %w", note, cause))
 		case fate == pending:
-			_, err := p.commit(ctx, AtPromoteAgain, pl.promote)
+			_, err := p.commit(ctx, AtPromoteAgain, pl.ops())
 			switch {
 			case err == nil:
 				res.Resolved = true
@@ -61,13 +61,16 @@ type fate int
 
 const (
 	pending     fate = iota + 1 // not applied so far, and it still may be
-	live                        // applied; it may have been superseded since
+	applied                     // it may have been superseded since
 	beaten                      // not applied, and it cannot be any more
 	untraceable                 // history no longer has it
 )
 
 // fate searches the store for the publish id of the plan. It returns a note for people.
 func (p *Publisher) fate(ctx context.Context, pl *plan) (fate, string, error) {
+	if pl.row.Path != "" {
+		return p.fateOfRollout(ctx, pl)
+	}
 	k, ours := pl.manifest.Key, pl.manifest
 	l, livePath := p.Layout, p.Layout.Manifest(k)
 	pastPath, mark := l.HistoryManifest(k, ours.Version), l.HistoryPending(k, ours.Version)
@@ -86,11 +89,11 @@ func (p *Publisher) fate(ctx context.Context, pl *plan) (fate, string, error) {
 	newer := nowErr == nil && now.Lineage == ours.Lineage && now.Version > ours.Version
 	switch {
 	case nowErr == nil && now.PublishID == ours.PublishID:
-		return live, "", nil
+		return applied, "", nil
 	case kept && newer:
-		return live, fmt.Sprintf("version %d was published, and superseded by version %d since", ours.Version, now.Version), nil
+		return applied, fmt.Sprintf("version %d was published, and superseded by version %d since", ours.Version, now.Version), nil
 	case kept:
-		return live, fmt.Sprintf("version %d was published, and its manifest was replaced or removed since", ours.Version), nil
+		return applied, fmt.Sprintf("version %d was published, and its manifest was replaced or removed since", ours.Version), nil
 	case rows[livePath].Index == pl.base:
 		return pending, "", nil
 	case newer && now.Version >= ours.Version+rollout.MinVersions:
@@ -102,8 +105,9 @@ func (p *Publisher) fate(ctx context.Context, pl *plan) (fate, string, error) {
 // unknown is the error for a promotion whose fate was not found out.
 func (p *Publisher) unknown(pl *plan, cause error) error {
 	m := pl.manifest
-	return &UnknownError{
-		Version: m.Version, PublishID: m.PublishID, Cause: cause,
-		Paths: []string{p.Layout.Manifest(m.Key), p.Layout.HistoryManifest(m.Key, m.Version)},
+	paths := []string{p.Layout.Manifest(m.Key), p.Layout.HistoryManifest(m.Key, m.Version)}
+	if pl.row.Path != "" {
+		paths = []string{pl.row.Path}
 	}
+	return &UnknownError{Version: m.Version, PublishID: m.PublishID, Cause: cause, Paths: paths}
 }

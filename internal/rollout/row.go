@@ -164,6 +164,22 @@ type Withdrawn struct {
 	Nodes   []string `json:"nodes,omitempty"` // that failed: at most MaxEvidence
 	By      string   `json:"by"`              // the hub, or user@host
 	Time    int64    `json:"time"`            // Unix time, by the clock of By
+	// End of the rollout. The content of a Superseded one may be published again; "": it did not end well.
+	End State `json:"end,omitempty"`
+}
+
+// ParseWithdrawn reads the row; nil if there is none. What cannot be read is a Withdrawn without a known reason.
+func ParseWithdrawn(e kv.Entry) *Withdrawn {
+	if e.State != kv.Present {
+		return nil
+	}
+	var w Withdrawn
+	if json.Unmarshal(e.Value[:min(len(e.Value), 4*MaxRow)], &w) != nil || w.Reason == "" {
+		w.Reason = "its rollout did not end well"
+	}
+	w.Reason, w.By = safetext.Cut(w.Reason, MaxWhy), safetext.Cut(w.By, MaxWhy)
+	w.Nodes = w.Nodes[:min(len(w.Nodes), MaxEvidence)]
+	return &w
 }
 
 // MaxEvidence limits the nodes of a Withdrawn.
