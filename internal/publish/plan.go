@@ -161,7 +161,8 @@ func (p *Publisher) promotable(pl *plan, load parcel, manifest []byte) error {
 	}
 	return &gate.Refusal{
 		Reason: gate.TooLarge, Key: k, Remedy: "compress it with -z, split it, or give its policy fewer stages",
-		Detail: fmt.Sprintf("it has %d bytes as %s, and does not fit into one transaction with its rollout", len(load.stored), load.encoding),
+		Detail: fmt.Sprintf("it has %d bytes as %s, and does not fit into one transaction with its rollout", len(load.stored),
+			load.encoding),
 	}
 }
 
@@ -169,7 +170,8 @@ func (p *Publisher) promotable(pl *plan, load parcel, manifest []byte) error {
 // no Index.
 func (p *Publisher) marked(pl *plan, entry []kv.Op) []kv.Op {
 	m := pl.manifest
-	return append(slices.Clip(entry[:2]), kv.Op{Verb: kv.Set, Path: p.Layout.HistoryPending(m.Key, m.Version), Value: []byte(m.PublishID)})
+	mark := kv.Op{Verb: kv.Set, Path: p.Layout.HistoryPending(m.Key, m.Version), Value: []byte(m.PublishID)}
+	return append(slices.Clip(entry[:2]), mark)
 }
 
 // leave adds the event, if there is one and it fits.

@@ -114,7 +114,7 @@ func (a Action) Wrote() bool { return a == Published || a == Healed }
 type Result struct {
 	Key     kv.Key `json:"key"`
 	Action  Action `json:"action"`
-	Version uint64 `json:"version"`           // the live one now, or the one that would be, or the candidate; 0: an unmanaged one is unchanged
+	Version uint64 `json:"version"`           // the live one, the one that would be, or the candidate; 0: an unmanaged one is unchanged
 	Lineage string `json:"lineage,omitempty"` // "": an unmanaged version is unchanged
 	SHA256  string `json:"sha256"`            // of the plain bytes
 	Size    int    `json:"size"`              // of the plain bytes

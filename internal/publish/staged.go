@@ -88,8 +88,8 @@ func (p *Publisher) begin(pl *plan, req Request, b base) (kv.Op, error) {
 	}
 	value, err := row.Marshal()
 	if most := rollout.MaxRow - rowGrowth; err == nil && len(value) > most {
-		err = fmt.Errorf("%s: the row of its rollout has %d bytes, at most %d are allowed; give its policy fewer stages or shorter labels",
-			k, len(value), most)
+		err = fmt.Errorf("%s: the row of its rollout has %d bytes, at most %d are allowed; give its policy fewer stages or "+
+			"shorter labels", k, len(value), most)
 	}
 	return kv.Op{Verb: kv.CheckAndSet, Path: l.Rollout(k), Value: value, Index: b.rows[l.Rollout(k)].Index}, err
 }

@@ -148,7 +148,9 @@ func TestRolloutAtTheLimit(t *testing.T) {
 		if wrote {
 			before++
 		}
-		setRow(t, p, func(r *rollout.Row) { r.Reason, r.Controller = strings.Repeat("r", rollout.MaxWhy), strings.Repeat("c", 64) })
+		setRow(t, p, func(r *rollout.Row) {
+			r.Reason, r.Controller = strings.Repeat("r", rollout.MaxWhy), strings.Repeat("c", 64)
+		})
 		s := &probe{Store: p.Store}
 		p.Store = s
 		if err := promote(t, p); err != nil || s.largest > kv.MaxTxnBody {
