@@ -51,6 +51,36 @@ func TestDisks(t *testing.T) {
 	d.says("state", doctor.Failure, "read-only", "choose another")
 }
 
+// Files that root may write and that cannot be replaced, or must not be overwritten.
+func TestFixedFiles(t *testing.T) {
+	t.Parallel()
+	needsRoot(t)
+	_, m := e2e.Start(t)
+	m.Publish(e2e.Text("one", 20))
+	for _, dir := range []string{"fixed", "append"} {
+		if err := os.Mkdir(m.Path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		m.File(dir+"/hosts", "old\n")
+	}
+	for path, flag := range map[string]string{"fixed/hosts": "i", "append": "a"} {
+		run(t, "chattr", "+"+flag, m.Path(path))
+		defer run(t, "chattr", "-"+flag, m.Path(path))
+	}
+	if err := os.Link(m.File("linked", "old\n"), m.Path("other-name")); err != nil {
+		t.Fatal(err)
+	}
+	target := func(file string) e2e.Fields { return e2e.Fields{"key": "hosts", "file": file} }
+	d := examine(t, m, nil, "-C", configure(m, "fixed", nil, target(m.Path("fixed/hosts")), target(m.Path("append/hosts")),
+		target(m.Path("linked")), e2e.Fields{"key": "hosts", "file": m.Path("other-name"), "in_place": true}))
+	d.says("target", doctor.Failure, "fixed/hosts is immutable", "`chattr -ia "+m.Path("fixed/hosts")+"`")
+	d.says("target", doctor.Failure, "append is immutable or append-only", "`lsattr -d "+m.Path("append")+"`")
+	d.says("target", doctor.Failure, "other-name", "several hard links", "remove the others")
+	if n := strings.Count(d.text(), "several hard links"); n != 1 {
+		t.Errorf("%d files may not have several links, and one is overwritten in place:\n%s", n, d.text())
+	}
+}
+
 // A user who is neither root nor the user of the agent.
 func TestUsers(t *testing.T) {
 	t.Parallel()
@@ -74,7 +104,8 @@ func TestUsers(t *testing.T) {
 		}
 	}
 	config := configure(m, "users", nil, e2e.Fields{"key": "hosts", "file": m.Path("mine/hosts"), "owner": "root"},
-		e2e.Fields{"key": "hosts", "file": m.Path("theirs/hosts")})
+		e2e.Fields{"key": "hosts", "file": m.Path("theirs/hosts")},
+		e2e.Fields{"key": "hosts", "file": m.File("mine/in-place", "old\n"), "in_place": true})
 	if err := os.Chmod(config, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +113,7 @@ func TestUsers(t *testing.T) {
 	d.says("state", doctor.OK)
 	d.says("target", doctor.Failure, "theirs/hosts", "write to the folder", "run it as another user")
 	d.says("target", doctor.Failure, "mine/hosts", "only root may give the file to uid 0", "remove owner")
+	d.says("target", doctor.Failure, "write "+m.Path("mine/in-place"), "permission denied")
 	d.says("writers", doctor.NotChecked, "run doctor as root")
 
 	// A state folder of another user, and an agent that this one may not ask.
@@ -149,6 +181,8 @@ func TestUnit(t *testing.T) {
 	answer(strings.Replace(good, "=enabled", "=disabled", 1)).says("unit", doctor.Warning, "systemctl enable kvexpress-agent.service")
 	answer(strings.Replace(good, "Reload=no", "Reload=yes", 1)).says("unit", doctor.Warning, "systemctl daemon-reload")
 	answer(good).says("unit", doctor.OK)
+	answer("").says("unit", doctor.Warning, "no such unit (unknown)", "systemctl enable --now") // none of the properties
+	answer(good+"ProtectSystem=new-value\nNewProperty=x\n").says("unit", doctor.OK)
 	closed := answer(good + "ProtectSystem=strict\nProtectHome=read-only\nPrivateTmp=yes\nReadWritePaths=/etc\nStateDirectory=kvexpress\n")
 	closed.says("unit", doctor.Failure, "/srv/www: it is read-only there; add ReadWritePaths=/srv/www")
 	closed.says("unit", doctor.Failure, "/home/web: it is read-only there")

@@ -143,7 +143,11 @@ func TestHubs(t *testing.T) {
 	examine(t, weak, nil, "hub", "-C", config).says("rights", doctor.Failure, "write kvexpress-nodes/.probe", "kvexpress acl hub")
 	examine(t, weak, nil, "hub", "-C", config).says("hub", doctor.Failure, h.Addr, "may not read the receipts", "kvexpress acl")
 	h.Kill()
-	examine(t, m, nil, "hub", "-C", config).says("ready", doctor.Failure, "no hub listens there", "systemctl start kvexpress-hub")
+	gone := examine(t, m, nil, "hub", "-C", config)
+	gone.says("ready", doctor.Failure, "no hub listens there", "systemctl start kvexpress-hub")
+	gone.says("hub", doctor.Failure, h.Addr, "connection refused", "start the hub there")
+	examine(t, m, nil, "hub", "-C", m.File("ca.yml", "store: "+s.Server.Addr+"\npeers: ["+h.Addr+"]\nhub_ca: "+m.Path("nosuch")+"\n")).
+		says("peers", doctor.Failure, "nosuch")
 	examine(t, m, nil, "hub", "-C", m.File("bad.yml", "stores: x\n")).says("configuration", doctor.Failure, "bad.yml:1", "give store")
 	examine(t, m, nil, "hub", "-C", m.File("tls.yml", "store: "+s.Server.Addr+"\nlisten: "+secure.Addr+"\ntls_cert: "+elsewhere+
 		"\ntls_key: "+elsewhere+".key\n")).says("ready", doctor.OK, secure.Addr)
