@@ -26,6 +26,7 @@ const (
 	exitExec       = 8  // done, but the exec failed
 	exitNotArrived = 9  // --wait: the goal was not reached
 	exitConflict   = 10 // --if-version did not hold, or the race was lost
+	exitRollout    = 11 // the rollout was reverted, halted, aborted or superseded
 )
 
 // execError is a failed exec of a command other than out and raw.
@@ -73,6 +74,7 @@ func exitCode(err error) int {
 		{as[*gate.Locked], exitLocked},
 		{as[*gate.Missing], exitMissing},
 		{as[*record.NotKept], exitMissing},
+		{as[*record.NeverLive], exitRollout},
 		{is(errNothing), exitMissing},
 		{is(errNoNode), exitMissing},
 		{is(fleet.ErrReceipt), exitRefused},

@@ -34,8 +34,8 @@ func (a *App) newHistory(g *globals) *cobra.Command {
 	return cmd
 }
 
-// versions reads kept versions.
-func (s *session) versions() record.History { return record.History{Store: s.store, Layout: s.layout} }
+// versions reads kept versions, and those that were never live.
+func (s *session) versions() record.History { return record.History{Store: s.store, Layout: s.layout, Any: true} }
 
 func (s *session) history(ctx context.Context, name string, most int) (report, error) {
 	k, err := s.key(name)
@@ -109,6 +109,7 @@ type versionInfo struct {
 	Encoding    string       `json:"encoding,omitempty"`
 	Lineage     string       `json:"lineage,omitempty"`
 	PublishID   string       `json:"publish_id,omitempty"`
+	Now         bool         `json:"now,omitempty"` // published with --now, past the stages of the policy
 }
 
 func infoOf(v record.Version) versionInfo {
@@ -118,6 +119,7 @@ func infoOf(v record.Version) versionInfo {
 	}
 	if m := v.Manifest; m != nil && v.State != record.Unmanaged {
 		i.By, i.Message, i.Encoding, i.Lineage, i.PublishID = m.By, m.Message, m.Encoding, m.Lineage, m.PublishID
+		i.Now = m.Now
 		if !m.PublishedAt.IsZero() {
 			i.PublishedAt = &m.PublishedAt
 		}
@@ -194,6 +196,9 @@ func (r historyReport) table() []string {
 func (i versionInfo) judgement() string {
 	if i.State == record.Damaged && i.Detail != "" {
 		return "damaged: " + i.Detail
+	}
+	if i.Now && i.Detail == "" {
+		return "published with --now, past the stages of the policy"
 	}
 	return i.Detail
 }

@@ -114,7 +114,7 @@ func (a Action) Wrote() bool { return a == Published || a == Healed }
 type Result struct {
 	Key     kv.Key `json:"key"`
 	Action  Action `json:"action"`
-	Version uint64 `json:"version"`           // the live one, the one that would be, or the candidate; 0: an unmanaged one is unchanged
+	Version uint64 `json:"version"`           // the live one, a candidate, or the one that would be; 0: an unmanaged one
 	Lineage string `json:"lineage,omitempty"` // "": an unmanaged version is unchanged
 	SHA256  string `json:"sha256"`            // of the plain bytes
 	Size    int    `json:"size"`              // of the plain bytes
@@ -137,7 +137,7 @@ type Result struct {
 }
 
 // Publish does what req asks for. Among its errors are *gate.Refusal,
-// *gate.Stopped, *Conflict, *WithdrawnError, *kv.NameError (a nested key), gate.ErrMessage and
+// *gate.Stopped, *Conflict, *record.NeverLive, *kv.NameError (a nested key), gate.ErrMessage and
 // those of the store. Unless the error wraps kv.ErrUnknownOutcome, a failed
 // publish has changed nothing that nodes read.
 func (p *Publisher) Publish(ctx context.Context, req Request) (Result, error) {

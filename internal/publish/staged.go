@@ -16,16 +16,10 @@ import (
 // ErrReadAgain is an answer of Request.Begin: time has passed, and all is read again.
 var ErrReadAgain = errors.New("the store is read again")
 
-// WithdrawnError refuses content whose rollout did not end well.
-type WithdrawnError struct {
-	Key     kv.Key
-	Version uint64
-	Why     rollout.Withdrawn
-}
-
-func (e *WithdrawnError) Error() string {
-	return fmt.Sprintf("%s: this content was withdrawn as version %d: %s; to publish it all the same, run it again with --retry",
-		e.Key, e.Version, e.Why.Reason)
+// withdrawnContent refuses content whose rollout did not end well.
+func withdrawnContent(k kv.Key, version uint64, why string) error {
+	return &record.NeverLive{Key: k, Version: version, Why: "it has this content, and was withdrawn: " + why,
+		Remedy: "to publish it all the same, run it again with --retry"}
 }
 
 // staged reports whether new content goes through a rollout. A version that was live before does not.
@@ -131,7 +125,7 @@ func (p *Publisher) notWithdrawn(ctx context.Context, req Request, load parcel, 
 		return nil
 	}
 	if r := b.open(); r != nil && r.SHA256 == load.sha256 && !r.State.Offers() {
-		return &WithdrawnError{Key: k, Version: r.Version, Why: rollout.Withdrawn{Rollout: r.ID, Reason: r.Reason}}
+		return withdrawnContent(k, r.Version, r.Reason)
 	}
 	numbers := p.withdrawn(k, at)
 	numbers = numbers[max(0, len(numbers)-keepWithdrawn):]
@@ -150,7 +144,7 @@ func (p *Publisher) notWithdrawn(ctx context.Context, req Request, load parcel, 
 		m, err := record.ParseManifest(k, rows[l.HistoryManifest(k, n)].Value)
 		why := rollout.ParseWithdrawn(rows[l.HistoryWithdrawn(k, n)])
 		if err == nil && m.SHA256 == load.sha256 && why != nil && why.End != rollout.Superseded {
-			return &WithdrawnError{Key: k, Version: n, Why: *why}
+			return withdrawnContent(k, n, why.Reason)
 		}
 	}
 	return nil

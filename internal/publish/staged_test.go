@@ -308,7 +308,7 @@ func TestWithdrawnContent(t *testing.T) {
 	refused := func() {
 		t.Helper()
 		_, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("two\n")})
-		var why *WithdrawnError
+		var why *record.NeverLive
 		if !errors.As(err, &why) || why.Version != 2 || !strings.Contains(err.Error(), "n1 failed: probe") {
 			t.Errorf("got %v", err)
 		}
@@ -322,7 +322,7 @@ func TestWithdrawnContent(t *testing.T) {
 	}
 	fail(t, p)
 	setPolicy(t, p, rollout.Policy{}) // without stages it is still bad
-	if _, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("two\n")}); !isA[*WithdrawnError](err) {
+	if _, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("two\n")}); !isA[*record.NeverLive](err) {
 		t.Errorf("without stages: %v", err)
 	}
 	if _, err := p.Publish(t.Context(), Request{Key: hosts, Content: []byte("two\n"), Now: true, Message: "why"}); err != nil {

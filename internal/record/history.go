@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// maxEntries is how many entries are read, the newest first. A publisher keeps ten; more are
-	// from another lineage or another program.
+	// maxEntries is how many entries are read, the newest first. A publisher keeps ten, and three that were withdrawn; more are
+	// from a policy, another lineage or another program.
 	maxEntries = 64
 	// maxLists is how often the list is made while publishers are faster.
 	maxLists = 5
@@ -24,6 +24,7 @@ const (
 type History struct {
 	Store  kv.Store
 	Layout kv.Layout
+	Any    bool                                       // Read returns withdrawn versions and candidates, too
 	Wait   func(context.Context, time.Duration) error // see Query
 }
 
@@ -85,7 +86,7 @@ func descending(numbers []uint64) []uint64 {
 // Read returns versions with their verified bytes, up to entriesPerRead, from one snapshot. 0 is the live version, whatever
 // its number.
 //
-// The error is a *NotKept for a version that the store does not have, or no longer; a
+// The error is a *NotKept for a version that the store does not have, or no longer; a *NeverLive for a withdrawn one; a
 // *gate.Missing for a key that is not in the store at all; a *gate.Refusal for a damaged
 // version, or if only a later kvexpress can tell; it wraps kv.ErrDenied, or is the store's.
 func (h History) Read(ctx context.Context, k kv.Key, versions ...uint64) ([]Content, error) {
@@ -108,7 +109,8 @@ func (h History) Read(ctx context.Context, k kv.Key, versions ...uint64) ([]Cont
 		if n > 0 {
 			c, kept = s.version(n, lineage)
 		}
-		if !kept || !c.State.Whole() {
+		never := h.Any && (c.State == Withdrawn || c.State == Candidate)
+		if !kept || !c.State.Whole() && !never {
 			return nil, h.why(ctx, s, n, c, kept)
 		}
 		all = append(all, c)
@@ -124,6 +126,8 @@ func (h History) why(ctx context.Context, s *snapshot, n uint64, c Content, kept
 		return err
 	case kept && c.State == OtherLineage:
 		return l.notKept(fmt.Sprintf("version %d in its history is of another lineage", n))
+	case kept && (c.State == Withdrawn || c.State == Candidate):
+		return neverLive(s.live.Key, c.Version)
 	case kept:
 		return l.refuse(c.Version)
 	case n == 0 && s.live.State == Absent:
@@ -161,6 +165,7 @@ func (h History) snapshot(ctx context.Context, k kv.Key, numbers []uint64) (*sna
 		return err
 	}
 	var err error
-	s.live, _, err = Read(ctx, h.Store, h.Layout, k, Query{Also: s.paths(k, first), Accept: accept, Wait: h.Wait})
+	also := append(s.paths(k, first), h.Layout.Rollout(k))
+	s.live, _, err = Read(ctx, h.Store, h.Layout, k, Query{Also: also, Accept: accept, Wait: h.Wait})
 	return s, err
 }

@@ -13,7 +13,7 @@ import (
 // State says how whole a version is in the store. The words are a contract.
 type State string
 
-// The states of a live version. A past one is Managed, Damaged, OtherLineage or NeedsNewer.
+// The states of a live version. A past one is Managed, or one from Damaged on.
 const (
 	Absent       State = "absent"        // no data, no checksum, no manifest
 	Managed      State = "managed"       // data, checksum and manifest agree
@@ -21,6 +21,8 @@ const (
 	Damaged      State = "damaged"       // the rows disagree, one is missing, or one cannot be read
 	OtherLineage State = "other_lineage" // it is from before the key was deleted and made anew
 	NeedsNewer   State = "needs_newer"   // a later kvexpress wrote it
+	Withdrawn    State = "withdrawn"     // its rollout did not end well: it was never live
+	Candidate    State = "candidate"     // it is being rolled out
 )
 
 // Whole reports whether the bytes of the version can be had.

@@ -55,3 +55,24 @@ func numbers(versions []uint64) string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// NeverLive is content or a version whose rollout did not end well, or has not ended.
+type NeverLive struct {
+	Key     kv.Key
+	Version uint64
+	Why     string
+	Remedy  string
+}
+
+func (e *NeverLive) Error() string {
+	return fmt.Sprintf("%s: version %d was never live: %s; %s", e.Key, e.Version, e.Why, e.Remedy)
+}
+
+func neverLive(k kv.Key, v Version) error {
+	e := &NeverLive{Key: k, Version: v.Number, Why: v.Why, Remedy: fmt.Sprintf("see `kvexpress rollout status -k %s`", k)}
+	if v.State == Withdrawn {
+		e.Remedy = fmt.Sprintf("`kvexpress show -k %s --version %d >FILE` and `kvexpress in -k %[1]s -f FILE --retry` "+
+			"roll it out again", k, v.Number)
+	}
+	return e
+}

@@ -8,12 +8,13 @@ import (
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 )
 
 // entriesPerRead is how many entries are read at once, beside the live rows. More
 // than a publisher keeps, and few enough for the answer: each entry has up to
 // 400 KiB, and a store's answer a limit of its own.
-const entriesPerRead = 16
+const entriesPerRead = 14
 
 // snapshot has the rows of a key, read at once except for entries beyond the
 // first entriesPerRead.
@@ -27,7 +28,8 @@ type snapshot struct {
 // paths are the rows of these entries.
 func (s *snapshot) paths(k kv.Key, numbers []uint64) (paths []string) {
 	for _, n := range numbers {
-		paths = append(paths, s.layout.HistoryManifest(k, n), s.layout.HistoryData(k, n), s.layout.HistoryPending(k, n))
+		paths = append(paths, s.layout.HistoryManifest(k, n), s.layout.HistoryData(k, n), s.layout.HistoryPending(k, n),
+			s.layout.HistoryWithdrawn(k, n))
 	}
 	return paths
 }
@@ -134,18 +136,36 @@ func (s *snapshot) version(n uint64, lineage string) (Content, bool) {
 	return live, true
 }
 
-// past is one entry of history. false: nothing of it is there, or it was never live,
+// past is one entry of history. false: nothing of it is there, or it was neither live nor a candidate,
 // because its publish was cut off.
 func (s *snapshot) past(n uint64) (Content, bool) {
 	k, l := s.live.Key, s.layout
 	row, data := s.rows[l.HistoryManifest(k, n)], s.rows[l.HistoryData(k, n)]
+	withdrawn := rollout.ParseWithdrawn(s.rows[l.HistoryWithdrawn(k, n)])
 	never := len(s.rows[l.HistoryPending(k, n)].Value) > 0
-	if never || row.State != kv.Present && data.State != kv.Present {
+	candidate := never && s.candidate() == n
+	if never && withdrawn == nil && !candidate || row.State != kv.Present && data.State != kv.Present {
 		return Content{}, false
 	}
 	c := Content{Version: Version{Number: n}}
 	c.State, c.Why = c.verify(k, row, data)
+	switch {
+	case c.State != Managed || !never:
+	case withdrawn != nil:
+		c.State, c.Why = Withdrawn, "withdrawn: "+withdrawn.Reason
+	default:
+		c.State, c.Why = Candidate, "it is being rolled out"
+	}
 	return c, true
+}
+
+// candidate is the version of the open rollout; 0: there is none.
+func (s *snapshot) candidate() uint64 {
+	r, err := rollout.ParseRow(s.live.Key, s.rows[s.layout.Rollout(s.live.Key)])
+	if err != nil || r == nil || r.State.Ended() {
+		return 0
+	}
+	return r.Version
 }
 
 // verify fills in what manifest and data of an entry tell, and returns how whole it is.

@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"slices"
 
 	"kvexpress/internal/gate"
 	"kvexpress/internal/kv"
@@ -47,7 +48,7 @@ type VersionList struct {
 	SHA256  string
 	Stopped *gate.Stopped // nil: the key is not stopped
 	// Versions are the newest first: the live one, and those of its lineage that are kept.
-	// After a restore, kept ones may be above the live one. Entries of a publish that was
+	// After a restore, kept ones may be above the live one, as candidates and withdrawn ones are. Entries of a publish that was
 	// cut off are left out: they were never live.
 	Versions []Version
 	Skipped  int // entries that were not read: there are far too many
@@ -94,7 +95,8 @@ func (l VersionList) Before(other bool) (Version, error) {
 		newest = live.Manifest.Previous // numbers in between are from before a restore
 	}
 	for _, v := range l.Versions {
-		past := v.Number > 0 && v.Number <= newest && !v.Live && v.State != OtherLineage
+		past := v.Number > 0 && v.Number <= newest && !v.Live &&
+			!slices.Contains([]State{OtherLineage, Withdrawn, Candidate}, v.State)
 		same := other && v.SHA256 == l.SHA256
 		if past && !same {
 			return v, nil
