@@ -55,7 +55,7 @@ func (s *step) tooMany() bool {
 		names[i] = fmt.Sprintf("%s (%s)", name, f.Reason)
 	}
 	if s.m.Lost > 0 {
-		names = append(names, fmt.Sprintf("%d nodes that lost their hub", s.m.Lost))
+		names = append(names, lost(s.m.Lost))
 	}
 	s.fail(fmt.Sprintf("%s failed, %d may: %s", nodes(n), most, list(names)))
 	return true
@@ -153,4 +153,11 @@ func nodes(n int) string {
 		return "1 node"
 	}
 	return fmt.Sprintf("%d nodes", n)
+}
+
+func lost(n int) string {
+	if n == 1 {
+		return "1 node that lost its hub"
+	}
+	return nodes(n) + " that lost their hub"
 }

@@ -18,20 +18,30 @@ func (s *step) open() bool {
 			s.row.Key, s.row.Stage+1, stage.Name()))
 		return false
 	}
+	s.readmit()
 	counted, left := count(s.w.Nodes)
 	s.m.Left = left
 	if len(counted) == 0 {
 		return false
 	}
-	s.m.Order = make([]Placed, 0, len(counted))
+	var order []Placed
 	for _, n := range counted {
-		s.m.Order = append(s.m.Order, Placed{n.Name, s.row.Place(n.Name, n.Labels)})
+		order = append(order, Placed{n.Name, s.row.Place(n.Name, n.Labels)})
 	}
-	slices.SortFunc(s.m.Order, func(a, b Placed) int {
+	// Admitted nodes count, wherever they are now.
+	for name := range s.m.Admitted {
+		if n := s.nodes[name]; n == nil {
+			order = append(order, Placed{Name: name})
+		} else if !s.ready(name) {
+			order = append(order, Placed{name, s.row.Place(name, n.Labels)})
+		}
+	}
+	slices.SortFunc(order, func(a, b Placed) int {
 		return cmp.Or(cmp.Compare(a.At.Stage, b.At.Stage), cmp.Compare(a.At.Hash, b.At.Hash), cmp.Compare(a.Name, b.Name))
 	})
-	s.m.Want = s.row.Plan.wants(s.row.Stage, firsts(s.m.Order))
-	s.m.Progress, s.row.Counted, s.row.Reason = s.w.Now, len(counted), ""
+	owed := s.owed()
+	s.m.Order, s.m.Want = order, s.row.Plan.wants(s.row.Stage, append(firsts(order), make([]int, owed)...))-owed
+	s.m.Progress, s.row.Counted, s.row.Reason = s.w.Now, len(order)+owed, ""
 	return true
 }
 
@@ -85,16 +95,11 @@ func (p Plan) wants(i int, firsts []int) int {
 
 // admit raises the threshold, by as many nodes as the stage allows now.
 func (s *step) admit() {
+	s.readmit()
 	if s.m.Full {
 		return
 	}
-	before, want := len(s.m.Admitted), s.m.Want
-	// An earlier controller admitted these: they may be installing.
-	for _, p := range s.m.Order {
-		if s.owed() > 0 && !p.At.After(s.row.Threshold) && s.ready(p.Name) {
-			s.m.Admitted[p.Name] = true
-		}
-	}
+	want := s.m.Want
 	var next []Placed
 	for _, p := range s.m.Order {
 		if s.m.Admitted[p.Name] {
@@ -103,7 +108,7 @@ func (s *step) admit() {
 			next = append(next, p)
 		}
 	}
-	want = min(max(0, want-s.owed()), len(next))
+	want = min(max(0, want), len(next))
 	now := want
 	if most := s.row.Plan.Stages[s.m.Stage].MaxUnavailable; most > 0 {
 		now = max(0, min(want, most-s.unavailable()))
@@ -115,9 +120,27 @@ func (s *step) admit() {
 		}
 	}
 	s.m.Full = want == now
-	if len(s.m.Admitted) > before {
-		s.m.Progress, s.m.Raised, s.m.Baking, s.m.Asked = s.w.Now, s.w.Now, false, false
+	if now > 0 {
+		s.raised()
 	}
+}
+
+// readmit admits nodes that an earlier controller had admitted, as far as the threshold tells: they may be installing.
+func (s *step) readmit() {
+	for _, n := range s.w.Nodes {
+		if s.owed() == 0 {
+			return
+		}
+		if !s.m.Admitted[n.Name] && s.ready(n.Name) && !s.row.Place(n.Name, n.Labels).After(s.row.Threshold) {
+			s.m.Admitted[n.Name] = true
+			s.raised()
+		}
+	}
+}
+
+// raised notes that nodes were admitted.
+func (s *step) raised() {
+	s.m.Progress, s.m.Raised, s.m.Baking, s.m.Asked = s.w.Now, s.w.Now, false, false
 }
 
 // ready reports whether a node can be admitted now.
@@ -130,9 +153,10 @@ func (s *step) ready(name string) bool {
 func (s *step) owed() int { return max(0, s.m.Owed-len(s.m.Admitted)) }
 
 // endStage moves the stage on: bake, questions, gates, the next stage. If a node is not healthy any more, the bake begins anew.
+// One node at least must be healthy, however many may fail.
 func (s *step) endStage() {
 	c := s.count()
-	if c.waiting > 0 || !s.m.Full {
+	if c.waiting > 0 || c.healthy == 0 || !s.m.Full {
 		if s.m.Baking {
 			s.endBake()
 		}
@@ -147,7 +171,8 @@ func (s *step) endStage() {
 			return
 		}
 		s.endBake()
-		s.m.Asked, s.m.Ask = true, max(s.m.Ask, s.row.Counter)+1
+		s.m.Asked = true
+		s.m.Ask++
 		c = s.count()
 	}
 	if c.unanswered > 0 {

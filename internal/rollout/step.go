@@ -144,8 +144,6 @@ func (s *step) decide() {
 	case s.row.State == Reverting:
 		s.revert()
 		return
-	case s.row.State == Halted:
-		return
 	}
 	s.noteFailures()
 	if s.tooMany() || s.row.State != Running {
@@ -168,6 +166,7 @@ func (s *step) remember(me string) {
 	now := s.w.Now
 	if s.row.Controller == "" || s.m.Rollout != s.row.ID {
 		s.m = Memory{Rollout: s.row.ID, Stage: s.row.Stage, Owed: s.row.Admitted, Progress: now, Raised: now}
+		s.m.Ask = (s.row.Counter + 1) << 20 // above all questions of the controllers before
 		s.row.Controller, s.row.Gate = me, ""
 		if s.w.Stale && s.row.State == Running {
 			s.enter(Paused, "no hub moved it for a long time; `kvexpress rollout resume -k "+string(s.row.Key)+"` continues")

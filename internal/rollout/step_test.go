@@ -76,11 +76,37 @@ func (f *fleet) report() (news bool) {
 
 // pass lets time go by, in parts as a hub does.
 func (f *fleet) pass(d time.Duration) {
+	f.step()
 	for end := f.w.Now + d; f.w.Now < end; {
 		f.w.Now = min(end, f.w.Now+500*time.Millisecond)
 		f.report()
 		f.step()
 	}
+}
+
+// takeOver lets another hub take the rollout over: it remembers nothing.
+func (f *fleet) takeOver(hub string) {
+	f.hub, f.m, f.row.Controller = hub, Memory{}, ""
+	clear(f.w.Gates)
+}
+
+// order writes what an operator orders.
+func (f *fleet) order(t *testing.T, row Row, err error) {
+	t.Helper()
+	if err != nil || row.Counter != f.row.Counter+1 {
+		t.Fatal(row, err)
+	}
+	f.row = row
+	f.step()
+}
+
+// node is the node in the place i of the order.
+func (f *fleet) node(i int) *Node {
+	order := slices.SortedFunc(slices.Values(f.w.Nodes), func(a, b Node) int {
+		return strings.Compare(f.row.Place(a.Name, nil).Hash, f.row.Place(b.Name, nil).Hash)
+	})
+	at := slices.IndexFunc(f.w.Nodes, func(n Node) bool { return n.Name == order[i].Name })
+	return &f.w.Nodes[at]
 }
 
 func (f *fleet) on() (names []string) {
@@ -105,35 +131,4 @@ func share(text string) Stage {
 		panic(err)
 	}
 	return s
-}
-
-func TestHealthy(t *testing.T) {
-	f := newFleet(1200, share("1%"), share("10%"), share("100%"))
-	var sizes []int
-	for i := range 3 {
-		f.row.Plan.Stages[i].Bake = Duration(2 * time.Second)
-	}
-	for f.row.State == Running {
-		f.pass(500 * time.Millisecond)
-		if n := len(f.on()); !slices.Contains(sizes, n) {
-			sizes = append(sizes, n)
-		}
-	}
-	last := f.orders[len(f.orders)-1]
-	if f.is(t, Promoted, 3); !last.Promote || !slices.Equal(sizes, []int{12, 120, 1200}) || f.w.Now < 6*time.Second || f.w.Now > 8*time.Second {
-		t.Fatalf("promote %v after %s, stages %v", last.Promote, f.w.Now, sizes)
-	}
-}
-
-func TestBadVersion(t *testing.T) {
-	f := newFleet(100, share("3%"), share("100%"))
-	for _, n := range f.w.Nodes {
-		f.broken[n.Name] = "check"
-	}
-	f.step()
-	f.is(t, Reverted, 0)
-	w := f.orders[len(f.orders)-1].Withdraw
-	if len(f.m.Admitted) != 3 || w == nil || len(w.Nodes) != 3 || !strings.Contains(w.Reason, "(check)") {
-		t.Fatalf("%d admitted, withdrawn %+v", len(f.m.Admitted), w)
-	}
 }

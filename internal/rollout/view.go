@@ -126,7 +126,10 @@ func (s *step) waitsFor() string {
 		return list(names)
 	}
 	if owed := s.owed(); owed > 0 {
-		return nodes(owed) + " that lost their hub"
+		return lost(owed)
 	}
-	return "fewer nodes that are not healthy"
+	if s.count().healthy == 0 {
+		return "a healthy node"
+	}
+	return "nodes that become healthy again: no more than max_unavailable may be unhealthy"
 }
