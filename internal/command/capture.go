@@ -53,7 +53,7 @@ func startCaptured(cmd *exec.Cmd, out *capture) (closeOutput func(), err error) 
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = w, w
-	if _, err := os.Stat(os.DevNull); err != nil { // as in some containers; os/exec could not start anything
+	if _, err := os.Stat(os.DevNull); err != nil && cmd.Stdin == nil { // as in some containers; os/exec could not start anything
 		stdin, nothing, err := os.Pipe()
 		if err != nil {
 			return nil, errors.Join(err, r.Close(), w.Close())

@@ -33,6 +33,7 @@ type Command struct {
 	Timeout time.Duration     // 0: DefaultTimeout
 	Grace   time.Duration     // from SIGTERM to SIGKILL; 0: DefaultGrace
 	Env     []string          // more environment, as KEY=VALUE
+	Input   []byte            // standard input; nil: /dev/null
 }
 
 // Result describes a command after Run.
@@ -43,7 +44,7 @@ type Result struct {
 	Duration time.Duration // of Run
 }
 
-// Run starts a command in a process group of its own, with /dev/null as standard input, and waits for its end. Anything but exit
+// Run starts a command in a process group of its own, and waits for its end. Anything but exit
 // status 0 is an *Error; the Result is as complete as possible then, too.
 //
 // When the time is up or ctx ends, the group gets SIGTERM, and SIGKILL if any of it is left after Grace. Else children in the
@@ -108,6 +109,14 @@ func (c *Command) start(ctx context.Context, out *capture) (cmd *exec.Cmd, close
 	cmd = exec.Command(c.Argv[0], c.Argv[1:]...) //nolint:noctx // see above
 	cmd.Env = environ(os.Environ(), c.Env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if c.Input != nil {
+		input, err := inputFile(c.Input)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer func() { _ = input.Close() }() // the child has its own
+		cmd.Stdin = input
+	}
 	closeOutput, err = startCaptured(cmd, out)
 	return cmd, closeOutput, err
 }

@@ -17,6 +17,7 @@ import (
 	"kvexpress/internal/hub/fanout"
 	"kvexpress/internal/hub/feed"
 	"kvexpress/internal/hub/receipts"
+	"kvexpress/internal/hub/rollouts"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/wire"
 )
@@ -39,6 +40,7 @@ type agents struct {
 	*fanout.Fanout
 	feed    *feed.Feed
 	table   *receipts.Table
+	rolls   *rollouts.Rollouts
 	layout  kv.Layout
 	rights  kv.Permissions
 	seen    seen
@@ -62,22 +64,25 @@ func (h *Hub) newAgents() *agents {
 		a.rights = &guarded{Permissions: a.rights}
 	}
 	a.ctx, a.end = context.WithCancel(context.Background())
-	a.feed = feed.New(feed.Options{Store: o.Store, Layout: o.Layout, Log: h.o.Log, Changed: a.changed})
+	a.rolls = rollouts.New(rollouts.Options{Store: o.Store, Layout: o.Layout, Hub: h.o.Host, Gates: h.o.Gates,
+		Peers: rolloutPeers(h.o.Peers), Notify: h.o.Notify, Log: h.o.Log})
+	a.feed = feed.New(feed.Options{Store: o.Store, Layout: o.Layout, Log: h.o.Log, Changed: a.changed, Rollouts: a.rolls.Rows})
 	a.table = receipts.New(receipts.Options{Store: o.Store, Layout: o.Layout, Hub: h.o.Host, Log: h.o.Log})
 	datacenter := h.o.Datacenter
 	if h.o.embedded() {
 		datacenter = cmp.Or(datacenter, consulapi.Datacenter)
 	}
-	a.Fanout = fanout.New(fanout.Options{Feed: a.feed, Layout: o.Layout, Rights: a.rights, Receipts: a.table, Name: h.o.Host,
-		Version: o.Version, Datacenter: datacenter, MaxAgents: maxConns(), Log: h.o.Log,
+	a.Fanout = fanout.New(fanout.Options{Feed: a.feed, Layout: o.Layout, Rights: a.rights, Receipts: a.table,
+		Rollouts: a.rolls, Name: h.o.Host, Version: o.Version, Datacenter: datacenter, MaxAgents: maxConns(), Log: h.o.Log,
 		ByCertificate: h.o.NodeFrom == NodeFromCertificate})
+	a.rolls.Attach(a.feed, a.Fanout)
 	return a
 }
 
 // run works until ctx ends and the agents have moved to other hubs.
 func (a *agents) run(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, work := range []func(context.Context){a.feed.Run, a.Run, a.table.Sync, a.table.Persist} {
+	for _, work := range []func(context.Context){a.feed.Run, a.Run, a.table.Sync, a.table.Persist, a.rolls.Run} {
 		all.Go(func() { work(a.ctx) })
 	}
 	for _, peer := range a.peers {
@@ -95,6 +100,7 @@ func (a *agents) changed(u feed.Update) {
 			a.seen.note(k, s.Live.SHA256, s.Began)
 		}
 	}
+	a.rolls.Changed(u)
 	a.Changed(u)
 }
 
@@ -136,7 +142,9 @@ func (a *agents) pageOf(ctx context.Context, since uint64, wait time.Duration, o
 }
 
 // own counts what the hub itself does.
-func (a *agents) own() Own { return Own{a.Counts(), a.feed.Status(), a.table.Counts()} }
+func (a *agents) own() Own {
+	return Own{a.Counts(), a.feed.Status(), a.table.Counts(), a.rolls.Counts()}
+}
 
 // note logs a refusal, at most one a second: any client can make many.
 func (a *agents) note(what, from string, err error) {

@@ -2,9 +2,10 @@
 //
 //	store    the embedded store behind Consul's HTTP API
 //	metrics  the metrics of the whole fleet
-//	agents   the connections of agents and their receipts: packages feed, fanout and receipts
+//	agents   the connections of agents, their receipts and rollouts: packages feed, fanout, receipts and rollouts
 //	page     answers about receipts, for other hubs and for commands
 //	peers    asks other hubs
+//	rolloutpage  answers about rollouts, for other hubs and for commands
 //	own      the metrics of the hub itself
 //
 // and what they share:

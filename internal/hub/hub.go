@@ -15,6 +15,8 @@ import (
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/httpd"
+	"kvexpress/internal/hub/rollouts"
+	"kvexpress/internal/rollout"
 	"kvexpress/internal/wire"
 )
 
@@ -39,7 +41,9 @@ type Options struct {
 	Host       string        // name of this machine
 	Peers      []wire.Client // the other hubs of the fleet
 	AnyAgent   bool          // serve agents of other machines although the store has no ACLs
-	NodeFrom   string        // what proves the name of a node: NodeFromToken ("") or NodeFromCertificate
+	Gates      map[string]rollouts.Gate
+	Notify     *rollouts.Webhook // nil: none
+	NodeFrom   string            // what proves the name of a node: NodeFromToken ("") or NodeFromCertificate
 
 	Metrics MetricsOptions // an embedded store takes the place of its store
 	Log     *slog.Logger
@@ -154,6 +158,8 @@ func (h *Hub) handler() http.Handler {
 			h.agents.accept(w, r)
 		case wire.ReceiptsPath:
 			h.agents.page(w, r)
+		case rollout.ViewPath, rollout.PreviewPath, rollouts.PeerPath:
+			h.agents.rollout(w, r)
 		case httpd.MetricsPath:
 			if err := h.access.acl.MayRead(r, layout.Prefix()+"/", layout.NodesDir()); err != nil {
 				httpd.Text(w, http.StatusForbidden, err.Error()+"; `kvexpress acl hub` prints the policy that the token needs")

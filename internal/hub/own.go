@@ -4,7 +4,9 @@ import (
 	"kvexpress/internal/hub/fanout"
 	"kvexpress/internal/hub/feed"
 	"kvexpress/internal/hub/receipts"
+	"kvexpress/internal/hub/rollouts"
 	"kvexpress/internal/observe"
+	"kvexpress/internal/rollout"
 )
 
 // Own is what a hub itself does, for its metrics.
@@ -12,6 +14,7 @@ type Own struct {
 	Agents   fanout.Counts
 	Feed     feed.Status
 	Receipts receipts.Counts
+	Rollouts rollouts.Counts
 }
 
 // Write writes Prometheus' text format.
@@ -40,4 +43,34 @@ func (o Own) Write(m *observe.PromWriter) {
 	m.Sample(float64(r.Batches), observe.With("result", "written"))
 	m.Sample(float64(r.Conflicts), observe.With("result", "conflict"))
 	m.Sample(float64(r.Failed), observe.With("result", "failed"))
+	o.rollouts(m)
+}
+
+// rollouts writes the rollouts that this hub controls.
+func (o Own) rollouts(m *observe.PromWriter) {
+	for _, f := range []struct {
+		name, help string
+		value      func(rollouts.Open) int
+	}{
+		{"stage", "Stage of a rollout that this hub controls, from 1; above its last stage the candidate is being promoted.",
+			func(r rollouts.Open) int { return r.Stage + 1 }},
+		{"stages", "Stages of the rollout.", func(r rollouts.Open) int { return r.Stages }},
+		{"admitted_nodes", "Nodes that get the candidate.", func(r rollouts.Open) int { return r.Admitted }},
+		{"healthy_nodes", "Of them, nodes that said that it works.", func(r rollouts.Open) int { return r.Healthy }},
+		{"failed_nodes", "Of them, nodes that failed.", func(r rollouts.Open) int { return r.Failed }},
+	} {
+		m.Family("kvexpress_rollout_"+f.name, observe.Gauge, f.help)
+		for _, r := range o.Rollouts.Open {
+			m.Sample(float64(f.value(r)), observe.With("key", string(r.Key)))
+		}
+	}
+	m.Family("kvexpress_rollout_state", observe.Gauge, "1 for the state of a rollout that this hub controls.")
+	for _, r := range o.Rollouts.Open {
+		m.Sample(1, observe.With("key", string(r.Key)), observe.With("state", string(r.State)))
+	}
+	m.Family("kvexpress_rollout_ends_total", observe.Counter,
+		"Rollouts that ended, or halted, while this hub controlled them, by state.")
+	for _, state := range []rollout.State{rollout.Promoted, rollout.Reverted, rollout.Halted, rollout.Aborted, rollout.Superseded} {
+		m.Sample(float64(o.Rollouts.Ends[state]), observe.With("state", string(state)))
+	}
 }

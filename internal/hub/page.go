@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -15,7 +14,6 @@ import (
 
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/httpd"
-	"kvexpress/internal/hub/fanout"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/wire"
 )
@@ -33,7 +31,7 @@ func (a *agents) page(w http.ResponseWriter, r *http.Request) {
 		httpd.Text(w, http.StatusMethodNotAllowed, "only GET is allowed")
 		return
 	}
-	if err := a.mayRead(r); err != nil {
+	if err := a.may(r, a.layout.NodesDir()+".probe", false, "read the receipts below "+a.layout.NodesDir()); err != nil {
 		httpd.Text(w, http.StatusForbidden, oneLine(err))
 		return
 	}
@@ -51,24 +49,6 @@ func (a *agents) page(w http.ResponseWriter, r *http.Request) {
 	a.withhold(r.Context(), r, p.Rows)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(p) // it fails if the client has disconnected
-}
-
-// mayRead checks the token of a request.
-func (a *agents) mayRead(r *http.Request) error {
-	row := a.layout.NodesDir() + ".probe"
-	denied, err := a.rights.Denied(r.Context(), tokenOf(r), []string{row}, nil)
-	switch refused := (*fanout.Refusal)(nil); {
-	case errors.As(err, &refused):
-		return refused
-	case errors.Is(err, kv.ErrDenied):
-		return errors.New("the store does not know this token; set a valid one with --token-file or CONSUL_HTTP_TOKEN")
-	case err != nil:
-		return err
-	case len(denied) > 0:
-		return errors.New("the token may not read the receipts below " + a.layout.NodesDir() +
-			"; `kvexpress acl operator` prints the policy that it needs")
-	}
-	return nil
 }
 
 func tokenOf(r *http.Request) string {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,16 +24,25 @@ var ErrForbidden = errors.New("permission denied")
 
 // Get gets a page of at most so many bytes. An error names the hub, the cause and a remedy; it wraps ErrForbidden or ErrNotHub.
 func (c Client) Get(ctx context.Context, path string, query url.Values, most int64) ([]byte, error) {
-	b, err := c.get(ctx, path, query, most)
+	b, err := c.do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, most)
 	if err != nil {
 		return nil, fmt.Errorf("ask the hub %s: %w", c.Addr, explain(err))
 	}
 	return b, nil
 }
 
-func (c Client) get(ctx context.Context, path string, query url.Values, most int64) ([]byte, error) {
+// Post posts JSON to a page, and returns an answer of at most so many bytes. Errors are those of Get.
+func (c Client) Post(ctx context.Context, path string, body []byte, most int64) ([]byte, error) {
+	b, err := c.do(ctx, http.MethodPost, path, body, most)
+	if err != nil {
+		return nil, fmt.Errorf("ask the hub %s: %w", c.Addr, explain(err))
+	}
+	return b, nil
+}
+
+func (c Client) do(ctx context.Context, method, path string, body []byte, most int64) ([]byte, error) {
 	client, base := c.client(c.Addr)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path+"?"+query.Encode(), nil)
+	r, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,110 @@
+package rollouts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kvexpress/internal/hub/feed"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/record"
+	"kvexpress/internal/rollout"
+)
+
+// parsed is a row as it was last parsed.
+type parsed struct {
+	index uint64
+	row   *rollout.Row
+	err   error
+}
+
+// candidate is a version that may be offered, verified.
+type candidate struct {
+	id   string // of its rollout; "": none
+	live record.Live
+	rows kv.Snapshot // in the places of the current ones
+
+	of   *feed.Snapshot // the last snapshot that it was put into
+	snap *feed.Snapshot
+}
+
+// newest is the row that counts for a snapshot: its own, or what this hub wrote if the snapshot may be from before; mu is held.
+func (t *track) newest(snap *feed.Snapshot) parsed {
+	if !snap.Began.After(t.wrote) {
+		return t.own
+	}
+	if e := snap.Rows[t.r.o.Layout.Rollout(t.key)]; e.Index == 0 || e.Index != t.parsed.index {
+		row, err := rollout.ParseRow(t.key, e)
+		t.parsed = parsed{e.Index, row, err}
+	}
+	return t.parsed
+}
+
+// Offer implements fanout.Rollouts.
+func (r *Rollouts) Offer(snap *feed.Snapshot, node, on string) (*feed.Snapshot, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tracks[snap.Key]
+	if t == nil {
+		return snap, true
+	}
+	row := t.newest(snap).row
+	if row == nil || !row.State.Offers() || on != row.ID && (t.of != row.ID || !t.admitted[node]) {
+		return snap, true
+	}
+	if t.cand.id != row.ID {
+		return nil, false
+	}
+	if t.cand.of != snap {
+		offer, err := rollout.Offer{ID: row.ID, Base: row.Base}.Entry()
+		if err != nil {
+			return nil, false
+		}
+		t.cand.rows[r.o.Layout.Rollout(t.key)] = offer
+		t.cand.of, t.cand.snap = snap, snap.Offer(row.ID, t.cand.live, t.cand.rows)
+	}
+	return t.cand.snap, true
+}
+
+// load reads and verifies the candidate of a rollout, once.
+func (t *track) load(ctx context.Context, row rollout.Row) error {
+	t.r.mu.Lock()
+	loaded := t.cand.id == row.ID
+	t.r.mu.Unlock()
+	if loaded {
+		return nil
+	}
+	live, rows, err := read(ctx, t.r.o.Store, t.r.o.Layout, row)
+	if err != nil {
+		return fmt.Errorf("read the candidate of %s, version %d: %w", row.Key, row.Version, err)
+	}
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	t.cand = candidate{id: row.ID, live: live, rows: rows}
+	return nil
+}
+
+// loadLimit limits the reading of a candidate.
+const loadLimit = 10 * time.Second
+
+func read(ctx context.Context, s kv.Reader, l kv.Layout, row rollout.Row) (live record.Live, rows kv.Snapshot, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+	defer cancel()
+	k := row.Key
+	past, err := s.Read(ctx, kv.Default, l.HistoryData(k, row.Version), l.HistoryManifest(k, row.Version))
+	if err != nil {
+		return live, nil, err
+	}
+	data, manifest := past[l.HistoryData(k, row.Version)], past[l.HistoryManifest(k, row.Version)]
+	sum := kv.Entry{State: kv.Present, Value: []byte(row.SHA256), Index: manifest.Index}
+	if live, err = record.Verify(k, data, sum, manifest); err != nil {
+		return live, nil, err
+	}
+	if live.State != record.Managed || live.Manifest.Version != row.Version {
+		return live, nil, errors.Join(errors.New("it is damaged; end the rollout with `kvexpress rollout abort -k "+string(k)+"`"),
+			errors.New(live.Why))
+	}
+	live.Plain = nil
+	return live, kv.Snapshot{l.Data(k): data, l.Checksum(k): sum, l.Manifest(k): manifest}, nil
+}
