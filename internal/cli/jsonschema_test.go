@@ -19,6 +19,7 @@ import (
 
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/gate"
+	"kvexpress/internal/rollout"
 )
 
 const schemas = "../../schemas/json"
@@ -144,7 +145,7 @@ func (m *schemaMaker) value(typ reflect.Type, heading, name string) map[string]a
 	switch typ {
 	case reflect.TypeFor[time.Time]():
 		return map[string]any{"type": "string", "format": "date-time"}
-	case reflect.TypeFor[gate.Percent]():
+	case reflect.TypeFor[gate.Percent](), reflect.TypeFor[rollout.Duration]():
 		return map[string]any{"type": "string"}
 	case reflect.TypeFor[fleet.Millis](), reflect.TypeFor[fleet.Offset]():
 		return map[string]any{"type": "number"}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,11 +27,19 @@ func (a *App) newPolicy(g *globals) *cobra.Command {
 }
 
 func (a *App) newPolicySet(g *globals) *cobra.Command {
-	var file, reason string
+	var file, stages, reason string
 	cmd := a.with(g, "policy set", uses(needsKey, flagsStore, "json verbose"),
-		func(ctx context.Context, s *session) (report, error) { return s.setPolicy(ctx, file, reason) })
+		func(ctx context.Context, s *session) (report, error) {
+			change, err := s.policyChange(ctx, file, stages)
+			if err != nil {
+				return nil, err
+			}
+			return s.setPolicy(ctx, change, reason)
+		})
 	cmd.Flags().StringVarP(&g.key, "key", "k", "", "`key` that the policy is for")
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` with the policy, in YAML; - is standard input")
+	cmd.Flags().StringVar(&stages, "stages", "",
+		"set the stages alone: a `list` of shares, numbers and labels, such as role=canary,10%,100%")
 	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`reason`, shown in history --events")
 	return cmd
 }
@@ -51,9 +60,25 @@ func (a *App) newPolicyRemove(g *globals) *cobra.Command {
 	return cmd
 }
 
-func (s *session) setPolicy(ctx context.Context, file, reason string) (report, error) {
-	if file == "" {
-		return nil, errors.New("there is no policy; give its file with -f")
+// policyChange makes a new policy of the current one. unread is why the current one is not known.
+type policyChange func(now rollout.Policy, unread error) (rollout.Policy, error)
+
+// policyChange is what a file or --stages asks for. A file replaces all, a policy that cannot be read included.
+func (s *session) policyChange(ctx context.Context, file, stages string) (policyChange, error) {
+	switch {
+	case file == "" && stages == "":
+		return nil, errors.New("there is no policy; give its file with -f, or its stages with --stages")
+	case file != "" && stages != "":
+		return nil, errors.New("-f and --stages do not go together; write the stages into the file")
+	case stages != "":
+		list, err := config.ParseStages("--stages", stages)
+		return func(p rollout.Policy, unread error) (rollout.Policy, error) {
+			if unread != nil {
+				return p, unread
+			}
+			p.Stages = list
+			return config.ParsePolicy("the policy with these stages", []byte(strings.Join(p.Lines(), "\n")))
+		}, err
 	}
 	text, err := s.policyFile(ctx, file)
 	if err != nil {
@@ -63,17 +88,15 @@ func (s *session) setPolicy(ctx context.Context, file, reason string) (report, e
 		file = "standard input"
 	}
 	p, err := config.ParsePolicy(file, text)
-	if err != nil {
-		return nil, err
+	if err == nil && len(p.Lines()) == 0 {
+		err = fmt.Errorf("%s has no rules; to remove the policy: `kvexpress policy rm -k %s`", file, s.k)
 	}
-	if len(p.Lines()) == 0 {
-		return nil, fmt.Errorf("%s has no rules; to remove the policy: `kvexpress policy rm -k %s`", file, s.k)
-	}
-	value, err := p.Marshal()
-	if err != nil {
-		return nil, err
-	}
+	return func(rollout.Policy, error) (rollout.Policy, error) { return p, nil }, err
+}
+
+func (s *session) setPolicy(ctx context.Context, change policyChange, reason string) (report, error) {
 	path, exists := s.layout.Policy(s.k), false
+	var p rollout.Policy
 	did, err := s.recorder().Do(ctx, s.policyEvent(ctx, hold.ActionSetPolicy, reason), []string{path, s.layout.Checksum(s.k)},
 		func(rows kv.Snapshot) ([]kv.Op, error) {
 			now := rows[path]
@@ -81,8 +104,13 @@ func (s *session) setPolicy(ctx context.Context, file, reason string) (report, e
 			if now.State == kv.Denied {
 				return nil, fmt.Errorf("read %s: %w", path, kv.ErrDenied)
 			}
-			if now.State == kv.Present && bytes.Equal(now.Value, value) {
-				return nil, nil
+			var err error
+			if p, err = change(rollout.Parse(s.k, now)); err != nil {
+				return nil, err
+			}
+			value, err := p.Marshal()
+			if err != nil || now.State == kv.Present && bytes.Equal(now.Value, value) {
+				return nil, err
 			}
 			return []kv.Op{{Verb: kv.CheckAndSet, Path: path, Value: value, Index: now.Index}}, nil
 		})

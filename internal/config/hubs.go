@@ -61,12 +61,12 @@ func parseHub(s string) (string, error) {
 	return s, nil
 }
 
-// readLabels reads labels, a map of names to texts.
-func (l *loader) readLabels(v value) {
-	l.config.Labels = map[string]string{}
+// labels reads a map of names of labels to their values.
+func (v value) labels() map[string]string {
+	labels := map[string]string{}
 	lines := v.each(func(e value) {
 		name := e.name
-		if e.name = "labels: " + kv.Quote(name); name == "" || len(name) > maxLabel || strings.ContainsFunc(name, unprintable) {
+		if e.name = v.name + ": " + kv.Quote(name); name == "" || len(name) > maxLabel || strings.ContainsFunc(name, unprintable) {
 			e.bad("a name has 1 to %d printable bytes; give another", maxLabel)
 			return
 		}
@@ -74,13 +74,14 @@ func (l *loader) readLabels(v value) {
 			if len(s) > maxLabel {
 				return "", fmt.Errorf("the value has %d bytes, at most %d are allowed; shorten it", len(s), maxLabel)
 			}
-			l.config.Labels[name] = s
+			labels[name] = s
 			return s, nil
 		})(e)
 	})
 	if len(lines) > maxLabels {
 		v.bad("%d labels, at most %d are allowed; remove some", len(lines), maxLabels)
 	}
+	return labels
 }
 
 // finishHubs checks the keys about hubs against each other.

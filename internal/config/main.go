@@ -42,7 +42,7 @@ func (l *loader) mainSetters() map[string]func(value) {
 		"receipts":    one(&c.Receipts, parseSwitch),
 		"send_output": one(&c.Output, parseSwitch),
 		"direct":      one(&c.Hubs.Direct, parseSwitch),
-		"labels":      l.readLabels,
+		"labels":      func(v value) { l.config.Labels = v.labels() },
 		"targets":     func(v value) { l.targets = v },
 	}
 	maps.Copy(setters, storeSetters(&c.Store))

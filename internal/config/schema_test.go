@@ -11,6 +11,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v4"
+
+	"kvexpress/internal/rollout"
 )
 
 // schema is a file of the folder schemas, or a part of it.
@@ -35,13 +37,16 @@ func refusal(s *jsonschema.Schema, text string) error {
 // Each schema has the keys of its parser, and no others.
 func TestSchemaKeys(t *testing.T) {
 	agent, hub := schema(t, "agent.schema.json", ""), schema(t, "hub.schema.json", "")
-	targets := schema(t, "agent.schema.json", "#/$defs/targets")
+	targets, policy := schema(t, "agent.schema.json", "#/$defs/targets"), schema(t, "policy.schema.json", "")
 	for name, tt := range map[string]struct {
 		schema  *jsonschema.Schema
 		setters map[string]func(value)
 	}{
 		"agent.yml": {agent, (&loader{}).mainSetters()}, "hub.yml": {hub, hubFileSetters(&Hub{Store: Store{Addrs: []string{""}}})},
-		"a target": {targets.Items2020, (&loader{}).targetSetters(&Target{})},
+		"a target": {targets.Items2020, (&loader{}).targetSetters(&Target{})}, "policy.yml": {policy, (&loader{}).policySetters(&rollout.Policy{})},
+		"a stage": {schema(t, "policy.schema.json", "#/$defs/stage"), stageSetters(&rollout.Stage{})},
+		"content": {policy.Properties["content"], contentSetters(&rollout.Content{})},
+		"history": {policy.Properties["history"], historySetters(&rollout.History{})},
 	} {
 		got, want := slices.Sorted(maps.Keys(tt.schema.Properties)), slices.Sorted(maps.Keys(tt.setters))
 		if !slices.Equal(got, want) {

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -61,6 +62,62 @@ func (s Stage) Name() string {
 	return s.Share.String()
 }
 
+// lines are the plan as a part of a policy.yml that says the same.
+func (p Plan) lines() []string {
+	if len(p.Stages) == 0 {
+		return nil
+	}
+	lines := []string{"stages:"}
+	for _, s := range p.Stages {
+		lines = append(lines, s.lines()...)
+	}
+	if p.MaxFailed != nil {
+		lines = append(lines, "max_failed: "+strconv.Itoa(*p.MaxFailed))
+	}
+	if p.Timeout > 0 {
+		lines = append(lines, "timeout: "+Text(p.Timeout))
+	}
+	if p.OnFailure != "" {
+		lines = append(lines, "on_failure: "+string(p.OnFailure))
+	}
+	if len(p.Gates) > 0 {
+		lines = append(lines, "gates: ["+strings.Join(p.Gates, ", ")+"]")
+	}
+	return lines
+}
+
+func (s Stage) lines() []string {
+	var lines []string
+	switch {
+	case len(s.Nodes) > 0:
+		var pairs []string
+		for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
+			pairs = append(pairs, fmt.Sprintf("%q: %q", name, s.Nodes[name]))
+		}
+		lines = append(lines, "  - nodes: {"+strings.Join(pairs, ", ")+"}")
+	case s.Count > 0:
+		lines = append(lines, "  - count: "+strconv.Itoa(s.Count))
+	default:
+		lines = append(lines, "  - share: "+s.Share.String())
+	}
+	if s.Bake > 0 {
+		lines = append(lines, "    bake: "+Text(s.Bake))
+	}
+	if s.MaxUnavailable > 0 {
+		lines = append(lines, "    max_unavailable: "+strconv.Itoa(s.MaxUnavailable))
+	}
+	if s.PauseBefore {
+		lines = append(lines, "    pause: before")
+	}
+	return lines
+}
+
+// GateName reports whether a word can be the name of a gate: 1 to 64 letters, digits, - and _.
+func GateName(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	return s != "" && len(s) <= 64 && strings.Trim(s, letters) == ""
+}
+
 // OnFailure is what a rollout does after one failure too many.
 type OnFailure string
 
@@ -73,8 +130,20 @@ const (
 // Duration is a length of time, in JSON as a text such as "2s".
 type Duration time.Duration
 
+// Text is a length of time for people and files: "1m" for Go's "1m0s".
+func Text(d Duration) string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
 // MarshalText implements encoding.TextMarshaler.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+func (d Duration) MarshalText() ([]byte, error) { return []byte(Text(d)), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Duration) UnmarshalText(b []byte) error {
