@@ -15,14 +15,15 @@ import (
 // install gives back its share while a command runs.
 func TestCommandsHoldUpNoOtherTarget(t *testing.T) {
 	t.Parallel()
+	const hanging = 18 // 16 installs of 4 MiB fill the limit of 64 MiB
 	var all []install.Target
-	for i := range 12 {
+	for i := range hanging + 1 {
 		target := install.Target{Key: kv.Key(fmt.Sprint("k", i))}
 		hang := []string{"/bin/sh", "-c", "echo x >>hangs; sleep 600", install.FileMark}
 		switch {
-		case i < 6:
+		case i < hanging/2:
 			target.Check = hang
-		case i < 11:
+		case i < hanging:
 			target.Exec, target.RestoreOnFailure = hang, true
 		}
 		all = append(all, target)
@@ -35,14 +36,14 @@ func TestCommandsHoldUpNoOtherTarget(t *testing.T) {
 			}
 		}
 	}
-	for i := range 11 {
+	for i := range hanging {
 		n.publish(all[i].Key, "one\n")
 		n.write(string(all[i].Key), "zero\n")
 	}
 	n.start()
-	until(t, "eleven commands run", func() bool { return strings.Count(n.file("hangs"), "x") == 11 })
-	n.publish(all[11].Key, "one\n")
-	n.current(11, "one\n")
+	until(t, "all commands run", func() bool { return strings.Count(n.file("hangs"), "x") == hanging })
+	n.publish(all[hanging].Key, "one\n")
+	n.current(hanging, "one\n")
 	if got := n.status(0).Outcome; got != outcome.Starting {
 		t.Errorf("one whose check runs is %s", got)
 	}
