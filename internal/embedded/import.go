@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
-	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -35,119 +35,97 @@ func (w ImportStep) Ops() []kv.Op {
 //     it comes before the checksum. Until the checksum follows, nodes see a mismatch and install nothing.
 //
 // Paths alone decide which rows belong together, so it works under any prefix.
-func PlanImport(rows []kv.Row) []ImportStep {
-	groups := map[string]*group{}
-	var order []*group
+func PlanImport(rows []kv.Row) (steps []ImportStep) {
+	places := make(map[string]place, len(rows))
 	for _, row := range rows {
-		name, rank, part := placeOf(row.Path)
-		g := groups[name]
-		if g == nil {
-			g = &group{name: name, rank: rank, past: map[string][]kv.Row{}}
-			groups[name] = g
-			order = append(order, g)
-		}
-		if part == "" {
-			g.live = append(g.live, row)
-		} else {
-			g.past[part] = append(g.past[part], row)
-		}
+		places[row.Path] = placeOf(row.Path)
 	}
-	slices.SortStableFunc(order, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.name, b.name))
-	})
-	var steps []ImportStep
-	for _, g := range order {
-		for _, unit := range g.units() {
-			if last := len(steps) - 1; last >= 0 && fits(slices.Concat(steps[last].Rows, unit)) {
-				steps[last].Rows = slices.Concat(steps[last].Rows, unit)
-				continue
-			}
-			steps = append(steps, ImportStep{Rows: unit, Put: !fits(unit)}) // a unit that does not fit is a single row: see split
+	rows = slices.SortedStableFunc(slices.Values(rows), func(a, b kv.Row) int { return places[a.Path].compare(places[b.Path]) })
+	units := split(rows,
+		func(path string) string { return places[path].name },
+		func(path string) string { return places[path].version },
+		func(path string) string { return places[path].data },
+		func(path string) string { return path }) // not written by kvexpress: its checksums and manifests have a few hundred bytes
+	for _, unit := range units {
+		if last := len(steps) - 1; last >= 0 && fits(slices.Concat(steps[last].Rows, unit)) {
+			steps[last].Rows = slices.Concat(steps[last].Rows, unit)
+			continue
 		}
+		steps = append(steps, ImportStep{Rows: unit, Put: !fits(unit)}) // a unit that does not fit is a single row
 	}
 	return steps
 }
 
-// group is the rows of a key, or a single other row.
-type group struct {
-	name string
-	rank int
-	live []kv.Row
-	past map[string][]kv.Row // the history, by the version in the path
+// split returns rows as one unit if they fit into a transaction. Else it cuts them where the first key changes, and each part by
+// the other keys.
+func split(rows []kv.Row, keys ...func(path string) string) (units [][]kv.Row) {
+	if len(keys) == 0 || fits(rows) {
+		return [][]kv.Row{rows}
+	}
+	key, others := keys[0], keys[1:]
+	for len(rows) > 0 {
+		of, n := key(rows[0].Path), 1
+		for n < len(rows) && key(rows[n].Path) == of {
+			n++
+		}
+		units, rows = append(units, split(rows[:n], others...)...), rows[n:]
+	}
+	return units
 }
 
-// The ranks of groups.
+// place is where in an import a row belongs.
+type place struct {
+	rank    int
+	name    string // of a key, with its folder, or of a single other row
+	version string // of the history; "": it is live
+	data    string // its own path if it is data, which may be too large for a transaction with others; else ""
+}
+
+// compare puts versions in the order of their numbers, the live one last, and data first of its version.
+func (p place) compare(o place) int {
+	digits := func(p place) int {
+		if p.version == "" {
+			return math.MaxInt
+		}
+		return len(p.version)
+	}
+	return cmp.Or(cmp.Compare(p.rank, o.rank), strings.Compare(p.name, o.name), cmp.Compare(digits(p), digits(o)),
+		strings.Compare(p.version, o.version), strings.Compare(o.data, p.data))
+}
+
+// The ranks of places.
 const (
 	rankLock = iota
 	rankOther
 	rankKey
 )
 
-// placeOf returns the group of a path, and the past version if the path belongs to one.
-func placeOf(path string) (name string, rank int, version string) {
+func placeOf(path string) place {
+	dir, row := cutLast(path)
+	p := place{rank: rankOther, name: path}
+	if row == "data" {
+		p.data = path
+	}
 	if prefix, rest, ok := strings.Cut(path, "/.history/"); ok {
-		rest, row := cutLast(rest)
-		key, number := cutLast(rest)
+		past, _ := cutLast(rest)
+		key, number := cutLast(past)
 		if key != "" && (row == "data" || row == "manifest" || row == "pending") {
-			return prefix + "/" + key + "/", rankKey, number
+			p.rank, p.name, p.version = rankKey, prefix+"/"+key+"/", number
+			return p
 		}
 	}
-	dir, row := cutLast(path)
 	if folder, hash := cutLast(dir); kv.IsSHA256(hash) && (folder == "locks" || strings.HasSuffix(folder, "/locks")) {
-		return path, rankLock, ""
+		p.rank = rankLock
+	} else if dir != "" && slices.Contains(kv.KeyRows(), row) {
+		p.rank, p.name = rankKey, dir+"/"
 	}
-	if dir != "" && slices.Contains(kv.KeyRows(), row) {
-		return dir + "/", rankKey, ""
-	}
-	return path, rankOther, ""
+	return p
 }
 
 // cutLast cuts at the last slash; without one, the whole path is the last part.
 func cutLast(path string) (before, last string) {
 	i := strings.LastIndexByte(path, '/')
 	return path[:max(i, 0)], path[i+1:]
-}
-
-// units returns the rows of a group in the order of writing. Rows of one unit must be in one transaction.
-func (g *group) units() [][]kv.Row {
-	versions := slices.SortedFunc(maps.Keys(g.past), func(a, b string) int { // as numbers
-		return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
-	})
-	var all []kv.Row
-	for _, version := range versions {
-		all = append(all, g.past[version]...)
-	}
-	if all = append(all, g.live...); fits(all) {
-		return [][]kv.Row{all}
-	}
-	var units [][]kv.Row
-	for _, version := range versions {
-		units = append(units, split(g.past[version])...)
-	}
-	return append(units, split(g.live)...)
-}
-
-// split returns rows as one unit if they fit into a transaction. Else each data comes alone, before the rest.
-func split(rows []kv.Row) [][]kv.Row {
-	if fits(rows) {
-		return [][]kv.Row{rows}
-	}
-	var alone, rest []kv.Row
-	for _, row := range rows {
-		if _, last := cutLast(row.Path); last == "data" {
-			alone = append(alone, row)
-		} else {
-			rest = append(rest, row)
-		}
-	}
-	if !fits(rest) { // not written by kvexpress: its checksums and manifests have a few hundred bytes
-		alone, rest = append(alone, rest...), nil
-	}
-	units := slices.Collect(slices.Chunk(alone, 1))
-	if rest != nil {
-		units = append(units, rest)
-	}
-	return units
 }
 
 // sizeOf is the largest possible size of a row in the body of a transaction, in bytes.

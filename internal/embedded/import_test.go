@@ -43,7 +43,7 @@ func TestPlanImport(t *testing.T) {
 				sized("p-nodes/web-1", 1), sized("p/.history/a/b/3/data", 1), sized("p/a/b/checksum", 1), sized("p/a/b/data", 1),
 				sized("p/a/b/manifest", 1), sized("p/a/b/stop", 1), sized(lock, 1), sized("q", 1),
 			},
-			lock + " p-nodes/web-1 q p/.history/a/b/3/data p/a/b/checksum p/a/b/data p/a/b/manifest p/a/b/stop",
+			lock + " p-nodes/web-1 q p/.history/a/b/3/data p/a/b/data p/a/b/checksum p/a/b/manifest p/a/b/stop",
 		},
 		"a history that is too large": {
 			[]kv.Row{
@@ -51,7 +51,7 @@ func TestPlanImport(t *testing.T) {
 				sized("p/.history/a/9/manifest", 1), sized("p/a/checksum", 64), sized("p/a/data", 300<<10), sized("p/a/manifest", 500),
 				sized("p/a/stop", 3),
 			},
-			"p/.history/a/9/data p/.history/a/9/manifest\np/.history/a/10/data p/.history/a/10/manifest\np/a/checksum p/a/data " +
+			"p/.history/a/9/data p/.history/a/9/manifest\np/.history/a/10/data p/.history/a/10/manifest\np/a/data p/a/checksum " +
 				"p/a/manifest p/a/stop",
 		},
 		"data that is too large": {

@@ -33,7 +33,7 @@ type (
 	}
 )
 
-const read kv.Verb = 0
+const read kv.Verb = ""
 
 // oneRow is the model of one path.
 func oneRow() porcupine.Model {

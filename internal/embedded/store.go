@@ -226,8 +226,8 @@ func withinLimits(ops []kv.Op) error {
 	}
 	body := 0
 	for _, op := range ops {
-		if op.Path == "" || !utf8.ValidString(op.Path) || op.Verb < kv.Set || op.Verb > kv.Delete {
-			return refuse("write", kv.ErrRequest, "verb %d on the path %s is not allowed", op.Verb, kv.Quote(op.Path))
+		if op.Path == "" || !utf8.ValidString(op.Path) || !op.Verb.Known() {
+			return refuse("write", kv.ErrRequest, "verb %q on the path %s is not allowed", op.Verb, kv.Quote(op.Path))
 		}
 		body += opSize + len(op.Path) + base64.StdEncoding.EncodedLen(len(op.Value))
 	}

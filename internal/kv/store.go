@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -58,21 +59,26 @@ type Listing struct {
 	Filtered bool
 }
 
-// Verb is the kind of an Op.
-type Verb int
+// Verb is the kind of an Op, in the words of Consul's transactions.
+type Verb string
 
 const (
 	// Set writes unconditionally.
-	Set Verb = iota + 1
+	Set Verb = "set"
 	// CheckAndSet writes if the entry's Index is still Op.Index; with Index 0, if the entry does not exist.
-	CheckAndSet
+	CheckAndSet Verb = "cas"
 	// CheckIndex fails the transaction unless the entry's Index is Op.Index. It writes nothing.
-	CheckIndex
+	CheckIndex Verb = "check-index"
 	// CheckAbsent fails the transaction if the entry exists. It writes nothing.
-	CheckAbsent
+	CheckAbsent Verb = "check-not-exists"
 	// Delete removes the entry. A missing entry is no error.
-	Delete
+	Delete Verb = "delete"
 )
+
+// Known reports whether v is a verb.
+func (v Verb) Known() bool {
+	return slices.Contains([]Verb{Set, CheckAndSet, CheckIndex, CheckAbsent, Delete}, v)
+}
 
 // Op is one operation of a transaction.
 type Op struct {

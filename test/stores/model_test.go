@@ -44,9 +44,10 @@ func (m model) apply(ops []kv.Op) (model, bool) {
 // transaction makes up to four operations on few rows, most of whose checks hold.
 func (b bench) transaction(random *rand.Rand, m model, last uint64) (ops []kv.Op) {
 	paths := []string{"a", "a/x", "a/x/", "a/x/y", "ab", "b"}
+	verbs := []kv.Verb{kv.Set, kv.CheckAndSet, kv.CheckIndex, kv.CheckAbsent, kv.Delete}
 	values := []string{"", "one", "a line\n", `<b>"&'\u0000` + "\u2028", string(everyByte())}
 	for range random.IntN(5) {
-		op := kv.Op{Verb: kv.Set + kv.Verb(random.IntN(5)), Path: b.path(paths[random.IntN(len(paths))])}
+		op := kv.Op{Verb: verbs[random.IntN(len(verbs))], Path: b.path(paths[random.IntN(len(paths))])}
 		if op.Verb == kv.Set || op.Verb == kv.CheckAndSet {
 			op.Value = []byte(values[random.IntN(len(values))])
 			op.Flags = []uint64{0, 0, 1, math.MaxUint64}[random.IntN(4)]

@@ -162,7 +162,7 @@ func testBadRequest(t *testing.T, b bench) {
 	path := b.path("a")
 	write := kv.Op{Verb: kv.Set, Path: path}
 	b.refused(kv.ErrRequest, write, kv.Op{Path: b.path("no verb")})
-	b.refused(kv.ErrRequest, write, kv.Op{Verb: kv.Delete + 1, Path: b.path("unknown verb")})
+	b.refused(kv.ErrRequest, write, kv.Op{Verb: "get", Path: b.path("unknown verb")})
 	b.wantsAbsent(path)
 	for _, bad := range []string{"", b.path("not UTF-8 \xff")} {
 		for name, err := range b.requests(t.Context(), bad) {

@@ -63,19 +63,15 @@ func notHCL(err error) error {
 // scanHCL refuses deep nesting, for which the recursive parser would use up the stack.
 func scanHCL(src []byte) error {
 	s := scanner.New(src)
-	var wrong error
-	s.Error = func(at token.Pos, msg string) { wrong = notHCL(&parser.PosError{Pos: at, Err: errors.New(msg)}) }
-	depth := 0
-	for {
+	s.Error = func(token.Pos, string) {} // the parser finds it again
+	for depth := 0; ; {
 		tok := s.Scan()
-		switch {
-		case wrong != nil:
-			return wrong
-		case tok.Type == token.EOF:
+		switch tok.Type {
+		case token.EOF:
 			return nil
-		case tok.Type == token.LBRACE || tok.Type == token.LBRACK:
+		case token.LBRACE, token.LBRACK:
 			depth++
-		case tok.Type == token.RBRACE || tok.Type == token.RBRACK:
+		case token.RBRACE, token.RBRACK:
 			depth--
 		}
 		if depth > maxDepth {

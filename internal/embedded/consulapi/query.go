@@ -3,6 +3,7 @@ package consulapi
 import (
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,13 +74,7 @@ func (h *Handler) query(w http.ResponseWriter, r *request, key string) error {
 		w.Header().Set("Content-Length", strconv.Itoa(len(rows[0].Value)))
 		_, _ = newChunks(w).Write(rows[0].Value) // on an error, the client has disconnected
 	default:
-		stream(w, http.StatusOK, "", func(yield func(item) bool) {
-			for _, row := range rows {
-				if !yield(rowItem("", row, row.Value, "")) {
-					return
-				}
-			}
-		}, "")
+		stream(w, http.StatusOK, "", slices.Values(rows), putRow, "")
 	}
 	return nil
 }
@@ -137,7 +132,7 @@ func (r *request) find(v embedded.View, topic embedded.Topic) (rows []*embedded.
 
 // sendKeys sends the paths of rows. Each is cut after the first separator beyond the prefix, and sent once.
 func sendKeys(w http.ResponseWriter, rows []*embedded.Row, prefix int, separator string) {
-	stream(w, http.StatusOK, "", func(yield func(item) bool) {
+	stream(w, http.StatusOK, "", func(yield func(string) bool) {
 		last := ""
 		for i, row := range rows {
 			key := row.Path
@@ -147,9 +142,9 @@ func sendKeys(w http.ResponseWriter, rows []*embedded.Row, prefix int, separator
 			if i > 0 && key == last { // the rows are sorted
 				continue
 			}
-			if last = key; !yield(jsonItem(key)) {
+			if last = key; !yield(key) {
 				return
 			}
 		}
-	}, "")
+	}, putJSON[string], "")
 }

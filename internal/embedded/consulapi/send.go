@@ -43,50 +43,50 @@ func (h *Handler) turn(r *request, size int) (done func(), err error) {
 // sizeOf is the size of a row in an answer, in bytes.
 func sizeOf(row *embedded.Row) int { return len(row.Path) + len(row.Value) + 128 }
 
-// stream sends a JSON list between two texts. A slow client costs a buffer, not a whole answer.
-func stream(w http.ResponseWriter, code int, begin string, items iter.Seq[item], end string) {
+// stream sends a JSON list between two texts; put writes an item. A slow client costs a buffer, not a whole answer.
+func stream[T any](w http.ResponseWriter, code int, begin string, items iter.Seq[T], put func(*bufio.Writer, T), end string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	out := bufio.NewWriterSize(newChunks(w), chunkSize) // it keeps its first error
 	_, _ = out.WriteString(begin + "[")
 	comma := ""
-	for write := range items {
+	for item := range items {
 		if _, err := out.WriteString(comma); err != nil {
 			return // the client has disconnected
 		}
-		write(out)
+		put(out, item)
 		comma = ","
 	}
 	_, _ = out.WriteString("]" + end)
 	_ = out.Flush() // on an error, the client has disconnected
 }
 
-// item writes an element of a list as JSON.
-type item func(*bufio.Writer)
-
-func jsonItem(value any) item {
-	return func(out *bufio.Writer) {
-		b, _ := json.Marshal(value) // texts and numbers have no error
-		_, _ = out.Write(b)
-	}
+func putJSON[T any](out *bufio.Writer, value T) {
+	b, _ := json.Marshal(value) // texts and numbers have no error
+	_, _ = out.Write(b)
 }
 
-// rowItem is a row in Consul's JSON format, with a text before and after it.
-func rowItem(before string, row *embedded.Row, value []byte, after string) item {
-	return func(out *bufio.Writer) {
-		key, _ := json.Marshal(row.Path) // a text has no error
-		fmt.Fprintf(out, `%s{"LockIndex":0,"Key":%s,"Flags":%d,"CreateIndex":%d,"ModifyIndex":%d,"Value":`,
-			before, key, row.Flags, row.CreateIndex, row.ModifyIndex)
-		if len(value) == 0 {
-			_, _ = out.WriteString("null}" + after)
-			return
-		}
-		_ = out.WriteByte('"')
-		packed := base64.NewEncoder(base64.StdEncoding, out)
-		_, _ = packed.Write(value)
-		_ = packed.Close()
-		_, _ = out.WriteString(`"}` + after)
+// putResult writes a row as a result of a transaction.
+func putResult(out *bufio.Writer, row *embedded.Row) {
+	_, _ = out.WriteString(`{"KV":`)
+	putRow(out, row)
+	_ = out.WriteByte('}')
+}
+
+// putRow writes a row in Consul's JSON format.
+func putRow(out *bufio.Writer, row *embedded.Row) {
+	key, _ := json.Marshal(row.Path) // a text has no error
+	fmt.Fprintf(out, `{"LockIndex":0,"Key":%s,"Flags":%d,"CreateIndex":%d,"ModifyIndex":%d,"Value":`,
+		key, row.Flags, row.CreateIndex, row.ModifyIndex)
+	if len(row.Value) == 0 {
+		_, _ = out.WriteString("null}")
+		return
 	}
+	_ = out.WriteByte('"')
+	packed := base64.NewEncoder(base64.StdEncoding, out)
+	_, _ = packed.Write(row.Value)
+	_ = packed.Close()
+	_, _ = out.WriteString(`"}`)
 }
 
 // chunks is a client that has chunkTime for each chunk.

@@ -19,8 +19,8 @@ const maxOps = 128
 
 // The verbs of get-or-empty and get-tree. A transaction consists of these only, or has none.
 const (
-	get kv.Verb = -iota
-	getTree
+	get     kv.Verb = "get-or-empty"
+	getTree kv.Verb = "get-tree"
 )
 
 // txn answers /v1/txn.
@@ -32,7 +32,7 @@ func (h *Handler) txn(w http.ResponseWriter, r *request) error {
 	reads := 0
 	var failed []embedded.OpError
 	for i, op := range ops {
-		if op.Verb <= get {
+		if reading(op) {
 			reads++
 		}
 		if err := r.grant.mayDo(op); err != nil {
@@ -56,13 +56,7 @@ func (h *Handler) txn(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	defer done()
-	stream(w, http.StatusOK, `{"Results":`, func(yield func(item) bool) {
-		for row := range r.rowsOf(h.engine.View(), ops) {
-			if !yield(rowItem(`{"KV":`, row, row.Value, "}")) {
-				return
-			}
-		}
-	}, `,"Errors":null}`)
+	stream(w, http.StatusOK, `{"Results":`, r.rowsOf(h.engine.View(), ops), putResult, `,"Errors":null}`)
 	return nil
 }
 
@@ -93,13 +87,15 @@ func (h *Handler) commit(w http.ResponseWriter, r *request, ops []kv.Op) error {
 	case len(failed) > 0:
 		return sendFailed(w, failed)
 	}
-	stream(w, http.StatusOK, `{"Results":`, func(yield func(item) bool) {
-		for _, row := range rows {
-			if row != nil && r.grant.reads(row.Path) && !yield(rowItem(`{"KV":`, row, nil, "}")) {
-				return
-			}
+	var written []*embedded.Row
+	for _, row := range rows {
+		if row != nil && r.grant.reads(row.Path) {
+			bare := *row
+			bare.Value = nil
+			written = append(written, &bare)
 		}
-	}, `,"Errors":null}`)
+	}
+	stream(w, http.StatusOK, `{"Results":`, slices.Values(written), putResult, `,"Errors":null}`)
 	return nil
 }
 
@@ -107,7 +103,8 @@ func (h *Handler) commit(w http.ResponseWriter, r *request, ops []kv.Op) error {
 func readOps(w http.ResponseWriter, r *http.Request) (ops []kv.Op, err error) {
 	var in []struct {
 		KV *struct {
-			Verb, Key                     string
+			Verb                          kv.Verb
+			Key                           string
 			Value                         []byte
 			Flags, Index                  uint64
 			Session, Namespace, Partition string // not supported
@@ -127,29 +124,27 @@ func readOps(w http.ResponseWriter, r *http.Request) (ops []kv.Op, err error) {
 		return nil, status(http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("Transaction contains too many operations (%d > %d)", len(in), maxOps))
 	}
-	verbs := map[string]kv.Verb{
-		"set": kv.Set, "cas": kv.CheckAndSet, "delete": kv.Delete,
-		"check-index": kv.CheckIndex, "check-not-exists": kv.CheckAbsent, "get-or-empty": get, "get-tree": getTree,
-	}
-	for _, op := range in {
-		if op.KV == nil {
+	for _, step := range in {
+		if step.KV == nil {
 			return nil, absent("an operation of a transaction that is not on a key")
 		}
-		verb, known := verbs[op.KV.Verb]
-		if !known {
-			return nil, absent(fmt.Sprintf("the operation %q of a transaction", op.KV.Verb))
+		op := kv.Op{Verb: step.KV.Verb, Path: step.KV.Key, Value: step.KV.Value, Flags: step.KV.Flags, Index: step.KV.Index}
+		if !op.Verb.Known() && !reading(op) {
+			return nil, absent(fmt.Sprintf("the operation %q of a transaction", op.Verb))
 		}
-		ops = append(ops, kv.Op{Verb: verb, Path: op.KV.Key, Value: op.KV.Value, Flags: op.KV.Flags, Index: op.KV.Index})
+		ops = append(ops, op)
 	}
 	return ops, nil
 }
+
+func reading(op kv.Op) bool { return op.Verb == get || op.Verb == getTree }
 
 // mayDo says why an operation is not executed, in Consul's words. Reads are filtered instead.
 func (g grant) mayDo(op kv.Op) error {
 	switch {
 	case op.Path == "":
 		return errors.New("Must provide key")
-	case op.Verb <= get:
+	case reading(op):
 		return nil
 	case op.Verb == kv.CheckIndex:
 		return g.keyRead(op.Path)
@@ -160,12 +155,6 @@ func (g grant) mayDo(op kv.Op) error {
 
 // sendFailed answers a failed transaction.
 func sendFailed(w http.ResponseWriter, failed []embedded.OpError) error {
-	stream(w, http.StatusConflict, `{"Results":null,"Errors":`, func(yield func(item) bool) {
-		for _, f := range failed {
-			if !yield(jsonItem(f)) {
-				return
-			}
-		}
-	}, "}")
+	stream(w, http.StatusConflict, `{"Results":null,"Errors":`, slices.Values(failed), putJSON[embedded.OpError], "}")
 	return nil
 }

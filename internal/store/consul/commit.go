@@ -1,8 +1,11 @@
 package consul
 
 import (
+	"bytes"
 	"context"
+	"net/http"
 	"net/url"
+	"strconv"
 
 	"kvexpress/internal/kv"
 )
@@ -18,14 +21,13 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 	}
 	steps := make([]operation, len(ops))
 	for i, op := range ops {
-		verb := verbOf(op.Verb)
-		if verb == "" {
+		if !op.Verb.Known() {
 			return nil, s.refuse(what, kv.ErrRequest, "operation %d of %d has no verb", i+1, len(ops))
 		}
 		if err := checkPath(op.Path); err != nil {
 			return nil, s.refuse(what, kv.ErrRequest, "%w", err)
 		}
-		steps[i].KV = step{Verb: verb, Key: op.Path, Value: op.Value, Flags: op.Flags, Index: op.Index}
+		steps[i].KV = step{Verb: op.Verb, Key: op.Path, Value: op.Value, Flags: op.Flags, Index: op.Index}
 	}
 	// Consul answers a transaction without writes as a read, which must not be stale.
 	ok, answer, f := s.txn(ctx, request{query: url.Values{"consistent": {""}}}, steps, answerLimit(len(steps)))
@@ -36,22 +38,6 @@ func (s *Store) Commit(ctx context.Context, ops []kv.Op) (map[string]uint64, err
 		return nil, s.rolledBack("write", steps, answer.Errors, kv.ErrConflict)
 	}
 	return s.written(what, ops, answer)
-}
-
-func verbOf(v kv.Verb) string {
-	switch v {
-	case kv.Set:
-		return "set"
-	case kv.CheckAndSet:
-		return "cas"
-	case kv.CheckIndex:
-		return "check-index"
-	case kv.CheckAbsent:
-		return "check-not-exists"
-	case kv.Delete:
-		return "delete"
-	}
-	return ""
 }
 
 // written collects the new index of each written path. Consul returns all of them; an answer without one proves nothing.
@@ -76,4 +62,25 @@ func (s *Store) written(what string, ops []kv.Op, answer result) (map[string]uin
 		}
 	}
 	return indexes, nil
+}
+
+// Put implements kv.Store. The value is the body of the request, so it may be as large as Consul allows. Consul cleans the path:
+// no part between slashes may be empty, "." or "..".
+func (s *Store) Put(ctx context.Context, path string, value []byte, flags uint64) error {
+	what := describe("write", path, 1)
+	if err := checkPath(path); err != nil {
+		return s.refuse("write", kv.ErrRequest, "%w", err)
+	}
+	if len(value) > kv.MaxValue {
+		return s.refuse(what, kv.ErrTooLarge, "the value has %d bytes, at most %d are allowed", len(value), kv.MaxValue)
+	}
+	query := url.Values{"flags": {strconv.FormatUint(flags, 10)}}
+	_, answer, f := s.ask(ctx, request{method: http.MethodPut, path: "/v1/kv/" + path, query: query, body: value}, maxErrorBody)
+	if f == nil && string(bytes.TrimSpace(answer)) != "true" {
+		f = garbage("the answer is %q instead of true", clean(string(answer)))
+	}
+	if f != nil {
+		return s.failed(what, true, f)
+	}
+	return nil
 }

@@ -25,15 +25,9 @@ func (s *Store) List(ctx context.Context, c kv.Consistency, prefix string, since
 	}
 	query := url.Values{"recurse": {""}}
 	setConsistency(query, c)
-	var all kv.Listing
-	f := s.blocking(ctx, prefix, query, since, wait, func(ctx context.Context, resp *http.Response) (index uint64, f *failure) {
-		all, f = s.listing(ctx, prefix, resp)
-		return all.Index, f
+	return blocking(ctx, s, what, prefix, query, since, wait, func(ctx context.Context, resp *http.Response) (kv.Listing, *failure) {
+		return s.listing(ctx, prefix, resp)
 	})
-	if f != nil {
-		return kv.Listing{}, s.failed(what, false, f)
-	}
-	return all, nil
 }
 
 func setConsistency(query url.Values, c kv.Consistency) {

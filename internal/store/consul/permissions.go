@@ -57,9 +57,9 @@ func (s *Store) mayNot(ctx context.Context, token string, reads, writes []string
 		if err := checkPath(path); err != nil {
 			return nil, what, nil, s.refuse(what, kv.ErrRequest, "%w", err)
 		}
-		ops[i].KV = step{Verb: "check-index", Key: path, Index: impossibleIndex}
+		ops[i].KV = step{Verb: kv.CheckIndex, Key: path, Index: impossibleIndex}
 		if i >= len(reads) {
-			ops[i].KV = step{Verb: "check-not-exists", Key: path}
+			ops[i].KV = step{Verb: kv.CheckAbsent, Key: path}
 		}
 	}
 	_, answer, f := s.txn(ctx, request{as: token}, ops, answerLimit(len(ops)))

@@ -19,7 +19,7 @@ type operation struct {
 }
 
 type step struct {
-	Verb  string
+	Verb  kv.Verb
 	Key   string
 	Value []byte `json:",omitempty"`
 	Flags uint64 `json:",omitempty"`

@@ -3,6 +3,8 @@ package consul
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,34 +36,38 @@ func (s *Store) Watch(ctx context.Context, path string, since uint64, wait time.
 	if err := checkPath(path); err != nil {
 		return kv.Entry{}, s.refuse(what, kv.ErrRequest, "%w", err)
 	}
-	var entry kv.Entry
 	query := url.Values{"raw": {""}, "stale": {""}}
-	f := s.blocking(ctx, path, query, since, wait, func(ctx context.Context, resp *http.Response) (index uint64, f *failure) {
-		entry, f = s.watched(ctx, resp)
-		return entry.Index, f
-	})
-	if f != nil {
-		return kv.Entry{}, s.failed(what, false, f)
-	}
-	return entry, nil
+	return blocking(ctx, s, what, path, query, since, wait, s.watched)
 }
 
-// blocking sends a blocking query and returns when read has an answer with a newer index, or when the wait is over. If a proxy
-// ends the query early, blocking sends another one.
-func (s *Store) blocking(ctx context.Context, path string, query url.Values, since uint64, wait time.Duration,
-	read func(context.Context, *http.Response) (index uint64, f *failure),
-) *failure {
-	get := func(since uint64, wait time.Duration) (index uint64, sent time.Time, f *failure) {
+// blocking sends a blocking query and returns when read has an answer with a newer index, or when the wait is over.
+func blocking[T any](ctx context.Context, s *Store, what, path string, query url.Values, since uint64, wait time.Duration,
+	read func(context.Context, *http.Response) (T, *failure),
+) (got T, err error) {
+	f := s.await(ctx, since, wait, func(since uint64, wait time.Duration) (index uint64, sent time.Time, f *failure) {
 		r := request{method: http.MethodGet, path: "/v1/kv/" + path, query: query, since: since, wait: wait}
 		sent, f = s.exchange(ctx, r, func(ctx context.Context, resp *http.Response) (f *failure) {
-			if index, f = read(ctx, resp); f != nil {
+			if got, f = read(ctx, resp); f != nil {
 				timeouts := []int{http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout}
 				f.cut = slices.Contains(timeouts, resp.StatusCode)
+				return f
 			}
+			index, f = indexOf(resp)
 			return f
 		})
 		return index, sent, f
+	})
+	if f != nil {
+		var none T
+		return none, s.failed(what, false, f)
 	}
+	return got, nil
+}
+
+// await is blocking for any query. If a proxy ends the query early, it sends another one.
+func (s *Store) await(ctx context.Context, since uint64, wait time.Duration,
+	get func(since uint64, wait time.Duration) (index uint64, sent time.Time, f *failure),
+) *failure {
 	if since == 0 { // Consul answers at once
 		_, _, f := get(0, 0)
 		return f
@@ -147,4 +153,35 @@ func checkLength(resp *http.Response) *failure {
 		return garbage("the answer has no length, so a part cannot be told from the whole")
 	}
 	return nil
+}
+
+var _ kv.Pulser = (*Store)(nil)
+
+// Pulse implements kv.Pulser with a blocking query for the names one level below dir. Consul wakes it for every row below dir, at
+// any depth, and sends the names of the level only.
+func (s *Store) Pulse(ctx context.Context, dir string, since uint64, wait time.Duration) (kv.Beat, error) {
+	what := describe("watch", dir, 1)
+	if err := checkPath(dir); err != nil {
+		return kv.Beat{}, s.refuse(what, kv.ErrRequest, "%w", err)
+	}
+	query := url.Values{"keys": {""}, "separator": {"/"}}
+	return blocking(ctx, s, what, dir, query, since, wait, s.beat)
+}
+
+// beat reads an answer to its end, so that the connection is used again.
+func (s *Store) beat(ctx context.Context, resp *http.Response) (kv.Beat, *failure) {
+	if !usable(resp) {
+		return kv.Beat{}, s.judge(resp)
+	}
+	index, f := indexOf(resp)
+	if f != nil {
+		return kv.Beat{}, f
+	}
+	switch n, err := io.Copy(io.Discard, io.LimitReader(resp.Body, kv.MaxNames+1)); {
+	case err != nil:
+		return kv.Beat{}, connectionLost(ctx, err)
+	case n > kv.MaxNames:
+		return kv.Beat{}, &failure{kind: kv.ErrTooLarge, cause: fmt.Errorf("the names have more than %d MiB", kv.MaxNames>>20)}
+	}
+	return kv.Beat{Index: index, Empty: resp.StatusCode == http.StatusNotFound}, nil
 }
