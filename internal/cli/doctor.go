@@ -110,11 +110,11 @@ func (r *doctorReport) verdict() error {
 
 // examineUser checks what a publisher or an operator needs, or, without a role, the store alone.
 func (a *App) examineUser(cmd *cobra.Command, g *globals, role, file string) ([]doctor.Check, error) {
-	s, err := a.openDoctor(cmd, g, role)
+	s, err := a.open(cmd, g)
 	if err != nil {
 		return nil, err
 	}
-	if role == "" {
+	if s.role = role; role == "" {
 		here := fmt.Sprintf("there is no %s and no %s; name a role, as in `kvexpress doctor publisher -k KEY`, or a file with -C",
 			defaultAgentFile, defaultHubFile)
 		none := doctor.Given("configuration", "", doctor.Finding{Result: doctor.NotChecked, Says: here})
@@ -140,13 +140,6 @@ func (a *App) examineUser(cmd *cobra.Command, g *globals, role, file string) ([]
 		checks = append(checks, doctor.OfKey(s.reader(s.plain), s.k, s.guide()))
 	}
 	return append(checks, doctor.OfFleet(s.reader(s.plain), build().version, s.guide())), nil
-}
-
-// openDoctor opens a session for a role. Nothing is sent. It ends with the process.
-func (a *App) openDoctor(cmd *cobra.Command, g *globals, role string) (*session, error) {
-	s, err := a.open(cmd, g)
-	s.role = role
-	return s, err
 }
 
 // rights are the rows that a role reads and writes, by the rules of `kvexpress acl`.

@@ -244,7 +244,7 @@ func (n *node) folders() []string {
 
 // examineOut checks a node on which `kvexpress out` installs a file.
 func (a *App) examineOut(cmd *cobra.Command, g *globals, file string) ([]doctor.Check, error) {
-	s, err := a.openDoctor(cmd, g, "")
+	s, err := a.open(cmd, g)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,9 @@ func (a *App) newHistory(g *globals) *cobra.Command {
 }
 
 // versions reads kept versions, and those that were never live.
-func (s *session) versions() record.History { return record.History{Store: s.store, Layout: s.layout, Any: true} }
+func (s *session) versions() record.History {
+	return record.History{Store: s.store, Layout: s.layout, Any: true}
+}
 
 func (s *session) history(ctx context.Context, name string, most int) (report, error) {
 	k, err := s.key(name)

@@ -63,12 +63,12 @@ func versionOf(b buildInfo) versionReport {
 		formats{kv.ManifestFormat, fleet.Format, install.StateFormat, disk.Format, wire.Protocol}}
 }
 
-// text begins in 1.x's form.
-func (v versionReport) text() string {
+// lines begin in 1.x's form.
+func (v versionReport) lines() []string {
 	f := v.Formats
-	return fmt.Sprintf("Version  : %s\nRevision : %s\nDate     : %s\nGo       : %s\nPlatform : %s\nFormats  : "+
-		"manifest %d, receipt %d, state %d, data-dir %d, hub protocol %s\n",
-		v.Version, v.Revision, v.Date, v.Go, v.Platform, f.Manifest, f.Receipt, f.State, f.Data, f.Hub)
+	return []string{"Version  : " + v.Version, "Revision : " + v.Revision, "Date     : " + v.Date, "Go       : " + v.Go,
+		"Platform : " + v.Platform, fmt.Sprintf("Formats  : manifest %d, receipt %d, state %d, data-dir %d, hub protocol %s",
+			f.Manifest, f.Receipt, f.State, f.Data, f.Hub)}
 }
 
 // printVersion runs before every command. With -v or --version, as in 1.x, it ends the program. cobra's own flag needs
@@ -77,15 +77,11 @@ func (a *App) printVersion(g *globals) error {
 	if !g.version {
 		return nil
 	}
-	_, err := fmt.Fprint(a.Stdout, versionOf(build()).text())
+	_, err := fmt.Fprintln(a.Stdout, strings.Join(versionOf(build()).lines(), "\n"))
 	return &reportedError{error: err, code: exitOK}
 }
 
 func (a *App) newVersion(g *globals) *cobra.Command {
 	return a.with(g, "version", uses("json"),
 		func(context.Context, *session) (report, error) { return versionOf(build()), nil })
-}
-
-func (v versionReport) lines() []string {
-	return strings.Split(strings.TrimSuffix(v.text(), "\n"), "\n")
 }

@@ -29,25 +29,30 @@ func hubSetters(h *Hubs, addrs string) map[string]func(value) {
 }
 
 func readHubs(v value, into *[]string) {
+	seen := map[string]bool{}
+	v.addresses(into, maxHubs, func(s string) (string, error) {
+		if seen[s] {
+			return "", fmt.Errorf("%s is given twice; remove one", kv.Quote(s))
+		}
+		seen[s] = true
+		return parseHub(s)
+	})
+}
+
+// addresses reads one address, or a list of them.
+func (v value) addresses(into *[]string, most int, parse func(string) (string, error)) {
 	list := []value{v}
 	if kindOf(v.node) == aList {
 		list = v.items()
 	}
-	if len(list) == 0 || len(list) > maxHubs {
-		v.bad("a list of %d; give 1 to %d addresses, or remove the key", len(list), maxHubs)
+	if len(list) == 0 || len(list) > most {
+		v.bad("a list of %d; give 1 to %d addresses, or remove the key", len(list), most)
 		return
 	}
-	addrs, seen := make([]string, len(list)), map[string]bool{}
+	*into = make([]string, len(list))
 	for i, item := range list {
-		one(&addrs[i], func(s string) (string, error) {
-			if seen[s] {
-				return "", fmt.Errorf("%s is given twice; remove one", kv.Quote(s))
-			}
-			seen[s] = true
-			return parseHub(s)
-		})(item)
+		one(&(*into)[i], parse)(item)
 	}
-	*into = addrs
 }
 
 func parseHub(s string) (string, error) {

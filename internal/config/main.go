@@ -32,7 +32,7 @@ func defaults(path string) Config {
 func (l *loader) mainSetters() map[string]func(value) {
 	c := &l.config
 	setters := map[string]func(value){
-		"stores":      l.readStores,
+		"stores":      func(v value) { v.addresses(&c.Store.Addrs, maxStores, parseAddr) },
 		"prefix":      one(&c.Layout, kv.NewLayout),
 		"node":        one(&c.Node, kv.ParseNode),
 		"vars":        l.readVars,
@@ -61,21 +61,6 @@ func storeSetters(s *Store) map[string]func(value) {
 		"datacenter":      one(&s.Datacenter, parseWord),
 		"namespace":       one(&s.Namespace, parseWord),
 		"partition":       one(&s.Partition, parseWord),
-	}
-}
-
-func (l *loader) readStores(v value) {
-	list := []value{v}
-	if kindOf(v.node) == aList {
-		list = v.items()
-	}
-	if len(list) == 0 || len(list) > maxStores {
-		v.bad("a list of %d; give 1 to %d addresses, or remove the key", len(list), maxStores)
-		return
-	}
-	l.config.Store.Addrs = make([]string, len(list))
-	for i, item := range list {
-		one(&l.config.Store.Addrs[i], parseAddr)(item)
 	}
 }
 
