@@ -54,6 +54,7 @@ func (s *session) acl(role string, keys []string, node string, noReceipt bool) (
 			{"key_prefix", l.Prefix() + "/", "read", "content, stops and past versions"},
 			{"key_prefix", l.LocksDir(), "write", "the locks of files"},
 			{"key_prefix", l.NodesDir(), "write", "receipts, to read them and to forget a node"},
+			{"key_prefix", l.RolloutsDir(), "write", "rollouts"},
 			{"key_prefix", l.EventsDir(), "write", "who acted"},
 		}}, nil
 	}

@@ -42,16 +42,19 @@ func (s *session) scope(name string) (aclScope, error) {
 func (c aclScope) rules(role, node string) (rules []rule) {
 	l, k := c.layout, c.key
 	content, history, events := l.Dir(k), l.HistoryDir(k), rule{"key", l.Events(k), "write", "who acted on the key"}
+	rollouts := rule{"key", l.Rollout(k), "write", "the rollout of the key"}
 	if c.all {
 		content, history = l.Prefix()+"/"+c.prefix, l.Prefix()+"/.history/"+c.prefix
 		events = rule{"key_prefix", l.EventsDir() + c.prefix, "write", "who acted on the keys"}
+		rollouts = rule{"key_prefix", l.RolloutsDir() + c.prefix, "write", "the rollouts of the keys"}
 	}
 	switch role {
 	case "publisher":
 		rules = []rule{
 			{"key_prefix", content, "write", "content, checksum, manifest and stop"},
 			{"key_prefix", history, "write", "past versions"},
-			{"key_prefix", l.NodesDir(), "read", "receipts, to count nodes and to see the rollout"},
+			{"key_prefix", l.NodesDir(), "read", "receipts, to count nodes and to wait for them"},
+			rollouts,
 			events,
 		}
 		if !c.all {
@@ -82,6 +85,7 @@ func (c aclScope) rules(role, node string) (rules []rule) {
 		rules = append(rules,
 			rule{"key_prefix", history, "read", "past versions"},
 			rule{"key_prefix", l.NodesDir(), "write", "receipts, to read them and to forget a node"},
+			rollouts,
 			events,
 			rule{"key", l.Events(hold.NodeEvents), "write", "who acted on nodes"})
 	}

@@ -136,7 +136,7 @@ type namedCommand struct {
 func (a *App) commandGroups() []commandGroup {
 	return []commandGroup{
 		{"Publish", []namedCommand{{"in", a.newIn}, {"copy", a.newCopy}, {"rollback", a.newRollback}, {"retire", a.newRetire},
-			{"policy", a.newPolicy}}},
+			{"policy", a.newPolicy}, {"rollout", a.newRollout}}},
 		{"Install", []namedCommand{{"out", a.newOut}, {"raw", a.newRaw}}},
 		{"See", []namedCommand{{"status", a.newStatus}, {"history", a.newHistory}, {"show", a.newShow}, {"diff", a.newDiff},
 			{"stops", a.newStops}, {"locks", a.newLocks}, {"doctor", a.newDoctor}}},

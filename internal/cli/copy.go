@@ -16,18 +16,21 @@ import (
 func (a *App) newCopy(g *globals) *cobra.Command {
 	var from, to, message string
 	var limits gate.Limits
+	var staged stagedFlags
 	cmd := a.with(g, "copy", uses(flagsStore, "hub length compress", flagsExec, flagsReport),
 		func(ctx context.Context, s *session) (report, error) {
-			return s.copy(ctx, from, to, message, limits)
+			return s.copy(ctx, from, to, message, limits, staged)
 		})
 	cmd.Flags().StringVar(&from, "keyfrom", "", "`key` to read")
 	cmd.Flags().StringVar(&to, "keyto", "", "`key` to publish under")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "`reason`, shown in history")
 	registerLimits(cmd.Flags(), &limits)
+	staged.register(cmd.Flags())
 	return cmd
 }
 
-func (s *session) copy(ctx context.Context, from, to, message string, limits gate.Limits) (report, error) {
+func (s *session) copy(ctx context.Context, from, to, message string, limits gate.Limits, staged stagedFlags) (
+	report, error) {
 	if from == "" || to == "" {
 		return nil, errors.New("two keys are needed; name them with --keyfrom and --keyto")
 	}
@@ -39,7 +42,9 @@ func (s *session) copy(ctx context.Context, from, to, message string, limits gat
 	if err != nil {
 		return nil, err
 	}
-	p := publication{copied: source, Request: publish.Request{Key: target, MinLines: s.g.length, Message: message, Limits: limits}}
+	p := publication{copied: source, staged: staged, Request: publish.Request{
+		Key: target, MinLines: s.g.length, Message: message, Limits: limits,
+	}}
 	if p.Encoding, err = s.g.encodingOf(""); err != nil {
 		return nil, err
 	}

@@ -75,6 +75,8 @@ func exitCode(err error) int {
 		{as[*gate.Missing], exitMissing},
 		{as[*record.NotKept], exitMissing},
 		{as[*record.NeverLive], exitRollout},
+		{as[*rolloutError], exitRollout},
+		{as[*noRollout], exitMissing},
 		{is(errNothing), exitMissing},
 		{is(errNoNode), exitMissing},
 		{is(fleet.ErrReceipt), exitRefused},

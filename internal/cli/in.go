@@ -21,6 +21,7 @@ type inFlags struct {
 	limits     gate.Limits
 	sorted     bool
 	encoding   string
+	staged     stagedFlags
 }
 
 // publishFlags are those of in and rollback.
@@ -66,6 +67,7 @@ func (a *App) newIn(g *globals) *cobra.Command {
 	durationVar(fl, &f.urlTimeout, "url-timeout", 30*time.Second, "time limit of the download")
 	fl.BoolVarP(&f.sorted, "sorted", "S", false, "sort the lines; remove blank lines and the last newline")
 	registerLimits(fl, &f.limits)
+	f.staged.register(fl)
 	fl.StringVar(&f.encoding, "encoding", "", "`encoding` in the store: plain, brotli, or zstd (1.x cannot read zstd)")
 	return cmd
 }
@@ -81,7 +83,7 @@ func (s *session) in(ctx context.Context, f inFlags) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Limits = f.limits
+	p.Limits, p.staged = f.limits, f.staged
 	if p.Encoding, err = s.g.encodingOf(f.encoding); err != nil {
 		return nil, err
 	}

@@ -45,7 +45,11 @@ func jsonOf(command string) []string {
 		return []string{"hub --once"}
 	case "policy set", "policy show", "policy rm":
 		return []string{"policy set, show and rm"}
-	case "demo", "kv", "kv export", "policy", "help":
+	case "rollout history":
+		return []string{"history --events"}
+	case "rollout pause", "rollout resume", "rollout promote", "rollout abort":
+		return []string{"rollout pause, resume, promote and abort"}
+	case "demo", "kv", "kv export", "policy", "rollout", "help":
 		return nil
 	}
 	return []string{command}

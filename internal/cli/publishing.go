@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/command"
@@ -14,6 +15,7 @@ import (
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/rollout"
 )
 
 // publication is one publish of in, copy or rollback, and what follows it.
@@ -22,6 +24,7 @@ type publication struct {
 	copied kv.Key // the key whose content it is; "": none
 	diff   bool   // print the difference to the live version
 	wait   waitFlags
+	staged stagedFlags
 }
 
 // publish publishes, reports, runs the exec and waits for arrival. The report is nil if
@@ -29,18 +32,26 @@ type publication struct {
 func (s *session) publish(ctx context.Context, p publication) (*inReport, error) {
 	ctx, done := s.interruptible(ctx)
 	defer done()
+	r := &inReport{}
+	p.Now, p.Retry, p.Begin = p.staged.now, p.staged.retry, s.begins(p, r)
 	result, err := s.publisher().Publish(ctx, p.Request)
 	if err != nil {
 		s.notPublished(ctx, p, err)
 		return nil, err
 	}
+	r.Result = result
+	if result.Rollout != "" && !p.DryRun {
+		if err := s.rollsOut(ctx, p, r); err != nil || r.State != rollout.Promoted {
+			return r, err
+		}
+		result.Action, result.Published = publish.Published, time.Now()
+	}
 	s.published(ctx, p, result)
-	r := &inReport{Result: result}
 	if result.Action.Wrote() {
 		r.Exec, err = s.exec(ctx, "KVEXPRESS_KEY="+string(p.Key), "KVEXPRESS_SHA256="+result.SHA256,
 			"KVEXPRESS_VERSION="+strconv.FormatUint(result.Version, 10))
 	}
-	if err == nil && p.wait.asked() && result.Action != publish.WouldPublish {
+	if err == nil && p.wait.asked() && !p.DryRun {
 		want := fleet.Wanted{Lineage: result.Lineage, Version: result.Version, SHA256: result.SHA256}
 		r.Waited, err = s.wait(ctx, p.wait, fleet.Goal{Key: p.Key, Want: &want, Began: result.Published})
 	}
@@ -133,11 +144,18 @@ type inReport struct {
 	publish.Result
 	Exec   *execReport `json:"exec,omitempty"`
 	Waited *waitReport `json:"wait,omitempty"`
+	// Of a rollout: how it ended, or is; and in a dry run, which stages it would have.
+	State  rollout.State `json:"state,omitempty"`
+	Reason string        `json:"reason,omitempty"`
+	Stages []stageReport `json:"stages,omitempty"`
 }
 
 func (r inReport) lines() []string {
 	text := fmt.Sprintf("published version %d", r.Version)
 	switch r.Action {
+	case publish.RollingOut, publish.Follows, publish.AbortsRollout, publish.WouldAbort,
+		publish.WouldRollOut:
+		return r.staged()
 	case publish.Unchanged:
 		text = fmt.Sprintf("unchanged; %s is live", render.Version(r.Version))
 	case publish.WouldPublish:

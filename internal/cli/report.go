@@ -19,6 +19,7 @@ func (s *session) printResult(r report, err error, code int) error {
 			failed = s.guide().Explain(err)
 		}
 		out, lost = render.JSON(r, failed, code)
+		out = s.compact(out)
 	} else if r != nil {
 		if sentence, ok := r.(said); ok {
 			sentence.text = s.guide().Typed(sentence.text)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"kvexpress/internal/kv"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/rollout"
 )
 
 type rollbackFlags struct {
@@ -39,6 +41,9 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 			return nil, err
 		}
 	}
+	if r, err := s.abortInstead(ctx, p, to); r != nil || err != nil {
+		return r, err
+	}
 	if to, err = s.publisher().GoBack(ctx, &p.Request, to); err != nil {
 		s.observeFailure(err, s.layout.Data(p.Key), observe.LocationSet)
 		return nil, err
@@ -52,6 +57,32 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 		return nil, err
 	}
 	return rollbackReport{inReport: *r, To: to, From: r.Previous}, err
+}
+
+// abortInstead aborts the open rollout if no version is named: that goes back to the live version. Without one, it does nothing.
+func (s *session) abortInstead(ctx context.Context, p publication, to uint64) (report, error) {
+	if to > 0 {
+		return nil, nil
+	}
+	row, _, err := s.rolloutRow(ctx, p.Key)
+	if errors.Is(err, kv.ErrDenied) {
+		return nil, nil // a token from before rollouts
+	}
+	if err != nil || row == nil || !row.State.Offers() {
+		return nil, err
+	}
+	if p.IfVersion != nil {
+		return nil, &publish.Conflict{Key: p.Key, IfVersion: p.IfVersion, Candidate: row.Version}
+	}
+	r := inReport{Result: publish.Result{Key: p.Key, Action: publish.WouldAbort, Version: row.Base.Version, SHA256: row.Base.SHA256,
+		Rollout: row.ID}, State: row.State}
+	if !p.DryRun {
+		r.Action, r.State = publish.AbortsRollout, rollout.Reverting
+		if _, err := s.orderRollout(ctx, order{hold.ActionAbort, "", rollout.Row.Abort}, p.Message); err != nil {
+			return nil, err
+		}
+	}
+	return rollbackReport{inReport: r, From: row.Version, To: row.Base.Version}, nil
 }
 
 // rollbackMessage is the reason that history shows: the user's words, and which version it is
@@ -80,6 +111,11 @@ func (r rollbackReport) lines() []string {
 	}
 	text := fmt.Sprintf("rolled back%s to version %d, published again as version %d", from, r.To, r.Version)
 	switch r.Action {
+	case publish.AbortsRollout:
+		return []string{fmt.Sprintf("%s: the rollout of version %d is aborted; nodes go back to the live version; %s", r.Key, r.From,
+			followIt(r.Key))}
+	case publish.WouldAbort:
+		return []string{fmt.Sprintf("%s: would abort the rollout of version %d", r.Key, r.From)}
 	case publish.Unchanged:
 		text = fmt.Sprintf("unchanged; %s is live and has the content of version %d", render.Version(r.Version), r.To)
 		if r.Version == r.To {

@@ -23,29 +23,32 @@ import (
 	"kvexpress/internal/observe"
 	"kvexpress/internal/store/consul"
 	"kvexpress/internal/store/retry"
+	"kvexpress/internal/wire"
 )
 
 // session is one run of a command: its store, and where its log, metrics and events go.
 type session struct {
 	*App
-	g       *globals
-	cmd     *cobra.Command
-	args    []string
-	argv    []string // of -e; nil: none
-	host    string
-	layout  kv.Layout
-	store   kv.Store
-	plain   kv.Store  // the same without retries
-	hub     fleet.Hub // has the receipts; nil: the store has them
-	log     *slog.Logger
-	metrics *observe.Metrics
-	events  *observe.Events
-	started time.Time
-	k       kv.Key         // the key of the command; "" if it has none, or many
-	role    string         // the role of `kvexpress acl` that it needs; "": the default of the command
-	about   string         // the key or file in the metrics
-	place   string         // where the command ended, in the words of 1.x
-	closers []func() error // run last in, first out
+	g        *globals
+	cmd      *cobra.Command
+	args     []string
+	argv     []string // of -e; nil: none
+	host     string
+	layout   kv.Layout
+	store    kv.Store
+	plain    kv.Store      // the same without retries
+	hub      fleet.Hub     // has the receipts; nil: the store has them
+	hubs     []wire.Client // the same, for rollouts
+	streamed bool          // lines of JSON were printed before the result
+	log      *slog.Logger
+	metrics  *observe.Metrics
+	events   *observe.Events
+	started  time.Time
+	k        kv.Key         // the key of the command; "" if it has none, or many
+	role     string         // the role of `kvexpress acl` that it needs; "": the default of the command
+	about    string         // the key or file in the metrics
+	place    string         // where the command ended, in the words of 1.x
+	closers  []func() error // run last in, first out
 }
 
 // report is the result of a command.
@@ -128,7 +131,7 @@ func (s *session) end(result report, err error, changed bool) error {
 func writes(cmd *cobra.Command) bool {
 	switch cmd.Name() {
 	case "in", "out", "raw", "copy", "clean", "rollback", "stop", "resume", "lock", "unlock", "forget", "retire", "import",
-		"set", "rm":
+		"set", "rm", "pause", "promote", "abort":
 		return true
 	}
 	return false
@@ -260,7 +263,7 @@ func (s *session) openHub(conf config.FlagFile, o consul.Options) error {
 		ClientCert: cmp.Or(s.Getenv("KVEXPRESS_HUB_CLIENT_CERT"), conf.HubClientCert),
 		ClientKey:  cmp.Or(s.Getenv("KVEXPRESS_HUB_CLIENT_KEY"), conf.HubClientKey),
 	}, o)
-	s.hub = &hub.Pages{Hubs: hubs}
+	s.hub, s.hubs = &hub.Pages{Hubs: hubs}, hubs
 	return err
 }
 

@@ -105,6 +105,7 @@ const (
 	Follows       Action = "follows"        // the open rollout has the same content; nothing was written
 	AbortsRollout Action = "aborts_rollout" // the current version was published again: the open rollout is aborted
 	WouldRollOut  Action = "would_roll_out" // a dry run
+	WouldAbort    Action = "would_abort_rollout"
 )
 
 // Wrote reports whether the store has another current version now.
@@ -191,8 +192,8 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 		if b.State == record.Managed {
 			res.Lineage = b.Manifest.Lineage
 		}
-		if b.open() != nil && !req.DryRun {
-			err = p.abort(ctx, b, &res)
+		if b.open() != nil {
+			err = p.abort(ctx, req, b, &res)
 		}
 		return res, err
 	}

@@ -41,14 +41,20 @@ func (b base) follows(sha256 string) bool {
 
 // abort ends the open rollout, because its current version was published again. Only the row changes: its controller brings the
 // nodes back.
-func (p *Publisher) abort(ctx context.Context, b base, res *Result) error {
-	k, l, next := b.Key, p.Layout, *b.open()
-	res.Rollout = next.ID
-	if next.State == rollout.Reverting {
+func (p *Publisher) abort(ctx context.Context, req Request, b base, res *Result) error {
+	k, l := b.Key, p.Layout
+	res.Rollout = b.open().ID
+	switch {
+	case !b.open().State.Offers(): // it is being reverted already
+		return nil
+	case req.DryRun:
+		res.Action = WouldAbort
 		return nil
 	}
-	next.State, next.End, next.Counter = rollout.Reverting, rollout.Aborted, next.Counter+1
-	next.Reason = gate.Author(p.By) + " published the current version again"
+	next, err := b.open().Abort(gate.Author(p.By) + " published the current version again")
+	if err != nil {
+		return err
+	}
 	value, err := next.Marshal()
 	if err != nil {
 		return err

@@ -136,7 +136,7 @@ func (s *step) overtaken() {
 func (s *step) end(state State, reason string) {
 	s.enter(state, reason)
 	names := s.failures()
-	s.o.Withdraw = &Withdrawn{Rollout: s.row.ID, Reason: reason, Nodes: names[:min(len(names), MaxEvidence)]}
+	s.o.Withdraw = &Withdrawn{Rollout: s.row.ID, Reason: reason, Nodes: names[:min(len(names), MaxEvidence)], End: state}
 }
 
 // list names a few nodes.
