@@ -22,7 +22,8 @@ type program struct {
 
 func programs() map[string]program {
 	return map[string]program{
-		"cron": {"cron faketime", "faketime -f '+0 x60' cron -f >/run/cron.log 2>&1 &"}, // a minute takes a second
+		"cron": {"cron faketime", `echo '* * * * * root echo >>/run/minutes' >/etc/cron.d/minutes
+			faketime -f '+0 x300' cron -f >/run/cron.log 2>&1 &`}, // a minute takes 0.2 s
 		"dnsmasq": {"dnsmasq", `mkdir -p /etc/dnsmasq.d
 			echo 'ExecStart=dnsmasq --keep-in-foreground --conf-dir=/etc/dnsmasq.d' >/etc/systemd/system/dnsmasq.service`},
 		"feature-flags": {"jq", ""},
@@ -113,6 +114,7 @@ func follow(t *testing.T, m *machine) {
 	if now := m.outcome(); refused != 1 || now != outcome.Converged {
 		t.Errorf("%d bad contents were refused, and at the end the target is %s", refused, now)
 	}
+	goesWrong(t, m, file, uses)
 }
 
 func absolute(t *testing.T, path string) string {

@@ -61,13 +61,13 @@ obey() {
 	daemon-reload) ;;
 	start | restart) start ;;
 	reload) reload ;;
-	reload-or-restart) if [ -e "$main" ]; then reload; else start; fi ;;
+	reload-or-restart) if runs; then reload; else start; fi ;;
 	*) return 1 ;;
 	esac
 }
 
 start() {
-	if [ -e "$main" ]; then kill "$(cat "$main")" && wait "$(cat "$main")" || true; fi
+	if runs; then kill "$(cat "$main")" && wait "$(cat "$main")" || true; fi
 	for environment in $(setting EnvironmentFile); do [ ! -e "$environment" ] || . "$environment"; done
 	eval "export X= $(setting Environment)"
 	user=$(setting User)
@@ -77,6 +77,8 @@ start() {
 	echo $! >"$main"
 	until is_ready >/dev/null 2>&1; do kill -0 $! || return; sleep 0.05; done
 }
+
+runs() { [ -e "$main" ] && grep -q '^State:[[:space:]]*[^XZ]' "/proc/$(cat "$main")/status" 2>/dev/null; }
 
 # is_ready tells what a unit of Type=notify tells systemd.
 is_ready() {
