@@ -17,7 +17,7 @@ import (
 func (a *App) newACL(g *globals) *cobra.Command {
 	var keys listValue
 	var node string
-	var noReceipt bool
+	var noReceipt, rollouts bool
 	cmd := a.with(g, "acl", uses("prefix json"), func(_ context.Context, s *session) (report, error) {
 		role := strings.Join(s.args, " ")
 		if !slices.Contains(roles(), role) {
@@ -26,27 +26,37 @@ func (a *App) newACL(g *globals) *cobra.Command {
 		if noReceipt && role != "node" {
 			return nil, errors.New("--no-receipt is for the role node; leave it out")
 		}
-		return s.acl(role, keys, node, noReceipt)
+		if rollouts && role != "hub" {
+			return nil, errors.New("--rollouts is for the role hub; leave it out")
+		}
+		return s.acl(role, keys, node, noReceipt, rollouts)
 	})
 	cmd.Args, cmd.ValidArgs = cobra.ArbitraryArgs, roles()
 	cmd.Flags().VarP(&keys, "key", "k", "`key` that the role uses, or a pattern with * at its end, such as 'app/*'; can be repeated")
 	cmd.Flags().StringVar(&node, "node", "", "`name` of the node (default: this machine's host name)")
 	cmd.Flags().BoolVar(&noReceipt, "no-receipt", false, "leave out the receipt of the node: for hubs with node_from: certificate")
+	cmd.Flags().BoolVar(&rollouts, "rollouts", false, "let the hub run rollouts: it may publish every key")
 	return cmd
 }
 
 func roles() []string { return []string{"publisher", "node", "operator", "hub"} }
 
-func (s *session) acl(role string, keys []string, node string, noReceipt bool) (report, error) {
+func (s *session) acl(role string, keys []string, node string, noReceipt, rollouts bool) (report, error) {
 	l := s.layout
 	if role == "hub" {
 		if len(keys) > 0 {
 			return nil, errors.New("the role hub reads all keys; leave out -k")
 		}
+		grant, content, row, events := "read", "content, stops and locks", "which nodes get a candidate", "who set stops and locks"
+		if rollouts {
+			grant, content = "write", "content, stops and locks; to make candidates current"
+			row, events = "which nodes get a candidate, to move rollouts on", "who set stops and locks, and how rollouts ended"
+		}
 		return rolePolicy{role: role, rules: []rule{
-			{"key_prefix", l.Prefix() + "/", "read", "content, stops and locks"},
+			{"key_prefix", l.Prefix() + "/", grant, content},
 			{"key_prefix", l.NodesDir(), "write", "receipts, to keep those of its agents"},
-			{"key_prefix", l.EventsDir(), "read", "who set stops and locks"},
+			{"key_prefix", l.RolloutsDir(), grant, row},
+			{"key_prefix", l.EventsDir(), grant, events},
 		}}, nil
 	}
 	if role == "operator" && len(keys) == 0 {

@@ -145,7 +145,7 @@ func (a *App) examineUser(cmd *cobra.Command, g *globals, role, file string) ([]
 // rights are the rows that a role reads and writes, by the rules of `kvexpress acl`.
 func (s *session) rights(role string, keys []string, node string, noReceipt bool, locks []string) ([]doctor.Right, error) {
 	var all []doctor.Right
-	policy, err := s.acl(role, keys, node, noReceipt)
+	policy, err := s.acl(role, keys, node, noReceipt, false)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"kvexpress/internal/config"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hub"
+	"kvexpress/internal/hub/rollouts"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/store/consul"
 	"kvexpress/internal/wire"
@@ -139,7 +140,7 @@ func (a *App) runHub(ctx context.Context, s hubFlags, m hub.MetricsOptions, peer
 		Listen: s.Listen, MaxConnsPerClient: s.MaxConnsPerClient,
 		Files:   hub.Files{Tokens: s.Tokens, Cert: s.TLSCert, Key: s.TLSKey, ClientCA: s.TLSClientCA},
 		DataDir: s.DataDir, Memory: s.dev, Datacenter: s.Store.Datacenter, Host: host, Metrics: m, Log: log,
-		AnyAgent: s.AnyAgent, NodeFrom: s.NodeFrom, Peers: peers,
+		AnyAgent: s.AnyAgent, NodeFrom: s.NodeFrom, Peers: peers, Gates: gates(s.Gates), Notify: webhook(s.Notify),
 	})
 	if err != nil {
 		return errors.Join(err, closeLog())
@@ -150,6 +151,25 @@ func (a *App) runHub(ctx context.Context, s hubFlags, m hub.MetricsOptions, peer
 			fmt.Fprintf(a.Stdout, "listening on %s\n", h.Address())
 			return h.Run(ctx)
 		}), closeLog())
+}
+
+func gates(all map[string]config.Gate) map[string]rollouts.Gate {
+	gates := map[string]rollouts.Gate{}
+	for name, g := range all {
+		gates[name] = rollouts.Gate(g)
+	}
+	return gates
+}
+
+// webhook reads its token for each notice.
+func webhook(n config.Notify) *rollouts.Webhook {
+	switch {
+	case n.URL == "":
+		return nil
+	case n.TokenFile == "":
+		return &rollouts.Webhook{URL: n.URL}
+	}
+	return &rollouts.Webhook{URL: n.URL, Token: func() (string, error) { return consul.Token(consul.Options{TokenFile: n.TokenFile}) }}
 }
 
 // scraped is the answer to one scrape.

@@ -27,6 +27,8 @@ type Hub struct {
 	AnyAgent          bool
 	NodeFrom          string // what proves the name of a node
 	Peers             Hubs   // the other hubs of the fleet
+	Gates             map[string]Gate
+	Notify            Notify
 }
 
 // LoadHub reads hub.yml, a file of at most 1 MiB. Keys that it lacks stay as they are in c, and so do given keys, which are
@@ -74,6 +76,8 @@ func hubFileSetters(c *Hub) map[string]func(value) {
 		"per_node":             one(&c.PerNode, parseSwitch),
 		"any_agent":            one(&c.AnyAgent, parseSwitch),
 		"node_from":            one(&c.NodeFrom, parseNodeFrom),
+		"gates":                func(v value) { c.Gates = readGates(v) },
+		"notify":               func(v value) { c.Notify = readNotify(v) },
 	}
 	maps.Copy(setters, storeSetters(&c.Store))
 	maps.Copy(setters, hubSetters(&c.Peers, "peers"))

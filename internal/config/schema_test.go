@@ -143,7 +143,12 @@ func TestSchemaOfHub(t *testing.T) {
 		"store: [a:1, b:1]": false, "store: ''": false, "listen: 8610": false, "peers: b.example:8610": false, "peers: []": false,
 		"read_every: 30": false, "expire_after: soon": false, "per_node: maybe": false, "data_dir: here": false, "hubs: a:1": false,
 		"max_conns_per_client: many": false, "client_cert: /c": false, "hub_client_key: /k\npeers: localhost:1": false,
-		"node_from: certificate": true, "node_from: name": false, "tokens: [a]": false, "prefix: ''": false, "dev: true": false, "token: x": false,
+		"node_from: certificate": true, "node_from: name": false, "tokens: [a]": false,
+		"gates: {dns-canary: {run: [check-dns, now], timeout: 10s}, b: {run: check}}": true, "gates: {a: {timeout: 5s}}": false,
+		"gates: {a: check}": false, "gates: {'a b': {run: x}}": false, "gates: {a: {run: x, shell: true}}": false, "gates: [a]": false,
+		"notify: {url: 'https://chat.example/hook', token_file: /t}": true, "notify: {url: 'http://127.0.0.1:9/x'}": true,
+		"notify: {token_file: /t}": false, "notify: 'https://a/b'": false, "notify: {url: 'ftp://a/b'}": false, "notify: {url: /hook}": false,
+		"prefix: ''": false, "dev: true": false, "token: x": false,
 	} {
 		path := filepath.Join(folder(t, map[string]string{"hub.yml": text}), "hub.yml")
 		_, err := LoadHub(path, Hub{Store: Store{Addrs: []string{""}}}, func(string) bool { return false })
