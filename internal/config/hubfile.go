@@ -76,7 +76,7 @@ func hubFileSetters(c *Hub) map[string]func(value) {
 		"per_node":             one(&c.PerNode, parseSwitch),
 		"any_agent":            one(&c.AnyAgent, parseSwitch),
 		"node_from":            one(&c.NodeFrom, parseNodeFrom),
-		"gates":                func(v value) { c.Gates = readGates(v) },
+		"gates":                func(v value) { c.Gates = readGateCommands(v) },
 		"notify":               func(v value) { c.Notify = readNotify(v) },
 	}
 	maps.Copy(setters, storeSetters(&c.Store))

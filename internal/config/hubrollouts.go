@@ -3,10 +3,10 @@ package config
 import (
 	"errors"
 	"net/url"
-	"strings"
 	"time"
 
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 )
 
 // Gate is a command that must pass before a stage of a rollout ends.
@@ -24,12 +24,12 @@ type Notify struct {
 // maxGates limits the gates of a hub.
 const maxGates = 256
 
-func readGates(v value) map[string]Gate {
+func readGateCommands(v value) map[string]Gate {
 	gates := map[string]Gate{}
 	lines := v.each(func(e value) {
 		name := e.name
-		if e.name = "gates: " + kv.Quote(name); !isGate(name) {
-			e.bad("a name has letters, digits, dots, dashes and underscores, at most 64; give another")
+		if e.name = "gates: " + kv.Quote(name); !rollout.GateName(name) {
+			e.bad("it is no name of a gate; give 1 to 64 letters, digits, - and _")
 			return
 		}
 		var g Gate
@@ -46,13 +46,6 @@ func readGates(v value) map[string]Gate {
 		v.bad("%d gates, at most %d are allowed; remove some", len(lines), maxGates)
 	}
 	return gates
-}
-
-// isGate reports whether a policy can name a gate so.
-func isGate(s string) bool {
-	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
-	})
 }
 
 func readNotify(v value) (n Notify) {
