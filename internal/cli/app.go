@@ -32,8 +32,7 @@ type App struct {
 	// call it; a signal ends the others at once. nil: the context of Run.
 	Interruptible func(context.Context) (context.Context, context.CancelFunc)
 
-	// Hangups returns the signals that reload a configuration, and a function to stop them.
-	// nil: no such signals.
+	// Hangups returns the signals that reload a configuration, and a function to stop them. nil: no such signals.
 	Hangups func() (<-chan os.Signal, func())
 
 	inside *inside // nil, except for commands that the demo runs

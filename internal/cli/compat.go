@@ -54,9 +54,8 @@ func unwrap(f *pflag.Flag) {
 	}
 }
 
-// oldSpellings rewrites 1.x's switches with a separate value, such as `-z true`, to `-z=true`. 1.x
-// ignored the value; here false means false. In "diff", which 1.x did not have, 0 and 1 after a
-// switch are versions.
+// oldSpellings rewrites 1.x's switches with a separate value, such as `-z true`, to `-z=true`. 1.x ignored the value; here false
+// means false. In "diff", which 1.x did not have, 0 and 1 after a switch are versions.
 func oldSpellings(root *cobra.Command, args []string) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {

@@ -13,8 +13,7 @@ import (
 	"kvexpress/internal/record"
 )
 
-// The exit codes are a contract: scripts depend on them. Package outcome has the same codes for
-// the outcomes of a target.
+// The exit codes are a contract: scripts depend on them. Package outcome has the same codes for the outcomes of a target.
 const (
 	exitOK         = 0
 	exitOther      = 1  // usage, or any other failure

@@ -68,8 +68,7 @@ func (s *session) hide(f *frozen, err error) error {
 	return err
 }
 
-// filesOf has the reported files of a key, or of all keys for "", by the hash that locks have in
-// the store.
+// filesOf has the reported files of a key, or of all keys for "", by the hash that locks have in the store.
 func filesOf(roster fleet.Roster, key string) map[string]string {
 	files := map[string]string{}
 	for _, n := range roster.Nodes {

@@ -15,8 +15,7 @@ import (
 	"kvexpress/internal/wait"
 )
 
-// globals are the flags that every command accepts, as in 1.x. The help of a command shows those
-// that it uses.
+// globals are the flags that every command accepts, as in 1.x. The help of a command shows those that it uses.
 type globals struct {
 	config     string
 	server     string

@@ -41,8 +41,7 @@ func newHelp() *cobra.Command {
 	return help
 }
 
-// usage prints a command's own flags and the global flags that it uses. Every command accepts all
-// global flags, as in 1.x.
+// usage prints a command's own flags and the global flags that it uses. Every command accepts all global flags, as in 1.x.
 func usage(cmd *cobra.Command) error {
 	cmd.InitDefaultHelpFlag()
 	cmd.Flags().VisitAll(unwrap) // pflag shows defaults by type

@@ -174,8 +174,7 @@ func (a *App) newLocks(g *globals) *cobra.Command {
 	return cmd
 }
 
-// locks lists the locks of some files, or of all, on one node, or on all. The roster has the names
-// of files and keys.
+// locks lists the locks of some files, or of all, on one node, or on all. The roster has the names of files and keys.
 func (s *session) locks(ctx context.Context, files []string, node string, roster fleet.Roster) (report, error) {
 	named := map[string]string{} // by hash
 	for _, name := range files {

@@ -26,8 +26,7 @@ func (v *nodeValue) Set(s string) (err error) {
 	return err
 }
 
-// listValue is a flag that can be repeated. Its type is "string", as for the flags of the same name that
-// take one value.
+// listValue is a flag that can be repeated. Its type is "string", as for the flags of the same name that take one value.
 type listValue []string
 
 func (v *listValue) String() string     { return strings.Join(*v, ", ") }

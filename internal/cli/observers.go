@@ -10,8 +10,7 @@ import (
 	"kvexpress/internal/observe"
 )
 
-// placeOf is the location tag of a refusal, in the words of 1.x. For 1.x, empty content had
-// one line: too few.
+// placeOf is the location tag of a refusal, in the words of 1.x. For 1.x, empty content had one line: too few.
 func placeOf(r gate.Reason) string {
 	switch r {
 	case gate.TooShort, gate.Empty:
@@ -22,9 +21,8 @@ func placeOf(r gate.Reason) string {
 	return string(r)
 }
 
-// observeFailure records where a command failed, and counts the failures that 1.x counted.
-// path is the row to write or delete, and operation the word of 1.x for that; both are empty
-// for a command that only reads.
+// observeFailure records where a command failed, and counts the failures that 1.x counted. path is the row to write or delete,
+// and operation the word of 1.x for that; both are empty for a command that only reads.
 func (s *session) observeFailure(err error, path, operation string) {
 	var refusal *gate.Refusal
 	switch code := exitCode(err); {

@@ -27,8 +27,7 @@ type publication struct {
 	staged stagedFlags
 }
 
-// publish publishes, reports, runs the exec and waits for arrival. The report is nil if
-// nothing was published.
+// publish publishes, reports, runs the exec and waits for arrival. The report is nil if nothing was published.
 func (s *session) publish(ctx context.Context, p publication) (*inReport, error) {
 	ctx, done := s.interruptible(ctx)
 	defer done()
@@ -64,8 +63,7 @@ func (s *session) publisher() *publish.Publisher {
 	}
 }
 
-// published reports a publish: notes and difference for people, log, metrics, and the
-// Datadog event.
+// published reports a publish: notes and difference for people, log, metrics, and the Datadog event.
 func (s *session) published(ctx context.Context, p publication, r publish.Result) {
 	for _, note := range r.Notes {
 		s.warn(note)

@@ -48,8 +48,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	} else if lost != nil {
 		s.log.Warn("the receipt was not written; --no-receipt turns receipts off", "error", render.Error(lost))
 	}
-	// After a failure, the next out reports even if it changes nothing: the failure is over then. A
-	// denied token stays denied.
+	// After a failure, the next out reports even if it changes nothing: the failure is over then. A denied token stays denied.
 	if (lost != nil || said.Outcome != outcome.Converged) && !denied {
 		s.notes(stateDir, true, func(d *atomicfile.Dir) error { return d.WriteFile(name, nil) })
 	} else if noted {

@@ -8,8 +8,7 @@ import (
 	"kvexpress/internal/command"
 )
 
-// printResult prints the result and the error. If the result cannot be printed, it prints why and returns
-// that error.
+// printResult prints the result and the error. If the result cannot be printed, it prints why and returns that error.
 func (s *session) printResult(r report, err error, code int) error {
 	var out []byte
 	var lost error

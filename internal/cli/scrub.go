@@ -53,8 +53,7 @@ func secret(f *pflag.Flag) bool {
 	return false
 }
 
-// blank overwrites the memory of s, which must be part of os.Args: that memory is writable and
-// outside Go's heap.
+// blank overwrites the memory of s, which must be part of os.Args: that memory is writable and outside Go's heap.
 func blank(s string) {
 	bytes := unsafe.Slice(unsafe.StringData(s), len(s)) //nolint:gosec // see above
 	for i := range bytes {

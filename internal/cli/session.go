@@ -157,8 +157,7 @@ func (a *App) interruptible(ctx context.Context) (context.Context, context.Cance
 	return a.Interruptible(ctx)
 }
 
-// open sets up a session. It sends no request. With an error, the session can still
-// report it.
+// open sets up a session. It sends no request. With an error, the session can still report it.
 func (a *App) open(cmd *cobra.Command, g *globals) (*session, error) {
 	s := &session{App: a, g: g, cmd: cmd, started: time.Now(), place: observe.LocationComplete}
 	s.openLog(cmd.Name())

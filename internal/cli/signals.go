@@ -7,8 +7,7 @@ import (
 	"syscall"
 )
 
-// Hangups returns a channel of SIGHUPs, which reload a daemon's configuration, and a function to
-// stop them.
+// Hangups returns a channel of SIGHUPs, which reload a daemon's configuration, and a function to stop them.
 func Hangups() (<-chan os.Signal, func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)

@@ -11,8 +11,7 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// Percent is a limit in hundredths of a percent. Its zero value is no limit; it is a
-// pflag.Value.
+// Percent is a limit in hundredths of a percent. Its zero value is no limit; it is a pflag.Value.
 type Percent struct {
 	set        bool
 	hundredths int
@@ -73,8 +72,7 @@ const (
 	maxLostLine = 160 // bytes
 )
 
-// Compare counts the lines that are lost and gained. It holds a number for each line that
-// differs from all others, not the line.
+// Compare counts the lines that are lost and gained. It holds a number for each line that differs from all others, not the line.
 func Compare(before, after []byte) Change {
 	var c Change
 	seed, surplus := maphash.MakeSeed(), map[uint64]int{}
@@ -101,8 +99,7 @@ func Compare(before, after []byte) Change {
 	return c
 }
 
-// Check refuses a change beyond the limits. A live version without lines has no limits. The
-// error is a *Refusal.
+// Check refuses a change beyond the limits. A live version without lines has no limits. The error is a *Refusal.
 func (l Limits) Check(k kv.Key, c Change) error {
 	if c.Before == 0 {
 		return nil

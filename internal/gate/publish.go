@@ -46,8 +46,7 @@ func Message(m string) error {
 	return nil
 }
 
-// Author is a text for a manifest's "by": characters that Message refuses are
-// dropped, and the text is cut to kv.MaxBy bytes.
+// Author is a text for a manifest's "by": characters that Message refuses are dropped, and the text is cut to kv.MaxBy bytes.
 func Author(by string) string {
 	by = strings.Map(func(r rune) rune {
 		if unprintable(r) {
@@ -78,8 +77,7 @@ func NotStopped(k kv.Key, stop kv.Entry) error {
 	return nil
 }
 
-// Nested is the refusal of a key because of an existing one above or below it.
-// The error is a *kv.NameError.
+// Nested is the refusal of a key because of an existing one above or below it. The error is a *kv.NameError.
 func Nested(k, existing kv.Key) error {
 	reason := fmt.Sprintf("it is nested in the existing key %q; choose another name", existing)
 	if strings.HasPrefix(string(existing), string(k)+"/") {

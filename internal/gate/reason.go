@@ -8,8 +8,7 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// Reason says in one stable word why content was refused. The words are a contract:
-// they are in JSON and in metrics.
+// Reason says in one stable word why content was refused. The words are a contract: they are in JSON and in metrics.
 type Reason string
 
 // Why content is refused, by a publisher or by a node.
@@ -110,9 +109,8 @@ func (m *Missing) Error() string {
 		"or check the key (-k) and the prefix (-p)", m.Name)
 }
 
-// NotLocked refuses a file with a lock that has not expired. The flags of a lock tell when it
-// ends (kv.FreezeTimes). The error is a *Locked, or wraps kv.ErrDenied: a lock that cannot
-// be read is never taken for an absent one.
+// NotLocked refuses a file with a lock that has not expired. The flags of a lock tell when it ends (kv.FreezeTimes). The error is
+// a *Locked, or wraps kv.ErrDenied: a lock that cannot be read is never taken for an absent one.
 func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 	for i, lock := range locks {
 		since, until := kv.FreezeTimes(lock.Flags)
@@ -127,8 +125,7 @@ func NotLocked(file string, now time.Time, locks ...kv.Entry) error {
 	return nil
 }
 
-// Readable refuses a key with a row that is Denied: nothing can be concluded from the
-// others then. The error wraps kv.ErrDenied.
+// Readable refuses a key with a row that is Denied: nothing can be concluded from the others then. The error wraps kv.ErrDenied.
 func Readable(k kv.Key, rows ...kv.Entry) error {
 	for _, row := range rows {
 		if row.State == kv.Denied {
@@ -138,15 +135,13 @@ func Readable(k kv.Key, rows ...kv.Entry) error {
 	return nil
 }
 
-// LongEnough decides whether a node may install content of so many bytes and lines. The
-// error is a *Refusal.
+// LongEnough decides whether a node may install content of so many bytes and lines. The error is a *Refusal.
 func LongEnough(k kv.Key, size, lines, minLines int) error {
 	const kept = "; the file stays as it is"
 	return tooSmall(k, size, lines, minLines, Again(k)+kept, "publish a longer one, or lower the minimum with -l"+kept)
 }
 
-// Older reports whether version b of a key is older than version a: only versions of one
-// lineage can be compared.
+// Older reports whether version b of a key is older than version a: only versions of one lineage can be compared.
 func Older(lineageA string, versionA uint64, b *kv.Manifest) bool {
 	return b != nil && lineageA != "" && b.Lineage == lineageA && b.Version < versionA
 }

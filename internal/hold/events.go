@@ -25,8 +25,7 @@ const (
 	maxWho, maxFile = 256, 4096
 )
 
-// NodeEvents is used as the key of an action on a node if no key is known. It is not a valid
-// key.
+// NodeEvents is used as the key of an action on a node if no key is known. It is not a valid key.
 const NodeEvents kv.Key = ".nodes"
 
 // The actions. The words are a contract.
@@ -132,14 +131,12 @@ type Recorder struct {
 // maxTries is how often an action is decided again because others wrote first.
 const maxTries = 8
 
-// Do reads rows, and commits the operations of decide in one transaction with the
-// event. Nil operations mean that there is nothing to do: then there is no event. If others
-// write first, it reads and decides again. After an unknown outcome it does so once; nothing
-// to do then means that the action was done. It reports whether the action was done.
+// Do reads rows, and commits the operations of decide in one transaction with the event. Nil operations mean that there is
+// nothing to do: then there is no event. If others write first, it reads and decides again. After an unknown outcome it does so
+// once; nothing to do then means that the action was done. It reports whether the action was done.
 //
-// The event never prevents the action: if the token cannot write it, or others keep
-// writing it, the action is committed alone and Lost receives the reason. Errors are those of
-// decide and of the store. If e has no Action, there is no event.
+// The event never prevents the action: if the token cannot write it, or others keep writing it, the action is committed alone and
+// Lost receives the reason. Errors are those of decide and of the store. If e has no Action, there is no event.
 func (r Recorder) Do(ctx context.Context, e Event, paths []string,
 	decide func(kv.Snapshot) ([]kv.Op, error)) (did bool, err error) {
 	path := r.Layout.Events(e.Row())

@@ -1,6 +1,5 @@
-// Package hold owns stop and resume of a key in the whole fleet, lock and unlock of a file
-// on one node, and the events that record who did it and why. Of this module it imports
-// kv, atomicfile, safetext and wait.
+// Package hold owns stop and resume of a key in the whole fleet, lock and unlock of a file on one node, and the events that
+// record who did it and why. Of this module it imports kv, atomicfile, safetext and wait.
 package hold
 
 import (
@@ -56,9 +55,8 @@ func (e *StoppedError) Error() string {
 
 func (f Freezer) now() time.Time { return cmp.Or(f.By.Time, time.Now()) }
 
-// Stop freezes a key in the whole fleet. The time is in the flags of the row
-// (kv.FreezeFlags). If the key is already stopped for this reason, nothing changes. If it
-// is stopped for another reason, the error is a *StoppedError; with f.Replace the stop begins
+// Stop freezes a key in the whole fleet. The time is in the flags of the row (kv.FreezeFlags). If the key is already stopped for
+// this reason, nothing changes. If it is stopped for another reason, the error is a *StoppedError; with f.Replace the stop begins
 // again. A key that is not published yet can be stopped too.
 func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (done Stopped, err error) {
 	if err := checkReason(reason); err != nil {
@@ -100,10 +98,9 @@ func (f Freezer) Resume(ctx context.Context, k kv.Key) (was string, asleep bool,
 	return was, asleep, err
 }
 
-// Lock freezes a file, an absolute path, on the node f.Host, until a time (at most
-// kv.MaxFreeze) or, if that is zero, for ever. Both times are in the flags of the row
-// (kv.FreezeFlags). 1.x ignores them: for it the file stays locked until it is unlocked. A second
-// lock begins again. It returns the reason of the first, "" if the file was not locked.
+// Lock freezes a file, an absolute path, on the node f.Host, until a time (at most kv.MaxFreeze) or, if that is zero, for ever.
+// Both times are in the flags of the row (kv.FreezeFlags). 1.x ignores them: for it the file stays locked until it is unlocked. A
+// second lock begins again. It returns the reason of the first, "" if the file was not locked.
 func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time) (was string, err error) {
 	if err := checkReason(reason); err != nil {
 		return "", err
@@ -127,8 +124,7 @@ func (f Freezer) Lock(ctx context.Context, file, reason string, until time.Time)
 	return was, err
 }
 
-// Unlock removes the lock of a file on the node f.Host. It returns its reason,
-// "" if the file was not locked.
+// Unlock removes the lock of a file on the node f.Host. It returns its reason, "" if the file was not locked.
 func (f Freezer) Unlock(ctx context.Context, file string) (was string, err error) {
 	f.By.Node, f.By.File = f.Host, file
 	return f.remove(ctx, ActionUnlock, f.Layout.Lock(file, f.Host), "")

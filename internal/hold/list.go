@@ -11,8 +11,7 @@ import (
 	"kvexpress/internal/safetext"
 )
 
-// Lock is a file that is locked on a node. An expired one stays in the store until it is
-// removed or set again: see Until.
+// Lock is a file that is locked on a node. An expired one stays in the store until it is removed or set again: see Until.
 type Lock struct {
 	Hash   string `json:"hash"`          // kv.FileHash of the file: its path itself is not in the store
 	Node   string `json:"node"`          // as it is stored: not safe to print
@@ -34,8 +33,7 @@ type Stop struct {
 	Index  uint64    `json:"index"`          // of the row
 }
 
-// PartialError says that a list has only the rows that the token can read. It wraps
-// kv.ErrDenied.
+// PartialError says that a list has only the rows that the token can read. It wraps kv.ErrDenied.
 type PartialError struct {
 	Below string // the folder, with a slash at the end
 }
@@ -75,19 +73,16 @@ func (f Freezer) Locks(ctx context.Context) ([]Lock, error) {
 	return locks, nil
 }
 
-// Stops lists the stopped keys, in the order of their names. With a *PartialError
-// it returns the ones that the token can read. Any other error comes without a list; it wraps
-// kv.ErrDenied if keys may be hidden and none shows, or if an existing stop cannot be read.
-// left are the folders of kv.Keys.Left. The rows are read kv.MaxOps at a time, so they are not
-// one snapshot.
+// Stops lists the stopped keys, in the order of their names. With a *PartialError it returns the ones that the token can read.
+// Any other error comes without a list; it wraps kv.ErrDenied if keys may be hidden and none shows, or if an existing stop cannot
+// be read. left are the folders of kv.Keys.Left. The rows are read kv.MaxOps at a time, so they are not one snapshot.
 func (f Freezer) Stops(ctx context.Context) (stops []Stop, left []string, err error) {
 	below := f.Layout.Prefix() + "/"
 	found, err := kv.ListKeys(ctx, f.Store, f.Layout)
 	if err != nil {
 		return nil, nil, err
 	}
-	// The stop of every key is read, because a list leaves out a stop that the token cannot
-	// read.
+	// The stop of every key is read, because a list leaves out a stop that the token cannot read.
 	keys := slices.Sorted(maps.Keys(found.Rows))
 	may, err := kv.MayRead(ctx, f.Store, below)
 	if err != nil {
@@ -141,8 +136,7 @@ func stopOf(k kv.Key, row kv.Entry, past []Event) Stop {
 	return s
 }
 
-// WhoLocked adds who set the locks. It finds that in the events of these keys, if the token
-// can read them.
+// WhoLocked adds who set the locks. It finds that in the events of these keys, if the token can read them.
 func (f Freezer) WhoLocked(ctx context.Context, locks []Lock, keys ...kv.Key) error {
 	past, err := f.Read(ctx, append(keys, NodeEvents)...)
 	if err != nil {

@@ -19,8 +19,7 @@ func Marker(file string) string { return file + ".locked" }
 // markerWait is how long a process waits for another one that writes the marker.
 const markerWait = 5 * time.Second
 
-// WriteMarker leaves the marker of a locked file. Each line is a comment, as a service
-// may read all files of the folder.
+// WriteMarker leaves the marker of a locked file. Each line is a comment, as a service may read all files of the folder.
 func WriteMarker(file, reason string, until time.Time, a atomicfile.Attrs) (err error) {
 	text := fmt.Sprintf("kvexpress leaves %s as it is on this node.\n\nReason: %s\n", file, reason)
 	if !until.IsZero() {

@@ -29,8 +29,7 @@ const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 // ErrRunning means that another process listens on the socket.
 var ErrRunning = errors.New("another process is running there")
 
-// Listen opens the address of an HTTP interface: an absolute path, for a
-// Unix socket, or host:port.
+// Listen opens the address of an HTTP interface: an absolute path, for a Unix socket, or host:port.
 //
 // A socket has mode 0660 from the start, a missing folder is created (0755), and a socket that a killed process left is
 // replaced. If that process is alive, the error wraps ErrRunning. Closing the listener removes the socket.

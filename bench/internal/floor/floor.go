@@ -1,6 +1,5 @@
-// Package floor is the baseline for an agent: the minimum of a Go client that keeps
-// one file equal to a key in Consul. It has no configuration, no
-// checks, no state and no log. It imports nothing but the standard library.
+// Package floor is the baseline for an agent: the minimum of a Go client that keeps one file equal to a key in Consul. It has no
+// configuration, no checks, no state and no log. It imports nothing but the standard library.
 package floor
 
 import (
@@ -31,8 +30,7 @@ type Client struct {
 	lock string // path of the lock row
 }
 
-// Run watches until ctx ends, and returns the error of ctx. Other errors are
-// taken for passing: it begins again after a second.
+// Run watches until ctx ends, and returns the error of ctx. Other errors are taken for passing: it begins again after a second.
 func (c *Client) Run(ctx context.Context) error {
 	host, err := os.Hostname()
 	if err != nil {
@@ -66,9 +64,8 @@ func (c *Client) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// next waits for the data row itself, and then reads the small rows in one transaction, as
-// kvexpress agent does. It returns the data once it is no longer at index; nil if it did not change,
-// or must not be installed.
+// next waits for the data row itself, and then reads the small rows in one transaction, as kvexpress agent does. It returns the
+// data once it is no longer at index; nil if it did not change, or must not be installed.
 func (c *Client) next(ctx context.Context, index uint64) ([]byte, uint64, error) {
 	dir := c.Prefix + "/" + c.Key + "/"
 	data, now, err := c.wait(ctx, dir+"data?raw", index)
@@ -85,8 +82,7 @@ func (c *Client) next(ctx context.Context, index uint64) ([]byte, uint64, error)
 	return data, now, nil
 }
 
-// wait asks for rows, and is answered when they are no longer at index, or after
-// a minute.
+// wait asks for rows, and is answered when they are no longer at index, or after a minute.
 func (c *Client) wait(ctx context.Context, what string, index uint64) ([]byte, uint64, error) {
 	url := "http://" + c.Addr + "/v1/kv/" + what + "&stale&wait=60s"
 	if index > 0 {

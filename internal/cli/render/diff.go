@@ -11,8 +11,7 @@ import (
 // maxDiff limits the bytes of each side that are compared line by line.
 const maxDiff = 2 << 20
 
-// Diff is a unified diff with printable lines, or one line that says why there is none. It is
-// empty if both sides are the same.
+// Diff is a unified diff with printable lines, or one line that says why there is none. It is empty if both sides are the same.
 func Diff(colour bool, from, to string, before, after []byte) []byte {
 	if bytes.Equal(before, after) {
 		return nil

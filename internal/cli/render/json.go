@@ -9,8 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// JSON is one object: the fields of a report, which may be nil, with "exit_code" and, if a command
-// failed, "error".
+// JSON is one object: the fields of a report, which may be nil, with "exit_code" and, if a command failed, "error".
 func JSON(report any, failed string, code int) ([]byte, error) {
 	fields := map[string]any{}
 	if report != nil {

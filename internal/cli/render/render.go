@@ -1,6 +1,5 @@
-// Package render prints for people: tables, differences, progress, colour, and the words for
-// counts and times. It also writes the JSON of --json. It knows no command, no flag and no store:
-// of this module it imports safetext alone.
+// Package render prints for people: tables, differences, progress, colour, and the words for counts and times. It also writes the
+// JSON of --json. It knows no command, no flag and no store: of this module it imports safetext alone.
 package render
 
 import (

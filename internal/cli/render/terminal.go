@@ -29,8 +29,7 @@ func IsTerminal(w any) bool {
 	return ok
 }
 
-// Columns is the width of a terminal, or 0 if the terminal does not know it. ok is false for
-// anything else.
+// Columns is the width of a terminal, or 0 if the terminal does not know it. ok is false for anything else.
 func Columns(w any) (n int, ok bool) {
 	f, ok := w.(*os.File)
 	if !ok {

@@ -143,8 +143,7 @@ func indexOf(resp *http.Response) (uint64, *failure) {
 	return index, nil
 }
 
-// checkLength refuses an answer whose end looks like a broken connection. JSON shows that by itself, a raw value does
-// not.
+// checkLength refuses an answer whose end looks like a broken connection. JSON shows that by itself, a raw value does not.
 func checkLength(resp *http.Response) *failure {
 	if form := resp.Header.Get("Content-Encoding"); form != "" { // not asked for
 		return garbage("the answer is compressed with %s", clean(form))
