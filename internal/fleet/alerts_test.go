@@ -12,7 +12,9 @@ import (
 
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hub"
+	"kvexpress/internal/hub/rollouts"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/rollout"
 )
 
 // story is what happens to a fleet: a function that is called before each scrape, with
@@ -162,10 +164,27 @@ func TestAlerts(t *testing.T) {
 			return o
 		}
 	}
+	// rolling has one rollout in a state, and one that ends in the last minutes.
+	rolling := func(state, end rollout.State) func(time.Duration) hub.Own {
+		return func(passed time.Duration) hub.Own {
+			o := busy(passed)
+			o.Rollouts.Open = []rollouts.Open{{Key: "hosts", State: state, Stages: 3}}
+			if passed > 25*time.Minute {
+				o.Rollouts.Ends = map[rollout.State]uint64{end: 1}
+			}
+			return o
+		}
+	}
 	stories = append(stories,
 		story{name: "a hub is busy", lasts: 30 * time.Minute, step: healthy, hubIs: busy},
 		story{name: "a hub is in trouble", lasts: 30 * time.Minute, step: healthy, hubIs: trouble(ever),
 			fires: []string{"KvexpressAgentsRefused", "KvexpressDuplicateNodes", "KvexpressHubBehind", "KvexpressReceiptsNotWritten"}},
+		story{name: "rollouts go well", lasts: 30 * time.Minute, step: healthy, hubIs: rolling(rollout.Running, rollout.Promoted)},
+		story{name: "a rollout is halted, another was reverted", lasts: 30 * time.Minute, step: healthy,
+			hubIs: rolling(rollout.Halted, rollout.Reverted), fires: []string{"KvexpressRolloutHalted", "KvexpressRolloutReverted"}},
+		story{name: "a rollout is paused", lasts: 2 * time.Hour, step: healthy, hubIs: rolling(rollout.Paused, rollout.Promoted),
+			fires: []string{"KvexpressRolloutWaits"}},
+		story{name: "a rollout was paused", lasts: 50 * time.Minute, step: healthy, hubIs: rolling(rollout.Paused, rollout.Aborted)},
 		story{name: "a hub was in trouble", lasts: 30 * time.Minute, step: healthy, hubIs: trouble(4 * time.Minute)},
 	)
 	all, bin := readRules(t), engine(t)

@@ -20,8 +20,10 @@ import (
 	"kvexpress/internal/agent"
 	"kvexpress/internal/cli"
 	"kvexpress/internal/hub"
+	"kvexpress/internal/hub/rollouts"
 	"kvexpress/internal/observe"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/rollout"
 )
 
 // rules is alert-rules.yml.
@@ -105,7 +107,8 @@ func everything(t *testing.T) map[string]map[string]map[string]bool {
 	t.Helper()
 	var texts []string
 	synctest.Test(t, func(t *testing.T) {
-		texts = append(texts, full(t).text(), agentText(t, time.Now(), true), hubText(t, hub.Own{}))
+		texts = append(texts, full(t).text(), agentText(t, time.Now(), true), hubText(t, hub.Own{Rollouts: rollouts.Counts{
+			Open: []rollouts.Open{{Key: "hosts", State: rollout.Halted}, {Key: "other", State: rollout.Paused}}}}))
 	})
 	found := map[string]map[string]map[string]bool{"up": {}}
 	for _, text := range texts {
