@@ -6,7 +6,6 @@ require (
 	github.com/miekg/dns v1.1.73
 	golang.org/x/sys v0.49.0
 	kvexpress v0.0.0
-	pgregory.net/rapid v1.3.0
 )
 
 require (

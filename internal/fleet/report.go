@@ -53,6 +53,9 @@ type Report struct {
 	Unmeasured int `json:"unmeasured"`
 	// Clocks are more than two seconds off the store's clock.
 	Clocks []ClockOff `json:"clocks"`
+
+	// Lines are all nodes that report the key, but those that have expired, sorted by name; nil without Options.Lines.
+	Lines []Line `json:"-"`
 }
 
 // Unread is a receipt that cannot be read.
@@ -91,8 +94,17 @@ func (r Report) Share() float64 {
 type Options struct {
 	Expiry time.Duration // how long a node has no contact before it expires; 0: DefaultExpiry
 	Wanted *Wanted       // the version that nodes should have; nil: the live one
+	Lines  bool          // list all nodes in Report.Lines
 	// Began is when the version was published, with a monotonic reading; zero: unknown.
 	Began time.Time
+}
+
+// Delivered is the time from the publish of the wanted version until the file was in place; false if it is not known.
+func (l Line) Delivered() (time.Duration, bool) {
+	if l.published == nil {
+		return 0, false
+	}
+	return *l.published, true
 }
 
 // delivery is how long a version took to one node.
@@ -139,6 +151,9 @@ func Examine(roster Roster, live Live, o Options) Report {
 		r.count(l)
 		if l.Outcome == outcome.Expired || !live.Exists {
 			continue
+		}
+		if o.Lines {
+			r.Lines = append(r.Lines, l)
 		}
 		if l.ClockOff != 0 {
 			r.Clocks = append(r.Clocks, ClockOff{l.Node, "node", l.ClockOff})

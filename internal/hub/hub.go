@@ -16,6 +16,7 @@ import (
 	"kvexpress/internal/embedded/consulapi"
 	"kvexpress/internal/httpd"
 	"kvexpress/internal/hub/rollouts"
+	"kvexpress/internal/hub/web"
 	"kvexpress/internal/rollout"
 	"kvexpress/internal/wire"
 )
@@ -65,6 +66,7 @@ type Hub struct {
 	l       net.Listener
 	agents  *agents
 	metrics *Metrics
+	web     *web.Web
 }
 
 // Open opens the store, and then the listener: a store that another process has open never gets a second one. Run answers
@@ -111,6 +113,7 @@ func (h *Hub) open() (err error) {
 	h.agents = h.newAgents()
 	h.o.Metrics.receipts, h.o.Metrics.own = h.agents, h.agents.own
 	h.metrics = NewMetrics(h.o.Metrics)
+	h.web = h.newWeb()
 	return nil
 }
 
@@ -131,6 +134,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { h.agents.run(ctx) })
 	all.Go(func() { h.metrics.Run(ctx) })
+	all.Go(func() { h.web.Run(ctx) })
 	err := httpd.Serve(ctx, h.l, h.handler(), httpd.Options{
 		TLS: h.access.tls(), Conns: maxConns(), PerClient: h.o.MaxConnsPerClient,
 		Request: requestTime, Answer: consulapi.AnswerTime, Log: h.o.Log,
@@ -153,6 +157,10 @@ func (h *Hub) handler() http.Handler {
 		others = h.api()
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if web.Has(r) {
+			h.web.ServeHTTP(w, r)
+			return
+		}
 		switch r.URL.Path {
 		case wire.Path:
 			h.agents.accept(w, r)

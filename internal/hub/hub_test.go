@@ -104,6 +104,43 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// A browser gets the web page at /, under the names of this machine only.
+func TestWebPage(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"over Consul": func(*Options) {}, "with a store": func(o *Options) { o.Memory = true },
+	} {
+		h, err := Open(options(t, change))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- h.Run(ctx) }()
+		for host, want := range map[string]int{"localhost": 200, h.Address(): 200, "evil.example": 403, "evil.example:8610": 403} {
+			for _, path := range []string{"/", "/fleet", "/nodes", "/live?at=/none", "/login", "/assets/page.js"} {
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.Address()+path, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Host = host
+				req.Header.Set("Accept", "text/html")
+				resp, err := http.DefaultTransport.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := resp.StatusCode; got != want && (path != "/" || want != 200 || got != http.StatusSeeOther) {
+					t.Errorf("%s, %s of %s: %d, want %d", name, path, host, got, want)
+				}
+				_ = resp.Body.Close()
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A hub that has read nothing yet is not ready, and says why.
 func TestNotReady(t *testing.T) {
 	h := &Hub{o: options(t, func(*Options) {})}

@@ -1,0 +1,122 @@
+//go:build linux
+
+package page
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"kvexpress/test/e2e"
+)
+
+// limit is how long one step in a browser may take.
+const limit = 30 * time.Second
+
+// Widths and heights of the window.
+var (
+	desk  = [2]int64{1280, 800}
+	phone = [2]int64{390, 844}
+)
+
+// tab is one page in a browser.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+// open starts a browser. A script that fails, or that the policy of the page blocks, fails the test.
+func open(t *testing.T, size [2]int64) *tab {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("there is no chromium")
+	}
+	options := slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{chromedp.ExecPath(path),
+		chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir())})
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	b := &tab{t, ctx}
+	if err := chromedp.Do(ctx); err != nil { // the browser outlives the time limit of a step
+		t.Fatal(err)
+	}
+	said, done := chromedp.Console(ctx), make(chan struct{})
+	go func() {
+		defer close(done)
+		for m, err := range said {
+			if err == nil && m.Source != "network" && (m.IsException() || m.Type == chromedp.ConsoleError) {
+				t.Errorf("the console says: %s", m)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	b.do(chromedp.EmulateViewport(size[0], size[1], func(m *emulation.SetDeviceMetricsOverrideParams, _ *emulation.SetTouchEmulationEnabledParams) {
+		m.Mobile = size == phone
+	}))
+	return b
+}
+
+func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, limit)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// get is the result of an action.
+func get[T any](b *tab, action chromedp.Action[T]) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, limit)
+	defer cancel()
+	got, err := chromedp.Run(ctx, action)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return got
+}
+
+// js is the value of a JavaScript expression.
+func js[T any](b *tab, expression string) T {
+	b.t.Helper()
+	return get(b, chromedp.Evaluate[T](expression))
+}
+
+// becomes waits until a JavaScript expression is true.
+func (b *tab) becomes(expression string) {
+	b.t.Helper()
+	e2e.Eventually(b.t, expression, func() bool { return js[bool](b, expression) })
+}
+
+// text is the text that people see.
+func (b *tab) text() string {
+	b.t.Helper()
+	return js[string](b, "document.body.innerText")
+}
+
+// shot saves a picture in the folder of KVEXPRESS_SHOTS, for people.
+func (b *tab) shot(name string) {
+	b.t.Helper()
+	dir := os.Getenv("KVEXPRESS_SHOTS")
+	if dir == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), get(b, chromedp.FullScreenshot(100)), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
