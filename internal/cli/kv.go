@@ -15,6 +15,7 @@ import (
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/embedded"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 )
 
 // commandExport is the name of a command whose standard output is only the export.
@@ -137,6 +138,9 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 	}
 	ctx, done := s.interruptible(ctx)
 	defer done()
+	if err := s.noOpenRollouts(ctx, rows); err != nil {
+		return nil, err
+	}
 	r := importReport{Of: len(rows)}
 	for _, w := range embedded.PlanImport(rows) {
 		if w.Put {
@@ -162,6 +166,51 @@ func (s *session) kvImport(ctx context.Context, file, prefix string) (report, er
 		}
 	}
 	return r, nil
+}
+
+// maxPrefixes limits the prefixes whose rollouts an import looks for.
+const maxPrefixes = 64
+
+// noOpenRollouts refuses rows of keys with an open rollout: its candidate would go to nodes that have other content. An export
+// does not say which part of a path is the prefix, so the first two levels count as one.
+func (s *session) noOpenRollouts(ctx context.Context, rows []kv.Row) error {
+	written, prefixes := map[string]bool{}, map[string]bool{}
+	for _, row := range rows {
+		written[row.Path] = true
+		parts := strings.Split(row.Path, "/")
+		for depth := 1; depth < min(len(parts)-1, 3) && len(prefixes) < maxPrefixes; depth++ {
+			prefixes[strings.Join(parts[:depth], "/")] = true
+		}
+	}
+	for prefix := range prefixes {
+		l, err := kv.NewLayout(prefix)
+		if err != nil {
+			continue // it is not ours
+		}
+		paths, err := s.store.Keys(ctx, l.RolloutsDir())
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			k, err := kv.ParseKey(strings.TrimPrefix(path, l.RolloutsDir()))
+			if err != nil || !written[l.Data(k)] && !written[l.Checksum(k)] && !written[l.Manifest(k)] {
+				continue
+			}
+			snapshot, err := s.store.Read(ctx, kv.Default, path)
+			if err != nil {
+				return err
+			}
+			row, err := rollout.ParseRow(k, snapshot[path])
+			if err != nil {
+				return err
+			}
+			if row != nil && !row.State.Ended() {
+				return fmt.Errorf("import: version %d of %s is being rolled out; first end that with `kvexpress rollout abort -k %[2]s "+
+					"-p %[3]s`", row.Version, k, prefix)
+			}
+		}
+	}
+	return nil
 }
 
 // readExport reads an export from a file. "" and "-" are standard input; @FILE is Consul's spelling.

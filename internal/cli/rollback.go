@@ -68,7 +68,7 @@ func (s *session) abortInstead(ctx context.Context, p publication, to uint64) (r
 	if errors.Is(err, kv.ErrDenied) {
 		return nil, nil // a token from before rollouts
 	}
-	if err != nil || row == nil || !row.State.Offers() {
+	if err != nil || row == nil || row.State.Ended() {
 		return nil, err
 	}
 	if p.IfVersion != nil {
@@ -76,7 +76,10 @@ func (s *session) abortInstead(ctx context.Context, p publication, to uint64) (r
 	}
 	r := inReport{Result: publish.Result{Key: p.Key, Action: publish.WouldAbort, Version: row.Base.Version, SHA256: row.Base.SHA256,
 		Rollout: row.ID}, State: row.State}
-	if !p.DryRun {
+	switch {
+	case row.State == rollout.Reverting: // again: the live version stays
+		r.Action = publish.AbortsRollout
+	case !p.DryRun:
 		r.Action, r.State = publish.AbortsRollout, rollout.Reverting
 		if _, err := s.orderRollout(ctx, order{hold.ActionAbort, "", rollout.Row.Abort}, p.Message); err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvexpress/internal/cli/render"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/rollout"
@@ -145,4 +146,23 @@ type orderReport struct {
 	Version uint64        `json:"version"`
 	State   rollout.State `json:"state"`
 	Reason  string        `json:"reason,omitempty"`
+}
+
+// warnOfCandidate names the nodes that have the candidate of an open rollout: a stop leaves it there. What cannot be read is left
+// out: the stop counts.
+func (s *session) warnOfCandidate(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, receiptLimit)
+	defer cancel()
+	source := rolloutSource{s: s, k: s.k}
+	v, err := source.next(ctx)
+	s.debug("the rollout was not read", err)
+	if err != nil || v.Row == nil || v.Row.State.Ended() {
+		return
+	}
+	on := render.Plural(v.Row.Admitted, "node") + " may have it"
+	if len(v.On) > 0 {
+		on = "on " + someOf(v.On)
+	}
+	s.warn(fmt.Sprintf("%s: the rollout of version %d is frozen, too: %s; `kvexpress rollout abort -k %[1]s` and then `kvexpress "+
+		"resume -k %[1]s` bring the live version back", s.k, v.Row.Version, on))
 }

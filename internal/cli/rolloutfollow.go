@@ -175,6 +175,7 @@ type rolloutReport struct {
 	Stages     []rollout.StageView  `json:"stages"`
 	LeftOut    []rollout.LeftOut    `json:"left_out,omitempty"`
 	Failed     []rollout.FailedNode `json:"failed,omitempty"`
+	On         []string             `json:"on,omitempty"`
 	Stopped    bool                 `json:"stopped,omitempty"`
 	Controller string               `json:"controller,omitempty"`
 
@@ -187,7 +188,7 @@ func rolloutOf(k kv.Key, v rollout.View) rolloutReport {
 	return rolloutReport{
 		Key: k, Rollout: r.ID, Version: r.Version, SHA256: r.SHA256, State: r.State, Reason: r.Reason, By: r.By,
 		Started: time.Unix(r.Started, 0).UTC(), Stage: min(r.Stage+1, len(v.Stages)), Stages: v.Stages, LeftOut: v.Left,
-		Failed: v.Failed, Stopped: v.Stopped, Controller: r.Controller, hub: v.Hub,
+		Failed: v.Failed, On: v.On, Stopped: v.Stopped, Controller: r.Controller, hub: v.Hub,
 	}
 }
 

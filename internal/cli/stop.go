@@ -22,7 +22,7 @@ func (s *session) freezer() hold.Freezer {
 func (a *App) newStop(g *globals) *cobra.Command {
 	var reason string
 	var replace bool
-	cmd := a.with(g, "stop", uses(needsKey, flagsStore, flagsExec, flagsReport),
+	cmd := a.with(g, "stop", uses(needsKey, flagsStore, "hub", flagsExec, flagsReport),
 		func(ctx context.Context, s *session) (report, error) {
 			return s.stop(ctx, reason, replace)
 		})
@@ -62,6 +62,7 @@ func (s *session) stop(ctx context.Context, reason string, replace bool) (report
 	if s.events.Enabled() {
 		s.event(s.events.StopSet(ctx, s.layout.Stop(k), reason))
 	}
+	s.warnOfCandidate(ctx)
 	_, err = s.exec(ctx)
 	return said{
 		text:   fmt.Sprintf("%s: stopped in the whole fleet; to undo: `kvexpress resume -k %[1]s`", k),

@@ -7,6 +7,7 @@ import (
 
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 )
 
 // Remains are the rows of a key in the store.
@@ -18,7 +19,7 @@ type Remains struct {
 func (r Remains) None() bool { return len(r.live)+len(r.past) == 0 }
 
 // Left lists the rows of a key. Before, a transaction that writes nothing proves that the
-// token can remove them, and write receipts.
+// token can remove them, and write receipts. A key with an open rollout is refused.
 func Left(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key) (r Remains, err error) {
 	var probes []kv.Op
 	for _, dir := range []string{l.Dir(k), l.HistoryDir(k), l.NodesDir()} {
@@ -32,6 +33,17 @@ func Left(ctx context.Context, s kv.Store, l kv.Layout, k kv.Key) (r Remains, er
 	}
 	own := l.Rows(k)
 	r.live = slices.DeleteFunc(r.live, func(path string) bool { return !slices.Contains(own, path) })
+	rows, err := s.Read(ctx, kv.Default, l.Rollout(k))
+	if err != nil {
+		return r, err
+	}
+	if row := rows[l.Rollout(k)]; row.State == kv.Present {
+		if open, err := rollout.ParseRow(k, row); err == nil && !open.State.Ended() {
+			return r, fmt.Errorf("%s: version %d is being rolled out; first end that with `kvexpress rollout abort -k %[1]s`", k,
+				open.Version)
+		}
+		r.live = append(r.live, l.Rollout(k))
+	}
 	r.past, err = s.Keys(ctx, l.HistoryDir(k))
 	r.past = slices.DeleteFunc(r.past, func(path string) bool {
 		_, _, ok := l.HistoryVersion(k, path)
@@ -46,6 +58,9 @@ func Retire(ctx context.Context, r hold.Recorder, e hold.Event, left Remains) er
 	rows := r.Layout.Rows(e.Key)
 	if policy := r.Layout.Policy(e.Key); !slices.Contains(left.live, policy) {
 		rows = slices.DeleteFunc(rows, func(path string) bool { return path == policy }) // a publisher may not write it
+	}
+	if path := r.Layout.Rollout(e.Key); slices.Contains(left.live, path) {
+		rows = append(rows, path)
 	}
 	if _, err := r.Do(ctx, e, nil, removal(rows)); err != nil {
 		return err

@@ -2,6 +2,8 @@ package rollout
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"kvexpress/internal/kv"
@@ -15,9 +17,11 @@ type View struct {
 	Stages []StageView `json:"stages,omitempty"`
 	Left   []LeftOut   `json:"left_out,omitempty"` // nodes that are not counted: at most MaxEvidence
 	// Failed are nodes that failed: at most MaxEvidence.
-	Failed  []FailedNode `json:"failed,omitempty"`
-	Stopped bool         `json:"stopped,omitempty"`
-	Hub     string       `json:"hub"` // that answers; only the controller knows the numbers of nodes
+	Failed []FailedNode `json:"failed,omitempty"`
+	// On are the nodes that get the candidate: at most MaxEvidence.
+	On      []string `json:"on,omitempty"`
+	Stopped bool     `json:"stopped,omitempty"`
+	Hub     string   `json:"hub"` // that answers; only the controller knows the numbers of nodes
 }
 
 // StageView is a stage in numbers of nodes.
@@ -76,6 +80,10 @@ func ViewFrom(r Row, m Memory, w World) View {
 		if len(v.Failed) < MaxEvidence {
 			v.Failed = append(v.Failed, m.Failed[name])
 		}
+	}
+	if !r.State.Ended() {
+		on := slices.Sorted(maps.Keys(m.Admitted))
+		v.On = on[:min(len(on), MaxEvidence)]
 	}
 	order := firsts(m.Order)
 	for i := range v.Stages {
