@@ -144,7 +144,9 @@ func (r *reader) follow(block string) {
 	script := strings.ReplaceAll(block, "/etc/", r.m.Path("etc")+"/")
 	script = strings.ReplaceAll(script, "http://127.0.0.1:8000", r.url)
 	script = strings.ReplaceAll(script, "/var/lib/kvexpress/store", r.m.Path("store"))
-	script = strings.ReplaceAll(script, "127.0.0.1:18500", freeAddr(r.t))
+	for _, addr := range []string{"127.0.0.1:18500", "127.0.0.1:18610"} {
+		script = strings.ReplaceAll(script, addr, freeAddr(r.t))
+	}
 	script = strings.ReplaceAll(script, `consul exec "`, `consul exec "`+r.onNode)
 	ctx, cancel := context.WithTimeout(r.t.Context(), e2e.RunTime)
 	defer cancel()
