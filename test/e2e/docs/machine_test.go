@@ -73,7 +73,7 @@ func newMachine(t *testing.T, folder string) *machine {
 func (m *machine) sh(commands string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), e2e.RunTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "nsenter", "-t", fmt.Sprint(m.pid), "-m", "-n", "-p", "-u", "--wdns="+m.folder, "sh", "-e", "-c", commands)
+	cmd := exec.CommandContext(ctx, "nsenter", "-t", fmt.Sprint(m.pid), "-m", "-n", "-p", "-u", "sh", "-e", "-c", "cd "+m.folder+"\n"+commands)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "KVEXPRESS_SYSLOG=off"}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
