@@ -42,6 +42,7 @@ type Agent struct {
 	news    chan struct{} // holds one: a target has something to report
 	limits  *install.Limits
 	waits   *waits
+	probes  chan struct{} // that run
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before
@@ -65,6 +66,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		options: o, started: time.Now(), news: make(chan struct{}, 1),
 		groups: map[string]*group{}, limits: install.NewLimits(), waits: newWaits(),
+		probes: make(chan struct{}, maxProbes),
 	}
 	stores, err := o.Open(o.Config.Store)
 	if err != nil {

@@ -129,8 +129,8 @@ func (g *group) gather(ctx context.Context) []*target {
 	case <-g.wake: // it was for them
 	default:
 	}
-	// One may have left the configuration, or was replaced.
-	return slices.DeleteFunc(all, func(t *target) bool { return t.ended.Load() })
+	// One may have left the configuration, or was replaced; and the first failure of a candidate is final.
+	return slices.DeleteFunc(all, func(t *target) bool { return t.ended.Load() || t.gaveUp() })
 }
 
 // once runs the exec for targets for which it is pending, and notes the result with each. If false, retry the exec.
@@ -192,6 +192,7 @@ func (t *target) groupRan(ran *command.Result, r install.PendingResult, err erro
 		ran = nil
 	}
 	t.status.noteExec(ran, err, now)
+	t.groupTried(ran, err)
 	if t.group.has(t) {
 		return // a reconcile came after that run: the next one is for the bytes in place
 	}

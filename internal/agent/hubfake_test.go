@@ -12,6 +12,7 @@ import (
 
 	"kvexpress/internal/config"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 	"kvexpress/internal/wire"
 )
 
@@ -106,6 +107,14 @@ type fakeHub struct {
 	dials    int
 	hellos   []wire.Hello
 	confirms []wire.Confirm
+	healths  []wire.Health
+	offers   map[kv.Key]offered // what nodes get in place of the current version
+}
+
+// offered is a candidate, and its rows by their names.
+type offered struct {
+	rollout.Offer
+	rows map[string]kv.Entry
 }
 
 // fakeLink is one connection of a fakeHub.
@@ -208,6 +217,8 @@ func (l *fakeLink) take(m wire.FromAgent) {
 		l.send(wire.FromHub{Beat: &wire.Beat{ID: m.Beat.ID, Now: l.clock(), Age: l.age.Load()}})
 	case m.Receipt != nil:
 		l.taken.Add(1)
+	case m.Health != nil:
+		l.healths = append(l.healths, *m.Health)
 	case m.Confirm != nil:
 		l.confirms = append(l.confirms, *m.Confirm)
 		if f := l.failing.Load(); f != nil {
@@ -234,6 +245,16 @@ func (l *fakeLink) snapshot(key string, id uint64, data bool) wire.FromHub {
 	rows, err := l.site.store.Store.Read(context.Background(), kv.Default, paths...)
 	if err != nil {
 		panic(err)
+	}
+	if o, offered := l.offers[k]; offered {
+		for name, e := range o.rows {
+			rows[layout.Dir(k)+name] = e
+		}
+		e, err := o.Entry()
+		if err != nil {
+			panic(err)
+		}
+		s.Rows = append(s.Rows, wire.Row{Name: wire.RolloutRow, Value: e.Value, Flags: e.Flags})
 	}
 	if sum := string(rows[layout.Checksum(k)].Value); id == 0 && sum != l.has[key] {
 		data, l.has[key] = true, sum

@@ -20,6 +20,7 @@ func (h *hubSource) adopt(ctx context.Context, s *session) {
 		old.end(errOver)
 		_ = old.conn.Close() // its listener ends
 	}
+	h.stir()
 	h.log.Info("connected to a hub", "hub", s.addr)
 }
 

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"time"
 
+	"kvexpress/internal/config"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/wire"
@@ -28,15 +30,25 @@ func (h *hubSource) hello() (wire.Hello, map[kv.Key][]string, error) {
 	if hello.Token, err = token(); err != nil {
 		return hello, nil, err
 	}
-	files := map[kv.Key][]string{}
+	files, on := map[kv.Key][]string{}, map[kv.Key]string{}
 	hello.Targets = make([]wire.Target, len(targets))
 	for i, t := range targets {
 		names := []string{t.File}
 		if real, err := install.Resolve(t.File); err == nil && real != t.File { // else the install says why
 			names = append(names, real)
 		}
-		hello.Targets[i] = wire.Target{Key: string(t.Key), Files: names, SHA256: t.snapshot().SHA256}
+		hello.Targets[i] = wire.Target{
+			Key: string(t.Key), Files: names, Rollout: t.on(), SHA256: t.snapshot().SHA256, Probed: len(t.Probe) > 0,
+		}
 		files[t.Key] = append(files[t.Key], names...)
+		on[t.Key] = cmp.Or(on[t.Key], hello.Targets[i].Rollout)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for k, id := range on {
+		if held := h.keys[k]; held != nil {
+			held.offer.last = cmp.Or(held.offer.last, id)
+		}
 	}
 	return hello, files, nil
 }
@@ -75,12 +87,12 @@ func (h *hubSource) refreshToken(s *session) {
 	}
 }
 
-// same compares hellos, but for the bytes in place.
+// same compares hellos, but for the bytes in place: receipts and health reports tell of them.
 func same(a, b wire.Hello) bool {
 	bare := func(h wire.Hello) wire.Hello {
 		h.Targets = slices.Clone(h.Targets)
 		for i := range h.Targets {
-			h.Targets[i].SHA256 = ""
+			h.Targets[i].SHA256, h.Targets[i].Rollout = "", ""
 		}
 		return h
 	}
@@ -105,10 +117,10 @@ func (s *session) names(k kv.Key, paths []string) bool {
 	return true
 }
 
-// serve sets the targets, and tells the hub. Uplink and labels may be new, too.
-func (h *hubSource) serve(targets []*target, labels map[string]string, u Uplink) {
+// serve sets the targets, and tells the hub. Uplink, labels and whether outputs are sent may be new, too.
+func (h *hubSource) serve(targets []*target, c config.Config, u Uplink) {
 	h.mu.Lock()
-	h.targets, h.about.Labels, h.uplink = targets, labels, u
+	h.targets, h.about.Labels, h.output, h.uplink = targets, c.Labels, c.Output, u
 	h.mu.Unlock()
 	select {
 	case h.reloaded <- struct{}{}:

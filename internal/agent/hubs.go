@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"kvexpress/internal/wait"
@@ -58,6 +59,9 @@ type finder struct {
 func (h *hubSource) run(ctx context.Context) {
 	f := &finder{hubSource: h, refused: map[string]time.Time{}, failed: map[string]string{}}
 	h.wanting(ctx, h.between(leastFirst, mostFirst))
+	var health sync.WaitGroup
+	health.Go(func() { h.reportHealth(ctx) })
+	defer health.Wait()
 	lost := ""
 	for failures := 0; ctx.Err() == nil; {
 		s := f.connect(ctx, lost, func(*session) bool { return true })

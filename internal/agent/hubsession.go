@@ -197,6 +197,8 @@ func (s *session) handle(m wire.FromHub, now time.Time) error {
 		}
 	case m.Snapshot != nil:
 		s.snapshot(m.Snapshot, now)
+	case m.Ask != nil:
+		s.source.asked(s, m.Ask)
 	}
 	return nil
 }

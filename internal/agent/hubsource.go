@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -13,7 +12,6 @@ import (
 	"kvexpress/internal/config"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
-	"kvexpress/internal/safetext"
 	"kvexpress/internal/wire"
 )
 
@@ -31,14 +29,15 @@ type Uplink struct {
 // hubSource is the source that follows hubs: one connection for all targets. A hub pushes snapshots of keys. What no hub
 // answers, the store is asked itself, unless the configuration forbids it.
 type hubSource struct {
-	direct *storeSource
-	config config.Hubs
-	layout kv.Layout
-	host   string
-	log    *slog.Logger
-	order  []string        // addresses, the preferred one first
-	random func() float64  // from 0 to 1
-	news   chan<- struct{} // the reporter must tell another hub, or the store
+	direct  *storeSource
+	config  config.Hubs
+	layout  kv.Layout
+	host    string
+	log     *slog.Logger
+	order   []string        // addresses, the preferred one first
+	random  func() float64  // from 0 to 1
+	news    chan<- struct{} // the reporter must tell another hub, or the store
+	stirred chan struct{}   // holds one: reportHealth has something to do
 	// reloaded holds one: the configuration, or a file that it names, may have changed.
 	reloaded chan struct{}
 	node     string
@@ -47,6 +46,7 @@ type hubSource struct {
 	uplink  Uplink
 	about   wire.Hello // without token and targets
 	targets []*target
+	output  bool // of failed commands is sent
 	keys    map[kv.Key]*hubKey
 	session *session      // nil: no hub is connected
 	changed chan struct{} // closed, and replaced, when session changes
@@ -69,6 +69,8 @@ type hubKey struct {
 	from  *session
 	clock int64 // of that hub, when the leader was read
 
+	offer offering
+
 	asked time.Time // when the last read began that the store answered itself: older rows count no more
 }
 
@@ -82,9 +84,11 @@ func newHubSource(c config.Config, o Options, direct *storeSource) *hubSource {
 		order: preferred(c.Node, c.Hubs.Addrs), random: random,
 		about: wire.Hello{
 			Version: o.Version, Node: c.Node, Host: o.Host, Prefix: c.Layout.Prefix(), Datacenter: c.Store.Datacenter, Labels: c.Labels,
+			Rollouts: true,
 		},
 		keys: map[kv.Key]*hubKey{}, changed: make(chan struct{}), reloaded: make(chan struct{}, 1),
-		err: errors.New("no hub has answered yet"),
+		stirred: make(chan struct{}, 1),
+		err:     errors.New("no hub has answered yet"),
 	}
 }
 
@@ -192,6 +196,9 @@ func (h *hubSource) await(ctx context.Context) (*session, error) {
 func keyOf(l kv.Layout, paths []string) (k kv.Key, data bool) {
 	for _, path := range paths {
 		of, row, ok := l.KeyOf(path)
+		if rolled, is := strings.CutPrefix(path, l.RolloutsDir()); is {
+			of, ok = kv.Key(rolled), true
+		}
 		switch {
 		case !ok:
 			if _, _, lock := l.LockOf(path); !lock {
@@ -213,77 +220,6 @@ func hasAll(rows kv.Snapshot, paths []string) bool {
 		}
 	}
 	return true
-}
-
-// rows are the rows of a snapshot. A row that the hub did not send is absent if the agent asked for it; else it is not in
-// the rows.
-func (h *hubSource) rows(m *wire.Snapshot, files []string) kv.Snapshot {
-	k := kv.Key(m.Key)
-	rows := kv.Snapshot{}
-	for _, path := range []string{h.layout.Checksum(k), h.layout.Manifest(k), h.layout.Stop(k)} {
-		rows[path] = kv.Entry{State: kv.Absent}
-	}
-	for _, file := range files {
-		rows[h.layout.Lock(file, h.host)] = kv.Entry{State: kv.Absent}
-	}
-	set := func(path string, r wire.Row) {
-		if _, asked := rows[path]; asked || path == h.layout.Data(k) {
-			rows[path] = kv.Entry{State: kv.Present, Value: r.Value, Flags: r.Flags, Index: r.Index}
-		}
-	}
-	for _, r := range m.Rows {
-		set(h.layout.Dir(k)+r.Name, r)
-	}
-	for _, r := range m.Locks {
-		set(h.layout.Lock(r.Name, h.host), r)
-	}
-	return rows
-}
-
-// failed is the error for a reason of a hub.
-func (h *hubSource) failed(key, hub string, reason wire.Reason, says string) error {
-	kind := kv.ErrUnreachable
-	if reason == wire.Denied || reason == wire.Token {
-		kind = kv.ErrDenied
-	}
-	return &kv.StoreError{Op: "read " + key, Addr: "the hub " + hub, Kind: kind, Says: oneLine(safetext.Redact(says))}
-}
-
-// received takes a snapshot from a session. A pushed one wakes the targets of the key. mu is held.
-func (h *hubSource) received(s *session, m *wire.Snapshot, now time.Time) (kv.Snapshot, error) {
-	k := kv.Key(m.Key)
-	held, current := h.keys[k], h.session == s
-	if m.Reason != "" {
-		err := h.failed(m.Key, s.addr, m.Reason, m.Says)
-		if m.ID == 0 && held != nil && current {
-			held.push(Snapshot{Err: err, At: now})
-		}
-		return nil, err
-	}
-	rows := h.rows(m, s.files[k])
-	if held == nil || !current { // the target has ended, or the agent has moved
-		return rows, nil
-	}
-	if m.ID == 0 {
-		held.push(Snapshot{Rows: rows, At: now})
-	}
-	if held.from != s || m.Read >= held.clock { // else an answer was faster
-		held.rows, held.at, held.from, held.clock = h.withoutData(rows, k), s.clocks.at(m.Read, now), s, m.Read
-	}
-	return rows, nil
-}
-
-// withoutData is a snapshot to keep.
-func (h *hubSource) withoutData(rows kv.Snapshot, k kv.Key) kv.Snapshot {
-	kept := maps.Clone(rows)
-	delete(kept, h.layout.Data(k))
-	return kept
-}
-
-func (k *hubKey) push(s Snapshot) {
-	for _, u := range k.subs {
-		u.push(s)
-	}
 }
 
 // status is the state of the connection, and when the node last had contact; nil: never.

@@ -31,6 +31,14 @@ func (s *site) lock(i int, reason string) {
 	}
 }
 
+func (s *site) unlock(i int) {
+	s.t.Helper()
+	f := hold.Freezer{Recorder: hold.Recorder{Store: s.store.Store, Layout: s.layout}, Host: "web-17"}
+	if _, err := f.Unlock(s.t.Context(), s.config.Targets[i].File); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // holds expects content in a file.
 func (s *site) holds(i int, content string) {
 	s.t.Helper()

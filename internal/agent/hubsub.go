@@ -28,7 +28,7 @@ func (h *hubSource) follow(k kv.Key, l kv.Layout, moved chan<- struct{}) subscri
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.keys[k] == nil {
-		h.keys[k] = &hubKey{}
+		h.keys[k] = &hubKey{offer: offering{changed: make(chan struct{})}}
 	}
 	h.keys[k].subs = append(h.keys[k].subs, u)
 	return u

@@ -47,7 +47,7 @@ func (t *target) note(r install.Result, err error, o outcome.Outcome, reason str
 		s.Reason = reason
 	}
 	t.enter(o, err, now)
-	if err == nil && r.ExecPending {
+	if err == nil && r.ExecPending && r.Action != install.Kept {
 		t.group.add(t) // with mu held, so that groupRan finds both or none
 	}
 	if s.Exec != nil {
@@ -131,6 +131,7 @@ func (t *target) snapshot() TargetStatus {
 	s.Polled = t.polled.Load()
 	s.Counts.Refusals = maps.Clone(s.Counts.Refusals)
 	s.Counts.ExecSeconds = slices.Clone(s.Counts.ExecSeconds)
+	s.Candidate = t.candidateStatus()
 	if s.placed != nil {
 		p := *s.placed
 		s.placed = &p

@@ -11,6 +11,7 @@ import (
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/wait"
 )
 
 // stuckAfter is how much longer than all of its limits together a reconcile may take.
@@ -32,12 +33,13 @@ func (t *target) install(ctx context.Context, data []byte) {
 	defer share.Leave()
 	began := time.Now()
 	t.begun.Store(began.UnixNano())
-	defer t.begun.Store(0)
+	defer func() { t.begun.Store(0); t.stir() }()
 	target := t.Target.Target
 	if t.Spread > 0 {
 		target.Postpone = t.postpone
 	}
-	target.Waiting = t.waits
+	target.Waiting, target.Candidate = t.waits, t.mayTry
+	target.Withdrawn = func(id string) <-chan struct{} { return t.source.withdrawn(t.Key, id) }
 	result, err := t.installer.InstallData(ctx, target, data, share)
 	t.waitsNoMore()
 	t.has.index = result.Index
@@ -45,6 +47,10 @@ func (t *target) install(ctx context.Context, data []byte) {
 	case ctx.Err() != nil && err != nil: // the agent ends
 	case err == nil && result.Action == install.Postponed:
 		t.postponed()
+	case errors.Is(err, install.ErrWithdrawn):
+		t.retry = time.Now().Add(time.Second) // if the source does not report it first
+	case err == nil && result.Action == install.Kept && result.Offered != "": // it has failed for good
+		t.retry, t.newsAt = t.missedOffer(result.Offered), time.Time{}
 	default:
 		t.record(result, err, began)
 	}
@@ -53,7 +59,14 @@ func (t *target) install(ctx context.Context, data []byte) {
 // record notes the result of a reconcile, and when the next one is.
 func (t *target) record(r install.Result, err error, began time.Time) {
 	o, reason := Judge(r, err)
-	t.plan(err, t.pace(o, reason))
+	backoff := t.pace(o, reason)
+	if t.noteCandidate(r, err, o, reason) {
+		_ = wait.Backoff{} // its first failure is final
+	}
+	t.plan(err, backoff)
+	if err == nil {
+		t.retry = t.missedOffer(r.Offered)
+	}
 	t.note(r, err, o, reason, began)
 	t.newsAt = time.Time{}
 	t.has = position{

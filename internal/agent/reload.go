@@ -96,11 +96,12 @@ func (a *Agent) apply(c config.Config, u Uplink) {
 	a.source.serve(len(c.Targets))
 	shared := sharedExecs(c.Targets)
 	o := a.options
-	from := source(a.source)
+	from, rolled := source(a.source), chan struct{}(nil)
 	if a.hubs != nil {
-		from = a.hubs
+		from, rolled = a.hubs, a.hubs.stirred
 	}
 	n := &node{name: c.Node, layout: c.Layout, every: c.Reconcile, source: from, limits: a.limits, pace: o.pace, news: a.news,
+		rolled: rolled, probes: a.probes,
 		installer: &install.Installer{Store: from, Layout: c.Layout, Host: o.Host, StateDir: c.StateDir, Fault: o.Fault}}
 	var all []*target
 	for _, t := range c.Targets {
@@ -122,7 +123,7 @@ func (a *Agent) apply(c config.Config, u Uplink) {
 	}
 	a.running = all
 	if a.hubs != nil {
-		a.hubs.serve(all, c.Labels, u)
+		a.hubs.serve(all, c, u)
 	}
 }
 

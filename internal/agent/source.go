@@ -24,6 +24,11 @@ type source interface {
 	// follow subscribes a target to its key. Nothing is asked before the first call of next. moved, which holds one, asks the
 	// target to call next and then updates again.
 	follow(k kv.Key, l kv.Layout, moved chan<- struct{}) subscription
+	// offered is the ID of the rollout whose candidate is this node's version of a key; "": the current version is. known: a hub
+	// has said so.
+	offered(k kv.Key) (id string, known bool)
+	// withdrawn is closed when the candidate of a rollout is not offered any more.
+	withdrawn(k kv.Key, id string) <-chan struct{}
 	// unreachable is why the source cannot be reached; nil if it can, as far as we know.
 	unreachable() error
 	Addr() string

@@ -108,8 +108,10 @@ type TargetStatus struct {
 	Good    *time.Time      `json:"good,omitempty"`         // end of the last reconcile that found or made it right
 	Check   string          `json:"check_output,omitempty"` // the end of the output of the last check
 	Exec    *ExecStatus     `json:"exec,omitempty"`         // nil without an exec
-	Polled  bool            `json:"polled,omitempty"`       // its row is read every few seconds, not watched
-	Counts  Counts          `json:"counts"`
+	// Candidate is a candidate that is offered, or in place; nil without one.
+	Candidate *CandidateStatus `json:"candidate,omitempty"`
+	Polled    bool             `json:"polled,omitempty"` // its row is read every few seconds, not watched
+	Counts    Counts           `json:"counts"`
 
 	answered bool    // the store has answered for this target
 	placed   *placed // how the version was put in place

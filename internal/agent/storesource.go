@@ -164,6 +164,12 @@ func (s *storeSource) Read(ctx context.Context, c kv.Consistency, paths ...strin
 	return rows, err
 }
 
+// offered implements source: the store does not know nodes.
+func (*storeSource) offered(kv.Key) (id string, known bool) { return "", false }
+
+// withdrawn implements source.
+func (*storeSource) withdrawn(kv.Key, string) <-chan struct{} { return nil }
+
 // aside is the store for receipts, which no install waits for. It fails at once while the breaker is open, but its results do
 // not open it: a store that limits writes, and refuses a receipt, still answers the reads of installs.
 type aside struct{ *storeSource }

@@ -23,6 +23,8 @@ type node struct {
 	limits    *install.Limits
 	pace      pace
 	news      chan<- struct{} // there is something to report
+	rolled    chan<- struct{} // holds one: there is something to tell a hub about a candidate; nil without hubs
+	probes    chan struct{}   // that run
 }
 
 // target is one file of the node, and the goroutine that keeps it converged: it waits for a change, or until a reconcile is
@@ -49,6 +51,17 @@ type target struct {
 
 	mu     sync.Mutex
 	status TargetStatus // written by the target's goroutine and by its group
+	// candidate is written by them and by its probe. noted: the state of the node was asked.
+	candidate candidate
+	noted     bool
+}
+
+// stir wakes what tells hubs about candidates.
+func (n *node) stir() {
+	select {
+	case n.rolled <- struct{}{}:
+	default: // it is awake, or there are no hubs
+	}
 }
 
 // newTarget makes a target that has not begun.

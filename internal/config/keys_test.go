@@ -134,7 +134,8 @@ func targetTests() []keyTest {
 			words{
 				"[]": "program", "[a, [b]]": "a list", "[a, ~]": "no value", `[a, "b\0"]`: "NUL", `"a\0"`: "NUL",
 			}},
-		{"check_timeout", "", limits, noLimit}, {"exec_timeout", "", limits, noLimit},
+		{"probe", "list", words{"dig @127.0.0.1 x": `["dig" "@127.0.0.1" "x"]`, "test -s {file}": `["test" "-s" "/etc/hosts.consul"]`}, words{"[]": "program"}},
+		{"check_timeout", "", limits, noLimit}, {"probe_timeout", "", limits, noLimit}, {"exec_timeout", "", limits, noLimit},
 		{"in_place", "", switches, noSwitch}, {"restore_on_failure", "", switches, noSwitch}, {"refuse_older", "", switches, noSwitch},
 		{"spread", "", words{"0": "0s", "30s": "30s", "24h": "24h0m0s"}, words{"-1s": "0s", "24h1s": "24h", "5": "unit"}},
 		{"exec_every", "", words{"1s\n  exec: a": "1s", "24h\n  exec: a": "24h0m0s"},
@@ -191,12 +192,13 @@ func targetValue(t Target, key string) string {
 	switch key {
 	case "mode":
 		return t.Mode.String()
-	case "check", "exec":
-		return fmt.Sprintf("%q", map[string][]string{"check": t.Check, "exec": t.Exec}[key])
+	case "check", "exec", "probe":
+		return fmt.Sprintf("%q", map[string][]string{"check": t.Check, "exec": t.Exec, "probe": t.Probe}[key])
 	}
 	return fmt.Sprint(map[string]any{
 		"key": t.Key, "file": t.File, "min_lines": t.MinLines, "check_timeout": t.CheckTimeout, "exec_timeout": t.ExecTimeout,
-		"in_place": t.InPlace, "restore_on_failure": t.RestoreOnFailure, "refuse_older": t.RefuseOlder, "spread": t.Spread,
+		"probe_timeout": t.ProbeTimeout,
+		"in_place":      t.InPlace, "restore_on_failure": t.RestoreOnFailure, "refuse_older": t.RefuseOlder, "spread": t.Spread,
 		"exec_every": t.ExecEvery,
 		"owner":      id(t.UID) + ":" + id(t.GID), "group": id(t.GID),
 	}[key])

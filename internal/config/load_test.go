@@ -50,7 +50,7 @@ func TestExample(t *testing.T) {
 	}
 	got.Mode, got.UID, got.GID = nil, nil, nil
 	same(t, "the target", got, Target{At: path + ":8", Target: install.Target{
-		Key: "hosts", File: "/etc/hosts.consul", MinLines: 10, CheckTimeout: 5 * time.Minute, ExecTimeout: 5 * time.Minute,
+		Key: "hosts", File: "/etc/hosts.consul", MinLines: 10, CheckTimeout: 5 * time.Minute, ExecTimeout: 5 * time.Minute, ProbeTimeout: 30 * time.Second,
 		Check: []string{"grep", "-qE", `^127\.0\.0\.1\s`, "{file}"}, Exec: []string{"pkill", "-HUP", "dnsmasq"},
 	}})
 	same(t, "the configuration", c, Config{
@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "the target", c.Targets[0], Target{At: c.Targets[0].At, Target: install.Target{
-		Key: "hosts", File: "/etc/x", MinLines: 1, CheckTimeout: 5 * time.Minute, ExecTimeout: 5 * time.Minute,
+		Key: "hosts", File: "/etc/x", MinLines: 1, CheckTimeout: 5 * time.Minute, ExecTimeout: 5 * time.Minute, ProbeTimeout: 30 * time.Second,
 	}})
 	same(t, "the configuration", c, Config{
 		Store: Store{Addrs: []string{""}}, Layout: c.Layout, Node: "web-17", StateDir: state, Files: c.Files, Targets: c.Targets,

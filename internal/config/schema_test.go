@@ -67,7 +67,7 @@ func unexpressed() map[string][]string {
 		"*":      {"!!str x", "&a x"},
 		"stores": {`"a\u202eb"`}, "listen": {"a:65536"}, "hubs": {"localhost:65536"},
 		"reconcile": {"9s", "25h", "2d"}, "spread": {"24h1s"},
-		"check_timeout": {"99ms", "24h1s"}, "exec_timeout": {"99ms", "24h1s"},
+		"check_timeout": {"99ms", "24h1s"}, "exec_timeout": {"99ms", "24h1s"}, "probe_timeout": {"99ms", "24h1s"},
 		"key":  {"x{dir}", "x{rol}", "x{other}", "x{datacenter}"},
 		"file": {"/a/..", "/etc/{x}", "/etc/taken", "/" + strings.Repeat("{dir}{big}", 16)},
 		"mode": {"420", "0x1a4", "6_44", "644.0"}, "min_lines": {"0x10"},

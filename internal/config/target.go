@@ -51,8 +51,10 @@ func (l *loader) targetSetters(t *Target) map[string]func(value) {
 		"min_lines":          one(&t.MinLines, parseNumber("lines", maxLines)),
 		"check":              argv(&t.Check, install.ParseCheck),
 		"exec":               argv(&t.Exec, func([]string) error { return nil }),
+		"probe":              argv(&t.Probe, func([]string) error { return nil }),
 		"check_timeout":      one(&t.CheckTimeout, parseDuration(minTimeout)),
 		"exec_timeout":       one(&t.ExecTimeout, parseDuration(minTimeout)),
+		"probe_timeout":      one(&t.ProbeTimeout, parseDuration(minTimeout)),
 		"in_place":           one(&t.InPlace, parseSwitch),
 		"restore_on_failure": one(&t.RestoreOnFailure, parseSwitch),
 		"refuse_older":       one(&t.RefuseOlder, parseSwitch),
@@ -77,14 +79,14 @@ func (l *loader) readTargets(v value) {
 			return
 		}
 		t := Target{At: l.at(item.line)}
-		t.MinLines, t.CheckTimeout, t.ExecTimeout = 1, 5*time.Minute, 5*time.Minute
+		t.MinLines, t.CheckTimeout, t.ExecTimeout, t.ProbeTimeout = 1, 5*time.Minute, 5*time.Minute, 30*time.Second
 		lines := item.read(l.targetSetters(&t))
 		for _, key := range []string{"key", "file"} {
 			if lines != nil && lines[key] == 0 {
 				item.add(item.line, "the target has no %s; add one", key)
 			}
 		}
-		t.Exec = install.FillFile(t.Exec, t.File)
+		t.Exec, t.Probe = install.FillFile(t.Exec, t.File), install.FillFile(t.Probe, t.File)
 		l.checkEvery(item, t)
 		l.config.Targets = append(l.config.Targets, t)
 	}

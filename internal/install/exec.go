@@ -79,11 +79,15 @@ func (tx *transaction) restore(ctx context.Context, was origin, cause error) (er
 	return errors.Join(failed, tx.executed(was.SHA256))
 }
 
-// env is the environment of a check or an exec.
 func (tx *transaction) env(sha string, version uint64) []string {
+	return Env(tx.target.name(), tx.target.File, sha, version)
+}
+
+// Env is the environment of a check, an exec or a probe.
+func Env(key, file, sha string, version uint64) []string {
 	return []string{
-		"KVEXPRESS_KEY=" + tx.target.name(),
-		"KVEXPRESS_FILE=" + tx.target.File,
+		"KVEXPRESS_KEY=" + key,
+		"KVEXPRESS_FILE=" + file,
 		"KVEXPRESS_SHA256=" + sha,
 		"KVEXPRESS_VERSION=" + strconv.FormatUint(version, 10),
 	}

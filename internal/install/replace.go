@@ -48,7 +48,7 @@ func (tx *transaction) replace(ctx context.Context, promised record.Live) error 
 	case tx.target.DryRun:
 		tx.result.Action = WouldInstall
 		return nil
-	case tx.target.Postpone != nil && tx.target.Postpone(live.SHA256):
+	case tx.target.Postpone != nil && tx.offer == nil && tx.target.Postpone(live.SHA256):
 		tx.result.Action = Postponed
 		return nil
 	}

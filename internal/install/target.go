@@ -35,8 +35,10 @@ type Target struct {
 
 	Check        []string // argv, run on the staged file
 	Exec         []string // argv, run after an install, and again until it succeeds
+	Probe        []string // argv, which an agent runs to find out whether a candidate works
 	CheckTimeout time.Duration
 	ExecTimeout  time.Duration
+	ProbeTimeout time.Duration // from the end of the exec until the probe succeeds
 
 	IgnoreStop       bool // install although the key is stopped
 	RefuseOlder      bool // keep the file if the store went back
@@ -46,8 +48,8 @@ type Target struct {
 	DryRun           bool // read and decide, change nothing
 	Diff             bool // the result has the old and new bytes
 
-	// Postpone, if set, is called before new bytes are installed, with their SHA-256. If true, they are not installed, and the
-	// action is Postponed.
+	// Postpone, if set, is called before a new version is installed, but no candidate, with its SHA-256. If true, it is not
+	// installed, and the action is Postponed.
 	Postpone func(sha256 string) bool `json:"-"`
 	// Candidate, if set, is asked whether the candidate of a rollout may still be worked on. If false, nothing is done, and the
 	// action is Kept: the first failure of a candidate is final.
@@ -118,13 +120,13 @@ func ParseCheck(argv []string) error {
 	return nil
 }
 
-// Programs returns an error for each of check and exec whose program this process cannot start. An exec that is the file itself
-// is not looked up: it may not be installed yet.
+// Programs returns an error for each of check, exec and probe whose program this process cannot start. One that is the file
+// itself is not looked up: it may not be installed yet.
 func (t Target) Programs() (missing []error) {
 	for _, c := range []struct {
 		name string
 		argv []string
-	}{{"check", t.Check}, {"exec", t.Exec}} {
+	}{{"check", t.Check}, {"exec", t.Exec}, {"probe", t.Probe}} {
 		if len(c.argv) == 0 || c.argv[0] == t.File || strings.Contains(c.argv[0], FileMark) {
 			continue
 		}

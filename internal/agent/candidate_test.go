@@ -1,0 +1,496 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kvexpress/internal/command"
+	"kvexpress/internal/embedded"
+	"kvexpress/internal/kv"
+	"kvexpress/internal/outcome"
+	"kvexpress/internal/publish"
+	"kvexpress/internal/record"
+	"kvexpress/internal/rollout"
+	"kvexpress/internal/wire"
+)
+
+// candidateOf makes a candidate of a key: the version that a publish would make.
+func (s *site) candidateOf(key kv.Key, id, content string) offered {
+	s.t.Helper()
+	ctx, twin := context.Background(), embedded.New()
+	now, err := s.store.Store.Read(ctx, kv.Default, s.layout.Rows(key)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var ops []kv.Op
+	for path, e := range now {
+		if e.State == kv.Present {
+			ops = append(ops, kv.Op{Verb: kv.Set, Path: path, Value: e.Value, Flags: e.Flags})
+		}
+	}
+	_, err = twin.Commit(ctx, ops)
+	live, _, failed := record.Read(ctx, twin, s.layout, key, record.Query{})
+	if err := errors.Join(err, failed); err != nil {
+		s.t.Fatal(err)
+	}
+	p := &publish.Publisher{Store: twin, Layout: s.layout, By: "test"}
+	if _, err := p.Publish(ctx, publish.Request{Key: key, Content: []byte(content)}); err != nil {
+		s.t.Fatal(err)
+	}
+	o := offered{Offer: rollout.Offer{ID: id}, rows: map[string]kv.Entry{}}
+	o.Base.SHA256, o.Base.Version = live.SHA256, live.Manifest.Version
+	rows, err := twin.Read(ctx, kv.Default, s.layout.Rows(key)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, name := range []string{"data", "checksum", "manifest"} {
+		o.rows[name] = rows[s.layout.Dir(key)+name]
+	}
+	return o
+}
+
+// offer pushes a candidate to all agents.
+func (h *fakeHub) offer(key kv.Key, id, content string) {
+	o := h.site.candidateOf(key, id, content)
+	h.mu.Lock()
+	h.offers = map[kv.Key]offered{key: o}
+	h.mu.Unlock()
+	h.push(key)
+}
+
+// withdraw pushes the current version again.
+func (h *fakeHub) withdraw(key kv.Key) {
+	h.mu.Lock()
+	delete(h.offers, key)
+	h.mu.Unlock()
+	h.push(key)
+}
+
+// promote makes the candidate the current version.
+func (h *fakeHub) promote(key kv.Key) {
+	h.mu.Lock()
+	rows := h.offers[key].rows
+	h.mu.Unlock()
+	for name, e := range rows {
+		op := kv.Op{Verb: kv.Set, Path: h.site.layout.Dir(key) + name, Value: e.Value, Flags: e.Flags}
+		if _, err := h.site.store.Commit(context.Background(), []kv.Op{op}); err != nil {
+			h.site.t.Fatal(err)
+		}
+	}
+	h.withdraw(key)
+}
+
+// said is the health reports that the hub got since the last call.
+func (h *fakeHub) said() (all []wire.Health) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all, h.healths = h.healths, nil
+	return all
+}
+
+// says expects the last report, and returns it.
+func (h *fakeHub) says(state rollout.HealthState) (last wire.Health) {
+	h.site.t.Helper()
+	synctest.Wait()
+	all := h.said()
+	if len(all) > 0 {
+		last = all[len(all)-1]
+	}
+	if last.State != string(state) {
+		h.site.t.Errorf("it says %+v, want %s at last", all, state)
+	}
+	return last
+}
+
+// command is a shell script for a target; $0 is a file that it may write to.
+func (s *site) command(script string) []string {
+	return []string{"sh", "-c", script, filepath.Join(s.dir, "log")}
+}
+
+// ran is the lines that commands wrote.
+func (s *site) ran() []string {
+	b, err := os.ReadFile(filepath.Join(s.dir, "log"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.t.Fatal(err)
+	}
+	return strings.Fields(string(b))
+}
+
+// mark makes a file that commands look for.
+func (s *site) mark(name string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), nil, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// rolloutTest is a site with targets for one key each, which has run for a minute. Their execs log the version.
+func rolloutTest(t *testing.T, targets int, prepare func(*site), test func(*testing.T, *site, *fakeHub)) {
+	t.Helper()
+	hubTest(t, targets, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		for i := range s.config.Targets {
+			c := &s.config.Targets[i]
+			c.Exec, c.ExecTimeout, c.CheckTimeout = s.command(`echo v$KVEXPRESS_VERSION >>"$0"`), time.Minute, time.Minute
+			c.RestoreOnFailure = true // an exec of its own
+			c.ProbeTimeout = 10 * time.Second
+		}
+		s.config.Output = true
+		if prepare != nil {
+			prepare(s)
+		}
+		s.begin()
+		pass(time.Minute)
+		if err := os.RemoveAll(filepath.Join(s.dir, "log")); err != nil {
+			t.Fatal(err)
+		}
+		test(t, s, hubs["a:1"])
+	})
+}
+
+// A candidate is installed, reported every second, and promoted without another exec; or it is reverted, exec included.
+func TestCandidate(t *testing.T) {
+	t.Parallel()
+	for _, promoted := range []bool{true, false} {
+		rolloutTest(t, 1, nil, func(t *testing.T, s *site, hub *fakeHub) {
+			hellos, _ := hub.greeted()
+			if !hellos[0].Rollouts || hellos[0].Targets[0].Probed {
+				t.Errorf("%+v", hellos[0])
+			}
+			hub.offer("k0", "r1", "two\n")
+			hub.says(rollout.Healthy)
+			s.holds(0, "two\n")
+			if c := s.agent.Status().Targets[0].Candidate; c == nil || c.Rollout != "r1" || !c.InPlace || c.State != rollout.Healthy {
+				t.Errorf("%+v", c)
+			}
+			pass(5*time.Second + time.Millisecond)
+			if n := len(hub.said()); n != 5 {
+				t.Errorf("%d reports in 5 s", n)
+			}
+			hub.tell(wire.FromHub{Ask: &wire.Ask{Key: "k0", Rollout: "r1", ID: 7}})
+			if last := hub.says(rollout.Healthy); last.Ask != 7 || last.Rollout != "r1" || last.Key != "k0" {
+				t.Errorf("%+v", last)
+			}
+			content, ran := "one\n", "v2 v1"
+			if promoted {
+				content, ran = "two\n", "v2"
+				hub.promote("k0")
+			} else {
+				hub.withdraw("k0")
+			}
+			hub.says(rollout.Back)
+			s.holds(0, content)
+			pass(time.Minute)
+			if got := strings.Join(s.ran(), " "); got != ran || len(hub.said()) != 0 {
+				t.Errorf("execs %s, want %s", got, ran)
+			}
+			if c := s.agent.Status().Targets[0].Candidate; c != nil {
+				t.Errorf("%+v", c)
+			}
+		})
+	}
+}
+
+// The first failure of a candidate is final: nothing is tried again, until the node goes back.
+func TestCandidateFails(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		prepare func(*site)
+		content string
+		reason  string
+		output  string
+		file    string // meanwhile
+		again   bool   // an exec of the current version runs in the end
+	}{
+		"check": {prepare: func(s *site) {
+			s.config.Targets[0].Check = s.command(`echo check >>"$0"; echo bad; test ! -e "$1"; grep one {file}`)
+		}, content: "two\n", reason: "check", output: "bad", file: "one\n"},
+		"exec": {prepare: func(s *site) {
+			s.config.Targets[0].Exec = s.command(`echo exec >>"$0"; echo bad; test $KVEXPRESS_VERSION = 1`)
+			s.config.Targets[0].RestoreOnFailure = false
+		}, content: "two\n", reason: "exec", output: "bad", file: "two\n", again: true},
+		"exec, restored": {prepare: func(s *site) {
+			s.config.Targets[0].Exec = s.command(`echo exec >>"$0"; echo bad; test $KVEXPRESS_VERSION = 1`)
+		}, content: "two\n", reason: "exec", output: "bad", file: "one\n"},
+		"exec, in place": {prepare: func(s *site) {
+			s.config.Targets[0].Exec = s.command(`echo exec >>"$0"; echo bad; test $KVEXPRESS_VERSION = 1`)
+			s.config.Targets[0].RestoreOnFailure, s.config.Targets[0].InPlace = false, true
+		}, content: "two\n", reason: "exec", output: "bad", file: "two\n", again: true},
+		"exec of a group": {prepare: func(s *site) {
+			s.config.Targets[0].Exec = s.command(`echo exec >>"$0"; echo bad; test $KVEXPRESS_VERSION = 1`)
+			s.config.Targets[0].RestoreOnFailure, s.config.Targets[0].ExecEvery = false, time.Second
+		}, content: "two\n", reason: "exec", output: "bad", file: "two\n", again: true},
+		"probe": {prepare: func(s *site) {
+			s.config.Targets[0].Probe = s.command(`echo bad; exit 1`)
+		}, content: "two\n", reason: "probe", output: "bad", file: "two\n", again: true},
+		"content": {prepare: func(s *site) {
+			s.config.Targets[0].MinLines = 1
+		}, content: "", reason: "content", file: "one\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rolloutTest(t, 1, c.prepare, func(t *testing.T, s *site, hub *fakeHub) {
+				if c.content == "" {
+					o := s.candidateOf("k0", "r1", "two\n")
+					e := o.rows["data"]
+					e.Value = []byte("other\n")
+					o.rows["data"] = e
+					hub.mu.Lock()
+					hub.offers = map[kv.Key]offered{"k0": o}
+					hub.mu.Unlock()
+					hub.push("k0")
+				} else {
+					hub.offer("k0", "r1", c.content)
+				}
+				pass(30 * time.Second)
+				failed := hub.says(rollout.Failed)
+				if failed.Reason != c.reason || strings.TrimSpace(failed.Output) != c.output || failed.Detail == "" {
+					t.Errorf("%+v", failed)
+				}
+				s.holds(0, c.file)
+				ran := s.ran()
+				hub.push("k0")
+				s.agent.running[0].wake()
+				pass(10 * time.Minute)
+				if got := s.ran(); !slices.Equal(got, ran) {
+					t.Errorf("it ran %q, and then %q", ran, got)
+				}
+				if last := hub.says(rollout.Failed); last != failed {
+					t.Errorf("it said %+v, and then %+v", failed, last)
+				}
+				if got := s.agent.Status().Targets[0]; got.Candidate == nil || got.Candidate.Reason != c.reason {
+					t.Errorf("%+v", got)
+				}
+				hub.withdraw("k0")
+				pass(10 * time.Second)
+				hub.says(rollout.Back)
+				s.holds(0, "one\n")
+				if got := len(s.ran()) - len(ran); got != 1 && c.again || got > 0 && !c.again {
+					t.Errorf("%d execs on the way back", got)
+				}
+				if got := s.agent.Status().Targets[0]; got.Outcome != outcome.Converged || got.Candidate != nil {
+					t.Errorf("%+v", got)
+				}
+			})
+		})
+	}
+}
+
+// A probe runs until it succeeds, then once a second, and before the answer to a question. Its failure then is final.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	rolloutTest(t, 1, func(s *site) {
+		s.config.Targets[0].Probe = s.command(`echo probe >>"$0"; test -e "$(dirname "$0")/good"`)
+	}, func(t *testing.T, s *site, hub *fakeHub) {
+		probes := func() (n int) {
+			for _, line := range s.ran() {
+				if line == "probe" {
+					n++
+				}
+			}
+			return n
+		}
+		hub.offer("k0", "r1", "two\n")
+		pass(3 * time.Second)
+		hub.says(rollout.Installing)
+		if n := probes(); n < 3 {
+			t.Errorf("%d probes", n)
+		}
+		s.mark("good")
+		pass(3 * time.Second)
+		hub.says(rollout.Healthy)
+		before := probes()
+		pass(5 * time.Second)
+		if n := probes() - before; n < 4 || n > 6 {
+			t.Errorf("%d probes in 5 s", n)
+		}
+		before = probes()
+		hub.said()
+		hub.tell(wire.FromHub{Ask: &wire.Ask{Key: "k0", Rollout: "r1", ID: 9}})
+		if last := hub.says(rollout.Healthy); last.Ask != 9 || probes() != before+1 {
+			t.Errorf("%+v after %d probes", last, probes()-before)
+		}
+		if err := os.Remove(filepath.Join(s.dir, "good")); err != nil {
+			t.Fatal(err)
+		}
+		hub.tell(wire.FromHub{Ask: &wire.Ask{Key: "k0", Rollout: "r1", ID: 10}})
+		if last := hub.says(rollout.Failed); last.Reason != "probe" {
+			t.Errorf("%+v", last)
+		}
+		before = probes()
+		pass(time.Minute)
+		if probes() != before {
+			t.Error("it probes again")
+		}
+	})
+}
+
+// A lock or a stop freezes a candidate, and the end of it goes on.
+func TestCandidateFrozen(t *testing.T) {
+	t.Parallel()
+	rolloutTest(t, 1, nil, func(t *testing.T, s *site, hub *fakeHub) {
+		hub.offer("k0", "r1", "two\n")
+		hub.says(rollout.Healthy)
+		s.lock(0, "maintenance")
+		hub.push("k0")
+		hub.says(rollout.Frozen)
+		hub.withdraw("k0")
+		pass(3 * time.Second)
+		s.holds(0, "two\n")
+		s.unlock(0)
+		hub.push("k0")
+		hub.says(rollout.Back)
+		s.holds(0, "one\n")
+	})
+	rolloutTest(t, 1, nil, func(t *testing.T, s *site, hub *fakeHub) {
+		s.lock(0, "maintenance")
+		hub.push("k0")
+		hub.offer("k0", "r1", "two\n")
+		hub.says(rollout.Frozen)
+		s.holds(0, "one\n")
+		s.unlock(0)
+		hub.push("k0")
+		hub.says(rollout.Healthy)
+		s.holds(0, "two\n")
+	})
+}
+
+// All targets of a key make one report.
+func TestCandidateOfTwoTargets(t *testing.T) {
+	t.Parallel()
+	rolloutTest(t, 2, func(s *site) {
+		s.config.Targets[1].Key = "k0"
+		s.config.Targets[1].Exec = s.command(`test ! -e "$(dirname "$0")/bad"`)
+	}, func(t *testing.T, s *site, hub *fakeHub) {
+		hub.offer("k0", "r1", "two\n")
+		hub.says(rollout.Healthy)
+		hub.withdraw("k0")
+		hub.says(rollout.Back)
+		s.mark("bad")
+		hub.offer("k0", "r2", "three\n")
+		if last := hub.says(rollout.Failed); last.Rollout != "r2" {
+			t.Errorf("%+v", last)
+		}
+	})
+}
+
+// An agent that restarts says which candidate it has, and reports on it, or goes back.
+func TestCandidateRestart(t *testing.T) {
+	t.Parallel()
+	for _, reverted := range []bool{false, true} {
+		rolloutTest(t, 1, nil, func(t *testing.T, s *site, hub *fakeHub) {
+			hub.offer("k0", "r1", "two\n")
+			hub.says(rollout.Healthy)
+			s.end()
+			if reverted {
+				hub.withdraw("k0")
+			}
+			s.begin()
+			pass(100 * time.Millisecond)
+			hellos, _ := hub.greeted()
+			if last := hellos[len(hellos)-1].Targets[0]; last.Rollout != "r1" {
+				t.Errorf("%+v", last)
+			}
+			if reverted {
+				hub.says(rollout.Back)
+				s.holds(0, "one\n")
+				return
+			}
+			hub.says(rollout.Healthy)
+			s.holds(0, "two\n")
+			if got := s.ran(); len(got) != 1 {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
+// A node whose hubs are gone asks the store, and keeps a candidate while its rollout is open.
+func TestCandidateWithoutHubs(t *testing.T) {
+	t.Parallel()
+	rolloutTest(t, 1, nil, func(t *testing.T, s *site, hub *fakeHub) {
+		row := rollout.Row{ID: "r1", Key: "k0", Version: 2, SHA256: record.Checksum([]byte("two\n")), State: rollout.Running,
+			Plan: rollout.Plan{Stages: []rollout.Stage{{Count: 1}}}}
+		put := func() {
+			b, err := row.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.set(s.layout.Rollout("k0"), string(b))
+		}
+		put()
+		hub.offer("k0", "r1", "two\n")
+		hub.says(rollout.Healthy)
+		hub.cut()
+		pass(5 * time.Minute)
+		s.agent.running[0].wake()
+		pass(time.Second)
+		if st := s.agent.Status(); !st.Hub.Direct || st.Targets[0].Outcome != outcome.Converged || st.Targets[0].Candidate == nil {
+			t.Errorf("%+v", st.Targets[0])
+		}
+		s.holds(0, "two\n")
+		row.State = rollout.Reverting
+		put()
+		s.agent.running[0].wake()
+		pass(time.Second)
+		s.holds(0, "one\n")
+		hub.down.Store(false)
+		pass(time.Minute)
+		s.holds(0, "two\n") // the fake hub offers it still
+	})
+}
+
+// A check that runs ends when its candidate is withdrawn; an exec has its time.
+func TestCandidateWithdrawn(t *testing.T) {
+	t.Parallel()
+	run := func(name string, prepare func(*site), execs string) {
+		rolloutTest(t, 1, prepare, func(t *testing.T, s *site, hub *fakeHub) {
+			hub.offer("k0", "r1", "two\n")
+			for len(s.ran()) == 0 { // a command runs, so no time passes in the bubble
+				if _, err := command.Run(context.Background(), command.Command{Argv: []string{"sleep", "0.05"}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			hub.withdraw("k0")
+			s.mark("go")
+			pass(3 * time.Second) // a process group has its grace
+			hub.says(rollout.Back)
+			s.holds(0, "one\n")
+			if got := strings.Join(s.ran(), " "); got != execs {
+				t.Errorf("%s: it ran %s, want %s", name, got, execs)
+			}
+		})
+	}
+	run("check", func(s *site) {
+		s.config.Targets[0].Check = s.command(`grep -q one {file} && exit; echo check >>"$0"; exec sleep 600`)
+	}, "check")
+	run("exec", func(s *site) {
+		s.config.Targets[0].Exec = s.command(`echo v$KVEXPRESS_VERSION >>"$0"; [ $KVEXPRESS_VERSION = 1 ] || until [ -e "$(dirname "$0")/go" ]; do sleep 0.05; done`)
+	}, "v2 v1")
+}
+
+// The status has no output and no command line of a candidate's failure.
+func TestCandidateStatusIsPublic(t *testing.T) {
+	t.Parallel()
+	rolloutTest(t, 1, func(s *site) {
+		s.config.Output = false
+		s.config.Targets[0].Exec = s.command(`echo secret; test $KVEXPRESS_VERSION = 1`)
+	}, func(t *testing.T, s *site, hub *fakeHub) {
+		hub.offer("k0", "r1", "two\n")
+		last := hub.says(rollout.Failed)
+		public, err := json.Marshal(s.agent.Status().Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := last.Output + last.Detail + string(public); strings.Contains(text, "secret") {
+			t.Errorf("%s", text)
+		}
+	})
+}
