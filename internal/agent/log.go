@@ -31,7 +31,11 @@ func (t *target) logResult(r install.Result, err error, o outcome.Outcome) {
 	}
 	switch r.Action {
 	case install.Installed, install.Restored, install.Repaired:
-		t.log.Info(string(r.Action), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
+		log := t.log
+		if r.Provisional != "" {
+			log = log.With("rollout", r.Provisional)
+		}
+		log.Info(string(r.Action), "version", r.Version, "sha256", r.SHA256, "lines", r.Lines)
 	}
 	now := logged{outcome: o}
 	if err != nil {

@@ -84,6 +84,8 @@ func (m agentMetrics) targets(targets []labelled, started, now time.Time) {
 	}{
 		{"version", observe.Gauge, "Version in place, within its lineage; 0 for one without a number.",
 			func(t labelled) float64 { return float64(t.Version) }},
+		{"candidate", observe.Gauge, "1 while the file is the candidate of a rollout.",
+			func(t labelled) float64 { return observe.Truth(t.Candidate != nil && t.Candidate.InPlace) }},
 		{"content_hash", observe.Gauge,
 			"The first 48 bits of the SHA-256 of the bytes in place, to see whether nodes agree; 0 before they are known.",
 			func(t labelled) float64 { return fingerprint(t.SHA256) }},

@@ -82,6 +82,9 @@ func (r *agentReport) table() []string {
 		if t.Polled {
 			shown += ", polled"
 		}
+		if t.Candidate != nil {
+			shown += ", candidate"
+		}
 		rows = append(rows,
 			[]string{t.Key, t.File, shown, render.Number(t.Version, unnumbered), render.Dash(render.Short(t.SHA256)), since, r.exec(t)})
 	}
@@ -95,11 +98,24 @@ func (r *agentReport) table() []string {
 		if t.Waits != "" {
 			return []string{"waiting for " + t.Waits + ", which has locked the file"}
 		}
+		says := candidateLine(t.Candidate)
 		if t.Outcome == outcome.Converged || t.Outcome == outcome.Unreachable && !r.StoreUp() { // the headline says it
-			return nil
+			return says
 		}
-		return append([]string{t.Detail}, outputLines(t.Output())...)
+		return append(append(says, t.Detail), outputLines(t.Output())...)
 	})
+}
+
+// candidateLine says how a candidate goes.
+func candidateLine(c *agent.CandidateStatus) []string {
+	if c == nil {
+		return nil
+	}
+	line := fmt.Sprintf("candidate of rollout %s: %s", c.Rollout, c.State)
+	if c.Reason != "" {
+		line += fmt.Sprintf(" (%s): %s", c.Reason, c.Detail)
+	}
+	return []string{line}
 }
 
 // exec is the state of a target's exec.

@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/rollout"
 )
 
 // agentNow is the current time in the tests, in a zone of its own.
@@ -43,6 +44,9 @@ func TestAgentTable(t *testing.T) {
 		{agent.TargetStatus{Outcome: outcome.Converged, SHA256: sum}, "converged unmanaged eeeeeeeeeeee 26h -"},
 		{agent.TargetStatus{Outcome: outcome.Converged, SHA256: sum, Polled: true}, "converged, polled unmanaged eeeeeeeeeeee 26h -"},
 		{agent.TargetStatus{Outcome: outcome.Converged, Version: 3, SHA256: "short", Exec: &agent.ExecStatus{}}, "converged 3 short 26h done"},
+		{agent.TargetStatus{Outcome: outcome.Converged, Version: 58, SHA256: sum,
+			Candidate: &agent.CandidateStatus{Rollout: "r1", InPlace: true, State: rollout.Failed, Reason: "probe", Detail: "exit status 1"}},
+			"converged, candidate 58 eeeeeeeeeeee 26h - candidate of rollout r1: failed (probe): exit status 1"},
 		{agent.TargetStatus{Outcome: outcome.Converged, Version: 3, SHA256: sum, Waits: "process 7 (vim)"},
 			"converged 3 eeeeeeeeeeee 26h - waiting for process 7 (vim), which has locked the file"},
 		{agent.TargetStatus{Outcome: outcome.Starting, Exec: &agent.ExecStatus{}}, "starting - - 26h -"},
