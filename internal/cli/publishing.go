@@ -146,6 +146,7 @@ type inReport struct {
 	State  rollout.State `json:"state,omitempty"`
 	Reason string        `json:"reason,omitempty"`
 	Stages []stageReport `json:"stages,omitempty"`
+	hint   string        // how to follow it
 }
 
 func (r inReport) lines() []string {

@@ -84,11 +84,12 @@ func passing(err error) bool {
 // progress shows how a rollout goes on: on a terminal as one line that is drawn again for each stage; else as a line for each
 // stage and state; with --json as an object for each change, in one line.
 type progress struct {
-	s     *session
-	bar   *render.Bar
-	stage int
-	state rollout.State
-	told  string
+	s      *session
+	bar    *render.Bar
+	stage  int
+	state  rollout.State
+	failed int // nodes that were named
+	told   string
 }
 
 func (p *progress) view(v rollout.View) {
@@ -104,23 +105,26 @@ func (p *progress) view(v rollout.View) {
 	}
 	if p.stage >= 0 && row.Stage > p.stage {
 		for i := p.stage; i < min(row.Stage, len(v.Stages)); i++ {
-			p.line(fmt.Sprintf("%s: done: %s", stageName(v, i), counts(v.Stages[i])))
+			p.line(fmt.Sprintf("%s: done%s", stageName(v, i), counts(v.Stages[i], ": ")))
 		}
+	}
+	for _, f := range v.Failed[min(p.failed, len(v.Failed)):] {
+		p.line(fmt.Sprintf("%s failed: %s: %s", f.Node, f.Reason, f.Detail))
 	}
 	if begins := row.Stage > p.stage && row.Stage < len(v.Stages); begins && row.State == rollout.Running {
 		p.line(stageName(v, row.Stage) + ": begins")
 	}
-	if row.State != p.state && row.State != rollout.Running && row.State != rollout.Promoted {
+	if row.State != p.state && row.State != rollout.Running && !row.State.Ended() { // the error tells how it ended
 		text := fmt.Sprintf("version %d is %s", row.Version, row.State)
 		if row.Reason != "" {
 			text += ": " + row.Reason
 		}
 		p.line(text)
 	}
-	p.stage, p.state = max(p.stage, row.Stage), row.State
+	p.stage, p.state, p.failed = max(p.stage, row.Stage), row.State, max(p.failed, len(v.Failed))
 	if row.Stage < len(v.Stages) && !row.State.Ended() {
 		stage := v.Stages[row.Stage]
-		text := fmt.Sprintf("%s  %s", stageName(v, row.Stage), counts(stage))
+		text := stageName(v, row.Stage) + counts(stage, "  ")
 		if stage.Waits != "" {
 			text += "  waits for " + stage.Waits
 		}
@@ -139,12 +143,12 @@ func stageName(v rollout.View, i int) string {
 	return fmt.Sprintf("stage %d/%d (%s)", i+1, len(v.Stages), v.Stages[i].Name)
 }
 
-// counts are the nodes of a stage.
-func counts(s rollout.StageView) string {
-	text := fmt.Sprintf("%d of %s healthy", s.Healthy, render.Plural(s.Nodes, "node"))
+// counts are the nodes of a stage; "" if they are not known: only the controller knows them.
+func counts(s rollout.StageView, before string) string {
 	if s.Nodes == 0 {
-		text = "nodes unknown" // only the controller knows them
+		return ""
 	}
+	text := fmt.Sprintf("%s%d of %s healthy", before, s.Healthy, render.Plural(s.Nodes, "node"))
 	if s.Failed > 0 {
 		text += fmt.Sprintf(", %d failed", s.Failed)
 	}

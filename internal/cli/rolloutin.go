@@ -109,7 +109,7 @@ func (s *session) rollsOut(ctx context.Context, p publication, r *inReport) erro
 		r.State = rollout.Reverting
 		return nil
 	case p.staged.detach:
-		r.State = rollout.Running
+		r.State, r.hint = rollout.Running, s.guide().Typed(followIt(p.Key))
 		if len(s.argv) > 0 || p.wait.asked() {
 			s.warn("with --detach, -e and --wait have no effect on a rollout")
 		}
@@ -150,9 +150,9 @@ func (r inReport) staged() []string {
 	case r.State == rollout.Promoted:
 		return r.with(fmt.Sprintf("rolled out version %d", r.Version))
 	case r.State == rollout.Running && r.Action == publish.Follows:
-		return r.with(fmt.Sprintf("version %d with this content is being rolled out already; %s", r.Version, followIt(r.Key)))
+		return append(r.with(fmt.Sprintf("version %d with this content is being rolled out already", r.Version)), "  "+r.hint)
 	case r.State == rollout.Running:
-		return r.with(fmt.Sprintf("version %d is being rolled out; %s", r.Version, followIt(r.Key)))
+		return append(r.with(fmt.Sprintf("version %d is being rolled out", r.Version)), "  "+r.hint)
 	}
 	return nil // the error says it
 }
