@@ -120,6 +120,20 @@ func TestStopped(t *testing.T) {
 			put(layout.Checksum(hosts), sum))
 		w.until(rollout.Promoted, func() bool { return len(w.with("two", false)) == 4 })
 	})
+	// The operator promotes it during the stop: the first write after it is the promotion.
+	within(t, func(w *world) {
+		h := w.hub()
+		w.join(h, names("web", 4)...)
+		w.begin("r1", "two", plan(t, `{"stages":[{"count":1,"bake":"5s"},{"share":"100%"}]}`))
+		pass(time.Second)
+		w.commit(put(layout.Stop(hosts), "incident"))
+		w.change(func(r rollout.Row) (rollout.Row, error) { return r.Promote(true) })
+		pass(time.Second)
+		sum := string(w.read(layout.Checksum(hosts))[layout.Checksum(hosts)].Value)
+		w.commit(kv.Op{Verb: kv.Delete, Path: layout.Stop(hosts)}, kv.Op{Verb: kv.Delete, Path: layout.Checksum(hosts)},
+			put(layout.Checksum(hosts), sum))
+		w.until(rollout.Promoted, func() bool { return len(w.with("two", false)) == 4 })
+	})
 }
 
 // If another publisher makes a version current, its version goes to all nodes, those with the candidate included.

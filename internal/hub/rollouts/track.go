@@ -213,6 +213,7 @@ func (t *track) control(ctx context.Context, row rollout.Row, index uint64, snap
 	t.r.mu.Unlock()
 	if l := t.r.o.Layout; world.Current == rollout.IsBase && row.Base.Checksum > 0 {
 		row.Base.Checksum = snap.Rows[l.Checksum(t.key)].Index // `resume` writes the same checksum again
+		before.Base = row.Base
 	}
 	next, orders := rollout.Step(row, memory, world, t.r.me)
 	if orders.Write {
