@@ -8,7 +8,7 @@ import (
 
 // act does one thing, and lets time pass.
 func (w *world) act() {
-	k, n, h := w.plan.IntN(keys), w.nodes[w.plan.IntN(nodes)], w.hubs[w.plan.IntN(hubs)]
+	k, n, h := w.plan.IntN(keys), w.nodes[w.plan.IntN(len(w.nodes))], w.hubs[w.plan.IntN(hubs)]
 	switch w.plan.IntN(22) {
 	case 0, 1:
 		w.publish(k)
@@ -205,6 +205,9 @@ func (w *world) heal() {
 	}
 	for _, n := range w.nodes {
 		w.lock(n, false)
+	}
+	if w.staged != nil {
+		w.goOn()
 	}
 }
 

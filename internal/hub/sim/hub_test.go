@@ -3,12 +3,14 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"kvexpress/internal/hub/fanout"
 	"kvexpress/internal/hub/feed"
 	"kvexpress/internal/hub/receipts"
+	"kvexpress/internal/hub/rollouts"
 	"kvexpress/internal/testutil/memnet"
 	"kvexpress/internal/wait"
 )
@@ -26,6 +28,7 @@ type hub struct {
 	fan   *fanout.Fanout
 	feed  *feed.Feed
 	table *receipts.Table
+	rolls *rollouts.Rollouts
 	ctx   context.Context
 	stop  context.CancelFunc
 	pairs []*memnet.Pair
@@ -42,13 +45,19 @@ func (h *hub) begin() {
 	h.up, h.start = true, time.Now()
 	h.link.listen(h.start)
 	h.ctx, h.stop = context.WithCancel(context.Background())
+	h.rolls = rollouts.New(rollouts.Options{Store: h.link, Layout: h.w.layout, Hub: h.name, Peers: h.peers(), Log: log})
 	var fan *fanout.Fanout
-	h.feed = feed.New(feed.Options{Store: h.link, Layout: h.w.layout, Log: log, Changed: func(u feed.Update) { fan.Changed(u) }})
+	rolls := h.rolls
+	h.feed = feed.New(feed.Options{Store: h.link, Layout: h.w.layout, Log: log, Rollouts: rolls.Rows, Changed: func(u feed.Update) {
+		rolls.Changed(u)
+		fan.Changed(u)
+	}})
 	h.table = receipts.New(receipts.Options{Store: h.link, Layout: h.w.layout, Hub: h.name, Log: log})
-	fan = fanout.New(fanout.Options{Feed: h.feed, Layout: h.w.layout, Rights: h.link, Receipts: h.table, Name: h.name, MaxAgents: 100,
-		Log: log})
+	fan = fanout.New(fanout.Options{Feed: h.feed, Layout: h.w.layout, Rights: h.link, Receipts: h.table, Rollouts: rolls, Name: h.name,
+		MaxAgents: 100, Log: log})
 	h.fan = fan
-	for _, work := range []func(context.Context){h.feed.Run, fan.Run, h.table.Sync, h.table.Persist} {
+	rolls.Attach(h.feed, fan)
+	for _, work := range []func(context.Context){h.feed.Run, fan.Run, h.table.Sync, h.table.Persist, rolls.Run} {
 		h.all.Go(func() { work(h.ctx) })
 	}
 	for _, peer := range h.w.hubs {
@@ -56,6 +65,44 @@ func (h *hub) begin() {
 			h.all.Go(func() { h.follow(h.ctx, h.table, peer) })
 		}
 	}
+}
+
+// peers are the other hubs, for rollouts.
+func (h *hub) peers() (all []rollouts.Peer) {
+	for i := range hubs {
+		if name := hubName(i); name != h.name {
+			all = append(all, rollouts.Peer{Addr: name, Post: func(ctx context.Context, body []byte) ([]byte, error) {
+				return h.post(ctx, h.w.hubs[i], body)
+			}})
+		}
+	}
+	return all
+}
+
+func hubName(i int) string { return fmt.Sprint("hub-", i) }
+
+// post asks another hub.
+func (h *hub) post(ctx context.Context, peer *hub, body []byte) ([]byte, error) {
+	for _, g := range []*memnet.Gate{&h.gate, &peer.gate} {
+		if opened := g.Opened(); opened != nil {
+			select {
+			case <-opened:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+	}
+	if err := wait.For(ctx, h.w.upTo(20*time.Millisecond)); err != nil {
+		return nil, err
+	}
+	peer.mu.Lock()
+	theirs, up := peer.rolls, peer.up
+	peer.mu.Unlock()
+	if !up {
+		return nil, errDown
+	}
+	b, err := theirs.Answer(ctx, body)
+	return b, errors.Join(err, wait.For(ctx, h.w.upTo(20*time.Millisecond)))
 }
 
 // follow takes the receipts of another hub's agents.

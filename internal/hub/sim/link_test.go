@@ -185,23 +185,39 @@ func (l *link) listen(start time.Time) {
 	l.start, l.reads = start, map[int64]span{}
 }
 
-// Commit implements kv.Writer. Clients write receipts alone.
+// Commit implements kv.Writer. Clients write receipts, and hubs what rollouts need.
 func (l *link) Commit(ctx context.Context, ops []kv.Op) (written map[string]uint64, err error) {
 	for _, op := range ops {
-		l.w.claim(l.name+" writes", op.Path[len(l.w.layout.NodesDir()):], op.Value, op.Flags)
+		if node, ok := strings.CutPrefix(op.Path, l.w.layout.NodesDir()); ok {
+			l.w.claim(l.name+" writes", node, op.Value, op.Flags)
+		}
 	}
 	ctx, cancel := l.live(ctx)
 	defer cancel()
 	if err := l.travel(ctx); err != nil {
 		return nil, err
 	}
-	if written, err = l.Store.Commit(ctx, ops); err != nil {
+	if written, err = l.commit(ctx, ops); err != nil {
 		return nil, err
 	}
 	if err := l.travel(ctx); err != nil {
 		return nil, &kv.StoreError{Op: "write", Addr: l.Addr(), Kind: kv.ErrUnknownOutcome, Cause: err}
 	}
 	return maps.Clone(written), nil
+}
+
+// commit is Store.Commit. With stages, the simulation sees each state of the store.
+func (l *link) commit(ctx context.Context, ops []kv.Op) (map[string]uint64, error) {
+	if l.w.staged == nil {
+		return l.Store.Commit(ctx, ops)
+	}
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	written, err := l.Store.Commit(ctx, ops)
+	if err == nil && !strings.HasPrefix(ops[0].Path, l.w.layout.NodesDir()) {
+		l.w.viewed()
+	}
+	return written, err
 }
 
 // hang waits until ctx ends if the link is deaf.

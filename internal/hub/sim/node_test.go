@@ -13,6 +13,7 @@ import (
 	"kvexpress/internal/config"
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 	"kvexpress/internal/testutil/memnet"
 	"kvexpress/internal/wait"
 	"kvexpress/internal/wire"
@@ -31,13 +32,18 @@ type node struct {
 	lazy int                   // one step of so many in an install takes long
 	stop func()
 
+	labels map[string]string
+
 	// The world's mu guards these.
-	locked bool
-	frozen moment // since when the file is locked or the key is stopped, without a pause
+	locked   bool
+	unlocked time.Time // when the operator last unlocked it
+	frozen   moment    // since when the file is locked or the key is stopped, without a pause
 
 	mu      sync.Mutex
 	decided time.Time // when an install read stop and lock for the last time
 	best    uint64    // the highest version that was installed
+	had     map[uint64]bool
+	said    map[string]time.Time // ID of a rollout → when it last said that it is healthy
 	heard   []hearing
 	pairs   map[*memnet.Pair]bool
 }
@@ -51,7 +57,11 @@ type hearing struct {
 }
 
 func newNode(w *world, dir string, i int, direct bool) *node {
-	n := &node{w: w, name: fmt.Sprint("node-", i), key: i % keys, ways: map[*hub]*memnet.Gate{}, pairs: map[*memnet.Pair]bool{}}
+	n := &node{w: w, name: fmt.Sprint("node-", i), key: i % keys, ways: map[*hub]*memnet.Gate{}, pairs: map[*memnet.Pair]bool{},
+		had: map[uint64]bool{}, said: map[string]time.Time{}}
+	if w.staged != nil {
+		n.key = 0
+	}
 	n.file = filepath.Join(dir, n.name, string(key(n.key)))
 	n.far = []time.Duration{time.Millisecond, 20 * time.Millisecond, 300 * time.Millisecond}[w.plan.IntN(3)]
 	n.lazy = []int{5, 20, 100}[w.plan.IntN(3)]
@@ -60,6 +70,12 @@ func newNode(w *world, dir string, i int, direct bool) *node {
 		Layout: w.layout, Node: n.name, StateDir: filepath.Join(dir, n.name+".state"), Reconcile: 10 * time.Second, Receipts: true,
 		Hubs:    config.Hubs{Direct: direct},
 		Targets: []config.Target{{Target: install.Target{Key: key(n.key), File: n.file}}},
+	}
+	if w.staged != nil {
+		t := &c.Targets[0]
+		t.MinLines, t.Exec, t.ExecTimeout = 10, []string{"grep", "-q", string(good), n.file}, time.Minute
+		n.labels = labelsOf(i)
+		c.Labels = n.labels
 	}
 	for _, h := range w.hubs {
 		n.ways[h] = &memnet.Gate{}
@@ -161,7 +177,9 @@ func (n *node) version() (number uint64) {
 	if err != nil {
 		return 0
 	}
-	if _, err := fmt.Sscanf(string(b), string(key(n.key))+" version %d\n", &number); err != nil || string(b) != content(n.key, number) {
+	var like kind
+	_, err = fmt.Sscanf(string(b), string(key(n.key))+" version %d %s\n", &number, &like)
+	if err != nil || string(b) != content(n.key, number, like) {
 		return 0
 	}
 	return number
@@ -206,8 +224,14 @@ func (e *ear) Read(ctx context.Context) ([]byte, error) {
 }
 
 func (e *ear) Write(ctx context.Context, b []byte) error {
-	if m, err := wire.DecodeFromAgent(b); err == nil && m.Receipt != nil {
+	m, err := wire.DecodeFromAgent(b)
+	if err == nil && m.Receipt != nil {
 		e.n.report(m.Receipt)
+	}
+	if err == nil && m.Health != nil && m.Health.State == string(rollout.Healthy) {
+		e.n.mu.Lock()
+		e.n.said[m.Health.Rollout] = time.Now()
+		e.n.mu.Unlock()
 	}
 	return e.Conn.Write(ctx, b)
 }

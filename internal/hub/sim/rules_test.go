@@ -28,7 +28,10 @@ func (n *node) installed() {
 	if number == 0 {
 		return // it was overwritten already
 	}
-	if number < n.best {
+	n.had[number] = true
+	if w.staged != nil {
+		n.installedInStage(number)
+	} else if number < n.best {
 		w.fail("%s went back from version %d to %d", n.name, n.best, number)
 	}
 	n.best = max(n.best, number)
@@ -102,9 +105,9 @@ func (n *node) claimed(who string, targets []fleet.Target) {
 		v, known := n.w.sent[t.SHA256]
 		n.w.mu.Unlock()
 		n.mu.Lock()
-		best := n.best
+		best, had := n.best, n.had[v.number] || v.number <= n.best && n.w.staged == nil
 		n.mu.Unlock()
-		if known && (v.key != n.key || v.number > best || t.Version != 0 && t.Version != v.number) {
+		if known && (v.key != n.key || !had || t.Version != 0 && t.Version != v.number) {
 			n.w.fail("%s version %d (%d) of %s; its disk has had version %d", who, v.number, t.Version, n.name, best)
 		}
 	}
@@ -148,8 +151,9 @@ func (w *world) receipt(n *node) kv.Entry {
 
 // settled checks that each node ended on the last version, and that all know.
 func (w *world) settled() {
+	current := [keys]uint64{w.current(0), w.current(1)}
 	for _, n := range w.nodes {
-		last := w.last[n.key]
+		last := current[n.key]
 		if got := n.version(); got != last {
 			w.fail("in the end %s has version %d of %s, want %d", n.name, got, key(n.key), last)
 		}

@@ -4,6 +4,7 @@
 //	sim    the seeds
 //	chaos  what an operator does, and what breaks
 //	rules  what must hold, whatever happens
+//	stages the same for rollouts: what an operator does, and what must hold
 //	node   an agent, its file, and what it heard
 //	hub    a feed, a fan-out and a table of receipts, as the daemon puts them together
 //	link   the way to the store: slow, cut, lossy, or answered by an outdated leader
@@ -14,6 +15,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +25,12 @@ import (
 // from run to run, so a failure may need several: -count=50.
 const seedVariable = "KVEXPRESS_SIM_SEED"
 
-func TestSeeds(t *testing.T) {
+func TestSeeds(t *testing.T) { simulateAll(t, false) }
+
+// TestRollouts has a policy with stages, and versions that do not work.
+func TestRollouts(t *testing.T) { simulateAll(t, true) }
+
+func simulateAll(t *testing.T, stages bool) {
 	first, seeds := uint64(1), uint64(20)
 	switch {
 	case os.Getenv(seedVariable) != "":
@@ -41,7 +48,7 @@ func TestSeeds(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir() // a bubble ends before its clean-up
-			synctest.Test(t, func(t *testing.T) { simulate(t, dir, seed) })
+			synctest.Test(t, func(t *testing.T) { simulate(t, dir, seed, stages) })
 		})
 	}
 }
@@ -53,22 +60,30 @@ const (
 	settle = 3 * time.Minute
 )
 
-func simulate(t *testing.T, dir string, seed uint64) {
-	w := newWorld(t, dir, seed)
+func simulate(t *testing.T, dir string, seed uint64, stages bool) {
+	w := newWorld(t, dir, seed, stages)
 	defer w.end()
 	for range 30 + w.plan.IntN(30) {
 		if t.Failed() {
 			break
 		}
-		w.act()
+		if stages && w.plan.IntN(2) == 0 {
+			w.actStages()
+		} else {
+			w.act()
+		}
 		w.claims()
 	}
 	w.heal()
-	pass(settle)
+	if pass(settle); stages {
+		w.goOn() // it waits before its last stage, or halted
+		pass(settle)
+	}
 	w.claims()
 	w.settled()
 	if t.Failed() {
-		t.Logf("%s\nto replay: %s=%d go test ./internal/hub/sim -count=50", w.trace.text(), seedVariable, seed)
+		t.Logf("%s\nto replay: %s=%d go test ./internal/hub/sim -run %s -count=50", w.trace.text(), seedVariable, seed,
+			strings.Split(t.Name(), "/")[0])
 	}
 }
 

@@ -30,6 +30,7 @@ type world struct {
 	hubs   []*hub
 	nodes  []*node
 	healed atomic.Bool // no more faults
+	staged *staged     // nil: new versions reach all nodes at once
 
 	luck struct { // of what happens in other goroutines
 		sync.Mutex
@@ -57,7 +58,7 @@ type version struct {
 	number, order uint64
 }
 
-func newWorld(t *testing.T, dir string, seed uint64) *world {
+func newWorld(t *testing.T, dir string, seed uint64, stages bool) *world {
 	w := &world{T: t, plan: seeded(seed, 0), sent: map[string]version{}}
 	w.luck.Rand = seeded(seed, 1)
 	w.trace.start = time.Now()
@@ -72,14 +73,20 @@ func newWorld(t *testing.T, dir string, seed uint64) *world {
 	for k := range keys {
 		w.publish(k)
 	}
+	if stages {
+		w.beginStages()
+	}
 	for i := range hubs {
-		w.hubs = append(w.hubs, newHub(w, fmt.Sprint("hub-", i)))
+		w.hubs = append(w.hubs, newHub(w, hubName(i)))
 	}
 	for _, h := range w.hubs {
 		h.begin()
 	}
-	direct := w.plan.IntN(4) > 0
-	for i := range nodes {
+	direct, n := w.plan.IntN(4) > 0, nodes
+	if stages {
+		n = stagedNodes
+	}
+	for i := range n {
 		n := newNode(w, dir, i, direct)
 		w.mu.Lock()
 		w.nodes = append(w.nodes, n)
@@ -136,25 +143,60 @@ func (w *world) operate(do func(ctx context.Context) error) {
 	if err := do(context.Background()); err != nil {
 		w.Fatal(err)
 	}
+	w.viewed()
+}
+
+// viewed notes what the store has now; mu is held.
+func (w *world) viewed() {
 	w.views = append(w.views, view{time.Now(), w.engine.View()})
+	if w.staged != nil {
+		w.followRollout()
+	}
 }
 
 func key(k int) kv.Key { return kv.Key(fmt.Sprint("k", k)) }
 
+// kind is what a version is like.
+type kind string
+
+const (
+	good   kind = "works"
+	short  kind = "short"  // nodes refuse it
+	broken kind = "broken" // its exec fails
+)
+
 // content is a version's: its number can be read from it.
-func content(k int, number uint64) string {
-	return fmt.Sprintf("%s version %d\n%s", key(k), number, strings.Repeat("line\n", 20))
+func content(k int, number uint64, like kind) string {
+	lines := 20
+	if like == short {
+		lines = 5
+	}
+	return fmt.Sprintf("%s version %d %s\n%s", key(k), number, like, strings.Repeat("line\n", lines))
 }
 
+// publish publishes a version that works. A rollout that is open is seldom replaced.
 func (w *world) publish(k int) {
+	if !w.rollsOut() || w.plan.IntN(8) == 0 {
+		w.publishLike(k, good, false)
+	}
+}
+
+// publishLike publishes a version. now: to all nodes at once, past the stages.
+func (w *world) publishLike(k int, like kind, now bool) {
 	w.Helper()
 	w.operate(func(ctx context.Context) error {
 		w.last[k]++
-		text := content(k, w.last[k])
+		text := content(k, w.last[k], like)
 		w.sent[record.Checksum([]byte(text))] = version{k, w.last[k], w.order}
-		w.trace.log("publish %s version %d", key(k), w.last[k])
+		w.trace.log("publish %s version %d, which %s, now %v", key(k), w.last[k], like, now)
 		p := publish.Publisher{Store: w.store, Layout: w.layout, By: "test"}
-		_, err := p.Publish(ctx, publish.Request{Key: key(k), Content: []byte(text), IgnoreStop: true})
+		res, err := p.Publish(ctx, publish.Request{Key: key(k), Content: []byte(text), IgnoreStop: true, Now: now, Message: "why"})
+		if w.staged != nil {
+			w.staged.kinds[w.last[k]] = like
+		}
+		if err == nil && res.Version != w.last[k] {
+			w.fail("%s has the number %d, and %d numbers were given before", key(k), res.Version, w.last[k]-1)
+		}
 		return err
 	})
 }
@@ -192,6 +234,7 @@ func (w *world) lock(n *node, lock bool) {
 		if n.locked = lock; lock {
 			_, err = w.freezer(n.name).Lock(ctx, n.file, "maintenance", time.Time{})
 		} else {
+			n.unlocked = time.Now()
 			_, err = w.freezer(n.name).Unlock(ctx, n.file)
 		}
 		w.froze()
