@@ -57,6 +57,18 @@ func (s *site) candidateOf(key kv.Key, id, content string) offered {
 	return o
 }
 
+// row writes the row of a rollout of k0.
+func (s *site) row(id, content string, state rollout.State) {
+	s.t.Helper()
+	row := rollout.Row{ID: id, Key: "k0", Version: 2, SHA256: record.Checksum([]byte(content)), State: state,
+		Plan: rollout.Plan{Stages: []rollout.Stage{{Count: 1}}}}
+	b, err := row.Marshal()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.set(s.layout.Rollout("k0"), string(b))
+}
+
 // offer pushes a candidate to all agents.
 func (h *fakeHub) offer(key kv.Key, id, content string) {
 	o := h.site.candidateOf(key, id, content)
@@ -255,12 +267,15 @@ func TestCandidateFails(t *testing.T) {
 					t.Errorf("%+v", failed)
 				}
 				s.holds(0, c.file)
-				ran := s.ran()
+				ran, asked := s.ran(), hub.asked()
 				hub.push("k0")
 				s.agent.running[0].wake()
 				pass(10 * time.Minute)
 				if got := s.ran(); !slices.Equal(got, ran) {
 					t.Errorf("it ran %q, and then %q", ran, got)
+				}
+				if n := hub.asked() - asked; n > 1 {
+					t.Errorf("it asked the hub %d times", n)
 				}
 				if last := hub.says(rollout.Failed); last != failed {
 					t.Errorf("it said %+v, and then %+v", failed, last)
@@ -321,8 +336,13 @@ func TestProbe(t *testing.T) {
 			t.Fatal(err)
 		}
 		hub.tell(wire.FromHub{Ask: &wire.Ask{Key: "k0", Rollout: "r1", ID: 10}})
-		if last := hub.says(rollout.Failed); last.Reason != "probe" {
+		synctest.Wait()
+		all := hub.said()
+		if last := all[len(all)-1]; last.State != "failed" || last.Reason != "probe" {
 			t.Errorf("%+v", last)
+		}
+		if slices.ContainsFunc(all, func(h wire.Health) bool { return h.Ask == 10 && h.State == "healthy" }) {
+			t.Errorf("it answers before it has probed: %+v", all)
 		}
 		before = probes()
 		pass(time.Minute)
@@ -416,16 +436,7 @@ func TestCandidateRestart(t *testing.T) {
 func TestCandidateWithoutHubs(t *testing.T) {
 	t.Parallel()
 	rolloutTest(t, 1, nil, func(t *testing.T, s *site, hub *fakeHub) {
-		row := rollout.Row{ID: "r1", Key: "k0", Version: 2, SHA256: record.Checksum([]byte("two\n")), State: rollout.Running,
-			Plan: rollout.Plan{Stages: []rollout.Stage{{Count: 1}}}}
-		put := func() {
-			b, err := row.Marshal()
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.set(s.layout.Rollout("k0"), string(b))
-		}
-		put()
+		s.row("r1", "two\n", rollout.Running)
 		hub.offer("k0", "r1", "two\n")
 		hub.says(rollout.Healthy)
 		hub.cut()
@@ -436,14 +447,35 @@ func TestCandidateWithoutHubs(t *testing.T) {
 			t.Errorf("%+v", st.Targets[0])
 		}
 		s.holds(0, "two\n")
-		row.State = rollout.Reverting
-		put()
+		s.row("r1", "two\n", rollout.Reverting)
 		s.agent.running[0].wake()
 		pass(time.Second)
 		s.holds(0, "one\n")
 		hub.down.Store(false)
 		pass(time.Minute)
 		s.holds(0, "two\n") // the fake hub offers it still
+	})
+}
+
+// After a restart without hubs, an exec that failed for a candidate does not run again.
+func TestCandidateExecWithoutHubs(t *testing.T) {
+	t.Parallel()
+	rolloutTest(t, 1, func(s *site) {
+		c := &s.config.Targets[0]
+		c.Exec, c.RestoreOnFailure, c.ExecEvery = s.command(`echo exec >>"$0"; test $KVEXPRESS_VERSION = 1`), false, time.Second
+	}, func(t *testing.T, s *site, hub *fakeHub) {
+		s.row("r1", "two\n", rollout.Running)
+		hub.offer("k0", "r1", "two\n")
+		pass(5 * time.Second)
+		hub.says(rollout.Failed)
+		s.end()
+		hub.cut()
+		s.begin()
+		pass(10 * time.Minute)
+		s.holds(0, "two\n")
+		if got := s.ran(); len(got) != 1 {
+			t.Errorf("%q", got)
+		}
 	})
 }
 
@@ -459,6 +491,12 @@ func TestCandidateWithdrawn(t *testing.T) {
 				}
 			}
 			hub.withdraw("k0")
+			if _, err := command.Run(context.Background(), command.Command{Argv: []string{"sleep", "0.1"}}); err != nil {
+				t.Fatal(err)
+			}
+			if all := hub.said(); execs != "check" && slices.ContainsFunc(all, func(h wire.Health) bool { return h.State == "back" }) {
+				t.Errorf("its exec runs, and it is back: %+v", all)
+			}
 			s.mark("go")
 			pass(3 * time.Second) // a process group has its grace
 			hub.says(rollout.Back)

@@ -61,7 +61,7 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 	o, reason := Judge(r, err)
 	backoff := t.pace(o, reason)
 	if t.noteCandidate(r, err, o, reason) {
-		_ = wait.Backoff{} // its first failure is final
+		backoff = wait.Backoff{} // its first failure is final
 	}
 	t.plan(err, backoff)
 	if err == nil {
