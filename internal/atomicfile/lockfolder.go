@@ -2,7 +2,6 @@ package atomicfile
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,8 +17,7 @@ import (
 func lockName(base string) string {
 	const suffix, longest = ".kvexpress", 255 // NAME_MAX
 	if len(base)+len(suffix) >= longest {
-		sum := sha256.Sum256([]byte(base))
-		base = hex.EncodeToString(sum[:])
+		base = fmt.Sprintf("%x", sha256.Sum256([]byte(base)))
 	}
 	return "." + base + suffix
 }

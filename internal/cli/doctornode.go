@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -228,14 +229,13 @@ func (n *node) targets() (checks []doctor.Check) {
 
 // folders are those that the agent writes to.
 func (n *node) folders() []string {
-	dirs, seen := []string{n.StateDir}, map[string]bool{}
+	dirs := []string{n.StateDir}
 	for _, t := range n.Targets {
 		dir := filepath.Dir(t.File)
 		if real, err := install.Resolve(t.File); err == nil {
 			dir = filepath.Dir(real)
 		}
-		if !seen[dir] {
-			seen[dir] = true
+		if !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 	}

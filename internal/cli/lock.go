@@ -245,10 +245,7 @@ func (l lockRow) where() string {
 
 // name is the file, or the first digits of its hash.
 func (l lockRow) name() string {
-	if l.File == "" {
-		return render.Short(l.Hash) + "…"
-	}
-	return l.File
+	return cmp.Or(l.File, render.Short(l.Hash)+"…")
 }
 
 // rest is the time until the lock ends.

@@ -126,12 +126,7 @@ func similarNode(roster fleet.Roster, name string) string {
 }
 
 // files are the paths that are locked: 1.x uses the given path, also of a link.
-func (p nodeFile) files() []string {
-	if p.real == "" {
-		return []string{p.file}
-	}
-	return []string{p.file, p.real}
-}
+func (p nodeFile) files() []string { return slices.Compact([]string{p.file, cmp.Or(p.real, p.file)}) }
 
 // on is the node in a sentence: "on this node", "on web-17".
 func (p nodeFile) on() string {

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"time"
@@ -30,8 +28,7 @@ func (s *session) receipt(ctx context.Context, stateDir string, r install.Result
 	if errors.As(err, &state) || r.Key == "" {
 		return
 	}
-	sum := sha256.Sum256([]byte(r.File))
-	name, noted := hex.EncodeToString(sum[:]), false
+	name, noted := kv.FileHash(r.File), false
 	s.notes(stateDir, false, func(d *atomicfile.Dir) error { noted = d.Has(name); return nil })
 	if r.Action == install.Unchanged && err == nil && !noted {
 		return

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -162,13 +163,7 @@ func badKey(key string) string {
 	return ""
 }
 
-func same(named, used string) bool {
-	const usual = "default"
-	if used == "" {
-		used = usual
-	}
-	return named == "" || named == used
-}
+func same(named, used string) bool { return named == "" || named == cmp.Or(used, "default") }
 
 // WriteExport writes rows exactly as `consul kv export` does, with a line break at the end.
 func WriteExport(w io.Writer, rows []kv.Row) error {

@@ -69,12 +69,7 @@ type Event struct {
 }
 
 // Row is the key whose row keeps the event.
-func (e Event) Row() kv.Key {
-	if e.Key == "" {
-		return NodeEvents
-	}
-	return e.Key
-}
+func (e Event) Row() kv.Key { return cmp.Or(e.Key, NodeEvents) }
 
 // cut is the event within the limits: any program can write a row.
 func (e Event) cut() Event {

@@ -2,7 +2,7 @@ package kv
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,8 +57,7 @@ func (l Layout) Lock(file, host string) string {
 
 // FileHash is the name of a file (an absolute path) in the paths of its locks: the SHA-256 of its path, in hex.
 func FileHash(file string) string {
-	sum := sha256.Sum256([]byte(file))
-	return hex.EncodeToString(sum[:])
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(file)))
 }
 
 // LockOf is the inverse of Lock: it returns the FileHash and the host of a path below LocksDir; false for any other path. The

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -114,9 +115,7 @@ func (e *Events) post(ctx context.Context, title, body, alert, key, location str
 	if !e.Enabled() {
 		return nil
 	}
-	if body == "" {
-		body = title // the API refuses an event without a text
-	}
+	body = cmp.Or(body, title) // the API refuses an event without a text
 	event, err := json.Marshal(struct {
 		Title     string   `json:"title"`
 		Text      string   `json:"text"`

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +38,7 @@ func NewMetrics(o MetricsOptions) (*Metrics, error) {
 	if !o.Enabled {
 		return &Metrics{}, nil
 	}
-	if o.Addr == "" {
-		o.Addr = DefaultStatsdAddr
-	}
+	o.Addr = cmp.Or(o.Addr, DefaultStatsdAddr)
 	if err := checkStatsdAddr(o.Addr); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -51,12 +52,7 @@ func Number(v uint64, otherwise string) string {
 }
 
 // Dash is a cell of a table, with "-" for an empty one.
-func Dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func Dash(s string) string { return cmp.Or(s, "-") }
 
 // Short is the first 12 digits of a checksum, enough for people to compare.
 func Short(sha string) string { return sha[:min(12, len(sha))] }

@@ -1,6 +1,7 @@
 package consulapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -39,12 +40,7 @@ type Handler struct {
 
 // New returns a Handler.
 func New(o Options) *Handler {
-	if o.NodeName == "" {
-		o.NodeName = "localhost"
-	}
-	if o.Datacenter == "" {
-		o.Datacenter = Datacenter
-	}
+	o.NodeName, o.Datacenter = cmp.Or(o.NodeName, "localhost"), cmp.Or(o.Datacenter, Datacenter)
 	h := &Handler{engine: o.Engine, o: o, mux: http.NewServeMux(), sent: semaphore.NewWeighted(maxSent)}
 	h.mux.HandleFunc("/", index)
 	h.mux.HandleFunc("/v1/kv/", h.wrap(h.kv, http.MethodGet, http.MethodPut, http.MethodDelete))

@@ -31,11 +31,8 @@ func (s *Store) List(ctx context.Context, c kv.Consistency, prefix string, since
 }
 
 func setConsistency(query url.Values, c kv.Consistency) {
-	switch c {
-	case kv.Stale:
-		query.Set("stale", "")
-	case kv.Consistent:
-		query.Set("consistent", "")
+	if mode := map[kv.Consistency]string{kv.Stale: "stale", kv.Consistent: "consistent"}[c]; mode != "" {
+		query.Set(mode, "")
 	}
 }
 
