@@ -155,3 +155,43 @@ func (c *Command) verdict(r Result, cut error, e end) (what string, cause error)
 	}
 	return "", nil
 }
+
+// environ is the environment of a child: the parent's without secrets, then the caller's entries. The last entry of a name
+// counts.
+func environ(parent, extra []string) []string {
+	var env []string
+	for _, entry := range parent {
+		if name, _, _ := strings.Cut(entry, "="); !secret(name) {
+			env = append(env, entry)
+		}
+	}
+	return append(env, extra...)
+}
+
+// secret reports whether children do not get a variable. The package comment has the list for people.
+func secret(name string) bool {
+	switch name {
+	case "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+		"CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_HTTP_AUTH", "CONSUL_TOKEN", "CONSUL_CLIENT_KEY",
+		"DATADOG_API_KEY", "DATADOG_APP_KEY", "DD_API_KEY", "DD_APP_KEY":
+		return true
+	}
+	ours, found := strings.CutPrefix(name, "KVEXPRESS_")
+	return found && strings.Contains(ours, "TOKEN")
+}
+
+// Lookup checks that Run can start a program: a name in this process's PATH, or a path. The error names the program and a remedy.
+func Lookup(program string) error {
+	_, err := exec.LookPath(program)
+	shown := safetext.Line(program, maxShownCommand)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%s is not in PATH (%s); install it, or give its absolute path", shown,
+			safetext.Line(os.Getenv("PATH"), maxShownLine))
+	case errors.Is(err, exec.ErrDot):
+		return fmt.Errorf("%s is in the current folder; give its absolute path", shown)
+	}
+	return fmt.Errorf("%s cannot be run: %w; install it, and make it executable", shown, bare(err))
+}

@@ -61,3 +61,11 @@ func Begin(w http.ResponseWriter, kind string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 }
+
+// Paths that every daemon answers.
+const (
+	HealthPath  = "/healthz"
+	ReadyPath   = "/readyz"
+	MetricsPath = "/metrics"
+	StatusPath  = "/status" // of an agent
+)
