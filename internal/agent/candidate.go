@@ -120,10 +120,13 @@ func (t *target) mayTry(id string) bool {
 }
 
 // gaveUp reports whether the file is a candidate that has failed.
-func (t *target) gaveUp() bool {
+func (c *candidate) gaveUp() bool { return c.inPlace && c.failed != nil }
+
+// retries reports whether an exec that is pending runs again.
+func (t *target) retries() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.candidate.inPlace && t.candidate.failed != nil
+	return !t.ended.Load() && !t.candidate.gaveUp()
 }
 
 // missedOffer is when to look again because an install did not read what the hub offers: the store answered in its place.

@@ -280,7 +280,8 @@ func TestCandidateFails(t *testing.T) {
 				if last := hub.says(rollout.Failed); last != failed {
 					t.Errorf("it said %+v, and then %+v", failed, last)
 				}
-				if got := s.agent.Status().Targets[0]; got.Candidate == nil || got.Candidate.Reason != c.reason {
+				got := s.agent.Status().Targets[0]
+				if got.Candidate == nil || got.Candidate.Reason != c.reason || got.Exec.Retry != nil {
 					t.Errorf("%+v", got)
 				}
 				hub.withdraw("k0")
@@ -290,7 +291,7 @@ func TestCandidateFails(t *testing.T) {
 				if got := len(s.ran()) - len(ran); got != 1 && c.again || got > 0 && !c.again {
 					t.Errorf("%d execs on the way back", got)
 				}
-				if got := s.agent.Status().Targets[0]; got.Outcome != outcome.Converged || got.Candidate != nil {
+				if got = s.agent.Status().Targets[0]; got.Outcome != outcome.Converged || got.Candidate != nil {
 					t.Errorf("%+v", got)
 				}
 			})

@@ -130,7 +130,7 @@ func (g *group) gather(ctx context.Context) []*target {
 	default:
 	}
 	// One may have left the configuration, or was replaced; and the first failure of a candidate is final.
-	return slices.DeleteFunc(all, func(t *target) bool { return t.ended.Load() || t.gaveUp() })
+	return slices.DeleteFunc(all, func(t *target) bool { return !t.retries() })
 }
 
 // once runs the exec for targets for which it is pending, and notes the result with each. If false, retry the exec.
@@ -170,7 +170,7 @@ func (g *group) notRun(all []*target, pause time.Duration) {
 	retry := time.Now().Add(pause)
 	for _, t := range all {
 		t.mu.Lock()
-		if t.status.Exec != nil && t.status.Exec.Pending {
+		if t.status.Exec != nil && t.status.Exec.Pending && !t.candidate.gaveUp() {
 			t.status.Exec.Retry = &retry
 		}
 		t.mu.Unlock()
