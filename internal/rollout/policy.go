@@ -112,7 +112,7 @@ func (h History) most(size int) int { return min(MaxVersions, maxHistory/max(1, 
 
 // Lines are the policy as a policy.yml that says the same.
 func (p Policy) Lines() []string {
-	lines := p.Plan.lines()
+	lines := p.lines()
 	add := func(section, name, value string) {
 		if value == "" || value == "0" {
 			return

@@ -18,12 +18,14 @@ type world struct {
 	failed   map[string]bool          // nodes that have said that they failed, as a controller saw it
 	forgiven bool                     // an operator decided over failures: they do not count any more
 	taken    bool                     // the rollout was taken over
+	ever     map[string]bool          // nodes that any controller admitted
 	locked   map[string]bool          // nodes that were locked at any time
 }
 
 func TestAnything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{T: t, healthy: map[string]time.Duration{}, failed: map[string]bool{}, locked: map[string]bool{}}
+		w := &world{T: t, healthy: map[string]time.Duration{}, failed: map[string]bool{}, locked: map[string]bool{},
+			ever: map[string]bool{}}
 		w.fleet = *newFleet(rapid.IntRange(1, 12).Draw(t, "nodes"))
 		for i := range rapid.IntRange(0, 2).Draw(t, "stages before the last") {
 			s := share([]string{"20%", "50%"}[i])
@@ -67,7 +69,7 @@ func TestAnything(t *testing.T) {
 			"a new hub": func(t *rapid.T) {
 				if rapid.IntRange(0, 4).Draw(t, "really") == 0 {
 					w.taken = true
-					w.takeOver(fmt.Sprintf("hub#%d", w.row.Counter))
+					w.takeOver(fmt.Sprintf("hub#%d", w.row.Counter), rapid.Bool().Draw(t, "knows"))
 				}
 			},
 			"the key": func(t *rapid.T) {
@@ -145,7 +147,7 @@ func (w *world) once() {
 func (w *world) steps(was Row, before Memory, o Orders) {
 	var admitted []string
 	for name := range w.m.Admitted {
-		if !before.Admitted[name] && w.named(name).On != w.row.ID {
+		if !before.Admitted[name] && !w.ever[name] {
 			admitted = append(admitted, name)
 		}
 	}
@@ -166,6 +168,9 @@ func (w *world) steps(was Row, before Memory, o Orders) {
 	case w.row.State.Ended() && !was.State.Ended() && w.row.State != Promoted && was.State != Reverting && w.w.Current == IsBase &&
 		len(w.m.Admitted) > 0:
 		w.Fatal("it ended before its nodes went back")
+	}
+	for name := range w.m.Admitted {
+		w.ever[name] = true
 	}
 	for _, name := range admitted {
 		if n := w.named(name); !n.Here || n.Locked {
@@ -221,12 +226,15 @@ func (w *world) well(name string) bool {
 func (w *world) promotes(was Row) {
 	bad := 0
 	bake := time.Duration(w.row.Plan.Stages[len(w.row.Plan.Stages)-1].Bake)
-	for name := range w.m.Admitted {
+	for name := range w.ever {
+		if n := w.named(name); n.On != w.row.ID && !w.m.Admitted[name] {
+			continue // it never began
+		}
 		if at, ok := w.healthy[name]; !w.locked[name] && (w.failed[name] || !ok || at < w.full+bake) {
 			bad++
 		}
 	}
-	if !w.forgiven && bad == len(w.m.Admitted) && len(w.locked) == 0 {
+	if !w.forgiven && bad == len(w.ever) && len(w.locked) == 0 {
 		w.Fatal("promoted without a healthy node")
 	}
 	if !w.forgiven && bad > w.row.Plan.MaxFailures(w.row.Counted) {

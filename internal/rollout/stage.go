@@ -18,7 +18,6 @@ func (s *step) open() bool {
 			s.row.Key, s.row.Stage+1, stage.Name()))
 		return false
 	}
-	s.readmit()
 	counted, left := count(s.w.Nodes)
 	s.m.Left = left
 	if len(counted) == 0 {
@@ -95,7 +94,6 @@ func (p Plan) wants(i int, firsts []int) int {
 
 // admit raises the threshold, by as many nodes as the stage allows now.
 func (s *step) admit() {
-	s.readmit()
 	if s.m.Full {
 		return
 	}
@@ -121,26 +119,8 @@ func (s *step) admit() {
 	}
 	s.m.Full = want == now
 	if now > 0 {
-		s.raised()
+		s.m.Progress, s.m.Raised, s.m.Baking, s.m.Asked = s.w.Now, s.w.Now, false, false
 	}
-}
-
-// readmit admits nodes that an earlier controller had admitted, as far as the threshold tells: they may be installing.
-func (s *step) readmit() {
-	for _, n := range s.w.Nodes {
-		if s.owed() == 0 {
-			return
-		}
-		if !s.m.Admitted[n.Name] && s.ready(n.Name) && !s.row.Place(n.Name, n.Labels).After(s.row.Threshold) {
-			s.m.Admitted[n.Name] = true
-			s.raised()
-		}
-	}
-}
-
-// raised notes that nodes were admitted.
-func (s *step) raised() {
-	s.m.Progress, s.m.Raised, s.m.Baking, s.m.Asked = s.w.Now, s.w.Now, false, false
 }
 
 // ready reports whether a node can be admitted now.

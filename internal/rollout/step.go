@@ -24,6 +24,8 @@ type World struct {
 	Current Current
 	Stopped bool                  // the key is stopped: nothing moves
 	Gates   map[string]GateResult // of the runs that this controller ordered; an order to run a gate deletes its old result
+	// Admitted are the nodes that the controllers before admitted, as far as this hub knows. They count when it is claimed.
+	Admitted map[string]bool
 	// Stale: no hub moved the row for its timeout and StaleAfter. It counts when the rollout is claimed.
 	Stale bool
 }
@@ -60,7 +62,7 @@ type Memory struct {
 
 	// Admitted are the nodes that get the candidate. A hub offers it to no others.
 	Admitted map[string]bool
-	Owed     int                   // how many nodes an earlier controller had admitted; Admitted catches up with it
+	Owed     int                   // how many nodes an earlier controller had admitted: others come with the candidate, or failed
 	Lost     int                   // of them, those that never came: they failed
 	Failed   map[string]FailedNode // for good
 	Forgiven map[string]bool       // they failed before an operator resumed a halted rollout
@@ -165,7 +167,8 @@ func (s *step) decide() {
 func (s *step) remember(me string) {
 	now := s.w.Now
 	if s.row.Controller == "" || s.m.Rollout != s.row.ID {
-		s.m = Memory{Rollout: s.row.ID, Stage: s.row.Stage, Owed: s.row.Admitted, Progress: now, Raised: now}
+		s.m = Memory{Rollout: s.row.ID, Stage: s.row.Stage, Owed: s.row.Admitted, Progress: now, Raised: now,
+			Admitted: s.w.Admitted}
 		s.m.Ask = (s.row.Counter + 1) << 20 // above all questions of the controllers before
 		s.row.Controller, s.row.Gate = me, ""
 		if s.w.Stale && s.row.State == Running {

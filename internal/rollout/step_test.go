@@ -84,8 +84,11 @@ func (f *fleet) pass(d time.Duration) {
 	}
 }
 
-// takeOver lets another hub take the rollout over: it remembers nothing.
-func (f *fleet) takeOver(hub string) {
+// takeOver lets another hub take the rollout over. It may know which nodes were admitted.
+func (f *fleet) takeOver(hub string, knows bool) {
+	if f.w.Admitted = nil; knows {
+		f.w.Admitted = f.m.Admitted
+	}
 	f.hub, f.m, f.row.Controller = hub, Memory{}, ""
 	clear(f.w.Gates)
 }

@@ -3,6 +3,7 @@ package rollouts
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"kvexpress/internal/hub/feed"
@@ -239,6 +240,9 @@ func (t *track) sees(row rollout.Row, snap *feed.Snapshot) rollout.World {
 	l := t.r.o.Layout
 	w := rollout.World{Now: t.r.now(), Nodes: t.all(snap), Gates: t.gates, Stopped: snap.Rows[l.Stop(t.key)].State == kv.Present}
 	w.Current = current(l, row, snap)
+	if row.Controller == "" {
+		w.Admitted = maps.Clone(t.admitted)
+	}
 	if t.r.feed.Age() > rollout.Silence {
 		w.Current = rollout.Unknown
 	}
