@@ -15,6 +15,8 @@ const (
 	stagedNodes = 7
 	// slowInstall is how long an install of a candidate may go on after the end of its rollout: each step may take long.
 	slowInstall = 40 * time.Second
+	// deaf is how long a hub may not know of a stop: a feed that is older than rollout.Silence decides nothing.
+	deaf = rollout.Silence + latest
 )
 
 // staged is what the simulation knows of the rollouts of k0. The world's mu guards it.
@@ -26,6 +28,7 @@ type staged struct {
 	now    uint64
 	over   map[uint64]time.Time // versions whose rollout ended otherwise, and when
 	raised time.Time            // when the threshold last rose, or a stage began
+	frozen time.Time            // since when the key is stopped; zero: it is not
 	forced map[string]bool      // IDs of rollouts of which an operator skipped the rest, or forgave failures
 }
 
@@ -215,6 +218,9 @@ func (w *world) nextRow(row rollout.Row) {
 		w.fail("%s, and admits more: the row %+v follows %+v", was.State, row, was)
 	}
 	if row.Threshold != was.Threshold || row.Stage != was.Stage {
+		if !s.frozen.IsZero() && time.Since(s.frozen) > deaf && !s.forced[row.ID] {
+			w.fail("the key has been stopped for %s, and its rollout goes on: the row %+v follows %+v", time.Since(s.frozen), row, was)
+		}
 		s.raised = time.Now()
 	}
 	if row.State != was.State || row.Stage != was.Stage {

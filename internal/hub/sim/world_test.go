@@ -213,6 +213,12 @@ func (w *world) stop(k int, stop bool) {
 	}
 	w.operate(func(ctx context.Context) (err error) {
 		w.trace.log("stop %s: %v", key(k), stop)
+		if w.staged != nil && k == 0 {
+			w.staged.frozen = time.Time{}
+			if stop {
+				w.staged.frozen = time.Now()
+			}
+		}
 		if w.stops[k] = stop; stop {
 			_, err = w.freezer("").Stop(ctx, key(k), "bad")
 		} else {
