@@ -50,7 +50,7 @@ func newStaged(t *testing.T, policy string, configs ...string) *staged {
 	x.all(good)
 	x.Ok("policy", "set", "-k", "hosts", "-f", x.File("policy.yml", policy))
 	e2e.Within(t, time.Minute, "the hubs know all nodes", func() bool {
-		return x.hubs[0].Metric("kvexpress_hub_agents") == 3 && x.hubs[1].Metric("kvexpress_hub_agents") == 3
+		return x.hubs[0].Metric("agents") == 3 && x.hubs[1].Metric("agents") == 3
 	})
 	return x
 }
@@ -96,7 +96,9 @@ func (x *staged) had(word string) (names []string) {
 func (x *staged) in(content string) chan e2e.Result {
 	file := x.File("next", content)
 	done := make(chan e2e.Result, 1)
-	go func() { done <- x.Run("in", "-k", "hosts", "-l", "1", "-f", file, "--hub", x.hubs[0].Addr+","+x.hubs[1].Addr) }()
+	go func() {
+		done <- x.Run("in", "-k", "hosts", "-l", "1", "-f", file, "--hub", x.hubs[0].Addr+","+x.hubs[1].Addr)
+	}()
 	return done
 }
 
@@ -127,7 +129,9 @@ func (x *staged) row() (r rollout.Row) {
 func (x *staged) controller() (at int) {
 	x.T.Helper()
 	e2e.Within(x.T, time.Minute, "a hub controls the rollout", func() bool {
-		at = slices.IndexFunc(x.hubs, func(h *e2e.Hub) bool { return h.Metric(`kvexpress_rollout_stage{key="hosts"}`) > 0 })
+		at = slices.IndexFunc(x.hubs, func(h *e2e.Hub) bool {
+			return strings.Contains(h.Get("/metrics"), `kvexpress_rollout_stage{key="hosts"}`)
+		})
 		return at >= 0
 	})
 	return at
