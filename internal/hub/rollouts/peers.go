@@ -22,7 +22,7 @@ const (
 	// peerWait is how long a hub waits for a change before it answers, and peerLimit limits the answer beyond it.
 	peerWait, peerLimit = time.Second, 3 * time.Second
 	// peerLost is after how long without an answer the nodes of a peer are not in contact.
-	peerLost = peerWait + 2*peerLimit
+	peerLost = 3 * time.Second
 )
 
 // MaxPeerBody limits a question and an answer, in bytes.

@@ -27,21 +27,22 @@ type staged struct {
 const good = "one good line\n"
 
 // newStaged begins with a good version on all nodes. The exec of a node notes each version, and fails for one with the word "bad".
-func newStaged(t *testing.T, policy string, configs ...string) *staged {
+// With roam, a node uses both hubs.
+func newStaged(t *testing.T, policy string, roam bool) *staged {
 	t.Helper()
 	x := &staged{Site: start(t)}
 	addrs := []string{free(t), free(t)}
 	for i, addr := range addrs {
-		args := []string{"--listen", addr, "--peers", addrs[1-i]}
-		for _, c := range configs {
-			args = append(args, "-C", c)
-		}
-		x.hubs = append(x.hubs, x.Hub(fmt.Sprintf("hub-%d", i), args...))
+		x.hubs = append(x.hubs, x.Hub(fmt.Sprintf("hub-%d", i), "--listen", addr, "--peers", addrs[1-i]))
 	}
 	x.Ok("in", "-k", "hosts", "-l", "1", "-f", x.File("good", good))
 	for i := range 6 {
 		name := fmt.Sprintf("node-%d", i)
-		more := e2e.Fields{"hubs": []string{addrs[i%2]}, "labels": e2e.Fields{"role": map[bool]string{true: "canary", false: "web"}[i == 0]}}
+		hubs := []string{addrs[i%2]}
+		if roam {
+			hubs = addrs
+		}
+		more := e2e.Fields{"hubs": hubs, "labels": e2e.Fields{"role": map[bool]string{true: "canary", false: "web"}[i == 0]}}
 		script := x.Script(name+"-exec", "cat "+x.Path(name+"-hosts")+" >>"+x.Path(name+"-log")+"; ! grep bad "+x.Path(name+"-hosts"))
 		x.ConfigWith(name, more, nil, e2e.Fields{"key": "hosts", "file": x.Path(name + "-hosts"), "min_lines": 1, "exec": []string{script}})
 		x.Agent(name)
@@ -50,7 +51,7 @@ func newStaged(t *testing.T, policy string, configs ...string) *staged {
 	x.all(good)
 	x.Ok("policy", "set", "-k", "hosts", "-f", x.File("policy.yml", policy))
 	e2e.Within(t, time.Minute, "the hubs know all nodes", func() bool {
-		return x.hubs[0].Metric("agents") == 3 && x.hubs[1].Metric("agents") == 3
+		return x.hubs[0].Metric("agents")+x.hubs[1].Metric("agents") == 6
 	})
 	return x
 }
@@ -140,7 +141,7 @@ func (x *staged) controller() (at int) {
 // Through two hubs: a good version reaches all nodes, a bad one only the canary, which goes back.
 func TestRollout(t *testing.T) {
 	t.Parallel()
-	x := newStaged(t, "stages:\n- nodes: {role: canary}\n- share: 50%\n- share: 100%\n  bake: 200ms\n")
+	x := newStaged(t, "stages:\n- nodes: {role: canary}\n- share: 50%\n- share: 100%\n  bake: 200ms\n", false)
 	x.ends(x.in("two good lines\n"), 0)
 	x.all("two good lines\n")
 	if row := x.row(); row.State != rollout.Promoted || row.Counted != 6 {
@@ -159,7 +160,7 @@ func TestRollout(t *testing.T) {
 // The controller is killed in the middle of a stage: the other hub goes on, and its nodes come over.
 func TestControllerKilled(t *testing.T) {
 	t.Parallel()
-	x := newStaged(t, "stages:\n- nodes: {role: canary}\n  bake: 3s\n- share: 100%\n  bake: 3s\ntimeout: 100s\n")
+	x := newStaged(t, "stages:\n- nodes: {role: canary}\n  bake: 3s\n- share: 100%\n  bake: 3s\ntimeout: 100s\n", true)
 	done := x.in("two good lines\n")
 	x.hubs[x.controller()].Kill()
 	x.ends(done, 0)
@@ -169,7 +170,7 @@ func TestControllerKilled(t *testing.T) {
 // A hub with admitted nodes is stopped, as by a machine that hangs: its nodes are silent, the rollout fails, and all go back.
 func TestSilentHub(t *testing.T) {
 	t.Parallel()
-	x := newStaged(t, "stages:\n- share: 100%\n  bake: 20s\ntimeout: 100s\n")
+	x := newStaged(t, "stages:\n- share: 100%\n  bake: 20s\ntimeout: 100s\n", false)
 	done := x.in("two good lines\n")
 	x.all("two good lines\n")
 	other := x.hubs[1-x.controller()]
