@@ -29,10 +29,10 @@ func (s *meddled) Read(ctx context.Context, c kv.Consistency, paths ...string) (
 	return s.Store.Read(ctx, c, paths...)
 }
 
-// The requests of a rollback without --to: the list, the version, and the live version
+// The requests of a rollback without --to: the rollout, the list, the version, and the live version
 // before it is published.
 const (
-	atList = iota + 1
+	atList = iota + 2
 	atVersion
 	atPublish
 )
@@ -59,7 +59,7 @@ func TestOthersBesideARollback(t *testing.T) {
 		"a publish before the list":    {atList, func(o others) { o.publish("rival\n") }, "", 0, "", 14, ""},
 		"a publish before the version": {atVersion, func(o others) { o.publish("rival\n") }, "", 10, "version 12", 13, ""},
 		"a publish before the publish": {atPublish, func(o others) { o.publish("rival\n") }, "", 10, "version 12", 13, ""},
-		"the same, with --to":          {atPublish - 1, func(o others) { o.publish("rival\n") }, "5", 0, "", 14, ""},
+		"the same, with --to":          {atPublish - 2, func(o others) { o.publish("rival\n") }, "5", 0, "", 14, ""},
 		"kvexpress 1.x":                {atPublish, func(o others) { o.write1x("rival\n") }, "", 10, "version 12", 12, ""},
 		// It holds for the version that was live when this one was chosen.
 		"--if-version 13":               {atPublish, func(o others) { o.publish("rival\n") }, "", 10, "--if-version 13", 12, "13"},
