@@ -18,12 +18,19 @@ func (s *step) open() bool {
 			s.row.Key, s.row.Stage+1, stage.Name()))
 		return false
 	}
-	counted, left := count(s.w.Nodes)
-	s.m.Left = left
-	if len(counted) == 0 {
+	order, left := s.order()
+	if s.m.Left = left; !slices.ContainsFunc(order, func(p Placed) bool { return s.ready(p.Name) }) {
 		return false
 	}
-	var order []Placed
+	owed := s.owed()
+	s.m.Order, s.m.Want = order, s.row.Plan.wants(s.row.Stage, append(firsts(order), make([]int, owed)...))-owed
+	s.m.Progress, s.row.Counted, s.row.Reason = s.w.Now, len(order)+owed, ""
+	return true
+}
+
+// order has the nodes that a stage counts now, in their order, and those that it leaves out.
+func (s *step) order() (order []Placed, left []LeftOut) {
+	counted, left := count(s.w.Nodes)
 	for _, n := range counted {
 		order = append(order, Placed{n.Name, s.row.Place(n.Name, n.Labels)})
 	}
@@ -38,10 +45,7 @@ func (s *step) open() bool {
 	slices.SortFunc(order, func(a, b Placed) int {
 		return cmp.Or(cmp.Compare(a.At.Stage, b.At.Stage), cmp.Compare(a.At.Hash, b.At.Hash), cmp.Compare(a.Name, b.Name))
 	})
-	owed := s.owed()
-	s.m.Order, s.m.Want = order, s.row.Plan.wants(s.row.Stage, append(firsts(order), make([]int, owed)...))-owed
-	s.m.Progress, s.row.Counted, s.row.Reason = s.w.Now, len(order)+owed, ""
-	return true
+	return order, left
 }
 
 // count separates the nodes that a stage counts from those that it leaves out.

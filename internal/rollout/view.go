@@ -75,7 +75,11 @@ func ViewFrom(r Row, m Memory, w World) View {
 		return v
 	}
 	s := look(r, m, w)
-	v.Left = m.Left[:min(len(m.Left), MaxEvidence)]
+	order, left := m.Order, m.Left
+	if order == nil { // between two stages
+		order, left = s.order()
+	}
+	v.Left = left[:min(len(left), MaxEvidence)]
 	for _, name := range s.failures() {
 		if len(v.Failed) < MaxEvidence {
 			v.Failed = append(v.Failed, m.Failed[name])
@@ -85,16 +89,16 @@ func ViewFrom(r Row, m Memory, w World) View {
 		on := slices.Sorted(maps.Keys(m.Admitted))
 		v.On = on[:min(len(on), MaxEvidence)]
 	}
-	order := firsts(m.Order)
+	stages := firsts(order)
 	for i := range v.Stages {
 		stage := &v.Stages[i]
 		if len(order) > 0 {
-			stage.Nodes = r.Plan.wants(i, order)
+			stage.Nodes = r.Plan.wants(i, stages)
 		}
 		if i > r.Stage {
 			continue
 		}
-		for _, p := range m.Order[:stage.Nodes] {
+		for _, p := range order[:stage.Nodes] {
 			if m.Admitted[p.Name] {
 				stage.Admitted++
 				switch s.of(p.Name) {

@@ -625,3 +625,43 @@ func TestPreview(t *testing.T) {
 		}
 	}
 }
+
+func TestView(t *testing.T) {
+	f := newFleet(20, share("10%"), share("50%"), share("100%"))
+	for i := range 2 {
+		f.row.Plan.Stages[i].Bake = Duration(5 * time.Second)
+	}
+	f.row.Plan.Stages[1].PauseBefore = true
+	most := 1
+	f.row.Plan.MaxFailed = &most
+	f.node(0).Locked = true
+	f.broken[f.node(1).Name] = "exec"
+	f.step()
+	check := func(what string, i int, want StageView) {
+		t.Helper()
+		v := ViewFrom(f.row, f.m, f.w)
+		want.Name = v.Stages[i].Name
+		if got := v.Stages[i]; got != want || len(v.Left) != 1 || v.Left[0] != (LeftOut{f.node(0).Name, "locked"}) ||
+			len(v.Failed) != 1 || v.Failed[0].Node != f.node(1).Name {
+			t.Errorf("%s: stage %d is %+v instead of %+v; %+v", what, i, got, want, v)
+		}
+	}
+	check("in the bake", 0, StageView{Nodes: 2, Admitted: 2, Healthy: 1, Failed: 1, Waits: "its bake: 5s left"})
+	check("in the bake", 1, StageView{Nodes: 10})
+	f.pass(6 * time.Second)
+	check("before the second", 0, StageView{Nodes: 2, Admitted: 2, Healthy: 1, Failed: 1, Done: true})
+	check("before the second", 1, StageView{Nodes: 10, Admitted: 2, Healthy: 1, Failed: 1,
+		Waits: "`kvexpress rollout promote -k hosts` lets stage 2 (50%) begin"})
+	slow := f.node(4).Name
+	f.broken[slow] = "slow"
+	row, err := f.row.Promote(false)
+	f.order(t, row, err)
+	check("in the second", 1, StageView{Nodes: 10, Admitted: 10, Healthy: 8, Failed: 1, Waits: slow})
+	check("in the second", 2, StageView{Nodes: 19})
+	f.w.Stopped = true
+	check("stopped", 1, StageView{Nodes: 10, Admitted: 10, Healthy: 8, Failed: 1,
+		Waits: "`kvexpress resume -k hosts`: the key is stopped"})
+	if v := ViewFrom(f.row, Memory{}, f.w); len(v.Stages) != 3 || !v.Stages[0].Done || v.Stages[0].Nodes != 0 {
+		t.Errorf("of another hub: %+v", v)
+	}
+}
