@@ -91,8 +91,8 @@ func (r *Rollouts) Preview(ctx context.Context, k kv.Key) (rollout.Preview, erro
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.may {
-		p.Problems = append(p.Problems, "the token of the hub "+r.o.Hub+" may not run rollouts; `kvexpress acl hub --rollouts` prints the policy "+
-			"that it needs")
+		p.Problems = append(p.Problems, "the token of the hub "+r.o.Hub+" may not run rollouts; "+
+			"`kvexpress acl hub --rollouts` prints the policy that it needs")
 	}
 	return p, nil
 }
