@@ -145,6 +145,9 @@ func (t *tale) tell(ctx context.Context) {
 	n := t.flags.nodes
 	t.chapter("A fleet of %d nodes in one process: no Consul, no network, no root", n)
 	t.note("A hub with an embedded store listens on %s.", t.addr)
+	if t.flags.keep {
+		t.note("Watch it in a browser: http://%s/key/%s", t.addr, demoKey)
+	}
 	t.note("%d agents follow it. Each has a folder with a file, and an exec that copies the file,", n)
 	t.note("below %s.", t.dir)
 	t.reported(ctx)
@@ -231,7 +234,7 @@ func (t *tale) reported(ctx context.Context) {
 // invite suggests commands.
 func (t *tale) invite() {
 	name := os.Args[0]
-	t.chapter("The demo runs until Ctrl-C. Try, in another terminal:")
+	t.chapter("The demo runs until Ctrl-C. Open http://%s/key/%s in a browser, or try, in another terminal:", t.addr, demoKey)
 	for _, line := range []string{
 		name + " status -k hosts -s " + t.addr,
 		name + " history -k hosts -s " + t.addr,

@@ -12,7 +12,8 @@ import (
 const (
 	maxPublishes = 5 // of a key, whose deliveries are kept
 	maxPast      = 16
-	pastFor      = time.Hour // after a key was looked at last
+	pastFor      = time.Hour              // after a key was looked at last
+	leastShown   = 100 * time.Microsecond // a logarithmic scale has no 0
 )
 
 // past keeps the deliveries of the last publishes of keys that people look at: a receipt has only the last one.
@@ -125,7 +126,7 @@ func (p *past) plot(k kv.Key, r *fleet.Report) plot {
 		series := plotSeries{Version: one.Version, Millis: make([]*float64, len(out.Nodes))}
 		for i, node := range out.Nodes {
 			if took, ok := one.took[node]; ok {
-				ms := float64(took.Round(100*time.Microsecond)) / float64(time.Millisecond)
+				ms := float64(max(leastShown, took).Round(leastShown)) / float64(time.Millisecond)
 				series.Millis[i] = &ms
 			}
 		}

@@ -100,13 +100,7 @@ func js[T any](b *tab, expression string) T {
 // becomes waits until a JavaScript expression is true.
 func (b *tab) becomes(expression string) {
 	b.t.Helper()
-	e2e.Eventually(b.t, expression, func() bool { return js[bool](b, expression) })
-}
-
-// text is the text that people see.
-func (b *tab) text() string {
-	b.t.Helper()
-	return js[string](b, "document.body.innerText")
+	e2e.Eventually(b.t, expression, func() bool { return js[bool](b, "document.body !== null && Boolean("+expression+")") })
 }
 
 // shot saves a picture in the folder of KVEXPRESS_SHOTS, for people.

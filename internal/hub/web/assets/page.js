@@ -120,6 +120,13 @@ function show(place, p) {
   plots.count.textContent = `${p.curve.nodes.length} of ${p.curve.of} nodes`;
 }
 
+// decades are powers of ten around the values: without them, uPlot hangs on a scale of one value.
+function decades(min, max) {
+  if (!(min > 0)) return [1, 1000];
+  const low = Math.floor(Math.log10(min)), high = Math.ceil(Math.log10(max));
+  return [10 ** low, 10 ** Math.max(high, low + 1)];
+}
+
 function figure(place, caption, label) {
   const f = document.createElement("figure");
   const c = document.createElement("figcaption");
@@ -154,14 +161,15 @@ function build(place, p, versions) {
   const self = { versions, tip, count, scatterBox, nodes: p.nodes, rest: "", over: false };
   self.scatter = new uPlot({
     ...size(scatterBox),
-    scales: { x: { time: false, range: (u, min, max) => [min - 0.5, max + 0.5] }, y: { distr: 3, log: 10 } },
+    scales: { x: { time: false, range: (u, min, max) => [min - 0.5, max + 0.5] }, y: { distr: 3, log: 10, range: (u, min, max) => decades(min, max) } },
     axes: [{ ...axis, values: () => [], label: "nodes, by name", labelSize: 18, size: 14, stroke: ink },
       { ...axis, size: 64, values: (u, all) => all.map(showMs) }],
     series: [{}, ...p.publishes.map((s, i) => {
       const last = i === p.publishes.length - 1;
       return { label: `version ${s.version}`, paths: () => null, stroke: last ? main : ink,
-        points: { show: true, size: last ? 6 : 5, width: 1, fill: last ? main : css("--back"), stroke: last ? main : ink } };
+        points: { show: true, size: p.nodes.length > 1000 ? 3 : last ? 6 : 5, width: 1, fill: last ? main : css("--back"), stroke: last ? main : ink } };
     })],
+    legend: { show: false },
     cursor: { drag: { x: false, y: false } },
     hooks: { setCursor: [(u) => {
       const i = u.cursor.idx;
@@ -176,9 +184,10 @@ function build(place, p, versions) {
   });
   self.curve = new uPlot({
     ...size(curveBox),
-    scales: { x: { time: false }, y: { range: (u, min, max) => [0, Math.max(1, max)] } },
-    axes: [{ ...axis, values: (u, all) => all.map(showMs) }, { ...axis, size: 50 }],
+    scales: { x: { time: false, range: (u, min, max) => [0, Math.max(1, max)] }, y: { range: (u, min, max) => [0, Math.max(1, max)] } },
+    axes: [{ ...axis, values: (u, all) => all.map(showMs) }, { ...axis, size: 50, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000] }],
     series: [{}, { label: "nodes", stroke: main, width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }],
+    legend: { show: false },
     cursor: { show: false },
   }, [[0], [0]], curveBox);
   self.all = [self.scatter, self.curve];
