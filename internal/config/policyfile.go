@@ -14,9 +14,6 @@ import (
 	"kvexpress/internal/rollout"
 )
 
-// maxNodes limits the numbers of nodes in a policy.
-const maxNodes = 1_000_000
-
 // ParsePolicy reads a policy.yml. name is the file's, for messages. The error is an *Error with all mistakes.
 func ParsePolicy(name string, b []byte) (p rollout.Policy, err error) {
 	l := &loader{file: printable(name), least: "content: {min_lines: 1}"}
@@ -119,7 +116,7 @@ func (l *loader) readStages(v value, p *rollout.Plan) {
 		l.checkStage(item, s, p.Stages)
 		p.Stages = append(p.Stages, s)
 	}
-	if last := len(items) - 1; last >= 0 && p.Stages[last].Share.Of(maxNodes) < maxNodes {
+	if last := len(items) - 1; last >= 0 && p.Stages[last].Share.Of(rollout.MaxNodes) < rollout.MaxNodes {
 		items[last].bad("the last stage does not have all nodes; end with a stage with share: 100%%")
 	}
 }
@@ -134,7 +131,7 @@ func (l *loader) checkStage(item value, s rollout.Stage, before []rollout.Stage)
 		case s.Count > 0 && b.Count > 0 && s.Count <= b.Count:
 			item.bad("%d nodes are not more than the %d of a stage before; give a larger count", s.Count, b.Count)
 			return
-		case s.Share.String() != "" && b.Share.String() != "" && s.Share.Of(maxNodes) <= b.Share.Of(maxNodes):
+		case s.Share.String() != "" && b.Share.String() != "" && s.Share.Of(rollout.MaxNodes) <= b.Share.Of(rollout.MaxNodes):
 			item.bad("%s is not more than the %s of a stage before; give a larger share", s.Share, b.Share)
 			return
 		}
@@ -190,22 +187,22 @@ func parsePercent(s string) (p gate.Percent, err error) {
 
 func parseShare(s string) (gate.Percent, error) {
 	p, err := parsePercent(s)
-	if err == nil && p.Of(maxNodes) == 0 {
+	if err == nil && p.Of(rollout.MaxNodes) == 0 {
 		err = errors.New("a stage of 0% has no nodes; give more than 0%")
 	}
 	return p, err
 }
 
 func parseCount(s string) (int, error) {
-	n, err := parseNumber("nodes", maxNodes)(s)
+	n, err := parseNumber("nodes", rollout.MaxNodes)(s)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%.20q is not a number of nodes; give 1 to %d", s, maxNodes)
+		return 0, fmt.Errorf("%.20q is not a number of nodes; give 1 to %d", s, rollout.MaxNodes)
 	}
 	return n, nil
 }
 
 func parseMaxFailed(s string) (*int, error) {
-	n, err := parseNumber("nodes", maxNodes)(s)
+	n, err := parseNumber("nodes", rollout.MaxNodes)(s)
 	return &n, err
 }
 

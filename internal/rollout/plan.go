@@ -15,6 +15,7 @@ import (
 const (
 	MaxStages = 16
 	MaxGates  = 8
+	MaxNodes  = 1_000_000
 	// MaxPlan limits a plan in JSON, in bytes: the row of a rollout has it.
 	MaxPlan = 1 << 10
 	// ProbeBake is the least bake of a stage with a target that has a probe.

@@ -145,13 +145,20 @@ func ParseRow(k kv.Key, e kv.Entry) (*Row, error) {
 	var r Row
 	d := json.NewDecoder(bytes.NewReader(e.Value[:min(len(e.Value), 4*MaxRow)]))
 	if err := d.Decode(&r); err != nil || r.Format != rowFormat || r.Key != k || r.ID == "" || !kv.IsSHA256(r.SHA256) ||
-		r.Version == 0 || len(r.Plan.Stages) == 0 || len(r.Plan.Stages) > MaxStages {
+		r.Version == 0 || !r.within() {
 		return nil, &gate.Refusal{
 			Reason: gate.NeedsNewer, Key: k, Detail: "its rollout is damaged, or of a newer kvexpress", Err: err,
 			Remedy: fmt.Sprintf("update kvexpress here, or end it with `kvexpress in -k %s --now -m WHY -f FILE`", k),
 		}
 	}
 	return &r, nil
+}
+
+// within reports whether the row is within the limits of Step.
+func (r Row) within() bool {
+	n := len(r.Plan.Stages)
+	return n > 0 && n <= MaxStages && r.Stage >= 0 && r.Stage <= n && (r.State.Ended() || r.State.Offers() || r.State == Reverting) &&
+		r.Admitted >= 0 && r.Admitted <= MaxNodes && len(r.Plan.Gates) <= MaxGates
 }
 
 // Elapsed is how long ago the rollout began, by the clocks of two machines: for people.
