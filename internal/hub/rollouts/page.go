@@ -10,12 +10,16 @@ import (
 
 	"kvexpress/internal/kv"
 	"kvexpress/internal/rollout"
+	"kvexpress/internal/wait"
 )
+
+// together is how long changes are gathered before a View is answered.
+const together = 20 * time.Millisecond
 
 // View is the rollout of a key. If since is the index of the last answer, it waits for a change. outputs: the caller may see
 // what commands printed.
-func (r *Rollouts) View(ctx context.Context, k kv.Key, since uint64, wait time.Duration, outputs bool) (rollout.View, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
+func (r *Rollouts) View(ctx context.Context, k kv.Key, since uint64, most time.Duration, outputs bool) (rollout.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for {
 		r.mu.Lock()
@@ -33,6 +37,7 @@ func (r *Rollouts) View(ctx context.Context, k kv.Key, since uint64, wait time.D
 		r.mu.Unlock()
 		select {
 		case <-changed:
+			_ = wait.For(ctx, together) // many reports make one answer
 		case <-ctx.Done():
 		}
 	}
