@@ -22,15 +22,21 @@ func (r Row) Resume() (Row, error) {
 	return r.to(Running, ""), nil
 }
 
-// Promote lets the next stage with PauseBefore begin: the one that it waits for, or else the next one when its time comes. With
-// all, or if it is halted, it skips the stages that are left, with their bakes and gates, and makes the candidate current.
+// Promote lets the next stage with PauseBefore begin: the one that it waits for, or else the next one when its time comes. It is
+// an error if there is none. With all, or if it is halted, it skips the stages that are left, with their bakes and gates, and makes
+// the candidate current.
 func (r Row) Promote(all bool) (Row, error) {
 	switch {
 	case r.State == Halted || all && (r.State == Running || r.State == Paused):
 		r.Stage = len(r.Plan.Stages)
 	case r.State == Running:
-		r.Go = max(r.Go, r.Stage+1)
-		return r.to(Running, r.Reason), nil
+		for i, stage := range r.Plan.Stages {
+			if stage.PauseBefore && i > r.Stage && i > r.Go {
+				r.Go = i
+				return r.to(Running, r.Reason), nil
+			}
+		}
+		return r, r.cannot("promoted", "no later stage waits for it; `--all` skips the stages that are left")
 	case r.State == Paused:
 		r.Go = max(r.Go, r.Stage)
 	default:

@@ -17,11 +17,14 @@ func TestPauseBefore(t *testing.T) {
 	f.order(t, row, err)
 	f.is(t, Promoted, 2)
 	// Ordered ahead.
-	f = newFleet(10, share("10%"), share("100%"))
-	f.row.Plan.Stages[1].PauseBefore = true
+	f = newFleet(10, share("10%"), share("50%"), share("100%"))
+	f.row.Plan.Stages[2].PauseBefore = true
 	row, err = f.row.Promote(false)
+	if _, again := row.Promote(false); again == nil {
+		t.Fatal("it was ordered twice")
+	}
 	f.order(t, row, err)
-	f.is(t, Promoted, 2)
+	f.is(t, Promoted, 3)
 }
 
 func TestPaused(t *testing.T) {

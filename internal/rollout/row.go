@@ -157,8 +157,9 @@ func ParseRow(k kv.Key, e kv.Entry) (*Row, error) {
 // within reports whether the row is within the limits of Step.
 func (r Row) within() bool {
 	n := len(r.Plan.Stages)
-	return n > 0 && n <= MaxStages && r.Stage >= 0 && r.Stage <= n && (r.State.Ended() || r.State.Offers() || r.State == Reverting) &&
-		r.Admitted >= 0 && r.Admitted <= MaxNodes && len(r.Plan.Gates) <= MaxGates
+	known := r.State.Ended() || r.State.Offers() || r.State == Reverting
+	return known && n > 0 && n <= MaxStages && len(r.Plan.Gates) <= MaxGates && r.Stage >= 0 && r.Stage <= n &&
+		r.Admitted >= 0 && r.Admitted <= MaxNodes
 }
 
 // Elapsed is how long ago the rollout began, by the clocks of two machines: for people.
