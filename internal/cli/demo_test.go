@@ -36,6 +36,7 @@ func TestDemoInterrupted(t *testing.T) {
 		{"at its beginning", "A fleet of 3 nodes", false, exitOther, "interrupted"},
 		{"in a delivery", "2. Change one line", false, exitOther, "interrupted"},
 		{"in a rollback", "$ kvexpress rollback", false, exitOther, "interrupted"},
+		{"in a rollout", "$ kvexpress in -k hosts -f bad -l 100 -m 'nightly run'\n", false, exitOther, "interrupted"},
 		{"when it was kept", "consul kv get", true, exitOK, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

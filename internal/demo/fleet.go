@@ -24,6 +24,8 @@ const (
 	reconcile = 5 * time.Minute
 	// commandTimeout limits a check and an exec.
 	commandTimeout = time.Minute
+	// probeTimeout is the time in which a probe must succeed.
+	probeTimeout = 300 * time.Millisecond
 )
 
 // Options configure a fleet.
@@ -35,6 +37,8 @@ type Options struct {
 	Layout  kv.Layout
 	Lines   int    // minimum; nodes refuse fewer
 	Slowed  int    // number of the node that Slow works on; 0: none
+	Canary  int    // number of the node with the label role=canary; 0: none
+	Probe   string // a text that the file of a candidate must have for its probe to succeed
 	Version string // of the program
 }
 
@@ -51,9 +55,10 @@ type Node struct {
 type Fleet struct {
 	Nodes []Node
 
-	ctx    context.Context // ends with the first agent that fails, which is its cause
-	cancel context.CancelCauseFunc
-	agents sync.WaitGroup
+	running []*agent.Agent
+	ctx     context.Context // ends with the first agent that fails, which is its cause
+	cancel  context.CancelCauseFunc
+	agents  sync.WaitGroup
 }
 
 // Start creates a folder for each node and runs an agent in it, until ctx ends or Close. Names sort like numbers.
@@ -64,11 +69,12 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 		name := fmt.Sprintf("node-%0*d", max(2, len(strconv.Itoa(o.Nodes))), i)
 		n := newNode(name, filepath.Join(o.Dir, name))
 		f.Nodes = append(f.Nodes, n)
-		a, err := n.agent(o, i == o.Slowed)
+		a, err := n.agent(o, i)
 		if err != nil {
 			f.Close()
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		f.running = append(f.running, a)
 		f.agents.Go(func() {
 			if err := a.Run(f.ctx); err != nil {
 				f.cancel(fmt.Errorf("the agent of %s failed: %w", name, err))
@@ -85,6 +91,18 @@ func newNode(name, dir string) Node {
 	}
 }
 
+// Installs is how often each node has replaced its file.
+func (f *Fleet) Installs() (all []uint64) {
+	for _, a := range f.running {
+		n := uint64(0)
+		for _, t := range a.Status().Targets { // an agent that has ended has none
+			n += t.Counts.Installs
+		}
+		all = append(all, n)
+	}
+	return all
+}
+
 // Context ends with the fleet. If an agent failed, the cause is its error.
 func (f *Fleet) Context() context.Context { return f.ctx }
 
@@ -94,8 +112,8 @@ func (f *Fleet) Close() {
 	f.agents.Wait()
 }
 
-// agent creates the node's agent.
-func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
+// agent creates the agent of the node with this number.
+func (n Node) agent(o Options, number int) (*agent.Agent, error) {
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -103,14 +121,19 @@ func (n Node) agent(o Options, slowed bool) (*agent.Agent, error) {
 	target := install.Target{
 		Key: o.Key, File: n.File, Mode: &mode, MinLines: o.Lines, CheckTimeout: commandTimeout,
 		Exec: []string{"cp", n.File, n.Reloaded}, ExecTimeout: commandTimeout,
+		Probe: []string{"grep", "-q", o.Probe, n.Reloaded}, ProbeTimeout: probeTimeout,
 	}
-	if slowed {
+	if number == o.Slowed {
 		target.Check = n.check()
+	}
+	var labels map[string]string
+	if number == o.Canary {
+		labels = map[string]string{"role": "canary"}
 	}
 	return agent.New(agent.Options{
 		Config: config.Config{
 			Store: config.Store{Addrs: []string{o.Addr}}, Hubs: config.Hubs{Addrs: []string{o.Addr}}, Layout: o.Layout, Node: n.Name,
-			StateDir: filepath.Join(n.dir, "state"), Reconcile: reconcile, Receipts: true,
+			Labels: labels, StateDir: filepath.Join(n.dir, "state"), Reconcile: reconcile, Receipts: true,
 			Targets: []config.Target{{Target: target}},
 		},
 		Open: func(config.Store) ([]agent.Store, error) {

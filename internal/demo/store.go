@@ -14,7 +14,7 @@ import (
 func StartStore(dir string, layout kv.Layout) (addr string, end func() error, err error) {
 	log := slog.New(slog.DiscardHandler)
 	h, err := hub.Open(hub.Options{
-		Listen: "127.0.0.1:0", MaxConnsPerClient: 1, DataDir: dir, Log: log, // this machine has no limit of connections
+		Listen: "127.0.0.1:0", MaxConnsPerClient: 1, DataDir: dir, Host: "demo", Log: log, // this machine has no limit of connections
 		Metrics: hub.MetricsOptions{Layout: layout, Every: time.Minute, Expiry: time.Hour, Log: log},
 	})
 	if err != nil {
