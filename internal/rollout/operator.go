@@ -23,8 +23,8 @@ func (r Row) Resume() (Row, error) {
 }
 
 // Promote lets the next stage with PauseBefore begin: the one that it waits for, or else the next one when its time comes. It is
-// an error if there is none. With all, or if it is halted, it skips the stages that are left, with their bakes and gates, and makes
-// the candidate current.
+// an error if there is none. With all, or if it is halted, it skips the stages that are left, with their bakes and gates, and
+// makes the candidate current.
 func (r Row) Promote(all bool) (Row, error) {
 	switch {
 	case r.State == Halted || all && (r.State == Running || r.State == Paused):
