@@ -47,7 +47,7 @@ func (s *TargetStatus) receipt(at time.Time) fleet.Target {
 	t := fleet.Target{
 		By: fleet.ByAgent, Key: s.Key, File: s.File,
 		Lineage: s.Lineage, Version: s.Version, SHA256: s.SHA256,
-		Outcome: s.Outcome, Reason: s.Reason, Detail: s.Brief,
+		Outcome: s.Outcome, Reason: s.Reason, Detail: s.Brief, Candidate: s.Candidate != nil && s.Candidate.InPlace,
 	}
 	if s.Since != nil {
 		t.Since = fleet.Millis(at.Sub(*s.Since))

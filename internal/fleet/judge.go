@@ -177,6 +177,8 @@ func (s scene) lacks(t Target) (o outcome.Outcome, why string) {
 		o = outcome.Outdated
 	}
 	switch stopped := s.live.Stopped(); {
+	case t.Detail == "" && t.Candidate:
+		return o, fmt.Sprintf("it has version %d, the candidate of a rollout", t.Version)
 	case t.Detail == "" && stopped:
 		return o, "the key is stopped"
 	case t.By == ByOut && o == outcome.Stopped && !stopped:
@@ -203,7 +205,7 @@ func (s scene) has(t Target) (has bool, lie string) {
 			return false, fmt.Sprintf("it reports version %d with other content than was published", t.Version)
 		}
 	}
-	if top.Lineage == t.Lineage && t.Version > top.Version && t.Outcome == outcome.Older {
+	if top.Lineage == t.Lineage && t.Version > top.Version && (t.Outcome == outcome.Older || t.Candidate) {
 		return false, ""
 	}
 	if top.Lineage == t.Lineage && t.Version > top.Version {

@@ -93,6 +93,8 @@ func TestOutcomes(t *testing.T) {
 		"has one that was never published":          {has(6), outcome.Invalid, "the newest is 5"},
 		"has the last of all":                       {has(1<<64 - 1), outcome.Invalid, "the newest is 5"},
 		"does not follow a store back":              {has(6).but(func(t *Target) { t.Outcome, t.Detail = outcome.Older, "b" }), outcome.Older, "b"},
+		"has the candidate of a rollout":            {has(6).but(func(t *Target) { t.Candidate = true }), outcome.Outdated, "version 6, the candidate"},
+		"had it before it was current":              {has(5).but(func(t *Target) { t.Candidate = true }), outcome.Converged, ""},
 		"lies, exec pending":                        {has(6).but(func(t *Target) { t.ExecPending = true }), outcome.Invalid, "the newest is 5"},
 		"a word that is none of ours":               {has(4).but(func(t *Target) { t.Outcome = "levitating" }), outcome.Outdated, ""},
 		"a word that only readers conclude":         {has(4).but(func(t *Target) { t.Outcome = outcome.Expired }), outcome.Outdated, ""},

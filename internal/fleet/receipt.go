@@ -70,6 +70,8 @@ type Target struct {
 	Lineage string `json:"lineage,omitempty"`
 	Version uint64 `json:"version,omitempty"`
 	SHA256  string `json:"sha256,omitempty"`
+	// Candidate: the version in place is of a rollout, and was not current when the node installed it.
+	Candidate bool `json:"candidate,omitempty"`
 	// Outcome is one of outcome.Reported, Since for how long it had been so at Sent, and Detail
 	// why, in one line.
 	Outcome outcome.Outcome `json:"outcome"`

@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -24,6 +25,7 @@ func (p Plan) Preview(all []Node, known func(gate string) bool) Preview {
 	counted, left := count(all)
 	v := Preview{Plan: p, Nodes: len(counted), Left: left[:min(len(left), MaxEvidence)], LeftN: len(left)}
 	var first []int
+	var short []string
 	for _, n := range counted {
 		first = append(first, p.first(n.Labels))
 	}
@@ -36,11 +38,13 @@ func (p Plan) Preview(all []Node, known func(gate string) bool) Preview {
 			v.problem("no node in contact with a hub has the labels %s; set them in agent.yml, or change this stage of the policy",
 				stage.Name())
 		}
-		probed := slices.IndexFunc(counted, func(n Node) bool { return n.Probed })
-		if probed >= 0 && time.Duration(stage.Bake) < ProbeBake {
-			v.problem("the target on %s has a probe: give the stage %s of the policy a bake of at least %s",
-				counted[probed].Name, stage.Name(), ProbeBake)
+		if time.Duration(stage.Bake) < ProbeBake {
+			short = append(short, stage.Name())
 		}
+	}
+	if probed := slices.IndexFunc(counted, func(n Node) bool { return n.Probed }); probed >= 0 && len(short) > 0 {
+		v.problem("the target on %s has a probe: in the policy, give each stage a bake of at least %s; shorter: %s",
+			counted[probed].Name, ProbeBake, strings.Join(short, ", "))
 	}
 	for _, name := range p.Gates {
 		if !known(name) {

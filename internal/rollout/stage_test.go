@@ -219,7 +219,7 @@ func TestPreview(t *testing.T) {
 		t.Error(got)
 	}
 	f.w.Nodes[0].Labels, f.w.Nodes[1].Probed = map[string]string{"role": "canary"}, true
-	if got := problems(true); !strings.Contains(got, "the target on n0001 has a probe: give the stage role=canary") {
+	if got := problems(true); !strings.Contains(got, "the target on n0001 has a probe: in the policy, give each stage a bake of at least 2s; shorter: role=canary, 100%") {
 		t.Error(got)
 	}
 	for i, why := range []string{"no agent with a target", "locked the file", "take part: n0000: its agent does not know"} {
