@@ -11,11 +11,13 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/rollout"
 )
 
 // States of a key, in the filter of the view of the fleet.
 const (
 	stateStopped = "stopped"
+	stateRolling = "rollout"
 	stateBehind  = "behind"
 	stateDone    = "up to date"
 	stateNobody  = "no nodes"
@@ -27,6 +29,7 @@ type fleetRow struct {
 	fleet.Report
 	State string
 	Stop  string // the reason of a stop
+	Roll  string // "version 7 is running, stage 2 of 3"
 	Why   string // the key is unknown
 	Rest  string // "1 exec pending, 2 no contact"
 }
@@ -41,6 +44,7 @@ type fleetBody struct {
 	LeftOut int
 	Locks   int
 	NoLocks string
+	NoRolls string
 }
 
 func (w *Web) fleet(a *asked) (view, error) {
@@ -60,6 +64,9 @@ func (w *Web) fleet(a *asked) (view, error) {
 			continue
 		}
 		row := fleetRowOf(a.live[k], reports[string(k)], readable[k])
+		if r, ok := a.rolls[k]; ok && row.Why == "" {
+			row.roll(r)
+		}
 		count[row.State]++
 		total++
 		if a.State == "" || a.State == row.State {
@@ -70,6 +77,9 @@ func (w *Web) fleet(a *asked) (view, error) {
 	if a.noLocks != nil {
 		b.NoLocks = render.Error(a.noLocks)
 	}
+	if a.noRolls != nil {
+		b.NoRolls = render.Error(a.noRolls)
+	}
 	for _, n := range a.roster.Nodes {
 		if n.Live {
 			b.Connect++
@@ -78,7 +88,7 @@ func (w *Web) fleet(a *asked) (view, error) {
 			b.Unread++
 		}
 	}
-	b.Choices = a.choices(total, []string{stateStopped, stateBehind, stateDone, stateNobody, stateUnknown}, count,
+	b.Choices = a.choices(total, []string{stateStopped, stateRolling, stateBehind, stateDone, stateNobody, stateUnknown}, count,
 		func(s string) string { return s })
 	b.Table = tableOf(a.query, rows,
 		sorter[fleetRow]{"key", "Key", words, by(func(r fleetRow) string { return r.Key })},
@@ -124,6 +134,14 @@ func fleetRowOf(live fleet.Live, r fleet.Report, may bool) fleetRow {
 		row.State = stateDone
 	}
 	return row
+}
+
+// roll adds a rollout that has not ended.
+func (row *fleetRow) roll(r rollout.Row) {
+	row.Roll = fmt.Sprintf("version %d is %s, stage %d of %d", r.Version, r.State, min(r.Stage+1, len(r.Plan.Stages)), len(r.Plan.Stages))
+	if row.State != stateStopped {
+		row.State = stateRolling
+	}
 }
 
 // notUpToDate counts the nodes that are not up to date: "1 exec pending, 2 no contact".

@@ -22,6 +22,7 @@ type keyBody struct {
 	StopSince string
 	Rest      string
 	Clocks    []string
+	Rollout   *rolloutBody // nil: there was none
 	Table     table[keyRow]
 	Choices   []choice
 	Points    string // path of what the pictures show
@@ -77,6 +78,7 @@ func (w *Web) key(a *asked) (view, error) {
 		b.Clocks = append(b.Clocks, fmt.Sprintf("The clock of %s is %s; it is not used for times.", render.Line(cmp.Or(who, c.Node)),
 			clock(c.Off)))
 	}
+	b.Rollout = w.rollout(a, k)
 	outputs := w.mayReadData(a, k)[k]
 	count, rows, total := map[string]int{}, []keyRow{}, 0
 	for _, l := range r.Lines {

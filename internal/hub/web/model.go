@@ -2,13 +2,16 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 	"kvexpress/internal/wait"
 )
 
@@ -107,10 +110,33 @@ func (m *model) read(ctx context.Context, since uint64) (*snapshot, error) {
 	whole := slices.DeleteFunc(all, func(l fleet.Live) bool { return l.Err != nil })
 	s.reports = fleet.ExamineAll(roster, whole, fleet.Options{Expiry: m.o.Expiry})
 	s.locks, s.noLocks = hold.Freezer{Recorder: hold.Recorder{Store: m.o.Store, Layout: m.o.Layout}}.Locks(ctx)
+	s.rolls, s.noRolls = m.rollouts(ctx)
 	for _, k := range m.past.keys() { // their deliveries are kept
 		s.detail(k)
 	}
 	return s, nil
+}
+
+// rollouts reads the rollouts that have not ended. One that cannot be read is left out: the page of its key says why.
+func (m *model) rollouts(ctx context.Context) (map[kv.Key]rollout.Row, error) {
+	dir := m.o.Layout.RolloutsDir()
+	all, err := m.o.Store.List(ctx, kv.Default, dir, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	if may, err := kv.MayRead(ctx, m.o.Store, dir); err != nil {
+		return nil, err
+	} else if !may || all.Filtered {
+		return nil, fmt.Errorf("the hub's token may not read the rollouts below %s: %w", dir, kv.ErrDenied)
+	}
+	open := map[kv.Key]rollout.Row{}
+	for _, row := range all.Rows {
+		k := kv.Key(strings.TrimPrefix(row.Path, dir))
+		if r, err := rollout.ParseRow(k, row.Entry); err == nil && r != nil && !r.State.Ended() {
+			open[k] = *r
+		}
+	}
+	return open, nil
 }
 
 // note takes a reading. After one that failed, the last snapshot is shown, with the error.

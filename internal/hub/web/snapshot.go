@@ -9,6 +9,7 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 )
 
 // snapshot is the fleet of one moment. Only details and rendered change.
@@ -19,11 +20,13 @@ type snapshot struct {
 	live    map[kv.Key]fleet.Live
 	reports []fleet.Report // of the keys that can be read, sorted by name
 	locks   []hold.Lock
-	noLocks error     // why the locks are not known
-	left    int       // keys that were left out
-	taken   time.Time // when the receipts were read
-	failed  error     // why a newer reading failed
-	read    time.Time // when the last reading ended, also one that failed
+	noLocks error                  // why the locks are not known
+	rolls   map[kv.Key]rollout.Row // rollouts that have not ended
+	noRolls error                  // why they are not known
+	left    int                    // keys that were left out
+	taken   time.Time              // when the receipts were read
+	failed  error                  // why a newer reading failed
+	read    time.Time              // when the last reading ended, also one that failed
 
 	mu       sync.Mutex
 	details  map[kv.Key]*fleet.Report
@@ -33,6 +36,7 @@ type snapshot struct {
 // stale is the same snapshot after a reading that failed.
 func (s *snapshot) stale(err error) *snapshot {
 	return &snapshot{o: s.o, past: s.past, roster: s.roster, live: s.live, reports: s.reports, locks: s.locks, noLocks: s.noLocks,
+		rolls: s.rolls, noRolls: s.noRolls,
 		left: s.left, taken: s.taken, failed: err, read: time.Now(), details: map[kv.Key]*fleet.Report{}, rendered: map[string][]byte{}}
 }
 

@@ -18,6 +18,7 @@ import (
 	"kvexpress/internal/fleet"
 	"kvexpress/internal/httpd"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 )
 
 // Options configure the page.
@@ -31,6 +32,9 @@ type Options struct {
 	Version  string        // of the program
 	Secure   bool          // the hub has TLS
 	Log      *slog.Logger
+
+	// Rollout is the last rollout of a key; outputs: with what commands printed.
+	Rollout func(ctx context.Context, k kv.Key, outputs bool) (rollout.View, error)
 
 	Token   func(*http.Request) string // of a request
 	MayRead func(*http.Request) error  // why the token may not read receipts

@@ -23,16 +23,18 @@ import (
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
 	"kvexpress/internal/publish"
+	"kvexpress/internal/rollout"
 )
 
 // world is a page over an embedded store and a table of receipts, both in memory.
 type world struct {
-	t      *testing.T
-	store  *store
-	layout kv.Layout
-	table  *receipts.Table
-	page   *web.Web
-	remote bool // the browser is on another machine, without TLS
+	t       *testing.T
+	store   *store
+	layout  kv.Layout
+	table   *receipts.Table
+	page    *web.Web
+	rollout rollout.View
+	remote  bool // the browser is on another machine, without TLS
 }
 
 // Tokens of the world. "" is a caller without one, who may read nothing.
@@ -79,7 +81,8 @@ func start(t *testing.T) *world {
 	token := func(r *http.Request) string { return r.Header.Get("X-Consul-Token") }
 	w.page = web.New(web.Options{
 		Store: w.store, Layout: w.layout, Receipts: hub{w.table}, Rights: w.store, Hub: "hub-1", Version: "2.0", Secure: true,
-		Token: token, Private: func(*http.Request) bool { return !w.remote },
+		Rollout: func(context.Context, kv.Key, bool) (rollout.View, error) { return w.rollout, nil },
+		Token:   token, Private: func(*http.Request) bool { return !w.remote },
 		MayRead: func(r *http.Request) error {
 			denied, err := w.store.Denied(r.Context(), token(r), []string{"kvexpress-nodes/x"}, nil)
 			if len(denied) > 0 {

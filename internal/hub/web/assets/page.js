@@ -81,7 +81,7 @@ let drawn = "";
 let busy = false;
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const showMs = (ms) => ms == null ? "" : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s`;
+const showMs = (ms) => ms == null ? "" : ms < 10 ? `${+ms.toFixed(1)} ms` : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s`;
 
 async function draw() {
   const place = document.getElementById("pictures");
