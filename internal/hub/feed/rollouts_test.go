@@ -75,3 +75,25 @@ func TestNoRollouts(t *testing.T) {
 	write(t, s, put(layout.Rollout("hosts"), "{}"))
 	until(t, changes, func() bool { return f.Latest("hosts").Rows[layout.Rollout("hosts")].State == kv.Present })
 }
+
+// A token with the policy from before rollouts serves agents as before: it knows of no rollouts, and is no older for it.
+func TestTokenWithoutRollouts(t *testing.T) {
+	server := consultest.Start(t, consultest.WithACL())
+	s := open(t, server, server.ManagementToken)
+	write(t, s, published(t, "hosts", "one", 1)...)
+	write(t, s, put(layout.Rollout("hosts"), "{}"))
+	old := open(t, server, server.NewToken(t, `key_prefix "kvexpress/" { policy = "read" }`))
+	f, changes := follow(t, old, "hosts")
+	until(t, changes, func() bool { return f.Latest("hosts") != nil && f.Latest("hosts").Live.SHA256 != "" })
+	if e := f.Latest("hosts").Rows[layout.Rollout("hosts")]; e.State != kv.Absent {
+		t.Errorf("the snapshot has the rollout %+v", e)
+	}
+	if beat, err := old.Pulse(t.Context(), layout.RolloutsDir(), 0, 0); err != nil || !beat.Empty { // else the hub would be behind
+		t.Errorf("the beat of the rollouts is %+v, %v", beat, err)
+	}
+	write(t, s, published(t, "hosts", "two", 2)...)
+	until(t, changes, func() bool { return string(f.Latest("hosts").Rows[layout.Data("hosts")].Value) == "two" })
+	if err := f.Status().Err; err != nil {
+		t.Error(err)
+	}
+}
