@@ -105,7 +105,7 @@ func OutReceipt(r install.Result, err error, now time.Time) fleet.Target {
 	t := fleet.Target{
 		By: fleet.ByOut, Key: r.Key, File: r.File, Outcome: o, Detail: brief(err),
 		ExecPending: r.ExecPending || o == outcome.Pending,
-		Lineage:     r.Lineage, Version: r.Version, SHA256: r.SHA256,
+		Lineage:     r.Lineage, Version: r.Version, SHA256: r.SHA256, Candidate: r.Provisional != "",
 	}
 	if o == outcome.Refused {
 		t.Reason = reason

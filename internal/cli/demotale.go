@@ -94,7 +94,7 @@ func (t *tale) tell(ctx context.Context) {
 func (t *tale) inStages(ctx context.Context) {
 	canary, before := t.fleet.Nodes[0], t.fleet.Installs()
 	t.chapter("6. The same bad version in stages: it touches one node, and goes back by itself")
-	t.note("%s has the label role=canary. Each node has a probe, which looks for the last machine in what the exec copied.", canary.Name)
+	t.note("%s has the label role=canary. The probe of each node looks for the last machine in the copy by its exec.", canary.Name)
 	t.write("policy.yml", []byte(demoPolicy))
 	for line := range strings.Lines(demoPolicy) {
 		t.note("  %s", strings.TrimRight(line, "\n"))

@@ -96,6 +96,10 @@ func TestCandidateStays(t *testing.T) {
 	out("canary", "kept; a rollout is not over")
 	out("other", "unchanged; it has version 1 ")
 	x.Holds("canary-hosts", "two\n")
+	e2e.Eventually(t, "the status shows the candidate", func() bool {
+		s := report(x, h.Addr, "hosts").Stragglers
+		return len(s) == 1 && s[0].Node == "canary" && s[0].Outcome == outcome.Outdated && strings.Contains(s[0].Detail, "candidate")
+	})
 
 	nodes["canary"].Kill()
 	d := x.Agent("canary")
