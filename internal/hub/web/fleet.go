@@ -138,7 +138,8 @@ func fleetRowOf(live fleet.Live, r fleet.Report, may bool) fleetRow {
 
 // roll adds a rollout that has not ended.
 func (row *fleetRow) roll(r rollout.Row) {
-	row.Roll = fmt.Sprintf("version %d is %s, stage %d of %d", r.Version, r.State, min(r.Stage+1, len(r.Plan.Stages)), len(r.Plan.Stages))
+	stages := len(r.Plan.Stages)
+	row.Roll = fmt.Sprintf("version %d is %s, stage %d of %d", r.Version, r.State, min(r.Stage+1, stages), stages)
 	if row.State != stateStopped {
 		row.State = stateRolling
 	}

@@ -103,14 +103,25 @@ func (b *tab) becomes(expression string) {
 	e2e.Eventually(b.t, expression, func() bool { return js[bool](b, "document.body !== null && Boolean("+expression+")") })
 }
 
-// shot saves a picture in the folder of KVEXPRESS_SHOTS, for people.
+// shot saves a picture of the whole page in the folder of KVEXPRESS_SHOTS, for people.
 func (b *tab) shot(name string) {
+	b.t.Helper()
+	b.save(name, chromedp.FullScreenshot(100))
+}
+
+// window is shot for what is in the window.
+func (b *tab) window(name string) {
+	b.t.Helper()
+	b.save(name, chromedp.CaptureScreenshot())
+}
+
+func (b *tab) save(name string, picture chromedp.Action[[]byte]) {
 	b.t.Helper()
 	dir := os.Getenv("KVEXPRESS_SHOTS")
 	if dir == "" {
 		return
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), get(b, chromedp.FullScreenshot(100)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), get(b, picture), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
 }
