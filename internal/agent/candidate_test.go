@@ -403,8 +403,7 @@ func TestCandidateOfTwoTargets(t *testing.T) {
 }
 
 // An agent that restarts says which candidate it has, and reports on it, or goes back.
-func TestCandidateRestart(t *testing.T) {
-	t.Parallel()
+func TestCandidateRestart(t *testing.T) { // not parallel: a child of another test could hold the lock of the state for a moment
 	for _, reverted := range []bool{false, true} {
 		rolloutTest(t, 1, nil, func(t *testing.T, s *site, hub *fakeHub) {
 			hub.offer("k0", "r1", "two\n")
@@ -459,8 +458,7 @@ func TestCandidateWithoutHubs(t *testing.T) {
 }
 
 // After a restart without hubs, an exec that failed for a candidate does not run again.
-func TestCandidateExecWithoutHubs(t *testing.T) {
-	t.Parallel()
+func TestCandidateExecWithoutHubs(t *testing.T) { // not parallel: a child of another test could hold the lock of the state for a moment
 	rolloutTest(t, 1, func(s *site) {
 		c := &s.config.Targets[0]
 		c.Exec, c.RestoreOnFailure, c.ExecEvery = s.command(`echo exec >>"$0"; test $KVEXPRESS_VERSION = 1`), false, time.Second
