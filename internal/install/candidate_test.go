@@ -291,3 +291,14 @@ func TestCandidateStateIsReadByOlderPrograms(t *testing.T) {
 	}
 	n.settle(contentA())
 }
+
+// A rollout has stages, so a candidate does not wait for its time, as another version does.
+func TestCandidateIsNotPostponed(t *testing.T) {
+	n, _ := candidateNode(t)
+	n.target.Postpone = func(string) bool { return true }
+	offer := n.offer
+	n.offer = nil
+	n.must(install.Postponed)
+	n.offer = offer
+	n.must(install.Installed)
+}
