@@ -23,7 +23,7 @@ func documented() map[string][]int {
 		"in":          {0, 1, 3, 6, 7, 8, 9, 10, 11},
 		"out":         {0, 1, 3, 4, 5, 6, 7, 8},
 		"raw":         {0, 1, 4, 5, 6, 7, 8},
-		"copy":        {0, 1, 3, 5, 6, 7, 8, 10},
+		"copy":        {0, 1, 3, 5, 6, 7, 8, 10, 11},
 		"history":     {0, 1, 5, 6, 7},
 		"show":        {0, 1, 5, 6, 7},
 		"diff":        {0, 1, 5, 6, 7},
@@ -33,7 +33,7 @@ func documented() map[string][]int {
 		"forget":      {0, 1, 7},
 		"retire":      {0, 1, 5, 7},
 		"policy":      {0, 1},
-		"policy set":  {0, 1, 7},
+		"policy set":  {0, 1, 6, 7},
 		"policy show": {0, 1, 5, 6, 7},
 		"policy rm":   {0, 1, 7},
 
