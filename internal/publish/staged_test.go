@@ -490,3 +490,27 @@ func TestRolloutBegin(t *testing.T) {
 		t.Errorf("got %v after %d", err, asked)
 	}
 }
+
+// A publish without stages makes as many requests as before there were rollouts, whatever the last rollout was.
+func TestPlainPublishRequests(t *testing.T) {
+	p := publisher(t, newStore())
+	do(t, p, "one\n")
+	check := func(text string) {
+		t.Helper()
+		var points []Point
+		p.Fault = func(at Point) error { points = append(points, at); return nil }
+		do(t, p, text)
+		p.Fault = nil
+		if want := []Point{AtRead, AtHistoryList, AtPromote, AtNotify}; !slices.Equal(points, want) {
+			t.Errorf("it makes %q, want %q", points, want)
+		}
+	}
+	check("two\n")
+	setPolicy(t, p, staged())
+	begin(t, p, "three\n")
+	if err := promote(t, p); err != nil {
+		t.Fatal(err)
+	}
+	setPolicy(t, p, rollout.Policy{})
+	check("four\n")
+}
