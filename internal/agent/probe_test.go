@@ -3,12 +3,18 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kvexpress/internal/config"
 	"kvexpress/internal/install"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/rollout"
+	"kvexpress/internal/wire"
 )
 
 // probing is a target with a candidate in place, and a probe that never ends by itself.
@@ -51,4 +57,58 @@ func TestProbeHangs(t *testing.T) {
 		}
 		p.mu.Unlock()
 	}
+}
+
+// A probe runs until it succeeds, then once a second, and before the answer to a question. Its failure then is final.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	rolloutTest(t, 1, func(s *site) {
+		s.config.Targets[0].Probe = s.command(`echo probe >>"$0"; test -e "$(dirname "$0")/good"`)
+	}, func(t *testing.T, s *site, hub *fakeHub) {
+		probes := func() (n int) {
+			for _, line := range s.ran() {
+				if line == "probe" {
+					n++
+				}
+			}
+			return n
+		}
+		hub.offer("k0", "r1", "two\n")
+		pass(3 * time.Second)
+		hub.says(rollout.Installing)
+		if n := probes(); n < 3 {
+			t.Errorf("%d probes", n)
+		}
+		s.mark("good")
+		pass(3 * time.Second)
+		hub.says(rollout.Healthy)
+		before := probes()
+		pass(5 * time.Second)
+		if n := probes() - before; n < 4 || n > 6 {
+			t.Errorf("%d probes in 5 s", n)
+		}
+		before = probes()
+		hub.said()
+		hub.tell(wire.FromHub{Ask: &wire.Ask{Key: "k0", Rollout: "r1", ID: 9}})
+		if last := hub.says(rollout.Healthy); last.Ask != 9 || probes() != before+1 {
+			t.Errorf("%+v after %d probes", last, probes()-before)
+		}
+		if err := os.Remove(filepath.Join(s.dir, "good")); err != nil {
+			t.Fatal(err)
+		}
+		hub.tell(wire.FromHub{Ask: &wire.Ask{Key: "k0", Rollout: "r1", ID: 10}})
+		synctest.Wait()
+		all := hub.said()
+		if last := all[len(all)-1]; last.State != "failed" || last.Reason != "probe" {
+			t.Errorf("%+v", last)
+		}
+		if slices.ContainsFunc(all, func(h wire.Health) bool { return h.Ask == 10 && h.State == "healthy" }) {
+			t.Errorf("it answers before it has probed: %+v", all)
+		}
+		before = probes()
+		pass(time.Minute)
+		if probes() != before {
+			t.Error("it probes again")
+		}
+	})
 }
