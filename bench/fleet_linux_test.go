@@ -25,6 +25,7 @@ type comparison struct {
 	nodes, warm, changes, blocks int
 	targets                      int           // of each node; 0: 1
 	pause                        time.Duration // after each change, more than nodes need to be at rest
+	change                       func(*site)   // of the site before it starts; may be nil
 }
 
 // result is the result of one block of one kind: medians over its changes.
@@ -118,6 +119,9 @@ func (t tools) begin(b *testing.B, k kind, addr string, c comparison, pub *publi
 	b.Helper()
 	s, targets := newSite(b, addr, c.nodes)
 	s.Receipts, s.Targets = k == oursReporting || k == hubReporting, c.targets
+	if c.change != nil {
+		c.change(&s)
+	}
 	for i := range s.Nodes {
 		for _, other := range s.list(i)[1:] {
 			pub.other(b, other.key)

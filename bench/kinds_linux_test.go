@@ -50,8 +50,9 @@ type site struct {
 	CA       string // of the hub's certificate, for clients without an agent; "": no TLS
 	Base     string
 	Nodes    int
-	Targets  int  // of each node: one that all have, the others are its own; 0: 1
-	Receipts bool // our nodes report; the others cannot, so that comparisons do without
+	Targets  int    // of each node: one that all have, the others are its own; 0: 1
+	Receipts bool   // our nodes report; the others cannot, so that comparisons do without
+	Extra    string // lines of the YAML of each target
 }
 
 func (s site) node(i int) string   { return filepath.Join(s.Base, fmt.Sprintf("n%04d", i)) }

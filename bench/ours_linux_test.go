@@ -28,6 +28,7 @@ func agentYAML(s site, i int, targets ...target) []byte {
 	y.WriteString("targets:\n")
 	for _, t := range targets {
 		fmt.Fprintf(&y, "  - key: %s\n    file: %s\n    min_lines: 1\n", t.key, strconv.Quote(t.file))
+		y.WriteString(s.Extra)
 	}
 	return y.Bytes()
 }

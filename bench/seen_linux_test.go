@@ -128,6 +128,13 @@ func (o *observer) expect(content []byte) {
 	o.want, o.landed, o.left, o.all = content, make([]time.Time, len(o.targets)), len(o.targets), make(chan struct{})
 }
 
+// count is how many nodes have had the expected content.
+func (o *observer) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.targets) - o.left
+}
+
 // wait returns when each node has the expected content, or ended gives an error.
 func (o *observer) wait(limit time.Duration, ended func() error) ([]time.Time, error) {
 	o.mu.Lock()

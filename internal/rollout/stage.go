@@ -140,6 +140,11 @@ func (s *step) owed() int { return max(0, s.m.Owed-len(s.m.Admitted)) }
 // One node at least must be healthy, however many may fail.
 func (s *step) endStage() {
 	c := s.count()
+	if c.waiting == 0 && c.healthy == 0 && s.m.Full && c.failed+c.silent > s.row.Plan.MaxFailures(s.row.Counted) {
+		s.giveUpSilent() // there is nothing to bake
+		s.tooMany()
+		return
+	}
 	if c.waiting > 0 || c.healthy == 0 || !s.m.Full {
 		if s.m.Baking {
 			s.endBake()

@@ -23,6 +23,7 @@ type World struct {
 	Nodes   []Node        // sorted by name
 	Current Current
 	Stopped bool                  // the key is stopped: nothing moves
+	Damaged string                // why no node can get the candidate; "": all can
 	Gates   map[string]GateResult // of the runs that this controller ordered; an order to run a gate deletes its old result
 	// Admitted are the nodes that the controllers before admitted, as far as this hub knows. They count when it is claimed.
 	Admitted map[string]bool
@@ -145,6 +146,10 @@ func (s *step) decide() {
 		return
 	case s.row.State == Reverting:
 		s.revert()
+		return
+	}
+	if s.w.Damaged != "" && s.row.State != Halted {
+		s.fail(s.w.Damaged)
 		return
 	}
 	s.noteFailures()

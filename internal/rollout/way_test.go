@@ -63,6 +63,23 @@ func TestSilence(t *testing.T) {
 	if f.is(t, Reverted, 0); !strings.Contains(f.row.Reason, f.node(3).Name+" (silence)") {
 		t.Fatal(f.row.Reason)
 	}
+	// The only node of the stage dies: nothing else is waited for.
+	f = newFleet(10, Stage{Count: 1}, share("100%"))
+	f.mute[f.node(0).Name] = true
+	f.pass(Silence)
+	if f.is(t, Reverted, 0); !strings.Contains(f.row.Reason, "(silence)") {
+		t.Fatal(f.row.Reason)
+	}
+}
+
+// TestDamaged proves that a candidate that no node can get is given up at once.
+func TestDamaged(t *testing.T) {
+	f := newFleet(10, Stage{Count: 1, Bake: Duration(time.Minute)}, share("100%"))
+	f.w.Damaged = "the candidate in the store is damaged"
+	f.step()
+	if f.is(t, Reverted, 0); f.row.Reason != f.w.Damaged || len(f.on()) > 0 {
+		t.Fatal(f.row.Reason, f.on())
+	}
 }
 
 // TestAsked proves that the last word before the end of a stage is asked for: a report from before the question is not enough.

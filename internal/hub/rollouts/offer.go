@@ -1,11 +1,13 @@
 package rollouts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"kvexpress/internal/gate"
 	"kvexpress/internal/hub/feed"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
@@ -22,6 +24,7 @@ type parsed struct {
 // candidate is a version that may be offered, verified.
 type candidate struct {
 	id   string // of its rollout; "": none
+	bad  string // why it cannot be offered; "": it can
 	live record.Live
 	rows kv.Snapshot // in the places of the current ones
 
@@ -53,7 +56,7 @@ func (r *Rollouts) Offer(snap *feed.Snapshot, node, on string) (*feed.Snapshot, 
 	if row == nil || !row.State.Offers() || on != row.ID && (t.of != row.ID || !t.admitted[node]) {
 		return snap, true
 	}
-	if t.cand.id != row.ID {
+	if t.cand.id != row.ID || t.cand.bad != "" {
 		return nil, false
 	}
 	if t.cand.of != snap {
@@ -75,15 +78,29 @@ func (t *track) load(ctx context.Context, row rollout.Row) error {
 	if loaded {
 		return nil
 	}
-	live, rows, err := read(ctx, t.r.o.Store, t.r.o.Layout, row)
-	if err != nil {
+	c := candidate{id: row.ID}
+	var err error
+	var refusal *gate.Refusal // of a newer kvexpress
+	if c.live, c.rows, err = read(ctx, t.r.o.Store, t.r.o.Layout, row); errors.Is(err, errDamaged) || errors.As(err, &refusal) {
+		c.bad = err.Error()
+	} else if err != nil {
 		return fmt.Errorf("read the candidate of %s, version %d: %w", row.Key, row.Version, err)
 	}
 	t.r.mu.Lock()
 	defer t.r.mu.Unlock()
-	t.cand = candidate{id: row.ID, live: live, rows: rows}
+	t.cand = c
 	return nil
 }
+
+// spoil notes that the candidate cannot be offered or promoted any more.
+func (t *track) spoil(err error) {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	t.cand.bad = cmp.Or(t.cand.bad, err.Error())
+}
+
+// errDamaged: the store has a candidate that is not what its publisher wrote.
+var errDamaged = errors.New("the candidate in the store is damaged")
 
 // loadLimit limits the reading of a candidate.
 const loadLimit = 10 * time.Second
@@ -102,8 +119,7 @@ func read(ctx context.Context, s kv.Reader, l kv.Layout, row rollout.Row) (live 
 		return live, nil, err
 	}
 	if live.State != record.Managed || live.Manifest.Version != row.Version {
-		return live, nil, errors.Join(errors.New("it is damaged; end the rollout with `kvexpress rollout abort -k "+string(k)+"`"),
-			errors.New(live.Why))
+		return live, nil, fmt.Errorf("%w: %s", errDamaged, cmp.Or(live.Why, "its manifest is of another version"))
 	}
 	live.Plain = nil
 	return live, kv.Snapshot{l.Data(k): data, l.Checksum(k): sum, l.Manifest(k): manifest}, nil

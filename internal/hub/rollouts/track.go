@@ -239,6 +239,9 @@ func (t *track) control(ctx context.Context, row rollout.Row, index uint64, snap
 func (t *track) sees(row rollout.Row, snap *feed.Snapshot) rollout.World {
 	l := t.r.o.Layout
 	w := rollout.World{Now: t.r.now(), Nodes: t.all(snap), Gates: t.gates, Stopped: snap.Rows[l.Stop(t.key)].State == kv.Present}
+	if t.cand.id == row.ID {
+		w.Damaged = t.cand.bad
+	}
 	w.Current = current(l, row, snap)
 	if row.Controller == "" {
 		w.Admitted = maps.Clone(t.admitted)

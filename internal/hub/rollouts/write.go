@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"kvexpress/internal/gate"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
@@ -30,6 +31,8 @@ func (t *track) write(ctx context.Context, was rollout.Row, index uint64, o roll
 		if err == nil || errors.Is(err, kv.ErrConflict) {
 			// The snapshot that has the new row has the new version, too: none from before may be taken for it.
 			err = errors.Join(err, t.again(ctx))
+		} else if refusal := (*gate.Refusal)(nil); errors.As(err, &refusal) {
+			t.spoil(err) // the next step gives it up
 		}
 		return err
 	}
