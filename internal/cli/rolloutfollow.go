@@ -46,13 +46,19 @@ func (s *session) follow(ctx context.Context, k kv.Key, id string) (rollout.View
 	var last rollout.View
 	for answered := time.Now(); ; {
 		v, err := source.next(ctx)
+		behind := false // the hub has not seen the rollout yet
+		if err == nil && (v.Row == nil || v.Row.ID != id) {
+			var row *rollout.Row
+			row, _, err = s.rolloutRow(ctx, k)
+			behind = err == nil && row != nil && row.ID == id
+		}
 		switch {
 		case ctx.Err() != nil:
 			return last, fmt.Errorf("%s: no longer followed, and its rollout goes on: `kvexpress rollout status -k %s --follow` follows "+
 				"it, `kvexpress rollout abort -k %[2]s` ends it: %w", k, k, context.Cause(ctx))
 		case errors.Is(err, wire.ErrForbidden), err != nil && time.Since(answered) > lostFor, err != nil && !passing(err):
 			return last, fmt.Errorf("%s: unknown how its rollout goes on; `kvexpress rollout status -k %s` tells: %w", k, k, err)
-		case err != nil:
+		case err != nil, behind:
 			if wait.For(ctx, viewEvery) == nil {
 				continue
 			}
