@@ -47,7 +47,9 @@ type Options struct {
 	Gates  map[string]Gate
 	Peers  []Peer
 	Notify *Webhook // nil: none
-	Log    *slog.Logger
+	// Keep a row below the rollouts: Consul wakes a watch on an empty folder with each write to the store.
+	Keep bool
+	Log  *slog.Logger
 }
 
 // Rollouts are the rollouts that a hub serves. Its methods are safe for concurrent use.
@@ -65,6 +67,7 @@ type Rollouts struct {
 	mu     sync.Mutex
 	ctx    context.Context // of Run; nil before
 	may    bool            // the hub may write what rollouts need
+	leaves bool            // the hub ends: it claims no rollout
 	tracks map[kv.Key]*track
 	known  map[string]uint64 // path of a row → its index, as last seen
 	counts Counts
@@ -104,8 +107,7 @@ func (r *Rollouts) Run(ctx context.Context) {
 	r.work.Wait()
 }
 
-// askRights finds out whether the hub may run rollouts, with a transaction that writes nothing; and it keeps a row below the
-// rollouts, because a watch on an empty folder wakes with each write to the store.
+// askRights finds out whether the hub may run rollouts, with a transaction that writes nothing; and it writes the row to Keep.
 func (r *Rollouts) askRights(ctx context.Context) {
 	l := r.o.Layout
 	probes := []kv.Op{{Verb: kv.CheckAbsent, Path: l.RolloutsDir() + ".probe"}, {Verb: kv.CheckAbsent, Path: l.Prefix() + "/.probe"}}
@@ -121,7 +123,7 @@ func (r *Rollouts) askRights(ctx context.Context) {
 	case err != nil && (before || first):
 		r.o.Log.Info("the hub's token may not write keys: it serves agents, and another hub must run the rollouts; "+
 			"`kvexpress acl hub --rollouts` prints the policy for it", "error", err)
-	case err == nil && !before:
+	case err == nil && !before && r.o.Keep:
 		_, err := r.o.Store.Commit(ctx, []kv.Op{{Verb: kv.CheckAndSet, Path: l.RolloutsDir() + ".keep"}})
 		if err != nil && !errors.Is(err, kv.ErrConflict) {
 			r.o.Log.Warn("cannot write a row below the rollouts", "error", err)
