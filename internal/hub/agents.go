@@ -160,7 +160,7 @@ func (a *agents) note(what, from string, err error) {
 	a.log.Warn(what, args...)
 }
 
-// drain moves the agents to other hubs.
+// drain moves the agents, and then the rollouts, to other hubs.
 func (a *agents) drain(ctx context.Context) {
 	n := a.Counts().Agents
 	if n > 0 {
@@ -168,6 +168,7 @@ func (a *agents) drain(ctx context.Context) {
 		a.log.Info("moving agents to other hubs", "agents", n, "within", within)
 		a.Drain(ctx, within)
 	}
+	a.rolls.Leave(ctx)
 	a.end()
 }
 

@@ -140,7 +140,11 @@ func (t *track) step(ctx context.Context) (again time.Duration, err error) {
 		err = t.load(ctx, *row)
 	}
 	t.hear()
-	if !row.State.Ended() && t.mine(*row) && t.met() {
+	switch {
+	case row.State.Ended():
+	case t.leaves(*row):
+		err = errors.Join(err, t.free(ctx, *row, index))
+	case t.mine(*row) && t.met():
 		next, failed := t.control(ctx, *row, index, snap)
 		again, err = min(again, next), errors.Join(err, failed)
 	}
@@ -183,7 +187,7 @@ func (t *track) begin(id string) {
 func (t *track) mine(row rollout.Row) bool {
 	t.r.mu.Lock()
 	defer t.r.mu.Unlock()
-	mine := t.r.may && (row.Controller == "" || row.Controller == t.r.me || t.r.now()-t.moved.at >= rollout.TakeOver)
+	mine := t.r.may && !t.r.leaves && (row.Controller == "" || row.Controller == t.r.me || t.r.now()-t.moved.at >= rollout.TakeOver)
 	if claims := mine && row.Controller != t.r.me; claims != t.claims {
 		t.claims, t.claimed = claims, t.r.now()
 		t.show()

@@ -167,6 +167,7 @@ func (h *hub) toggle() {
 	if h.w.plan.IntN(2) == 0 {
 		h.w.trace.log("drain %s", h.name)
 		h.fan.Drain(context.Background(), 2*time.Second)
+		h.rolls.Leave(context.Background())
 	}
 	h.w.trace.log("kill %s", h.name)
 	h.kill()
