@@ -25,7 +25,11 @@ type rolloutError struct {
 }
 
 func (e *rolloutError) Error() string {
-	text := fmt.Sprintf("%s: version %d is not live: its rollout is %s", e.row.Key, e.row.Version, e.row.State)
+	is := "was"
+	if !e.row.State.Ended() {
+		is = "is"
+	}
+	text := fmt.Sprintf("%s: version %d is not live: its rollout %s %s", e.row.Key, e.row.Version, is, e.row.State)
 	if e.row.Reason != "" {
 		text += ": " + e.row.Reason
 	}
@@ -203,8 +207,8 @@ func rolloutOf(k kv.Key, v rollout.View) rolloutReport {
 }
 
 func (r rolloutReport) lines() []string {
-	head := fmt.Sprintf("%s: version %d is %s, by %s, %s ago", r.Key, r.Version, r.State, cmp.Or(r.By, "an unknown user"),
-		render.Span(r.now.Sub(r.Started)))
+	head := fmt.Sprintf("%s: the rollout of version %d is %s; %s began it %s ago", r.Key, r.Version, r.State,
+		cmp.Or(r.By, "an unknown user"), render.Span(r.now.Sub(r.Started)))
 	lines := []string{render.Line(head)}
 	if r.Reason != "" {
 		lines = append(lines, render.Line("  "+r.Reason))
@@ -215,14 +219,17 @@ func (r rolloutReport) lines() []string {
 		if s.Nodes > 0 {
 			row[1], row[2], row[3], row[4] = fmt.Sprint(s.Nodes), fmt.Sprint(s.Admitted), fmt.Sprint(s.Healthy), fmt.Sprint(s.Failed)
 		}
-		if s.Done {
+		switch {
+		case s.Done:
 			row[5] = "done"
+		case s.Waits != "" && s.Waits == r.Reason: // the line above the table says it
+			row[5] = "an operator"
 		}
 		rows = append(rows, row)
 	}
 	lines = append(lines, render.Table(rows)...)
 	for _, f := range r.Failed {
-		lines = append(lines, render.Line(fmt.Sprintf("%s failed: %s %s", f.Node, f.Reason, f.Detail)))
+		lines = append(lines, render.Line(fmt.Sprintf("%s failed: %s: %s", f.Node, f.Reason, f.Detail)))
 		if f.Output != "" {
 			for _, line := range outputLines(f.Output) {
 				lines = append(lines, "    "+render.Line(line))

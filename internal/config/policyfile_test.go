@@ -60,7 +60,7 @@ func TestPolicyRefused(t *testing.T) {
 
 // A policy is printed as it can be read.
 func TestPolicyLines(t *testing.T) {
-	const text = "stages: [{nodes: {b: 'null', a: 'x\"\\'}, bake: 1h}, {count: 3, max_unavailable: 2}, {share: 0.5%, bake: 61s}, {share: 100%, pause: before}]\n" +
+	const text = "stages: [{nodes: {b: 'null', c: web-1, d: '1e3', e: 'No', f: '-', a: 'x\"\\'}, bake: 1h}, {count: 3, max_unavailable: 2}, {share: 0.5%, bake: 61s}, {share: 100%, pause: before}]\n" +
 		"max_failed: 3\ntimeout: 2h30m\non_failure: halt\ngates: [a, b-1]\ncontent: {min_lines: 3}\n"
 	p, err := ParsePolicy("policy.yml", []byte(text))
 	if err != nil {

@@ -200,6 +200,9 @@ func (p *Publisher) attempt(ctx context.Context, req Request, load parcel, befor
 	staged := decision == record.Replace && req.staged(b.policy)
 	if staged && b.follows(load.sha256) {
 		res.Action, res.Version, res.Rollout = Follows, b.rollout.Version, b.rollout.ID
+		if b.Manifest != nil {
+			res.Lineage = b.Manifest.Lineage // of the candidate, too
+		}
 		return res, nil
 	}
 	if staged && b.State == record.Damaged {

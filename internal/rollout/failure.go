@@ -57,7 +57,7 @@ func (s *step) tooMany() bool {
 	if s.m.Lost > 0 {
 		names = append(names, lost(s.m.Lost))
 	}
-	s.fail(fmt.Sprintf("%s failed, %d may: %s", nodes(n), most, list(names)))
+	s.fail(fmt.Sprintf("%s failed, and max_failed is %d: %s", nodes(n), most, list(names)))
 	return true
 }
 

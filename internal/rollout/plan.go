@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -93,7 +92,7 @@ func (s Stage) lines() []string {
 	case len(s.Nodes) > 0:
 		var pairs []string
 		for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
-			pairs = append(pairs, fmt.Sprintf("%q: %q", name, s.Nodes[name]))
+			pairs = append(pairs, yamlText(name)+": "+yamlText(s.Nodes[name]))
 		}
 		lines = append(lines, "  - nodes: {"+strings.Join(pairs, ", ")+"}")
 	case s.Count > 0:
@@ -111,6 +110,15 @@ func (s Stage) lines() []string {
 		lines = append(lines, "    pause: before")
 	}
 	return lines
+}
+
+// yamlText is a text in YAML. It is quoted if it is not a plain word, or if YAML may read it as a number, a boolean or null.
+func yamlText(s string) string {
+	if !GateName(s) || strings.Trim(s[:1], "0123456789-") == "" ||
+		slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "y", "n", "null"}, strings.ToLower(s)) {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 // GateName reports whether a word can be the name of a gate: 1 to 64 letters, digits, - and _.

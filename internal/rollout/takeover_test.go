@@ -28,7 +28,7 @@ func TestTakeOver(t *testing.T) {
 		t.Fatal(len(f.m.Admitted))
 	}
 	f.pass(10 * time.Second)
-	if f.is(t, Reverted, 0); !strings.Contains(f.row.Reason, "3 nodes failed, 0 may: ") ||
+	if f.is(t, Reverted, 0); !strings.Contains(f.row.Reason, "3 nodes failed, and max_failed is 0: ") ||
 		!strings.Contains(f.row.Reason, "1 node that lost its hub") {
 		t.Fatal(f.row.Reason)
 	}
