@@ -34,6 +34,10 @@ func (r *running) during(server *consultest.Server, f func()) spent {
 	return spent{after.nodes - before.nodes, after.consul - before.consul, after.hub - before.hub, wall}
 }
 
+func (s spent) plus(o spent) spent {
+	return spent{s.nodes + o.nodes, s.consul + o.consul, s.hub + o.hub, s.wall + o.wall}
+}
+
 // used is the CPU time that f takes, less what all use at rest.
 func (r *running) used(server *consultest.Server, f func()) spent {
 	r.b.Helper()

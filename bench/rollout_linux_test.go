@@ -24,7 +24,8 @@ import (
 // staged is a fleet behind a hub, whose key gets policies.
 type staged struct {
 	*running
-	t tools
+	t      tools
+	server *consultest.Server
 }
 
 // newStaged starts agents that report, in one process.
@@ -32,7 +33,7 @@ func newStaged(b *testing.B, t tools, nodes int, change func(*site)) *staged {
 	b.Helper()
 	server := consultest.Start(b)
 	c := comparison{nodes: nodes, pause: time.Second, change: change}
-	return &staged{t.begin(b, hubReporting, server.Addr, c, newPublisher(b, server.Addr)), t}
+	return &staged{t.begin(b, hubReporting, server.Addr, c, newPublisher(b, server.Addr)), t, server}
 }
 
 // policy sets the policy of the key; "" removes it.
@@ -84,19 +85,24 @@ func BenchmarkRollout(b *testing.B) {
 	s := newStaged(b, buildTools(b, hubReporting), nodes, nil)
 	defer s.end()
 	var all, three, one, atOnce []float64
+	var cpu, plain spent
 	for range blocks {
 		s.policy("stages:\n  - {share: 1%, bake: 300ms}\n  - {share: 10%, bake: 300ms}\n  - {share: 100%, bake: 300ms}\n")
 		three = append(three, s.good())
 		s.policy("stages: [{share: 100%}]\n")
-		one = append(one, s.good())
+		cpu = cpu.plus(s.used(s.server, func() { one = append(one, s.good()) }))
 		s.policy("")
-		atOnce = append(atOnce, s.good("--wait", "100%"))
+		plain = plain.plus(s.used(s.server, func() { atOnce = append(atOnce, s.good("--wait", "100%")) }))
 		all = append(all, one[len(one)-1]/atOnce[len(atOnce)-1])
 	}
+	n := float64(blocks)
 	printFigures(b, fmt.Sprintf("%d nodes, %d rounds", nodes, blocks), []figure{
 		{name: "1 %, 10 %, 100 %, bake 0.3 s: in until all are healthy, ms", through: middle(three), limit: "2500"},
 		{name: "one stage without bake: the same, ms", direct: middle(atOnce), through: middle(one), limit: "1.3 ×"},
 		{name: "the median of the ratios", through: middle(all), limit: "1.3"},
+		{name: "CPU of the nodes, ms", direct: ms(plain.nodes) / n, through: ms(cpu.nodes) / n},
+		{name: "CPU of the hub, ms", direct: ms(plain.hub) / n, through: ms(cpu.hub) / n},
+		{name: "Consul's CPU, ms", direct: ms(plain.consul) / n, through: ms(cpu.consul) / n},
 	})
 }
 

@@ -229,7 +229,7 @@ func (s *stateFile) begin(o overwriteNote, inPlace bool) error {
 	if s.Begun = nil; o.Rollout != "" {
 		s.Begun = &o.origin
 	}
-	durable := !s.found || inPlace || o.Rollout != "" || len(s.Earlier) >= maxEarlier ||
+	durable := !s.found || inPlace || len(s.Earlier) >= maxEarlier ||
 		s.Executed == o.SHA256 || slices.Contains(s.Earlier, o.SHA256)
 	if s.Executed == o.SHA256 {
 		s.ran("") // the same bytes come back after others, which a service may have read: the exec runs again
@@ -237,8 +237,8 @@ func (s *stateFile) begin(o overwriteNote, inPlace bool) error {
 	if inPlace {
 		s.Overwrite = &o
 	}
-	if durable {
-		return s.save(true)
+	if durable || s.Begun != nil {
+		return s.save(durable)
 	}
 	return s.failed(s.overwrite(nil)) // better now than when the file is in place
 }
