@@ -34,7 +34,7 @@ func (o *offering) set(row kv.Entry) (changed bool) {
 	}
 	if changed = id != o.id; changed {
 		close(o.changed)
-		o.id, o.last, o.changed = id, cmp.Or(id, o.last), make(chan struct{})
+		o.id, o.last, o.changed, o.saidAt = id, cmp.Or(id, o.last), make(chan struct{}), time.Now()
 	}
 	return changed
 }
@@ -118,7 +118,11 @@ func (h *hubSource) healths(ctx context.Context, now time.Time) (next time.Time)
 			}
 		}
 		again := o.saidAt.Add(healthEvery)
-		if news := report != o.said || s != o.saidTo; news || o.id != "" && !now.Before(again) {
+		news := report != o.said || s != o.saidTo
+		if o.said.Rollout != report.Rollout && report.State == string(rollout.Installing) {
+			news = false // most are healthy before it is due
+		}
+		if news || o.id != "" && !now.Before(again) {
 			h.say(ctx, s, k, report, now)
 			again = now.Add(healthEvery)
 		}

@@ -260,6 +260,22 @@ func TestCandidateAfterCandidate(t *testing.T) {
 	}
 }
 
+// After a power loss the state may not know the candidate. Then the store, without a hub, gives the current version again.
+func TestCandidateWithoutItsNote(t *testing.T) {
+	n, current := candidateNode(t)
+	before := read(t, n.stateFile())
+	n.must(install.Installed)
+	write(t, n.stateFile(), before)
+	if got := n.provisional(); got != "" {
+		t.Fatalf("it is noted as %q", got)
+	}
+	n.fill(current)
+	n.offer = nil
+	n.target.RefuseOlder = true
+	n.must(install.Installed)
+	n.settle(contentA())
+}
+
 // A program without rollouts reads the state, takes the candidate for a version, and goes back with the store.
 func TestCandidateStateIsReadByOlderPrograms(t *testing.T) {
 	n, current := candidateNode(t)

@@ -20,6 +20,7 @@ type scenario struct {
 	allowed [][]byte // what the file may hold after the cut (nil among them: it does not exist)
 	after   func(n *node)
 	want    []byte // the live version after that
+	noNote  bool   // the state may not say that the file is a candidate: after a power loss
 }
 
 func contentA() []byte { return lines("A", 40) }
@@ -137,7 +138,7 @@ func (s scenario) finish(n *node) {
 			n.t.Error(b)
 		}
 	}
-	if n.offer != nil && bytes.Equal(n.content(), s.want) && n.provisional() != n.offer.ID {
+	if n.offer != nil && !s.noNote && bytes.Equal(n.content(), s.want) && n.provisional() != n.offer.ID {
 		n.t.Error("the candidate is in place, and the state does not say so")
 	}
 	if s.after != nil {

@@ -70,7 +70,8 @@ type state struct {
 	// Earlier are the values of Executed since the state was last made durable. A power loss may bring each of them back.
 	Earlier   []string       `json:"earlier,omitempty"`
 	Overwrite *overwriteNote `json:"overwrite,omitempty"`
-	// Begun is a candidate whose install was begun. It is durable before the candidate is in place, so none is without a note.
+	// Begun is a candidate whose install was begun. It is written before the candidate is in place, so a kill leaves none without
+	// a note. A power loss may: then the file is of an unknown version, and the node gets again what is its version.
 	Begun *origin `json:"begun,omitempty"`
 }
 
@@ -218,7 +219,7 @@ func (s *stateFile) pending(sha string) bool { return s.Executed != sha }
 //
 // Mostly there is nothing to write. A killed install leaves at most the new bytes, for which no exec ran, and a staged file,
 // which the next lock holder removes. The state is made durable if an older one would say that the exec ran for the new bytes,
-// for an overwrite, which cannot be completed without its note, and for a candidate.
+// and for an overwrite, which cannot be completed without its note.
 func (s *stateFile) begin(o overwriteNote, inPlace bool) error {
 	if !s.found {
 		s.Executed = o.Before // no exec is pending for bytes from before the first install

@@ -152,7 +152,8 @@ func (s *step) endStage() {
 		s.m.Asked = false
 		return
 	}
-	if !s.m.Baking && !s.m.Asked {
+	bakes := s.row.Plan.Stages[s.m.Stage].Bake > 0 // else the report that made a node healthy is the last word
+	if bakes && !s.m.Baking && !s.m.Asked {
 		s.m.Baking, s.m.BakeFrom = true, s.w.Now
 	}
 	if s.m.Baking {
@@ -164,7 +165,7 @@ func (s *step) endStage() {
 		s.m.Ask++
 		c = s.count()
 	}
-	if c.unanswered > 0 {
+	if bakes && c.unanswered > 0 {
 		return
 	}
 	s.giveUpSilent()

@@ -39,9 +39,6 @@ func TestExactly(t *testing.T) {
 			f.m, f.row = m, o.Row
 			got = append(got, len(m.Admitted))
 			f.report()
-			m, o = Step(f.row, f.m, f.w, f.hub) // it asks
-			f.m, f.row = m, o.Row
-			f.report()
 		}
 		if f.step(); !slices.Equal(got, test.want) || !slices.Equal(preview.Stages, test.want) || f.row.State != Promoted {
 			t.Errorf("%d nodes: %v, preview %v, want %v, at last %s", test.n, got, preview.Stages, test.want, f.row.State)

@@ -49,6 +49,7 @@ func TestTakeOver(t *testing.T) {
 // TestTakeOverInTheMiddle proves that nodes that were installing stay admitted, and that old answers do not count.
 func TestTakeOverInTheMiddle(t *testing.T) {
 	f := newFleet(20, share("50%"), share("100%"))
+	f.row.Plan.Stages[0].Bake = 1
 	m, o := Step(f.row, f.m, f.w, f.hub)
 	f.m, f.row = m, o.Row
 	was := f.m.Admitted
@@ -58,18 +59,14 @@ func TestTakeOverInTheMiddle(t *testing.T) {
 		t.Fatal(m.Admitted, o.Row)
 	}
 	f.report()
-	m, o = Step(f.row, f.m, f.w, f.hub)
-	if f.m, f.row = m, o.Row; !m.Asked {
-		t.Fatal(m)
+	if f.bake(); !f.m.Asked {
+		t.Fatal(f.m)
 	}
 	f.broken[f.node(3).Name] = "slow"
 	f.step()
 	delete(f.broken, f.node(3).Name)
 	f.report()
-	for range 2 {
-		m, o = Step(f.row, f.m, f.w, f.hub) // it asks a second time
-		f.m, f.row = m, o.Row
-	}
+	f.bake() // it asks a second time
 	f.report()
 	f.takeOver("hub#3", false) // all answers are there
 	for range 3 {
@@ -78,7 +75,7 @@ func TestTakeOverInTheMiddle(t *testing.T) {
 			t.Fatal("an answer to the first hub counts for the second")
 		}
 	}
-	f.step()
+	f.pass(time.Second)
 	f.is(t, Promoted, 2)
 }
 

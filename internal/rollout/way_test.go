@@ -84,13 +84,13 @@ func TestDamaged(t *testing.T) {
 
 // TestAsked proves that the last word before the end of a stage is asked for: a report from before the question is not enough.
 func TestAsked(t *testing.T) {
-	f := newFleet(3, share("100%"))
+	f := newFleet(3, Stage{Share: share("100%").Share, Bake: 1})
 	f.m, _ = Step(f.row, f.m, f.w, f.hub)
 	f.row.Controller = f.hub
 	for i := range f.w.Nodes {
 		f.w.Nodes[i].On, f.w.Nodes[i].Health.State = "r1", Healthy
 	}
-	var o Orders
+	o := f.bake()
 	for range 3 {
 		if f.m, o = Step(f.row, f.m, f.w, f.hub); o.Promote || !f.m.Asked {
 			t.Fatal(o, f.m)

@@ -14,7 +14,7 @@ import (
 
 const (
 	// least is the least time between two steps: many reports make one.
-	least = 5 * time.Millisecond
+	least = 20 * time.Millisecond
 	// idle is how often another hub's rollout is looked at, to take it over.
 	idle = time.Second
 	// claimWait is how long a hub waits for the nodes of its peers before it claims a rollout.
