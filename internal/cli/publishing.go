@@ -40,7 +40,11 @@ func (s *session) publish(ctx context.Context, p publication) (*inReport, error)
 	}
 	r.Result = result
 	if result.Rollout != "" && !p.DryRun {
-		if err := s.rollsOut(ctx, p, r); err != nil || r.State != rollout.Promoted {
+		err := s.rollsOut(ctx, p, r)
+		if failed := (*rolloutError)(nil); errors.As(err, &failed) && s.events.Enabled() {
+			s.event(s.events.RolloutFailed(ctx, string(p.Key), string(failed.row.State), failed.row.Version, failed.row.Reason))
+		}
+		if err != nil || r.State != rollout.Promoted {
 			return r, err
 		}
 		result.Action, result.Published = publish.Published, time.Now()

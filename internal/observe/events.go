@@ -102,6 +102,13 @@ func (e *Events) StopSet(ctx context.Context, stopPath, reason string) error {
 	return e.post(ctx, "Set Stop Key: "+stopPath, reason, "warning", stopPath, LocationStopSaved, "kvexpress:stop_set")
 }
 
+// RolloutFailed: the rollout of a version did not end well. The state is one word, such as "reverted", and becomes the location
+// tag.
+func (e *Events) RolloutFailed(ctx context.Context, key, state string, version uint64, reason string) error {
+	title := fmt.Sprintf("Rollout %s: %s. Version %d is not live.", state, key, version)
+	return e.post(ctx, title, reason, "error", key, state, "kvexpress:rollout")
+}
+
 // Refused: the content of a publish was refused. The reason is one word, such as "too_large", and becomes the location tag.
 // LocationNotLongEnough keeps 1.x's title and tag.
 func (e *Events) Refused(ctx context.Context, key, reason, body string) error {

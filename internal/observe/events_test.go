@@ -90,6 +90,15 @@ func headerValues(h http.Header) (all []string) {
 
 func leaks(s string) bool { return strings.Contains(s, apiKey) || strings.Contains(s, appKey) }
 
+func TestRolloutThatFailed(t *testing.T) {
+	got := posted(t, func(ctx context.Context, e *observe.Events) error {
+		return e.RolloutFailed(ctx, "hosts", "reverted", 3, "web-0 (probe)")
+	})
+	if !strings.Contains(got.Title, "hosts") || !strings.Contains(got.Title, "3") || got.Text != "web-0 (probe)" || got.AlertType != "error" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestEventTextIsCutAtACharacter(t *testing.T) {
 	for _, text := range []string{strings.Repeat("x", 4001), strings.Repeat("é", 3000), strings.Repeat("x", 3) +
 		strings.Repeat("日", 2000), strings.Repeat("x", 64<<20)} {
