@@ -42,6 +42,7 @@ type rolloutSource struct {
 // the next one, and in the end by the store: a rollout survives its hubs.
 func (r *rolloutSource) next(ctx context.Context) (rollout.View, error) {
 	var failed error
+	var other rollout.View // of a hub that is not the controller
 	for range r.s.hubs {
 		var v rollout.View
 		query := url.Values{"since": {strconv.FormatUint(r.seen, 10)}, "wait": {strconv.FormatInt(viewWait.Milliseconds(), 10)}}
@@ -62,13 +63,18 @@ func (r *rolloutSource) next(ctx context.Context) (rollout.View, error) {
 			err = wait.For(ctx, viewEvery)
 		}
 		r.seen, r.asked = v.Index, true
-		r.prefer(v)
-		return v, err
+		if !r.prefer(v) {
+			return v, err
+		}
+		other = v
 	}
 	if failed != nil || r.seen > 0 {
 		if err := wait.For(ctx, viewEvery); err != nil {
 			return rollout.View{}, err
 		}
+	}
+	if other.Row != nil {
+		return other, nil
 	}
 	row, index, err := r.s.rolloutRow(ctx, r.k)
 	r.seen = index
@@ -78,17 +84,15 @@ func (r *rolloutSource) next(ctx context.Context) (rollout.View, error) {
 	return rollout.ViewOf(r.k, row), err
 }
 
-// prefer asks another hub next if this one does not control the rollout: only the controller knows the numbers of nodes.
-func (r *rolloutSource) prefer(v rollout.View) {
-	if v.Row == nil || v.Row.Controller == "" || v.Row.State.Ended() || v.Row.Controller == r.moved {
-		return
+// prefer reports whether another hub is asked next, because only the controller of the rollout knows the numbers of nodes.
+func (r *rolloutSource) prefer(v rollout.View) bool {
+	if v.Controls || v.Row == nil || v.Row.Controller == "" || v.Row.Controller == r.moved || len(r.s.hubs) < 2 {
+		return false
 	}
-	if name, _, _ := strings.Cut(v.Row.Controller, "#"); name != v.Hub && len(r.s.hubs) > 1 {
-		r.at, r.seen = (r.at+1)%len(r.s.hubs), 0
-		if r.at == 0 {
-			r.moved = v.Row.Controller // all were asked
-		}
+	if r.at, r.seen = (r.at+1)%len(r.s.hubs), 0; r.at == 0 {
+		r.moved = v.Row.Controller // all were asked
 	}
+	return true
 }
 
 // ask asks the hub for a page.

@@ -21,7 +21,9 @@ type View struct {
 	// On are the nodes that get the candidate: at most MaxEvidence.
 	On      []string `json:"on,omitempty"`
 	Stopped bool     `json:"stopped,omitempty"`
-	Hub     string   `json:"hub"` // that answers; only the controller knows the numbers of nodes
+	Hub     string   `json:"hub"` // that answers
+	// Controls: this hub is the controller, also after the end. Others do not know the numbers of nodes.
+	Controls bool `json:"controls,omitempty"`
 }
 
 // StageView is a stage in numbers of nodes.
@@ -67,7 +69,7 @@ func ViewOf(_ kv.Key, r *Row) View {
 	return v
 }
 
-// ViewFrom is the rollout as its controller sees it. Of another hub, or after the end, it has the row alone.
+// ViewFrom is the rollout as its controller sees it, also after the end. Of another hub, it has the row alone.
 func ViewFrom(r Row, m Memory, w World) View {
 	v := ViewOf(r.Key, &r)
 	v.Stopped = w.Stopped

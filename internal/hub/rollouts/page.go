@@ -48,6 +48,7 @@ func (t *track) shown(outputs bool) rollout.View {
 	v := rollout.View{}
 	if t.row != nil {
 		v = rollout.ViewFrom(*t.row, t.memory, t.world)
+		v.Controls = t.row.Controller == t.r.me
 	}
 	v.Index, v.Hub = t.view, t.r.o.Hub
 	for i := range v.Failed {
