@@ -167,6 +167,21 @@ func TestControllerKilled(t *testing.T) {
 	x.all("two good lines\n")
 }
 
+// The controller ends in the middle of a stage: it gives its rollout away, and the other hub goes on.
+func TestControllerEnds(t *testing.T) {
+	t.Parallel()
+	x := newStaged(t, "stages:\n- nodes: {role: canary}\n  bake: 5s\n- share: 100%\n  bake: 3s\ntimeout: 100s\n", true)
+	done := x.in("two good lines\n")
+	first := x.controller()
+	was := x.row().Controller
+	x.hubs[first].End(syscall.SIGTERM)
+	if now := x.row(); now.Controller == was {
+		t.Errorf("the hub %s has ended, and the row still names it: %+v", was, now)
+	}
+	x.ends(done, 0)
+	x.all("two good lines\n")
+}
+
 // A hub with admitted nodes is stopped, as by a machine that hangs: its nodes are silent, the rollout fails, and all go back.
 func TestSilentHub(t *testing.T) {
 	t.Parallel()
