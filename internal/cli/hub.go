@@ -169,7 +169,8 @@ func webhook(n config.Notify) *rollouts.Webhook {
 	case n.TokenFile == "":
 		return &rollouts.Webhook{URL: n.URL}
 	}
-	return &rollouts.Webhook{URL: n.URL, Token: func() (string, error) { return consul.Token(consul.Options{TokenFile: n.TokenFile}) }}
+	token := func() (string, error) { return consul.Token(consul.Options{TokenFile: n.TokenFile}) }
+	return &rollouts.Webhook{URL: n.URL, Token: token}
 }
 
 // scraped is the answer to one scrape.

@@ -119,7 +119,8 @@ func (t *track) tell() {
 		return // it was over when this hub first saw it
 	}
 	t.r.o.Log.Info("rollout", "key", t.key, "version", row.Version, "state", row.State,
-		"stage", min(row.Stage+1, len(row.Plan.Stages)), "stages", len(row.Plan.Stages), "reason", row.Reason, "controller", row.Controller)
+		"stage", min(row.Stage+1, len(row.Plan.Stages)), "stages", len(row.Plan.Stages), "reason", row.Reason,
+		"controller", row.Controller)
 	if mine {
 		t.r.notifier.add(newNotice(*row, t.r.o.Hub))
 	}
