@@ -52,7 +52,7 @@ func (w *Web) login(rw http.ResponseWriter, r *http.Request, code int, why strin
 	if r.URL.Path == "/login" {
 		at = r.FormValue("at")
 	}
-	w.write(rw, code, "login", view{Title: "Token", Body: why}, localPath(at))
+	w.write(rw, code, view{"Token", loginMarkup(why, localPath(at))})
 }
 
 // enter takes the token of the form into a cookie that ends with the browser's session.
@@ -60,7 +60,7 @@ func (w *Web) enter(rw http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(rw, r.Body, maxForm)
 	token, at := strings.TrimSpace(r.PostFormValue("token")), localPath(r.PostFormValue("at"))
 	tell := func(code int, why string) {
-		w.write(rw, code, "login", view{Title: "Token", Body: why}, at)
+		w.write(rw, code, view{"Token", loginMarkup(why, at)})
 	}
 	switch {
 	case !w.o.Private(r):

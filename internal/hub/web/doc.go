@@ -4,11 +4,12 @@
 //	caller   who asks, and what their token may read
 //	model    the fleet, read again while people look at it
 //	table    search, sort, filter and pages of tables, which are in the URL
-//	fleet, key, rollout, node, history  the views
+//	fleet, key, rollout, node, history  the views: what they show
+//	views    their HTML, from the parts of html
 //	live     pushes views to browsers that are open
 //
 // Package fleet judges: the page shows what `kvexpress status` prints. All texts from the store and from receipts are hostile:
-// html/template escapes them.
+// html.go escapes them.
 //
 // It may import kv, fleet, gate, hold, outcome, record, rollout, httpd, wait and cli/render, which has the words of the commands.
 package web

@@ -102,7 +102,7 @@ func (w *Web) fleet(a *asked) (view, error) {
 		sorter[fleetRow]{"p50", "P50", number, by(func(r fleetRow) fleet.Millis { return r.Delivered.P50 })},
 		sorter[fleetRow]{"slowest", "Slowest", number, by(func(r fleetRow) fleet.Millis { return r.Delivered.Slowest })},
 		sorter[fleetRow]{"rest", "Not up to date", worst, by(func(r fleetRow) int { return r.Nodes - r.Converged })})
-	return view{"Fleet", b}, nil
+	return view{"Fleet", b.markup()}, nil
 }
 
 func publishedAt(r fleet.Report) time.Time {
@@ -200,7 +200,7 @@ func (w *Web) nodes(a *asked) (view, error) {
 		sorter[nodesRow]{"agent", "Agent", words, by(func(r nodesRow) string { return r.Agent })},
 		sorter[nodesRow]{"hub", "Hub", words, by(func(r nodesRow) string { return r.Hub })},
 		sorter[nodesRow]{"clock", "Clock", words, by(func(r nodesRow) string { return r.Clock })})
-	return view{"Nodes", b}, nil
+	return view{"Nodes", b.markup()}, nil
 }
 
 func nodesRowOf(roster fleet.Roster, n fleet.Node) nodesRow {

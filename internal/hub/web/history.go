@@ -83,7 +83,7 @@ func (w *Web) history(a *asked) (view, error) {
 		return view{}, err
 	}
 	w.diff(a, &b, k)
-	return view{string(k) + ": history", b}, nil
+	return view{string(k) + ": history", b.markup()}, nil
 }
 
 func (w *Web) events(a *asked, b *historyBody, k kv.Key, may bool) error {

@@ -117,7 +117,7 @@ func (w *Web) key(a *asked) (view, error) {
 		sorter[keyRow]{"since", "For", number, by(func(r keyRow) fleet.Millis { return r.Since })},
 		sorter[keyRow]{"seen", "Last seen", number, by(func(r keyRow) fleet.Millis { return r.LastSeen })},
 		sorter[keyRow]{label: "Why"})
-	return view{string(k), b}, nil
+	return view{string(k), b.markup()}, nil
 }
 
 func keyRowOf(r fleet.Report, l fleet.Line) keyRow {

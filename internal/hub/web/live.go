@@ -43,7 +43,7 @@ func (w *Web) live(rw http.ResponseWriter, r *http.Request) {
 			frame = []byte("event: ended\ndata: " + (&url.URL{Path: err.Error()}).EscapedPath() + "\n\n")
 		}
 		_ = out.SetWriteDeadline(time.Now().Add(writeLimit)) // then the write fails
-		//nolint:gosec // html/template has escaped it
+		//nolint:gosec // h has escaped it
 		if _, werr := rw.Write(append(begin, frame...)); werr != nil || out.Flush() != nil || err != nil {
 			return
 		}
@@ -69,7 +69,7 @@ func (w *Web) frame(ctx context.Context, view *http.Request, last []byte) (frame
 	}
 	_, cookie := cookieToken(view)
 	id := fmt.Sprint("live ", cookie, w.o.Private(view), w.o.Token(view), " ", view.URL) // what the answer depends on
-	html, err = s.once(id, func() ([]byte, error) { return w.render(ctx, view, s, "live") })
+	html, err = s.once(id, func() ([]byte, error) { return w.render(ctx, view, s, shown.live) })
 	if err != nil {
 		return nil, nil, err
 	}

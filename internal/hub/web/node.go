@@ -41,7 +41,7 @@ func (w *Web) node(a *asked) (view, error) {
 	b := nodeBody{query: a.query}
 	if n.Err != nil {
 		b.Node, b.Why = n.Name, n.Err.Error()
-		return view{n.Name, b}, nil //nolint:nilerr // the page says so
+		return view{n.Name, b.markup()}, nil //nolint:nilerr // the page says so
 	}
 	keys := n.Keys()
 	readable, err := w.readable(a, keys...)
@@ -95,7 +95,7 @@ func (w *Web) node(a *asked) (view, error) {
 		sorter[nodeRow]{label: "Install", as: number},
 		sorter[nodeRow]{label: "Exec", as: number},
 		sorter[nodeRow]{label: "Why"})
-	return view{n.Name, b}, nil
+	return view{n.Name, b.markup()}, nil
 }
 
 // locks are those of the node's host. Their paths are not in the store: the files of the receipt tell.

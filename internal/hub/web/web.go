@@ -1,22 +1,17 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"errors"
-	"fmt"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
-	"kvexpress/internal/httpd"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/rollout"
 )
@@ -46,17 +41,16 @@ type Web struct {
 	o       Options
 	model   *model
 	rights  rights
-	pages   func() map[string]*template.Template
 	handler http.Handler
 	streams chan struct{} // a place for each open stream
 }
 
-//go:embed templates assets
+//go:embed assets
 var files embed.FS
 
 // New reads nothing yet.
 func New(o Options) *Web {
-	w := &Web{o: o, model: newModel(o), pages: sync.OnceValue(parse), streams: make(chan struct{}, maxStreams)}
+	w := &Web{o: o, model: newModel(o), streams: make(chan struct{}, maxStreams)}
 	w.rights = rights{ask: o.Rights, known: map[string]map[string]verdict{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/fleet", http.StatusSeeOther) })
@@ -117,19 +111,16 @@ func (p *problem) Error() string { return p.text }
 // view is the content of one page.
 type view struct {
 	Title string
-	Body  any
+	Body  markup
 }
 
 // views make the content of pages, by the pattern of their path.
-var views = map[string]struct { //nolint:gochecknoglobals // nothing changes it
-	name string // of the template
-	make func(*Web, *asked) (view, error)
-}{
-	"/fleet":            {"fleet", (*Web).fleet},
-	"/nodes":            {"nodes", (*Web).nodes},
-	"/key/{key...}":     {"key", (*Web).key},
-	"/node/{node...}":   {"node", (*Web).node},
-	"/history/{key...}": {"history", (*Web).history},
+var views = map[string]func(*Web, *asked) (view, error){ //nolint:gochecknoglobals // nothing changes it
+	"/fleet":            (*Web).fleet,
+	"/nodes":            (*Web).nodes,
+	"/key/{key...}":     (*Web).key,
+	"/node/{node...}":   (*Web).node,
+	"/history/{key...}": (*Web).history,
 }
 
 // asked is one request for a view.
@@ -142,27 +133,14 @@ type asked struct {
 	rest    string // of the path, after the pattern
 }
 
-// shown is what templates get.
-type shown struct {
-	view
-	Live     string // the path of the stream
-	Hub      string
-	Version  string
-	Search   string
-	LoggedIn bool
-	Stale    string // why the fleet could not be read again
-	Taken    time.Time
-	Path     string
-}
-
 // page answers with a whole page.
 func (w *Web) page(rw http.ResponseWriter, r *http.Request) {
 	s, err := w.ready(r)
 	if err == nil {
 		var html []byte
-		if html, err = w.render(r.Context(), r, s, "page"); err == nil {
+		if html, err = w.render(r.Context(), r, s, shown.page); err == nil {
 			rw.Header().Set("Content-Type", "text/html; charset=utf-8")
-			_, _ = rw.Write(html) //nolint:gosec // html/template has escaped it; it fails if the client has disconnected
+			_, _ = rw.Write(html) //nolint:gosec // h has escaped it; it fails if the client has disconnected
 			return
 		}
 	}
@@ -177,8 +155,8 @@ func (w *Web) ready(r *http.Request) (*snapshot, error) {
 	return w.model.newest(r.Context())
 }
 
-// render renders a view, or with "live" the part of it that changes.
-func (w *Web) render(ctx context.Context, r *http.Request, s *snapshot, part string) ([]byte, error) {
+// render makes a page of a view, or with shown.live the part of it that changes.
+func (w *Web) render(ctx context.Context, r *http.Request, s *snapshot, part func(shown) markup) ([]byte, error) {
 	pattern, rest := r.URL.Path, ""
 	if parts := strings.SplitN(strings.TrimPrefix(r.URL.Path, "/"), "/", 2); len(parts) == 2 {
 		for p := range views {
@@ -187,12 +165,12 @@ func (w *Web) render(ctx context.Context, r *http.Request, s *snapshot, part str
 			}
 		}
 	}
-	v, ok := views[pattern]
+	show, ok := views[pattern]
 	if !ok {
 		return nil, &problem{http.StatusNotFound, "there is no such page"}
 	}
 	a := &asked{ctx: ctx, r: r, snapshot: s, query: parseQuery(r.URL), pattern: pattern, rest: rest}
-	body, err := v.make(w, a)
+	body, err := show(w, a)
 	if err != nil {
 		return nil, err
 	}
@@ -202,15 +180,11 @@ func (w *Web) render(ctx context.Context, r *http.Request, s *snapshot, part str
 	}
 	_, cookie := cookieToken(r)
 	data := shown{view: body, Live: "/live?at=" + url.QueryEscape(here), Hub: w.o.Hub, Version: w.o.Version,
-		Search: render.Line(a.Q), LoggedIn: cookie, Taken: s.taken, Path: here}
+		Search: render.Line(a.Q), Login: url.QueryEscape(here), LoggedIn: cookie, Taken: s.taken}
 	if s.failed != nil {
 		data.Stale = render.Error(s.failed)
 	}
-	var b bytes.Buffer
-	if err := w.pages()[v.name].ExecuteTemplate(&b, part, data); err != nil {
-		return nil, fmt.Errorf("this is a bug in kvexpress: %w", err)
-	}
-	return b.Bytes(), nil
+	return []byte(part(data)), nil
 }
 
 // fail answers with an error. A caller without rights gets the form for a token.
@@ -223,38 +197,15 @@ func (w *Web) fail(rw http.ResponseWriter, r *http.Request, err error) {
 		w.login(rw, r, p.code, p.text)
 		return
 	}
-	w.write(rw, p.code, "error", view{Title: http.StatusText(p.code), Body: p.text}, "")
+	title := http.StatusText(p.code)
+	w.write(rw, p.code, view{title, errorMarkup(title, p.text)})
 }
 
 // write answers with a page that is no view.
-func (w *Web) write(rw http.ResponseWriter, code int, name string, v view, at string) {
-	var b bytes.Buffer
-	err := w.pages()[name].ExecuteTemplate(&b, "page", shown{view: v, Hub: w.o.Hub, Version: w.o.Version, Path: at})
-	if err != nil {
-		httpd.Text(rw, http.StatusInternalServerError, "this is a bug in kvexpress: "+err.Error())
-		return
-	}
+func (w *Web) write(rw http.ResponseWriter, code int, v view) {
 	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 	rw.WriteHeader(code)
-	_, _ = rw.Write(b.Bytes()) // it fails if the client has disconnected
-}
-
-// parse parses the templates of all pages: each has the layout, and a part of its own.
-func parse() map[string]*template.Template {
-	funcs := template.FuncMap{
-		"line": render.Line, "span": func(m fleet.Millis) string { return render.Span(time.Duration(m)) },
-		"plural": render.Plural, "number": func(v uint64) string { return render.Number(v, "–") }, "short": render.Short,
-		"time": render.Time, "took": func(m fleet.Millis) string { return render.Took(time.Duration(m)) },
-		"keypath":     func(k string) string { return "/key/" + escapePath(k) },
-		"nodepath":    func(n string) string { return "/node/" + escapePath(n) },
-		"historypath": func(k string) string { return "/history/" + escapePath(k) },
-	}
-	layout := template.Must(template.New("").Funcs(funcs).ParseFS(files, "templates/layout.html"))
-	pages := map[string]*template.Template{}
-	for _, name := range []string{"fleet", "nodes", "key", "node", "history", "login", "error"} {
-		pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(files, "templates/"+name+".html"))
-	}
-	return pages
+	_, _ = rw.Write([]byte(shown{view: v, Hub: w.o.Hub, Version: w.o.Version}.page())) // it fails if the client has disconnected
 }
 
 // escapePath escapes a name as a part of a path, slashes too but for those of keys.

@@ -36,7 +36,7 @@ func TestTables(t *testing.T) {
 	w.shows("/key/hosts", "version <b>2</b>", "a has moved", "1 of 3 nodes", "33.3 %", "disk full", `href="/node/web-2"`, "password=hunter2")
 	w.shows("/nodes", "web-1", "web-2", "connected", "hub-1")
 	w.shows("/node/web-2", "/etc/hosts", "exec pending", "its clock is right")
-	w.shows("/history/hosts?from=1&to=2", "a has moved", "-10.0.0.1 a", "&#43;10.0.0.2 a")
+	w.shows("/history/hosts?from=1&to=2", "a has moved", "-10.0.0.1 a", `<span class="add">+10.0.0.2 a`)
 	if code, body := w.get("/key/none", all); code != 404 || !strings.Contains(body, "not published") {
 		t.Errorf("a key that is not there: %d %s", code, body)
 	}
@@ -250,6 +250,9 @@ func TestHostileTexts(t *testing.T) {
 			if strings.Contains(body, bad) {
 				t.Errorf("%s has %q", path, bad)
 			}
+		}
+		if bad := regexp.MustCompile(`(href|src|action)="([^/#]|/[/\\])[^"]*"`).FindString(body); bad != "" {
+			t.Errorf("%s leads to %s", path, bad)
 		}
 	}
 }

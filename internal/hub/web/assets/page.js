@@ -50,7 +50,7 @@ function follow() {
   source.addEventListener("view", (e) => {
     heard = Date.now();
     const fresh = document.createElement("template");
-    fresh.innerHTML = e.data; // from the same hub and templates as the page itself; the policy forbids scripts in it
+    fresh.innerHTML = e.data; // from the same hub as the page itself; the policy forbids scripts in it
     morphChildren(live, fresh.content);
     draw();
   });
