@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"kvexpress/internal/config"
 	"kvexpress/internal/doctor"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/rollout"
 )
 
 func (a *App) newDoctor(g *globals) *cobra.Command {
@@ -137,18 +139,23 @@ func (a *App) examineUser(cmd *cobra.Command, g *globals, role, file string) ([]
 	}
 	checks := []doctor.Check{s.storeCheck(s.guide(), rights)}
 	if s.k != "" {
-		checks = append(checks, doctor.OfKey(s.reader(s.plain), s.k, s.guide()))
+		var preview func(context.Context) (rollout.Preview, error)
+		if len(s.hubs) > 0 {
+			preview = (&rolloutSource{s: s, k: s.k}).preview
+		}
+		checks = append(checks, doctor.OfKey(s.reader(s.plain), s.k, s.guide()),
+			doctor.OfPolicy(s.plain, s.layout, s.k, preview, s.guide()))
 	}
 	return append(checks, doctor.OfFleet(s.reader(s.plain), build().version, s.guide())), nil
 }
 
 // rights are the rows that a role reads and writes, by the rules of `kvexpress acl`.
 func (s *session) rights(role string, keys []string, node string, noReceipt bool, locks []string) ([]doctor.Right, error) {
-	var all []doctor.Right
 	policy, err := s.acl(role, keys, node, noReceipt, false)
-	if err != nil {
-		return nil, err
-	}
+	return s.rightsOf(policy, locks), err
+}
+
+func (s *session) rightsOf(policy report, locks []string) (all []doctor.Right) {
 	rules, _ := policy.(rolePolicy)
 	for _, r := range rules.rules {
 		paths := []string{r.path}
@@ -162,7 +169,7 @@ func (s *session) rights(role string, keys []string, node string, noReceipt bool
 			all = append(all, doctor.Right{Path: path, Write: r.grant == "write", Why: r.why})
 		}
 	}
-	return all, nil
+	return all
 }
 
 func (s *session) storeCheck(g kv.Guide, rights []doctor.Right) doctor.Check {

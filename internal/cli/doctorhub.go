@@ -54,9 +54,11 @@ func (a *App) examineHub(cmd *cobra.Command, g *globals) []doctor.Check {
 	if err != nil {
 		return append(checks, doctor.Given("peers", "", doctor.Finding{Result: doctor.Failure, Says: err.Error()}))
 	}
-	for _, c := range clients {
-		checks = append(checks, doctor.OfPeer(c.Addr, &hub.Pages{Hubs: []wire.Client{c}}))
+	for i, peer := range hub.RolloutPeers(clients) {
+		checks = append(checks, doctor.OfPeer(peer.Addr, &hub.Pages{Hubs: []wire.Client{clients[i]}}),
+			doctor.OfRolloutPeer(peer.Addr, len(clients), peer.Follows))
 	}
+	checks = append(checks, s.hubRollouts(f, store, hubGuide(g, f.Layout))...)
 	reader := fleet.Reader{Store: store, Layout: f.Layout}
 	return append(checks, doctor.OfUnit(hubUnit, nil), doctor.OfFleet(reader, build().version, hubGuide(g, f.Layout)))
 }

@@ -57,6 +57,7 @@ func (a *App) examineAgent(ctx context.Context, g *globals) []doctor.Check {
 	checks = append(checks, certificates(c.Store.CAFile, c.Store.ClientCert, c.Hubs.CAFile, c.Hubs.ClientCert)...)
 	checks = append(checks, n.ofState())
 	checks = append(checks, n.targets()...)
+	checks = append(checks, n.policies()...)
 	checks = append(checks, doctor.OfUnit(agentUnit, n.folders()))
 	if n.store != nil {
 		checks = append(checks, doctor.OfFleet(fleet.Reader{Store: n.store, Layout: c.Layout}, build().version, n.guide()))

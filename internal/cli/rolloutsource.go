@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"kvexpress/internal/kv"
@@ -105,10 +104,7 @@ func (r *rolloutSource) ask(ctx context.Context, path string, query url.Values, 
 	if err == nil {
 		err = json.Unmarshal(b, answer)
 	}
-	if err != nil && strings.Contains(err.Error(), "HTTP status 404") {
-		err = fmt.Errorf("%w; it does not know rollouts: update kvexpress there", err)
-	}
-	return err
+	return rolloutless(err)
 }
 
 // preview is what a rollout would be. The error wraps kv.ErrUnreachable if no hub answers, or kv.ErrDenied.

@@ -1,7 +1,7 @@
 // Package doctor finds out why a machine does not get its files, or cannot publish them. It owns the checks of
 // `kvexpress doctor`: what each asks, and what its answer means. It changes nothing, on the machine and in the store. cli decides
 // which checks a machine needs, and opens stores and hubs. Of this module it imports agent, atomicfile, command, fleet, httpd,
-// install, kv, outcome, safetext and wire.
+// install, kv, outcome, rollout, safetext and wire.
 package doctor
 
 import (

@@ -65,7 +65,7 @@ func (h *Hub) newAgents() *agents {
 	}
 	a.ctx, a.end = context.WithCancel(context.Background())
 	a.rolls = rollouts.New(rollouts.Options{Store: o.Store, Layout: o.Layout, Hub: h.o.Host, Gates: h.o.Gates,
-		Peers: rolloutPeers(h.o.Peers), Notify: h.o.Notify, Keep: !h.o.embedded(), Log: h.o.Log})
+		Peers: RolloutPeers(h.o.Peers), Notify: h.o.Notify, Keep: !h.o.embedded(), Log: h.o.Log})
 	a.feed = feed.New(feed.Options{Store: o.Store, Layout: o.Layout, Log: h.o.Log, Changed: a.changed, Rollouts: a.rolls.Rows})
 	a.table = receipts.New(receipts.Options{Store: o.Store, Layout: o.Layout, Hub: h.o.Host, Log: h.o.Log})
 	datacenter := h.o.Datacenter

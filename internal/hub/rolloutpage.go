@@ -78,8 +78,8 @@ func (a *agents) peer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// rolloutPeers are the other hubs, for the rollouts that this hub controls.
-func rolloutPeers(hubs []wire.Client) (all []rollouts.Peer) {
+// RolloutPeers are the other hubs, for the rollouts that this hub controls.
+func RolloutPeers(hubs []wire.Client) (all []rollouts.Peer) {
 	for _, hub := range hubs {
 		all = append(all, rollouts.Peer{Addr: hub.Addr, Post: func(ctx context.Context, body []byte) ([]byte, error) {
 			return hub.Post(ctx, rollouts.PeerPath, body, rollouts.MaxPeerBody)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"kvexpress/internal/gate"
@@ -103,12 +104,15 @@ func (r Row) Place(node string, labels map[string]string) Threshold {
 	return Threshold{Stage: r.Plan.first(labels), Hash: hex.EncodeToString(sum[:8])}
 }
 
+// StageOf is the first stage, from 0, whose labels are all among these; -1: none.
+func (p Plan) StageOf(labels map[string]string) int {
+	return slices.IndexFunc(p.Stages, func(s Stage) bool { return len(s.Nodes) > 0 && s.has(labels) })
+}
+
 // first is the first stage whose labels are all among these, else the last stage.
 func (p Plan) first(labels map[string]string) int {
-	for i, s := range p.Stages {
-		if len(s.Nodes) > 0 && s.has(labels) {
-			return i
-		}
+	if i := p.StageOf(labels); i >= 0 {
+		return i
 	}
 	return len(p.Stages) - 1
 }

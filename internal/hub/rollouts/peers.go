@@ -47,7 +47,8 @@ type question struct {
 
 // answer has the nodes that changed.
 type answer struct {
-	Hub   string     `json:"hub"` // "": it has not read the row yet
+	Hub   string     `json:"hub"`             // "": it has not read the row yet
+	Peers *int       `json:"peers,omitempty"` // how many hubs this one follows; nil: not asked
 	Seq   uint64     `json:"seq"`
 	Nodes []peerNode `json:"nodes,omitempty"`
 }
@@ -228,6 +229,15 @@ func post(ctx context.Context, client Peer, q question) (a answer, err error) {
 	return a, nil
 }
 
+// Follows asks another hub how many hubs it follows for rollouts; -1: it does not say.
+func (p Peer) Follows(ctx context.Context) (int, error) {
+	a, err := post(ctx, p, question{Key: "kvexpress"}) // of any key
+	if err != nil || a.Peers == nil {
+		return -1, err
+	}
+	return *a.Peers, nil
+}
+
 // Answer answers the question of a controller, whose right the caller has checked.
 func (r *Rollouts) Answer(ctx context.Context, body []byte) ([]byte, error) {
 	var q question
@@ -245,7 +255,8 @@ func (r *Rollouts) answer(ctx context.Context, q question) answer {
 	limited, cancel := context.WithTimeout(ctx, min(time.Duration(q.Wait)*time.Millisecond, peerWait))
 	defer cancel()
 	if q.Rollout == "" { // for a Preview
-		return answer{Hub: r.me, Nodes: r.members(q.Key)}
+		peers := len(r.o.Peers)
+		return answer{Hub: r.me, Nodes: r.members(q.Key), Peers: &peers}
 	}
 	for first := true; ; {
 		r.mu.Lock()
