@@ -73,6 +73,7 @@ func (s *step) of(name string) condition {
 type counts struct {
 	healthy, waiting, failed, silent int
 	unanswered                       int // healthy, and without an answer to the last question
+	before                           int // healthy, by a report from before nodes were last admitted
 }
 
 // count counts the admitted nodes. A node that is healthy for the first time is progress.
@@ -83,6 +84,9 @@ func (s *step) count() (c counts) {
 			c.healthy++
 			if s.nodes[name].Health.Ask < s.m.Ask {
 				c.unanswered++
+			}
+			if s.nodes[name].Heard < s.m.Raised {
+				c.before++
 			}
 			if !s.m.Seen[name] {
 				s.m.Seen[name], s.m.Progress = true, s.w.Now

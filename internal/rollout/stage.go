@@ -152,20 +152,25 @@ func (s *step) endStage() {
 		s.m.Asked = false
 		return
 	}
-	bakes := s.row.Plan.Stages[s.m.Stage].Bake > 0 // else the report that made a node healthy is the last word
-	if bakes && !s.m.Baking && !s.m.Asked {
-		s.m.Baking, s.m.BakeFrom = true, s.w.Now
-	}
-	if s.m.Baking {
-		if s.w.Now < s.bakeEnd() {
+	if s.row.Plan.Stages[s.m.Stage].Bake > 0 {
+		if !s.m.Baking && !s.m.Asked {
+			s.m.Baking, s.m.BakeFrom = true, s.w.Now
+		}
+		if s.m.Baking {
+			if s.w.Now < s.bakeEnd() {
+				return
+			}
+			s.endBake()
+			s.askAll()
+			c = s.count()
+		}
+		if c.unanswered > 0 {
 			return
 		}
-		s.endBake()
-		s.m.Asked = true
-		s.m.Ask++
-		c = s.count()
-	}
-	if bakes && c.unanswered > 0 {
+	} else if c.before > 0 { // without a bake, a report since the stage admitted its nodes is the last word
+		if !s.m.Asked {
+			s.askAll()
+		}
 		return
 	}
 	s.giveUpSilent()
@@ -179,6 +184,11 @@ func (s *step) endStage() {
 	} else if s.open() {
 		s.admit()
 	}
+}
+
+func (s *step) askAll() {
+	s.m.Asked = true
+	s.m.Ask++
 }
 
 // bakeEnd is when the bake ends.

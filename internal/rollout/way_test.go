@@ -90,7 +90,8 @@ func TestAsked(t *testing.T) {
 	for i := range f.w.Nodes {
 		f.w.Nodes[i].On, f.w.Nodes[i].Health.State = "r1", Healthy
 	}
-	o := f.bake()
+	f.bake()
+	var o Orders
 	for range 3 {
 		if f.m, o = Step(f.row, f.m, f.w, f.hub); o.Promote || !f.m.Asked {
 			t.Fatal(o, f.m)
@@ -101,6 +102,33 @@ func TestAsked(t *testing.T) {
 		if f.m, o = Step(f.row, f.m, f.w, f.hub); o.Promote != (i == 2) {
 			t.Fatal(i, o)
 		}
+	}
+}
+
+// TestAskedWithoutBake proves that a node of an earlier stage must report once more, although nothing bakes.
+func TestAskedWithoutBake(t *testing.T) {
+	f := newFleet(10, share("50%"), share("100%"))
+	one := func() (o Orders) {
+		f.w.Now += time.Second
+		f.m, o = Step(f.row, f.m, f.w, f.hub)
+		f.row = o.Row
+		return o
+	}
+	one()
+	f.report()
+	first := f.node(0).Name
+	f.mute[first] = true
+	one()
+	f.report()
+	for range 3 {
+		if o := one(); o.Promote || !f.m.Asked {
+			t.Fatal(o, f.m)
+		}
+	}
+	delete(f.mute, first)
+	f.report()
+	if o := one(); !o.Promote {
+		t.Fatal(o, f.m)
 	}
 }
 

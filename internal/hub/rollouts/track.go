@@ -225,6 +225,9 @@ func (t *track) control(ctx context.Context, row rollout.Row, index uint64, snap
 		if err := t.write(ctx, before, index, orders); err != nil {
 			return 0, err
 		}
+		if next.Raised == world.Now {
+			next.Raised = t.r.now() // what nodes said before the write was over is from before
+		}
 	}
 	t.r.mu.Lock()
 	t.memory, t.world = next, world
