@@ -19,7 +19,7 @@ func canaries(t *testing.T, policy string, target e2e.Fields, names ...string) (
 	t.Helper()
 	x = start(t)
 	x.Publish("hosts", "one\n")
-	h = x.Machine.Hub("hub")
+	h = x.Hub("hub")
 	nodes = map[string]*e2e.Daemon{}
 	for _, name := range append(names, "other") {
 		role := "canary"
@@ -114,7 +114,7 @@ func TestCandidateStays(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 
-	h = x.Machine.Hub("hub2", "--listen", h.Addr)
+	h = x.Hub("hub2", "--listen", h.Addr)
 	healthy(t, d, "canary-hosts")
 	x.Ok("rollout", "promote", "-k", "hosts", "--hub", h.Addr)
 	becomes(x, h, rollout.Promoted)

@@ -40,11 +40,11 @@ func TestRolloutWithTokens(t *testing.T) {
 	x.File("hub.token", x.token("hub", "--rollouts"))
 	config := x.File("hub.yml", "token_file: "+x.Path("hub.token")+"\ngates: {words: {run: [sh, -c, '! grep -q worse']}}\n"+
 		"notify: {url: '"+server.URL+"', token_file: "+x.Path("hook.token")+"}\n")
-	plain := x.Site.Machine.With("CONSUL_HTTP_TOKEN=")
+	plain := x.With("CONSUL_HTTP_TOKEN=")
 	weak := plain.Hub("weak", "--token-file", x.Path("weak.token"))
 	x.hub = plain.Hub("hub", "-C", config)
 	publisher := x.token("publisher", "-k", "hosts")
-	p := x.Site.Machine.With("CONSUL_HTTP_TOKEN=" + publisher)
+	p := x.With("CONSUL_HTTP_TOKEN=" + publisher)
 	p.Ok("in", "-k", "hosts", "-l", "1", "-f", x.File("v1", "good\n"))
 	x.Ok("policy", "set", "-k", "hosts", "-f", x.File("policy.yml", "stages: [{count: 1}, {share: 100%}]\ngates: [words]\n"))
 	for _, name := range []string{"web-1", "web-2"} {
@@ -61,7 +61,7 @@ func TestRolloutWithTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("X-Consul-Token", token)
-		resp, err := http.DefaultClient.Do(r)
+		resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestRolloutWithTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Header.Set("X-Consul-Token", x.token("hub"))
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

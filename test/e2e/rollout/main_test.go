@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 func probe(spec string) int {
 	var server, name, want string
 	if _, err := fmt.Sscan(spec, &server, &name, &want); err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -35,6 +35,6 @@ func probe(spec string) int {
 	if err == nil && got == want {
 		return 0
 	}
-	fmt.Printf("%s is %s, want %s: %v\n", name, got, want, err)
+	fmt.Fprintf(os.Stderr, "%s is %s, want %s: %v\n", name, got, want, err)
 	return 1
 }
