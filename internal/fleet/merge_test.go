@@ -158,7 +158,7 @@ func TestTimePasses(t *testing.T) {
 // An out reports every change, and nothing twice.
 func TestSame(t *testing.T) {
 	a := Target{By: ByOut, Key: "k", File: "/f", Lineage: "l", Version: 1, SHA256: "x", Outcome: outcome.Refused, Reason: "empty",
-		Detail: "d", ExecPending: true, Exec: &Exec{Exit: 1, Failures: 2}}
+		Detail: "d", ExecPending: true, Candidate: true, Exec: &Exec{Exit: 1, Failures: 2}}
 	b := a
 	b.Exec = &Exec{Exit: 1, Failures: 2}
 	b.Since, b.Placed = Millis(time.Hour), &Placed{}

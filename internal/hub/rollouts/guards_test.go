@@ -66,7 +66,7 @@ func TestLostPeerIsNotCounted(t *testing.T) {
 		if row := w.row(); row.Counted != 10 {
 			t.Fatalf("the first stage counts %d nodes, want 10", row.Counted)
 		}
-		b.alone = true
+		b.alone.Store(true)
 		if row := w.until(rollout.Promoted); row.Counted != 5 {
 			t.Errorf("the last stage counts %d nodes, want 5", row.Counted)
 		}

@@ -18,7 +18,7 @@ func TestLeave(t *testing.T) {
 			hubs := map[string]*hub{"hub-0": w.hub(), "hub-1": w.hub()}
 			w.join(hubs["hub-0"], names("a", 5)...)
 			w.join(hubs["hub-1"], names("b", 5)...)
-			hubs["hub-0"].alone = alone
+			hubs["hub-0"].alone.Store(alone)
 			w.begin("r1", "two", plan(t, `{"stages":[{"count":2},{"share":"50%","bake":"20s"},{"share":"100%"}]}`))
 			pass(5 * time.Second)
 			name, _, _ := strings.Cut(w.row().Controller, "#")

@@ -205,7 +205,8 @@ func TestPeerCutOff(t *testing.T) {
 		b := w.hub()
 		w.join(a, names("a", 5)...)
 		w.join(b, names("b", 5)...)
-		b.alone, a.alone = true, true
+		b.alone.Store(true)
+		a.alone.Store(true)
 		w.begin("r1", "two", plan(t, `{"stages":[{"share":"100%","bake":"10s"}]}`))
 		pass(8 * time.Second)
 		if got := w.with("two", false); len(got) != 5 || got[0][0] != got[4][0] {
@@ -227,7 +228,8 @@ func TestPeerLost(t *testing.T) {
 		if got := w.with("two", false); len(got) != 10 {
 			t.Fatalf("only %q have it", got)
 		}
-		b.alone, a.alone = true, true
+		b.alone.Store(true)
+		a.alone.Store(true)
 		w.until(rollout.Reverted, func() bool { return len(w.with("one", false)) == 10 })
 	})
 }

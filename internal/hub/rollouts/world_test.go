@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,7 +43,7 @@ type hub struct {
 	feed  *feed.Feed
 	fan   *fanout.Fanout
 	stop  func()
-	alone bool // other hubs cannot ask it
+	alone atomic.Bool // other hubs cannot ask it
 
 	mu    sync.Mutex
 	pairs []*memnet.Pair
@@ -73,7 +74,7 @@ func (w *world) hub(set ...func(*rollouts.Options)) *hub {
 	for i := range 3 {
 		if i != me {
 			o.Peers = append(o.Peers, rollouts.Peer{Addr: fmt.Sprint(i), Post: func(ctx context.Context, body []byte) ([]byte, error) {
-				if i >= len(w.hubs) || w.hubs[i].alone || h.alone {
+				if i >= len(w.hubs) || w.hubs[i].alone.Load() || h.alone.Load() {
 					return nil, errors.New("no answer")
 				}
 				return w.hubs[i].Answer(ctx, body)

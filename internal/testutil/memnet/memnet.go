@@ -116,7 +116,11 @@ func (e *end) Read(ctx context.Context) ([]byte, error) {
 		case <-e.pair.cut:
 			return nil, ErrCut
 		case <-e.pair.closed:
-			return nil, io.EOF
+			select {
+			case m = <-e.in: // it was written before
+			default:
+				return nil, io.EOF
+			}
 		case <-ctx.Done():
 			return nil, e.ended(ctx)
 		}
