@@ -42,7 +42,7 @@ func TestOfferToNodeThatHasIt(t *testing.T) {
 		h := w.hub()
 		w.join(h, "web")
 		w.begin("r1", "two", plan(t, `{"stages":[{"share":"100%","bake":"1h"}]}`))
-		pass(3 * time.Second) // the first row below an empty folder is seen after a second
+		pass(time.Second)
 		snap := h.feed.Latest(hosts)
 		for on, want := range map[string]bool{"r1": true, "": false, "r0": false} {
 			if got, ok := h.Offer(snap, "stranger", on); !ok || (got != snap) != want {

@@ -61,7 +61,7 @@ func within(t *testing.T, test func(w *world)) {
 				n.leave()
 			}
 		}()
-		w.commit(version(t, 1, "one")...)
+		w.commit(append(version(t, 1, "one"), kv.Op{Verb: kv.Set, Path: layout.RolloutsDir() + ".keep"})...)
 		test(w)
 	})
 }
