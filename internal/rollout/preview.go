@@ -51,12 +51,12 @@ func (p Plan) Preview(all []Node, known func(gate string) bool) Preview {
 			v.problem("the hub has no gate %s; define it in hub.yml, or remove it from the policy", name)
 		}
 	}
-	v.nobody(all)
+	v.noNode(all)
 	return v
 }
 
-// nobody says why no node can be counted.
-func (v *Preview) nobody(all []Node) {
+// noNode says why no node can be counted.
+func (v *Preview) noNode(all []Node) {
 	here := slices.DeleteFunc(slices.Clone(all), func(n Node) bool { return !n.Here })
 	switch {
 	case v.Nodes > 0:
