@@ -157,7 +157,7 @@ func (h *hubSource) say(ctx context.Context, s *session, k kv.Key, report wire.H
 	}
 }
 
-// earlier is the earlier of two times, of which zero is never.
+// earlier is the earlier of two times. Zero is never.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

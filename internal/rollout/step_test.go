@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fleet is a controller with a row and nodes, of which the test says what they report.
+// fleet is a controller with a row and nodes, which report what the test says.
 type fleet struct {
 	row    Row
 	m      Memory

@@ -103,6 +103,13 @@ func TestOperator(t *testing.T) {
 	})
 }
 
+// resume ends a stop as the command does.
+func (w *world) resume() {
+	sum := string(w.read(layout.Checksum(hosts))[layout.Checksum(hosts)].Value)
+	w.commit(kv.Op{Verb: kv.Delete, Path: layout.Stop(hosts)}, kv.Op{Verb: kv.Delete, Path: layout.Checksum(hosts)},
+		put(layout.Checksum(hosts), sum))
+}
+
 // `resume` writes the checksum again. The rollout goes on after it, and ends well.
 func TestStopped(t *testing.T) {
 	within(t, func(w *world) {
@@ -115,9 +122,7 @@ func TestStopped(t *testing.T) {
 		if row := w.row(); row.State != rollout.Running || len(w.with("two", true)) != 1 {
 			t.Fatalf("while the key is stopped, the rollout is %s with %q", row.State, w.with("two", true))
 		}
-		sum := string(w.read(layout.Checksum(hosts))[layout.Checksum(hosts)].Value)
-		w.commit(kv.Op{Verb: kv.Delete, Path: layout.Stop(hosts)}, kv.Op{Verb: kv.Delete, Path: layout.Checksum(hosts)},
-			put(layout.Checksum(hosts), sum))
+		w.resume()
 		w.until(rollout.Promoted, func() bool { return len(w.with("two", false)) == 4 })
 	})
 	// The operator promotes it during the stop: the first write after it is the promotion.
@@ -129,9 +134,7 @@ func TestStopped(t *testing.T) {
 		w.commit(put(layout.Stop(hosts), "incident"))
 		w.change(func(r rollout.Row) (rollout.Row, error) { return r.Promote(true) })
 		pass(time.Second)
-		sum := string(w.read(layout.Checksum(hosts))[layout.Checksum(hosts)].Value)
-		w.commit(kv.Op{Verb: kv.Delete, Path: layout.Stop(hosts)}, kv.Op{Verb: kv.Delete, Path: layout.Checksum(hosts)},
-			put(layout.Checksum(hosts), sum))
+		w.resume()
 		w.until(rollout.Promoted, func() bool { return len(w.with("two", false)) == 4 })
 	})
 }

@@ -213,7 +213,7 @@ func TestManyNodes(t *testing.T) {
 	b.shot("many")
 }
 
-// manifest is that of hosts.
+// manifest is the manifest of hosts.
 func (s *site) manifest() kv.Manifest {
 	s.T.Helper()
 	store, err := consul.New(consul.Options{Addr: s.hub.Addr})
