@@ -113,10 +113,8 @@ func (p *progress) view(v rollout.View) {
 		}
 		return
 	}
-	if p.stage >= 0 && row.Stage > p.stage {
-		for i := p.stage; i < min(row.Stage, len(v.Stages)); i++ {
-			p.line(fmt.Sprintf("%s: done%s", stageName(v, i), counts(v.Stages[i], ": ")))
-		}
+	for i := max(p.stage, 0); i < min(row.Stage, len(v.Stages)); i++ { // a short stage may be over at the first answer
+		p.line(fmt.Sprintf("%s: done%s", stageName(v, i), counts(v.Stages[i], ": ")))
 	}
 	for _, f := range v.Failed[min(p.failed, len(v.Failed)):] {
 		p.line(fmt.Sprintf("%s failed: %s: %s", f.Node, f.Reason, f.Detail))

@@ -2,22 +2,27 @@ package cli
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// await PATTERN... waits until `kvexpress agent status --json`, for the agent of agent.yml,
-// prints each of these texts.
+// await TEXT... [-- COMMAND ARG...] waits until the command prints each of these texts. Without one it
+// is `kvexpress agent status --json`, for the agent of agent.yml.
 func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
-	usageError(ts, neg || len(args) == 0, "await TEXT...")
+	command := []string{"kvexpress", "agent", "status", "-C", "agent.yml", "--json"}
+	if i := slices.Index(args, "--"); i >= 0 {
+		args, command = args[:i], args[i+1:]
+	}
+	usageError(ts, neg || len(args) == 0 || len(command) == 0, "await TEXT... [-- COMMAND ARG...]")
 	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := ts.Exec("kvexpress", "agent", "status", "-C", "agent.yml", "--json")
+		err := ts.Exec(command[0], command[1:]...)
 		status, missing := ts.ReadFile("stdout"), 0
 		for _, text := range args {
 			if !strings.Contains(status, text) {
@@ -30,7 +35,7 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			ts.Fatalf("the status is never %q; it is (%v)\n%s%s", args, err, status, ts.ReadFile("stderr"))
+			ts.Fatalf("%q is never printed; printed is (%v)\n%s%s", args, err, status, ts.ReadFile("stderr"))
 		}
 	}
 }
