@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,9 +22,13 @@ import (
 // addition that changed files are published, and we change none.
 const allowed = "Apache-2.0 BSD-2-Clause BSD-3-Clause ISC MIT MPL-2.0"
 
-// module is a module whose code is in the program.
+// assets is the folder of the repository with the files of others that the program embeds.
+const assets = "../../internal/hub/web/assets"
+
+// module is a module whose code is in the program: a module of Go, or a script of the page, which is a package of npm.
 type module struct {
 	Path, Version, Sum string
+	npm                bool
 	licences           []string // SPDX identifiers of the files at its top
 	texts              []text
 }
@@ -33,8 +38,8 @@ type text struct{ name, content string }
 
 var licenceFile = regexp.MustCompile(`^(?i)(licen[sc]e|copying|notice)([.-].*)?$`)
 
-// modules reads from a program which modules it contains, sorted by path, and reads their licences. The last one is Go's
-// standard library. A module without a licence that is allowed is an error.
+// modules reads from a program which modules it contains, sorted by path, and reads their licences. After them come Go's
+// standard library and the script of the page. A module without a licence that is allowed is an error.
 func modules(program string) (all []module, err error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
@@ -72,7 +77,33 @@ func modules(program string) (all []module, err error) {
 			return nil, fmt.Errorf("%s %s: %w", all[i].Path, all[i].Version, err)
 		}
 	}
-	return all, nil
+	script, err := embedded(program, "uplot")
+	return append(all, script), err
+}
+
+var scriptVersion = regexp.MustCompile(`^/\*!.* \(v([0-9.]+)\) \*/`)
+
+// embedded describes a script that the program embeds. Its first line has its version.
+func embedded(program, name string) (m module, err error) {
+	script, err := os.ReadFile(filepath.Join(assets, name+".js"))
+	if err != nil {
+		return m, err
+	}
+	code, err := os.ReadFile(program)
+	if err != nil {
+		return m, err
+	}
+	version := scriptVersion.FindSubmatch(script)
+	if version == nil || !bytes.Contains(code, script) {
+		return m, fmt.Errorf("%s does not embed %s.js of this clone, or its first line has no version", program, name)
+	}
+	m = module{Path: name, Version: string(version[1]), npm: true}
+	licence, err := os.ReadFile(filepath.Join(assets, name+"-LICENSE.txt"))
+	if err != nil {
+		return m, err
+	}
+	m.texts, m.licences = []text{{"LICENSE", string(licence)}}, licencesOf(licence)
+	return m, m.allowed()
 }
 
 func goCommand(args ...string) ([]byte, error) {
@@ -118,6 +149,11 @@ func (m *module) readLicences(dir string) error {
 	}
 	slices.Sort(m.licences)
 	m.licences = slices.Compact(m.licences)
+	return m.allowed()
+}
+
+// allowed returns an error unless the module has licences, all of which are allowed.
+func (m *module) allowed() error {
 	if len(m.licences) == 0 {
 		return errors.New("no licence that is known; look at its files, and leave the module out if there is none")
 	}
