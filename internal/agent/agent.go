@@ -119,7 +119,14 @@ func lockState(dir string) (io.Closer, error) {
 		return nil, errors.Join(fmt.Errorf("another agent uses the state folder %s; end that agent, or choose another folder with "+
 			"state_dir", dir), f.Close())
 	}
-	return f, nil
+	return stateLock{f}, nil
+}
+
+type stateLock struct{ *os.File }
+
+// Close ends the lock also if a child that has just been forked still has the descriptor.
+func (l stateLock) Close() error {
+	return errors.Join(unix.Flock(int(l.Fd()), unix.LOCK_UN), l.File.Close())
 }
 
 // Status is the state of the agent and its targets.

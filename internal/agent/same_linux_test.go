@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // The lock of an agent is a file in a state folder that is its own. A link there is not followed.
@@ -40,7 +42,15 @@ func TestLockOfTheStateFolder(t *testing.T) {
 		if _, err := lockState(dir); err == nil {
 			t.Errorf("%s: locked twice", name)
 		}
-		if err := lock.Close(); err != nil {
+		child, err := unix.Dup(int(lock.(stateLock).Fd())) // as a child has it until it runs its program
+		if err := errors.Join(err, lock.Close()); err != nil {
+			t.Fatal(err)
+		}
+		again, err := lockState(dir)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := errors.Join(again.Close(), unix.Close(child)); err != nil {
 			t.Error(err)
 		}
 	}
