@@ -21,10 +21,14 @@ mount --bind "$program" /usr/local/bin/kvexpress
 cp "$units"/kvexpress-agent*.service /etc/systemd/system/
 cat >/usr/local/bin/systemctl <<'END'
 #!/bin/sh
-echo "$*" >/run/systemd/request && read -r code </run/systemd/answer && exit "$code"
+answer=/run/systemd/$$
+echo "$answer $*" >/run/systemd/request
+until [ -e $answer ]; do sleep 0.02; done
+exit "$(cat $answer)"
 END
 chmod +x /usr/local/bin/systemctl
-mkfifo /run/systemd/request /run/systemd/answer
+mkfifo /run/systemd/request
+exec 8<>/run/systemd/request # open all the time, so no request is lost
 
 # sandbox COMMAND...: as ProtectSystem=strict, PrivateTmp, the user and the privileges of our unit.
 sandbox() {
@@ -99,8 +103,9 @@ kvexpress hub --dev >/run/hub.log 2>&1 &
 printf 'hubs: 127.0.0.1:8500\ntargets: []\n' >/etc/kvexpress/agent.yml
 obey start kvexpress-agent
 echo ready
-while read -r request </run/systemd/request; do
+while read -r answer request <&8; do
 	code=0
 	obey $request || code=$?
-	echo "$code" >/run/systemd/answer
+	echo "$code" >"$answer.new"
+	mv "$answer.new" "$answer"
 done
