@@ -54,7 +54,7 @@ var whatGoesWrong = map[string]map[string]string{
 	},
 	"haproxy": {
 		"check": `get="curl -sf http://127.0.0.1:8000/maintenance"; without /check:/d; publish $BAD; $get; systemctl restart haproxy; eventually fails $get`,
-		"exec":  `without /exec:/d; changed 's/"maintenance"/"closed"/'; curl -s http://127.0.0.1:8000/maintenance | grep maintenance`,
+		"exec":  `without /exec/d; changed 's/"maintenance"/"closed"/'; curl -s http://127.0.0.1:8000/maintenance | grep maintenance`,
 		"mode": `chmod 0600 $FILE; without /mode:/d; changed s/30s/31s/; test "$(stat -c %a $FILE)" = 600
 			rm $FILE; systemctl restart kvexpress-agent; eventually test -e $FILE; test "$(stat -c %a $FILE)" = 640`,
 		"--max-change": `sed 's/shop/billing/; s/web-/billing-/; s/30s/40s/; s/5s/6s/' $GOOD >/run/other
