@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"kvexpress/internal/command"
@@ -185,3 +186,19 @@ func (t *target) candidateStatus() *CandidateStatus {
 
 // ready reports whether the candidate is in place, and its exec has run.
 func (c *candidate) ready(s *TargetStatus) bool { return c.inPlace && s.Outcome == outcome.Converged }
+
+// settled is when the receipt of a candidate that works so far is due: a second after the candidate was put in place. Most are
+// current by then, and one receipt tells both. The zero time: there is no such candidate.
+func (a *Agent) settled() (at time.Time) {
+	a.mu.Lock()
+	running := slices.Clone(a.running)
+	a.mu.Unlock()
+	for _, t := range running {
+		t.mu.Lock()
+		if c, p := &t.candidate, t.status.placed; c.inPlace && c.failed == nil && p != nil {
+			at = later(at, p.at.Add(receiptEvery))
+		}
+		t.mu.Unlock()
+	}
+	return at
+}

@@ -41,11 +41,13 @@ func TestCandidate(t *testing.T) {
 			content, ran := "one\n", "v2 v1"
 			if promoted {
 				content, ran = "two\n", "v2"
+				hub.said()
 				hub.promote("k0")
+				pass(5 * time.Second)
 			} else {
 				hub.withdraw("k0")
+				hub.says(rollout.Back)
 			}
-			hub.says(rollout.Back)
 			s.holds(0, content)
 			pass(time.Minute)
 			if got := strings.Join(s.ran(), " "); got != ran || len(hub.said()) != 0 {

@@ -17,7 +17,8 @@ const healthEvery = time.Second
 // offering is what a hub says of the rollout of a key. The source's mu guards it.
 type offering struct {
 	id      string        // of the rollout whose candidate this node gets; "": the current version
-	last    string        // of the last rollout whose candidate this node had; "": the hub knows that the node is back
+	sha256  string        // of the version that this node gets
+	last    string        // of the last rollout whose candidate this node had; "": the hub waits for no way back
 	changed chan struct{} // closed, and replaced, when id changes
 	ask     wire.Ask      // the last question
 
@@ -26,8 +27,8 @@ type offering struct {
 	saidTo *session
 }
 
-// set notes the offer of a snapshot.
-func (o *offering) set(row kv.Entry) (changed bool) {
+// set notes the offer of a snapshot, whose version has this checksum.
+func (o *offering) set(row kv.Entry, sha256 string) (changed bool) {
 	id := ""
 	if offer := rollout.ParseOffer(row); offer != nil {
 		id = offer.ID
@@ -35,7 +36,11 @@ func (o *offering) set(row kv.Entry) (changed bool) {
 	if changed = id != o.id; changed {
 		close(o.changed)
 		o.id, o.last, o.changed, o.saidAt = id, cmp.Or(id, o.last), make(chan struct{}), time.Now()
+		if id == "" && sha256 == o.sha256 { // promoted: the node does not go back
+			o.last = ""
+		}
 	}
+	o.sha256 = sha256
 	return changed
 }
 
@@ -118,15 +123,16 @@ func (h *hubSource) healths(ctx context.Context, now time.Time) (next time.Time)
 			}
 		}
 		again := o.saidAt.Add(healthEvery)
-		news := report != o.said || s != o.saidTo
-		if o.said.Rollout != report.Rollout && report.State == string(rollout.Installing) {
-			news = false // most are healthy before it is due
+		news, due := report != o.said || s != o.saidTo, !now.Before(again)
+		installing := report.State == string(rollout.Installing)
+		if installing && (o.id == "" || o.said.Rollout != report.Rollout) {
+			news = news && due // most are healthy, or back, before it is
 		}
-		if news || o.id != "" && !now.Before(again) {
+		if news || o.id != "" && due {
 			h.say(ctx, s, k, report, now)
 			again = now.Add(healthEvery)
 		}
-		if o.id != "" {
+		if o.id != "" || installing && again.After(now) {
 			next = earlier(next, again)
 		}
 	}

@@ -43,6 +43,41 @@ func TestHubDeclinesReceipts(t *testing.T) {
 	})
 }
 
+// A candidate that becomes current within a second costs one receipt. One that fails is reported at once, one that stays later.
+func TestCandidateReceipt(t *testing.T) {
+	t.Parallel()
+	hubTest(t, 1, []string{"a:1"}, func(t *testing.T, s *site, hubs map[string]*fakeHub) {
+		hub := hubs["a:1"]
+		hub.takes.Store(true)
+		s.config.Receipts, s.config.Targets[0].Check = true, s.command(`! grep bad {file}`)
+		s.begin()
+		pass(time.Minute)
+		sent := hub.taken.Load()
+		gets := func(n int64, what string) {
+			t.Helper()
+			if got := hub.taken.Load() - sent; int64(got) != n {
+				t.Errorf("%s: %d receipts, want %d", what, got, n)
+			}
+			sent = hub.taken.Load()
+		}
+		hub.offer("k0", "r1", "two\n")
+		pass(900 * time.Millisecond)
+		gets(0, "a new candidate")
+		hub.promote("k0")
+		pass(90 * time.Millisecond)
+		gets(1, "promoted")
+		hub.offer("k0", "r2", "three\n")
+		pass(1100 * time.Millisecond)
+		gets(1, "a candidate that stays")
+		hub.withdraw("k0")
+		pass(90 * time.Millisecond)
+		gets(1, "withdrawn")
+		hub.offer("k0", "r3", "bad\n")
+		pass(90 * time.Millisecond)
+		gets(1, "a candidate that fails")
+	})
+}
+
 // A dry run tells the hub that it is one: the node is not there because of it, and there are no two of that name.
 func TestPlanIsAProbe(t *testing.T) {
 	t.Parallel()

@@ -67,7 +67,7 @@ func (h *hubSource) received(s *session, m *wire.Snapshot, now time.Time) (kv.Sn
 	}
 	if held.from != s || m.Read >= held.clock { // else an answer was faster
 		held.rows, held.at, held.from, held.clock = h.withoutData(rows, k), s.clocks.at(m.Read, now), s, m.Read
-		if held.offer.set(rows[h.layout.Rollout(k)]) {
+		if held.offer.set(rows[h.layout.Rollout(k)], string(rows[h.layout.Checksum(k)].Value)) {
 			h.stir()
 		}
 	}

@@ -72,10 +72,7 @@ func (r *reporter) run(ctx context.Context) {
 // at one moment: Consul takes what comes together in one step of Raft, for half of its CPU.
 func (r *reporter) soon(node string, now time.Time) time.Time {
 	if hub, _ := r.agent.reportsTo(); hub != nil {
-		if earliest := r.attempted.Add(gather); earliest.After(now) {
-			return earliest
-		}
-		return now
+		return later(later(now, r.attempted.Add(gather)), r.agent.settled())
 	}
 	spread := cmp.Or(r.agent.options.ReceiptSpread, receiptSpread)
 	due := now.Add(spread/3 + time.Duration(share(node)*float64(spread)*2/3))

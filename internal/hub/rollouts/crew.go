@@ -2,6 +2,7 @@ package rollouts
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -131,11 +132,13 @@ func (t *track) hear() {
 
 // all are the nodes for a step, sorted by name; mu is held.
 func (t *track) all(snap *feed.Snapshot) []rollout.Node {
+	if len(t.sorted) != len(t.nodes) { // a rollout forgets no node
+		t.sorted = slices.SortedFunc(maps.Values(t.nodes), func(a, b *node) int { return strings.Compare(a.Node, b.Node) })
+	}
 	all := make([]rollout.Node, 0, len(t.nodes))
-	for _, n := range t.nodes {
+	for _, n := range t.sorted {
 		all = append(all, n.seen(snap.Locks))
 	}
-	slices.SortFunc(all, func(a, b rollout.Node) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 

@@ -70,6 +70,29 @@ func (r *Rollouts) Offer(snap *feed.Snapshot, node, on string) (*feed.Snapshot, 
 	return t.cand.snap, true
 }
 
+// offers is what decides which nodes get the candidate.
+type offers struct {
+	open      bool
+	rollout   string
+	candidate string // that was read
+	admitted  int    // a rollout only adds nodes
+	at        time.Duration
+}
+
+// offersChanged reports whether the nodes must be offered their version again: after a change, and else once a second, because an
+// offer may have failed.
+func (t *track) offersChanged() bool {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	now := offers{t.row.State.Offers(), t.row.ID, t.cand.id, len(t.admitted), t.offers.at}
+	if now == t.offers && t.r.now()-now.at < idle {
+		return false
+	}
+	t.offers = now
+	t.offers.at = t.r.now()
+	return true
+}
+
 // load reads and verifies the candidate of a rollout, once.
 func (t *track) load(ctx context.Context, row rollout.Row) error {
 	t.r.mu.Lock()

@@ -10,11 +10,10 @@ import (
 
 	"kvexpress/internal/kv"
 	"kvexpress/internal/rollout"
-	"kvexpress/internal/wait"
 )
 
-// together is how long changes are gathered before a View is answered.
-const together = 20 * time.Millisecond
+// together is how long reports of nodes are gathered before a View is answered.
+const together = 100 * time.Millisecond
 
 // View is the rollout of a key. If since is the index of the last answer, it waits for a change. outputs: the caller may see
 // what commands printed.
@@ -33,12 +32,16 @@ func (r *Rollouts) View(ctx context.Context, k kv.Key, since uint64, most time.D
 			r.mu.Unlock()
 			return v, nil
 		}
-		changed := t.changed
+		changed, turned := t.changed, t.turned
 		r.mu.Unlock()
 		select {
 		case <-changed:
-			_ = wait.For(ctx, together) // many reports make one answer
 		case <-ctx.Done():
+		}
+		select {
+		case <-turned:
+		case <-ctx.Done():
+		case <-time.After(together):
 		}
 	}
 }

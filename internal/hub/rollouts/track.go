@@ -39,19 +39,22 @@ type track struct {
 	admitted map[string]bool
 	of       string // the rollout that admitted, nodes and gates are of
 	nodes    map[string]*node
-	crewed   bool   // members must be read again
-	heard    bool   // they were read for this rollout
-	seq      uint64 // rises with each change of a node
-	urgent   uint64 // seq of the last change that the controller must know at once
+	sorted   []*node // the same, by name, as a step needed them last
+	crewed   bool    // members must be read again
+	heard    bool    // they were read for this rollout
+	seq      uint64  // rises with each change of a node
+	urgent   uint64  // seq of the last change that the controller must know at once
 	gates    map[string]rollout.GateResult
 	moved    counterSeen
 	claims   bool          // this hub is about to become the controller
 	claimed  time.Duration // since when
 	cand     candidate
+	offers   offers
 	peers    map[string]*peer
 
 	view    uint64        // rises with each change that a View shows
 	changed chan struct{} // closed at the next change
+	turned  chan struct{} // closed at the next change of the row
 	told    told
 	posted  uint64 // the question of the controller, through another hub
 }
@@ -64,7 +67,8 @@ type counterSeen struct {
 }
 
 func newTrack(r *Rollouts, k kv.Key) *track {
-	return &track{r: r, key: k, wake: make(chan struct{}, 1), changed: make(chan struct{}), crewed: true}
+	return &track{r: r, key: k, wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		turned: make(chan struct{}), crewed: true}
 }
 
 func (t *track) poke() {
@@ -149,7 +153,9 @@ func (t *track) step(ctx context.Context) (again time.Duration, err error) {
 		again, err = min(again, next), errors.Join(err, failed)
 	}
 	t.tell()
-	t.r.fanout.Offered(t.key)
+	if t.offersChanged() {
+		t.r.fanout.Offered(t.key)
+	}
 	t.ask()
 	return again, err
 }
@@ -169,7 +175,7 @@ func (t *track) look(snap *feed.Snapshot) (*rollout.Row, uint64, error) {
 	t.row = row
 	if row != nil && (t.moved.id != row.ID || t.moved.counter != row.Counter || t.moved.controller != row.Controller) {
 		t.moved = counterSeen{row.ID, row.Controller, row.Counter, t.r.now()}
-		t.show()
+		t.turn()
 	}
 	return row, newest.index, nil
 }
@@ -177,7 +183,8 @@ func (t *track) look(snap *feed.Snapshot) (*rollout.Row, uint64, error) {
 // begin forgets the rollout before; mu is held.
 func (t *track) begin(id string) {
 	t.of, t.memory, t.admitted, t.gates = id, rollout.Memory{}, map[string]bool{}, map[string]rollout.GateResult{}
-	t.nodes, t.crewed, t.heard, t.posted, t.claims = map[string]*node{}, true, false, 0, false
+	t.nodes, t.sorted = map[string]*node{}, nil
+	t.crewed, t.heard, t.posted, t.claims = true, false, 0, false
 	for _, p := range t.peers {
 		p.since, p.sent, p.met = 0, 0, false
 	}
@@ -235,6 +242,9 @@ func (t *track) control(ctx context.Context, row rollout.Row, index uint64, snap
 		t.admitted[name] = true
 	}
 	t.hurry()
+	if orders.Write {
+		t.turn()
+	}
 	t.r.mu.Unlock()
 	if orders.RunGate != "" {
 		t.runGate(ctx, orders.RunGate, orders.Row)
@@ -289,4 +299,11 @@ func (t *track) show() {
 	t.view++
 	close(t.changed)
 	t.changed = make(chan struct{})
+}
+
+// turn notes a change of the row, which a View shows at once; mu is held.
+func (t *track) turn() {
+	t.show()
+	close(t.turned)
+	t.turned = make(chan struct{})
 }
