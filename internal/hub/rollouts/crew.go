@@ -173,8 +173,11 @@ func (t *track) question() uint64 {
 	if t.row == nil || !t.row.State.Offers() {
 		return 0
 	}
-	if t.row.Controller == t.r.me {
+	switch {
+	case t.row.Controller != t.r.me:
+		return t.posted
+	case t.memory.Asked:
 		return t.memory.Ask
 	}
-	return t.posted
+	return 0 // the number is for the end of the stage
 }
