@@ -26,6 +26,7 @@ type node struct {
 	text string // of its file
 	on   string // the rollout whose candidate it has
 	had  []string
+	asks int // questions
 }
 
 // join connects nodes to a hub.
@@ -112,6 +113,9 @@ func (n *node) listen(pair *memnet.Pair, done chan struct{}) {
 				}
 			case m.Ask != nil:
 				ask = m.Ask.ID
+				n.mu.Lock()
+				n.asks++
+				n.mu.Unlock()
 			default:
 				continue
 			}

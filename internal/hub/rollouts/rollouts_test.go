@@ -59,6 +59,30 @@ func TestHealthy(t *testing.T) {
 	})
 }
 
+// A rollout costs each node two snapshots, the candidate and its promotion, and a question for each bake.
+func TestMessages(t *testing.T) {
+	for bake, questions := range map[string]int{"0s": 0, "300ms": 1} {
+		within(t, func(w *world) {
+			h := w.hub()
+			w.join(h, names("web", 20)...)
+			before := h.fan.Counts().Pushed
+			w.begin("r1", "two", plan(t, `{"stages":[{"share":"100%","bake":"`+bake+`"}]}`))
+			w.until(rollout.Promoted)
+			pass(5 * time.Second)
+			if n := h.fan.Counts().Pushed - before; n != 40 {
+				t.Errorf("bake %s: %d snapshots for 20 nodes", bake, n)
+			}
+			for name, n := range w.nodes {
+				n.mu.Lock()
+				if n.asks != questions {
+					t.Errorf("bake %s: %d questions to %s", bake, n.asks, name)
+				}
+				n.mu.Unlock()
+			}
+		})
+	}
+}
+
 // A bad version touches the canary alone, which goes back. The version is withdrawn, with the reason.
 func TestReverted(t *testing.T) {
 	within(t, func(w *world) {
