@@ -55,7 +55,7 @@ func TestCandidateReceipt(t *testing.T) {
 		sent := hub.taken.Load()
 		gets := func(n int64, what string) {
 			t.Helper()
-			if got := hub.taken.Load() - sent; int64(got) != n {
+			if got := hub.taken.Load() - sent; got != n {
 				t.Errorf("%s: %d receipts, want %d", what, got, n)
 			}
 			sent = hub.taken.Load()

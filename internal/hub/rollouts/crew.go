@@ -154,8 +154,12 @@ func (n *node) seen(locks kv.Snapshot) rollout.Node {
 // ask sends the question of the controller to the nodes of this hub that have not got it.
 func (t *track) ask() {
 	t.r.mu.Lock()
-	var nodes []string
 	ask, id := t.question(), t.of
+	if ask == 0 {
+		t.r.mu.Unlock()
+		return
+	}
+	var nodes []string
 	for name, n := range t.nodes {
 		if n.here && n.peer == "" && n.asked < ask && n.health.Ask < ask && t.admitted[name] {
 			n.asked = ask
