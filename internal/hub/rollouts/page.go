@@ -62,6 +62,20 @@ func (t *track) shown(outputs bool) rollout.View {
 	return v
 }
 
+// show notes a change that a View shows; mu is held.
+func (t *track) show() {
+	t.view++
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// turn notes a change of the row, which a View shows at once; mu is held.
+func (t *track) turn() {
+	t.show()
+	close(t.turned)
+	t.turned = make(chan struct{})
+}
+
 // past is a rollout that is over, or none.
 func (r *Rollouts) past(ctx context.Context, k kv.Key, outputs bool) (rollout.View, error) {
 	path := r.o.Layout.Rollout(k)

@@ -293,17 +293,3 @@ func current(l kv.Layout, row rollout.Row, snap *feed.Snapshot) rollout.Current 
 	}
 	return rollout.IsOther
 }
-
-// show notes a change that a View shows; mu is held.
-func (t *track) show() {
-	t.view++
-	close(t.changed)
-	t.changed = make(chan struct{})
-}
-
-// turn notes a change of the row, which a View shows at once; mu is held.
-func (t *track) turn() {
-	t.show()
-	close(t.turned)
-	t.turned = make(chan struct{})
-}
