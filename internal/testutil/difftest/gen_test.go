@@ -59,8 +59,10 @@ func drawRead(t *rapid.T) Step {
 		mode = pick(t, "mode", "consistent", "stale", "stale&consistent", "dc=dc1", "dc=dc2", "token=", "unknown=1")
 	}
 	wait := ""
-	if mode != "dc=dc2" && mode != "stale&consistent" { // either of two mistakes may be reported
+	if mode != "dc=dc2" && mode != "stale&consistent" {
 		wait = drawWait(t, "/v1/kv/"+key+query(shape))
+	} else if key == "" { // either of two mistakes may be reported
+		key = "{p}/a"
 	}
 	return Step{Method: http.MethodGet, Target: "/v1/kv/" + key + query(shape, mode, wait)}
 }
