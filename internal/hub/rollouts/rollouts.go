@@ -184,11 +184,14 @@ func (r *Rollouts) Changed(u feed.Update) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, keys := range [][]kv.Key{u.Keys, u.Rollouts} {
-		for _, k := range keys {
-			if t := r.tracks[k]; t != nil {
-				t.poke()
-			}
+	for _, k := range u.Keys {
+		if t := r.tracks[k]; t != nil {
+			t.poke()
+		}
+	}
+	for _, k := range u.Rollouts {
+		if t := r.tracks[k]; t != nil {
+			r.follow(t) // when Rows had the row, the snapshot may have been the one before
 		}
 	}
 }

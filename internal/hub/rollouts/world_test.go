@@ -44,6 +44,7 @@ type hub struct {
 	fan   *fanout.Fanout
 	stop  func()
 	alone atomic.Bool // other hubs cannot ask it
+	slow  atomic.Bool // it takes long from a reading to its snapshot
 
 	mu    sync.Mutex
 	pairs []*memnet.Pair
@@ -85,7 +86,12 @@ func (w *world) hub(set ...func(*rollouts.Options)) *hub {
 		f(&o)
 	}
 	h.Rollouts = rollouts.New(o)
-	f := feed.New(feed.Options{Store: w.store, Layout: layout, Log: log, Rollouts: h.Rows, Changed: func(u feed.Update) {
+	f := feed.New(feed.Options{Store: w.store, Layout: layout, Log: log, Rollouts: func(all kv.Snapshot) {
+		h.Rows(all)
+		if h.slow.Load() {
+			pass(50 * time.Millisecond)
+		}
+	}, Changed: func(u feed.Update) {
 		h.Changed(u)
 		h.fan.Changed(u)
 	}})
