@@ -21,10 +21,14 @@ type Gate struct {
 
 // runGate runs a gate beside the track, which is woken by its result.
 func (t *track) runGate(ctx context.Context, name string, row rollout.Row) {
+	t.r.mu.Lock()
+	t.gateRun++
+	run := t.gateRun
+	t.r.mu.Unlock()
 	set := func(g rollout.GateResult) {
 		t.r.mu.Lock()
 		defer t.r.mu.Unlock()
-		if t.of == row.ID {
+		if t.of == row.ID && t.gateRun == run { // gates run one at a time: an older run, from before a pause, does not count
 			gates := map[string]rollout.GateResult{name: g} // a step may be looking at the old ones
 			for other, result := range t.gates {
 				if other != name {

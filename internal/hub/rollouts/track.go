@@ -45,6 +45,7 @@ type track struct {
 	seq      uint64  // rises with each change of a node
 	urgent   uint64  // seq of the last change that the controller must know at once
 	gates    map[string]rollout.GateResult
+	gateRun  uint64 // rises with each run of a gate
 	moved    counterSeen
 	claims   bool          // this hub is about to become the controller
 	claimed  time.Duration // since when
