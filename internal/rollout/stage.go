@@ -124,6 +124,7 @@ func (s *step) admit() {
 	s.m.Full = want == now
 	if now > 0 {
 		s.m.Progress, s.m.Raised, s.m.Baking, s.m.Asked = s.w.Now, s.w.Now, false, false
+		s.m.Earlier = len(s.m.Admitted) > now
 	}
 }
 
@@ -167,11 +168,14 @@ func (s *step) endStage() {
 		if c.unanswered > 0 {
 			return
 		}
-	} else if c.before > 0 { // without a bake, a report since the stage admitted its nodes is the last word
+	} else if s.m.Earlier || c.before > 0 { // else each report is of a candidate that was just admitted: no question
 		if !s.m.Asked {
 			s.askAll()
+			c = s.count()
 		}
-		return
+		if c.before > 0 || c.unanswered > 0 {
+			return
+		}
 	}
 	s.giveUpSilent()
 	if s.tooMany() || !s.gates() {

@@ -33,16 +33,44 @@ func TestExactly(t *testing.T) {
 			}
 		}
 		preview := f.row.Plan.Preview(f.w.Nodes, nil)
-		var got []int
-		for range test.stages {
+		got := make([]int, len(test.stages))
+		for range 2 * len(test.stages) { // a stage may end with a question
 			m, o := Step(f.row, f.m, f.w, f.hub)
 			f.m, f.row = m, o.Row
-			got = append(got, len(m.Admitted))
+			if m.Stage < len(got) {
+				got[m.Stage] = len(m.Admitted)
+			}
 			f.report()
 		}
 		if f.step(); !slices.Equal(got, test.want) || !slices.Equal(preview.Stages, test.want) || f.row.State != Promoted {
 			t.Errorf("%d nodes: %v, preview %v, want %v, at last %s", test.n, got, preview.Stages, test.want, f.row.State)
 		}
+	}
+}
+
+// TestLateReport proves that a report on its way says nothing of a node that an earlier stage admitted: the last stage has no bake, and
+// asks it.
+func TestLateReport(t *testing.T) {
+	f := newFleet(5, Stage{Count: 1}, share("100%"))
+	step := func() {
+		m, o := Step(f.row, f.m, f.w, f.hub)
+		f.m, f.row = m, o.Row
+	}
+	step()
+	f.report()
+	first := slices.IndexFunc(f.w.Nodes, func(n Node) bool { return n.On == f.row.ID })
+	for range 2 {
+		step()
+		said := f.w.Nodes[first].Health
+		f.report()
+		f.w.Nodes[first].Health = said // from before the stage, and heard now
+	}
+	if step(); f.row.State != Running || len(f.on()) != 5 {
+		t.Fatalf("%s, %q have it", f.row.State, f.on())
+	}
+	f.report()
+	if step(); f.row.State != Promoted {
+		t.Fatal(f.row.State, f.row.Reason)
 	}
 }
 

@@ -72,6 +72,7 @@ type Memory struct {
 
 	Progress time.Duration // when something last went forward, for the timeout; a bake does not count
 	Raised   time.Duration // when nodes were last admitted: silence counts from here
+	Earlier  bool          // some were admitted before: a late report of theirs may be of a time before Raised
 	Wrote    time.Duration // when the row was last written
 	Baking   bool
 	BakeFrom time.Duration
@@ -202,7 +203,7 @@ func (s *step) remember(me string) {
 func (s *step) restart() {
 	s.m.Baking, s.m.Asked, s.row.Gate = false, false, ""
 	clear(s.m.Ran)
-	s.m.Progress, s.m.Raised = s.w.Now, s.w.Now
+	s.m.Progress, s.m.Raised, s.m.Earlier = s.w.Now, s.w.Now, len(s.m.Admitted) > 0
 }
 
 // closeStage begins the stage of the row.

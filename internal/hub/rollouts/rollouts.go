@@ -180,7 +180,6 @@ func (r *Rollouts) follow(t *track) {
 func (r *Rollouts) Changed(u feed.Update) {
 	if len(u.Locks) > 0 {
 		r.wakeAll()
-		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,9 +1,11 @@
 package rollouts_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"kvexpress/internal/kv"
 	"kvexpress/internal/rollout"
 )
 
@@ -12,8 +14,9 @@ func TestSecondRollout(t *testing.T) {
 	within(t, func(w *world) {
 		h := w.hub()
 		w.join(h, names("web", 3)...)
-		for _, id := range []string{"r1", "r2"} {
-			w.begin(id, "two", plan(t, `{"stages":[{"count":1,"bake":"1s"},{"share":"100%"}]}`))
+		lock := put(layout.Lock("/etc/other", "web-1"), "x")
+		for i, more := range [][]kv.Op{nil, nil, {lock}} {
+			w.begin(fmt.Sprint("r", i), "two", plan(t, `{"stages":[{"count":1,"bake":"1s"},{"share":"100%"}]}`), more...)
 			w.until(rollout.Running, func() bool { return w.row().Controller != "" })
 			w.change(func(r rollout.Row) (rollout.Row, error) { return r.Abort("by hand") })
 			w.until(rollout.Aborted)

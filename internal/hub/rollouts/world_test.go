@@ -142,8 +142,8 @@ func version(t *testing.T, n uint64, text string) []kv.Op {
 		put(layout.Manifest(hosts), manifest(t, n, text))}
 }
 
-// begin begins a rollout of version 2, as `in` does.
-func (w *world) begin(id, text string, plan rollout.Plan) {
+// begin begins a rollout of version 2, as `in` does, with more at the same moment.
+func (w *world) begin(id, text string, plan rollout.Plan, more ...kv.Op) {
 	w.Helper()
 	now := w.read(layout.Data(hosts), layout.Checksum(hosts), layout.Manifest(hosts))
 	row := rollout.Row{ID: id, Key: hosts, Version: 2, SHA256: record.Checksum([]byte(text)), Plan: plan, By: "test", State: rollout.Running,
@@ -153,8 +153,8 @@ func (w *world) begin(id, text string, plan rollout.Plan) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.commit(put(layout.HistoryManifest(hosts, 2), manifest(w.T, 2, text)), put(layout.HistoryData(hosts, 2), text),
-		put(layout.HistoryPending(hosts, 2), "p"), put(layout.Rollout(hosts), string(b)))
+	w.commit(append(more, put(layout.HistoryManifest(hosts, 2), manifest(w.T, 2, text)), put(layout.HistoryData(hosts, 2), text),
+		put(layout.HistoryPending(hosts, 2), "p"), put(layout.Rollout(hosts), string(b)))...)
 }
 
 func (w *world) read(paths ...string) kv.Snapshot {
