@@ -53,7 +53,7 @@ func TestRolloutBeginsMeanwhile(t *testing.T) {
 	}
 }
 
-// What was read must still hold when the rollout begins.
+// A rollout begins only if all that was read still holds.
 func TestRolloutRaced(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, p *Publisher){
 		"1.x wrote data":  func(t *testing.T, p *Publisher) { oldWrite(t, p.Store, p.Layout, hosts, "theirs\n") },

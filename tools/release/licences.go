@@ -152,7 +152,7 @@ func (m *module) readLicences(dir string) error {
 	return m.allowed()
 }
 
-// allowed returns an error unless the module has licences, all of which are allowed.
+// allowed returns an error unless the module has licences, and all are allowed.
 func (m *module) allowed() error {
 	if len(m.licences) == 0 {
 		return errors.New("no licence that is known; look at its files, and leave the module out if there is none")
