@@ -171,7 +171,7 @@ func (s *session) push(u *sub) []byte {
 	if !ok {
 		return nil // Offered tells
 	}
-	if old := sent.Value(); old != nil && snap.Same(old) { // two updates at once
+	if weak.Make(snap) == sent { // two updates at once
 		s.mu.Lock()
 		u.sent, u.offered = sent, snap.Candidate
 		s.mu.Unlock()

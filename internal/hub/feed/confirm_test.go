@@ -11,32 +11,6 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// Snapshots are the same if an agent learns nothing new.
-func TestSame(t *testing.T) {
-	within(t, func(w *world) {
-		w.publish("hosts", "1\n", 1)
-		w.Use("hosts")
-		last := w.confirm("hosts", true)
-		if next := w.confirm("hosts", true); next == last || !next.Same(last) {
-			t.Error("a read without a change is not the same")
-		}
-		for what, op := range map[string]kv.Op{
-			"lock": put(layout.Lock("/etc/hosts", "web-1"), "x"), "stop": put(layout.Stop("hosts"), "x"),
-			"rollout": put(layout.Rollout("hosts"), "first"), "manifest": published(t, "hosts", "1\n", 2)[2],
-		} {
-			w.commit(op)
-			next := w.confirm("hosts", true)
-			if next.Same(last) {
-				t.Errorf("a new %s counts as the same", what)
-			}
-			last = next
-		}
-		if last.Same(last.Offer("r1", last.Live, nil)) {
-			t.Error("a candidate counts as the same")
-		}
-	})
-}
-
 // All questions about a key share a read that begins after them, and keys share transactions.
 func TestConfirmShares(t *testing.T) {
 	within(t, func(w *world) {

@@ -100,12 +100,6 @@ func (s *Snapshot) Offer(rollout string, live record.Live, rows kv.Snapshot) *Sn
 	return &o
 }
 
-// Same reports whether two snapshots of a key that a Feed made say the same, maybe of different moments.
-func (s *Snapshot) Same(o *Snapshot) bool {
-	return s == o || s.locks != nil && s.locks == o.locks && s.Candidate == o.Candidate && s.Err == nil && o.Err == nil &&
-		maps.EqualFunc(s.Rows, o.Rows, equal)
-}
-
 // Status is a Feed's state for metrics.
 type Status struct {
 	Keys  int           // in use
