@@ -125,6 +125,7 @@ func (s *step) admit() {
 	if now > 0 {
 		s.m.Progress, s.m.Raised, s.m.Baking, s.m.Asked = s.w.Now, s.w.Now, false, false
 		s.m.Earlier = len(s.m.Admitted) > now
+		s.m.Owed += now
 	}
 }
 
@@ -134,7 +135,7 @@ func (s *step) ready(name string) bool {
 	return n != nil && n.Here && !n.Locked && !n.Old
 }
 
-// owed is how many nodes an earlier controller admitted that are not known yet.
+// owed is how many nodes an earlier controller admitted that are not known yet, whatever this one has admitted since.
 func (s *step) owed() int { return max(0, s.m.Owed-len(s.m.Admitted)) }
 
 // endStage moves the stage on: bake, questions, gates, the next stage. If a node is not healthy any more, the bake begins anew.

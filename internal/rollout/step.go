@@ -63,7 +63,7 @@ type Memory struct {
 
 	// Admitted are the nodes that get the candidate. A hub offers it to no others.
 	Admitted map[string]bool
-	Owed     int                   // how many nodes an earlier controller had admitted: others come with the candidate, or failed
+	Owed     int                   // how many nodes were admitted, by earlier controllers too: others come with the candidate, or failed
 	Lost     int                   // of them, those that never came: they failed
 	Failed   map[string]FailedNode // for good
 	Forgiven map[string]bool       // they failed before an operator resumed a halted rollout
@@ -219,7 +219,7 @@ func (s *step) enter(state State, reason string) {
 
 // finish completes the memory and the orders.
 func (s *step) finish(was Row) (Memory, Orders) {
-	s.row.Admitted = max(s.row.Admitted, len(s.m.Admitted))
+	s.row.Admitted = max(s.row.Admitted, len(s.m.Admitted)+s.owed())
 	s.m.State, s.m.Stopped = s.row.State, s.w.Stopped
 	s.o.Write = s.o.Promote || changed(was, s.row) || s.w.Now-s.m.Wrote >= Heartbeat
 	if s.o.Write {

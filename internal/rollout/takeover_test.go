@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,26 @@ func TestTakeOverAtATime(t *testing.T) {
 	f.is(t, Running, 0)
 	f.pass(2 * time.Second)
 	f.is(t, Reverted, 0)
+}
+
+// TestTakeOverBetweenStages: an admitted node that is away is waited for while the new controller admits others, and at the next
+// takeover as well.
+func TestTakeOverBetweenStages(t *testing.T) {
+	f := newFleet(8, Stage{Count: 2}, Stage{Count: 4, PauseBefore: true}, share("100%"))
+	f.step()
+	f.is(t, Paused, 1)
+	away := slices.IndexFunc(f.w.Nodes, func(n Node) bool { return n.On == f.row.ID })
+	f.w.Nodes = slices.Delete(f.w.Nodes, away, away+1)
+	f.takeOver("hub#2", false)
+	row, err := f.row.Promote(false)
+	f.order(t, row, err)
+	f.pass(Silence - time.Second)
+	f.is(t, Running, 1)
+	f.takeOver("hub#3", false)
+	f.pass(Silence - time.Second)
+	f.is(t, Running, 1)
+	f.pass(2 * time.Second)
+	f.is(t, Reverted, 1)
 }
 
 func TestForeign(t *testing.T) {

@@ -191,7 +191,7 @@ func (w *world) publishLike(k int, like kind, now bool) {
 		w.trace.log("publish %s version %d, which %s, now %v", key(k), w.last[k], like, now)
 		p := publish.Publisher{Store: w.store, Layout: w.layout, By: "test"}
 		res, err := p.Publish(ctx, publish.Request{Key: key(k), Content: []byte(text), IgnoreStop: true, Now: now, Message: "why"})
-		if w.staged != nil {
+		if w.staged != nil && k == 0 {
 			w.staged.kinds[w.last[k]] = like
 		}
 		if err == nil && res.Version != w.last[k] {
