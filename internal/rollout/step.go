@@ -63,7 +63,7 @@ type Memory struct {
 
 	// Admitted are the nodes that get the candidate. A hub offers it to no others.
 	Admitted map[string]bool
-	Owed     int                   // how many nodes were admitted, by earlier controllers too: others come with the candidate, or failed
+	Owed     int                   // how many nodes were admitted, by all controllers: others come with the candidate, or failed
 	Lost     int                   // of them, those that never came: they failed
 	Failed   map[string]FailedNode // for good
 	Forgiven map[string]bool       // they failed before an operator resumed a halted rollout
