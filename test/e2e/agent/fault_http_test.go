@@ -171,7 +171,9 @@ func agentAndFake(t *testing.T, c *e2e.Cluster, f fake) {
 	if requests > most {
 		t.Errorf("%d requests in %v", requests, time.Since(from))
 	}
-	if s := d.Status().Store; s.Up != f.up {
+	if f.pairs { // it is up for the moment between the watch and the read
+		e2e.Eventually(t, "the store is not up", func() bool { return !d.Status().Store.Up })
+	} else if s := d.Status().Store; s.Up != f.up {
 		t.Errorf("the store: %+v", s)
 	}
 
