@@ -252,12 +252,13 @@ func TestRequests(t *testing.T) {
 func TestFrozenMeanwhile(t *testing.T) {
 	for _, slow := range []install.FaultPoint{install.AtLock, install.AtBegin, atomicfile.AtCreate, atomicfile.AtSync} {
 		t.Run(string(slow), func(t *testing.T) {
-			n := newNode(t, scratch(t))
-			n.target.Exec, n.target.Check = nil, nil
-			n.publish(contentA())
-			n.must(install.Installed)
-			n.publish(contentB())
-			synctest.Test(t, func(t *testing.T) {
+			dir := scratch(t)
+			synctest.Test(t, func(t *testing.T) { // all of it: a bubble and the rest share no write of the store
+				n := newNode(t, dir)
+				n.target.Exec, n.target.Check = nil, nil
+				n.publish(contentA())
+				n.must(install.Installed)
+				n.publish(contentB())
 				res, err := n.deliver(func(p install.FaultPoint) error {
 					if p == slow {
 						n.put(n.layout.Lock(n.target.File, "node"), "maintenance", 0)

@@ -99,11 +99,7 @@ func (s *step) count() (c counts) {
 			c.silent++
 		}
 	}
-	if owed := s.owed(); s.w.Now-s.m.Raised >= Silence {
-		c.silent += owed
-	} else {
-		c.waiting += owed
-	}
+	c.silent += s.owed()
 	return c
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"kvexpress/internal/gate"
@@ -64,10 +65,12 @@ type Row struct {
 
 	Stage     int       `json:"stage"` // from 0; len(Plan.Stages) after the last
 	Threshold Threshold `json:"threshold,omitzero"`
-	Counted   int       `json:"counted"`        // nodes, fixed when the stage began
-	Admitted  int       `json:"admitted"`       // of them
-	Go        int       `json:"go,omitempty"`   // an operator lets stages up to this one begin although they have PauseBefore
-	Gate      string    `json:"gate,omitempty"` // the gate that runs: claimed before it starts
+	Counted   int       `json:"counted"`  // nodes, fixed when the stage began
+	Admitted  int       `json:"admitted"` // of them
+	// AdmittedSum is a sum of the hashes of the admitted nodes: a new controller finds out by it who they are.
+	AdmittedSum  string `json:"admitted_sum,omitempty"`
+	Go   int    `json:"go,omitempty"`   // an operator lets stages up to this one begin although they have PauseBefore
+	Gate string `json:"gate,omitempty"` // the gate that runs: claimed before it starts
 
 	Controller string `json:"controller,omitempty"` // the hub that advances it; "": none yet
 	Counter    uint64 `json:"counter"`              // rises with each write; the controller writes at least once a second
@@ -102,6 +105,13 @@ func (t Threshold) After(o Threshold) bool {
 func (r Row) Place(node string, labels map[string]string) Threshold {
 	sum := sha256.Sum256([]byte(r.ID + "\x00" + node))
 	return Threshold{Stage: r.Plan.first(labels), Hash: hex.EncodeToString(sum[:8])}
+}
+
+// sum adds the hash of a place to AdmittedSum, or takes it away.
+func sum(was, hash string) string {
+	a, _ := strconv.ParseUint(was, 16, 64) // 0 if it is not a number: it is compared, and nothing else
+	b, _ := strconv.ParseUint(hash, 16, 64)
+	return fmt.Sprintf("%016x", a^b)
 }
 
 // StageOf is the first stage, from 0, whose labels are all among these; -1: none.

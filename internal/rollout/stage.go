@@ -18,11 +18,14 @@ func (s *step) open() bool {
 			s.row.Key, s.row.Stage+1, stage.Name()))
 		return false
 	}
+	owed := s.owed()
+	if owed > 0 && s.w.Now-s.m.Raised < Silence {
+		return false // they may connect again, and no other node is taken for them
+	}
 	order, left := s.order()
 	if s.m.Left = left; !slices.ContainsFunc(order, func(p Placed) bool { return s.ready(p.Name) }) {
 		return false
 	}
-	owed := s.owed()
 	s.m.Order, s.m.Want = order, s.row.Plan.wants(s.row.Stage, append(firsts(order), make([]int, owed)...))-owed
 	s.m.Progress, s.row.Counted, s.row.Reason = s.w.Now, len(order)+owed, ""
 	return true
@@ -117,6 +120,7 @@ func (s *step) admit() {
 	}
 	for _, p := range next[:now] {
 		s.m.Admitted[p.Name] = true
+		s.row.AdmittedSum = sum(s.row.AdmittedSum, s.row.Place(p.Name, nil).Hash)
 		if p.At.After(s.row.Threshold) {
 			s.row.Threshold = p.At
 		}
@@ -137,6 +141,29 @@ func (s *step) ready(name string) bool {
 
 // owed is how many nodes an earlier controller admitted that are not known yet, whatever this one has admitted since.
 func (s *step) owed() int { return max(0, s.m.Owed-len(s.m.Admitted)) }
+
+// recognize finds the nodes that earlier controllers admitted. Those that never got the candidate do not say so: they are the
+// nodes up to the threshold, if these are as many as the row says, and no others.
+func (s *step) recognize() {
+	if s.owed() == 0 {
+		return
+	}
+	var who string
+	for name := range s.m.Admitted {
+		who = sum(who, s.row.Place(name, nil).Hash)
+	}
+	var unknown []string
+	for name, n := range s.nodes {
+		if at := s.row.Place(name, n.Labels); !s.m.Admitted[name] && !at.After(s.row.Threshold) {
+			who, unknown = sum(who, at.Hash), append(unknown, name)
+		}
+	}
+	if len(unknown) == s.owed() && who == s.row.AdmittedSum {
+		for _, name := range unknown {
+			s.m.Admitted[name] = true
+		}
+	}
+}
 
 // endStage moves the stage on: bake, questions, gates, the next stage. If a node is not healthy any more, the bake begins anew.
 // One node at least must be healthy, however many may fail.

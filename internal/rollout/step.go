@@ -197,6 +197,7 @@ func (s *step) remember(me string) {
 			s.m.Admitted[n.Name] = true
 		}
 	}
+	s.recognize()
 }
 
 // restart begins the bake, the questions, gates and all times anew. What was admitted stays.

@@ -22,7 +22,8 @@ func TestTakeOver(t *testing.T) {
 		f.node(i).Here = false
 		f.mute[f.node(i).Name] = true
 	}
-	f.node(0).On = "" // of this one, nothing is known at all
+	unknown := f.node(0).Name // of this one, nothing is known at all
+	f.w.Nodes = slices.DeleteFunc(f.w.Nodes, func(n Node) bool { return n.Name == unknown })
 	f.takeOver("hub#2", false)
 	f.pass(9 * time.Second)
 	if f.is(t, Running, 0); len(f.m.Admitted) != 9 {
@@ -111,7 +112,8 @@ func TestTakeOverAtATime(t *testing.T) {
 	m, o := Step(f.row, f.m, f.w, f.hub)
 	f.m, f.row = m, o.Row
 	f.report()
-	f.mute[f.node(4).Name], f.node(4).Here, f.node(4).On = true, false, ""
+	unknown := f.node(4).Name
+	f.w.Nodes = slices.DeleteFunc(f.w.Nodes, func(n Node) bool { return n.Name == unknown })
 	f.takeOver("hub#2", false)
 	f.pass(Silence - time.Second)
 	f.is(t, Running, 0)
@@ -137,6 +139,35 @@ func TestTakeOverBetweenStages(t *testing.T) {
 	f.is(t, Running, 1)
 	f.pass(2 * time.Second)
 	f.is(t, Reverted, 1)
+}
+
+// TestTakeOverBeforeTheOffer: the first hub ended before any node had the candidate. The next one finds the nodes again; but not
+// if one of them is away, and another node up to the threshold came.
+func TestTakeOverBeforeTheOffer(t *testing.T) {
+	for _, others := range []bool{false, true} {
+		f := newFleet(20, Stage{Count: 2}, share("100%"))
+		late := *f.node(0)
+		f.w.Nodes = slices.DeleteFunc(f.w.Nodes, func(n Node) bool { return n.Name == late.Name })
+		m, o := Step(f.row, f.m, f.w, f.hub)
+		if f.m, f.row = m, o.Row; o.Row.Admitted != 2 {
+			t.Fatal(o.Row)
+		}
+		if others {
+			away := f.node(0).Name
+			f.w.Nodes = slices.DeleteFunc(f.w.Nodes, func(n Node) bool { return n.Name == away })
+			f.w.Nodes = append(f.w.Nodes, late)
+			slices.SortFunc(f.w.Nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+		}
+		f.takeOver("hub#2", false)
+		if f.pass(Silence - time.Second); others {
+			f.is(t, Running, 0)
+			if len(f.m.Admitted) > 0 {
+				t.Fatal(f.m.Admitted)
+			}
+		} else {
+			f.is(t, Promoted, 2)
+		}
+	}
 }
 
 func TestForeign(t *testing.T) {

@@ -127,6 +127,8 @@ func (s *step) waitsFor() string {
 		return "nodes that go back to the current version"
 	case s.row.State != Running:
 		return s.row.Reason
+	case s.owed() > 0 && (s.m.Order == nil || s.m.Full):
+		return lost(s.owed())
 	case s.m.Order == nil:
 		return "a node in contact with a hub"
 	case s.m.Baking:
@@ -138,9 +140,6 @@ func (s *step) waitsFor() string {
 	}
 	if names := s.named(waiting, silent); len(names) > 0 {
 		return list(names)
-	}
-	if owed := s.owed(); owed > 0 {
-		return lost(owed)
 	}
 	if s.count().healthy == 0 {
 		return "a healthy node"
