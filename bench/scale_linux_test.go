@@ -86,7 +86,7 @@ func BenchmarkHubArrival(b *testing.B) {
 	printFigures(b, fmt.Sprintf("%d nodes, %d × %d changes", nodes, blocks, changes), []figure{
 		{name: "last file, ms", direct: middle(last[oursReporting]), through: middle(last[hubReporting])},
 		{name: "in --wait 100% ends after the last file, ms", direct: middle(proof[oursReporting]), through: middle(proof[hubReporting]),
-			limit: "300", modelled: millis(need.Proof - need.Last)},
+			limit: "300", modelled: millis(hub.ProofTime)},
 		{name: "Consul's CPU for the receipts, ms", direct: middle(cpu[oursReporting]) - middle(cpu[oursTogether]),
 			through: middle(cpu[hubReporting]) - middle(cpu[hubTogether]), limit: "50", modelled: millis(need.Receipts)},
 	})

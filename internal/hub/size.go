@@ -50,14 +50,14 @@ const (
 	pushCPU  = 40 * time.Microsecond   // of a snapshot for an agent
 	pushKiB  = 600 * time.Nanosecond   // of its data
 	sealKiB  = 900 * time.Nanosecond   // of its data, for TLS
-	takeCPU  = 200 * time.Microsecond  // of a receipt of an agent
+	takeCPU  = 260 * time.Microsecond  // of a receipt of an agent
 	peerCPU  = 50 * time.Microsecond   // of a receipt that a peer took
 	beatCPU  = 40 * time.Microsecond   // of a beat
 
 	restCPU = 0.01 // cores, without agents
 
 	// CPU and time of a node, for an install and its receipt.
-	installCPU  = 800 * time.Microsecond
+	installCPU  = 1300 * time.Microsecond
 	installTime = 10 * time.Millisecond
 
 	// Memory of a hub, in bytes.
@@ -69,20 +69,22 @@ const (
 	heldMost      = 256 << 20 // of the data of keys
 
 	// CPU of Consul.
-	consulPublish = 3 * time.Millisecond
-	consulHub     = 1200 * time.Microsecond // of a hub, for a publish
-	consulKey     = 20 * time.Microsecond   // the same, for each key in use
+	consulPublish = 4600 * time.Microsecond
+	consulHub     = 3600 * time.Microsecond // of a hub, for a publish
+	consulKey     = 25 * time.Microsecond   // the same, for each key in use
 	consulKiB     = 15 * time.Microsecond   // the same, for its data
-	consulReceipt = 60 * time.Microsecond   // of a receipt in a batch
+	consulReceipt = 100 * time.Microsecond  // of a receipt in a batch
 	consulRights  = 150 * time.Microsecond  // of a check of up to 64 rows, each minute
-	consulDirect  = 320 * time.Microsecond  // of a node without a hub
-	consulReports = 420 * time.Microsecond  // of its receipt
+	consulDirect  = 480 * time.Microsecond  // of a node without a hub
+	consulReports = 200 * time.Microsecond  // of its receipt
 
-	// Time from the publish to the snapshot, and from the last file to its receipt.
-	readTime  = 3500 * time.Microsecond
-	readKey   = 21 * time.Microsecond // for each key in use
-	proofTime = 100 * time.Millisecond
+	// Time from the publish to the snapshot.
+	readTime = 3500 * time.Microsecond
+	readKey  = 11 * time.Microsecond // for each key in use
 )
+
+// ProofTime is from the last file until its receipt is at a hub that is not busy.
+const ProofTime = 50 * time.Millisecond
 
 // MaxNodes is the largest fleet that Size accepts.
 const MaxNodes = 1_000_000
@@ -109,7 +111,7 @@ func Size(f Fleet) (Need, error) {
 	sending := time.Duration(float64(n.Send) / network * float64(time.Second))
 	read := readTime + times(f.Keys, readKey)
 	last := read + max(push/hubCores, sending) + installTime
-	n.Read, n.Last, n.Proof = fleet.Millis(read), fleet.Millis(last), fleet.Millis(last+proofTime+take/hubCores)
+	n.Read, n.Last, n.Proof = fleet.Millis(read), fleet.Millis(last), fleet.Millis(max(last, read+(push+take)/hubCores)+ProofTime)
 	return n, nil
 }
 
