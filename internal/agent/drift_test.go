@@ -21,7 +21,7 @@ func drifts() map[string]func(path string) error {
 		"longer":  func(path string) error { return os.WriteFile(path, []byte("one\nby hand\n"), 0o600) },
 		"empty":   func(path string) error { return os.Truncate(path, 0) },
 		"mode":    func(path string) error { return os.Chmod(path, 0o666) },
-		"deleted": os.Remove,
+		"deleted": os.RemoveAll, // as often as it takes
 	}
 	if os.Geteuid() == 0 {
 		all["owner"] = func(path string) error { return os.Chown(path, 12345, 12345) }

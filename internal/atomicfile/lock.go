@@ -66,8 +66,11 @@ func (t *Target) Lock(ctx context.Context, w Waiting) (err error) {
 			return fmt.Errorf("lock %s: %w", t.Path(), err)
 		}
 		if took > showAfter && !shown && w.Show != nil {
-			shown = true
-			w.Show(holder(err))
+			// The kernel's list can lack a line while others change it: a second look.
+			if who := holder(err); who != anotherProcess || took > 2*showAfter {
+				shown = true
+				w.Show(who)
+			}
 		}
 		if ended := wait.For(ctx, poll.After(try/8)); ended != nil {
 			return fmt.Errorf("lock %s: %w: %s has held its lock for %s or more: %w; try again when it has ended", t.Path(), ErrBusy,
@@ -173,21 +176,23 @@ func (l *lock) close() error {
 // ThisProcess is the lock holder if it is another goroutine of this process.
 const ThisProcess = "this process"
 
+// anotherProcess is a lock holder that the kernel does not name.
+const anotherProcess = "another process"
+
 // holder names the process that holds the lock, if the kernel tells.
 func holder(busy error) string {
-	const unknown = "another process"
 	held, ok := errors.AsType[*heldError](busy)
 	if !ok {
-		return unknown
+		return anotherProcess
 	}
 	f, err := os.Open("/proc/locks")
 	if err != nil {
-		return unknown
+		return anotherProcess
 	}
 	defer func() { _ = f.Close() }() // it was read alone
 	locks, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	if err != nil {
-		return unknown
+		return anotherProcess
 	}
 	for line := range strings.Lines(string(locks)) {
 		// 1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF
@@ -200,9 +205,9 @@ func holder(busy error) string {
 		}
 		name, err := os.ReadFile("/proc/" + filepath.Base(fields[4]) + "/comm")
 		if err != nil {
-			return unknown
+			return anotherProcess
 		}
 		return fmt.Sprintf("process %s (%s)", fields[4], bytes.TrimSpace(name))
 	}
-	return unknown
+	return anotherProcess
 }

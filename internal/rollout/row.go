@@ -68,9 +68,9 @@ type Row struct {
 	Counted   int       `json:"counted"`  // nodes, fixed when the stage began
 	Admitted  int       `json:"admitted"` // of them
 	// AdmittedSum is a sum of the hashes of the admitted nodes: a new controller finds out by it who they are.
-	AdmittedSum  string `json:"admitted_sum,omitempty"`
-	Go   int    `json:"go,omitempty"`   // an operator lets stages up to this one begin although they have PauseBefore
-	Gate string `json:"gate,omitempty"` // the gate that runs: claimed before it starts
+	AdmittedSum string `json:"admitted_sum,omitempty"`
+	Go          int    `json:"go,omitempty"`   // an operator lets stages up to this one begin although they have PauseBefore
+	Gate        string `json:"gate,omitempty"` // the gate that runs: claimed before it starts
 
 	Controller string `json:"controller,omitempty"` // the hub that advances it; "": none yet
 	Counter    uint64 `json:"counter"`              // rises with each write; the controller writes at least once a second
