@@ -214,7 +214,7 @@ func (n *node) stopKey(key kv.Key, reason string) {
 
 func (n *node) resume(key kv.Key) {
 	n.t.Helper()
-	if was, _, err := n.freezer().Resume(n.t.Context(), key); err != nil || was == "" {
+	if was, _, err := n.freezer().Resume(n.t.Context(), key, ""); err != nil || was == "" {
 		n.t.Fatalf("resume: %q, %v", was, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"kvexpress/internal/install"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
+	"kvexpress/internal/publish"
 	"kvexpress/internal/record"
 )
 
@@ -75,7 +76,7 @@ func exitCode(err error) int {
 		{as[*record.NotKept], exitMissing},
 		{as[*record.NeverLive], exitRollout},
 		{as[*rolloutError], exitRollout},
-		{as[*noRollout], exitMissing},
+		{as[*publish.NoRollout], exitMissing},
 		{is(errNothing), exitMissing},
 		{is(errNoNode), exitMissing},
 		{is(fleet.ErrReceipt), exitRefused},

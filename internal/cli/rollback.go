@@ -48,7 +48,7 @@ func (s *session) rollback(ctx context.Context, f rollbackFlags) (report, error)
 		s.observeFailure(err, s.layout.Data(p.Key), observe.LocationSet)
 		return nil, err
 	}
-	p.Message = rollbackMessage(f.message, to)
+	p.Message = publish.RollbackMessage(f.message, to)
 	e := s.by(ctx)
 	e.Action, e.Key, e.Reason = hold.ActionRollback, p.Key, p.Message
 	p.Event = &e
@@ -86,19 +86,6 @@ func (s *session) abortInstead(ctx context.Context, p publication, to uint64) (r
 		}
 	}
 	return rollbackReport{inReport: r, From: row.Version, To: row.Base.Version}, nil
-}
-
-// rollbackMessage is the reason that history shows: the user's words, and which version it is
-// if there is room.
-func rollbackMessage(text string, to uint64) string {
-	what := fmt.Sprintf("rollback to version %d", to)
-	if text == "" {
-		return what
-	}
-	if both := fmt.Sprintf("%s (%s)", text, what); len(both) <= kv.MaxMessage {
-		return both
-	}
-	return text
 }
 
 type rollbackReport struct {

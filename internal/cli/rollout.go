@@ -12,15 +12,9 @@ import (
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/hold"
 	"kvexpress/internal/kv"
+	"kvexpress/internal/publish"
 	"kvexpress/internal/rollout"
 )
-
-// noRollout is a key that has had no rollout.
-type noRollout struct{ key kv.Key }
-
-func (e *noRollout) Error() string {
-	return fmt.Sprintf("%s has had no rollout; `kvexpress policy show -k %[1]s` shows whether its policy has stages", e.key)
-}
 
 func (a *App) newRollout(g *globals) *cobra.Command {
 	cmd := described("rollout", "")
@@ -50,7 +44,7 @@ func (s *session) rolloutStatus(ctx context.Context, follow bool) (report, error
 	case err != nil:
 		return nil, err
 	case v.Row == nil:
-		return nil, &noRollout{s.k}
+		return nil, &publish.NoRollout{Key: s.k}
 	case follow:
 		if v, err = s.follow(ctx, s.k, v.Row.ID); v.Row == nil {
 			return nil, err
@@ -108,28 +102,9 @@ func (a *App) newRolloutOrder(g *globals, name string, o order) *cobra.Command {
 
 // orderRollout changes the row of a rollout. Its controller follows it.
 func (s *session) orderRollout(ctx context.Context, o order, reason string) (report, error) {
-	k, path := s.k, s.layout.Rollout(s.k)
-	e := s.by(ctx)
+	e, k := s.by(ctx), s.k
 	e.Action, e.Key, e.Reason = o.action, k, reason
-	var next rollout.Row
-	why := "by " + e.Who
-	if reason != "" {
-		why += ": " + reason
-	}
-	_, err := s.recorder().Do(ctx, e, []string{path}, func(rows kv.Snapshot) ([]kv.Op, error) {
-		row, err := rollout.ParseRow(k, rows[path])
-		if err != nil {
-			return nil, err
-		}
-		if row == nil {
-			return nil, &noRollout{k}
-		}
-		if next, err = o.change(*row, why); err != nil {
-			return nil, err
-		}
-		value, err := next.Marshal()
-		return []kv.Op{{Verb: kv.CheckAndSet, Path: path, Value: value, Index: rows[path].Index}}, err
-	})
+	next, err := publish.Order(ctx, s.recorder(), e, o.change)
 	if err != nil {
 		return nil, err
 	}

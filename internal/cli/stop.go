@@ -71,15 +71,17 @@ func (s *session) stop(ctx context.Context, reason string, replace bool) (report
 }
 
 func (a *App) newResume(g *globals) *cobra.Command {
+	var reason string
 	cmd := a.with(g, "resume", uses(needsKey, flagsStore, flagsExec, flagsReport),
-		func(ctx context.Context, s *session) (report, error) { return s.resume(ctx) })
+		func(ctx context.Context, s *session) (report, error) { return s.resume(ctx, reason) })
 	cmd.Flags().StringVarP(&g.key, "key", "k", "", "`key` to resume")
+	cmd.Flags().StringVarP(&reason, "reason", "r", "", "`reason`, shown by history --events")
 	return cmd
 }
 
-func (s *session) resume(ctx context.Context) (report, error) {
+func (s *session) resume(ctx context.Context, reason string) (report, error) {
 	k := s.k
-	was, unwoken, err := s.actor(ctx, s.host).Resume(ctx, k)
+	was, unwoken, err := s.actor(ctx, s.host).Resume(ctx, k, reason)
 	if err != nil {
 		s.observeFailure(err, s.layout.Stop(k), observe.LocationDelete)
 		return nil, err

@@ -64,6 +64,15 @@ func (e *Engine) Store(options ...Option) *Store {
 	return s
 }
 
+// As is the same store with the rights of a token; "" is a caller without one. The error is that the store does not know it.
+func (s *Store) As(token string) (kv.Store, error) {
+	deny, known := s.tokens(token)
+	if !known {
+		return nil, refuse("use a token", kv.ErrDenied, "the store does not know this token")
+	}
+	return &Store{engine: s.engine, deny: deny, tokens: s.tokens}, nil
+}
+
 // begun refuses a request whose context has ended, or on a path that would not reach Consul unchanged.
 func begun(ctx context.Context, verb string, paths ...string) error {
 	if err := ctx.Err(); err != nil {

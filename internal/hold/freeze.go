@@ -84,9 +84,14 @@ func (f Freezer) Stop(ctx context.Context, k kv.Key, reason string) (done Stoppe
 
 // Resume removes the stop of a key. It returns its reason, "" if the key was not
 // stopped. In the same transaction it writes the checksum again, stopped or not: the end of a
-// stop wakes no Consul watch on that row. asleep: the token cannot write the checksum.
-func (f Freezer) Resume(ctx context.Context, k kv.Key) (was string, asleep bool, err error) {
-	f.By.Key = k
+// stop wakes no Consul watch on that row. asleep: the token cannot write the checksum. The reason may be empty.
+func (f Freezer) Resume(ctx context.Context, k kv.Key, reason string) (was string, asleep bool, err error) {
+	if reason != "" {
+		if err := checkReason(reason); err != nil {
+			return "", false, err
+		}
+	}
+	f.By.Key, f.By.Reason = k, reason
 	was, err = f.remove(ctx, ActionResume, f.Layout.Stop(k), f.Layout.Checksum(k))
 	switch {
 	case errors.Is(err, kv.ErrDenied):
@@ -136,7 +141,7 @@ func (f Freezer) remove(ctx context.Context, action, path, wake string) (was str
 	if wake != "" {
 		paths = append(paths, wake)
 	}
-	did, err := f.act(ctx, action, "", paths, func(rows kv.Snapshot) (ops []kv.Op, err error) {
+	did, err := f.act(ctx, action, f.By.Reason, paths, func(rows kv.Snapshot) (ops []kv.Op, err error) {
 		row, other := rows[path], rows[wake]
 		if row.State == kv.Denied {
 			return nil, unreadable(path)

@@ -102,7 +102,7 @@ func TestResumeWakes(t *testing.T) {
 		}
 		deny = test.deny
 		before := f.row(t, checksum)
-		was, asleep, err := f.Resume(t.Context(), "hosts")
+		was, asleep, err := f.Resume(t.Context(), "hosts", "")
 		after := f.row(t, checksum)
 		if err != nil || was != test.reason || asleep != test.asleep || string(after.Value) != "sum" || after.Flags != 3 ||
 			(after.Index > before.Index) == test.asleep || f.row(t, f.Layout.Stop("hosts")).State != kv.Absent {
@@ -114,7 +114,7 @@ func TestResumeWakes(t *testing.T) {
 // A denied row never means "was not stopped".
 func TestDeniedIsNotLifted(t *testing.T) {
 	f := newFreezer(t, embedded.New(embedded.Deny(func(_ string, write bool) bool { return !write })))
-	if _, _, err := f.Resume(t.Context(), "hosts"); !errors.Is(err, kv.ErrDenied) {
+	if _, _, err := f.Resume(t.Context(), "hosts", ""); !errors.Is(err, kv.ErrDenied) {
 		t.Errorf("resume: %v", err)
 	}
 	if _, err := f.Unlock(t.Context(), "/f"); !errors.Is(err, kv.ErrDenied) {

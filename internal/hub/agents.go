@@ -126,8 +126,7 @@ func (a *agents) accept(w http.ResponseWriter, r *http.Request) {
 
 // private reports whether a request came over TLS or from this machine.
 func (a *agents) private(r *http.Request) bool {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	return a.secure || err != nil || net.ParseIP(host).IsLoopback() // a socket has no host
+	return a.secure || fromHere(r)
 }
 
 // Page implements fleet.Hub.

@@ -67,6 +67,7 @@ type Hub struct {
 	agents  *agents
 	metrics *Metrics
 	web     *web.Web
+	acls    acls
 }
 
 // Open opens the store, and then the listener: a store that another process has open never gets a second one. Run answers

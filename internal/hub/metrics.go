@@ -30,6 +30,8 @@ type Store interface {
 	kv.Store
 	kv.Pulser
 	kv.Permissions
+	// As is the same store with the token of a caller; "" is a caller without one.
+	As(token string) (kv.Store, error)
 }
 
 // MetricsOptions configure the metrics of the fleet.

@@ -2,7 +2,9 @@ package publish
 
 import (
 	"context"
+	"fmt"
 
+	"kvexpress/internal/kv"
 	"kvexpress/internal/record"
 )
 
@@ -41,4 +43,16 @@ func (p *Publisher) GoBack(ctx context.Context, req *Request, to uint64) (uint64
 		req.Encoding = record.Plain
 	}
 	return to, nil
+}
+
+// RollbackMessage is the message that history shows: the user's words, and which version it is if there is room.
+func RollbackMessage(text string, to uint64) string {
+	what := fmt.Sprintf("rollback to version %d", to)
+	if text == "" {
+		return what
+	}
+	if both := fmt.Sprintf("%s (%s)", text, what); len(both) <= kv.MaxMessage {
+		return both
+	}
+	return text
 }

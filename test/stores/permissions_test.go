@@ -10,13 +10,16 @@ import (
 	"kvexpress/internal/kv"
 )
 
-// permissions tests kv.Permissions on a store with tokens. issue makes a token with a policy in Consul's HCL, or
-// changes the rules of callers without a token, and revoke ends it.
-func permissions(t *testing.T, store interface {
+// guarded is a store with tokens.
+type guarded interface {
 	kv.Store
 	kv.Permissions
-}, issue func(policy string) (token string), revoke func(token string),
-) {
+	As(token string) (kv.Store, error)
+}
+
+// permissions tests kv.Permissions on a store with tokens. issue makes a token with a policy in Consul's HCL, or
+// changes the rules of callers without a token, and revoke ends it.
+func permissions(t *testing.T, store guarded, issue func(policy string) (token string), revoke func(token string)) {
 	ctx := t.Context()
 	policies := map[string]string{
 		"none": ``,
@@ -64,6 +67,26 @@ func permissions(t *testing.T, store interface {
 		t.Errorf("the checks left %+v and %v, want the rows %v and no other", after, err, before)
 	}
 
+	// As is the store with the rights of another token.
+	as := func(token string) kv.Store {
+		t.Helper()
+		s, err := store.As(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for token, want := range map[string]kv.State{tokens["holes"]: kv.Present, tokens["none"]: kv.Denied, "": kv.Denied} {
+		if rows, err := as(token).Read(ctx, kv.Default, data); err != nil || rows[data].State != want {
+			t.Errorf("a token reads %v and %v, want %v", rows[data].State, err, want)
+		}
+	}
+	for path, want := range map[string]error{data: kv.ErrDenied, "kvexpress/hosts/new": nil} {
+		if _, err := as(tokens["holes"]).Commit(ctx, []kv.Op{{Verb: kv.Set, Path: path, Value: []byte("x")}}); !errors.Is(err, want) {
+			t.Errorf("a token writes %s with %v, want %v", path, err, want)
+		}
+	}
+
 	full := make([]string, kv.MaxOps)
 	for i := range full {
 		full[i] = fmt.Sprintf("kvexpress/hosts/%02d", i)
@@ -79,6 +102,13 @@ func permissions(t *testing.T, store interface {
 	if got, err := store.Denied(ctx, unknown, []string{data}, nil); !errors.Is(err, kv.ErrDenied) ||
 		!strings.Contains(err.Error(), "not know this token") || strings.Contains(err.Error(), unknown) {
 		t.Errorf("an unknown token: %q and %v, want ErrDenied in words, without the token", got, err)
+	}
+	if s, err := store.As(unknown); err == nil {
+		if _, err = s.Read(ctx, kv.Default, data); !errors.Is(err, kv.ErrDenied) {
+			t.Errorf("an unknown token reads with %v, want ErrDenied", err)
+		}
+	} else if !errors.Is(err, kv.ErrDenied) {
+		t.Errorf("an unknown token gives %v, want ErrDenied", err)
 	}
 	revoke(tokens["all"])
 	if _, err := store.Denied(ctx, tokens["all"], []string{data}, nil); !errors.Is(err, kv.ErrDenied) {

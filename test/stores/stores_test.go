@@ -60,10 +60,7 @@ func TestEmbeddedPermissions(t *testing.T) {
 			}
 			apply()
 			api, engine := serve(t, acl, root)
-			var store interface {
-				kv.Store
-				kv.Permissions
-			} = api
+			var store guarded = api
 			if over == "process" {
 				store = engine.Store(embedded.Tokens(acl.Denies))
 			}

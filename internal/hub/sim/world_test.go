@@ -222,7 +222,7 @@ func (w *world) stop(k int, stop bool) {
 		if w.stops[k] = stop; stop {
 			_, err = w.freezer("").Stop(ctx, key(k), "bad")
 		} else {
-			_, _, err = w.freezer("").Resume(ctx, key(k))
+			_, _, err = w.freezer("").Resume(ctx, key(k), "")
 		}
 		w.froze()
 		return err

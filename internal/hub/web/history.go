@@ -31,7 +31,9 @@ type historyBody struct {
 
 type historyRow struct {
 	record.Version
+	Key     string
 	Compare string // the path of the diff with the version before
+	Back    bool   // the caller may roll back to it
 	By, Why string
 	Message string
 	At      string
@@ -67,7 +69,8 @@ func (w *Web) history(a *asked) (view, error) {
 	}
 	b := historyBody{Key: string(k)}
 	for i, v := range list.Versions {
-		row := historyRow{Version: v, Why: v.Why}
+		row := historyRow{Version: v, Why: v.Why, Key: string(k)}
+		row.Back = v.Number > 0 && !v.Live && v.State.Whole() && w.o.MayAct(a.r) == nil
 		if m := v.Manifest; m != nil && v.State != record.Unmanaged {
 			row.By, row.Message = m.By, m.Message
 			if !m.PublishedAt.IsZero() {

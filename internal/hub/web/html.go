@@ -9,6 +9,7 @@ import (
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
 )
 
@@ -195,4 +196,35 @@ func loginMarkup(why, at string) markup {
 <button>Read the fleet</button></form>
 <p>The token must be able to read the receipts; <code>kvexpress acl operator</code> prints the policy. It stays in a cookie until
 the browser is closed.</p>`, with(why, `<p class="bad" role="alert">%s</p>`), block(at))
+}
+
+// actLink leads to the form of an action. more is the rest of its query.
+func actLink(k, do, more, label string) markup {
+	return h(`<a class="act" href="/act/%s?do=%s%s">%s…</a>`, escapePath(k), do, more, label)
+}
+
+// titles of the actions.
+var titles = map[string]string{ //nolint:gochecknoglobals // nothing changes it
+	doStop: "Stop %s", doResume: "Resume %s", doRollback: "Roll back %s", doPause: "Pause the rollout of %s",
+	doContinue: "Resume the rollout of %s", doPromote: "Promote the rollout of %s", doAbort: "Abort the rollout of %s",
+}
+
+// markup is the form of an action. After an error, why says what went wrong.
+func (o order) markup(t touch, command, why string) markup {
+	title := fmt.Sprintf(cmp.Or(titles[o.do], "%s"), o.key)
+	hidden := func(name string, value any) markup {
+		return h(`<input type="hidden" name="%s" value="%s">`, name, block(fmt.Sprint(value)))
+	}
+	key := h(`<a href="/key/%s">Back to %s</a>`, escapePath(string(o.key)), o.key)
+	return h(`<h1>%s</h1>
+%s%s
+<form class="login" action="/act/%s" method="post">%s
+<label for="reason">Reason, shown in events, status and history</label>
+<input id="reason" name="reason" value="%s" required maxlength="%s" autocomplete="off" autofocus>
+<button>%s</button></form>
+<p>%s</p>
+<p>The same with the command line: <code>%s</code></p>`, title, with(why, `<p class="bad" role="alert">%s</p>`),
+		when(t.Does != "", `<p>%s</p><p class="big">%s%s</p>`, t.Does, t.Nodes, with(t.Diff, ` · <a href="%s">what changes</a>`)),
+		escapePath(string(o.key)), hidden("do", o.do)+hidden("was", o.was)+hidden("to", o.to)+hidden("live", o.live)+
+			hidden("rollout", o.rollout)+hidden("state", o.state)+hidden("stage", o.stage), o.reason, kv.MaxMessage, title, key, command)
 }

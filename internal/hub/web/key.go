@@ -23,6 +23,7 @@ type keyBody struct {
 	Rest      string
 	Clocks    []string
 	Rollout   *rolloutBody // nil: there was none
+	Acts      bool         // the caller may act
 	Table     table[keyRow]
 	Choices   []choice
 	Points    string // path of what the pictures show
@@ -65,7 +66,7 @@ func (w *Web) key(a *asked) (view, error) {
 	a.past.use(k)
 	r := a.detail(k)
 	b := keyBody{query: a.query, Report: *r, Rest: notUpToDate(*r), Points: "/points/" + escapePath(string(k)),
-		Seq: a.taken.UnixMilli()}
+		Seq: a.taken.UnixMilli(), Acts: w.o.MayAct(a.r) == nil}
 	if r.Nodes > 0 {
 		b.Share = fmt.Sprintf("%.1f", float64(int(r.Share()*1000))/10) // 99.97 is not 100
 	}

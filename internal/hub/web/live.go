@@ -68,7 +68,8 @@ func (w *Web) frame(ctx context.Context, view *http.Request, last []byte) (frame
 		return nil, nil, err
 	}
 	_, cookie := cookieToken(view)
-	id := fmt.Sprint("live ", cookie, w.o.Private(view), w.o.Token(view), " ", view.URL) // what the answer depends on
+	// What the answer depends on.
+	id := fmt.Sprint("live ", cookie, w.o.Private(view), w.o.MayAct(view) == nil, w.o.Token(view), " ", view.URL)
 	html, err = s.once(id, func() ([]byte, error) { return w.render(ctx, view, s, shown.live) })
 	if err != nil {
 		return nil, nil, err

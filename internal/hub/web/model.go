@@ -172,6 +172,23 @@ func (m *model) newest(ctx context.Context) (*snapshot, error) {
 	return s, nil
 }
 
+// after waits until the fleet was read after a time: at most for settle.
+func (m *model) after(ctx context.Context, at time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	for {
+		s, changed := m.ask()
+		if s != nil && s.taken.After(at) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // ask says that a page is open. changed is closed after the next reading.
 func (m *model) ask() (now *snapshot, changed <-chan struct{}) {
 	m.mu.Lock()

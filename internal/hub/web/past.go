@@ -24,11 +24,11 @@ type past struct {
 
 type publishes struct {
 	used time.Time
-	all  []publish // the newest last
+	all  []delivery // the newest last
 }
 
-// publish is one version of a key.
-type publish struct {
+// delivery is one version of a key.
+type delivery struct {
 	Version uint64
 	lineage string
 	took    map[string]time.Duration // by node
@@ -78,9 +78,9 @@ func (p *past) note(k kv.Key, r *fleet.Report) {
 	if b == nil || r.Version == 0 {
 		return
 	}
-	i := slices.IndexFunc(b.all, func(one publish) bool { return one.Version == r.Version && one.lineage == r.Lineage })
+	i := slices.IndexFunc(b.all, func(one delivery) bool { return one.Version == r.Version && one.lineage == r.Lineage })
 	if i < 0 {
-		b.all = append(b.all, publish{Version: r.Version, lineage: r.Lineage, took: map[string]time.Duration{}})
+		b.all = append(b.all, delivery{Version: r.Version, lineage: r.Lineage, took: map[string]time.Duration{}})
 		b.all = b.all[max(0, len(b.all)-maxPublishes):]
 		i = len(b.all) - 1
 	}

@@ -12,9 +12,10 @@ import (
 // rolloutBody is the last rollout of a key, as `rollout status` shows it.
 type rolloutBody struct {
 	rollout.View
-	Ago  string   // since it began
-	Next []string // commands that act on it
-	Why  string   // it is not known
+	Ago  string // since it began
+	Next []step
+	Acts bool   // the caller may act
+	Why  string // it is not known
 }
 
 // rollout is the rollout of a key, for a caller that may read the key's data; nil: there is none.
@@ -34,32 +35,40 @@ func (w *Web) rollout(a *asked, k kv.Key) *rolloutBody {
 	case v.Row == nil:
 		return nil
 	}
-	return &rolloutBody{View: v, Ago: render.Span(v.Row.Elapsed(time.Now())), Next: nextSteps(k, *v.Row)}
+	return &rolloutBody{View: v, Ago: render.Span(v.Row.Elapsed(time.Now())), Next: nextSteps(k, *v.Row),
+		Acts: w.o.MayAct(a.r) == nil}
 }
 
-// nextSteps are the commands that a rollout obeys now.
-func nextSteps(k kv.Key, r rollout.Row) (commands []string) {
-	add := func(word, more string) {
-		commands = append(commands, fmt.Sprintf("kvexpress rollout %s -k %s%s", word, k, more))
+// step is what the page can do to a rollout.
+type step struct {
+	do, label string
+	command   string // that does the same
+	does      string // for people
+}
+
+// nextSteps are the orders that a rollout obeys now.
+func nextSteps(k kv.Key, r rollout.Row) (steps []step) {
+	add := func(do, label, word, does string) {
+		steps = append(steps, step{do, label, fmt.Sprintf("kvexpress rollout %s -k %s -r WHY", word, k), does})
 	}
-	const why = " -r WHY"
 	if r.State == rollout.Running || r.State == rollout.Paused {
 		for i, stage := range r.Plan.Stages {
 			if i >= r.Stage && i > r.Go && stage.PauseBefore {
-				add("promote", "")
+				add(doPromote, "Promote", "promote", fmt.Sprintf("Stage %d of %d (%s) may begin.", i+1, len(r.Plan.Stages), stage.Name()))
 				break
 			}
 		}
 	}
+	back := "Its nodes install the live version again; the version is withdrawn."
 	switch r.State {
 	case rollout.Running:
-		add("pause", why)
-		add("abort", why)
+		add(doPause, "Pause", "pause", "No further node gets the version; those that have it keep it.")
+		add(doAbort, "Abort", "abort", back)
 	case rollout.Paused, rollout.Halted:
-		if commands == nil {
-			add("resume", "")
+		if steps == nil {
+			add(doContinue, "Resume", "resume", "It goes on; the bake and the timeout of the stage begin anew.")
 		}
-		add("abort", why)
+		add(doAbort, "Abort", "abort", back)
 	}
-	return commands
+	return steps
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"fmt"
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
@@ -61,10 +62,11 @@ func (r nodesRow) markup() markup {
 
 func (b keyBody) markup() markup {
 	number := either(b.Version > 0, h("version <b>%s</b>", b.Version), "an unmanaged version")
-	stop := markup("")
+	stop := when(b.Acts && b.Exists, `<p class="sum">%s</p>`, actLink(b.Key, doStop, "", "Stop the key"))
 	if b.Stop != nil {
-		stop = h(`<p class="bad" role="alert">The key is <b>stopped</b> in the whole fleet (set %s): %s. To undo:
-<code>kvexpress resume -k %s</code></p>`, b.StopSince, b.Stop.Reason, b.Key)
+		stop = h(`<p class="bad" role="alert">The key is <b>stopped</b> in the whole fleet (set %s): %s. To undo: %s
+<code>kvexpress resume -k %s</code></p>`, b.StopSince, b.Stop.Reason,
+			when(b.Acts, "%s ", actLink(b.Key, doResume, "", "Resume")), b.Key)
 	}
 	nodes := h("%s <b>%s of %s</b> up to date (%s %%)%s", progress(b.Converged, b.Nodes), b.Converged,
 		render.Plural(b.Nodes, "node"), b.Share, with(b.Rest, " · %s"))
@@ -125,7 +127,9 @@ func (b *rolloutBody) markup() markup {
 			return h(`<p class="sum">%s is not counted: %s</p>`, nodeLink(l.Node), l.Why)
 		}),
 		when(len(b.Next) > 0, `<p class="sum">To act on it:%s</p>`,
-			each(b.Next, func(command string) markup { return h(" <code>%s</code>", command) })))
+			each(b.Next, func(s step) markup {
+				return h(` %s<code>%s</code>`, when(b.Acts, "%s ", actLink(string(b.Row.Key), s.do, "", s.label)), s.command)
+			})))
 }
 
 func stageMarkup(s rollout.StageView) markup {
@@ -174,7 +178,7 @@ func (r nodeRow) markup() markup {
 func (b historyBody) markup() markup {
 	versions := table[historyRow]{Rows: b.Versions, Columns: []column{{Label: "Version", Num: true}, {Label: "Published"},
 		{Label: "By"}, {Label: "Lines", Num: true}, {Label: "Bytes", Num: true}, {Label: "SHA-256"}, {Label: "Message"},
-		{Label: "Diff"}}}
+		{Label: "Diff"}, {Label: "Back"}}}
 	events := table[hold.Event]{Rows: b.Events, Columns: []column{{Label: "Time"}, {Label: "Who"}, {Label: "Action"}, {Label: "On"},
 		{Label: "Reason"}}}
 	diff := h(`<h2 id="diff">Version %s to %s</h2>
@@ -192,10 +196,11 @@ func (b historyBody) markup() markup {
 
 func (r historyRow) markup() markup {
 	return h(`<tr data-id="%s %s">
-<th scope="row" class="num">%s%s</th>%s%s%s%s<td class="mono">%s</td>%s%s</tr>`, r.Number, r.SHA256, version(r.Number),
+<th scope="row" class="num">%s%s</th>%s%s%s%s<td class="mono">%s</td>%s%s%s</tr>`, r.Number, r.SHA256, version(r.Number),
 		when(r.Live, " live"), cell(dash(r.At)), cell(dash(r.By)), numCell(r.Lines), numCell(r.Size), render.Short(r.SHA256),
 		whyCell(h("%s%s", r.Message, with(r.Why, " <b>%s</b>"))),
-		cell(either(r.Compare != "", h(`<a href="%s">with the one before</a>`, r.Compare), "–")))
+		cell(either(r.Compare != "", h(`<a href="%s">with the one before</a>`, r.Compare), "–")),
+		cell(either(r.Back, actLink(r.Key, doRollback, fmt.Sprintf("&to=%d", r.Number), "Roll back to it"), "–")))
 }
 
 func eventMarkup(e hold.Event) markup {

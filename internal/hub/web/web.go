@@ -31,9 +31,11 @@ type Options struct {
 	// Rollout is the last rollout of a key; outputs: with what commands printed.
 	Rollout func(ctx context.Context, k kv.Key, outputs bool) (rollout.View, error)
 
-	Token   func(*http.Request) string // of a request
-	MayRead func(*http.Request) error  // why the token may not read receipts
-	Private func(*http.Request) bool   // the answer goes over TLS, or to this machine
+	Token   func(*http.Request) string           // of a request
+	As      func(token string) (kv.Store, error) // the store with the token of a caller
+	MayRead func(*http.Request) error            // why the token may not read receipts
+	MayAct  func(*http.Request) error            // why the caller may not act, whatever the token may write
+	Private func(*http.Request) bool             // the answer goes over TLS, or to this machine
 }
 
 // Web serves the page. It is safe for concurrent use; Run is called once.
@@ -60,6 +62,8 @@ func New(o Options) *Web {
 	mux.HandleFunc("GET /search", w.search)
 	mux.HandleFunc("GET /live", w.live)
 	mux.HandleFunc("GET /points/{key...}", w.points)
+	mux.HandleFunc("GET /act/{key...}", w.act)
+	mux.HandleFunc("POST /act/{key...}", w.act)
 	mux.HandleFunc("GET /login", func(rw http.ResponseWriter, r *http.Request) { w.login(rw, r, http.StatusOK, "") })
 	mux.HandleFunc("POST /login", w.enter)
 	mux.HandleFunc("POST /logout", w.leave)
@@ -72,7 +76,7 @@ func New(o Options) *Web {
 func Has(r *http.Request) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch first {
-	case "fleet", "key", "nodes", "node", "history", "search", "live", "points", "login", "logout", "assets":
+	case "fleet", "key", "nodes", "node", "history", "search", "live", "points", "act", "login", "logout", "assets":
 		return true
 	}
 	return r.URL.Path == "/" && strings.Contains(r.Header.Get("Accept"), "text/html")

@@ -34,13 +34,15 @@ type world struct {
 	table   *receipts.Table
 	page    *web.Web
 	rollout rollout.View
-	remote  bool // the browser is on another machine, without TLS
+	remote  bool   // the browser is on another machine, without TLS
+	mayAct  string // why no caller may act
 }
 
 // Tokens of the world. "" is a caller without one, who may read nothing.
 const (
 	all      = "token-that-may-read-all"
 	noSecret = "token-that-may-not-read-the-key-secret"
+	readOnly = "token-that-may-write-nothing"
 	nothing  = "token-without-rights"
 )
 
@@ -73,8 +75,8 @@ func start(t *testing.T) *world {
 	w := &world{t: t}
 	w.layout, _ = kv.NewLayout("kvexpress")
 	w.store = &store{Store: engine.Store(embedded.Tokens(func(token string) (embedded.Rule, bool) {
-		return func(path string, _ bool) bool {
-			return token == nothing || token == "" || token == noSecret && strings.HasPrefix(path, "kvexpress/secret/")
+		return func(path string, write bool) bool {
+			return token == readOnly && write || token == nothing || token == "" || token == noSecret && strings.HasPrefix(path, "kvexpress/secret/")
 		}, true
 	}))}
 	w.table = receipts.New(receipts.Options{Store: w.store, Layout: w.layout, Hub: "hub-1", Log: slog.New(slog.DiscardHandler)})
@@ -82,7 +84,13 @@ func start(t *testing.T) *world {
 	w.page = web.New(web.Options{
 		Store: w.store, Layout: w.layout, Receipts: hub{w.table}, Rights: w.store, Hub: "hub-1", Version: "2.0", Secure: true,
 		Rollout: func(context.Context, kv.Key, bool) (rollout.View, error) { return w.rollout, nil },
-		Token:   token, Private: func(*http.Request) bool { return !w.remote },
+		Token:   token, As: w.store.As, Log: slog.New(slog.DiscardHandler), Private: func(*http.Request) bool { return !w.remote },
+		MayAct: func(*http.Request) error {
+			if w.mayAct != "" {
+				return errors.New(w.mayAct)
+			}
+			return nil
+		},
 		MayRead: func(r *http.Request) error {
 			denied, err := w.store.Denied(r.Context(), token(r), []string{"kvexpress-nodes/x"}, nil)
 			if len(denied) > 0 {

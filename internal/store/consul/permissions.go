@@ -30,6 +30,18 @@ func (s *Store) Denied(ctx context.Context, token string, reads, writes []string
 	return paths, err
 }
 
+// As is the same Consul with another token, for one caller of a hub; "" is a caller without one. The error is that the token
+// cannot be sent.
+func (s *Store) As(secret string) (kv.Store, error) {
+	env := settings{}
+	env.Token = cmp.Or(secret, anonymous)
+	if _, err := chooseToken(env); err != nil {
+		return nil, err
+	}
+	return &Store{target: s.target, env: s.env, query: s.query, header: s.header, token: &token{env: env, last: env.Token},
+		timeout: s.timeout, transport: s.transport}, nil
+}
+
 // Missing returns the paths that the store's own token may not read or may not write, as Denied does for another token. Its
 // errors are those of a Read.
 func (s *Store) Missing(ctx context.Context, reads, writes []string) ([]string, error) {

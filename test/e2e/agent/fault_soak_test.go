@@ -69,7 +69,7 @@ func TestAgentSoak(t *testing.T) {
 		s.Ready()
 	}
 	for i := range soakTargets {
-		if _, _, err := freezer(x).Resume(t.Context(), kv.Key(key(i))); err != nil {
+		if _, _, err := freezer(x).Resume(t.Context(), kv.Key(key(i)), ""); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := freezer(x).Unlock(t.Context(), x.Path(key(i))); err != nil {
@@ -132,7 +132,7 @@ func meddle(ctx context.Context, x *e2e.Site, authors []*author) {
 	case 0:
 		_, err = freezer.Stop(short, kv.Key(a.key), "a reason")
 	case 1, 2:
-		_, _, err = freezer.Resume(short, kv.Key(a.key))
+		_, _, err = freezer.Resume(short, kv.Key(a.key), "")
 	case 3:
 		_, err = freezer.Lock(short, file, "a reason", time.Now().Add(rand.N(5*time.Second)))
 	case 4, 5:
