@@ -83,9 +83,12 @@ func TestExclusionControl(t *testing.T) {
 	one := flipping(n, times(1000))
 	two := one
 	two.Target.File += "2"
-	if _, overlaps := together(t, []job{one, two}, nil); overlaps == 0 {
-		t.Error("they never met: the test above proves nothing")
+	for range 20 { // on a busy machine, one may end before the other begins
+		if _, overlaps := together(t, []job{one, two}, nil); overlaps > 0 {
+			return
+		}
 	}
+	t.Error("they never met: the test above proves nothing")
 }
 
 // A process of root and one of another user on one path, in a folder of that user and in one like /tmp.
