@@ -53,6 +53,8 @@ func ExamineNode(roster Roster, n Node, all []Live, o Options) NodeReport {
 	if a := n.Receipt.Agent; a != nil {
 		r.Agent, r.LastSeen = a.Version, r.LastSeen+a.Age
 	}
+	now := scene{now: byStore(roster.Read, roster.ClockOffset)}
+	r.ClockOff = cmp.Or(Offset(now.off(n.Receipt.Sent, n.Receipt.ClockOffset)), n.Receipt.NodeClock)
 	scenes := make([]scene, len(all))
 	parallel(len(all), func(i int) { scenes[i] = newScene(roster, all[i], o) })
 	for _, t := range n.Receipt.Targets {

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -217,7 +216,7 @@ func nodesRowOf(roster fleet.Roster, n fleet.Node) nodesRow {
 			row.Worst = t.Outcome
 		}
 	}
-	row.Clock = clock(cmp.Or(report.ClockOff, n.Receipt.NodeClock))
+	row.Clock = clock(report.ClockOff)
 	return row
 }
 

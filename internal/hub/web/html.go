@@ -97,7 +97,7 @@ func whyOutput(why, output string) markup {
 
 // markup is the table with links to its other pages. none is shown in place of rows.
 func (t table[T]) markup(caption string, none markup, row func(T) markup) markup {
-	rows := each(t.Rows, row)
+	rows := each(t.Rows, func(r T) markup { return t.labeled(row(r)) })
 	if len(t.Rows) == 0 {
 		rows = when(none != "", `<tr><td colspan="%s">%s</td></tr>`, len(t.Columns), none)
 	}
@@ -107,6 +107,18 @@ func (t table[T]) markup(caption string, none markup, row func(T) markup) markup
 	return h(`<div class="scroll"><table><caption class="hide">%s</caption><thead><tr>%s</tr></thead>
 <tbody>%s</tbody></table></div>
 %s`, caption, each(t.Columns, column.markup), rows, pager)
+}
+
+// labeled gives the cells of a row the labels of their columns: a narrow window shows them in front of the values.
+func (t table[T]) labeled(row markup) markup {
+	cells := strings.Split(string(row), "<td") // h has escaped all others
+	heads := strings.Count(cells[0], "<th")
+	for i, c := range cells[1:] {
+		if !strings.HasPrefix(c, " colspan") && heads+i < len(t.Columns) {
+			cells[1+i] = string(h(` data-label="%s"`, t.Columns[heads+i].Label)) + c
+		}
+	}
+	return markup(strings.Join(cells, "<td"))
 }
 
 func (c column) markup() markup {
@@ -167,18 +179,17 @@ func (s shown) page() markup {
 <header>
 <a class="brand" href="/fleet">kvexpress</a>
 <nav aria-label="Views"><a href="/fleet">Fleet</a> <a href="/nodes">Nodes</a></nav>
+%s
 <form action="/search" role="search"><input type="search" name="q" value="%s" maxlength="256"
 aria-label="Search a key, a node or a state" placeholder="Search a key, a node or a state"><button>Search</button></form>
-%s
 </header>
 <p id="link" class="warn" role="status" hidden></p>
 <main data-live="%s" id="live">%s</main>
 <footer>%skvexpress %s</footer>
 </body>
 </html>
-`, s.Title, s.Search,
-		either(s.LoggedIn, `<form action="/logout" method="post"><button>Forget token</button></form>`,
-			with(s.Login, `<a href="/login?at=%s">Give a token</a>`)), s.Live, s.live(), with(s.Hub, "Hub %s · "), s.Version)
+`, s.Title, either(s.LoggedIn, `<form action="/logout" method="post"><button>Forget token</button></form>`,
+		with(s.Login, `<a href="/login?at=%s">Give a token</a>`)), s.Search, s.Live, s.live(), with(s.Hub, "Hub %s · "), s.Version)
 }
 
 func errorMarkup(title, text string) markup {

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -40,7 +41,11 @@ func (w *Web) live(rw http.ResponseWriter, r *http.Request) {
 		_, changed := w.model.ask()
 		frame, html, err := w.frame(r.Context(), view, last)
 		if err != nil {
-			frame = []byte("event: ended\ndata: " + (&url.URL{Path: err.Error()}).EscapedPath() + "\n\n")
+			event, text, away := "ended", err.Error(), (*problem)(nil)
+			if errors.As(err, &away) && away.code == http.StatusServiceUnavailable {
+				event, html, err = "away", last, nil // the store comes back
+			}
+			frame = []byte("event: " + event + "\ndata: " + (&url.URL{Path: text}).EscapedPath() + "\n\n")
 		}
 		_ = out.SetWriteDeadline(time.Now().Add(writeLimit)) // then the write fails
 		//nolint:gosec // h has escaped it

@@ -153,7 +153,9 @@ func (w *Web) page(rw http.ResponseWriter, r *http.Request) {
 
 // ready checks the caller's token and returns the newest snapshot.
 func (w *Web) ready(r *http.Request) (*snapshot, error) {
-	if err := w.o.MayRead(r); err != nil {
+	if err := w.o.MayRead(r); errors.As(err, new(*kv.StoreError)) {
+		return nil, &problem{http.StatusServiceUnavailable, render.Error(err)} // who asks is not known
+	} else if err != nil {
 		return nil, &problem{http.StatusForbidden, err.Error()}
 	}
 	return w.model.newest(r.Context())

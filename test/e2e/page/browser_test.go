@@ -17,8 +17,8 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// limit is how long one step in a browser may take.
-const limit = 30 * time.Second
+// stepLimit is how long one step in a browser may take.
+const stepLimit = 30 * time.Second
 
 // Widths and heights of the window.
 var (
@@ -28,12 +28,12 @@ var (
 
 // tab is one page in a browser.
 type tab struct {
-	t   *testing.T
+	t   testing.TB
 	ctx context.Context
 }
 
 // open starts a browser. A script that fails, or that the policy of the page blocks, fails the test.
-func open(t *testing.T, size [2]int64) *tab {
+func open(t testing.TB, size [2]int64) *tab {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -64,15 +64,21 @@ func open(t *testing.T, size [2]int64) *tab {
 		cancel()
 		<-done
 	})
-	b.do(chromedp.EmulateViewport(size[0], size[1], func(m *emulation.SetDeviceMetricsOverrideParams, _ *emulation.SetTouchEmulationEnabledParams) {
-		m.Mobile = size == phone
-	}))
+	b.size(size)
 	return b
+}
+
+// size sets the size of the window.
+func (b *tab) size(to [2]int64) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(to[0], to[1], func(m *emulation.SetDeviceMetricsOverrideParams, _ *emulation.SetTouchEmulationEnabledParams) {
+		m.Mobile = to == phone
+	}))
 }
 
 func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, limit)
+	ctx, cancel := context.WithTimeout(b.ctx, stepLimit)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.t.Fatal(err)
@@ -82,7 +88,7 @@ func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 // get is the result of an action.
 func get[T any](b *tab, action chromedp.Action[T]) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, limit)
+	ctx, cancel := context.WithTimeout(b.ctx, stepLimit)
 	defer cancel()
 	got, err := chromedp.Run(ctx, action)
 	if err != nil {
@@ -97,10 +103,19 @@ func js[T any](b *tab, expression string) T {
 	return get(b, chromedp.Evaluate[T](expression))
 }
 
-// becomes waits until a JavaScript expression is true.
+// becomes waits until a JavaScript expression is true. The page may be loaded in between.
 func (b *tab) becomes(expression string) {
 	b.t.Helper()
-	e2e.Eventually(b.t, expression, func() bool { return js[bool](b, "document.body !== null && Boolean("+expression+")") })
+	limit := time.Now().Add(2 * time.Minute)
+	e2e.Eventually(b.t, expression, func() bool {
+		if time.Now().After(limit) {
+			b.t.Fatalf("the page does not become %s:\n%s", expression, js[string](b, "document.body?.innerText ?? ''"))
+		}
+		ctx, cancel := context.WithTimeout(b.ctx, stepLimit)
+		defer cancel()
+		is, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("document.body !== null && Boolean("+expression+")"))
+		return err == nil && is
+	})
 }
 
 // shot saves a picture of the whole page in the folder of KVEXPRESS_SHOTS, for people.

@@ -20,17 +20,19 @@ import (
 	"kvexpress/test/e2e"
 )
 
-// site is a hub with an embedded store, and a machine that uses it.
+// site is a hub, and a machine that uses it.
 type site struct {
 	*e2e.Machine
-	hub *e2e.Hub
-	url string
+	hub   *e2e.Hub
+	store string // host:port
+	url   string
 }
 
-func start(t *testing.T) *site {
+// start runs a hub with an embedded store.
+func start(t testing.TB) *site {
 	t.Helper()
 	hub := e2e.NewMachine(t, "127.0.0.1:1").Hub("hub", "--dev")
-	return &site{e2e.NewMachine(t, hub.Addr), hub, "http://" + hub.Addr}
+	return &site{e2e.NewMachine(t, hub.Addr), hub, hub.Addr, "http://" + hub.Addr}
 }
 
 // node runs the agent of a node, with the file of hosts.
@@ -40,7 +42,7 @@ func (s *site) node(name string, more e2e.Fields) {
 	for k, v := range more {
 		target[k] = v
 	}
-	s.Configure(name, e2e.Fields{"node": name, "hubs": []string{s.hub.Addr}, "stores": []string{s.hub.Addr}}, target)
+	s.Configure(name, e2e.Fields{"node": name, "hubs": []string{s.hub.Addr}, "stores": []string{s.store}}, target)
 	s.Agent(name)
 }
 
@@ -111,9 +113,7 @@ func TestArrival(t *testing.T) {
 			if js[int](b, "window.mark") != 2 {
 				t.Error("the page was loaded again")
 			}
-			if wide := js[int](b, "document.documentElement.scrollWidth"); int64(wide) > size[0] {
-				t.Errorf("the page is %d wide, the window %d", wide, size[0])
-			}
+			b.fits(name + ", stopped")
 			b.do(chromedp.Focus(chromedp.CSS("input[type=search]")), chromedp.SendKeys(chromedp.CSS("input[type=search]"), "web-1\r"))
 			b.becomes("location.pathname === '/node/web-1' && " + said + "('connected')")
 			b.named()
@@ -154,17 +154,22 @@ func TestHostileNode(t *testing.T) {
 		if n := js[int](b, "document.querySelectorAll('main img, main script, main svg').length"); n > 0 {
 			t.Errorf("%s has %d elements from outside", path, n)
 		}
-		if wide := js[int](b, "document.documentElement.scrollWidth"); int64(wide) > phone[0] {
-			t.Errorf("%s is %d wide", path, wide)
-		}
+		b.fits(path)
 	}
 	b.shot("hostile")
 }
 
 // put writes the receipt of a node as any program with a token can.
-func put(t *testing.T, s *site, node string, targets ...fleet.Target) {
+func put(t testing.TB, s *site, node string, targets ...fleet.Target) {
 	t.Helper()
-	store, err := consul.New(consul.Options{Addr: s.hub.Addr})
+	s.report(node, 0, targets...)
+}
+
+// report is put for a node whose clock is ahead of the store's.
+func (s *site) report(node string, ahead time.Duration, targets ...fleet.Target) {
+	t := s.T
+	t.Helper()
+	store, err := consul.New(consul.Options{Addr: s.store})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,8 +177,8 @@ func put(t *testing.T, s *site, node string, targets ...fleet.Target) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	none := int64(0)
-	r := fleet.Receipt{Format: fleet.Format, Node: node, Sent: time.Now(), ClockOffset: &none, Targets: targets,
+	ms := ahead.Milliseconds()
+	r := fleet.Receipt{Format: fleet.Format, Node: node, Sent: time.Now().Add(ahead), ClockOffset: &ms, Targets: targets,
 		Agent: &fleet.Agent{Version: "2.0", Every: fleet.Millis(time.Hour)}}
 	value, flags, err := r.Marshal()
 	if err != nil {
@@ -193,15 +198,15 @@ func TestManyNodes(t *testing.T) {
 	if testing.Short() {
 		many = 500
 	}
+	s.publish(1, "-k", "broken")
 	for i := range many {
 		took := time.Duration(50+i%100) * time.Millisecond
 		o := outcome.Converged
 		if i%1000 == 7 {
 			o, took = outcome.Pending, 3*time.Second
 		}
-		put(t, s, fmt.Sprintf("web-%04d", i), fleet.Target{By: fleet.ByAgent, Key: "hosts", File: "/etc/hosts", Outcome: o, ExecPending: o == outcome.Pending,
-			Version: manifest.Version, Lineage: manifest.Lineage, SHA256: manifest.SHA256,
-			Placed: &fleet.Placed{Age: fleet.Millis(max(0, time.Since(manifest.PublishedAt)-took)), Steps: fleet.Steps{Install: fleet.Millis(took)}}})
+		put(t, s, fmt.Sprintf("web-%04d", i), has(manifest, o, took),
+			fleet.Target{By: fleet.ByAgent, Key: "broken", File: "/etc/broken", Outcome: outcome.Failed, Detail: strings.Repeat("no space left ", 20)})
 	}
 	b := open(t, desk)
 	b.open(s.url + "/key/hosts")
@@ -211,12 +216,23 @@ func TestManyNodes(t *testing.T) {
 	b.do(chromedp.Click(chromedp.CSS("a[rel=next]")))
 	b.becomes(said + "('101 to 200') && document.querySelectorAll('canvas').length === 2")
 	b.shot("many")
+	b.open(s.url + "/key/broken?page=9999")
+	b.becomes(fmt.Sprintf(said+"('0 of %d nodes') && "+said+"('%d failed') && "+said+"('to %d of')", many, many, many))
+	b.becomes("document.querySelectorAll('tbody tr').length === 100")
+	b.fits("all fail")
+}
+
+// has is a file with a version, delivered after a time.
+func has(m kv.Manifest, o outcome.Outcome, took time.Duration) fleet.Target {
+	return fleet.Target{By: fleet.ByAgent, Key: string(m.Key), File: "/etc/" + string(m.Key), Outcome: o, ExecPending: o == outcome.Pending,
+		Version: m.Version, Lineage: m.Lineage, SHA256: m.SHA256,
+		Placed: &fleet.Placed{Age: fleet.Millis(max(0, time.Since(m.PublishedAt)-took)), Steps: fleet.Steps{Install: fleet.Millis(took)}}}
 }
 
 // manifest is the manifest of hosts.
 func (s *site) manifest() kv.Manifest {
 	s.T.Helper()
-	store, err := consul.New(consul.Options{Addr: s.hub.Addr})
+	store, err := consul.New(consul.Options{Addr: s.store})
 	if err != nil {
 		s.T.Fatal(err)
 	}

@@ -38,7 +38,9 @@ function morphChildren(from, to) {
 }
 
 let heard = Date.now();
+let away = "";
 let over = false;
+const asItWas = "The page shows how it was then, and tries again.";
 
 function tell(text) {
   link.hidden = !text;
@@ -48,13 +50,14 @@ function tell(text) {
 function follow() {
   const source = new EventSource(live.dataset.live);
   source.addEventListener("view", (e) => {
-    heard = Date.now();
+    hear("");
     const fresh = document.createElement("template");
     fresh.innerHTML = e.data; // from the same hub as the page itself; the policy forbids scripts in it
     morphChildren(live, fresh.content);
     draw();
   });
-  source.addEventListener("ping", () => { heard = Date.now(); });
+  source.addEventListener("ping", () => hear(""));
+  source.addEventListener("away", (e) => hear(`The hub cannot read the store: ${decodeURIComponent(e.data)}. ${asItWas}`));
   source.addEventListener("ended", (e) => {
     over = true;
     source.close();
@@ -68,10 +71,16 @@ function follow() {
   });
 }
 
+// hear notes a word of the hub. what is empty, or says why the page is not current.
+function hear(what) {
+  heard = Date.now();
+  away = what;
+  tell(away);
+}
+
 setInterval(() => {
   const ago = Date.now() - heard;
-  if (over) return;
-  tell(ago < staleAfter ? "" : `No answer from the hub for ${Math.round(ago / 1000)} s. The page shows how it was then, and tries again.`);
+  if (!over) tell(ago < staleAfter ? away : `No answer from the hub for ${Math.round(ago / 1000)} s. ${asItWas}`);
 }, 1000);
 
 // The pictures: a dot for each node and publish, and how many nodes had the newest version after a time.
