@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -38,12 +39,46 @@ type CandidateStatus struct {
 	Detail  string              `json:"detail,omitempty"` // why, in one line
 }
 
+// remember notes a failure on disk, before a hub is told: so it is final for an agent that starts anew, too.
+func (t *target) remember(id, why string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), rememberLimit)
+	defer cancel()
+	f := install.Failure{Rollout: id, Reason: why, Detail: brief(err)}
+	if err := t.installer.NoteFailed(ctx, t.Target.Target, f); err != nil {
+		t.log.Warn("cannot note that a candidate failed; if the agent restarts, it tries the candidate again", "rollout", id,
+			"error", oneLine(err.Error()))
+	}
+}
+
+// rememberLimit limits the wait for another process that works on the file: the hub waits for the failure.
+const rememberLimit = time.Second
+
+// recall reads once what the state of the node knows of a candidate.
+func (t *target) recall() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.noted {
+		return
+	}
+	t.noted = true
+	id, f, err := t.installer.Provisional(t.Target.Target)
+	if err != nil {
+		return // the install says why
+	}
+	if id != "" {
+		t.candidate = candidate{rollout: id, inPlace: true, probe: &probe{}}
+	}
+	if f != nil && (id == "" || id == f.Rollout) {
+		c := &t.candidate
+		c.rollout, c.failed, c.probe = f.Rollout, &failure{reason: f.Reason, detail: f.Detail}, &probe{}
+	}
+}
+
 // noteCandidate notes what an install says about a candidate. It reports whether the candidate has failed: then nothing is tried
 // again.
 func (t *target) noteCandidate(r install.Result, err error, o outcome.Outcome, reason string) (failed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.noted = true
 	c := &t.candidate
 	if id := cmp.Or(r.Offered, r.Provisional); id != "" && id != c.rollout {
 		*c = candidate{rollout: id, probe: &probe{}}
@@ -140,14 +175,9 @@ func (t *target) missedOffer(offered string) time.Time {
 
 // on is the ID of the rollout whose candidate the file is; "": none. Before the first reconcile, the state of the node knows.
 func (t *target) on() string {
+	t.recall()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.noted {
-		t.noted = true
-		if id, err := t.installer.Provisional(t.Target.Target); err == nil && id != "" { // else the install says why
-			t.candidate = candidate{rollout: id, inPlace: true, probe: &probe{}}
-		}
-	}
 	if !t.candidate.inPlace {
 		return ""
 	}

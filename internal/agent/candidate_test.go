@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kvexpress/internal/command"
+	"kvexpress/internal/config"
 	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
 	"kvexpress/internal/rollout"
@@ -224,6 +225,44 @@ func TestCandidateRestart(t *testing.T) { // not parallel: a child of another te
 			if got := s.ran(); len(got) != 1 {
 				t.Errorf("%q", got)
 			}
+		})
+	}
+}
+
+// The first failure of a candidate is final for an agent that starts anew, too, although everything would work now.
+func TestCandidateFailsRestart(t *testing.T) { // not parallel: a child of another test could hold the lock of the state for a moment
+	once := `echo ran >>"$0"; test -e "$(dirname "$0")/mended" || test "${KVEXPRESS_VERSION:-2}" = 1`
+	for reason, prepare := range map[string]func(*config.Target, []string){
+		"check": func(c *config.Target, once []string) { c.Check = once },
+		"exec":  func(c *config.Target, once []string) { c.Exec, c.RestoreOnFailure = once, false },
+		"group": func(c *config.Target, once []string) {
+			c.Exec, c.RestoreOnFailure, c.ExecEvery = once, false, time.Second
+		},
+		"restored": func(c *config.Target, once []string) { c.Exec = once },
+		"probe":    func(c *config.Target, once []string) { c.Exec, c.Probe = nil, once },
+	} {
+		rolloutTest(t, 1, func(s *site) { prepare(&s.config.Targets[0], s.command(once)) }, func(t *testing.T, s *site, hub *fakeHub) {
+			hub.offer("k0", "r1", "two\n")
+			pass(30 * time.Second)
+			failed, ran := hub.says(rollout.Failed), s.ran()
+			s.end()
+			s.mark("mended")
+			s.begin()
+			pass(10 * time.Minute)
+			if again := hub.says(rollout.Failed); again.Reason != failed.Reason || again.Detail != failed.Detail || len(s.ran()) != len(ran) {
+				t.Errorf("%s: it said %+v, and after its restart %+v; it ran %q", reason, failed, again, s.ran())
+			}
+			if c := s.agent.Status().Targets[0]; c.Outcome == outcome.Starting || c.Candidate == nil || c.Candidate.Reason != failed.Reason {
+				t.Errorf("%s: its status is %+v, %+v", reason, c, c.Candidate)
+			}
+			hub.withdraw("k0")
+			pass(10 * time.Second)
+			hub.says(rollout.Back)
+			s.holds(0, "one\n")
+			hub.offer("k0", "r2", "two\n")
+			pass(10 * time.Second)
+			hub.says(rollout.Healthy)
+			s.holds(0, "two\n")
 		})
 	}
 }

@@ -179,6 +179,11 @@ func (g *group) notRun(all []*target, pause time.Duration) {
 
 // groupRan notes the result of a run of the group for one target.
 func (t *target) groupRan(ran *command.Result, r install.PendingResult, err error) {
+	if r.Ran && err != nil {
+		if id := t.on(); id != "" && t.mayTry(id) {
+			t.remember(id, "exec", err)
+		}
+	}
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()

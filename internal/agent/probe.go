@@ -72,12 +72,19 @@ func (t *target) runProbe(ctx context.Context, p *probe, c command.Command, ask 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.stir()
+	over := func() bool { return ctx.Err() != nil || t.candidate.probe != p }
+	final := err != nil && (p.succeeded || !now.Before(p.began.Add(t.ProbeTimeout)))
+	if id := t.candidate.rollout; final && !over() {
+		t.mu.Unlock()
+		t.remember(id, "probe", err)
+		t.mu.Lock()
+	}
 	p.running = false
 	switch {
-	case ctx.Err() != nil || t.candidate.probe != p: // withdrawn, or installed again meanwhile
+	case over(): // withdrawn, or installed again meanwhile
 	case err == nil:
 		p.succeeded, p.ask, p.next = true, ask, now.Add(probeEvery)
-	case p.succeeded || !now.Before(p.began.Add(t.ProbeTimeout)):
+	case final:
 		t.candidate.failed = &failure{reason: "probe", detail: brief(err), output: result.Output}
 		t.log.Warn("the probe of a candidate failed", "rollout", t.candidate.rollout, "error", oneLine(err.Error()))
 	default:

@@ -18,10 +18,12 @@ import (
 )
 
 // probing is a target with a candidate in place, and a probe that never ends by itself.
-func probing(limit time.Duration) (*target, <-chan struct{}) {
+func probing(test *testing.T, limit time.Duration) (*target, <-chan struct{}) {
+	dir := test.TempDir()
 	rolled := make(chan struct{}, 1)
-	t := &target{log: slog.New(slog.DiscardHandler), node: &node{probes: make(chan struct{}, 1), rolled: rolled}}
-	t.Target = config.Target{Target: install.Target{Key: "k", File: "/f", Probe: []string{"sleep", "600"}, ProbeTimeout: limit}}
+	t := &target{log: slog.New(slog.DiscardHandler), node: &node{probes: make(chan struct{}, 1), rolled: rolled,
+		installer: &install.Installer{StateDir: filepath.Join(dir, "state")}}}
+	t.Target = config.Target{Target: install.Target{Key: "k", File: filepath.Join(dir, "f"), Probe: []string{"sleep", "600"}, ProbeTimeout: limit}}
 	t.status.Outcome = outcome.Converged
 	t.candidate = candidate{rollout: "r1", inPlace: true, probe: &probe{}}
 	return t, rolled
@@ -35,7 +37,7 @@ func TestProbeHangs(t *testing.T) {
 		if withdraw {
 			limit = time.Hour
 		}
-		p, ended := probing(limit)
+		p, ended := probing(t, limit)
 		withdrawn := make(chan struct{})
 		p.mu.Lock()
 		p.probeAt(context.Background(), time.Now(), 0, withdrawn)

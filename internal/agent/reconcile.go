@@ -31,6 +31,7 @@ func (t *target) install(ctx context.Context, data []byte) {
 		return // the agent ends
 	}
 	defer share.Leave()
+	t.recall()
 	began := time.Now()
 	t.begun.Store(began.UnixNano())
 	defer func() { t.begun.Store(0); t.stir() }()
@@ -49,7 +50,7 @@ func (t *target) install(ctx context.Context, data []byte) {
 		t.postponed()
 	case errors.Is(err, install.ErrWithdrawn):
 		t.retry = time.Now().Add(time.Second) // if the source does not report it first
-	case err == nil && result.Action == install.Kept && result.Offered != "": // it has failed for good
+	case err == nil && result.Action == install.Kept && result.Offered != "" && t.judged(): // it has failed for good
 		t.retry, t.newsAt = t.missedOffer(result.Offered), time.Time{}
 	default:
 		t.record(result, err, began)
@@ -60,6 +61,9 @@ func (t *target) install(ctx context.Context, data []byte) {
 func (t *target) record(r install.Result, err error, began time.Time) {
 	o, reason := Judge(r, err)
 	backoff := t.pace(o, reason)
+	if why := reasonOf(o, reason, err); r.Offered != "" && why != "" && t.mayTry(r.Offered) {
+		t.remember(r.Offered, why, err)
+	}
 	if t.noteCandidate(r, err, o, reason) {
 		backoff = wait.Backoff{} // its first failure is final
 	}
@@ -75,6 +79,13 @@ func (t *target) record(r install.Result, err error, began time.Time) {
 		mismatch: r.Mismatch || reason == string(gate.Mismatch) || t.has.mismatch && r.Action != install.Installed,
 	}
 	t.logResult(r, err, o)
+}
+
+// judged reports whether the target has had a result since the agent began.
+func (t *target) judged() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.status.Outcome != outcome.Starting
 }
 
 // postponed notes that spread holds a new version back.

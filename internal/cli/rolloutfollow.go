@@ -98,6 +98,7 @@ type progress struct {
 	bar    *render.Bar
 	stage  int
 	state  rollout.State
+	reason string
 	failed int // nodes that were named
 	told   string
 }
@@ -122,14 +123,15 @@ func (p *progress) view(v rollout.View) {
 	if begins := row.Stage > p.stage && row.Stage < len(v.Stages); begins && row.State == rollout.Running {
 		p.line(stageName(v, row.Stage) + ": begins")
 	}
-	if row.State != p.state && row.State != rollout.Running && !row.State.Ended() { // the error tells how it ended
+	silent := row.State == rollout.Running && row.Reason == "" || row.State.Ended() // the error tells how it ended
+	if (row.State != p.state || row.Reason != p.reason) && !silent {
 		text := fmt.Sprintf("version %d is %s", row.Version, row.State)
 		if row.Reason != "" {
 			text += ": " + row.Reason
 		}
 		p.line(text)
 	}
-	p.stage, p.state, p.failed = max(p.stage, row.Stage), row.State, max(p.failed, len(v.Failed))
+	p.stage, p.state, p.reason, p.failed = max(p.stage, row.Stage), row.State, row.Reason, max(p.failed, len(v.Failed))
 	if row.Stage < len(v.Stages) && !row.State.Ended() {
 		stage := v.Stages[row.Stage]
 		text := stageName(v, row.Stage) + counts(stage, "  ")

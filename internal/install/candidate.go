@@ -12,15 +12,43 @@ import (
 // install reads what is current.
 var ErrWithdrawn = errors.New("its candidate is not offered any more")
 
-// Provisional returns the ID of the rollout whose candidate the target's file is; "" if it is none. Nothing is asked or changed.
-func (d *Installer) Provisional(t Target) (id string, err error) {
+// Failure is the first failure of a candidate on this node, which is final.
+type Failure struct {
+	Rollout string `json:"rollout"` // its ID
+	Reason  string `json:"reason"`
+	Detail  string `json:"detail"` // one line, without output of commands
+}
+
+// Provisional returns the ID of the rollout whose candidate the target's file is, and the last candidate that failed; "" and nil if
+// there is none. Nothing is asked or changed.
+func (d *Installer) Provisional(t Target) (id string, failed *Failure, err error) {
 	tx, err := d.begin(t)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer func() { err = errors.Join(err, tx.close()) }()
-	err = tx.readDisk()
-	return tx.result.Provisional, err
+	if err = tx.readDisk(); err != nil {
+		return "", nil, err
+	}
+	return tx.result.Provisional, tx.state.Failed, nil
+}
+
+// NoteFailed notes in the state that a candidate failed, so that it is not tried again after a restart. It waits until ctx ends for
+// another process that works on the target.
+func (d *Installer) NoteFailed(ctx context.Context, t Target, f Failure) (err error) {
+	tx, err := d.begin(t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tx.close()) }()
+	if err = tx.lock(ctx); err != nil {
+		return err
+	}
+	if err = tx.readDisk(); err != nil {
+		return err
+	}
+	tx.state.Failed = &f
+	return tx.state.save(false)
 }
 
 // paths are the rows that are read beside those of the key: locks, and the rollout if its candidate is in place.

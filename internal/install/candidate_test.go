@@ -42,7 +42,7 @@ func (o offering) Read(ctx context.Context, c kv.Consistency, paths ...string) (
 
 func (n *node) provisional() string {
 	n.t.Helper()
-	id, err := n.deliverer(nil).Provisional(n.target)
+	id, _, err := n.deliverer(nil).Provisional(n.target)
 	if err != nil {
 		n.t.Error(err)
 	}

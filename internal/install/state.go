@@ -73,6 +73,8 @@ type state struct {
 	// Begun is a candidate whose install was begun. It is written before the candidate is in place, so a kill leaves none without
 	// a note. A power loss may: then the file is of an unknown version, and the node gets again what is its version.
 	Begun *origin `json:"begun,omitempty"`
+	// Failed is the last candidate that failed here.
+	Failed *Failure `json:"failed,omitempty"`
 }
 
 // of is the origin of these bytes, as far as it is known.

@@ -218,8 +218,13 @@ func (s *step) endStage() {
 	}
 }
 
+// askAll asks all nodes. Its number is above each answer so far: in a restored snapshot of the store, the row has an older counter,
+// and the number that comes from it may be one that nodes have answered already.
 func (s *step) askAll() {
 	s.m.Asked = true
+	for _, n := range s.w.Nodes {
+		s.m.Ask = max(s.m.Ask, n.Health.Ask)
+	}
 	s.m.Ask++
 }
 
@@ -253,8 +258,13 @@ func (s *step) gates() bool {
 	return true
 }
 
-// promote makes the candidate current.
+// promote makes the candidate current. While the store denies that, the rollout waits, for its timeout at most.
 func (s *step) promote() {
+	if s.w.Denied != "" {
+		s.row.Gate, s.row.Reason = "", s.w.Denied
+		s.timeout()
+		return
+	}
 	s.enter(Promoted, "")
 	s.row.Gate, s.o.Promote = "", true
 }

@@ -24,6 +24,7 @@ type World struct {
 	Current Current
 	Stopped bool                  // the key is stopped: nothing moves
 	Damaged string                // why no node can get the candidate; "": all can
+	Denied  string                // why the store does not let the candidate become current now; "": it may
 	Gates   map[string]GateResult // of the runs that this controller ordered; an order to run a gate deletes its old result
 	// Admitted are the nodes that the controllers before admitted, as far as this hub knows. They count when it is claimed.
 	Admitted map[string]bool

@@ -146,3 +146,19 @@ func share(text string) Stage {
 	}
 	return s
 }
+
+// In a restored snapshot of the store, the row has an older counter. The answer to a question from before is not an answer.
+func TestAskAfterRestoredSnapshot(t *testing.T) {
+	f := newFleet(1, Stage{Count: 1, Bake: Duration(1)}, Stage{Count: 1})
+	f.step()
+	f.w.Nodes[0].Health.Ask = f.m.Ask + 1000 // of a controller with a higher counter
+	f.mute[f.w.Nodes[0].Name] = true
+	f.bake()
+	if f.row.Stage != 0 {
+		t.Fatal("an old answer counts for the last question")
+	}
+	f.w.Nodes[0].Health.Ask = f.m.Ask
+	if f.step(); f.row.Stage != 1 && f.row.State != Promoted {
+		t.Errorf("the answer does not count: %+v", f.row)
+	}
+}

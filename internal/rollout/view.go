@@ -125,7 +125,7 @@ func (s *step) waitsFor() string {
 		return fmt.Sprintf("`kvexpress resume -k %s`: the key is stopped", s.row.Key)
 	case s.row.State == Reverting:
 		return "nodes that go back to the current version"
-	case s.row.State != Running:
+	case s.row.State != Running, s.row.Stage == len(s.row.Plan.Stages):
 		return s.row.Reason
 	case s.owed() > 0 && (s.m.Order == nil || s.m.Full):
 		return lost(s.owed())

@@ -20,8 +20,12 @@ import (
 	"kvexpress/internal/wire"
 )
 
-// rightsEvery is how often a hub asks again whether it may write.
-const rightsEvery = time.Minute
+const (
+	// rightsEvery is how often a hub asks again whether it may write.
+	rightsEvery = time.Minute
+	// forgetAfter is how long a hub remembers the nodes of a rollout that has ended, and the outputs of their commands.
+	forgetAfter = time.Hour
+)
 
 // Feed is the hub's view of the store: a *feed.Feed.
 type Feed interface {
@@ -100,6 +104,7 @@ func (r *Rollouts) Run(ctx context.Context) {
 	r.work.Go(func() { r.notifier.run(ctx) })
 	for {
 		r.askRights(ctx)
+		r.forget()
 		if wait.For(ctx, rightsEvery) != nil {
 			break
 		}
@@ -130,6 +135,17 @@ func (r *Rollouts) askRights(ctx context.Context) {
 		}
 	}
 	r.wakeAll()
+}
+
+// forget drops rollouts that ended long ago: their rows are in the store.
+func (r *Rollouts) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, t := range r.tracks {
+		if !t.running && t.ended > 0 && r.now()-t.ended >= forgetAfter {
+			delete(r.tracks, k)
+		}
+	}
 }
 
 // Rows follows the open rollouts among all rows of the store.

@@ -29,10 +29,11 @@ type track struct {
 	wake chan struct{}
 
 	running bool
-	row     *rollout.Row // the newest that is known, at the last step
-	own     parsed       // the row that this hub wrote last
-	wrote   time.Time    // when that write was over: snapshots from before do not have it
-	parsed  parsed       // of the last snapshot
+	ended   time.Duration // when running became false
+	row     *rollout.Row  // the newest that is known, at the last step
+	own     parsed        // the row that this hub wrote last
+	wrote   time.Time     // when that write was over: snapshots from before do not have it
+	parsed  parsed        // of the last snapshot
 
 	memory   rollout.Memory // as a controller
 	world    rollout.World  // of the last step
@@ -50,6 +51,7 @@ type track struct {
 	claims   bool          // this hub is about to become the controller
 	claimed  time.Duration // since when
 	cand     candidate
+	denied   denied
 	offers   offers
 	peers    map[string]*peer
 
@@ -126,7 +128,7 @@ func (t *track) over() bool {
 	if t.row != nil && !t.row.State.Ended() || t.row == nil && t.r.feed.Latest(t.key) == nil || len(t.wake) > 0 {
 		return false
 	}
-	t.running, t.cand = false, candidate{}
+	t.running, t.ended, t.cand = false, t.r.now(), candidate{}
 	return true
 }
 
@@ -230,7 +232,11 @@ func (t *track) control(ctx context.Context, row rollout.Row, index uint64, snap
 	}
 	next, orders := rollout.Step(row, memory, world, t.r.me)
 	if orders.Write {
-		if err := t.write(ctx, before, index, orders); err != nil {
+		err := t.write(ctx, before, index, orders)
+		if orders.Promote && errors.Is(err, kv.ErrDenied) {
+			t.deny(row, err)
+			return t.r.now(), nil // the next step says so in the row
+		} else if err != nil {
 			return 0, err
 		}
 		if next.Raised == world.Now {
@@ -259,6 +265,9 @@ func (t *track) sees(row rollout.Row, snap *feed.Snapshot) rollout.World {
 	w := rollout.World{Now: t.r.now(), Nodes: t.all(snap), Gates: t.gates, Stopped: snap.Rows[l.Stop(t.key)].State == kv.Present}
 	if t.cand.id == row.ID {
 		w.Damaged = t.cand.bad
+	}
+	if t.denied.rollout == row.ID && w.Now < t.denied.until {
+		w.Denied = t.denied.why
 	}
 	w.Current = current(l, row, snap)
 	if row.Controller == "" {

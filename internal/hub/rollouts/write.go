@@ -12,6 +12,7 @@ import (
 	"kvexpress/internal/kv"
 	"kvexpress/internal/publish"
 	"kvexpress/internal/rollout"
+	"kvexpress/internal/wait"
 )
 
 // writeLimit limits one write.
@@ -71,6 +72,32 @@ func (t *track) write(ctx context.Context, was rollout.Row, index uint64, o roll
 		err = errors.Join(err, t.again(ctx))
 	}
 	return err
+}
+
+// denied is a promotion that the store denied. Until a time, it is not tried again.
+type denied struct {
+	rollout string
+	times   int
+	why     string // for people
+	until   time.Duration
+}
+
+// deniedPause is how long a promotion waits after the store denied it: an operator may give the token the right meanwhile.
+var deniedPause = wait.Backoff{Least: time.Second, Most: 10 * time.Second}
+
+// deny notes that the store denies the promotion.
+func (t *track) deny(row rollout.Row, err error) {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	d := &t.denied
+	if d.rollout != row.ID {
+		*d = denied{rollout: row.ID, why: fmt.Sprintf("the token of the hub %s may not write below %s; "+
+			"`kvexpress acl hub --rollouts` prints the policy that it needs", t.r.o.Hub, t.r.o.Layout.Dir(t.key))}
+		t.r.o.Log.Warn("the store denies that a version becomes current; the hub tries again until the rollout times out",
+			"key", t.key, "version", row.Version, "remedy", d.why, "error", err)
+	}
+	d.until = t.r.now() + deniedPause.After(d.times)
+	d.times++
 }
 
 // wrotes notes a row that this hub wrote: it counts before a snapshot has it.
