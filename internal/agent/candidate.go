@@ -40,8 +40,8 @@ type CandidateStatus struct {
 }
 
 // remember notes a failure on disk, before a hub is told: so it is final for an agent that starts anew, too.
-func (t *target) remember(id, why string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), rememberLimit)
+func (t *target) remember(ctx context.Context, id, why string, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberLimit)
 	defer cancel()
 	f := install.Failure{Rollout: id, Reason: why, Detail: brief(err)}
 	if err := t.installer.NoteFailed(ctx, t.Target.Target, f); err != nil {

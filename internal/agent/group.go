@@ -158,7 +158,7 @@ func (g *group) once(ctx context.Context, all []*target) bool {
 	}
 	ok := err == nil
 	for i, t := range all {
-		t.groupRan(ran, results[i], err)
+		t.groupRan(ctx, ran, results[i], err)
 		if results[i].Err != nil && results[i].Frozen == nil {
 			ok = false // as if the store is unreachable; a frozen target reconciles when it thaws
 		}
@@ -178,10 +178,10 @@ func (g *group) notRun(all []*target, pause time.Duration) {
 }
 
 // groupRan notes the result of a run of the group for one target.
-func (t *target) groupRan(ran *command.Result, r install.PendingResult, err error) {
+func (t *target) groupRan(ctx context.Context, ran *command.Result, r install.PendingResult, err error) {
 	if r.Ran && err != nil {
 		if id := t.on(); id != "" && t.mayTry(id) {
-			t.remember(id, "exec", err)
+			t.remember(ctx, id, "exec", err)
 		}
 	}
 	now := time.Now()

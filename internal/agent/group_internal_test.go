@@ -27,9 +27,9 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		r := testTarget(nowhere{}, install.Target{Exec: []string{"exec"}})
 		r.group = g
 		installed := func(version uint64, sha256 string) {
-			r.record(install.Result{Action: install.Installed, ExecPending: true, Version: version, SHA256: sha256}, nil, time.Now())
+			r.record(t.Context(), install.Result{Action: install.Installed, ExecPending: true, Version: version, SHA256: sha256}, nil, time.Now())
 		}
-		ran := func() { r.groupRan(&command.Result{}, install.PendingResult{Ran: true}, nil) }
+		ran := func() { r.groupRan(t.Context(), &command.Result{}, install.PendingResult{Ran: true}, nil) }
 		taken := func() {
 			t.Helper()
 			if all := g.gather(t.Context()); len(all) != 1 || all[0] != r {
@@ -78,7 +78,7 @@ func TestGroupRunsOnceForAll(t *testing.T) {
 			pass(time.Until(began.Add(after)))
 			r := testTarget(nowhere{}, install.Target{Exec: []string{"exec"}})
 			r.group = g
-			r.record(install.Result{Action: install.Installed, ExecPending: true}, nil, time.Now())
+			r.record(t.Context(), install.Result{Action: install.Installed, ExecPending: true}, nil, time.Now())
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go g.run(ctx)
@@ -119,7 +119,9 @@ func TestExecEvery(t *testing.T) {
 		}
 		r := testTarget(nowhere{}, install.Target{Exec: []string{"exec"}})
 		r.group = g
-		changed := func() { r.record(install.Result{Action: install.Installed, ExecPending: true}, nil, time.Now()) }
+		changed := func() {
+			r.record(t.Context(), install.Result{Action: install.Installed, ExecPending: true}, nil, time.Now())
+		}
 		at := func(second int) {
 			time.Sleep(time.Until(began.Add(time.Duration(second) * time.Second))) //nolint:forbidigo // the same
 			synctest.Wait()

@@ -76,7 +76,7 @@ func (t *target) runProbe(ctx context.Context, p *probe, c command.Command, ask 
 	final := err != nil && (p.succeeded || !now.Before(p.began.Add(t.ProbeTimeout)))
 	if id := t.candidate.rollout; final && !over() {
 		t.mu.Unlock()
-		t.remember(id, "probe", err)
+		t.remember(ctx, id, "probe", err)
 		t.mu.Lock()
 	}
 	p.running = false

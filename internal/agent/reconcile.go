@@ -53,16 +53,16 @@ func (t *target) install(ctx context.Context, data []byte) {
 	case err == nil && result.Action == install.Kept && result.Offered != "" && t.judged(): // it has failed for good
 		t.retry, t.newsAt = t.missedOffer(result.Offered), time.Time{}
 	default:
-		t.record(result, err, began)
+		t.record(ctx, result, err, began)
 	}
 }
 
 // record notes the result of a reconcile, and when the next one is.
-func (t *target) record(r install.Result, err error, began time.Time) {
+func (t *target) record(ctx context.Context, r install.Result, err error, began time.Time) {
 	o, reason := Judge(r, err)
 	backoff := t.pace(o, reason)
 	if why := reasonOf(o, reason, err); r.Offered != "" && why != "" && t.mayTry(r.Offered) {
-		t.remember(r.Offered, why, err)
+		t.remember(ctx, r.Offered, why, err)
 	}
 	if t.noteCandidate(r, err, o, reason) {
 		backoff = wait.Backoff{} // its first failure is final

@@ -19,8 +19,8 @@ type Failure struct {
 	Detail  string `json:"detail"` // one line, without output of commands
 }
 
-// Provisional returns the ID of the rollout whose candidate the target's file is, and the last candidate that failed; "" and nil if
-// there is none. Nothing is asked or changed.
+// Provisional returns the ID of the rollout whose candidate the target's file is, and the last candidate that failed; "" and nil:
+// none. Nothing is asked or changed.
 func (d *Installer) Provisional(t Target) (id string, failed *Failure, err error) {
 	tx, err := d.begin(t)
 	if err != nil {
@@ -33,8 +33,8 @@ func (d *Installer) Provisional(t Target) (id string, failed *Failure, err error
 	return tx.result.Provisional, tx.state.Failed, nil
 }
 
-// NoteFailed notes in the state that a candidate failed, so that it is not tried again after a restart. It waits until ctx ends for
-// another process that works on the target.
+// NoteFailed notes in the state that a candidate failed, so that it is not tried again after a restart. It waits for another
+// process that works on the target, until ctx ends.
 func (d *Installer) NoteFailed(ctx context.Context, t Target, f Failure) (err error) {
 	tx, err := d.begin(t)
 	if err != nil {

@@ -218,8 +218,8 @@ func (s *step) endStage() {
 	}
 }
 
-// askAll asks all nodes. Its number is above each answer so far: in a restored snapshot of the store, the row has an older counter,
-// and the number that comes from it may be one that nodes have answered already.
+// askAll asks all nodes. Its number is above each answer so far: in a restored snapshot of the store, the counter is older, and
+// the number that comes from it may be one that nodes have answered already.
 func (s *step) askAll() {
 	s.m.Asked = true
 	for _, n := range s.w.Nodes {

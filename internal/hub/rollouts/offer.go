@@ -21,6 +21,24 @@ type parsed struct {
 	err   error
 }
 
+// current compares the key with the row of its rollout, but not the index of the checksum: `resume` writes the same again.
+func current(l kv.Layout, row rollout.Row, snap *feed.Snapshot) rollout.Current {
+	sum, manifest := snap.Rows[l.Checksum(row.Key)], snap.Rows[l.Manifest(row.Key)]
+	data, known := snap.Rows[l.Data(row.Key)]
+	switch v := snap.Live; {
+	case v.Torn:
+		return rollout.Unknown // 1.x is between its two writes
+	case manifest.Index == row.Base.Manifest && v.SHA256 == row.Base.SHA256 && (sum.Index > 0) == (row.Base.Checksum > 0) &&
+		(!known || data.Index == row.Base.Data):
+		return rollout.IsBase
+	case v.SHA256 == row.SHA256 && v.SHA256 != "":
+		return rollout.IsCandidate
+	case sum.State == kv.Absent && manifest.State == kv.Absent && (!known || data.State == kv.Absent):
+		return rollout.IsGone
+	}
+	return rollout.IsOther
+}
+
 // candidate is a version that may be offered, verified.
 type candidate struct {
 	id   string // of its rollout; "": none

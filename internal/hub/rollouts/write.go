@@ -82,10 +82,7 @@ type denied struct {
 	until   time.Duration
 }
 
-// deniedPause is how long a promotion waits after the store denied it: an operator may give the token the right meanwhile.
-var deniedPause = wait.Backoff{Least: time.Second, Most: 10 * time.Second}
-
-// deny notes that the store denies the promotion.
+// deny notes that the store denies the promotion. It is tried again: an operator may give the token the right meanwhile.
 func (t *track) deny(row rollout.Row, err error) {
 	t.r.mu.Lock()
 	defer t.r.mu.Unlock()
@@ -96,7 +93,7 @@ func (t *track) deny(row rollout.Row, err error) {
 		t.r.o.Log.Warn("the store denies that a version becomes current; the hub tries again until the rollout times out",
 			"key", t.key, "version", row.Version, "remedy", d.why, "error", err)
 	}
-	d.until = t.r.now() + deniedPause.After(d.times)
+	d.until = t.r.now() + wait.Backoff{Least: time.Second, Most: 10 * time.Second}.After(d.times)
 	d.times++
 }
 
