@@ -122,13 +122,13 @@ func (g *group) gather(ctx context.Context) []*target {
 		_ = wait.For(ctx, rest) // the loop asks ctx
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	all := g.pending
 	g.pending = nil
 	select {
 	case <-g.wake: // it was for them
 	default:
 	}
+	g.mu.Unlock() // a target that is asked below may hold its own lock, and wait for this one
 	// One may have left the configuration, or was replaced; and the first failure of a candidate is final.
 	return slices.DeleteFunc(all, func(t *target) bool { return !t.retries() })
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -55,6 +56,24 @@ func TestGroupRanForTheVersionBefore(t *testing.T) {
 		ran()
 		wants(outcome.Converged, false, 2)
 	})
+}
+
+// A status of the agent asks a target, and then its group. The group asks its targets without its own lock: else both would wait
+// for ever.
+func TestGroupAsksWithoutItsLock(t *testing.T) {
+	t.Parallel()
+	g := newGroup(nil, 0, patience, slog.New(slog.DiscardHandler))
+	r := testTarget(nowhere{}, install.Target{Exec: []string{"exec"}})
+	g.add(r)
+	r.mu.Lock() // as snapshot does
+	gathered := make(chan struct{})
+	go func() { g.gather(context.Background()); close(gathered) }()
+	for g.has(r) {
+		runtime.Gosched()
+	}
+	g.nextRun()
+	r.mu.Unlock()
+	<-gathered
 }
 
 // Targets that become pending within the debounce share a run. A steady stream of them does not put it off for long.
