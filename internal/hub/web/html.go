@@ -168,11 +168,11 @@ func (s shown) page() markup {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>%s · kvexpress</title>
-<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/assets/uplot.css">
-<link rel="stylesheet" href="/assets/page.css">
-<script src="/assets/uplot.js" defer></script>
-<script src="/assets/page.js" type="module"></script>
+<link rel="icon" href="/assets/icon.svg?%s" type="image/svg+xml">
+<link rel="stylesheet" href="/assets/uplot.css?%s">
+<link rel="stylesheet" href="/assets/page.css?%s">
+<script src="/assets/uplot.js?%s" defer></script>
+<script src="/assets/page.js?%s" type="module"></script>
 </head>
 <body>
 <a class="skip" href="#live">Skip to the content</a>
@@ -188,7 +188,7 @@ aria-label="Search a key, a node or a state" placeholder="Search a key, a node o
 <footer>%skvexpress %s</footer>
 </body>
 </html>
-`, s.Title, either(s.LoggedIn, `<form action="/logout" method="post"><button>Forget token</button></form>`,
+`, s.Title, filesID(), filesID(), filesID(), filesID(), filesID(), either(s.LoggedIn, `<form action="/logout" method="post"><button>Forget token</button></form>`,
 		with(s.Login, `<a href="/login?at=%s">Give a token</a>`)), s.Search, s.Live, s.live(), with(s.Hub, "Hub %s · "), s.Version)
 }
 

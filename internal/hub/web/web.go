@@ -2,12 +2,16 @@ package web
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"kvexpress/internal/cli/render"
@@ -49,6 +53,17 @@ type Web struct {
 
 //go:embed assets
 var files embed.FS
+
+// filesID is another one when a file is: a browser may keep the files that it has by this name.
+var filesID = sync.OnceValue(func() string { //nolint:gochecknoglobals // nothing changes it
+	sum := sha256.New()
+	names, _ := fs.Glob(files, "assets/*") // the pattern is right
+	for _, name := range names {
+		b, _ := files.ReadFile(name) // Glob has found it
+		sum.Write(b)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
+})
 
 // New reads nothing yet.
 func New(o Options) *Web {
@@ -99,7 +114,7 @@ func (w *Web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	if strings.HasPrefix(r.URL.Path, "/assets/") {
-		h.Set("Cache-Control", "no-cache")
+		h.Set("Cache-Control", either(r.URL.RawQuery == filesID(), "private, max-age=31536000, immutable", "no-cache"))
 	}
 	w.handler.ServeHTTP(rw, useCookie(r))
 }

@@ -218,6 +218,12 @@ func TestPolicy(t *testing.T) {
 		}
 	}
 	_, body := w.get("/fleet", all)
+	for _, at := range regexp.MustCompile(`/assets/page\.js[^"]*`).FindAllString(body, -1) { // a new program has other names for its files
+		kept := w.ask("GET", at, "", nil).Header.Get("Cache-Control")
+		if other := w.ask("GET", at+"0", "", nil).Header.Get("Cache-Control"); !strings.Contains(kept, "immutable") || other != "no-cache" {
+			t.Errorf("%s: %q, under another name %q", at, kept, other)
+		}
+	}
 	if found := regexp.MustCompile(`(?i)\son\w+=|style=|<script(?: [a-z]+="[^"]*"| defer)*>[^<]|(src|href)="(https?:)?//`).FindString(body); found != "" {
 		t.Errorf("the page has %q", found)
 	}

@@ -26,13 +26,27 @@ type site struct {
 	hub   *e2e.Hub
 	store string // host:port
 	url   string
+	kv    kv.Store
+}
+
+// open opens the site's store.
+func (s *site) open() kv.Store {
+	s.T.Helper()
+	if s.kv == nil {
+		store, err := consul.New(consul.Options{Addr: s.store})
+		if err != nil {
+			s.T.Fatal(err)
+		}
+		s.kv = store
+	}
+	return s.kv
 }
 
 // start runs a hub with an embedded store.
 func start(t testing.TB) *site {
 	t.Helper()
 	hub := e2e.NewMachine(t, "127.0.0.1:1").Hub("hub", "--dev")
-	return &site{e2e.NewMachine(t, hub.Addr), hub, hub.Addr, "http://" + hub.Addr}
+	return &site{Machine: e2e.NewMachine(t, hub.Addr), hub: hub, store: hub.Addr, url: "http://" + hub.Addr}
 }
 
 // node runs the agent of a node, with the file of hosts.
@@ -169,10 +183,6 @@ func put(t testing.TB, s *site, node string, targets ...fleet.Target) {
 func (s *site) report(node string, ahead time.Duration, targets ...fleet.Target) {
 	t := s.T
 	t.Helper()
-	store, err := consul.New(consul.Options{Addr: s.store})
-	if err != nil {
-		t.Fatal(err)
-	}
 	layout, err := kv.NewLayout("kvexpress")
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +194,7 @@ func (s *site) report(node string, ahead time.Duration, targets ...fleet.Target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Put(t.Context(), layout.Node(node), value, flags); err != nil {
+	if err := s.open().Put(t.Context(), layout.Node(node), value, flags); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -198,7 +208,7 @@ func TestManyNodes(t *testing.T) {
 	if testing.Short() {
 		many = 500
 	}
-	s.publish(1, "-k", "broken")
+	s.Ok("in", "-k", "broken", "-f", s.File("broken", "1\n"), "-l", "1")
 	for i := range many {
 		took := time.Duration(50+i%100) * time.Millisecond
 		o := outcome.Converged
@@ -232,11 +242,7 @@ func has(m kv.Manifest, o outcome.Outcome, took time.Duration) fleet.Target {
 // manifest is the manifest of hosts.
 func (s *site) manifest() kv.Manifest {
 	s.T.Helper()
-	store, err := consul.New(consul.Options{Addr: s.store})
-	if err != nil {
-		s.T.Fatal(err)
-	}
-	rows, err := store.Read(s.T.Context(), kv.Default, "kvexpress/hosts/manifest")
+	rows, err := s.open().Read(s.T.Context(), kv.Default, "kvexpress/hosts/manifest")
 	if err != nil {
 		s.T.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func (b *tab) marked() {
 func TestStoreAway(t *testing.T) {
 	store, m := e2e.Start(t, consultest.WithData())
 	hub := m.Hub("hub")
-	s := &site{m, hub, store.Server.Addr, "http://" + hub.Addr}
+	s := &site{Machine: m, hub: hub, store: store.Server.Addr, url: "http://" + hub.Addr}
 	s.node("web-0", nil)
 	s.publish(10, "--wait", "100%")
 	pages := map[string]*tab{}
