@@ -30,6 +30,8 @@ type Freezer struct {
 	By Event
 	// Replace lets a stop replace the reason of another one.
 	Replace bool
+	// Seen, if set, may refuse to remove a stop or a lock with this reason; "": there is none.
+	Seen func(reason string) error
 }
 
 // Stopped is the result of a stop.
@@ -149,9 +151,14 @@ func (f Freezer) remove(ctx context.Context, action, path, wake string) (was str
 		if wake != "" && other.State == kv.Denied {
 			return nil, unreadable(wake)
 		}
+		if f.Seen != nil {
+			if err := f.Seen(row.Reason()); err != nil {
+				return nil, err
+			}
+		}
 		if row.State == kv.Present {
 			was = row.Reason()
-			ops = append(ops, kv.Op{Verb: kv.Delete, Path: path})
+			ops = append(ops, kv.Op{Verb: kv.CheckIndex, Path: path, Index: row.Index}, kv.Op{Verb: kv.Delete, Path: path})
 		}
 		if other.State == kv.Present { // the same value again would wake no watch
 			ops = append(ops, kv.Op{Verb: kv.CheckIndex, Path: wake, Index: other.Index}, kv.Op{Verb: kv.Delete, Path: wake},

@@ -111,6 +111,28 @@ func TestResumeWakes(t *testing.T) {
 	}
 }
 
+// A stop that replaces the seen one, even just before the write, is not removed.
+func TestOnlySeenIsRemoved(t *testing.T) {
+	f := newFreezer(t, embedded.New())
+	if _, err := f.Stop(t.Context(), "hosts", "seen"); err != nil {
+		t.Fatal(err)
+	}
+	path, other := f.Layout.Stop("hosts"), errors.New("another stop")
+	f.Seen = func(reason string) error {
+		if reason != "seen" {
+			return other
+		}
+		f.put(t, path, "new", 0)
+		return nil
+	}
+	if was, _, err := f.Resume(t.Context(), "hosts", ""); !errors.Is(err, other) || was != "" {
+		t.Errorf("%q %v", was, err)
+	}
+	if row := f.row(t, path); string(row.Value) != "new" {
+		t.Errorf("the stop is %+v", row)
+	}
+}
+
 // A denied row never means "was not stopped".
 func TestDeniedIsNotLifted(t *testing.T) {
 	f := newFreezer(t, embedded.New(embedded.Deny(func(_ string, write bool) bool { return !write })))

@@ -14,7 +14,7 @@ func TestMayAct(t *testing.T) {
 	known := embedded.Tokens(func(token string) (embedded.Rule, bool) { return allow, token == "known" || token == "" })
 	for name, c := range map[string]struct {
 		acls, tls, certificates bool
-		from, token             string
+		from, token, proxy      string
 		may                     bool
 	}{
 		"with a token, over TLS":                  {acls: true, tls: true, from: "10.0.0.9:1", token: "known", may: true},
@@ -23,6 +23,9 @@ func TestMayAct(t *testing.T) {
 		"without a token":                         {acls: true, tls: true, from: "10.0.0.9:1"},
 		"without a token, here":                   {acls: true, from: "[::1]:1"},
 		"no ACLs, here":                           {from: "127.0.0.1:1", may: true},
+		"no ACLs, through a proxy here":           {from: "127.0.0.1:1", proxy: "X-Forwarded-For"},
+		"no ACLs, through another proxy here":     {from: "127.0.0.1:1", proxy: "Via"},
+		"with a token, through a proxy here":      {acls: true, from: "127.0.0.1:1", proxy: "Forwarded", token: "known", may: true},
 		"no ACLs, through a socket":               {from: "@", may: true},
 		"no ACLs, from elsewhere":                 {tls: true, from: "10.0.0.9:1"},
 		"no ACLs, any token, from elsewhere":      {tls: true, from: "10.0.0.9:1", token: "anything"},
@@ -41,6 +44,9 @@ func TestMayAct(t *testing.T) {
 		r.RemoteAddr = c.from
 		if c.token != "" {
 			r.Header.Set("X-Consul-Token", c.token)
+		}
+		if c.proxy != "" {
+			r.Header.Set(c.proxy, "10.0.0.9")
 		}
 		if err := h.mayAct(r); (err == nil) != c.may {
 			t.Errorf("%s: %v", name, err)

@@ -44,7 +44,7 @@ func (h *Hub) mayAct(r *http.Request) error {
 		return err
 	case on && tokenOf(r) == "":
 		return errors.New("give a token first: it decides what you may do")
-	case !on && h.o.Files.ClientCA == "" && !fromHere(r):
+	case !on && h.o.Files.ClientCA == "" && (!fromHere(r) || forwarded(r)):
 		return errors.New("the store has no ACLs, so only a browser on the hub's machine may act, or one with a certificate " +
 			"(--tls-client-ca)")
 	}
@@ -69,6 +69,11 @@ func (a *acls) on(ctx context.Context, s kv.Permissions) (bool, error) {
 		a.is, a.at = is, time.Now()
 	}
 	return is, err
+}
+
+// forwarded reports whether a proxy sent the request: its caller may be anywhere.
+func forwarded(r *http.Request) bool {
+	return r.Header.Get("Forwarded")+r.Header.Get("X-Forwarded-For")+r.Header.Get("Via")+r.Header.Get("X-Real-Ip") != ""
 }
 
 // fromHere reports whether the caller is on this machine.

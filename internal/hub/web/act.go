@@ -138,7 +138,7 @@ func (w *Web) do(ctx context.Context, a *asked, o order) error {
 	case o.do == doStop:
 		_, err = hold.Freezer{Recorder: rec, By: e}.Stop(ctx, o.key, o.reason)
 	case o.do == doResume:
-		err = o.resume(ctx, hold.Freezer{Recorder: rec, By: e})
+		_, _, err = hold.Freezer{Recorder: rec, By: e, Seen: o.saw}.Resume(ctx, o.key, o.reason)
 	case o.do == doRollback:
 		e.Action = hold.ActionRollback
 		p := publish.Publisher{Store: store, Once: store, Layout: w.o.Layout, By: e.Who, Log: w.o.Log}
@@ -152,17 +152,12 @@ func (w *Web) do(ctx context.Context, a *asked, o order) error {
 	return err
 }
 
-// resume removes the stop that the caller saw.
-func (o order) resume(ctx context.Context, f hold.Freezer) error {
-	path := f.Layout.Stop(o.key)
-	rows, err := f.Store.Read(ctx, kv.Default, path)
-	if err == nil && rows[path].State != kv.Denied && digest(rows[path].Reason()) != o.was {
-		err = errMoved
+// saw refuses to remove a stop that the caller did not see.
+func (o order) saw(reason string) error {
+	if digest(reason) != o.was {
+		return errMoved
 	}
-	if err == nil {
-		_, _, err = f.Resume(ctx, o.key, o.reason)
-	}
-	return err
+	return nil
 }
 
 func (o order) rollback(ctx context.Context, p *publish.Publisher, e hold.Event) error {

@@ -225,7 +225,19 @@ func TestActsOnRollout(t *testing.T) {
 	if events := w.events("hosts"); len(events) != 4 || events[0].Action != hold.ActionAbort {
 		t.Errorf("%+v", events)
 	}
+	w.publish("hosts", "2\n", "")
+	w.shows("/fleet", ">3<")
+	put(func(r *rollout.Row) { r.State, r.Version, r.Admitted = rollout.Paused, 4, 1 })
+	if _, body := w.get("/act/hosts?do=stop", all); !strings.Contains(body, "The rollout of version 4 is frozen, too: 1 node may have it.") {
+		t.Errorf("a stop does not tell about the rollout:\n%s", body)
+	}
+	if code, body := w.get("/act/hosts?do=rollback&to=1", all); code != http.StatusConflict || !strings.Contains(body, "version 4 is paused") {
+		t.Errorf("a rollback beside a rollout: %d %s", code, body)
+	}
 	put(func(r *rollout.Row) { r.State = rollout.Promoted })
+	if code, _ := w.get("/act/hosts?do=rollback&to=1", all); code != http.StatusOK {
+		t.Errorf("a rollback after the rollout: %d", code)
+	}
 	if code, _ := w.get("/act/hosts?do=pause", all); code != http.StatusConflict {
 		t.Errorf("a rollout that has ended: %d", code)
 	}

@@ -7,8 +7,10 @@ import (
 
 	"kvexpress/internal/cli/render"
 	"kvexpress/internal/fleet"
+	"kvexpress/internal/kv"
 	"kvexpress/internal/outcome"
 	"kvexpress/internal/record"
+	"kvexpress/internal/rollout"
 )
 
 // touch is what an action will touch.
@@ -30,6 +32,10 @@ func (w *Web) describe(a *asked, o *order) (touch, error) {
 			return t, &problem{http.StatusConflict, "The key is stopped already: " + stop}
 		}
 		t.Does = "No node installs another version until the key is resumed. New versions are refused."
+		if row := w.openRollout(a, o.key); row != nil {
+			t.Does += fmt.Sprintf(" The rollout of version %d is frozen, too: %s may have it. To take it back, abort the rollout, "+
+				"and then resume the key.", row.Version, render.Plural(row.Admitted, "node"))
+		}
 	case doResume:
 		if stop == "" {
 			return t, &problem{http.StatusConflict, "The key is not stopped."}
@@ -57,6 +63,10 @@ func nodesOf(r fleet.Report) string {
 
 // askRollback describes a version, as far as the caller may read it.
 func (w *Web) askRollback(a *asked, o *order, t *touch) error {
+	if row := w.openRollout(a, o.key); row != nil {
+		return &problem{http.StatusConflict, fmt.Sprintf("The rollout of version %d is %s. Abort it, or wait until it ends.",
+			row.Version, row.State)}
+	}
 	store, err := w.o.As(w.o.Token(a.r))
 	if err != nil {
 		return err
@@ -96,6 +106,14 @@ func (w *Web) askRollout(a *asked, o *order, t *touch) error {
 		}
 	}
 	return &problem{http.StatusConflict, fmt.Sprintf("The rollout is %s, so this cannot be done now.", row.State)}
+}
+
+// openRollout is the rollout of a key that has not ended. nil: there is none, or the caller may not see it.
+func (w *Web) openRollout(a *asked, k kv.Key) *rollout.Row {
+	if b := w.rollout(a, k); b != nil && b.Row != nil && !b.Row.State.Ended() {
+		return b.Row
+	}
+	return nil
 }
 
 // publishedBy says when a version was published, and by whom.

@@ -133,6 +133,34 @@ func TestActionsOnRollout(t *testing.T) {
 	}
 }
 
+// The command of the form promotes, too; then the form is of another state, and does nothing.
+func TestPromotesAsTyped(t *testing.T) {
+	s := start(t)
+	for i := range 2 {
+		s.node(fmt.Sprintf("web-%d", i), nil)
+	}
+	s.publish(10, "--wait", "100%")
+	s.Ok("policy", "set", "-k", "hosts", "-f", s.File("policy.yml", "stages: [{count: 1}, {share: 100%, pause: before}]\n"))
+	b := open(t, phone)
+	b.open(s.url + "/key/hosts")
+	s.publish(12, "--hub", s.hub.Addr, "--detach")
+	b.becomes(said + "('Rollout of version 2: paused')")
+	b.follow("Stop the key")
+	b.becomes(said + "('The rollout of version 2 is frozen, too: 1 node may have it')")
+	b.open(s.url + "/key/hosts")
+	b.follow("Promote")
+	b.becomes("location.pathname === '/act/hosts'")
+	s.Ok(typed(strings.Fields(js[string](b, "document.querySelector('main > p code').innerText"))[1:], "typed")...)
+	for i := range 2 {
+		e2e.Eventually(t, "all have the new version", func() bool { return s.Read(fmt.Sprintf("web-%d-hosts", i)) == e2e.Text("host", 12) })
+	}
+	b.submit("clicked too late")
+	b.becomes(said + "('it changed since this form was opened')")
+	if events := s.Ok("history", "-k", "hosts", "--events", "--json"); !strings.Contains(events, `"typed"`) || strings.Contains(events, "clicked") {
+		t.Error(events)
+	}
+}
+
 // With ACLs, the page only reads until a token is given, and then the caller's token decides, not the hub's.
 func TestActionsWithTokens(t *testing.T) {
 	c := consultest.Start(t, consultest.WithACL())
