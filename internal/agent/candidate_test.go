@@ -51,6 +51,10 @@ func TestCandidate(t *testing.T) {
 			}
 			s.holds(0, content)
 			pass(time.Minute)
+			status := s.agent.running[0].snapshot()
+			if said := status.receipt(time.Now()); said.Placed == nil || said.Placed.First == promoted {
+				t.Errorf("promoted %v: its arrival counts from the publish: %+v", promoted, said.Placed)
+			}
 			if got := strings.Join(s.ran(), " "); got != ran || len(hub.said()) != 0 {
 				t.Errorf("execs %s, want %s", got, ran)
 			}

@@ -70,7 +70,7 @@ type placed struct {
 	version uint64
 	sha256  string
 	at      time.Time
-	first   bool // by the first reconcile of a node that had no file
+	first   bool // by the first reconcile of a node that had no file, or on the way back from a candidate
 	steps   fleet.Steps
 }
 
@@ -83,7 +83,7 @@ func (t *target) place(r install.Result, began time.Time) {
 	}
 	t.status.placed = &placed{
 		lineage: r.Lineage, version: r.Version, sha256: r.SHA256, at: r.Placed,
-		first: r.Before == "" && t.status.Good == nil && t.status.Outcome != outcome.Missing,
+		first: r.Back || r.Before == "" && t.status.Good == nil && t.status.Outcome != outcome.Missing,
 		steps: steps(r),
 	}
 	if !t.newsAt.IsZero() {
@@ -118,7 +118,7 @@ func OutReceipt(r install.Result, err error, now time.Time) fleet.Target {
 	}
 	if r.Action == install.Installed && !r.Placed.IsZero() {
 		// The first version of a key is new to all of its nodes.
-		first := r.Before == "" && r.Version != 1
+		first := r.Back || r.Before == "" && r.Version != 1
 		t.Placed = &fleet.Placed{Age: fleet.Millis(now.Sub(r.Placed)), First: first, Steps: steps(r)}
 	}
 	return t

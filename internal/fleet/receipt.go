@@ -94,7 +94,7 @@ type Exec struct {
 // Placed is how a version was installed.
 type Placed struct {
 	Age   Millis `json:"age_ms"`          // how long before Sent the file was in place
-	First bool   `json:"first,omitempty"` // the node was new to the key, which was published before
+	First bool   `json:"first,omitempty"` // the node was new to the key, or went back: the version was published before
 	Steps Steps  `json:"steps_ms"`
 }
 

@@ -25,6 +25,7 @@ func (tx *transaction) install(ctx context.Context, content []byte, now origin) 
 	if err := tx.put(ctx, content, now, tx.target.Attrs(tx.disk.Attrs), Installed); err != nil {
 		return err
 	}
+	tx.result.Back = was.Rollout != "" && now.Rollout == "" && now.SHA256 == was.BaseSHA256
 	if err := tx.Fault.Before(AtInstalled); err != nil {
 		return err
 	}

@@ -50,10 +50,12 @@ type Result struct {
 	// Offered is the ID of the rollout whose candidate was read as this node's version; "": it was the current version. Provisional
 	// is the ID of the rollout whose candidate is in place now; "": none is.
 	Offered, Provisional string
-	Index                uint64 // of the checksum row, as read first; 0: there is none
-	Began                time.Time
-	Placed               time.Time // when the new bytes were in place; zero if there are none
-	Notes                []string  // for people, in order
+	// Back: the file was a candidate, and this is the version that it had replaced.
+	Back   bool
+	Index  uint64 // of the checksum row, as read first; 0: there is none
+	Began  time.Time
+	Placed time.Time // when the new bytes were in place; zero if there are none
+	Notes  []string  // for people, in order
 }
 
 // Frozen is the stop or lock row that freezes a target. When the row changes, or at Until, the target is reconciled again.
