@@ -17,15 +17,16 @@ import (
 )
 
 // wide are the elements that reach out of the window or scroll sideways.
+// A phone shows a page that is too wide in a wider window, so innerWidth does not count.
 const wide = `[...document.querySelectorAll('html, main, main *')].filter(e => e.localName !== 'canvas' && !e.closest('.hide') &&
-	(e.getBoundingClientRect().right > innerWidth + 1 ||
+	(e.getBoundingClientRect().right > document.documentElement.clientWidth + 1 ||
 		e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)))
 	.map(e => e.localName + '.' + e.className + ' ' + e.textContent.slice(0, 40)).slice(0, 5).join('; ')`
 
 // fits fails the test if a part of the page is wider than the window.
 func (b *tab) fits(where string) {
 	b.t.Helper()
-	if too := js[string](b, wide); too != "" || js[bool](b, "document.documentElement.scrollWidth > innerWidth") {
+	if too := js[string](b, wide); too != "" || js[bool](b, "document.documentElement.scrollWidth > document.documentElement.clientWidth") {
 		b.t.Errorf("%s: too wide: %s", where, too)
 	}
 }
