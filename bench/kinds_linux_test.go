@@ -202,6 +202,12 @@ func TestMain(m *testing.M) {
 	m.Run() // its result is the exit code when TestMain returns
 }
 
+// restartSignal restarts the first nodes of a fleet in one process.
+const (
+	restartSignal = syscall.SIGUSR1
+	restarted     = 5
+)
+
 func runChild(spec string) error {
 	var c child
 	if err := json.Unmarshal([]byte(spec), &c); err != nil {
@@ -211,7 +217,10 @@ func runChild(spec string) error {
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	restart := make(chan os.Signal, 1)
+	signal.Notify(restart, restartSignal)
 	var wg sync.WaitGroup
+	lives := make(chan context.CancelFunc, restarted) // of the nodes that restart
 	for i := range c.Site.Nodes {
 		run, err := c.node(i)
 		if err != nil {
@@ -219,12 +228,36 @@ func runChild(spec string) error {
 			break
 		}
 		wg.Go(func() {
-			if err := run(ctx); err != nil && ctx.Err() == nil {
-				cancel(fmt.Errorf("node %d: %w", i, err))
+			for {
+				life, end := context.WithCancel(ctx)
+				if i < restarted {
+					lives <- end
+				}
+				err := run(life)
+				ended := life.Err() != nil
+				end()
+				if ctx.Err() != nil {
+					return
+				}
+				if ended {
+					run, err = c.node(i)
+				}
+				if err != nil || !ended {
+					cancel(fmt.Errorf("node %d: %w", i, err))
+					return
+				}
 			}
 		})
 	}
-	<-ctx.Done()
+	for ctx.Err() == nil {
+		select {
+		case <-restart:
+			for range min(restarted, c.Site.Nodes) {
+				(<-lives)()
+			}
+		case <-ctx.Done():
+		}
+	}
 	wg.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err

@@ -106,6 +106,39 @@ func BenchmarkRollout(b *testing.B) {
 	})
 }
 
+// BenchmarkRolloutRestarts: five of 1,200 agents restart in the middle of a rollout, which ends well all the same.
+func BenchmarkRolloutRestarts(b *testing.B) {
+	nodes, blocks := number(b, nodesEnv, 1200), number(b, roundsEnv, 7)
+	s := newStaged(b, buildTools(b, hubReporting), nodes, nil)
+	defer s.end()
+	s.policy("stages:\n  - {share: 1%, bake: 300ms}\n  - {share: 10%, bake: 300ms}\n  - {share: 100%, bake: 300ms}\n")
+	var without, with []float64
+	for i := range blocks {
+		without = append(without, s.good())
+		ctx, cancel := context.WithCancel(b.Context())
+		changes := make(chan change, 10_000)
+		go s.follow(ctx, changes)
+		go func() {
+			for c := range changes {
+				if r := c.view.Row; r != nil && !r.State.Ended() && r.Stage == i%3 {
+					_ = s.fleet.procs[0].Cmd.Process.Signal(restartSignal)
+					return
+				}
+			}
+		}()
+		with = append(with, s.good())
+		cancel()
+	}
+	printFigures(b, fmt.Sprintf("%d nodes, %d rounds", nodes, blocks), []figure{
+		{name: "five agents restart in it: in until all are healthy, ms", direct: middle(without), through: middle(with)},
+	})
+	log, err := os.ReadFile(s.fleet.log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("agents that connected, restarts included: %d", bytes.Count(log, []byte("connected to a hub")))
+}
+
 // BenchmarkRolloutFails: a version that fails its check on the first nodes. The times are from the first failure in the log of the
 // agents, to the row and to the last file, as seen from outside.
 func BenchmarkRolloutFails(b *testing.B) {
