@@ -13,7 +13,7 @@ import (
 )
 
 // The demo prints the address of its page, which tells the story while it runs. The picture of README is made here:
-// KVEXPRESS_SHOTS=docs go test ./test/e2e/page -run TestDemo
+// KVEXPRESS_SHOTS=$PWD/docs go test ./test/e2e/page -run TestDemo
 func TestDemo(t *testing.T) {
 	m := e2e.NewMachine(t, "127.0.0.1:1")
 	b := open(t, desk)
