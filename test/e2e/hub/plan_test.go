@@ -28,8 +28,14 @@ func TestDryRun(t *testing.T) {
 	}
 	a := x.Agent("web-1")
 	a.Delivers("web-1-hosts", e2e.Text("one", 20))
-	e2e.Eventually(t, "the receipt", func() bool { return x.Store.Get(x.Layout.NodesDir()+"web-1") != nil })
-	before := x.Store.Value(x.Layout.NodesDir() + "web-1")
+	var before string
+	e2e.Eventually(t, "the receipt of the file", func() bool {
+		row := x.Store.Get(x.Layout.NodesDir() + "web-1")
+		if row != nil {
+			before = string(row.Value)
+		}
+		return strings.Contains(before, "converged")
+	})
 	if got := x.Ok(plan...); !strings.Contains(got, "unchanged; it has version 1") {
 		t.Errorf("beside the agent, the dry run says\n%s", got)
 	}
