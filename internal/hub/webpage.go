@@ -29,8 +29,11 @@ func (h *Hub) newWeb() *web.Web {
 	})
 }
 
-// aclsFor is how long a hub knows whether the store has ACLs.
-const aclsFor = 30 * time.Second
+// aclsFor is how long a hub knows whether the store has ACLs, and aclsLimit limits the question.
+const (
+	aclsFor   = 30 * time.Second
+	aclsLimit = 2 * time.Second
+)
 
 // mayAct refuses actions on the page to callers whose token the store would not check: without ACLs only this machine, and who
 // has a certificate, may act.
@@ -51,7 +54,7 @@ func (h *Hub) mayAct(r *http.Request) error {
 	return nil
 }
 
-// acls remembers for a short time whether the store has ACLs.
+// acls remembers for a short time whether the store has ACLs; while the store is away, for longer.
 type acls struct {
 	mu sync.Mutex
 	is bool
@@ -64,11 +67,17 @@ func (a *acls) on(ctx context.Context, s kv.Permissions) (bool, error) {
 	if !a.at.IsZero() && time.Since(a.at) < aclsFor {
 		return a.is, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, aclsLimit)
+	defer cancel()
 	is, err := kv.ACLs(ctx, s)
-	if err == nil {
-		a.is, a.at = is, time.Now()
+	switch {
+	case err == nil:
+		a.is = is
+	case a.at.IsZero():
+		return false, err
 	}
-	return is, err
+	a.at = time.Now()
+	return a.is, nil
 }
 
 // forwarded reports whether a proxy sent the request: its caller may be anywhere.
