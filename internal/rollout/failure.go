@@ -96,7 +96,8 @@ func (s *step) revert() {
 	var late, locked []string
 	for _, name := range slices.Sorted(maps.Keys(s.m.Admitted)) {
 		n := s.nodes[name]
-		never := n != nil && n.Health.State == "" && n.On != s.row.ID
+		// A node that was offered the candidate says something within a second; one that says nothing never got it.
+		never := n != nil && n.Health.State == "" && n.On != s.row.ID && s.w.Now-s.m.Progress >= Unheard
 		switch {
 		case n == nil || !n.Here || never || n.Health.State == Back:
 		case n.Locked:

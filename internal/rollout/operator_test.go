@@ -90,7 +90,7 @@ func TestAbort(t *testing.T) {
 	if _, err := f.row.Abort(""); err == nil {
 		t.Fatal("an ended rollout is aborted")
 	}
-	// Nodes that never began need not go back.
+	// Nodes that never began need not go back; but what they begin may not be known yet.
 	f = newFleet(10, share("20%"), share("100%"))
 	m, o := Step(f.row, f.m, f.w, f.hub)
 	f.m = m
@@ -99,6 +99,8 @@ func TestAbort(t *testing.T) {
 		f.mute[f.w.Nodes[i].Name] = true
 	}
 	f.step()
+	f.is(t, Reverting, 0)
+	f.pass(Unheard)
 	f.is(t, Aborted, 0)
 }
 

@@ -11,6 +11,8 @@ const (
 	Heartbeat = time.Second
 	// TakeOver is how long the counter of an open row must stand still before another hub takes the rollout over.
 	TakeOver = 4 * time.Second
+	// Unheard is after how long an admitted node that never reported counts as one that never had the candidate, on the way back.
+	Unheard = 2 * time.Second
 	// Silence is how long a node may send no report before it is unavailable.
 	Silence = 10 * time.Second
 	// StaleAfter is how long, beyond the timeout of its plan, no hub may have moved a row before it needs a person.

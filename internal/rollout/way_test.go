@@ -66,7 +66,7 @@ func TestSilence(t *testing.T) {
 	// The only node of the stage dies: nothing else is waited for.
 	f = newFleet(10, Stage{Count: 1}, share("100%"))
 	f.mute[f.node(0).Name] = true
-	f.pass(Silence)
+	f.pass(Silence + Unheard)
 	if f.is(t, Reverted, 0); !strings.Contains(f.row.Reason, "(silence)") {
 		t.Fatal(f.row.Reason)
 	}

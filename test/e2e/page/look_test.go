@@ -141,7 +141,7 @@ func TestLook(t *testing.T) {
 	b.becomes(said + "('real')")
 	next := s.File("next", e2e.Text("next", 12)+strings.Repeat("wide", 100)+"\n")
 	s.Start("in", e2e.Program.Path, "in", "-k", "hosts", "-f", next, "-l", "1", "-m", strings.Repeat("why", 60), "--hub", s.hub.Addr)
-	b.becomes(said + "('Rollout of version 2: paused')")
+	b.becomes(said + "('Rollout of version 2: paused') && document.querySelector('a[href=\"#pictures\"]') !== null")
 	b.looks("key")
 	s.Ok("rollout", "abort", "-k", "hosts", "-r", "enough")
 	s.Ok("in", "-k", "hosts", "-f", next, "-l", "1", "--now", "-m", strings.Repeat("why", 60))
