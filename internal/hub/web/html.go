@@ -161,6 +161,7 @@ func (s shown) live() markup {
 }
 
 func (s shown) page() markup {
+	id := filesID()
 	return h(`<!doctype html>
 <html lang="en">
 <head>
@@ -188,7 +189,7 @@ aria-label="Search a key, a node or a state" placeholder="Search a key, a node o
 <footer>%skvexpress %s</footer>
 </body>
 </html>
-`, s.Title, filesID(), filesID(), filesID(), filesID(), filesID(), either(s.LoggedIn, `<form action="/logout" method="post"><button>Forget token</button></form>`,
+`, s.Title, id, id, id, id, id, either(s.LoggedIn, `<form action="/logout" method="post"><button>Forget token</button></form>`,
 		with(s.Login, `<a href="/login?at=%s">Give a token</a>`)), s.Search, s.Live, s.live(), with(s.Hub, "Hub %s · "), s.Version)
 }
 

@@ -154,7 +154,7 @@ func (s *site) load(b *testing.B) {
 					b.Error(err)
 					return
 				}
-				resp, err := http.DefaultClient.Do(r)
+				resp, err := (&http.Client{}).Do(r)
 				if err != nil {
 					b.Error(err)
 					return
