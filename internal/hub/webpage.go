@@ -54,7 +54,7 @@ func (h *Hub) mayAct(r *http.Request) error {
 	return nil
 }
 
-// acls remembers for a short time whether the store has ACLs; while the store is away, for longer.
+// acls remembers for a short time whether the store has ACLs; while the store is unreachable, for longer.
 type acls struct {
 	mu sync.Mutex
 	is bool

@@ -142,7 +142,7 @@ func TestTakeOverBetweenStages(t *testing.T) {
 }
 
 // TestTakeOverBeforeTheOffer: the first hub ended before any node had the candidate. The next one finds the nodes again; but not
-// if one of them is away, and another node up to the threshold came.
+// if one of them is not connected, and another node up to the threshold came.
 func TestTakeOverBeforeTheOffer(t *testing.T) {
 	for _, others := range []bool{false, true} {
 		f := newFleet(20, Stage{Count: 2}, share("100%"))

@@ -59,13 +59,29 @@ func orderOf(k kv.Key, v url.Values) order {
 		live: number("live"), rollout: v.Get("rollout"), state: rollout.State(v.Get("state")), stage: stage}
 }
 
-// role is the role of `kvexpress acl` that may do it.
-func (o order) role() string {
-	return map[bool]string{true: "publisher", false: "operator"}[o.do == doRollback]
+// action is one action of the page.
+type action struct {
+	title   string // of its form; %s is the key
+	command string // words of the command that does the same; %s is the key, and WHY the reason
+	event   string // that an order about a rollout leaves
+	change  func(rollout.Row, string) (rollout.Row, error)
+}
+
+// actions are the actions by the word of their URLs.
+var actions = map[string]action{ //nolint:gochecknoglobals // nothing changes it
+	doStop:     {title: "Stop %s", command: "stop -k %s -r WHY"},
+	doResume:   {title: "Resume %s", command: "resume -k %s -r WHY"},
+	doRollback: {title: "Roll back %s", command: "rollback -k %s -m WHY"},
+	doPause:    {"Pause the rollout of %s", "rollout pause -k %s -r WHY", hold.ActionPause, rollout.Row.Pause},
+	doContinue: {"Resume the rollout of %s", "rollout resume -k %s -r WHY", hold.ActionGoOn,
+		func(r rollout.Row, _ string) (rollout.Row, error) { return r.Resume() }},
+	doPromote: {"Promote the rollout of %s", "rollout promote -k %s -r WHY", hold.ActionPromote,
+		func(r rollout.Row, _ string) (rollout.Row, error) { return r.Promote(false) }},
+	doAbort: {"Abort the rollout of %s", "rollout abort -k %s -r WHY", hold.ActionAbort, rollout.Row.Abort},
 }
 
 // errMoved: what the caller saw is no more.
-var errMoved = errors.New("it changed since this form was opened, so nothing was done; look at it again")
+var errMoved = errors.New("it changed since this form was opened, so nothing was done; open it again")
 
 // act shows the form of an action, or does it. Only the caller's token is used.
 func (w *Web) act(rw http.ResponseWriter, r *http.Request) {
@@ -105,7 +121,7 @@ func (w *Web) act(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, "/key/"+escapePath(string(k)), http.StatusSeeOther)
 		return
 	}
-	code, why := http.StatusConflict, w.guide(k, o.role()).Explain(err)
+	code, why := http.StatusConflict, w.guide(o).Explain(err)
 	switch {
 	case errors.Is(err, kv.ErrDenied):
 		code = http.StatusForbidden
@@ -175,20 +191,11 @@ func (o order) rollback(ctx context.Context, p *publish.Publisher, e hold.Event)
 
 // change orders something about the rollout that the caller saw.
 func (o order) change(ctx context.Context, rec hold.Recorder, e hold.Event) error {
-	orders := map[string]struct {
-		action string
-		change func(rollout.Row, string) (rollout.Row, error)
-	}{
-		doPause:    {hold.ActionPause, rollout.Row.Pause},
-		doContinue: {hold.ActionGoOn, func(r rollout.Row, _ string) (rollout.Row, error) { return r.Resume() }},
-		doPromote:  {hold.ActionPromote, func(r rollout.Row, _ string) (rollout.Row, error) { return r.Promote(false) }},
-		doAbort:    {hold.ActionAbort, rollout.Row.Abort},
-	}
-	what, ok := orders[o.do]
-	if !ok {
+	what := actions[o.do]
+	if what.change == nil {
 		return fmt.Errorf("there is no action %s", kv.Quote(o.do))
 	}
-	e.Action = what.action
+	e.Action = what.event
 	_, err := publish.Order(ctx, rec, e, func(r rollout.Row, why string) (rollout.Row, error) {
 		if r.ID != o.rollout || r.State != o.state || r.Stage != o.stage {
 			return r, errMoved
@@ -201,23 +208,24 @@ func (o order) change(ctx context.Context, rec hold.Recorder, e hold.Event) erro
 // digest stands for a text that a form must not change.
 func digest(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
 
-// command is the command line that does the same. WHY is the reason.
+// command is the command line that does the same; "": there is none.
 func (w *Web) command(o order) string {
-	words := map[string]string{
-		doStop: "stop -k %s -r WHY", doResume: "resume -k %s -r WHY",
-		doRollback: fmt.Sprintf("rollback -k %%s --to %d --if-version %d -l 0 -m WHY", o.to, o.live),
-		doPause:    "rollout pause -k %s -r WHY", doContinue: "rollout resume -k %s -r WHY",
-		doPromote: "rollout promote -k %s -r WHY", doAbort: "rollout abort -k %s -r WHY",
-	}[o.do]
+	words := actions[o.do].command
 	if words == "" {
 		return ""
 	}
-	return strings.Trim(w.guide(o.key, "").Typed("`kvexpress "+fmt.Sprintf(words, o.key)+"`"), "`")
+	if words = fmt.Sprintf(words, o.key); o.do == doRollback {
+		words += fmt.Sprintf(" --to %d --if-version %d -l 0", o.to, o.live)
+	}
+	return strings.Trim(w.guide(o).Typed("`kvexpress "+words+"`"), "`")
 }
 
-// guide completes remedies for a caller. role is the one of `kvexpress acl` that may do it.
-func (w *Web) guide(k kv.Key, role string) kv.Guide {
-	g := kv.Guide{Role: role, Key: string(k)}
+// guide completes remedies for a caller.
+func (w *Web) guide(o order) kv.Guide {
+	g := kv.Guide{Role: "operator", Key: string(o.key)}
+	if o.do == doRollback {
+		g.Role = "publisher"
+	}
 	if p := w.o.Layout.Prefix(); p != "kvexpress" {
 		g.Flags = []kv.Flag{{Name: "-p", Value: p}}
 	}

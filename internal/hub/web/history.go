@@ -67,10 +67,10 @@ func (w *Web) history(a *asked) (view, error) {
 	} else if err != nil {
 		return view{}, err
 	}
-	b := historyBody{Key: string(k)}
+	b, acts := historyBody{Key: string(k)}, w.o.MayAct(a.r) == nil
 	for i, v := range list.Versions {
 		row := historyRow{Version: v, Why: v.Why, Key: string(k)}
-		row.Back = v.Number > 0 && !v.Live && v.State.Whole() && w.o.MayAct(a.r) == nil
+		row.Back = acts && v.Number > 0 && !v.Live && v.State.Whole()
 		if m := v.Manifest; m != nil && v.State != record.Unmanaged {
 			row.By, row.Message = m.By, m.Message
 			if !m.PublishedAt.IsZero() {

@@ -215,15 +215,9 @@ func actLink(k, do, more, label string) markup {
 	return h(`<a class="act" href="/act/%s?do=%s%s">%s…</a>`, escapePath(k), do, more, label)
 }
 
-// titles of the actions.
-var titles = map[string]string{ //nolint:gochecknoglobals // nothing changes it
-	doStop: "Stop %s", doResume: "Resume %s", doRollback: "Roll back %s", doPause: "Pause the rollout of %s",
-	doContinue: "Resume the rollout of %s", doPromote: "Promote the rollout of %s", doAbort: "Abort the rollout of %s",
-}
-
 // markup is the form of an action. After an error, why says what went wrong.
 func (o order) markup(t touch, command, why string) markup {
-	title := fmt.Sprintf(cmp.Or(titles[o.do], "%s"), o.key)
+	title := fmt.Sprintf(cmp.Or(actions[o.do].title, "%s"), o.key)
 	hidden := func(name string, value any) markup {
 		return h(`<input type="hidden" name="%s" value="%s">`, name, block(fmt.Sprint(value)))
 	}

@@ -41,9 +41,9 @@ func (w *Web) live(rw http.ResponseWriter, r *http.Request) {
 		_, changed := w.model.ask()
 		frame, html, err := w.frame(r.Context(), view, last)
 		if err != nil {
-			event, text, away := "ended", err.Error(), (*problem)(nil)
-			if errors.As(err, &away) && away.code == http.StatusServiceUnavailable {
-				event, html, err = "away", last, nil // the store comes back
+			event, text, down := "ended", err.Error(), (*problem)(nil)
+			if errors.As(err, &down) && down.code == http.StatusServiceUnavailable {
+				event, html, err = "unreachable", last, nil // the store comes back
 			}
 			frame = []byte("event: " + event + "\ndata: " + (&url.URL{Path: text}).EscapedPath() + "\n\n")
 		}

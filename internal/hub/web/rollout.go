@@ -35,26 +35,27 @@ func (w *Web) rollout(a *asked, k kv.Key) *rolloutBody {
 	case v.Row == nil:
 		return nil
 	}
-	return &rolloutBody{View: v, Ago: render.Span(v.Row.Elapsed(time.Now())), Next: nextSteps(k, *v.Row),
-		Acts: w.o.MayAct(a.r) == nil}
+	b := &rolloutBody{View: v, Ago: render.Span(v.Row.Elapsed(time.Now())), Next: nextSteps(*v.Row), Acts: w.o.MayAct(a.r) == nil}
+	for i, s := range b.Next {
+		b.Next[i].command = w.command(order{do: s.do, key: k})
+	}
+	return b
 }
 
 // step is what the page can do to a rollout.
 type step struct {
 	do, label string
-	command   string // that does the same
 	does      string // for people
+	command   string // that does the same
 }
 
 // nextSteps are the orders that a rollout obeys now.
-func nextSteps(k kv.Key, r rollout.Row) (steps []step) {
-	add := func(do, label, word, does string) {
-		steps = append(steps, step{do, label, fmt.Sprintf("kvexpress rollout %s -k %s -r WHY", word, k), does})
-	}
+func nextSteps(r rollout.Row) (steps []step) {
+	add := func(do, label, does string) { steps = append(steps, step{do: do, label: label, does: does}) }
 	if r.State == rollout.Running || r.State == rollout.Paused {
 		for i, stage := range r.Plan.Stages {
 			if i >= r.Stage && i > r.Go && stage.PauseBefore {
-				add(doPromote, "Promote", "promote", fmt.Sprintf("Stage %d of %d (%s) may begin.", i+1, len(r.Plan.Stages), stage.Name()))
+				add(doPromote, "Promote", fmt.Sprintf("Stage %d of %d (%s) may begin.", i+1, len(r.Plan.Stages), stage.Name()))
 				break
 			}
 		}
@@ -62,13 +63,13 @@ func nextSteps(k kv.Key, r rollout.Row) (steps []step) {
 	back := "Its nodes install the live version again; the version is withdrawn."
 	switch r.State {
 	case rollout.Running:
-		add(doPause, "Pause", "pause", "No further node gets the version; those that have it keep it.")
-		add(doAbort, "Abort", "abort", back)
+		add(doPause, "Pause", "No further node gets the version; those that have it keep it.")
+		add(doAbort, "Abort", back)
 	case rollout.Paused, rollout.Halted:
 		if steps == nil {
-			add(doContinue, "Resume", "resume", "It goes on; the bake and the timeout of the stage begin anew.")
+			add(doContinue, "Resume", "It goes on; the bake and the timeout of the stage begin anew.")
 		}
-		add(doAbort, "Abort", "abort", back)
+		add(doAbort, "Abort", back)
 	}
 	return steps
 }

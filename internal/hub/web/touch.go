@@ -21,9 +21,9 @@ type touch struct {
 }
 
 // describe says what an action will touch, and notes the state that the caller sees. The error is that there is nothing to do.
-func (w *Web) describe(a *asked, o *order) (touch, error) {
+func (w *Web) describe(a *asked, o *order) (t touch, err error) {
 	r := a.detail(o.key)
-	t := touch{Nodes: nodesOf(*r)}
+	t = touch{Nodes: nodesOf(*r)}
 	o.live = r.Version
 	stop := a.live[o.key].Stop.Reason()
 	switch o.do {
@@ -43,11 +43,11 @@ func (w *Web) describe(a *asked, o *order) (touch, error) {
 		o.was = digest(stop)
 		t.Does = fmt.Sprintf("The stop ends: %s. All nodes install version %d if they do not have it.", stop, r.Version)
 	case doRollback:
-		return t, w.askRollback(a, o, &t)
+		err = w.askRollback(a, o, &t)
 	default:
-		return t, w.askRollout(a, o, &t)
+		err = w.askRollout(a, o, &t)
 	}
-	return t, nil
+	return t, err
 }
 
 // nodesOf counts the nodes that an action on a key reaches.
@@ -73,7 +73,7 @@ func (w *Web) askRollback(a *asked, o *order, t *touch) error {
 	}
 	list, err := record.History{Store: store, Layout: w.o.Layout}.List(a.ctx, o.key)
 	if err != nil {
-		return &problem{http.StatusForbidden, w.guide(o.key, o.role()).Explain(err)}
+		return &problem{http.StatusForbidden, w.guide(*o).Explain(err)}
 	}
 	for _, v := range list.Versions {
 		if v.Number != o.to || o.to == 0 || v.Live {
@@ -98,7 +98,7 @@ func (w *Web) askRollout(a *asked, o *order, t *touch) error {
 	}
 	row := b.Row
 	o.rollout, o.state, o.stage = row.ID, row.State, row.Stage
-	for _, s := range nextSteps(o.key, *row) {
+	for _, s := range b.Next {
 		if s.do == o.do {
 			t.Does = s.does
 			t.Nodes = fmt.Sprintf("%d of %s may have version %d", row.Admitted, render.Plural(row.Counted, "node"), row.Version)

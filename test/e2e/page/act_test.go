@@ -50,11 +50,7 @@ func TestActions(t *testing.T) {
 	for name, size := range map[string][2]int64{"desk": desk, "phone": phone} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t)
-			for i := range 3 {
-				s.node(fmt.Sprintf("web-%d", i), nil)
-			}
-			s.publish(10, "--wait", "100%")
+			s := startFleet(t, 3)
 			s.publish(11, "--wait", "100%")
 			b := open(t, size)
 			b.open(s.url + "/key/hosts")
@@ -102,11 +98,7 @@ func TestActions(t *testing.T) {
 
 // People promote, pause, resume and abort a rollout on the page.
 func TestActionsOnRollout(t *testing.T) {
-	s := start(t)
-	for i := range 3 {
-		s.node(fmt.Sprintf("web-%d", i), nil)
-	}
-	s.publish(10, "--wait", "100%")
+	s := startFleet(t, 3)
 	s.Ok("policy", "set", "-k", "hosts", "-f", s.File("policy.yml", "stages: [{count: 1}, {count: 2, pause: before, bake: 5m}, {share: 100%}]\n"))
 	b := open(t, desk)
 	b.open(s.url + "/key/hosts")
@@ -135,11 +127,7 @@ func TestActionsOnRollout(t *testing.T) {
 
 // The command of the form promotes, too; then the form is of another state, and does nothing.
 func TestPromotesAsTyped(t *testing.T) {
-	s := start(t)
-	for i := range 2 {
-		s.node(fmt.Sprintf("web-%d", i), nil)
-	}
-	s.publish(10, "--wait", "100%")
+	s := startFleet(t, 2)
 	s.Ok("policy", "set", "-k", "hosts", "-f", s.File("policy.yml", "stages: [{count: 1}, {share: 100%, pause: before}]\n"))
 	b := open(t, phone)
 	b.open(s.url + "/key/hosts")

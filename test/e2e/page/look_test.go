@@ -31,7 +31,7 @@ func (b *tab) fits(where string) {
 	}
 }
 
-// pale are the texts whose contrast is below that of WCAG AA, and how many texts there are.
+// pale are the texts whose contrast is too low for WCAG AA, and how many texts there are.
 const pale = `(() => {
 	const parse = (c) => { const m = c.match(/[\d.]+/g).map(Number); return m.length > 3 ? m : [...m, 1]; };
 	const lum = (c) => [0.2126, 0.7152, 0.0722].reduce((l, w, i) => {

@@ -49,6 +49,17 @@ func start(t testing.TB) *site {
 	return &site{Machine: e2e.NewMachine(t, hub.Addr), hub: hub, store: hub.Addr, url: "http://" + hub.Addr}
 }
 
+// startFleet is a site whose nodes web-0, web-1, … have the first version of hosts.
+func startFleet(t *testing.T, nodes int) *site {
+	t.Helper()
+	s := start(t)
+	for i := range nodes {
+		s.node(fmt.Sprintf("web-%d", i), nil)
+	}
+	s.publish(10, "--wait", "100%")
+	return s
+}
+
 // node runs the agent of a node, with the file of hosts.
 func (s *site) node(name string, more e2e.Fields) {
 	s.T.Helper()

@@ -3,7 +3,6 @@
 package page
 
 import (
-	"fmt"
 	"testing"
 
 	"kvexpress/test/e2e"
@@ -11,11 +10,7 @@ import (
 
 // A rollout is on the page while it runs: what it waits for, and its end.
 func TestRollout(t *testing.T) {
-	s := start(t)
-	for i := range 3 {
-		s.node(fmt.Sprintf("web-%d", i), nil)
-	}
-	s.publish(10, "--wait", "100%")
+	s := startFleet(t, 3)
 	s.Ok("policy", "set", "-k", "hosts", "-f", s.File("policy.yml", "stages: [{count: 1}, {share: 100%, pause: before}]\n"))
 	b := open(t, desk)
 	b.open(s.url + "/key/hosts")

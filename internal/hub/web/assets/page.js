@@ -38,7 +38,7 @@ function morphChildren(from, to) {
 }
 
 let heard = Date.now();
-let away = "";
+let stale = "";
 let over = false;
 const asItWas = "The page shows how it was then, and tries again.";
 
@@ -57,7 +57,7 @@ function follow() {
     draw();
   });
   source.addEventListener("ping", () => hear(""));
-  source.addEventListener("away", (e) => hear(`The hub cannot read the store: ${decodeURIComponent(e.data)}. ${asItWas}`));
+  source.addEventListener("unreachable", (e) => hear(`The hub cannot read the store: ${decodeURIComponent(e.data)}. ${asItWas}`));
   source.addEventListener("ended", (e) => {
     over = true;
     source.close();
@@ -71,16 +71,16 @@ function follow() {
   });
 }
 
-// hear notes a word of the hub. what is empty, or says why the page is not current.
-function hear(what) {
+// hear notes a word of the hub. why says that the page is not current; "": it is.
+function hear(why) {
   heard = Date.now();
-  away = what;
-  tell(away);
+  stale = why;
+  tell(stale);
 }
 
 setInterval(() => {
   const ago = Date.now() - heard;
-  if (!over) tell(ago < staleAfter ? away : `No answer from the hub for ${Math.round(ago / 1000)} s. ${asItWas}`);
+  if (!over) tell(ago < staleAfter ? stale : `No answer from the hub for ${Math.round(ago / 1000)} s. ${asItWas}`);
 }, 1000);
 
 // The pictures: a dot for each node and publish, and how many nodes had the newest version after a time.
